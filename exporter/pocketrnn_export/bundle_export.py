@@ -106,9 +106,9 @@ from pocketrnn_export.proof.case_selection import find_text_widths, make_compare
 from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_value_notes
 from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
 from pocketrnn_export.single_text_fallback import run_with_single_text_fallback
+from pocketrnn_export.source_code.sigmoid_or_softmax_in_code import find_activations_in_code
 from pocketrnn_export.source_code.text_settings_in_code import (
     find_uncompared_length_and_unknown_id,
-    list_hints_on_sigmoids_in_code,
     list_hints_on_text_rules_in_code,
 )
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
@@ -428,7 +428,7 @@ def _export_text_classifier(
     shown: Any = freeze_texts_with_features(given.example_texts, features) if features else given.example_texts
     each_text = flatten_pairs(shown) if options.two_texts else [text for text, _ in shown] if features else shown
     tried = [*each_text, *(one.text for one in pairs if one.ids is None)]
-    rules = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_texts_with_ids(pairs), tried)
+    rules = choose_rules(text.vocabulary, text.rules, text.tokenizer, list_texts_with_ids(pairs), tried, answers)
     description = Description(
         validate_name(given.name),
         _make_text_input(rules, text.vocabulary.tokens, features, characters, two_texts=options.two_texts),
@@ -524,11 +524,11 @@ def _list_hints_from_owners_code(
     own = [path for path in paths if path.is_file() and "site-packages" not in path.parts]
     longest, unknown_id = find_uncompared_length_and_unknown_id(rules, text.vocabulary.tokens, pairs, text.tokenizer)
     answered = any(one.answer is not None for one in pairs)
-    softmax = manifest.output.activation == "softmax" and not manifest.output.of_tokens and not manifest.heads
     # The sigmoid of one number is the softmax of its two labels.
-    softmax = softmax and not manifest.provenance.get("one_number")
+    is_open = not (answered or manifest.output.of_tokens or manifest.heads or manifest.provenance.get("one_number"))
     hints = list_hints_on_text_rules_in_code(own, longest=longest, unknown_id=unknown_id)
-    return [*hints, *(list_hints_on_sigmoids_in_code(own) if softmax and not answered else [])]
+    multi_label = manifest.output.activation == "sigmoid"
+    return [*hints, *(find_activations_in_code(own).list_hints(multi_label=multi_label) if is_open else [])]
 
 
 def _make_text_input(
@@ -783,7 +783,9 @@ def _make_answered_texts(description: Description, answers: Sequence[tuple[Owner
             read: Text = one.tokens or one.ids or ([] if one.ids is not None else description.known[one.text])
         else:
             read = one.text
-        names = isinstance(one.answer, Mapping) or not isinstance(answer, Mapping)
+        # One probability beside a label is that of this label.
+        is_of_label = one.label is not None and len(answer) == 1
+        names = isinstance(one.answer, Mapping) or not isinstance(answer, Mapping) or is_of_label
         label = () if one.label is None else tuple(one.label if isinstance(one.label, list | tuple) else [one.label])
         answered = AnsweredText(one.text, read, answer, one.ids is not None, names, one.head, tuple(map(str, label)))
         # A text that is given twice is compared once, as it counts once among the texts whose ids are compared.
@@ -799,11 +801,12 @@ def _warn_of_labels_of_unknown_order(description: Description, answered: Sequenc
         some = [one for one in answered if one.head == head]
         if some and (untold := list_labels_that_no_answer_names(some, of_head.labels)):
             named = ", ".join(short_repr(label, 40) for label in untold[:6]) + ", ..." * (len(untold) > 6)
+            are_named = any(one.names for one in some)
             _log.warning(
                 "The answers to your texts %s, so they cannot show the order of %s. Give the probability of each label "
-                'by its name, {"%s": 0.9, ...}, or the label beside the list',
-                "name none of these labels" if any(one.names for one in some) else "are lists without names",
-                named, untold[0],
+                'by its name, {"%s": 0.9, ...}%s',
+                "name none of these labels" if are_named else "are lists without names",
+                named, untold[0], "" if are_named else ", or the label beside the list",
             )  # fmt: skip
 
 

@@ -6,11 +6,12 @@ So wrong text rules, labels or weights are refused within seconds. The written b
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from torch import nn
@@ -23,6 +24,7 @@ from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource, Probabilities
 from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.label_order_by_answers import find_likelier_order
+from pocketrnn_export.vocabularies.labels import write_labels
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError, refuse_other_answers
 
 _log = logging.getLogger(__name__)
@@ -46,31 +48,39 @@ class AnswersBeside:
 _beside: Final[ContextVar[AnswersBeside | None]] = ContextVar("beside", default=None)
 _others: Final[ContextVar[Callable[[], Iterable[tuple[str, nn.Module]]]]] = ContextVar("others", default=tuple)
 _lengths: Final[ContextVar[Callable[[], Sequence[NamedLength]]]] = ContextVar("lengths", default=tuple)
+_stop_words: Final[ContextVar[Callable[[], Sequence[Sequence[str]]]]] = ContextVar("stop_words", default=tuple)
 # The texts that are answered one by one before the work: a slow module takes some 10 ms for each. Some have characters
 # outside ASCII, and some are the longest: these tell most about text rules.
 _TEXTS: Final = 200
 _OUTSIDE_ASCII: Final = 40
 _LONGEST: Final = 10
+# The logits that are kept, since rules and activations that are tried often ask for the same ids.
+_KEPT_ANSWERS: Final = 20_000
 
 
 @contextlib.contextmanager
-def try_weights_and_lengths_if_answers_differ(
-    list_modules: Callable[[], Iterable[tuple[str, nn.Module]]], list_lengths: Callable[[], Sequence[NamedLength]]
+def try_weights_lengths_and_stop_words_if_answers_differ(
+    list_modules: Callable[[], Iterable[tuple[str, nn.Module]]],
+    list_lengths: Callable[[], Sequence[NamedLength]],
+    list_stop_words: Callable[[], Sequence[Sequence[str]]],
 ) -> Iterator[None]:
-    """While the block runs, try the weights of other files, and the lengths of texts that the owner's files name.
+    """While the block runs, try the weights of other files, and the lengths of texts and the stop words that the
+    owner's files name.
 
     They are tried if a module gives other answers than its owner's classifier.
 
     Args:
         list_modules: makes the module with the weights of each file, and returns it with the file.
         list_lengths: lists the lengths.
+        list_stop_words: lists the stop words of each file of them.
     """
-    before = _others.set(list_modules), _lengths.set(list_lengths)
+    before = _others.set(list_modules), _lengths.set(list_lengths), _stop_words.set(list_stop_words)
     try:
         yield
     finally:
         _others.reset(before[0])
         _lengths.reset(before[1])
+        _stop_words.reset(before[2])
 
 
 @contextlib.contextmanager
@@ -103,15 +113,15 @@ def _refuse_other_label_order(prepared: ExportableModule, description: Descripti
         raise OtherAnswersError(
             f"The labels are in another order than the answers in {beside.file}.",
             f"{order.sentence} Give the labels in the order of your classifier's logits.",
-            options={"labels": ",".join(order.labels), "pairs": beside.file},
+            options={"labels": write_labels(order.labels), "pairs": beside.file},
         )
     if not order.is_sure and beside.note:
         _log.warning("%s", beside.note)
 
 
 def list_modules_with_other_weights() -> Iterator[tuple[str, nn.Module]]:
-    """For each file of weights that `try_weights_and_lengths_if_answers_differ` lists, yield the file, and the module
-    with these weights."""
+    """For each file of weights that `try_weights_lengths_and_stop_words_if_answers_differ` lists, yield the file, and
+    the module with these weights."""
     yield from _others.get()()
 
 
@@ -179,16 +189,16 @@ def _make_answer_source(
     """Make an `AnswerSource` that answers with the module. Its answers come from the columns `columns` of the logits,
     which are those of one head."""
     encoder, run = description.encoder(), prepared.make_reference().run
-    chosen = Answers(description.name, output.labels, output.activation, output.thresholds)
 
-    def answer_ids(ids: Sequence[int]) -> Probabilities:
+    @functools.lru_cache(_KEPT_ANSWERS)
+    def compute_logits(ids: tuple[int, ...]) -> Any:
         row = np.asarray([ids], np.int64)
         if len(ids) < prepared.least or (prepared.needs_real_token and not (row != prepared.padding_id).any()):
             raise LimitError("The module does not take this text.", "Give another text.")
         logits = run(row, np.asarray([len(ids)], np.int64))[:, columns]
         if not np.isfinite(logits).all():
             raise LimitError("The module's answer to this text is infinite or NaN.", "Give another text.")
-        return np.asarray(chosen.probabilities(np.asarray(logits, np.float32))[0], np.float64)
+        return np.asarray(logits, np.float32)
 
     def encode_text_or_tokens(read: object) -> list[int]:
         if isinstance(read, str):
@@ -201,9 +211,21 @@ def _make_answer_source(
     both = f"{before};" * bool(before) + f"x = {last.strip()}; torch.stack([x[:, 0], x[:, 1] - SHIFT], 1)"
     moved = {1: f"{convention.line} - SHIFT", 2: both}
     moved = {} if convention.gives_probabilities or prepared.heads else moved
-    return AnswerSource(
-        "module", output.labels, output.activation, description.text, encode_text_or_tokens, answer_ids,
-        lambda read: answer_ids(encode_text_or_tokens(read)), output.thresholds, moved.get(convention.units, ""),
-        max((one.num_embeddings for one in prepared.module.modules() if isinstance(one, nn.Embedding)), default=0),
-        _lengths.get()(),
-    )  # fmt: skip
+    rows = max((one.num_embeddings for one in prepared.module.modules() if isinstance(one, nn.Embedding)), default=0)
+
+    def make(activation: str, thresholds: tuple[float, ...] | None, other: AnswerSource | None = None) -> AnswerSource:
+        chosen = Answers(description.name, output.labels, activation, thresholds)
+
+        def answer_ids(ids: Sequence[int]) -> Probabilities:
+            return np.asarray(chosen.probabilities(compute_logits(tuple(ids)))[0], np.float64)
+
+        return AnswerSource(
+            "module", output.labels, activation, description.text, encode_text_or_tokens, answer_ids,
+            lambda read: answer_ids(encode_text_or_tokens(read)), thresholds, moved.get(convention.units, ""),
+            rows, _lengths.get()(), _stop_words.get()(), other,
+        )  # fmt: skip
+
+    # Probabilities were made by one of the two, and one number has only a sigmoid.
+    has_other = convention.units > 1 and not convention.gives_probabilities and not prepared.heads
+    other = make("sigmoid" if output.activation == "softmax" else "softmax", None) if has_other else None
+    return make(output.activation, output.thresholds, other)

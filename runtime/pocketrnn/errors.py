@@ -6,6 +6,7 @@ The command line prints that text without a traceback and exits with `exit_statu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from types import ModuleType
 from typing import TypeVar
@@ -155,12 +156,14 @@ def require_module(module: str, extra: str) -> ModuleType:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line with words of an error's message, without its full stop, for the end of a sentence.
+    """Return the first line with words of an error's message, without its full stop and without a terminal's colours,
+    for the end of a sentence.
 
     For an error without a message, it is the name of its class.
     """
     try:
-        lines = [line for line in str(error).splitlines() if any(map(str.isalnum, line))]
+        plain = re.sub(r"\x1b\[[\d;]*m", "", str(error))
+        lines = [line for line in plain.splitlines() if any(map(str.isalnum, line))]
     # The error may have a user's class, whose `__str__` can fail.
     except Exception:
         lines = []

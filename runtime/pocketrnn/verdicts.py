@@ -77,6 +77,8 @@ class AnswerComparison:
         threshold: the probability from which the owner's classifier gives the second of two labels, if this is not 0.5.
             The labels are compared by it.
         labels_in_order: the two labels, if there is a threshold.
+        of_likeliest: whether the owner's labels are the likeliest of several that a text may have. The likeliest labels
+            are then compared.
     """
 
     labels: int
@@ -88,11 +90,13 @@ class AnswerComparison:
     texts: int = 0
     threshold: float | None = None
     labels_in_order: tuple[str, ...] = ()
+    of_likeliest: bool = False
 
     @property
     def document(self) -> dict[str, Any]:
         """The comparison as the member `answers` of the text rules in provenance."""
         left_out = {"is_before", "texts", "labels_in_order", *(["threshold"] if self.threshold is None else [])}
+        left_out |= set() if self.of_likeliest else {"of_likeliest"}
         stated = {name: value for name, value in asdict(self).items() if name not in left_out}
         return {**stated, "unordered": list(self.unordered)}
 
@@ -100,10 +104,11 @@ class AnswerComparison:
     def sentence(self) -> str:
         """The comparison in one or more sentences."""
         near = f"probabilities within {self.tolerance:g}, at most {self.largest_difference:.1e} apart"
-        compared = [(self.labels, "the same labels"), (self.probabilities, near)]
+        same = "the same likeliest label" if self.of_likeliest else "the same labels"
+        compared = [(self.labels, same), (self.probabilities, near)]
         # Some texts may have a label, and as many others probabilities.
         if self.labels == self.probabilities == self.texts:
-            compared = [(self.texts, f"the same labels and {near}")]
+            compared = [(self.texts, f"{same} and {near}")]
         (first, equal), *second = [(number, equal) for number, equal in compared if number]
         found = [
             f"On {_format_text_count(first)} {self._agreement_words}: {equal}"
@@ -309,8 +314,9 @@ def _read_answer_comparison(stated: Any, manifest: Manifest) -> AnswerComparison
         threshold = None
     two = () if threshold is None else manifest.labels
     return AnswerComparison(
-        labels, probabilities, largest, tolerance, tuple(unordered), changed, threshold=threshold, labels_in_order=two
-    )
+        labels, probabilities, largest, tolerance, tuple(unordered), changed, threshold=threshold, labels_in_order=two,
+        of_likeliest=stated.get("of_likeliest") is True,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

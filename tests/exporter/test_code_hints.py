@@ -27,10 +27,9 @@ from pocketrnn_export.commands.settings_found_in_code import (
     print_uncompared_steps_and_kept_notes,
 )
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
-from pocketrnn_export.source_code.code_and_data_files_near_module import write_first_line
+from pocketrnn_export.source_code.sigmoid_or_softmax_in_code import find_activations_in_code
 from pocketrnn_export.source_code.text_settings_in_code import (
     find_settings_that_rules_lack,
-    list_hints_on_sigmoids_in_code,
     list_hints_on_text_rules_in_code,
     list_text_lengths_in_settings_beside,
 )
@@ -101,8 +100,14 @@ def test_the_lengths_in_code_are_named(code: str, said: str, tmp_path: Path) -> 
         ("row = [words.get(w, 0) for w in text]", 0),
         ("row = list(self.words.get(w, 3) for w in text)", 3),
         ("row = [words[w] if w in words else 4 for w in text]", 4),
+        ("UNK = 5\nrow = [words.get(w, UNK) for w in text]", 5),
+        ("for w in text:\n    try:\n        row.append(vocab[w])\n    except KeyError:\n        row.append(6)", 6),
+        ("def look_up(w):\n    if w in self.vocab:\n        return self.vocab[w]\n    else:\n        return 2", 2),
         ("counts[w] = counts.get(w, 0) + 1", None),
+        ("def read(name):\n    return settings.get(name, 0)", None),
         ("row = [words.get(w, unknown) for w in text]", None),
+        ("n = 3\nn += 1\nrow = [words.get(w, n) for w in text]", None),
+        ("n = 3\nfor n, w in enumerate(text):\n    ids.append(vocab.get(w, n))", None),
         ("row = [words[w] if w in others else 4 for w in text]", None),
     ],
 )
@@ -121,16 +126,34 @@ def test_the_id_of_unknown_words_in_code_is_named(code: str, number: int | None,
 def test_a_loss_of_single_labels_is_named_before_a_sigmoid_and_a_gate_is_not(tmp_path: Path) -> None:
     path = tmp_path / "api.py"
     path.write_text("class A(nn.Module):\n  def forward(self, x):\n    return torch.sigmoid(x)\n")
-    assert list_hints_on_sigmoids_in_code([path]) == []
+    assert find_activations_in_code([path]).list_hints(multi_label=False) == []
     document = {"cells": [], "nbformat": 4}
     sources = [path.read_text(), "p = model(x).sigmoid()", "import torch\nloss = nn.BCEWithLogitsLoss()"]
     document["cells"] = [{"cell_type": "code", "source": source} for source in sources]
     notebook = tmp_path / "a.ipynb"
     notebook.write_text(json.dumps(document))
-    (said,) = list_hints_on_sigmoids_in_code([notebook])
+    (said,) = find_activations_in_code([notebook]).list_hints(multi_label=False)
     assert "cell 3, line 2, says 'nn.BCEWithLogitsLoss()'" in said
     assert "--multi-label" in said
     assert list_hints_on_text_rules_in_code([notebook], longest=None) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "is_sure", "words"),
+    [
+        ("p = torch.sigmoid(model(x))", True, "line 1, says 'torch.sigmoid(model(x))'"),
+        ("p = torch.sigmoid(model(x))\nloss = nn.CrossEntropyLoss()", False, "doubt"),
+        ("p = softmax(model(x))", False, ""),
+    ],
+)
+def test_code_shows_several_labels_of_a_text_or_a_doubt(code: str, is_sure: bool, words: str, tmp_path: Path) -> None:
+    (tmp_path / "api.py").write_text(code)
+    found = find_activations_in_code([tmp_path / "api.py"])
+    assert found.are_of_several == is_sure
+    assert words in found.sentence
+    assert bool(found.sentence) == bool(words)
+    # The converse: several labels are asked for, and the code has only a softmax.
+    assert bool(found.list_hints(multi_label=True)) == (not words)
 
 
 def test_files_that_are_imported_from_the_same_folder_are_read_once_deep(tmp_path: Path) -> None:
@@ -411,13 +434,14 @@ def test_a_sigmoid_of_one_number_is_not_taken_for_several_labels(folder: Path) -
         (["lengths"], {"rules": TextRules(max_tokens=3, unknown_id=1)}),
         (["splitting"], {"has_answers_beside": True}),
         (["first id"], {"rules": TextRules(unknown_id=0)}),
+        (["padding", "words"], {"is_answered": True, "rules": TextRules("characters", unknown_id=1)}),
     ],
 )
 def test_notes_that_the_bundle_or_the_next_command_settles_are_left_out(
     left_out: list[str], facts: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with click.Context(click.Command("export")):
-        for about in ("padding", "softmax", "lengths", "splitting", "first id", ""):
+        for about in ("padding", "softmax", "lengths", "splitting", "first id", "words", ""):
             print_at_end_if_command_runs(f"on {about}: the bundle reads all tokens of a text", about)
         known = {
             "one_number": False,
@@ -429,7 +453,11 @@ def test_notes_that_the_bundle_or_the_next_command_settles_are_left_out(
         # A note on a length that code names says more than that no long text was compared.
         steps = ["Long texts, not compared: all tokens are read."] * ("lengths" not in left_out)
         print_uncompared_steps_and_kept_notes(steps, **known)
-    told = [about for about in ("padding", "softmax", "lengths", "splitting", "first id", "") if about not in left_out]
+    told = [
+        about
+        for about in ("padding", "softmax", "lengths", "splitting", "first id", "words", "")
+        if about not in left_out
+    ]
     assert capsys.readouterr().err.splitlines() == [
         f"on {about}: the bundle reads all tokens of a text" for about in told
     ]
@@ -462,23 +490,21 @@ def test_a_function_that_makes_other_ids_than_that_of_the_tokenizer_is_named_wit
     told = [one for one in caplog.messages if "other ids" in one]
     assert len(told) == bool(said)
     assert re.search(said, "".join(told))
+    assert "stop.txt" not in caplog.text
 
 
-@pytest.mark.parametrize("is_cut", [False, True])
-def test_a_function_that_gives_its_module_all_ids_alone_is_no_question_on_padding(
-    is_cut: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_file_of_stop_words_is_named_without_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    ids = f"[v.get(w, 0) for w in text.split(){'[:9]' * is_cut}]"
-    Path("api.py").write_text(f"def predict(text):\n    return model(torch.tensor({ids})).argmax()\n")
-    code = "def words(text):\n    return text.split()\n"
-    Path("out_words.py").write_text(f"{write_first_line(code, 'api.py:predict')}{code}")
-    with click.Context(click.Command("export")):
-        print_uncompared_steps_and_kept_notes(
-            ["Padding, not compared: none is added. If your code pads, say min_width"],
-            one_number=False, is_answered=False, has_answers_beside=False, rules=TextRules(),
-            tokenizer="out_words.py:words",
-        )  # fmt: skip
-    said = capsys.readouterr().err
-    assert ("min_width" in said) == is_cut
-    assert ("as in api.py:predict" in said) != is_cut
+    Path("net.py").write_text("class Net:\n    def forward(self, ids): ...\nSTOP = 'stop.txt'\n")
+    Path("stop.txt").write_text("the\nof\n")
+    options = dict.fromkeys(
+        ["rules", "weights", "vocabulary", "labels_of", "multi_label", "head", "max_tokens", "pairs", "tokenizer"]
+    )
+    text = {"rules": TextRules(), "vocabulary": ["<pad>", "oil"], "example_ids": []}
+    named = parse_module_name("net.py:Net")
+    for rules, told in ((None, True), ('{"tokenizer": "whitespace"}', False)):
+        log_owner_hints_and_list_corrections(named, {**options, "rules": rules}, text)
+        assert ("stop.txt seems to hold words that your code leaves out" in caplog.text) == told
+        caplog.clear()

@@ -10,12 +10,14 @@ import click
 import numpy as np
 import pytest
 import torch
+from click.core import ParameterSource
 from click.testing import CliRunner
 
 import pocketrnn_export.commands.export as command
 from pocketrnn.bundle.names_from_paths import find_near_file
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ParityError
+from pocketrnn_export.commands.collected_refusals import remember_command, write_line_to_copy
 from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
 from pocketrnn_export.source_code.code_and_data_files_near_module import write_first_line
 from pocketrnn_export.vocabularies import owner_answer_comparison
@@ -184,3 +186,42 @@ def test_a_vocabulary_with_another_ending_is_the_file_that_lies_there(folder: Pa
     assert "--vocabulary out_vocabulary.json" in refused.stderr.splitlines()[-1]
     Path("out_vocabulary.json").write_text('["<pad>", "oil", "bad", "good"]')
     assert read_line_to_copy(*given, "--labels", "bad,good", "-o", "out")["--vocabulary"] == "out_vocabulary.json"
+
+
+def test_a_command_that_was_just_refused_is_not_proposed_again() -> None:
+    with click.Context(command.export, info_name="export") as context:
+        context.params = {one.name: None for one in command.export.params} | {
+            "source": "net.py:Net",
+            "tokenizer": "a.py:cut",
+        }
+        for name in ("source", "tokenizer"):
+            context.set_parameter_source(name, ParameterSource.COMMANDLINE)
+        remember_command()
+        # The options are completed while the command runs.
+        context.params["tokenizer"] = "out_words.py:words"
+        for tokenizer, is_written in (("a.py:cut", False), ("out_words.py:words", False), ("b.py:cut", True)):
+            line = write_line_to_copy(Path("out"), {"tokenizer": tokenizer})
+            assert (f"Write: export net.py:Net --tokenizer {tokenizer}" in line) == is_written
+            assert bool(line) == is_written
+
+
+def test_two_refusals_do_not_propose_each_other(folder: Path) -> None:
+    code = "def predict(text, model):\n    return model([vocab.get(word, 1) for word in text.split()])\n\n"
+    Path("net.py").write_text(
+        f"{MODULE}\n{code}print(predict(clean(line), net))\n\ndef clean(text):\n    return text\n"
+    )
+
+    def write(_: object) -> None:
+        raise OtherAnswersError("7 differ.", "Give the text rules.")
+
+    tokenizer, proposed = "net.py:predict", []
+    for _ in range(2):
+        running = click.Context(command.export, info_name="pocketrnn export")
+        options = {**dict.fromkeys(str(one.name) for one in command.export.params), "output": "out"}
+        running.params = {**options, "tokenizer": tokenizer, "source": "net.py:Net"}
+        with running, pytest.raises(ParityError) as caught:
+            export_with_rules_from_answers(write, {}, running.params, tokenizer)  # type: ignore[arg-type]
+        line = shlex.split(str(caught.value).partition("Write: ")[2])
+        proposed.append(line[line.index("--tokenizer") + 1] if "--tokenizer" in line else "")
+        tokenizer = proposed[-1]
+    assert proposed == ["out_changed_words.py:words", ""]

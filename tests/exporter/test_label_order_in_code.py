@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pocketrnn_export.commands.proposed_options import propose_labels
+from pocketrnn_export.commands.proposed_options import propose_labels, read_labels
 from pocketrnn_export.source_code.labels_in_code import find_label_order, find_labels_in_code
 
 KNOWN = ("bad", "good")
@@ -99,3 +99,21 @@ def test_labels_of_answers_are_proposed_in_the_order_of_the_code(
     found = propose_labels(Path("net.py"), None, None, multi_label=False)
     assert found.value == proposed
     assert said in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("code", "labels", "option"),
+    [
+        ("langs = ['English', 'French ', 'Spanish']\nx = langs[y.argmax()]", ("English", "French ", "Spanish"), True),
+        ("print('It is' + (' good' if prediction == 1 else ' bad'))", ("bad", "good"), False),
+    ],
+)
+def test_a_blank_of_one_label_is_kept_and_the_option_reads_it_back(
+    code: str, labels: tuple[str, ...], option: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "net.py"
+    file.write_text(code)
+    assert [one.labels for one in find_labels_in_code(file)] == [labels]
+    value = propose_labels(file, None, None, multi_label=False).value
+    assert value.startswith("[") == option
+    assert read_labels(value) == [*labels]

@@ -21,7 +21,7 @@ from sklearn.preprocessing import LabelBinarizer, LabelEncoder, MultiLabelBinari
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.bundle_description import validate_labels, validate_thresholds
-from pocketrnn_export.vocabularies.labels import read_labels
+from pocketrnn_export.vocabularies.labels import read_labels, write_labels
 
 LABELS = ["World", "Sports", "Sci/Tech"]
 
@@ -31,6 +31,18 @@ def test_labels_stand_on_the_command_line(given: str) -> None:
     assert read_labels(given) == LABELS
     assert read_labels("a" * 5000) == ["a" * 5000]
     assert read_labels("a\0b,c") == ["a\0b", "c"]
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], ["oil, gas", "war"], ["bad", "good "], ["[x", "y]"], ['"a"', "\u732b"]])
+def test_an_option_with_labels_gives_them_back(labels: list[str]) -> None:
+    assert read_labels(write_labels(labels)) == labels
+
+
+def test_a_damaged_list_of_labels_on_the_command_line_is_refused() -> None:
+    with pytest.raises(InputError, match="--labels"):
+        read_labels('["a", 2.5, "b"]')
+    with pytest.raises(InputError, match="--labels"):
+        read_labels('["a" "b"]')
 
 
 @pytest.mark.parametrize("name", ["labels.json", "labels.txt", "labels"])

@@ -131,6 +131,23 @@ def test_what_a_checkpoint_says_is_taken_for_what_is_needed_and_told_of_other_de
     assert 'model.py:Small(kind="mean")' in caplog.text
 
 
+def test_other_defaults_that_only_say_what_is_trained_are_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.py").write_text(
+        "from torch import nn\nclass Net(nn.Module):\n"
+        "    def __init__(self, words, freeze_table=False, kind='last'):\n        super().__init__()\n"
+        "        self.table, self.kind = nn.Embedding(words, 2), kind\n"
+        "        self.table.weight.requires_grad_(not freeze_table)\n"
+    )
+    state = {"table.weight": torch.zeros(5, 2)}
+    torch.save({"state_dict": state, "config": {"freeze_table": True, "kind": "mean"}}, "said.ckpt")
+    load("model.py:Net", "said.ckpt")
+    assert 'model.py:Net(kind="mean")' in caplog.text
+    assert "freeze_table" not in caplog.text
+
+
 @pytest.mark.usefixtures("folder")
 def test_a_name_that_the_class_does_not_take_is_refused_with_those_that_it_takes() -> None:
     with pytest.raises(InputError, match="'size'") as caught:

@@ -20,6 +20,8 @@ from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.intake.weights_file import load_weights, read_weights
+from pocketrnn_export.source_code.needed_code import find_needed_statements
+from pocketrnn_export.source_code.notebook import read_python_file
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 # Written by a real torchtext 0.18; its make.py says how.
@@ -50,8 +52,10 @@ def small():
 ready = small()
 number = 3
 
-def broken():
-    raise RuntimeError("no such luck")
+def broken(layers=2):
+    if layers:
+        raise RuntimeError("\x1b[1;31mno such luck\x1b[0m")
+    return small()
 """
 
 
@@ -280,3 +284,29 @@ def test_a_function_that_the_file_has_not_is_refused(model: Path, tmp_path: Path
     )  # fmt: skip
     assert result.exit_code == 2, result.output
     assert re.search(message, " ".join(result.output.split()))
+
+
+@pytest.mark.parametrize(
+    ("lines", "noted"),
+    [
+        ("for batch in loader:\n        break", False),
+        ("size = len(loader)\n    size.sort()\n    print(size)", False),
+        ("Net.scale = 2", True),
+        ("CONFIG['scale'] = 2", True),
+        ("configure(3)", True),
+        ("SHARED.update(scale=2)", True),
+    ],
+)
+def test_code_that_only_a_run_of_the_file_reaches_is_noted_if_it_changes_what_the_module_needs(
+    lines: str, noted: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "words.py").write_text("SHARED = {}\ndef make(x):\n    SHARED[x] = 1\n")
+    (tmp_path / "settings.py").write_text("SIZE = []\ndef configure(x):\n    SIZE.append(x)\n")
+    file = tmp_path / "net.py"
+    file.write_text(
+        "from words import *\nfrom settings import configure, SIZE\nCONFIG = {'scale': 1}\n"
+        "class Net(nn.Module):\n    def forward(self, ids, size):\n        return ids * CONFIG['scale'], SIZE, SHARED\n"
+        f"if __name__ == '__main__':\n    {lines}\n"
+    )
+    found = find_needed_statements([read_python_file(file)], ["Net"], str(file), set())
+    assert bool(found.alone) == noted, found.alone

@@ -17,6 +17,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn_export.commands.proposed_options import propose_weights
 from pocketrnn_export.intake.arguments_from_weights import describe_misfit, find_parameter_values
 from pocketrnn_export.source_code.class_definitions import (
+    describe_name_without_module,
     is_recurrent,
     list_classes_with_layers,
     list_module_classes_near,
@@ -209,6 +210,85 @@ def test_weights_of_another_class_are_not_proposed(tmp_path: Path, monkeypatch: 
         assert line[line.index("--weights") + 1] == "g.pt"
 
 
+TRAINER = """
+import abc
+from nets import FILTER
+from base import Settings
+open("imported", "w")
+class Trainer(Settings, abc.ABC):
+    def __init__(self):
+        open("made", "w")
+        self.model = FILTER["lstm"]()
+def train(epochs=1):
+    open("made", "w")
+    FILTER["gru"]()
+def make():
+    return FILTER["lstm"](9, 1)
+"""
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that trains one of twelve modules, which a dict has; the weights are those of one of them."""
+    monkeypatch.chdir(tmp_path)
+    Path("base.py").write_text("class Settings(object):\n    words = 9\n")
+    classes = [LSTM.replace("Lstm", f"Net{n:02}").replace("rnn", f"rnn{n}") for n in range(12)]
+    Path("nets.py").write_text("\n".join(classes) + "\nFILTER = {'lstm': Net07, 'gru': Net01}\n")
+    Path("main.py").write_text(TRAINER)
+    shapes = {"embed.weight": (9, 7), "rnn7.weight_ih_l0": (20, 7), "rnn7.weight_hh_l0": (20, 5)}
+    torch.save(make_tensors(shapes), "saved.pt")
+
+
+@pytest.mark.usefixtures("trainer")
+@pytest.mark.parametrize(
+    "source", ["main.py:Trainer", "main.py:Trainer()", "main.py:train", "main.py:train(2)", "main.py"]
+)
+def test_what_gives_no_module_is_told_before_it_is_run(source: str) -> None:
+    refused = CliRunner().invoke(main, ["export", source, "-o", "out"])
+    assert refused.exit_code == 2
+    assert refused.stderr.partition("Write: ")[2].split()[2] == "nets.py:Net07"
+    assert not Path("imported").exists()
+
+
+@pytest.mark.usefixtures("trainer")
+def test_the_module_of_a_folder_is_taken_by_the_weights_and_a_long_list_of_modules_is_counted() -> None:
+    folder = CliRunner().invoke(main, ["export", ".", "-o", "out"]).stderr
+    assert "Note: . is taken as nets.py:Net07" in folder
+    # Neither a folder beside the code nor a wrong path of the weights changes the choice.
+    Path("data").mkdir()
+    for arguments in (["data"], [".", "--weights", "absent.pt"]):
+        said = CliRunner().invoke(main, ["export", *arguments, "-o", "out"]).stderr
+        assert said.partition("Write: ")[2].split()[2] == "nets.py:Net07"
+    Path("saved.pt").unlink()
+    for source in (".", "main.py", "nets.py"):
+        said = CliRunner().invoke(main, ["export", source, "-o", "out"]).stderr
+        assert "nets.py:Net07 and 4 more." in said
+        assert said.partition("Write: ")[2].split()[2] == "nets.py:Net00"
+
+
+@pytest.mark.usefixtures("trainer")
+def test_a_class_or_function_that_may_give_a_module_is_not_refused_by_its_code() -> None:
+    Path("other.py").write_text(
+        "import torch\nfrom nets import Net07\nclass Sub(Net07): ...\nclass Library(torch.nn.GRU): ...\n"
+        "class Maker:\n    def __new__(cls): ...\n@staticmethod\ndef decorated(): ...\n"
+    )
+    for name in ("Sub", "Library", "Maker", "decorated", "missing"):
+        assert not describe_name_without_module(Path("other.py"), name)
+    assert not describe_name_without_module(Path("main.py"), "make")
+    Path("settings.py").write_text("@dataclass\nclass Settings:\n    words: int = 9\ndef run():\n    return\n")
+    for name, kind in (("Settings", "class"), ("run", "function")):
+        assert kind in describe_name_without_module(Path("settings.py"), name)
+
+
+def test_a_bundle_is_refused_before_pytorch_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pocketrnn_export.commands.export._load_pytorch", lambda: pytest.fail("PyTorch is loaded"))
+    (tmp_path / "classifier.json").write_text("{}")
+    (tmp_path / "empty").mkdir()
+    for folder, said in ((tmp_path, "is a bundle"), (tmp_path / "empty", "config.json")):
+        refused = CliRunner().invoke(main, ["export", str(folder), "-o", str(tmp_path / "out")])
+        assert (refused.exit_code, said in refused.stderr) == (2, True)
+
+
 CLASSES = """
 from torch import nn
 class {name}(nn.Module):
@@ -249,7 +329,7 @@ def write_weights(folder: str) -> None:
 def test_a_recurrent_module_comes_first_and_a_cut_list_says_how_many_more_there_are() -> None:
     assert [name for name in ("A0", "B", "C") if is_recurrent(Path(f"nets/{name.lower()}.py"), name)] == ["B", "C"]
     said = CliRunner().invoke(main, ["export", ".", "-o", "out"]).stderr
-    assert "its modules: nets/b.py:B, nets/c.py:C, nets/a0.py:A0" in said
+    assert "modules: nets/b.py:B, nets/c.py:C, nets/a0.py:A0" in said
     assert "and 4 more" in said
     assert "export nets/b.py:B" in said
     # The code that answers makes another one.
@@ -262,7 +342,7 @@ def test_a_recurrent_module_comes_first_and_a_cut_list_says_how_many_more_there_
 def test_the_module_that_fits_weights_in_a_deep_folder_comes_first(source: str) -> None:
     write_weights("output/news/models/rnn/1")
     said = CliRunner().invoke(main, ["export", source, "-o", "out"]).stderr
-    assert ": nets/c.py:C." in said
+    assert "nets/b.py" not in said
     assert "export nets/c.py:C -o out --weights output/news/models/rnn/1/best.tar" in said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
@@ -34,6 +35,7 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison, TextVerdict, read_text_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
+from pocketrnn_export.commands.settings_found_in_code import find_files_of_stop_words
 from pocketrnn_export.compression import compress
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
@@ -440,6 +442,36 @@ def test_a_width_cleaning_and_an_unknown_id_that_no_word_names_are_found_togethe
     assert sum(read) < 200_000
 
 
+def test_stop_words_that_a_file_holds_are_left_out_if_answers_show_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("src").mkdir()
+    Path("src/net.py").write_text(
+        "class Net:\n    def forward(self, ids): ...\nSTOP, TEXTS = 'stopword.txt', 'a.txt'\n"
+    )
+    Path("stopword.txt").write_text("the\nof the\n\n of \n")
+    Path("a.txt").write_text("oil\n")
+    found = find_files_of_stop_words(Path("src/net.py"))
+    assert found == {Path("stopword.txt"): ["the", "of"]}
+    stop_words = [*found.values()]
+    own = TextRules("whitespace", unknown_id=0, empty_id=0, stop_words=("the", "of"))
+    encoder = TextEncoder(own, WORDS)
+    texts = [f"The {' '.join(split(text))} of q{i}" for i, text in enumerate(drawn(20, 5, 8))]
+    ids_of_texts = [encoder.encode(text) for text in texts]
+
+    def find(rules: TextRules) -> list[TextRules]:
+        def measure(number: int, ids: Sequence[int]) -> float:
+            return float(list(ids) != ids_of_texts[number])
+
+        found = find_rules_from_answers(rules, WORDS, texts, measure, 1e-3, stop_words=stop_words)
+        return [one.rules for one in found]
+
+    assert own in find(replace(own, stop_words=()))
+    # Those that are given are not replaced.
+    assert find(replace(own, stop_words=("q1",))) == []
+
+
 @pytest.mark.parametrize(("first", "last"), [(2, 3), (2, None), (None, 3)])
 def test_words_around_a_text_are_tried_at_once_with_the_likeliest_rules(first: int | None, last: int | None) -> None:
     words = ["<pad>", "<unk>", "<SOS>", "<EOS>", *SYLLABLES]
@@ -641,6 +673,26 @@ def test_an_answer_to_a_text_without_ids_is_compared_and_the_id_that_agrees_is_n
         exported(tmp_path / "b", tokenizer=None, rules=rules, example_ids=pairs)
     made = exported(tmp_path / "b", tokenizer=None, rules=replace(rules, empty_id=other), example_ids=pairs)
     assert read_text_verdict(made).answers is not None
+
+
+def test_texts_of_known_characters_without_a_token_ask_for_another_tokenizer() -> None:
+    tokens = ("<pad>", *"abcdefghij")
+    rules = TextRules("whitespace", unknown_id=None, empty_id=0, padding_id=0)
+
+    def answer_ids(ids: Sequence[int]) -> Any:
+        return np.asarray([0.2, 0.8] if sum(ids) % 2 else [0.7, 0.3])
+
+    encoder = TextEncoder(rules, tokens)
+    source = AnswerSource("module", ["a", "b"], "softmax", TextInput(rules, tokens), encoder.encode, answer_ids,
+                          lambda text: answer_ids(encoder.encode(text)))  # fmt: skip
+    owners = TextEncoder(replace(rules, tokenizer="characters"), tokens)
+    texts = ["".join(one) for one in itertools.product("abc", "defg", "hij")]
+    answered = [AnsweredText(text, text, ("b" if sum(owners.encode(text)) % 2 else "a",)) for text in texts]
+    with pytest.raises(OtherAnswersError) as refused:
+        refuse_other_answers(source, answered)
+    assert "empty_id" not in refused.value.remedy
+    assert isinstance(refused.value.agreeing, TextRules)
+    assert refused.value.agreeing.tokenizer == "characters"
 
 
 @pytest.mark.slow
@@ -1064,6 +1116,7 @@ def test_one_probability_of_three_labels_needs_its_label() -> None:
     ("columns", "labels", "named"),
     [
         ("p_negative,p_positive", ("Negative", "Positive"), True),
+        ("p_negative,p_positive", ("negative", "positive"), True),
         ("negative (%),positive (%)", ("negative", "positive"), True),
         ("prob_0,prob_1", ("bad", "good"), True),
         ("p_negative,p_positive", ("Negative 😞", "Positive 😀"), True),
@@ -1085,6 +1138,8 @@ def test_columns_with_the_same_letters_around_each_label_are_its_probabilities(
     expected = [0.25, 0.75] if "_0" in columns else dict(zip(labels, (0.25, 0.75), strict=True))
     assert not named or one.answer == expected
     assert ("are read as those of the labels" in caplog.text) == named
+    # The labels stand once in the note.
+    assert ("'p_...'" in caplog.text) == (labels[0] == "negative" and columns == "p_negative,p_positive")
 
 
 @pytest.mark.parametrize("columns", ["logp_bad,logp_good", "bad,good"])

@@ -70,7 +70,7 @@ from pocketrnn_export.source_code.splitting_part_of_function import (
     write_tokenizer_of_function,
 )
 from pocketrnn_export.source_code.text_function_in_own_file import replace_removed_names
-from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
+from pocketrnn_export.source_code.text_functions_in_file import complete_text_function, list_text_functions
 from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save, find_word_ids_in_code
 from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
 from pocketrnn_export.vocabularies.keras_split import KerasSplit
@@ -172,7 +172,8 @@ def test_a_file_alone_leads_to_a_line_to_copy_whose_bundle_answers_as_the_owners
     Path("pairs.jsonl").write_text("\n".join(answers))
     second = CliRunner().invoke(main, [*line, "--pairs", "pairs.jsonl", "--rules", '{"min_width": 4, "max_width": 4}'])
     assert second.exit_code == 0, second.stderr
-    assert "out_words.py:words" in second.stderr
+    # The rules of the bundle do what its lines do.
+    assert not Path("out_words.py").exists()
     assert Classifier.load("out").predict(texts) == [owners(text, module, vocab) for text in texts]
 
 
@@ -352,6 +353,35 @@ def test_the_function_that_an_answering_one_calls_with_its_text_is_proposed(
     split = f"from {dot}split import encode\n" if proposed == "split.py:encode" else Path("split.py").read_text()
     Path("net.py").write_text(f"{split}def clean_text(t):\n    return t.strip()\ndef predict(text, model):\n{lines}\n")
     assert name_proposed_function() == proposed
+
+
+OWN_METHOD = """
+def word2seq(words):
+    return [[vocab[letter] for letter in word] for word in words]
+class Net(nn.Module):
+    def forward(self, ids): ...
+    def encode(self, ids): ...
+    def predict(self, word):
+        return self.forward(self.encode(word2seq([word])))
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "proposed"),
+    [
+        ("", "", "net.py:word2seq"),
+        ("word2seq([word])", "word2seq(word)", ""),
+        ("word2seq([word])", "word2seq([word, word])", ""),
+        ("word2seq([word])", "[vocab[one] for one in word.split()]", "net.py:Net.predict"),
+    ],
+)
+def test_a_method_of_the_module_that_answers_a_text_shows_what_splits_it(
+    before: str, after: str, proposed: str, folder: Path
+) -> None:
+    Path("net.py").write_text(OWN_METHOD.replace(before, after))
+    assert name_proposed_function() == proposed
+    named = complete_text_function(Path("net.py"), "Net.predict")
+    assert (named is not None) == (proposed == "net.py:word2seq")
 
 
 def test_a_script_that_answers_what_is_typed_leads_to_a_copy_of_its_lines(folder: Path) -> None:
@@ -593,9 +623,9 @@ def test_the_notebook_beside_weights_comes_before_other_files_that_fit(source: s
     cells = {"cells": [cell(FILE)], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     Path("models/page.ipynb").write_text(json.dumps(cells))
     result = export(source)
-    assert re.search(r"one of (them|its modules): models/page.ipynb:Net, net.py:Net\.", result.stderr)
+    assert "one of the modules: models/page.ipynb:Net, net.py:Net." in result.stderr
     assert re.search("export models/page.ipynb:Net .*--weights models/best.pt", result.stderr.splitlines()[-1])
-    assert "its modules: models/page.ipynb:Net." in export("models").stderr
+    assert "taken as models/page.ipynb:Net" in export("models").stderr
 
 
 def test_modules_of_examples_and_scripts_are_not_offered_for_a_file_that_is_no_code(folder: Path) -> None:
@@ -904,14 +934,14 @@ def test_files_that_export_wrote_are_not_the_owners_code(tmp_path: Path, monkeyp
     assert list_files_near(made) == [made, Path("net.py")]
 
 
-def test_a_folder_of_code_names_its_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_only_module_of_a_folder_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("scripts", "src"):
         Path(name).mkdir()
         Path(name, "net.py").write_text(FILE)
         for folder in (".", name):
             message = export(folder).stderr
-            assert "config.json" in message
+            assert f"Note: {folder} is taken as {name}/net.py:Net" in message
             assert f"Write: pocketrnn export {name}/net.py:Net" in message
 
 
@@ -954,9 +984,13 @@ def test_the_last_lines_say_how_python_takes_the_function_and_what_it_needs(
         Path(name).write_text("a")
     assert print_import_of_tokenizer('Classifier.load("mine"', "cut.py:words")
     assert not print_import_of_tokenizer('Classifier.load("mine"', "my-cut.py:words")
-    heading, first, second, needs, data = capsys.readouterr().out.splitlines()
+    heading, *code, needs, data = capsys.readouterr().out.splitlines()
     assert heading.startswith("In Python")
-    assert (first, second) == ("  from cut import words", '  classifier = Classifier.load("mine", tokenizer=words)')
+    # Nothing is left to look up.
+    compile("\n".join(line.strip() for line in code), "printed", "exec")
+    assert code[0].strip() == "from pocketrnn import Classifier"
+    assert "  from cut import words" in code
+    assert '  classifier = Classifier.load("mine", tokenizer=words)' in code
     assert re.findall(r"[\w.]+\.py|contractions|nltk|\bre\b", needs) == ["cut.py", "clean.py", "contractions", "nltk"]
     assert {*re.findall(r"[\w./]+\.(?:vec|lst|txt)", data)} == {"words.vec", "data/stop.lst"}
 
@@ -1134,6 +1168,29 @@ def test_the_owners_function_that_loads_the_vocabulary_is_called_with_the_file_t
     Path("data/words.txt").write_text("oil\n")
     Path("src/settings.ini").write_text("path=../data/vocabulary.txt\nother=../data/words.txt\n")
     assert find_vocabulary_loader(Path("src/net.py")) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "is_whole"),
+    [
+        ("try:\n    texts = json.load(open('rows.txt'))\n"
+         "except ValueError:\n    texts = open('rows.txt').read().split()\n"
+         "vocab = build_vocab(texts)\n", True),
+        ("try:\n    vocab = build_vocab(['b', 'a'])\nexcept OSError:\n    vocab = {}\n", False),
+        ("try:\n    vocab = build_vocab(['b', 'a'])\nexcept OSError:\n    print('no')\n", False),
+    ],
+)  # fmt: skip
+def test_data_that_code_reads_in_a_second_way_after_an_error_are_read_so_by_the_script(
+    code: str, is_whole: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.txt").write_text("b a")
+    (tmp_path / "net.py").write_text(
+        f"import json\ndef build_vocab(texts):\n    return {{w: i for i, w in enumerate(texts)}}\n{code}"
+    )
+    script = find_vocabulary_code(tmp_path / "net.py")
+    assert script is not None
+    assert ("except" in script.code) == is_whole
+    assert run_script(script.write(2, tmp_path), tmp_path) == {"b": 0, "a": 1}
 
 
 @pytest.mark.parametrize(("code", "is_told"), [("vocab[word] += 1", False), ("vocab[word] = len(vocab)", True)])
@@ -1541,6 +1598,16 @@ def test_a_tokenizer_also_changes_a_text_as_the_code_does_before_the_function(
         assert run_source(made.code)["words"]("g0 n0w") == ("GO NOW" if "upper" in changed else "go now").split()
 
 
+def test_a_name_that_another_function_changes_is_given_as_it_is(tmp_path: Path) -> None:
+    code = "def predict(text, model, vocab):\n    text = clean(text)\n"
+    code += "    return model([vocab.get(word, 1) for word in text.split()])\n\n"
+    (tmp_path / "a.py").write_text(f"{code}def answer(text):\n    return predict(text, model, vocab)\n")
+    assert find_changed_text(tmp_path / "a.py", "predict") is None
+    # In its own function, and outside of functions, it is changed.
+    (tmp_path / "a.py").write_text(f"{code}text = clean(line)\npredict(text, model, vocab)\n")
+    assert find_changed_text(tmp_path / "a.py", "predict") is not None
+
+
 def test_a_file_whose_imports_lead_to_torch_is_told_from_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1582,6 +1649,15 @@ def test_weights_given_as_the_vocabulary_are_replaced_in_the_corrected_command(f
     line = export("net.py:Net", *given).stderr.splitlines()[-1]
     assert "--vocabulary vocab.json" in line
     assert "--vocabulary models/best.pt" not in line
+
+
+def test_a_sigmoid_of_several_outputs_in_code_is_in_the_line_to_copy(folder: Path) -> None:
+    code = Path("net.py").read_text()
+    for line, is_given in (("torch.sigmoid(net(x))", True), ("torch.softmax(net(x), 1)", False)):
+        Path("net.py").write_text(f"{code}\ndef ask(net, x):\n    return {line}\n")
+        said = export("net.py:Net", "--weights", "models/best.pt").stderr
+        assert ("--multi-label" in said.splitlines()[-1]) == is_given
+        assert (f"says '{line}'" in said) == is_given
 
 
 def test_a_tokenizer_that_also_changes_a_text_has_a_file_of_its_own(folder: Path) -> None:

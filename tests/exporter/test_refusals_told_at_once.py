@@ -386,3 +386,54 @@ def test_the_only_code_file_whose_name_goes_on_is_meant_by_a_missing_one(
         assert refused.value.changes["source"] == source.replace("nlp", "nlp_text_classification")
     Path("nlp_other.py").touch()
     correct_missing_source("nlp.py")
+
+
+@pytest.mark.parametrize(
+    ("source", "tokenizer", "proposed"),
+    [
+        ("net.py:Net", "char", "characters"),
+        ("net.py:Net", "white_space", "whitespace"),
+        ("net.py:Net", "tokenise", "net.py:tokenize"),
+        ("net.py:Net", "net.py:tokenise", "net.py:tokenize"),
+        ("net.py:Net", "net.py:tokenise(keep=False)", "net.py:tokenize(keep=False)"),
+    ],
+)
+def test_a_misspelled_tokenizer_leads_to_a_line_to_copy(
+    source: str, tokenizer: str, proposed: str, folder: Path
+) -> None:
+    Path("vocab.json").write_text(json.dumps(WORDS))
+    given = ["--weights", "plain.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    result = export(source, *given, "--tokenizer", tokenizer)
+    assert result.exit_code == 2
+    words = shlex.split(result.stderr.splitlines()[-1])
+    assert words[words.index("--tokenizer") + 1] == proposed
+
+
+@pytest.mark.parametrize(
+    ("source", "right"),
+    [
+        ("net.py:Nett", "net.py:Net"),
+        ("net.py:Nett(8, dim=6)", "net.py:Net(8, dim=6)"),
+        ("net.py:Net", None),
+        ("net.py:nett", None),
+        ("net.py:Ne", None),
+    ],
+)
+def test_a_misspelled_class_is_told_beside_an_output_that_exists(source: str, right: str | None, folder: Path) -> None:
+    Path("vocab.json").write_text(json.dumps(WORDS))
+    Path("net.py").write_text(f"from torch import nn as Ne\nnett = 3\n{FILE}")
+    Path("out").mkdir()
+    Path("out/classifier.json").write_text("{}")
+    given = ["--weights", "plain.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    line = export(source, *given).stderr.splitlines()[-1]
+    assert ("--force" in line) == (right is None)
+    assert shlex.split(line)[3] == (right or source)
+
+
+def test_a_class_of_pytorch_that_a_file_imports_is_not_one_that_it_defines(folder: Path) -> None:
+    Path("net.py").write_text(f"from torch.nn import LogSoftmax\n{FILE}")
+    Path("vocab.json").write_text(json.dumps(WORDS))
+    given = ["--weights", "plain.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    said = export("net.py:Reviews", *given).stderr
+    assert "tokenize" in said
+    assert "LogSoftmax" not in said

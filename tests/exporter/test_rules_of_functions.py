@@ -497,6 +497,24 @@ def test_a_difference_at_rare_characters_is_told(caplog: pytest.LogCaptureFixtur
     assert "rare characters" in caplog.text
 
 
+LETTERS = read_vocabulary([*"<?abcdefghijklmnopqrstuvwxyz "])
+
+
+def test_an_error_for_an_unknown_token_is_told_and_no_refusal(caplog: pytest.LogCaptureFixture) -> None:
+    ids = {letter: i for i, letter in enumerate(LETTERS.tokens)}
+    rules = choose_rules(LETTERS, None, lambda text: [ids[letter] for letter in text], [], ["oil", "Oil \u732b"])
+    assert isinstance(rules, TextRules)
+    assert (rules.tokenizer, rules.lowercase) == ("characters", False)
+    assert "raises an error for tokens" in caplog.text
+    assert "leaves them out" in caplog.text
+
+
+def test_an_error_on_a_text_of_known_tokens_is_refused() -> None:
+    ids = {letter: i for i, letter in enumerate(LETTERS.tokens) if letter != "o"}
+    with pytest.raises(InputError, match="KeyError"):
+        choose_rules(LETTERS, None, lambda text: [ids[letter] for letter in text], [], ["oil"])
+
+
 @pytest.mark.parametrize(
     ("keeps", "written"),
     [

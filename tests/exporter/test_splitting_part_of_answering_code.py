@@ -334,12 +334,22 @@ def test_code_that_leaves_out_unknown_words_is_told_from_code_that_leaves_out_ot
         ("for w in t.split(): ids.append(v.get(w, 3))", 3),
         ("for i, w in enumerate(t.split()): ids[i] = v.get(w, 3)", 3),
         ("ids = encode(t)", 3),
+        ("for w in t.split():\n        try: ids.append(v[w])\n        except KeyError: ids.append(3)", 3),
+        (
+            "for w in t.split():\n        try: i = v[w]\n        except (KeyError,): i = C.OOV\n        ids += [i]",
+            3,
+        ),
+        ("for w in t.split():\n        if w not in v: ids.append(OOV)\n        else: ids.append(v[w])", 3),
+        ("for w in t.split():\n        if w in v: ids += [v[w]]\n        else: ids += [OOV]", 3),
+        ("ids = [v.get(w, OOV) for w in t.split()]", 3),
         # Nothing, several ids, or one that is not written there.
         ("ids = [v[w] for w in t.split()]", 0),
         ("ids = [v.get(w, UNK) for w in t.split()]", 0),
         ("ids = [v.get(w, v.get('<unk>', 3)) for w in t.split()]", 0),
         ("ids = [i for w in t.split() if (i := v.get(w, 3)) != 3]", None),
         ("for w in t.split():\n        if w in v: ids.append(v.get(w, 3))\n        else: ids.append(1)", 0),
+        ("for w in t.split():\n        if w in others: ids.append(v[w])\n        else: ids.append(3)", 0),
+        ("for w in t.split():\n        try: ids.append(v[w])\n        except OSError: ids.append(3)", 0),
         # Later code computes other ids.
         ("ids = [v.get(w, 3) for w in t.split()]\n    ids = [i + 1 for i in ids]", 0),
         ("ids = [v.get(w, 3) for w in t.split()]\n    ids = [i if i < 9 else 0 for i in ids]", 0),
@@ -351,7 +361,7 @@ def test_the_id_that_the_lines_that_split_a_text_give_unknown_words_is_taken(
     code: str, unknown: int | None, tmp_path: Path
 ) -> None:
     (tmp_path / "a.py").write_text(
-        f"def encode(t):\n    return [v.get(w, 3) for w in t.split()]\n\ndef predict(t):\n    {code}\n"
+        f"OOV = 3\ndef encode(t):\n    return [v.get(w, 3) for w in t.split()]\n\ndef predict(t):\n    {code}\n"
         "    return model(torch.tensor([ids]))\n"
     )
     written = write_tokenizer_of_function(tmp_path / "a.py", "predict")

@@ -6,20 +6,23 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from pocketrnn import Classifier, verify
+from pocketrnn import Classifier, TextInput, verify
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.proof_comparison_chain import group_comparisons_into_links
+from pocketrnn.text import TextRules
 from pocketrnn.verdicts import LOGGER, TextVerdict, describe_graph_proof, read_text_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
+from pocketrnn_export.commands.closing_lines import describe_empty_texts, describe_torchscript
 from pocketrnn_export.compression import CompressedBundle, compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.mobile_profile import write_mobile_bundle
@@ -149,6 +152,24 @@ def test_the_text_rules_have_a_verdict_of_their_own(
     given: dict[str, Any], verdict: TextVerdict, tmp_path: Path
 ) -> None:
     assert read_text_verdict(exported(tmp_path / "bundle", **given)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("unknown", "empty", "said"), [(0, 0, "one unknown word, which has the id 0."), (None, 0, "the token '<pad>'.")]
+)
+def test_a_text_without_a_token_is_named_by_what_its_id_stands_for(unknown: int | None, empty: int, said: str) -> None:
+    text = TextInput(TextRules(unknown_id=unknown, empty_id=empty), ("<pad>", "oil"))
+    (line,) = describe_empty_texts(cast("Manifest", SimpleNamespace(text=text)))
+    assert line.endswith(said)
+
+
+def test_a_large_torchscript_file_is_told_with_what_it_is_for(tmp_path: Path) -> None:
+    named = cast("Manifest", SimpleNamespace(torchscript=SimpleNamespace(file="model.pt")))
+    (tmp_path / "model.onnx").write_bytes(bytes(2_100_000))
+    for size, told in ((2_000_000, ["model.pt is 2.0 of the bundle's 4.1 MB"]), (2_000, [])):
+        (tmp_path / "model.pt").write_bytes(bytes(size))
+        assert [one.partition(":")[0] for one in describe_torchscript(named, tmp_path)] == told
+    assert describe_torchscript(cast("Manifest", SimpleNamespace(torchscript=None)), tmp_path) == []
 
 
 @pytest.mark.usefixtures("bundle")

@@ -299,7 +299,7 @@ def test_a_keras_tokenizer_that_was_dumped_twice_is_read(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ({"oil": 1, "gas": 2}, "no token with the id 0. The bundle uses this id for padding, with the token <pad>"),
+        ({"oil": 1, "gas": 2}, "no token with the id 0. The bundle gives this id the name <pad>"),
         ({"oil": 2, "gas": 3, "x": 4}, "no tokens with the ids 1. No text gets"),
         ([("oil", 9), ("gas", 2)], "the position of a token, from 0, is used as its id"),
         (KERAS, "its words are read, but not its way to split a text"),

@@ -463,6 +463,28 @@ def test_a_line_to_copy_names_columns_that_the_file_does_not_have(folder: Path, 
 
 
 @pytest.mark.parametrize(
+    ("columns", "given"),
+    [
+        ("id,Review", ["--text-column Review"]),
+        ("review_text,label", ["--text-column review_text", "--label-column predicted_label"]),
+        # Several may be meant, or a row is in place of the header.
+        ("review_id,review", []),
+        ("a good review,1", []),
+    ],
+)
+def test_a_line_to_copy_names_the_only_column_that_is_named_after_texts(
+    columns: str, given: list[str], folder: Path, padded: Path
+) -> None:
+    Path("in.csv").write_text(f"{columns}\na,b\n")
+    result = run("-b", padded, "-i", "in.csv")
+    line = result.stderr.partition("Write: ")[2]
+    assert result.exit_code == 2
+    assert bool(line) == bool(given)
+    assert all(one in line for one in given)
+    assert not given or run(*shlex.split(line)[2:]).exit_code == 0
+
+
+@pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         (["-i", "notes.txt"], "does not show the kind of the file"),

@@ -225,6 +225,17 @@ def test_a_tokenizer_that_fails_is_named_also_where_texts_are_skipped(padded: Pa
         Classifier.load(padded, tokenizer="whitespace")  # type: ignore[arg-type]
 
 
+def test_data_of_nltk_that_a_tokenizer_lacks_are_told_with_the_line_that_loads_them(padded: Path) -> None:
+    def split(_: str) -> list[str]:
+        raise LookupError(
+            "\n***\n  Resource punkt_tab not found.\n  >>> import nltk\n  >>> nltk.download('punkt_tab')\n"
+        )
+
+    with pytest.raises(InputError, match="raises LookupError") as refused:
+        Classifier.load(padded, tokenizer=split).classify(TEXT)
+    assert "import nltk; nltk.download('punkt_tab')" in refused.value.remedy
+
+
 def test_limits_hold_for_texts_that_are_split_already(tmp_path: Path) -> None:
     bundle = bundle_maker.make(
         tmp_path / "b", limits=Limits(min_tokens=2, max_tokens=3), texts=(TEXT,), change_graph=None

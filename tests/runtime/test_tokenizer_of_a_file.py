@@ -120,3 +120,17 @@ def test_texts_that_a_written_function_splits_are_refused_with_the_whole_command
     result = CliRunner().invoke(main, ["classify", "-b", "mine", "a text"], catch_exceptions=False)
     assert result.exit_code == 2
     assert "--tokenizer mine_words.py:words" in result.stderr.splitlines()[-1]
+
+
+def test_a_missing_bundle_is_told_before_a_missing_function(tmp_path: Path) -> None:
+    command = ["classify", "-b", str(tmp_path / "none"), "--tokenizer", f"{tmp_path}/none.py:words", "a text"]
+    result = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert result.exit_code == 2
+    assert str(tmp_path / "none") in result.stderr
+    assert "none.py" not in result.stderr
+
+
+def test_a_misspelt_function_leads_to_those_of_the_file(split: Path) -> None:
+    with pytest.raises(InputError, match="no function word") as refused:
+        load_tokenizer_function(f"{split}:word")
+    assert f"{split}:words?" in refused.value.remedy

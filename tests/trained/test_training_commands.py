@@ -71,7 +71,7 @@ def refused(*arguments: str, status: int = 2) -> str:
         (["evaluate", "taken", "nothing.csv"], "nothing.csv does not exist."),
         (["export", "nothing", "-o", "b"], "nothing does not exist."),
         (["export", "model.py:Net", "-o", "b"], "model.py is not a file."),
-        (["export", "taken", "-o", "taken"], "The folder taken has no classifier.json"),
+        (["export", "taken", "-o", "taken"], "taken holds no config.json"),
     ],
 )
 def test_what_can_be_seen_without_pytorch_is_said_before_it_is_imported(

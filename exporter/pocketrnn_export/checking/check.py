@@ -272,8 +272,9 @@ def _pair_outputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> Comp
     answers = None if isinstance(said, str) else said
     if answers is None and not file.outputs:
         raise InputError(
-            f"{file.path} fails on every input that was tried, but {name} answers them: {said}.",
-            "Say which input is which, or how the module is called: --input parameter=input, --call LINE.",
+            f"{name} answers each input that was tried, but {file.path} fails on all of them: {said}.",
+            "Say which input of the file belongs to which parameter of forward, --input parameter=input; or how the "
+            "module is called, --call LINE.",
         )
     outputs = match_outputs(file, answers, call.outputs)
     activations = {
@@ -372,7 +373,7 @@ def _refuse_random_answers(called: ModuleCall, compared: ComparedFile, case: Cas
         line = find_random_draw_line(called.module, lambda: record_call(called, case))
         raise InputError(
             f"The module gives another answer at each call{': ' * bool(line)}{line}.",
-            "Remove the random numbers from forward, as eval() does with dropout.",
+            "Let forward draw random numbers only if self.training is true, as nn.Dropout does.",
         )
     one, other = compared.run_file(first_call), compared.run_file(first_call)
     if not isinstance(one, str) and not isinstance(other, str) and not _are_near(one, other):

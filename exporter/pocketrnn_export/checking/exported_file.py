@@ -223,14 +223,12 @@ def _measure_external_data(tensor: TensorProto, folder: Path) -> int:
     said = {entry.key: entry.value for entry in tensor.external_data}
     place = folder / said.get("location", "")
     if not place.is_file():
-        raise InputError(
-            f"The file {said.get('location')} is missing: it holds the weights of {tensor.name}.", _MAKE_AGAIN
-        )
+        raise InputError(f"The file {said.get('location')} is missing: it holds the weight {tensor.name}.", _MAKE_AGAIN)
     offset = int(said.get("offset", 0))
     length = int(said.get("length", place.stat().st_size - offset))
     if min(offset, length) < 0 or offset + length > place.stat().st_size:
         raise InputError(
-            f"The file {said.get('location')} is shorter than the weights of {tensor.name} in it.", _MAKE_AGAIN
+            f"The file {said.get('location')} ends before the end of the weight {tensor.name}.", _MAKE_AGAIN
         )
     return length
 

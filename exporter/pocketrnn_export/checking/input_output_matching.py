@@ -258,8 +258,7 @@ def match_outputs(
         shapes = [list(answer.shape) for answer in answers or ()]
         own = [list(array.shape) for array in outputs.values()]
         raise InputError(
-            f"No output of {file.path} has the shape of an output of the module: the file's are {shapes}, the "
-            f"module's {own}.",
+            f"The outputs of {file.path} have the shapes {shapes}, but those of the module have {own}.",
             "Compare the file with the module that it was made from, or export this module again.",
         )
     return tuple(pairs)

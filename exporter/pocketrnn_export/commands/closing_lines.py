@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # The most ids that the next command shows.
 _SHOWN_IDS: Final = 30
+# A smaller TorchScript file needs no line, in bytes.
+_LARGE: Final = 500_000
 # Libraries that read data that is installed beside them.
 _WITH_DATA: Final = ("nltk", "spacy", "stanza")
 # The advice printed in place of `TextVerdict.remedy`, for users who have the pipeline.
@@ -59,8 +61,7 @@ def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> 
 
 
 def describe_empty_texts(manifest: Manifest) -> list[str]:
-    """Return a list with a line that says which tokens the bundle reads for a text in which the rules, or the owner's
-    function, find none. Return
+    """Return a list with a line that says which tokens the bundle reads for a text in which the rules find none. Return
     an empty list if a subword tokenizer splits texts.
 
     Args:
@@ -71,12 +72,28 @@ def describe_empty_texts(manifest: Manifest) -> list[str]:
     rules, tokens = manifest.text.rules, manifest.text.vocabulary
     if not isinstance(rules, TextRules):
         return []
-    encoder = TextEncoder(rules, tokens)
-    ids = [*(encoder.encode_tokens([]) if rules.tokenizer == "external" else encoder.encode(""))]
+    ids = TextEncoder(rules, tokens).encode_tokens([])
     ids = ids[:1] if len({*ids}) == 1 else ids
+    if ids == [rules.unknown_id]:
+        return [f"A text without a token is answered as one unknown word, which has the id {rules.unknown_id}."]
     said = " ".join(repr(tokens[id_]) if id_ < len(tokens) else f"the id {id_}" for id_ in ids[:8])
     kind = "the token" if len(ids) == 1 and ids[0] < len(tokens) else "a text of" if len(ids) > 1 else ""
     return [f"A text without a token is answered as {f'{kind} {escape_line(said)}'.strip()}{' ...' * (len(ids) > 8)}."]
+
+
+def describe_torchscript(manifest: Manifest, bundle: Path) -> list[str]:
+    """Return a list with a line on a large TorchScript file of a bundle: its size, what it is for, and the option that
+    leaves it out. Return an empty list for a small one, or none.
+
+    Args:
+        manifest: the description of the bundle.
+        bundle: its folder.
+    """
+    if manifest.torchscript is None or (size := (bundle / manifest.torchscript.file).stat().st_size) < _LARGE:
+        return []
+    whole = sum(one.stat().st_size for one in bundle.iterdir())
+    said = f"{manifest.torchscript.file} is {size / 1e6:.1f} of the bundle's {whole / 1e6:.1f} MB"
+    return [f"{said}: only programs with PyTorch need it, and --no-torchscript leaves it out."]
 
 
 def format_proof_summary(manifest: Manifest, rows_called: str, bundle: str) -> str:
@@ -147,6 +164,7 @@ def print_next_step(
     """
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text.features_beside_text import write_example_feature_options
+    from pocketrnn.verdicts import read_text_verdict
 
     where, calls = shlex.quote(str(output)), []
     if isinstance(manifest.input, NumberInput):
@@ -169,14 +187,16 @@ def print_next_step(
         keeps = manifest.output.thresholds is not None
         calls.append(
             f"{load}).predict_labels(texts{'' if keeps else ', 0.5'}) gives each text the labels that reach "
-            f"{'their thresholds' if keeps else '0.5'}; predict gives only the likeliest label"
+            f"{'their thresholds' if keeps else '0.5'}; predict, as classify --top 1, gives only the likeliest label"
         )
     for call in calls:
         print_line(f"In Python, {call}.")
     if corrected_options:
         print_line(f"Next: {format_command_with_changes({**corrected_options, 'force': 'given'})}")
         return
-    print_line(f"Next: pocketrnn classify --bundle {where} {given}")
+    answers = read_text_verdict(manifest).answers
+    top = " --top 1" * (answers is not None and answers.of_likeliest)
+    print_line(f"Next: pocketrnn classify --bundle {where}{top} {given}")
 
 
 def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
@@ -199,8 +219,10 @@ def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
         return False
     folder = "" if file.parent == Path() else f", with {escape_line(str(file.parent))} in sys.path"
     print_line(f"In Python{folder}:")
+    print_line("  from pocketrnn import Classifier")
     print_line(f"  from {file.stem} import {name}")
     print_line(f"  classifier = {load}, tokenizer={name})")
+    print_line('  print(classifier.predict(["a text"]))')
     libraries = [f"{one} with its data" if one in _WITH_DATA else one for one in list_imported_libraries(file)]
     needs = [file.name, *(one.name for one in list_imported_files(file) if one != file), *libraries]
     print_line(f"To answer a text, Python needs {' and '.join(needs)}. Such a bundle cannot be packed.")

@@ -19,6 +19,8 @@ from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 _Made = TypeVar("_Made")
 _MOST_FILES: Final = 20
+# The key in a click context's `meta` for the command as it was typed, and as it runs with completed options.
+_COMMANDS: Final = "pocketrnn.commands"
 _PATHS: Final = ("source", "weights", "vocabulary", "pairs")
 
 
@@ -72,14 +74,11 @@ class CollectedRefusals:
         if any(_is_given(one) for one in _PATHS if one in changes):
             # A mended path is not a wish to replace a bundle.
             changes.pop("force", None)
-        changes = complete_rules_beside_tokenizer_function(changes) if changes else changes
         for error in self._found:
             if isinstance(error, OptionCorrectionsError) and error.nearest:
                 near = _write_rules_to_file(self._output, error.nearest)
                 line += f" The nearest rules are in {near}." if near else ""
-        line += (
-            f" Write: {format_command_with_changes(move_long_rules_to_file(self._output, changes))}" if changes else ""
-        )
+        line += write_line_to_copy(self._output, changes) if changes else ""
         if len(self._found) == 1:
             (error,) = self._found
             kind = ExportError if isinstance(error, ExportError) else InputError
@@ -93,6 +92,25 @@ class CollectedRefusals:
         all_of_them = InputError(f"There are {len(said)} problems.", f"\n{lines}")
         all_of_them.of_lines = True
         raise all_of_them from None
+
+
+def remember_command() -> None:
+    """Remember the running command as it stands now: `write_line_to_copy` does not propose it again."""
+    click.get_current_context().meta.setdefault(_COMMANDS, set()).add(format_command_with_changes({}))
+
+
+def write_line_to_copy(output: Path, changes: Mapping[str, str | None]) -> str:
+    """Return ` Write: ` and the running command with changed options, for the end of a message. Return an empty string
+    if this is the command that was typed, or that runs after its options were completed: it was just refused.
+
+    Args:
+        output: the bundle's folder, beside which rules that are too long for a message are written.
+        changes: the options to give or to change, by the names of their parameters; None for one to leave out.
+    """
+    changes = move_long_rules_to_file(output, complete_rules_beside_tokenizer_function(changes))
+    line = format_command_with_changes(changes)
+    remember_command()
+    return "" if line in click.get_current_context().meta[_COMMANDS] else f" Write: {line}"
 
 
 def _is_given(option: str) -> bool:

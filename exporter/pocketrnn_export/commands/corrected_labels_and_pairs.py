@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from pocketrnn.commands.standard_streams import get_lines_to_print_at_end
-from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.errors import ExportError, InputError
+from pocketrnn_export.commands.collected_refusals import write_line_to_copy
 from pocketrnn_export.commands.proposed_options import (
     list_labels_of_pairs,
     propose_labels,
@@ -46,8 +46,8 @@ def propose_labels_by_outputs(named: ModuleName | None, options: Mapping[str, An
             options["pairs"],
             multi_label=options["multi_label"],
         )
-        write = format_command_with_changes({"labels": found.value})
-        raise ExportError(error.problem, f"{error.remedy} {found.sentence} Write: {write}") from None
+        write = write_line_to_copy(Path(click.get_current_context().params["output"]), {"labels": found.value})
+        raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
 
 
 def find_file_of_source(options: Mapping[str, Any]) -> Path | None:
@@ -79,7 +79,7 @@ def correct_pairs_or_labels(
         problem = f"{file} is neither a CSV file nor lines of JSON." if is_other else error.problem
         return OptionCorrectionsError(problem, other.sentence, {"pairs": other.file})
     proposed = propose_labels(code, options["weights"], file, multi_label=several)
-    given, meant, answered = {*labels}, {*proposed.value.split(",")}, {*found}
+    given, meant, answered = {*labels}, {*read_labels(proposed.value)}, {*found}
     # The answers have all given labels, and others, or have other names for them.
     are_renamed = meant == answered and not given & answered
     if not labels or not (given < meant or are_renamed):

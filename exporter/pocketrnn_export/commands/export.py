@@ -21,19 +21,31 @@ from pocketrnn.bundle.names_from_paths import make_classifier_name, suggest_near
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
-from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
-from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError, require_module, short_repr
+from pocketrnn.errors import (
+    ExportError,
+    InputError,
+    OutputError,
+    PocketRNNError,
+    find_similar_name,
+    require_module,
+    short_repr,
+)
 from pocketrnn_export.commands.closing_lines import (
     describe_empty_texts,
+    describe_torchscript,
     format_example_note,
     format_proof_summary,
     format_proof_table,
     print_next_step,
     print_verdicts,
 )
-from pocketrnn_export.commands.collected_refusals import CollectedRefusals
+from pocketrnn_export.commands.collected_refusals import (
+    CollectedRefusals,
+    remember_command,
+    write_line_to_copy,
+)
 from pocketrnn_export.commands.compression_and_integer_options import (
     COLUMNS,
     arithmetic_options,
@@ -92,13 +104,17 @@ from pocketrnn_export.commands.proposed_options import (
 )
 from pocketrnn_export.commands.settings_found_in_code import (
     CORRECTED,
+    find_files_of_stop_words,
+    list_code_files,
     list_lengths_in_files,
     log_owner_hints_and_list_corrections,
     print_uncompared_steps_and_kept_notes,
+    propose_text_length,
 )
 from pocketrnn_export.commands.tokenizer_file_beside_output import (
     complete_tokenizer_by_owner_call,
     refuse_answering_function,
+    remove_tokenizer_file_that_bundle_replaces,
     remove_written_files_if_command_fails,
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
@@ -337,13 +353,16 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         --scaler scaler.joblib --labels walking,standing -o steps
       pocketrnn export news-checkpoint -o news
     """
+    remember_command()
     # These checks run before PyTorch is imported, so that an error is shown without delay.
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
     take_function_of_written_file(options)
+    remember_command()
     given_tokenizer = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
     refusals = CollectedRefusals(output)
+    is_folder = Path(source).is_dir()
     source, named = _read_source(source, options, refusals)
     options["source"] = source
     refusals.collect(lambda: _refuse_unusable_output(output, packed=packed, force=options["force"]))
@@ -356,9 +375,11 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     # A missing file is told before PyTorch is loaded, which takes seconds.
     files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
     is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
-    is_other_module = "source" in refusals.changes
+    is_other_module = is_folder or "source" in refusals.changes
     if named is None or is_corrected or is_other_module or is_text or not all(one.exists() for one in files):
-        refusals.raise_collected()
+        with print_stages():
+            refusals.collect(lambda: _refuse_similar_name(named, "source", source))
+            refusals.raise_collected()
     _load_pytorch()
     with print_stages():
         if numbers.are_given:
@@ -378,7 +399,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
     with (
-        _try_weights_and_lengths_of_files(module, named, options),
+        _try_weights_lengths_and_stop_words_of_files(module, named, options),
         _compare_label_order(named, description, options),
         _propose_vocabulary_with_rows(named, options),
         propose_labels_by_outputs(named, options),
@@ -396,13 +417,28 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _print_written_bundle(manifest, output, description, options)
 
 
-def _try_weights_and_lengths_of_files(
+def _refuse_similar_name(named: ModuleName | None, option: str, value: str) -> None:
+    """Raise an OptionCorrectionsError if no statement of a file binds the name in the value of an option, but a class
+    or function of the file has a similar one. No code is run."""
+    from pocketrnn_export.source_code.notebook import read_python_cells
+    from pocketrnn_export.source_code.top_level_statements import list_statements
+
+    if named is None or not named.path.is_file():
+        return
+    statements = list_statements(read_python_cells(named.path))
+    near = find_similar_name(named.name, [name for one in statements if (name := getattr(one.node, "name", ""))])
+    if near and not any(named.name in one.binds for one in statements):
+        right = value.replace(f":{named.name}", f":{near}", 1)
+        raise OptionCorrectionsError(f"{named.path} defines no {named.name}.", f"Did you mean {near}?", {option: right})
+
+
+def _try_weights_lengths_and_stop_words_of_files(
     module: Any, named: ModuleName | None, options: dict[str, Any]
 ) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which weights of the same shapes in files near --weights, and the lengths of texts that the
-    user's files name, are tried if the module gives other answers than the user's classifier."""
+    """Return a context in which weights of the same shapes in files near --weights, and the lengths of texts and the
+    stop words that the user's files name, are tried if the module gives other answers than the user's classifier."""
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
-    from pocketrnn_export.module_check_by_owner_answers import try_weights_and_lengths_if_answers_differ
+    from pocketrnn_export.module_check_by_owner_answers import try_weights_lengths_and_stop_words_if_answers_differ
     from pocketrnn_export.progress import hide_log_records
 
     weights = options["weights"]
@@ -417,7 +453,11 @@ def _try_weights_and_lengths_of_files(
             if other is not None:
                 yield str(file), other
 
-    return try_weights_and_lengths_if_answers_differ(list_modules, lambda: list_lengths_in_files(named, options))
+    return try_weights_lengths_and_stop_words_if_answers_differ(
+        list_modules,
+        lambda: list_lengths_in_files(named, options),
+        lambda: [] if named is None else [*find_files_of_stop_words(named.path).values()],
+    )
 
 
 def _compare_label_order(
@@ -467,12 +507,12 @@ def _propose_vocabulary_with_rows(named: ModuleName | None, options: Mapping[str
         found = _propose_vocabulary(named, options["weights"])
         changes = {"vocabulary": None, found.option: found.value}
         is_other = found.value not in (UNKNOWN_FILE, str(options["vocabulary"]))
-        write = f" Write: {format_command_with_changes(changes)}" * is_other
+        write = write_line_to_copy(Path(click.get_current_context().params["output"]), changes) if is_other else ""
         raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
 
 
 def _print_written_bundle(
-    manifest: Manifest, output: Path, description: Mapping[str, Any], options: Mapping[str, Any]
+    manifest: Manifest, output: Path, description: Mapping[str, Any], options: dict[str, Any]
 ) -> None:
     """Print a summary of a written bundle of texts: its name and labels, its verdicts, notes and limits, and the next
     command."""
@@ -480,6 +520,8 @@ def _print_written_bundle(
     from pocketrnn.verdicts import describe_uncompared_steps, read_text_verdict
     from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
 
+    if getattr(manifest.text.rules, "tokenizer", "") != "external":
+        remove_tokenizer_file_that_bundle_replaces(options)
     what = f"labels{' of tokens' * manifest.output.of_tokens}"
     what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
@@ -499,6 +541,7 @@ def _print_written_bundle(
     if isinstance(rules, TextRules) and rules.tokenizer != "external":
         full = f"In full: pocketrnn inspect {shlex.quote(str(output))}."
         limits = [f"The text rules: {describe_rules(rules)}. {full}", *limits]
+    limits += describe_torchscript(manifest, output)
     for line in [*limits, *format_int8_warning(manifest), *format_example_note(manifest), *table]:
         print_line(line)
     named = parse_module_name(options["tokenizer"] or "")
@@ -843,6 +886,9 @@ def _refuse_missing_options(
             options["weights"] = Path(str(weights))
             _take_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
+    if "labels" in missing and (said := _take_multi_label_from_code(named, options)):
+        remedy.append(said)
+        changes |= {"multi_label": "given"} if options["multi_label"] else {}
     for option in missing:
         if option == "vocabulary":
             proposed = _propose_vocabulary(named, options["weights"])
@@ -863,6 +909,20 @@ def _refuse_missing_options(
     refused = OptionCorrectionsError(f"{source} needs {said}{numbers}.", lines, changes)
     refused.of_lines = True
     raise refused
+
+
+def _take_multi_label_from_code(named: ModuleName | None, options: dict[str, Any]) -> str:
+    """Set --multi-label if the user's code gives each of several outputs a probability of its own, by a sigmoid, and
+    not by a softmax. Return a sentence on it, or one that names the doubt; an empty string if code shows nothing."""
+    from pocketrnn_export.source_code.sigmoid_or_softmax_in_code import find_activations_in_code
+
+    # The sigmoid of a single output is the softmax of its two labels.
+    is_open = not any(options[one] for one in ("multi_label", "labels_of", "head"))
+    if not is_open or read_weight_sizes(options["weights"]).outputs < 2:
+        return ""
+    found = find_activations_in_code(list_code_files(named, options))
+    options["multi_label"] = found.are_of_several
+    return found.sentence
 
 
 def _propose_text_options(
@@ -890,7 +950,11 @@ def _propose_text_options(
         known = read_labels(str(labels)) if is_known else []
         if not options["head"] and (pairs := _propose_pairs(known, options)):
             remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
-            changes = pairs.complete(changes)
+            return remedy, pairs.complete(changes)
+    # Answers show the length better than code does, and so does a function.
+    if is_open and named is not None and options["pairs"] is None and "tokenizer" not in changes:
+        said, of_length = propose_text_length(named, options)
+        return remedy + said, changes | of_length
     return remedy, changes
 
 
@@ -1158,6 +1222,7 @@ def _add_rules_of_function(
         except PocketRNNError:
             replacements = (replace_tokenizer_by_its_splitting_part, replace_tokenizer_by_code_with_present_names)
             if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
+                _refuse_similar_name(named, "tokenizer", options["tokenizer"])
                 raise
             return _add_rules_of_function(module_file, options, text)
         is_external = text["rules"] is not None and text["rules"].tokenizer == EXTERNAL
@@ -1306,8 +1371,7 @@ def _choose_rules_agreeing_with_pairs(
     tokens: Any, rules: AnyTextRules | Subwords, pairs: Sequence[OwnersText], options: dict[str, Any]
 ) -> AnyTextRules | Subwords:
     """Refuse text rules that give a text other ids than the pairs, and return the rules. If the user has stated no
-    rules, first change them to give the ids of the pairs; if that changes nothing, log that the default tokenizer is
-    used.
+    rules, first change them to give the ids of the pairs; without pairs, log that the default tokenizer is used.
 
     Raises:
         InputError: a text has other ids.
@@ -1322,10 +1386,41 @@ def _choose_rules_agreeing_with_pairs(
     vocabulary, given = read_vocabulary(tokens), list_texts_with_ids(pairs)
     stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
     found = plain if stated else complete_rules_by_ids(vocabulary, plain, given)
-    if found is plain and isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None:
+    if isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None and not pairs:
+        _refuse_default_rules_of_other_tokens(plain, vocabulary.tokens, options)
         log_default_tokenizer(vocabulary, plain)
     refuse_other_ids(vocabulary, found, given)
     return rules if found is plain else found
+
+
+def _refuse_default_rules_of_other_tokens(rules: TextRules, tokens: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Raise an OptionCorrectionsError if the default tokenizer cannot have made the vocabulary. The error proposes the
+    function that the user's code has, or the rules that find the vocabulary's tokens."""
+    from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules, write_rules_option
+    from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
+    from pocketrnn_export.vocabularies.unreachable_words import find_doubt_about_default_rules
+
+    if (doubt := find_doubt_about_default_rules(rules, tokens)) is None:
+        return
+    remedy, changes = _propose_text_options(parse_module_name(options["source"] or ""), options, {})
+    is_tokenizer, file = False, options["vocabulary"]
+    with contextlib.suppress(InputError), hide_log_records():
+        is_tokenizer = file is not None and bool(read_tokenizer(file).tokens)
+    if "tokenizer" in changes:
+        pass
+    elif doubt.rules is not None:
+        remedy.insert(0, f"The text rules {describe_rules(doubt.rules)} give such tokens.")
+        # Answers decide.
+        changes |= {} if "pairs" in changes else {"rules": write_rules_option(doubt.rules, rules)}
+    else:
+        own = f"{f'{file}, ' * is_tokenizer}its tokenizer.json, your function as file.py:name, whitespace or characters"
+        remedy.insert(0, f"Name your tokenizer by --tokenizer: {own}.")
+        if "pairs" not in changes:
+            changes |= {"tokenizer": str(file), "vocabulary": None} if is_tokenizer else {"tokenizer": UNKNOWN_FILE}
+    refused = OptionCorrectionsError(doubt.problem, "".join(f"\n{escape_line(one)}" for one in remedy), changes)
+    refused.of_lines = True
+    raise refused
 
 
 def _read_characters(path: Path | None, width: int | None) -> Characters | None:
@@ -1421,11 +1516,7 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
         return vocabulary.tokens, _read_text_rules(vocabulary, options)
     given, most = options["tokenizer"], options["max_tokens"]
     if not Path(given).exists():
-        names = ", ".join(_TOKENIZERS)
-        raise InputError(
-            f"{short_repr(given, 60)} is neither the name of a tokenizer nor a file.",
-            f"Use one of {names}, or give the path of a tokenizer.json.",
-        )
+        _refuse_unknown_tokenizer_name(given, find_file_of_source(options))
     if Path(given).suffix in (".py", ".ipynb"):
         _refuse_tokenizer_file_of_code(Path(given))
     if options["vocabulary"] is not None:
@@ -1440,6 +1531,21 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
         file_rules = found.file_rules or found.rules
         found = replace(found, rules=replace(found.rules, max_tokens=most), file_rules=file_rules)
     return found.tokens, found
+
+
+def _refuse_unknown_tokenizer_name(given: str, module_file: Path | None) -> None:
+    """Raise the error of a --tokenizer that is neither a name nor a file. It proposes a similar name of a tokenizer, or
+    of a function near the module's file that splits texts."""
+    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
+
+    known = {one: one for one in _TOKENIZERS}
+    known |= {one.name: one.option for one in list_text_functions(module_file)} if module_file is not None else {}
+    problem = f"{short_repr(given, 60)} is neither the name of a tokenizer nor a file."
+    begun = [one for one in known if one.startswith(given.lower())]
+    if near := known.get(find_similar_name(given, known) or "".join(begun[:1])):
+        raise OptionCorrectionsError(problem, f"Did you mean {near}?", make_options_of_tokenizer_function(near))
+    names = ", ".join(_TOKENIZERS)
+    raise InputError(problem, f"Use one of {names}, or give the path of a tokenizer.json.")
 
 
 def _refuse_tokenizer_file_of_code(file: Path) -> None:

@@ -14,10 +14,9 @@ from pocketrnn.commands.standard_streams import get_lines_to_print_at_end, print
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ParityError
-from pocketrnn_export.commands.collected_refusals import move_long_rules_to_file
+from pocketrnn_export.commands.collected_refusals import write_line_to_copy
 from pocketrnn_export.commands.proposed_options import (
     TEXTS_TO_DECIDE_BY,
-    complete_rules_beside_tokenizer_function,
     describe_tokenizer_function,
     make_options_of_tokenizer_function,
     propose_pairs,
@@ -78,9 +77,9 @@ def export_with_rules_from_answers(
         if not isinstance(agreeing, TextRules):
             if error.options:
                 widths = {} if agreeing is None else {"rules": json.dumps(collect_width_members(agreeing))}
-                raise _make_error_of_lines(error, given_tokenizer, error.remedy, {**error.options, **widths}) from None
+                raise _make_error_of_lines(error, error.remedy, {**error.options, **widths}) from None
             _raise_again_with_function_names(error, options, given_tokenizer)
-            raise _make_error_of_lines(error, given_tokenizer, error.remedy, error.nearer_options) from None
+            raise _make_error_of_lines(error, error.remedy, error.nearer_options) from None
         changed = write_rules_option(agreeing, before)
         is_split_otherwise = _is_split_otherwise(json.loads(changed))
         of_function = parse_module_name(options["tokenizer"] or "") is not None
@@ -89,7 +88,7 @@ def export_with_rules_from_answers(
         if error.options or is_stated or numbers < TEXTS_TO_DECIDE_BY or not tries_left:
             # With other tokens, the rules are those of another vocabulary.
             rules = {} if tokens else _make_corrected_rule_options(options, agreeing, before, description["vocabulary"])
-            raise _make_error_of_lines(error, given_tokenizer, error.remedy, {**error.options, **rules}) from None
+            raise _make_error_of_lines(error, error.remedy, {**error.options, **rules}) from None
     description = {**description, "vocabulary": tokens} if tokens else description
     preferred, function = _prefer_rules_in_code(agreeing, description, options)
     changed = write_rules_option(preferred, before) if function else changed
@@ -132,12 +131,12 @@ def _make_error_on_true_labels(
     )
     if others:
         own = f"{said}. They seem to be in {others[0]}."
-        return _make_error_of_lines(error, given_tokenizer, own, {"pairs": others[0]})
+        return _make_error_of_lines(error, own, {"pairs": others[0]})
     if parse_module_name(given_tokenizer or "") is None:
         return None
     made = "let your code write the columns text, label and probability to answers.csv, or leave --pairs out."
     kept = f"{said}: {made} If these are its own labels: {error.remedy}"
-    return _make_error_of_lines(error, given_tokenizer, kept, {})
+    return _make_error_of_lines(error, kept, {})
 
 
 def _state_more_than_external_tokenizer(rules: str | None) -> bool:
@@ -221,14 +220,15 @@ def _raise_again_with_function_names(
     from pocketrnn_export.source_code.answering_code import list_code_parts
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
+    changed: set[str] = set()
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
     if named is not None and tried is not None:
-        _raise_again_with_changed_text(error, named.path, str(tried), options, given_tokenizer)
+        changed = _raise_again_with_changed_text(error, named.path, str(tried), options)
     # A function that splits otherwise is named beside them, but the line to copy keeps the stated rules.
     is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
     if named is None or (options["tokenizer"] is not None and tried is None):
         return
-    given = {"" if tried is None else str(tried), given_tokenizer}
+    given = {"" if tried is None else str(tried), given_tokenizer, *changed}
     found = [one for one in list_text_functions(named.path) if not {f"{one.file}:{one.name}", one.option} & given]
     called = {one.name: one.called_names for one in list_code_parts(named.path) if one.name and one.is_answering}
     tried_names = {one.rpartition(":")[2] for one in given if one}
@@ -244,24 +244,16 @@ def _raise_again_with_function_names(
             other, first = "F", "Give --tokenizer with the one that does first. If the answers still differ: "
         raise _make_error_of_lines(
             error,
-            given_tokenizer,
             f"{other}unctions of your code that may split texts: {', '.join(one.option for one in found)}. "
             f"{first}{error.remedy}",
             {**error.nearer_options, **({} if is_stated else {"tokenizer": found[0].option, **widths})},
         ) from None
 
 
-def _make_error_of_lines(
-    error: OtherAnswersError, given_tokenizer: str | None, cause: str, changes: Mapping[str, str | None]
-) -> ParityError:
+def _make_error_of_lines(error: OtherAnswersError, cause: str, changes: Mapping[str, str | None]) -> ParityError:
     """Make the error with a line for each of these: how many answers differ, the likely cause, and the first of them.
     Another line has the command with changed options, unless it is the command that runs."""
-    output = Path(click.get_current_context().params["output"])
-    line = format_command_with_changes(
-        move_long_rules_to_file(output, complete_rules_beside_tokenizer_function(changes))
-    )
-    running = (format_command_with_changes({}), format_command_with_changes({"tokenizer": given_tokenizer}))
-    write = "" if line in running else f" Write: {line}"
+    write = write_line_to_copy(Path(click.get_current_context().params["output"]), changes)
     lines = "".join(f"\n{escape_line(one)}" for one in (cause, error.example) if one)
     return ParityError(error.count, f"{lines}{write}")
 
@@ -278,20 +270,24 @@ def _make_width_options(error: OtherAnswersError, options: Mapping[str, Any]) ->
 
 
 def _raise_again_with_changed_text(
-    error: OtherAnswersError, file: Path, tokenizer: str, options: Mapping[str, Any], given_tokenizer: str | None
-) -> None:
+    error: OtherAnswersError, file: Path, tokenizer: str, options: Mapping[str, Any]
+) -> set[str]:
     """Raise the error again with a tokenizer that changes a text as the owner's code does before it calls the function
-    that splits or answers the text, if there is such code."""
+    that splits or answers the text, if there is such code. Return the functions before which --tokenizer already
+    changes a text so: the command with these was refused before."""
     from pocketrnn_export.source_code.functions_that_answer_or_split import is_name_of_answering_function
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
     answering = [one.option for one in list_text_functions(file) if is_name_of_answering_function(one.name)]
+    given = set()
     for one in (tokenizer, *answering):
         function = parse_module_name(one)
         both = None if function is None else write_tokenizer_with_changed_text(function)
+        given |= {one} if both is not None and both[1] == tokenizer else set()
         if both is not None and both[1] != tokenizer:
             changes = {**error.nearer_options, "tokenizer": both[1], **_make_width_options(error, options)}
-            raise _make_error_of_lines(error, given_tokenizer, both[0], changes) from None
+            raise _make_error_of_lines(error, both[0], changes) from None
+    return given
 
 
 def _is_split_otherwise(members: Mapping[str, Any]) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import InputError
 from pocketrnn_export.commands.missing_option_files import correct_missing_source
@@ -24,6 +26,7 @@ from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.intake.pytorch_file_memory_check import is_torchscript
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint, list_weight_names
+from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, read_checkpoint_file
 
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.answering_code import MadeClass
@@ -32,25 +35,31 @@ _MOST_NAMED: Final = 8
 
 
 def complete_source(source: str) -> str:
-    """Add the name of a module class to a SOURCE that is only a Python file or notebook, and return it. The class is
-    the only one of the file, or the only one with the layers of the weights. Return any other SOURCE, such as a folder,
-    unchanged.
+    """Add the name of a module class to a SOURCE that is only a Python file, a notebook or a folder of code, and return
+    it. The class is the only one there, the only one with the layers of the weights, or the one that answering code
+    makes. Return any other SOURCE, such as a checkpoint, unchanged.
 
     Raises:
-        InputError: the file is missing, or defines several such classes, or none; a folder is no checkpoint, but holds
-            code; or a name is not that of a module. `OptionCorrectionsError` gives the right SOURCE.
+        InputError: the file is missing, or defines several such classes, or none; a folder is neither a checkpoint nor
+            holds code; or a name is not that of a module. `OptionCorrectionsError` gives the right SOURCE.
     """
     correct_missing_source(source)
     _refuse_name_without_module(source)
     path = Path(source)
-    if path.is_dir() and not (path / "config.json").exists():
-        _refuse_folder_of_code(path)
+    if path.is_dir() and not (path / CONFIG_JSON).exists():
+        return _complete_folder(path)
     is_code = path.suffix in (".py", ".ipynb")
     if not path.is_file() or (not is_code and is_torchscript(path)):
         return source
-    from pocketrnn_export.source_code.class_definitions import find_calls_of_classes, list_module_classes
+    from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
+    from pocketrnn_export.source_code.class_definitions import (
+        find_calls_of_classes,
+        list_module_classes,
+    )
 
     names = list_module_classes(path) if is_code else []
+    if not names:
+        _refuse_file_without_module(path, is_code=is_code)
     parameters = click.get_current_context().params
     proposed = propose_weights(path) if len(names) > 1 else None
     weights = parameters["weights"] or (None if proposed is None or proposed.others else proposed.path)
@@ -59,66 +68,58 @@ def complete_source(source: str) -> str:
     calls = find_calls_of_classes(path, fitting) if len(fitting) > 1 else {}
     if len(fitting) == 1 or len(calls) == 1:
         ((name, where),) = calls.items() or [(fitting[0], "")]
-        completed = f"{path}:{name}"
         why = f"has the layers in {weights}" if layers else "" if where else "is not part of another one"
         why += f"{' and ' * bool(layers)}is made in {where}" if where else ""
-        print_line(f"Note: {path} is taken as {completed}, the only module there that {why}.", err=True)
-        parameters["source"] = completed
-        return completed
-    found = [f"{path}:{name}" for name in names]
-    if names:
-        ordered, likeliest, made = choose_module([f"{path}:{name}" for name in fitting] or found, [], path.parent)
-        likeliest = likeliest if made is not None else next((f"{path}:{name}" for name in calls), likeliest)
-    else:
-        files = list_weight_files_near(path) if is_code and weights is None else [weights or path]
-        ordered, likeliest, made = choose_module(_list_modules_made_or_near(path), files, path.parent)
-        found = ordered
-    if names and made is not None and made.is_only:
-        others = [one for one in found if one != likeliest]
-        print_line(
-            f"Note: {likeliest} is taken, which {made.maker} makes ({made.place}); name another as "
-            f"{' or '.join(others)}.",
-            err=True,
-        )
-        parameters["source"] = likeliest
-        return likeliest
-    changes: dict[str, str | None] = {"source": likeliest or "file.py:name"}
-    problem = f"{path} defines {'several modules' if names else 'no module, that is, no class with a forward'}."
+        return _take_module(path, f"{path}:{name}", f"the only module there that {why}")
+    found = [f"{path}:{name}" for name in dict.fromkeys((*calls, *fitting, *names))]
+    chosen = find_module_of_answering_code([f"{path}:{name}" for name in fitting] or found)
+    if not (taken := _take_chosen_module(path, found, chosen)):
+        _refuse_modules(f"{path} defines several modules.", found, chosen)
+    return taken
+
+
+def _take_chosen_module(path: Path, modules: Sequence[str], chosen: tuple[str, MadeClass] | None) -> str:
+    """Take the module that answering code makes, if it makes no other. Return an empty string if there is none.
+
+    Args:
+        path: the SOURCE.
+        modules, chosen: the modules, and the chosen one, as `_choose_module` returns them.
+    """
+    if chosen is None or not chosen[1].is_only:
+        return ""
+    others = [one for one in modules if one != chosen[0]]
+    also = f"; other modules are {_list_first(others)}" if others else ""
+    return _take_module(path, chosen[0], f"which {chosen[1].maker} makes ({chosen[1].place}){also}")
+
+
+def _take_module(path: Path, module: str, why: str) -> str:
+    """Take a module as SOURCE, and print a note that says why. Return the module.
+
+    Args:
+        path: the SOURCE that was given.
+        module: the module, as file.py:name.
+        why: why it is taken, for the end of a sentence.
+    """
+    print_line(f"Note: {path} is taken as {module}, {why}.", err=True)
+    click.get_current_context().params["source"] = module
+    return module
+
+
+def _refuse_file_without_module(path: Path, *, is_code: bool) -> None:
+    """Raise an error for a SOURCE that is a file of code without a module, or a file of weights or something else. The
+    error, an InputError or an OptionCorrectionsError, names the modules in the files near it."""
+    problem, changes = f"{path} defines no module, that is, no class with a forward.", {}
     if not is_code:
         may_be_weights = path.suffix == ".safetensors" or is_checkpoint(path)
         problem = f"{path} is neither the code of a module nor a complete TorchScript file."
         problem += " A file of weights needs the module's code." * may_be_weights
-        changes |= {"weights": source} if may_be_weights else {}
-    if not found:
-        given = f", and give --weights {path}" if "weights" in changes else ""
-        other = f"Name the Python file or notebook with the module, such as model.py{given}."
-        raise InputError(problem, f"Name what makes the module, as in {path}:make." if is_code else other)
-    raise OptionCorrectionsError(problem, f"Name one of them: {_describe_choice(found, made)}", changes)
-
-
-def choose_module(
-    modules: Sequence[str], weights: Iterable[Path], folder: Path
-) -> tuple[list[str], str, MadeClass | None]:
-    """Choose the likeliest of several modules: one that fits a file of weights, if any does; a recurrent one, if there
-    is any; and of these the one that the code which answers texts makes.
-
-    Args:
-        modules: the modules, each as file.py:name.
-        weights, folder: as in `list_modules_that_fit`.
-
-    Returns:
-        the modules that may be meant, the recurrent ones first; the likeliest, or an empty string; and where code makes
-        it, or None.
-    """
-    from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
-    from pocketrnn_export.source_code.class_definitions import is_recurrent
-
-    found = list_modules_that_fit(modules, weights, folder) or [*modules]
-    named = {one: one.rpartition(":") for one in found}
-    recurrent = [one for one, (file, _, name) in named.items() if is_recurrent(Path(file), name)]
-    found = [*dict.fromkeys([*recurrent, *found])]
-    chosen = find_module_of_answering_code(recurrent or found)
-    return (found, *chosen) if chosen is not None else (found, next(iter(found), ""), None)
+        changes = {"weights": str(path)} if may_be_weights else {}
+    found, chosen = _choose_module(_list_modules_made_or_near(path), path, [] if is_code else [path])
+    if found:
+        _refuse_modules(problem, found, chosen, changes)
+    given = f", and give --weights {path}" if changes else ""
+    other = f"Name the Python file or notebook with the module, such as model.py{given}."
+    raise InputError(problem, f"Name what makes the module, as in {path}:make." if is_code else other)
 
 
 def _list_modules_made_or_near(path: Path) -> list[str]:
@@ -134,19 +135,13 @@ def _list_modules_made_or_near(path: Path) -> list[str]:
     return [one for one in near if one.rpartition(":")[2] in made] or near
 
 
-def _describe_choice(modules: Sequence[str], made: MadeClass | None) -> str:
-    """Write the modules to choose from, and where code makes the likeliest."""
-    more = len(modules) - _MOST_NAMED
-    named = f"{', '.join(modules[:_MOST_NAMED])}{f', and {more} more' if more > 0 else ''}."
-    return named if made is None else f"{named} {made.sentence}"
-
-
 def _refuse_name_without_module(source: str) -> None:
-    """Raise an error if a SOURCE file.py:name names a method, a class without a forward, or the part of an object. The
-    error, an InputError or an OptionCorrectionsError, proposes the module class that the named code makes."""
+    """Raise an error if a SOURCE file.py:name names a method, a class without a forward, a function that returns
+    nothing, or the part of an object. The error, an InputError or an OptionCorrectionsError, proposes the module class
+    that the named code makes."""
     from pocketrnn_export.source_code.answering_code import find_module_made_by
     from pocketrnn_export.source_code.class_definitions import (
-        is_class_without_forward,
+        describe_name_without_module,
         list_module_classes,
         list_module_classes_near,
     )
@@ -155,8 +150,8 @@ def _refuse_name_without_module(source: str) -> None:
     if found is None or not Path(found[1]).is_file():
         return
     path, name, rest = Path(found[1]), found[2], found[3]
-    if is_class_without_forward(path, name):
-        problem = f"{name} in {path} is a class without a forward, and not a module."
+    if kind := describe_name_without_module(path, name):
+        problem = f"{name} in {path} is {kind}, and not a module."
     elif not rest or (
         rest[0] == "(" and rest[-1] == ")" and (parsed := parse_module_name(source)) and not parsed.method
     ):
@@ -168,31 +163,85 @@ def _refuse_name_without_module(source: str) -> None:
     remedy = "Name a class, a module, or a function that makes a module."
     if f"{path}:{name}" in modules:
         raise OptionCorrectionsError(problem, remedy, {"source": f"{path}:{name}"})
-    if not modules:
-        raise InputError(problem, remedy)
-    if (found_made := find_module_made_by(path, name, modules)) is not None:
-        likeliest, made = found_made
-        raise OptionCorrectionsError(problem, f"{made.sentence} Name it: {likeliest}.", {"source": likeliest})
-    ordered, likeliest, made_near = choose_module(modules, list_weight_files_near(path), path.parent)
-    raise OptionCorrectionsError(
-        problem, f"Name one of them: {_describe_choice(ordered, made_near)}", {"source": likeliest}
-    )
+    if (made := find_module_made_by(path, name, modules)) is not None:
+        raise OptionCorrectionsError(problem, f"{made[1].sentence} Name it: {made[0]}.", {"source": made[0]})
+    fitting, chosen = _choose_module(modules, path)
+    if fitting:
+        _refuse_modules(problem, fitting, chosen)
+    raise InputError(problem, remedy)
 
 
-def _refuse_folder_of_code(folder: Path) -> None:
-    """Raise an OptionCorrectionsError for a folder whose Python files define modules, or whose notebooks define a
-    module that fits the weights. The error names these modules."""
+def _complete_folder(folder: Path) -> str:
+    """Take the module that the Python files of a folder define, or the only one that fits a file of weights.
+
+    Raises:
+        OptionCorrectionsError: there are several, or only others near the folder; the error names them.
+        CheckpointError: there is none.
+    """
     from pocketrnn_export.source_code.class_definitions import list_module_classes_near
 
     inside = folder / "__init__.py"
-    near = list_module_classes_near(inside) or list_module_classes_near(inside, in_scripts=True)
-    found = [one for one in near if Path(one).resolve().is_relative_to(folder.resolve())]
+    is_bundle = (folder / CLASSIFIER_JSON).is_file()
+    near = [] if is_bundle else list_module_classes_near(inside) or list_module_classes_near(inside, in_scripts=True)
+    modules = [one for one in near if Path(one).resolve().is_relative_to(folder.resolve())]
+    found, chosen = ([], None) if is_bundle else _choose_module(modules, inside)
+    if not found and near:
+        problem = f"{folder} holds neither a checkpoint nor the code of a module."
+        _refuse_modules(problem, *_choose_module(near, inside))
+    if not found:
+        read_checkpoint_file(folder, CONFIG_JSON)
+    if len(found) == 1:
+        return _take_module(folder, found[0], f"the only module there{' that fits the weights' * (modules != found)}")
+    if not (taken := _take_chosen_module(folder, found, chosen)):
+        _refuse_modules(f"{folder} has several modules.", found, chosen)
+    return taken
+
+
+def _choose_module(
+    modules: Sequence[str], path: Path, weights: Sequence[Path] = ()
+) -> tuple[list[str], tuple[str, MadeClass] | None]:
+    """List those of some modules, each as file.py:name, that fit a file of weights, or all of them if none fits; the
+    recurrent ones come first. Return them with the one that code which answers texts makes; None if it makes none, or
+    none that is recurrent where there is a recurrent one.
+
+    Args:
+        modules: the modules.
+        path: a file near which weights are looked for, and notebooks.
+        weights: the files of weights; by default, that of --weights if it exists, or else those near `path`.
+    """
+    from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
+    from pocketrnn_export.source_code.class_definitions import is_recurrent
+
     given = click.get_current_context().params["weights"]
-    weights = list_weight_files_near(inside) if given is None else [given]
-    named, source, made = choose_module(found, weights, folder)
-    if named:
-        raise OptionCorrectionsError(
-            f"{folder} holds no config.json, so that it is not a folder that `pocketrnn train` wrote, but holds code.",
-            f"Name one of its modules: {_describe_choice(named, made)}",
-            {"source": source},
-        )
+    is_given = given is not None and given.is_file()
+    weights = weights or ([given] if is_given else list_weight_files_near(path))
+    found = list_modules_that_fit(modules, weights, path.parent) or [*modules]
+    named = {one: one.rpartition(":") for one in found}
+    recurrent = [one for one, (file, _, name) in named.items() if is_recurrent(Path(file), name)]
+    return [*dict.fromkeys([*recurrent, *found])], find_module_of_answering_code(recurrent or found)
+
+
+def _refuse_modules(
+    problem: str,
+    modules: Sequence[str],
+    chosen: tuple[str, MadeClass] | None,
+    changes: Mapping[str, str | None] = MappingProxyType({}),
+) -> NoReturn:
+    """Raise an OptionCorrectionsError that names some modules and proposes the chosen one, or else the first.
+
+    Args:
+        problem: the problem of the error.
+        modules, chosen: the modules, and the chosen one, as `_choose_module` returns them.
+        changes: other options of the next command.
+    """
+    first = modules[0] if chosen is None else chosen[0]
+    named = _list_first([first, *(one for one in modules if one != first)])
+    said = "" if chosen is None else f" {chosen[1].sentence}"
+    of = "the module" if len(modules) == 1 else "one of the modules"
+    raise OptionCorrectionsError(problem, f"Name {of}: {named}.{said}", {"source": first, **changes})
+
+
+def _list_first(modules: Sequence[str]) -> str:
+    """Return the first of some modules, and the number of the others, for a sentence."""
+    more = len(modules) - _MOST_NAMED
+    return ", ".join(modules[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -24,6 +24,7 @@ def print_stages() -> Iterator[None]:
     note once, though it may come to the same twice, as with other text rules."""
     from pocketrnn.verdicts import LOGGER
     from pocketrnn_export.progress import (
+        ABOUT_FIRST_ID,
         ABOUT_LENGTHS,
         ABOUT_RULES,
         ABOUT_SOFTMAX,
@@ -63,9 +64,8 @@ def print_stages() -> Iterator[None]:
             yield
     except PocketRNNError as error:
         # They are about a bundle, which is not written. Lengths may be why answers differ.
-        left_out = (
-            {ABOUT_SOFTMAX} if isinstance(error, ParityError) else {ABOUT_SOFTMAX, ABOUT_LENGTHS, ABOUT_SPLITTING}
-        )
+        left_out = {ABOUT_SOFTMAX, ABOUT_FIRST_ID}
+        left_out |= set() if isinstance(error, ParityError) else {ABOUT_LENGTHS, ABOUT_SPLITTING}
         if (context := click.get_current_context(silent=True)) is not None:
             kept = get_lines_to_print_at_end(context)
             kept[:] = [one for one in kept if one[1] not in left_out]

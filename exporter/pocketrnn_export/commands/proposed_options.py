@@ -45,6 +45,8 @@ _NAMES_TOKENIZER: Final = re.compile(r"\w*Tokenizer\w*\.from_pretrained$")
 _NAMES_OF_ANSWERS: Final = ("answer", "predict", "preds", "output", "result", "pairs")
 _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
+# Longer labels are named in the owner's code, if they have a name there.
+_LONGEST_LABELS: Final = 100
 # In place of a file that is not known.
 UNKNOWN_FILE: Final = "FILE"
 # The files of weights that are compared with the given one: reading one of this size takes a second.
@@ -190,7 +192,8 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
         multi_label: whether a text may have several labels.
     """
     from pocketrnn_export.source_code.label_choices_in_code import BY_PREDICTION
-    from pocketrnn_export.source_code.labels_in_code import find_labels_in_code, join_first_labels
+    from pocketrnn_export.source_code.labels_in_code import find_labels_in_code, find_name_of_labels, join_first_labels
+    from pocketrnn_export.vocabularies.labels import write_labels
 
     sizes = read_weight_sizes(weights)
     files = {} if path is None else _find_label_files(path, sizes)
@@ -202,17 +205,17 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
             return ordered
     found = {labels.labels: (labels, str(file)) for file, labels in files.items()}
     if not found and path is not None and (one := _find_labels_with_empty_last_one(path, sizes)) is not None:
-        found[one.labels] = one, ",".join(one.labels)
+        found[one.labels] = one, write_labels(one.labels)
     # Notebooks often repeat what the Python files say, or are older.
     for in_notebooks in (False, True):
         is_read = path is not None and not (in_notebooks and found)
         for one in find_labels_in_code(path, in_notebooks=in_notebooks) if path is not None and is_read else ():
             if len(one.labels) == sizes.labels or not sizes.labels:
-                found.setdefault(one.labels, (one, ",".join(one.labels)))
+                found.setdefault(one.labels, (one, write_labels(one.labels)))
 
     fitting = [one for one in found if any(_holds_answers(file, one, multi_label=multi_label) for file in answers)]
     if in_answers is not None and not fitting:
-        named, first = ",".join(in_answers.labels), join_first_labels(in_answers.labels)
+        named, first = write_labels(in_answers.labels), join_first_labels(in_answers.labels)
         open_order = "" if in_answers.labels[0] == "0" else ", but neither your code nor this file shows their order"
         said = f"The labels seem to be {first}, those in {in_answers.where}{open_order}. A comparison with its answers"
         return ProposedOption("labels", f"{said}, by --pairs, shows whether this is the order of the logits.", named)
@@ -222,6 +225,8 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
     fitting = by_prediction if len(by_prediction) == 1 else fitting
     if len(fitting) == 1:
         labels, value = found[fitting[0]]
+        if path is not None and len(value) > _LONGEST_LABELS:
+            value = find_name_of_labels(path, labels.labels) or value
         file = next((one for one in answers if _holds_answers(one, labels.labels, multi_label=multi_label)), None)
         said = f"The labels seem to be {labels.description}. {_say_how_to_check_order(labels.labels, file, sizes)}"
         return ProposedOption("labels", said, value)
@@ -248,6 +253,7 @@ def _propose_order_in_code(
     with a sentence. Return None if the code does not show it, if the answers contradict it, or if the labels are
     numbers."""
     from pocketrnn_export.source_code.labels_in_code import find_label_order
+    from pocketrnn_export.vocabularies.labels import write_labels
 
     if path is None or all(one.isdecimal() for one in in_answers.labels):
         return None
@@ -262,7 +268,7 @@ def _propose_order_in_code(
     told = [one.description for one in orders[:_MOST_TOLD]]
     said = f"The labels seem to be {', or else '.join(told)}, those in {in_answers.where}."
     shows = _say_how_to_check_order(orders[0].labels, file, sizes)
-    return ProposedOption("labels", f"{said} {shows}", ",".join(orders[0].labels))
+    return ProposedOption("labels", f"{said} {shows}", write_labels(orders[0].labels))
 
 
 def _say_how_to_check_order(labels: Sequence[str], answers: Path | None, sizes: WeightSizes) -> str:
@@ -771,7 +777,7 @@ def propose_pairs(labels: Sequence[str], path: Path | None, *, multi_label: bool
             except OptionCorrectionsError as error:
                 if (order := error.changes.get("labels")) is None:
                     raise
-                number = _count_answers(file, order.split(","), multi_label=multi_label)
+                number = _count_answers(file, read_labels(order), multi_label=multi_label)
             found += [ProposedPairs(str(file), number)] if number else []
     found.sort(key=lambda one: not Path(one.file).name.lower().startswith(_NAMES_OF_ANSWERS))
     return found[0]._replace(others=tuple(one.file for one in found[1:])) if found else None
@@ -801,7 +807,7 @@ def read_answers_beside(labels: Sequence[str], path: Path | None) -> tuple[str, 
             try:
                 pairs = read_pairs_in_label_order(Path(found.file), labels)
             except OptionCorrectionsError as error:
-                labels = str(error.changes["labels"]).split(",")
+                labels = read_labels(str(error.changes["labels"]))
                 pairs = read_pairs(Path(found.file), labels)
             return found.file, [(one.text, answer) for one, answer in map_answers_to_labels(pairs, labels)]
     return "", []

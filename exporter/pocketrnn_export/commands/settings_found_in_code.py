@@ -3,6 +3,7 @@ pair shows."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shlex
@@ -32,6 +33,8 @@ _LONG: Final = "Long texts, not compared"
 _READS_ALL: Final = "reads all tokens of a text"
 _PADDING: Final = "Padding, not compared"
 _COMPARED_WORDS: Final = 2_000
+_LARGEST_STOP_WORDS: Final = 2**17
+_TOLD_WORDS: Final = 3
 
 
 def log_owner_hints_and_list_corrections(
@@ -49,10 +52,10 @@ def log_owner_hints_and_list_corrections(
         the options to give or to change, so that the bundle has these settings; empty if there are none.
     """
     from pocketrnn_export.progress import ABOUT_LENGTHS, ABOUT_SOFTMAX, ABOUT_SPLITTING, AFTER_AN_ERROR
+    from pocketrnn_export.source_code.sigmoid_or_softmax_in_code import find_activations_in_code
     from pocketrnn_export.source_code.text_settings_in_code import (
         find_settings_that_rules_lack,
         find_uncompared_length_and_unknown_id,
-        list_hints_on_sigmoids_in_code,
         list_hints_on_text_rules_in_code,
     )
     from pocketrnn_export.vocabularies.checkpoint_text_settings import (
@@ -69,22 +72,24 @@ def log_owner_hints_and_list_corrections(
         plain, read_vocabulary(text["vocabulary"]).tokens, pairs, text.get("tokenizer")
     )
     answered = [one for one in pairs if one.answer is not None]
-    files = _list_code_files(named, options)
+    files = list_code_files(named, options)
     lengths = _list_saved_lengths(weights, options["vocabulary"], longest)
     open_ones: dict[str, Any] = {"longest": longest, "unknown_id": unknown_id, "lengths": lengths}
     hints = {ABOUT_LENGTHS: list_hints_on_text_rules_in_code(files, **open_ones, rules=stated), ABOUT_SPLITTING: []}
-    if not (options["multi_label"] or options["head"] or answered or options["labels_of"]):
-        hints[ABOUT_SOFTMAX] = list_hints_on_sigmoids_in_code(files)
+    if not (options["head"] or answered or options["labels_of"]):
+        hints[ABOUT_SOFTMAX] = find_activations_in_code(files).list_hints(multi_label=options["multi_label"])
     if weights is not None:
         hints[""] = advise_on_checkpoint_settings(
             weights,
             has_stop_words=rules is None or bool(getattr(plain, "stop_words", ())),
             has_thresholds=options["thresholds"] is not None,
-        )
+            multi_label=options["multi_label"], labels=len(text.get("labels", ())),
+        )  # fmt: skip
     split, function = dict[str, str | None](), None
     if options["tokenizer"] is options["rules"] is None and not pairs:
         hints[ABOUT_SPLITTING] += [] if weights is None else filter(None, [describe_unread_tokenizer(weights)])
         hints[ABOUT_SPLITTING] += [] if named is None else _describe_text_functions(named)
+        hints[ABOUT_SPLITTING] += [] if named is None else _describe_stop_words(named)
         if named is not None and (function := propose_tokenizer_function(named.path)) is not None:
             split = make_options_of_tokenizer_function(function.option)
     if named is not None and not pairs:
@@ -106,7 +111,7 @@ def log_owner_hints_and_list_corrections(
     )
 
 
-def _list_code_files(named: ModuleName | None, options: Mapping[str, Any]) -> list[Path]:
+def list_code_files(named: ModuleName | None, options: Mapping[str, Any]) -> list[Path]:
     """Return the files of the module and of --tokenizer, and the files that import the module's."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_that_import
 
@@ -124,7 +129,46 @@ def list_lengths_in_files(named: ModuleName | None, options: Mapping[str, Any]) 
     from pocketrnn_export.source_code.text_settings_in_code import find_settings_that_rules_lack
 
     saved = _list_saved_lengths(options["weights"], options["vocabulary"], 0)
-    return [*saved, *find_settings_that_rules_lack(_list_code_files(named, options), longest=0).lengths]
+    return [*saved, *find_settings_that_rules_lack(list_code_files(named, options), longest=0).lengths]
+
+
+def find_files_of_stop_words(path: Path) -> dict[Path, list[str]]:
+    """Find the text files of stop words that the code of a module, or the files near it, name. Return a dict from each
+    file to its words. Large files and lines of several words are left out.
+
+    Args:
+        path: the file of the module.
+    """
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
+
+    found: dict[Path, list[str]] = {}
+    for file in list_data_files_named_in_code(path, "txt|csv|lst|dic"):
+        with contextlib.suppress(InputError, OSError):
+            if "stop" in file.name.lower() and file.stat().st_size <= _LARGEST_STOP_WORDS:
+                found[file] = [words[0] for line in read_lines(file) if len(words := line.split()) == 1]
+    return found
+
+
+def propose_text_length(named: ModuleName, options: Mapping[str, Any]) -> tuple[list[str], dict[str, str | None]]:
+    """Return a list with a sentence on the only length of texts that the checkpoint, settings beside it or the user's
+    code name, and --max-tokens if the code only cuts texts. Return an empty list and dict for none or several lengths.
+
+    Args:
+        named: the module's file.
+        options: the options of `export`.
+    """
+    from pocketrnn_export.source_code.text_settings_in_code import find_settings_that_rules_lack
+
+    saved = _list_saved_lengths(options["weights"], options["vocabulary"], 0)
+    found = find_settings_that_rules_lack(list_code_files(named, options), longest=0, lengths=saved)
+    if options["max_tokens"] is not None or len({one.value for one in found.lengths}) != 1:
+        return [], {}
+    (one, *_), is_padded = found.lengths, bool(found.pad_side)
+    done = "padded or cut" if is_padded else "cut"
+    said = f"Texts seem to be {done} to {one.value} tokens: {one.where} says {one.name}={one.value}."
+    is_given = not is_padded and found.cut_side == "right"
+    return [said], {"max_tokens": str(one.value)} if is_given else {}
 
 
 def _list_saved_lengths(weights: Path | None, vocabulary: Path | None, longest: int | None) -> list[NamedLength]:
@@ -133,7 +177,7 @@ def _list_saved_lengths(weights: Path | None, vocabulary: Path | None, longest: 
     from pocketrnn_export.source_code.text_settings_in_code import list_text_lengths_in_settings_beside
     from pocketrnn_export.vocabularies.checkpoint_text_settings import list_text_lengths_in_checkpoint
 
-    files = [one for one in (weights, vocabulary) if one is not None and one.is_file()]
+    files = dict.fromkeys(one for one in (weights, vocabulary) if one is not None and one.is_file())
     found = [length for one in files for length in list_text_lengths_in_checkpoint(one, longest)]
     return found + ([] if weights is None else list_text_lengths_in_settings_beside(weights, longest))
 
@@ -168,6 +212,7 @@ def print_uncompared_steps_and_kept_notes(
         ABOUT_PADDING,
         ABOUT_SOFTMAX,
         ABOUT_SPLITTING,
+        ABOUT_WORDS,
     )
 
     has_width = any(getattr(rules, name, None) is not None for name in ("max_tokens", "max_width", "min_width"))
@@ -176,6 +221,8 @@ def print_uncompared_steps_and_kept_notes(
         # The step has the same change of the probability.
         ABOUT_PADDING: is_answered or any(step.startswith(_PADDING) for step in steps),
         ABOUT_SOFTMAX: one_number,
+        # Its words are in no text, and need not be.
+        ABOUT_WORDS: is_answered and getattr(rules, "tokenizer", "") == "characters",
         # Unknown words have it.
         ABOUT_FIRST_ID: getattr(rules, "unknown_id", None) == 0,
         ABOUT_LENGTHS: has_width,
@@ -198,15 +245,18 @@ def print_uncompared_steps_and_kept_notes(
 
 
 def _find_function_that_gives_all_ids_alone(tokenizer: str | None) -> str:
-    """Return the function of the owner's code from which the file of --tokenizer was written, if it gives its module
-    the ids of a text as they are. Else return an empty string."""
+    """Return the function of --tokenizer, or the one from which its file was written, if it gives its module the ids of
+    a text as they are. Else return an empty string."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import read_origin_of_written_file
     from pocketrnn_export.source_code.functions_that_answer_or_split import gives_all_ids_alone
 
     written = parse_module_name(tokenizer or "")
     origin = "" if written is None else read_origin_of_written_file(written.path)
-    named = parse_module_name(origin)
-    if written is None or named is None or not (path := written.path.parent / named.path).is_file():
+    named = parse_module_name(origin) or written
+    if written is None or named is None:
+        return ""
+    path, origin = (written.path.parent / named.path, origin) if origin else (written.path, str(written))
+    if not path.is_file():
         return ""
     return origin if gives_all_ids_alone(path, named.function_name) else ""
 
@@ -218,6 +268,15 @@ def _describe_text_functions(named: ModuleName) -> list[str]:
     found = [one.option for one in list_text_functions(named.path)]
     said = f"Functions of your code that may split or clean texts: {', '.join(found)}. If your classifier uses one"
     return [f"{said}, give it: --tokenizer {shlex.quote(found[0])}"] if found else []
+
+
+def _describe_stop_words(named: ModuleName) -> list[str]:
+    """Return a hint for each file of stop words that the owner's code names."""
+    return [
+        f"{file} seems to hold words that your code leaves out, but the bundle reads them: "
+        f"{', '.join(words[:_TOLD_WORDS])}, ... Answers of your classifier show whether it does so: --pairs FILE"
+        for file, words in find_files_of_stop_words(named.path).items()
+    ]
 
 
 def _describe_function_of_other_ids(

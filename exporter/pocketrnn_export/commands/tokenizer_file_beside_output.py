@@ -56,7 +56,6 @@ def remove_written_files_if_command_fails() -> Iterator[None]:
         yield
     except BaseException as error:
         context = click.get_current_context()
-        kept = get_lines_to_print_at_end(context)
         for taken, given in context.meta.get(_TAKEN_FUNCTIONS, {}).items():
             if isinstance(error, PocketRNNError):
                 error.problem, error.remedy = (
@@ -66,12 +65,31 @@ def remove_written_files_if_command_fails() -> Iterator[None]:
                     for one in (error.problem, error.remedy)
                 )
                 error.args = (f"{error.problem} {error.remedy}",)
-        for path, before in context.meta.get(_WRITTEN_FILES, {}).items():
+        for path in context.meta.get(_WRITTEN_FILES, {}):
             if str(path) not in str(error):
-                kept[:] = [one for one in kept if one[1] != str(path)]
-                with contextlib.suppress(OSError):
-                    path.unlink() if before is None else path.write_bytes(before)
+                _undo_written_file(path)
         raise
+
+
+def _undo_written_file(path: Path) -> None:
+    """Put back what a file held before this command wrote it, and drop the notes on it that were kept for the end."""
+    context = click.get_current_context()
+    kept = get_lines_to_print_at_end(context)
+    kept[:] = [one for one in kept if one[1] != str(path)]
+    before = context.meta[_WRITTEN_FILES][path]
+    with contextlib.suppress(OSError):
+        path.unlink() if before is None else path.write_bytes(before)
+
+
+def remove_tokenizer_file_that_bundle_replaces(options: dict[str, Any]) -> None:
+    """Undo the file from which the --tokenizer function was taken in place of the owner's, since the text rules of the
+    bundle do the same. Set --tokenizer to the owner's function again, also in the commands that messages suggest."""
+    context, taken = click.get_current_context(), options["tokenizer"]
+    given = context.meta.get(_TAKEN_FUNCTIONS, {}).get(taken)
+    named = parse_module_name(taken or "")
+    if given is not None and named is not None:
+        options["tokenizer"] = context.params["tokenizer"] = given
+        _undo_written_file(named.path)
 
 
 def _take_written_function(options: dict[str, Any], path: Path, said: str) -> None:
@@ -141,7 +159,8 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     path = write_code_file(Path(parameters["output"]), "words", written.code, named)
     _take_written_function(options, path, f"The lines of {named} that split a text are now a function in {path}")
     if both := write_tokenizer_with_changed_text(named):
-        print_line(f"Note: {both[0]} If your classifier does so, too, give --tokenizer {both[1]}.", err=True)
+        said = f"Note: {both[0]} If your classifier does so, too, give --tokenizer {both[1]}."
+        print_at_end_if_command_runs(said, both[1].rpartition(":")[0])
     return True
 
 

@@ -116,7 +116,7 @@ def prove_graph(
     found = measure_agreement(run, exact, inputs)
     if found.largest_difference <= DOUBLE_TOLERANCE:
         return found
-    reason = "rounded numbers of forward do not explain it"
+    reason = "the numbers in forward that float32 rounds do not explain it"
     if retraced is not None and math.isfinite(found.largest_difference):
         again, reason = _compare_retraced_module(content, exact, retraced)
         if again is not None:

@@ -65,7 +65,8 @@ def _make_edge_form(prepared: ExportableModule, description: Description, _forms
     """Make the form of the profile `edge`: trace the module for one text, and convert the graph to an old opset."""
     if prepared.convention.counts is not None:
         raise ExportError(
-            "The text rules pad every text, but a graph of the profile edge takes no lengths, which the module needs.",
+            "The text rules pad every text, so the module needs the lengths, but a graph of the profile edge does "
+            "not take lengths.",
             "Leave min_width out of the text rules: a module that takes lengths does not need it.",
         )
     made, opset = trace_edge_graph(prepared.module, description.metadata, takes_lengths=prepared.takes_lengths)

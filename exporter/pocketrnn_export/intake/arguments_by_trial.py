@@ -41,7 +41,7 @@ def find_fitting_arguments(
     definition: ast.ClassDef | None,
     weights: SavedWeights,
 ) -> dict[str, Any]:
-    """Find arguments with which a class makes a module that the weights fit.
+    """Find arguments with which a class makes a module that fits the saved weights.
 
     The choices of a missing argument are what the code of the class compares it with, or else sizes. Values that are
     known already are changed only if no choices of the missing ones fit, and then as few as possible.
@@ -49,7 +49,7 @@ def find_fitting_arguments(
     Args:
         make: makes the module from the arguments `missing` and `changeable`.
         missing: the arguments without a value.
-        changeable: the values that others have: whole numbers, bools and strings.
+        changeable: the other arguments and their values, which may be changed: whole numbers, bools and strings.
         definition: the code of the class, if it is known.
         weights: the saved weights.
 
@@ -106,8 +106,8 @@ class _Trials:
     def solve(
         self, given: Mapping[str, Any], sizes: Sequence[str], numbers: Mapping[str, int]
     ) -> dict[str, int] | None:
-        """Return the unknown sizes, and the known numbers that must change, with which the weights fit. Sizes that
-        change no shape are left out. Return None if the weights do not fit.
+        """Return the sizes, and the known numbers that must change, with which the module fits the weights. Sizes that
+        change no shape are left out. Return None if no sizes fit.
 
         Args:
             given: the values of all other arguments.
@@ -130,7 +130,7 @@ class _Trials:
         return None
 
     def _solve_names(self, values: Mapping[str, Any], names: Sequence[str]) -> dict[str, int]:
-        """Return the numbers of layers with which the tensors have the names of the weights."""
+        """Return the numbers of layers (`names`) with which the module's tensors have the same names as the weights."""
         found: dict[str, int] = {}
         for name in names:
             least = self._count_other_names({**values, **found})
@@ -141,8 +141,8 @@ class _Trials:
         return found
 
     def _solve_shapes(self, values: Mapping[str, Any], names: Sequence[str]) -> dict[str, int]:
-        """Return the sizes that the shapes of the weights show. Each dimension that one size alone changes shows
-        it."""
+        """Return the sizes (`names`) that the shapes of the weights show. A dimension that depends on only one size
+        shows this size."""
         shapes, wanted = self._list_shapes(values), self._list_wanted_shapes(values)
         if shapes is None or wanted is None:
             return {}
@@ -163,19 +163,19 @@ class _Trials:
         return {name: min(some) for name, some in found.items() if len(some) == 1 and min(some) > 0}
 
     def _count_other_names(self, values: Mapping[str, Any]) -> int:
-        """Return how many names of tensors the module or the weights have alone."""
+        """Return how many names of tensors only the module or only the weights have."""
         shapes, wanted = self._list_shapes(values), self._list_wanted_shapes(values)
         return (
             len(self._weights.tensors) + 1 if shapes is None or wanted is None else len(shapes.keys() ^ wanted.keys())
         )
 
     def _count_differences(self, values: Mapping[str, Any]) -> int:
-        """Return how many tensors the module or the weights have alone, or with another shape."""
+        """Return how many tensors only the module or only the weights have, or both with different shapes."""
         shapes, wanted = self._list_shapes(values), self._list_wanted_shapes(values)
         return -1 if shapes is None or wanted is None else len(shapes.items() ^ wanted.items())
 
     def _list_wanted_shapes(self, values: Mapping[str, Any]) -> _Shapes | None:
-        """Return the shapes of the weights by the names that the module has for them."""
+        """Return a dict from the names that the module uses for the weights to the shapes of the weights."""
         shapes = self._list_shapes(values)
         if shapes is None:
             return None
@@ -210,7 +210,7 @@ class _Trials:
 
 def _list_choices(definition: ast.ClassDef | None, argument: str) -> list[Any]:
     """Return the values among which the code of a class chooses by an argument: strings, True and False, or None.
-    Return an empty list for another argument."""
+    Return an empty list if the code does not choose by this argument."""
     if definition is None:
         return []
     if strings := list_strings_compared_with_argument(definition, argument):
@@ -226,7 +226,8 @@ def _list_choices(definition: ast.ClassDef | None, argument: str) -> list[Any]:
 
 
 def _list_tested_expressions(node: ast.AST) -> Iterator[tuple[ast.expr, type | None]]:
-    """Yield each expression that code tests for its truth, with `bool`, or compares with None, with None."""
+    """Yield each expression whose truth code tests, with `bool`, and each expression that code compares with None, with
+    None."""
     match node:
         case ast.If(test=test) | ast.IfExp(test=test) | ast.UnaryOp(op=ast.Not(), operand=test):
             yield test, bool

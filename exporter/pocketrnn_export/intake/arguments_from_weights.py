@@ -50,8 +50,8 @@ _BY_NAMES: Final = (("num_layers", 2, count_layers), ("bidirectional", 6, reads_
 def find_size_expression_values(
     definition: ast.ClassDef, tensors: Mapping[str, Tensor], path: Path | None = None
 ) -> dict[str, int]:
-    """Return the values that the weights show for the expressions by which a class sizes its layers, such as 64 for
-    `hidden_dim`.
+    """Return the values of the expressions that set the sizes of a class's layers, such as 64 for `hidden_dim`. The
+    shapes of the weights show these values.
 
     Only embeddings, linear and recurrent layers of the form `self.NAME = nn.Layer(...)` are read, also in an
     nn.Sequential, and in the owner's classes that the class makes. An expression such as `name + 1` shows the value of
@@ -59,8 +59,8 @@ def find_size_expression_values(
 
     Args:
         definition: the class.
-        tensors: the weights by name, where `NAME.weight` may have a prefix.
-        path: the file of the class, from which it may import the classes that it makes.
+        tensors: the weights by name. A prefix may stand before `NAME.weight`.
+        path: the file of the class, from which other classes may be imported that the class uses.
     """
     found: dict[str, set[int]] = {}
     stored = find_stored_parameters(definition)
@@ -90,8 +90,8 @@ def find_size_expression_values(
 
 
 def _find_made_class(definition: ast.ClassDef, call: ast.Call, path: Path | None) -> tuple[Path, ast.ClassDef] | None:
-    """Find the owner's class that a class makes by a call: one of its file or its imports, or one inside of it, such as
-    `self.Encoder(...)`. Return its file and its code; None for other code."""
+    """Find the owner's class that a class calls, in the same file, in the imports, or inside the class, such as
+    `self.Encoder(...)`. Return its file and its code. Return None if the call is of something else."""
     name = read_last_name(call.func)
     if path is None:
         return None
@@ -102,7 +102,8 @@ def _find_made_class(definition: ast.ClassDef, call: ast.Call, path: Path | None
 
 
 def _take_tensors_inside(tensors: Mapping[str, Tensor], layer_name: str) -> dict[str, Tensor]:
-    """Return the tensors of a layer by their names inside of it. The name of the layer may have a prefix."""
+    """Return the tensors of a layer. Their names begin after the name of the layer, which may have a prefix in
+    `tensors`."""
     start = f"{layer_name}."
     found = {key.removeprefix(start): one for key, one in tensors.items() if key.startswith(start)}
     return found or {
@@ -113,7 +114,7 @@ def _take_tensors_inside(tensors: Mapping[str, Tensor], layer_name: str) -> dict
 def _list_arguments_shown_inside(
     call: ast.Call, inner: tuple[Path, ast.ClassDef], tensors: Mapping[str, Tensor]
 ) -> Iterator[tuple[ast.expr, int]]:
-    """Yield each argument of the call of an owner's class whose value its weights show, with this value."""
+    """Yield each argument of a call of an owner's class, with its value, if the weights show this value."""
     path, definition = inner
     values = find_parameter_values(definition, tensors, path)
     names = [one for one in list_init_names_and_whether_assigned(definition) if one != "self"]
@@ -123,13 +124,14 @@ def _list_arguments_shown_inside(
 
 
 def describe_misfit(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> str:
-    """Return why weights cannot be those of a class, for the end of a sentence: a layer that the class makes in any
-    case is missing, a recurrent layer has other gates than the code says, or a layer has another size than the number
-    in the code, or than another layer whose size has the same name. Return an empty string if none of these holds.
+    """Return the reason why weights cannot be those of a class, for the end of a sentence. A layer that the class
+    always makes is missing; or a recurrent layer has another number of gates than in the code; or a layer has another
+    size than the number in the code, or than another layer whose size has the same name. Return an empty string if none
+    of these holds.
 
     Args:
         definition: the class.
-        tensors: the weights by name, where `NAME.weight` may have a prefix.
+        tensors: the weights by name. A prefix may stand before `NAME.weight`.
     """
     made = [one for method in find_methods(definition, "__init__") for one in method.body]
     always = [one.value for one in made if isinstance(one, ast.Assign)]
@@ -157,7 +159,7 @@ def describe_misfit(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> 
 def _list_arguments_shown_by_weights(
     layer: ast.Call, layer_name: str, tensors: Mapping[str, Tensor]
 ) -> Iterator[tuple[ast.expr, int]]:
-    """Yield each argument of a layer's call whose value the weights show, with this value."""
+    """Yield each argument of the call that makes a layer, with its value, if the weights show this value."""
     kind = read_last_name(layer.func)
     if kind not in _LAYERS and not kind[:1].isupper() and count_layers(tensors, layer_name):
         # As in {"GRU": nn.GRU, "LSTM": nn.LSTM}[kind](...).
@@ -180,8 +182,8 @@ def _list_arguments_shown_by_weights(
 
 
 def _solve_expression(expression: ast.expr, value: int) -> tuple[str, int]:
-    """Find the value of the name in `name + 1`, `name - 1` or `2 * name` from the value of the whole expression. Return
-    the name and its value; `int(name)` is the name. Return any other expression with `value`."""
+    """Find the value of a name from the value of `name + 1`, `name - 1`, `2 * name` or `int(name)`. Return the name and
+    its value. For any other expression, return the expression and `value`."""
     if isinstance(expression, ast.Call) and getattr(expression.func, "id", "") == "int" and len(expression.args) == 1:
         return _solve_expression(expression.args[0], value)
     if isinstance(expression, ast.BinOp):
@@ -202,7 +204,7 @@ def _solve_expression(expression: ast.expr, value: int) -> tuple[str, int]:
 def find_parameter_values(
     definition: ast.ClassDef, tensors: Mapping[str, Tensor], path: Path | None = None
 ) -> dict[str, int]:
-    """Return the parameters of a class whose values the shapes of the weights show, with these values.
+    """Return the parameters of a class whose values the shapes of the weights show, with their values.
 
     A parameter that `__init__` assigns again is left out.
 
@@ -218,8 +220,8 @@ def find_parameter_values(
 
 
 def find_code_of_global_values(definitions: Iterable[ast.ClassDef], tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return a dict from names of globals that size the layers of classes to code of values that fit the weights. The
-    user may give these values by `--set`.
+    """Return a dict from the names of globals that set the sizes of a class's layers to code for values that fit the
+    weights. The user may give these values by `--set`.
 
     A global that is a size gets this number. A global of which only the length is read, such as a table of words, gets
     a tensor of that length; so does a part of it, as in `len(TEXT.vocab)`.
@@ -245,7 +247,7 @@ def find_code_of_global_values(definitions: Iterable[ast.ClassDef], tensors: Map
 def write_arguments_as_plain_values(
     definition: ast.ClassDef, call: ast.Call, tensors: Mapping[str, Tensor]
 ) -> str | None:
-    """Write the arguments of a class's call as plain values: literals as they are, sizes from the weights, any value
+    """Write the arguments of a call of a class as plain values: literals as they are, sizes from the weights, any value
     for an argument without effect, and `...` for an unknown value.
 
     Return None if the call unpacks a list or a dictionary, or has more arguments than the class has parameters.
@@ -276,8 +278,8 @@ def _is_literal(node: ast.expr) -> bool:
 
 
 def _find_assigned_layers(definition: ast.ClassDef) -> Iterator[tuple[str, ast.Call]]:
-    """Yield the name and the call of each `self.NAME = nn.Layer(...)` of the class. A layer in an nn.Sequential has
-    its index in the name: `NAME.0`."""
+    """Yield the name and the call of each layer that a class assigns: NAME for `self.NAME = nn.Layer(...)`. For a layer
+    in an nn.Sequential, the name includes its index: `NAME.0`."""
     for node in walk_init_without_optional_branches(definition):
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
             for target in node.targets:
@@ -287,7 +289,8 @@ def _find_assigned_layers(definition: ast.ClassDef) -> Iterator[tuple[str, ast.C
 
 
 def _find_layers_in_sequence(attribute: str, call: ast.Call) -> Iterator[tuple[str, ast.Call]]:
-    """Yield the name and the call of each layer that an nn.Sequential or an nn.ModuleList is made with."""
+    """Yield the name and the call of each layer in the call of an nn.Sequential or an nn.ModuleList. `attribute` is the
+    name of that container."""
     kind, parts = read_last_name(call.func), call.args
     if kind == "ModuleList" and len(parts) == 1 and isinstance(parts[0], ast.List | ast.Tuple):
         parts = parts[0].elts
@@ -323,8 +326,8 @@ _SIZES: Final = ("shape", "size", "dim")
 def find_layer_kind_arguments(
     definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]
 ) -> dict[str, str]:
-    """Return a dict from arguments that select a kind of recurrent layer to the value that fits the weights, such as
-    "lstm". These are the arguments that the code compares with names of layers."""
+    """Find the arguments that select the kind of a recurrent layer: the code compares them with names of layers. Return
+    a dict from each of them to the value that fits the weights, such as "lstm"."""
     layers = {key.rpartition(".")[0] for key in tensors if key.endswith(("weight_hh_l0", "weight_hh"))}
     counts = {count_gates(tensors, layer) for layer in layers if layer}
     kinds = [kind for kind, gates in GATES.items() if counts == {gates}]
@@ -339,8 +342,8 @@ def find_layer_kind_arguments(
 def make_zeros_for_initial_matrices(
     definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]
 ) -> dict[str, Any]:
-    """Return a dict from each argument that only initializes an embedding to zeros of the embedding's shape in the
-    saved weights. Loading the weights then replaces the zeros."""
+    """Return a dict from each argument that only initializes an embedding to zeros. They have the embedding's shape in
+    the saved weights, which replace them later."""
     parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
     found: dict[str, Any] = {}
     for name in names:
@@ -360,8 +363,8 @@ def make_zeros_for_initial_matrices(
 
 
 def _find_use_as_array_tensor_or_size(use: ast.Name, parents: Mapping[ast.AST, ast.AST]) -> str:
-    """Return `array` if code makes a tensor of a value, `tensor` if it uses the value as a tensor, and `size` if it
-    reads the value's size. Return an empty string for another use."""
+    """Return how code uses a value: `array` if it makes a tensor of the value, `tensor` if it uses the value as a
+    tensor, `size` if it reads the value's size. Return an empty string for any other use."""
     parent = parents[use]
     if isinstance(parent, ast.Attribute):
         return "size" if parent.attr in _SIZES else ""
@@ -398,7 +401,8 @@ _RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 def list_strings_compared_with_argument(definition: ast.ClassDef, argument: str) -> list[str]:
-    """Return the strings with which a class's code compares an argument, or among which it looks up the argument.
+    """Return the strings with which the code of a class compares an argument, and the strings among which it looks up
+    the argument.
 
     An attribute that is given the argument counts as the argument. If the code looks the argument up in torch.nn, the
     strings are the names of recurrent layers.
@@ -419,7 +423,7 @@ def _write_without_method_call(node: ast.expr) -> str:
 
 
 def _list_strings_compared_by(node: ast.AST, names: set[str]) -> Iterator[str]:
-    """Yield the strings with which one expression or statement compares the argument."""
+    """Yield the strings with which one expression or statement compares one of the `names`, which hold the argument."""
     match node:
         case ast.Compare():
             sides = [node.left, *node.comparators]

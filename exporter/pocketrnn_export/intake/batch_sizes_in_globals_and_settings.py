@@ -51,8 +51,8 @@ def find_batch_sizes_in_globals_and_settings(layer: nn.Module) -> list[OutsideBa
 
 @functools.lru_cache(maxsize=1024)
 def _list_batch_size_names(bases: tuple[type, ...], forward: FunctionType) -> tuple[str, ...]:
-    """Return the names of the globals in forward's file that look like a batch size, and that methods of `bases` read.
-    The results are cached, since the call search asks for them at every trial."""
+    """Return the names of globals in forward's file that look like a batch size and that methods of the classes `bases`
+    read. The results are cached, since the search for a call asks for them in every trial."""
     methods = [
         one
         for base in bases

@@ -10,12 +10,13 @@ import inspect
 import itertools
 import json
 import logging
+import re
 import shlex
 import textwrap
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -48,6 +49,7 @@ from pocketrnn_export.vocabularies.words_as_vocabulary_object import WordIds, is
 _log = logging.getLogger(__name__)
 
 _TYPES_OF_SIZES = (int, bool, float, type(None))
+_SAYS_WHAT_IS_TRAINED: Final = re.compile("(?i)freez|frozen|trainable|requires_grad")
 
 
 class MissingArgumentsError(InputError):
@@ -400,8 +402,9 @@ def _log_unused_checkpoint_values(
     named: ModuleName, place: str, stated: Mapping[str, Any], made_with: Mapping[str, Any]
 ) -> None:
     """Log the arguments in a checkpoint (`stated`) that differ from those with which the module is made
-    (`made_with`)."""
-    if other := {n: value for n, value in stated.items() if made_with[n] is not None and made_with[n] != value}:
+    (`made_with`). Those that only say which weights are trained change no answer, and are left out."""
+    other = {n: value for n, value in stated.items() if made_with[n] is not None and made_with[n] != value}
+    if other := {name: value for name, value in other.items() if not _SAYS_WHAT_IS_TRAINED.search(name)}:
         _log.warning(
             "%s %s, but %s has other defaults, which are used. If the weights were trained with these values, "
             "give them: %s:%s(%s)",

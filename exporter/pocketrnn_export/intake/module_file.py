@@ -739,11 +739,12 @@ def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> A
 
 
 def _is_module_or_maker(value: Any, file: ModuleType) -> bool:
-    """Return whether a value is a module, a class of modules, or a function that the file defines."""
+    """Return whether a value is a module, a class of modules that is not PyTorch's, or a function that the file
+    defines."""
     if isinstance(value, nn.Module):
         return True
     if isinstance(value, type):
-        return issubclass(value, nn.Module)
+        return issubclass(value, nn.Module) and not value.__module__.startswith("torch.")
     return inspect.isfunction(value) and value.__module__ == file.__name__
 
 

@@ -227,7 +227,7 @@ class ExportableModule:
             rows, steps = case.tokens.shape
             if rows > 1 and not are_rows_independent(run, [case], tolerance=_NEIGHBOURS, rows=(0, rows - 1)):
                 raise ExportError(
-                    f"The module answers a text differently in a batch of {rows} x {steps} tokens than alone.",
+                    f"The module answers a text differently in a batch of {rows} texts with {steps} tokens than alone.",
                     "Do not branch on the sizes of a batch: a text's answer must depend on its own tokens only.",
                 )
 

@@ -33,7 +33,7 @@ def make_probability_checking_run(run: Run, called: CallAdapter, activation: Act
         ):
             raise ExportError(
                 "The module's probabilities are not those of the numbers before its last activation, for a batch of "
-                f"{len(tokens)} x {tokens.shape[1]} tokens.",
+                f"{len(tokens)} texts with {tokens.shape[1]} tokens.",
                 "Return the logits from forward, or say where they are: --call, or call=.",
             )
         return logits

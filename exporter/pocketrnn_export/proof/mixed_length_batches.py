@@ -75,8 +75,8 @@ def check_batches_of_mixed_lengths(
         ):
             return
         raise ExportError(
-            f"The module answers a text of {length} tokens differently in a batch of {rows} x {steps} tokens than "
-            "alone.",
+            f"The module answers a text of {length} tokens differently in a batch of {rows} texts with {steps} tokens "
+            "than alone.",
             "Let a text's answer depend only on its own tokens, and not on a size of the batch. Or export the module "
             "for one text at a time: --one-text, or one_text=True.",
         )

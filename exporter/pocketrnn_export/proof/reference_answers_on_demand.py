@@ -59,8 +59,8 @@ class ReferenceAnswers:
                 if inputs != _MAY_FAIL:
                     raise ExportError(
                         f"{self.reference.name} fails on {inputs}, {case.name}: {first_line(error)}.",
-                        "Let forward answer texts of any length and with any id. An empty text becomes the id that the "
-                        "text rules call empty_id.",
+                        "Let forward answer texts of any length and with any id. For an empty text, forward gets the "
+                        "id empty_id of the text rules.",
                     ) from error
                 _log.info("Left out of the proof: %s fails on %s", self.reference.name, case.name)
         return answered

@@ -228,8 +228,8 @@ class _NonForgettingModule:
             expected = compute_answer_or_none(run, sizes)
             if expected is not None and compute_largest_difference(form(inputs), expected) > APART:
                 raise ExportError(
-                    f"The graph and the module give different answers for {describe_sizes(sizes)} if recurrent layers "
-                    "forget nothing.",
+                    f"For {describe_sizes(sizes)}, the graph lacks a part of the module: with test weights, their "
+                    "answers differ.",
                     "Report the module: this is a fault of pocketrnn.",
                 )
 

@@ -126,9 +126,9 @@ def refuse_differences_by_counted_lengths(compared: FreshCopyModule, graph: Answ
             inputs = (*inputs[:i], torch.where(special, drawn, tokens), *inputs[i + 1 :])
         if not compared.agrees(graph, inputs):
             raise ExportError(
-                "The module gives pack_padded_sequence lengths that it computes itself. If all of them are shorter "
+                "The module computes the lengths that it gives to pack_padded_sequence. If all of them are shorter "
                 "than the padded batch, the graph gives another answer than the module.",
-                "Pack by the lengths that forward gets, or call pad_packed_sequence with total_length=x.size(1).",
+                "Give it the lengths that forward gets, or call pad_packed_sequence with total_length=x.size(1).",
             )
 
 

@@ -21,6 +21,8 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
     find_keyword_arguments,
     find_methods,
+    list_assigned_names,
+    list_needed_names,
     list_positional_parameters,
     read_last_name,
 )
@@ -65,6 +67,11 @@ class CodePart:
     def called_names(self) -> set[str]:
         """The last names of the functions and classes that the code calls."""
         return {read_last_name(node.func) for _, node in self.nodes if isinstance(node, ast.Call)}
+
+    @functools.cached_property
+    def needed_names(self) -> set[str]:
+        """The names that the code reads and that it does not bind itself."""
+        return {name for _, statement in self.cells for name in list_needed_names(statement)}
 
     @property
     def is_answering(self) -> bool:
@@ -121,14 +128,26 @@ def list_answering_code(parts: Sequence[CodePart]) -> list[list[CodePart]]:
 
 
 def _list_called_parts(first: Sequence[CodePart], parts: Sequence[CodePart]) -> list[CodePart]:
-    """List the parts that some parts call, directly or not. Parts that train are left out."""
-    found, waiting = [*first], [*first]
+    """List the parts that some parts call, directly or not, and the statements outside of functions that make what they
+    read, such as `model = load_model()`. Parts that train are left out."""
+    found, waiting, seen = [*first], [*first], set[int]()
     while waiting:
-        names = waiting.pop(0).called_names
-        called = [one for one in parts if one.name in names and one not in found and not one.is_training]
+        part = waiting.pop(0)
+        called = [one for one in parts if one.name in part.called_names and one not in found and not one.is_training]
+        outside = next(one for one in parts if not one.name and one.file == part.file)
+        made = [(cell, one) for cell, one in outside.cells
+                if part.name and id(one) not in seen and _assigns_call(one, part.needed_names)]  # fmt: skip
+        seen |= {id(one) for _, one in made}
+        called += [replace(outside, cells=made)] if made and outside not in found else []
         found += called
         waiting += called
     return found[len(first) :]
+
+
+def _assigns_call(statement: ast.stmt, names: Collection[str]) -> bool:
+    """Return whether a statement assigns the result of a call to one of some names."""
+    is_made = isinstance(statement, ast.Assign) and any(isinstance(one, ast.Call) for one in ast.walk(statement.value))
+    return is_made and bool(list_assigned_names(statement) & {*names})
 
 
 class MadeClass(NamedTuple):

@@ -29,7 +29,12 @@ from pocketrnn_export.source_code.known_side_effects import (
 from pocketrnn_export.source_code.names_and_object_flow import FileNames, Mentions, find_top, is_weight
 from pocketrnn_export.source_code.notebook import read_python_file
 from pocketrnn_export.source_code.syntax_tree_parts import Function, Import, find_methods, read_last_name
-from pocketrnn_export.source_code.top_level_statements import Statement, list_file_names, list_statements
+from pocketrnn_export.source_code.top_level_statements import (
+    Statement,
+    find_bound_names,
+    list_file_names,
+    list_statements,
+)
 
 # Kinds of names, by the statements that bind them.
 _PLAIN, _FLAT, _OBJECT, _CODE = "plain", "flat", "object", "code"
@@ -75,6 +80,8 @@ class ChangeFinder:
                 self._holding.setdefault(name, []).append(statement)
             for holder, path in statement.now.flows | statement.later.flows:
                 self._flows.setdefault(holder, set()).add(path)
+        alone = {name for one in statements if one.alone for name in find_bound_names(one.node)}
+        self._of_main = alone - self._binding.keys()
         self._methods = [method for one in statements if isinstance(one.node, ast.ClassDef)
                          for method in find_methods(one.node)]  # fmt: skip
         self._code: dict[str, Mentions] = {}
@@ -149,6 +156,7 @@ class ChangeFinder:
         packages: the import may define them."""
         stars = [s for s in self._all if s.is_star and {one.split(".")[0] for one in s.now.modules} & packages]
         mentioned = {find_top(name) for s in self._all if stars for name in s.now.loads | s.now.writes}
+        mentioned -= self._of_main
         return {name for name in mentioned if name not in self._binding and not hasattr(builtins, name)}
 
     def find_names_needed_by(self, statements: Sequence[Statement], wanted: Set[str]) -> Needed:
@@ -196,33 +204,38 @@ class ChangeFinder:
         return any(find_top(one) == name and not one.endswith(".?") for one in statement.now.writes)
 
     def find_changed_names(self, statement: Statement, needed: Needed) -> list[str]:
-        """Return the needed names that a statement may change."""
+        """Return the needed names that a statement may change. A statement that runs only where the file is run by
+        itself often runs the needed code, too: then only the names that it touches itself count, and what the functions
+        that it calls write outside of themselves."""
         total = self.totals[statement.index]
+        direct = statement.now if statement.alone else total
         written = {*map(find_top, total.writes)} - self._names.imports.keys()
-        loads = set(map(find_top, total.loads))
+        loads = set(map(find_top, direct.loads))
         found = written & needed.names
         found |= {top for one in total.writes if (top := find_top(one)) in needed.instances and not is_weight(one)}
-        found |= {one for one in total.touches & needed.names if self._kinds.get(one) != _CODE}
+        found |= {one for one in direct.touches & needed.names if self._kinds.get(one) != _CODE}
         found |= loads & self._alive & needed.names
+        if statement.alone:
+            # The names of local variables have a star.
+            found = {one for one in found if "*" not in one} - self._of_main
         named = found & self._binding.keys()
         if found and found <= needed.models:
             named = (named | loads) & needed.models
         elif found and not named:
             every = needed.names | needed.instances
             named = set(map(find_top, statement.now.loads)) & every or loads & every
-        packages = self._find_changed_packages(total) & {*needed.packages, ANY}
+        packages = self._find_changed_packages(total, may_use_stars=not statement.alone) & {*needed.packages, ANY}
         return sorted(named or found) + ["any package" if one == ANY else one for one in sorted(packages)]
 
-    def _find_changed_packages(self, total: Mentions) -> set[str]:
-        """Return the packages and files that code may change, also through files that it imports."""
+    def _find_changed_packages(self, total: Mentions, *, may_use_stars: bool) -> set[str]:
+        """Return the packages and files that code may change, also through files that it imports. `may_use_stars` is
+        whether names that the file does not define are those of `from package import *`."""
         changed = find_written_packages(total, self._names) | self._beside(total.modules).changes
-        return changed | self._beside(self._find_source_modules(total.loads)).changes_later
-
-    def _find_source_modules(self, names: Iterable[str]) -> set[str]:
-        """Return the modules from which the file imports some names."""
-        tops = {name for name in map(find_top, names) if not hasattr(builtins, name) or name in self._binding}
-        given = (one for name in tops for one in self._binding.get(name, self._binding.get("*", ())))
-        return {module for one in given if one.is_import for module in one.now.modules}
+        stars = self._binding.get("*", []) if may_use_stars else []
+        tops = {name for name in map(find_top, total.loads) if not hasattr(builtins, name) or name in self._binding}
+        given = (one for name in tops for one in self._binding.get(name, stars))
+        sources = {module for one in given if one.is_import for module in one.now.modules}
+        return changed | self._beside(sources).changes_later
 
     def may_change_anything(self, statement: Statement) -> bool:
         """Return whether a statement may reach any object, even one that it does not name, as `exec` does."""

@@ -196,6 +196,7 @@ def _walk_without_optional_branches(node: ast.AST, absent: Collection[str]) -> I
 _SETTERS: Final = ("add_module", "register_module", "register_buffer", "register_parameter", "setattr")
 _DEEPEST_BASE: Final = 4
 _RECURRENT: Final = re.compile("(?i)lstm|gru|rnn")
+_GIVING: Final = ast.Return | ast.Yield | ast.YieldFrom
 _BESIDE_THE_CODE: Final = frozenset(("example", "examples", "test", "tests", "scripts", "docs", "benchmarks", "venv"))
 
 
@@ -225,19 +226,34 @@ def list_module_classes(path: Path) -> list[str]:
     return [name for name in found if name not in used] or [*found]
 
 
-def is_class_without_forward(path: Path, name: str) -> bool:
-    """Return whether a name in a file is a class that is certainly not a module: it has neither a base class, which may
-    have a `forward`, nor methods by which it may act as a module.
+def describe_name_without_module(path: Path, name: str) -> str:
+    """Return why a name in a file certainly gives no module, for the end of a sentence: it is a class that neither has
+    nor inherits a method by which it may act as a module, or a function that returns nothing. Return an empty string if
+    it may give one, as a class with a base class of a library.
 
     Args:
         path: a Python file or notebook.
         name: the name.
     """
     found = [one for one in read_python_statements(path) if getattr(one, "name", "") == name]
-    if not found or not isinstance(definition := found[-1], ast.ClassDef) or definition.keywords:
-        return False
+    match found[-1:]:
+        case [ast.FunctionDef(decorator_list=[]) as function]:
+            returned = [getattr(one, "value", None) for one in ast.walk(function) if isinstance(one, _GIVING)]
+            return "" if any(returned) else "a function that returns nothing"
+        case [ast.ClassDef() as definition]:
+            return "" if _may_have_forward(path, definition) else "a class without a forward"
+    return ""
+
+
+def _may_have_forward(path: Path, definition: ast.ClassDef, depth: int = 0) -> bool:
+    """Return whether a class of a file has a method by which it may act as a module, or inherits one from a base class
+    in the owner's files or, perhaps, in a library. `depth` is that of this call in the search."""
     stands_for_another = any(find_methods(definition, one) for one in ("forward", "__call__", "__new__"))
-    return not definition.bases and not stands_for_another
+    if stands_for_another or definition.keywords or depth > _DEEPEST_BASE:
+        return True
+    bases = [one for one in map(read_last_name, definition.bases) if one not in ("object", "ABC")]
+    held = [find_class_in_file_or_imports(path, one) for one in bases]
+    return any(one is None or _may_have_forward(*one, depth + 1) for one in held)
 
 
 def list_classes_with_layers(path: Path, names: Collection[str], weight_names: Collection[str]) -> list[str]:

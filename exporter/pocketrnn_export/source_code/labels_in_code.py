@@ -13,7 +13,7 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.label_spelling import fold_label
-from pocketrnn_export.source_code.code_and_data_files_near_module import list_syntax_nodes_near
+from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near, list_syntax_nodes_near
 from pocketrnn_export.source_code.label_choices_in_code import (
     BY_PREDICTION,
     IN_LIST,
@@ -99,9 +99,11 @@ def find_labels_in_code(
     search, spelled = _LabelSearch(nodes, known, outputs), {fold_label(one): one for one in known}
     for where, node in nodes:
         for one in search.list_labels(where, node):
-            labels = tuple(spelled.get(fold_label(label), label.strip()) for label in one.labels)
+            # A blank that all have is part of a printed sentence, and not of the labels.
+            own = one.labels if any(label == label.strip() for label in one.labels) else map(str.strip, one.labels)
+            labels = tuple(spelled.get(fold_label(label), label) for label in own)
             is_whole = {*labels} == {*known} if known else one.is_named and not any("," in label for label in labels)
-            is_whole = is_whole and 1 < len({*labels}) == len(labels) <= _MOST_LABELS and all(labels)
+            is_whole = is_whole and 1 < len({*labels}) == len(labels) <= _MOST_LABELS and all(map(str.strip, labels))
             if is_whole and (labels not in found or one.evidence > found[labels].evidence):
                 code = " ".join(ast.unparse(node).split())
                 found[labels] = LabelsInCode(where, labels, one.evidence, code if len(code) <= _LONGEST_SHOWN else "")
@@ -259,6 +261,23 @@ def _list_names_and_values(node: ast.AST) -> Iterator[tuple[str, ast.expr | None
             yield (key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else ""), value
     elif isinstance(node, Function):
         yield from find_defaults(node).items()
+
+
+def find_name_of_labels(path: Path, labels: Sequence[str]) -> str:
+    """Return the list with these labels in the code of a module, or of the files near it, as file.py:NAME. Return an
+    empty string if there is none.
+
+    Args:
+        path: the file of the module.
+        labels: the labels.
+    """
+    for file in list_files_near(path):
+        with contextlib.suppress(InputError, OSError):
+            for target, _ in list_assignments(read_python_statements(file)):
+                with contextlib.suppress(InputError):
+                    if isinstance(target, ast.Name) and read_labels_in_file(file, target.id) == [*labels]:
+                        return f"{file}:{target.id}"
+    return ""
 
 
 _GIVE = "Give the labels as a,b,c in the order of the logits, or give a file of labels."

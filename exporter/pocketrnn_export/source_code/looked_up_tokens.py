@@ -6,15 +6,19 @@ from __future__ import annotations
 import ast
 import copy
 import re
-from collections.abc import Collection, Iterator, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
 
+from pocketrnn_export.source_code.code_and_data_files_near_module import list_imported_files
+from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
     list_changed_names,
     list_read_names,
     read_last_name,
 )
+from pocketrnn_export.source_code.values_of_call_arguments import list_assigned_values
 from pocketrnn_export.vocabularies.keras_split import KerasSplit
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name, names_labels
 
@@ -330,12 +334,79 @@ def list_unknown_values(node: ast.AST) -> set[str]:
     return found
 
 
-def find_unknown_id(statement: ast.stmt) -> int | None:
+class _LookupJoiner(ast.NodeTransformer):
+    """Replaces the names of constants by their numbers, and joins two branches that do the same with an id, one with
+    that in the vocabulary: `ids.append(vocab[word] if word in vocab else 1)`."""
+
+    def __init__(self, constants: Mapping[str, int]) -> None:
+        self._constants = constants
+
+    def visit(self, node: ast.AST) -> Any:
+        is_read = isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load)
+        if is_read and read_last_name(node) in self._constants:
+            return ast.copy_location(ast.Constant(self._constants[read_last_name(node)]), node)
+        node = self.generic_visit(node)
+        match node:
+            case ast.Try(body=[usual], handlers=[ast.ExceptHandler(type=error, body=[other])], orelse=[], finalbody=[]):
+                is_joined = error is None or {*list_read_names(error)} & {"KeyError", "LookupError", "Exception"}
+                return self._join(usual, other, "") or node if is_joined else node
+            case ast.If(test=ast.Compare(ops=[ast.In()]), body=[usual], orelse=[other]):
+                return self._join(usual, other, ast.unparse(node.test)) or node
+            case ast.If(test=ast.Compare(ops=[ast.NotIn()]), body=[other], orelse=[usual]):
+                return self._join(usual, other, ast.unparse(node.test).replace(" not in ", " in ")) or node
+        return node
+
+    def _join(self, usual: ast.stmt, other: ast.stmt, asked: str) -> ast.stmt | None:
+        """Join two statements that differ in a value alone, which is a lookup in the first. Return None for others, and
+        for a lookup that is not the one `asked` for."""
+        is_simple = isinstance(usual, ast.Expr | ast.Assign | ast.AugAssign | ast.Return)
+        for one in [node for node in ast.walk(usual) if isinstance(node, ast.Subscript)] if is_simple else ():
+            test = ast.Compare(one.slice, [ast.In()], [one.value])
+            before, _, after = ast.unparse(usual).partition(ast.unparse(one))
+            written = ast.unparse(other)
+            value = written.removeprefix(before).removesuffix(after)
+            if f"{before}{value}{after}" == written and value.isdecimal() and asked in ("", ast.unparse(test)):
+                made = ast.parse(f"def f():\n {before}({ast.unparse(one)} if {ast.unparse(test)} else {value}){after}")
+                return ast.copy_location(cast("ast.FunctionDef", made.body[0]).body[0], usual)
+        return None
+
+
+def join_lookups(code: ast.AST, constants: Mapping[str, int]) -> ast.AST:
+    """Return code in which the id of unknown words stands beside the lookup. `if word in vocab` with `else`, and `try`
+    with `except KeyError`, become `vocab[word] if word in vocab else 1`, and names of constants become numbers.
+
+    Args:
+        code: the code; it is not changed.
+        constants: the numbers, as `find_constant_numbers` returns them.
+    """
+    return cast("ast.AST", _LookupJoiner(constants).visit(copy.deepcopy(code)))
+
+
+def find_constant_numbers(path: Path) -> dict[str, int]:
+    """Return a dict from the names and attributes that have one value, a whole number, to this number.
+
+    Args:
+        path: the file of the code. Files near it that it imports count, too.
+    """
+    values: dict[str, set[object]] = {}
+    for file in (path, *list_imported_files(path)):
+        for statement in read_python_statements_if_readable(file):
+            for node in ast.walk(statement):
+                for name, value in list_assigned_values(node):
+                    values.setdefault(name, set()).add(value.value if isinstance(value, ast.Constant) else None)
+                targets = [node.target] if isinstance(node, ast.AugAssign | ast.For | ast.comprehension) else []
+                for name in (read_last_name(part) for target in targets for part in ast.walk(target)):
+                    values.setdefault(name, set()).add(None)
+    only = {name: next(iter(found)) for name, found in values.items() if len(found) == 1}
+    return {name: value for name, value in only.items() if type(value) is int and value >= 0}
+
+
+def find_unknown_id(statement: ast.AST) -> int | None:
     """Return the id of unknown words in a statement that looks up words: N in `ids.append(vocab.get(word, N))`. Return
     None if the statement has none or several, or if the id is not a plain number in it.
 
     Args:
-        statement: the statement.
+        statement: the statement, as `join_lookups` returns it.
     """
     found = set[int | None]()
     for node in ast.walk(statement):
@@ -345,7 +416,7 @@ def find_unknown_id(statement: ast.stmt) -> int | None:
         match node:
             case ast.ListComp(elt=made) | ast.GeneratorExp(elt=made) | ast.Lambda(body=made) | ast.Assign(value=made):
                 found.add(read_unknown_id(made))
-            case ast.Call(func=ast.Attribute(attr="append"), args=[made]):
+            case ast.Call(func=ast.Attribute(attr="append"), args=[made]) | ast.AugAssign(value=ast.List(elts=[made])):
                 found.add(read_unknown_id(made))
     numbers = [one for one in found if one is not None]
     return numbers[0] if list_unknown_values(statement) == {*map(str, numbers)} and len(numbers) == 1 else None

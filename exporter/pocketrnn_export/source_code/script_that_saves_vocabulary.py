@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from pocketrnn_export.source_code import torchtext_functions
+from pocketrnn_export.source_code import keras_tokenizer, torchtext_functions
 from pocketrnn_export.source_code.class_definitions import list_code_files_of_module
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
     find_imported_file,
@@ -38,6 +38,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     list_changed_names,
     list_needed_names,
     list_positional_parameters,
+    read_last_name,
 )
 from pocketrnn_export.source_code.text_settings_in_code import WORD_TO_ID
 
@@ -60,23 +61,28 @@ _FIELDS_OF_OLD_TORCHTEXT: Final = re.compile(r"\b(num_lines|BucketIterator|Field
 _VOCAB: Final = re.compile(r"\btorchtext\.vocab\b|\bfrom torchtext import .*\bvocab\b")
 _OLD_VOCAB: Final = re.compile(r"\bVocab\(|\.(?:stoi|itos|freqs)\b")
 _NEW_VOCAB: Final = re.compile(r"\b(specials|special_first|set_default_index|max_tokens|get_[si]to[si])\b")
+# The modules of Keras's Tokenizer.
+_KERAS: Final = re.compile(r"\b([\w.]*keras[\w.]*)\.text\b|\bfrom ([\w.]*keras[\w.]*) import .*\btext\b")
 _COMPLETE: Final = """\
-{torchtext}import json, os, sys
+{functions}import json, os, sys
 file = os.path.abspath(__file__).removesuffix(".py") + ".json"
 os.chdir(os.path.join(os.path.dirname(file), {place!r}))
 sys.path[:0] = map(os.path.abspath, {folders!r})
 {missing}{sorting}{code}
 def list_words(one):
-    names = ("get_stoi", "stoi", "word2idx", "get_itos", "itos")
+    names = ("get_stoi", "stoi", "word2idx", "get_itos", "itos", "word_index")
     found = next(filter(None, (getattr(one, name, None) for name in names)), one)
     return found() if callable(found) and found is not one else found
 made = [{made}]
 found = [*map(list_words, made)]
 {counting}words = {chosen}
-default = getattr(made[found.index(words)], "get_default_index", lambda: None)()
+maker = made[found.index(words)]
+default = getattr(maker, "get_default_index", lambda: None)()
 saved = words if default is None else {{"default_index": default, "tokens": sorted(words, key=words.get)}}
+saved = json.loads(maker.to_json()) if hasattr(maker, "word_index") else saved
 json.dump(saved, open(file, "w"), default=int)
-print(len(words), "words are in", file)
+size = min(len(words), getattr(maker, "num_words", None) or len(words))
+print(size, "words are in", file)
 {comparing}"""
 # A list of words and the dict made of it have as many words, but the ids of the dict may begin at 1.
 _COUNTING: Final = """\
@@ -84,7 +90,7 @@ def count_ids(words):
     return max(map(int, words.values()), default=0) + 1 if isinstance(words, dict) else len(words)
 """
 _COMPARING: Final = """\
-if len(words) > {rows}:
+if size > {rows}:
     print("They are more than the {rows} rows of the embedding: use the data that the module was trained with.")
 """
 _SORTING: Final = """\
@@ -138,9 +144,11 @@ class VocabularyScript:
         sorting = _SORTING.format(place=self.unsorted) if self.unsorted else ""
         comparing = _COMPARING.format(rows=rows) if rows else ""
         counting = _COUNTING if rows and len(self.made) > 1 else ""
-        torchtext = f"{inspect.getsource(torchtext_functions)}\nprovide_torchtext()\n" if self.needs_torchtext else ""
+        functions = f"{inspect.getsource(torchtext_functions)}\nprovide_torchtext()\n" if self.needs_torchtext else ""
+        if keras := _list_keras_modules(self.code):
+            functions += f"{inspect.getsource(keras_tokenizer)}\nprovide_keras({', '.join(map(repr, keras))})\n"
         folders = [os.path.relpath(one, self.place) for one in self.folders]
-        return _COMPLETE.format(torchtext=torchtext, place=os.path.relpath(self.place, folder), folders=folders,
+        return _COMPLETE.format(functions=functions, place=os.path.relpath(self.place, folder), folders=folders,
                                 missing=self.missing, sorting=sorting, code=self.code, made=", ".join(self.made),
                                 counting=counting, chosen=chosen, comparing=comparing)  # fmt: skip
 
@@ -205,7 +213,8 @@ def _list_makers(
     path: Path, statements: Sequence[ast.stmt], top: Sequence[ast.stmt]
 ) -> Iterator[tuple[ast.Assign, str]]:
     """Yield each assignment that makes a dict from words to ids, and the dict's name. The dict may be a literal, the
-    result of an owner's function, or an attribute of an owner's object, such as `dataset.vocab`."""
+    result of an owner's function, or an attribute of an owner's object, such as `dataset.vocab`. A Tokenizer of Keras
+    that the code fits on texts counts as one."""
     tree = ast.Module([*statements], [])
     imported = _find_imported_files(path, tree)
     own = {one.name for one in statements if isinstance(one, Function | ast.ClassDef)} | {*imported}
@@ -221,7 +230,12 @@ def _list_makers(
         for target in one.targets
         for name in map(ast.unparse, target.elts if isinstance(target, ast.Tuple) else [target])
     }
+    fitted = {ast.unparse(one.value) for one in ast.walk(tree)
+              if isinstance(one, ast.Attribute) and one.attr == "fit_on_texts"}  # fmt: skip
     for node in assigned:
+        name = ast.unparse(node.targets[0])
+        if name in fitted and isinstance(node.value, ast.Call) and read_last_name(node.value.func) == "Tokenizer":
+            yield node, name
         value = node.value.func if isinstance(node.value, ast.Call) else node.value
         called = getattr(value, "id", "") if isinstance(node.value, ast.Call) else ""
         # A call with all its arguments, such as process("reviews.txt").
@@ -360,6 +374,12 @@ def _needs_torchtext(parts: Iterable[Sequence[ast.stmt]]) -> bool:
     return _TORCHTEXT.search(code) is not None and not is_old
 
 
+def _list_keras_modules(code: str) -> list[str]:
+    """List the modules from which code takes Keras's Tokenizer, such as `tensorflow.keras.preprocessing.text`."""
+    found = (re.sub(r"^tf\b", "tensorflow", one[1] or one[2]) for one in _KERAS.finditer(code))
+    return [f"{one}.text" for one in dict.fromkeys(found)]
+
+
 class _AbsoluteImports(ast.NodeTransformer):
     """Replaces the relative imports of a file, which is in a package, by those of a script, which is in none."""
 
@@ -371,12 +391,24 @@ class _AbsoluteImports(ast.NodeTransformer):
 
 
 def _flatten_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield statements. A `try` or a check of `__name__` is replaced by the statements in its body."""
+    """Yield statements. A `try` or a check of `__name__` is replaced by the statements in its body. A `try` whose
+    `except` reads the same data in another way stays whole."""
     for one in statements:
-        if isinstance(one, ast.Try) or (isinstance(one, ast.If) and "__name__" in ast.unparse(one.test)):
+        if isinstance(one, ast.Try) and _reads_in_two_ways(one):
+            yield one
+        elif isinstance(one, ast.Try) or (isinstance(one, ast.If) and "__name__" in ast.unparse(one.test)):
             yield from _flatten_blocks(one.body)
         else:
             yield one
+
+
+def _reads_in_two_ways(node: ast.Try) -> bool:
+    """Return whether the handlers of a `try` assign names that its body assigns, and none of them is a vocabulary's."""
+    body, handlers = (
+        {name for one in part for name in list_changed_names(one)}
+        for part in (node.body, [one for handler in node.handlers for one in handler.body])
+    )
+    return bool(body & handlers) and not any(map(WORD_TO_ID.fullmatch, body & handlers))
 
 
 def _walk_now(node: ast.stmt) -> Iterator[ast.AST]:

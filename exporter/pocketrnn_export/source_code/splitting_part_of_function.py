@@ -23,8 +23,10 @@ from pocketrnn_export.source_code.functions_that_answer_or_split import (
 )
 from pocketrnn_export.source_code.looked_up_tokens import (
     LookedUpTokens,
+    find_constant_numbers,
     find_looked_up_tokens,
     find_unknown_id,
+    join_lookups,
     list_filters_of_ids,
     list_unknown_values,
     read_unknown_id,
@@ -118,8 +120,8 @@ def find_changed_text(path: Path, name: str) -> ChangedText | None:
         ChangedText(place='api.py, line 9', code='clean(line)', text='line')
     """
     found, (position, parameter) = None, _find_text_parameter(path, name)
-    for cell in read_python_cells(path):
-        nodes = [*ast.walk(ast.Module(list(cell.statements), []))]
+    scopes = [(cell, nodes) for cell in read_python_cells(path) for nodes in _list_scopes(cell.statements)]
+    for cell, nodes in scopes:
         assigned = {ast.unparse(one.targets[0]): one.value for one in nodes if isinstance(one, ast.Assign)}
         for call in nodes:
             if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != name:
@@ -137,6 +139,19 @@ def find_changed_text(path: Path, name: str) -> ChangedText | None:
             if is_changed and is_text and not any(isinstance(one, ast.Subscript) for one in ast.walk(given)):
                 found = ChangedText(cell.describe_place(path, call), ast.unparse(given), texts.pop())
     return found
+
+
+def _list_scopes(statements: Sequence[ast.stmt]) -> list[list[ast.AST]]:
+    """List the syntax nodes of each scope: those outside of functions, then those of each function. A function may give
+    a name of another one another value."""
+    scopes: list[list[ast.AST]] = [[*statements]]
+    for scope in scopes:
+        # Both lists grow while they are read.
+        for node in scope:
+            is_function = isinstance(node, Function | ast.Lambda)
+            scopes.extend([[*ast.iter_child_nodes(node)]] if is_function else [])
+            scope.extend([] if is_function else ast.iter_child_nodes(node))
+    return scopes
 
 
 def _find_text_parameter(path: Path, name: str) -> tuple[int, str]:
@@ -189,7 +204,7 @@ def write_tokenizer_of_function(
         return None
     if keras is None and any("texts_to_sequences" in ast.unparse(one) for one in statements):
         keras = _find_keras_split(path)
-    code = _OwnersCode(path, functions, keras, [], [], [])
+    code = _OwnersCode(path, functions, keras, find_constant_numbers(path), [], [], [])
     written_name = WRITTEN_NAME if changed_text is None else f"{WRITTEN_NAME}_of_{name}"
     function, fields = functions[name] if name else _make_function_of_file(statements), list[str]()
     if name:
@@ -249,12 +264,13 @@ def uses_only_basic_english_tokenizer(code: str) -> bool:
 
 @dataclass(frozen=True)
 class _OwnersCode:
-    """A file of the owner's: its path, functions and Keras Tokenizer, and the lines found that later change the ids,
-    leave out unknown words, or give them an id."""
+    """A file of the owner's: its path, functions, Keras Tokenizer and constants, and the lines found that later change
+    the ids, leave out unknown words, or give them an id."""
 
     path: Path
     functions: Mapping[str, Function]
     keras: KerasSplit | None
+    constants: Mapping[str, int]
     later_changes: list[str]
     leaves_out: list[str]
     unknown: list[tuple[int, str]]
@@ -353,7 +369,7 @@ def _add_lines_that_change_ids(
     of_tokens = {ast.unparse(one) for one in ast.walk(found.tokens)}
     names = list_changed_names(statements[first]) | {*found.collected}
     unknown = list_unknown_values(statements[first])
-    if (unknown_id := find_unknown_id(statements[first])) is not None:
+    if (unknown_id := find_unknown_id(join_lookups(statements[first], code.constants))) is not None:
         code.unknown.append((unknown_id, f"line {statements[first].lineno}"))
     for at, statement in enumerate(statements):
         kinds = ast.BinOp | ast.AugAssign if at >= first else ast.BinOp | ast.AugAssign | ast.Assign

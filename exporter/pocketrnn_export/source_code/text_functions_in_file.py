@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,7 +59,7 @@ _NO_TEXT = re.compile(
 _TEXT_FUNCTIONS = (
     "tokeni[sz]e(?!d)",
     "split|words",
-    "encode|numericali|vectori|to_?(id|ind|int|seq|tens)",
+    "encode|numericali|vectori|(to_?|2)(id|ind|int|seq|tens)",
     "clean|prepro|normali",
 )
 
@@ -182,13 +182,15 @@ def complete_text_function(file: Path, name: str) -> TextFunction | None:
     return found if found is not None and (is_answering or found.called is not None) else None
 
 
-def _find_text_function(near: Sequence[Path], file: Path, name: str, function: Function) -> TextFunction | None:
+def _find_text_function(
+    near: Sequence[Path], file: Path, name: str, function: Function, *, takes_list: bool = False
+) -> TextFunction | None:
     """Find how to give an owner's function as --tokenizer, with the values that calls in the files `near` pass for its
     other arguments. Return None if its first argument is not a text, or if a value is not known and the part that
-    splits the text cannot be copied either."""
+    splits the text cannot be copied either. With `takes_list`, the argument is a list of texts, whatever its name."""
     needed = list_positional_parameters(function, required=True)["." in name :]
     texts = [one for one in needed if not is_vocabulary_name(one)]
-    if not texts or _NO_TEXT.search(texts[0]):
+    if not texts or (_NO_TEXT.search(texts[0]) and not takes_list):
         return None
     plain = TextFunction(f"{file}:{name}", file, name, texts[0] if len(needed) > 1 else "")
     if len(needed) == 1 or find_vocabulary_argument(needed) is not None or "." in name:
@@ -281,12 +283,16 @@ def _is_answering(function: Function) -> bool:
 
 
 def _list_functions_and_methods(path: Path) -> Iterator[tuple[str, Function]]:
-    """Yield the name and the code of each function of a file, and of each method of its classes without a forward."""
+    """Yield the name and the code of each function of a file, and of each method of its classes. A class with a forward
+    has methods for tensors: only those are yielded whose name says that they answer a text."""
     for one in read_python_statements(path):
         if isinstance(one, Function):
             yield one.name, one
-        elif isinstance(one, ast.ClassDef) and not find_methods(one, "forward"):
-            yield from ((f"{one.name}.{method.name}", method) for method in find_methods(one))
+        elif isinstance(one, ast.ClassDef):
+            is_module = bool(find_methods(one, "forward"))
+            for method in find_methods(one):
+                if not is_module or is_name_of_answering_function(method.name):
+                    yield f"{one.name}.{method.name}", method
 
 
 def _list_ranks(function: Function) -> list[int]:
@@ -301,16 +307,16 @@ def _list_ranks(function: Function) -> list[int]:
 
 def _find_function_of_same_text(near: Sequence[Path], path: Path, name: str, function: Function) -> TextFunction | None:
     """Find the function or method that splits or encodes the text for one that answers it. The answering function must
-    pass its own argument to it unchanged, as in `model(encode(text))` and `model(self.encode(text))`."""
+    pass its own argument to it unchanged, as in `model(encode(text))` and `model(self.encode(text))`, or in a list."""
     nodes = [*ast.walk(function)]
     changed = {one.id for one in nodes if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
     own = {one.arg for one in function.args.args} - changed
-    calls = [node for node in nodes if isinstance(node, ast.Call)
-             and any(getattr(one, "id", "") in own for one in node.args)]  # fmt: skip
+    plain = [*_list_calls_with_argument(nodes, own)]
+    calls = [*plain, *_list_calls_with_argument(nodes, own, in_list=True)]
     for file, inner in _find_called_functions(path, function):
-        is_called = any(getattr(one.func, "id", "") == inner.name for one in calls)
-        if is_called and _list_ranks(inner) and not only_cleans_texts(file, inner.name):
-            return _find_text_function(near, file, inner.name, inner)
+        named = [one for one in calls if getattr(one.func, "id", "") == inner.name]
+        if named and _list_ranks(inner) and not only_cleans_texts(file, inner.name):
+            return _find_text_function(near, file, inner.name, inner, takes_list=named[0] not in plain)
     held = name.rpartition(".")[0]
     called = {f"{held}.{one.func.attr}" for one in calls if held and isinstance(one.func, ast.Attribute)
               and ast.unparse(one.func.value) == find_first_parameter_name(function)}  # fmt: skip
@@ -319,6 +325,17 @@ def _find_function_of_same_text(near: Sequence[Path], path: Path, name: str, fun
         if is_splitting and not is_of_class_with_arguments(path, method):
             return _find_text_function(near, path, method, code)
     return None
+
+
+def _list_calls_with_argument(
+    nodes: Iterable[ast.AST], names: Collection[str], *, in_list: bool = False
+) -> Iterator[ast.Call]:
+    """Yield the calls among `nodes` with one of the names as an argument or, with `in_list`, alone in a list."""
+    for call in (one for one in nodes if isinstance(one, ast.Call)):
+        lists = [one.elts for one in call.args if isinstance(one, ast.List) and len(one.elts) == 1]
+        given = [elements[0] for elements in lists] if in_list else call.args
+        if any(getattr(one, "id", "") in names for one in given):
+            yield call
 
 
 def _find_called_functions(path: Path, function: Function) -> list[tuple[Path, Function]]:

@@ -1,5 +1,5 @@
-"""Find what the owner's code says about texts and answers: lengths, the id of unknown words, a sigmoid. The code is
-read and not run."""
+"""Find what the owner's code says about texts: lengths, the sides of padding and cuts, the id of unknown words. The
+code is read and not run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from pocketrnn_export.source_code.code_and_data_files_near_module import (
     list_imported_files,
     list_syntax_nodes_near,
 )
-from pocketrnn_export.source_code.looked_up_tokens import read_unknown_id
+from pocketrnn_export.source_code.looked_up_tokens import (
+    find_constant_numbers,
+    join_lookups,
+    read_unknown_id,
+)
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
 from pocketrnn_export.source_code.syntax_tree_parts import find_keyword_arguments, read_last_name
 from pocketrnn_export.source_code.values_of_call_arguments import list_named_values
@@ -29,11 +33,11 @@ from pocketrnn_export.vocabularies.checkpoint_text_settings import (
     write_rules_option_with_members,
 )
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
 
 _LONGEST: Final = 10_000
 # A whole number in JSON, YAML, TOML or INI.
 _SETTING: Final = re.compile(r"(\w+)[\"']?[ \t]*[:=][ \t]*(\d+)\b(?!\.)")
-_LOSSES: Final = ("BCEWithLogitsLoss", "binary_cross_entropy_with_logits", "BCELoss", "MultiLabelSoftMarginLoss")
 # Names of dicts from words to ids, such as `self.word2idx`.
 WORD_TO_ID: Final = re.compile(
     r"(?i)(\w+\.)?(\w*vocab\w*|stoi|w2i|\w*(word|char|token)_?(2|to)_?(id|idx|index|ix|int)\w*)"
@@ -43,7 +47,6 @@ _LOOKUPS: Final = ("token_to_id", "convert_tokens_to_ids", "piece_to_id", "Piece
 # Functions and classes that make a vocabulary.
 _VOCABULARY: Final = re.compile(r"(?i)vocab|vectoriz")
 _LIMITING: Final = ("min", "minimum", "clamp", "clamp_", "clip", "clip_")
-_SIGMOIDS: Final = ("sigmoid", "Sigmoid", "sigmoid_", "expit")
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,12 @@ class OpenSettings:
     Attributes:
         lengths: the lengths of texts.
         unknown: each id that code seems to give to unknown words, with its line; empty if the rules give one of them.
-        sigmoids: the losses for independent labels, and the calls of a sigmoid.
         pad_side: the side on which code pads ids to a length, as in `[pad] * n + ids`; empty if it does not.
         cut_side: the side on which it cuts them: left for `ids[-length:]`.
     """
 
     lengths: Sequence[NamedLength]
     unknown: Mapping[int, _CodeLine]
-    sigmoids: Sequence[_CodeLine]
     pad_side: str = ""
     cut_side: str = "right"
 
@@ -77,7 +78,7 @@ def find_settings_that_rules_lack(
     paths: Iterable[Path], *, longest: int | None, unknown_id: int | None = -1, lengths: Sequence[NamedLength] = ()
 ) -> OpenSettings:
     """Find settings in the owner's code that the text rules of the bundle do not have: lengths of texts, the id of
-    unknown words, sigmoids, and the sides on which texts are padded and cut.
+    unknown words, and the sides on which texts are padded and cut.
 
     Args:
         paths, longest, unknown_id, lengths: as in `list_hints_on_text_rules_in_code`.
@@ -88,9 +89,9 @@ def find_settings_that_rules_lack(
     """
     found: dict[tuple[str, int], str] = {}
     unknown: dict[int, _CodeLine] = {}
-    sigmoids: list[_CodeLine] = []
+    constants: dict[Path, dict[str, int]] = {}
     pad_sides, cut_sides = set[str](), set[str]()
-    for path, cell, tree in _list_code_with_imports(paths):
+    for path, cell, tree in list_code_with_imports(paths):
         of_modules, sizes = _list_nodes_of_module_classes(tree), _list_sizes_of_vocabularies(tree)
         cut_sides.update(_list_cut_sides(tree))
         for node in ast.walk(tree):
@@ -101,11 +102,11 @@ def find_settings_that_rules_lack(
                 is_length = is_name_of_text_length(name) and not is_size
                 if type(number) is int and is_length and 1 < number <= _LONGEST:
                     found.setdefault((name, number), cell.describe_place(path, value))
-            if (unknown_id_in_code := _read_id_of_unknown(node)) is not None:
+        if path not in constants:
+            constants[path] = find_constant_numbers(path)
+        for node in filter(_may_look_up_word, ast.walk(tree)):
+            if (unknown_id_in_code := _read_id_of_unknown(join_lookups(node, constants[path]))) is not None:
                 unknown.setdefault(unknown_id_in_code, _CodeLine(cell.describe_place(path, node), ast.unparse(node)))
-        sigmoids += [
-            _CodeLine(cell.describe_place(path, node), ast.unparse(node)) for node in _list_sigmoids_and_losses(tree)
-        ]
     # Those that were saved with the weights come first; the code may have others for other runs.
     of_code = [
         NamedLength(f"{where},", *key)
@@ -115,7 +116,7 @@ def find_settings_that_rules_lack(
     is_open = unknown_id != -1 and unknown_id not in unknown
     pad_side = "left" if pad_sides - {""} == {"left"} else "right" if "right" in pad_sides else ""
     cut_side = "left" if cut_sides == {"left"} else "right"
-    return OpenSettings([*lengths, *of_code], unknown if is_open else {}, sigmoids, pad_side, cut_side)
+    return OpenSettings([*lengths, *of_code], unknown if is_open else {}, pad_side, cut_side)
 
 
 def _list_sizes_of_vocabularies(tree: ast.Module) -> dict[ast.AST, str]:
@@ -302,24 +303,6 @@ def list_hints_on_text_rules_in_code(
     return said
 
 
-def list_hints_on_sigmoids_in_code(paths: Iterable[Path]) -> list[str]:
-    """Return a hint if the owner's code has a sigmoid, or a loss with one, although the bundle has a softmax over its
-    labels: a list with one sentence, or an empty list.
-
-    Args:
-        paths: the files. Files beside them that they import are read, too.
-    """
-    found = find_settings_that_rules_lack(paths, longest=None, unknown_id=-1).sigmoids
-    if not found:
-        return []
-    # A loss says more than a sigmoid, which may be a gate.
-    line = min(found, key=lambda one: not any(loss in one.code for loss in _LOSSES))
-    return [
-        f"The bundle's probabilities are a softmax over the labels, so they add up to 1. But {line.where}, says "
-        f"{short_repr(line.code, 60)}: if a text may have several labels, give --multi-label"
-    ]
-
-
 def find_token_id_function(path: Path, splitter: str) -> str:
     """Return the name of the function that splits a text by the function `splitter` and looks up the ids of its tokens.
     Return an empty string unless the file has exactly one.
@@ -333,7 +316,7 @@ def find_token_id_function(path: Path, splitter: str) -> str:
         'encode_text'
     """
     found = []
-    for given, _, tree in _list_code_with_imports([path]):
+    for given, _, tree in list_code_with_imports([path]):
         for node in tree.body if given == path else ():
             if not isinstance(node, ast.FunctionDef) or node.name == splitter or not node.args.args:
                 continue
@@ -353,7 +336,7 @@ def find_token_id_function(path: Path, splitter: str) -> str:
 def describe_vocabulary_to_save(paths: Sequence[Path]) -> str:
     """Return a sentence that tells the user how to save the vocabulary that the code in these files makes, with the
     line of Python to add."""
-    for file, cell, tree in _list_code_with_imports(paths):
+    for file, cell, tree in list_code_with_imports(paths):
         for node in ast.walk(tree):
             made = line = ""
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "build_vocab":
@@ -433,7 +416,7 @@ def find_uncompared_length_and_unknown_id(
     return max((len(encoder.encode(one.text)) for one in told), default=0), unknown_id
 
 
-def _list_code_with_imports(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell, ast.Module]]:
+def list_code_with_imports(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell, ast.Module]]:
     """Yield (path, cell, syntax tree) for the code in the files, and in the files of the same folder that they
     import."""
     waiting, seen = [(path, True) for path in paths], set[Path]()
@@ -448,23 +431,24 @@ def _list_code_with_imports(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell,
         waiting += [(file, False) for file in list_imported_files(path)] if follows else []
 
 
+def _may_look_up_word(node: ast.AST) -> bool:
+    """Return whether a node is code of which `_read_id_of_unknown` may read an id: of a branch, only a simple one."""
+    if isinstance(node, ast.If | ast.Try):
+        return len(node.body) == 1 and isinstance(node.body[0], ast.Expr | ast.Assign | ast.Return)
+    return isinstance(node, ast.ListComp | ast.GeneratorExp | ast.Return | ast.Expr)
+
+
 def _read_id_of_unknown(node: ast.AST) -> int | None:
-    """Return the id that code gives to unknown words: N in `[words.get(word, N) for word in text]`. Else return
-    None."""
-    return read_unknown_id(node.elt) if isinstance(node, ast.ListComp | ast.GeneratorExp) else None
+    """Return the id that code gives to unknown words: N in `[words.get(word, N) for word in text]`, or where code
+    appends or returns `vocab.get(word, N)`. Else return None.
 
-
-def _list_sigmoids_and_losses(tree: ast.Module) -> Iterator[ast.AST]:
-    """Yield the losses for independent labels, and the calls of a sigmoid outside of modules: inside, a sigmoid may be
-    a gate."""
-    inside = {
-        part
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef) and any("Module" in ast.unparse(base) for base in node.bases)
-        for part in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            name = read_last_name(node.func)
-            if name in _LOSSES or (name in _SIGMOIDS and node not in inside):
-                yield node
+    Args:
+        node: the code, as `join_lookups` returns it.
+    """
+    match node.value if isinstance(node, ast.Expr) else node:
+        case ast.ListComp(elt=made) | ast.GeneratorExp(elt=made):
+            return read_unknown_id(made)
+        case ast.Call(func=ast.Attribute(attr="append"), args=[made]) | ast.Return(value=ast.expr() as made):
+            names = [read_last_name(one) for one in ast.walk(made) if isinstance(one, ast.Name | ast.Attribute)]
+            return read_unknown_id(made) if any(map(is_vocabulary_name, names)) else None
+    return None

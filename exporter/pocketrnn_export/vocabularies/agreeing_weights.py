@@ -36,14 +36,15 @@ def find_agreeing_weights(
     *,
     of_other_rules: bool,
 ) -> Explanation | None:
-    """Find the weights with which a module gives its owner's answers to all texts. Return None if none are found.
+    """Find the file of weights with which a module gives its owner's answers to all texts. Return None if there is
+    none.
 
     Args:
-        sources: the module with the weights of each file, and the file.
+        sources: for each file, its name and the module with its weights.
         answered: the texts with the owner's answers.
         tolerance: the largest allowed difference of an answer.
-        of_other_rules: whether to try the usual text rules with the weights. Else the given rules, cuts and widths are
-            tried, which takes less time.
+        of_other_rules: whether to also try the usual text rules with the weights. Otherwise, only the given rules are
+            tried, with other cuts and widths, which takes less time.
     """
     found: list[tuple[str, AnyTextRules, AnswerSource]] = []
     if not sources:
@@ -73,8 +74,8 @@ def find_agreeing_weights(
 def _find_agreeing_widths(
     source: AnswerSource, answered: Sequence[AnsweredText], tolerance: float
 ) -> AnyTextRules | None:
-    """Return the text rules of the module, or the same with a cut or a width, with which all answers agree. Return None
-    if there are none."""
+    """Find a truncation or padding of texts with which all answers agree. Return the text rules with it, or unchanged
+    if all answers agree without it. Return None if there are no such rules."""
     few: list[Row] = []
     for one in answered:
         numbers = predict_probabilities(source, one.read)
@@ -95,10 +96,12 @@ def _find_agreeing_widths(
 def _find_agreeing_rules(
     source: AnswerSource, answered: Sequence[AnsweredText], tolerance: float
 ) -> AnyTextRules | None:
-    """Return usual text rules with which all answers agree. Return None if there are none."""
+    """Return the first of the usual text rules with which all answers agree. Return None if there are none."""
     some = [(one, numbers) for one in answered[:MOST_TEXTS]
             if (numbers := predict_probabilities(source, one.read)) is not None]  # fmt: skip
-    way = find_other_rules(source, some, tolerance, stops_before_rare=lambda: True, seconds=_SECONDS)
+    way = find_other_rules(
+        source, some, tolerance, stops_before_rare=lambda: True, seconds=_SECONDS, stop_words=source.stop_words
+    )
     if way is None or not isinstance(way.rules, TextRules):
         return None
     encoder = TextEncoder(way.rules, source.text.vocabulary)

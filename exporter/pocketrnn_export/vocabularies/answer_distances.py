@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -23,6 +23,8 @@ _OF_TWO_DECIMALS: Final = 6e-3
 # may be as near as float32 rounds.
 _TIMES_NEARER: Final = 10
 _ROUNDING: Final = 1e-7
+# Fewer texts may have one label each by chance.
+_TEXTS_TO_TELL_BY: Final = 8
 Probabilities: TypeAlias = NDArray[np.float64]
 Row: TypeAlias = "tuple[AnsweredText, Probabilities]"
 
@@ -66,6 +68,9 @@ class AnswerSource:
         call: a line that calls the module and takes SHIFT from the second of two labels' logit; empty if there is none.
         rows: how many ids the module's embedding has; 0 if that is not known.
         lengths: the lengths of texts that the owner's code and files name.
+        stop_words: the words of each file that the owner's code and files name, and that has stop words.
+        other: the same with the other activation; None if the module has only this one.
+        gives_likeliest: whether the labels of answers are the likeliest ones, although the activation is a sigmoid.
     """
 
     name: str
@@ -79,6 +84,9 @@ class AnswerSource:
     call: str = ""
     rows: int = 0
     lengths: Sequence[NamedLength] = ()
+    stop_words: Sequence[Sequence[str]] = ()
+    other: AnswerSource | None = None
+    gives_likeliest: bool = False
 
     @classmethod
     def from_bundle(cls, classifier: Classifier) -> AnswerSource:
@@ -95,17 +103,33 @@ class AnswerSource:
         )  # fmt: skip
 
 
+def read_labels_as_owner(source: AnswerSource, rows: Sequence[Row]) -> AnswerSource:
+    """Return a source with a sigmoid as one whose answers' labels are the likeliest ones, if each answer with labels
+    has one, and fewer of these differ from the likeliest label than from those that reach their thresholds. Return
+    any other source as it is."""
+    with_labels = [(one, found) for one, found in rows if one.label or not isinstance(one.answer, Mapping)]
+    given = [(one.label or tuple(one.answer), found) for one, found in with_labels]
+    are_few = len(given) < _TEXTS_TO_TELL_BY
+    if source.activation == "softmax" or are_few or any(len(labels) != 1 for labels, _ in given):
+        return source
+    likeliest = replace(source, gives_likeliest=True)
+    by_thresholds, by_likeliest = (
+        sum(measure_distance(labels, found, one) > TOLERANCE for labels, found in given) for one in (source, likeliest)
+    )
+    return likeliest if by_likeliest < by_thresholds else source
+
+
 def find_possible_columns(
     source: AnswerSource, rows: Sequence[Row], tolerance: float, *, own_columns_show_precision: bool = False
 ) -> dict[str, set[int]]:
-    """Return, for each label, the set of columns of the logits that agree with all answers.
+    """Return, for each label, the columns of the logits that may belong to it: those that agree with all answers.
 
     Args:
-        source: the bundle or the module, with the labels.
-        rows: texts with the owner's answers, each with the probabilities that were found.
+        source: the bundle or the module, with its labels.
+        rows: texts with the owner's answers, each with the probabilities that the source gives.
         tolerance: the largest allowed difference of an answer.
-        own_columns_show_precision: whether the tolerance is lowered for each label, to ten times the largest difference
-            of the label's own column.
+        own_columns_show_precision: whether to lower the tolerance for each label to ten times the largest difference of
+            the label's own column.
     """
     may = {}
     for own, label in enumerate(source.labels):
@@ -135,7 +159,8 @@ def choose_tolerance(rows: Sequence[Row]) -> float:
 
 
 def predict_probabilities(source: AnswerSource, read: Text) -> Probabilities | None:
-    """Return the probabilities for a text. Return None if the text is outside the bundle's limits."""
+    """Return the probabilities that a bundle or a module gives for a text. Return None if the text exceeds its
+    limits."""
     try:
         return source.answer_text(read)
     except LimitError:
@@ -143,21 +168,21 @@ def predict_probabilities(source: AnswerSource, read: Text) -> Probabilities | N
 
 
 def measure_distance(answer: Answer, found: Probabilities, source: AnswerSource) -> float:
-    """Return the largest difference between found probabilities and the owner's. If the owner's answer is a label,
-    return how far the found probabilities are from giving this label."""
+    """Return the largest difference between the predicted probabilities (`found`) and the owner's. If the owner's
+    answer is a label, return how much the probabilities would have to change to give this label."""
     return max(float(measure_label_distance(answer, label, i, found, source)) for i, label in enumerate(source.labels))
 
 
 def measure_label_distance(
     answer: Answer, label: str, columns: int | slice, found: Probabilities, source: AnswerSource
 ) -> Any:
-    """Return how far found probabilities are from the owner's answer for one label, if this label had the column
-    `columns` of the probabilities. For a slice, return one distance for each column."""
+    """Return how far the predicted probabilities (`found`) are from the owner's answer for one label, if this label
+    belongs to the column `columns`. If `columns` is a slice, return one distance for each column."""
     value = found[columns]
     if isinstance(answer, Mapping):
         return np.abs(answer[label] - value) if label in answer else 0 * value
     thresholds = None if source.thresholds is None else np.asarray(source.thresholds)[columns]
-    if source.activation == "sigmoid":
+    if source.activation == "sigmoid" and not source.gives_likeliest:
         needed = 0.5 if thresholds is None else thresholds
         return np.maximum(0, needed - value if label in answer else value - needed)
     below = found.max() - value

@@ -58,8 +58,8 @@ STEPS_OUTSIDE_ENCODINGS: Final = tuple(make_cleaning_steps(("sub", *one)) for on
 
 
 def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterator[TextRules]:
-    """Yield text rules to try, if the right ones are not known: first each tokenizer without a cleaning step, then each
-    named step and usual pairs of steps.
+    """Yield the text rules to try if the owner's rules are not known: first each tokenizer without a cleaning step,
+    then each usual cleaning step and usual pairs of steps.
 
     Rules follow that replace all characters outside words by spaces, as `re.findall` and `re.split` do, then rules that
     remove all characters but small letters, digits and spaces. The last rules cut a text into characters and drop line
@@ -110,11 +110,11 @@ def make_short_word_steps(longest: int) -> tuple[CleaningStep, ...]:
 
 
 def _list_patterns_between_words(tokens: Sequence[str]) -> Iterator[str]:
-    """Yield regular expressions for all characters that the vocabulary's words do not contain. In one of them, digits
-    count as contained.
+    """Yield regular expressions that match the characters between words: all characters that the words of the
+    vocabulary do not contain. One of the expressions does not match digits, either.
 
-    If the words contain one small letter of ASCII, all of them count as contained, since a vocabulary may lack a q; so
-    do capitals and digits.
+    If the words contain one small ASCII letter, the expressions match none of these letters, since a vocabulary may
+    lack a word with q. The same holds for capitals and digits.
     """
     held = {ord(point) for token in tokens if len(token) < 2 or not _SPECIAL.fullmatch(token) for point in token}
     words = [(code, code) for code in held if not chr(code).isspace() and not 0xD800 <= code <= 0xDFFF]
@@ -127,7 +127,8 @@ def _list_patterns_between_words(tokens: Sequence[str]) -> Iterator[str]:
 
 
 def _write_pattern_outside_ranges(kept: Sequence[str]) -> str:
-    """Write the regular expression for all characters outside some ranges, with letters first: [^a-z0-9']+."""
+    """Write the regular expression for all characters outside the ranges `kept`, such as [^a-z0-9']+. Ranges of letters
+    come first."""
     ordered = sorted(kept, key=lambda some: (not some[0].isalpha(), not some[0].isdigit(), some))
     return f"[^{''.join('-'.join(f'{_escape_in_class(point)}' for point in some) for some in ordered)}]+"
 
@@ -137,7 +138,8 @@ def _escape_in_class(point: str) -> str:
 
 
 def find_pattern_between_words(steps: Sequence[CleaningStep]) -> str:
-    """Return the pattern between words, if replacing it by a space is the only step. Else return an empty string."""
+    """Return the pattern that the steps replace by a space, if this is the only step. Otherwise, return an empty
+    string."""
     match steps:
         case [ReplaceRuns(runs=[Run(ranges=ranges)], by=" ")]:
             kept = make_ranges_from_points(complement_point_ranges(list_first_and_last_points(ranges)))
@@ -172,8 +174,9 @@ def describe_rules(rules: TextRules) -> str:
 
 
 def write_nearest_rules(rules: TextRules, given_rules: TextRules, implied: TextRules) -> str:
-    """Write for a message how to give these rules, usually as the option `--rules`. If that is long, and the steps are
-    those of the given rules, write only the members that differ from the given rules."""
+    """Return the text, usually the option `--rules`, by which a message tells how to give `rules`. If the option is too
+    long and the cleaning steps are those of `given_rules`, the text has only the members that differ from
+    `given_rules`."""
     option = write_rules_option(rules, implied)
     if not rules.steps or rules.steps != given_rules.steps or len(option) <= _MOST_WRITTEN:
         return f"--rules {shlex.quote(option)}"
@@ -185,8 +188,9 @@ def write_rules_option(rules: TextRules, implied: TextRules, steps_as_given: Seq
 
     Args:
         rules: the rules.
-        implied: those that the vocabulary implies.
-        steps_as_given: the short forms, as `cleaning` takes them, from which the steps were made; empty if not known.
+        implied: the rules that the vocabulary implies.
+        steps_as_given: the short forms from which the cleaning steps were made, as `cleaning` takes them; empty if not
+            known.
     """
     before = make_rules_document(implied)
     document = {name: value for name, value in make_rules_document(rules).items() if before.get(name, ...) != value}
@@ -214,8 +218,8 @@ def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
 
 
 def _list_short_forms(steps: tuple[CleaningStep, ...]) -> Iterator[Any]:
-    """Yield the short forms of usual cleaning steps, as `cleaning` takes them. If the first of `steps` replaces a
-    pattern between words by a space, its short form follows."""
+    """Yield the short forms of the usual cleaning steps, as `cleaning` takes them. If the first of `steps` replaces a
+    pattern by a space, also yield the short form of this step."""
     yield from NAMED_STEPS
     yield from (("sub", pattern, by) for pattern, by in TRIED_PATTERNS)
     if pattern := find_pattern_between_words(steps[:1]):

@@ -23,11 +23,14 @@ from pocketrnn.text.added_ids_and_width import add_outer_ids_and_pad, cut_items
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.vocabularies.answer_distances import (
+    TOLERANCE,
     AnsweredText,
     AnswerSource,
     Row,
+    choose_tolerance,
     find_possible_columns,
     measure_distance,
+    read_labels_as_owner,
 )
 from pocketrnn_export.vocabularies.candidate_text_rules import (
     LONGEST_OPTION,
@@ -37,6 +40,7 @@ from pocketrnn_export.vocabularies.candidate_text_rules import (
 )
 from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.label_order_by_answers import LabelOrder, find_likelier_order
+from pocketrnn_export.vocabularies.labels import write_labels
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, write_threshold
 from pocketrnn_export.vocabularies.rules_from_answers import (
     AgreeingRules,
@@ -81,6 +85,8 @@ _NAMED_LENGTHS: Final = 3
 # The texts that show the order of the labels under other rules, and how long these are tried.
 _TEXTS_FOR_ORDER: Final = 100
 _MOST_SECONDS_FOR_ORDER: Final = 10.0
+# The texts that tell a sigmoid from a softmax.
+_TEXTS_FOR_ACTIVATION: Final = 20
 # One word of so many is often not of a text: a mark, or a word of another script.
 _WORDS_FOR_AN_UNREACHABLE_ONE: Final = 50
 
@@ -94,8 +100,8 @@ class Explanation(NamedTuple):
     agreeing: AnyTextRules | None = None
     is_only: bool = True
     nearest: AnyTextRules | None = None
-    options: Mapping[str, str] = MappingProxyType({})
-    nearer_options: Mapping[str, str] = MappingProxyType({})
+    options: Mapping[str, str | None] = MappingProxyType({})
+    nearer_options: Mapping[str, str | None] = MappingProxyType({})
     tokens: Sequence[str] = ()
 
 
@@ -109,27 +115,26 @@ def explain_difference(
     *,
     is_order_open: bool = True,
 ) -> Explanation:
-    """Find the likely cause of the answers that differ, which have the indices `wrong_indices`. Return it with advice,
-    and the text rules with which the answers agree, if there are any. A width must agree with `further` texts, too.
+    """Find the likely cause of wrong answers. Return it with advice, and with the text rules for which the answers
+    agree, if there are any.
 
     `find_weights` looks for a file of other weights with which the answers agree, also with other text rules if its
     argument is True. With `is_order_open`, the labels may have another order, also if other rules show it first."""
-    if (exact := _describe_other_order(source, rows, tolerance)) is not None:
+    exact = _describe_other_order(source, rows, tolerance)
+    if exact := exact or _explain_with_other_activation(source, rows, tolerance, further) or find_weights(False):
         return exact
-    if (weights := find_weights(False)) is not None:
-        return weights
     order = find_likelier_order(source, rows)
     turned = _explain_with_order(source, rows, tolerance, order) if order.is_sure else None
     if turned is not None and turned.agreeing is not None:
         return turned
     if (threshold := _describe_other_threshold(source, rows)) is not None:
         return threshold
-    if (empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance)) is not None:
+    if empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance, is_first=True):
         return Explanation(empty)
     if (moved := _explain_with_first_tokens(source, rows, tolerance, further)) is not None:
         return moved
     _log.info(
-        "%d of %d answers differ: trying other text rules, cuts and widths on them", len(wrong_indices), len(rows)
+        "With these rules, %d of %d answers differ: trying others, cuts and widths", len(wrong_indices), len(rows)
     )
     # Texts with wrong answers must be among those that are tried.
     tried = sorted([*wrong_indices, *({*range(len(rows))} - {*wrong_indices})][:MOST_TEXTS])
@@ -175,14 +180,17 @@ def _find_rules_or_order(
     find_weights: Callable[[bool], Explanation | None],
     asked_for_order: Sequence[AnsweredText],
 ) -> _Way | Explanation | None:
-    """Find text rules for which the answers agree. If no usual ones do, and neither other weights nor another order of
-    the labels explains the difference, try rare ones. Return None if nothing is found, or if other weights are."""
+    """Find text rules for which the answers agree. Usual rules are tried first. Rare rules are tried only if neither
+    other weights nor another order of the labels explains the difference. Return None if nothing is found, or if other
+    weights explain it."""
     find_order = functools.cache(lambda: _find_order_by_best_rules(source, asked_for_order))
 
     def is_explained() -> bool:
         return find_weights(True) is not None or find_order() is not None
 
-    way = find_other_rules(source, tried, tolerance, most_exceptions, stops_before_rare=is_explained)
+    way = find_other_rules(
+        source, tried, tolerance, most_exceptions, stops_before_rare=is_explained, stop_words=source.stop_words
+    )
     if way is None and find_weights(True) is None and (order := find_order()) is not None:
         return _explain_with_order(source, rows, tolerance, order)
     return way
@@ -191,33 +199,36 @@ def _find_rules_or_order(
 def _advise_without_rules(
     source: AnswerSource, rows: Sequence[Row], tried: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
 ) -> Explanation:
-    """Return advice on answers with which no rules agree that were tried on some of the texts, `tried`."""
+    """Return advice if no text rules agree with the answers. `tried` are the texts with which rules were tried."""
     if rows[wrong_indices[0]][0].ids_agree:
         return Explanation(
             "Give the weights of the classifier that gave these answers, and the labels that it predicted, not the "
             "true labels. If a note says that an input, such as a mask, keeps its default, but your code gives it, "
             "give it, too: --call, or call=."
         )
+    if empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance):
+        return Explanation(empty)
     said = (describe_missing_words(source), _describe_tried_lengths(source), describe_likely_cause(rows, wrong_indices),
             _advise_on_other_split(source, tried, tolerance))  # fmt: skip
     return Explanation(f"{''.join(said)}The ids beside some answers show which is wrong.")
 
 
 def _describe_tried_lengths(source: AnswerSource) -> str:
-    """Return a sentence on the lengths that the owner's files name, to which texts were cut and padded in vain; an
-    empty string if they name none or the rules state widths."""
+    """Return a sentence that texts were cut and padded in vain to the lengths that the owner's files name. Return an
+    empty string if the files name no length, or the rules state widths."""
     rules, lengths = source.text.rules, source.lengths
     if not lengths or rules.max_width is not None or rules.min_width is not None:
         return ""
-    named = " and ".join(f"{one.where} says {one.name}={one.value}" for one in lengths[:_NAMED_LENGTHS])
+    each = dict.fromkeys(f"{one.where} says {one.name}={one.value}" for one in lengths)
+    named = " and ".join([*each][:_NAMED_LENGTHS])
     return f"{named}, but cutting or padding texts to it does not suffice. "
 
 
 def _explain_with_first_tokens(
     source: AnswerSource, rows: Sequence[Row], tolerance: float, further: Sequence[AnsweredText]
 ) -> Explanation | None:
-    """Explain the difference with tokens such as "<pad>" before the first word of the vocabulary, with which all
-    answers agree, also if texts are cut or padded. Return None if they do not, or if the ids are known."""
+    """Explain the difference by tokens, such as "<pad>", that are missing at the beginning of the vocabulary. Return
+    None if no such tokens make all answers agree, also with other widths of texts, or if the ids are known."""
     if any(one.ids_agree for one, _ in rows):
         return None
     least = sum(measure_distance(one.answer, found, source) <= tolerance for one, found in rows) + len(rows) // 10
@@ -249,11 +260,76 @@ def _explain_with_first_tokens(
     return None
 
 
+def _explain_with_other_activation(
+    source: AnswerSource, rows: Sequence[Row], tolerance: float, further: Sequence[AnsweredText]
+) -> Explanation | None:
+    """Explain the difference with a sigmoid in place of a softmax, or the reverse, and the causes that remain then.
+    Return None unless the sums of the probabilities show it, or more answers agree then, by the given rules and the
+    lengths that code names."""
+    if source.other is None:
+        return None
+    moved = [(one, source.other.answer_text(one.read)) for one, _ in rows]
+    other = read_labels_as_owner(source.other, moved)
+    before, after = (_count_agreeing_texts(one, rows, tolerance) for one in (source, other))
+    if after <= before and find_activation_by_sums(rows, len(source.labels)) != other.activation:
+        return None
+    is_several = other.activation == "sigmoid"
+    options = {"multi_label": "given" if is_several else None}
+    each = "each label has a probability of its own, by a sigmoid, as --multi-label says (multi_label=True)"
+    said = f"In your classifier's answers, {each if is_several else 'all labels share one, by a softmax'}"
+    said += "" if is_several else ": leave --multi-label out"
+
+    def list_wrong() -> list[int]:
+        return [i for i, (one, found) in enumerate(moved) if measure_distance(one.answer, found, other) > tolerance]
+
+    if not (wrong := list_wrong()):
+        for one in further:
+            with contextlib.suppress(PocketRNNError):
+                moved.append((one, other.answer_text(one.read)))
+        if not (wrong := list_wrong()):
+            return Explanation(f"{said}: so all {len(moved):,} texts agree.", options=options)
+    found = explain_difference(other, moved, wrong, tolerance, further)
+    said = f"{said}. {found.advice}"
+    if found.agreeing is not None or found.options:
+        return found._replace(advice=said, options={**options, **found.options})
+    return found._replace(advice=said, nearer_options={**options, **found.nearer_options})
+
+
+def find_activation_by_sums(rows: Sequence[Row], label_count: int) -> str:
+    """Return `sigmoid` if the probabilities of a text add up to more than 1, `softmax` if those of all labels always
+    add up to 1, and an empty string if the sums show neither."""
+    given = [one.answer for one, _ in rows if isinstance(one.answer, Mapping)]
+    apart = [math.fsum(one.values()) - 1 for one in given]
+    # Numbers may be rounded to two decimals.
+    if any(one > choose_tolerance(rows) * label_count for one in apart):
+        return "sigmoid"
+    is_whole = len(given) >= _TEXTS_TO_TELL_BY and all(len(one) == label_count > 2 for one in given)
+    return "softmax" if is_whole and all(abs(one) <= TOLERANCE for one in apart) else ""
+
+
+def _count_agreeing_texts(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> int:
+    """Return with how many of some texts the answers agree by the present rules, or by the best of those that cut or
+    pad texts to the lengths that code names."""
+    rules, some = source.text.rules, rows[:: len(rows) // _TEXTS_FOR_ACTIVATION + 1]
+    ids, ways = [source.encode(one.read) for one, _ in some], [rules]
+    if rules.max_width is None and rules.min_width is None:
+        longest = max(map(len, ids))
+        ways += [way for _, way in _list_named_size_changes(rules, source.lengths[:_NAMED_LENGTHS], longest)]
+    counts = []
+    for way in ways:
+        counts.append(0)
+        for (one, _), each in zip(some, ids, strict=True):
+            with contextlib.suppress(PocketRNNError):
+                counts[-1] += _measure_distance_by_changed_rules(source, way, each, one.answer) <= tolerance
+    return max(counts)
+
+
 def _explain_with_order(
     source: AnswerSource, rows: Sequence[Row], tolerance: float, order: LabelOrder
 ) -> Explanation | None:
-    """Explain the difference with the labels in another order, with which more answers agree and which text rules then
-    complete. Return None if the order is the given one, or if it is not sure and no rules complete it."""
+    """Explain the difference by another order of the labels, with which more answers agree. Text rules may then explain
+    the remaining answers. Return None if the order is the given one, or if it may be chance and no rules explain the
+    remaining answers."""
     if order.labels == [*source.labels]:
         return None
     other = replace(source, labels=order.labels)
@@ -270,8 +346,9 @@ def _explain_with_order(
 
 
 def _find_order_by_best_rules(source: AnswerSource, answered: Sequence[AnsweredText]) -> LabelOrder | None:
-    """Find another order of the labels that surely agrees better, by the text rules that find the most words of the
-    vocabulary, each also with the lengths that the owner's files name. Return None if there is none."""
+    """Find an order of the labels that agrees with more answers than the given order, and not by chance. It is tried
+    with the text rules that find the most words of the vocabulary, also with texts cut or padded to the lengths that
+    the owner's files name. Return None if there is none."""
     if not _is_split_by_text_rules(source) or len(answered) < _TEXTS_TO_TELL_BY:
         return None
     # Files often have the texts of one label after those of another.
@@ -293,14 +370,15 @@ def _find_order_by_best_rules(source: AnswerSource, answered: Sequence[AnsweredT
     return None if best is None or best.labels == [*source.labels] else best
 
 
-def _make_labels_option(order: Sequence[str]) -> dict[str, str]:
-    """Return the option --labels with an order of the labels; an empty dict if it is not plain on a command line."""
-    return {"labels": ",".join(order)} if len(order) <= _NAMED and not any("," in one for one in order) else {}
+def _make_labels_option(order: Sequence[str]) -> dict[str, str | None]:
+    """Return the option --labels with an order of the labels; an empty dict for many labels."""
+    return {"labels": write_labels(order)} if len(order) <= _NAMED else {}
 
 
 def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> str:
     """Return a sentence that says what probably differs from the owner's classifier: the vocabulary, the text rules or
-    the weights. Only probabilities show this; for labels, the sentence asks for all three."""
+    the weights. If the owner's answers have no probabilities, the cause is not known, and the sentence asks the user to
+    check all three."""
     agreed = len(rows) - len(wrong_indices)
     if 2 * agreed < len(rows) or not isinstance(rows[0][0].answer, Mapping):
         return (
@@ -324,11 +402,12 @@ class _Way(NamedTuple):
 
 
 def _describe_way(rows: Sequence[Row], exceptions: Sequence[int], said: str, rules: AnyTextRules, several: str) -> _Way:
-    """Describe text rules for which all answers agree, except those to the texts with the indices `exceptions`. Return
-    the rules with the sentence that advises them.
+    """Describe text rules for which all answers agree, except those with the indices `exceptions`. Return the rules
+    with the sentence that advises them.
 
     Args:
         rows: the texts, each with its answers.
+        exceptions: the indices of the texts whose answers do not agree.
         said: a phrase that says how to give the rules.
         rules: the text rules.
         several: a sentence that other rules agree, too; empty if none do.
@@ -352,7 +431,7 @@ def find_other_rules(
     **given: Any,
 ) -> _Way | None:
     """Find text rules for which all answers agree, except at most `most_exceptions`, and describe them. Return None if
-    no tried rules do. `find` is the search, and `given` are further arguments of it."""
+    there are none. `find` searches for the rules, and `given` are its further arguments."""
     rules, tokens = source.text.rules, source.text.vocabulary
     if not _is_split_by_text_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
         return None
@@ -371,15 +450,14 @@ def find_other_rules(
 
 
 def _is_split_by_text_rules(source: AnswerSource) -> bool:
-    """Return whether the bundle or module splits texts by text rules, and not by a tokenizer of subwords or the owner's
-    code."""
+    """Return whether text rules split the texts, and not a subword tokenizer or the owner's code."""
     rules = source.text.rules
     return type(source.text) is TextInput and isinstance(rules, TextRules) and rules.tokenizer != EXTERNAL
 
 
 def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str:
-    """Return advice to split texts by another tokenizer, or with or without lower case, if more answers agree then, or
-    if more words of the vocabulary can be tokens of a text. Return an empty string if there is no such tokenizer."""
+    """Return advice to use another tokenizer, or lower case or not, if more answers agree then, or if it finds more
+    words of the vocabulary in texts. Return an empty string if there is no such tokenizer."""
     text = source.text
     rules = text.rules
     if not _is_split_by_text_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
@@ -487,21 +565,32 @@ def _describe_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> Expl
 
 
 def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tuple[float, float]:
-    """Return two probabilities of a label, in the column `column`: the highest in answers without the label, and the
-    lowest in answers with it. A threshold lies between them."""
+    """Return the two probabilities of a label between which its threshold lies: the highest one in answers without the
+    label, and the lowest one in answers with it. `column` is the label's column of the probabilities."""
     with_it = [float(found[column]) for one, found in rows if label in one.answer]
     without = [float(found[column]) for one, found in rows if label not in one.answer]
     return max(without, default=-1.0), min(with_it, default=2.0)
 
 
+def _are_characters_tokens(tokens: Sequence[str], texts: Sequence[AnsweredText]) -> bool:
+    """Return whether most letters and digits of texts are `tokens` by themselves."""
+    characters = [one for each in texts for one in str(each.text).lower() if one.isalnum()]
+    known = {token.lower() for token in tokens if len(token) == 1}
+    return 2 * sum(one in known for one in characters) > len(characters)
+
+
 def _advise_on_texts_without_tokens(
-    source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float
+    source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float, *, is_first: bool = False
 ) -> str | None:
     """Return advice on texts in which the rules find no token: which id the bundle reads for such a text, and with
-    which ids the answers agree. Return None if one of the texts `wrong` has a token, or if the rules pad texts."""
+    which ids the answers agree. Return None if one of the texts `wrong` has a token, if the rules pad texts, or if the
+    texts have letters and agree with no id; with `is_first`, also if other rules may find tokens in them."""
     text = source.text
     rules, rows = text.rules, len(text.vocabulary)
     if type(text) is not TextInput or rules.min_width is not None:
+        return None
+    # A tokenizer of characters, say, may find tokens in these texts.
+    if is_first and _are_characters_tokens(text.vocabulary, wrong):
         return None
     if any(list(source.encode(one.read)) != [rules.empty_id] for one in wrong):
         return None
@@ -518,6 +607,9 @@ def _advise_on_texts_without_tokens(
                 agreeing.append(id_)
         if len(agreeing) == _ENOUGH:
             break
+    if not agreeing and any(map(str.isalnum, "".join(str(one.text) for one in wrong))):
+        # Other rules may find tokens in these texts.
+        return None
     agrees = f"With {' or '.join(map(str, agreeing))} the answers agree. " if agreeing else ""
     return (
         f"These texts have no token, so the bundle reads the id {rules.empty_id} instead. To change it, give --rules "
@@ -537,8 +629,18 @@ def find_other_truncation_or_padding(
     only_named: bool = False,
 ) -> _Way | None:
     """Find a truncation or padding of texts for which all answers agree, except at most `most_exceptions`, and describe
-    it. If no text is an exception, the answers to the `others` must agree, too. Return None if no truncation and no
-    padding does. The lengths that the owner's code and files name come first; `only_named` tries no others."""
+    it. Return None if there is none.
+
+    Args:
+        source: the bundle or the module that gives the answers.
+        rows: texts with the owner's answers, each with the probabilities that the source gives.
+        wrong_indices: the indices of the rows whose answers differ.
+        tolerance: the largest allowed difference of an answer.
+        most_exceptions: how many answers may still differ.
+        others: more texts with the owner's answers. These must agree, too, if no row is an exception.
+        only_named: whether to try only the lengths that the owner's code and files name. These are tried first in any
+            case.
+    """
     rules = source.text.rules
     if not wrong_indices or rules.max_width is not None or rules.min_width is not None:
         return None
@@ -594,8 +696,7 @@ def find_other_truncation_or_padding(
 def _agrees_with_all(
     source: AnswerSource, changed: AnyTextRules, texts: Sequence[AnsweredText], tolerance: float
 ) -> bool:
-    """Return whether the answers to all texts agree if the text rules are `changed`. Texts that the module does not
-    take are left out."""
+    """Return whether all answers agree with the text rules `changed`. Texts that the module refuses are skipped."""
     for one in texts:
         with contextlib.suppress(PocketRNNError):
             if _measure_distance_by_changed_rules(source, changed, source.encode(one.read), one.answer) > tolerance:
@@ -606,8 +707,8 @@ def _agrees_with_all(
 def _find_width_for_most_texts(
     source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
 ) -> _Way | None:
-    """Find a truncation or padding of texts for which most of the wrong answers agree by their probabilities, and
-    describe it. Return None if there is none. The remaining answers must have another cause."""
+    """Find a truncation or padding of texts with which most of the wrong probabilities agree, and describe it. Return
+    None if there is none. The other wrong answers must have another cause."""
     few = [rows[i] for i in wrong_indices if isinstance(rows[i][0].answer, Mapping)][:_FEW_WRONG]
     if len(few) < _FEW_WRONG:
         return None
@@ -632,7 +733,7 @@ def _list_named_size_changes(
     rules: AnyTextRules, lengths: Sequence[NamedLength], longest: int
 ) -> Iterator[tuple[str, AnyTextRules]]:
     """Yield (description, rules) for rules that cut or pad texts to the lengths that the owner's code and files name:
-    cut only, both, and padded only, on each side."""
+    first rules that only cut, then rules that cut and pad, then rules that only pad, each on both sides."""
     changed: Any = replace
     values = [*dict.fromkeys(one.value for one in lengths if one.value <= _LONGEST)][:_MOST_LENGTHS]
     for value in values:
@@ -650,8 +751,8 @@ def _list_named_size_changes(
 def _list_size_changes_with_descriptions(
     rules: AnyTextRules, longest: int, shortest: int
 ) -> Iterator[tuple[str, AnyTextRules]]:
-    """Yield (description, rules) for rules that cut texts to fewer tokens than `shortest`, or pad them to one width.
-    Round numbers come first."""
+    """Yield (description, rules) for rules that cut texts to fewer than `shortest` tokens, or that pad all texts to one
+    width. Round numbers come first."""
     changed: Any = replace
     most = min(shortest - len(rules.first_ids) - len(rules.last_ids) - 1, _LONGEST)
     if rules.max_tokens is None:
@@ -672,8 +773,8 @@ def _list_size_changes_with_descriptions(
 def _measure_distance_by_changed_rules(
     source: AnswerSource, changed: AnyTextRules, ids: list[int], answer: Answer
 ) -> float:
-    """Return how far the module's answer to a text is from the owner's `answer`, if the rules `changed` cut or pad the
-    text. `ids` are its ids by the present rules."""
+    """Return how far the module's answer to a text is from the owner's `answer` if the rules `changed` cut or pad the
+    text. `ids` are the text's ids by the present rules."""
     rules = source.text.rules
     ways = [_convert_ids_to_changed_rules(rules, changed, ids)]
     if changed.min_width is not None and _may_hold_no_token(rules, ids):
@@ -688,7 +789,7 @@ def _may_hold_no_token(rules: AnyTextRules, ids: Sequence[int]) -> bool:
 
 
 def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, ids: list[int]) -> list[int]:
-    """Return the ids that changed rules give a text, computed from the ids that the present rules give the text."""
+    """Convert the ids that the present rules give a text to the ids that the `changed` rules give it."""
     inner = ids[len(rules.first_ids) : len(ids) - len(rules.last_ids)]
     if changed.max_tokens is not None:
         cut_items(inner, changed.max_tokens, changed.cut_side)
@@ -696,7 +797,7 @@ def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, id
 
 
 def _describe_rules_option(rules: AnyTextRules, tokens: Sequence[str]) -> str:
-    """Return advice to give the option that sets the width of these rules: --max-tokens or --rules."""
+    """Return the phrase that tells how to set the width of these rules: by --max-tokens or by --rules."""
     if rules.min_width is None and rules.cut_side == "right":
         return f"give --max-tokens {rules.max_tokens} (max_tokens={rules.max_tokens} in the rules)"
     if not isinstance(rules, TextRules):
@@ -708,8 +809,8 @@ def _describe_rules_option(rules: AnyTextRules, tokens: Sequence[str]) -> str:
 
 
 def _write_rules(rules: TextRules, tokens: Sequence[str]) -> str:
-    """Write the option --rules for text rules. It has only the members that differ from those that the vocabulary
-    implies. Long rules are described, and a command to copy has them in a file."""
+    """Write the option --rules with the members that differ from the rules that the vocabulary implies. If this is too
+    long for a message, return a description of the rules instead; the command to copy then has them in a file."""
     implied = make_implied_rules(read_vocabulary(tokens), TextRules().tokenizer)
     option = write_rules_option(rules, implied)
     is_long = len(option) > LONGEST_OPTION

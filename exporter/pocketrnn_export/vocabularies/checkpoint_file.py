@@ -23,15 +23,15 @@ _BUILDS: Final = "_rebuild_"
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Return whether a file begins like a file of `torch.save` or `pickle.dump`."""
+    """Return whether a file begins like one that `torch.save` or `pickle.dump` wrote."""
     with path.open("rb") as file:
         beginning = file.read(4)
     return beginning.startswith(b"\x80") or beginning == b"PK\x03\x04"
 
 
 def may_be_of_torch(path: Path) -> bool:
-    """Return whether a file begins like one of `torch.save`, in its present form or the one before torch 1.6, or has
-    the suffix of safetensors. A zip archive may be something else.
+    """Return whether a file may hold weights: it begins like one that `torch.save` wrote, in the format of any release,
+    or has the suffix of safetensors. A zip archive may hold something else.
 
     Args:
         path: the file.
@@ -41,12 +41,12 @@ def may_be_of_torch(path: Path) -> bool:
 
 
 def read_checkpoint_root(path: Path, remedy: str) -> Any:
-    """Read the object in a file of `torch.save` or `pickle.dump`. Stand-ins replace its tensors and the objects of
-    classes.
+    """Read the object in a file that `torch.save` or `pickle.dump` wrote. Placeholders stand for its tensors and for
+    objects of classes.
 
     Args:
         path: the file.
-        remedy: how to save its content in another form, for the message about a damaged file.
+        remedy: advice on how to save the content in another form, for the message if the file is damaged.
 
     Raises:
         InputError: the file cannot be read.
@@ -74,7 +74,7 @@ def read_checkpoint_root(path: Path, remedy: str) -> Any:
 
 
 def find_checkpoint_root(path: Path) -> Any:
-    """Return the object in a checkpoint; None for a file that is not a checkpoint, or that cannot be read."""
+    """Return the object in a checkpoint. Return None if the file is not a checkpoint or cannot be read."""
     try:
         return read_checkpoint_root(path, "") if is_checkpoint(path) else None
     except (InputError, OSError):
@@ -82,7 +82,7 @@ def find_checkpoint_root(path: Path) -> Any:
 
 
 def holds_weights(path: Path) -> bool:
-    """Return whether a file is one of safetensors, or holds a state_dict that `torch.save` wrote.
+    """Return whether a file is a safetensors file, or a file in which `torch.save` stored a state_dict.
 
     Args:
         path: the file.
@@ -91,8 +91,8 @@ def holds_weights(path: Path) -> bool:
 
 
 def list_weight_names(path: Path) -> list[str]:
-    """Return the names of the weights in a file of safetensors or one that `torch.save` wrote; an empty list for
-    another file.
+    """Return the names of the weights in a safetensors file, or in a file that `torch.save` wrote. Return an empty list
+    for another file.
 
     Args:
         path: the file.
@@ -124,7 +124,8 @@ def _list_names_in_state_dict(value: Any, depth: int = 0) -> list[str]:
 
 
 def describe_member(key: str) -> str:
-    """Return a phrase for a member of a pickled file by its key; the key of a list's or tuple's member is its number.
+    """Describe a member of a pickled file by its key, for a message. The key of a member of a list or a tuple is its
+    index.
 
     Example:
         >>> describe_member("0"), describe_member("3"), describe_member("vocab.stoi")

@@ -47,7 +47,9 @@ _LENGTH: Final = re.compile(
 _STOP_WORDS: Final = re.compile(r"stop_?words?", re.IGNORECASE)
 
 
-def advise_on_checkpoint_settings(path: Path, *, has_stop_words: bool, has_thresholds: bool) -> list[str]:
+def advise_on_checkpoint_settings(
+    path: Path, *, has_stop_words: bool, has_thresholds: bool, multi_label: bool = False, labels: int = 0
+) -> list[str]:
     """Return a sentence with advice for each threshold and each list of stop words that a checkpoint contains and no
     option gives.
 
@@ -55,6 +57,8 @@ def advise_on_checkpoint_settings(path: Path, *, has_stop_words: bool, has_thres
         path: the file of weights.
         has_stop_words: whether the text rules have stop words.
         has_thresholds: whether thresholds were given.
+        multi_label: whether a text may have several labels.
+        labels: the number of labels; 0 if it is not known.
 
     Example:
         >>> advise_on_checkpoint_settings(Path("model.pt"), has_stop_words=False, has_thresholds=True)
@@ -66,10 +70,17 @@ def advise_on_checkpoint_settings(path: Path, *, has_stop_words: bool, has_thres
             continue
         number = type(value) in (int, float)
         if _THRESHOLD.search(key) and number and 0 < value < 1 and value != 0.5 and not has_thresholds:
+            give = f"give --thresholds {value:g}"
+            if not multi_label:
+                of_two = (
+                    "give --pairs with the labels of your code: a message then shows the --call that moves the logit"
+                )
+                give = (
+                    of_two if labels == 2 else f"and a text may have several, give --multi-label --thresholds {value:g}"
+                )
+            gives = "the labels from 0.5 on" if multi_label else "the likeliest label"
             said.append(
-                f"{path} says {key}={value:g}, but a bundle gives the likeliest label. With --multi-label, it gives "
-                f"the labels from 0.5 on: to change this, give --thresholds {value:g}. With two labels, give --pairs "
-                "with the labels that your code gives: a message then shows the --call that moves the logit"
+                f"{path} says {key}={value:g}, but the bundle gives {gives}. If your code gives labels by it, {give}"
             )
         elif (
             _STOP_WORDS.search(key)
@@ -92,14 +103,14 @@ def is_name_of_text_length(name: str) -> bool:
 
 
 def list_text_lengths_in_checkpoint(path: Path, longest_compared_text: int | None) -> list[NamedLength]:
-    """List the numbers in a checkpoint that may be the length at which the user's pipeline cuts texts, by names such as
-    `max_len`.
+    """List the numbers in a checkpoint whose name, such as `max_len`, may mean that the user's pipeline cuts texts at
+    this length.
 
     Args:
         path: the file of weights.
-        longest_compared_text: the most tokens of a text that was compared with the user's pipeline. Numbers up to this
-            are left out, since the pipeline did not cut that text. None leaves out all, for text rules that cut or pad
-            themselves.
+        longest_compared_text: the number of tokens of the longest text that was compared with the user's pipeline. The
+            pipeline did not cut this text, so numbers up to this one are left out. None leaves out all numbers, for
+            text rules that themselves cut or pad.
 
     Example:
         >>> list_text_lengths_in_checkpoint(Path("model.pt"), 0)
@@ -115,12 +126,12 @@ def list_text_lengths_in_checkpoint(path: Path, longest_compared_text: int | Non
 
 
 def find_attributes_of_saved_object(path: Path, class_name: str) -> dict[str, Any]:
-    """Return the attributes of the first object of a class that a file of `torch.save` or `pickle.dump` holds, if their
-    values are plain. Return an empty dict if there is no such object.
+    """Find the first object of a class in a file that `torch.save` or `pickle.dump` wrote. Return its attributes that
+    have plain values. Return an empty dict if there is no such object.
 
     Args:
         path: the file.
-        class_name: the class, without its module.
+        class_name: the name of the class, without its Python module.
 
     Example:
         >>> find_attributes_of_saved_object(Path("processor.pkl"), "Processor")
@@ -143,11 +154,12 @@ def is_plain_value(value: Any) -> bool:
 def describe_lengths(
     lengths: Sequence[NamedLength], given_members: Mapping[str, Any] = MappingProxyType({})
 ) -> list[str]:
-    """Return a sentence for each length: the files that name it, and the options that cut or pad texts to it.
+    """Return a sentence for each length. It names the files with this length, and the options that cut or pad texts to
+    it.
 
     Args:
         lengths: the lengths.
-        given_members: the given members of --rules, which the sentence repeats.
+        given_members: the members of --rules that the user gave. The sentence repeats them.
 
     Example:
         >>> describe_lengths([NamedLength("model.pt", "max_len", 64)])
@@ -212,8 +224,9 @@ class HeldTokenizer:
 
 
 def find_tokenizer_in_checkpoint(path: Path) -> HeldTokenizer | None:
-    """Find the tokenizer in a file of `torch.save` or `pickle.dump`. It is the text or the dict of a tokenizer.json, a
-    pickled tokenizer of the library tokenizers, or the bytes of a sentencepiece model. Return None if there is none.
+    """Find the tokenizer in a file that `torch.save` or `pickle.dump` wrote. It is the text or the dict of a
+    tokenizer.json, a pickled tokenizer of the library tokenizers, or the bytes of a sentencepiece model. Return None if
+    there is none.
 
     Raises:
         InputError: the file cannot be read, or holds different tokenizers.
@@ -237,8 +250,8 @@ def find_tokenizer_in_checkpoint(path: Path) -> HeldTokenizer | None:
 
 
 def describe_unread_tokenizer(path: Path) -> str:
-    """Return a sentence about a part of a subword tokenizer in a checkpoint, such as merges, that the export does not
-    use; an empty string if there is none."""
+    """Return a sentence that names a member of a checkpoint, such as merges, that belongs to a subword tokenizer and
+    that the export does not use. Return an empty string if there is none."""
     for key, value in _list_members_with_paths(find_checkpoint_root(path), "", set()):
         name = key.rpartition(".")[2]
         is_part = isinstance(value, bytes) or (isinstance(value, list | dict) and "tokenizer" not in name.lower())
@@ -265,7 +278,8 @@ def _list_members_with_paths(value: Any, key: str, seen: set[int], depth: int = 
 
 
 def _read_tokenizer(key: str, value: Any) -> str | bytes | None:
-    """Return the text of a tokenizer.json, or the bytes of a sentencepiece model, if a value is one; else None."""
+    """Return the text of the tokenizer.json or the bytes of the sentencepiece model that a member of a checkpoint
+    holds. Return None if it holds neither."""
     if isinstance(value, Mapping):
         with_model = isinstance(value.get("model"), Mapping) and not _PARTS.isdisjoint(value)
         if not with_model or value["model"].keys().isdisjoint({"type", "vocab"}):

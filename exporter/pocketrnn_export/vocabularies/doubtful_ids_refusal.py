@@ -19,6 +19,7 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_export.vocabularies.external_tokenizer_advice import collect_width_members, write_external_options
 from pocketrnn_export.vocabularies.rules_from_ids import strip_padding
+from pocketrnn_export.vocabularies.unreachable_words import SUBWORD_MARKS
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +38,6 @@ _OTHERS: Final = 8
 # With this many texts, all of which begin or end with one id, the id may be a word.
 _FEW: Final = 3
 _TEXTS: Final = 200
-# The marks of tokenizers for the start, the middle or the end of a word.
-_MARKS: Final = ("##", "@@", "\u2581", "\u0120", "</w>")
 _TOKENS: Final = 'give pairs that have their tokens too ("tokens" in a file of pairs)'
 
 
@@ -48,7 +47,7 @@ def refuse_doubtful_ids(
     ids_by_text: Mapping[str, Sequence[int]],
     token_lists: Sequence[Sequence[str]] = (),
 ) -> None:
-    """Refuse ids and tokens that seem to come from other rules, or from another vocabulary, than the given ones.
+    """Refuse ids and tokens of the owner's texts that seem to come from other text rules, or from another vocabulary.
 
     Args:
         rules: the text rules, whose tokenizer is external.
@@ -57,9 +56,9 @@ def refuse_doubtful_ids(
         token_lists: the tokens of other texts.
 
     Raises:
-        InputError: texts seem to be cut, since many have the largest number of tokens, and the rules do not cut; or
-            texts are padded, and the rules do not pad; or the words of the ids occur in other texts as often as in
-            their own. Two texts with the largest number only give a warning.
+        InputError: many texts have the largest number of tokens, so the owner's code seems to cut them, but the rules
+            do not; or the ids are padded, but the rules do not pad; or the words of the ids occur in other texts as
+            often as in their own. If only two texts have the largest number, a warning is logged.
     """
     # For tokens, only the padding id matters here.
     padding = vocabulary[rules.padding_id] if rules.padding_id < len(vocabulary) else None
@@ -74,9 +73,9 @@ def refuse_doubtful_ids(
 
 
 def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) -> None:
-    """Raise an InputError if the owner's code seems to cut texts although the rules do not: too many texts have the
-    largest of the `lengths` for it to be chance. Log a warning if it may be chance. `unit` is the word for what the
-    lengths count."""
+    """Raise an InputError if the owner's code seems to cut texts although the rules do not: more texts have the largest
+    of the `lengths` than chance explains. Log a warning if chance may explain it. `unit` is the word for what the
+    lengths count, such as "tokens"."""
     most = max(lengths)
     if rules.sizes[1] is not None or lengths.count(most) < 2 or most < 2:
         return
@@ -93,8 +92,8 @@ def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) ->
 
 
 def warn_of_cut_that_no_text_shows(rules: AnyTextRules, vocabulary: Sequence[str], texts: Sequence[str]) -> None:
-    """Warn if the rules cut texts, but none of the owner's texts is long enough to be cut: the owner's code may read
-    longer ones whole."""
+    """Warn if the rules cut texts, but none of the owner's texts is long enough to be cut: the owner's code may not cut
+    longer texts."""
     cut = rules.sizes[1]
     if cut is None or not texts or not isinstance(rules, TextRules) or rules.tokenizer == EXTERNAL:
         return
@@ -142,8 +141,8 @@ def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: S
 
 
 def _find_rule_members_of_padded_rows(rows: Sequence[Sequence[int]], padding: int, side: str) -> dict[str, Any]:
-    """Return a dict of the members of text rules that padded rows of ids show: the width of all rows, the side of the
-    padding, and the first and the last id of all rows."""
+    """Return a dict with the members of text rules that padded rows of ids show: the width and the side of the padding,
+    and the first and the last id of each text."""
     cores = [core for row in rows if (core := strip_padding(row, padding))]
     found: dict[str, Any] = {}
     for name, end in (("first_id", 0), ("last_id", -1)):
@@ -153,8 +152,8 @@ def _find_rule_members_of_padded_rows(rows: Sequence[Sequence[int]], padding: in
 
 
 def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
-    """Return the probability that as many of the `lengths` as here, or more, equal the largest length by chance. The
-    lengths a little below it show how many texts share a length by chance."""
+    """Return the probability that, by chance, at least as many texts have the largest length as here. Lengths a little
+    below the largest show how many texts share a length by chance."""
     tenth = longest // 10
     expected = max(sum(longest - tenth <= length < longest for length in lengths), 0.5) / tenth
     more = lengths.count(longest) - 1
@@ -203,9 +202,9 @@ def _count_found_words(words: Counter[str], text: str) -> int:
 
 
 def _normalize_word(token: str) -> str:
-    """Return a token as it stands in a text in lower case, to look for it there. Return an empty string for a token
-    that proves nothing, such as "<sep>" or a number."""
-    for mark in _MARKS:
+    """Return a token in the form in which lower-cased texts contain it. Return an empty string for a token that proves
+    nothing, such as "<sep>" or a number."""
+    for mark in SUBWORD_MARKS:
         token = token.removeprefix(mark).removesuffix(mark)
     # Byte-level tokens write each byte as a letter, which texts do not contain.
     may_be_bytes = all(ord(character) < 0x144 for character in token)

@@ -14,8 +14,8 @@ from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_ru
 def advise_external_tokenizer(
     vocabulary: Vocabulary, nearest: AnyTextRules | None = None, condition: str = "If no rules can do this,"
 ) -> str:
-    """Return advice to let the user's code split texts, for code that no text rules can imitate. The advice begins with
-    the words `condition`, and repeats the widths of `nearest`, the nearest rules that were found."""
+    """Return advice to let the user's code split texts, since no text rules can do what it does. The advice begins with
+    `condition`. It repeats the widths of `nearest`, the text rules that come nearest to the code."""
     frame = {} if nearest is None else collect_width_members(nearest)
     return (
         f"{condition} let your code split texts: {write_external_options(frame)} "
@@ -38,7 +38,8 @@ def write_external_argument(vocabulary: Vocabulary, widths_and_outer_ids: Mappin
 
 
 def collect_width_members(rules: AnyTextRules) -> dict[str, Any]:
-    """Return the members of rules that set widths, a first id or a last id, without members that have the default."""
+    """Return the members of rules that set widths, a first id or a last id. Members with their default value are left
+    out."""
     names = ("max_tokens", "first_id", "last_id", "max_width", "min_width", "cut_side", "pad_side")
     found = {name: value for name in names if (value := getattr(rules, name, None)) not in (None, "right")}
     # Without padding and other ids, a width only cuts.

@@ -29,7 +29,7 @@ class KerasSplit:
     char_level: bool = False
 
     def write_tokens(self, text: str) -> str:
-        """Return an expression of Python for the tokens of the text that another expression gives."""
+        """Return a Python expression for the tokens of a text. `text` is the Python expression for the text."""
         text += ".lower()" * self.lower
         if self.char_level:
             return f"list({text})"
@@ -39,7 +39,8 @@ class KerasSplit:
 
 
 def read_keras_split(config: Mapping[str, Any]) -> KerasSplit | None:
-    """Return how a Tokenizer with these settings splits a text. Return None for settings of other types.
+    """Return how a Keras Tokenizer with the settings `config` splits a text. Return None if `filters` or `split` has
+    the wrong type, or if `split` is empty.
 
     Example:
         >>> read_keras_split({"filters": "", "lower": False}).write_tokens("text")

@@ -33,7 +33,7 @@ class LabelOrder(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """A sentence that says how many answers agree with this order, and with the given one."""
+        """A sentence for a message: how many answers agree with this order, and how many with the given one."""
         return (
             f"With the labels in another order, {', '.join(self.labels)}, the likeliest label of {self.agreed:,} of "
             f"{self.texts:,} texts is your classifier's, in place of {self.before:,}."
@@ -41,12 +41,12 @@ class LabelOrder(NamedTuple):
 
 
 def find_likelier_order(source: AnswerSource, rows: Sequence[Row]) -> LabelOrder:
-    """Find the order of the labels with which most answers agree: one after the other, the label and the column that
-    are most often the likeliest ones of the same texts. Return the given order if it is as good.
+    """Find the order of the labels with which most answers agree. Labels and columns are paired one after the other:
+    first those that are the likeliest ones of the same texts most often. Return the given order if it is as good.
 
     Args:
         source: the bundle or the module, with the labels.
-        rows: texts with the owner's answers, each with the probabilities that were found.
+        rows: texts with the owner's answers, each with the probabilities that the source gives.
     """
     counts: Counter[tuple[str, int]] = Counter()
     for one, found in rows:
@@ -75,8 +75,8 @@ def find_likelier_order(source: AnswerSource, rows: Sequence[Row]) -> LabelOrder
 
 
 def _measure_agreement(counts: Mapping[tuple[str, int], int], order: Sequence[str]) -> float:
-    """Return by how many standard deviations more texts agree than by chance. A module that gives nearly all texts one
-    label agrees with many by chance."""
+    """Return by how many standard deviations more texts agree with this order of the labels than by chance. `counts`
+    has, for each label and column, how many texts with this label have their highest probability in this column."""
     total = sum(counts.values())
     by_label, by_column = Counter[str](), Counter[int]()
     for (label, column), number in counts.items():

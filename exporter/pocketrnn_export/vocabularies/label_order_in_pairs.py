@@ -10,20 +10,22 @@ from pathlib import Path
 from pocketrnn.errors import InputError
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import hide_log_records
+from pocketrnn_export.vocabularies.labels import write_labels
 from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText, map_answers_to_labels, read_pairs
 
 
 def read_pairs_in_label_order(
     path: Path, labels: Sequence[str] = (), *, multi_label: bool = False, texts: Path | None = None
 ) -> list[OwnersText]:
-    """Read the owner's texts as `read_pairs` does. Refuse answers that contradict themselves with the labels in this
-    order.
+    """Read the owner's texts as `read_pairs` does. Refuse texts whose label does not have the highest probability with
+    the labels in this order.
 
     Args:
         path, labels, multi_label, texts: as for `read_pairs`.
 
     Raises:
-        OptionCorrectionsError: none does with the labels in another order, which the error gives.
+        OptionCorrectionsError: with the labels in another order, each label has the highest probability. The error
+            gives this order.
         InputError: as for `read_pairs` and `map_answers_to_labels`.
     """
     pairs = read_pairs(path, labels, multi_label=multi_label, texts=texts)
@@ -35,7 +37,7 @@ def read_pairs_in_label_order(
         return pairs
     except InputError as error:
         order = _find_order_by_highest_probabilities(pairs, labels)
-        if order is None or any("," in one for one in order):
+        if order is None:
             raise
         with hide_log_records():
             # Numbers of classes become other labels.
@@ -46,16 +48,16 @@ def read_pairs_in_label_order(
         if not answers:
             raise
         raise OptionCorrectionsError(
-            f"{error.problem.removesuffix('.')}, with --labels {','.join(labels)}.",
-            f"All {len(answers):,} answers agree with themselves if the labels are in another order, "
-            f"{', '.join(order)}: give that of your classifier's logits.",
-            {"labels": ",".join(order)},
+            f"{error.problem.removesuffix('.')}, with --labels {write_labels(labels)}.",
+            f"All {len(answers):,} answers have the highest probability for their own label if the labels are in "
+            f"another order, {', '.join(order)}: give the order of your classifier's logits.",
+            {"labels": write_labels(order)},
         ) from None
 
 
 def _find_order_by_highest_probabilities(pairs: Sequence[OwnersText], labels: Sequence[str]) -> list[str] | None:
-    """Return the other order of two labels. With more labels, return the order in which each text's label has the
-    highest of its probabilities. Return None if there is no such order, or it is not known."""
+    """Find another order of the labels in which each text's label has the highest of its probabilities. For two labels,
+    this is the reversed order. Return None if there is no such order, or if it is not certain."""
     if len(labels) == 2:
         return [*labels][::-1]
     columns: dict[int, str] = {}

@@ -4,8 +4,10 @@ an array, a dict, or a checkpoint. No code in the file is run."""
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import re
+import shlex
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -40,8 +42,8 @@ _NESTED: Final = (
 
 
 def read_labels(labels_or_file: str, head: str = "") -> list[str]:
-    """Read the labels that `--labels` names: `a,b,c`; a text file with one label in each line; a JSON file; or a file
-    of scikit-learn.
+    """Read the labels that `--labels` names: `a,b,c`, without blanks around them; a JSON list, which keeps blanks and
+    commas; a text file with one label in each line; a JSON file; or a file of scikit-learn.
 
     A JSON file holds a list of labels, a map from label to index or from index to label, or an object with one of these
     under a usual key such as `id2label`, `labels` or `classes`, or a list of objects with `id` and `name` or `label`,
@@ -51,7 +53,8 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
 
     Args:
         labels_or_file: the labels, or the file.
-        head: the name of the module's head that the labels belong to, which may be part of their key in a checkpoint.
+        head: the name of the module's head that the labels belong to. In a checkpoint, only keys that contain this name
+            are searched, if there are such keys.
 
     Raises:
         InputError: the file cannot be read, or does not give one label for each index from 0.
@@ -66,7 +69,16 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
             # A single label is never enough, so it must be a file.
             near = suggest_near_file(Path(labels_or_file), (".json", ".txt", ".npy", ".pkl", ".pt"))
             raise InputError(f"There is no file {labels_or_file} of labels.", near or _GIVE)
-        return [label.strip() for label in labels_or_file.split(",")]
+        if re.fullmatch(r'\[\s*".*"\s*\]', labels_or_file, re.DOTALL):
+            return [_convert_label(item, "--labels") for item in parse_json(labels_or_file, "--labels", _GIVE)]
+        typed = labels_or_file.split(",")
+        if blank := next((label for label in typed if label.strip() != label.lstrip()), None):
+            _log.warning(
+                "The label %s is read as %s: blanks around typed labels are dropped. To keep them: --labels %s",
+                short_repr(blank.lstrip()), short_repr(blank.strip()),
+                shlex.quote(write_labels([label.lstrip() for label in typed])),
+            )  # fmt: skip
+        return [label.strip() for label in typed]
     path = Path(labels_or_file)
     if has_array_or_pickle_suffix(path) or is_checkpoint(path):
         found = _read_pickled_labels(path, head)
@@ -89,9 +101,20 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
     return [_convert_label(item, path) for item in document]
 
 
+def write_labels(labels: Sequence[str]) -> str:
+    """Write labels as `--labels` takes them: `a,b,c`; a JSON list if a label has a comma, or a blank at an end.
+
+    Example:
+        >>> write_labels(["bad", "good"]), write_labels(["bad", "good "])
+        ('bad,good', '["bad", "good "]')
+    """
+    is_plain = all(label == label.strip() and "," not in label for label in labels)
+    return ",".join(labels) if is_plain else json.dumps([*labels], ensure_ascii=False)
+
+
 def _read_pickled_labels(path: Path, head: str) -> list[Any] | dict[Any, Any]:
-    """Return the labels in a pickled file, which holds only labels or is a checkpoint. In a checkpoint, `head` may be
-    part of their key."""
+    """Return the labels in a pickled file, which holds either only labels or a checkpoint. In a checkpoint, keys that
+    contain the name `head` are preferred."""
     if not has_array_or_pickle_suffix(path):
         return find_labels_in_checkpoint(path, head)
     try:
@@ -147,7 +170,8 @@ def _read_labels_in_entries(entries: Sequence[Mapping[str, Any]], path: Path) ->
 
 
 def _maps_label(key: str, value: Any, labels: Container[str]) -> bool:
-    """Return whether an entry of a dict maps one of the labels to an index, or an index to one of the labels."""
+    """Return whether an entry of a dict belongs to one of `labels`: it maps the label to an index, or an index to the
+    label."""
     if _is_digit_string(key) and type(value) in (str, int) and str(value) in labels:
         return True
     return type(value) is int and key in labels
@@ -220,8 +244,8 @@ def _is_digit_string(value: Any) -> bool:
     return isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10
 
 
-def _convert_label(item: Any, path: Path) -> str:
-    """Return a label as a string. Refuse an item that is neither a string nor a whole number."""
+def _convert_label(item: Any, path: Path | str) -> str:
+    """Return a label as a string. Raise an InputError if it is neither a string nor a whole number."""
     if type(item) not in (str, int):
         raise InputError(f"{path} holds {brief_text(item)}, which is not a label.", _GIVE)
     return str(item)
@@ -300,7 +324,8 @@ def convert_numpy_scalar(item: Any) -> Any:
 
 
 def _read_array_or_pickle(path: Path, remedy: str) -> Any:
-    """Read the array or the pickled object in a file. Refuse a large file, and several arrays."""
+    """Read the array or the pickled object in a file. Raise an InputError if the file is too large or has several
+    arrays."""
     with path.open("rb") as file:
         content = decompress_content(file.read(_LARGEST + 1), _LARGEST)
     if len(content) > _LARGEST:
@@ -323,7 +348,7 @@ def _read_array_or_pickle(path: Path, remedy: str) -> Any:
 
 
 def _find_encoder(content: bytes) -> PickledObject | None:
-    """Return the encoder of labels in a pickled tuple or list, such as a LabelEncoder. Return None if there is none, or
+    """Find an encoder of labels, such as a LabelEncoder, in a pickled tuple or list. Return None if there is none, or
     if there are several."""
     # Damaged bytes may raise any exception.
     with contextlib.suppress(Exception):
@@ -351,7 +376,7 @@ _SAVE_IN_ORDER: Final = (
 
 
 def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[Any, Any]:
-    """Find the labels in a file that `torch.save` or `pickle.dump` wrote, and log the key that holds them.
+    """Find the labels in a file that `torch.save` or `pickle.dump` wrote. Log the key under which they are.
 
     They are a list of strings, a map from label to index or from index to label, an array, the `classes_` of an encoder
     of scikit-learn, or the vocabulary of a torchtext Field of labels. They are under a key like `labels`, `classes` or
@@ -363,7 +388,8 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
             searched.
 
     Raises:
-        InputError: the file cannot be read, or it holds no labels or several; the message has its keys.
+        InputError: the file cannot be read, or it holds no labels, or different labels under several keys. The message
+            has these keys.
     """
     root = read_checkpoint_root(path, _SAVE_IN_ORDER)
     if (labels := _read_labels(root)) is not None and not isinstance(root, dict):
@@ -406,8 +432,8 @@ def _list_labels_with_paths(value: Any, path: str, depth: int = 0) -> Iterator[t
 
 
 def _read_labels(value: Any) -> list[Any] | dict[Any, Any] | None:
-    """Return a value as a list of labels, or as a dict from labels to indices or from indices to labels. Return None
-    for another value."""
+    """Return a value as a list of labels, or as a dict from labels to indices or from indices to labels. Return None if
+    it is neither."""
     if isinstance(value, PickledObject):
         return _read_encoder_or_vocabulary(value, is_named=True)
     if isinstance(value, np.ndarray):
@@ -428,7 +454,8 @@ def _read_encoder_or_vocabulary(value: PickledObject, *, is_named: bool) -> list
 
     Args:
         value: the object.
-        is_named: whether it has a name of labels, or is the whole file. If not, only a Field of labels is read.
+        is_named: whether its key is a usual name of labels, or it is the whole content of the file. If not, only a
+            Field of labels is read.
     """
     members = vars(value)
     if members.get("classes_") is not None:
@@ -464,8 +491,8 @@ def _order_by_index(labels: list[Any] | dict[Any, Any]) -> list[Any]:
 
 
 def _make_labels_error(path: Path, root: Any, label_keys: list[str]) -> InputError:
-    """Make the error for a checkpoint without labels, or with different labels under `label_keys`. `root` is the object
-    in its file."""
+    """Make the error for a checkpoint that has no labels, or different labels under the keys `label_keys`. `root` is
+    the object in the checkpoint."""
     members = vars(root) if isinstance(root, PickledObject) else root
     if label_keys:
         return InputError(f"{path} holds different labels under {' and under '.join(label_keys[:3])}.", _SAVE_IN_ORDER)

@@ -30,6 +30,7 @@ from pocketrnn_export.vocabularies.answer_distances import (
     find_possible_columns,
     measure_distance,
     predict_probabilities,
+    read_labels_as_owner,
 )
 from pocketrnn_export.vocabularies.causes_of_different_answers import (
     MOST_LABELS,
@@ -56,7 +57,8 @@ class OtherAnswersError(ParityError):
         agreeing: the text rules with which it gives these answers; None if none are found.
         numbers: how many of the texts show by probabilities that no other rules agree as well.
         nearest: the text rules with which it gives the most of these answers; None if none are found.
-        options: the options of `export` with which it gives these answers, such as labels in another order.
+        options: the options of `export` with which it gives these answers, such as labels in another order; None for
+            one to leave out.
         seem_true_labels: whether the answers seem to be the true labels of the data.
         nearer_options: those with which it gives more of them.
         tokens: the vocabulary with which it gives them, if it is another.
@@ -71,8 +73,8 @@ class OtherAnswersError(ParityError):
         agreeing: AnyTextRules | None = None,
         numbers: int = 0,
         nearest: AnyTextRules | None = None,
-        options: Mapping[str, str] = MappingProxyType({}),
-        nearer_options: Mapping[str, str] = MappingProxyType({}),
+        options: Mapping[str, str | None] = MappingProxyType({}),
+        nearer_options: Mapping[str, str | None] = MappingProxyType({}),
         tokens: Sequence[str] = (),
         *,
         seem_true_labels: bool = False,
@@ -86,8 +88,8 @@ class OtherAnswersError(ParityError):
 
 
 def list_labels_that_no_answer_names(answered: Iterable[AnsweredText], labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels that no answer names, if there are several. The answers cannot show the order of such
-    labels."""
+    """Return the labels that no answer names. The answers cannot show the order of these labels, so a single one is not
+    returned."""
     named = {label for one in answered for label in (one.answer if one.names else one.label)}
     untold = tuple(label for label in labels if label not in named)
     return untold if len(untold) > 1 else ()
@@ -115,7 +117,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     rows = refuse_other_answers(source, answered)
     if not rows:
         return None
-    tolerance = choose_tolerance(rows)
+    tolerance, source = choose_tolerance(rows), read_labels_as_owner(source, rows)
     apart = [measure_distance(one.answer, found, source) for one, found in rows]
     numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
     # A label beside probabilities is compared, too.
@@ -140,6 +142,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
         texts=len(rows),
         threshold=None if threshold is None else float(threshold),
         labels_in_order=() if threshold is None else tuple(labels),
+        of_likeliest=source.gives_likeliest,
     )
 
 
@@ -154,9 +157,10 @@ def refuse_other_answers(
     Args:
         source: the bundle or the module.
         answered: texts with the owner's answers.
-        others: further texts with the owner's answers. They are not compared, but tell between text rules that agree
-            with the compared ones.
-        other_weights: the module with the weights of other files, and each file. They are tried if answers differ.
+        others: further texts with the owner's answers. They are not compared with the module. If several text rules
+            agree with the compared texts, these texts decide between the rules.
+        other_weights: for each further file of weights, its name and the module with its weights. They are tried if
+            answers differ.
 
     Returns:
         the texts that it answers, with its probabilities.
@@ -165,7 +169,7 @@ def refuse_other_answers(
         ParityError: an answer differs; the message has the first such text, both answers and the likely cause.
     """
     rows = [(one, found) for one in answered if (found := predict_probabilities(source, one.read)) is not None]
-    tolerance = choose_tolerance(rows)
+    tolerance, source = choose_tolerance(rows), read_labels_as_owner(source, rows)
     apart = [measure_distance(one.answer, found, source) for one, found in rows]
     wrong = [i for i, difference in enumerate(apart) if difference > tolerance]
     if wrong:
@@ -201,8 +205,8 @@ def refuse_other_answers(
 
 
 def _agree_like_true_labels(source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int]) -> bool:
-    """Return whether labels without probabilities agree far more often than by chance, but not always: a good
-    classifier's answers agree so with the true labels of its data."""
+    """Return whether the owner's answers seem to be the true labels of the data: they are labels without probabilities,
+    and agree with the source's answers far more often than by chance, but not always."""
     if len(rows) < _TEXTS_TO_TELL_BY or any(isinstance(one.answer, Mapping) or one.ids_agree for one, _ in rows):
         return False
     given = [tuple(one.answer) for one, _ in rows]
@@ -212,8 +216,8 @@ def _agree_like_true_labels(source: AnswerSource, rows: Sequence[Row], wrong: Se
 
 
 def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
-    """Compare the answers of each head with the owner's. Return the largest counts and differences of a head, and for
-    all heads the labels whose order the answers do not show."""
+    """Compare the answers of each head with the owner's. Return one comparison for all heads: the largest number of
+    answers and the largest difference of a head, and all labels whose order the answers do not show."""
     found: dict[str, AnswerComparison] = {}
     for head in classifier.heads:
         try:
@@ -252,8 +256,8 @@ def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance:
 
 
 def _describe_read_tokens(source: AnswerSource, one: AnsweredText) -> str:
-    """Return a sentence with the first tokens that the module reads of a text. Return an empty string for a module that
-    reads more than one text."""
+    """Return a sentence with the first tokens of a text as the module reads it. Return an empty string if the module
+    takes more than one text."""
     text = source.text
     if type(text) is not TextInput:
         return ""
@@ -266,7 +270,7 @@ def _describe_read_tokens(source: AnswerSource, one: AnsweredText) -> str:
 
 
 def _describe_both_answers(answer: Answer, found: Probabilities, source: AnswerSource) -> str:
-    """Describe the owner's answer and the found answer in one sentence."""
+    """Describe the owner's answer and the source's probabilities (`found`) in one sentence."""
     labels = source.labels
     if isinstance(answer, Mapping):
         # The last one of two, which differ by as much, is the one whose number the owner's file has.
@@ -275,7 +279,7 @@ def _describe_both_answers(answer: Answer, found: Probabilities, source: AnswerS
         ours = float(found[labels.index(label)])
         return f"your classifier gives {short_repr(label, 40)} {answer[label]:.4g}, but the {source.name} {ours:.4g}"
     theirs = " and ".join(short_repr(label, 40) for label in answer) or "no label"
-    if source.activation == "sigmoid":
+    if source.activation == "sigmoid" and not source.gives_likeliest:
         given = [label for label in labels if label in answer or found[labels.index(label)] >= 0.5]
     else:
         given = list(dict.fromkeys([labels[int(found.argmax())], *answer]))

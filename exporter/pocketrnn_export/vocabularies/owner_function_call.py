@@ -109,12 +109,12 @@ class OwnersFunction:
 
 
 def read_stated_rules(names: Mapping[str, Any], size: float = math.inf) -> dict[str, int | None]:
-    """Return the id of unknown words, as a member of text rules, that a file with a function `words` says: None if they
-    are left out. Return an empty dict if it says nothing.
+    """Return the rule for unknown words that the user's file with a function `words` states, as a member of text rules:
+    their id, or None if they are left out. Return an empty dict if the file states no rule.
 
     Args:
-        names: the names of the file.
-        size: the size of the vocabulary. The id is below it.
+        names: the names that the file defines, with their values.
+        size: the size of the vocabulary. An id that is not below it is ignored.
 
     Example:
         >>> read_stated_rules({"UNKNOWN_WORD_ID": 0}), read_stated_rules({"LEAVES_OUT_UNKNOWN_WORDS": True})
@@ -127,16 +127,16 @@ def read_stated_rules(names: Mapping[str, Any], size: float = math.inf) -> dict[
 
 
 def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "tokenizer") -> OwnersFunction:
-    """Find out how to call a function with one text (as a string or a list, with or without the vocabulary). Return a
-    function of one text that makes this call.
+    """Find out how to call the owner's function with one text: as a string or in a list, with or without the
+    vocabulary. Return a function that takes one text and makes this call.
 
     Args:
         function: the owner's function.
         vocabulary: the tokens.
-        where: its name, for messages.
+        where: the function's name, for messages.
 
     Raises:
-        InputError: it needs other arguments, or takes words.
+        InputError: the function needs other arguments, or takes words in place of a text.
 
     Example:
         >>> def ids(texts, stoi):
@@ -183,9 +183,9 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
 def _list_ways_to_call(
     function: Callable[..., Any], needed: Sequence[str], vocabulary_argument: str | None, vocabulary: Vocabulary
 ) -> list[OwnersFunction]:
-    """List the calls of a function with one text that may be right: with the text as a string, and with a list of the
-    text. If the function needs two arguments, `vocabulary_argument` takes the vocabulary; if that is None, each of the
-    two takes it in turn."""
+    """List the possible ways to call a function with one text: with the text as a string, and with a list that holds
+    the text. If the function needs two arguments, `vocabulary_argument` takes the vocabulary; if that is None, each of
+    the two arguments takes it once."""
     held = {token: i for i, token in enumerate(vocabulary.tokens) if not token.startswith(PLACEHOLDER)}
     places = [one for one in needed[::-1] if vocabulary_argument in (None, one)]
     given: list[tuple[str, dict[str, Any]]] = [
@@ -208,8 +208,8 @@ def _list_ways_to_call(
 
 
 def find_vocabulary_argument(needed: Sequence[str]) -> str | None:
-    """Return the one of two argument names that looks like a vocabulary, such as `stoi`. Return None if neither name
-    does, or both do.
+    """Find which of two arguments takes the vocabulary by its name, such as `stoi`. Return None if neither or both have
+    such a name.
 
     Example:
         >>> find_vocabulary_argument(["texts", "stoi"]), find_vocabulary_argument(["text", "stop"])
@@ -225,7 +225,7 @@ def make_function_arguments_error(where: str, needed: Sequence[str], problem: st
     Args:
         where: the function's name.
         needed: the arguments that it needs.
-        problem: what came of a call with the vocabulary, if there was one.
+        problem: how a call with the vocabulary failed; empty if there was no such call.
 
     Example:
         >>> make_function_arguments_error("clean.py:words", ["text", "stop"]).problem
@@ -265,15 +265,15 @@ def _list_needed_arguments(function: Any, where: str) -> list[str]:
 def _count_found_words_and_set_gives_ids(
     form: OwnersFunction, words: Sequence[str], vocabulary: Vocabulary, *, only_ids: bool, give_words: bool = False
 ) -> int:
-    """Call a function with texts of two words. Return for how many texts the result has one of the two words or its id.
-    Also set `form.gives_ids`, which says whether the last result has only ids.
+    """Call a function with texts of two words each. Return the number of texts whose result contains one of the two
+    words or its id. Also set `form.gives_ids`: whether the last result has only ids.
 
     Args:
         form: the function, and how it is called.
         words: the words.
         vocabulary: their ids.
         only_ids: whether only ids count, and not words.
-        give_words: whether the function is given a list of the words in place of the text.
+        give_words: whether the function gets a list of the words in place of the text.
     """
     count = 0
     for pair in zip(words[::2], words[1::2] or words, strict=False):
@@ -289,7 +289,8 @@ def _count_found_words_and_set_gives_ids(
 
 
 def _try_text(form: OwnersFunction, text: Any) -> list[Any]:
-    """Return the tokens or ids that a call gives for a text; an empty list if the owner's function fails."""
+    """Call the owner's function with a text, and return the tokens or ids. Return an empty list if the function
+    fails."""
     try:
         return [*form(text)]
     except (Exception, SystemExit):
@@ -297,7 +298,7 @@ def _try_text(form: OwnersFunction, text: Any) -> list[Any]:
 
 
 def _asks_for_list(function: Any) -> bool:
-    """Return whether the first parameter of a function is a list of texts by its name or annotation."""
+    """Return whether the name or the annotation of a function's first parameter says that it takes a list of texts."""
     with contextlib.suppress(ValueError, TypeError):
         for one in inspect.signature(function).parameters.values():
             written = str(one.annotation if one.annotation is not one.empty else "").lower()
@@ -307,7 +308,7 @@ def _asks_for_list(function: Any) -> bool:
 
 
 def _returns_list_unchanged(function: Any) -> bool:
-    """Return whether a function that is called with a list of one string returns an equal list, as `list` does."""
+    """Return whether a function returns a list of one string as it is, as `list` does."""
     try:
         return bool(function([_UNLIKE]) == [_UNLIKE])
     # Whatever the owner's function raises.
@@ -316,8 +317,8 @@ def _returns_list_unchanged(function: Any) -> bool:
 
 
 def _describe_result_for_two_words(form: OwnersFunction, words: Sequence[str], name: str, where: str) -> str:
-    """Call a function with two words and the vocabulary, and describe the result in a sentence. `name` is the argument
-    that takes the vocabulary, and `where` names the function."""
+    """Describe in a sentence what a function returns for two words and the vocabulary. `name` is the parameter for the
+    vocabulary, and `where` is the function's name for messages."""
     text = " ".join(words[:2])
     try:
         does = f"gives {short_repr(form(text), 60)}"
@@ -328,8 +329,9 @@ def _describe_result_for_two_words(form: OwnersFunction, words: Sequence[str], n
 
 
 def _read_tokens_or_ids(found: Any, *, takes_list: bool = False) -> list[Any]:
-    """Return the tokens or ids of one text from the result of the owner's function. The result is a string with spaces,
-    a list, an array or a tensor of one row or column or of one-hot rows, or a tuple that contains one of these."""
+    """Return the tokens or ids in the result (`found`) of the owner's function for one text. The result may be a string
+    with spaces; a list; an array or tensor of one row, one column or one-hot rows; or a tuple that contains one of
+    these."""
     if isinstance(found, str):
         return found.split()
     if isinstance(found, tuple) and not all(isinstance(one, str | int) for one in found):
@@ -352,8 +354,8 @@ def _read_tokens_or_ids(found: Any, *, takes_list: bool = False) -> list[Any]:
 
 
 def _read_one_hot_rows(found: Any) -> list[int] | None:
-    """Return the positions of the ones in an array or tensor of one-hot rows: [tokens, width], [tokens, 1, width] or
-    [1, tokens, width]. Return None for anything else, and for a single row [1, width], which may hold ids."""
+    """Return the ids that one-hot rows stand for. The array or tensor has the shape [tokens, width], [tokens, 1, width]
+    or [1, tokens, width]. Return None for any other value, and for a single row [1, width], which may hold ids."""
     if not hasattr(found, "tolist") or getattr(found, "ndim", 0) not in (2, 3):
         return None
     rows = np.asarray(found.tolist())

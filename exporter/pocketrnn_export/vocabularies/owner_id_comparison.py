@@ -40,7 +40,7 @@ def refuse_other_ids(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
 
     Args:
         vocabulary: the tokens.
-        rules: with `external`, texts are not compared.
+        rules: the text rules. If their tokenizer is `external`, nothing is compared.
         pairs: texts with the ids that the owner's pipeline gives.
 
     Raises:
@@ -102,7 +102,7 @@ class _RulesAdvice(NamedTuple):
 
 
 def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> _RulesAdvice:
-    """Find the rules that give the owner's ids to the most texts, and return advice that names them."""
+    """Return advice that names the rules that give the owner's ids to the most texts."""
     if isinstance(rules, SubwordRules):
         if widths := write_agreeing_widths(rules, vocabulary.tokens, pairs):
             said = (
@@ -131,12 +131,12 @@ def _advise_on_other_rules(
     best: TextRules | None = None,
     agreed: int = 0,
 ) -> str:
-    """Return advice for the user if none of the tried text rules give the owner's ids to all texts.
+    """Return advice for the case that none of the tried text rules give the owner's ids to all texts.
 
     Args:
         vocabulary, rules, pairs: as in `refuse_other_ids`.
         best: the rules that give the owner's ids to the most texts; None for a tokenizer of subwords.
-        agreed: the number of these texts.
+        agreed: the number of texts to which `best` gives the owner's ids.
     """
     external = advise_external_tokenizer(vocabulary)
     if isinstance(rules, SubwordRules) or best is None:
@@ -170,12 +170,11 @@ def _advise_on_other_rules(
 
 
 def _add_shown_width(nearest: TextRules, rules_shown_by_ids: Sequence[TextRules]) -> TextRules:
-    """Return the rules `nearest` with the width that `rules_shown_by_ids` have, if `nearest` itself neither cuts nor
-    pads texts.
+    """Add to the rules `nearest` the width that the owner's ids show, if `nearest` neither cuts nor pads texts.
 
     Args:
         nearest: the rules that agree on the most texts.
-        rules_shown_by_ids: rules with the widths and the ids around texts that the owner's ids show.
+        rules_shown_by_ids: rules with the widths, first ids and last ids that the owner's ids show.
     """
     shown = next(
         (f for f in rules_shown_by_ids if (f.first_id, f.last_id) == (None, None) and f.max_width is not None), nearest
@@ -194,7 +193,7 @@ def _describe_failed_texts(
         encoder: the rules.
         pairs: the owner's texts and ids.
         vocabulary: the tokens.
-        already_told: how many of the shortest texts the message has described before.
+        already_told: how many of these texts the message already describes. They are skipped.
     """
     each = {text: _describe_difference(encoder, text, ids, vocabulary.tokens) for text, ids in pairs}
     found = [*each.items()]
@@ -204,7 +203,7 @@ def _describe_failed_texts(
 
 def _advise_on_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary) -> str:
     """Return the advice to give another vocabulary, if the rules split the texts correctly but the words have other ids
-    in the owner's pipeline. Else return an empty string."""
+    in the owner's pipeline. Otherwise, return an empty string."""
     same: set[tuple[int, int]] = set()
     for text, ids in pairs:
         ours = encoder.encode(text)

@@ -100,9 +100,9 @@ def read_pairs(
 
     Args:
         path: the file.
-        labels: the labels, in the order of the logits. A column of a CSV file that names none of them is not read, and
-            that is logged. By default, each column names one.
-        multi_label: whether a text may have no label, which is an empty field of a CSV file.
+        labels: the labels, in the order of the logits. A column of a CSV file with another name is not read, and this
+            is logged. If no labels are given, each column with probabilities is named after a label.
+        multi_label: whether a text may have several labels or none. An empty field of a CSV file means no label.
         texts: the CSV file with the texts, if `path` is a CSV file without them.
 
     Raises:
@@ -136,11 +136,12 @@ def read_pairs(
 
 
 def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_label: bool) -> list[dict[str, Any]]:
-    """Read a CSV file of texts, labels and probabilities. Return a dict from column names to fields for each row,
-    without columns that are not read and rows without an answer."""
+    """Read a CSV file of texts, labels and probabilities. Return a dict for each row that has an answer, from the names
+    of the columns that are read to the row's fields."""
     rows = _read_rows(path, labels)
     if rows and "text" not in rows[0]:
         rows = _add_texts_of_other_file(path, rows, texts)
+    rows = _spell_columns_as_labels(rows, labels)
     rows = _replace_class_numbers(path, rows, labels)
     rows = _leave_out_true_labels(path, rows, labels)
     rows = _convert_percents(path, rows, labels)
@@ -152,9 +153,8 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
         rows = _divide_column(rows, column, labels)
     elif renamed:
         _log.warning(
-            "%s: the numbers in %s are read as those of the labels %s",
-            path, _write_names([*renamed]), _write_names([*renamed.values()]),
-        )  # fmt: skip
+            "%s: the numbers in %s are read as those of the labels %s", path, *_describe_label_columns(renamed)
+        )
         rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
     elif not any(name in labels or name.lower().startswith("label") for name in (rows[0] if rows else ())):
         named = [name for name in (rows[0] if rows else ()) if _holds_only(rows, name, labels)]
@@ -190,11 +190,26 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
 
 
+def _spell_columns_as_labels(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Rename each column whose name differs from a label only in case or blanks to this label. Return the rows. A
+    column that may belong to two labels, or whose new name another column has, keeps its name."""
+    names = [*rows[0]] if rows else []
+    spelled = {
+        name: same[0]
+        for name in names
+        if name not in labels and name not in _MEMBERS and not _ANSWER.fullmatch(name)
+        if len(same := [one for one in labels if fold_label(one) == fold_label(name)]) == 1
+    }
+    spelled = {name: label for name, label in spelled.items()
+               if label not in names and [*spelled.values()].count(label) == 1}  # fmt: skip
+    return [{spelled.get(name, name): field for name, field in row.items()} for row in rows] if spelled else rows
+
+
 def _refuse_table_without_answers(
     path: Path, rows: Sequence[Mapping[str, Any]], labels: Sequence[str], unread: Sequence[str]
 ) -> None:
-    """Raise an InputError for a CSV file with texts but without answers. The error names the column that may hold the
-    true labels."""
+    """Raise an InputError that a CSV file has texts, but not the classifier's answers. If one of the columns `unread`
+    may hold the true labels, the error names it."""
     # Data may have one class more than the classifier, such as neutral.
     few = [name for name in unread if 2 <= len({row[name] for row in rows}) <= len(labels) + 1]
     column = short_repr(few[0]) if few else ""
@@ -210,8 +225,8 @@ def _refuse_table_without_answers(
 def _leave_out_rows_without_answer(
     path: Path, rows: list[dict[str, Any]], unread: Sequence[str], *, multi_label: bool
 ) -> list[dict[str, Any]]:
-    """Return the rows that have an answer, with a note on the others. Where a text may have several labels, an empty
-    label is an answer. The columns `unread` are not read."""
+    """Return the rows that have an answer, and log how many others there are. With `multi_label`, return all rows: an
+    empty label then means that the text has no label. The columns `unread` hold no answers."""
     # A label that did not reach its threshold.
     others = [name for name in (rows[0] if rows else ()) if name != "text" and not _ANSWER.fullmatch(name)]
     others = [name for name in others if name not in unread]
@@ -243,8 +258,9 @@ def _log_unread_columns(
 
 
 def name_class_numbers(given: Iterable[Any], labels: Sequence[str]) -> dict[int, str]:
-    """Return a dict from each number of a class to its label: numbers from 0 on, from 1 on, or as many numbers as
-    labels, in their order. Return an empty dict if other values than whole numbers are given, or a label is.
+    """Return a dict from the number of each class to its label. The numbers count from 0 or from 1, or are any whole
+    numbers, as many as there are labels, in the labels' order. Return an empty dict if a value is not a whole number or
+    is itself a label.
 
     Args:
         given: numbers, or strings of numbers, such as `1` and `1.0`.
@@ -283,28 +299,30 @@ def _write_class_numbers(named: Mapping[int, str]) -> str:
 
 
 def _leave_out_true_labels(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows without columns of true labels, such as `gold`, and with the column of predicted labels, such as
-    `y_pred`, renamed to `label`. If there are predicted labels, a column that already has the name `label` counts as
-    true labels."""
+    """Remove columns of true labels, such as `gold`, from the rows, and rename the column of predicted labels, such
+    as `y_pred`, to `label`. If there are predicted labels, a column that is already called `label` counts as true
+    labels."""
     names = [*(rows[0] if rows else ())]
     if any(map(_TRUE.search, labels)):
         return rows
     predicted = [name for name in names if _PREDICTED.search(name) and _holds_only(rows, name, labels)]
     true = [name for name in names if _TRUE.search(name) or (name == "label" and predicted)]
     if true:
-        _log.warning("%s: not read, since they seem to be true labels: %s", path, _write_names(true))
+        _log.warning(
+            "%s: these columns are not read, since they seem to hold true labels: %s", path, _write_names(true)
+        )
         rows = [{name: field for name, field in row.items() if name not in true} for row in rows]
     return _rename_only_column(path, rows, predicted, "label")
 
 
 def list_labels_of_answers(path: Path, *, multi_label: bool = False) -> list[str]:
-    """List the labels that a file of the owner's answers names: its columns of probabilities or the keys of these, or
-    else the values of its only column of labels, sorted. Numbers of classes from 0 on are labels, too. Return an empty
-    list if none are clear.
+    """List the labels in a file of the owner's answers: the names of its columns of probabilities, or the keys of its
+    probabilities in JSON. Without probabilities, they are the values of its only column of labels, sorted. Numbers of
+    classes from 0 on are labels, too. Return an empty list if the labels are not clear.
 
     Args:
         path: the file of JSON lines or the CSV file.
-        multi_label: whether a text may have several labels, `a|b`.
+        multi_label: whether a text may have several labels, written as `a|b`.
     """
     if path.suffix.lower() not in _DELIMITERS:
         answers = [one.label or one.answer for one in read_pairs(path)]
@@ -331,8 +349,8 @@ def list_labels_of_answers(path: Path, *, multi_label: bool = False) -> list[str
 
 
 def _sort_labels(given: Sequence[str], *, multi_label: bool) -> list[str]:
-    """Return the labels that stand in answers, sorted; numbers of classes are those up to the highest one. Return an
-    empty list if too many differ, or if the numbers are of another kind."""
+    """Return the different labels in answers, sorted. If they are numbers of classes, return all numbers from 0 to the
+    highest one. Return an empty list if there are too many labels, or if the numbers are not those of classes."""
     found = {part for one in given for part in (one.split(LABEL_SEPARATOR) if multi_label else [one]) if part}
     if found and all(re.fullmatch(r"-?\d+(\.\d+)?", one) for one in found):
         highest = max(map(float, found))
@@ -341,8 +359,8 @@ def _sort_labels(given: Sequence[str], *, multi_label: bool) -> list[str]:
 
 
 def _convert_percents(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows with probabilities in place of percents of the likeliest label, which no text has below an equal
-    share of 100: logits are smaller."""
+    """Convert percents to probabilities in the rows. Numbers are percents if they end in %, or if all are at least 100
+    divided by the number of labels; logits are smaller."""
     for name in [one for one in (rows[0] if rows and labels else ()) if _is_probability_name(one)]:
         given = [one.strip() for row in rows if (one := row[name])]
         numbers = [float(one.rstrip("% ")) for one in given if _IS_NUMBER.fullmatch(one.rstrip("% "))]
@@ -362,9 +380,9 @@ def _is_probability_name(name: str) -> bool:
 def _read_column_of_likelier_label(
     path: Path, rows: list[dict[str, Any]], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return the rows with the name `probability` for the only column whose numbers may be the probability of each
-    row's label, or of the second of two labels, as a share or in percent. The labels of the rows show this, and not the
-    column's name. Return the rows unchanged if another column has probabilities."""
+    """Rename the only column that may hold the probability of each row's label, or of the second of two labels, to
+    `probability`. The labels of the rows show this, and not the column's name. Numbers may be percents. Return the
+    rows, unchanged if another column has probabilities."""
     columns = [name for name in (rows[0] if rows else ()) if name not in _MEMBERS]
     if not rows or "label" not in rows[0] or any(name in labels or _ANSWER.fullmatch(name) for name in columns):
         return rows
@@ -391,8 +409,8 @@ def _read_column_of_likelier_label(
 def _is_of_likelier_label(
     rows: Sequence[Mapping[str, Any]], column: str, label_column: str, labels: Sequence[str]
 ) -> bool:
-    """Return whether a column may have the probability of each row's label, or of the second of two labels: each row's
-    label is the likelier one."""
+    """Return whether `column` may hold the probability of each row's label, or of the second of two labels. This holds
+    if the label in `label_column` is always the likelier one by these numbers."""
     given = [(float(row[column]), row[label_column]) for row in rows if row[column] and _is_probability(row[column])]
     of_second = len(labels) == 2 and all(
         number == _LIKELY or (number > _LIKELY) == (label == labels[1]) for number, label in given
@@ -402,14 +420,15 @@ def _is_of_likelier_label(
 
 
 def _fits_probabilities(rows: Sequence[Mapping[str, Any]], label_column: str, labels: Sequence[str]) -> bool:
-    """Return whether the labels of a column are the likelier ones of two by each column of probabilities."""
+    """Return whether each label in `label_column` is the likelier one of two labels, by each column of
+    probabilities."""
     columns = [*filter(_is_probability_name, rows[0])] if len(labels) == 2 else []
     return all(_is_of_likelier_label(rows, name, label_column, labels) for name in columns)
 
 
 def _add_other_of_two_labels(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows with the probabilities of both labels, if there are two labels and the rows have only one of
-    them."""
+    """Add the probability of the other label to the rows, if there are two labels and the rows have the probability of
+    only one of them."""
     given = [label for label in labels if rows and label in rows[0]]
     if len(given) != 1 or not all(_is_probability(row[given[0]]) for row in rows):
         return rows
@@ -420,8 +439,8 @@ def _add_other_of_two_labels(rows: list[dict[str, Any]], labels: Sequence[str]) 
 def _leave_out_rows_with_error_words(
     path: Path, rows: list[dict[str, Any]], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return the rows without failed ones, which have no probability and a word such as ERROR for their label. Return
-    all rows if all failed, or if there is no column of labels or of probabilities."""
+    """Return the rows without those whose classification failed: they have no probability, and a word such as ERROR in
+    place of a label. Return all rows if all failed, or if there is no column of labels or of probabilities."""
     numbers = [
         name for name in (rows[0] if rows else ())
         if name in labels or (_ANSWER.fullmatch(name) and not name.startswith("label"))
@@ -444,8 +463,8 @@ def _leave_out_rows_with_error_words(
 
 
 def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Read the rows of a CSV file. If no column has the name `text`, it is given to the only column in which at least
-    half of the fields have several words."""
+    """Read the rows of a CSV file. If no column is called `text`, the only column in which at least half of the fields
+    have several words is renamed to `text`."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [*csv.DictReader(file, delimiter=_DELIMITERS.get(path.suffix.lower(), ","))]
@@ -456,7 +475,7 @@ def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
     # DictReader collects the fields beyond the header under None.
     if longer := [number for number, row in enumerate(rows, 1) if None in row]:
         raise InputError(
-            f"{path}, row {longer[0]} has more fields than the first line names.",
+            f"{path} has more fields in row {longer[0]} than names of columns in its first line.",
             'Put a text with commas in quotes: "a, b".',
         )
     rows = [{name: field or "" for name, field in row.items()} for row in rows]
@@ -474,7 +493,8 @@ def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _holds_only(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence[str]) -> bool:
-    """Return whether each field of a column is empty or holds labels, one or several, and not all fields are empty."""
+    """Return whether each field of a column is empty or holds one or several of the `labels`. At least one field must
+    have a label."""
     fields = {row[column] for row in rows} - {"", *labels}
     return any(row[column] for row in rows) and all({*field.split(LABEL_SEPARATOR)} <= {*labels} for field in fields)
 
@@ -482,8 +502,8 @@ def _holds_only(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence
 def _rename_only_column(
     path: Path, rows: list[dict[str, Any]], columns: Sequence[str], name: str
 ) -> list[dict[str, Any]]:
-    """Return the rows with a new name for a column, if `columns` has just this one and no column has the new name. Else
-    return the rows unchanged."""
+    """Rename a column to `name`, if it is the only one in `columns` and no column has this name yet. Return the rows,
+    changed or not."""
     if len(columns) != 1 or name in rows[0]:
         return rows
     _log.warning("%s has no column %s: the column %s is read in its place", path, name, short_repr(columns[0]))
@@ -493,12 +513,13 @@ def _rename_only_column(
 def _add_texts_of_other_file(
     path: Path, rows: Sequence[dict[str, Any]], texts_file: Path | None
 ) -> list[dict[str, Any]]:
-    """Return the rows with the texts from another CSV file in the same folder. A column that both files have, such as
-    id, shows which text belongs to which row; this column is removed. If `texts_file` is given, it must have them.
+    """Add the texts from another CSV file in the same folder to the rows. A column that both files have, such as id,
+    shows which text belongs to which row; this column is then removed. If `texts_file` is given, only this file is
+    read.
 
     Raises:
-        OptionCorrectionsError: several files there have them.
-        InputError: no file there has them.
+        OptionCorrectionsError: several files in the folder have the texts.
+        InputError: no file in the folder has the texts.
     """
     found: list[tuple[Path, str, dict[str, str]]] = []
     with_answers: set[Path] = set()
@@ -563,9 +584,19 @@ def _find_label_columns(
     return named if all(_is_probability(row[one]) for row in rows for one in named) else {}
 
 
+def _describe_label_columns(columns: Mapping[str, str]) -> tuple[str, str]:
+    """Return the names of columns, and those of their labels, for a sentence. For `logit_bad` and `logit_good`, these
+    are `logit_...` and the plain labels."""
+    first, label = next(iter(columns.items()))
+    before, _, after = first.partition(label)
+    is_around = all(name == f"{before}{label}{after}" for name, label in columns.items())
+    named = repr(f"{before}...{after}") if is_around else _write_names([*columns])
+    return named, _write_names([*columns.values()])
+
+
 def _are_numbered(columns: Mapping[str, str]) -> bool:
-    """Return whether columns have the numbers of labels in their names, and not the labels: they are named by the
-    labels' order, which they cannot show."""
+    """Return whether the names of columns have the numbers of labels, and not the labels. Such columns cannot show the
+    order of the labels."""
     each = [*enumerate(columns.items())]
     return bool(each) and all(
         re.search(rf"(?<![0-9]){number}(?![0-9])", name) and label.casefold() not in name.casefold()
@@ -574,7 +605,8 @@ def _are_numbered(columns: Mapping[str, str]) -> bool:
 
 
 def _list_probabilities(row: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
-    """Return a row with the numbers of all labels as a list in the labels' order, and not by the labels' names."""
+    """Return a row with the numbers of all labels in one list, in the order of the labels, in place of one entry for
+    each label."""
     if not all(row[label] for label in labels):
         return dict(row)
     others = {name: field for name, field in row.items() if name not in labels}
@@ -615,7 +647,8 @@ def _parse_numbers(field: str) -> list[float]:
 
 
 def _divide_column(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows with a column for each label, in place of a column that has the numbers of all labels."""
+    """Return the rows with one column for each label, in place of the single column that has the numbers of all
+    labels."""
     divided = []
     for row in rows:
         numbers = [*map(repr, _parse_numbers(row[column]))] if row[column] else [""] * len(labels)
@@ -635,9 +668,9 @@ def _is_probability(field: str) -> bool:
 def _find_kind_of_numbers(
     rows: Sequence[Mapping[str, Any]], column_names: Mapping[str, str], *, multi_label: bool
 ) -> str:
-    """Find out what the numbers of the labels are: "probabilities", "logarithms of probabilities", "logits", or an
-    empty string for others. They are logits if they lead to the label of each row, or if the names of their columns say
-    so.
+    """Find out what the numbers in the columns of the labels are: "probabilities", "logarithms of probabilities" or
+    "logits". Return an empty string for other numbers. Numbers count as logits if the highest one belongs to each row's
+    label, or if the names of their columns say so.
 
     Args:
         rows: the rows, with the labels as columns.
@@ -667,8 +700,8 @@ def _find_kind_of_numbers(
 
 
 def _convert_to_probabilities(row: Mapping[str, Any], labels: Sequence[str], *, by_sigmoid: bool) -> dict[str, str]:
-    """Return the probabilities of the labels in a row of logits, by a sigmoid or a softmax. Logarithms of probabilities
-    are logits of a softmax, too."""
+    """Convert the logits in a row to probabilities of the labels, by a sigmoid or by a softmax. For a softmax,
+    logarithms of probabilities count as logits."""
     if not all(row[label] for label in labels):
         return {}
     numbers = [float(row[label]) for label in labels]
@@ -686,8 +719,8 @@ def _write_names(names: Sequence[str]) -> str:
 
 
 def _convert_row_to_document(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Convert a row of a CSV file to the dict that a line of JSON would give, with ids, tokens and probabilities
-    parsed."""
+    """Convert a row of a CSV file to the dict that a line of JSON would give. Its ids, tokens and probabilities are
+    parsed. `where` names the row in messages."""
     has_label = row.get("label") != ""
     document: dict[str, Any] = {
         name: field
@@ -709,9 +742,9 @@ def _convert_row_to_document(row: Mapping[str, Any], where: str) -> dict[str, An
 
 
 def _read_answer_members(document: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the members `label` and `probabilities` of an answer, from a dict with members such as `label` and
-    `probability`, `label_2` and `probability_2`, or with values such as `a|b` and `0.9|0.8`. Return an empty dict if it
-    has no probability."""
+    """Return the label and the probabilities of an answer as the members `label` and `probabilities`. The answer may
+    have members such as `label` and `probability`, or `label_2` and `probability_2`, or values such as `a|b` and
+    `0.9|0.8`. Return an empty dict if it has no probability."""
     pairs: list[tuple[str | None, str]] = []
     names = {name.lower(): name for name in document if _ANSWER.fullmatch(name)}
     for name in names:
@@ -734,9 +767,9 @@ def convert_example_pairs(tuples: Iterable[Any]) -> list[OwnersText]:
     tensors.
 
     Args:
-        tuples: the tuples. Ids may be a list, an array or a tensor, a list of tokens in their place, or None if there
-            is an answer. An answer is a label, a list of labels, a map label -> probability, or the probabilities of
-            all labels in their order.
+        tuples: the tuples. The ids are a list, an array or a tensor; a list of tokens may stand in their place, or None
+            if there is an answer. An answer is a label, a list of labels, a dict from label to probability, or the
+            probabilities of all labels in their order.
 
     Raises:
         InputError: an item is not such a tuple.
@@ -751,8 +784,8 @@ def convert_example_pairs(tuples: Iterable[Any]) -> list[OwnersText]:
 
 
 def _make_owners_text(item: Any, where: str, remedy: str) -> OwnersText:
-    """Make an `OwnersText` of a tuple: a text, its ids or tokens, and an answer. Refuse an item of another form, with
-    the advice `remedy`."""
+    """Make an `OwnersText` of a tuple with a text, its ids or tokens, and an answer. Raise an InputError with the
+    advice `remedy` if the tuple has another form. `where` names the tuple in messages."""
     if isinstance(item, OwnersText):
         return item
     if not isinstance(item, list | tuple) or len(item) not in (2, 3):
@@ -786,8 +819,8 @@ def _check_tokens(values: Any, where: str, remedy: str) -> list[str]:
 
 
 def _check_probabilities(given: Any, where: str) -> Any:
-    """Return the given probabilities of a text, a single one in a list. Refuse other values, such as a label in place
-    of a number."""
+    """Return the probabilities of a text; a single number becomes a list. Raise an InputError for other values, such as
+    a label in place of a number."""
     given = [given] if isinstance(given, float) else given
     values = given.values() if isinstance(given, Mapping) else given
     if not isinstance(given, Mapping | list) or any(isinstance(value, str) for value in values):
@@ -807,12 +840,12 @@ def map_answers_to_labels(
     Args:
         texts: the texts.
         labels: the labels, in the order of the logits.
-        multi_label: whether a text may have several labels: `a|b` then stands for both, as `pocketrnn classify` writes
-            them.
+        multi_label: whether a text may have several labels. `a|b` then stands for two labels, as `pocketrnn classify`
+            writes them.
 
     Raises:
-        InputError: an answer has an unknown label, a number that is not a probability, or not one for each label; or
-            its label is not the likeliest by its probabilities.
+        InputError: an answer has an unknown label, a number that is not a probability, or too few or too many
+            probabilities; or its label does not have the highest probability.
     """
     texts = [one for one in texts if one.answer is not None]
     if multi_label:
@@ -829,7 +862,7 @@ def map_answers_to_labels(
     )
     if of_second:
         _log.warning(
-            "The one probability of each text is read and compared as that of %s, the second label",
+            "Each text has one probability, which is read as that of %s, the second label",
             short_repr(labels[1], 40),
         )  # fmt: skip
     seconds = [
@@ -841,8 +874,8 @@ def map_answers_to_labels(
     threshold = find_threshold_of_second_label(labelled, labels)
     if threshold is not None:
         _log.warning(
-            "Your classifier gives %s from a probability of %s on, but a bundle gives the likelier label, from 0.5 on: "
-            "the probabilities are compared, and the labels by your number",
+            "Your classifier gives the label %s from a probability of %s on, but a bundle from 0.5 on. The "
+            "comparison uses your threshold",
             short_repr(labels[1], 40), threshold,
         )  # fmt: skip
     found = []
@@ -862,11 +895,12 @@ def map_answers_to_labels(
 
 
 def find_threshold_of_second_label(rows: Iterable[tuple[float, str]], labels: Sequence[str]) -> str | None:
-    """Return the probability from which a classifier of two labels gives the second one, in the fewest digits. Return
-    None if it gives the likelier label, or if its labels do not follow from the probabilities.
+    """Return the probability from which a classifier with two labels gives the second one, with as few digits as
+    possible. Return None if the classifier gives the likelier label, or if its labels do not follow from the
+    probabilities.
 
     Args:
-        rows: the probability of the second label and the given label, for each text.
+        rows: for each text, the probability of the second label, and the label that the classifier gives.
         labels: the labels, in the order of the logits.
 
     Example:
@@ -895,8 +929,8 @@ def write_threshold(below: float, highest: float) -> str:
 
 
 def _read_probability_of_second(answer: Any, labels: Sequence[str]) -> float | None:
-    """Return the probability of the second of two labels from an answer that has those of both, as a list or a dict.
-    Return None for another answer."""
+    """Return the probability of the second of two labels from an answer with the probabilities of both, as a list or a
+    dict. Return None for another answer."""
     values = answer.tolist() if hasattr(answer, "tolist") else answer
     if isinstance(values, Mapping) and values.keys() == {*labels}:
         values = [values[label] for label in labels]
@@ -905,8 +939,8 @@ def _read_probability_of_second(answer: Any, labels: Sequence[str]) -> float | N
 
 
 def _spell_answers_as_labels(texts: Sequence[OwnersText], labels: Sequence[str]) -> list[OwnersText]:
-    """Return the texts with the labels in place of answers that differ from them only in case or blanks, unless two
-    labels differ only in these."""
+    """Replace answers that differ from a label only in case or blanks by this label, unless two labels differ only in
+    these. Return the texts."""
     spelled = {fold_label(one): one for one in labels}
 
     def spell(given: Any) -> Any:
@@ -951,7 +985,7 @@ def _replace_class_numbers_of_answers(texts: list[OwnersText], labels: Sequence[
 
 
 def _split_labels(given: Any, labels: Sequence[str]) -> Any:
-    """Return the labels in an answer such as `a|b` as a list, if each is a label and `a|b` itself is not. Return any
+    """Split an answer such as `a|b` into a list of labels, if each part is a label and `a|b` itself is not. Return any
     other answer as it is."""
     if not isinstance(given, str) or given in labels or LABEL_SEPARATOR not in given:
         return given
@@ -960,7 +994,7 @@ def _split_labels(given: Any, labels: Sequence[str]) -> Any:
 
 
 def _read_single_probability(answer: Any) -> float | None:
-    """Return an answer as a number if it is one probability, alone or in a list; else None."""
+    """Return an answer as a number if it is one probability, alone or in a list. Otherwise, return None."""
     values = answer.tolist() if hasattr(answer, "tolist") else answer
     values = values if isinstance(values, list | tuple) else [values]
     return float(values[0]) if len(values) == 1 and isinstance(values[0], float) else None
@@ -971,11 +1005,11 @@ def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutpu
     as labels or as a dict from labels to probabilities.
 
     Args:
-        texts: the texts; an answer is a map from heads to what `map_answers_to_labels` takes.
+        texts: the texts. An answer is a dict from the name of a head to an answer that `map_answers_to_labels` takes.
         heads: the output of each head by its name.
 
     Raises:
-        InputError: an answer is not a map of heads, or as `map_answers_to_labels`.
+        InputError: an answer is not such a dict, or `map_answers_to_labels` refuses the answer of a head.
     """
     found = []
     for one in texts:
@@ -1000,8 +1034,8 @@ def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutpu
 
 
 def _map_probabilities_and_check_label(one: OwnersText, labels: Sequence[str]) -> Answer:
-    """Return the answer as a dict from labels to probabilities. If the owner gave a label too, refuse one that does not
-    have the highest probability."""
+    """Return the answer to a text as a dict from labels to probabilities. If the owner gave a label, too, raise an
+    InputError if this label does not have the highest probability."""
     answer = _map_answer_to_labels(one, labels)
     if one.label is None or not isinstance(answer, Mapping):
         return answer
@@ -1010,8 +1044,8 @@ def _map_probabilities_and_check_label(one: OwnersText, labels: Sequence[str]) -
     for label in chosen:
         if label not in answer or answer[label] < max(others, default=0.0):
             raise InputError(
-                f"The answer to {short_repr(one.text, 40)} has the label {short_repr(label, 40)}, but the highest "
-                f"probability for {short_repr(max(answer, key=answer.__getitem__), 40)}.",
+                f"The answer to {short_repr(one.text, 40)} has the label {short_repr(label, 40)}, but its highest "
+                f"probability is that of {short_repr(max(answer, key=answer.__getitem__), 40)}.",
                 "Leave the label out if it is the true label and not the answer of your classifier. If it is the "
                 "answer, the order of the labels may be wrong: leave the probabilities out, and the labels show it.",
             )
@@ -1019,7 +1053,8 @@ def _map_probabilities_and_check_label(one: OwnersText, labels: Sequence[str]) -
 
 
 def _map_answer_to_labels(one: OwnersText, labels: Sequence[str]) -> Answer:
-    """Return the answer to a text as labels, or as a dict from labels to probabilities. Refuse unknown labels."""
+    """Return the answer to a text as labels, or as a dict from labels to probabilities. Raise an InputError if it has
+    an unknown label."""
     where, given = f"The answer to {short_repr(one.text, 40)}", one.answer
     given = given.tolist() if hasattr(given, "tolist") else given
     given = [given] if isinstance(given, float) else given
@@ -1047,7 +1082,7 @@ def _map_answer_to_labels(one: OwnersText, labels: Sequence[str]) -> Answer:
 
 
 def _check_labels(names: Iterable[Any], labels: Sequence[str], where: str) -> tuple[str, ...]:
-    """Return the names of labels as a tuple. Refuse a name that is not a label."""
+    """Return names as a tuple of labels. Raise an InputError for a name that is not a label."""
     found = tuple(names)
     for name in found:
         if not isinstance(name, str) or name not in labels:

@@ -290,8 +290,8 @@ class _VocabReader(ObjectReader):
         return DataError(f"{self.source} names {name}, which no vocabulary needs. Nothing in it was run.", SAVE_PLAIN)
 
     def _make_persistent_stand_in(self, identity: tuple[Any, ...]) -> Any:
-        """Return a stand-in for an object that torch.save stores outside the pickle: a storage, or the source of a
-        module in the older form."""
+        """Return a placeholder for an object that torch.save stores outside the pickle: the numbers of a tensor, or, in
+        the older form, the source code of a module."""
         if identity[0] == "module":
             return require_type(identity[1], _Name)
         if identity[0] != "storage":
@@ -300,7 +300,7 @@ class _VocabReader(ObjectReader):
 
 
 def _convert_arrays(value: Any) -> Any:
-    """Return a value in which lists replace numpy's arrays: the value itself, or the values of a dict."""
+    """Replace a numpy array by a list, also among the values of a dict. Return any other value as it is."""
     if not isinstance(value, dict):
         plain = unwrap_stand_ins(value) if isinstance(value, PickledObject) else value
         return plain.tolist() if isinstance(plain, np.ndarray) else plain
@@ -310,7 +310,8 @@ def _convert_arrays(value: Any) -> Any:
 
 
 def _find_vocabulary(root: Any, source: str, table_rows: Set[int]) -> SavedVocab | list[Any] | dict[str, Any]:
-    """Return the vocabulary that an unpickled object is, or that it holds. Refuse an object without a vocabulary."""
+    """Return the vocabulary in an unpickled object: the object itself, or a member of it. Raise a DataError if there is
+    none."""
     if isinstance(root, _RecordedObject):
         if root.name == _NATIVE_VOCAB:
             return _read_compiled_vocab(root, source)
@@ -335,9 +336,9 @@ def _find_vocabulary(root: Any, source: str, table_rows: Set[int]) -> SavedVocab
 
 
 def _list_parts(value: Any) -> dict[str, Any]:
-    """Return the members of a dict, list or tuple by key or index, and the attributes of an object by name. The
-    arguments of the call that makes an object, as of a namedtuple, are parts of it. Return an empty dict for other
-    values."""
+    """Return a dict of the members of a dict, list or tuple, by key or index, or of the attributes of an object, by
+    name. For an object that a call makes, such as a namedtuple, the arguments of the call are members, too. Return an
+    empty dict for other values."""
     if isinstance(value, _RecordedObject):
         if value.name in _KNOWN or value.name.startswith(f"{_TORCH}."):
             return {}
@@ -355,15 +356,16 @@ def _list_parts(value: Any) -> dict[str, Any]:
 
 
 def _is_keras_tokenizer(value: _RecordedObject) -> bool:
-    """Return whether a pickled object is a Tokenizer of Keras. Its attributes show this, since its class has been in
-    several modules."""
+    """Return whether a pickled object is a Keras Tokenizer. Its attributes decide, since the class has moved between
+    modules."""
     return isinstance(value.state, dict) and isinstance(value.state.get("word_index"), dict)
 
 
 def _find_vocabulary_member(
     root: dict[Any, Any], source: str, table_rows: Set[int]
 ) -> SavedVocab | list[Any] | dict[str, Any]:
-    """Return the vocabulary under a key of a dict with several members, such as a checkpoint."""
+    """Return the vocabulary among the members of a dict such as a checkpoint. Raise a DataError if it is not clear
+    which member it is."""
     if root and all(isinstance(value, _RecordedObject) and value.name == _TENSOR for value in root.values()):
         raise DataError(
             f"{source} holds weights (a state_dict), not a vocabulary.",
@@ -401,9 +403,9 @@ def _find_vocabulary_member(
 
 
 def _find_deeper_vocabularies(value: Any, seen: set[int], path: str = "", depth: int = 0) -> dict[str, Any]:
-    """Return the vocabularies in the dicts and objects that a value holds, by their paths, such as `config.words`. A
-    short list or dict is a setting, unless its name means words; and a list of special tokens is a part of a
-    vocabulary."""
+    """Return the vocabularies in the dicts and objects inside a value, by their paths, such as `config.words`. A short
+    list or dict counts as a setting and not as a vocabulary, unless its name means words. Lists of special tokens are
+    left out."""
     found: dict[str, Any] = {}
     for key, held in _list_parts(value).items() if depth < _DEEPEST else ():
         inner = f"{path}.{key}" if path else key
@@ -417,7 +419,7 @@ def _find_deeper_vocabularies(value: Any, seen: set[int], path: str = "", depth:
 
 
 def _count_ids(value: Any) -> int:
-    """Return how many ids a vocabulary has, with those below its first; 0 for an object."""
+    """Return how many ids a vocabulary has, including the ids below its lowest one. Return 0 for an object."""
     if isinstance(value, _RecordedObject):
         return 0
     return len(value) + (min(value.values()) if isinstance(value, dict) and type(next(iter(value))) is str else 0)
@@ -439,8 +441,8 @@ def _is_vocabulary(value: Any) -> bool:
 
 
 def _list_words_for_comparison(value: Any) -> list[Any]:
-    """Return the words of a vocabulary in the order of their ids, so that two vocabularies can be compared. For a
-    Vocab, return a list of only the Vocab."""
+    """Return the words of a vocabulary in the order of their ids, to compare it with another vocabulary. For a Vocab,
+    return a list with the Vocab itself."""
     if isinstance(value, dict):
         ids = value if type(next(iter(value))) is str else {word: key for key, word in value.items()}
         return sorted(ids, key=ids.__getitem__)

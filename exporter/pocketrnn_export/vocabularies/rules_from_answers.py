@@ -108,8 +108,8 @@ class _Trial:
         return self._known[key]
 
     def compare_until_too_many_differ(self, rules: TextRules) -> tuple[int, AgreeingRules]:
-        """Compare the module's answers with the owner's, text by text, until more of them differ than are allowed.
-        Return the number of texts before that, and the rules with their largest distance and their exceptions among
+        """Compare the module's answers with the owner's, text by text, until more answers differ than are allowed.
+        Return the number of texts before this point, and the rules with the largest distance and the exceptions among
         these texts."""
         encoder, largest, exceptions = TextEncoder(rules, self.tokens), 0.0, list[int]()
         for count, (number, text) in enumerate(self.texts):
@@ -123,7 +123,7 @@ class _Trial:
         return len(self.texts), AgreeingRules(rules, largest, tuple(exceptions))
 
     def list_agreeing(self, tried: Iterable[TextRules]) -> Iterator[AgreeingRules]:
-        """Yield the rules with which the allowed number of answers differ, or fewer."""
+        """Yield the rules with which at most the allowed number of answers differ."""
         for rules in tried:
             count, found = self.compare_until_too_many_differ(rules)
             if count == len(self.texts):
@@ -139,21 +139,23 @@ def find_rules_from_answers(
     most_exceptions: int = 0,
     stops_before_rare: Callable[[], bool] = lambda: False,
     seconds: float = 60.0,
+    stop_words: Sequence[Sequence[str]] = (),
 ) -> list[AgreeingRules]:
-    """Find the text rules with which the module gives the owner's answers to all texts, and return them with the
-    smallest difference first. If no tried rules do, return those with a few exceptions, the fewest first. The list may
-    be empty.
+    """Find the text rules with which the module gives the owner's answers to all texts. Return them, those with the
+    smallest difference first. If there are none, return rules with few exceptions, the fewest first. The list may be
+    empty.
 
     Args:
         rules: the present rules. If they have widths, no other widths are tried.
         tokens: the tokens of the vocabulary.
         texts: the owner's texts.
-        measure: returns the distance of the module's answer to ids from the owner's answer to a text (see `Measure`);
-            infinity if the module does not take these ids.
+        measure: returns how far the module's answer to ids is from the owner's answer to a text (see `Measure`);
+            infinity if the module refuses these ids.
         tolerance: the largest distance at which two answers agree.
         most_exceptions: how many answers may differ.
         stops_before_rare: called if the usual text rules and widths do not agree; returns whether to try no others.
         seconds: the most seconds of the processor.
+        stop_words: lists of words to try as those that the rules leave out, if the present rules leave out none.
     """
     by_length = sorted(enumerate(texts), key=lambda one: len(one[1]))
     whole = _Trial(tokens, by_length, measure, tolerance, most_exceptions, seconds)
@@ -163,7 +165,7 @@ def find_rules_from_answers(
     is_open = (rules.max_width, rules.min_width, rules.max_tokens) == (None, None, None)
     found: list[AgreeingRules] = []
     try:
-        best, others = _list_rules_with_different_ids(whole, rules)
+        best, others = _list_rules_with_different_ids(whole, rules, stop_words)
         of_width = [*product((best, others), (_ROUND, _SMALL, _TENS))] if is_open else []
         for count, (some_splits, widths) in enumerate([([*best, *others], ()), *of_width]):
             if count == _USUAL and not found:
@@ -182,7 +184,7 @@ def find_rules_from_answers(
 
 
 def list_rules_that_find_most_words(rules: TextRules, tokens: Sequence[str], texts: Sequence[str]) -> list[TextRules]:
-    """List the usual text rules that find the most words of some texts in the vocabulary, without widths.
+    """List those of the usual text rules that find the most words of the vocabulary in some texts. They have no widths.
 
     Args:
         rules: the present rules.
@@ -201,8 +203,8 @@ def find_rules_with_marks(
     tolerance: float,
     most_exceptions: int = 0,
 ) -> list[AgreeingRules]:
-    """Find the text rules that put words such as `<s>` and `</s>` around each text, with which the module gives the
-    owner's answers. Return them with the fewest exceptions first. The list may be empty.
+    """Find text rules that put words such as `<s>` and `</s>` around each text, and with which the module gives the
+    owner's answers. Return them, the fewest exceptions first. The list may be empty.
 
     Args:
         rules, tokens, texts, measure, tolerance, most_exceptions: as for `find_rules_from_answers`.
@@ -227,7 +229,7 @@ def _rank(found: AgreeingRules) -> tuple[int, float]:
 def _list_agreeing_rules(
     trial_on_some_texts: _Trial, trial_on_all_texts: _Trial, splits: Sequence[TextRules], widths: Sequence[int]
 ) -> list[AgreeingRules]:
-    """Return the rules in `splits`, with these widths, with which the module gives the owner's answers to all texts.
+    """Return those of the rules `splits`, with widths, with which the module gives the owner's answers to all texts.
 
     All are tried on some texts, and the best three of them on all texts. Rules with nearly exact answers are returned
     at once. Rules with exceptions are tried again with a step that replaces or drops characters outside ASCII or
@@ -248,8 +250,11 @@ def _list_agreeing_rules(
     return [*compared, *trial_on_all_texts.list_agreeing(encoded)]
 
 
-def _list_rules_with_different_ids(trial: _Trial, rules: TextRules) -> tuple[list[TextRules], list[TextRules]]:
-    """List usual text rules. If several rules give the same ids to the texts of the trial, only one of them is listed.
+def _list_rules_with_different_ids(
+    trial: _Trial, rules: TextRules, stop_words: Sequence[Sequence[str]] = ()
+) -> tuple[list[TextRules], list[TextRules]]:
+    """List usual text rules, also with lists of stop words if the rules have none. If several rules give the same ids
+    to the texts of the trial, only one of them is listed.
 
     Returns:
         the rules that find the most words of the texts in the vocabulary, each several times: with other ids for
@@ -258,7 +263,9 @@ def _list_rules_with_different_ids(trial: _Trial, rules: TextRules) -> tuple[lis
     found: dict[tuple[tuple[int, ...], ...], tuple[float, TextRules]] = {}
     missed_id, words = len(trial.tokens), [*enumerate(trial.tokens)][:: len(trial.tokens) // _WORDS + 1]
     encoded = [replace(rules, steps=(*steps, *rules.steps)) for steps in STEPS_OUTSIDE_ENCODINGS]
-    for split in (rules, *list_candidate_rules(rules, trial.tokens), *encoded):
+    tried = [rules, *list_candidate_rules(rules, trial.tokens), *encoded]
+    left_out = [*map(tuple, stop_words)] if not rules.stop_words else []
+    for split in (*tried, *(replace(one, stop_words=words) for words in left_out for one in tried)):
         encoder = TextEncoder(replace(split, unknown_id=missed_id), trial.tokens)
         rows = tuple(tuple(encoder.encode(text)) for _, text in trial.texts)
         if rows not in found:
@@ -274,8 +281,9 @@ def _list_rules_with_different_ids(trial: _Trial, rules: TextRules) -> tuple[lis
 
 
 def _list_agreeing_widths(trial: _Trial, split: TextRules, widths: Sequence[int]) -> Iterator[AgreeingRules]:
-    """Yield the rules `split`, with each of the `widths`, that give the owner's answers to all texts of the trial. If
-    `widths` is empty, yield `split` itself if it gives them; else `split` with each truncation that gives them."""
+    """Yield the rules `split` with each of the `widths` that gives the owner's answers to all texts of the trial. If
+    `widths` is empty, yield `split` itself if it gives these answers; otherwise, yield it with each truncation that
+    does."""
     encoder = TextEncoder(split, trial.tokens)
     # A text of one word has the same ids by most tokenizers, and one of known words by all ids of unknown ones.
     several = [one for one in trial.texts if len(one[1].split()) > 1] or trial.texts[-1:]

@@ -105,7 +105,8 @@ class _NotReadError(Exception):
 
 
 def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
-    """Read the text rules from the source of a function from texts to tokens. Return None if the source shows no rules.
+    """Read the text rules from the source code of a function that splits a text into tokens. Return None if the source
+    shows no rules.
 
     Args:
         function: the owner's function, or `functools.partial` of one. Expressions in it that do not depend on the text
@@ -153,8 +154,8 @@ def _removes_white_space_at_ends(step: Any) -> bool:
 
 
 def _leaves_no_line_break(text: _Text) -> bool:
-    """Return whether a text has no line breaks after its steps: one replaces each of them, and none after it makes one;
-    or it is split at white space."""
+    """Return whether a text has no line breaks after its cleaning steps: a step replaces them and no later step adds
+    any, or the text is split at white space."""
     is_free = False
     for step in text.steps:
         match step:
@@ -167,7 +168,8 @@ def _leaves_no_line_break(text: _Text) -> bool:
 
 
 def _may_see_white_space_at_ends(step: Any) -> bool:
-    """Return whether a cleaning step may change the words of a text differently if white space stands at its ends."""
+    """Return whether white space at the ends of a text may change what a cleaning step does to the words of the
+    text."""
     match step:
         case "lowercase":
             return False
@@ -188,9 +190,9 @@ def _escape_in_class(character: str) -> str:
 
 
 def _list_possible_short_words(steps: Sequence[Any], longest: int) -> list[str]:
-    """Return all words of at most `longest` characters that a text may have after the cleaning steps. They serve as
-    stop words, if a pattern cannot find them: return an empty list if `\\w` matches all ASCII characters that a word
-    may have, or if there are too many words."""
+    """Return all words of at most `longest` characters that a text may have after the cleaning steps. They become stop
+    words, if a pattern cannot find them. Return an empty list if `\\w` matches all ASCII characters that these words
+    may have, since a pattern is enough then, or if there are too many words."""
     left = _list_characters_left_by_steps(steps)
     if _are_word_characters(left) or sum(len(left) ** n for n in range(1, longest + 1)) > _MOST_STOP_WORDS:
         return []
@@ -200,7 +202,7 @@ def _list_possible_short_words(steps: Sequence[Any], longest: int) -> list[str]:
 
 def _list_characters_left_by_steps(steps: Sequence[Any]) -> list[str]:
     """Return the ASCII and Latin characters that a text may still have after the cleaning steps. Return an empty list
-    if text rules cannot do one of the steps."""
+    if text rules do not support one of the steps."""
     try:
         clean = cleaning_function(cleaning(*steps))
     except InputError:
@@ -209,7 +211,8 @@ def _list_characters_left_by_steps(steps: Sequence[Any]) -> list[str]:
 
 
 def _are_word_characters(characters: Sequence[str]) -> bool:
-    """Return whether `\\w` matches all of these characters that are ASCII. A pattern can then find words of them."""
+    """Return whether `\\w` matches all ASCII characters in `characters`. A pattern can then find words of these
+    characters."""
     return all(re.fullmatch(r"\w", one) for one in characters if one.isascii())
 
 
@@ -256,8 +259,8 @@ class _Reader:
         self.file = ""
 
     def note_code_without_rule(self, node: ast.AST, text: Any, why: str = "") -> Any:
-        """Add an expression to `unsaid`, the list of expressions that no text rule does exactly, unless the code has
-        already looked up the ids. Return `text` unchanged."""
+        """Add an expression that no text rule does exactly to the list `unsaid`. Do nothing if the code has already
+        looked up the ids. Return `text` unchanged."""
         if self.looked_up is not None:
             return text
         number = getattr(node, "lineno", 1)
@@ -269,8 +272,8 @@ class _Reader:
         return text
 
     def follow_look_up(self, node: ast.AST, table: Mapping[Any, Any], text: Any) -> Any:
-        """Follow code that looks up words in the dict `table`, and return `text` unchanged. If the dict has ids, keep
-        `text` in `looked_up`, as the words whose ids are looked up. If it has other words, note that no text rule does
+        """Follow code that looks up words in the dict `table`. Return `text` unchanged. If the values of the dict are
+        ids, store `text` in `looked_up`: its words get these ids. If they are other words, note that no text rule does
         this."""
         if not any(isinstance(value, str) for value in table.values()):
             self.looked_up = self.looked_up or replace(text, part=False)
@@ -280,8 +283,8 @@ class _Reader:
         )
 
     def follow_call(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Follow the source of a function of the owner as if it were called with these arguments. Return the result, in
-        which stand-ins (`_Text`) replace all values that depend on the text."""
+        """Follow the source code of an owner's function as if it were called with these arguments. Return its result.
+        Stand-ins (`_Text`) replace all values that depend on the text."""
         if isinstance(function, OwnersFunction):
             args, kwargs = function.bind(args[0])
             return self.follow_call(function.function, args, kwargs)
@@ -314,7 +317,8 @@ class _Reader:
             self.first_line, self.lines, self.file = before
 
     def follow_statements(self, statements: Sequence[ast.stmt], scope: _Scope) -> Any:
-        """Follow statements, without running them, up to the first return. Return its value; None without a return."""
+        """Follow statements without running them, up to the first return. Return its value, or None if there is no
+        return."""
         for statement in statements:
             found = self.follow_statement(statement, scope)
             if found is not None:
@@ -322,8 +326,8 @@ class _Reader:
         return None
 
     def follow_statement(self, statement: ast.stmt, scope: _Scope) -> Any:
-        """Follow one statement without running it. Return the value that it returns from the function; None if it
-        returns nothing. A statement that cannot be followed is noted, and the text stays as it was before it."""
+        """Follow one statement without running it. If it returns from the function, return its value; otherwise, return
+        None. If it cannot be followed, note it, and keep the text as it was before it."""
         try:
             return self.follow_statement_of_known_kind(statement, scope)
         # The user's code may raise any exception.
@@ -338,7 +342,7 @@ class _Reader:
             return text if isinstance(statement, ast.Return) else None
 
     def follow_statement_of_known_kind(self, statement: ast.stmt, scope: _Scope) -> Any:
-        """Follow one statement, as `follow_statement` does. Raise the exception of one that cannot be followed."""
+        """Follow one statement as `follow_statement` does, but raise an exception if it cannot be followed."""
         match statement:
             case ast.Return(value=ast.expr() as value):
                 return self.evaluate(value, scope)
@@ -383,8 +387,8 @@ class _Reader:
         return None
 
     def append_part(self, collected: Any, added: _Text, node: ast.AST) -> Any:
-        """Follow code that adds a word or a character of the text to a list or string `collected`. Return the stand-in
-        (`_Text`) for the result."""
+        """Follow code that adds a word or a character of the text to `collected`, a list or a string. Return the
+        stand-in (`_Text`) for the result."""
         if isinstance(collected, _Text):
             return self.note_code_without_rule(node, collected)
         whole = replace(added, part=False)
@@ -393,7 +397,8 @@ class _Reader:
         return replace(whole, joined=isinstance(collected, str))
 
     def follow_loop(self, loop: ast.For, scope: _Scope) -> None:
-        """Follow a loop over the words or characters of the text, without running it. It may keep only some of them."""
+        """Follow a loop over the words or characters of the text without running it. The loop may keep only some of
+        them."""
         each = self.evaluate(loop.iter, scope)
         if isinstance(each, list) and len(each) == 1:
             # A batch of one text.
@@ -426,7 +431,7 @@ class _Reader:
                     self.follow_statement(statement, scope)
 
     def decide_condition_for_ordinary_text(self, test: ast.expr, scope: _Scope) -> bool:
-        """Decide whether a condition in the owner's code is true for an ordinary text, which is long and a string."""
+        """Decide whether a condition in the owner's code is true for an ordinary text, that is, for a long string."""
         if not scope.has_text(test):
             return bool(scope.evaluate(test))
         match test:
@@ -454,8 +459,8 @@ class _Reader:
         return False
 
     def evaluate(self, node: ast.expr, scope: _Scope) -> Any:
-        """Evaluate an expression. Where it depends on the text, the value is a stand-in (`_Text`) that records what is
-        done to the text."""
+        """Evaluate an expression. If it depends on the text, return a stand-in (`_Text`), which records what the
+        expression does to the text."""
         if not scope.has_text(node):
             return scope.evaluate(node)
         match node:
@@ -493,7 +498,8 @@ class _Reader:
         return self.note_code_without_rule(node, next((found for found in inside if found is not None), None))
 
     def find_stand_in(self, node: ast.AST, scope: _Scope) -> Any:
-        """Evaluate an expression. Return its value if this is a stand-in (`_Text`) for the text; else None."""
+        """Evaluate an expression. Return its value if this is a stand-in (`_Text`) for the text. Otherwise, return
+        None."""
         if not isinstance(node, ast.expr) or not scope.has_text(node):
             return None
         found = self.evaluate(node, scope)
@@ -594,8 +600,8 @@ class _Reader:
         return self.note_code_without_rule(node, value)
 
     def add_character_step(self, node: ast.AST, text: _Text, change: Callable[[str], str]) -> _Text:
-        """Return the stand-in `text` with a cleaning step that does the same as `change`, code that changes each
-        character alone."""
+        """Return the stand-in `text` with a cleaning step that does the same as `change`. `change` is code that changes
+        each character by itself."""
         if not isinstance(change("a"), str):
             # A function that splits texts, for example, which would be called a million times.
             left_out: _Text = self.note_code_without_rule(node, text)
@@ -646,8 +652,8 @@ class _Reader:
         return self.note_code_without_rule(node, text)
 
     def follow_join(self, node: ast.AST, between: str, text: _Text) -> Any:
-        """Follow a call of `str.join`, which makes a string of the words or characters. Return the stand-in (`_Text`)
-        for the string."""
+        """Follow a call of `str.join`, which joins the words or characters into one string. Return the stand-in
+        (`_Text`) for the string."""
         if text.tokenizer == "characters":
             return (
                 replace(text, tokenizer="")
@@ -661,7 +667,7 @@ class _Reader:
         )
 
     def follow_filter_or_map(self, node: ast.Call, scope: _Scope, *, is_filter: bool) -> Any:
-        """Follow a call of `filter` or `map` in the same way as a comprehension. Return the stand-in (`_Text`) for its
+        """Follow a call of `filter` or `map` as if it were a comprehension. Return the stand-in (`_Text`) for its
         result."""
         made = ast.Name("_each", ast.Load())
         called: ast.expr = ast.Call(node.args[0], [made], [])
@@ -694,8 +700,8 @@ class _Reader:
         return replace(found, part=False) if isinstance(found, _Text) else found
 
     def keep_parts_if(self, test: ast.expr, variable: str, scope: _Scope) -> None:
-        """Follow code that keeps only words or characters for which a condition holds. In `scope`, the stand-in of the
-        loop's variable gets a step or stop words that do the same."""
+        """Follow code that keeps only the words or characters for which a condition holds. Add a cleaning step or stop
+        words that do the same to the stand-in of the loop's variable in `scope`."""
         if self.looked_up is not None:
             return
         part = scope.values[variable]
@@ -726,7 +732,7 @@ class _Reader:
         scope.values[variable] = self.keep_words_if(test, variable, scope, part)
 
     def keep_words_if(self, test: ast.expr, variable: str, scope: _Scope, part: _Text) -> Any:
-        """Follow code that keeps only words for which a condition holds. Return the stand-in (`_Text`) `part` with the
+        """Follow code that keeps only the words for which a condition holds. Return the stand-in (`_Text`) `part` with
         stop words, word lengths or cleaning steps that do the same."""
         names = [n for n in ast.walk(test) if isinstance(n, ast.Name) and n.id == variable]
         lengths = [n for n in ast.walk(test) if isinstance(n, ast.Call) and ast.unparse(n) == f"len({variable})"]
@@ -779,8 +785,8 @@ class _Reader:
         return value if lower in (None, 0) and upper is None else self.note_code_without_rule(node, value)
 
     def drop_steps_without_effect(self, text: _Text) -> tuple[Any, ...]:
-        """Return the cleaning steps of a text, without those that change nothing, since the text is then split at white
-        space."""
+        """Return the cleaning steps of a text without those that change nothing because the text is split at white
+        space afterwards."""
         steps = list(text.steps)
         if text.tokenizer not in ("space", "characters"):
             steps = [
@@ -792,7 +798,8 @@ class _Reader:
         return tuple(steps)
 
     def keep_steps_that_rules_can_do(self, steps: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the cleaning steps that text rules can do. Add the others to `unsaid`, which the user is told."""
+        """Return the cleaning steps that text rules support. Add the other steps to `unsaid`, the list of code that a
+        message names."""
         kept = []
         for step in steps:
             try:
@@ -825,8 +832,8 @@ def _is_word_itself(node: ast.expr, variable: str) -> bool:
 
 
 def _find_excluded_beginning(test: ast.expr, variable: str) -> str:
-    """Return the beginning that a condition on the word `variable` excludes: "@" for `word[0] != "@"`. Return an empty
-    string for other code."""
+    """Return the beginning of words that a condition excludes: "@" for `word[0] != "@"`, if `variable` is "word".
+    Return an empty string for other code."""
     match test:
         case ast.UnaryOp(
             op=ast.Not(),
@@ -846,20 +853,20 @@ def _find_excluded_beginning(test: ast.expr, variable: str) -> str:
 
 
 def _list_stand_ins(values: Sequence[Any]) -> list[_Text]:
-    """Return the stand-ins for the text (`_Text`) among values, and in lists and tuples inside them."""
+    """Return the stand-ins for the text (`_Text`) among values, also inside lists and tuples."""
     inside = (_list_stand_ins(one) if isinstance(one, list | tuple) else [one] for one in values)
     return [one for some in inside for one in some if isinstance(one, _Text)]
 
 
 def _make_part_stand_in(each: _Text) -> _Text:
-    """Return the stand-in for one word of the text for which `each` stands, or for one character if that text is not
-    split."""
+    """Return the stand-in for one word of the text that `each` stands for. If this text is not split, the part is one
+    character."""
     return replace(each, part=True, tokenizer=each.tokenizer if each.is_split else "characters")
 
 
 def _compile_expression(node: ast.expr, variable: str, scope: _Scope) -> Callable[[str], Any]:
-    """Make a function that evaluates an expression of the owner's code for a character or word in the variable
-    `variable`."""
+    """Make a function that evaluates an expression of the owner's code. The argument of the function is the value of
+    the variable `variable`: a character or a word."""
     arguments = ast.arguments([], [ast.arg(variable)], None, [], [], None, [])
     code = compile(ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, node))), "<rules>", "eval")
     function: Callable[[str], Any] = eval(code, {**scope.names, **scope.values})  # noqa: S307 - the owner's own code
@@ -867,8 +874,8 @@ def _compile_expression(node: ast.expr, variable: str, scope: _Scope) -> Callabl
 
 
 def _name_file_of_code(function: Any) -> str:
-    """Return the path of the file of a function, from the working folder if it lies below. Return an empty string if
-    it is not a file."""
+    """Return the path of the file that defines a function, relative to the working folder if the file is in it. Return
+    an empty string if there is no file."""
     named = getattr(getattr(function, "__code__", None), "co_filename", "")
     path = Path(named)
     if not named or not path.is_file():
@@ -878,8 +885,8 @@ def _name_file_of_code(function: Any) -> str:
 
 
 def _is_of_library(file: str) -> bool:
-    """Return whether a file of code belongs to Python or an installed library: a folder of `sys.path` has it beside
-    the metadata of distributions, wherever that folder is."""
+    """Return whether a file of code belongs to Python or an installed library. A folder of `sys.path` then contains
+    both the file and the metadata of distributions."""
     if file.startswith(tuple(sysconfig.get_paths()[one] for one in ("stdlib", "purelib", "platlib"))):
         return True
     folders = [Path(one) for one in sys.path if one and file.startswith(f"{Path(one)}/")]

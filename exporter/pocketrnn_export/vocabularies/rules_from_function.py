@@ -15,7 +15,7 @@ import logging
 import math
 import random
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Final
@@ -23,7 +23,7 @@ from typing import Any, Final
 from pocketrnn.errors import InputError, first_line, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.cleaning_from_shorthand import cleaning
-from pocketrnn.text.text_row_encoder import Tokenizer
+from pocketrnn.text.text_row_encoder import Tokenizer, write_remedy_of_tokenizer_error
 from pocketrnn_export.json_reading_and_writing import brief_text
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import log_item_progress
@@ -77,20 +77,20 @@ class _Compared:
 def find_rules_of_function(
     function: Tokenizer, vocabulary: Vocabulary, rules: AnyTextRules | None, texts: Sequence[str]
 ) -> AnyTextRules:
-    """Return rules that give the same ids as the owner's function: the given rules; without given rules, those from the
-    function's source, or else usual ones.
+    """Return rules that give the same ids as the owner's function. They are the given rules. If none are given, they
+    come from the function's source, or are usual ones.
 
     Tokens outside the vocabulary may differ: the module cannot tell them apart.
 
     Args:
-        function: text -> tokens, or ids, or a cleaned text, which is then split at white space.
+        function: takes a text and returns its tokens, its ids, or a cleaned text, which is then split at white space.
         vocabulary: the tokens.
-        rules: rules to compare; None to find them.
+        rules: the given rules, which are compared with the function; None to find rules.
         texts: the owner's texts.
 
     Raises:
-        InputError: no rules agree on every text; the message has the nearest ones, and the places in the function that
-            no rule says.
+        InputError: no rules agree on every text. The message has the rules that agree on the most texts, and the places
+            in the function that no rule expresses.
     """
     function = adapt_owner_function(function, vocabulary)
     code = None if rules is not None else read_rules_in_code(function)
@@ -101,8 +101,9 @@ def find_rules_of_function(
     look_up = TextEncoder(TextRules(unknown_id=plain.unknown_id), vocabulary.tokens).look_up
     for most_seconds_on_own, most_seconds in ((_SECONDS_TO_REFUSE, _SECONDS_TO_REFUSE), (math.inf, _MOST_SECONDS)):
         own = _yield_texts_and_log_duration(function, texts, most_seconds_on_own)
-        owners = [_run_function(function, text, look_up, vocabulary) for text in own]
-        made = _run_on_made_texts(function, look_up, vocabulary, most_seconds)
+        raising: dict[str, InputError] = {}
+        owners = _run_and_collect_errors(function, own, look_up, vocabulary, raising)
+        made = _run_on_made_texts(function, look_up, vocabulary, most_seconds, raising)
         gives_ids = any(one.tokens is None for one in [*owners, *made])
         if rules is not None and not gives_ids:
             # The tokens of a function are compared before they are cut, and without the ids around theirs.
@@ -117,6 +118,7 @@ def find_rules_of_function(
             function.gives_ids = function.gives_ids and plain == rules
         best = plain if rules is not None else _find_best_rules(code, implied, vocabulary, pairs, gives_ids=gives_ids)
         encoder = _refuse_other_tokens(best, rules, usual, vocabulary, code)
+        lacking = _refuse_errors_on_known_tokens(encoder, vocabulary, {*texts}, raising)
         if function.seconds < _SECONDS_TO_REFUSE:
             break
     same = (
@@ -132,6 +134,12 @@ def find_rules_of_function(
     elif same not in ("ids", "tokens"):
         _log.info("The text rules and your tokenizer give %d texts the same %s", len(usual), same)
     rare = [one for one in made if one not in usual and not gives_owner_ids(encoder, one.text, one.ids)]
+    if lacking and isinstance(best, TextRules):
+        _log.warning(
+            "Your tokenizer raises an error for tokens that the vocabulary lacks, as in %s. The bundle %s",
+            short_repr(lacking, 40),
+            "leaves them out" if best.unknown_id is None else f"gives them the id {best.unknown_id}",
+        )
     if rare:
         _log.warning(
             "Your tokenizer splits %d texts with rare characters in another way than the rules: %s",
@@ -140,15 +148,46 @@ def find_rules_of_function(
     return best if rules is None else rules
 
 
+def _run_and_collect_errors(
+    function: OwnersFunction, texts: Iterable[str], look_up: Any, vocabulary: Vocabulary, raising: dict[str, InputError]
+) -> list[_Compared]:
+    """Run the function on texts, and return its results. For each text on which it fails, add the error to
+    `raising`."""
+    found = []
+    for text in texts:
+        try:
+            found.append(_run_function(function, text, look_up, vocabulary))
+        except InputError as error:
+            raising[text] = error
+    return found
+
+
+def _refuse_errors_on_known_tokens(
+    encoder: TextEncoder, vocabulary: Vocabulary, texts: Container[str], raising: Mapping[str, InputError]
+) -> str:
+    """Raise the error of the function on one of the owner's `texts`, unless the error names a token of the text that
+    the vocabulary lacks, by the rules of the encoder. Return the first text with such an error; an empty string if
+    there is none."""
+    known, lacking = {*vocabulary.tokens}, ""
+    for text, error in raising.items():
+        said = "" if error.__cause__ is None else str(error.__cause__)
+        tokens = encoder.tokens(text) if said and isinstance(encoder.rules, TextRules) else []
+        if any(token in said for token in {*tokens} - known):
+            lacking = lacking or text
+        elif text in texts:
+            raise error
+    return lacking
+
+
 def _remove_members(rules: AnyTextRules, members: Mapping[str, Any]) -> AnyTextRules:
-    """Return text rules with the values in `members`, which switch members off. In rules for subwords, remove only the
-    truncation."""
+    """Return text rules in which the values in `members` replace those of the rules, to switch these members off. In
+    rules for subwords, only the truncation is removed."""
     return replace(rules, **(members if isinstance(rules, TextRules) else {"max_tokens": None}))
 
 
 def _find_padding_outside_function(rules: AnyTextRules, vocabulary: Vocabulary, pairs: Sequence[Pair]) -> AnyTextRules:
-    """Return the rules without padding, or without padding and truncation, if only these give the ids that the function
-    gives: other code of the owner then pads and cuts. Else return the rules unchanged."""
+    """Return the rules without padding, or without padding and truncation, if only these give the function's ids. Other
+    code of the owner then pads and cuts. Otherwise, return the rules unchanged."""
     for members in ({}, {"min_width": None}, _UNPADDED):
         tried = _remove_members(rules, members)
         encoder = TextEncoder(tried, vocabulary.tokens)
@@ -164,8 +203,8 @@ def _refuse_other_tokens(
     vocabulary: Vocabulary,
     code: RulesInCode | None,
 ) -> TextEncoder:
-    """Refuse rules that give other ids than the function to a text. Return the encoder of the rules `best`; if these
-    differ, that of `best` with the truncation of the given `rules`."""
+    """Raise an InputError if the rules `best` give a text other ids than the function, even with the truncation of the
+    given `rules`. Otherwise, return the encoder of the rules that agree."""
     encoder = TextEncoder(best, vocabulary.tokens)
     wrong = [one for one in compared if not gives_owner_ids(encoder, one.text, one.ids)]
     if wrong and rules is not None and rules.max_tokens is not None:
@@ -186,9 +225,9 @@ def _log_agreement(
     *,
     same: str,
 ) -> None:
-    """Log that the found rules `best` split all texts as the function does, and how many texts were compared. Also log
-    the expressions in the function's source (`code`) that no text rule does and no text shows. `same` names what is
-    equal, such as tokens."""
+    """Log that the rules `best` and the function give the same result for all texts, and how many texts were compared.
+    Also log the expressions in the function's source (`code`) that no text rule does and whose effect no text shows.
+    `same` names what is equal, such as tokens."""
     found, compared = "The text rules", {one.text for one in usual}
     if isinstance(best, TextRules):
         written = write_rules_option(best, implied, () if code is None else code.steps)
@@ -223,13 +262,13 @@ def _find_best_rules(
 
 
 def read_split_in_code(code: str, rules: TextRules) -> TextRules | None:
-    """Return the text rules that split texts as the code of a function `words` does, with the widths, the outer ids and
-    the id of unknown words of the given rules. Return None if no rules do the same. The code is run, and the function
-    is only read.
+    """Return the text rules that split texts as the code of a function `words` does. They keep the widths, the outer
+    ids and the id of unknown words of `rules`. Return None if no rules do the same. The code is run, but the function
+    is not called.
 
     Args:
-        code: the function, with all that it needs.
-        rules: the rules.
+        code: the definition of the function, with all that it needs.
+        rules: the rules whose other members are kept.
 
     Example:
         >>> read_split_in_code("def words(text): return text.split()", TextRules()).tokenizer
@@ -249,7 +288,7 @@ def read_split_in_code(code: str, rules: TextRules) -> TextRules | None:
 
 
 def list_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequence[str]) -> set[str]:
-    """List the texts on which `find_rules_of_function` compares a function and refuses a difference.
+    """List the texts for which `find_rules_of_function` requires that the function and the rules agree.
 
     Args:
         function, vocabulary, texts: as in `find_rules_of_function`.
@@ -281,26 +320,25 @@ def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules
 
 
 def _run_on_made_texts(
-    function: OwnersFunction, look_up: Any, vocabulary: Vocabulary, most_seconds: float = _MOST_SECONDS
+    function: OwnersFunction,
+    look_up: Any,
+    vocabulary: Vocabulary,
+    most_seconds: float = _MOST_SECONDS,
+    raising: dict[str, InputError] | None = None,
 ) -> list[_Compared]:
     """Run the function on words of the vocabulary and on made texts, and return its results. Texts on which it fails
-    are left out, and further texts once its calls have taken `most_seconds`."""
+    are left out, and added to `raising` with the errors; so are further texts once its calls have taken
+    `most_seconds`."""
     words = _list_ordinary_words(vocabulary)
-    found = []
-    for text in _yield_texts_and_log_duration(function, [*make_texts_for_comparison(words), *words], most_seconds):
-        try:
-            one = _run_function(function, text, look_up, vocabulary)
-        except InputError:
-            continue
-        # A word that the function does not give back, such as "n't", comes from another text.
-        if text not in words or one.tokens in ([text], None):
-            found.append(one)
-    return found
+    texts = _yield_texts_and_log_duration(function, [*make_texts_for_comparison(words), *words], most_seconds)
+    found = _run_and_collect_errors(function, texts, look_up, vocabulary, {} if raising is None else raising)
+    # A word that the function does not give back, such as "n't", comes from another text.
+    return [one for one in found if one.text not in words or one.tokens in ([one.text], None)]
 
 
 def _yield_texts_and_log_duration(function: OwnersFunction, texts: Sequence[str], most_seconds: float) -> Iterator[str]:
-    """Yield texts with which the owner's function is called, and log once how long the calls take, if that is long.
-    After `most_seconds`, yield only the first few texts, and those whose result is already known."""
+    """Yield the texts to call the owner's function with. Log once how long the calls take, if that is long. After
+    `most_seconds`, yield only the first few texts and those whose result is already known."""
     before, is_told, left_out = function.seconds, False, 0
     for done, text in enumerate(log_item_progress(texts, "Calling your tokenizer")):
         if done >= _FEWEST_TEXTS and function.seconds > most_seconds and text not in function.results:
@@ -329,15 +367,15 @@ def _list_ordinary_words(vocabulary: Vocabulary) -> list[str]:
 def _run_function(
     function: Tokenizer, text: str, look_up: Callable[[list[str]], list[int]], vocabulary: Vocabulary
 ) -> _Compared:
-    """Run the owner's function on a text, and return the text with its tokens and ids. Refuse a result that is neither
-    tokens nor ids."""
+    """Run the owner's function on a text. Return the text with its tokens and ids. Raise an InputError if the result is
+    neither tokens nor ids."""
     try:
         given: Any = function(text)
     # Whatever the owner's function raises.
     except (Exception, SystemExit) as error:
         raise InputError(
             f"tokenizer raises {type(error).__name__} on {short_repr(text)}: {first_line(error)}.",
-            "Give a function that takes a text and returns its tokens.",
+            write_remedy_of_tokenizer_error(error),
         ) from error
     if not hasattr(given, "__iter__") or isinstance(given, Mapping):
         raise InputError(
@@ -365,9 +403,9 @@ def _make_refusal(
     code: RulesInCode | None,
     framing_rules: AnyTextRules,
 ) -> InputError:
-    """Return the error for rules that do not agree with the function. The message has the first difference, the code
-    that no rule covers, and the nearest rules. Its advice, to let the function split texts, repeats the widths of
-    `framing_rules`."""
+    """Make the error for a function with which no rules agree. It has the first difference, the code that no rule
+    expresses, and the rules that agree on the most texts. It advises the user to let the function split texts, with the
+    widths of `framing_rules`."""
     rules, (agreed, compared) = encoder.rules, agreed_and_compared
     difference = _describe_first_difference(encoder, first_wrong)
     counted = f"agree on {agreed} of {compared} texts, most of them made of words of the vocabulary."
@@ -401,8 +439,8 @@ def _describe_code_without_rule(code: RulesInCode) -> str:
 
 
 def _describe_first_difference(encoder: TextEncoder, one: _Compared) -> str:
-    """Describe the first difference between the function and the rules. Two unknown words count as equal, since the
-    module gets the same id."""
+    """Describe the first difference between the tokens of the function and those of the rules. Two unknown words count
+    as equal, since the module gets the same id for both."""
     rules: Any = encoder.rules
     if one.tokens is None:
         ours: Sequence[Any] = encoder.encode(one.text)
@@ -460,8 +498,7 @@ def make_texts_for_comparison(words: Sequence[str]) -> list[str]:
 
 
 def has_ordinary_characters(text: str) -> bool:
-    """Return whether all characters of a text are ordinary: those of ASCII, and Latin letters whose lower case is one
-    character."""
+    """Return whether a text contains only ASCII characters and Latin letters whose lower case is one character."""
     return all(one.isascii() or (one < "\u0180" and one.isalpha() and len(one.lower()) == 1) for one in text)
 
 

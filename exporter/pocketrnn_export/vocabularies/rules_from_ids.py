@@ -51,8 +51,8 @@ def find_rules_from_ids(
         rules: the rules to begin with; their stop words, n-grams and widths are kept.
         tokens: the tokens of the vocabulary, in the order of their ids.
         pairs: texts with the ids that the owner's pipeline gives.
-        tried_first: rules that are tried before all others.
-        try_usual_rules: whether usual rules are tried after these.
+        tried_first: rules to try before all others.
+        try_usual_rules: whether to try the usual rules after those.
         may_have_outer_ids: whether the ids of a text may include a first id, a last id or padding.
         may_have_stop_words: whether words that the ids never contain may become stop words.
     """
@@ -92,22 +92,22 @@ def find_rules_from_ids(
 
 
 def gives_owner_ids(encoder: TextEncoder, text: str, ids: Sequence[int]) -> bool:
-    """Return whether rules give the owner's ids to a text. Return True if neither the owner nor the rules find a token:
-    the owner's module cannot take such a text."""
+    """Return whether rules give the owner's ids to a text. If neither the owner nor the rules find a token in the text,
+    return True, since the owner's module cannot take such a text."""
     return encoder.encode(text) == list(ids) or not (ids or encoder.look_up(encoder.tokens(text)))
 
 
 def _gives_owner_ids_of_known_words(encoder: TextEncoder, text: str, ids: Sequence[int], longest: int) -> bool:
-    """Return whether the rules give a text the owner's ids of known words. The id 0, the padding id and the id of
-    unknown words are not compared, and only the first `longest` ids by the rules are."""
+    """Return whether the rules give the owner's ids to the known words of a text. The id 0, the padding id and the id
+    of unknown words are ignored. Only the first `longest` ids by the rules are compared."""
     rules: AnyTextRules = encoder.rules
     others = {0, rules.padding_id, rules.unknown_id}
     return [i for i in encoder.encode(text)[:longest] if i not in others] == [i for i in ids if i not in others]
 
 
 def _choose_texts_to_complete_on(pairs: Sequence[Pair]) -> list[Pair]:
-    """Return the first texts, the shortest and the longest text. The shortest may show the id of an empty text; the
-    longest shows where texts are cut."""
+    """Choose the texts by which further members of the rules are found: the first ones, the shortest and the longest.
+    The shortest text may show the id of an empty text, and the longest one shows where texts are cut."""
     if len(pairs) <= 2 * _TEXTS_TO_COMPLETE_ON:
         return list(pairs)
     first, rest = pairs[:_TEXTS_TO_COMPLETE_ON], pairs[_TEXTS_TO_COMPLETE_ON:]
@@ -124,13 +124,13 @@ def _complete_rules(
     *,
     may_have_stop_words: bool,
 ) -> tuple[TextRules, int]:
-    """Change members of the rules, one after the other, as long as the rules then give the owner's ids to more texts.
-    Return the rules and the number of these texts.
+    """Change one member of the rules after another, as long as each change gives the owner's ids to more texts. Return
+    the rules and the number of these texts.
 
     Args:
         rules, tokens, pairs, may_have_stop_words: as in `find_rules_from_ids`.
-        longest: the length of the longest row of ids, at which texts may be cut; None if the ids belong to given
-            tokens, which show no widths.
+        longest: the length of the longest row of ids, at which texts may be cut; None if the ids were computed from the
+            owner's tokens, which show no widths.
     """
 
     def count_agreeing_texts(tried: TextRules) -> int:
@@ -162,8 +162,8 @@ def _complete_rules(
 def _list_changed_rules(
     encoder: TextEncoder, rules: TextRules, missed: Sequence[Pair], longest: int | None
 ) -> Iterator[TextRules]:
-    """Yield the rules with one or two changed members. The texts `missed`, to which the rules give other ids than the
-    owner's, suggest the changes."""
+    """Yield the rules with one or two changed members. The changes come from the texts `missed`, to which the rules
+    give other ids than the owner."""
     if longest is None:
         return
     empty: Counter[int] = Counter()
@@ -207,7 +207,7 @@ def _list_rules_that_drop_words(encoder: TextEncoder, rules: TextRules, pairs: S
 
 
 def _find_dropped_and_present_words(encoder: TextEncoder, pairs: Sequence[Pair]) -> tuple[set[str], set[str]]:
-    """Return two sets of words: those that the owner's ids never contain, so that the owner drops them, and those that
+    """Return two sets of words: those that the owner drops, since the owner's ids never contain them, and those that
     the ids contain.
 
     All unknown words have one id, so they are counted: if a text has none of it, its unknown words are dropped; if it
@@ -244,11 +244,11 @@ def _find_dropped_and_present_words(encoder: TextEncoder, pairs: Sequence[Pair])
 
 
 def list_rules_with_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
-    """Return the rules, and the same rules with each combination of a first id, a last id, and a width with its padding
-    that the owner's ids show.
+    """Return the rules, and the rules with each combination of a first id, a last id, a width and its padding that the
+    owner's ids show.
 
     Args:
-        rules: rules that have a width or a first or last id are kept.
+        rules: the rules to complete. Their own widths, first id and last id are kept.
         rows: the ids that the owner's pipeline gives for some texts.
     """
     rows = [row for row in rows if row]
@@ -285,8 +285,7 @@ def _list_rules_by_shown_members(
 
 
 def _find_padding_id(rows: Sequence[Sequence[int]]) -> int | None:
-    """Return the id that is both of the first two, or both of the last two, ids of at least half of the rows. Return
-    None if there is none."""
+    """Return the id with which at least half of the rows begin or end twice. Return None if there is none."""
     ends = (row[at] for row in rows if len(row) > 1 for at, beside in ((0, 1), (-1, -2)) if row[at] == row[beside])
     return next((id_ for id_, count in Counter(ends).most_common(1) if 2 * count >= len(rows)), None)
 
@@ -298,6 +297,6 @@ def strip_padding(row: Sequence[int], padding: int) -> list[int]:
 
 
 def _list_id_of_at_least_half(ids: Sequence[int]) -> list[int]:
-    """Return a list with the id that occurs in at least half of the places of `ids`; an empty list if there is none. It
-    need not be in all: a text that was cut may lack its first or last id."""
+    """Return a list with the id that is at least half of `ids`, or an empty list. The id may be missing in some rows,
+    since a text that is cut may lack its first or last id."""
     return [number for number, count in Counter(ids).most_common(1) if 2 * count >= len(ids)]

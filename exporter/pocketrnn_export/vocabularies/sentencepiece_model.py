@@ -61,7 +61,7 @@ def read_sentencepiece(content: bytes, source: str) -> Subwords:
         source: its name in messages.
 
     Raises:
-        InputError: it is damaged, or has a part that the rules cannot express; the message names it.
+        InputError: the file is damaged, or the rules cannot express a part of it; the message names the part.
     """
     try:
         pieces, spec = _read_model(content)
@@ -118,7 +118,7 @@ def _make_subwords(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) 
 
 
 def _make_steps(spec: _ModelSettings, user_defined: Sequence[str], source: str) -> tuple[SubwordStep, ...]:
-    """Make the cleaning steps for a text. The table of characters does not change the user-defined pieces."""
+    """Make the cleaning steps from the settings of the model. The steps leave the user-defined pieces as they are."""
     # The strings follow the array, whose size is the first number.
     strings = spec.charsmap[4 + int.from_bytes(spec.charsmap[:4], "little") :]
     if spec.extra_spaces and (b"  " in strings or any("  " in text for text in user_defined)):
@@ -141,8 +141,8 @@ def _make_steps(spec: _ModelSettings, user_defined: Sequence[str], source: str) 
 
 
 def _make_unigram(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Unigram:
-    """Make the unigram model. The score of a user-defined piece comes from its length, not from the file
-    (`GetUserDefinedScore`)."""
+    """Make the unigram model. The score of a user-defined piece is computed from its length and not read from the file,
+    as in `GetUserDefinedScore`."""
     best = max((piece.score for piece in pieces if piece.kind == _NORMAL), default=0.0)
     whole = [piece.text for piece in pieces if piece.kind == _USER_DEFINED]
     if whole and best >= 0:
@@ -159,7 +159,7 @@ def _make_unigram(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -
 
 
 def _make_bpe(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Bpe:
-    """Make the BPE model. It merges two neighbours that form a piece, and begins with the best score
+    """Make the BPE model. It merges two neighbours if they form a piece, and begins with the piece of the best score
     (src/bpe_model.cc).
 
     The merges are all ways to split a piece into two pieces; a character that is not a piece is never merged.
@@ -257,8 +257,8 @@ def _require_int(value: Any) -> int:
 
 
 def _read_fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield each field of a protobuf message as its number and value. The value is an integer, or bytes, also for a
-    float."""
+    """Yield the number and the value of each field of a protobuf message. The value is an integer or bytes. A float is
+    given as bytes."""
     offset = 0
     while offset < len(content):
         tag, offset = _read_varint(content, offset)

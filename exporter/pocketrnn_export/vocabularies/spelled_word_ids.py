@@ -40,12 +40,13 @@ class Spellings:
 
     @functools.cached_property
     def words(self) -> NDArray[np.int64]:
-        """The id of the word for which each id of a proof stands, int64 [ids]."""
+        """The word ids, int64 [ids]: for each id in a proof, the id of the word that it stands for."""
         return np.ascontiguousarray(self.rows[:, 0])
 
     @functools.cached_property
     def spelled(self) -> NDArray[np.int64]:
-        """The ids of the characters of the word for which each id of a proof stands, int64 [ids, width]."""
+        """The character ids, int64 [ids, width]: for each id in a proof, the characters of the word that it stands
+        for."""
         return np.ascontiguousarray(self.rows[:, 1:])
 
 
@@ -68,9 +69,9 @@ class SpelledEncoder(TextEncoder):
 
 
 def make_spellings_for_proof(text_input: TextInput, characters: Characters, texts: Sequence[str]) -> Spellings:
-    """Make the words, each with its characters, for which the ids in a proof stand. First come the words of the
-    vocabulary, then words with random characters that include every character, then an unknown word without characters,
-    then the words of the given texts.
+    """Make the words, with their characters, for which the ids in a proof stand. The order is: the words of the
+    vocabulary; words of random characters, which include every character; an unknown word without characters; the words
+    of the given texts.
 
     Args:
         text_input: the text rules and the vocabulary.
@@ -103,8 +104,7 @@ def make_spellings_for_proof(text_input: TextInput, characters: Characters, text
 
 
 def _draw_spellings(characters: Characters, generator: np.random.Generator) -> list[list[int]]:
-    """Draw characters for words of all lengths. The first of them include every character, and the others are
-    random."""
+    """Draw characters for words of all lengths. The first words include every character; the others are random."""
     known = [i for i in characters.ids if i != characters.padding]
     if not known:
         return []

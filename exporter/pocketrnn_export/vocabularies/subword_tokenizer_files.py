@@ -40,16 +40,17 @@ def read_tokenizer(source: Any) -> Subwords:
     """Read the text rules and the vocabulary of a subword tokenizer.
 
     Args:
-        source: the path of a tokenizer.json, of a folder that `save_pretrained` wrote, of a .model of
-            sentencepiece, of a vocab.txt of BERT, or of a checkpoint that holds a tokenizer; or a
-            `tokenizers.Tokenizer`, or a fast tokenizer of transformers.
+        source: the path of a tokenizer.json, of a folder that `save_pretrained` wrote, of a .model of sentencepiece, of
+            a vocab.txt of BERT, or of a checkpoint that holds a tokenizer; or a `tokenizers.Tokenizer`, or a fast
+            tokenizer of transformers.
 
     Returns:
         `rules` and `tokens`. `export(..., rules=subwords)` takes this object, with its vocabulary, and compares it with
         the library of the file, if that is installed.
 
     Raises:
-        InputError: the file is missing or damaged, or has a part that the rules cannot express; the message names it.
+        InputError: the file is missing or damaged, or the rules cannot express a part of it; the message names the
+            part.
 
     Example:
         >>> subwords = read_tokenizer("tokenizer.json")
@@ -103,7 +104,7 @@ def _read_text(path: Path) -> str:
 
 
 def _read_content(path: Path) -> bytes:
-    """Read the bytes of a file. Refuse an empty file, and one that is larger than a tokenizer can be."""
+    """Read the bytes of a file. Raise an InputError if it is empty, or too large for a tokenizer."""
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST + 1) if path.is_file() else b""
@@ -155,8 +156,8 @@ def _read_special_tokens(config: Mapping[str, Any], **default_tokens: str) -> di
 def _make_added_tokens(
     special: Mapping[str, str], ids: Mapping[str, int], **flags_of_mask_token: bool
 ) -> list[dict[str, Any]]:
-    """Make the `added_tokens` of a tokenizer.json from special tokens. `flags_of_mask_token`, such as lstrip, are set
-    for the mask token only."""
+    """Make the `added_tokens` of a tokenizer.json from special tokens. The flags `flags_of_mask_token`, such as lstrip,
+    are set for the mask token only."""
     usual = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     texts = sorted({text for text in special.values() if text in ids}, key=lambda text: ids[text])
     mask = special.get("mask_token")
@@ -226,8 +227,8 @@ def _read_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
 def _make_subwords_from_document(
     document: Mapping[str, Any], source: str, special: Mapping[str, str], ids: Mapping[str, int], kind: str
 ) -> Subwords:
-    """Make the text rules from the document of a tokenizer.json, which was made of other files, with the padding token
-    in `special`. `kind` names these files."""
+    """Make the text rules from the document of a tokenizer.json that was put together from other files. The padding
+    token comes from `special`. `kind` names the other files."""
     read = read_tokenizer_json(json.dumps(document), source)
     number = ids.get(special.get("pad_token", ""), read.rules.padding_id)
     empty = number if read.rules.unknown_id is None else read.rules.empty_id

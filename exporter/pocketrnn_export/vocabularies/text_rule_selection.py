@@ -7,6 +7,7 @@ can never give are counted (`unreachable_words.py`), and the rules are compared 
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import shlex
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from pocketrnn.errors import short_repr
+from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.text_row_encoder import Text, Tokenizer
@@ -32,7 +33,7 @@ from pocketrnn_export.vocabularies.rules_from_function import (
     make_texts_for_comparison,
 )
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids, gives_owner_ids
-from pocketrnn_export.vocabularies.unreachable_words import warn_of_unreachable_words
+from pocketrnn_export.vocabularies.unreachable_words import find_doubt_about_default_rules, warn_of_unreachable_words
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules
 
 _log = logging.getLogger(__name__)
@@ -45,13 +46,13 @@ _PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(
 
 
 def log_default_tokenizer(vocabulary: Vocabulary, rules: TextRules) -> None:
-    """Log a warning that no option names a tokenizer, and which text rules are used. Call this only if the owner's ids
-    do not show the rules."""
+    """Log a warning that no option names a tokenizer, and which text rules are used. Call this only without ids or
+    answers of the owner's, with which the rules are compared."""
     unknown, padding = rules.unknown_id, rules.padding_id
     _log.warning(
         "No tokenizer is named, so basic_english is used: lower case, split at spaces and punctuation. Unknown "
-        "words %s; rows are padded with %s. If your pipeline differs, give --rules. --pairs compares the rules "
-        "with your pipeline.",
+        "words %s; in a batch, shorter texts are padded with %s. If your pipeline differs, give --rules. --pairs "
+        "compares the rules with your pipeline.",
         "are dropped" if unknown is None else f"become {describe_token(unknown, vocabulary.tokens)}",
         describe_token(padding, vocabulary.tokens),
     )
@@ -63,21 +64,25 @@ def choose_rules(
     tokenizer: str | Tokenizer | None,
     pairs: Sequence[Pair],
     texts: Sequence[Text],
+    answers: Sequence[object] = (),
 ) -> AnyTextRules:
-    """Return the text rules of a bundle: the given ones, or those that the owner's function or the owner's ids show.
-    Refuse rules that give other ids than the owner's pipeline.
+    """Return the text rules of a bundle: the given ones, or those that the owner's function or ids show. Refuse rules
+    that give other ids than the owner's pipeline.
 
     Args:
         vocabulary: the tokens.
         rules: the rules that the user gave; None for those that the vocabulary and the tokenizer imply.
-        tokenizer: a name; or the owner's own function, text -> tokens, which is compared with the rules on the texts.
-            Without rules, the format's tokenizers are tried.
+        tokenizer: the name of a tokenizer; or the owner's function from a text to tokens, which is compared with the
+            rules. If no rules are given, the tokenizers of the format are tried for the function.
         pairs: texts with the ids that the owner's pipeline gives.
-        texts: texts to try a function on, besides those of the pairs.
+        texts: texts on which to call the function, besides those of the pairs.
+        answers: answers of the owner's classifier. If there are some, the default rules are accepted here, since these
+            answers are compared later.
 
     Raises:
         InputError: the rules give other ids; the message shows the first difference. With an external tokenizer, texts
-            are not compared here.
+            are not compared here. Or nothing states or shows the rules, and the default tokenizer cannot have made the
+            vocabulary.
     """
     if isinstance(rules, TextRules):
         _warn_of_patterns(rules)
@@ -105,7 +110,11 @@ def choose_rules(
     else:
         named = make_implied_rules(vocabulary, tokenizer or "basic_english")
         chosen = complete_rules_by_ids(vocabulary, named, pairs) if tokenizer is None else named
-        if tokenizer is None and chosen is named:
+        if tokenizer is None and not pairs:
+            if not answers and (doubt := find_doubt_about_default_rules(named, vocabulary.tokens)):
+                shown = {} if doubt.rules is None else json.loads(write_rules_option(doubt.rules, named))
+                better = f", such as rules={shown}" * bool(shown)
+                raise InputError(doubt.problem, f"Give the tokenizer or the text rules{better}.")
             log_default_tokenizer(vocabulary, named)
     encoder = TextEncoder(chosen, vocabulary.tokens)
     warn_of_unreachable_words(encoder, vocabulary.tokens)
@@ -118,12 +127,13 @@ def choose_rules(
 def complete_rules_by_ids(
     vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair], *, split_by_owners_function: bool = False
 ) -> AnyTextRules:
-    """Return text rules that give the owner's ids to all texts. Return the given rules if none of the tried ones do.
+    """Complete text rules so that they give the owner's ids to all texts. Return the given rules if no tried rules do
+    this.
 
     Args:
         vocabulary: the tokens.
-        rules: the text rules, which no option states.
-        pairs: texts with the ids that the owner's pipeline gives. Fewer than 20 show rules only with
+        rules: the text rules, which the user did not state by an option.
+        pairs: texts with the ids that the owner's pipeline gives. At least 20 are needed without
             `split_by_owners_function`.
         split_by_owners_function: whether the rules split texts as the owner's function does. Then only widths, a first
             id and a last id may be added.
@@ -158,8 +168,8 @@ def complete_rules_by_ids(
 
 
 def describe_other_agreeing_rules(found: TextRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> str:
-    """Describe other rules that give all texts the same ids, but other texts, which we make, other ids. Return an empty
-    string if there are no such rules.
+    """Describe other rules that also give the owner's ids to all texts, but differ on texts that are made for this
+    test. Return an empty string if there are no such rules.
 
     Args:
         found: the rules that agree with the texts.
@@ -181,7 +191,8 @@ def describe_other_agreeing_rules(found: TextRules, tokens: Sequence[str], pairs
 
 
 def _warn_of_patterns(rules: TextRules) -> None:
-    """Log the steps that replace a string literally although the string looks like a regular expression."""
+    """Log a warning for each step that replaces a string literally although the string looks like a regular
+    expression."""
     for step in rules.steps:
         if isinstance(step, Replace) and _PATTERN.search(step.what):
             _log.warning(
@@ -191,7 +202,7 @@ def _warn_of_patterns(rules: TextRules) -> None:
 
 
 def _warn_of_unused_unknown_token(rules: TextRules, vocabulary: Vocabulary) -> None:
-    """Log that the vocabulary has a token for unknown words, if the given rules do not use this token."""
+    """Log a warning if the vocabulary has a token for unknown words, but the given rules do not use it."""
     named, given = vocabulary.default_index, rules.unknown_id
     if named is None or given == named:
         return

@@ -27,17 +27,17 @@ _GIVE: Final = (
 def read_rules(json_or_file: str, vocabulary: Vocabulary) -> TextRules:
     """Read the text rules that `--rules` gives: a JSON object, or a file with one.
 
-    The object has members of `text` in classifier.json (docs/format.md). Short forms are allowed: for a step,
-    a name that `cleaning` knows, a pair [what, by], or {"sub": [pattern, by]}; for an id, its token, such as
-    "first_id": "<sos>". The vocabulary implies the missing members.
+    The object has members of `text` in classifier.json (docs/format.md). Short forms are allowed: for a step, a name
+    that `cleaning` knows, a pair [what, by], or {"sub": [pattern, by]}; for an id, its token, such as "first_id":
+    "<sos>". The vocabulary implies the missing members.
 
     Args:
         json_or_file: the path of a file, or the JSON itself, which begins with a brace.
         vocabulary: the tokens, whose ids the rules use.
 
     Raises:
-        InputError: the file does not exist, is not JSON, or holds something that is not a rule, or a token outside the
-            vocabulary.
+        InputError: the file does not exist or is not JSON, or the rules have a member that is not valid, or a token
+            that is not in the vocabulary.
     """
     name, document = parse_rules_json_with_name(json_or_file)
     if isinstance(steps := document.get("steps"), list):
@@ -74,7 +74,7 @@ def _find_member_for_empty_text(rules: AnyTextRules) -> str:
 
 
 def list_given_rule_members(json_or_file: str | None) -> dict[str, Any]:
-    """Return the members of the rules in --rules; an empty dict without the option.
+    """Return the members of the rules in --rules. Return an empty dict if the option is not given.
 
     Args:
         json_or_file: as in `parse_rules_json_with_name`; None without --rules.
@@ -83,7 +83,8 @@ def list_given_rule_members(json_or_file: str | None) -> dict[str, Any]:
 
 
 def parse_rules_json_with_name(json_or_file: str) -> tuple[str, dict[str, Any]]:
-    """Parse the value of `--rules` as JSON. Return a name of the rules for messages, and the JSON object, unchecked.
+    """Parse the value of `--rules` as JSON. Return a name for the rules in messages, and the JSON object. Its members
+    are not checked.
 
     Args:
         json_or_file: the path of a file, or the JSON itself, which begins with a brace.

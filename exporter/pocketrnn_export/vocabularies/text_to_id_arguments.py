@@ -43,11 +43,11 @@ def read_text_arguments(
     tokenizer: str | os.PathLike[str] | Tokenizer | None,
     rules: AnyTextRules | Subwords | Mapping[str, Any] | None,
 ) -> TextArguments:
-    """Read the arguments vocabulary, tokenizer and rules as `export` takes them.
+    """Read the arguments vocabulary, tokenizer and rules that `export` takes.
 
     Raises:
-        InputError: there is no vocabulary; or a subword tokenizer already holds what another argument gives; or an
-            argument has a wrong type, or is a file that cannot be read.
+        InputError: there is no vocabulary; or another argument gives what a subword tokenizer already contains; or an
+            argument has a wrong type, or names a file that cannot be read.
     """
     if isinstance(tokenizer, os.PathLike) or _is_subword_tokenizer(tokenizer):
         if vocabulary is not None:
@@ -84,7 +84,7 @@ def _is_subword_tokenizer(tokenizer: Any) -> bool:
     """Return whether an argument is the path of a subword tokenizer, or a tokenizer object of a library.
 
     Raises:
-        InputError: it looks like the path of a file that does not exist.
+        InputError: the argument looks like the path of a file, but this file does not exist.
     """
     if not isinstance(tokenizer, str):
         return is_library_tokenizer(tokenizer)

@@ -39,7 +39,7 @@ class KnownTexts(TextEncoder):
         self._known = known
 
     def encode(self, text: str) -> list[int]:
-        """Return the known ids of a text. For a text without known ids, return those by the rules."""
+        """Return the known ids of a text. If they are not known, return the ids by the rules."""
         return list(self._known[text]) if text in self._known else super().encode(text)
 
 
@@ -52,21 +52,22 @@ def collect_given_ids(
     pairs: Sequence[OwnersText],
     texts: Iterable[Text],
 ) -> dict[str, list[int]]:
-    """Return the ids of each of the owner's texts, as a dict from the text to its ids. A list of tokens or ids is
-    joined by spaces to stand for its text.
+    """Return a dict from each of the owner's texts to its ids. For a list of tokens or ids, the key is the list joined
+    by spaces.
 
     Args:
         rules: the text rules, whose tokenizer is external.
         vocabulary: the tokens.
-        rows: the rows of the embedding; all ids are below this number.
+        rows: the number of rows of the embedding. All ids are below it.
         tokenizer: the owner's function, text -> tokens or ids; None if there is none.
         pairs: texts with the ids, tokens or answers of the owner's pipeline.
         texts: texts for the tokenizer, or lists of tokens or ids.
 
     Raises:
-        InputError: an id is out of range, the rules cannot give such ids, the tokenizer fails, it or a pair's tokens
-            give other ids than the pair, or a text is a string without a tokenizer. Or the ids or tokens suggest that
-            the owner cuts or pads texts and the rules do not, or the ids suggest another vocabulary.
+        InputError: an id is out of range; the rules cannot give such ids; the tokenizer fails; the tokenizer or the
+            tokens of a pair give other ids than the pair; or a text is a string, but there is no tokenizer. It is also
+            raised if the owner's code seems to cut or pad texts and the rules do not, or if the ids seem to be of
+            another vocabulary.
     """
     ready = TextRowEncoder("the classifier", TextEncoder(rules, vocabulary), rows, tokenizer)
     known: dict[str, list[int]] = {}
@@ -96,8 +97,8 @@ def collect_given_ids(
 def make_random_texts_with_ids(
     rules: AnyTextRules, vocabulary: Sequence[str], sizes: Iterable[int]
 ) -> dict[str, list[int]]:
-    """Make texts of random words of the vocabulary, and two texts without a known token. Return a dict from each text
-    to its ids. `sizes` are the numbers of words."""
+    """Make texts of random words of the vocabulary, one text for each number of words in `sizes`, and two texts without
+    a known token. Return a dict from each text to its ids."""
     encoder, generator = TextEncoder(rules, vocabulary), np.random.default_rng(0)
     drawn = [generator.choice(vocabulary, size).tolist() for size in sizes]
     made = {" ".join(tokens): encoder.encode_tokens(tokens) for tokens in drawn}
@@ -105,8 +106,8 @@ def make_random_texts_with_ids(
 
 
 def replace_high_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list[int]:
-    """Replace each id from `rows` on by the id of unknown words, or drop it if there is no such id. Return the id of an
-    empty text if no id is left."""
+    """Replace each id that is at least `rows` by the id of unknown words, or drop it if there is no such id. If no id
+    is left, return the id of an empty text."""
     replaced = (i if i < rows else rules.unknown_id for i in ids)
     return [i for i in replaced if i is not None] or [rules.empty_id]
 
@@ -118,8 +119,9 @@ def _read_pair_ids(
     text_name: str,
     find_rule_members: Callable[[], dict[str, Any]],
 ) -> list[int]:
-    """Return the ids that the owner gave for a text. Refuse them if the text's tokens, or the owner's tokenizer, give
-    other ids by the rules. The message names the members of rules that `find_rule_members` returns."""
+    """Return the ids that the owner gave for a text. Raise an InputError if the rules give other ids to the text's
+    tokens, or to those of the owner's tokenizer. The message names the members of rules that `find_rule_members`
+    returns."""
     try:
         given = ready.encode_text(one.ids or one.tokens, text_name)
         ours = given
@@ -156,8 +158,8 @@ def _read_pair_ids(
 def _find_agreeing_rule_members(
     rules: AnyTextRules, vocabulary: Sequence[str], tokenizer: Tokenizer | None, pairs: Sequence[OwnersText]
 ) -> dict[str, Any]:
-    """Return the members of text rules, such as `first_id`, with which the tokens of each text give the ids that the
-    owner gave with the text. Return an empty dict if no members do.
+    """Find members of text rules, such as `first_id`, with which the tokens of each text get the owner's ids. Return an
+    empty dict if no members do this.
 
     To test members of rules for tokens, the tokens are joined by spaces, and the tokenizer `whitespace` splits them
     again.
@@ -182,8 +184,8 @@ def _find_agreeing_rule_members(
 
 
 def _find_first_and_last_id(given_ids: Sequence[int], ids_by_rules: Sequence[int]) -> dict[str, int]:
-    """Find the `first_id` and the `last_id` by which the owner's ids of a text differ from the ids by the rules. Return
-    an empty dict if they differ in another way."""
+    """Find the `first_id` and the `last_id` that the owner's ids of a text have in addition to the ids by the rules.
+    Return an empty dict if the ids differ in another way."""
     for before in (0, 1):
         behind = len(given_ids) - len(ids_by_rules) - before
         if behind in (0, 1) and list(given_ids[before : before + len(ids_by_rules)]) == list(ids_by_rules):

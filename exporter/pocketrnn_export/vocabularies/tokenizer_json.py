@@ -100,12 +100,12 @@ def read_tokenizer_json(text: str, source: str, *, parse_float: Callable[[str], 
     """Read the text rules in a tokenizer.json.
 
     Args:
-        text: its content.
-        source: its name in messages.
+        text: the content of the file.
+        source: the name of the file in messages.
         parse_float: converts a score to a number. The default rounds as the library does when it reads a file.
 
     Raises:
-        InputError: it is damaged, or has a part that the rules cannot express; the message names it.
+        InputError: the file is damaged, or the rules cannot express a part of it; the message names the part.
     """
     document = parse_json(text, source, _NOT_ONE, parse_float=parse_float)
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
@@ -167,8 +167,8 @@ def _make_rules(document: Mapping[str, Any], reader: _JsonReader) -> tuple[Subwo
 
 
 def _ends_in_bytes(steps: Sequence[SubwordStep | Split]) -> bool:
-    """Return whether the last step replaces each byte of a text by a character, as GPT-2 does, so that the model gets
-    only such characters."""
+    """Return whether the last step replaces each byte of a text by a character, as in GPT-2, so that the model sees
+    only these characters."""
     changing = [one for one in steps if not isinstance(one, SplitAt | SplitAtText | SplitAtRuns | Pattern)]
     return bool(changing) and isinstance(changing[-1], Bytes)
 
@@ -276,7 +276,7 @@ class _JsonReader:
         return lambda _: [Normalize(form, find_unicode_set("later"))]
 
     def _read_bert_steps(self, part: Mapping[str, Any]) -> list[SubwordStep]:
-        """Return the cleaning steps of the normalizer BertNormalizer in a tokenizer.json, as its flags choose them."""
+        """Return the cleaning steps that the flags of the normalizer BertNormalizer in a tokenizer.json select."""
         lowercase = self._read_flag(part, "lowercase", True)
         accents = part.get("strip_accents")
         steps: list[SubwordStep] = []
@@ -384,8 +384,8 @@ class _JsonReader:
         return [SplitAtRuns((Run(make_ranges_from_points([(0, sys.maxunicode)]), most=length),), "isolated")]
 
     def _read_split(self, part: Mapping[str, Any]) -> list[Split]:
-        """Return the split of the pre-tokenizer Split in a tokenizer.json, at a string or at a regular expression.
-        Refuse a pattern that is not supported."""
+        """Return the split that the pre-tokenizer Split in a tokenizer.json makes, at a string or at a regular
+        expression. Raise an InputError if the expression is not supported."""
         kind, pattern = self._read_pattern_kind_and_text(part, "Split")
         how, invert = self._read_split_behavior(part), self._read_flag(part, "invert")
         if kind == "String" and pattern and not invert:
@@ -404,8 +404,8 @@ class _JsonReader:
     def read_subword_model(
         self, part: Mapping[str, Any], *, of_bytes: bool
     ) -> tuple[Model, dict[str, int], int | None]:
-        """Return the model of a tokenizer.json, the ids of its pieces, and the id of unknown pieces. With `of_bytes`,
-        the model gets a character for each byte of a text."""
+        """Return the model of a tokenizer.json, the ids of its pieces, and the id of unknown pieces. `of_bytes` says
+        that each character of the model's input stands for a byte of the text."""
         kind = part.get("type")
         if kind is None:
             kind = "BPE" if "merges" in part else "Unigram" if isinstance(part.get("vocab"), list) else "WordLevel"
@@ -438,7 +438,8 @@ class _JsonReader:
         raise self.make_refusal_error(f"the model {brief_text(kind)}")
 
     def _read_piece_ids(self, vocab: Any) -> dict[str, int]:
-        """Return the ids of the pieces of a model. Refuse an id that is not a whole number or is given twice."""
+        """Return the ids of the pieces of a model. Raise an InputError if an id is not a whole number, or if two pieces
+        have the same id."""
         if not isinstance(vocab, dict) or not vocab:
             raise self.make_damaged_error(
                 f"the vocabulary is {brief_text(vocab)}, not an object of pieces and their ids"
@@ -453,7 +454,7 @@ class _JsonReader:
         return vocab
 
     def _read_bpe(self, part: Mapping[str, Any], ids: Mapping[str, int]) -> Bpe:
-        """Return the BPE model. Refuse a merge that names or makes a string that is not a piece."""
+        """Return the BPE model. Raise an InputError if a merge names or makes a string that is not a piece."""
         if part.get("dropout"):
             raise self.make_refusal_error("BPE with dropout, whose ids are drawn by chance")
         merges: list[int] = []
@@ -631,8 +632,8 @@ class _JsonReader:
         return tuple(sides[0]), tuple(sides[1])
 
     def read_most_pieces_and_cut_side(self, part: Any, around: int) -> tuple[int | None, Any]:
-        """Return how many pieces of a text are kept (None for all), and the side on which other pieces are cut off.
-        `around` is the number of ids that are added to a text."""
+        """Return how many pieces of a text are kept (None for all), and the side on which the text is cut. `around` is
+        the number of ids that are added around a text."""
         if part is None:
             return None, "right"
         match part:

@@ -25,15 +25,15 @@ _ODD: Final = (
 
 
 def compare_with_library(subwords: Subwords, texts: Iterable[str]) -> int:
-    """Compare the ids by the rules with the ids by the library. Return the number of compared texts: 0 if the
-    library is not installed.
+    """Compare the ids by the rules with the ids by the tokenizer's own library. Return the number of compared texts, or
+    0 if the library is not installed.
 
     Args:
         subwords: the rules and tokens that were read from the file.
-        texts: texts to compare, besides 1,000 random ones of words of the vocabulary and odd characters.
+        texts: texts to compare, in addition to 1,000 random texts of words of the vocabulary and unusual characters.
 
     Raises:
-        InputError: a text gets other ids.
+        InputError: the library and the rules give different ids to a text.
     """
     encode = _make_library_encode(subwords)
     if encode is None:
@@ -47,13 +47,14 @@ def compare_with_library(subwords: Subwords, texts: Iterable[str]) -> int:
                 f"{subwords.library} and the text rules that were read from {subwords.kind} give "
                 f"{short_repr(text, 60)} different ids, {len(theirs)} and {len(ours)} of them.",
                 "That is a fault of pocketrnn, or of a release of the library that differs from other releases: "
-                "report it with the file. With --pairs (example_ids=) your pipeline's ids decide.",
+                "report it with the file. Or give your pipeline's ids, which then decide: --pairs (example_ids=).",
             )
     return len(every)
 
 
 def _make_library_encode(subwords: Subwords) -> Encode | None:
-    """Return the library's function from a text to ids. Return None if the library is not installed."""
+    """Return a function with which the tokenizer's library converts a text to ids. Return None if the library is not
+    installed."""
     content, given = subwords.content, subwords.tokenizer
     if given is not None:
         return lambda text: list(given.encode(text).ids)
@@ -74,8 +75,8 @@ def _make_library_encode(subwords: Subwords) -> Encode | None:
 
 
 def _load_tokenizer(load: Callable[[Any], Any], content: str | bytes, library: str, kind: str) -> Any:
-    """Load a tokenizer with its library. Raise an InputError if the library does not read it. The library's errors have
-    no class of their own, so all errors are caught."""
+    """Load a tokenizer with its library. Raise an InputError if the library fails. Its errors have no common class, so
+    all errors are caught."""
     try:
         return load(content)
     except Exception as error:

@@ -80,12 +80,13 @@ class _NotUnderstoodError(Exception):
 
 
 def parse_split(pattern: str, behavior: Any, *, inverted: bool) -> Split | None:
-    """Parse the pattern of a `Split` as a step of the text rules. Return None for a pattern that is not supported.
+    """Parse the pattern of the pre-tokenizer `Split` as a step of the text rules. Return None if the pattern is not
+    supported.
 
     Args:
-        pattern: the pattern.
-        behavior: as in `SplitAt`.
-        inverted: whether `behavior` applies to the text between the matches.
+        pattern: the regular expression.
+        behavior: what becomes of the matches, as in `SplitAt`.
+        inverted: whether `behavior` holds for the text between the matches instead.
     """
     if known := _match_known_pattern(pattern, behavior, inverted):
         return known
@@ -108,7 +109,7 @@ def parse_split(pattern: str, behavior: Any, *, inverted: bool) -> Split | None:
 
 
 def _match_known_pattern(pattern: str, behavior: str, inverted: bool) -> Pattern | None:
-    """Return the step for a regular expression that many tokenizers share; None for another one."""
+    """Return the step for a regular expression that many tokenizers use. Return None for any other expression."""
     for other, this in _SAME:
         pattern = other.sub(this, pattern)
     letters, numbers = find_unicode_set("letters"), find_unicode_set("numbers")
@@ -137,7 +138,8 @@ def _match_known_pattern(pattern: str, behavior: str, inverted: bool) -> Pattern
 
 
 def _find_most_digits(pattern: str, begin: str, end: str) -> int | None:
-    """Return the largest number of digits in a word that a pattern with this beginning and end allows; else None."""
+    """Return the largest number of digits in a word that a pattern allows, if it begins with `begin` and ends with
+    `end`. Otherwise, return None."""
     is_like = pattern.startswith(begin) and pattern.endswith(end) and len(pattern) >= len(begin) + len(end)
     return _DIGITS.get(pattern[len(begin) : -len(end)]) if is_like else None
 
@@ -152,8 +154,8 @@ def _join_sets(*names: str) -> tuple[str, ...]:
 
 
 def parse_runs(pattern: str) -> tuple[Run, ...] | None:
-    """Parse a pattern as runs: alternatives that each match a sequence of character classes without backtracking.
-    Return None for a pattern of another form.
+    """Parse a pattern as runs. Each run is an alternative that matches a sequence of character classes without
+    backtracking. Return None if the pattern has another form.
 
     Example:
         >>> len(parse_runs("a+|b"))
@@ -288,15 +290,15 @@ def _split_lookahead(pattern: str) -> tuple[str, _Set]:
 
 
 def _ends_run(first: _Item, second: _Item) -> bool:
-    """Return whether the first item repeats a class that includes the second item's class, so that the second item
-    ends the run."""
+    """Return whether the first item repeats a class of characters that includes the class of the second item, so that
+    the second item can only match the last character of the run."""
     within = not _has_common_points(second[0], complement_point_ranges(first[0]))
     return first[1:] == (0, None) and second[1:] in ((1, None), (1, 1)) and within
 
 
 def _merge_items(taken: Sequence[_Item]) -> list[_Item]:
-    """Merge neighbouring items of a pattern that repeat the same class of characters, such as `a{2}` and `a+`, which
-    become `a{3,}`. The first of them must have a fixed number of repeats."""
+    """Merge neighbouring items of a pattern that repeat the same class of characters, if the first one has a fixed
+    number of repeats: `a{2}` and `a+` become `a{3,}`."""
     made: list[_Item] = []
     for some, least, most in taken:
         if made and made[-1][0] == some and made[-1][1] == made[-1][2]:
@@ -307,8 +309,8 @@ def _merge_items(taken: Sequence[_Item]) -> list[_Item]:
 
 
 def _refuse_backtracking(one: _Item, behind: Sequence[_Item]) -> None:
-    """Raise a _NotUnderstoodError if the items after an item, a character class with its repeats, may need backtracking
-    to match."""
+    """Raise a _NotUnderstoodError if a regular expression engine may have to backtrack from the items `behind` into the
+    item `one`."""
     some, least, most = one
     if least == most or all(fewest == 0 for _, fewest, _ in behind):
         return
@@ -327,8 +329,8 @@ def _has_common_points(some: _Set, others: _Set) -> bool:
 
 
 def _parse_quantifier(pattern: str, index: int) -> tuple[int, int | None, int]:
-    """Parse the quantifier of a pattern at an index. Return the fewest and the most repeats, and the quantifier's
-    end."""
+    """Parse the quantifier at an index of a pattern. Return the smallest and the largest number of repeats, and the
+    index after the quantifier."""
     found = _QUANTIFIER.match(pattern, index)
     if found is None:
         raise _NotUnderstoodError
@@ -345,7 +347,8 @@ def _parse_quantifier(pattern: str, index: int) -> tuple[int, int | None, int]:
 
 
 def _parse_item(pattern: str, index: int) -> tuple[_Set, int]:
-    """Parse the item of a pattern at an index: a character, an escape or a class. Return its characters and its end."""
+    """Parse the item at an index of a pattern: a character, an escape or a class. Return its characters and the index
+    after it."""
     point = pattern[index : index + 1]
     if point == "[":
         return _parse_class(pattern, index + 1)
@@ -369,7 +372,8 @@ def _parse_item(pattern: str, index: int) -> tuple[_Set, int]:
 
 
 def _parse_class(pattern: str, index: int) -> tuple[_Set, int]:
-    """Parse the class of characters behind a `[`. Return its characters and its end."""
+    """Parse a class of characters whose first character is at an index, after the `[`. Return its characters and the
+    index after the class."""
     is_other = pattern[index : index + 1] == "^"
     index += is_other
     found: _Set = []
@@ -402,7 +406,7 @@ def _parse_class(pattern: str, index: int) -> tuple[_Set, int]:
 
 
 def _parse_escape(pattern: str, index: int) -> tuple[_Set, int]:
-    """Parse the escape behind a backslash. Return its characters and its end."""
+    """Parse an escape at an index, after the backslash. Return its characters and the index after the escape."""
     point = pattern[index : index + 1]
     if point in ("p", "P"):
         found = re.compile(r"\{(\^?)(\w+)\}").match(pattern, index + 1)

@@ -35,8 +35,8 @@ def add_widths_to_tokenizer(subwords: Subwords, width_members: Mapping[str, Any]
         source: the tokenizer's name in messages.
 
     Raises:
-        InputError: there is another member, a value is out of its range, the file says another value, or texts are
-            padded and nothing says which id pads them.
+        InputError: there is another member; a value is out of its range; the tokenizer's file states another value; or
+            texts are padded, but no padding id is known.
     """
     if others := [str(name) for name in width_members if name not in _MEMBERS]:
         raise InputError(f"The rules give {short_repr(', '.join(others), 80)}, which {source} already defines.", _GIVE)
@@ -51,7 +51,7 @@ def add_widths_to_tokenizer(subwords: Subwords, width_members: Mapping[str, Any]
     for name, value in _list_stated_values(subwords).items():
         if widths.get(name, value) != value:
             raise InputError(
-                f"{source} says {name}={short_repr(value)}, but rules say {name}={short_repr(widths[name])}.",
+                f"{source} says {name}={short_repr(value)}, but the rules say {name}={short_repr(widths[name])}.",
                 f"Leave {name} out of the rules, or change the file with enable_truncation and enable_padding.",
             )
     rules = replace(subwords.rules, **widths)
@@ -70,8 +70,8 @@ def add_widths_to_tokenizer(subwords: Subwords, width_members: Mapping[str, Any]
 
 
 def write_agreeing_widths(rules: SubwordRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> str:
-    """Write the widths with which the tokenizer gives all texts the owner's ids, as a value of `--rules`. Return an
-    empty string if no widths do.
+    """Write, as a value of `--rules`, the widths with which the tokenizer gives the owner's ids to all texts. Return an
+    empty string if there are none.
 
     Args:
         rules: the tokenizer's rules.
@@ -109,8 +109,8 @@ def _has_padding_part(subwords: Subwords) -> bool:
 
 
 def _states_padding_id(subwords: Subwords) -> bool:
-    """Return whether the tokenizer's file states the padding id. Without a stated id, readers take 0, or
-    sentencepiece's unknown piece."""
+    """Return whether the tokenizer's file states the padding id. If not, the id 0 or sentencepiece's unknown piece is
+    used."""
     padding = subwords.rules.padding_id
     return (
         subwords.tokens[padding : padding + 1] in [(name,) for name in PADDING_NAMES]

@@ -261,7 +261,7 @@ def _find_token(tokens: Sequence[Any], name: str, other_names: re.Pattern[str]) 
 
 
 def _find_default_of_stoi(vocab: object) -> int | None:
-    """Return the id that an old torchtext Vocab gives to unknown words by its `stoi`. Return None for any other
+    """Return the id that the `stoi` of an old torchtext Vocab gives to unknown words. Return None for any other
     object."""
     factory = getattr(getattr(vocab, "stoi", None), "default_factory", None)
     default = factory() if factory is not None else None
@@ -269,8 +269,8 @@ def _find_default_of_stoi(vocab: object) -> int | None:
 
 
 def _refuse_invalid_tokens(tokens: Sequence[Any], source: str, unit: str, first: int) -> None:
-    """Raise a DataError for an empty vocabulary, a token that is not a string, and a token that occurs twice. `unit`
-    and `first` say how messages count: "line" from 1, or "id" from 0."""
+    """Raise a DataError for an empty vocabulary, for a token that is not a string, and for a token that occurs twice.
+    `unit` and `first` say how messages count tokens: lines from 1, or ids from 0."""
     if not tokens:
         raise DataError(f"{source} holds no token.", "Give the vocabulary that the model was trained with.")
     # Both checks are made in C for the usual case: 100,000 tokens take 6 ms.
@@ -325,12 +325,12 @@ def _order_tokens(ids: Mapping[Any, Any], source: str) -> tuple[str, ...]:
 
 
 def _fill_missing_ids(taken: dict[int, str], highest: int, source: str) -> None:
-    """Add to `taken`, a dict from ids to tokens, a placeholder for every id up to `highest` that has no token. A
-    missing id 0 becomes the padding token, if there is no other."""
+    """Add a placeholder to `taken`, a dict from ids to tokens, for each id up to `highest` that has no token. If the id
+    0 is missing, it becomes the padding token, unless there is one already."""
     missing = [i for i in range(highest + 1) if i not in taken]
     if missing[0] == 0 and _find_token([*taken.values()], PADDING, _OTHER_PADDING) is None:
         _log.warning(
-            "%s has no token with the id 0. The bundle uses this id for padding, with the token %s.", source, PADDING,
+            "%s has no token with the id 0. The bundle gives this id the name %s.", source, PADDING,
             extra={AFTER_AN_ERROR: ABOUT_FIRST_ID},
         )  # fmt: skip
         taken[missing.pop(0)] = PADDING
@@ -382,8 +382,8 @@ def _read_file(path: Path) -> Vocabulary:
 
 
 def _read_lines_of_words_and_ids(text: str) -> dict[str, int] | None:
-    """Return the ids of words from lines such as `oil,7`, with a comma, tab or space. Return None if the numbers are
-    not all ids from 0 or 1 on, each once: they may be counts."""
+    """Return the ids of words from lines such as `oil,7`, with a comma, a tab or a space. Return None unless the
+    numbers are all ids from 0 or 1 on, each once: otherwise, they may be counts."""
     lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
     for separator in ",\t ":
         parts = [line.rpartition(separator) for line in lines]
@@ -412,8 +412,8 @@ def _read_table_of_words_and_ids(text: str, path: Path) -> dict[str, int] | None
 
 
 def _read_tables(text: str, path: Path) -> Iterator[list[list[str]]]:
-    """Yield the rows of a .csv or .tsv file for each separator that gives them an equal number of fields, two or
-    more. Tables of few rows, which may be tokens such as a comma, are left out."""
+    """Yield the rows of a .csv or .tsv file, once for each separator that divides all rows into the same number of
+    fields, at least two. Tables of few rows are left out, since such a file may be a list of tokens."""
     for separator in {".csv": ",;", ".tsv": "\t"}.get(path.suffix.lower(), ""):
         with contextlib.suppress(csv.Error):
             rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
@@ -422,7 +422,7 @@ def _read_tables(text: str, path: Path) -> Iterator[list[list[str]]]:
 
 
 def _read_array(content: bytes, path: Path) -> Sequence[Any] | Mapping[Any, Any]:
-    """Return the words in a file of numpy's, which holds an array of strings, or a list or dict as an object. No code
+    """Return the words in a file that `numpy.save` wrote: an array of strings, or a list or dict as an object. No code
     in the file is run."""
     try:
         header = read_array_header(content)
@@ -440,8 +440,8 @@ def _read_array(content: bytes, path: Path) -> Sequence[Any] | Mapping[Any, Any]
 
 
 def _parse_literal(text: str) -> Sequence[Any] | Mapping[Any, Any] | None:
-    """Return the list, tuple or dict that a text is in Python's notation, as `print` and `str` write it. Return None
-    for other texts, and for JSON. No name is looked up and nothing is called."""
+    """Parse a list, tuple or dict as Python prints it. Return None for other texts, and for JSON. No name in the text
+    is looked up, and nothing is called."""
     if not _LITERAL.match(text) or text.rstrip()[-1] not in "])}" or len(text) > _LARGEST_LITERAL:
         return None
     with contextlib.suppress(ValueError, RecursionError):
@@ -457,7 +457,7 @@ def _parse_literal(text: str) -> Sequence[Any] | Mapping[Any, Any] | None:
 
 
 def _read_content(path: Path) -> bytes:
-    """Read the bytes of a file, decompressed. Refuse a file that is too large for a vocabulary."""
+    """Read the bytes of a file, and decompress them. Raise a DataError if the file is too large for a vocabulary."""
     try:
         with path.open("rb") as file:
             content = decompress_content(file.read(LARGEST_FILE + 1), LARGEST_FILE)
@@ -480,7 +480,7 @@ def _read_content(path: Path) -> bytes:
 
 
 def _decode_text(content: bytes, path: Path) -> str:
-    """Decode a UTF-8 file. Refuse binary files and UTF-16 by name."""
+    """Decode a UTF-8 file. Raise a DataError for another file; it names UTF-16 and known kinds of binary files."""
     kind = next((kind for start, kind in _KNOWN_BINARIES.items() if content.startswith(start)), None)
     # A safetensors file starts with the length of its JSON header, in 8 bytes.
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content):
@@ -499,7 +499,8 @@ def _decode_text(content: bytes, path: Path) -> str:
 
 
 def _read_token_lines(text: str, path: Path) -> tuple[str, ...]:
-    """Return the tokens of a text with one token in each line. Refuse a text that looks like data or word vectors."""
+    """Return the tokens of a text with one token in each line. Raise a DataError if the lines look like data or word
+    vectors."""
     if text.count("\r\n") == text.count("\n"):
         text = text.replace("\r\n", "\n")
     # Not splitlines: it splits at characters that tokens may contain.
@@ -553,7 +554,8 @@ def describe_doubtful_lines(vocabulary: Vocabulary, file: Path) -> str:
 
 
 def log_doubtful_lines(vocabulary: Vocabulary, file: Path) -> None:
-    """Log the lines of a vocabulary's file that another way of reading changes, if there are any."""
+    """Log a warning about the lines that `describe_doubtful_lines` names, since other code may read them
+    differently."""
     if vocabulary.doubtful_lines:
         _log.warning(
             "%s: the words keep it, but code that strips or splits such lines has other words. If yours does: %s",
@@ -634,7 +636,7 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: str, dep
 
 
 def _read_vocabulary_under_keys(named: Sequence[tuple[Any, Any]], source: str, depth: int) -> Vocabulary:
-    """Read the vocabulary under a key of a dict. If several keys have a vocabulary, they must be equal.
+    """Read the vocabulary under the keys of a dict, `named`. If several keys have a vocabulary, these must be equal.
 
     A member that cannot be read is ignored if another can, such as `vocab` with counts.
     """
@@ -653,8 +655,8 @@ def _read_vocabulary_under_keys(named: Sequence[tuple[Any, Any]], source: str, d
 
 
 def _read_vocabulary_under_key(name: Any, value: Any, source: str, depth: int) -> Vocabulary:
-    """Read the vocabulary under a key. If a dict maps numbers to numbers, the key may show the direction: {"word2idx":
-    {"7": "0"}}."""
+    """Read the vocabulary under a key. If a dict maps numbers to numbers, the key may show which of them are the words:
+    the keys in {"word2idx": {"7": "0"}}."""
     says_ids = "2" in _normalize_key(name) and _normalize_key(name) in _TO_ID
     if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
         return make_vocabulary_with_unknown(_order_tokens(value, source))
@@ -669,7 +671,7 @@ def _is_vocabulary_member(name: Any, value: object) -> bool:
 
 
 def _normalize_key(name: Any) -> str:
-    """Return one form of a key: `word2idx` for `word_to_idx`, `Word2Idx` and similar keys."""
+    """Return the common form of keys that mean the same: `word2idx` for `word_to_idx` and `Word2Idx`."""
     return str(name).lower().replace("_to_", "2").replace("_", "")
 
 
@@ -727,8 +729,8 @@ def _read_keras(config: Mapping[str, Any], source: str) -> Vocabulary:
 
 
 def _convert_pickled_to_vocabulary(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:
-    """Make a vocabulary of what a pickle holds: a torchtext Vocab, a list or a dict. Errors name the file by
-    `source`."""
+    """Convert what a pickle holds, a torchtext Vocab, a list or a dict, to a `Vocabulary`. `source` names the file in
+    errors."""
     if isinstance(saved, SavedVocab):
         if saved.default_index is not None and type(saved.default_index) is not int:
             raise DataError(f"{source} holds a Vocab whose default index is not a whole number.", SAVE_PLAIN)
@@ -737,8 +739,8 @@ def _convert_pickled_to_vocabulary(saved: SavedVocab | list[Any] | dict[str, Any
 
 
 def _check_tokens_by_id(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
-    """Return the tokens, which are in the order of their ids, as a tuple. If a token is not valid, raise a DataError
-    that names its id."""
+    """Return the tokens, in the order of their ids, as a tuple. Raise a DataError that names the id of a token that is
+    not valid."""
     _refuse_invalid_tokens(tokens, str(source), "id", 0)
     return tuple(tokens)
 

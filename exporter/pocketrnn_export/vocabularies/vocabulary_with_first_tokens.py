@@ -17,16 +17,16 @@ _FIRST_TOKENS: Final = (("<pad>",), ("<unk>",), ("<pad>", "<unk>"), ("<unk>", "<
 
 
 def describe_missing_words(source: AnswerSource) -> str:
-    """Return a sentence that the embedding has more rows than the vocabulary has words; an empty string if it has
-    not."""
+    """Return a sentence that the embedding has more rows than the vocabulary has words. Return an empty string if this
+    is not so."""
     words = len(source.text.vocabulary) if type(source.text) is TextInput else source.rows
     is_told = isinstance(source.text.rules, TextRules) and words < source.rows
     return f"The embedding has {source.rows:,} rows, but the vocabulary has {words:,} words. " if is_told else ""
 
 
 def list_sources_with_first_tokens(source: AnswerSource) -> Iterator[AnswerSource]:
-    """Yield the same source for vocabularies with one or two more tokens before the first word, such as "<pad>", while
-    the embedding has a row for each. The vocabulary implies the ids of padding and of unknown words."""
+    """Yield the source with other vocabularies: with one or two tokens, such as "<pad>", added before the first word,
+    as far as the embedding has rows for them. The new vocabulary implies the ids of padding and of unknown words."""
     text = source.text
     # Where the module's embedding has no known number of rows, none is missing.
     if type(text) is not TextInput or not isinstance(text.rules, TextRules):

@@ -40,7 +40,7 @@ class WordIds(dict[str, int]):
         return self[words] if isinstance(words, str) else [self[word] for word in words]
 
     def get_itos(self) -> list[str]:
-        """Return the words in the order of their ids; an id without a word has an empty one."""
+        """Return the words in the order of their ids. An id without a word has an empty string."""
         words = [""] * (max(self.values(), default=-1) + 1)
         for word, number in self.items():
             words[number] = word
@@ -82,7 +82,7 @@ class WordIds(dict[str, int]):
 
 
 def is_vocabulary_name(name: str) -> bool:
-    """Return whether an argument's name looks like a vocabulary.
+    """Return whether the name of an argument looks like the name of a vocabulary.
 
     Example:
         >>> is_vocabulary_name("word2idx"), is_vocabulary_name("text")
@@ -92,7 +92,7 @@ def is_vocabulary_name(name: str) -> bool:
 
 
 def names_labels(name: str) -> bool:
-    """Return whether the name of an object looks like labels, and so not like a vocabulary.
+    """Return whether the name of an object says that it holds labels, and not a vocabulary of words.
 
     Example:
         >>> names_labels("label2id"), names_labels("word2idx")
@@ -102,7 +102,7 @@ def names_labels(name: str) -> bool:
 
 
 def is_vocabulary_attribute(name: str) -> bool:
-    """Return whether `WordIds` has an attribute that only vocabularies have.
+    """Return whether `name` is an attribute that only vocabularies have, and that `WordIds` has, too.
 
     Example:
         >>> is_vocabulary_attribute("stoi"), is_vocabulary_attribute("hidden")
@@ -113,12 +113,13 @@ def is_vocabulary_attribute(name: str) -> bool:
 
 
 def is_used_as_vocabulary(code: Iterable[ast.AST], name: str) -> bool:
-    """Return whether code uses a name as a vocabulary of words: it reads an attribute that only vocabularies have, or,
-    if the name is that of one, its length or the id of a word; and no attribute that `WordIds` lacks.
+    """Return whether code uses an object as a vocabulary of words: it reads an attribute that only vocabularies have.
+    For an object with the name of a vocabulary, it is enough if the code reads its length or the id of a word. The code
+    must not read an attribute that `WordIds` lacks.
 
     Args:
         code: the code.
-        name: a name in it.
+        name: the name of the object in the code.
 
     Example:
         >>> is_used_as_vocabulary([ast.parse("size = len(field.vocab)")], "field")

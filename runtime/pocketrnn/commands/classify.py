@@ -23,7 +23,7 @@ from pocketrnn.commands.standard_streams import (
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.tokenizer_function import find_written_tokenizer, load_tokenizer_function
 from pocketrnn.errors import DataError, InputError, LimitError, replace_error_subject
-from pocketrnn.tables.row_reader import TakenColumnError
+from pocketrnn.tables.row_reader import OtherColumnsError
 
 if TYPE_CHECKING:
     from pocketrnn.answers import Answers
@@ -279,7 +279,12 @@ def _load_classifier(bundle: str, threads: int, prior: str | None, tokenizer: st
     """Load a bundle with a prior and a function that splits texts, if these are named."""
     from pocketrnn.classifier import Classifier
 
-    function = None if tokenizer is None else load_tokenizer_function(tokenizer)
+    try:
+        function = None if tokenizer is None else load_tokenizer_function(tokenizer)
+    except InputError:
+        # A missing bundle is told first.
+        Classifier.load(bundle)
+        raise
     classifier = Classifier.load(bundle, threads=threads, prior=prior, tokenizer=function)
     if click.get_current_context().get_parameter_source("bundle") is ParameterSource.DEFAULT:
         _show_bundle_that_default_leaves_out(bundle)
@@ -328,13 +333,16 @@ def _refuse_threshold_without_effect(answers: Answers, threshold: float | None) 
 
 
 def _classify_file(classifier: Classifier, files: FileOptions, top: int, **thresholds: Any) -> None:
-    """Classify the rows of a file. If it has the new columns already, the error has the command with other names."""
+    """Classify the rows of a file. If it has the new columns already, or its texts seem to be in another column, the
+    error has the command with the right names."""
     from pocketrnn.commands.classify_file import classify_file
 
     try:
         classify_file(classifier, files, top, **thresholds)
-    except TakenColumnError as error:
-        line = format_command_with_changes(choose_free_columns(files, error.taken))
+    except OtherColumnsError as error:
+        changes = choose_free_columns(files, error.taken) if error.taken else {}
+        changes |= {"text_column": error.text_column} if error.text_column else {}
+        line = format_command_with_changes(changes)
         raise DataError(error.problem, f"{error.remedy} Write: {line}") from None
 
 

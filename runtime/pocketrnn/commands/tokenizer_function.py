@@ -86,7 +86,11 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
         sys.path.remove(folder)
         sys.path.append(folder)
     if not callable(function):
-        raise InputError(f"{path} has no function {name}.", "Name the function that gives the tokens or ids of a text.")
+        near = " or ".join(f"{path}:{one}" for one in _list_functions(path))
+        raise InputError(
+            f"{path} has no function {name}.",
+            f"Did you mean {near}?" if near else "Name the function that gives the tokens or ids of a text.",
+        )
     found: Callable[[str], Any] = function
     return found
 

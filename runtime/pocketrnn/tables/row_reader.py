@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -41,13 +42,16 @@ from pocketrnn.text.features_beside_text import (
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["TakenColumnError", "add_features", "add_second_texts", "read_batches"]
+__all__ = ["OtherColumnsError", "add_features", "add_second_texts", "read_batches"]
 
 # The largest chunk that is read, in bytes, and the most chunks in a batch, so that long rows do not fill the memory.
 _CHUNK: Final = 1 << 20
 _BATCH_CHUNKS: Final = 4
 # Without a limit, an unclosed quotation mark would make the rest of a CSV file one field.
 _LARGEST_FIELD: Final = 1 << 26
+_NAMES_TEXTS: Final = re.compile(
+    r"(?i)\w*(text|sentence|review|comment|tweet|content|message|headline|question|document|utterance)\w*"
+)
 
 
 def read_batches(
@@ -146,21 +150,23 @@ def _list_column_values(rows: CsvRows | JsonRows | ArrowRows, column: str, sourc
     return _list_arrow_values(rows.batch.column(column))
 
 
-class TakenColumnError(DataError):
-    """A file already has a column by the name of an added column.
+class OtherColumnsError(DataError):
+    """A file already has a column by the name of an added column, or has its texts in a column of another name.
 
     Attributes:
-        taken: the names of its columns.
+        taken: the names of its columns, if it has one of the added columns; else empty.
+        text_column: the column that seems to hold the texts, if it has another name; else empty.
     """
 
     taken: Collection[str] = ()
+    text_column: str = ""
 
 
 def _refuse_taken_columns(names: Collection[str], added: Sequence[str], source: RowSource) -> None:
-    """Raise a DataError if a file already has a column by the name of a column that is to be added."""
+    """Raise an OtherColumnsError if a file already has a column by the name of a column that is to be added."""
     for name in added:
         if name in names:
-            error = TakenColumnError(
+            error = OtherColumnsError(
                 f"{source.name} has a column {name!r} already.",
                 "Give the new columns other names with --label-column and --probability-column.",
             )
@@ -168,9 +174,23 @@ def _refuse_taken_columns(names: Collection[str], added: Sequence[str], source: 
             raise error
 
 
+def _refuse_other_text_column(names: Sequence[str], text_column: str, added: Sequence[str], source: RowSource) -> None:
+    """Raise an OtherColumnsError if a file lacks the column of texts, and exactly one of its columns has a name that
+    says that it holds texts."""
+    named = [one for one in names if _NAMES_TEXTS.fullmatch(one)]
+    if text_column not in names and len(named) == 1:
+        error = OtherColumnsError(
+            f"{source.name} has no column {text_column!r}; its columns are {list_first_names(names)}.",
+            f"The texts seem to be in {named[0]!r}: name the column with --text-column.",
+        )
+        error.text_column, error.taken = named[0], names if {*names} & {*added} else ()
+        raise error
+
+
 def _check_column_names(names: Sequence[str], text_column: str, added: Sequence[str], source: RowSource) -> None:
     """Raise a DataError unless a file has the column of texts, has each column once, and has none of the columns that
     are to be added."""
+    _refuse_other_text_column(names, text_column, added, source)
     header = ""
     if source.kind in DELIMITERS:
         # It is unknown which of a row's fields is the text, unless the file has one column.

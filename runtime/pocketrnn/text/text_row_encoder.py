@@ -7,19 +7,22 @@ an ambiguous list, or one that the bundle's rules could not produce, is refused.
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pocketrnn.errors import InputError, TextError, first_line, short_repr
 from pocketrnn.text.added_ids_and_width import cut_and_pad_ids
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.rules import EXTERNAL
 
-__all__ = ["Text", "TextRowEncoder", "Tokenizer"]
+__all__ = ["Text", "TextRowEncoder", "Tokenizer", "write_remedy_of_tokenizer_error"]
 
 # One text: a string, its tokens, or its token ids.
 Text: TypeAlias = str | Sequence[str] | Sequence[int]
 Tokenizer: TypeAlias = Callable[[str], Sequence[str] | Sequence[int]]
+# The line that an error of NLTK names, if data that a function needs are missing.
+_NLTK_DOWNLOAD: Final = re.compile(r"nltk\.download\('[\w.-]+'\)")
 
 
 class TextRowEncoder:
@@ -123,7 +126,7 @@ class TextRowEncoder:
         except Exception as error:
             raise InputError(
                 f"tokenizer raises {type(error).__name__} on {short_repr(text, 40)}: {first_line(error)}.",
-                "Give a function that takes any text and returns its tokens or ids.",
+                write_remedy_of_tokenizer_error(error),
             ) from error
         if isinstance(made, str):
             return made.split()
@@ -188,6 +191,14 @@ class TextRowEncoder:
                 "Here, a list of strings is one text, given as its tokens. To classify several texts, pass the list to "
                 "predict().",
             )
+
+
+def write_remedy_of_tokenizer_error(error: BaseException) -> str:
+    """Return what to do about an exception that the caller's tokenizer raises. If data of NLTK are missing, that is the
+    line that its message names."""
+    if download := _NLTK_DOWNLOAD.search(str(error)):
+        return f"Its data are missing here. In Python: import nltk; {download[0]}"
+    return "Give a function that takes any text and returns its tokens or ids."
 
 
 def _would_split_token(token: str, tokenizer: str) -> bool:

@@ -196,16 +196,15 @@ def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], input_names: 
     given = tuple(value.name for value in graph.inputs)
     if given != input_names:
         unused = " and ".join(name for name in input_names if name not in given) or "one of its inputs"
-        raise ExportError(
-            f"Forward does not use {unused}.", "Use this input in forward, or remove the argument from forward."
-        )
+        raise ExportError(f"Forward does not use {unused}.", "Use this argument in forward, or remove it.")
     _name_axes(graph)
     _name_layers(graph)
     logits = graph.outputs[0].shape
     whole = logits is not None and len(logits) in (2, 3) and isinstance(logits[-1], int)
     if len(graph.outputs) != 1 or not whole:
         raise ExportError(
-            f"The traced graph gives {len(graph.outputs)} outputs, the first of shape {logits}.",
+            f"The graph must have one output, the logits, but it has {len(graph.outputs)}, and the first has the "
+            f"shape {logits}.",
             "Return one tensor of logits [batch, classes] from forward.",
         )
     model.producer_name, model.producer_version = "pocketrnn", None

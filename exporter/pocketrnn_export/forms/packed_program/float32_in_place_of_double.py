@@ -202,7 +202,8 @@ class Precision:
         given = self._of_sizes.intersection(node.input)
         if given and outputs and (self._read_dtype(outputs[0]).kind != "f" or node.op_type in _STEPS):
             raise UnsupportedOperatorError(
-                "The operator compares numbers of tokens in double precision, which the engine does not have."
+                "The operator compares or rounds the number of tokens in double precision, which the engine does not "
+                "have."
             )
         doubles = [name for name in outputs if self._read_dtype(name) == np.float64]
         varying = [

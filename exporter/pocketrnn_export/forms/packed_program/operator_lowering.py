@@ -116,7 +116,9 @@ class Lowering:
             # A graph may contain something that no handler expects, and that onnxruntime accepts.
             except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
                 raise make_packing_error(
-                    node, f"The inputs or attributes are unusual ({type(error).__name__}: {first_line(error)})."
+                    node,
+                    f"The engine does not support these inputs or attributes ({type(error).__name__}: "
+                    f"{first_line(error)}).",
                 ) from error
         for name in answers:
             output = self.add_whole_value(name)
@@ -152,7 +154,8 @@ class Lowering:
         most = span.end if bound is None else find_most_tokens(bound, span.end, largest)
         if most < min(span.end, max(_FEWEST, span.least)):
             raise ExportError(
-                f"In long texts, integers may exceed {largest:,}. The engine does not hold all larger integers.", remedy
+                f"In long texts, integers may exceed {largest:,}. The engine cannot represent all larger integers.",
+                remedy,
             )
         if most < min(span.end, _MANY):
             self.program.most = min(most, self.program.most or most)
@@ -185,7 +188,7 @@ class Lowering:
     def _refuse_inexpressible_operator(self, node: onnx.NodeProto) -> None:
         """Raise an UnsupportedOperatorError if the engine's operations cannot express an operator."""
         if not node.input or not node.input[0]:
-            raise UnsupportedOperatorError("The operator does not have a first input.")
+            raise UnsupportedOperatorError("The operator's first input is missing.")
         self._refuse_inexact_operator(node)
         for name, value in read_attributes(node).items():
             numbers = value if isinstance(value, list) else [value]
@@ -226,7 +229,7 @@ class Lowering:
         rounded = made.kind == "b" or node.op_type in ("Ceil", "Floor", "Mod", "Round", "Sign")
         if rounded and any(kind == np.float64 for kind in kinds):
             raise UnsupportedOperatorError(
-                "The operator compares numbers of tokens in float64, which the engine does not have."
+                "The operator compares the number of tokens in float64, which the engine does not have."
             )
 
     def depends_only_on_size(self, name: str) -> bool:

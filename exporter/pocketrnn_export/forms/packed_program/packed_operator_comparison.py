@@ -135,7 +135,7 @@ def refuse_differing_operations(lowering: Lowering) -> None:
         if place is not None:
             here, there = (f"{array.ravel()[place]:.7g}" for array in (one.found, one.expected))
             raise make_packing_error(
-                one.node, f"For some numbers, the native engine gives {here}, but onnxruntime gives {there}."
+                one.node, f"For some inputs, the native engine gives {here}, but onnxruntime gives {there}."
             )
 
 
@@ -352,7 +352,7 @@ class _OperatorFile:
             self._made.append((self._answers, most, is_whole))
             self._answers += most * (2 if is_whole else 1)
         if self._channels > _MOST_CHANNELS or not 0 < self._answers <= _MOST_ANSWERS:
-            raise UnsupportedOperatorError("The operator is too large to run alone.")
+            raise UnsupportedOperatorError("The operator's inputs or outputs are too large to test it alone.")
         self._content = self._pack_program(self._make_program(lowering, part).encode_sections())
 
     def _make_program(self, lowering: Lowering, part: _OperatorWithExpands) -> Program:

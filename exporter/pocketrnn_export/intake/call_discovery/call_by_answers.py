@@ -21,13 +21,13 @@ Rows: TypeAlias = "Sequence[tuple[Sequence[int], Answer]]"
 def find_calls_that_agree(
     module: nn.Module, calls: Sequence[str], rows: Rows, labels: Sequence[str], *, multi_label: bool
 ) -> list[str]:
-    """Return the calls of the module that give the owner's expected answer to every text.
+    """Return those of the calls with which the module gives the owner's answers to all texts.
 
     Args:
         module: the module.
-        calls: lines that call it.
+        calls: lines of Python that call the module.
         rows: the ids of texts, with the answers of the owner's classifier.
-        labels: the labels, in the order of the module's numbers.
+        labels: the labels, in the order of the module's outputs.
         multi_label: whether a text may have several labels, each with its own probability.
     """
     return [call for call in calls if _gives_owners_answers(module, call, rows, labels, multi_label=multi_label)]
@@ -36,8 +36,8 @@ def find_calls_that_agree(
 def _gives_owners_answers(
     module: nn.Module, line: str, rows: Rows, labels: Sequence[str], *, multi_label: bool
 ) -> bool:
-    """Return whether a call of the module gives the owner's expected answer to every text, if its numbers are read as
-    logits for all texts, or as probabilities for all."""
+    """Return whether a call of the module gives the owner's answers to all texts. The module's numbers are either
+    logits for all texts or probabilities for all texts."""
     call, fits = compile_call(line), [True, True]
     for ids, answer in rows:
         try:
@@ -56,8 +56,8 @@ def _gives_owners_answers(
 
 
 def _matches_owners_answer(numbers: Tensor, answer: Answer, labels: Sequence[str], *, multi_label: bool) -> bool:
-    """Return whether one number for each label agrees with the owner's expected answer: with its probabilities if it
-    has some, else with its labels."""
+    """Return whether the module's numbers, one for each label, agree with the owner's answer: with its probabilities,
+    or with its labels if it has no probabilities."""
     if len(numbers) != len(labels):
         return False
     if isinstance(answer, Mapping):

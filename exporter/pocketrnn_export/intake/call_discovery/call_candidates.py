@@ -87,19 +87,20 @@ class CallCandidate:
         return () if self.signature is None else self.signature.slots
 
     def find_inputs_of_kind(self, kind: Given) -> list[int]:
-        """Return the indexes of the inputs that get a value of this kind, such as lengths or a constant."""
+        """Return the indexes of the inputs to which this call gives a value of one kind, such as lengths or a
+        constant."""
         return [i for i, option in enumerate(self.options) if option.given == kind]
 
     def replace_value(self, i: int, value: str | None) -> CallCandidate:
-        """Return a copy of this candidate with another value for the input with the index `i`; None leaves the input
-        out."""
+        """Return a copy of this candidate with `value` for the input with the index `i`. If `value` is None, the call
+        leaves this input out."""
         options = list(self.options)
         options[i] = replace(options[i], value=value)
         return replace(self, options=tuple(options))
 
     def give_lengths_only_to(self, input_index: int) -> CallCandidate:
-        """Return a candidate that gives the lengths of the texts to one input only. Every other input of lengths
-        gets the width of the batch for each text."""
+        """Return a copy of this candidate that gives the lengths of the texts to one input only. Any other input of
+        lengths gets the width of the batch as the length of each text."""
         full = "torch.full_like(lengths, tokens.size(1))"
         forms = {"[tokens.size(1)]": "lengths.tolist()", "tokens.size(1)": "int(lengths[0])"}
         options = [
@@ -117,8 +118,8 @@ class CallCandidate:
 
 
 def list_method_candidates(facts: ModuleFacts) -> Iterator[CallCandidate]:
-    """Yield candidates that call another method than forward, such as a tagger's `decode`. Methods with the name of a
-    decoder come first."""
+    """Yield candidates that call a method other than forward, such as a tagger's `decode`. Methods whose name says that
+    they decode come first."""
     module = facts.module
     names = [
         name
@@ -138,7 +139,7 @@ def list_method_candidates(facts: ModuleFacts) -> Iterator[CallCandidate]:
 
 
 def list_forward_candidates(facts: ModuleFacts) -> Iterator[CallCandidate]:
-    """Yield the candidates that call the module, the likely ones first."""
+    """Yield the candidates that call the module's forward, the likely ones first."""
     if facts.two_texts:
         yield from (
             CallCandidate(None, plain=line) for line in list_pair_lines(facts.module, with_lengths=facts.lengths)
@@ -181,8 +182,8 @@ def list_forward_candidates(facts: ModuleFacts) -> Iterator[CallCandidate]:
 def _list_feature_and_character_inputs(
     facts: ModuleFacts, signature: Signature
 ) -> Iterator[tuple[Signature, CodesByInput]]:
-    """Yield (signature, codes). `codes` is a dict from the index of each input that takes features or characters to the
-    code of values to try; it is empty for a module without features and characters."""
+    """Yield each possible signature with its codes. The codes are a dict from the index of each input that takes
+    features or characters to code for the values to try. The dict is empty if the module takes neither."""
     if facts.spellings is not None:
         yield from list_character_signatures(signature, facts.spellings.characters)
     elif facts.features:
@@ -192,7 +193,7 @@ def _list_feature_and_character_inputs(
 
 
 def _list_input_options(facts: ModuleFacts, signature: Signature, input_index: int) -> list[_InputOption]:
-    """Return what a call may give to one input: the code of possible values, the likeliest first."""
+    """Return code for the values that a call may give to an input, the likeliest first."""
     slot = signature.slots[input_index]
     taken = any(other.role == "lengths" for other in signature.slots) or facts.lengths is False
     options = _TABLE[slot.role](facts)
@@ -227,7 +228,8 @@ def _make_options(kind: Given, *values: str) -> list[_InputOption]:
 
 
 def _list_token_options(facts: ModuleFacts) -> list[_InputOption]:
-    """Return the code of values for the input of the tokens: ids in several shapes, or one-hot vectors."""
+    """Return code for the values that a call may give to the input of tokens: ids in several shapes, or one-hot
+    vectors."""
     # A module that takes vectors fails on ids, so that they are first where it may take some.
     plain = _make_options(
         "tokens", *_list_one_hot_options(facts.module, facts.ids), "tokens", "tokens.t()", "tokens[0]"
@@ -236,7 +238,8 @@ def _list_token_options(facts: ModuleFacts) -> list[_InputOption]:
 
 
 def _list_length_options(_facts: ModuleFacts) -> list[_InputOption]:
-    """Return the code of values for the input of the lengths: a tensor, a list, an array or a number."""
+    """Return code for the values that a call may give to the input of lengths: a tensor, a list, an array or a
+    number."""
     return _make_options(
         "lengths", "lengths", "lengths.tolist()", "lengths.numpy()", "[tokens.size(1)]", "tokens.size(1)"
     )
@@ -260,8 +263,8 @@ _TABLE: Final[dict[Role, Callable[[ModuleFacts], list[_InputOption]]]] = {
 
 
 def _list_one_hot_options(module: nn.Module, ids: int) -> list[str]:
-    """Return the code of one-hot tokens, for a module without an embedding whose recurrent layer takes them. Return an
-    empty list for another module."""
+    """Return code for one-hot tokens, if the module has no embedding and its recurrent layer may take them. Otherwise,
+    return an empty list."""
     layers = list(module.modules())
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in layers):
         return []
@@ -275,8 +278,8 @@ def _list_one_hot_options(module: nn.Module, ids: int) -> list[str]:
 
 
 def list_mask_expressions(facts: ModuleFacts) -> Sequence[str]:
-    """Return the code of masks that are true at tokens, and of masks that are true at padding. The code compares
-    positions with the lengths; or ids with the padding id, if all texts are padded to a least width."""
+    """Return code for masks that are true at tokens, and for masks that are true at padding. It compares positions with
+    the lengths, or, if texts are padded to a smallest width, ids with the padding id."""
     real = "torch.arange(tokens.size(1)) < lengths[:, None]"
     padding = "torch.arange(tokens.size(1)) >= lengths[:, None]"
     if facts.widths.least > 1:

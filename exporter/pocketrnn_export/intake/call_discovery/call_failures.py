@@ -82,8 +82,8 @@ class FailedCall:
 
 
 def explain_exception(error: BaseException, facts: ModuleFacts, line: str) -> ProblemAndAdvice:
-    """Return the problem and advice for an exception that a module raised. The problem names the line of the owner's
-    code that raised it."""
+    """Explain an exception that a module raised, by a problem and advice. The problem names the line of the owner's
+    code that raised it. `line` is the call of the module."""
     what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
     place = _describe_place_in_user_file(error)
     names = _join_parameter_names(facts)
@@ -166,12 +166,13 @@ class AmbiguousCallError(ExportError):
 
 
 def make_ambiguity_error(calls: Sequence[CallAndPart], deciding_id: int | None = None) -> AmbiguousCallError:
-    """Return the error for several calls, or several outputs of one call, that work but give different answers. The
-    error proposes first a call that takes the part of the answer with "logit" or "prob" in its name.
+    """Make the error for several calls, or several parts of one call's answer, that may be the right ones but differ.
+    The error first proposes a part of the answer with "logit" or "prob" in its name.
 
     Args:
         calls: the calls, each with the code after it that selects the answer, such as `[0]`.
-        deciding_id: an id without which the calls give the same answers; None if none was found.
+        deciding_id: the id that causes the difference: the calls give the same answers to texts without it. None if no
+            such id is known.
     """
     ordered = sorted(calls, key=lambda one: not _NAMED.search(one[1]))
     said = [f'"{call}{suffix}"' for call, suffix in ordered]
@@ -197,8 +198,8 @@ def make_ambiguity_error(calls: Sequence[CallAndPart], deciding_id: int | None =
 
 
 def make_missing_characters_error(facts: ModuleFacts) -> ExportError | None:
-    """Return the error for a module that also takes the characters of words, if no characters are given. Return None
-    if no input has the name of characters."""
+    """Make the error for a module that also takes the characters of words, if the user gave no characters. Return None
+    if no input has a name that means characters."""
     named = [p.name for p in list_forward_parameters(facts.module) if is_characters_name(p.name)]
     if not named or len(list_forward_parameters(facts.module)) == 1 or facts.spellings is not None:
         return None
@@ -220,8 +221,8 @@ def encode(text):
 
 
 def make_documents_error(line: str, *, of_samples: bool = False) -> ExportError:
-    """Return the error for a module that takes several rows of ids for each text, or several of samples if
-    `of_samples`. The message proposes `line`, a call that gives the module each text as a single row."""
+    """Make the error for a module that takes several rows of ids for each text; with `of_samples`, several rows of a
+    sample. The message proposes `line`, a call that gives the module each text as a single row."""
     single = f'If each of your texts is a single row, say so: --call "{line}", or call=. '
     if of_samples:
         return ExportError(
@@ -250,8 +251,8 @@ def _join_parameter_names(facts: ModuleFacts) -> str:
 
 
 def choose_refusal(facts: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
-    """Return an error for the failed call whose reason says most about the module. If no call was tried, the error says
-    which inputs are not known."""
+    """Choose the failed call whose reason says most about the module, and return its error. If no call was tried,
+    return an error that says which inputs are not known."""
     if facts.two_texts and not failures:
         beside = len(list_forward_parameters(facts.module)) > 3
         line = "module(first, first_lengths, second, second_lengths)" if beside else "module(first, second)"
@@ -300,15 +301,15 @@ _TABLE: Final = re.compile(r"pos|pe$|mask|weight|table|embed", re.IGNORECASE)
 
 
 def advise_on_fixed_batch(facts: ModuleFacts, error: BaseException, line: str) -> str | None:
-    """Return advice for a module that fails because it holds a fixed batch size, or a state of that size. Return
-    None for other failures.
+    """Return advice for a module that fails because it stores a fixed batch size, or a state with this batch size.
+    Return None for any other failure.
 
     All states of that batch size are named at once, and a line is proposed only if the module runs with it.
 
     Args:
         facts: the module.
         error: the error that it raised.
-        line: how it was called.
+        line: the line that called it.
     """
     if isinstance(facts.module, torch.jit.ScriptModule):
         return None
@@ -366,14 +367,15 @@ def _join_state_names(states: Sequence[_HeldState]) -> str:
 
 
 def _list_named_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield each layer with its name in Python code. nn.RNN, nn.LSTM, nn.GRU and TorchScript are left out."""
+    """Yield each layer and its name as code, such as `module.encoder`. nn.RNN, nn.LSTM, nn.GRU and TorchScript are left
+    out."""
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase | torch.jit.ScriptModule):
             yield write_layer_code(path), layer
 
 
 def _find_held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:
-    """Yield the integers that layers hold as attributes, with their names in Python code."""
+    """Yield the integers among the attributes of layers, each with its name as code, such as `module.encoder.size`."""
     for target, layer in _list_named_layers(module):
         if type(layer).__module__.startswith("torch."):
             continue
@@ -384,8 +386,8 @@ def _find_held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:
 
 
 def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
-    """Yield the tensors of a module that may be states, judged by their width or their name. Lists, tuples and dicts
-    are searched, too."""
+    """Yield the tensors among a module's attributes that may be states by their width or their name, also those in
+    lists, tuples and dicts."""
     sizes = {size for layer in module.modules() if isinstance(layer, nn.RNNBase | nn.RNNCellBase)
              for size in (layer.hidden_size, getattr(layer, "proj_size", 0))}  # fmt: skip
     for target, layer in _list_named_layers(module):
@@ -409,8 +411,8 @@ def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
 
 
 def _find_batch_axis_of_state(state: Tensor) -> int:
-    """Return the axis of the texts in a state [layers, texts, hidden] or [texts, hidden]. Return -1 for another
-    tensor."""
+    """Return the axis of the texts in a state of the shape [layers, texts, hidden] or [texts, hidden]. Return -1 for a
+    tensor of another shape."""
     return state.dim() - 2 if state.dim() in (2, 3) else -1
 
 
@@ -419,8 +421,8 @@ def _write_zeros(shape: Sequence[int], batch_axis: int) -> str:
 
 
 def _write_zeros_in_like_container(container: object, zeros: Sequence[str]) -> str:
-    """Return the code of a dict, list or tuple of zeros, like the container in which a module holds its states. For a
-    state without a container, return the code of the zeros alone."""
+    """Write code for a container like `container` that holds `zeros`, the code of new states. If the module's state is
+    not in a dict, list or tuple, return the code of the zeros alone."""
     if isinstance(container, dict):
         return f"{{{', '.join(f'{key!r}: {made}' for key, made in zip(container, zeros, strict=True))}}}"
     if isinstance(container, list):

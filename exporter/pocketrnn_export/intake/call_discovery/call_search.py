@@ -80,7 +80,7 @@ _LIKELY: Final = 4
 
 
 def find_convention(facts: ModuleFacts, call: str | Call | None = None) -> Convention:
-    """Find out how to call a module: check the owner's call if there is one, else try likely calls. Return the
+    """Find out how to call a module. Check the owner's call, or try likely calls if there is none. Return the
     convention of the call that works: its line, and how its answer is read.
 
     Args:
@@ -112,8 +112,8 @@ def find_convention(facts: ModuleFacts, call: str | Call | None = None) -> Conve
 
 
 def _check_owners_call(facts: ModuleFacts, line: str, function: Call) -> Convention:
-    """Try the call that the owner wrote on trial texts. Return its convention if it works; else refuse it with the
-    reason."""
+    """Try the owner's call on trial texts. Return its convention. Raise an ExportError with the reason if it does not
+    work."""
     failures: list[FailedCall] = []
     for one_text, widths in itertools.product((False, True), facts.trial_widths):
         # One text alone has one number of each feature: a module that fails on others is asked in batches.
@@ -168,8 +168,8 @@ def _search_convention(facts: ModuleFacts) -> Convention:
 
 
 def _choose_refusal_with_advice_on_two_texts(facts: ModuleFacts, failures: Sequence[FailedCall]) -> ExportError:
-    """Choose the failed call that says most about the module, and return it as an error. If the module may take two
-    texts, the advice says so."""
+    """Return the error of the failed call that says most about the module. If the module may take two texts, the advice
+    says so."""
     error = choose_refusal(facts, failures)
     if (
         facts.two_texts
@@ -187,11 +187,11 @@ def _choose_refusal_with_advice_on_two_texts(facts: ModuleFacts, failures: Seque
 
 
 def _search_methods_other_than_forward(facts: ModuleFacts) -> Convention | None:
-    """Return the convention of another method than forward, for a tagger whose forward gives no numbers of labels.
-    Return None if no method works.
+    """Find a method other than forward that gives the labels' numbers, for a tagger whose forward does not. Return the
+    convention of its call. Return None if no method works.
 
     Raises:
-        ExportError: two work, and give different answers.
+        ExportError: two methods work, but give different answers.
     """
     for name, ways in itertools.groupby(list_method_candidates(facts), key=lambda way: way.method):
         found = _search_candidates(facts, list(ways))
@@ -202,7 +202,7 @@ def _search_methods_other_than_forward(facts: ModuleFacts) -> Convention | None:
 
 
 def _search_candidates(facts: ModuleFacts, ways: Sequence[CallCandidate]) -> Convention | list[FailedCall]:
-    """Return the convention of the candidate that works. If none works, return the failures.
+    """Return the convention of the candidate that works. If none works, return the failures of all.
 
     Raises:
         ExportError: two candidates work and give different answers; or one fails for a reason that holds for all of
@@ -245,8 +245,8 @@ def _takes_documents(facts: ModuleFacts, working: WorkingCall) -> bool:
 
 
 def _find_failure_on_longer_texts(facts: ModuleFacts, ways: Sequence[CallCandidate]) -> FailedCall | None:
-    """Return the failure of a call that works on short texts and fails on longer ones. Return None if no candidate
-    works on short texts."""
+    """Find a call that works on short texts, and return its failure on longer texts. Return None if no candidate works
+    on short texts."""
     tried = max(facts.trial_widths[0])
     for most, way in itertools.product(range(tried - 1, 1, -1), ways):
         working = _try_on_texts_of_width(facts, way, most)
@@ -264,24 +264,24 @@ def _find_failure_on_longer_texts(facts: ModuleFacts, ways: Sequence[CallCandida
 
 
 def _has_constant_inputs(working: WorkingCall) -> bool:
-    """Return whether a call gives constants other than None to inputs besides the text. Such a call may work on short
-    texts by chance."""
+    """Return whether a call gives constants, other than None, to inputs besides the text. Short texts may then hide
+    that the call is wrong."""
     return working.way is not None and any(
         option.given == "constant" and option.value not in (None, "None") for option in working.way.options
     )
 
 
 def _try_on_texts_of_width(facts: ModuleFacts, candidate: CallCandidate, width: int) -> WorkingCall | FailedCall | None:
-    """Try a candidate on texts of one width. Return the first result: a call that works, or a failure. Return None if
-    there is no result."""
+    """Try a candidate on texts with `width` tokens. Return the first result: a working call or a failure. Return None
+    if there is no result."""
     return next(iter(try_candidate(facts, candidate, (width,), one_text=facts.one_text)), None)
 
 
 def _find_working_calls(
     facts: ModuleFacts, ways: Sequence[CallCandidate], widths: tuple[int, ...], *, one_text: bool
 ) -> tuple[list[WorkingCall], list[FailedCall]]:
-    """Try the candidates `ways` on texts of these widths. Return the calls that work and give different answers, and
-    the failures of the others. With `one_text`, the module is called with one text at a time."""
+    """Try the candidates `ways` on texts of these widths. Return the working calls, one for each different answer, and
+    the failures of the other candidates. With `one_text`, the module gets one text at a time."""
     working_calls: list[WorkingCall] = []
     failures: list[FailedCall] = []
     beside: set[frozenset[int]] = set()
@@ -323,8 +323,8 @@ def _find_working_calls(
 
 
 def _can_decode_labels_of_one_text(facts: ModuleFacts, candidate: CallCandidate) -> bool:
-    """Return whether a tagger's call runs on one text up to the decoded labels. It may fail in decoding, as by the
-    dtype of a mask, although its emissions can be read."""
+    """Return whether a tagger's call runs on one text and decodes its labels. Decoding may fail, for example by the
+    dtype of a mask, although the emissions can be read."""
     # Whatever a user's module raises.
     with contextlib.suppress(Exception, SystemExit):
         call_and_restore_state(
@@ -346,9 +346,9 @@ def _is_only_possible_call(way: CallCandidate) -> bool:
 def _refuse_ambiguity_and_note_assumptions(
     facts: ModuleFacts, working: WorkingCall, widths: Sequence[int]
 ) -> Convention:
-    """Return the convention of a call that works, with notes on what is assumed about the call. Raise an
-    AmbiguousCallError if a call with another mask, or without lengths, may be meant. `widths` are the numbers of tokens
-    in the trial batches."""
+    """Return the convention of a working call, with notes on what is assumed about the call. Raise an
+    AmbiguousCallError if a call with another mask, or without lengths, may be the right one. `widths` are the numbers
+    of tokens in the trial texts."""
     if working.way is None:
         return working.convention
     if facts.two_texts:
@@ -368,15 +368,15 @@ def _refuse_ambiguity_and_note_assumptions(
 
 
 def _make_error_of_two_calls(facts: ModuleFacts, working: WorkingCall, other_line: str) -> AmbiguousCallError:
-    """Return the error for two calls that work but give different answers. If both answer all texts without a certain
-    id the same, the error names this id."""
+    """Make the error for two calls that work but give different answers. If they differ only for texts with one id, the
+    error names this id."""
     lines = working.convention.line, other_line
     found = find_id_that_explains_difference(facts, lines, one_text=working.convention.one_text)
     return make_ambiguity_error([(line, "") for line in lines], found)
 
 
 def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ...]:
-    """Return a note on features that were assigned to inputs by their order, not by their names."""
+    """Return a note that features are given to inputs by their order, if their names do not match."""
     named = find_named_features(way.slots, features)
     by_order = []
     for i in way.find_inputs_of_kind("beside"):
@@ -392,9 +392,9 @@ def _note_feature_order(way: CallCandidate, features: Features) -> tuple[str, ..
 def _have_equal_answers_and_programs(
     one: WorkingCall, other: WorkingCall, facts: ModuleFacts, widths: Sequence[int]
 ) -> bool:
-    """Return whether two calls give equal answers, up to rounding. Logits and the probabilities of these logits count
-    as equal. If the calls differ only in the output that they read, the operators must be equal, too, since the outputs
-    may differ only for rare texts."""
+    """Return whether two calls give equal answers, up to rounding. Logits and their probabilities count as equal. If
+    the calls differ only in the part of the answer that they read, the same operators must compute both parts:
+    otherwise, these may differ for rare texts."""
 
     def compute_probabilities(working: WorkingCall, answer: Tensor) -> list[Tensor]:
         kind = "sigmoid" if facts.multi_label or facts.heads or working.convention.units == 1 else "softmax"

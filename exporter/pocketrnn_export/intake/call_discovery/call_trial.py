@@ -89,14 +89,14 @@ class WorkingCall:
 
     @property
     def call(self) -> str:
-        """The line of the call, without the code that selects a part of the answer."""
+        """The line of the call, without the code that selects a part of its answer."""
         return self.convention.line if self.way is None else self.way.line
 
 
 def try_call_line(
     facts: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a call that the owner wrote. Yield the call if it works, or its failure."""
+    """Try the owner's call. Yield the working call, or its failure."""
     batches = facts.make_batches(1 if one_text else facts.trial_rows, widths)
     return (_try_head_outputs if facts.heads else _try_call)(facts, line, function, batches, None, one_text=one_text)
 
@@ -109,8 +109,8 @@ def try_candidate(
     one_text: bool,
     working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a candidate. Yield a working call or a failure for each part of its answer that may be the logits. Parts that
-    a call in `working_calls` already gives are left out."""
+    """Try a candidate. Yield a working call or a failure for each part of its answer that may be the logits. Skip a
+    part if a call in `working_calls` already gives the same numbers."""
     line = way.line
     if not one_text and ("tokens[0]" in line or "[tokens.size(1)]" in line):
         return
@@ -211,8 +211,8 @@ def _try_head_outputs(
     one_text: bool,
     working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a call whose answer has one output for each head. Join these outputs, and yield the results of trying them as
-    one answer; or the failure, if they cannot be joined."""
+    """Try a call of a module with one output for each head. Join the outputs to one answer, and yield the results for
+    this answer. If the outputs cannot be joined, yield the failure."""
     answers = _answer_trial_batches(facts, line, function, batches)
     if isinstance(answers, FailedCall):
         yield answers
@@ -244,7 +244,7 @@ def _try_head_outputs(
 
 
 def _wrap_in_head_join(function: Call, joined: JoinedHeads) -> Call:
-    """Return a call whose answer is the joined outputs of all heads."""
+    """Return a function that makes the call and joins the outputs of all heads to one answer."""
     if not joined.around:
         return function
     # The answer stands for `module` in the code.
@@ -258,9 +258,9 @@ def _check_suitable_outputs(
     known: Sequence[Known],
     line: str,
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Yield a result for each output that may be the logits: the call with a note on the other outputs, or the reason
-    why the output is not the answer. If the real answer is another output, which does not fit the labels, yield only
-    this failure."""
+    """Yield a result for each output that may be the logits: the working call with a note on the other outputs, or the
+    failure that says why this output is not the answer. If the answer is an output that does not fit the labels, yield
+    only this failure."""
     suffixes = [one.suffix for one in outcomes if isinstance(one, WorkingCall)]
     refused = {suffix: explain_unsuitable_output(facts, flow, known, line, suffix) for suffix in suffixes}
     for no_answer in refused.values():
@@ -278,7 +278,7 @@ def _check_suitable_outputs(
 
 
 def _list_answered_batches(facts: ModuleFacts, function: Call, batches: Sequence[Batch]) -> list[Known]:
-    """Return (tokens, answer) for each batch on which the module does not fail."""
+    """Return (tokens, answer) for each batch that the module answers without an error."""
     known: list[Known] = []
     for tokens, lengths in batches:
         with contextlib.suppress(Exception, SystemExit):
@@ -289,8 +289,8 @@ def _list_answered_batches(facts: ModuleFacts, function: Call, batches: Sequence
 def are_answer_parts_computed_equally(
     facts: ModuleFacts, function: Call, batch: Batch, suffixes: Sequence[str]
 ) -> bool:
-    """Return whether the same operators compute two parts of an answer from the text. Operators that turn logits
-    into probabilities, or that only change the shape, do not count."""
+    """Return whether the same operators compute two parts of an answer from the text. Operators that convert logits to
+    probabilities, or that only change the shape, are ignored. `suffixes` is the code that selects the parts."""
     operations = OperatorRecorder()
     tokens, lengths = (value.clone() for value in batch)
     operations.label_tensors("text", tokens, lengths)
@@ -305,7 +305,7 @@ def are_answer_parts_computed_equally(
 
 
 def _gave_near_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
-    """Return whether a working call gave nearly these answers to the same batches."""
+    """Return whether a working call gave nearly the same answers as `answers` to the same batches."""
     return all(
         a.shape == b.shape and torch.allclose(a, b, atol=1e-5) for a, b in zip(answers, working.answers, strict=True)
     )
@@ -314,8 +314,8 @@ def _gave_near_answers(working: WorkingCall, answers: Sequence[Tensor]) -> bool:
 def _check_answers_of_call(
     facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], way: CallCandidate | None
 ) -> WorkingCall | FailedCall:
-    """Check that a call gives the same answer when it is repeated, gives different texts different answers, and gives
-    each text the same answer in a batch as alone. Return the call with what was found, or a FailedCall."""
+    """Check that a call always gives the same answer to a text, alone and in a batch, and different answers to
+    different texts. Return the working call, or a FailedCall with the reason."""
     line = convention.line
     try:
         answers = tuple(call_and_read_numbers(facts, convention, *batch) for batch in batches)
@@ -374,7 +374,7 @@ def _check_answers_of_call(
 
 
 def _answer_with_same_features(facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> list[Tensor]:
-    """Return the answers to batches in which all texts get the features of the first text, so that only the tokens
+    """Return the answers to the batches if all texts have the features of the first text, so that only their tokens
     differ."""
     own = derive_features_from_first_ids(facts.features, batches[0][0][:1])
     return [
@@ -384,7 +384,7 @@ def _answer_with_same_features(facts: ModuleFacts, convention: Convention, batch
 
 
 def _depends_on_neighbour_tokens(facts: ModuleFacts, convention: Convention, batch: Batch) -> bool:
-    """Return whether the first or the last token of a text changes the numbers of the tokens between them."""
+    """Return whether the first or the last token of a text changes the module's numbers for the other tokens."""
     tokens, lengths = batch
     other = facts.draw_batch(len(tokens) + 1, tokens.shape[1])[0][1:]
     own = call_and_read_numbers(facts, convention, tokens, lengths).reshape(*tokens.shape, -1)[:, 1:-1]
@@ -400,8 +400,8 @@ def _depends_on_neighbour_tokens(facts: ModuleFacts, convention: Convention, bat
 def _find_batch_dependence(
     facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], answers: Sequence[Tensor]
 ) -> FailedCall | None:
-    """Return the failure of a call if the answer to a text depends on the batch, or if the call fails on a single text.
-    Else return None."""
+    """Return the failure of a call whose answer to a text depends on the other texts of its batch, or that fails on a
+    single text. Otherwise, return None."""
     line = convention.line
     try:
         for (tokens, lengths), together in zip(batches, answers, strict=True):
@@ -428,8 +428,8 @@ def _find_batch_dependence(
 def _depends_on_batch_only_by_highest_id(
     facts: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor
 ) -> bool:
-    """Return whether the answers depend on the batch only because of the highest id. A module may treat this id as
-    padding; `ids_with_batch_dependent_answers.py` finds such ids."""
+    """Return whether answers depend on the batch only for texts with the highest id, which the module may treat as
+    padding. `ids_with_batch_dependent_answers.py` then finds such ids."""
     plain = facts.replace_highest_id(tokens)
     if plain is None:
         return False
@@ -446,8 +446,8 @@ def _depends_on_batch_only_by_highest_id(
 def _explain_infinite_answers(
     facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], answers: Sequence[Tensor]
 ) -> FailedCall:
-    """Return the failure of a call with infinite or NaN answers. The failure names the line that computes such a number
-    from finite ones, if it is found."""
+    """Return the failure of a call whose answers are infinite or NaN. It names the line that computes such a number
+    from finite numbers, if this line is found."""
     batch = next(one for one, answer in zip(batches, answers, strict=True) if not bool(torch.isfinite(answer).all()))
     line = find_nonfinite_line(lambda: call_and_read_numbers(facts, convention, *batch))
     place = f", at {line}" if line else ""
@@ -469,8 +469,8 @@ def _explain_infinite_answers(
 
 
 def _advise_on_randomness(facts: ModuleFacts, line: str) -> str:
-    """Return advice for a module whose answers change from call to call: because of a random state, a state that it
-    keeps, or random numbers."""
+    """Return advice for a module whose answers change from call to call: it draws random numbers or a random state, or
+    keeps a state between calls."""
     batch = facts.draw_batch(facts.trial_rows, facts.widths.clip(7))
     for name, arguments in find_state_methods_with_arguments(facts.module):
         states = []
@@ -507,8 +507,8 @@ def _advise_on_randomness(facts: ModuleFacts, line: str) -> str:
 
 
 def _check_answer_shapes_and_single_text(facts: ModuleFacts, convention: Convention, batch: Batch) -> tuple[bool, bool]:
-    """Call the module on a batch, and on its first text alone. Return whether the answers have exactly the shapes that
-    a bundle's graph gives, and whether the call fails on the single text."""
+    """Call the module on a batch, and on the first text alone. Return two values: whether the answers have exactly the
+    shapes that a bundle's graph gives, and whether the call fails on the single text."""
     tokens, lengths = batch
     exact, fails_alone = True, False
     for rows in dict.fromkeys((len(tokens), 1)):

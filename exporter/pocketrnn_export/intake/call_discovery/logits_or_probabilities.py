@@ -345,7 +345,8 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
         )
     if total is not None and (to_one or (probed.sign == 1 and total > _ROUNDING)):
         raise ExportError(
-            f"The module gives numbers that sum to {total:.4g} for every text: they may be logits, or shares of it.",
+            f"The module gives numbers that sum to {total:.4g} for every text: they may be logits, or parts of this "
+            "sum.",
             "Say which: --gives logits, or --call "
             f'"{wrap_last_expression(convention.line, f"torch.log({{}} / {total:.4g})")}".',
         )
@@ -360,8 +361,8 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
         if probed.exp_sums_to_one(math.log(base)):
             raise ExportError(
                 f"The module gives logarithms to the base {base} of numbers that sum to 1.",
-                f'Say so: --call "{wrap_last_expression(convention.line, f"{{}} * {math.log(base):.9f}")}", or --gives '
-                "logits.",
+                f'Convert them: --call "{wrap_last_expression(convention.line, f"{{}} * {math.log(base):.9f}")}", or '
+                "--gives logits.",
             )
 
 

@@ -269,6 +269,8 @@ def refuse_numbers_rounded_otherwise_in_graph(program: torch.export.ExportedProg
 def _make_rounding_error(where: str) -> ExportError:
     """Return the error for a number that Python and a graph round differently, on a line or an unknown line ("")."""
     return ExportError(
-        f"Python and a graph round a number that is computed from a size differently{', ' * bool(where)}{where}.",
-        "Use int(), math.ceil, math.floor, round() without digits, or math.sqrt: these give the same number in both.",
+        f"The module rounds a number that it computes from a size{', ' * bool(where)}{where}: a graph would round it "
+        "differently.",
+        "Use int(), math.ceil, math.floor, round() without digits, or math.sqrt: a graph computes these as Python "
+        "does.",
     )

@@ -144,7 +144,7 @@ def _make_other_thread_error(frame: FrameType) -> ExportError:
 def _make_unknown_number_error(frame: FrameType) -> ExportError:
     return ExportError(
         f"The module uses a size as a plain number, but the value of this size is not known: {describe_line(frame)}.",
-        "Compute with sizes. Do not pass them to str(), hash() or a dict.",
+        "Only compute with sizes and compare them. Do not pass them to str(), hash() or a dict.",
     )
 
 

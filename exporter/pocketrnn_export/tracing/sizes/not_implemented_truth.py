@@ -35,7 +35,8 @@ def refuse_not_implemented_truth(log: TraceLog) -> Iterator[None]:
         place = describe_line(frames[-1]) if frames else UNKNOWN_LINE
         raise log.record_refusal(
             ExportError(
-                f"The module calls a method of a number with a size, which does not work in a trace: {place}.",
+                f"The module calls a method of a number, such as __eq__, with a size as its argument: {place}. A "
+                "trace cannot record this.",
                 "Compare with the operators ==, !=, <, <=, > and >=.",
             )
         ) from error

@@ -117,7 +117,7 @@ class TraceLog:
         if time.process_time() > self.until:
             raise self.record_refusal(
                 ExportError(
-                    f"Forward takes too long for one size of its input when its conditions are recorded, {where()}.",
+                    f"Forward takes too long to trace for one size of its input, {where()}.",
                     "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. Do not call a function again for "
                     "parts of a text.",
                 )
