@@ -135,8 +135,9 @@ def test_a_file_without_a_header_line_is_asked_for_one(end: str, between: str, t
 def test_a_mistyped_column_is_helped(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("Text,label\na,b\n")
-    classified = refusal("classify", "-i", file, "-o", tmp_path / "o.csv")
-    assert classified.endswith("Did you mean Text? Name the column with the texts with --text-column.")
+    said = CliRunner().invoke(main, ["classify", "-i", str(file), "-o", str(tmp_path / "o.csv")]).stderr
+    assert "Did you mean Text? Name the column with the texts with --text-column." in said
+    assert "--text-column Text" in said.partition("Write: ")[2]
     assert "Did you mean Text? Name the columns" in refusal("train", file, "-o", tmp_path / "c")
 
 

@@ -39,7 +39,7 @@ from pocketrnn_export.commands.settings_found_in_code import find_files_of_stop_
 from pocketrnn_export.compression import compress
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
-from pocketrnn_export.vocabularies.candidate_text_rules import write_rules_option
+from pocketrnn_export.vocabularies.candidate_text_rules import describe_long_rules_option, write_rules_option
 from pocketrnn_export.vocabularies.causes_of_different_answers import describe_likely_cause
 from pocketrnn_export.vocabularies.doubtful_ids_refusal import (
     refuse_doubtful_ids,
@@ -221,7 +221,7 @@ def test_labels_that_follow_from_a_probability_by_another_threshold_are_told(
     assert all(
         answer == pytest.approx({"ham": 1 - n, "spam": n}) for (_, answer), n in zip(found, numbers, strict=True)
     )
-    assert ("gives 'spam' from" in caplog.text) is is_told
+    assert ("'spam' from" in caplog.text) is is_told
     texts[0] = replace(texts[0], label="spam")
     with pytest.raises(InputError):
         map_answers_to_labels(texts, ["ham", "spam"])
@@ -470,6 +470,12 @@ def test_stop_words_that_a_file_holds_are_left_out_if_answers_show_it(
     assert own in find(replace(own, stop_words=()))
     # Those that are given are not replaced.
     assert find(replace(own, stop_words=("q1",))) == []
+
+
+def test_long_rules_are_described_in_a_message() -> None:
+    for count, said in ((2, "--rules '{"), (90, "the rules whitespace with 90 stop words")):
+        rules = TextRules("whitespace", stop_words=tuple(f"w{i}" for i in range(count)))
+        assert describe_long_rules_option(rules, write_rules_option(rules, TextRules())).startswith(said)
 
 
 @pytest.mark.parametrize(("first", "last"), [(2, 3), (2, None), (None, 3)])
@@ -839,8 +845,9 @@ def test_several_labels_of_a_text_are_written_with_a_bar(tmp_path: Path) -> None
     texts = read_pairs(path, LABELS)
     found = map_answers_to_labels(texts, LABELS, multi_label=True)
     assert [answer for _, answer in found] == [("World", "Sports"), ("Science",)]
-    with pytest.raises(InputError, match=r"World\|Sports, only with --multi-label"):
+    with pytest.raises(OptionCorrectionsError, match=r"World\|Sports, only with --multi-label") as caught:
         map_answers_to_labels(texts, LABELS)
+    assert caught.value.changes == {"multi_label": "given"}
     with pytest.raises(InputError, match=r"a\|b, with --multi-label"):
         map_answers_to_labels([OwnersText("oil", answer="World|Sport")], LABELS, multi_label=True)
     # A label may hold the bar itself.

@@ -434,7 +434,7 @@ def test_what_a_batch_does_is_said_with_the_word(tmp_path: Path, caplog: pytest.
     with caplog.at_level(logging.WARNING):
         _, classifier = exported(modules.CountMean, "padding 1", tmp_path / "b")
     first, _ = notes(caplog)
-    assert "holds the id 1 ('<pad>')" in first
+    assert "the id 1 ('<pad>')" in first
     assert "in probability" in first
     assert classifier.manifest.graph.alone == (1,)
 

@@ -993,6 +993,11 @@ def test_the_last_lines_say_how_python_takes_the_function_and_what_it_needs(
     assert '  classifier = Classifier.load("mine", tokenizer=words)' in code
     assert re.findall(r"[\w.]+\.py|contractions|nltk|\bre\b", needs) == ["cut.py", "clean.py", "contractions", "nltk"]
     assert {*re.findall(r"[\w./]+\.(?:vec|lst|txt)", data)} == {"words.vec", "data/stop.lst"}
+    # Text rules may do what a function does, but not what a library does.
+    assert "--rules" in needs
+    Path("cut.py").write_text("import nltk\n\ndef words(text):\n    return nltk.word_tokenize(text)\n")
+    assert print_import_of_tokenizer('Classifier.load("mine"', "cut.py:words")
+    assert "--rules" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("tokenizer", ["external", "whitespace"])
@@ -1649,6 +1654,17 @@ def test_weights_given_as_the_vocabulary_are_replaced_in_the_corrected_command(f
     line = export("net.py:Net", *given).stderr.splitlines()[-1]
     assert "--vocabulary vocab.json" in line
     assert "--vocabulary models/best.pt" not in line
+
+
+def test_a_table_without_names_is_replaced_by_answers_with_a_column_of_more_words(folder: Path) -> None:
+    Path("answers.csv").write_text(
+        "text,label,probability,others\noil up,good,0.6,bad 0.4; x 0.1\noil,bad,0.7,good 0.3\n"
+    )
+    given = ("--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good")
+    for rows in ("oil is up\t1\ta\nit is bad\t1\tb\n", "oil is up\t1\t1\nit is bad\t0\t0\n"):
+        Path("train.tsv").write_text(rows)
+        line = export("net.py:Net", *given, "--pairs", "train.tsv").stderr.splitlines()[-1]
+        assert "--pairs answers.csv" in line
 
 
 def test_a_sigmoid_of_several_outputs_in_code_is_in_the_line_to_copy(folder: Path) -> None:

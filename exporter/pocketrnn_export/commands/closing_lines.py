@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import align_columns, escape_line
+from pocketrnn_export.commands.proposed_options import find_library_of_tokenizer_function
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -225,7 +226,11 @@ def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
     print_line('  print(classifier.predict(["a text"]))')
     libraries = [f"{one} with its data" if one in _WITH_DATA else one for one in list_imported_libraries(file)]
     needs = [file.name, *(one.name for one in list_imported_files(file) if one != file), *libraries]
-    print_line(f"To answer a text, Python needs {' and '.join(needs)}. Such a bundle cannot be packed.")
+    # No text rules imitate a library.
+    tries = "" if find_library_of_tokenizer_function(tokenizer) else (
+        " Without --rules, the export tries to find text rules that do the same, and whose bundle can be packed."
+    )  # fmt: skip
+    print_line(f"To answer a text, Python needs {' and '.join(needs)}. Such a bundle cannot be packed.{tries}")
     if data := [escape_line(str(one)) for one in list_data_files_of_function(file, name)]:
         print_line(
             f"The code also names {' and '.join(data)}: copy what it reads, and run Python where these paths hold."

@@ -109,6 +109,7 @@ def write_line_to_copy(output: Path, changes: Mapping[str, str | None]) -> str:
     """
     changes = move_long_rules_to_file(output, complete_rules_beside_tokenizer_function(changes))
     line = format_command_with_changes(changes)
+    # As it runs after its options were completed.
     remember_command()
     return "" if line in click.get_current_context().meta[_COMMANDS] else f" Write: {line}"
 

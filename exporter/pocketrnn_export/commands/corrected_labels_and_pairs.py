@@ -71,13 +71,14 @@ def correct_pairs_or_labels(
     if isinstance(error, OptionCorrectionsError):
         return error
     several, code = options["multi_label"], find_file_of_source(options)
-    if (found := list_labels_of_pairs(file, multi_label=several)) is None:
-        other = propose_pairs([], code, multi_label=several)
-        if other is None or other.file == str(file):
-            return error
+    found = list_labels_of_pairs(file, multi_label=several)
+    other = None if found else propose_pairs([], code, multi_label=several)
+    if other is not None and other.file != str(file):
         is_other = file.suffix.lower() not in (".csv", ".tsv", ".json", ".jsonl")
         problem = f"{file} is neither a CSV file nor lines of JSON." if is_other else error.problem
         return OptionCorrectionsError(problem, other.sentence, {"pairs": other.file})
+    if found is None:
+        return error
     proposed = propose_labels(code, options["weights"], file, multi_label=several)
     given, meant, answered = {*labels}, {*read_labels(proposed.value)}, {*found}
     # The answers have all given labels, and others, or have other names for them.

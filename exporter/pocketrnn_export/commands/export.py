@@ -353,12 +353,11 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         --scaler scaler.joblib --labels walking,standing -o steps
       pocketrnn export news-checkpoint -o news
     """
-    remember_command()
     # These checks run before PyTorch is imported, so that an error is shown without delay.
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
-    take_function_of_written_file(options)
     remember_command()
+    take_function_of_written_file(options)
     given_tokenizer = options["tokenizer"]
     packed = options["profile"] == "packed" and not numbers.are_given
     refusals = CollectedRefusals(output)
@@ -372,11 +371,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         of_texts = refusals.collect(
             lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
         )
-    # A missing file is told before PyTorch is loaded, which takes seconds.
-    files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
-    is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
-    is_other_module = is_folder or "source" in refusals.changes
-    if named is None or is_corrected or is_other_module or is_text or not all(one.exists() for one in files):
+    if is_corrected or is_folder or "source" in refusals.changes or not _may_load_module(named, options):
         with print_stages():
             refusals.collect(lambda: _refuse_similar_name(named, "source", source))
             refusals.raise_collected()
@@ -405,16 +400,21 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         propose_labels_by_outputs(named, options),
     ):
         manifest = export_with_rules_from_answers(
-            lambda given: _write_bundle(module, output, given, options),
-            description,
-            options,
-            given_tokenizer,
+            lambda given: _write_bundle(module, output, given, options), description, options, given_tokenizer
         )
     if "channels" in description:
         for line in format_number_summary(manifest, output, with_comparisons=options["report"] is not None):
             print_line(line)
         return
     _print_written_bundle(manifest, output, description, options)
+
+
+def _may_load_module(named: ModuleName | None, options: Mapping[str, Any]) -> bool:
+    """Return whether SOURCE names a module, and the files of the options may hold what they should. Other options are
+    refused before PyTorch is loaded, which takes seconds."""
+    files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
+    is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
+    return named is not None and not is_text and all(one.exists() for one in files)
 
 
 def _refuse_similar_name(named: ModuleName | None, option: str, value: str) -> None:

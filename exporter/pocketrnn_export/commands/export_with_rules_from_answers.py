@@ -53,7 +53,7 @@ def export_with_rules_from_answers(
         ParityError: the answers differ; the message has the command with the rules for which they agree.
     """
     from pocketrnn.text import TextRules
-    from pocketrnn_export.vocabularies.candidate_text_rules import write_rules_option
+    from pocketrnn_export.vocabularies.candidate_text_rules import describe_long_rules_option, write_rules_option
     from pocketrnn_export.vocabularies.external_tokenizer_advice import collect_width_members
     from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
 
@@ -96,8 +96,9 @@ def export_with_rules_from_answers(
         print_line(f"Note: {escape_line(said)} The bundle has such a vocabulary.", err=True)
     if json.loads(changed):
         print_line(
-            f"Note: The module's answers agree with your classifier's on {numbers} texts with --rules "
-            f"{shlex.quote(changed)}{f', which are those of {function}' * bool(function)}. So these are taken.",
+            f"Note: The module's answers agree with your classifier's on {numbers} texts with "
+            f"{describe_long_rules_option(preferred, changed)}{', which are those of ' * bool(function)}{function}. "
+            "So these are taken.",
             err=True,
         )
     description = _replace_rules(description, preferred)

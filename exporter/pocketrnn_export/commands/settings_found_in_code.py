@@ -71,12 +71,11 @@ def log_owner_hints_and_list_corrections(
     longest, unknown_id = find_uncompared_length_and_unknown_id(
         plain, read_vocabulary(text["vocabulary"]).tokens, pairs, text.get("tokenizer")
     )
-    answered = [one for one in pairs if one.answer is not None]
     files = list_code_files(named, options)
     lengths = _list_saved_lengths(weights, options["vocabulary"], longest)
     open_ones: dict[str, Any] = {"longest": longest, "unknown_id": unknown_id, "lengths": lengths}
     hints = {ABOUT_LENGTHS: list_hints_on_text_rules_in_code(files, **open_ones, rules=stated), ABOUT_SPLITTING: []}
-    if not (options["head"] or answered or options["labels_of"]):
+    if not (options["head"] or options["labels_of"] or any(one.answer is not None for one in pairs)):
         hints[ABOUT_SOFTMAX] = find_activations_in_code(files).list_hints(multi_label=options["multi_label"])
     if weights is not None:
         hints[""] = advise_on_checkpoint_settings(
@@ -88,8 +87,7 @@ def log_owner_hints_and_list_corrections(
     split, function = dict[str, str | None](), None
     if options["tokenizer"] is options["rules"] is None and not pairs:
         hints[ABOUT_SPLITTING] += [] if weights is None else filter(None, [describe_unread_tokenizer(weights)])
-        hints[ABOUT_SPLITTING] += [] if named is None else _describe_text_functions(named)
-        hints[ABOUT_SPLITTING] += [] if named is None else _describe_stop_words(named)
+        hints[ABOUT_SPLITTING] += [] if named is None else _describe_text_functions(named) + _describe_stop_words(named)
         if named is not None and (function := propose_tokenizer_function(named.path)) is not None:
             split = make_options_of_tokenizer_function(function.option)
     if named is not None and not pairs:

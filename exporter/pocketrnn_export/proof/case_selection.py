@@ -212,6 +212,21 @@ def make_compared_ids_entry(compared_ids: Sequence[int]) -> dict[str, list[int]]
     return {ASKED_IDS: list(compared_ids)} if compared_ids else {}
 
 
+def keep_compared_ids_below(provenance: Mapping[str, Any], rows: int | None) -> dict[str, Any]:
+    """Return the provenance of a bundle whose vocabulary is cut: without the compared ids of the words that are left
+    out.
+
+    Args:
+        provenance: that of the bundle with all words.
+        rows: the number of words that are kept; None for all.
+    """
+    ids = provenance.get(ASKED_IDS)
+    if rows is None or not isinstance(ids, list):
+        return {**provenance}
+    others = {name: value for name, value in provenance.items() if name != ASKED_IDS}
+    return others | make_compared_ids_entry([one for one in ids if type(one) is not int or one < rows])
+
+
 def make_condition_sizes_entry(batch_and_token_counts: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
     """Return the provenance entry that lists sizes (batch, tokens) near forward's conditions on sizes, or {} if there
     are no such sizes."""

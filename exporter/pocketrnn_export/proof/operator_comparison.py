@@ -34,10 +34,10 @@ _MOST_TOGETHER: Final = 24
 _NUMBERS: Final = 120
 _MOST_DRAWS: Final = 24
 _LARGEST: Final = 200_000
-# Other checks compare operators that index or sort, and recurrent layers.
+# Other checks compare operators that index or sort, and recurrent layers. An empty tensor has whatever the memory held.
 _PICKS: Final = (
-    "arg", "embedding", "gather", "index", "masked_select", "multinomial", "nonzero", "one_hot", "pocketrnn", "scatter",
-    "sort", "topk", "unique",
+    "arg", "embedding", "empty", "gather", "index", "masked_select", "multinomial", "nonzero", "one_hot", "pocketrnn",
+    "scatter", "sort", "topk", "unique",
 )  # fmt: skip
 _SPECIAL: Final = (
     0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 1.5, 2.0, -2.0, 2.5, 3.0, -3.0, 7.0, 12.0, -12.0, 45.0, 100.0, -100.0,

@@ -32,6 +32,8 @@ _SAME: Final = 1e-4
 # The operators that take a slice of a tensor: the axis is the second argument.
 _CUTS: Final = frozenset({"cut", "narrow", "slice"})
 _ORDERS: Final = frozenset({"argsort", "sort"})
+# Operators whose result has whatever the memory held, so that its rows may differ by chance.
+_EMPTY: Final = ("empty", "new_empty")
 _WHOLE: Final = frozenset({torch.int64, torch.int32})
 # Operators whose result is still the row number. A remainder or a clamp gives another number far down in a large batch.
 _STAYS: Final = frozenset({
@@ -73,6 +75,8 @@ def _differs_between_rows(node: Node, value: Any, batch_symbols: set[Any]) -> bo
     """Return whether a value differs between the rows of a batch in which all texts are equal."""
     stated = node.meta.get("val")
     if node.op != "call_function" or not isinstance(stated, Tensor) or not isinstance(value, Tensor):
+        return False
+    if read_operator_name(node).startswith(_EMPTY):
         return False
     if value.dim() != stated.dim():
         return False

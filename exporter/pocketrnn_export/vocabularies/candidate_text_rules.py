@@ -173,6 +173,16 @@ def describe_rules(rules: TextRules) -> str:
     return rules.tokenizer + (" with " + " and ".join(said) if said else "")
 
 
+def describe_long_rules_option(rules: TextRules, option: str) -> str:
+    """Write the option `--rules` for a message. Describe the rules if it is long.
+
+    Args:
+        rules: the rules.
+        option: the value of the option.
+    """
+    return f"--rules {shlex.quote(option)}" if len(option) <= LONGEST_OPTION else f"the rules {describe_rules(rules)}"
+
+
 def write_nearest_rules(rules: TextRules, given_rules: TextRules, implied: TextRules) -> str:
     """Return the text, usually the option `--rules`, by which a message tells how to give `rules`. If the option is too
     long and the cleaning steps are those of `given_rules`, the text has only the members that differ from

@@ -33,8 +33,7 @@ from pocketrnn_export.vocabularies.answer_distances import (
     read_labels_as_owner,
 )
 from pocketrnn_export.vocabularies.candidate_text_rules import (
-    LONGEST_OPTION,
-    describe_rules,
+    describe_long_rules_option,
     list_candidate_rules,
     write_rules_option,
 )
@@ -812,6 +811,4 @@ def _write_rules(rules: TextRules, tokens: Sequence[str]) -> str:
     """Write the option --rules with the members that differ from the rules that the vocabulary implies. If this is too
     long for a message, return a description of the rules instead; the command to copy then has them in a file."""
     implied = make_implied_rules(read_vocabulary(tokens), TextRules().tokenizer)
-    option = write_rules_option(rules, implied)
-    is_long = len(option) > LONGEST_OPTION
-    return f"the rules {describe_rules(rules)}" if is_long else f"--rules {shlex.quote(option)}"
+    return describe_long_rules_option(rules, write_rules_option(rules, implied))

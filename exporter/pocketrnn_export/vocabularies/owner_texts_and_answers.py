@@ -183,8 +183,8 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     if unread:
         _log_unread_columns(path, rows, labels, unread)
     if not labels:
-        # Numbers of all labels are read when the labels are known.
-        unread = [name for name in (rows[0] if rows else ()) if _holds_numbers_of_several_labels(rows, name)]
+        # Columns that are not of one label are read when the labels are known.
+        unread = [name for name in (rows[0] if rows else ()) if _holds_more_than_numbers(rows, name)]
     rows = _leave_out_rows_with_error_words(path, rows, labels)
     rows = _leave_out_rows_without_answer(path, rows, unread, multi_label=multi_label)
     return [{name: field for name, field in row.items() if name not in unread} for row in rows]
@@ -633,9 +633,13 @@ def _find_column_of_all_labels(
     return found[0] if len(found) == 1 else None
 
 
-def _holds_numbers_of_several_labels(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+def _holds_more_than_numbers(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    """Return whether a column without the name of an answer holds words, or several numbers, in all its fields."""
     fields = [row[column] for row in rows if row[column]] if column not in _MEMBERS else []
-    return bool(fields) and all(isinstance(one, str) and len(_parse_numbers(one)) > 1 for one in fields)
+    is_answer = _ANSWER.fullmatch(column) is not None
+    return (
+        not is_answer and bool(fields) and all(isinstance(one, str) and len(_parse_numbers(one)) != 1 for one in fields)
+    )
 
 
 def _parse_numbers(field: str) -> list[float]:
@@ -1086,15 +1090,16 @@ def _check_labels(names: Iterable[Any], labels: Sequence[str], where: str) -> tu
     found = tuple(names)
     for name in found:
         if not isinstance(name, str) or name not in labels:
-            several = isinstance(name, str) and _split_labels(name, labels) != name
+            shown = f"{', '.join(map(short_repr, labels[:8]))}{', ...' if len(labels) > 8 else ''}"
+            problem = f"{where} is {brief_text(name)}, but the labels are {shown}."
+            if isinstance(name, str) and _split_labels(name, labels) != name:
+                said = f"A text has several labels, {name}, only with --multi-label (multi_label=True)."
+                raise OptionCorrectionsError(problem, said, {"multi_label": "given"})
             raise InputError(
-                f"{where} is {brief_text(name)}, but the labels are {', '.join(map(short_repr, labels[:8]))}"
-                f"{', ...' if len(labels) > 8 else ''}.",
-                f"A text has several labels, {name}, only with --multi-label (multi_label=True)."
-                if several
-                else "Give the label that your classifier gives, by its name, or the probabilities; leave a text out "
-                "where it gives none. Write several "
-                f'labels of a text as a{LABEL_SEPARATOR}b, with --multi-label; in JSON, ["a", "b"] does the same.',
+                problem,
+                "Give the label that your classifier gives, by its name, or the probabilities; leave a text out where "
+                f"it gives none. Write several labels of a text as a{LABEL_SEPARATOR}b, with --multi-label; in JSON, "
+                '["a", "b"] does the same.',
             )
     return found
 

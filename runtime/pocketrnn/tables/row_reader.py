@@ -181,7 +181,7 @@ def _refuse_other_text_column(names: Sequence[str], text_column: str, added: Seq
     if text_column not in names and len(named) == 1:
         error = OtherColumnsError(
             f"{source.name} has no column {text_column!r}; its columns are {list_first_names(names)}.",
-            f"The texts seem to be in {named[0]!r}: name the column with --text-column.",
+            f"Did you mean {named[0]}? {source.name_columns}",
         )
         error.text_column, error.taken = named[0], names if {*names} & {*added} else ()
         raise error
