@@ -466,8 +466,8 @@ def _export_text_classifier(
 def _find_labels_and_heads(
     given: TextExportArguments, options: ExportOptions
 ) -> tuple[Sequence[str], HeadsOutput | None]:
-    """Return the labels, which are those of all heads if there are several, and the output of the heads. Refuse
-    arguments without labels."""
+    """Return the labels, which are those of all heads if there are several, and the output of the heads. Raise an
+    InputError for arguments without labels."""
     if given.heads is not None:
         heads = make_heads_output(given.heads, multi_label=given.multi_label)
         refuse_arguments_with_heads(
@@ -661,8 +661,8 @@ def _choose_call_by_answers(
     error: AmbiguousCallError,
     answers: Sequence[tuple[OwnersText, Answer]],
 ) -> str:
-    """Choose the one call of the module that gives the owner's answers. Refuse if no call or several calls do, or if no
-    answer can be compared."""
+    """Choose the only call of the module that gives the owner's answers. Raise an AmbiguousCallError if no call or
+    several calls do, or if no answer can be compared."""
     text, output = description.text, description.output
     rows = [(one.ids, answer) for one, answer in answers if one.ids and not one.head]
     if not rows or output.of_tokens or text.pairs or text.features or description.spellings is not None:
@@ -909,7 +909,8 @@ def _bind_arguments_of_prepare_module(
 def _choose_form_kinds(
     module: nn.Module, rules: AnyTextRules, *, torchscript: bool | None, streaming: bool, edge: bool
 ) -> list[FormKind]:
-    """Choose the kinds of forms to make. Refuse kinds that exclude each other or that the module cannot have."""
+    """Choose the kinds of forms to make. Raise an InputError for kinds that exclude each other or that the module
+    cannot have."""
     if edge and (streaming or torchscript):
         raise InputError(
             "The profile edge has neither a step graph nor a TorchScript copy.",
@@ -928,7 +929,7 @@ def _choose_form_kinds(
 def _refuse_options_with_token_labels(
     description: Description, pairs: Sequence[OwnersText], *, streaming: bool, edge: bool
 ) -> None:
-    """If the labels are of tokens, refuse options that such a bundle cannot have."""
+    """Raise an InputError if the labels are of tokens and an option is given that such a bundle cannot have."""
     rules = description.text.rules
     if not description.output.of_tokens:
         return
@@ -1150,8 +1151,8 @@ def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, descripti
 def _choose_proof_texts_within_limits(
     limits: Limits | None, texts: Sequence[Any], description: Description, private_texts: frozenset[Any]
 ) -> list[Any]:
-    """Choose the texts of the proof that a graph with these limits accepts. The bundle must not show `private_texts`:
-    if no others remain, add made texts of enough words, or refuse."""
+    """Choose the texts of the proof that a graph with these limits accepts. The bundle must not show `private_texts`.
+    If no others remain, add made texts of enough words; raise an ExportError if this is not possible."""
     inside = select_texts_within_limits(limits, texts, description)
     beside = description.text.pairs or description.text.features
     if private_texts.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not beside:

@@ -247,7 +247,7 @@ def _check_and_measure_score_gap(
     crf: Crf, emissions: Any, decoded_labels: Any, owners_labels: Any, case: Case
 ) -> float:
     """Compare the bundle's and the owner's labels of a text. Return the difference of their CRF scores, per token, and
-    0 for equal labels. Refuse a difference that rounding does not explain."""
+    0 for equal labels. Raise a ParityError for a difference that rounding does not explain."""
     if owners_labels.shape == decoded_labels.shape:
         gap = abs(crf.score(emissions, decoded_labels) - crf.score(emissions, owners_labels)) / len(decoded_labels)
         if (decoded_labels == owners_labels).all() or gap <= _TIE:

@@ -291,8 +291,8 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
 def _compare_rounded_graph(
     manifest: Manifest, content: bytes, rounded: bytes, plan: ProofPlan, text_cases: Sequence[Case]
 ) -> list[Comparison]:
-    """Compare the original graph with the graph whose weights are rounded. Refuse rounded weights that make an answer
-    infinite or NaN."""
+    """Compare the original graph with the graph whose weights are rounded. Raise a CompressionError for rounded weights
+    that make an answer infinite or NaN."""
     before = ReferenceAnswers(
         make_graph_reference("onnx", content), {**plan.cases, "texts": text_cases}, rows_alone=plan.rows_alone
     )

@@ -204,7 +204,7 @@ def _refuse_larger_change(verdict: IntegerVerdict, allowed: AllowedChange) -> No
     # 1e-9: a share of whole rows that is nearer than this is equal.
     if share > allowed.labels + 1e-9:
         raise CompressionError(
-            f"With integers the {verdict.unit} of {verdict.changed:,} of {verdict.texts:,} {verdict.of} changes "
+            f"With integers, the {verdict.unit} of {verdict.changed:,} of {verdict.texts:,} {verdict.of} changes "
             f"({share:.2f} %), more than {allowed.labels:g} %: nothing was written.",
             f"Pack it in float32, or allow more: --max-changed {_format_rounded_up(share)} (max_changed= in Python)."
             + (
@@ -218,7 +218,7 @@ def _refuse_larger_change(verdict: IntegerVerdict, allowed: AllowedChange) -> No
     loss = 100 * (verdict.accuracy_before - verdict.accuracy)
     if loss > allowed.loss + 1e-9:
         raise CompressionError(
-            f"With integers {loss:.2f} points of accuracy are lost on {verdict.labelled:,} rows, more than "
+            f"With integers, {loss:.2f} points of accuracy are lost on {verdict.labelled:,} rows, more than "
             f"{allowed.loss:g}: nothing was written.",
             f"Pack it in float32, or allow more: --max-loss {_format_rounded_up(loss)} (max_loss= in Python).",
         )

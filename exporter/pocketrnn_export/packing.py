@@ -383,8 +383,8 @@ def _write_temporary_packed_file(content: bytes) -> Iterator[Path]:
 
 
 def _limit_tokens_to_engine_integers(manifest: Manifest, most_tokens: int | None) -> Manifest:
-    """Return the manifest, limited to `most_tokens`, the most tokens for which the engine's integers suffice. Refuse a
-    bundle of two texts, whose manifest cannot limit the tokens."""
+    """Return the manifest, limited to `most_tokens`, the most tokens for which the engine's integers suffice. Raise an
+    ExportError for a bundle of two texts, whose manifest cannot limit the tokens."""
     if most_tokens is None or (manifest.has_two_texts and most_tokens >= _BEYOND_MEMORY):
         return manifest
     if manifest.has_two_texts:

@@ -288,7 +288,7 @@ class Classifier(TrainedEstimator):
         """Prepare a sequence of numbers as the graph's input, float32 [time, channels].
 
         Raises:
-            SequenceError: the argument is not such a sequence, or is beyond the graph's limits.
+            SequenceError: the argument is not a sequence that the bundle takes, or is beyond the graph's limits.
             InputError: the bundle takes texts; see `encode`.
 
         Example:
@@ -509,7 +509,7 @@ class Classifier(TrainedEstimator):
 
         Raises:
             TextError: `given` is one string, or an item of it is not a text.
-            SequenceError: an item is not such a sequence, or is beyond the graph's limits.
+            SequenceError: an item is not a sequence that the bundle takes, or is beyond the limits.
             LimitError: a text is beyond the graph's limits.
 
         Example:
@@ -630,7 +630,7 @@ class Classifier(TrainedEstimator):
         self._warn_of_skipped(skipped)
 
     def _get_tag_intake(self) -> TagIntake:
-        """Return the intake if the classifier labels tokens; refuse any other classifier."""
+        """Return the intake if the classifier labels tokens; raise an InputError for any other classifier."""
         if not self.manifest.output.of_tokens:
             what = "values" if self._gives_values else "a label for a text, not for its tokens"
             raise InputError(f"{self.name} gives {what}.", "Use classify() or predict().")

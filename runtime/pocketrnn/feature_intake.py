@@ -46,7 +46,7 @@ class _FeatureRowEncoder(TextRowEncoder):
             text_name: the name of the text, as the beginning of a sentence.
 
         Raises:
-            TextError: the argument is not such a tuple, or the text or a feature is refused.
+            TextError: the argument is not a tuple of a text and its features, or the text or a feature is refused.
         """
         text, values = check_text_with_features(item, text_name)
         marks = encode_numbers_as_negative_ids(encode_values(self._features, values, text_name)).tolist()

@@ -54,7 +54,7 @@ class NumberIntake:
         """Compute the logits of one sequence.
 
         Raises:
-            SequenceError: the argument is not such a sequence, or is beyond the limits.
+            SequenceError: the argument is not a sequence that the classifier takes, or it is beyond the limits.
         """
         return self._engine.compute_item_logits(self.prepared(sequence)[None])
 
@@ -62,7 +62,7 @@ class NumberIntake:
         """Prepare a sequence as the graph's input, float32 [time, channels].
 
         Raises:
-            SequenceError: the argument is not such a sequence, or is beyond the limits.
+            SequenceError: the argument is not a sequence that the classifier takes, or it is beyond the limits.
         """
         samples, limits = self.input.prepared(sequence, self.check_numbers), self._limits
         if not limits.allows_length(len(samples)):
@@ -124,7 +124,7 @@ class NumberIntake:
         The rows of skipped sequences hold no answer.
 
         Raises:
-            SequenceError: an item is not such a sequence, and `on_error` is `raise`.
+            SequenceError: the classifier does not take one of the sequences, and `on_error` is `raise`.
         """
         first, items = chunk
         prepared: list[Floats] = []

@@ -103,8 +103,8 @@ def classify_dataset(
 
 
 def _read_bundle_files(folder: Path) -> dict[str, bytes]:
-    """Read the files of a bundle that a worker needs; return their names and contents. Refuse a bundle that does not
-    give one label to a single text."""
+    """Read the files of a bundle that a worker needs; return their names and contents. Raise a BundleError for a bundle
+    that does not give one label to a single text."""
     manifest = manifests.read_manifest(folder)
     if not isinstance(manifest.input, TextInput):
         raise BundleError(f"{folder} takes sequences of numbers, not texts.", manifests.TAKES_NUMBERS)

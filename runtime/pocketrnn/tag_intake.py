@@ -142,7 +142,7 @@ class TagIntake(TextIntake):
             raise TextError(error.problem, f"{error.remedy.removesuffix('.')}; or {SKIP_THEM}.") from None
 
     def _locate_tokens(self, text: object, text_name: str = "The text") -> _LocatedText:
-        """Locate the tokens of a string or of a list of tokens, and refuse a text beyond the limits."""
+        """Locate the tokens of a string or of a list of tokens, and raise a LimitError for a text beyond the limits."""
         if isinstance(text, str) and self.row_encoder.splits:
             located = locate_text_tokens(self.encoder, text)
         elif isinstance(text, str):

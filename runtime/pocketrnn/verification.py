@@ -163,8 +163,8 @@ def _check_graph_metadata_fits_manifest(classifier: Classifier, path: Path) -> N
 
 
 def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
-    """Answer the golden examples again in each way: alone, in one batch, and as streams. Refuse answers that differ
-    from those of the export."""
+    """Answer the golden examples again in each way: alone, in one batch, and as streams. Raise a ParityError for
+    answers that differ from those of the export."""
     manifest = classifier.manifest
     rows = manifest.golden_logit_rows
     golden = np.array([row for each in rows for row in each], np.float64)

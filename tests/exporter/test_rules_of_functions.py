@@ -25,6 +25,7 @@ from pocketrnn_export.source_code.text_function_in_own_file import write_computi
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_function import (
     has_ordinary_characters,
+    list_compared_texts,
     make_texts_for_comparison,
     read_split_in_code,
 )
@@ -505,6 +506,9 @@ def test_an_error_for_an_unknown_token_is_told_and_no_refusal(caplog: pytest.Log
     rules = choose_rules(LETTERS, None, lambda text: [ids[letter] for letter in text], [], ["oil", "Oil \u732b"])
     assert isinstance(rules, TextRules)
     assert (rules.tokenizer, rules.lowercase) == ("characters", False)
+    compared = list_compared_texts(lambda text: [ids[letter] for letter in text], LETTERS, ["oil", "Oil \u732b"])
+    assert "oil" in compared
+    assert "Oil \u732b" not in compared
     assert "raises an error for tokens" in caplog.text
     assert "leaves them out" in caplog.text
 

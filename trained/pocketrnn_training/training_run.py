@@ -262,7 +262,7 @@ def _measure_baseline(
 
 
 def _read_resume_state(output: Path, settings: Settings) -> TrainingState:
-    """Read the state of the interrupted run. Refuse settings other than those of the run."""
+    """Read the state of the interrupted run. Raise an InputError for settings other than those of the run."""
     state = run_folder.read_state(output)
     if other := settings.describe_first_difference(state.best.training):
         raise InputError(

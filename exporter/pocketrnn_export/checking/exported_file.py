@@ -216,8 +216,8 @@ def _list_graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
 
 
 def _measure_external_data(tensor: TensorProto, folder: Path) -> int:
-    """Return the size in bytes of a tensor's data in another file; 0 if the data is not in another file. Refuse data
-    that is missing or too short."""
+    """Return the size in bytes of a tensor's data in another file; 0 if the data is not in another file. Raise an
+    InputError for data that is missing or too short."""
     if tensor.data_location != TensorProto.EXTERNAL:
         return 0
     said = {entry.key: entry.value for entry in tensor.external_data}

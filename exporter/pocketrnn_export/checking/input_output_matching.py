@@ -118,9 +118,8 @@ def match_inputs(
 def _may_match_by_chance(
     matched: Sequence[MatchedInput], sizes: Sequence[RowsAndSteps], fitting_sizes: Sequence[RowsAndSteps]
 ) -> bool:
-    """Return whether the answers to transposed inputs may have the right shapes only by chance. `fitting_sizes` are
-    those of `sizes` at which the shapes are right. It may be chance if there are none, or if all of them have one
-    number of rows.
+    """Return whether the answers to transposed inputs may have the right shapes by chance. This is so if no sizes have
+    right shapes (`fitting_sizes`), or if all such sizes have the same number of rows.
 
     If the file declares a fixed size for a transposed input, this is not chance.
     """

@@ -137,8 +137,8 @@ def _find_call_of_texts(
     padding_id: int,
     is_preferred: Callable[[ModuleCall], bool],
 ) -> ModuleCall | None:
-    """Find a call of the module on token ids, among the calls that `export` tries. Prefer a call with whose inputs the
-    file runs, too. Return None if the module runs with none of the calls."""
+    """Find a call of the module on token ids, among the calls that `export` tries. Prefer a call whose inputs the file
+    accepts, too. Return None if the module runs with none of the calls."""
     names = _list_inputs_in_file_if_some_are_optional(module, file)
     kept = module if names is None else _restrict_to_inputs(module, names)
     last = None

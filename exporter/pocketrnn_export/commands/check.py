@@ -121,7 +121,8 @@ def _check_file_of_module(source: str, onnx: Path, options: dict[str, Any]) -> V
 
 
 def _check_two_files(source: str, after: Path | None, options: dict[str, Any]) -> Verdict:
-    """Compare two exported files, SOURCE and AFTER, and return the verdict. Refuse options that apply to a module."""
+    """Compare two exported files, SOURCE and AFTER, and return the verdict. Raise a click.UsageError for options that
+    apply to a module."""
     from pocketrnn_export.checking.check import check_files
 
     if given := [f"--{name.replace('_', '-')}" for name in _OF_MODULE if options[name] not in (None, False, ())]:

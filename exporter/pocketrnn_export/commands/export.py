@@ -65,7 +65,7 @@ from pocketrnn_export.commands.export_with_rules_from_answers import (
     export_with_rules_from_answers,
 )
 from pocketrnn_export.commands.missing_module_name import complete_source
-from pocketrnn_export.commands.missing_option_files import correct_missing_files
+from pocketrnn_export.commands.missing_option_files import correct_missing_files, refuse_similar_name
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -359,21 +359,19 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     remember_command()
     take_function_of_written_file(options)
     given_tokenizer = options["tokenizer"]
-    packed = options["profile"] == "packed" and not numbers.are_given
     refusals = CollectedRefusals(output)
     is_folder = Path(source).is_dir()
     source, named = _read_source(source, options, refusals)
     options["source"] = source
-    refusals.collect(lambda: _refuse_unusable_output(output, packed=packed, force=options["force"]))
+    refusals.collect(lambda: _refuse_unusable_output(output, numbers, options))
     correct_missing_files(named, options, refusals)
-    is_corrected = bool(refusals)
+    is_corrected = is_folder or bool(refusals)
     with print_stages():
         of_texts = refusals.collect(
             lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
         )
-    if is_corrected or is_folder or "source" in refusals.changes or not _may_load_module(named, options):
+    if is_corrected or "source" in refusals.changes or not _may_load_module(named, options):
         with print_stages():
-            refusals.collect(lambda: _refuse_similar_name(named, "source", source))
             refusals.raise_collected()
     _load_pytorch()
     with print_stages():
@@ -389,8 +387,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     elif not numbers.are_given:
         refuse_text_options(options, source)
         description |= read_scale_and_unit_options(numbers, len(description["channels"]))
-    if options["name"] is not None:
-        description["name"] = options["name"]
+    description |= {} if options["name"] is None else {"name": options["name"]}
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
     with (
@@ -415,21 +412,6 @@ def _may_load_module(named: ModuleName | None, options: Mapping[str, Any]) -> bo
     files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
     is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
     return named is not None and not is_text and all(one.exists() for one in files)
-
-
-def _refuse_similar_name(named: ModuleName | None, option: str, value: str) -> None:
-    """Raise an OptionCorrectionsError if no statement of a file binds the name in the value of an option, but a class
-    or function of the file has a similar one. No code is run."""
-    from pocketrnn_export.source_code.notebook import read_python_cells
-    from pocketrnn_export.source_code.top_level_statements import list_statements
-
-    if named is None or not named.path.is_file():
-        return
-    statements = list_statements(read_python_cells(named.path))
-    near = find_similar_name(named.name, [name for one in statements if (name := getattr(one.node, "name", ""))])
-    if near and not any(named.name in one.binds for one in statements):
-        right = value.replace(f":{named.name}", f":{near}", 1)
-        raise OptionCorrectionsError(f"{named.path} defines no {named.name}.", f"Did you mean {near}?", {option: right})
 
 
 def _try_weights_lengths_and_stop_words_of_files(
@@ -724,8 +706,9 @@ def _export_and_compress_or_convert(
             )
 
 
-def _refuse_unusable_output(output: Path, *, packed: bool, force: bool) -> None:
+def _refuse_unusable_output(output: Path, numbers: NumberOptions, options: Mapping[str, Any]) -> None:
     """Raise an error if the output cannot be written, or if the engine that proves a packed file is not installed."""
+    packed, force = options["profile"] == "packed" and not numbers.are_given, options["force"]
     if packed:
         from pocketrnn.engines.native import import_native_module
 
@@ -1222,7 +1205,7 @@ def _add_rules_of_function(
         except PocketRNNError:
             replacements = (replace_tokenizer_by_its_splitting_part, replace_tokenizer_by_code_with_present_names)
             if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
-                _refuse_similar_name(named, "tokenizer", options["tokenizer"])
+                refuse_similar_name(named, "tokenizer", options["tokenizer"])
                 raise
             return _add_rules_of_function(module_file, options, text)
         is_external = text["rules"] is not None and text["rules"].tokenizer == EXTERNAL
@@ -1470,8 +1453,8 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _load_number_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module that SOURCE names, and what --call gives, for a module of sequences of numbers. Refuse a
-    checkpoint."""
+    """Load the module that SOURCE names, and what --call gives, for a module of sequences of numbers. Raise a
+    click.UsageError for a checkpoint."""
     if named is None and Path(source).is_dir():
         raise click.UsageError(f"{source} is a checkpoint, which already states its channels. Leave --channels out.")
     return load_module_and_call(source, named, options)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.bundle.names_from_paths import find_near_file
+from pocketrnn.errors import find_similar_name
 from pocketrnn_export.commands.collected_refusals import CollectedRefusals
 from pocketrnn_export.commands.proposed_options import propose_pairs, propose_weights
 from pocketrnn_export.intake.file_existence_check import find_kind_of_text
@@ -56,6 +57,33 @@ def correct_missing_files(named: ModuleName | None, options: dict[str, Any], ref
     if colon and Path(file).suffix in _CODE and not Path(file).exists() and (near := find_near_file(Path(file), _CODE)):
         said = f"Did you mean {near}?"
         _replace_value("tokenizer", f"{file} is not a file.", said, f"{near}:{name}", options, refusals)
+    if refusals:
+        # The module is not loaded, which would tell its name.
+        refusals.collect(lambda: refuse_similar_name(named, "source", options["source"]))
+
+
+def refuse_similar_name(named: ModuleName | None, option: str, value: str) -> None:
+    """Refuse the value of an option if no statement of a file binds the name in it, but a class or function of the file
+    has a similar one. No code is run.
+
+    Args:
+        named: the file and the name in it; None for another kind of value.
+        option: the option.
+        value: its value.
+
+    Raises:
+        OptionCorrectionsError: the value with the similar name.
+    """
+    from pocketrnn_export.source_code.notebook import read_python_cells
+    from pocketrnn_export.source_code.top_level_statements import list_statements
+
+    if named is None or not named.path.is_file():
+        return
+    statements = list_statements(read_python_cells(named.path))
+    near = find_similar_name(named.name, [name for one in statements if (name := getattr(one.node, "name", ""))])
+    if near and not any(named.name in one.binds for one in statements):
+        right = value.replace(f":{named.name}", f":{near}", 1)
+        raise OptionCorrectionsError(f"{named.path} defines no {named.name}.", f"Did you mean {near}?", {option: right})
 
 
 def _correct_file_without_weights(

@@ -87,7 +87,7 @@ def log_owner_hints_and_list_corrections(
     split, function = dict[str, str | None](), None
     if options["tokenizer"] is options["rules"] is None and not pairs:
         hints[ABOUT_SPLITTING] += [] if weights is None else filter(None, [describe_unread_tokenizer(weights)])
-        hints[ABOUT_SPLITTING] += [] if named is None else _describe_text_functions(named) + _describe_stop_words(named)
+        hints[ABOUT_SPLITTING] += [*_describe_text_functions(named), *_describe_stop_words(named)] if named else []
         if named is not None and (function := propose_tokenizer_function(named.path)) is not None:
             split = make_options_of_tokenizer_function(function.option)
     if named is not None and not pairs:

@@ -82,8 +82,8 @@ def _undo_written_file(path: Path) -> None:
 
 
 def remove_tokenizer_file_that_bundle_replaces(options: dict[str, Any]) -> None:
-    """Undo the file from which the --tokenizer function was taken in place of the owner's, since the text rules of the
-    bundle do the same. Set --tokenizer to the owner's function again, also in the commands that messages suggest."""
+    """Undo the file that was written for the --tokenizer function, since the text rules of the bundle do the same as
+    its function. Set --tokenizer to the owner's function again, also in the commands that messages suggest."""
     context, taken = click.get_current_context(), options["tokenizer"]
     given = context.meta.get(_TAKEN_FUNCTIONS, {}).get(taken)
     named = parse_module_name(taken or "")

@@ -120,7 +120,8 @@ def _convert_for_small_engines(
     graph: OnnxGraph, metadata: Mapping[str, str], opset: int | None = None
 ) -> GraphAndOpset:
     """Remove the input `lengths` of the recurrent layers of a graph, and convert the graph to `opset` or, by default,
-    to the lowest possible opset. Return the new graph and its opset. Refuse a graph with an If, Loop or Scan."""
+    to the lowest possible opset. Return the new graph and its opset. Raise an ExportError for a graph with an If, Loop
+    or Scan."""
     model = ir.serde.deserialize_model(onnx.load_from_string(graph.content))
     for node in model.graph:
         if node.op_type in _CONTROL_FLOW:

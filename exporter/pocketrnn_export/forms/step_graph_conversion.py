@@ -151,8 +151,8 @@ class _StepBuilder:
         return self._encode_step_graph([*begin, *self.nodes, *end], sum(sizes)), sum(sizes)
 
     def _convert_graph_node(self, node: NodeProto) -> None:
-        """Add to the step graph the nodes that it needs in place of a node, and record from which inputs its outputs
-        are computed. Refuse a node that cannot continue from a state."""
+        """Add the nodes that replace a node of the graph to the step graph, and record from which inputs its outputs
+        are computed. Raise an ExportError for a node that cannot continue from a state."""
         kinds = {self.sources.get(name) for name in node.input if name}
         if None in kinds:
             raise self._make_unsupported_error(

@@ -172,7 +172,7 @@ def round_to_int8(numbers: Floats) -> Floats:
 
 
 def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.float16]:
-    """Convert a weight to float16. Refuse a weight with numbers beyond float16."""
+    """Convert a weight to float16. Raise an InputError for a weight with numbers beyond float16."""
     with np.errstate(over="ignore"):
         half = numbers.astype(np.float16)
     if not np.isfinite(half).all():
@@ -185,7 +185,7 @@ def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.flo
 
 def _convert_weight(value: ir.Value, storage: str, axis: int) -> tuple[npt.NDArray[Any], Floats | None]:
     """Return the numbers of a weight, and their scales: float16 and None, or int8 and a float32 scale for all numbers
-    along `axis`. Refuse a weight with a number that is not finite."""
+    along `axis`. Raise an InputError for a weight with a number that is not finite."""
     numbers = _read_weight_numbers(value)
     if not np.isfinite(numbers).all():
         raise InputError(

@@ -66,7 +66,7 @@ class Convention:
 
     @property
     def answer_conventions(self) -> tuple[Convention, ...]:
-        """The convention of each head. Without several heads, this convention itself."""
+        """The conventions of all heads. If there are no heads, this convention is the only one."""
         return self.heads or (self,)
 
     @property
@@ -96,18 +96,18 @@ class Convention:
 
     @property
     def features(self) -> Features:
-        """The features that the module takes in addition to a text; empty without features."""
+        """The features that the module takes besides a text. Empty if it takes none."""
         return self.function.features if isinstance(self.function, FeatureCall) else ()
 
     @property
     def spellings(self) -> Spellings | None:
-        """The words and characters that the ids stand for, if the module takes characters; else None."""
+        """The words and characters that the ids stand for, if the module takes characters. None if it does not."""
         return self.function.spellings if isinstance(self.function, CharacterCall) else None
 
     @property
     def has_graph_inputs_and_outputs(self) -> bool:
-        """Whether the module takes and gives the same as a bundle's graph, so that it needs no wrapper. It may give a
-        single logit for two labels."""
+        """Whether the module has the same inputs and outputs as a bundle's graph, so that it needs no wrapper. One
+        logit for two labels is allowed, too."""
         usual = "module(tokens, lengths)" if self.takes_lengths else "module(tokens)"
         return self.line == usual and self.exact and not self.gives_probabilities and self.counts is None
 
@@ -146,7 +146,7 @@ class CallAdapter(nn.Module):
         return self.call_with_features(tokens, None if lengths is None else full, numbers)
 
     def call_with_features(self, tokens: Tensor, lengths: Tensor | None, numbers: Tensor) -> Tensor:
-        """Return the logits of texts with the numbers of their features, float32 [batch, features]."""
+        """Return the logits of texts with features. `numbers` are the features, float32 [batch, features]."""
         function = self.convention.function
         assert isinstance(function, FeatureCall)  # noqa: S101 - whoever asks has a module of features
         counts = self.convention.counts is not None and not torch.compiler.is_exporting()
@@ -163,8 +163,9 @@ class CallAdapter(nn.Module):
         return self._call_on_texts(call, tokens, lengths)
 
     def _call_on_texts(self, function: Call, tokens: Tensor, lengths: Tensor | None) -> Tensor:
-        """Call `function` on texts, and return their logits. If `lengths` is None, they are the width of the batch. If
-        the convention counts them, they are the counts of ids that are not padding."""
+        """Make the call `function` on texts, and return their logits. If the convention counts tokens, each length is
+        the number of ids that are not padding, and `lengths` is ignored. Otherwise, None stands for the width of the
+        batch."""
         convention, back = self.convention, None
         if convention.counts is not None:
             lengths = _count_real_ids(tokens, convention.counts)
@@ -179,8 +180,8 @@ class CallAdapter(nn.Module):
     def call_and_read_logits(
         self, function: Call, tokens: Tensor, lengths: Tensor, restoring_order: Tensor | None = None
     ) -> Tensor:
-        """Call `function`, and return the logits in its answer. If the rows were sorted, `restoring_order` restores
-        their order."""
+        """Make the call `function`, and return the logits in its answer. If the rows were sorted before,
+        `restoring_order` brings them back to their order."""
         convention = self.convention
         with undo_assignments(self.module):
             calls = [part.activation for part in convention.answer_conventions if part.activation is not None]
@@ -210,7 +211,7 @@ def _needs_conversion_to_logits(convention: Convention) -> bool:
 
 
 def _convert_to_logits(answer: Tensor, convention: Convention) -> Tensor:
-    """Turn a module's answer, or the part of it that belongs to one head, into logits."""
+    """Convert a module's answer, or one head's part of it, to logits."""
     if convention.undone is not None:
         return _invert_activation(answer, convention)
     return torch.cat([torch.zeros_like(answer), answer], dim=-1) if _needs_conversion_to_logits(convention) else answer
@@ -226,7 +227,7 @@ def _make_order_by_decreasing_length(lengths: Tensor) -> Tensor:
 
 
 def _invert_activation(probabilities: Tensor, convention: Convention) -> Tensor:
-    """Return logits [..., classes] for probabilities [..., units]. A single unit is the probability of the second
+    """Compute logits [..., classes] from probabilities [..., units]. A single unit is the probability of the second
     label."""
     least = float(np.finfo(np.float32).tiny)
     if convention.units == 1:

@@ -42,12 +42,12 @@ _MOST_WAYS = 40
 
 
 def find_convention_with_features(facts: ModuleFacts, call: str | Call | None) -> Convention:
-    """Find out how to call a module of texts with features, as `find_convention` does for other modules. Notes of the
-    returned convention name the features that change no answer.
+    """Find out how to call a module that takes features besides a text, as `find_convention` does for other modules. If
+    some features change no answer, the notes of the returned convention name them.
 
     Raises:
-        ExportError: as `find_convention`; or the module fails on the id of a category.
-        InputError: the line does not use a feature.
+        ExportError: as for `find_convention`; or the module fails on the id of a category.
+        InputError: the user's call does not use a feature.
     """
     if isinstance(call, str):
         _refuse_unused_feature_names(facts, call)
@@ -74,8 +74,8 @@ def find_convention_with_features(facts: ModuleFacts, call: str | Call | None) -
 
 
 def _refuse_features_of_tokens(facts: ModuleFacts) -> None:
-    """Raise an ExportError if a module also runs with separate features for each token: then its features may belong to
-    tokens and not to texts."""
+    """Raise an ExportError if a module also runs with separate features for each token, since its features may then
+    belong to tokens and not to texts."""
     for way in itertools.islice(list_forward_candidates(facts), _MOST_WAYS):
         places, wide = way.find_inputs_of_kind("beside"), way
         for i in places:
@@ -91,7 +91,8 @@ def _refuse_features_of_tokens(facts: ModuleFacts) -> None:
 
 
 def _refuse_unused_feature_names(facts: ModuleFacts, line: str) -> None:
-    """Raise an InputError if a call line does not use each feature by its name, or by `features` and `categories`."""
+    """Raise an InputError if the user's call, `line`, does not use each feature, by its name or by `features` and
+    `categories`."""
     try:
         read = list_names_in_line(line)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -107,7 +108,7 @@ def _refuse_unused_feature_names(facts: ModuleFacts, line: str) -> None:
 
 
 def _refuse_failing_category_ids(facts: ModuleFacts, convention: Convention) -> None:
-    """Raise an ExportError if a module fails on an id of a category."""
+    """Raise an ExportError if a module fails on one of the ids of a category."""
     for column, (name, feature) in enumerate(facts.features):
         if not isinstance(feature, Category):
             continue
@@ -132,8 +133,8 @@ def _refuse_failing_category_ids(facts: ModuleFacts, convention: Convention) -> 
 def _find_error_on_category_ids(
     facts: ModuleFacts, convention: Convention, column: int, ids: Sequence[int]
 ) -> BaseException | None:
-    """Run the module on texts whose category in the column `column` of the features takes these ids. Return its error,
-    or None if it runs."""
+    """Run the module on texts with these ids as a category, in the column `column` of the features. Return its error,
+    or None if it does not fail."""
     # As many rows as in the trials, or more.
     tokens, lengths = facts.draw_batch(max(len(ids), facts.trial_rows), facts.trial_widths[0][0])
     numbers = draw_feature_numbers(_limit_categories_to_first_value(facts.features), np.arange(len(tokens)))
@@ -180,8 +181,9 @@ def _refuse_failing_feature_numbers(facts: ModuleFacts, convention: Convention, 
 def _find_failure_on_feature_number(
     facts: ModuleFacts, convention: Convention, column: int, number: float, *, must_be_finite: bool
 ) -> str:
-    """Run the module on texts with this number in the column `column` of the features. Return in words how it fails,
-    or, with `must_be_finite`, that its answer is not finite; an empty string if it runs."""
+    """Run the module on texts with `number` as a feature, in the column `column`. Return a phrase that says how it
+    fails; with `must_be_finite`, an answer that is not finite is a failure, too. Return an empty string if it does not
+    fail."""
     tokens, lengths = facts.draw_batch(1 if convention.one_text else facts.trial_rows, facts.trial_widths[0][0])
     numbers = draw_feature_numbers(_limit_numbers_to_ordinary_range(facts.features), np.arange(len(tokens)))
     numbers[:, column] = number
@@ -210,8 +212,8 @@ def _limit_categories_to_first_value(features: Features) -> Features:
 
 
 def _note_unused_features(facts: ModuleFacts, convention: Convention) -> tuple[str, ...]:
-    """Run the module with other values of each feature. Return a note that names the features that change no answer;
-    else return an empty tuple."""
+    """Run the module with other values of each feature. Return a note that names the features that change no answer.
+    Return an empty tuple if all change the answers."""
     tokens, lengths = facts.draw_batch(facts.trial_rows, facts.trial_widths[-1][-1])
     own = draw_feature_numbers(facts.features, np.arange(len(tokens)))
     before = call_and_read_numbers(facts, convention, *add_feature_ids(tokens, lengths, own))
@@ -235,11 +237,11 @@ _TOKENS = 64
 
 
 def find_convention_with_characters(facts: ModuleFacts, spellings: Spellings, call: str | Call | None) -> Convention:
-    """Find out how to call a module of words and their characters, as `find_convention` does for other modules.
+    """Find out how to call a module that takes words and their characters, as `find_convention` does for other modules.
 
     Raises:
-        ExportError: as `find_convention`; or the module fails on a character.
-        InputError: the line does not use the characters.
+        ExportError: as for `find_convention`; or the module fails on a character.
+        InputError: the user's call does not use the characters.
     """
     # A line that is not Python is refused where it is compiled.
     with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
@@ -255,8 +257,8 @@ def find_convention_with_characters(facts: ModuleFacts, spellings: Spellings, ca
 
 
 def _refuse_failing_characters(facts: ModuleFacts, spellings: Spellings, convention: Convention) -> None:
-    """Raise an ExportError if a module fails on a character. For this check, it runs on words that together contain
-    every character."""
+    """Raise an ExportError if a module fails on a character. It is tried on words that together contain every
+    character."""
     first = next(i for i, word in enumerate(spellings.words) if word != i or i == len(spellings.rows) - 1)
     rows, width = 1 if convention.one_text else facts.trial_rows, facts.widths.clip(_TOKENS)
     for start in range(first, len(spellings.rows), width):

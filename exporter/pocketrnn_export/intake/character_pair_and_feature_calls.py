@@ -65,7 +65,7 @@ class FeatureCall:
         return self.call_module_with_features(module, tokens, lengths, numbers)
 
     def call_module_with_features(self, module: nn.Module, tokens: Tensor, lengths: Any, numbers: Tensor) -> Any:
-        """Return the module's answer to texts and the numbers of their features, float32 [batch, features]."""
+        """Return the module's answer to texts with features. `numbers` are the features, float32 [batch, features]."""
         # A copy: forward may write into what it is given.
         return self.wrapped(module, tokens, lengths, _name_feature_columns(self.features, numbers.clone()))
 
@@ -79,14 +79,14 @@ class FeatureCall:
 
 
 def list_feature_variables(features: Features) -> tuple[str, ...]:
-    """Return the names that a line may use for features: one name for each feature, one for all numbers and one for
-    all categories."""
+    """Return the names that the user's call may use for features: the name of each feature, `features` for all numbers,
+    and `categories` for all categories."""
     return (*(name for name, _ in features), "features", "categories") if features else ()
 
 
 def _name_feature_columns(features: Features, numbers: Tensor) -> dict[str, Tensor]:
-    """Return a dict from the names that a line may use to columns of `numbers`: each feature's own name, `features` and
-    `categories`."""
+    """Return a dict from the names that the user's call may use to columns of `numbers`: the name of each feature,
+    `features` and `categories`."""
     columns = {
         name: numbers[:, i].long() if isinstance(feature, Category) else numbers[:, i]
         for i, (name, feature) in enumerate(features)
@@ -100,11 +100,11 @@ def _name_feature_columns(features: Features, numbers: Tensor) -> dict[str, Tens
 
 
 def derive_features_from_first_ids(features: Features, tokens: Tensor) -> Tensor:
-    """Make features for texts, float32 [batch, features]. The first id of a text decides its features, so that equal
-    texts get equal ones.
+    """Make features for texts, float32 [batch, features]. They are computed from the first id of each text, so that
+    equal texts get equal features.
 
     Args:
-        features: the features.
+        features: the features' names and kinds.
         tokens: int64 [batch, sequence], without ids that encode features.
     """
     return torch.from_numpy(draw_feature_numbers(features, tokens[:, 0].detach().cpu().numpy()))
@@ -125,8 +125,8 @@ def draw_feature_numbers(features: Features, row_keys: Any) -> Any:
 
 
 def _mix_bits(keys: Any) -> Any:
-    """Mix the bits of whole numbers, so that neighbouring numbers become unlike each other: splitmix64 (Steele, Lea
-    and Flood, 2014)."""
+    """Mix the bits of whole numbers, so that the results of neighbouring numbers are unlike each other: splitmix64
+    (Steele, Lea and Flood, 2014)."""
     with np.errstate(over="ignore"):
         keys = keys + np.uint64(0x9E3779B97F4A7C15)
         keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -169,7 +169,7 @@ def split_pairs(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor
 
     Args:
         tokens: int64 [pairs, sequence].
-        lengths: int64 [pairs], how many ids of each row count; the others are padding.
+        lengths: int64 [pairs], the number of ids of each row before the padding.
 
     Returns:
         int64 [pairs, longest first], int64 [pairs, longest second], and int64 [pairs] of each.
@@ -187,7 +187,8 @@ def split_pairs(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 def _slice_rows(tokens: Tensor, starts: list[int], lengths: list[int], padding_id: int) -> Tensor:
-    """Return a part of each row: the number of ids in `lengths`, from the index in `starts` on, followed by padding."""
+    """Return a part of each row, followed by padding. The part begins at the row's index in `starts` and has the row's
+    number of ids in `lengths`."""
     width = max(lengths)
     if len(set(starts)) == 1 and min(lengths) == width:
         return tokens[:, starts[0] : starts[0] + width].contiguous()

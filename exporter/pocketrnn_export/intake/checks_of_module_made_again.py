@@ -36,16 +36,16 @@ _DEEPEST: Final = 3
 
 
 def refuse_random_construction(named: ModuleName, module: nn.Module, weights: SavedWeights | None = None) -> None:
-    """Raise an InputError if a module holds random numbers which no weights replace. The module is made again with
-    another seed, and its numbers and answers are compared.
+    """Raise an InputError if a module holds random numbers that the weights do not replace. To find out, the module is
+    made again with another seed, and the numbers and answers of both are compared.
 
     Seeds that the user's own code sets are ignored meanwhile, since they would hide the difference.
 
     Args:
         named: the class or function that made the module, and its arguments.
         module: the module, with its weights.
-        weights: the weights that were loaded into it. Tensors that are not in them, such as layers in a plain list, are
-            checked too.
+        weights: the weights that were loaded into it. Tensors that they do not contain, such as those of layers in a
+            plain list, are checked, too.
     """
     again, answer = _compute_digests_and_answer_in_new_process(named, weights)
     for name, digest in _compute_digests(module).items():
@@ -68,8 +68,8 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
 
 
 def compute_probe_answer(module: nn.Module) -> Any:
-    """Return the module's answer to a few fixed tokens as an array, with the random generators in a fixed state. Return
-    None if the module takes neither tokens nor tokens with lengths. The module is not changed."""
+    """Return the module's answer to a few fixed tokens as an array. The random generators have a fixed state meanwhile,
+    and the module is not changed. Return None if the module takes neither tokens nor tokens with lengths."""
     rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=2)
     tokens = torch.randint(rows, (3, 9), generator=torch.Generator().manual_seed(0))
     for arguments in ((tokens,), (tokens, torch.tensor([9, 7, 4]))):
@@ -92,7 +92,7 @@ def are_near_answers(one: Any, other: Any) -> bool:
 
 
 def _compute_digests(module: nn.Module) -> dict[str, str]:
-    """Return a dict from names to digests of all tensors and numbers that a module holds or that its code reads."""
+    """Return the digests, by name, of all tensors and numbers that a module holds or that its code reads."""
     return {
         name: _digest_tensor(tensor)
         for name, tensor in {**_find_global_numbers(module), **_find_tensors(module)}.items()
@@ -112,8 +112,8 @@ def _digest_tensor(tensor: Tensor) -> str:
 def _compute_digests_and_answer_in_new_process(
     named: ModuleName, weights: SavedWeights | None
 ) -> tuple[dict[str, str], Any]:
-    """Make the module again in a new process with other seeds. Return the digests of its numbers, and its answer to
-    fixed tokens.
+    """Make the module again in a new process with another seed. Return the digests of its tensors and numbers, and its
+    answer to fixed tokens.
 
     In this process, a file that changes PyTorch, for example by a hook on all modules, would change it a second time.
     """
@@ -131,8 +131,8 @@ def _compute_digests_and_answer_in_new_process(
 
 
 def _compute_digests_and_answer_with_new_seed(named: ModuleName, weights: SavedWeights | None) -> Any:
-    """Make a module with other seeds. Return the digests of its numbers and its answer to fixed tokens, or the
-    error."""
+    """Make a module with another seed. Return the digests of its tensors and numbers, and its answer to fixed tokens.
+    If this fails, return the error."""
     # The forked process does not have the threads of its parent.
     torch.set_num_threads(1)
     # The first time has shown them, and the lines that the user's file prints.
@@ -162,7 +162,8 @@ def _compute_digests_and_answer_with_new_seed(named: ModuleName, weights: SavedW
 
 
 def _find_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Return every tensor that a module holds: parameters, buffers, and tensors in attributes, lists and dicts."""
+    """Return a dict from names to all tensors that a module holds: parameters, buffers, and tensors in attributes,
+    lists and dicts."""
     found: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
     def collect_tensors(name: str, value: Any, depth: int) -> None:
@@ -218,8 +219,8 @@ def run_in_process(function: Callable[..., Any], *args: Any, seconds: float | No
         seconds: how long it may take; None for no limit.
 
     Raises:
-        EOFError: the function ended the process.
-        TimeoutError: it took longer.
+        EOFError: the new process ended before it gave a result.
+        TimeoutError: the function took longer than `seconds`.
     """
     # fork is only safe on Linux; starting a new interpreter takes two seconds.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
@@ -250,13 +251,14 @@ _log = logging.getLogger(__name__)
 def refuse_other_answers_after_all_cells(
     named: ModuleName, module: nn.Module, weights: SavedWeights | None, seconds: float
 ) -> None:
-    """Refuse a module whose answers change after all cells of its notebook have run. Both times it has the same
-    weights.
+    """Refuse a module whose answers change if all cells of its notebook run, and not only the needed statements. The
+    weights are the same both times.
 
     The cells run in a new process, for at most `seconds`.
 
     Raises:
-        InputError: the answers differ, a cell raises or ends the process, or the time is over.
+        InputError: the answers differ; a cell raises an exception or ends the process; or the cells take longer than
+            `seconds`.
     """
     state = {name: value.detach().cpu() for name, value in module.state_dict().items()}
     try:
@@ -286,7 +288,7 @@ def refuse_other_answers_after_all_cells(
 
 
 def _run_cells_and_answer(named: ModuleName, weights: SavedWeights | None, state_dict: dict[str, torch.Tensor]) -> Any:
-    """Run all cells, and return the module's answer to fixed tokens, or the error."""
+    """Run all cells of the notebook. Return the module's answer to fixed tokens. If a cell fails, return the error."""
     # The forked process does not have the threads of its parent.
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)

@@ -40,11 +40,11 @@ class _CapturedNumbers(BaseException):
 
 
 def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
-    """Run a call of the module up to the call of `method`, and return the numbers that the method is given, such as the
-    emissions for a CRF.
+    """Run a call of the module until it calls `method`. Return the numbers that the call passes to the method, such as
+    the emissions for a CRF.
 
     Raises:
-        ValueError: the call does not reach the method, or gives it no numbers.
+        ValueError: the call never calls the method, or passes no numbers to it.
     """
     owner, function = method.__self__, method.__func__  # type: ignore[attr-defined]
     names = [name for kind in type(owner).__mro__ for name, value in vars(kind).items() if value is function]
@@ -85,14 +85,14 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
     """Compile a line of Python to a function that calls a module.
 
     Args:
-        line: an expression that may use module, tokens, lengths, torch, nn, F, np, SimpleNamespace,
-            pack_padded_sequence and given_to. Statements may stand before it, with `;` after each. For a module of two
-            texts, first, second, first_lengths and second_lengths replace tokens and lengths.
+        line: an expression, after any number of statements with `;` behind each. It may use module, tokens, lengths,
+            torch, nn, F, np, SimpleNamespace, pack_padded_sequence and given_to. For a module of two texts, it uses
+            first, second, first_lengths and second_lengths instead of tokens and lengths.
         features: the features of a text, which the line may use by their names (`list_feature_variables`).
         spellings: the words and characters of the ids, if the line may use `characters`.
 
     Raises:
-        InputError: the line is not Python, or does not end in an expression.
+        InputError: the line is not valid Python, or does not end in an expression.
     """
     advice = 'Write an expression, such as "module(tokens.t(), lengths)[0]".'
     try:
@@ -125,8 +125,8 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
 
 
 def _names_two_texts(body: list[ast.stmt]) -> bool:
-    """Return whether statements read a name that means one of two texts, such as `first`, and do not define it
-    themselves."""
+    """Return whether statements read a name for one of two texts, such as `first`, without a definition of this
+    name."""
     parts = [part for statement in body for part in ast.walk(statement)]
     names = [part for part in parts if isinstance(part, ast.Name)]
     own = {name.id for name in names if isinstance(name.ctx, ast.Store)}
@@ -147,8 +147,8 @@ def list_names_in_line(line: str) -> set[str]:
 
 
 def wrap_last_expression(line: str, wrapper: str) -> str:
-    """Return a line with other code around its last expression. `wrapper` is that code, with {} for the expression:
-    `-{}` makes `x = 3; -module(x)` of `x = 3; module(x)`."""
+    """Put code around the last expression of a line, and return the line. {} in `wrapper` stands for the expression:
+    `-{}` changes `x = 3; module(x)` to `x = 3; -module(x)`."""
     *setup, last = line.split("; ")
     return "; ".join([*setup, wrapper.replace("{}", last)])
 

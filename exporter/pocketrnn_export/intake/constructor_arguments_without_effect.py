@@ -35,8 +35,8 @@ _WITHOUT_EFFECT: Final = {
 
 
 def find_values_for_arguments_without_effect(definition: ast.ClassDef) -> dict[str, float | None]:
-    """Find the parameters of a class that change no answer in eval mode, such as the rate of a dropout. Return a dict
-    from each of them to a value that may be given for it."""
+    """Find the parameters of a class that do not change its answers in eval mode, such as the rate of a dropout. Return
+    a dict from each of these to a value that a call may give to it."""
     parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
     stored = find_stored_parameters(definition)
     reads_by_other_names = any(isinstance(node, ast.Name) and node.id in _READ_ALL for node in ast.walk(definition))
@@ -64,7 +64,8 @@ def find_values_for_arguments_without_effect(definition: ast.ClassDef) -> dict[s
 
 
 def _may_layer_argument_be_read_again(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> bool:
-    """Return whether code may read an argument after a layer has got it: from the layer, or from the whole module."""
+    """Return whether other code may read an argument that is passed to a layer: from an attribute of the layer, or from
+    the module as a whole."""
     up = node
     while up in parents and not isinstance(up, ast.Assign):
         up = parents[up]
@@ -84,8 +85,8 @@ def _may_layer_argument_be_read_again(node: ast.AST, parents: Mapping[ast.AST, a
 
 
 def _find_kind_of_use_without_effect(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
-    """Return `dropout`, `padding` or `freezing` for a value that is used only as the rate of a dropout, as a padding
-    id, or as the flag that freezes an embedding. Else return an empty string."""
+    """Return how code uses a value, if it has no effect on answers: `dropout` for the rate of a dropout, `padding` for
+    a padding id, `freezing` for the flag that freezes an embedding. Return an empty string for any other use."""
     argument, parent = node, parents[node]
     # In `p if layers > 1 else 0.0` it is a rate, too, but not in the condition.
     while isinstance(parent, ast.IfExp) and argument is not parent.test:

@@ -34,11 +34,11 @@ class GivenByCalls:
 
     @property
     def is_one_literal(self) -> bool:
-        """Whether all calls give the same known value."""
+        """Whether all calls give the same value, and it is known."""
         return bool(self.values) and len({(type(value), repr(value)) for value in self.values}) == 1
 
     def confirms(self, default: Any) -> bool:
-        """Whether no call gives another value than the parameter's default."""
+        """Return whether all calls give the default of the parameter, or leave the parameter out."""
         if self.is_one_literal:
             return (type(self.values[0]), repr(self.values[0])) == (type(default), repr(default))
         return set(self.written) == {"nothing"}
@@ -78,7 +78,7 @@ def find_constructor_arguments(
     signature: inspect.Signature,
     find_setting: Callable[[Sequence[str]], Any] = lambda _: ...,
 ) -> dict[str, GivenByCalls]:
-    """Find the calls of a class in its file, and return the arguments that they give to each parameter.
+    """Find the calls of a class in its file. Return the arguments that these calls give to each parameter of the class.
 
     If the file defines the name more than once, only the calls after the last definition count. A call that does not
     fit the signature is left out.
@@ -87,8 +87,8 @@ def find_constructor_arguments(
         cells: the code of the file.
         class_name: the name of the class or function.
         signature: its signature.
-        find_setting: returns the value of a setting for the names in it: config, model, dim for
-            `config["model"]["dim"]`; `...` for an unknown value.
+        find_setting: returns the value of a setting by the names in its code: config, model and dim for
+            `config["model"]["dim"]`. It returns `...` for an unknown value.
     """
     calls: list[_Call] = []
     literals, times = _find_named_literals(cells), 0
@@ -120,8 +120,8 @@ def find_constructor_arguments(
 
 
 def _find_named_literals(cells: Sequence[Cell]) -> dict[str, Any]:
-    """Return a dict from names to literals. A name counts if a file assigns it a literal at its top level, and assigns
-    it nothing else anywhere."""
+    """Return a dict from names to literals. It has the names to which a file assigns a literal at its top level, and
+    nothing else anywhere."""
     statements = [statement for cell in cells for statement in cell.statements]
     given = Counter(
         node.id for statement in statements for node in ast.walk(statement)
@@ -145,8 +145,8 @@ def join_given_values(first: GivenByCalls, second: GivenByCalls) -> GivenByCalls
 
 
 def _read_parts_of_dotted_name(expression: ast.expr | None) -> list[str]:
-    """Return the names of the parts of `config.model.dim`, `config["model"]["dim"]` or `config.get("model", "dim")`; an
-    empty list for other code."""
+    """Return the parts of a name: config, model and dim for `config.model.dim`, `config["model"]["dim"]` or
+    `config.get("model", "dim")`. Return an empty list for other code."""
     last: list[str]
     match expression:
         case ast.Name(id=name):
@@ -169,8 +169,8 @@ _KINDS: Final = {"int": int, "float": float, "str": str}
 def _evaluate(
     expression: ast.expr | None, known: Mapping[str, Any], find_setting: Callable[[Sequence[str]], Any]
 ) -> Any:
-    """Return the value of a literal, a name, a setting, a conversion of one such as `int(config["dim"])`, or a
-    comparison such as `config["both"] == "True"`; `...` for other code."""
+    """Return the value of a literal, a name or a setting, of a conversion of one of these, such as
+    `int(config["dim"])`, or of a comparison such as `config["both"] == "True"`. Return `...` for other code."""
     match expression:
         case ast.Name(id=name) if name in known:
             return known[name]

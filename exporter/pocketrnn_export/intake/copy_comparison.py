@@ -68,12 +68,12 @@ class OwnersModule:
         equal. If the weights have another precision, the difference is logged.
 
         Args:
-            answered: the cases, each with the answer of the copy.
-            compute_exact_answer: gives the answer to a case in double precision.
+            answered: the cases, each with the copy's answer.
+            compute_exact_answer: computes the answer to a case in double precision.
 
         Raises:
             ParityError: the copy gives other answers.
-            ExportError: they differ where the module reads weights that are not finite.
+            ExportError: the answers differ because the module reads weights that are not finite.
         """
         lines = []
         with restore_module(self.module), torch.no_grad():
@@ -158,8 +158,8 @@ class OwnersModule:
         )
 
     def _measure_difference_with_gradients(self, answered: Sequence[tuple[Case, Logits]]) -> float:
-        """Run the module while gradients are recorded, for about a second. Return the largest change of its answers; 0
-        for a change of at most 1e-4, as by rounding."""
+        """Run the module for about a second while gradients are recorded. Return the largest change of its answers, or
+        0 if it is at most 1e-4, which rounding can cause."""
         called, until, worst = self.called(self.module), time.process_time() + _SECONDS, 0.0
         # Whatever a user's module raises, such as that a tensor which records gradients has no numpy().
         with torch.enable_grad(), run_quietly_on_cpu(), contextlib.suppress(Exception):
@@ -180,8 +180,8 @@ class OwnersModule:
         precision: str,
         compute_exact_answer: Callable[[Case], ExactAnswer | None],
     ) -> list[CandidateComparison]:
-        """Compare the copy's answers with the answers of the module in the precision of its weights. Return one
-        comparison, or an empty list if the module does not run in this precision."""
+        """Compare the copy's answers with those of the module in the precision of its weights. Return a list with the
+        comparison. Return an empty list if the module does not run in this precision."""
         run, name = (
             make_module_run(self.called(self.module), takes_lengths=self.takes_lengths),
             f"as given in {precision}",
@@ -244,8 +244,7 @@ def _list_number_and_string_attributes(module: nn.Module) -> dict[str, Any]:
 
 
 def _copy_or_return_module(module: nn.Module) -> Any:
-    """Return a copy of the module, to compare the module with it. Return the module itself if copying raises an
-    exception."""
+    """Return a copy of the module for a comparison. If copying raises an exception, return the module itself."""
     try:
         return make_complete_copy(module)
     # It could be copied before; now the attribute that differs cannot be named.

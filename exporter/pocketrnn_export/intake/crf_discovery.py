@@ -73,25 +73,25 @@ class Decoder:
         """Return the labels that the layer gives to a text's tokens.
 
         Args:
-            emissions: float [tokens, labels].
+            emissions: the emissions of the text, float [tokens, labels].
         """
         with torch.no_grad(), run_quietly_on_cpu():
             return self.decode(torch.from_numpy(np.ascontiguousarray(emissions, np.float32)))
 
 
 def list_code_that_reads_emissions(module: nn.Module) -> list[str]:
-    """Return lines of code that each read a tagger's emissions: the numbers that a call passes to a decoding method. In
-    each line, {} stands for the call."""
+    """Return lines of code that read a tagger's emissions, that is, the numbers that a call passes to a decoding
+    method. {} in each line stands for the call."""
     methods = [f"{write_layer_code(path)}.{name}" for path, _, names in _find_decoding_layers(module) for name in names]
     return [f"given_to({method}, lambda: {{}})" for method in methods]
 
 
 def find_decoder_or_unknown_layers(module: nn.Module, labels: int) -> tuple[Decoder | None, str]:
-    """Return the layer that decodes a tagger's labels, with its CRF, and an empty string. If no layer is known to
-    decode like a CRF, return None and the names of the layers that may decode the labels in another way.
+    """Find the layer that decodes a tagger's labels as a CRF does. Return it with its CRF, and an empty string. If
+    there is none, return None and the names of layers that may decode the labels in another way.
 
     Args:
-        module: in eval mode, on the CPU.
+        module: the tagger, in eval mode and on the CPU.
         labels: the number of labels.
     """
     unknown = []
@@ -112,8 +112,8 @@ def make_neutral_crf(labels: int) -> Crf:
 
 
 def find_transition_layer(module: nn.Module, labels: int) -> str:
-    """Return the name of a layer with a square matrix over the labels, which may hold transitions. Return an empty
-    string without one."""
+    """Return the name of a layer with a square matrix [labels, labels], which may be transitions. Return an empty
+    string if there is none."""
     layers = (path or type(layer).__name__ for path, layer in module.named_modules() if any(_guess_crfs(layer, labels)))
     return next(layers, "")
 
@@ -123,8 +123,8 @@ def find_matching_crf(module: nn.Module, texts: Sequence[tuple[NDArray[Any], lis
     Return None if there is none.
 
     Args:
-        module: in eval mode, on the CPU.
-        texts: emissions float [tokens, labels], each with the labels of the tokens.
+        module: the tagger, in eval mode and on the CPU.
+        texts: for each text, its emissions, float [tokens, labels], and the labels of its tokens.
     """
     labels = texts[0][0].shape[1]
     for layer in module.modules():
@@ -153,7 +153,8 @@ def _list_whole_numbers(value: Any) -> Iterator[int]:
 
 
 def _find_decoding_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, list[str]]]:
-    """Yield each layer with a square matrix and decoding methods, with the names of these methods."""
+    """Yield each layer that has a square matrix and decoding methods. Its name comes with it, and the names of these
+    methods."""
     for path, layer in module.named_modules():
         if isinstance(layer, torch.jit.ScriptModule) or next(_list_square_matrices(layer), None) is None:
             continue
@@ -169,14 +170,14 @@ def _find_decoding_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, l
 
 
 def _list_square_matrices(layer: nn.Module) -> Iterator[Tensor]:
-    """Yield the square matrices of a layer. They may hold transitions."""
+    """Yield the square matrices of a layer, which may be transitions."""
     held = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
     held += [value for value in vars(layer).values() if isinstance(value, Tensor)]
     yield from (t for t in held if t.dim() == 2 and t.shape[0] == t.shape[1] > 1 and t.is_floating_point())
 
 
 def _guess_crfs(layer: nn.Module, labels: int) -> Iterator[Crf]:
-    """Yield each CRF that the tensors of a layer may define, to compare how it decodes with the layer itself."""
+    """Yield each CRF that the tensors of a layer may define. The caller compares how the CRF and the layer decode."""
     for square in _list_square_matrices(layer):
         if len(square) != labels:
             continue
@@ -189,8 +190,8 @@ def _guess_crfs(layer: nn.Module, labels: int) -> Iterator[Crf]:
 
 
 def _guess_crfs_with_ends(layer: nn.Module, matrix: NDArray[np.float64]) -> Iterator[Crf]:
-    """Yield CRFs with scores for the first and the last token. The scores are vectors, zeros, or the rows and
-    columns of extra labels."""
+    """Yield CRFs with the transitions `matrix` and with scores for the first and the last token. These scores are
+    vectors of the layer, zeros, or the rows and columns of extra labels."""
     labels = len(matrix)
     for start, end in itertools.permutations(_list_label_vectors(layer, labels), 2):
         yield _make_crf(start, end, matrix)
@@ -228,7 +229,7 @@ def _list_label_vectors(layer: nn.Module, labels: int) -> list[NDArray[np.float6
 
 
 def _make_crf(start: NDArray[np.float64], end: NDArray[np.float64], matrix: NDArray[np.float64]) -> Crf:
-    """Return a CRF with the shortest decimal numbers that give the same float32 numbers."""
+    """Make a CRF. Its numbers are the shortest decimal numbers that become the same float32 numbers."""
 
     def shorten_numbers(row: NDArray[np.float64]) -> tuple[float, ...]:
         return tuple(float(str(number)) for number in row.astype(np.float32))
@@ -237,7 +238,7 @@ def _make_crf(start: NDArray[np.float64], end: NDArray[np.float64], matrix: NDAr
 
 
 def _list_decode_calls(method: Callable[..., Any]) -> Iterator[Decode]:
-    """Yield functions that call a decoding method on one text: with or without a batch axis, a mask and lengths."""
+    """Yield functions that call a decoding method on one text: with and without a batch axis, a mask and lengths."""
     for shape, beside in itertools.product(("batch first", "batch second", "none"), _BESIDE):
 
         def decode_text(emissions: Tensor, shape: str = shape, beside: Beside = beside) -> list[int]:
@@ -255,8 +256,8 @@ def _list_decode_calls(method: Callable[..., Any]) -> Iterator[Decode]:
 
 
 def _find_equally_decoding_crf(decode: Decode, guesses: Sequence[Crf], labels: int) -> Crf | None:
-    """Return the first CRF that decodes random emissions to the labels that the method gives; for long texts, labels
-    with an equal score are enough. Return None without one."""
+    """Return the first CRF in `guesses` that decodes random emissions to the same labels as the method. For long texts,
+    labels with an equal score are enough. Return None if there is no such CRF."""
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randn(tokens, labels, generator=generator) * scale for scale in _SCALES for tokens in _TOKENS]
     long = [torch.randn(tokens, labels, generator=generator) for tokens in _MANY_TOKENS]
@@ -272,6 +273,6 @@ def _find_equally_decoding_crf(decode: Decode, guesses: Sequence[Crf], labels: i
 
 
 def _has_highest_score(crf: Crf, emissions: Tensor, labels: Sequence[int]) -> bool:
-    """Return whether no other labels have a higher score by the CRF than these labels, up to rounding."""
+    """Return whether these labels have the highest score of the CRF, up to rounding."""
     scores = [crf.score(emissions.numpy(), found) for found in (crf.decode_labels(emissions.numpy()), np.array(labels))]
     return scores[0] - scores[1] <= _ROUNDING * max(1.0, abs(scores[0]))

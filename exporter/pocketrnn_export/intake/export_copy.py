@@ -34,13 +34,13 @@ from pocketrnn_export.torch_internals import (
 
 
 def copy_for_export(module: nn.Module) -> nn.Module:
-    """Return a copy of a module in float32 and eval mode, on the CPU. The original module is not changed.
+    """Return a copy of a module on the CPU, in float32 and eval mode. The original module is not changed.
 
     Weights that a parametrization computes in every run (weight norm, spectral norm) become plain ones with their
     values in eval mode.
 
     Raises:
-        ExportError: the module holds a weight without a value, or cannot be copied.
+        ExportError: a weight of the module has no value, or the module cannot be copied.
     """
     undo_changes_to_module()
     module = unwrap_module(module)
@@ -97,7 +97,7 @@ def has_torchscript(module: nn.Module) -> bool:
 
 
 def replace_torchscript(module: nn.Module) -> nn.Module:
-    """Return a copy in which a module that can be traced replaces each TorchScript module.
+    """Return a copy of a module in which each TorchScript module is replaced by a module that can be traced.
 
     Raises:
         ExportError: the weights or control flow of TorchScript depend on its input.
@@ -215,8 +215,8 @@ def refuse_fixed_states(module: nn.Module) -> None:
 
 
 def _depends_on_input(value: Any, module_value: Any) -> bool:
-    """Return whether a value is computed from an input of the graph. The module itself, its first input, does not
-    count."""
+    """Return whether a value in a graph is computed from an input. `module_value`, the module itself, does not count as
+    an input."""
     waiting, met = [value], set[str]()
     while waiting:
         current = waiting.pop()

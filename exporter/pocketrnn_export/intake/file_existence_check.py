@@ -19,8 +19,8 @@ def check_file_exists(
     suffixes: tuple[str, ...] = (".py", ".ipynb"),
     remedy: str = "Give the Python file or notebook that defines the module.",
 ) -> None:
-    """Raise an InputError if a path is not a file. The error names the file with the most similar path, or gives the
-    remedy."""
+    """Raise an InputError if there is no file at a path. The error names the file with the most similar path, or gives
+    the advice `remedy`."""
     with contextlib.suppress(OSError, ValueError):
         if path.is_file():
             return
@@ -28,7 +28,7 @@ def check_file_exists(
 
 
 def check_weights_exist(path: Path) -> None:
-    """Raise an InputError if a path of weights is not a file, or if the file contains text."""
+    """Raise an InputError if there is no file of weights at a path, or if the file contains text."""
     ends = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", path.suffix.lower())
     check_file_exists(path, ends, "Give a .safetensors file or a saved state_dict.")
     if kind := find_kind_of_text(path):
@@ -36,7 +36,8 @@ def check_weights_exist(path: Path) -> None:
 
 
 def find_kind_of_text(path: Path) -> str:
-    """Return the kind of a file that is not a file of weights: `JSON text` or `text`; an empty string for others."""
+    """Return `JSON text` or `text` if a file contains text and so is not a file of weights. Return an empty string for
+    other files."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         begin = file.read(_BEGINNING).lstrip()
         # The last character may be cut.

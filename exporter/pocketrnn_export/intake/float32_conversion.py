@@ -64,8 +64,8 @@ def _replace_float64_type(value: Any) -> Any:
 
 
 def find_layer_tensors(layer: nn.Module) -> Iterator[Tensor]:
-    """Yield the tensors that a layer holds in its attributes, in containers there, and in layers in plain lists. The
-    tensors of registered sublayers are left out."""
+    """Yield the tensors among a layer's attributes, also those in containers and in layers of plain lists. The tensors
+    of registered sublayers are left out."""
     waiting, met = [value for value in vars(layer).values() if value is not get_submodule_dict(layer)], set[int]()
     while waiting:
         value = waiting.pop()

@@ -59,18 +59,18 @@ def find_batch_dependent_ids(
     ragged: bool,
     activation: Activation,
 ) -> dict[int, float] | None:
-    """Return a dict with the candidate ids that make a text's answer depend on the other texts of the batch, each with
-    the largest change of a probability. Return None if this could not be found out.
+    """Find the ids that make a text's answer depend on the other texts of its batch.
 
     Args:
         reference: the module.
-        candidates: the ids that are tried.
+        candidates: the ids to try.
         known_dependent_ids: ids that were already found; no tried text contains them.
         ids: how many ids there are.
         padding_id: the id that pads a row after its length.
         widths: how many tokens a text can have.
-        ragged: whether to try them in texts that are padded to a longer one; else in texts of one length.
-        activation: what makes probabilities of its logits.
+        ragged: whether to try each id in texts that are padded to a longer text. If not, all texts of a batch have one
+            length.
+        activation: the function that converts logits to probabilities.
 
     Returns:
         the ids, each with the largest change seen in a probability; infinity where the module fails on such a batch.
@@ -105,14 +105,15 @@ def find_batch_dependent_ids(
 
 
 def select_answered_ids(run: Run, candidates: Sequence[int], width: int) -> list[int]:
-    """Run the module on one text for each candidate id, in which this id is repeated. Return the ids whose text gets
-    finite numbers. A module may fail on a text of only padding."""
+    """Run the module on a text for each candidate, in which this id is repeated `width` times. Return the ids whose
+    text gets finite numbers. A module may fail on a text of only padding."""
     rows = np.repeat(np.array(candidates, np.int64)[:, None], width, axis=1)
     return [int(row[0]) for row in _select_answered_rows(run, rows)]
 
 
 def make_run_with_cache(run: Run) -> Run:
-    """Return a run of the module that remembers its answers: each text is compared twice, but runs alone only once."""
+    """Return a run of the module that stores its answers, since each text is compared twice, but needs to run alone
+    only once."""
     known: dict[tuple[Any, ...], Logits] = {}
 
     def run_with_cache(tokens: Ids, lengths: Ids) -> Logits:
@@ -127,15 +128,15 @@ def make_run_with_cache(run: Run) -> Run:
 def _choose_likely_word_ids(
     ids: int, candidates: Sequence[int], known_dependent_ids: Collection[int], padding_id: int
 ) -> Ids:
-    """Return ids that are probably words. They are not in `known_dependent_ids`, and are not candidates unless no other
-    ids remain."""
+    """Return ids that are probably words. Known dependent ids are left out, and so are candidates, unless no other ids
+    remain."""
     chosen = np.setdiff1d(np.arange(ids), [*candidates, *known_dependent_ids])
     # With few ids, all are candidates; the last ones are more likely words than the first.
     return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id, *known_dependent_ids])
 
 
 def _make_rows_of_words(words: Ids, rows: int, width: int) -> Ids:
-    """Return rows [rows, width] that are filled with the ids of words, one after the other."""
+    """Return rows [rows, width] that are filled with the ids of words in turn."""
     return np.resize(np.roll(words, -3), (rows, width)).astype(np.int64)
 
 
@@ -153,7 +154,7 @@ def _make_rows_with_id(token: int, words: Ids, width: int) -> Ids:
 
 
 def _select_answered_rows(run: Run, rows: Ids) -> Ids:
-    """Run the module on each row alone. Return the rows to which it gives finite numbers."""
+    """Run the module on each row alone. Return the rows for which it gives finite numbers."""
     kept = []
     for i, row in enumerate(rows):
         try:
@@ -165,7 +166,7 @@ def _select_answered_rows(run: Run, rows: Ids) -> Ids:
 
 
 def _make_case_with_neighbours(full_rows: Ids, rows: Ids, padding_id: int) -> Case:
-    """Make a case that contains full rows, and other rows that are padded to the width of the full rows."""
+    """Make a case of full rows and other rows. The other rows are padded to the width of the full rows."""
     (some, width), (more, length) = full_rows.shape, rows.shape
     padded = np.pad(rows, ((0, 0), (0, width - length)), constant_values=padding_id)
     return Case(
@@ -174,8 +175,8 @@ def _make_case_with_neighbours(full_rows: Ids, rows: Ids, padding_id: int) -> Ca
 
 
 def _are_texts_independent(reference: Reference, case: Case) -> bool:
-    """Return whether every row of a case gets the same answer as alone. Return False if the module fails on the
-    case."""
+    """Return whether each row of a case gets the same answer in the case as alone. Return False if the module fails on
+    the case."""
     try:
         return are_rows_independent_up_to_rounding(reference, [case])
     except ExportError:
@@ -183,7 +184,8 @@ def _are_texts_independent(reference: Reference, case: Case) -> bool:
 
 
 def _measure_batch_effect(run: Run, case: Case, *, activation: Activation) -> float:
-    """Return the largest change of a probability that the other rows of a batch cause; infinity if the module fails."""
+    """Return the largest change of a probability that the other rows of a batch cause. Return infinity if the module
+    fails."""
     try:
         together = run(case.tokens, case.lengths)
         alone = [run(case.tokens[i : i + 1, :length], case.lengths[i : i + 1]) for i, length in enumerate(case.lengths)]
@@ -209,8 +211,8 @@ def explain_batch_dependence(run_module: Callable[[], object]) -> tuple[str, str
     remedy, both as sentences for an error.
 
     Args:
-        run_module: runs the module once, to see whether it computes in a narrow type: in bfloat16, a sum has an error
-            of 1e-2, which differs from one size of batch to another. It may raise any exception.
+        run_module: runs the module once. It may raise any exception. The run shows whether the module computes in a
+            narrow type: a sum in bfloat16 has an error of 1e-2, which changes with the size of the batch.
     """
     with contextlib.suppress(Exception), _NarrowDtypeRecorder() as seen:
         run_module()

@@ -23,8 +23,8 @@ _MOST_FOLDERS: Final = 3
 
 @contextmanager
 def add_import_folders_and_hide_options(path: Path, other_files: Sequence[Path] = ()) -> Iterator[None]:
-    """While the block runs, import from the file's folder first, and hide the options of the command line from the
-    file.
+    """While the block runs, import from the file's folder first, and hide the command-line options of pocketrnn from
+    the file's code.
 
     Args:
         path: the file.
@@ -72,8 +72,8 @@ def _list_folders_above(folder: Path) -> list[Path]:
 
 
 def import_package_of_file(path: Path) -> str:
-    """Import the package that a file with relative imports is in, and return its name, such as `project.models`. Return
-    an empty string without such imports, or if a folder's name cannot be that of a package.
+    """Import the package of a file with relative imports, and return the package's name, such as `project.models`.
+    Return an empty string if the file has no relative imports, or if a folder's name cannot be the name of a package.
 
     The name has as many folders as the relative imports go up. If the code of the package itself fails, for example on
     a library that only training needs, an empty package replaces it.

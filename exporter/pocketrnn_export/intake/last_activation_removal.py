@@ -102,7 +102,7 @@ class ActivationSkipper(FunctionMode):
 
 
 def apply_activation(kind: Activation, logits: Tensor) -> Tensor:
-    """Return the probabilities for logits [..., classes], as a reader of the bundle computes them."""
+    """Convert logits [..., classes] to probabilities, as the code that answers with a bundle does."""
     if not isinstance(kind, str):
         parts = torch.split(logits, [labels for _, labels in kind], dim=-1)
         return torch.cat([apply_activation(of_head, part) for (of_head, _), part in zip(kind, parts, strict=True)], -1)

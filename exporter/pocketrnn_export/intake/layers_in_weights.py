@@ -17,8 +17,8 @@ _INNER: Final = re.compile(r"emb|att|conv|norm|(^|\.)weight_", re.IGNORECASE)
 
 
 def describe_layers(tensors: Mapping[str, Tensor]) -> str:
-    """Describe the embeddings, the recurrent layers and the linear layers of saved weights. Return an empty string
-    without such layers."""
+    """Describe the embeddings, the recurrent layers and the linear layers that saved weights belong to. Return an empty
+    string if there are none."""
     found = list(_describe_each_layer(tensors))
     more = f"; and {len(found) - _MOST} more" if len(found) > _MOST else ""
     return "; ".join(f"{name}: {said}" for name, said in found[:_MOST]) + more
@@ -40,8 +40,8 @@ def describe_other_layers(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]
 
 
 def find_last_layer(tensors: Mapping[str, Tensor]) -> tuple[str, int] | None:
-    """Return the name of the layer that seems to give the logits, and the number of its outputs: the last matrix whose
-    outputs no other one reads. Return None if there is none.
+    """Return the name of the layer that seems to give the logits, and the number of its outputs. It is the last matrix
+    whose outputs no other matrix can take. Return None if there is none.
 
     Example:
         >>> find_last_layer({"emb.weight": torch.zeros(90, 8), "fc.weight": torch.zeros(5, 8)})
@@ -63,8 +63,8 @@ def find_last_layer(tensors: Mapping[str, Tensor]) -> tuple[str, int] | None:
 
 
 def count_layers(tensors: Mapping[str, Tensor], layer_name: str) -> int:
-    """Return how many layers the recurrent layer `layer_name` stacks, by the names of its weights, which may have a
-    prefix."""
+    """Return how many stacked layers the recurrent layer `layer_name` has. The names of its weights show this; a prefix
+    may stand before them."""
     count = 0
     while _has_weight(tensors, f"{layer_name}.weight_ih_l{count}"):
         count += 1

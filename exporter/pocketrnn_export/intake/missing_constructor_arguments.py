@@ -72,20 +72,20 @@ class MissingArgumentsError(InputError):
 def find_values_for_missing_arguments(
     maker: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
 ) -> dict[str, Any]:
-    """Return values for the arguments of a class that the user did not give: from the shapes of the weights, the
-    arguments in a checkpoint, or the calls of the class in its file.
+    """Return values for the arguments of a class that the user did not give. They come from the shapes of the weights,
+    from the arguments in a checkpoint, or from calls of the class in its file.
 
     The values are logged, and so are defaults that are kept although the calls in the file give other values.
 
     Args:
-        maker: the class, or a function.
-        args, kwargs: the arguments that were given.
-        named: the file and the name.
+        maker: the class, or a function that makes the module.
+        args, kwargs: the arguments that the user gave.
+        named: the file and the name of the class.
         weights: the weights that are loaded afterwards.
 
     Raises:
-        MissingArgumentsError: the class needs arguments that are still unknown; the message has all of them.
-        InputError: the class does not take the given arguments.
+        MissingArgumentsError: the class needs arguments whose values are not found; the message names them all.
+        InputError: the class does not take the user's arguments.
     """
     try:
         signature = inspect.signature(maker)
@@ -153,15 +153,15 @@ def find_arguments_by_trial(
     weights: SavedWeights | None,
     changeable: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Return further arguments of a class, and changes of its defaults, with which its module has the tensors of the
-    weights. Return an empty dict if none are found.
+    """Find more arguments of a class, and other values for its defaults, with which its module has the same tensors as
+    the weights. Return an empty dict if there are none.
 
     Args:
-        maker: the class, or a function.
+        maker: the class, or a function that makes the module.
         kwargs: the known arguments.
-        named: the file and the name.
+        named: the file and the name of the class.
         weights: the weights.
-        changeable: the names of those in `kwargs` that may be changed, too.
+        changeable: the names of the arguments in `kwargs` that may get other values.
     """
     parameters = inspect.signature(maker).parameters.values()
     kinds = {one.kind for one in parameters}
@@ -197,19 +197,21 @@ class _OwnerValues:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The values that were found for arguments: settings objects, and literals that all calls of the class give."""
+        """The values that were found for arguments: in settings objects, and as literals that all calls of the class
+        give."""
         made = {name: one.value for name, one in self.settings.items() if one.value is not None}
         return made | {name: one.values[0] for name, one in self.calls.items() if one.is_one_literal}
 
     @property
     def proposed(self) -> dict[str, Any]:
-        """A likely value for each argument, to write in a line that the user can copy and correct."""
+        """A likely value for each argument. A message proposes a line with these values, which the user can copy and
+        correct."""
         written = {name: _Written(one.written) for name, one in self.settings.items()}
         return written | {name: one.values[0] for name, one in self.calls.items()}
 
     @property
     def call_phrases(self) -> list[str]:
-        """Phrases for a message: the calls, each time with all arguments that these calls give."""
+        """Phrases for a message: calls of the class, with all arguments that they give."""
         places = dict.fromkeys(one.places_with_verb for one in self.calls.values())
         given = {
             place: [f"{name}={one.listed_values}" for name, one in self.calls.items() if one.places_with_verb == place]
@@ -234,8 +236,8 @@ def _search_owner_files(
     definition: ast.ClassDef | None,
     weights: SavedWeights | None,
 ) -> _OwnerValues:
-    """Search for the missing arguments of a class: settings objects, such as `args`, in the checkpoint and in Python
-    files near the class; and values in calls of the class in these files."""
+    """Search for values of the missing arguments in the checkpoint and in Python files near the class: settings
+    objects, such as `args`, and calls of the class."""
     if not missing:
         return _OwnerValues({}, {})
     paths = list_files_near(named.path)
@@ -267,9 +269,10 @@ def _search_owner_files(
 
 
 def _find_setting(parts: Sequence[str], *, settings: Iterable[SavedSettings], options: Mapping[str, Any]) -> Any:
-    """Return the value of a setting such as `config.model.dim` from `settings`, or else from the options of a command
-    line. `parts` are its names: config, model, dim. If several dicts of the checkpoint have the last name, those count
-    that are found under most of the other names. Return `...` without a value, or if these dicts disagree."""
+    """Return the value of a setting such as `config.model.dim` from `settings`, or from `options`, the options of a
+    command line. `parts` are the names: config, model, dim. If several dicts of the checkpoint have the last name,
+    prefer those whose path has the most of the other names. Return `...` if there is no value, or if these dicts
+    disagree."""
     held: dict[int, list[Any]] = {}
     for place, _, values in settings:
         if parts[-1] in values:
@@ -283,9 +286,9 @@ def _find_setting(parts: Sequence[str], *, settings: Iterable[SavedSettings], op
 def _find_checkpoint_arguments_and_place(
     takes: Collection[str], weights: SavedWeights | None
 ) -> tuple[dict[str, Any], str]:
-    """Find the dict in a checkpoint, or in a file of settings that belongs to it, that has the most arguments of a
-    class. Return these arguments, and the place of the dict with a verb. `takes` are the names of the arguments that
-    the class takes."""
+    """Find the dict with the most arguments of a class, in a checkpoint or in its file of settings. Return these
+    arguments, and a phrase that says where the dict is, with a verb. `takes` are the names of the arguments that the
+    class takes."""
     if weights is None:
         return {}, ""
     # The first of those with equally many names counts.
@@ -303,7 +306,8 @@ def _find_checkpoint_arguments_and_place(
 def _list_parameters_without_argument(
     signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName
 ) -> dict[str, inspect.Parameter]:
-    """Return the parameters of a class that still have no argument. Refuse arguments that do not fit the class."""
+    """Return the parameters of a class that have no argument yet. Raise an InputError if the class does not take the
+    given arguments."""
     try:
         given = signature.bind_partial(*args, **kwargs).arguments
     except TypeError as error:
@@ -321,8 +325,8 @@ def _list_parameters_without_argument(
 def _take_arguments_from_calls(
     calls: Mapping[str, GivenByCalls], parameters: Mapping[str, inspect.Parameter], stated: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the arguments to which all calls in a file give the same literal, each with this literal. A literal is
-    left out if it is the default, or if it contradicts `stated`, the arguments in the checkpoint."""
+    """Return the arguments to which all calls in a file give the same literal, with this literal. It is left out if it
+    is the default, or if `stated`, the arguments in the checkpoint, say otherwise."""
     literals = {name: calls[name].values[0] for name in parameters if name in calls and calls[name].is_one_literal}
     return {
         name: value
@@ -335,8 +339,8 @@ def _take_arguments_from_calls(
 def _find_arguments_that_change_weight_shapes(
     maker: Any, args: Sequence[Any], kwargs: Mapping[str, Any], names: Iterable[str], weights: SavedWeights | None
 ) -> list[str]:
-    """Return those of the arguments `names` with which the weights of a class get other shapes than in the file of
-    weights. Return an empty list unless the shapes are those of the file without all of these arguments."""
+    """Return those of the arguments `names` that change the shapes of a module's weights, so that they differ from the
+    file of weights. If the shapes differ already without these arguments, return an empty list."""
     names = sorted(names)
     if weights is None or not names:
         return []
@@ -357,8 +361,8 @@ def _find_arguments_that_change_weight_shapes(
 
 
 def _inherits_only_from_torch(made_class: type) -> bool:
-    """Return whether a class inherits from PyTorch's classes only. Methods of other base classes may read an
-    argument, too."""
+    """Return whether all base classes of a class are PyTorch's. Methods of other base classes may read an argument,
+    too."""
     return [kind for kind in made_class.__mro__ if kind.__module__.split(".")[0] not in ("torch", "builtins")] == [
         made_class
     ]
@@ -373,9 +377,9 @@ def _log_taken_values(
     place: str,
     further_phrases: Sequence[str],
 ) -> None:
-    """Log the values that were found for arguments, each with what shows it, and the arguments that keep an unconfirmed
-    default. `place` is where a checkpoint or a file of settings has its values, and `further_phrases` are phrases on
-    further arguments."""
+    """Log the values that were found for arguments, each with its source, and the defaults that nothing confirms.
+    `place` says where the checkpoint or the file of settings has its values. `further_phrases` describe further
+    arguments."""
     path = "" if weights is None else weights.path
     where = f"as {next(iter(calls.values())).places_with_verb} it" if calls else ""
     how = (f"by the shapes in {path}", f"as {place}", "without effect on its answers", where)
@@ -401,8 +405,8 @@ def _log_taken_values(
 def _log_unused_checkpoint_values(
     named: ModuleName, place: str, stated: Mapping[str, Any], made_with: Mapping[str, Any]
 ) -> None:
-    """Log the arguments in a checkpoint (`stated`) that differ from those with which the module is made
-    (`made_with`). Those that only say which weights are trained change no answer, and are left out."""
+    """Log the arguments in a checkpoint (`stated`) that differ from those that the module was made with
+    (`made_with`). Arguments that only say which weights are trained change no answer and are left out."""
     other = {n: value for n, value in stated.items() if made_with[n] is not None and made_with[n] != value}
     if other := {name: value for name, value in other.items() if not _SAYS_WHAT_IS_TRAINED.search(name)}:
         _log.warning(
@@ -413,8 +417,8 @@ def _log_unused_checkpoint_values(
 
 
 def _differs_from_default(parameter: inspect.Parameter, shown: Mapping[str, Any]) -> bool:
-    """Return whether a parameter has no default, or a plain default that differs from its value in `shown`, the values
-    that the weights show."""
+    """Return whether a parameter has no default, or a plain default that differs from the value that the weights show.
+    `shown` are these values by name."""
     default = parameter.default
     return default is parameter.empty or (type(default) in _TYPES_OF_SIZES and default != shown[parameter.name])
 
@@ -428,8 +432,8 @@ def _refuse_missing_arguments(
     definition: ast.ClassDef | None,
     owner_values: _OwnerValues,
 ) -> None:
-    """Raise the error for a class whose needed arguments are not all known. The message has what the weights and the
-    user's code show of these arguments, and the call to complete."""
+    """Raise a MissingArgumentsError for a class whose required arguments are not all known. The message says what the
+    weights and the user's code show of these arguments, and has the call to complete."""
     code = [] if definition is None else [definition]
     compared_strings = {name: list_strings_compared_with_argument(one, name) for one in code for name in missing}
     unknown = [name for name in missing if values.get(name, ...) is ...]
@@ -484,7 +488,8 @@ def _refuse_missing_arguments(
 
 
 def _find_place(definition: ast.ClassDef, argument: str) -> str:
-    """Return a phrase with the line of a class that first reads an argument of its `__init__`; empty if none does."""
+    """Return a phrase with the line where a class first reads an argument of its `__init__`. Return an empty string if
+    it never reads the argument."""
     for init in find_methods(definition, "__init__"):
         for node in (one for statement in init.body for one in ast.walk(statement)):
             if isinstance(node, ast.Name) and node.id == argument:
@@ -493,8 +498,8 @@ def _find_place(definition: ast.ClassDef, argument: str) -> str:
 
 
 def _takes_object(parameter: inspect.Parameter, definition: ast.ClassDef | None) -> bool:
-    """Return whether a parameter takes an object and not a plain number or string, by its annotation or by the
-    attributes that the code reads."""
+    """Return whether a parameter takes an object and not a plain number or string. Its annotation shows this, or the
+    attributes that the code reads from it."""
     kind = parameter.annotation
     if isinstance(kind, type) and kind.__module__ != "builtins" and kind is not parameter.empty:
         return True
@@ -503,13 +508,13 @@ def _takes_object(parameter: inspect.Parameter, definition: ast.ClassDef | None)
 
 
 def write_arguments(values: Mapping[str, Any]) -> str:
-    """Return arguments as Python code: `dim=64, name="x"`."""
+    """Write arguments as Python code: `dim=64, name="x"`."""
     return ", ".join(f"{name}={_write_value(value)}" for name, value in values.items())
 
 
 def _write_value(value: Any) -> str:
-    """Return a value as Python code. A string gets double quotation marks, since single ones enclose the code in a
-    shell."""
+    """Write a value as Python code. A string gets double quotation marks, since the whole code stands in single ones in
+    a shell."""
     if value is ... or isinstance(value, _Written):
         return "..." if value is ... else value.code
     if isinstance(value, torch.Tensor | np.ndarray):
@@ -522,8 +527,8 @@ def _join_names(names: Sequence[str]) -> str:
 
 
 def _find_class_definition(made_class: type, cells: Iterable[Cell]) -> ast.ClassDef | None:
-    """Return the code of the class whose `__init__` makes the module. The class is in the file, or the file imports it.
-    Return None if its code is not found."""
+    """Return the code of the class whose `__init__` makes the module, from its file or from a file that this one
+    imports. Return None if it is not found."""
     owner = next((kind for kind in made_class.__mro__ if "__init__" in vars(kind)), made_class)
     statements = [node for cell in cells for node in cell.statements]
     if (inside := find_class_of_name_and_its_call(statements, owner.__name__)) is not None:

@@ -75,26 +75,28 @@ _FOR_VALUES: Final = SimpleNamespace(torch=torch, numpy=np, np=np)
 
 
 def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
-    """Load a module from a Python file or notebook. The file defines the module, or a class or function that makes
-    it.
+    """Load a module from a Python file or notebook. The file defines the module, or a class or function that makes it.
 
-    In a notebook only the statements that define the name and what it needs are run, and they are logged. A Python
-    file is run whole, unless it is a script (a loop or `with` at its top level) or fails, for example on a package that
-    only training needs: then it is treated like a notebook.
+    In a notebook only the statements that define the name and what it needs are run, and they are logged. A Python file
+    is run whole, unless it is a script (a loop or `with` at its top level) or fails, for example on a package that only
+    training needs: then it is treated like a notebook.
 
     Args:
-        named: the file, the name, the arguments.
-        weights: the weights to load afterwards, for messages: a checkpoint can hold the arguments.
+        named: the file, the name and the arguments.
+        weights: the weights to load afterwards. A checkpoint may contain the arguments, and messages name what the
+            weights show.
 
     Raises:
-        InputError: there is no such name, it is not a module, its arguments do not fit, or it needs what is not run.
+        InputError: the file does not define the name; the name is not a module; its arguments do not fit; or it needs a
+            statement that is not run.
         ExportError: the file, the class or the function raises an error.
     """
     return load_module_and_call_function(named, weights)[0]
 
 
 def load_module_and_call_function(named: ModuleName, weights: SavedWeights | None = None) -> tuple[nn.Module, Any]:
-    """Load the module, and the function in its file that calls the module; None without the name of a function.
+    """Load the module, and the function in its file that the user named to call the module. If the user named none,
+    return None for it.
 
     Raises:
         InputError, ExportError: as `load_module` does; or there is no such function.
@@ -124,16 +126,16 @@ def load_module_and_call_function(named: ModuleName, weights: SavedWeights | Non
 
 
 def set_values_of_vocabulary_and_weights(named: ModuleName, error: InputError, tokens: Sequence[str]) -> ModuleName:
-    """Find values for what a module needs, if its file uses it as a vocabulary, looks it up in one, or if the weights
-    show it. Return the module's name with these values.
+    """Find values for names or arguments that a module needs and that have no value yet. The file may use them as a
+    vocabulary or as an id, or the weights may show them. Return the module's name with these values.
 
     Args:
         named: the module.
-        error: the refusal, with the names or the arguments.
+        error: the error of an earlier try, with the names or the arguments.
         tokens: the words of the vocabulary, in the order of their ids.
 
     Raises:
-        InputError: the given one, if nothing gets a value.
+        InputError: `error` itself, if no value is found.
     """
     words = WordIds({token: i for i, token in enumerate(tokens) if not token.startswith(PLACEHOLDER)})
     if isinstance(error, MissingArgumentsError):
@@ -178,16 +180,16 @@ def load_text_function(
     """Load a function that takes a text, such as a tokenizer, from a Python file or notebook.
 
     Args:
-        named: the file, and the name of a function, of an object that can be called, or of a method. Arguments in it
-            are given to the function besides the text. For a class, an object is made with the arguments, and with
-            `ids_of_words` for an argument like `vocab`.
+        named: the file, and the name of a function, of an object that can be called, or of a method. Its arguments are
+            passed to the function after the text. For a class, they are the arguments of the class; an argument like
+            `vocab` gets `ids_of_words`.
         words_file, ids_of_words: the name of a vocabulary file, and the ids of its words. If the code opens this file
             to make a variable, the variable gets these ids, and that code is not run.
         module_file: the file of the module. The function's file may also import from its folders.
-        saved_attributes: the attributes of a saved object of the class, which the made object gets.
+        saved_attributes: the attributes of a saved object of the class. They replace those of the new object.
 
     Raises:
-        InputError: there is no such name, or it is not a function.
+        InputError: the file does not define the name, or it is not a function.
         ExportError: the file raises an error.
     """
     check_file_exists(named.path)
@@ -222,8 +224,8 @@ def load_text_function(
 
 
 def _say_that_text_function_needs_names(named: ModuleName, error: NeededNamesError) -> NeededNamesError:
-    """Return a refusal with the same names, which says that the text function needs them, and not the module. The
-    option `--set` gives values to the module's names only."""
+    """Return the same error with another message: the text function needs these names, and not the module. The option
+    `--set` gives values only to names that the module needs."""
     remedy = error.remedy
     if remedy.startswith("Give plain values on the command line"):
         remedy = (
@@ -242,10 +244,10 @@ def _make_text_object(
     ids_of_words: Mapping[str, int],
     saved_attributes: Mapping[str, Any],
 ) -> Any:
-    """Make an object of a user's class whose method takes a text. The object gets the attributes of a saved one, and
-    the ids of all words in place of a vocabulary that lacks some of them. If arguments of the class are unknown, the
-    object is made without `__init__`, with the attributes that the method reads. Refuse the class if one of these
-    attributes is unknown, too."""
+    """Make an object of a user's class whose method takes a text. It gets the attributes of a saved object, and the ids
+    of all words in place of a vocabulary that lacks some. If arguments of the class are unknown, `__init__` is not
+    called, and the object gets the attributes that the method reads. Raise an InputError if one of these is unknown,
+    too."""
     missing: list[str] = []
     read = list_read_attributes(named.path, named.name, named.method or "__call__")
     try:
@@ -295,7 +297,7 @@ def _make_text_object(
 
 
 def _complete_vocabularies(attributes: dict[str, Any], named: ModuleName, ids_of_words: Mapping[str, int]) -> None:
-    """Replace each vocabulary among the attributes of a user's object that lacks words, with a note."""
+    """Replace each vocabulary that lacks words, among the attributes of a user's object, and log this."""
     for name, value in attributes.items():
         if is_vocabulary_name(name) and isinstance(value, dict) and ids_of_words.keys() - value.keys():
             _log.warning(
@@ -308,8 +310,8 @@ def _complete_vocabularies(attributes: dict[str, Any], named: ModuleName, ids_of
 def _make_text_object_error(
     named: ModuleName, missing: Sequence[str], error: Exception, unknown_attributes: Mapping[str, int]
 ) -> InputError:
-    """Make the error for a class, named as a tokenizer, of which no object can be made: arguments are missing, or its
-    code raises an exception. The message has these arguments, and the unknown attributes that the method reads."""
+    """Make the error for a tokenizer class of which no object can be made: arguments are missing, or its code raises an
+    exception. The message names these arguments, and the attributes without a known value that the method reads."""
     problem = f"{named.name} of {named.path} raises {_describe_error(error)}"
     if isinstance(error, MissingArgumentsError):
         problem = f"{named.name} of {named.path} is not made without {', '.join(missing)}."
@@ -326,13 +328,13 @@ def _make_text_object_error(
 
 
 def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
-    """Run all cells of a notebook in order, with its training, and return the module.
+    """Run all cells of a notebook in order, including the training, and return the module.
 
     Jupyter and shell commands are left out.
 
     Raises:
-        InputError: there is no such notebook, or the name is not a module.
-        ExportError: a cell raises.
+        InputError: there is no such notebook, or the name is not that of a module.
+        ExportError: a cell raises an exception.
     """
     cells, _ = read_notebook(named.path)
     with add_import_folders_and_hide_options(named.path):
@@ -355,7 +357,8 @@ class _JupyterStandIn:
 
 
 def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
-    """Run the whole file, or only its needed statements. Return a module object with the names that it defines."""
+    """Run the whole file, or only the statements that the wanted names need. Return a Python module with the names that
+    these define."""
     path = named.path
     if named.is_notebook:
         cells, unreadable = read_notebook(path)
@@ -405,9 +408,8 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
 
 
 def _refuse_missing_library(error: BaseException, problem: str, named: ModuleName, cell: Cell) -> None:
-    """If a file fails since it imports a library that is not installed, raise an error that says to install it. This is
-    done only if a wanted name needs the library, in a statement that is not safe to run by itself, such as `nlp =
-    spacy.load("en_core_web_sm")`."""
+    """Raise an ExportError that says to install a library, if its import failed and a wanted name needs it in a
+    statement that is not safe to run by itself, such as `nlp = spacy.load("en_core_web_sm")`. Otherwise, do nothing."""
     library = str(getattr(error, "name", "")).partition(".")[0]
     if not isinstance(error, ModuleNotFoundError):
         return
@@ -431,8 +433,7 @@ def _list_wanted_names(named: ModuleName) -> list[str]:
 def _run_needed_statements(
     named: ModuleName, cells: list[Cell], unreadable: list[str], weights: SavedWeights | None
 ) -> ModuleType:
-    """Run only the statements that the wanted names need. Return a module object with the names that these statements
-    define."""
+    """Run only the statements that the wanted names need. Return a Python module with the names that these define."""
     path = named.path
     values = _evaluate_values_for_names(named)
     known = list_defined_names(cells)
@@ -478,8 +479,8 @@ def _run_needed_statements(
 
 
 def _evaluate_values_for_names(named: ModuleName) -> dict[str, Any]:
-    """Evaluate the values that the user gives for names of the file. A value for `config.vocab` becomes a part of the
-    object `config`."""
+    """Evaluate the values that the user gives to names of the file by --set. A value for `config.vocab` becomes the
+    attribute `vocab` of an object `config`."""
     values: dict[str, Any] = {}
     for name, node in (named.values or {}).items():
         first, *parts = name.split(".")
@@ -499,8 +500,7 @@ def _evaluate_values_for_names(named: ModuleName) -> dict[str, Any]:
 def _are_needed_statements_safe(
     named: ModuleName, cells: Sequence[Cell], names: Sequence[str], known_values: Set[str]
 ) -> bool:
-    """Return whether all statements that define the names `names`, directly or indirectly, are safe to run by
-    themselves."""
+    """Return whether all statements that define `names`, directly or indirectly, are safe to run by themselves."""
     try:
         find_needed_statements(cells, names, str(named.path), known_values)
     except InputError:
@@ -509,7 +509,7 @@ def _are_needed_statements_safe(
 
 
 def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeights | None) -> str:
-    """Return advice to name the class instead of the object, if only the object needs code that is not run."""
+    """Return advice to name the class and not the object, if only the object needs code that is not run."""
     statements = [node for cell in cells for node in cell.statements]
     found = find_class_of_name_and_its_call(statements, named.name)
     keywords = [ast.keyword(name, value) for name, value in (named.kwargs or {}).items()]
@@ -570,8 +570,7 @@ def _run_statement(
     named: ModuleName,
     likely_values: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Run a statement of the file. If it fails, the message proposes the values in `likely_values`, which fit the
-    weights."""
+    """Run a statement of the file. If it fails, the error proposes `likely_values`, the values that fit the weights."""
     cell, path, name = statement.cell, named.path, named.name
     # Lets tracebacks and messages show the line. An entry without a time is never checked against the disk.
     linecache.cache[cell.file] = (len(cell.source), None, cell.source.splitlines(keepends=True), cell.file)
@@ -610,8 +609,8 @@ def _run_statement(
 
 
 def _suggest_set_options(statement: Statement, likely_values: Mapping[str, str]) -> str:
-    """Return command-line options that set the names of a failing import, if the weights show their values. Else return
-    an empty string."""
+    """Return command-line options that set the names of an import that fails, if the weights show their values.
+    Otherwise, return an empty string."""
     options = [
         f"--set {shlex.quote(f'{name}={likely_values[name]}')}"
         for name in likely_values
@@ -630,8 +629,8 @@ def _make_empty_python_module(path: Path) -> ModuleType:
 
 
 def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | None) -> nn.Module:
-    """Return the object that the user names, if it is a module. Else call it with the arguments, and return the
-    result."""
+    """Return the object that the user names, if it is a module. Otherwise, call it with the user's arguments, and
+    return the result."""
     found = getattr(file, named.name, None)
     if isinstance(found, nn.Module):
         if named.args or named.kwargs:
@@ -664,8 +663,9 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
 def _make_module_that_fits(
     maker: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights
 ) -> Any:
-    """Make a module whose tensors have the shapes of the weights with other arguments than the user gave. Return None
-    if no such arguments are found. Refuse arguments of the user that must be others."""
+    """Find other arguments than the user's with which the module has the shapes of the weights, and make the module.
+    Return None if no such arguments are found. Raise an OptionCorrectionsError if arguments that the user gave would
+    have to change."""
     try:
         signature = inspect.signature(maker)
     except (ValueError, TypeError):
@@ -751,8 +751,8 @@ def _is_module_or_maker(value: Any, file: ModuleType) -> bool:
 def _make_no_such_name_error(
     path: Path, name: str, defined_names: Sequence[str], unreadable: Sequence[str]
 ) -> InputError:
-    """Return the error for a name that a file does not define. The error proposes a similar name, and lists the names
-    of the file."""
+    """Make the error for a name that a file does not define. The error proposes a similar name, and lists the names in
+    the file."""
     # A method is named with its class.
     owners = [
         one.name

@@ -51,7 +51,7 @@ class ModuleName:
 
     @property
     def function_name(self) -> str:
-        """The name of the function or class in the file; that of a method is `Class.method`."""
+        """The name of the function or class in the file. For a method, it is `Class.method`."""
         return f"{self.name}.{self.method}" if self.method else self.name
 
     @property
@@ -67,9 +67,9 @@ def parse_module_name(text: str, set_options: Sequence[str] = ()) -> ModuleName 
     evaluated here.
 
     Args:
-        text: what stands on the command line.
-        set_options: `name=value` for names of the file: a Python literal, or a call of torch or numpy.
-            `name.part=value` gives a value to a part of an object, whose other parts are not used.
+        text: the argument of the command line.
+        set_options: values of --set, `name=value`, for names of the file. A value is a Python literal, or a call of
+            torch or numpy. `name.part=value` sets an attribute of an object of which no other attributes are used.
 
     Raises:
         InputError: the text has this form, but the arguments or values are not allowed, or the file does not exist.
@@ -96,7 +96,8 @@ def parse_module_name(text: str, set_options: Sequence[str] = ()) -> ModuleName 
 
 
 def _take_arguments(node: ast.expr) -> tuple[ast.expr, tuple[ast.expr, ...], dict[str, ast.expr]]:
-    """Return what a call calls, and its plain arguments by position and by name; another expression without any."""
+    """Split a call into the called expression, its arguments by position, and its arguments by name. For another
+    expression, return it without arguments."""
     if not isinstance(node, ast.Call):
         return node, (), {}
     given = [(str(place), one) for place, one in enumerate(node.args, 1)]
@@ -116,7 +117,7 @@ def _take_arguments(node: ast.expr) -> tuple[ast.expr, tuple[ast.expr, ...], dic
 
 
 def _require_plain_argument(node: ast.expr) -> None:
-    """Raise ValueError for an argument that contains anything but literals, names, attributes and calls."""
+    """Raise a ValueError for an argument that contains anything except literals, names, attributes and calls."""
     allowed = (
         ast.Constant, ast.Name, ast.Attribute, ast.Call, ast.keyword, ast.List, ast.Tuple, ast.Set, ast.Dict,
         ast.UnaryOp, ast.USub, ast.UAdd, ast.Load,

@@ -156,8 +156,8 @@ class ExportableModule:
 
     @property
     def ids_run_alone(self) -> tuple[int, ...]:
-        """The ids whose texts must run alone and not in a batch. If none were found, but the padding id was not tested,
-        it is the padding id."""
+        """The ids whose texts must run alone and not in a batch. If no such ids were found, but the padding id was not
+        tested, it is the only one."""
         if self.one_text:
             return ()
         tried = any(i == self.padding_id for i, _ in self.tried)
@@ -180,21 +180,23 @@ class ExportableModule:
 
     @property
     def heads(self) -> tuple[int, ...]:
-        """The number of labels of each head; empty for one set of labels."""
+        """The number of labels of each head. Empty if there are no heads."""
         return () if isinstance(self.activation, str) else tuple(labels for _, labels in self.activation)
 
     def convert_to_pairs(self, cases: Iterable[Case]) -> list[Case]:
-        """Turn cases of texts into cases of pairs, if the module takes two texts. Else return the cases unchanged."""
+        """Convert cases of texts to cases of pairs, if the module takes two texts. Otherwise, return the cases
+        unchanged."""
         return [convert_to_pairs(case, self.padding_id) for case in cases] if self.two_texts else list(cases)
 
     @property
     def module_to_script(self) -> nn.Module:
-        """The module from which TorchScript is made: `module`, or `reference` if the user's module is TorchScript or
-        has layers of it."""
+        """The module that becomes TorchScript: `module`, or `reference` if the user's module is TorchScript or has
+        layers that are."""
         return self.reference if has_torchscript(self.reference) else self.module
 
     def make_reference(self) -> Reference:
-        """Return the module as the reference of all comparisons. A run raises ExportError if the module fails."""
+        """Return the module as the reference for all comparisons. A run of it raises an ExportError if the module
+        fails."""
         run = make_module_run(self.reference, takes_lengths=self.takes_lengths)
         if isinstance(self.reference, CallAdapter) and self.convention.gives_probabilities:
             run = make_probability_checking_run(run, self.reference, self.activation)
@@ -208,8 +210,8 @@ class ExportableModule:
         )
 
     def fit_cases_to_module(self, cases: Iterable[Case]) -> list[Case]:
-        """Return the cases in a form that the module answers: with widths that a text can have, without ids in
-        `self.alone`, and with a real token in each row if the module needs one."""
+        """Change the cases so that the module answers them: to widths that a text can have, without the ids in
+        `self.alone`, and with a real token in each row if the module needs one. Return the changed cases."""
         fitted = self.widths.fit_cases(self.convert_to_pairs(cases), self.padding_id)
         real = put_real_token_in_padding_rows(fitted, self.padding_id) if self.needs_real_token else fitted
         real = [case for case in real if case.lengths.min() >= self.least]
@@ -220,7 +222,8 @@ class ExportableModule:
         text alone.
 
         Args:
-            cases: batches of full rows, with the sizes at which its answers may change, such as those around a branch.
+            cases: batches of rows without padding. Their sizes are those at which the module's answers may change, such
+                as the sizes around a branch.
         """
         run = self.make_reference().run
         for case in self.fit_cases_to_module(cases):
@@ -320,9 +323,9 @@ def prepare_module(
 
 
 def _find_convention(facts: ModuleFacts, call: str | Call | None, nonfinite: Sequence[str]) -> Convention:
-    """Find out how to call a module of texts, of texts with features, or of words with their characters. If that fails
-    and some weights are infinite or NaN (`nonfinite`), the error names these weights: they are 0 in the copy, which may
-    therefore answer every text alike."""
+    """Find out how to call a module of texts, of texts with features, or of words with characters. If this fails and
+    weights are infinite or NaN (`nonfinite`), the error names these. They are 0 in the copy, which may therefore give
+    all texts the same answer."""
     try:
         if facts.spellings is not None:
             return find_convention_with_characters(facts, facts.spellings, call)
@@ -336,9 +339,9 @@ def _find_convention(facts: ModuleFacts, call: str | Call | None, nonfinite: Seq
 def _refuse_reads_of_nonfinite_weights(
     weights: Sequence[str], facts: ModuleFacts, owners: OwnersModule | None, copied: nn.Module
 ) -> None:
-    """Raise an ExportError if a module's answers depend on infinite or NaN numbers in its weights, which are 0 in the
-    copy `copied`. To find that out, compare the answers of both to texts with every id. For a module that does more
-    than label one text, raise the error without a comparison."""
+    """Raise an ExportError if a module's answers depend on infinite or NaN numbers in its weights. In the copy
+    `copied`, these are 0. To find out, the answers of both to texts with every id are compared. For a module that does
+    more than label one text, the error is raised without a comparison."""
     if not weights or owners is None:
         return
     if facts.values or facts.samples or facts.of_tokens or facts.two_texts or facts.features or facts.spellings:
@@ -356,8 +359,8 @@ def _refuse_reads_of_nonfinite_weights(
 
 
 def _refuse_other_number_of_texts(convention: Convention, *, two_texts: bool) -> None:
-    """Raise an InputError if the call names two texts but the module takes one, or the call names one text but the
-    module takes two."""
+    """Raise an InputError if the call uses two texts but the module takes one, or the call uses one text but the module
+    takes two."""
     if convention.has_two_texts != two_texts:
         raise InputError(
             f"The module is called as {convention.line}, "
@@ -372,14 +375,14 @@ def _refuse_dependence_on_sizes_or_max_norms(
     facts: ModuleFacts, convention: Convention, exceeded_norms: Mapping[str, float], sizes: Iterable[tuple[int, int]]
 ) -> None:
     """Raise an ExportError if a module's answer to a text depends on earlier texts of other sizes, or on an embedding
-    that earlier texts have changed by its `max_norm`. `sizes` are the sizes (texts, tokens) to try."""
+    that its `max_norm` changed for earlier texts. `sizes` are the sizes (texts, tokens) to try."""
     refuse_dependence_on_sizes(facts, convention, sizes)
     refuse_direct_weight_reads(facts, convention, exceeded_norms, sizes)
 
 
 def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:
-    """Find out which of the candidate ids make a text's answer depend on the other texts of its batch. Return the
-    module with these ids added to `alone`, whose texts run alone."""
+    """Find out which candidate ids make a text's answer depend on the other texts of its batch. Return the module with
+    these ids in `alone`: texts with them run alone."""
     if prepared.one_text:
         return prepared
     told, tried = dict(prepared.alone), set(prepared.tried)
@@ -406,8 +409,8 @@ def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collecti
 
 
 def _find_padding_and_ids_run_alone(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
-    """Find the ids whose texts cannot share a batch, first among `candidates`, and whether texts may be padded. Return
-    the module with both. Refuse a module that mixes the texts of a batch."""
+    """Find out which ids keep a text from sharing a batch, first among `candidates`, and whether texts may be padded.
+    Return the module with both. Raise an ExportError if the module mixes the texts of a batch."""
     log_step("Running texts alone and in batches")
     ids, padding_id = prepared.ids, prepared.padding_id
     full, uneven = make_shape_grid(ids, 0, ragged=False), make_shape_grid(ids, padding_id, ragged=True)
@@ -443,8 +446,8 @@ def _describe_call(convention: Convention) -> str:
 
 
 def _log_convention(convention: Convention) -> None:
-    """Log how the module is called, what its answers are taken for (logits, probabilities or values), and the notes of
-    the convention. The second is logged as a warning, unless the numbers prove it."""
+    """Log how the module is called, whether its answers count as logits, probabilities or values, and the notes of the
+    convention. The kind of the answers is a warning, unless the numbers prove it."""
     _log.info("%s", _describe_call(convention))
     said = f"The module's answers are taken for {convention.gives}"
     if convention.units == 1 and not convention.values:
@@ -486,7 +489,7 @@ def _find_differing_operation(prepared: ExportableModule, content: bytes, case: 
 
 
 def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> bool:
-    """Return whether the answer to each text in these cases depends neither on the other texts of its batch nor on
+    """Return whether, in all these cases, a text's answer depends neither on the other texts of its batch nor on
     padding."""
     reference = prepared.make_reference()
     return are_rows_independent_up_to_rounding(
@@ -498,8 +501,8 @@ def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> b
 
 
 def _make_trace_inputs(padding_id: int, widths: Widths, convention: Convention) -> tuple[Tensor, ...]:
-    """Return the inputs of the trace: tokens, and lengths and features if the module takes them, with different sizes
-    for all axes."""
+    """Return the inputs of the trace: tokens, and lengths and features if the module takes them. All axes have
+    different sizes."""
     width, rows = widths.clip(EXAMPLE_STEPS), 1 if convention.one_text else EXAMPLE_ROWS
     lengths = torch.tensor([width, widths.clip(width - 2), widths.clip(width - 4)])[:rows]
     # Real tokens: a module that counts them may fail on a text of padding only.

@@ -18,8 +18,8 @@ from pocketrnn_export.intake.last_activation_removal import Activation, apply_ac
 
 
 def make_probability_checking_run(run: Run, called: CallAdapter, activation: Activation) -> Run:
-    """Return a run that checks each answer: the probabilities of its logits must be those that the user's module gives.
-    For a head that gives logits, the logits are compared."""
+    """Return a run that checks each answer: the probabilities of its logits must equal those that the user's module
+    gives. If a head gives logits, its logits are compared instead."""
     convention = called.convention
     module = CallAdapter(called.module, convention, as_logits=False)
     own = make_module_run(module, takes_lengths=called.convention.takes_lengths)
@@ -44,8 +44,8 @@ def make_probability_checking_run(run: Run, called: CallAdapter, activation: Act
 def _split_answer_by_head(
     convention: Convention, kinds: Sequence[tuple[str, int]], logits: Logits, probabilities: Logits, numbers: Logits
 ) -> Iterator[tuple[Convention, Logits, Logits, Logits]]:
-    """Yield for each head its convention, its logits, its probabilities [rows, labels], and the numbers that the
-    module gives."""
+    """Yield the convention of each head with its part of the answer: its logits, its probabilities [rows, labels], and
+    the numbers that the module gives."""
     at = of = 0
     for part, (_, labels) in zip(convention.answer_conventions, kinds, strict=True):
         columns = slice(at, at + labels)
@@ -54,8 +54,8 @@ def _split_answer_by_head(
 
 
 def _do_numbers_match(head: Convention, logits: Logits, probabilities: Logits, numbers: Logits) -> bool:
-    """Return whether the numbers that the module gives for a head are the probabilities of these logits. If the head
-    gives logits, compare the logits themselves."""
+    """Return whether the numbers that the module gives for a head are the given probabilities. If the head gives
+    logits, compare the numbers with the logits."""
     ours = probabilities if head.activation is not None or head.undone is not None else logits
     # A single number is that of the second label.
     ours = ours[:, 1:] if head.units == 1 and ours.shape[1] == 2 else ours
@@ -63,7 +63,7 @@ def _do_numbers_match(head: Convention, logits: Logits, probabilities: Logits, n
 
 
 def make_explaining_run(run: Run, padding_id: int) -> Run:
-    """Return a run that turns an exception of the module into an ExportError with the input in its message."""
+    """Return a run that raises an ExportError if the module raises an exception. The message contains the input."""
 
     def run_with_explanation(tokens: Ids, lengths: Ids) -> Logits:
         try:
@@ -99,8 +99,8 @@ _FEW_TOKENS: Final = (12, 8, 5)
 
 
 def find_least_tokens(run: Run, widths: Widths, padding_id: int, tried_up_to: int) -> int:
-    """Return the smallest number of tokens, from 1 to `tried_up_to`, of a text that gets a finite answer. Return 1 if
-    no text does. A standard deviation over steps needs 2 tokens, for example."""
+    """Return the number of tokens, from 1 to `tried_up_to`, of the shortest text that gets a finite answer: 2, for
+    example, for a module that computes a standard deviation over steps. Return 1 if no text gets a finite answer."""
     for tokens in range(1, tried_up_to + 1):
         with contextlib.suppress(ExportError):
             width = widths.clip(tokens)
@@ -111,8 +111,8 @@ def find_least_tokens(run: Run, widths: Widths, padding_id: int, tried_up_to: in
 
 
 def select_cases_of_answered_lengths(run: Run, cases: Sequence[Case]) -> list[Case]:
-    """Return the cases without texts longer than the longest length that the module answers. If there are none, return
-    the first case, cut to that length. If the module answers no length, return all cases.
+    """Return the cases whose texts are not longer than the module can answer. If there are none, return the first case,
+    cut to the largest length that works. If no length works, return all cases.
 
     A module with 40 position embeddings, for example, fails on longer texts. The trace finds that limit.
     """

@@ -57,7 +57,7 @@ class PaddingEffect:
 
     @property
     def exceeds_rounding(self) -> bool:
-        """Whether padding after a text changes the answers by more than rounding. Else the module is made for such
+        """Whether padding after a text changes the answers by more than rounding. If not, the module handles such
         padding, and the effect of padding before a text does not matter."""
         return self.after > _ROUNDING
 
@@ -86,7 +86,7 @@ def measure_padding_effect(
     one_text: bool,
     activation: Activation,
 ) -> PaddingEffect | None:
-    """Measure how padding around a text changes the answer. The batch also has a text without padding.
+    """Measure how padding before or after a text changes the answer. The batch also contains a text without padding.
 
     The first 16 texts are padded by 1 to 30 ids each, and all in one batch to widths up to 300 beyond the longest.
 
@@ -96,9 +96,9 @@ def measure_padding_effect(
         padding_id: the id of padding.
         widths: how many tokens a text can have by its rules.
         most_tokens: the most tokens that the module takes; None for any number.
-        takes_lengths: whether it is given lengths, which do not count the padding.
-        one_text: whether it answers one text at a time.
-        activation: what makes probabilities of its logits.
+        takes_lengths: whether the module gets lengths, which do not count the padding.
+        one_text: whether the module answers only one text at a time.
+        activation: the function that converts logits to probabilities.
 
     Returns:
         how far padding changes the answers; None if nothing could be measured, since every text has one width, or since
@@ -125,7 +125,7 @@ def measure_padding_effect(
 
 
 def _choose_batches(rows: Sequence[list[int]], widest: int) -> Iterator[tuple[Sequence[list[int]], int]]:
-    """Yield (texts, width) for each batch to try. The texts are padded to this width."""
+    """Yield (texts, width) for each batch to try: its texts, and the width to which they are padded."""
     for row in rows[:_MOST_EACH]:
         for width in dict.fromkeys(min(len(row) + more, widest) for more in _EACH):
             yield [row], width
@@ -158,8 +158,9 @@ class _PaddedRun:
         self._one_text, self._activation = one_text, activation
 
     def measure_changes(self, rows: Sequence[list[int]], width: int, side: str) -> list[_PaddingChange]:
-        """Pad texts before or after (`side`) to a width, and compare their answers with those without padding. Return
-        for each text that the module answers the largest change of a probability, and the number of padding ids."""
+        """Pad texts to a width, before or after the text (`side`), and compare the answers with those without
+        padding. For each text that the module answers, return the largest change of a probability and the number of
+        padding ids."""
         if self._one_text and len(rows) > 1:
             return [found for row in rows for found in self.measure_changes([row], width, side)]
         try:
@@ -186,8 +187,8 @@ class _PaddedRun:
         return found
 
     def _pad_rows_beside_text(self, rows: Sequence[list[int]], width: int, side: str) -> tuple[Ids, Ids]:
-        """Return the padded texts and their lengths. If the module takes several texts, a last row repeats the first
-        text up to the full width."""
+        """Return the padded texts and their lengths. If the module takes several texts, one more row without padding
+        repeats the first text up to the full width."""
         padded = []
         for row in rows:
             padding = [self._padding_id] * (width - len(row))
@@ -198,8 +199,8 @@ class _PaddedRun:
 
 
 def find_padding_fault(run: Run, widths: Widths, padding_id: int) -> str | None:
-    """Run the module on a text of padding only, and return in words how it fails: with an exception, NaN or infinity.
-    Only lengths at which it answers another text count. Return None if it does not fail.
+    """Run the module on a text of only padding, at lengths at which it answers other texts. Return a phrase that says
+    how it fails: with an exception, NaN or infinity. Return None if it does not fail.
 
     Many modules count their lengths by the ids and pack by them, which fails for a length of 0. Others divide by the
     count, or mask all steps with minus infinity, and give NaN.

@@ -25,8 +25,8 @@ _SAVE_AGAIN: Final = "Save the file again with PyTorch, and copy it whole."
 
 
 def check_archive_entries(path: Path) -> list[zipfile.ZipInfo]:
-    """Refuse an archive that is damaged, or whose entries take more memory than its size allows. Return its entries; an
-    empty list for a file that is not an archive.
+    """Refuse an archive that is damaged, or whose entries need more memory than its size allows. Return its entries.
+    Return an empty list if the file is not an archive.
 
     Raises:
         InputError: the archive is damaged, or its entries take more memory than a file of this size should.
@@ -52,17 +52,17 @@ def is_torchscript(path: Path) -> bool:
     """Return whether `torch.jit.save` wrote a file: an archive that contains code.
 
     Raises:
-        InputError: it is a damaged archive.
+        InputError: the file is a damaged archive.
     """
     return path.is_file() and any("/code/" in entry.filename for entry in check_archive_entries(path))
 
 
 def check_pickles(path: Path) -> None:
-    """Refuse a file of `torch.save` that may fill the memory: one of its pickles is too large, or makes a tensor or
-    bytes of a size that it only states.
+    """Refuse a file of `torch.save` that may fill the memory.
 
     Raises:
-        InputError: for these reasons, or as in `check_archive_entries`.
+        InputError: a pickle in the file is too large, or makes a tensor or bytes from a size without the data; or as
+            for `check_archive_entries`.
     """
     # PyTorch ignores upper and lower case in the names of entries.
     entries = [entry for entry in check_archive_entries(path) if entry.filename.lower().endswith(".pkl")]

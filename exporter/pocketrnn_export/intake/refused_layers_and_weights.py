@@ -93,7 +93,8 @@ def list_nonfinite_weights(module: nn.Module) -> list[str]:
 
 
 def set_nonfinite_weights_to_zero(module: nn.Module) -> list[str]:
-    """Set the numbers of weights that are infinite or NaN to 0. Return them as `list_nonfinite_weights` does."""
+    """Set infinite numbers and NaN in weights to 0. Return the names of these weights, as `list_nonfinite_weights`
+    does."""
     found = list_nonfinite_weights(module)
     for weight in module.parameters() if found else ():
         if weight.is_floating_point():
@@ -115,8 +116,8 @@ _LOOK_UPS: Final = frozenset({"_embedding_bag", "_embedding_bag_forward_only", "
 
 
 def find_exceeded_max_norms(module: nn.Module) -> dict[str, float]:
-    """Return the `max_norm` of each embedding that has rows with a larger norm. The keys of this dict are the paths of
-    the embeddings."""
+    """Find the embeddings with rows whose norm is larger than the embedding's `max_norm`. Return a dict from the path
+    of each to its `max_norm`."""
     found = {}
     for path, layer in module.named_modules():
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:
@@ -132,8 +133,8 @@ def refuse_direct_weight_reads(
     exceeded_norms: Mapping[str, float],
     sizes: Iterable[tuple[int, int]] = (),
 ) -> None:
-    """Raise an ExportError if a module reads the weight of an embedding other than by look-up, and rows of this weight
-    have a larger norm than the embedding's `max_norm`.
+    """Raise an ExportError if a module reads the weight of an embedding directly, and not only by look-ups, and rows of
+    this weight have a larger norm than the embedding's `max_norm`.
 
     Args:
         facts: the module, which is left as it was.

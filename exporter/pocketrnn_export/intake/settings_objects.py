@@ -89,14 +89,14 @@ def find_settings_for_argument(
     parsers: Iterable[SettingsInCode],
     path: Path | None = None,
 ) -> FoundSettings | None:
-    """Find values for the settings object, such as `args` or `config`, that a class takes as an argument. Return None
-    if the argument is not a settings object.
+    """Find values for a settings object, such as `args` or `config`, that a class takes as an argument. Return None if
+    the argument does not take a settings object.
 
     If the shapes of the weights show another value than the source, the value of the weights is taken.
 
     Args:
-        maker: the class.
-        name: the argument.
+        maker: the class, or a function that makes the module.
+        name: the name of the argument.
         definition: the code of the class.
         weights: the saved weights. A checkpoint may also hold the settings.
         parsers: the defaults of the command lines in the user's files.
@@ -119,11 +119,11 @@ def find_settings_for_argument(
 def find_global_settings(
     name: str, definitions: Sequence[ast.ClassDef], weights: SavedWeights | None, parsers: Iterable[SettingsInCode]
 ) -> FoundSettings | None:
-    """Find values for the settings object, such as `args`, that the classes of a file read as a global. Return None if
+    """Find values for a settings object, such as `args`, that the classes of a file read from a global. Return None if
     the global is not a settings object.
 
     Args:
-        name: the global.
+        name: the name of the global.
         definitions: the classes.
         weights, parsers: as in `find_settings_for_argument`.
     """
@@ -141,7 +141,8 @@ def find_global_settings(
 
 
 def find_global_sizes(name: str, definitions: Sequence[ast.ClassDef], weights: SavedWeights) -> dict[str, int]:
-    """Return the settings of a global of a file that the shapes of the weights show, such as 64 for `args.dim`."""
+    """Return the settings that classes read from a global and that the shapes of the weights show, with their values:
+    `dim` and 64 for `args.dim`."""
     found: dict[str, int] = {}
     for one in definitions:
         found |= _find_settings_shown_by_weights(one, name, weights)
@@ -173,8 +174,9 @@ class _Wanted:
 def _find_fitting_settings(
     wanted: _Wanted, weights: SavedWeights | None, parsers: Iterable[SettingsInCode]
 ) -> FoundSettings | None:
-    """Make the settings object from the dict, in the checkpoint or in the defaults of command lines, that has all
-    settings that the code needs. If there are several, take the one with most of the settings that the code reads."""
+    """Make the settings object from a dict, in the checkpoint or in the defaults of command lines, with all settings
+    that the code requires. If there are several such dicts, take the one with the most of the settings that the code
+    reads."""
     needed, read, shown = {*wanted.needed}, {*wanted.read_names}, wanted.shown
     sources = list(_list_settings_sources(wanted.name, weights, parsers))
     fitting = [
@@ -221,16 +223,16 @@ class _Source:
     later: Mapping[str, str] = field(default_factory=dict)
 
     def has_any_of(self, read: Collection[str], name: str) -> bool:
-        """Return whether these values have any of the settings in `read`. If `read` is empty, return whether their dict
-        has the name of the argument."""
+        """Return whether the dict has any of the settings in `read`. If `read` is empty, return whether the dict has
+        the name of the argument."""
         return bool(self.values.keys() & read) if read else self.name == name
 
 
 def _list_settings_sources(
     name: str, weights: SavedWeights | None, parsers: Iterable[SettingsInCode]
 ) -> Iterator[_Source]:
-    """Yield the dicts of settings from which a settings object may be made. Those of the checkpoint come first,
-    beginning with the one that has the argument's name; then the defaults of command lines."""
+    """Yield the dicts from which a settings object may be made. The dicts of the checkpoint come first, and of these
+    the one with the name of the argument. The defaults of command lines come last."""
     if weights is not None:
         for one in sorted(weights.all_settings, key=lambda one: one.place.split(".")[-1] != name):
             yield _Source(one.values, one.place.split(".")[-1], f"as {one.said}", is_saved=True)
@@ -281,7 +283,8 @@ def _is_used_as_other_object(definition: ast.ClassDef, name: str) -> bool:
 
 
 def _find_settings_class(maker: Any, name: str) -> type | None:
-    """Return the class that annotates an argument, such as `Config`; None for a built-in class or a kind of dict."""
+    """Return the class that the annotation of an argument names, such as `Config`. Return None for a built-in class or
+    a kind of dict."""
     found: Any = None
     init = maker.__init__ if inspect.isclass(maker) else maker
     # An annotation may name what is not imported.
@@ -292,8 +295,8 @@ def _find_settings_class(maker: Any, name: str) -> type | None:
 
 
 def _list_fields_and_whether_required(kind: type) -> dict[str, bool]:
-    """Return a dict from each field of a class of settings to whether the field needs a value. Return an empty dict for
-    any other class."""
+    """Return a dict from each field of a class of settings to whether the field needs a value. Return an empty dict if
+    the class has no such fields."""
     is_named_tuple = issubclass(kind, tuple) and kind is not tuple
     if not (dataclasses.is_dataclass(kind) or is_named_tuple or hasattr(kind, "model_fields")):
         return {}
@@ -317,8 +320,8 @@ def _find_settings_shown_by_weights(
 
 
 def _make_settings(values: Mapping[str, Any], reads: _Reads, kind: type | None) -> Any:
-    """Make the settings object from its values: of the class `kind` if that is given, else a dict, an object with
-    attributes, or both in one."""
+    """Make the settings object from its values: an object of the class `kind`, or, without a class, a dict, an object
+    with attributes, or both in one."""
     if kind is not None:
         return kind(**values)
     parts = {name: Settings(value) if isinstance(value, Mapping) else value for name, value in values.items()}
@@ -348,12 +351,12 @@ _SETTINGS: Final = re.compile(
 
 
 def find_settings_of_file(path: Path, names: Iterable[str], weights: SavedWeights | None) -> dict[str, Any]:
-    """Find the settings objects, such as `args` or `config`, that the classes of a file read as globals. Return a dict
-    from names of globals to these objects, and log each with its source.
+    """Find the settings objects, such as `args` or `config`, that the classes of a file read from globals. Return a
+    dict from the names of the globals to these objects. Log each object with its source.
 
     Args:
         path: the file.
-        names: the globals. Those whose names are not usual for settings are left out.
+        names: the names of the globals. Names that are not usual for settings are ignored.
         weights: the saved weights. A checkpoint may also hold the settings.
     """
     names = [name for name in names if _SETTINGS.match(name)]
@@ -369,11 +372,11 @@ def find_settings_of_file(path: Path, names: Iterable[str], weights: SavedWeight
 
 
 def define_and_correct_settings_of_file(file: ModuleType, path: Path, weights: SavedWeights | None) -> None:
-    """Define the settings objects, such as `args`, that the classes of a file read as globals and that running the file
-    has not defined. In objects that it has defined, correct the sizes that the weights contradict.
+    """Define the settings objects, such as `args`, that the classes of a file read from globals, if running the file
+    has not defined them. In settings objects that the file has defined, correct the sizes that differ from the weights.
 
     Args:
-        file: the file, as it was run.
+        file: the Python module in which the file was run.
         path: its path.
         weights: the weights.
     """
@@ -402,5 +405,5 @@ def define_and_correct_settings_of_file(file: ModuleType, path: Path, weights: S
 
 
 def _read_classes(path: Path) -> list[ast.ClassDef]:
-    """Return the classes of a file; none for a file that cannot be read."""
+    """Return the classes of a file. Return an empty list if the file cannot be read."""
     return [node for node in read_python_statements_if_readable(path) if isinstance(node, ast.ClassDef)]

@@ -111,8 +111,8 @@ def refuse_dependence_on_sizes(facts: ModuleFacts, convention: Convention, sizes
 
 
 def _make_batches(facts: ModuleFacts, convention: Convention, sizes: Iterable[tuple[int, int]]) -> list[Batch]:
-    """Return a batch of each size (texts, tokens), fitted to the module. Sizes of more than 20,000 tokens are left
-    out."""
+    """Make a batch of each size (texts, tokens), with texts that the module accepts. Sizes of more than 20,000 tokens
+    are left out."""
     taken = ((1 if convention.one_text else rows, facts.widths.clip(tokens)) for rows, tokens in sizes)
     return [facts.draw_batch(*size) for size in dict.fromkeys(taken) if size[0] * size[1] <= _MOST]
 
@@ -155,8 +155,8 @@ class _TimeBudget:
         self._a_step = 0.0
 
     def yield_recording_while_time_is_left(self, batch: Batch) -> Iterator[bool]:
-        """Yield one value while time is left, and none after that: whether to record the operators of a batch. Those of
-        short batches are always recorded, those of long ones only if the time is likely to suffice."""
+        """Yield whether to record the operators of a batch; yield nothing if no time is left. Short batches are always
+        recorded, and long ones only if the time will probably be enough."""
         steps, now = batch[0].shape[1], time.process_time()
         spent = now - self._started
         if spent < 3 * _SECONDS:
@@ -172,8 +172,8 @@ def _collect_first_differing_batch(
     answered: Iterable[tuple[Batch, _RecordedAnswer]],
     differing: list[Batch],
 ) -> None:
-    """Answer batches one after the other, and compare each answer with the expected one. Stop at the first batch whose
-    answer differs, and add it to `differing`."""
+    """Compare the module's answers to batches, one after the other, with the expected ones. Stop at the first batch
+    whose answer differs, and add it to `differing`."""
     clock = _TimeBudget()
     for batch, expected in answered:
         for recorded in clock.yield_recording_while_time_is_left(batch):
@@ -186,8 +186,8 @@ def _collect_first_differing_batch(
 def _find_attributes_with_used_state(
     facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]
 ) -> list[ChangedAttribute] | None:
-    """Return the attributes that calls of the module change, if its answer to the last batch depends on earlier calls;
-    else None. Attributes on which it may depend come first.
+    """Find out whether the module's answer to the last batch depends on earlier calls. If so, return the attributes
+    that calls change, those on which the answer may depend first. Otherwise, return None.
 
     A value that the first call stores without using its text, such as a cache, does not count.
     """
@@ -213,8 +213,8 @@ def _find_attributes_with_used_state(
 def _answer_and_restore_if_possible(
     facts: ModuleFacts, convention: Convention, batch: Batch, *, recorded: bool = True
 ) -> list[_RecordedAnswer]:
-    """Call the module on a batch, undo the changes of the call, and return its answer in a list; an empty list if the
-    module fails. With `recorded`, the operators are recorded, too."""
+    """Call the module on a batch, and undo the changes of the call. Return the answer in a list, or an empty list if
+    the module fails. With `recorded`, the operators are recorded, too."""
     with restore_module(facts.module):
         return _compute_answers_to_batches(facts, convention, [batch], recorded=recorded)
 
@@ -222,8 +222,8 @@ def _answer_and_restore_if_possible(
 def _compute_answers_to_batches(
     facts: ModuleFacts, convention: Convention, batches: Sequence[Batch], *, recorded: bool = True
 ) -> list[_RecordedAnswer]:
-    """Call the module on the batches, one after the other, until it fails, and return the answers. State that the calls
-    leave in the module stays. With `recorded`, the operators are recorded, too."""
+    """Call the module on one batch after the other until it fails. Return the answers. Changes that the calls make to
+    the module are not undone. With `recorded`, the operators are recorded, too."""
     answers = []
     with contextlib.suppress(Exception, SystemExit):
         for batch in batches:
@@ -239,8 +239,8 @@ def _compute_answers_to_batches(
 def _call_module(
     facts: ModuleFacts, convention: Convention, batch: Batch, operations: OperatorRecorder | None, label: str
 ) -> Any:
-    """Return the module's answer to a batch. The changes that the call makes to the module stay. With a recorder, the
-    inputs get the label `label`."""
+    """Return the module's answer to a batch. The changes that the call makes to the module are not undone. If
+    `operations` records the operators, it gives the inputs the label `label`."""
     tokens, lengths = (value.clone() for value in batch)
     if operations is not None:
         operations.label_tensors(label, tokens, lengths)
@@ -251,9 +251,9 @@ def _call_module(
 def _depends_on_length(
     facts: ModuleFacts, convention: Convention, kept: ChangedAttribute, batch: Batch, further_calls: int
 ) -> bool:
-    """Return whether the answer changes after many calls have extended a list, set, dict, tuple or string of the
-    module. `kept` is the attribute with it. The calls are imitated: the entries that one call adds are added
-    `further_calls` times."""
+    """Return whether the answer changes when many calls extend a list, set, dict, tuple or string of the module. `kept`
+    is the attribute that holds it. The calls are not made: the entries that one call adds are added `further_calls`
+    times."""
     if not isinstance(kept.after, _COLLECTIONS):
         return False
     expected = _answer_and_restore_if_possible(facts, convention, batch)
@@ -276,8 +276,9 @@ def _depends_on_length(
 
 
 def _extend_collection(held: Any, before: int, further_calls: int) -> Any:
-    """Return a collection as it is after further calls, if each adds as many entries as the last one, which found
-    `before` entries. Lists and dicts are extended in place: forward may reach them by another name, too."""
+    """Extend a collection as further calls would do: each adds as many entries as the last call, before which it had
+    `before` entries. Return the collection. Lists and dicts are extended in place, since forward may reach them by
+    another name, too."""
     if isinstance(held, str):
         return held + held[before:] * further_calls
     if isinstance(held, tuple):
@@ -302,11 +303,10 @@ def _is_same_up_to_rounding(one: _RecordedAnswer, other: _RecordedAnswer) -> boo
 
 
 def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Convention, batch: Batch) -> None:
-    """Raise an ExportError if a module's answer depends on a number that every call changes, such as a counter. The
-    number is set to its value after many calls, and comparisons with it, as in `if self.calls % 50 == 0`, are turned
-    round. An error is also raised for a module that takes values of an iterator that it keeps, unless it is an
-    `itertools.count`: the later values are not known.
-    """
+    """Raise an ExportError if a module's answer depends on a number that every call changes, such as a counter. To find
+    out, the number is set to its value after many calls, and the result of comparisons with it, such as
+    `self.calls % 50 == 0`, is reversed. Also raise an error if a module takes values from an iterator that it stores,
+    since later values are not known, unless it is an `itertools.count`."""
     with restore_module(facts.module):
         counters = find_call_counters(
             lambda: _compute_answers_to_batches(facts, convention, [batch], recorded=False), facts.module
@@ -341,7 +341,8 @@ def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Conventi
 
 
 def _find_error_of_random_draws(facts: ModuleFacts, convention: Convention, batch: Batch) -> ExportError | None:
-    """Return the error for a module that draws random numbers in eval mode for some texts; else None."""
+    """Return the error for a module that draws random numbers in eval mode for some texts. Return None if it does
+    not."""
     with restore_module(facts.module):
         line = find_random_draw_line(facts.module, lambda: _compute_answers_to_batches(facts, convention, [batch]))
     if not line:
@@ -353,7 +354,7 @@ def _find_error_of_random_draws(facts: ModuleFacts, convention: Convention, batc
 
 
 def _make_dependence_error(cause: str, changed: Sequence[ChangedAttribute], convention: Convention) -> ExportError:
-    """Return the error for a module whose answer depends on `cause`, such as earlier texts. The error names the
+    """Make the error for a module whose answer depends on `cause`, such as earlier texts. The error names the
     attributes that the calls have changed."""
     advice = (
         advise_on_kept_state(changed, convention.line)
@@ -378,7 +379,7 @@ def assigns_without_effect(facts: ModuleFacts, convention: Convention) -> bool:
 def _assigns_without_effect_at_size(
     facts: ModuleFacts, convention: Convention, rows: int, width: int, calls: int
 ) -> bool:
-    """Return whether repeated calls on a batch of one size assign to attributes of the module, but all give the same
+    """Return whether repeated calls on a batch of one size assign to attributes of the module, but always give the same
     answer."""
     batch = facts.draw_batch(rows, width)
     if not assigns_attributes(
@@ -395,8 +396,8 @@ _PYTHONS: Final = (bool, int, float, str, list, tuple, dict, set, np.ndarray)
 
 
 def note_extracted_numbers(facts: ModuleFacts, convention: Convention) -> tuple[str, ...]:
-    """Run the module once. Return a note if forward takes numbers out of tensors and may keep them for later texts;
-    else return an empty tuple."""
+    """Run the module once. Return a note if forward reads numbers out of tensors and may store them for later texts.
+    Otherwise, return an empty tuple."""
     tokens, lengths = facts.draw_batch(1 if convention.one_text else facts.trial_rows, facts.trial_widths[-1][-1])
     operations = OperatorRecorder()
     taken = _ExtractedNumberRecorder(operations)
@@ -440,8 +441,8 @@ class _ExtractedNumberRecorder(FunctionMode):
 
 
 def _has_python_value(kept: ChangedAttribute) -> bool:
-    """Return whether a changed attribute holds a Python value: a number, a string, or a container with more than
-    tensors."""
+    """Return whether a changed attribute holds a value that is not a tensor: a number, a string, or a container with
+    such values."""
     held = kept.after.values() if isinstance(kept.after, dict) else kept.after
     if isinstance(held, str) or not isinstance(held, Iterable):
         return isinstance(held, _PYTHONS)

@@ -19,7 +19,7 @@ _LARGEST_REPEATED: Final = 1 << 30
 
 
 def save_to_bytes(script: torch.jit.ScriptModule) -> bytes:
-    """Return the bytes of the file of a TorchScript module."""
+    """Return a TorchScript module as the bytes of a file."""
     buffer = io.BytesIO()
     with ignore_warnings():
         torch.jit.save(script, buffer)
@@ -41,7 +41,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
     """Load a module that `torch.jit.save` wrote, on the CPU.
 
     Raises:
-        InputError: torch cannot load it, or its entries or tensors claim more than the file holds.
+        InputError: torch cannot load the file, or its entries or tensors claim more data than the file holds.
     """
     check_archive_entries(path)
     try:

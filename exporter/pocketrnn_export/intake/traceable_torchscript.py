@@ -76,7 +76,7 @@ def make_traceable_module(script: torch.jit.ScriptModule) -> nn.Module:
     """Make a module that computes the same as a ScriptModule in eval mode, one operator after the other.
 
     Raises:
-        ExportError: the ScriptModule's weights or control flow are not known before it runs.
+        ExportError: the weights or the control flow of the ScriptModule depend on its input.
     """
     try:
         return _InterpretedModule(script)
@@ -124,7 +124,7 @@ class _InterpretedModule(nn.Module):
             self._add_weights(node)
 
     def _add_weights(self, node: Any) -> None:
-        """Add the weights of a node to this module: a recurrent layer, or a constant tensor."""
+        """Add the weights that a node of the graph uses to this module: a recurrent layer, or a constant tensor."""
         kind, name = node.kind(), next((value.debugName() for value in node.outputs()), "")
         if kind in _LAYERS:
             self._names[name] = own = f"recurrence_{len(self._names)}"
@@ -145,8 +145,7 @@ class _InterpretedModule(nn.Module):
         return logits
 
     def _run_block(self, block: Any, known: dict[str, Any]) -> None:
-        """Run the operators of a block of the graph one after the other, and add their results to `known`, the values
-        by name."""
+        """Run the operators of a block of the graph one after the other. Add their results by name to `known`."""
         for node in block.nodes():
             names = [value.debugName() for value in node.outputs()]
             if node.kind() == "prim::If":
@@ -159,8 +158,7 @@ class _InterpretedModule(nn.Module):
             known.update(zip(names, results, strict=True))
 
     def _compute_results(self, node: Any, known: dict[str, Any]) -> Sequence[Any]:
-        """Run the operator of a node of the graph, and return its results. `known` has the values that were computed
-        before."""
+        """Run the operator of a node, and return its results. `known` has the results of earlier operators by name."""
         kind = node.kind()
         if kind in _STORED:
             own = self._names.get(node.output().debugName())
@@ -191,7 +189,7 @@ class _InterpretedModule(nn.Module):
 
 
 def _make_layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
-    """Make the recurrent layer of an operator in a frozen graph. Constants of the graph are the weights and sizes."""
+    """Make the recurrent layer for an operator in a frozen graph. Its weights and sizes are constants of the graph."""
     kind, given = node.kind(), [_read_stored_value(value, script) for value in node.inputs()]
     packed = _is_packed_node(node)
     weights, has_biases, layers, _, _, bidirectional = given[3:9] if packed else given[2:8]
@@ -215,8 +213,8 @@ def _make_layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
 
 
 def _read_stored_value(value: Any, script: torch.jit.ScriptModule) -> Any:
-    """Return a value that is known before the graph runs: a constant or a frozen attribute. Return None for other
-    values."""
+    """Return a value that is known before the graph runs: a constant, or a frozen attribute. Return None for any other
+    value."""
     node = value.node()
     if node.kind() == "prim::ListConstruct":
         return [_read_stored_value(item, script) for item in node.inputs()]
@@ -256,7 +254,7 @@ def _is_zero_state(value: Any) -> bool:
 
 
 def _pack_rows(padded: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, _BatchSizesStandIn]:
-    """Pack padded rows. Return the packed data, and a stand-in for their batch sizes."""
+    """Pack padded rows. Return the packed data, and an object that replaces the batch sizes in the graph."""
     packed = pack_padded_sequence(padded, lengths, batch_first)
     rows, steps = padded.shape[:2] if batch_first else reversed(padded.shape[:2])
     return packed.data, _BatchSizesStandIn(packed, rows, steps)
@@ -272,7 +270,7 @@ def _pad_rows(
 
 
 def _run_operator(node: Any, inputs: list[Any]) -> Sequence[Any]:
-    """Run the ATen operator, in the overload that a node names, on `inputs`. Return its results."""
+    """Run the ATen operator and overload that a node names on `inputs`. Return its results."""
     kind, text = node.kind(), str(node.schema())
     if not kind.startswith("aten::") or text == "(no schema)":
         raise _make_untraceable_error(kind)
@@ -295,7 +293,7 @@ def _run_operator(node: Any, inputs: list[Any]) -> Sequence[Any]:
 
 
 def _make_untraceable_error(held_part: str) -> ExportError:
-    """Return the error for TorchScript that cannot be traced, since it holds the part that `held_part` describes."""
+    """Make the error for TorchScript that cannot be traced because of a part in it. `held_part` describes this part."""
     return ExportError(
         f"The TorchScript module holds {held_part}, which cannot be traced again.",
         "Export the nn.Module that it was made from.",

@@ -44,21 +44,21 @@ def is_user_file(file: str) -> bool:
 
 
 def is_file_of_this_package(file: str) -> bool:
-    """Return whether a file belongs to this package. The file that runs a user's TorchScript does not count."""
+    """Return whether a file belongs to this package. The file that runs a user's TorchScript counts as the user's."""
     return file.startswith(_OURS) and file != traceable_torchscript.__file__
 
 
 def run_user_call(
     call: Callable[[nn.Module, Tensor, Tensor], Any], module: nn.Module, tokens: Tensor, lengths: Tensor
 ) -> Any:
-    """Call the user's module, and return its answer. All user code is called by this function, so its frame marks where
-    the user's frames in a stack begin."""
+    """Call the user's module, and return its answer. All calls of the user's module go through this function: its frame
+    in a stack marks where the user's code begins."""
     return call(module, tokens, lengths)
 
 
 def list_call_frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield the frames of the user's code on the stack, from `frame` out to the call of the user's module, the
-    innermost first. Frames of torch and of this package are left out."""
+    """Yield the frames of the user's code on the stack, from `frame` outwards to the call of the user's module. Frames
+    of torch and of this package are left out."""
     while frame is not None and frame.f_code is not run_user_call.__code__:
         if not frame.f_code.co_filename.startswith(_TORCH) and not is_file_of_this_package(frame.f_code.co_filename):
             yield frame
@@ -66,9 +66,9 @@ def list_call_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def find_size_reading_frame(frame: FrameType | None) -> FrameType | None:
-    """Go out from a frame inside the reading of a tensor's size, and return the first frame of the code that reads it.
-    Three kinds of frames are skipped: methods of PyTorch's sizes; files of this package with `ASKS_FOR_ITS_CALLER`,
-    which replace Python functions; and code without a file, such as a dataclass's `__repr__`."""
+    """Find the code that reads a tensor's size, from a frame inside this reading outwards. Return its frame. Three
+    kinds of frames are skipped: methods of PyTorch's sizes; files of this package with `ASKS_FOR_ITS_CALLER`, which
+    replace Python functions; and code without a file, such as a dataclass's `__repr__`."""
     while frame is not None and (
         frame.f_code.co_filename == TORCH_FILE
         or frame.f_code.co_filename.startswith("<")
@@ -79,7 +79,8 @@ def find_size_reading_frame(frame: FrameType | None) -> FrameType | None:
 
 
 def find_frame_outside_package(frame: FrameType) -> FrameType:
-    """Go out from a frame inside this package, and return the first frame outside it."""
+    """Return the frame that called into this package: the first one, from `frame` outwards, that does not belong to
+    it."""
     while frame.f_back is not None and is_file_of_this_package(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
@@ -96,8 +97,8 @@ def is_library_frame(frame: FrameType) -> bool:
 
 
 def read_line_of_module_code(frame: FrameType) -> tuple[str, int, str]:
-    """Go out from a frame to the first frame that runs the module's own code, and return the file, number and text of
-    its line. If there is none, return those of the given frame's line."""
+    """Return the file, number and text of a line of the module's own code: the line of the first such frame from
+    `frame` outwards. If there is none, return those of the line of `frame` itself."""
     caller: FrameType | None = frame
     while caller is not None and (is_installed_file(caller.f_code.co_filename) or not is_user_frame(caller)):
         caller = caller.f_back
@@ -124,22 +125,21 @@ def _parse_source(source: str) -> ast.Module | None:
 
 
 def describe_user_line(frame: FrameType | None) -> str:
-    """Describe the line of the user's code that called a frame, for messages. Say that the line is not known if none is
-    found."""
+    """Describe the line of the user's code that called a frame, for messages. If no line is found, say that it is not
+    known."""
     return describe_user_line_if_known(frame) or UNKNOWN_LINE
 
 
 def describe_user_line_if_known(frame: FrameType | None) -> str:
-    """Describe the line of the user's code that called a frame: its file, number and text. Return an empty string for
-    an unknown line."""
+    """Describe the line of the user's code that called a frame: its file, number and text. Return an empty string if
+    the line is not known."""
     while frame is not None and not is_user_frame(frame):
         frame = frame.f_back
     return "" if frame is None else describe_line(frame)
 
 
 def describe_line(frame: FrameType, number: int | None = None) -> str:
-    """Return a string for messages with the file, number and text of a frame's current line, or of line `number` of its
-    file."""
+    """Describe the current line of a frame, or line `number` of its file, for messages: its file, number and text."""
     file, line, source = read_line(frame, number)
     return f"{file}:{line}: `{source}`"
 
@@ -156,8 +156,8 @@ def trace_frames(look: Callable[[FrameType, str, Any], Any]) -> Iterator[None]:
 
 
 def describe_user_line_of_node(node: torch.fx.Node) -> str:
-    """Describe the line of the user's code that made a node of a trace, for messages. Return an empty string for an
-    unknown line."""
+    """Describe the line of the user's code that made a node of a trace, for messages. Return an empty string if the
+    line is not known."""
     return describe_last_user_line(str(node.meta.get("stack_trace", "")))
 
 
@@ -170,8 +170,8 @@ def describe_last_user_line(stack: str) -> str:
 
 
 def find_nonfinite_line(run: Callable[[], object]) -> str:
-    """Return the last line of the owner's code that computes NaN or infinity from finite numbers. Return an empty
-    string if no line is found, as in TorchScript.
+    """Find the last line of the owner's code that computes NaN or infinity from finite numbers, and describe it. Return
+    an empty string if no such line is found, as in TorchScript.
 
     Earlier such lines are seldom the cause: attention writes minus infinity for masked scores, and its softmax turns
     them into zeros.
@@ -213,8 +213,8 @@ _MADE_ANEW: Final = re.compile(r"\b(default_rng|RandomState|Random|SystemRandom)
 
 
 def read_generator_states() -> dict[str, bytes]:
-    """Return the states of the global random generators of Python, numpy and torch by name. A changed state shows a
-    draw."""
+    """Return the states of the global random generators of Python, numpy and torch by name. A changed state shows that
+    a random number was drawn."""
     numbers: Any = np.random.get_state()
     return {
         "Python's random": repr(random.getstate()).encode(),
@@ -224,8 +224,8 @@ def read_generator_states() -> dict[str, bytes]:
 
 
 def find_random_draw_line(module: nn.Module, run: Callable[[], object]) -> str:
-    """Return the first line of the owner's code that draws a random number. The generator may be global, in the
-    module, in the module's file, or new. Return an empty string if no line is found, as in TorchScript.
+    """Find the first line of the owner's code that draws a random number, and describe it. The generator may be global,
+    in the module, in the module's file, or new. Return an empty string if no line is found, as in TorchScript.
 
     Every line is traced, which is slow: use it only for the message where a module is refused.
     """
@@ -262,8 +262,8 @@ def _runs_owners_file(frame: FrameType) -> bool:
 
 
 def _list_generator_states(held: list[Any]) -> list[Any]:
-    """Return the states of the global generators, and of the generators `held` by a module. A changed state shows a
-    draw."""
+    """Return the states of the global generators and of the generators `held`, which the module holds. A changed state
+    shows that a random number was drawn."""
     return [read_generator_states(), *map(_read_generator_state, held)]
 
 
@@ -275,7 +275,7 @@ def _read_generator_state(generator: Any) -> Any:
 
 
 def _find_held_generators(module: nn.Module) -> Iterator[Any]:
-    """Yield the random generators that a layer holds, or that the file of its forward holds."""
+    """Yield the random generators among the attributes of layers, and in the files that define their forward."""
     for layer in module.modules():
         forward = getattr(type(layer), "forward", None)
         for value in [*vars(layer).values(), *getattr(forward, "__globals__", {}).values()]:

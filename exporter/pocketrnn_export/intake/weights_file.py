@@ -85,7 +85,7 @@ class SavedWeights:
 
     @functools.cached_property
     def all_settings(self) -> list[SavedSettings]:
-        """The settings in the checkpoint; if it has none, those in the files of settings that belong to it."""
+        """The settings in the checkpoint. If it has none, the settings in the files that belong to it."""
         if self.settings:
             return [
                 SavedSettings(place, f"{self.path} says{f' in {place}' if place else ''}", values)
@@ -128,8 +128,8 @@ def read_weights(path: Path) -> SavedWeights:
 
 
 def list_files_of_same_shapes(path: Path, others: Iterable[Path]) -> list[Path]:
-    """List the files that hold tensors of the names and shapes of those in a file of weights, but with other numbers.
-    Files that cannot be read, and copies, are left out.
+    """List the files with the same tensors as a file of weights, by names and shapes, but with other numbers. Files
+    that cannot be read, and copies, are left out.
 
     Args:
         path: the file of weights.
@@ -192,8 +192,8 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
 
 
 def has_tensors_of_weights(module: nn.Module, weights: SavedWeights) -> bool:
-    """Return whether the tensors of a module have the names and shapes of those in a file of weights, but for a
-    prefix of the names."""
+    """Return whether a module has the same tensors as a file of weights, by names and shapes. The names may differ by a
+    prefix."""
     own = module.state_dict()
     with hide_log_records():
         state = add_or_remove_prefix(weights, own)
@@ -201,8 +201,9 @@ def has_tensors_of_weights(module: nn.Module, weights: SavedWeights) -> bool:
 
 
 def add_or_remove_prefix(weights: SavedWeights, own_tensors: Mapping[str, Any]) -> Mapping[str, Tensor]:
-    """Return the weights under the module's names, if one prefix is to be removed from the names in the file, or added
-    to all of them. Weights without the removed prefix are left out. Else return the weights unchanged."""
+    """Return the weights under the names that the module uses. For this, one prefix is removed from the names in the
+    file, or added to all of them. Weights whose names lack the removed prefix are left out. If no prefix is needed,
+    return the weights unchanged."""
     state = weights.tensors
     if own_tensors.keys() == state.keys():
         return state
@@ -221,8 +222,8 @@ def add_or_remove_prefix(weights: SavedWeights, own_tensors: Mapping[str, Any]) 
 
 
 def _find_prefix(names: Mapping[str, Any], longer: Mapping[str, Any]) -> str:
-    """Return the prefix that turns most of `names` into names in `longer`. Return an empty string if no prefix
-    helps."""
+    """Return the prefix with which most of `names` become names in `longer`. Return an empty string if there is
+    none."""
     found = {"": len(names.keys() & longer.keys())}
     for name in longer:
         parts = name.split(".")
@@ -250,8 +251,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch_save(path: Path) -> Any:
-    """Read the object in a file of `torch.save`. Stand-ins without code replace parts of it whose classes are not
-    torch's."""
+    """Read the object in a file of `torch.save`. Parts whose classes are not torch's become placeholders, and their
+    code is not run."""
     if is_torchscript(path):
         raise InputError(
             f"{path} is a TorchScript file, which is a module and not only weights.",
@@ -282,7 +283,7 @@ def _read_torch_save(path: Path) -> Any:
 
 
 def _find_classes_outside_torch(path: Path) -> list[str]:
-    """Return the names of classes and functions in a file that torch does not load by default."""
+    """Return the names of the classes and functions that a file needs and that torch does not load by default."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     # A file of the older form, or a damaged one: reading it shows which.
@@ -309,14 +310,15 @@ class _DictStandIn:
 
 
 def _is_module(saved: Any) -> bool:
-    """Return whether an object in a file is a stand-in for a torch.nn.Module, by the attributes that each one has."""
+    """Return whether an object in a file is a placeholder for a torch.nn.Module. The attributes that every module has
+    show this."""
     state = saved.state if isinstance(saved, _UnreadObject) else None
     return isinstance(state, Mapping) and all(isinstance(state.get(one), Mapping) for one in MODULE_TABLES)
 
 
 def _list_module_tensors(module: _UnreadObject, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield the parameters and the persistent buffers of a pickled module and of its parts by the names that its
-    state_dict has."""
+    """Yield the parameters and the persistent buffers of a pickled module and its layers, by their names in its
+    state_dict."""
     parameters, buffers, parts = (module.state[one] for one in MODULE_TABLES)
     left_out = module.state.get("_non_persistent_buffers_set", ())
     left_out = {*(left_out.args[0] if isinstance(left_out, _UnreadObject) and left_out.args else left_out)}
@@ -329,8 +331,8 @@ def _list_module_tensors(module: _UnreadObject, prefix: str = "", depth: int = 0
 
 
 def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tensor]:
-    """Return the weights by name from the object in a file: the object itself, or the member of it, such as
-    `state_dict`, that holds them."""
+    """Return the weights by name from the object in a file. The object itself holds them, or a member of it, such as
+    `state_dict`."""
     if _is_module(saved):
         saved = dict(_list_module_tensors(saved))
     if not isinstance(saved, Mapping) or not saved:
@@ -375,8 +377,8 @@ def _is_state_dict(value: Mapping[Any, Any]) -> bool:
 
 
 def _find_module_arguments(saved: Any) -> dict[str, Any]:
-    """Return the arguments of a module's class that a checkpoint holds, such as Lightning's hyper-parameters, if they
-    are plain values."""
+    """Return the arguments of a module's class in a checkpoint, such as Lightning's hyper-parameters, if they are plain
+    values."""
     if not isinstance(saved, Mapping):
         return {}
     members = (saved.get(key) for key in _ARGUMENTS)
@@ -414,7 +416,7 @@ def _find_dicts_of_settings(saved: Any, place: str = "") -> Iterator[tuple[str, 
 
 
 def _read_plain_value(value: Any, depth: int = 0) -> Any:
-    """Return a plain value, or a list or dict of plain values; `...` for anything else."""
+    """Return a value if it is plain, or a list or dict of plain values. Return `...` for any other value."""
     if value is None or type(value) in (int, float, str, bool):
         return value
     held = value.state if isinstance(value, _UnreadObject) else value
@@ -428,8 +430,8 @@ def _read_plain_value(value: Any, depth: int = 0) -> Any:
 
 
 def _make_unsafe_pickle_error(path: Path, class_names: Sequence[str]) -> InputError:
-    """Return the error for a file of weights with objects of classes that torch does not load by default. `class_names`
-    are the names of these classes; empty if they are unknown."""
+    """Make the error for a file of weights that contains objects of classes that torch does not load by default.
+    `class_names` are these classes; empty if they are not known."""
     held = (
         _join_names([name if name.isprintable() else ascii(name) for name in class_names], 3)
         if class_names

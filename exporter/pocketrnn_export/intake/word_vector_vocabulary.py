@@ -41,14 +41,14 @@ _FIRST_TOKENS: Final = ((), (PADDING,), (PADDING, UNKNOWN))
 
 
 def read_word_vector_vocabulary(path: Path, weights: SavedWeights) -> Vocabulary:
-    """Read the words of a file of word vectors as a vocabulary, with the ids that they have in the embedding.
+    """Read the words in a file of word vectors as a vocabulary. Their ids are their rows in the module's embedding.
 
     Args:
         path: the file.
         weights: the weights that hold the embedding.
 
     Raises:
-        DataError: the file is damaged, or no embedding was made of it.
+        DataError: the file is damaged, or no embedding in the weights was made from it.
     """
     words, vectors = _read_words_and_some_vectors(path)
     words = _replace_words_read_as_missing(words, path)
@@ -84,8 +84,8 @@ def read_word_vector_vocabulary(path: Path, weights: SavedWeights) -> Vocabulary
 
 
 def _replace_words_read_as_missing(words: list[str], path: Path) -> list[str]:
-    """Replace the words that pandas reads as missing values by placeholders, if code near the file reads such files by
-    pandas. For this code they are unknown words."""
+    """Replace the words that pandas reads as missing values by placeholders, if code near the file reads it by pandas.
+    Such code treats these words as unknown."""
     found = sorted(_MISSING.intersection(words))
     if not found or not any(map(_reads_words_by_pandas, list_files_near(path))):
         return words
@@ -97,7 +97,7 @@ def _replace_words_read_as_missing(words: list[str], path: Path) -> list[str]:
 
 
 def _reads_words_by_pandas(file: Path) -> bool:
-    """Return whether a file of code reads words by pandas, which takes some of them for missing values."""
+    """Return whether a file of code reads words by pandas, which reads some of them as missing values."""
     try:
         code = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -106,8 +106,8 @@ def _reads_words_by_pandas(file: Path) -> bool:
 
 
 def _read_words_and_some_vectors(path: Path) -> tuple[list[str], dict[int, Tensor]]:
-    """Return the words of a file, and the vectors of some of them by their positions. A placeholder replaces a word
-    that occurs again, since no text gets its second id."""
+    """Return the words in a file, and the vectors of some of them by their positions. If a word occurs again, a
+    placeholder replaces it, since no text gets its second id."""
     size = path.stat().st_size
     words: list[str] = []
     vectors: dict[int, Tensor] = {}
@@ -147,8 +147,8 @@ def _read_lines(path: Path) -> Iterator[str]:
 
 def _find_first_row_and_share(table: Tensor, vectors: dict[int, Tensor], other_rows: int) -> tuple[int, float]:
     """Find where the vectors of a file begin in an embedding. Return the first row, and the share of the vectors that
-    are near their rows. If no more than half are near, return 0 as the share, and assume that `<pad>` and `<unk>` come
-    first, as far as the embedding has `other_rows`."""
+    are nearly equal to their rows. If the share is at most a half, return 0 for it, and assume that `<pad>` and `<unk>`
+    come first, as far as the embedding has `other_rows`."""
     places: Sequence[int] = sorted(vectors)
     rows = torch.stack([vectors[place] for place in places])
     shares = {}

@@ -12,8 +12,8 @@ from pocketrnn_export.intake.character_pair_and_feature_calls import PairCall
 
 
 def wrap_for_trace(called: nn.Module, convention: Convention, widths: Widths) -> nn.Module:
-    """Return a module whose forward has the inputs of the exported graph: a wrapper of `called`, or `called` itself if
-    it takes one text of any width."""
+    """Return a module whose forward has the inputs of the exported graph. It is a wrapper of `called`, or `called`
+    itself if this takes one text of any width."""
     if convention.has_two_texts:
         assert isinstance(called, CallAdapter)  # noqa: S101 - no usual line names two texts
         return TwoTextModule(called)
@@ -38,11 +38,12 @@ class FeatureModule(nn.Module):
         self.width = width
 
     def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
-        """Return the logits for texts and their features. The module takes no lengths."""
+        """Return the logits of texts from their tokens and features. The module takes no lengths."""
         return self.compute_logits_with_features(tokens, None, features)
 
     def compute_logits_with_features(self, tokens: Tensor, lengths: Tensor | None, features: Tensor) -> Tensor:
-        """Return the logits of texts and their features. `lengths` is None for a module that takes no lengths."""
+        """Return the logits of texts from their tokens, lengths and features. `lengths` is None for a module that takes
+        no lengths."""
         return self.called.call_with_features(cut_to_width(tokens, self.width), lengths, features)
 
     @property
@@ -55,7 +56,7 @@ class PackedFeatureModule(FeatureModule):
     """A `FeatureModule` that also takes lengths. The checks recognize the inputs by their names."""
 
     def forward(self, tokens: Tensor, lengths: Tensor, features: Tensor) -> Tensor:  # type: ignore[override]
-        """Return the logits for texts, by their tokens, lengths and features."""
+        """Return the logits of texts from their tokens, lengths and features."""
         return self.compute_logits_with_features(tokens, lengths, features)
 
 
@@ -75,7 +76,7 @@ class TwoTextModule(nn.Module):
     def forward(
         self, first: Tensor, second: Tensor, lengths: Tensor | None = None, second_lengths: Tensor | None = None
     ) -> Tensor:
-        """Return the logits of pairs of texts. Lengths that are not given are the width of the batch."""
+        """Return the logits of pairs of texts. If lengths are None, each length is the width of the batch."""
         function = self.called.convention.function
         assert isinstance(function, PairCall)  # noqa: S101 - whoever made this has asked
         given = first, second, *map(_fill_lengths, (first, second), (lengths, second_lengths))
@@ -106,14 +107,14 @@ class FixedWidthModule(nn.Module):
 
 
 def cut_to_width(tokens: Tensor, width: int | None) -> Tensor:
-    """Return the tokens [batch, width] unchanged, but selected by their number, so that a trace treats this number as a
-    constant. Without a width, return them as they are."""
+    """Select the first `width` tokens of each row, which are all: a trace then treats the width as a constant. If
+    `width` is None, return the tokens as they are."""
     return tokens if width is None else tokens.index_select(1, torch.arange(width))
 
 
 def free_width(module: nn.Module) -> int | None:
     """Remove the fixed width from a module that was wrapped for the trace, so that it takes texts of any width. Return
-    that width, or None if there was none."""
+    the width, or None if there was none."""
     for layer in module.modules():
         if isinstance(layer, FixedWidthModule | FeatureModule) and layer.width is not None:
             width, layer.width = layer.width, None

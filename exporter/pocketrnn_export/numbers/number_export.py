@@ -379,8 +379,8 @@ def _find_likely_call_line(found_layouts: Sequence[_FoundLayout]) -> str | None:
 def _try_layout(
     module: nn.Module, arguments: NumberExport, table: SampleTable, layout: Layout, *, call_line: str | None
 ) -> _FoundLayout:
-    """Prepare the module for export with one order of axes. Refuse an order with which it cannot be called or exported.
-    `call_line` is the line that calls the module, if it is known."""
+    """Prepare the module for export with one order of axes. Raise a _LayoutNotExportableError for an order with which
+    it cannot be called or exported. `call_line` is the line that calls the module, if it is known."""
     with _collect_and_hide_log_records() as said, _make_module_take_ids(module, arguments, table, layout) as of_ids:
         try:
             prepared = _prepare_module_on_ids(

@@ -177,7 +177,8 @@ def _read_mean_and_scale(values: Mapping[str, Any], kind: str, name: str) -> Mea
 
 
 def _find_numbers_under_keys(keys: Sequence[str], values: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
-    """Return the numbers under one of the keys; None if no key has numbers. Refuse different numbers under two keys."""
+    """Return the numbers under one of the keys; None if no key has numbers. Raise an InputError for different numbers
+    under two keys."""
     said = {key: _read_finite_numbers(values[key], name) for key in keys if values.get(key) is not None}
     if len(set(said.values())) > 1:
         raise InputError(f"{name} has different numbers under {' and '.join(said)}.", "Give the numbers under one key.")
@@ -215,7 +216,8 @@ def _refuse_other_transform(transform: Any, mean_and_scale: MeanAndScale, name: 
 
 
 def _read_finite_numbers(value: object, name: str) -> tuple[float, ...]:
-    """Return the numbers in a value as a tuple. Refuse a value without numbers, or with one that is not finite."""
+    """Return the numbers in a value as a tuple. Raise an InputError for a value without numbers, or with one that is
+    not finite."""
     try:
         # A list inside a list of lists: a crafted pickle can contain itself many times.
         if isinstance(value, list | tuple) and any(

@@ -77,7 +77,7 @@ class NodeValues(torch.fx.Interpreter):
 def _list_graph_arguments(
     program: torch.export.ExportedProgram, inputs: tuple[Tensor, ...], weights: Mapping[str, Tensor]
 ) -> list[Any]:
-    """Return the inputs of a program's graph in order: the weights and the module's inputs."""
+    """Return the arguments of a program's graph in order: the weights, and the module's inputs."""
     given, known = iter(inputs), {**program.constants, **program.state_dict, **weights}
     specs = program.graph_signature.input_specs
     return [next(given) if spec.kind == InputKind.USER_INPUT else known[str(spec.target)] for spec in specs]

@@ -114,8 +114,8 @@ def find_right_program(
 def _find_program(
     compared: FreshCopyModule, make_form: Callable[[TracedProgram], RunnableProgram], *, one_text: bool
 ) -> TracedProgram:
-    """Find a program that gives the module's answers for all sizes, or refuse the module. Two refusals are left to the
-    caller: of a module that stores values between calls, and of one that catches its own errors."""
+    """Find a program that gives the module's answers for all sizes. Raise an ExportError if there is none. Two kinds of
+    modules are left to the caller: those that store values between calls, and those that catch their own errors."""
     made, log = functools.cache(make_form), TraceLog()
 
     def trace_with_log(plan: TracePlan | None, log: TraceLog, **how: bool) -> TracedProgram:

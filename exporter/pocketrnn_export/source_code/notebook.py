@@ -167,7 +167,7 @@ def read_python_statements_if_readable(path: Path) -> list[ast.stmt]:
 
 
 def _read_text(path: Path) -> str:
-    """Return the text of a file of UTF-8. Refuse a very large file."""
+    """Return the text of a file of UTF-8. Raise an InputError for a very large file."""
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise InputError(

@@ -104,9 +104,9 @@ class AnswerSource:
 
 
 def read_labels_as_owner(source: AnswerSource, rows: Sequence[Row]) -> AnswerSource:
-    """Return a source with a sigmoid as one whose answers' labels are the likeliest ones, if each answer with labels
-    has one, and fewer of these differ from the likeliest label than from those that reach their thresholds. Return
-    any other source as it is."""
+    """Decide whether the owner's labels are always the likeliest ones, although the source has a sigmoid. This is so if
+    each answer with labels has one label, and more of these labels agree with the likeliest label than with the labels
+    that reach their thresholds. Return the source with this rule. Otherwise, return it unchanged."""
     with_labels = [(one, found) for one, found in rows if one.label or not isinstance(one.answer, Mapping)]
     given = [(one.label or tuple(one.answer), found) for one, found in with_labels]
     are_few = len(given) < _TEXTS_TO_TELL_BY

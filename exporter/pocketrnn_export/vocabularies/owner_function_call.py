@@ -251,7 +251,8 @@ def make_function_arguments_error(where: str, needed: Sequence[str], problem: st
 
 
 def _list_needed_arguments(function: Any, where: str) -> list[str]:
-    """Return the names of the arguments that a function needs. Refuse a function that takes no argument."""
+    """Return the names of the arguments that a function needs. Raise an InputError for a function that takes no
+    argument."""
     try:
         parameters = inspect.signature(function).parameters.values()
     # A function of C may have no signature.

@@ -154,8 +154,8 @@ def find_rules_from_answers(
         tolerance: the largest distance at which two answers agree.
         most_exceptions: how many answers may differ.
         stops_before_rare: called if the usual text rules and widths do not agree; returns whether to try no others.
-        seconds: the most seconds of the processor.
-        stop_words: lists of words to try as those that the rules leave out, if the present rules leave out none.
+        seconds: the most processor time in seconds.
+        stop_words: lists of stop words to try, if the present rules have none.
     """
     by_length = sorted(enumerate(texts), key=lambda one: len(one[1]))
     whole = _Trial(tokens, by_length, measure, tolerance, most_exceptions, seconds)

@@ -173,7 +173,7 @@ def _refuse_errors_on_known_tokens(
         said = "" if error.__cause__ is None else str(error.__cause__)
         tokens = encoder.tokens(text) if said and isinstance(encoder.rules, TextRules) else []
         if any(token in said for token in {*tokens} - known):
-            lacking = lacking or text
+            lacking = lacking if lacking.strip() else text
         elif text in texts:
             raise error
     return lacking
@@ -297,8 +297,10 @@ def list_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequ
         >>> len(list_compared_texts(str.split, read_vocabulary(["<unk>", "oil"]), ["Oil!"])) > 200
         True
     """
-    made = _run_on_made_texts(adapt_owner_function(function, vocabulary), list, vocabulary)
-    return {*texts, *(one.text for one in made if has_ordinary_characters(one.text))}
+    function = adapt_owner_function(function, vocabulary)
+    own = _run_and_collect_errors(function, texts, list, vocabulary, {})
+    made = _run_on_made_texts(function, list, vocabulary)
+    return {*(one.text for one in own), *(one.text for one in made if has_ordinary_characters(one.text))}
 
 
 def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules]:
@@ -326,9 +328,9 @@ def _run_on_made_texts(
     most_seconds: float = _MOST_SECONDS,
     raising: dict[str, InputError] | None = None,
 ) -> list[_Compared]:
-    """Run the function on words of the vocabulary and on made texts, and return its results. Texts on which it fails
-    are left out, and added to `raising` with the errors; so are further texts once its calls have taken
-    `most_seconds`."""
+    """Run the function on words of the vocabulary and on texts that are made for the comparison. Return its results. A
+    text is left out if the function fails on it, and its error is added to `raising`. Further texts are left out once
+    the calls have taken `most_seconds`."""
     words = _list_ordinary_words(vocabulary)
     texts = _yield_texts_and_log_duration(function, [*make_texts_for_comparison(words), *words], most_seconds)
     found = _run_and_collect_errors(function, texts, look_up, vocabulary, {} if raising is None else raising)

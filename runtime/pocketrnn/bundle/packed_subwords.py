@@ -270,7 +270,8 @@ def _encode_operation(step: SubwordStep | Split, encode_normal_form: Forms) -> b
 
 
 def _encode_operation_parts(step: SubwordStep | Split, encode_normal_form: Forms) -> _KindNumbersAndContent:
-    """Encode a cleaning step or a split: its kind, the numbers a and b, and its content."""
+    """Encode a cleaning step or a split for the packed file: its kind, its two numbers, and its content.
+    `encode_normal_form` encodes a step of Unicode normalization."""
     match step:
         case Replace(what, by):
             return (

@@ -405,7 +405,8 @@ def _parse_feature_options(
     None for files, or if the classifier takes no features.
 
     Raises:
-        click.UsageError: features are given for files or to another classifier; one is not such, or is given twice.
+        click.UsageError: features are given for files or to another classifier; an option does not have the form
+            NAME=VALUE, or names a feature twice.
         TextError: a feature is unknown, or has a value that it cannot have.
     """
     from pocketrnn.text.features_beside_text import encode_values, parse_feature_values_from_strings

@@ -31,7 +31,8 @@ def read_ort_contents(content: bytes, graph_contents: GraphContents) -> None:
     """Read a file in onnxruntime's format from its beginning to its end, and add its contents to `graph_contents`.
 
     Raises:
-        BundleError: the bytes are not such a file, or hold something that a classifier does not need.
+        BundleError: the bytes are not a file in onnxruntime's format, or hold something that a classifier does not
+            need.
     """
     walk = _OrtWalker(content, graph_contents)
     if content[4:8] != b"ORTM":

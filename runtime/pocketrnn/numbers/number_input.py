@@ -337,7 +337,7 @@ def convert_sequence_to_array(
         integer_scale: as for `NumberInput`.
 
     Raises:
-        SequenceError: the argument is not such a sequence.
+        SequenceError: the argument is not a sequence of numbers with these channels.
     """
     by_name = getattr(sequence, "columns", None)
     if by_name is not None and not isinstance(sequence, np.ndarray):

@@ -29,7 +29,7 @@ def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tupl
         sequences: the sequences as the sensor gives them.
 
     Raises:
-        SequenceError: an item is not such a sequence.
+        SequenceError: an item is not a sequence that the rules allow.
     """
     least = np.full(len(rules.channels), np.inf)
     most = -least

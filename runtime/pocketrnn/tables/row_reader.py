@@ -138,7 +138,8 @@ def add_features(batches: Iterable[RowBatch], source: RowSource, features: Featu
 
 
 def _list_column_values(rows: CsvRows | JsonRows | ArrowRows, column: str, source: RowSource, remedy: str) -> list[Any]:
-    """List the values of the column with this name, one for each row; refuse a file without this column."""
+    """List the values of the column with this name, one for each row; raise a DataError for a file without this
+    column."""
     if isinstance(rows, JsonRows):
         return [row.get(column) for row in rows.make_dicts()]
     names = rows.names if isinstance(rows, CsvRows) else rows.batch.schema.names
@@ -461,7 +462,8 @@ def _parse_object_or_empty_line(line: str, is_utf8: bool) -> dict[str, Any] | No
 
 
 def _count_or_refuse_object_without_text(source: RowSource, number: int, row: Mapping[str, Any], column: str) -> None:
-    """Count a JSON object without a text in the column, or refuse it; the message describes what it has there."""
+    """Count a JSON object without a text in the column as left out. Raise a DataError if `source` refuses such rows.
+    The message describes what the object has in the column."""
     value = row.get(column)
     if column not in row:
         what = f"has no {column!r}; it has {list_first_names(list(row)) or 'nothing'}"

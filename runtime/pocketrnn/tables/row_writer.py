@@ -96,15 +96,15 @@ def _encode_json(row: Mapping[str, Any]) -> str:
 
 
 def _convert_value_to_text(value: Any) -> Any:
-    """Convert a value that JSON lacks, such as a date or a decimal number, to text; refuse bytes."""
+    """Convert a value that JSON lacks, such as a date or a decimal number, to text; raise an OutputError for bytes."""
     if isinstance(value, bytes):
         raise OutputError("JSON and CSV cannot hold a column of bytes.", WRITE_PARQUET)
     return str(value)
 
 
 def replace_values_that_json_lacks(value: Any) -> Any:
-    """Replace what JSON lacks in a value: NaN and infinities by None, and values such as dates by text; refuse
-    bytes."""
+    """Replace what JSON lacks in a value: NaN and infinities by None, and values such as dates by text. Raise an
+    OutputError for bytes."""
     if isinstance(value, dict):
         return {str(name): replace_values_that_json_lacks(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
@@ -278,7 +278,8 @@ def _convert_json_rows_to_table(arrow: Any, rows: Sequence[Mapping[str, Any]], e
 
 
 def _make_arrow_array(arrow: Any, name: str, values: list[Any], wanted_type: Any) -> Any:
-    """Make the array of a column; refuse values that `wanted_type` cannot hold. Where it is None, pyarrow chooses."""
+    """Make the array of a column; raise an OutputError for values that `wanted_type` cannot hold. Where it is None,
+    pyarrow chooses."""
     problem = None
     try:
         name.encode()

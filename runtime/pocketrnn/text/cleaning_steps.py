@@ -233,8 +233,8 @@ def build_steps_from_documents(documents: Iterable[Any]) -> tuple[CleaningStep, 
 
 
 def _build_step_of_document(document: Any) -> CleaningStep:
-    """Build a cleaning step from a document of classifier.json. Refuse a document that does not have the members of a
-    step."""
+    """Build a cleaning step from a document of classifier.json. Raise an InputError for a document that does not have
+    the members of a step."""
     members = set(document) if isinstance(document, Mapping) else set()
     if members == {"lowercase"} and document["lowercase"] is True:
         return Lowercase()

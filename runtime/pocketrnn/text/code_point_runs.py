@@ -298,7 +298,7 @@ def _make_part_document(part: RunPart) -> dict[str, Any]:
 
 
 def _read_flag(document: Mapping[str, Any], name: str) -> bool:
-    """Return whether a document has the member `name`; refuse any value of it but true."""
+    """Return whether a document has the member `name`; raise an InputError for any value of it but true."""
     if document.get(name, True) is not True:
         raise InputError(f"{name} is {short_repr(document[name])}.", "Use true, or leave it out.")
     return name in document

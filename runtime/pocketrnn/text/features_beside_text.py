@@ -372,7 +372,7 @@ def write_example_feature_options(features: Features) -> str:
 
 
 def encode_numbers_as_negative_ids(numbers: NDArray[np.float32]) -> Ids:
-    """Convert numbers to the marks that carry them in a row of ids. Marks are negative: they are not ids."""
+    """Convert the numbers of features to negative numbers that stand for them in a row of ids."""
     return ~np.ascontiguousarray(numbers, np.float32).view(np.uint32).astype(np.int64)
 
 

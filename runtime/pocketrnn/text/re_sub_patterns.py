@@ -95,7 +95,7 @@ class _Item:
 
     @property
     def is_required(self) -> bool:
-        """Whether the pattern can match only with the item."""
+        """Whether each match of the pattern contains this item."""
         return self.least > 0 or self.is_boundary
 
 
@@ -188,7 +188,7 @@ class _Parser:
         if point == "(":
             opened = _GROUP.match(self._pattern, start)
             if opened is None:
-                raise _NoEqualStepError(self._peek_characters(4), "it looks around, or sets flags")
+                raise _NoEqualStepError(self._peek_characters(4), "it is a lookahead or lookbehind, or it sets flags")
             self._at = opened.end()
             found = self.parse_alternatives()
             self._at += 1
@@ -226,7 +226,7 @@ class _Parser:
             raise _NoEqualStepError(source, "it never gives characters back")
         if sign == "?":
             if more:
-                raise _NoEqualStepError(source, "it takes as few characters as possible")
+                raise _NoEqualStepError(source, "it matches as few characters as possible")
             is_item = len(alternatives) == 1 and len(alternatives[0]) == 1 and alternatives[0][0].is_single
             return [[replace(alternatives[0][0], least=0)]] if is_item and not self._expands else [*alternatives, []]
         least, most = _parse_repetition(sign)
@@ -237,7 +237,7 @@ class _Parser:
         if max(least, most or 0) > LONGEST_RUN:
             raise _NoEqualStepError(source, f"a number is above {LONGEST_RUN}")
         if more and most is not None and most > least:
-            raise _NoEqualStepError(source, "it takes as few characters as possible")
+            raise _NoEqualStepError(source, "it matches as few characters as possible")
         points = merge_ranges(point for alternative in alternatives for point in alternative[0].points)
         item = _Item(points, source, least, most, is_lazy=bool(more) and most is None)
         if most is None or (least != most and not self._expands):
@@ -405,8 +405,8 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
 
 
 def _check_whether_boundaries_are_text_ends(alternatives: Sequence[_Items], pattern: str) -> bool:
-    """Return whether the boundaries of a pattern are ends of the text. Refuse a pattern that has both kinds, or an end
-    of the text that no step can find."""
+    """Return whether the boundaries of a pattern are ends of the text. Raise a _NoEqualStepError for a pattern that has
+    both kinds, or an end of the text that no step can find."""
     found = [item for items in alternatives for item in items if item.is_boundary]
     if not any(item.is_text_end for item in found):
         return False
@@ -449,7 +449,8 @@ def _has_half_surrogate(points: _Set) -> bool:
 
 
 def _convert_points_to_ranges(points: _Set, source: str) -> tuple[str, ...]:
-    """Convert a set of code points to ranges; refuse an empty set, and halves of surrogate pairs."""
+    """Convert a set of code points to ranges; raise a _NoEqualStepError for an empty set, or halves of surrogate
+    pairs."""
     if _has_half_surrogate(points):
         raise _NoEqualStepError(source, "it has halves of surrogate pairs")
     if not points:

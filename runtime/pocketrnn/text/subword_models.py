@@ -92,7 +92,9 @@ class Bpe:
             raise InputError(f"The merge of the ids {left} and {right} occurs twice.", "Give each merge once.")
         ranks = self.ranks
         if not isinstance(ranks, tuple) or len(ranks) not in (0, len(merges) // 2):
-            raise InputError(f"ranks is {short_repr(ranks)}.", "Give one for each merge, or none.")
+            raise InputError(
+                f"ranks is {short_repr(ranks)}.", "Give a tuple with one rank for each merge, or leave ranks out."
+            )
         if not all(type(rank) is int and 0 <= rank <= MOST_PIECES for rank in ranks) or list(ranks) != sorted(ranks):
             raise InputError(
                 f"The ranks are not whole numbers from 0 to {MOST_PIECES:,} in ascending order.",

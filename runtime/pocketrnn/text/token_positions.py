@@ -149,8 +149,8 @@ def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedT
 
 
 def _locate_words_and_check_ids(encoder: TextEncoder, text: str, words: Sequence[Word]) -> LocatedTokens:
-    """Return the words of a text as its located tokens. Refuse a text for which the encoder makes other ids than those
-    of the words."""
+    """Return the words of a text as its located tokens. Raise an InputError for a text for which the encoder makes
+    other ids than those of the words."""
     made = _cut_words_and_add_outer_ids(encoder, words)
     if made.ids != encoder.encode(text):
         raise InputError(

@@ -330,7 +330,9 @@ def read(folder: Path) -> Checkpoint:
     if fault := find_first_fault(document, load_checkpoint_schema()):
         raise CheckpointError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
     if "numbers" in document and {"text", "vocabulary"} & document.keys():
-        raise CheckpointError(f"{path} is not valid: it is for numbers and also for texts.", MAKE_AGAIN)
+        raise CheckpointError(
+            f"{path} is not valid: it describes a classifier of numbers and one of texts.", MAKE_AGAIN
+        )
     labels, vocabulary = tuple(document["labels"]), tuple(document.get("vocabulary", ()))
     try:
         architecture, rules = _read_architecture_and_rules(document)

@@ -196,7 +196,7 @@ class PairClassifier(RecurrentClassifier):
             ValueError: lengths are missing, or a shift is given.
         """
         if lengths is None or shift is not None:
-            raise ValueError("a classifier of two texts takes lengths, and no shift")
+            raise ValueError("a classifier of two texts needs lengths, but does not take a shift")
         return self.compare(*_split_pairs(tokens, lengths, self.architecture.padding_id))
 
     def compare(self, first: Tensor, second: Tensor, first_lengths: Tensor, second_lengths: Tensor) -> Tensor:

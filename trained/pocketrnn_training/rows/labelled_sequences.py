@@ -247,7 +247,7 @@ def _check_same_labels_and_rules(data: LabelledSequences, validation: LabelledSe
     for name, value in asdict(validation.rules).items():
         if value != rules[name]:
             raise DataError(
-                f"The validation rows have the {name} {short_repr(value)}, the training rows "
+                f"The validation rows have the {name} {short_repr(value)}, but the training rows have "
                 f"{short_repr(rules[name])}.",
                 remedy,
             )

@@ -217,7 +217,7 @@ def check_texts(texts: Iterable[Any], *, two_texts: bool | None = None) -> list[
 
 
 def _check_pair(pair: Any, row: int) -> tuple[str, str]:
-    """Return two texts as plain strings. Refuse an item that is not a pair of texts."""
+    """Return two texts as plain strings. Raise a DataError for an item that is not a pair of texts."""
     if not _is_pair(pair):
         raise DataError(
             f"The item at position {row} (counted from 0) is {short_repr(pair, 40)}, not two texts.",

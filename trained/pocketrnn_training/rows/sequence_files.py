@@ -127,7 +127,8 @@ def _move_channels_last(
 def _read_x_y_and_lengths(
     path: Path, options: SequenceOptions, notes: list[str]
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None]:
-    """Read x, y and lengths of a numpy file, and refuse wrong ones; return x as [sequences, time, channels]."""
+    """Read x, y and lengths of a numpy file, and return x as [sequences, time, channels]. Raise a DataError for arrays
+    of other shapes or types."""
     found = read_arrays(path, _LAYOUT, most=_LARGEST, wanted=("x", "y", "lengths"))
     for name in ("x", "y"):
         if name not in found:
@@ -219,7 +220,8 @@ def _find_order_by_time(column: Sequence[Any], column_name: str, path: Path) -> 
 
 
 def _convert_labels_to_strings(column: Sequence[Any], column_name: str, path: Path) -> npt.NDArray[Any]:
-    """Return the labels of a column as strings. Refuse a value that is neither a text nor a whole number."""
+    """Return the labels of a column as strings. Raise a DataError for a value that is neither a text nor a whole
+    number."""
     made = []
     for row, value in enumerate(column):
         value = value.item() if isinstance(value, np.generic) else value
@@ -290,7 +292,7 @@ def _read_header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
             continue
         words = text.split()
         if not words[0].startswith("@"):
-            raise DataError(f"Line {number} of {path} comes before @data, and does not begin with @.", _SEE)
+            raise DataError(f"Line {number} of {path} must begin with @, since it comes before @data.", _SEE)
         name = words[0][1:].lower()
         if name == "data":
             _check_header(header, path)

@@ -165,8 +165,8 @@ def read_delimited(
 
 
 def _measure_filled_file(path: Path, encoding: str = UTF8) -> int:
-    """Return the size of a data file in bytes of UTF-8. Refuse a file that is empty or only white space, or has
-    another encoding."""
+    """Return the size of a data file in bytes of UTF-8. Raise a DataError for a file that is empty or only white space,
+    or has another encoding."""
     size = _check_utf8_and_measure_unless_blank(path, encoding)
     if not size:
         raise DataError(f"{path} is empty.", "Give a file with labelled texts.")

@@ -179,7 +179,8 @@ def _is_number(text: str) -> bool:
 
 
 def _parse_numbers(fields: Sequence[str], line_number: int, path: Path) -> list[float]:
-    """Parse the numbers of a vector. Refuse a field that is not a number, or a number too large for a vector."""
+    """Parse the numbers of a vector. Raise a DataError for a field that is not a number, or a number too large for a
+    vector."""
     try:
         values = [float(field) for field in fields]
     except ValueError:

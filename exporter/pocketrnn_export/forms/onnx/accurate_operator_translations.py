@@ -360,7 +360,8 @@ def _translate_power_by_number(x: Any, exponent: Any) -> Any:
 
 
 def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a translation of softmax or log_softmax that computes in `dtype`. torch's casts only the result."""
+    """Return a translation of softmax or log_softmax that computes in `dtype`. torch's own translation computes in the
+    type of the input, and then converts the result."""
 
     def translate_softmax(x: Any, dim: int, dtype: int = -1) -> Any:
         if dtype != -1 and dtype != x.dtype:
@@ -591,7 +592,7 @@ def _translate_any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool
 
 
 def _translate_sort(x: Any, **options: Any) -> Any:
-    """Translate a stable sort by TopK, which puts the lower index first among equal values."""
+    """Translate a stable sort to ONNX's TopK, which puts the lower index first among equal values."""
     if not x.shape:
         return op.Identity(x), op.Constant(value_int=0)
     axis = options.get("dim", -1) % len(x.shape)

@@ -185,8 +185,8 @@ def _read_operator_base_name(operator: str) -> str:
 
 
 def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], input_names: tuple[str, ...]) -> OnnxGraph:
-    """Remove the exporter's notes from a model, name its axes and layers, and encode it as a file. Refuse a model with
-    other inputs or outputs than a classifier."""
+    """Remove the exporter's notes from a model, name its axes and layers, and encode it as a file. Raise an ExportError
+    for a model with other inputs or outputs than a classifier."""
     graph = model.graph
     # The exporter stores the source line of every node: local paths, and a third of a small file.
     ClearMetadataAndDocStringPass()(model)

@@ -24,8 +24,8 @@ _ALL, _WITHOUT_MIDDLE, _MIDDLE = 14, 10, 4
 
 
 def _add_float_operand(lowering: Lowering, name: str) -> int:
-    """Add the value of a float operand to the packed program, unless it is there, and return its number. Refuse an
-    operand of another type."""
+    """Add the value of a float operand to the packed program, unless it is there, and return its number. Raise an
+    UnsupportedOperatorError for an operand of another type."""
     if lowering.find_type(name) != FLOAT:
         raise UnsupportedOperatorError(
             "The engine computes this operator for floats only, but the input has another type."

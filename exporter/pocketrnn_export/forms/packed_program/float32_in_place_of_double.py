@@ -196,8 +196,8 @@ class Precision:
         return np.inf if bound is None else float(sum(c * _TOKENS**power for power, c in enumerate(bound)))
 
     def _record_inexact_sizes(self, node: onnx.NodeProto) -> None:
-        """Record those outputs of an operator that are computed from the number of tokens and differ in float32. Refuse
-        an operator that compares or rounds such numbers."""
+        """Record those outputs of an operator that are computed from the number of tokens and differ in float32. Raise
+        an UnsupportedOperatorError for an operator that compares or rounds such numbers."""
         outputs = [name for name in node.output if name in self._graph.values]
         given = self._of_sizes.intersection(node.input)
         if given and outputs and (self._read_dtype(outputs[0]).kind != "f" or node.op_type in _STEPS):
@@ -241,7 +241,8 @@ class Precision:
 
     def _read_precision(self, name: str) -> int:
         """Return how exactly float32 holds a value: exactly (`_HELD`), nearly (`_CLOSE`), or with errors that may be
-        large beside small numbers (`_ROUGH`). Refuse a constant that is too large or too small for float32."""
+        large beside small numbers (`_ROUGH`). Raise an UnsupportedOperatorError for a constant that is too large or too
+        small for float32."""
         if name in self._of_sizes:
             return _CLOSE
         if name in self._graph.of_tokens or self._read_dtype(name) != np.float64:
@@ -267,8 +268,8 @@ class Precision:
     def _compute_output_precision(
         self, node: onnx.NodeProto, inputs: Sequence[str], input_precisions: Sequence[int], integer_bound: Bound
     ) -> int:
-        """Return how exactly float32 holds an operator's floats: `_HELD`, `_CLOSE` or `_ROUGH`. Refuse floats that it
-        cannot replace."""
+        """Return how exactly float32 holds an operator's floats: `_HELD`, `_CLOSE` or `_ROUGH`. Raise an
+        UnsupportedOperatorError for floats that it cannot replace."""
         kind, worst = node.op_type, max(input_precisions, default=_HELD)
         if kind == "Pow" and node.input[1] not in self._graph.of_tokens:
             exponents = self._graph.values[node.input[1]]

@@ -89,8 +89,8 @@ def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _find_layer_kind_and_direction(
     lowering: Lowering, node: onnx.NodeProto, attributes: dict[str, Any]
 ) -> tuple[int, int]:
-    """Return the codes of a recurrent layer's kind and of its direction. Refuse a layer that the engine does not
-    have."""
+    """Return the codes of a recurrent layer's kind and of its direction. Raise an UnsupportedOperatorError for a layer
+    that the engine does not have."""
     named = attributes.get("direction", b"forward")
     directions = {b"forward": 1, b"reverse": 2, b"bidirectional": 3}.get(named, 0)
     if not directions:
@@ -333,8 +333,8 @@ def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _find_channels_height_width(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
-    """Return the channels, height and width of an array [1, channels, width], whose height is 1, or of an array
-    [1, channels, height, width]. Refuse other arrays."""
+    """Return the channels, height and width of an array [1, channels, width], whose height is 1, or of an array [1,
+    channels, height, width]. Raise an UnsupportedOperatorError for other arrays."""
     if len(sizes) not in (3, 4) or sizes[0] != (0, 1) or sizes[1][0]:
         raise UnsupportedOperatorError("The input does not have the shape [1, channels, (height,) width].")
     return sizes[1][1], *([(0, 1)] if len(sizes) == 3 else []), *sizes[2:]  # type: ignore[return-value]

@@ -162,7 +162,7 @@ class Lowering:
 
     def _record_precision_of_floats(self, node: onnx.NodeProto) -> None:
         """Record how exactly float32 holds the floats of an operator's output, and the bounds of those that are always
-        integers. Refuse an operator that may choose another result in float32."""
+        integers. Raise an UnsupportedOperatorError for an operator that may choose another result in float32."""
         floats = [name for name in node.input if name and self.graph.values[name][0].dtype.kind == "f"]
         outputs = [name for name in node.output if name and not self.depends_only_on_size(name)]
         is_whole = makes_integers_from_integers(node) and all(
@@ -499,7 +499,8 @@ def make_packing_error(node: onnx.NodeProto, problem: str, remedy: str = USE_OTH
 def multiply_or_refuse(
     sizes: Iterable[Size], problem: str = "The operator merges two axes whose sizes depend on the number of tokens."
 ) -> Size:
-    """Return the product of sizes. Refuse the product if more than one size depends on the number of tokens."""
+    """Return the product of sizes. Raise an UnsupportedOperatorError if more than one size depends on the number of
+    tokens."""
     found = multiply_sizes(sizes)
     if found is None:
         raise UnsupportedOperatorError(problem)

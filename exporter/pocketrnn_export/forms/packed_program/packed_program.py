@@ -195,7 +195,8 @@ class Program:
         self.ops.append(Op(name, tuple(operands), (*flat, *weights), tuple(w for w in weights if w != NONE)))
 
     def _make_size_words(self, size: Size) -> tuple[int, int]:
-        """Return the two 32-bit integers that stand for a size in the file. Refuse a factor of more than 16 bits."""
+        """Return the two 32-bit integers that stand for a size in the file. Raise an UnsupportedOperatorError for a
+        factor of more than 16 bits."""
         if self.second is None:
             return size
         first, second = split_factors(size[0])
@@ -249,9 +250,9 @@ class Program:
         return own
 
     def split_rows_in_half(self, matrix: int) -> tuple[int, int]:
-        """Split the rows of a constant matrix into two halves, and return the number of each as a new constant. A half
-        that is all zeros becomes `NONE`. The halves of an int8 matrix keep its scales, because a half may lack the
-        number from which a scale is computed."""
+        """Split the rows of a constant matrix into two halves. Add each half as a new constant, and return the numbers
+        of both. A half that is all zeros becomes `NONE`. The halves of an int8 matrix keep its scales, because a half
+        may lack the number from which a scale is computed."""
         whole = self.values[matrix].constant
         assert whole is not None  # noqa: S101 - it is a constant
         stored = _find_exact_int8(whole, axis=0) if np.isfinite(whole).all() else None

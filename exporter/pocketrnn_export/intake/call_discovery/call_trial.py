@@ -136,8 +136,8 @@ def _try_call(
     one_text: bool,
     working_calls: Sequence[WorkingCall] = (),
 ) -> Iterable[WorkingCall | FailedCall]:
-    """Try a call on batches. Yield a working call or a failure for each part of its answer that may be the logits, or
-    one failure of the whole call."""
+    """Try a call on batches. Yield a working call or a failure for each part of its answer that may be the logits. If
+    the whole call fails, yield only this failure."""
     answers = _answer_trial_batches(facts, line, function, batches)
     if isinstance(answers, FailedCall):
         yield answers

@@ -45,8 +45,8 @@ def list_pair_lines(module: nn.Module, *, with_lengths: bool | None) -> Iterator
 
 
 def find_pair_names(module: nn.Module, line: str) -> tuple[str, str] | None:
-    """Return the names of the two inputs that get the first and the second text. Return None for inputs without
-    names."""
+    """Return the names of the inputs to which a call gives the first and the second text. Return None if these inputs
+    have no names. `line` is the call."""
     for signature in list_signatures(module):
         if line in _list_signature_lines(signature):
             first, second = (slot for slot in signature.slots if _may_be_text(slot))
@@ -98,7 +98,7 @@ def _list_signature_lines(signature: Signature) -> Iterator[str]:
 
 
 def _may_be_text(slot: Slot) -> bool:
-    """Return whether an input may be a text: it is required, and its name does not mean something else."""
+    """Return whether an input may take a text: it is required, and its name does not mean anything else."""
     if not slot.required or is_lengths_name(slot.name) or _MASK_WORDS & set(split_name(slot.name)):
         return False
     return not slot.named or find_role(slot.name) in {"tokens", "other"}
@@ -113,8 +113,8 @@ def is_characters_name(name: str) -> bool:
 
 
 def list_character_signatures(signature: Signature, characters: Characters) -> Iterator[tuple[Signature, CodesByInput]]:
-    """Yield the possible signatures of a module that takes characters. Each comes with the code to try for every
-    input that may take characters, or their number in each word."""
+    """Yield the possible signatures of a module that takes characters, each with a dict. The dict has code to try for
+    every input that may take characters, or the number of characters in each word."""
     slots = signature.slots
     lengths = f"({CHARACTERS} != {characters.padding}).sum(2)"
     counts = [f"{lengths}.clamp(min=1)", lengths]
@@ -143,8 +143,8 @@ _OPEN = ("other",)
 
 
 def list_feature_assignments(signature: Signature, features: Features) -> Iterator[CodesByInput]:
-    """Yield ways to give the features to inputs, the likely ways first. Each is a dict from the index of an input to
-    the code of values to try.
+    """Yield ways to give the features to the inputs, the likely ways first. Each way is a dict from the index of an
+    input to code for the values to try.
 
     Every feature is passed once. Numbers that match no input by name share one input, or get one each; so do
     categories. Or one input gets all of them as a dict.
@@ -162,8 +162,8 @@ def list_feature_assignments(signature: Signature, features: Features) -> Iterat
 def _list_assignments_with_named(
     signature: Signature, features: Features, named: Mapping[int, str]
 ) -> Iterator[CodesByInput]:
-    """Yield ways to give all features: those in `named` to the inputs with their names, the rest to the other inputs in
-    order. A way is a dict from the index of an input to the code of the values to try."""
+    """Yield ways to give all features to inputs: the features in `named` to the inputs with these indexes, the others
+    to the remaining inputs in order. Each way is a dict from the index of an input to code for the values to try."""
     given = {i: _list_codes_for_feature(name, features) for i, name in named.items()}
     left = tuple((name, feature) for name, feature in features if name not in named.values())
     if not left:
@@ -185,8 +185,8 @@ def _list_assignments_with_named(
 
 
 def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, str]:
-    """Find the inputs that have the name of a feature: `price`, `user_id` for `user`, `prices` for `price`. Return a
-    dict from the index of the input to the name of the feature."""
+    """Find the inputs whose names mean a feature: `price`, `prices` or `price_id` for `price`. Return a dict from the
+    index of the input to the name of the feature."""
     names = [name for name, _ in features]
     found = {i: slot.name for i, slot in enumerate(slots) if slot.role != "tokens" and slot.name in names}
     for i, slot in enumerate(slots):
@@ -200,8 +200,8 @@ def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, 
 
 
 def list_features_in_code(code: str | None, features: Features) -> Features:
-    """Return the features that the code of an input's value uses: all numbers for `features`, all categories for
-    `categories`, else the features whose names are in the code."""
+    """Return the features that an input gets by this code: all numbers if it uses `features`, all categories if it uses
+    `categories`, and otherwise the features whose names it uses."""
     if code in ("features", "categories"):
         return tuple(one for one in features if isinstance(one[1], Category) == (code == "categories"))
     return tuple(one for one in features if re.search(rf"\b{one[0]}\b", code or ""))
@@ -212,8 +212,8 @@ def _make_singular(word: str) -> str:
 
 
 def _list_feature_groupings(left: Features) -> Iterator[tuple[tuple[str, ...], ...]]:
-    """Yield the ways to group the features, with one group of names for each input. A group is one feature, all
-    features that are numbers, or all categories."""
+    """Yield the ways to divide the features into groups, one group for each input. A group is a single feature, all
+    numbers, or all categories."""
     names = tuple((name,) for name, _ in left)
     numbers = tuple(name for name, feature in left if not isinstance(feature, Category))
     categories = tuple(name for name, feature in left if isinstance(feature, Category))
@@ -227,7 +227,7 @@ def _list_feature_groupings(left: Features) -> Iterator[tuple[tuple[str, ...], .
 
 
 def _list_codes_for_feature(feature_name: str, features: Features) -> list[str]:
-    """Return the code of the possible values for an input of one feature, the likely ones first."""
+    """Return code for the values that a call may give to an input of one feature, the likely ones first."""
     feature = dict(features)[feature_name]
     if isinstance(feature, Category):
         ids = feature.ids[-1] + 1
@@ -236,7 +236,8 @@ def _list_codes_for_feature(feature_name: str, features: Features) -> list[str]:
 
 
 def _list_codes_for_group(group: tuple[str, ...], features: Features) -> list[str]:
-    """Return the code of possible values for an input of several features: all numbers, or all categories."""
+    """Return code for the values that a call may give to an input of several features: all numbers, or all
+    categories."""
     if len(group) == 1:
         return _list_codes_for_feature(group[0], features)
     kinds: Mapping[str, object] = dict(features)
@@ -248,7 +249,7 @@ def _list_codes_for_group(group: tuple[str, ...], features: Features) -> list[st
 
 
 def _list_codes_for_dict(left: Features) -> list[str]:
-    """Return the code of possible values for an input that is a dict from names to features."""
+    """Return code for the values that a call may give to an input that takes a dict from names to features."""
     ends = ("",) if all(isinstance(feature, Category) for _, feature in left) else ("", "[:, None]")
     return [
         "{"

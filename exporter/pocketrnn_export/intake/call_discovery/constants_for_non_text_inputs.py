@@ -62,7 +62,7 @@ def _list_cached_value_kinds(facts: ModuleFacts) -> tuple[_ValueKind, ...]:
 
 
 def _list_value_kinds(facts: ModuleFacts) -> Iterator[_ValueKind]:
-    """Yield the kinds of values that an input may take, each with small and large values."""
+    """Yield the kinds of values that an input may take, each with small and large values to try."""
     ids, top = facts.ids, max(2, facts.ids - 1)
     yield _ValueKind("no value", ("None",))
     rows = "torch.arange(tokens.size(0))"
@@ -114,15 +114,15 @@ def _list_value_kinds(facts: ModuleFacts) -> Iterator[_ValueKind]:
 
 
 def _list_layer_sizes(module: nn.Module, *names: str) -> list[int]:
-    """Return up to six different integers that the module's layers have as attributes with these names, such as
+    """Return up to six different integers from the module's layers: the values of attributes with these names, such as
     hidden_size."""
     sizes = (getattr(layer, name, None) for layer in module.modules() for name in names)
     return list(dict.fromkeys(size for size in sizes if isinstance(size, int)))[:6]
 
 
 def _write_state_shapes(module: nn.Module) -> list[str]:
-    """Return code for the shape of an initial state, by the sizes of the first recurrent layer: a list of one shape.
-    Return an empty list without such a layer."""
+    """Return a list with code for the shape of an initial state of the first recurrent layer. Return an empty list if
+    there is no such layer."""
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase):
             return [f"{layer.num_layers * (1 + layer.bidirectional)}, tokens.size(0), {layer.hidden_size}"]
@@ -156,8 +156,9 @@ def _find_constants_in_code(code: types.CodeType) -> Iterator[str | int | float]
 def find_candidate_with_constants(
     facts: ModuleFacts, way: CallCandidate, batches: Sequence[Batch]
 ) -> CallCandidate | None:
-    """Try constants for the inputs that are neither text nor lengths. Return the candidate with the first constants for
-    which the module gives finite numbers; None if no constants do. Return a candidate without such inputs as it is."""
+    """Try constants for the inputs that take neither the text nor lengths. Return the candidate with the first
+    constants for which the module gives finite numbers. Return None if there are none. A candidate without such inputs
+    is returned as it is."""
     wanted = way.find_inputs_of_kind("constant")
     if not wanted:
         return way
@@ -183,7 +184,8 @@ def find_candidate_with_constants(
 def make_changing_inputs_failure(
     facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[Batch]
 ) -> FailedCall | None:
-    """Return the failure of a call if constants in the call change, or may change, its answer; else None."""
+    """Return the failure of a call whose answer changes, or may change, with the constants in the call. Return None for
+    any other call."""
     changing = [
         (i, _describe_value_kind_that_changes_answer(facts, way, i, suffix, batches[0]))
         for i in way.find_inputs_of_kind("constant")
@@ -229,8 +231,8 @@ def make_changing_inputs_failure(
 def _describe_value_kind_that_changes_answer(
     facts: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: Batch
 ) -> str | None:
-    """Find a kind of value for the input `input_index` that changes the answer, and return it in words. Return a
-    sentence if too few values could be tried, and None if no value changes the answer."""
+    """Find a kind of value for the input `input_index` that changes the answer. Return a phrase that names it, or a
+    sentence if too few values could be tried. Return None if no value changes the answer."""
     own = trace_answer(facts, way, suffix, batch)
     if own is None:
         return "no value that was tried runs twice"
@@ -282,8 +284,9 @@ def trace_answer(
     *,
     skip_neutral_operators: bool = False,
 ) -> _TracedAnswer | None:
-    """Call the module, and return the part of its answer that the code `suffix` reads, with the operators that compute
-    it from the text. Return None if the module fails, or if its answer lacks this part."""
+    """Call the module. Return the part of its answer that the code `suffix` selects, with the operators that compute
+    this part from the text. Return None if the module fails, or if its answer lacks this part. With
+    `skip_neutral_operators`, operators that do not change the numbers are left out."""
     operations = OperatorRecorder(neutral=skip_neutral_operators)
     answer = (_compute_answer_tensors(facts, way, batch, operations=operations) or {}).get(suffix)
     if answer is None:
@@ -299,8 +302,8 @@ def _compute_answer_tensors(
     errors: list[str] | None = None,
     operations: OperatorRecorder | None = None,
 ) -> dict[str, Tensor] | None:
-    """Return a dict from the code that reads each tensor of the module's answer to the tensor. If the module fails,
-    return None and add the error to `errors`."""
+    """Return the tensors in the module's answer, each by the code that selects it. If the module fails, add the error
+    to `errors` and return None."""
     tokens, lengths = (value.clone() for value in batch)
     if operations is not None:
         operations.label_tensors("text", tokens, lengths)
@@ -326,8 +329,8 @@ def is_equal_up_to_rounding(one: Tensor | None, other: Tensor) -> bool:
 def note_inputs_with_defaults(
     facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[Batch]
 ) -> tuple[str, ...]:
-    """Return notes on inputs that keep their defaults although other values may change the answer, and on initial
-    states that are assumed."""
+    """Return notes on inputs that keep their defaults although other values may change the answer. Also note which
+    initial states are assumed."""
     notes, telling, lines = [], [], list[str]()
     own = None if way.signature is None else trace_answer(facts, way, suffix, batches[0])
     if own is None:
@@ -374,7 +377,7 @@ def note_inputs_with_defaults(
 def _list_first_line_with_mask(
     facts: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: Batch
 ) -> tuple[str, ...]:
-    """Return a tuple with the line of the first call that runs if the input `input_index` gets a mask. Return an empty
+    """Return the line of the first call that runs with a mask for the input `input_index`, in a tuple. Return an empty
     tuple if no mask runs."""
     masked = (way.replace_value(input_index, mask) for mask in list_mask_expressions(facts))
     return next(((one.line + suffix,) for one in masked if trace_answer(facts, one, suffix, batch) is not None), ())
@@ -383,8 +386,7 @@ def _list_first_line_with_mask(
 def _may_mask_of_all_tokens_change_answer(
     facts: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: Batch
 ) -> bool:
-    """Compare the answers with a mask that hides no token, for the input `input_index`, and without this mask. Return
-    whether they may differ."""
+    """Return whether a mask that hides no token may change the answer. The mask is given to the input `input_index`."""
     own = trace_answer(facts, way, suffix, batch, skip_neutral_operators=True)
     if own is None:
         return False
@@ -409,8 +411,8 @@ def _may_mask_of_all_tokens_change_answer(
 def find_line_with_opposite_mask(
     facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[Batch]
 ) -> str | None:
-    """Return the line of the call whose mask has true and false exchanged, if it gives the tried texts the same answers
-    by other operators. Return None if only one kind of mask fits."""
+    """Find the call with the opposite mask, if it gives the same answers to the trial texts, but by other operators.
+    Return its line. Return None if only one kind of mask fits."""
     for i in way.find_inputs_of_kind("mask"):
         own, masks = trace_answer(facts, way, suffix, batches[0]), list_mask_expressions(facts)
         kinds = [value for value in masks if _is_padding_mask(value) != _is_padding_mask(way.options[i].value)]
@@ -433,8 +435,8 @@ def _is_padding_mask(mask: str | None) -> bool:
 def make_failure_of_inputs_without_working_value(
     ways: Sequence[CallCandidate], error: BaseException | None, roles: Collection[str] = ("other",)
 ) -> FailedCall | None:
-    """Return the failure of a module that runs with none of the values that were tried for its inputs besides the text.
-    Return None if it has no such inputs, or if one of them has no name or another role than those in `roles`."""
+    """Return the failure of a module that fails with all values that were tried for its inputs besides the text. Return
+    None if it has no such inputs, or if one of them has no name, or a role that is not in `roles`."""
     way = next((way for way in ways if way.find_inputs_of_kind("constant")), None)
     if way is None or any(
         way.slots[i].role not in roles or not way.slots[i].named for i in way.find_inputs_of_kind("constant")

@@ -77,7 +77,8 @@ class Signature:
 
 
 def list_signatures(module: nn.Module) -> Iterator[Signature]:
-    """Yield the lists of inputs that a forward may have, the likely ones first."""
+    """Yield the possible signatures of a module's forward, that is, its inputs with their roles. The likely ones come
+    first."""
     parameters = list(list_forward_parameters(module))
     kinds = inspect.Parameter
     own = [p for p in parameters if p.kind not in {kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD}]
@@ -115,7 +116,8 @@ def list_signatures(module: nn.Module) -> Iterator[Signature]:
 
 
 def _make_slot(parameter: inspect.Parameter) -> Slot:
-    """Make the `Slot` for a parameter of forward: its name, its default, and whether it is required."""
+    """Make the `Slot` of a parameter of forward. It has the parameter's name, its default, and whether it is
+    required."""
     required = parameter.default is parameter.empty
     no_count = parameter.annotation in (bool, float, str, "bool", "float", "str")
     return Slot(parameter.name, required, default=None if required else parameter.default, no_count=no_count)
@@ -124,8 +126,8 @@ def _make_slot(parameter: inspect.Parameter) -> Slot:
 def _describe_inputs_not_given(
     args_name: str, given_count: int, gives_keywords: bool, reads: ReadInputs
 ) -> tuple[str, ...]:
-    """Return phrases for a message, such as "*args" and "more of **kwargs", if forward may read more of these than the
-    call gives: `given_count` positional arguments, and keywords if `gives_keywords`."""
+    """Return phrases, such as "*args" and "more of **kwargs", for the inputs that forward may read from these but the
+    call does not give. The call gives `given_count` positional arguments, and keywords if `gives_keywords`."""
     found = []
     if args_name and (reads.rest or reads.places > given_count):
         found.append(f"{'more of ' * bool(given_count)}*{args_name}")
@@ -135,8 +137,8 @@ def _describe_inputs_not_given(
 
 
 def _write_call_with_arguments(slots: Sequence[Slot], positional_count: int, values: Sequence[str | None]) -> str:
-    """Write the line that calls the module with these values, the first ones by position. None leaves an argument out;
-    those after it are given by name."""
+    """Write the line that calls the module with these values. The first `positional_count` are given by position, the
+    others by name. None leaves an argument out; all arguments after it are given by name."""
     arguments, in_order = [], True
     for i, (slot, value) in enumerate(zip(slots, values, strict=True)):
         if value is None:
@@ -149,9 +151,9 @@ def _write_call_with_arguments(slots: Sequence[Slot], positional_count: int, val
 
 
 def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]], str]) -> Iterator[Signature]:
-    """Yield signatures in which each input has a role, such as lengths or a mask, by its name. The text is the input
-    that `_find_tokens_slot` finds; if no required input has a name, the first one and then the second one. `write`
-    writes the line of a call with values for the inputs."""
+    """Yield signatures in which each input has a role, such as lengths or a mask, by its name. The text's input comes
+    from `_find_tokens_slot`. If no required input has a name, it is the first one, and in a second signature the second
+    one. `write` writes the call with values for the inputs."""
     required = [slot for slot in slots if slot.required]
     if required and not any(slot.named for slot in required):
         for at in range(min(2, len(required))):
@@ -174,8 +176,8 @@ def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]],
 
 
 def _find_tokens_slot(slots: Sequence[Slot]) -> int:
-    """Return the index of the input that takes the text: among the inputs without another role, and only the required
-    ones if there are some, the first with the name of a text, else the first."""
+    """Return the index of the input that takes the text. Only inputs without another role count, and only required ones
+    if there are any. The first input whose name means a text is preferred to the first input."""
     open_ = [i for i, slot in enumerate(slots) if find_role(slot.name, required=slot.required) == "other"]
     wanted = [i for i in open_ if slots[i].required] or open_
     said = [i for i in wanted if is_text_name(slots[i].name)]
@@ -198,7 +200,7 @@ def _add_target_inputs(signature: Signature, targets: Sequence[Slot]) -> Signatu
 
 
 def _list_signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot]) -> Iterator[Signature]:
-    """Yield signatures of a forward with one argument that holds all inputs: a dict, an object or a tuple."""
+    """Yield the signatures of a forward whose single argument holds all inputs: a dict, an object or a tuple."""
     by_name = False
     for keys in (True, False):
         names, more = _record_names_read_by_forward(module, targets, by_key=keys)
@@ -232,8 +234,8 @@ def _write_call_with_tuple(values: Sequence[str | None]) -> str:
 
 
 def _find_unpacked_names(module: nn.Module) -> list[str]:
-    """Return the names that forward assigns the parts of its first argument: `tokens` and `mask` in `tokens, mask =
-    inputs`."""
+    """Return the names to which forward assigns the parts of its first argument: `tokens` and `mask` for
+    `tokens, mask = inputs`."""
     # A forward without Python code, or whose file is gone.
     with contextlib.suppress(OSError, TypeError, SyntaxError, IndexError):
         first = list_forward_parameters(module)[0].name
@@ -246,7 +248,7 @@ def _find_unpacked_names(module: nn.Module) -> list[str]:
 
 
 def _list_tuple_signatures() -> Iterator[Signature]:
-    """Yield signatures of a forward with one argument that is a tuple or a list of inputs."""
+    """Yield the signatures of a forward whose single argument is a tuple or a list of inputs."""
     for n in range(2, _NAMELESS + 1):
         slots = [Slot(f"input[{i}]", named=False) for i in range(n)]
         yield from _assign_roles(slots, _write_call_with_tuple)
@@ -336,8 +338,8 @@ class _NamesRead(NamedTuple):
 
 
 def _record_names_read_by_forward(module: nn.Module, targets: Sequence[Slot], *, by_key: bool) -> _NamesRead:
-    """Run forward with a recording object as its single argument. Return the names that forward reads from it: the keys
-    of a dict if `by_key`, else attributes."""
+    """Run forward with a recording object as its single argument. Return the names that forward reads from it: keys of
+    a dict with `by_key`, and attributes otherwise."""
     names: dict[str, bool] = {}
     more = False
     for present, (text, other) in itertools.product(
@@ -356,8 +358,8 @@ def _record_names_read_by_forward(module: nn.Module, targets: Sequence[Slot], *,
 
 
 def _list_trial_texts_and_other_values(*, text_with_lengths_too: bool) -> Iterator[tuple[Any, Any]]:
-    """Yield pairs of values for trial calls: a value for the text, and a value for any input that is neither the text
-    nor lengths nor a mask. With `text_with_lengths_too`, the text is also given as a tuple with its lengths."""
+    """Yield pairs of values for trial calls: one for the text, and one for each input that takes neither the text nor
+    lengths nor a mask. With `text_with_lengths_too`, some of the texts are tuples of a text and its lengths."""
     one, lengths = torch.full((3, 5), 2), torch.full((3,), 5)
     for other in (one, torch.zeros(3, dtype=torch.long), torch.zeros(3, 5), torch.zeros(()), None):
         yield one, other
@@ -366,7 +368,7 @@ def _list_trial_texts_and_other_values(*, text_with_lengths_too: bool) -> Iterat
 
 
 def _make_trial_value(name: str, text: Any, other: Any) -> Any:
-    """Return a value for a trial call by the name of the input: lengths, a mask, `text`, or `other`."""
+    """Choose a value for an input in a trial call by the input's name: lengths, a mask, the `text`, or `other`."""
     role = find_role(name)
     if role == "lengths":
         return torch.full((3,), 5)
@@ -376,7 +378,7 @@ def _make_trial_value(name: str, text: Any, other: Any) -> Any:
 
 
 def _find_required_keywords(module: nn.Module, parameters: Sequence[inspect.Parameter]) -> list[str]:
-    """Run forward on trial values, and return the names that it requires in **kwargs: those whose absence raises a
+    """Run forward on trial values. Return the keys that it requires in its **kwargs: without them, it raises a
     KeyError."""
     names: list[str] = []
     for text, other in _list_trial_texts_and_other_values(text_with_lengths_too=False):
@@ -404,7 +406,7 @@ def _find_required_keywords(module: nn.Module, parameters: Sequence[inspect.Para
 def _find_optional_keywords(
     module: nn.Module, parameters: Sequence[inspect.Parameter], required_keywords: Sequence[str], reads: ReadInputs
 ) -> list[str]:
-    """Return the optional names that forward takes from its **kwargs, or that a function takes to which forward passes
+    """Return the optional keys that forward reads from its **kwargs, or that a function reads to which forward passes
     these. Names of `parameters` and required keywords are left out."""
     taken = {*required_keywords, *(p.name for p in parameters)}
     names = [name for name in reads.names if name not in taken]
@@ -416,8 +418,8 @@ def _find_optional_keywords(
 
 
 def _runs_with_none_for_keyword(module: nn.Module, required: Sequence[str], name: str) -> bool:
-    """Return whether a module runs if it gets None for the keyword argument `name`, besides trial values for the
-    required ones."""
+    """Return whether a module runs with None for the keyword argument `name`, and with trial values for the `required`
+    ones."""
     for text, other in _list_trial_texts_and_other_values(text_with_lengths_too=False):
         with contextlib.suppress(Exception, SystemExit), run_quietly_and_undo_assignments(module):
             module(**{n: _make_trial_value(n, text, other) for n in required}, **{name: None})
@@ -463,8 +465,8 @@ def find_inputs_read_from_args_and_kwargs(module: nn.Module) -> ReadInputs:
 
 
 def list_optional_keyword_names(module: nn.Module) -> list[str]:
-    """Return the names of optional parameters that forward may pass on in its **kwargs: those of its class's methods,
-    of its layers' forwards, and of functions that these mention."""
+    """Return the names of optional parameters to which forward may pass its **kwargs: parameters of its class's
+    methods, of its layers' forwards, and of functions that these mention."""
     found: list[Any] = [layer.forward for layer in module.modules() if not _is_torch_class(type(layer))]
     for kind in [kind for kind in type(module).__mro__ if not _is_torch_class(kind)]:
         found += [method for name, method in vars(kind).items() if not name.startswith("__")]
@@ -485,7 +487,8 @@ def _is_torch_class(kind: type) -> bool:
 
 
 def _unwrap_functions(called: Any) -> list[FunctionType]:
-    """Return the Python function behind a function or method, and the functions that it wraps by `__wrapped__`."""
+    """Return the Python function that a function or method stands for, and the functions that it wraps
+    (`__wrapped__`)."""
     found = []
     while isinstance(called, FunctionType | MethodType):
         function = called.__func__ if isinstance(called, MethodType) else called
@@ -513,7 +516,7 @@ def _find_inputs_read_by(code: CodeType) -> ReadInputs:
 
 
 def _find_looked_up_keys(code: CodeType, variable: str) -> Iterator[str | int | None]:
-    """Yield the constant key of each look-up in a local variable. Yield None for another use of the variable."""
+    """Yield the constant keys that code looks up in a local variable. Yield None for any other use of the variable."""
     instructions = [one for one in dis.get_instructions(code) if one.opname not in _SILENT]
     for at, one in enumerate(instructions):
         # For a name that an inner function shares, LOAD_FAST passes on the cell and does not read it.

@@ -65,7 +65,7 @@ class _Output:
     numbers: int
 
     def fits_head(self, head: LabelOutput) -> bool:
-        """Return whether the output may be the head's: it has one number for each label, or one number for two
+        """Return whether the output may belong to a head: it has one value for each label, or one value for two
         labels."""
         count = len(head.labels)
         return self.numbers == count or (self.numbers, count, head.activation) == (1, 2, "softmax")
@@ -79,7 +79,7 @@ def find_head_outputs(
     Args:
         facts: the module, and its heads.
         known: batches of tokens with the same number of texts, each with the module's answer.
-        answer_to_one_text: its answer to a single text; None if it fails on one.
+        answer_to_one_text: the module's answer to a single text; None if it fails on a single text.
     """
     answer, rows = known[0][1], len(known[0][0])
     units, total = facts.head_sizes, facts.classes
@@ -116,8 +116,7 @@ def find_head_outputs(
 
 
 def _list_outputs_of_fixed_size(facts: ModuleFacts, known: Sequence[Known]) -> Iterator[_Output]:
-    """Yield each output of a module that has the same count of numbers for every text, so that it may belong to a
-    head."""
+    """Yield each output that has the same number of values for every text, so that it may belong to a head."""
     answer, fixed, seen = known[0][1], count_numbers_per_output(facts, known).fixed, set[int]()
     for suffix, leaf in find_float_tensors(answer):
         if leaf.dim() > 0 and suffix in fixed and id(leaf) not in seen:
@@ -126,7 +125,8 @@ def _list_outputs_of_fixed_size(facts: ModuleFacts, known: Sequence[Known]) -> I
 
 
 def _name_output(answer: Any, suffix: str) -> str:
-    """Return the name of an output: a field, a key or an attribute; an empty string for an index."""
+    """Return the name of an output: its field, key or attribute in the answer. Return an empty string if the output has
+    only an index. The code `suffix` selects the output."""
     # The names of a named tuple's fields, in their order.
     fields = getattr(type(answer), "__match_args__", ())
     if fields and (place := re.fullmatch(r"\[(\d+)\]", suffix)):
@@ -136,8 +136,8 @@ def _name_output(answer: Any, suffix: str) -> str:
 
 
 def _choose_by_name(facts: ModuleFacts, outputs: Sequence[_Output]) -> dict[str, _Output] | ProblemAndAdvice | None:
-    """Return a dict from each head to the output with its name. Return the problem and advice if an output is missing
-    or does not fit, and None if no output has the name of a head."""
+    """Choose the output for each head by its name. Return a dict from heads to outputs. Return the problem and advice
+    if an output is missing or does not fit. Return None if no output has the name of a head."""
     named: dict[str, list[_Output]] = {name: _find_outputs_by_name(name, outputs) for name in facts.heads}
     if not any(named.values()):
         return None
@@ -168,8 +168,8 @@ def _choose_by_name(facts: ModuleFacts, outputs: Sequence[_Output]) -> dict[str,
 
 
 def _find_outputs_by_name(head_name: str, outputs: Sequence[_Output]) -> list[_Output]:
-    """Return the outputs with the name of a head. If there are several, and some have `logit` in their path, return
-    only these."""
+    """Return the outputs that have the name of a head. If there are several, those with `logit` in their path are
+    preferred."""
     found = [one for one in outputs if one.name == head_name]
     found = found or [
         one for one in outputs if one.name and _split_output_name(one.name) == _split_output_name(head_name)
@@ -186,8 +186,9 @@ def _split_output_name(name: str) -> tuple[str, ...]:
 def _choose_by_count_with_note(
     facts: ModuleFacts, outputs: Sequence[_Output], answer: Any
 ) -> tuple[dict[str, _Output] | ProblemAndAdvice, str]:
-    """Choose each head's output by its count of numbers, and by the order of the outputs if counts are equal. Return
-    the outputs by head, or the problem and advice; also return a note on this order, or an empty string."""
+    """Choose the output for each head by its number of values, or by the order of the outputs if these numbers are
+    equal. Return the outputs by head, or the problem and advice. Also return a note on this order, or an empty
+    string."""
     chosen: dict[str, _Output] = {}
     ordered: list[str] = []
     for count in dict.fromkeys(facts.head_sizes):
@@ -214,8 +215,8 @@ def _choose_by_count_with_note(
 
 
 def _explain_token_outputs(facts: ModuleFacts, names: Sequence[str], answer: Any) -> ProblemAndAdvice | None:
-    """Return the problem and advice for an output that labels each token although its head labels whole texts; else
-    None."""
+    """Return the problem and advice for an output that labels each token, although its head labels whole texts. Return
+    None if there is no such output."""
     count = len(facts.heads[names[0]].labels)
     for suffix, leaf in find_float_tensors(answer):
         if leaf.dim() == 3 and leaf.shape[-1] == count:
@@ -231,8 +232,8 @@ def _explain_token_outputs(facts: ModuleFacts, names: Sequence[str], answer: Any
 def _explain_unfit_counts(
     facts: ModuleFacts, outputs: Sequence[_Output], names: Sequence[str], fitting: Sequence[_Output]
 ) -> ProblemAndAdvice:
-    """Return the problem and advice for heads that have no fitting output: the counts of numbers and of labels
-    differ."""
+    """Return the problem and advice for heads without a fitting output: no output has as many values as the head has
+    labels."""
     gives = ", ".join(f"answer{one.suffix} with {one.numbers}" for one in outputs) or "no output with numbers of a text"
     count = len(facts.heads[names[0]].labels)
     heads = " and ".join(map(repr, names))

@@ -20,12 +20,13 @@ _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state
 
 
 def list_initial_states(module: nn.Module, index_in_state_tuple: int | None = None) -> list[str]:
-    """Return the code of initial states. A method of the module makes them; else they are None or zeros.
+    """Return code for initial states. The code calls a method of the module that makes them, if there is one.
+    Otherwise, the states are None or zeros.
 
     Args:
         module: the module.
-        index_in_state_tuple: the index of the wanted tensor, if forward takes those of a state one by one, such as `h0`
-            and `c0`.
+        index_in_state_tuple: the index of one tensor of the state, if forward takes the tensors one by one, such as
+            `h0` and `c0`; None for the whole state.
     """
     made = [f"module.{name}({arguments})" for name, arguments in find_state_methods_with_arguments(module)]
     if index_in_state_tuple is not None:
@@ -46,7 +47,7 @@ def list_initial_states(module: nn.Module, index_in_state_tuple: int | None = No
 
 
 def find_state_methods_with_arguments(module: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yield each method whose name says that it makes an initial state, with the code of its arguments."""
+    """Yield each method whose name says that it makes an initial state, with code for its arguments."""
     if isinstance(module, torch.jit.ScriptModule):
         return
     for name in dir(type(module)):
@@ -72,7 +73,7 @@ def find_state_methods_with_arguments(module: nn.Module) -> Iterator[tuple[str, 
 
 
 def list_setup_statements(module: nn.Module) -> list[str]:
-    """Return statements that may be needed before a call: they set a batch size or make a new state."""
+    """Return statements that may have to run before a call: they set a batch size or make a new state."""
     sizes, states = [], []
     for path, layer in module.named_modules():
         target = write_layer_code(path)
@@ -109,8 +110,8 @@ def _list_state_attributes(layer: nn.Module) -> list[str]:
 
 
 def _list_zero_state_attributes_with_code(layer: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yield the name of each attribute that holds zeros [layers, batch, hidden], or a tuple of such tensors, with code
-    that makes the same for any batch."""
+    """Yield the name of each attribute that holds zeros [layers, batch, hidden], or a tuple of such tensors. Each name
+    comes with code that makes these zeros for any batch."""
     for name, value in vars(layer).items():
         states = value if isinstance(value, tuple) else (value,)
         if all(isinstance(v, Tensor) and v.dim() == 3 and not bool(v.any()) for v in states):

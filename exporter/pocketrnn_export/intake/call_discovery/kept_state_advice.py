@@ -16,7 +16,7 @@ from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 
 def find_changed_attributes(facts: ModuleFacts, line: str) -> list[ChangedAttribute]:
-    """Return the attributes that every call changes, without the attributes that the line of the call sets."""
+    """Return the attributes that every call changes. Attributes that `line`, the call, sets itself are left out."""
     call, batch = facts.compile(line), facts.draw_batch(facts.trial_rows, facts.trial_widths[-1][-1])
 
     def run_module() -> None:
@@ -29,8 +29,8 @@ def find_changed_attributes(facts: ModuleFacts, line: str) -> list[ChangedAttrib
 
 
 def advise_on_kept_state(changed: Sequence[ChangedAttribute], line: str) -> str:
-    """Return advice for a module that keeps a state between calls. The advice contains a line of code that resets the
-    state at each call, if such a line is known."""
+    """Return advice for a module that keeps a state between calls. If it is known how to reset the state, the advice
+    contains a call that does so."""
     names = " and ".join(kept.name for kept in changed)
     changes = f"Each call changes the module's {names}: in eval mode, change nothing on which a later answer depends."
     # A weight is not a state that could be reset for each call.
@@ -50,8 +50,8 @@ def _is_set_in_line(kept: ChangedAttribute, line: str) -> bool:
 
 
 def _write_state_reset(kept: ChangedAttribute) -> str:
-    """Return code that resets a state before a call: a tensor to zeros, another value to its value before the first
-    call. Return an empty string if no code can."""
+    """Return code that resets a state before a call. A tensor becomes zeros; any other value becomes its value before
+    the first call. Return an empty string if this cannot be written as code."""
     name = f"module.{kept.name}"
     if isinstance(kept.after, list | deque) and kept.after is kept.before:
         return "" if kept.after else f"{name}.clear()"

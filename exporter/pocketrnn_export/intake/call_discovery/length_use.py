@@ -31,8 +31,8 @@ ROUNDING: Final = 2e-6
 
 
 def depends_on_lengths(facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> bool:
-    """Return whether a call uses the lengths of the texts. For this check, the lengths are an object that raises when
-    the module uses it."""
+    """Return whether a call uses the lengths of the texts. To find out, the lengths are replaced by an object that
+    raises an exception when it is used."""
     line = convention.line
     if line.startswith(("module", "_")) and not line.endswith("(module, tokens, lengths)") and not uses_lengths(line):
         return False
@@ -81,8 +81,8 @@ def works_as_mask(
 def note_inputs_unlike_lengths(
     facts: ModuleFacts, convention: Convention, way: CallCandidate, batch: Batch
 ) -> Iterable[str]:
-    """Yield a note on each input that is named like lengths although tokens past its value change the answer: it may be
-    something else, such as a number of characters."""
+    """Yield a note on each input that is named like lengths, although tokens past these lengths change the answer. Such
+    an input may be something else, such as a number of characters."""
     if isinstance(facts.module, torch.jit.ScriptModule) or not convention.takes_lengths or convention.one_text:
         return
     for i in way.find_inputs_of_kind("lengths"):
@@ -106,7 +106,7 @@ def _ignores_tokens_past_lengths(
 
 
 def reads_exactly_to_length(facts: ModuleFacts, convention: Convention, batch: Batch) -> bool:
-    """Return whether the last token of a text changes the answer, and no token past the length does."""
+    """Return whether the last token of a text changes the answer, but tokens past the length do not."""
     answers = _compute_answers_around_ends(facts, convention, batch)
     if answers is None:
         return False
@@ -123,8 +123,8 @@ class _AnswersAroundEnds(NamedTuple):
 
 
 def _compute_answers_around_ends(facts: ModuleFacts, convention: Convention, batch: Batch) -> _AnswersAroundEnds | None:
-    """Return three answers to the rows of a batch: unchanged, with another last token, and with other tokens past the
-    end. Return None if the module fails, or if there is no id but the padding."""
+    """Return three answers to the rows of a batch: to the rows as they are, with another last token, and with other
+    tokens past the end. Return None if the module fails, or if the padding id is the only id."""
     tokens, _ = batch
     width, rows = tokens.shape[1], len(tokens)
     ends = [width, *(max(1, width - 2 - i * (width - 3) // max(1, rows - 2)) for i in range(rows - 1))]
@@ -166,8 +166,8 @@ _MOST: Final = 24_000
 def find_line_that_counts_tokens_itself(
     facts: ModuleFacts, way: CallCandidate, suffix: str, batch: Batch
 ) -> str | None:
-    """Return the line of the call without its optional lengths, if forward then counts the tokens itself or gives other
-    answers. Else return None.
+    """Return the call without its optional lengths, if forward then counts the tokens itself or gives other answers.
+    Otherwise, return None.
 
     Equal answers to the tried texts do not show that all are equal: a text may have the padding id inside. So texts
     with every id are tried, and the operators of both calls are compared.
@@ -193,7 +193,7 @@ def _count_operators_that_count_tokens(program: Program) -> Counter[str]:
 
 
 def find_id_that_explains_difference(facts: ModuleFacts, lines: tuple[str, str], *, one_text: bool) -> int | None:
-    """Find the id that explains why two calls differ: they give the same answers to all tried texts without this id.
+    """Find the id that explains why two calls give different answers: they agree on all trial texts without this id.
     Return None if no id explains it.
 
     Args:
@@ -232,7 +232,7 @@ def _make_batches_of_every_id(facts: ModuleFacts, *, rows: int, without_id: int 
 def _are_answers_same_without_lengths(
     facts: ModuleFacts, way: CallCandidate, without_lengths: CallCandidate, suffix: str, *, rows: int
 ) -> bool:
-    """Return whether texts with every id get the same answers with lengths and without lengths."""
+    """Return whether texts that together contain every id get the same answers with lengths and without."""
     for batch in _make_batches_of_every_id(facts, rows=rows):
         one, other = (trace_answer(facts, each, suffix, batch) for each in (way, without_lengths))
         if one is not None and other is not None and not is_equal_up_to_rounding(one.numbers, other.numbers):

@@ -53,8 +53,8 @@ class OutputCounts:
     one_length: int | None
 
     def may_count_tokens(self, suffix: str) -> bool:
-        """Return whether the output that the code `suffix` reads may have a number for each token, rather than for each
-        label."""
+        """Return whether an output may have a number for each token and not for each label. The code `suffix` selects
+        the output."""
         return suffix in self.following or self.fixed.get(suffix) == self.one_length
 
 
@@ -95,9 +95,9 @@ class AnswerPlace:
 
 
 def find_logits_places(facts: ModuleFacts, known: Sequence[Known], *, search_parts: bool) -> list[AnswerPlace]:
-    """Return the places of tensors in an answer that may be the logits: [rows, units], or for labels of tokens [rows,
-    sequence, units] in any order of axes. Without `search_parts`, only the answer itself may be the tensor, and not a
-    part of it."""
+    """Return the places in an answer of the tensors that may be the logits: [rows, units], or for labels of tokens
+    [rows, sequence, units] with the axes in any order. Without `search_parts`, only the whole answer may be the
+    logits."""
     leaves, rows = [dict(find_float_tensors(answer)) for _, answer in known], len(known[0][0])
     if facts.heads:
         # The outputs of all heads, joined.
@@ -140,7 +140,7 @@ def find_logits_places(facts: ModuleFacts, known: Sequence[Known], *, search_par
 
 
 def _list_shapes_by_axis_arrangement(rows: int, units: int, widths: Sequence[int]) -> _ShapesByArrangement:
-    """Return the ways to reorder the axes of token logits to [rows, sequence, units]. Each way has its code, and the
+    """Return the ways to reorder the axes of token logits to [rows, sequence, units]: the code of each way, and the
     shapes that it accepts for each width."""
     flat, across = f".reshape(tokens.size(0), -1, {units})", f".reshape(tokens.size(1), -1, {units}).transpose(0, 1)"
     made: _ShapesByArrangement = {
@@ -156,16 +156,16 @@ def _list_shapes_by_axis_arrangement(rows: int, units: int, widths: Sequence[int
 
 
 def find_float_tensors(answer: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield (suffix, tensor) for each floating-point tensor in an answer. The code `answer` + suffix reads the
-    tensor."""
+    """Yield (suffix, tensor) for each floating-point tensor in an answer. The suffix is the code that selects it, such
+    as `[0]`."""
     for suffix, part in _walk_parts(answer, "", _DEEPEST, set()):
         if isinstance(part, Tensor) and part.is_floating_point():
             yield suffix, part
 
 
 def find_unsearched_values(answer: Any) -> Iterator[tuple[str, str]]:
-    """Yield (suffix, kind) for each part of an answer that is not searched: parts at great depth, generators, sets,
-    NumPy arrays, functions. The code `answer` + suffix reads the part."""
+    """Yield (suffix, kind) for each part of an answer that is not searched: deeply nested parts, generators, sets,
+    NumPy arrays, functions. The suffix is the code that selects the part, such as `[0]`."""
     for suffix, part in _walk_parts(answer, "", _DEEPEST, set()):
         if isinstance(part, UncalledCode):
             yield suffix, "computed when it is asked"
@@ -175,7 +175,7 @@ def find_unsearched_values(answer: Any) -> Iterator[tuple[str, str]]:
 
 def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator[SuffixAndValue]:
     """Yield (suffix, part) for each tensor in a value, and for each part that is not searched. Containers are searched
-    down to `depth` levels, except those whose `id()` is in `seen`. The code of the value + suffix reads the part."""
+    down to `depth` levels, except those whose `id()` is in `seen`. The suffix is the code that selects the part."""
     if isinstance(value, _PLAIN) or id(value) in seen:
         return
     if isinstance(value, Set) and all(isinstance(part, _PLAIN) for part in value):
@@ -194,7 +194,7 @@ def _walk_parts(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator
 
 
 def _list_items(value: Any) -> list[SuffixAndValue] | None:
-    """Return the items of a container or an object, each with the code that reads it. Return None for a value that is
+    """Return the items of a container or an object, each with the code that selects it. Return None for a value that is
     not searched."""
     if isinstance(value, Mapping):
         items = [(f"[{key!r}]", part) for key, part in value.items()]
@@ -210,7 +210,7 @@ def _list_items(value: Any) -> list[SuffixAndValue] | None:
 
 
 def _read_stored_attributes(value: Any) -> dict[str, Any] | None:
-    """Return the stored attributes of an object, without a call of the object's code. Return None for functions and
+    """Return the attributes that an object stores. None of the object's code is called. Return None for functions and
     classes."""
     if isinstance(value, _CODE):
         return None
@@ -235,8 +235,9 @@ def _read_stored_attributes(value: Any) -> dict[str, Any] | None:
 
 
 def count_numbers_per_text(leaf: Tensor, rows: int, *, values: bool) -> int | None:
-    """Return how many numbers a tensor has for each of `rows` texts; None if the tensor's shape does not fit. A shape
-    with a third axis, as of a forecast of several steps, fits only for a module that gives `values`."""
+    """Return how many numbers a tensor has for each of `rows` texts. Return None if its shape does not fit. A shape
+    with a third axis, such as a forecast of several steps, fits only with `values`, that is, for a module that gives
+    values."""
     shape, n = tuple(leaf.shape), leaf.numel() // rows
     if shape in {(rows, n), (1, rows, n), (rows, 1, n), (rows, n, 1), (1, rows, n, 1)}:
         return n
@@ -273,8 +274,8 @@ class UncalledCode:
 
 def find_computed_parts(holder: Any, held_ids: set[int]) -> Iterator[SuffixAndValue]:
     """Yield (suffix, value) for each value that an object computes by properties, methods, `__getattr__` or
-    `__getitem__`. The code `object` + suffix gives the value. The value is `UncalledCode` if the code was not called.
-    Values whose `id()` is in `held_ids` are left out, since the object stores them."""
+    `__getitem__`. The suffix is the code that selects the value. The value is `UncalledCode` if the code was not
+    called. Values whose `id()` is in `held_ids` are left out, since the object stores them."""
     kinds = [kind for kind in type(holder).__mro__ if kind.__module__.partition(".")[0] not in _LIBRARIES]
     members = {name: member for kind in reversed(kinds) for name, member in vars(kind).items()}
     for name, member in members.items():
@@ -370,7 +371,7 @@ def _list_strings_in_code(code: types.CodeType | None) -> Iterator[str]:
 
 
 def _is_computed(member: Any) -> bool:
-    """Return whether a class computes an attribute instead of storing it, as a property does."""
+    """Return whether a class computes an attribute, as by a property, and does not store it."""
     if isinstance(member, property | functools.cached_property):
         return True
     fields = (types.MemberDescriptorType, types.GetSetDescriptorType, staticmethod, classmethod, type)

@@ -80,8 +80,8 @@ class _ProbedAnswers:
         return 1 if bool((self.all >= 0).all()) else -1 if bool((self.all <= 0).all()) else 0
 
     def find_common_sum(self, rows: Tensor) -> float | None:
-        """Return the sum that all rows of [texts, units] have in common. Return None if the sums differ, or if each row
-        has one number only."""
+        """Return the sum that all rows of `rows` [texts, units] have. Return None if the sums differ, or if each row
+        has only one number."""
         if rows.shape[1] == 1:
             return None
         sums = rows.sum(1)
@@ -98,11 +98,12 @@ class _ProbedAnswers:
 def decide_logits_or_probabilities(
     facts: ModuleFacts, convention: Convention, *, call_was_searched: bool
 ) -> Convention:
-    """Find out whether the module gives logits or probabilities, and which activation turns logits into probabilities.
-    Return the convention with both. `call_was_searched` is false for a call that the user wrote.
+    """Find out whether the module gives logits or probabilities, and which activation converts logits to probabilities.
+    Return the convention with both. `call_was_searched` is false if the user wrote the call.
 
     Raises:
-        ExportError: a bundle cannot give its probabilities, or the numbers may be logits, probabilities or values.
+        ExportError: a bundle cannot give the module's probabilities, or it is not clear whether the numbers are logits,
+            probabilities or values.
     """
     if facts.heads:
         return _decide_for_each_head(facts, convention, call_was_searched=call_was_searched)
@@ -138,8 +139,8 @@ def decide_logits_or_probabilities(
 
 
 def _decide_for_each_head(facts: ModuleFacts, convention: Convention, *, call_was_searched: bool) -> Convention:
-    """Add to the convention of each head whether its answers are logits, and the activation that turns these into
-    probabilities. Return the convention with these heads."""
+    """Find out for each head whether it gives logits, and which activation converts these to probabilities. Return the
+    convention with both for each head."""
     heads = []
     for name, one in zip(facts.heads, convention.heads, strict=True):
         try:
@@ -162,8 +163,8 @@ def _decide_for_each_head(facts: ModuleFacts, convention: Convention, *, call_wa
 def _take_logarithm_for_dependent_heads(
     facts: ModuleFacts, head: Convention, heads: Sequence[Convention]
 ) -> Convention:
-    """Return the convention of a head, changed if another head computes with its probabilities: its activation then
-    stays, and its logits are computed from the probabilities. Else its logits are taken before the activation."""
+    """Return the convention of a head. If another head uses its probabilities, its activation stays, and its logits are
+    computed from the probabilities. Otherwise, its logits are the numbers before the activation."""
     if head.activation is None:
         return head
     batch = facts.draw_batch(1 if head.one_text else facts.trial_rows, facts.trial_widths[0][0])
@@ -204,11 +205,11 @@ def _probe_answers(facts: ModuleFacts, convention: Convention) -> _ProbedAnswers
 def _find_removable_activation(
     facts: ModuleFacts, convention: Convention, probed: _ProbedAnswers
 ) -> ActivationCall | None:
-    """Return the call of an activation without which the module gives the logits; None if there is no such call.
+    """Find the call of an activation without which the module gives the logits. Return None if there is no such call.
 
     Raises:
-        ExportError: the activation's output is changed afterwards; or it is a sigmoid for each label, where a text has
-            one label.
+        ExportError: the module changes the activation's output afterwards; or the activation is a sigmoid for each
+            label, although a text has only one label.
     """
     for call in _find_last_activations(facts, convention, probed):
         logits = []
@@ -241,8 +242,8 @@ def _find_removable_activation(
 
 
 def _find_last_activations(facts: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> list[ActivationCall]:
-    """Return the calls of activations on whose output the answer depends without a later activation in between, the
-    last call first."""
+    """Return the last activations before the answer: the answer depends on each of them without a later activation in
+    between. The last call comes first."""
     operations = OperatorRecorder()
     seen = ActivationRecorder(lambda number, result: operations.label_tensors(f"call {number}", result))
     with run_quietly_and_undo_assignments(facts.module), operations, seen:
@@ -255,7 +256,7 @@ def _is_followed_only_by_moves(
     facts: ModuleFacts, convention: Convention, call: ActivationCall, probed: _ProbedAnswers
 ) -> bool:
     """Return whether the operations after an activation only reshape its output or move its numbers, for every text. A
-    mask or a product may change the probabilities of rare texts; so may indexing along the axis that sums to 1.
+    mask or a product may change the probabilities of rare texts. So may an index on the axis that sums to 1.
 
     To see such indexing, the activation returns each number's index on that axis in place of the probability.
     """
@@ -277,7 +278,7 @@ def _is_followed_only_by_moves(
 
 
 def _make_sum_axis_indices(shares: Tensor) -> Tensor:
-    """Return for each number its index on the axis along which the numbers sum to 1. Return zeros without such an
+    """Return for each number its index on the axis along which the numbers sum to 1. Return zeros if there is no such
     axis."""
     places = torch.zeros_like(shares)
     for axis, size in enumerate(shares.shape):
@@ -287,7 +288,7 @@ def _make_sum_axis_indices(shares: Tensor) -> Tensor:
 
 
 def _does_activation_give_answers(kind: str, logits: Sequence[Tensor], answers: Sequence[Tensor]) -> bool:
-    """Return whether an activation turns logits into the module's answers, for every batch."""
+    """Return whether an activation converts the logits of every batch to the module's answers."""
     return all(
         torch.allclose(apply_activation(kind, given), answer, atol=1e-6)
         for given, answer in zip(logits, answers, strict=True)
@@ -298,8 +299,8 @@ def _does_activation_give_answers(kind: str, logits: Sequence[Tensor], answers: 
 
 
 def _make_convention_of_probabilities(facts: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> Convention:
-    """Return the convention of a module that gives probabilities, as the user has stated. Refuse numbers that cannot be
-    probabilities."""
+    """Return the convention of a module of which the user says that it gives probabilities. Raise an ExportError if its
+    numbers cannot be probabilities."""
     if not probed.are_between_zero_and_one:
         raise ExportError(
             "The module is exported with --gives probabilities, but gives numbers below 0 or above 1.",
@@ -321,7 +322,7 @@ def _make_convention_of_probabilities(facts: ModuleFacts, convention: Convention
 
 def _name_numbers_that_sum_over_tokens(probed: _ProbedAnswers) -> str:
     """Return "the numbers" if the module's numbers sum to 1 over the tokens of each text, and "exp of the numbers" if
-    their exp does. Else return an empty string."""
+    their exp does. Otherwise, return an empty string."""
     for what, of in (("the numbers", torch.Tensor.double), ("exp of the numbers", torch.Tensor.exp)):
         sums = [of(a).reshape(*t.shape, -1).sum(1) for (t, _), a in zip(probed.batches, probed.answers, strict=True)]
         if all(torch.allclose(one, torch.ones(()).to(one), atol=1e-4) for one in sums):
@@ -330,9 +331,9 @@ def _name_numbers_that_sum_over_tokens(probed: _ProbedAnswers) -> str:
 
 
 def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
-    """Raise an ExportError if a module's numbers for each text sum to 1, or have the same sum for every text and are
-    never below 0. Do the same for negative log-probabilities, and for logarithms of probabilities to the base 2 or
-    10."""
+    """Raise an ExportError if a module's numbers for each text sum to 1, or are never below 0 and have the same sum
+    for every text. Also raise it for negative log-probabilities, and for logarithms of probabilities to the base 2
+    or 10."""
     total = probed.find_common_sum(probed.all)
     to_one = total is not None and math.isclose(total, 1, abs_tol=1e-4)
     if to_one and probed.are_between_zero_and_one:
@@ -367,8 +368,8 @@ def _refuse_common_sums(convention: Convention, probed: _ProbedAnswers) -> None:
 
 
 def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers) -> UnclearNumbersError:
-    """Return the error for answers that may be logits or probabilities, since they keep their sign with all weights
-    that were tried."""
+    """Make the error for answers that may be logits or probabilities: they have the same sign with all weights that
+    were tried."""
     one = convention.units == 1
     if probed.sign == -1:
         line = wrap_last_expression(convention.line, "torch.logit(torch.exp({}))")
@@ -400,7 +401,7 @@ def _make_ambiguous_numbers_error(convention: Convention, probed: _ProbedAnswers
 
 def _find_range_with_other_weights(facts: ModuleFacts, convention: Convention, probed: _ProbedAnswers) -> str | None:
     """Run the module with other weights, to find out whether its numbers may be probabilities. Return "below 0", "above
-    0" or "above 1" if some answers lie in this range, where neither probabilities nor their logarithms can lie. Else
+    0" or "above 1" if some numbers are in a range where neither probabilities nor their logarithms can be. Otherwise,
     return None.
 
     With random weights, a linear layer gives both signs, and a last ReLU numbers above 1; a sigmoid gives neither, for
@@ -447,8 +448,8 @@ def _compute_finite_answers(facts: ModuleFacts, convention: Convention, batches:
 
 
 def _draw_weights(own_weights: Tensor, scale: float, generator: torch.Generator) -> Tensor:
-    """Return new weights of both signs, about as large as the module's own weights times a scale. For a very large
-    matrix, return it reversed and negated."""
+    """Draw new weights of both signs, about as large as the module's own weights times `scale`. A very large matrix is
+    not drawn, but reversed and negated."""
     if own_weights.numel() > _LARGE:
         return own_weights.flip(0).mul_(-scale)
     size = float(own_weights.float().pow(2).mean().sqrt()) or 0.1
@@ -488,7 +489,8 @@ def refuse_regression_values(
         call_was_searched: false for a call that the user wrote, which may turn values into logits.
 
     Raises:
-        UnclearNumbersError: a single number is never below 1; or the file names a loss of values and none of labels.
+        UnclearNumbersError: the module gives a single number that is never below 1; or its file names a loss for values
+            and none for labels.
     """
     one, least, most = convention.units == 1, float(numbers.min()), float(numbers.max())
     loss = _find_loss_of_values(module) if call_was_searched else None
@@ -512,8 +514,8 @@ def refuse_regression_values(
 
 
 def _find_loss_of_values(module: nn.Module) -> str | None:
-    """Return the loss for values that the file of a module's class names. Return None if it names none, or also a loss
-    for labels."""
+    """Return the loss for values that the file of a module's class names. Return None if the file names none, or if it
+    also names a loss for labels."""
     file, text = getattr(sys.modules.get(type(module).__module__), "__file__", None), ""
     if isinstance(file, str) and file.endswith((".py", ".ipynb")):
         with contextlib.suppress(OSError):

@@ -39,8 +39,8 @@ class RefusedOutput:
 def explain_unsuitable_output(
     facts: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], line: str, suffix: str
 ) -> RefusedOutput | None:
-    """Return the reason why the output that the code `suffix` reads is not the answer, although it has one number for
-    each label. Return None if it may be the answer."""
+    """Return the reason why an output is not the answer, although it has one number for each label. Return None if it
+    may be the answer. The code `suffix` selects the output."""
     theirs = f'say so: --call "{line}{suffix}", or call=.'
     if facts.classes in flow.table_rows | {facts.ids} and facts.labels_are_words and not facts.samples:
         problem = (
@@ -69,8 +69,8 @@ def explain_unsuitable_output(
 
 
 def describe_omitted_outputs(facts: ModuleFacts, flow: FlowRecorder, known: Sequence[Known], *suffixes: str) -> str:
-    """Describe the other outputs that may be answers, and the parts of the answer that were not searched. Return an
-    empty string if there are none."""
+    """Describe the outputs that may be answers, other than those that the code `suffixes` selects, and the parts of the
+    answer that were not searched. Return an empty string if there are none."""
     own = [flow.leaves[suffix] for suffix in suffixes if suffix in flow.leaves]
     found = [
         f"answer{other.suffix}, {other.describe_shape(known[0][0])}"
@@ -103,15 +103,15 @@ class _OtherOutput:
     numbers: int | None
 
     def describe_shape(self, tokens: Tensor) -> str:
-        """Describe in words how many numbers the output has for each text; else its shape."""
+        """Describe in words how many numbers the output has for each text. If this is not known, return its shape."""
         if self.numbers is not None:
             return f"{self.numbers} number{'s' * (self.numbers != 1)} for each text"
         return f"{list(self.leaf.shape)} for {len(tokens)} texts of {tokens.shape[1]} tokens"
 
 
 def _list_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str) -> Iterator[_OtherOutput]:
-    """Yield the module's outputs besides those in `suffixes`, except outputs with as many numbers as the answer and
-    single numbers, such as a loss."""
+    """Yield the module's outputs, other than those that the code `suffixes` selects. Outputs with as many numbers as
+    the answer are left out, and so are single numbers, such as a loss."""
     # An output of as many numbers may be the answer itself; beside several heads it is another output.
     own = counts.fixed.get(suffixes[0]) if len(suffixes) == 1 else None
     for other, leaf in flow.leaves.items():
@@ -123,8 +123,8 @@ def _list_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str
 def _explain_why_other_is_answer(
     flow: FlowRecorder, own_leaf: Tensor, units: int | None, other: _OtherOutput
 ) -> str | None:
-    """Return why another output is the answer instead of the tensor `own_leaf`, which has `units` numbers for each
-    text. Return None if `own_leaf` may be the answer."""
+    """Return the reason why the output `other` is the answer, and not the tensor `own_leaf`, which has `units` numbers
+    for each text. Return None if `own_leaf` may be the answer."""
     leaf, numbers = other.leaf, other.numbers
     if flow.is_only_source(own_leaf, leaf):
         return "is used to compute {}" if flow.has_weights_between(own_leaf, leaf) else None
@@ -150,8 +150,8 @@ def _explain_why_other_is_answer(
 
 
 def _is_intermediate_result(flow: FlowRecorder, own_leaf: Tensor, other: _OtherOutput) -> bool:
-    """Return whether another output is only an intermediate result: a state, attention weights, a part of the answer's
-    computation, or a tensor made without weights, such as lengths."""
+    """Return whether the output `other` is only an intermediate result: a state, attention weights, a part of the
+    answer's computation, or a tensor that no weights compute, such as lengths."""
     leaf, numbers = other.leaf, other.numbers
     if numbers is None and not flow.was_recorded(leaf):
         return True
@@ -220,8 +220,8 @@ def explain_missing_logits(known: Sequence[Known], facts: ModuleFacts, line: str
 
 
 def find_missing_logits_reason(known: Known, facts: ModuleFacts) -> Reason:
-    """Return the kind of reason why an answer lacks the wanted logits, such as logits of texts where logits of tokens
-    are wanted."""
+    """Return the reason why an answer lacks the needed logits. For example, it has logits of texts, but logits of
+    tokens are needed."""
     tokens, answer = known
     leaves, (rows, width) = dict(find_float_tensors(answer)), tokens.shape
     if not facts.of_tokens or rows == 1:
@@ -302,8 +302,8 @@ def _explain_other_counts(counts: OutputCounts, facts: ModuleFacts) -> ProblemAn
 
 
 def _write_code_of_last_step(leaves: Mapping[str, Tensor], rows: int, width: int, facts: ModuleFacts) -> str | None:
-    """Return the code that selects the last step of an answer, if the answer has logits for each token. Return an empty
-    string if the axis of the steps is not the first or the second, and None if no output has logits for each token."""
+    """Return the code that selects the last step, if the answer has logits for each token. Return an empty string if
+    the steps are not on the first or the second axis. Return None if no output has logits for each token."""
     # A step may have one number for two labels: the logit of the second.
     units = (facts.classes, 1) if facts.classes == 2 and not facts.values else (facts.classes,)
     for suffix, leaf in leaves.items():

@@ -95,7 +95,7 @@ class ModuleFacts:
         """Return more lengths of texts, for trials that show how an output's size depends on the length.
 
         Args:
-            tried: the lengths that were tried before.
+            tried: the lengths of the earlier trials.
             from_least_width: whether to leave out lengths below the shortest text.
         """
         longest = max(tried)
@@ -121,8 +121,8 @@ class ModuleFacts:
         return tokens, torch.full((rows,), width)
 
     def make_batches(self, rows: int, widths: Sequence[int]) -> list[Batch]:
-        """Return batches of these widths. If the text rules pad short texts, add a batch with padded rows and their
-        real lengths."""
+        """Return batches of texts with `widths` tokens. If the text rules pad short texts, one more batch has padded
+        rows, with the lengths of the texts in them."""
         full = [self.draw_batch(rows, width) for width in widths]
         if self.widths.least == 1 or not self.widths.filled:
             return full
@@ -137,8 +137,8 @@ class ModuleFacts:
         return [*full, (tokens, lengths)]
 
     def replace_highest_id(self, tokens: Tensor) -> Tensor | None:
-        """Return the tokens with another id in place of the highest id, which a module may treat as padding. Return
-        None if the highest id is the padding id, or there is no other id."""
+        """Return the tokens with another id in place of the highest one, which a module may treat as padding. Return
+        None if the highest id is the padding id, or if there is no other id."""
         highest = self.ids - 1
         other = next((i for i in range(highest - 1, -1, -1) if i != self.padding_id), None)
         if other is None or highest == self.padding_id:
@@ -165,7 +165,8 @@ class ModuleFacts:
 
     @property
     def trial_rows(self) -> int:
-        """The number of texts in a batch. It differs from the numbers of labels, so that the axes can be told apart."""
+        """The number of texts in a trial batch. It differs from the numbers of labels, so that these axes of an answer
+        cannot be mistaken for each other."""
         taken = {self.classes, len(self.heads), *self.head_sizes}
         return next(rows for rows in itertools.count(3) if rows not in taken)
 

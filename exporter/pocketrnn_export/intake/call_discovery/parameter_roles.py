@@ -56,9 +56,8 @@ def find_role(name: str, *, text_name: str = "", required: bool = True) -> Role:
 
     Args:
         name: the name of the parameter.
-        text_name: the name of the text's parameter. Its words are ignored in `name`, as `review` is in
-            `review_lengths`.
-        required: whether it has no default.
+        text_name: the name of the text's parameter. Its words are ignored in `name`: `review` in `review_lengths`.
+        required: whether the parameter has no default.
     """
     words, lower = split_name(name), name.lower()
     plain = _PLAIN | set(split_name(text_name))

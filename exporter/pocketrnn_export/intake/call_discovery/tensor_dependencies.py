@@ -43,7 +43,7 @@ class _ComputedTensor:
 
     @property
     def has_weights_as_input(self) -> bool:
-        """Whether some inputs were weights."""
+        """Whether the tensor was computed with weights among the inputs of its function."""
         return bool(self.sizes)
 
 
@@ -103,7 +103,7 @@ class FlowRecorder(FunctionMode):
                 self._weights.add(i)
 
     def _list_tensor_and_viewed_tensors(self, tensor: Tensor) -> list[Tensor]:
-        """Return a tensor and the tensors of which it may be a view. If the tensor is changed in place, these change,
+        """Return a tensor, and the tensors of which it may be a view. A change of the tensor in place changes these,
         too."""
         found = [tensor]
         for one in found:
@@ -123,7 +123,7 @@ class FlowRecorder(FunctionMode):
         )
 
     def has_weights_between(self, source: Tensor, result: Tensor) -> bool:
-        """Return whether a path from one tensor to another uses weights."""
+        """Return whether weights are used on a path from the tensor `source` to the tensor `result`."""
         above, found = self._find_ancestor_ids(id(result)), {self._find_origin_id(source)}
         # A tensor is recorded after all of its inputs.
         for i, made in self._made.items():
@@ -142,7 +142,7 @@ class FlowRecorder(FunctionMode):
         return id(tensor) in self._made
 
     def is_state_or_embedding(self, tensor: Tensor) -> bool:
-        """Return whether a tensor is the output of a recurrent layer or an embedding, possibly selected, pooled or
+        """Return whether a tensor is the output of a recurrent layer or an embedding. It may be selected, pooled or
         joined."""
         last = {made.function for made in self._find_last_weighted_tensors(tensor).values()}
         return bool(last) and last <= _STATES
@@ -154,8 +154,8 @@ class FlowRecorder(FunctionMode):
         return not given.isdisjoint(self._find_ancestor_ids(id(other)))
 
     def comes_from_layer_of_size(self, tensor: Tensor, numbers: int) -> bool:
-        """Return whether the last weights before a tensor have an axis of `numbers` entries, as those of a layer with
-        `numbers` outputs do. Return True without such weights."""
+        """Return whether the last weights before a tensor have an axis of size `numbers`, as in a layer with this
+        number of outputs. Return True if there are no such weights."""
         last = self._find_last_weighted_tensors(tensor)
         return not last or any(numbers in made.sizes for made in last.values())
 
@@ -166,7 +166,8 @@ class FlowRecorder(FunctionMode):
         return {i: made for i in above if (made := self._made.get(i)) is not None and made.has_weights_as_input}
 
     def _find_origin_id(self, tensor: Tensor) -> int:
-        """Go back over changes of shape, and return the id of the tensor that first had these numbers."""
+        """Go back over the operations that only change the shape of a tensor. Return the id of the tensor before
+        them."""
         i = id(tensor)
         while (made := self._made.get(i)) is not None and made.function in _SHAPES:
             same = [j for j in made.of if self._alive[j].numel() == tensor.numel()]
@@ -178,8 +179,8 @@ class FlowRecorder(FunctionMode):
     def _find_ancestor_ids(
         self, tensor_id: int, stop: Callable[[int, _ComputedTensor], bool] = lambda _i, _made: False
     ) -> set[int]:
-        """Return the ids of a tensor and of all tensors from which it is computed. The search goes no further back than
-        a tensor for which `stop` is true."""
+        """Return the ids of a tensor and of all tensors from which it is computed. The search does not go beyond a
+        tensor for which `stop` is true."""
         seen: set[int] = set()
         left = [tensor_id]
         while left:
@@ -192,8 +193,8 @@ class FlowRecorder(FunctionMode):
 
 
 def record_flow(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> FlowRecorder:
-    """Call a module, and record how its answer is computed. If the module fails while its functions are recorded, run
-    it again, and return a record of the answer alone."""
+    """Call a module, and record how its answer is computed. If the module fails because of the recording, call it
+    again, and record only the answer."""
     given = (tokens.clone(), lengths.clone())
     seen = FlowRecorder(given)
     with run_quietly_and_undo_assignments(module):

@@ -22,7 +22,7 @@ _SAME: Final = 1e-4
 
 
 def call_and_restore_state(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
-    """Call the module once, undo what the call has assigned, and return the answer."""
+    """Call the module once, and return the answer. Undo what the call has assigned to the module."""
     with run_quietly_and_undo_assignments(module):
         return run_user_call(
             function, module, tokens.clone(), lengths.clone() if isinstance(lengths, Tensor) else lengths
@@ -32,8 +32,8 @@ def call_and_restore_state(module: nn.Module, function: Call, tokens: Tensor, le
 def call_and_read_numbers(
     facts: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False
 ) -> Tensor:
-    """Return the numbers that a module gives: [batch, units] or [batch, sequence * units]. With `twice`, return the
-    numbers of a second call."""
+    """Return the numbers that a module gives: [batch, units] or [batch, sequence * units]. With `twice`, call it twice,
+    and return the numbers of the second call."""
     with run_quietly_and_undo_assignments(facts.module):
         for _ in range(1 + twice):
             answer = run_user_call(convention.function, facts.module, tokens.clone(), lengths.clone())
@@ -42,8 +42,8 @@ def call_and_read_numbers(
 
 
 def answer_texts_one_by_one(facts: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
-    """Return the numbers [texts, n] of the texts of a batch, each answered alone, or beside a copy of itself if the
-    module fails on one text."""
+    """Answer each text of a batch alone, and return the numbers [texts, n]. If the module fails on a single text,
+    answer each text in a batch with a copy of itself."""
     called = CallAdapter(facts.module, replace(convention, activation=None), as_logits=False)
     rows = ((tokens[i : i + 1].clone(), lengths[i : i + 1].clone()) for i in range(len(tokens)))
     return torch.cat([compute_answer(called, row).float().reshape(1, -1) for row in rows])
@@ -61,16 +61,16 @@ def can_run_line(facts: ModuleFacts, line: str) -> bool:
 
 
 def wrap_answer_part(function: Call, suffix: str) -> Call:
-    """Return a call whose answer is one part of the answer of another call. The code `suffix`, such as `[0]`, selects
-    the part."""
+    """Return a function that makes the call `function` and returns one part of its answer. The code `suffix`, such as
+    `[0]`, selects the part."""
     if not suffix:
         return function
     return wrap_answer(function, lambda answer, tokens, lengths: read_answer_part(answer, suffix, tokens, lengths))
 
 
 def wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) -> Call:
-    """Return a call that passes the answer of another call to the function `change`, and returns the result. `change`
-    gets the answer, the tokens and the lengths."""
+    """Return a function that makes the call `function`, passes its answer, the tokens and the lengths to `change`, and
+    returns the result."""
     if isinstance(function, PairCall | FeatureCall | CharacterCall):
         wrapped: Callable[..., Any] = function.wrapped
         # A pair has the second text before the lengths.
@@ -84,7 +84,8 @@ def wrap_answer(function: Call, change: Callable[[Any, Tensor, Tensor], Any]) ->
 
 
 def read_answer_part(answer: Any, suffix: str, tokens: Tensor, lengths: Tensor) -> Any:
-    """Return the part of an answer that the code `suffix` selects, such as `[0]`; the whole answer for empty code."""
+    """Return the part of an answer that the code `suffix`, such as `[0]`, selects. For an empty string, return the
+    whole answer."""
     # Only this code is compiled; the answer stands for `module` in it.
     return compile_call(f"module{suffix}")(answer, tokens, lengths) if suffix else answer
 

@@ -191,8 +191,8 @@ class _Iteration:
 
     @functools.cached_property
     def probes(self) -> Tensor:
-        """One row of zeros, followed by the unit vectors: float64 [1 + features, features], from which an affine
-        function is read."""
+        """The inputs that show an affine function: one row of zeros, which gives the offset, and the unit vectors,
+        which give the matrix; float64 [1 + features, features]."""
         return torch.cat([torch.zeros_like(self.features[:1]), torch.eye(sum(self.widths), dtype=torch.float64)])
 
     def compute_nodes_at(

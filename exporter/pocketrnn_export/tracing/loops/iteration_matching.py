@@ -117,8 +117,8 @@ class MatchedLoop:
         self.partners.update(new)
 
     def _match_arguments(self, nodes: Sequence[Node]) -> Iterator[tuple[Node | None, ...]]:
-        """Yield the nodes that corresponding nodes have as arguments, one from each iteration, where they differ.
-        Refuse corresponding nodes that differ in other arguments, such as numbers."""
+        """Yield the nodes that corresponding nodes have as arguments, one from each iteration, where they differ. Raise
+        NotALayer for corresponding nodes that differ in other arguments, such as numbers."""
         flat = [flatten_tree((n.args, n.kwargs)) for n in nodes]
         if len({n.target for n in nodes}) > 1 or any(spec != flat[0][1] for _, spec in flat[1:]):
             raise self.make_refusal("the loop does not do the same in each iteration")
@@ -137,8 +137,8 @@ class MatchedLoop:
                     yield found
 
     def _record_operation_with_step_number(self, nodes: Sequence[Node], arguments: Sequence[Any]) -> None:
-        """Record corresponding nodes that compute with the number of the iteration, such as `lengths > t`. Refuse other
-        nodes whose numbers differ between iterations."""
+        """Record corresponding nodes that compute with the number of the iteration, such as `lengths > t`. Raise
+        NotALayer for other nodes whose numbers differ between iterations."""
         typical = nodes[TYPICAL]
         plain = find_tensor_overload(typical) is not None and all(type(leaf) is int for leaf in arguments)
         if not plain or tuple(arguments) != tuple(n.args[1] for n in nodes):
@@ -246,7 +246,8 @@ def read_number_or_expression(value: Any) -> Any:
 
 
 def find_position_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:
-    """Return the change of a position from one iteration to the next: 1, -1, or 0. Refuse other changes."""
+    """Return the change of a position from one iteration to the next: 1, -1, or 0. Raise NotALayer for other
+    changes."""
     steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
     if len(steps) != 1 or (step := steps.pop()) not in (-1, 0, 1):
         raise loop.make_refusal("the loop does not read each step of the text, forwards or backwards")

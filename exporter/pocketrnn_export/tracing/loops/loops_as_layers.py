@@ -354,7 +354,8 @@ def _run_masked_layer(
 
 
 def _compute_shape_with_rows(loop: MatchedLoop, node: Node, rows: Any) -> list[Any]:
-    """Return the shape of a node's value for this number of rows. Refuse a shape that depends on a text's length."""
+    """Return the shape of a node's value for this number of rows. Raise NotALayer for a shape that depends on a text's
+    length."""
     axis = loop.traced.find_batch_axis(node)
     shape = [rows if i == axis else size for i, size in enumerate(node.meta["val"].shape)]
     if any(isinstance(size, torch.SymInt) and i != axis for i, size in enumerate(shape)):
@@ -435,7 +436,8 @@ class _AllIterations:
         return find_tensor_overload(node)(value, numbers.reshape(shape))
 
     def _require_batch_axis(self, node: Node) -> int:
-        """Return the index of the batch axis of a node's value. Refuse a loop whose value does not have this axis."""
+        """Return the index of the batch axis of a node's value. Raise NotALayer for a loop whose value does not have
+        this axis."""
         axis = self.loop.traced.find_batch_axis(node)
         if axis is None:
             raise self.loop.make_refusal("a value in each step does not have a row for each text")
@@ -447,8 +449,8 @@ class _AllIterations:
         return sequence.movedim(0, axis).flatten(axis, axis + 1)
 
     def _compute_size_of_large_batch(self, node: Node, size: torch.SymInt) -> Any:
-        """Return a size in the batch that holds the rows of all iterations. Refuse a size that is computed from the
-        number of texts."""
+        """Return a size in the batch that holds the rows of all iterations. Raise NotALayer for a size that is computed
+        from the number of texts."""
         expression = read_size_expression(size)
         if expression == self.loop.traced.batch:
             return self.iterations * self.rows

@@ -200,10 +200,8 @@ def replace_largest_length_by_width(value: Any) -> Any:
 
 
 def refuse_number_hashes(_: object) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, refuse user code that looks up a number of the trace in a dict: `d[x[0, 0].item()]`.
-
-    In a run, the key is a number; in a trace it is a tensor, which the dict does not hold.
-    """
+    """While the block runs, raise an UntraceableError if user code looks up a number of the trace in a dict:
+    `d[x[0, 0].item()]`. In a run, the key is a number; in a trace it is a tensor, which the dict does not hold."""
 
     def refuse_hash(value: Tensor) -> int:
         frame = sys._getframe(1)

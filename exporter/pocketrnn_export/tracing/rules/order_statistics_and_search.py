@@ -137,7 +137,8 @@ def rewrite_searchsorted(
 
 
 def _make_refusal_rule(name: str) -> Rule:
-    """Return a rule that refuses calls of the torch function `name`, for which ONNX has no operator."""
+    """Return a rule that raises an UntraceableError for calls of the torch function `name`, since ONNX has no operator
+    for it."""
 
     @rule(name, decline=decline_for_torchscript)
     def refuse_call(_session: TraceSession, *_: Any, **__: Any) -> NoReturn:

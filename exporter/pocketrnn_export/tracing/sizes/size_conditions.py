@@ -294,14 +294,15 @@ def _make_rounding_function(name: str) -> Callable[..., Any]:
 
 
 def _compute_checked_product(number_library: _NumberLibrary, *values: Any) -> Any:
-    """Return the product of some values. Refuse a product that exceeds 62 bits."""
+    """Return the product of some values. Raise an UnsolvableError for a product that exceeds 62 bits."""
     return number_library.checked(
         functools.reduce(operator.mul, values), functools.reduce(operator.mul, (number_library.real(v) for v in values))
     )
 
 
 def _compute_checked_power(number_library: _NumberLibrary, base: Any, exponent: Any) -> Any:
-    """Return a power. Refuse an integer with a negative exponent, and a power that exceeds 62 bits."""
+    """Return a power. Raise an UnsolvableError for an integer with a negative exponent, or a power that exceeds 62
+    bits."""
     if number_library is _ARRAYS and base.dtype == np.int64 and exponent.dtype == np.int64 and (exponent < 0).any():
         raise UnsolvableError("a negative power")
     if number_library is _ARRAYS and base.dtype == np.int64 and exponent.dtype != np.int64:

@@ -124,8 +124,8 @@ class TraceLog:
             )
 
     def raise_recorded_error(self) -> None:
-        """Raise the first error that was recorded, even if the module caught it. Also refuse a module that caught an
-        error with a size in its message."""
+        """Raise the first error that was recorded, even if the module caught it. Raise an ExportError if the module
+        caught an error with a size in its message."""
         if self.refused:
             raise self.refused[0]
         if self.said:
