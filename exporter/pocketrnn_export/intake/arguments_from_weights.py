@@ -182,8 +182,8 @@ def _list_arguments_shown_by_weights(
 
 
 def _solve_expression(expression: ast.expr, value: int) -> tuple[str, int]:
-    """Find the value of the name in `name + 1`, `name - 1` or `2 * name` from the value of the whole expression. Return
-    the name and its value; `int(name)` is the name. Return any other expression with `value`."""
+    """Find the value of a name from the value of `name + 1`, `name - 1`, `2 * name` or `int(name)`. Return the name and
+    its value. For any other expression, return the expression and `value`."""
     if isinstance(expression, ast.Call) and getattr(expression.func, "id", "") == "int" and len(expression.args) == 1:
         return _solve_expression(expression.args[0], value)
     if isinstance(expression, ast.BinOp):
