@@ -228,7 +228,7 @@ def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
     needs = [file.name, *(one.name for one in list_imported_files(file) if one != file), *libraries]
     # No text rules imitate a library.
     tries = "" if find_library_of_tokenizer_function(tokenizer) else (
-        " Without --rules, the export tries to find text rules that do the same, and whose bundle can be packed."
+        " If text rules can do the same, an export without --rules finds them, and its bundle can be packed."
     )  # fmt: skip
     print_line(f"To answer a text, Python needs {' and '.join(needs)}. Such a bundle cannot be packed.{tries}")
     if data := [escape_line(str(one)) for one in list_data_files_of_function(file, name)]:
