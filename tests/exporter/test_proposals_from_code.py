@@ -1222,10 +1222,21 @@ def test_a_message_shows_the_first_of_many_labels() -> None:
     assert join_first_labels([f"l{number}" for number in range(51)]) == "l0,l1,l2,... (51 labels)"
 
 
+def test_a_parameter_that_the_function_binds_before_it_reads_it_needs_no_caller(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "def train(text):\n    text = 'oil up'\n    vocab = {word: i for i, word in enumerate(text.split())}\n"
+    )
+    script = find_vocabulary_code(tmp_path / "net.py")
+    assert script is not None
+    assert run_script(script.write(), tmp_path) == {"oil": 0, "up": 1}
+
+
 @pytest.mark.parametrize(
     "code",
     ["def train(texts):\n    vocab = {w: i for i, w in enumerate(texts)}", "vocab = json.load(open('v.json'))",
-     "def build_vocab(t):\n    return {}\nvocab = build_vocab(unknown)"],
+     "def build_vocab(t):\n    return {}\nvocab = build_vocab(unknown)",
+     "def build_vocab(text):\n    text = [*text]\n    vocab = {w: i for i, w in enumerate(text)}\n    return vocab",
+     "def make(counts):\n    counts.update('ab')\n    vocab = {w: i for i, w in enumerate(counts)}"],
 )  # fmt: skip
 def test_a_vocabulary_that_needs_more_than_the_file_has_is_no_script(code: str, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(f"import json\n{code}\n")

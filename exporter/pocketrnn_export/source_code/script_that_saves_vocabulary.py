@@ -308,6 +308,8 @@ def _find_needed_code(
     kept = [*unknown_imports, *kept]
     if not {*makers.values()} <= {*kept} or (needed - known and not unknown_imports) or len(kept) > _MOST_STATEMENTS:
         return None
+    if function is not None and any(_reads_before_binding(one, kept) for one in _list_required_parameters(function)):
+        return None
     lines = [f"{one.lineno} to {one.end_lineno}" if one.end_lineno != one.lineno else str(one.lineno)
              for one in kept if not isinstance(one, Import)]  # fmt: skip
     imported = [*_find_imported_files(path, ast.Module(kept, [])).values()]
@@ -322,6 +324,22 @@ def _find_needed_code(
         path, (*makers,), ", ".join(lines), ast.unparse(tree), folders=(*folders,), unsorted=unsorted, place=place,
         missing=_write_missing_imports(own, top), needs_torchtext=_needs_torchtext([kept, *own.values()]), data=data,
     )  # fmt: skip
+
+
+def _list_required_parameters(function: Function) -> list[str]:
+    """Return the names of the parameters of a function that have no default."""
+    given = [one.arg for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+    return [one for one in given if one not in find_defaults(function)]
+
+
+def _reads_before_binding(name: str, statements: Iterable[ast.stmt]) -> bool:
+    """Return whether some statements, run in order, read a name before one of them binds it."""
+    for one in statements:
+        if name in list_needed_names(one) and not isinstance(one, Function | ast.ClassDef):
+            return True
+        if name in list_changed_names(one):
+            return False
+    return False
 
 
 def _list_all_imported_files(imported: Iterable[tuple[Path, Path]]) -> list[Path]:
