@@ -570,7 +570,7 @@ def test_pairs_may_be_a_csv_file(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     ("content", "said"),
     [
         ("sentence,label\noil,bad\n", "column text.*'sentence'.*label.*probabilities"),
-        ("text,label,bad\noil,bad,much\n", "row 1.*'much'"),
+        ("text,label,bad\noil,bad,0.9\ngas,bad,much\n", "row 2.*'much'"),
         ("text,ids\noil,[2\n", "row 1, ids"),
         ("text\noil\n", "row 1 has neither ids.*label.*probabilities"),
         ("text,label\noil,bad\noil, gas,bad,3\n", "row 2"),
