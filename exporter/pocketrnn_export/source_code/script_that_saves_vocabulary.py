@@ -37,6 +37,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     find_defaults,
     list_changed_names,
     list_needed_names,
+    list_parameters,
     list_positional_parameters,
     read_last_name,
 )
@@ -282,7 +283,7 @@ def _find_needed_code(
     path: Path, top: Sequence[ast.stmt], function: Function | None, makers: Mapping[str, ast.Assign]
 ) -> VocabularyScript | None:
     """Find the statements of a file that make some vocabularies or later change them. Return None if they need a name
-    that the file does not define, or are too many.
+    that the file does not define or a value that a caller gives, or are too many.
 
     Args:
         path: the file.
@@ -308,7 +309,8 @@ def _find_needed_code(
     kept = [*unknown_imports, *kept]
     if not {*makers.values()} <= {*kept} or (needed - known and not unknown_imports) or len(kept) > _MOST_STATEMENTS:
         return None
-    if function is not None and any(_reads_before_binding(one, kept) for one in _list_required_parameters(function)):
+    given = [] if function is None else [one for one in list_parameters(function) if one not in find_defaults(function)]
+    if any(_reads_before_binding(one, kept) for one in given):
         return None
     lines = [f"{one.lineno} to {one.end_lineno}" if one.end_lineno != one.lineno else str(one.lineno)
              for one in kept if not isinstance(one, Import)]  # fmt: skip
@@ -324,12 +326,6 @@ def _find_needed_code(
         path, (*makers,), ", ".join(lines), ast.unparse(tree), folders=(*folders,), unsorted=unsorted, place=place,
         missing=_write_missing_imports(own, top), needs_torchtext=_needs_torchtext([kept, *own.values()]), data=data,
     )  # fmt: skip
-
-
-def _list_required_parameters(function: Function) -> list[str]:
-    """Return the names of the parameters of a function that have no default."""
-    given = [one.arg for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
-    return [one for one in given if one not in find_defaults(function)]
 
 
 def _reads_before_binding(name: str, statements: Iterable[ast.stmt]) -> bool:

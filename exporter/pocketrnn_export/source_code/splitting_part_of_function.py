@@ -40,6 +40,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     find_defaults,
     list_changed_names,
     list_needed_names,
+    list_parameters,
     list_read_names,
     read_last_name,
     rename_name_of_file,
@@ -456,7 +457,7 @@ def _find_text_and_statements_that_tokens_need(
     if any(computes_answer(one) or needs_torch(one) for one in parts if not isinstance(one, Function)):
         return None
     defaults = find_defaults(function)
-    arguments = [one.arg for one in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+    arguments = list_parameters(function)
     taken = {one: ast.unparse(defaults[one]) for one in arguments if one in needed & {*defaults}}
     texts = [one for one in arguments if one in needed and one not in defaults]
     if not is_last:
