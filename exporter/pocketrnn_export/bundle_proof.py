@@ -19,7 +19,7 @@ from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.float64_proof import prove_graph
 from pocketrnn_export.comparing.logit_comparison import CandidateComparison, Reference, compare_candidate
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_module_run
-from pocketrnn_export.comparing.parity_verdict import is_near_enough, prove_parity, write_report
+from pocketrnn_export.comparing.parity_decision_and_report import is_near_enough, prove_parity, write_report
 from pocketrnn_export.comparing.proof_inputs import Case, make_boundary_cases
 from pocketrnn_export.crf_of_tagger import OwnersLabels
 from pocketrnn_export.forms.form import Form

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.answers import Answers
 from pocketrnn.classifier import Classifier, compute_logits_of_engine_input
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.predictions_from_logits import Answers
 from pocketrnn.verdicts import IntegerVerdict
 from pocketrnn_export.predicted_labels_and_data_labels import (
     Flags,

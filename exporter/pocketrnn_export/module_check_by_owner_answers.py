@@ -16,9 +16,9 @@ from typing import Any, Final
 import numpy as np
 from torch import nn
 
-from pocketrnn.answers import Answers
 from pocketrnn.bundle.output_kinds import HeadsOutput, LabelOutput
 from pocketrnn.errors import LimitError, ParityError, PocketRNNError
+from pocketrnn.predictions_from_logits import Answers
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource, Probabilities

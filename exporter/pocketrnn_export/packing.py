@@ -59,7 +59,7 @@ from pocketrnn_export.comparing.logit_comparison import (
     compare_candidate,
     make_graph_reference,
 )
-from pocketrnn_export.comparing.parity_verdict import prove_parity
+from pocketrnn_export.comparing.parity_decision_and_report import prove_parity
 from pocketrnn_export.comparing.proof_inputs import (
     Case,
     Ids,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError
+from pocketrnn.predictions_from_logits import Answers
 from pocketrnn.tables.column_and_label_checks import check_same_labels
 from pocketrnn_export.comparing.logit_comparison import CandidateComparison, compare_candidate
 from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run

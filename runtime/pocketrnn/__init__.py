@@ -3,11 +3,11 @@
 # Not from typing, whose import takes longer than all else here; type checkers know the name.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pocketrnn.answers import Prediction
     from pocketrnn.bundle.output_kinds import HeadsOutput, LabelOutput, TagOutput, ValueOutput
     from pocketrnn.classifier import Classifier
     from pocketrnn.errors import PocketRNNError
     from pocketrnn.numbers.number_input import NumberInput
+    from pocketrnn.predictions_from_logits import Prediction
     from pocketrnn.tags import Span, Tag, Tags, spans_of
     from pocketrnn.text.features_beside_text import Category, Number
     from pocketrnn.text.text_input import CharacterInput, FeatureInput, PairInput, TextInput
@@ -54,7 +54,7 @@ _MODULE_OF_NAME = {
     "NumberInput": "pocketrnn.numbers.number_input",
     "PairInput": "pocketrnn.text.text_input",
     "PocketRNNError": "pocketrnn.errors",
-    "Prediction": "pocketrnn.answers",
+    "Prediction": "pocketrnn.predictions_from_logits",
     "Span": "pocketrnn.tags",
     "Tag": "pocketrnn.tags",
     "TagOutput": "pocketrnn.bundle.output_kinds",

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.answers import Answers, Floats, LogitsAndSkipped
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output_kinds import HeadsOutput
 from pocketrnn.errors import InputError, short_repr, suggest_similar_name
 from pocketrnn.label_subset_and_prior import ChosenLabels
+from pocketrnn.predictions_from_logits import Answers, Floats, LogitsAndSkipped
 
 __all__ = [
     "HeadAnswers",

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.answers import Answers, LogitsAndSkipped, Prediction
 from pocketrnn.answers_by_head import build_answers, choose_labels_of_head
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
@@ -23,6 +22,7 @@ from pocketrnn.engines.engine import CPU, Engine, Options, check_threads, comput
 from pocketrnn.engines.worker_threads import Workers
 from pocketrnn.errors import InputError, LimitError
 from pocketrnn.label_subset_and_prior import ChosenLabels, choose_labels, weight_labels_by_prior, wrap_engine_for_labels
+from pocketrnn.predictions_from_logits import Answers, LogitsAndSkipped, Prediction
 from pocketrnn.scikit_learn_interface import TrainedEstimator
 from pocketrnn.text.chunks_of_checked_texts import OnError
 from pocketrnn.text.text_input import TextInput

@@ -16,9 +16,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError, short_repr
+from pocketrnn.predictions_from_logits import Answers
 from pocketrnn.tags import select_text_between
 from pocketrnn.text.added_ids_and_width import SUBWORDS
 

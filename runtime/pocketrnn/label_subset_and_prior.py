@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pocketrnn.answers import Answers
 from pocketrnn.bundle.output_kinds import Priors
 from pocketrnn.engines.engine import Engine, EngineAnswer, Floats, Ids, Steps, TextEngine
 from pocketrnn.errors import InputError, short_repr, suggest_similar_name
+from pocketrnn.predictions_from_logits import Answers
 
 __all__ = ["ChosenLabels", "choose_labels", "weight_labels_by_prior", "wrap_engine_for_labels"]
 

@@ -10,11 +10,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.answers import Answers, LogitsAndSkipped
 from pocketrnn.bundle.manifest import Limits, Manifest
 from pocketrnn.engines.engine import Engine, Floats, compute_logits
 from pocketrnn.errors import SequenceError, replace_error_subject, short_repr
 from pocketrnn.numbers.training_range import TrainingRangeCheck
+from pocketrnn.predictions_from_logits import Answers, LogitsAndSkipped
 from pocketrnn.text.chunks_of_checked_texts import OnError, check_on_error
 
 __all__ = ["NumberIntake"]

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Limits, Manifest
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, SequenceError, short_repr
 from pocketrnn.label_subset_and_prior import ChosenLabels
 from pocketrnn.number_intake import NumberIntake
 from pocketrnn.numbers.number_input import NumberInput, convert_sequence_to_array, convert_steps_to_array
+from pocketrnn.predictions_from_logits import Answers
 from pocketrnn.saved_stream import decode_stream, encode_stream, make_damaged_stream_error
 
 __all__ = ["CarriedStream", "NumberStream", "Window", "choose_window_and_hop"]

@@ -9,12 +9,12 @@ from typing import Any, Final, NoReturn
 
 import numpy as np
 
-from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output_kinds import TagOutput
 from pocketrnn.bundle.texts_beyond_limits import SKIP_THEM, add_text_name_to_error, make_limit_error
 from pocketrnn.engines.engine import Engine, Floats, Ids, Steps, compute_logits
 from pocketrnn.errors import InputError, LimitError, TextError, short_repr
+from pocketrnn.predictions_from_logits import Answers
 from pocketrnn.tags import Tag, Tags
 from pocketrnn.text.chunks_of_checked_texts import OnError, check_and_iterate_texts, check_on_error
 from pocketrnn.text.text_row_encoder import Tokenizer

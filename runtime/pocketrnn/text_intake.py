@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from pocketrnn.answers import Answers, LogitsAndSkipped
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.texts_beyond_limits import (
     SKIP_THEM,
@@ -19,6 +18,7 @@ from pocketrnn.bundle.texts_beyond_limits import (
 )
 from pocketrnn.engines.engine import Engine, EngineAnswer, Floats, Ids, TextEngine
 from pocketrnn.errors import InputError, LimitError
+from pocketrnn.predictions_from_logits import Answers, LogitsAndSkipped
 from pocketrnn.text.chunks_of_checked_texts import Chunk, OnError, check_batches, divide_into_chunks
 from pocketrnn.text.text_row_encoder import Text, TextRowEncoder, Tokenizer
 

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import numpy as np
 
-from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.texts_beyond_limits import add_text_name_to_error, make_limit_error
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, LimitError, TextError
 from pocketrnn.label_subset_and_prior import ChosenLabels
+from pocketrnn.predictions_from_logits import Answers, Prediction
 from pocketrnn.saved_stream import decode_stream, encode_stream, make_damaged_stream_error
 from pocketrnn.text import TOKENIZERS, AnyTextRules, TextEncoder, TextRules
 

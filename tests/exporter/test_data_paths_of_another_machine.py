@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pocketrnn_export.source_code.data_paths_of_another_machine import DataPaths, replace_paths_of_another_machine
-from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
+from pocketrnn_export.source_code.script_that_saves_vocabulary import find_code_that_makes_vocabulary
 
 TWEETS = "/kaggle/input/airline/Tweets.csv"
 
@@ -74,7 +74,7 @@ def test_the_script_that_saves_a_vocabulary_runs_with_the_data_here(folder: Path
     Path("LSTM/net.py").write_text(
         f"words = {{*open({TWEETS!r}).read().split()}}\nvocab = {{w: i for i, w in enumerate(sorted(words))}}\n"
     )
-    script = find_vocabulary_code(Path("LSTM/net.py"))
+    script = find_code_that_makes_vocabulary(Path("LSTM/net.py"))
     assert script is not None
     Path("v.py").write_text(script.write(3, folder))
     subprocess.run([sys.executable, "v.py"], check=True, capture_output=True)

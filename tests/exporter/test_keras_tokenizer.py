@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pocketrnn_export.source_code.keras_tokenizer import KerasTokenizer, provide_keras
-from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
+from pocketrnn_export.source_code.script_that_saves_vocabulary import find_code_that_makes_vocabulary
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 
@@ -64,7 +64,7 @@ def test_a_script_saves_the_tokenizer_that_the_code_fits(
     monkeypatch.chdir(tmp_path)
     code = code.replace("TOKENIZER", "t = Tokenizer(num_words=3)\nFIT").replace("FIT", "t.fit_on_texts(['b a', 'a c'])")
     Path("net.py").write_text(f"{code}\nrows = t.texts_to_sequences(['a'])\n")
-    script = find_vocabulary_code(Path("net.py"))
+    script = find_code_that_makes_vocabulary(Path("net.py"))
     assert script is not None
     Path("v.py").write_text(script.write(3))
     shown = subprocess.run([sys.executable, "v.py"], check=True, capture_output=True, text=True).stdout

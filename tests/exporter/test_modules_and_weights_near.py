@@ -22,7 +22,7 @@ from pocketrnn_export.source_code.class_definitions import (
     list_classes_with_layers,
     list_module_classes_near,
 )
-from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code
+from pocketrnn_export.source_code.script_that_saves_vocabulary import find_code_that_makes_vocabulary
 from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -376,15 +376,15 @@ def test_functions_of_the_code_around_a_module_come_first_and_scripts_that_train
     Path("big.py").write_text(OTHER)
     Path("texts.py").write_text("def split_words(text):\n    return text.split()\n")
     # These may belong to any module.
-    assert find_vocabulary_code(Path("nets/a0.py")) is not None
+    assert find_code_that_makes_vocabulary(Path("nets/a0.py")) is not None
     assert [one.option for one in list_text_functions(Path("nets/a0.py"))] == [
         "texts.py:split_words",
         "big.py:big_encode",
     ]
-    assert find_vocabulary_code(Path("nets/c.py")) is None
+    assert find_code_that_makes_vocabulary(Path("nets/c.py")) is None
     assert [one.option for one in list_text_functions(Path("nets/c.py"))] == ["texts.py:split_words"]
     Path("big.py").write_text(f"{OTHER}\nclass C: ...\n")
-    assert find_vocabulary_code(Path("nets/c.py")) is not None
+    assert find_code_that_makes_vocabulary(Path("nets/c.py")) is not None
     Path("main.py").write_text(
         f"{Path('main.py').read_text()}from big import big_encode\nfrom texts import split_words\n"
     )

@@ -23,12 +23,12 @@ from slow_case_sampling import mostly_slow
 from torch import nn
 
 from pocketrnn import Classifier, verify
-from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError, ParityError
+from pocketrnn.predictions_from_logits import Answers
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.cleaning_from_shorthand import cleaning
 from pocketrnn.text.text_input import TextInput

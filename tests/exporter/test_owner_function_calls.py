@@ -27,7 +27,7 @@ from pocketrnn.commands.tokenizer_function import load_tokenizer_function
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_export import export
-from pocketrnn_export.commands.tokenizer_file_beside_output import replace_tokenizer_by_own_file
+from pocketrnn_export.commands.tokenizer_function_written_to_file import replace_tokenizer_by_own_file
 from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.source_code.splitting_part_of_function import find_changed_text, write_tokenizer_of_function

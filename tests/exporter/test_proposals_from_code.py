@@ -44,7 +44,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
 )
-from pocketrnn_export.commands.tokenizer_file_beside_output import (
+from pocketrnn_export.commands.tokenizer_function_written_to_file import (
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_that_cleans_before_keras,
@@ -63,7 +63,10 @@ from pocketrnn_export.source_code.code_and_data_files_near_module import (
     write_first_line,
 )
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code, join_first_labels
-from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code, find_vocabulary_loader
+from pocketrnn_export.source_code.script_that_saves_vocabulary import (
+    find_code_that_makes_vocabulary,
+    find_vocabulary_loader,
+)
 from pocketrnn_export.source_code.splitting_part_of_function import (
     find_changed_text,
     uses_only_basic_english_tokenizer,
@@ -1084,7 +1087,7 @@ def test_the_script_saves_the_one_of_several_vocabularies_that_fits_the_embeddin
         "def build(*words):\n    return [{w: i for i, w in enumerate(one)} for one in words]\n"
         "tag_vocab, word2idx = build('xy', 'abc')\ndef f():\n    char2idx = {'a': 0}\n"
     )
-    script = find_vocabulary_code(tmp_path / "net.py")
+    script = find_code_that_makes_vocabulary(tmp_path / "net.py")
     assert script is not None
     assert {*script.made} == {"tag_vocab", "word2idx"}
     assert script.others == (f"char2idx ({tmp_path / 'net.py'}, line 5)",)
@@ -1117,7 +1120,7 @@ def test_a_script_counts_a_vocabulary_as_torchtext_does_in_the_folder_of_the_dat
     Path("runs/main.py").write_text("from words import build_vocab\nvocab = build_vocab()\n")
     if "OSError" not in installed:
         Path("torchtext/vocab.py").write_text(f"{installed}\nGloVe = None\n")
-    script = find_vocabulary_code(Path("net.py"))
+    script = find_code_that_makes_vocabulary(Path("net.py"))
     assert script is not None
     Path("made").mkdir()
     found = run_script(script.write(folder=Path("made")), Path("made"))
@@ -1135,7 +1138,7 @@ def test_code_for_an_old_torchtext_keeps_its_functions(
 ) -> None:
     (tmp_path / "net.py").write_text(f"from torchtext.{imported} import *\nt, s, counts = [], [], {{}}\n"
                                      f"def make_vocab():\n    return {code}\nvocab = make_vocab()\n")  # fmt: skip
-    script = find_vocabulary_code(tmp_path / "net.py")
+    script = find_code_that_makes_vocabulary(tmp_path / "net.py")
     assert script is not None
     assert script.needs_torchtext == is_needed
 
@@ -1147,7 +1150,7 @@ def test_the_script_saves_the_dict_whose_ids_begin_at_one_if_the_embedding_has_t
     (tmp_path / "net.py").write_text(
         "vocab = sorted({*'badce'})\nvocab_to_int = {word: i for i, word in enumerate(vocab, 1)}\n"
     )
-    script = find_vocabulary_code(tmp_path / "net.py")
+    script = find_code_that_makes_vocabulary(tmp_path / "net.py")
     assert script is not None
     assert isinstance(run_script(script.write(rows), tmp_path), kind)
 
@@ -1192,7 +1195,7 @@ def test_data_that_code_reads_in_a_second_way_after_an_error_are_read_so_by_the_
     (tmp_path / "net.py").write_text(
         f"import json\ndef build_vocab(texts):\n    return {{w: i for i, w in enumerate(texts)}}\n{code}"
     )
-    script = find_vocabulary_code(tmp_path / "net.py")
+    script = find_code_that_makes_vocabulary(tmp_path / "net.py")
     assert script is not None
     assert ("except" in script.code) == is_whole
     assert run_script(script.write(2, tmp_path), tmp_path) == {"b": 0, "a": 1}
@@ -1226,7 +1229,7 @@ def test_a_parameter_that_the_function_binds_before_it_reads_it_needs_no_caller(
     (tmp_path / "net.py").write_text(
         "def train(text):\n    text = 'oil up'\n    vocab = {word: i for i, word in enumerate(text.split())}\n"
     )
-    script = find_vocabulary_code(tmp_path / "net.py")
+    script = find_code_that_makes_vocabulary(tmp_path / "net.py")
     assert script is not None
     assert run_script(script.write(), tmp_path) == {"oil": 0, "up": 1}
 
@@ -1240,7 +1243,7 @@ def test_a_parameter_that_the_function_binds_before_it_reads_it_needs_no_caller(
 )  # fmt: skip
 def test_a_vocabulary_that_needs_more_than_the_file_has_is_no_script(code: str, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(f"import json\n{code}\n")
-    assert find_vocabulary_code(tmp_path / "net.py") is None
+    assert find_code_that_makes_vocabulary(tmp_path / "net.py") is None
 
 
 @pytest.mark.parametrize(
@@ -1265,7 +1268,7 @@ def test_a_vocabulary_that_an_imported_function_or_object_gives_is_saved_by_a_sc
     for name in "cab":
         Path("src/texts", name).touch()
     Path("runs/main.py").write_text(f"from src.data import get_loaders, Data\n{use}")
-    script = find_vocabulary_code(Path("net.py"))
+    script = find_code_that_makes_vocabulary(Path("net.py"))
     assert script is not None
     assert script.unsorted == f"{Path('src/data.py')}, line 5,"
     assert run_script(script.write(), Path(), "sorted") == {"a": 0, "b": 1, "c": 2}
@@ -1289,7 +1292,7 @@ def test_a_script_that_saves_a_vocabulary_imports_from_the_owners_package(
     Path("src/pkg/nets/data.py").write_text(code)
     Path("src/pkg/text/words.py").write_text(code)
     Path("src/pkg/nets/net.py").write_text(f"{imported}\ndef main():\n    vocab = {call}(['a', 'b'])\n")
-    script = find_vocabulary_code(Path("src/pkg/nets/net.py"))
+    script = find_code_that_makes_vocabulary(Path("src/pkg/nets/net.py"))
     assert script is not None
     assert str(tmp_path) not in script.write()
     assert run_script(script.write(), Path()) == {"a": 0, "b": 1}

@@ -19,7 +19,7 @@ from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.commands.tokenizer_function import load_tokenizer_function
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
-from pocketrnn_export.commands.tokenizer_file_beside_output import write_code_file
+from pocketrnn_export.commands.tokenizer_function_written_to_file import write_code_file
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.source_code.text_function_in_own_file import write_computing_text_function
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code

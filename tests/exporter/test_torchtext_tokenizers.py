@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from module_sources import run_source
 
-from pocketrnn_export.commands.tokenizer_file_beside_output import write_code_file
+from pocketrnn_export.commands.tokenizer_function_written_to_file import write_code_file
 from pocketrnn_export.source_code.code_and_data_files_near_module import loads_torch
 from pocketrnn_export.source_code.torchtext_tokenizers import replace_torchtext_tokenizers
 

@@ -18,7 +18,6 @@ from click.testing import CliRunner
 
 import pocketrnn_native
 from pocketrnn import Classifier, verify
-from pocketrnn.answers import Answers
 from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.bundle.manifest import Limits, encode_manifest
 from pocketrnn.bundle.manifest import read_manifest as read_manifest
@@ -28,6 +27,7 @@ from pocketrnn.engines import native
 from pocketrnn.engines.engine import Floats
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, InputError, LimitError, MissingExtraError, OutputError, ParityError, TextError
+from pocketrnn.predictions_from_logits import Answers
 from pocketrnn_export.microcontroller import convert_to_c_array
 from pocketrnn_export.packing import pack
 

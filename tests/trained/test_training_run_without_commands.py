@@ -13,7 +13,7 @@ from training_data import LABELS, QUICK, easy_texts, write_csv
 
 from pocketrnn.errors import InputError, OutputError
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.classifiers.checkpoint_folder import holds_interrupted_run
+from pocketrnn_training.classifiers.checkpoint_file_names import holds_interrupted_run
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.training_events import Epoch, Notice, Progress
 from pocketrnn_training.training_run import TrainingRun

@@ -10,9 +10,9 @@ import pytest
 from web_node import Node, in_base64, list_bundle_files
 
 from pocketrnn import Classifier
-from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.output_kinds import build_output
+from pocketrnn.predictions_from_logits import Answers
 
 WORDS = Path(__file__).parents[1] / "vectors" / "words"
 TEXTS = ["the cup game", "The team wins the cup game!", "", "unheard-of", "NASA's space probe"]

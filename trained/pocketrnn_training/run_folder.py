@@ -32,7 +32,7 @@ from torch import Tensor
 from pocketrnn.bundle.atomic_writing import write_whole_folder
 from pocketrnn.errors import CheckpointError, OutputError
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, RESUME
+from pocketrnn_training.classifiers.checkpoint_file_names import CONFIG_JSON, RESUME
 from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.training_events import Epoch
 

@@ -17,7 +17,7 @@ from pocketrnn_training import run_folder
 from pocketrnn_training.baselines.baseline_accuracy import Baseline
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.classifiers.checkpoint_folder import check_output
+from pocketrnn_training.classifiers.checkpoint_file_names import check_output
 from pocketrnn_training.cross_validation import CrossValidation, cross_validate_rows
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels, make_settings_from_checkpoint
 from pocketrnn_training.preparation.teacher_reader import read_teacher

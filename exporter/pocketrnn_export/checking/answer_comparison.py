@@ -27,7 +27,7 @@ from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_mo
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.float64_proof import SPREADS, measure_distance_to_exact_answer
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Difference, Reference, measure_difference
-from pocketrnn_export.comparing.parity_verdict import is_near_enough
+from pocketrnn_export.comparing.parity_decision_and_report import is_near_enough
 from pocketrnn_export.comparing.proof_inputs import Case, Logits
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer, make_perturbed_module_runs
 from pocketrnn_export.intake.compiled_call_line import Call

@@ -111,7 +111,7 @@ from pocketrnn_export.commands.settings_found_in_code import (
     print_uncompared_steps_and_kept_notes,
     propose_text_length,
 )
-from pocketrnn_export.commands.tokenizer_file_beside_output import (
+from pocketrnn_export.commands.tokenizer_function_written_to_file import (
     complete_tokenizer_by_owner_call,
     refuse_answering_function,
     remove_tokenizer_file_that_bundle_replaces,
@@ -950,7 +950,10 @@ def _copy_tokenizer_of_script(path: Path, options: Mapping[str, Any]) -> tuple[s
 
 def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> ProposedOption:
     """Return a sentence on the missing vocabulary, and what to give as --vocabulary, or as --tokenizer in its place."""
-    from pocketrnn_export.source_code.script_that_saves_vocabulary import find_vocabulary_code, find_vocabulary_loader
+    from pocketrnn_export.source_code.script_that_saves_vocabulary import (
+        find_code_that_makes_vocabulary,
+        find_vocabulary_loader,
+    )
     from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
 
     output = Path(click.get_current_context().params["output"])
@@ -972,7 +975,7 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
         return ProposedOption("vocabulary", said, str(found.path))
     if named is not None and (tokenizer := propose_named_tokenizer(named.path)) is not None:
         return tokenizer
-    if named is not None and (code := find_vocabulary_code(named.path)) is not None:
+    if named is not None and (code := find_code_that_makes_vocabulary(named.path)) is not None:
         script = write_code_file(output, "vocabulary", code.write(rows, output.parent), code.file)
         file = script.with_suffix(".json")
         lines = "The code" if named.is_notebook else f"The code in line{'s' * (not code.lines.isdigit())} {code.lines}"
@@ -1419,7 +1422,7 @@ def _read_characters(path: Path | None, width: int | None) -> Characters | None:
 
 
 def _read_thresholds(options: Mapping[str, Any], labels: Sequence[str]) -> list[float]:
-    """Read the thresholds, one number for each label. A single number is for all labels.
+    """Read the thresholds from --thresholds: numbers with commas between them, one for each label, or one for all.
 
     Raises:
         click.UsageError: they are not numbers from 0 to 1, or the likeliest label always reaches them.

@@ -22,7 +22,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_pairs,
     propose_tokenizer_function,
 )
-from pocketrnn_export.commands.tokenizer_file_beside_output import write_tokenizer_with_changed_text
+from pocketrnn_export.commands.tokenizer_function_written_to_file import write_tokenizer_with_changed_text
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 
 if TYPE_CHECKING:

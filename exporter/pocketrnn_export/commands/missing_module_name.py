@@ -26,7 +26,7 @@ from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.intake.pytorch_file_memory_check import is_torchscript
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint, list_weight_names
-from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, read_checkpoint_file
+from pocketrnn_training.classifiers.checkpoint_file_names import CONFIG_JSON, read_checkpoint_file
 
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.answering_code import MadeClass

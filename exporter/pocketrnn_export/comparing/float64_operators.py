@@ -65,9 +65,9 @@ class _Recurrent(_Operator):
         """Return the function that computes one step in one direction from the recurrent weights `r` and biases `b`."""
         raise NotImplementedError
 
-    def _count_biases_added_early(self, hidden: int) -> int:
-        """Return how many recurrent biases can be added to the input before the loop over the steps, and not in each
-        step."""
+    def _count_recurrent_biases_added_to_inputs(self, hidden: int) -> int:
+        """Return how many of the recurrent biases are added to the products of the inputs, once before the loop over
+        the steps. The others are added in each step."""
         return self.gates * hidden
 
     def _run(self, x: Doubles, w: Doubles, r: Doubles, *more: Any, **attributes: Any) -> tuple[Doubles, ...]:
@@ -97,7 +97,7 @@ class _Recurrent(_Operator):
             self._list_backward_flags(str(attributes.get("direction") or "forward"), directions)
         ):
             each = len(self.default_activations)
-            early = self._count_biases_added_early(hidden)
+            early = self._count_recurrent_biases_added_to_inputs(hidden)
             input_b, recurrent_b = np.split(b[d], 2)
             step = self._make_step_function(
                 r[d], recurrent_b[early:], [_ACTIVATIONS[name] for name in names[d * each : (d + 1) * each]]
@@ -196,7 +196,7 @@ class GRU(_Recurrent):
     gates, states, default_activations = 3, 1, ("Sigmoid", "Tanh")
     linear_before_reset: int
 
-    def _count_biases_added_early(self, hidden: int) -> int:
+    def _count_recurrent_biases_added_to_inputs(self, hidden: int) -> int:
         # The proposed state multiplies its recurrent bias by the reset gate first.
         return 2 * hidden
 

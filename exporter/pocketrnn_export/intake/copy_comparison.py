@@ -27,7 +27,7 @@ from pocketrnn_export.comparing.logit_comparison import (
     summarize_differences,
 )
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_module_run
-from pocketrnn_export.comparing.parity_verdict import is_near_enough
+from pocketrnn_export.comparing.parity_decision_and_report import is_near_enough
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32

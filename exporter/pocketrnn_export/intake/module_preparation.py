@@ -60,13 +60,13 @@ from pocketrnn_export.intake.ids_with_batch_dependent_answers import (
     list_possible_padding_ids,
 )
 from pocketrnn_export.intake.last_activation_removal import Activation
-from pocketrnn_export.intake.module_run_checks import (
+from pocketrnn_export.intake.padding_effect import find_padding_fault
+from pocketrnn_export.intake.probability_check_and_smallest_input import (
     find_least_tokens,
     make_explaining_run,
     make_probability_checking_run,
     select_cases_of_answered_lengths,
 )
-from pocketrnn_export.intake.padding_effect import find_padding_fault
 from pocketrnn_export.intake.refused_layers_and_weights import (
     find_exceeded_max_norms,
     make_nonfinite_weights_error,

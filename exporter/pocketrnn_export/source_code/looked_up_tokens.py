@@ -402,8 +402,8 @@ def find_constant_numbers(path: Path) -> dict[str, int]:
 
 
 def find_unknown_id(statement: ast.AST) -> int | None:
-    """Return the id of unknown words in a statement that looks up words: N in `ids.append(vocab.get(word, N))`. Return
-    None if the statement has none or several, or if the id is not a plain number in it.
+    """Return the id that a statement gives to words outside the vocabulary: N in `ids.append(vocab.get(word, N))`.
+    Return None if the statement gives no such id or several, or writes it as anything but a number.
 
     Args:
         statement: the statement, as `join_lookups` returns it.

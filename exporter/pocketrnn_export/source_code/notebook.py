@@ -340,7 +340,7 @@ def _is_name_variable(node: ast.AST) -> bool:
 def replace_dunder_name_by_main(statement: ast.stmt) -> ast.stmt:
     """Return a copy of a statement with "__main__" in place of `__name__`. `__name__` stays where the code looks up its
     own file, as in `sys.modules[__name__]`."""
-    return _NameReplacer().visit(copy.deepcopy(statement))  # type: ignore[no-any-return]
+    return _DunderNameReplacer().visit(copy.deepcopy(statement))  # type: ignore[no-any-return]
 
 
 def depends_on_dunder_name(statement: ast.stmt) -> bool:
@@ -349,7 +349,7 @@ def depends_on_dunder_name(statement: ast.stmt) -> bool:
     return ast.dump(replace_dunder_name_by_main(statement)) != ast.dump(statement)
 
 
-class _NameReplacer(ast.NodeTransformer):
+class _DunderNameReplacer(ast.NodeTransformer):
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         if _is_name_variable(node):
             return self.visit_Name(ast.copy_location(ast.Name("__name__", node.ctx), node))

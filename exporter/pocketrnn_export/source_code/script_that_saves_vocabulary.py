@@ -154,10 +154,10 @@ class VocabularyScript:
                                 counting=counting, chosen=chosen, comparing=comparing)  # fmt: skip
 
 
-def find_vocabulary_code(path: Path) -> VocabularyScript | None:
-    """Find the code with which the owner makes a vocabulary, in a module's file or near it. Other vocabularies of the
-    same function or file are found with it. Return None if there is no such code that can run without a caller's
-    arguments.
+def find_code_that_makes_vocabulary(path: Path) -> VocabularyScript | None:
+    """Find the owner's code that makes a vocabulary, in the module's file or in a file near it, and return a script
+    that saves the vocabulary. The script also saves the other vocabularies which that code makes. Return None if there
+    is no such code, or if the code needs arguments that only its caller has.
 
     Args:
         path: the file of the module.

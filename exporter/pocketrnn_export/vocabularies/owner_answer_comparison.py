@@ -20,7 +20,6 @@ from pocketrnn.errors import ParityError, short_repr
 from pocketrnn.text import AnyTextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison
-from pocketrnn_export.vocabularies.agreeing_weights import find_agreeing_weights
 from pocketrnn_export.vocabularies.answer_distances import (
     AnsweredText,
     AnswerSource,
@@ -40,6 +39,7 @@ from pocketrnn_export.vocabularies.causes_of_different_answers import (
 )
 from pocketrnn_export.vocabularies.label_order_by_answers import SURELY, measure_above_chance
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, find_threshold_of_second_label
+from pocketrnn_export.vocabularies.weights_file_by_owner_answers import find_agreeing_weights
 
 _SHOWN_TOKENS: Final = 12
 # The fewest labels that look like true ones.

@@ -372,7 +372,7 @@ class Classifier:
         return self._read_thresholds(self._head)
 
     def _read_thresholds(self, head: str | None) -> tuple[float, ...] | None:
-        """Read the thresholds of the file, or of one of its heads; None if there are no thresholds."""
+        """Return one threshold for each label of the file, or of the named head. Return None if the file has none."""
         # Here and not above: few ask, and importing json takes as long as all else.
         import json
 

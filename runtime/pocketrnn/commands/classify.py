@@ -26,8 +26,8 @@ from pocketrnn.errors import DataError, InputError, LimitError, replace_error_su
 from pocketrnn.tables.row_reader import OtherColumnsError
 
 if TYPE_CHECKING:
-    from pocketrnn.answers import Answers
     from pocketrnn.classifier import Classifier
+    from pocketrnn.predictions_from_logits import Answers
 
 __all__ = ["classify"]
 

@@ -20,7 +20,6 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.answers import Answers
 from pocketrnn.bundle.atomic_writing import write_whole_file
 from pocketrnn.bundle.names_from_paths import suggest_near_file
 from pocketrnn.bundle.texts_beyond_limits import add_text_name_to_error
@@ -36,6 +35,7 @@ from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT, FileOptions, 
 from pocketrnn.commands.input_and_answer_lines import check_labels_separable
 from pocketrnn.commands.standard_streams import open_standard_output
 from pocketrnn.errors import InputError, OutputError, find_file_error_reason, short_repr
+from pocketrnn.predictions_from_logits import Answers
 from pocketrnn.tables.encodings import recode_to_utf8
 from pocketrnn.tables.file_kinds import DELIMITERS, Kind, find_file_kind
 from pocketrnn.tables.row_batches import Column, RowBatch, RowSource

@@ -14,7 +14,7 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
-    from pocketrnn.answers import Answers, Prediction
+    from pocketrnn.predictions_from_logits import Answers, Prediction
 
 __all__ = ["AnswerFormat", "check_labels_separable"]
 

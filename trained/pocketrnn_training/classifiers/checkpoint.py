@@ -17,7 +17,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
-from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest
 from pocketrnn.bundle.atomic_writing import write_whole_folder
 from pocketrnn.bundle.crf import Crf
@@ -25,10 +24,11 @@ from pocketrnn.bundle.json_parsing import parse_versioned_document
 from pocketrnn.bundle.json_schema_check import find_first_fault
 from pocketrnn.errors import CheckpointError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.predictions_from_logits import Answers
 from pocketrnn.text import AnyTextRules, TextRules, make_rules_document, rules_of
 from pocketrnn.text.subword_encoder import check_rules_fit_vocabulary
 from pocketrnn_training.classifiers.architecture import AnyArchitecture, Architecture, SequenceArchitecture
-from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, read_checkpoint_file
+from pocketrnn_training.classifiers.checkpoint_file_names import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, read_checkpoint_file
 from pocketrnn_training.classifiers.linear_classifier import CODES_OF_JOINTS, SIZES, LinearArchitecture
 from pocketrnn_training.classifiers.random_kernels import KernelArchitecture
 from pocketrnn_training.classifiers.recurrent_classifiers import (

@@ -146,9 +146,9 @@ class RecurrentClassifier(_RecurrentBase):
             torch.Size([2, 4])
         """
         if self.architecture.packed and lengths is None:
-            raise ValueError("the classifier is packed: give lengths")
+            raise ValueError("this classifier packs its sequences: also give lengths, how many tokens each text has")
         if lengths is not None and not self.architecture.packed:
-            raise ValueError("the classifier is padded, not packed: leave lengths out")
+            raise ValueError("this classifier does not pack its sequences: leave lengths out")
         embedded = self.embedding(tokens)
         if shift is not None:
             embedded = embedded + shift

@@ -16,7 +16,7 @@ from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require_module
 from pocketrnn.tags import has_span_prefixes
-from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, check_output, read_checkpoint_file
+from pocketrnn_training.classifiers.checkpoint_file_names import CONFIG_JSON, check_output, read_checkpoint_file
 from pocketrnn_training.commands.data_options import data_options, split_names
 from pocketrnn_training.commands.progress_display import show_progress
 from pocketrnn_training.rows.data_source import LABELS_OF, DataSource

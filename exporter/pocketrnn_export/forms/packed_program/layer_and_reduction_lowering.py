@@ -74,7 +74,7 @@ def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
     layers = [
         _read_layer_weights(lowering, node, direction, hidden) for direction in range(2 if directions == 3 else 1)
     ]
-    if kind == Layer.GRU and all(layer.is_stateless_gru for layer in layers):
+    if kind == Layer.GRU and all(layer.has_gates_without_state for layer in layers):
         kind = Layer.FORGET
         layers = [layer.without_reset_gate for layer in layers]
     weights: list[int] = []
@@ -148,13 +148,13 @@ class _LayerWeights(NamedTuple):
     state_bias: Array | None
 
     @property
-    def is_stateless_gru(self) -> bool:
-        """Whether no gate of a GRU depends on its state. Such a GRU needs no reset gate."""
+    def has_gates_without_state(self) -> bool:
+        """Whether a GRU's gates depend on the inputs only and not on its state. Such a GRU needs no reset gate."""
         return self.state is None and self.state_bias is not None and not self.state_bias.reshape(3, -1)[2].any()
 
     @property
     def without_reset_gate(self) -> _LayerWeights:
-        """The weights of a GRU without its reset gate. The GRU must be one for which `is_stateless_gru` is true."""
+        """The weights of a GRU without its reset gate. `has_gates_without_state` must be true."""
         width = self.bias.size // 3
         kept = np.r_[:width, 2 * width : 3 * width]
         bias = self.bias if self.state_bias is None else self.bias + self.state_bias

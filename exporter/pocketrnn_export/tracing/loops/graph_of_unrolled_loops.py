@@ -30,9 +30,9 @@ def _make_cell_function(compute_states: StepEquations) -> Callable[..., Any]:
     return compute_cell
 
 
-def _run_one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> Any:
-    """Run the operator `pocketrnn::recurrence` for a single step and direction. Return `NotImplemented` for other
-    calls."""
+def _compute_recurrent_step(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> Any:
+    """Compute the operator `pocketrnn::recurrence` for one step in one direction: a single call of
+    the cell. Return `NotImplemented` if the call has several steps, lengths or directions, or has no initial state."""
     single = isinstance(x.shape[0], int) and x.shape[0] == 1
     if not single or lengths is not None or len(r) != 1 or h0 is None or (mode == "LSTM" and c0 is None):
         return NotImplemented
@@ -47,7 +47,7 @@ _CELLS: Final[Mapping[Any, Callable[..., Any]]] = {
     torch.ops.aten.gru_cell.default: _make_cell_function(STEP_EQUATIONS[torch.gru]),
     torch.ops.aten.rnn_tanh_cell.default: _make_cell_function(STEP_EQUATIONS[torch.rnn_tanh]),
     torch.ops.aten.rnn_relu_cell.default: _make_cell_function(STEP_EQUATIONS[torch.rnn_relu]),
-    OPERATOR: _run_one_step_layer,
+    OPERATOR: _compute_recurrent_step,
 }
 
 
