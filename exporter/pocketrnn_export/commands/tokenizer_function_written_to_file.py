@@ -129,9 +129,11 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
         return False
     keras = _read_keras_split_of_vocabulary(options["vocabulary"])
     name = named.function_name
-    if (written := write_tokenizer_of_function(named.path, name, keras=keras)) is None:
-        return False
     parameters = click.get_current_context().params
+    source = parse_module_name(parameters.get("source") or "")
+    module_file = None if source is None else source.path
+    if (written := write_tokenizer_of_function(named.path, name, keras=keras, module_file=module_file)) is None:
+        return False
     if written.fields:
         _refuse_several_fields(named, Path(parameters["output"]), written)
     if written.later_changes:

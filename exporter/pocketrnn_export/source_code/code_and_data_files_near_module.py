@@ -387,11 +387,16 @@ def _trains_other_module(file: Path, names: Collection[str]) -> bool:
     """Return whether a file trains a module, or defines one, and none of its classes has one of some names."""
     nodes = [node for one in read_python_statements_if_readable(file) for node in ast.walk(one)]
     classes = [one for one in nodes if isinstance(one, ast.ClassDef)]
-    called = {read_last_name(one.func) for one in nodes if isinstance(one, ast.Call)}
-    # A script that makes the module that an option names imports it by that name.
-    trains = "backward" in called and not called & {"import_module", "__import__"}
     defines = any(find_methods(one, "forward") for one in classes)
-    return (trains or defines) and not any(one.name in names for one in classes)
+    return (trains(file) or defines) and not any(one.name in names for one in classes)
+
+
+def trains(file: Path) -> bool:
+    """Return whether a file trains a module. A script that makes the module that an option names does not count: it
+    imports it by that name."""
+    nodes = (node for one in read_python_statements_if_readable(file) for node in ast.walk(one))
+    called = {read_last_name(one.func) for one in nodes if isinstance(one, ast.Call)}
+    return "backward" in called and not called & {"import_module", "__import__"}
 
 
 def list_code_files_of_module(path: Path) -> list[Path]:
