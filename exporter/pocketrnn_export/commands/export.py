@@ -6,7 +6,6 @@ import contextlib
 import copy
 import json
 import os
-import re
 import shlex
 import tempfile
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from pocketrnn.bundle.atomic_writing import check_output_file, check_output_folder
 from pocketrnn.bundle.names_from_paths import make_classifier_name, suggest_near_file
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
@@ -43,7 +41,10 @@ from pocketrnn_export.commands.closing_lines import (
 )
 from pocketrnn_export.commands.collected_refusals import (
     CollectedRefusals,
+    check_output,
+    choose_default_output,
     remember_command,
+    take_default_output,
     write_line_to_copy,
 )
 from pocketrnn_export.commands.compression_and_integer_options import (
@@ -159,10 +160,7 @@ def _choose_output(context: click.Context, _option: click.Parameter, output: Pat
     """Return the output, or the default one: the source's name, in the current folder."""
     if output is not None:
         return output
-    path = re.sub(r"(?s)(\.py|\.ipynb):.*", r"\1", context.params["source"])
-    # A name that a shell takes without quotes.
-    name = re.sub(r"[^\w.+-]+", "_", Path(make_classifier_name(Path(path))).stem) or "classifier"
-    return Path(f"{name}{'.prnn' if context.params.get('profile') == 'packed' else '.bundle'}")
+    return choose_default_output(context.params["source"], context.params.get("profile"))
 
 
 @click.command(
@@ -363,6 +361,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     is_folder = Path(source).is_dir()
     source, named = _read_source(source, options, refusals)
     options["source"] = source
+    output = refusals.output = take_default_output(source)
     refusals.collect(lambda: _refuse_unusable_output(output, numbers, options))
     correct_missing_files(named, options, refusals)
     is_corrected = is_folder or bool(refusals)
@@ -489,7 +488,7 @@ def _propose_vocabulary_with_rows(named: ModuleName | None, options: Mapping[str
         found = _propose_vocabulary(named, options["weights"])
         changes = {"vocabulary": None, found.option: found.value}
         is_other = found.value not in (UNKNOWN_FILE, str(options["vocabulary"]))
-        write = write_line_to_copy(Path(click.get_current_context().params["output"]), changes) if is_other else ""
+        write = write_line_to_copy(changes) if is_other else ""
         raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
 
 
@@ -666,7 +665,6 @@ def _export_and_compress_or_convert(
 ) -> Manifest:
     """Export to a temporary folder, compress, convert or pack the bundle there, and write the result to the output."""
     from pocketrnn.bundle import manifest
-    from pocketrnn.bundle.names_from_paths import make_classifier_name
     from pocketrnn_export.bundle_export import export as export_module
     from pocketrnn_export.forms.weight_quantization import Storage
     from pocketrnn_export.mobile_profile import write_mobile_bundle
@@ -714,20 +712,13 @@ def _refuse_unusable_output(output: Path, numbers: NumberOptions, options: Mappi
 
         import_native_module()
     try:
-        _check_output(output, packed=packed, force=force)
+        check_output(output, is_packed=packed, force=force)
     except OutputError as error:
         if force:
             raise
         # Only what stands in the way of the output is told with --force.
-        _check_output(output, packed=packed, force=True)
+        check_output(output, is_packed=packed, force=True)
         raise OptionCorrectionsError(error.problem, error.remedy, {"force": "--force"}) from None
-
-
-def _check_output(output: Path, *, packed: bool, force: bool) -> None:
-    if packed:
-        check_output_file(output, force=force)
-    else:
-        check_output_folder(output, force=force, marker_file="classifier.json")
 
 
 def _read_source(source: str, options: dict[str, Any], refusals: CollectedRefusals) -> tuple[str, ModuleName | None]:
