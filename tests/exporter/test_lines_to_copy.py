@@ -3,7 +3,6 @@ where it replaces an earlier bundle, and only there."""
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ import click
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_case_sampling import examples
+
 from pocketrnn_export.commands.collected_refusals import write_command_to_copy
 from pocketrnn_export.commands.export import export
-
-from slow_case_sampling import examples
 
 _WORDS = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=8)
 _CHANGED = ("weights", "vocabulary", "labels", "pairs", "rules", "tokenizer", "max_tokens")

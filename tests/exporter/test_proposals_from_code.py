@@ -288,14 +288,16 @@ def test_a_file_of_answers_is_found_by_its_name_and_contents(
     assert ("" if found is None else found.file) == proposed
 
 
-def test_many_answers_take_the_place_of_widths_in_code_but_not_of_a_function(folder: Path) -> None:
+def test_many_answers_take_the_place_of_open_text_rules_but_not_of_a_function_and_its_widths(folder: Path) -> None:
     Path("cut.py").write_text("import jieba\ndef words(text):\n return jieba.cut(text)\ndef split(text): ...")
-    known: dict[str, str | None] = {"rules": "{}", "tokenizer": "cut.py:split"}
-    assert ProposedPairs("a.csv", 3).complete(known) == {**known, "pairs": "a.csv"}
-    assert ProposedPairs("a.csv", 30).complete(known) == {"tokenizer": "cut.py:split", "pairs": "a.csv"}
-    known["tokenizer"] = "cut.py:words"
+    known: dict[str, str | None] = {"rules": '{"max_width": 50}', "tokenizer": "cut.py:split"}
+    for count in (3, 30):
+        assert ProposedPairs("a.csv", count).complete(known) == {**known, "pairs": "a.csv"}
+    # A default tokenizer with a width, which no one named.
+    usual: dict[str, str | None] = {"rules": '{"tokenizer": "basic_english", "max_width": 50}', "tokenizer": None}
+    assert ProposedPairs("a.csv", 3).complete(usual) == {**usual, "pairs": "a.csv"}
+    assert ProposedPairs("a.csv", 30).complete(usual) == {"pairs": "a.csv"}
     external = {"tokenizer": "cut.py:words", "rules": '{"tokenizer": "external"}'}
-    assert ProposedPairs("a.csv", 30).complete(known) == {**external, "pairs": "a.csv"}
     assert make_options_of_tokenizer_function("cut.py:words") == external
     assert make_options_of_tokenizer_function("cut.py:split") == {"tokenizer": "cut.py:split"}
     # Rules can drop stop words.
@@ -303,8 +305,7 @@ def test_many_answers_take_the_place_of_widths_in_code_but_not_of_a_function(fol
     Path("cut.py").write_text(words)
     assert "rules" not in make_options_of_tokenizer_function("cut.py:words")
     known = {"vocabulary": "words.json", "tokenizer": "folder/tokenizer.json", "max_tokens": "3"}
-    kept = {"vocabulary": "words.json", "tokenizer": "folder/tokenizer.json", "pairs": "a.csv"}
-    assert ProposedPairs("a.csv", 30).complete(known) == kept
+    assert ProposedPairs("a.csv", 30).complete(known) == {**known, "pairs": "a.csv"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,10 @@ from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError
-from pocketrnn_export.commands.proposed_options import complete_rules_beside_tokenizer_function
+from pocketrnn_export.commands.proposed_options import (
+    complete_rules_beside_tokenizer_function,
+    propose_pairs_of_command,
+)
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 _Made = TypeVar("_Made")
@@ -103,15 +106,20 @@ def remember_command() -> None:
 
 def write_line_to_copy(changes: Mapping[str, str | None]) -> str:
     """Return ` Write: ` and the running command with changed options, for the end of a message. Return an empty string
-    if this is the command that was typed, or that runs after its options were completed: it was just refused.
+    if this is the command that was typed, or that runs after its options were completed: it was just refused. If a file
+    of the owner's answers lies beside, and no option gives one, the command has it, after a sentence on it.
 
     Args:
         changes: the options to give or to change, by the names of their parameters; None for one to leave out.
     """
-    line = write_command_to_copy(changes)
     # As it runs after its options were completed.
     remember_command()
-    return "" if line in click.get_current_context().meta[_COMMANDS] else f" Write: {line}"
+    if write_command_to_copy(changes) in click.get_current_context().meta[_COMMANDS]:
+        return ""
+    pairs, said = propose_pairs_of_command(changes), ""
+    if pairs is not None:
+        said, changes = f" {pairs.sentence} --pairs compares the bundle with them.", pairs.complete(changes)
+    return f"{said} Write: {write_command_to_copy(changes)}"
 
 
 def write_command_to_copy(changes: Mapping[str, str | None]) -> str:

@@ -26,7 +26,6 @@ from pocketrnn.errors import (
     InputError,
     OutputError,
     PocketRNNError,
-    find_similar_name,
     require_module,
     short_repr,
 )
@@ -66,7 +65,7 @@ from pocketrnn_export.commands.export_with_rules_from_answers import (
     export_with_rules_from_answers,
 )
 from pocketrnn_export.commands.missing_module_name import complete_source
-from pocketrnn_export.commands.missing_option_files import correct_missing_files, refuse_similar_name
+from pocketrnn_export.commands.missing_option_files import TOKENIZERS, correct_missing_files, refuse_similar_name
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -153,7 +152,6 @@ _WIDTHS: Final = frozenset(("max_tokens", "max_width", "min_width", "cut_side", 
 # A vocabulary of labels may have words such as <unk> and <pad> beside them, and an embedding has many more words.
 _SPECIAL_WORDS: Final = 2
 _FEW_WORDS: Final = 10
-_TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
 def _choose_output(context: click.Context, _option: click.Parameter, output: Path | None) -> Path:
@@ -802,7 +800,7 @@ def _read_text_arguments(
     refusals.collect(lambda: _refuse_unusable_files(options))
     _take_tokenizer_from_checkpoint(options)
     proposed = _propose_tokenizer(named, options)
-    subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
+    subwords = options["tokenizer"] is not None and options["tokenizer"] not in TOKENIZERS
     subwords = subwords and not _is_function_name(options["tokenizer"])
     needed = ["labels"] if not options["head"] else []
     needed += [] if subwords else ["vocabulary"]
@@ -905,6 +903,7 @@ def _propose_text_options(
     """Propose the function of the user's code that splits texts, and the file of the user's answers, if no option gives
     them. Return a sentence on each, and the options of the next command, which `changes` are among."""
     from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.source_code.text_functions_in_file import gives_ids
 
     remedy: list[str] = []
     is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules"))
@@ -924,8 +923,11 @@ def _propose_text_options(
         known = read_labels(str(labels)) if is_known else []
         if not options["head"] and (pairs := _propose_pairs(known, options)):
             remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
+            if function is not None and named is not None and not gives_ids(function):
+                said, of_length = propose_text_length(named, options, function.option)
+                remedy, changes = remedy + said, changes | of_length
             return remedy, pairs.complete(changes)
-    # Answers show the length better than code does, and so does a function.
+    # Answers show the length better than code does, and so does a function that gives ids.
     if is_open and named is not None and options["pairs"] is None and "tokenizer" not in changes:
         said, of_length = propose_text_length(named, options)
         return remedy + said, changes | of_length
@@ -1492,8 +1494,6 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
             return vocabulary, None if options["rules"] is None else _read_text_rules(vocabulary, options)
         return vocabulary.tokens, _read_text_rules(vocabulary, options)
     given, most = options["tokenizer"], options["max_tokens"]
-    if not Path(given).exists():
-        _refuse_unknown_tokenizer_name(given, find_file_of_source(options))
     if Path(given).suffix in (".py", ".ipynb"):
         _refuse_tokenizer_file_of_code(Path(given))
     if options["vocabulary"] is not None:
@@ -1508,21 +1508,6 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
         file_rules = found.file_rules or found.rules
         found = replace(found, rules=replace(found.rules, max_tokens=most), file_rules=file_rules)
     return found.tokens, found
-
-
-def _refuse_unknown_tokenizer_name(given: str, module_file: Path | None) -> None:
-    """Raise the error of a --tokenizer that is neither a name nor a file. It proposes a similar name of a tokenizer, or
-    of a function near the module's file that splits texts."""
-    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
-
-    known = {one: one for one in _TOKENIZERS}
-    known |= {one.name: one.option for one in list_text_functions(module_file)} if module_file is not None else {}
-    problem = f"{short_repr(given, 60)} is neither the name of a tokenizer nor a file."
-    begun = [one for one in known if one.startswith(given.lower())]
-    if near := known.get(find_similar_name(given, known) or "".join(begun[:1])):
-        raise OptionCorrectionsError(problem, f"Did you mean {near}?", make_options_of_tokenizer_function(near))
-    names = ", ".join(_TOKENIZERS)
-    raise InputError(problem, f"Use one of {names}, or give the path of a tokenizer.json.")
 
 
 def _refuse_tokenizer_file_of_code(file: Path) -> None:
