@@ -44,6 +44,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
 )
+from pocketrnn_export.commands.settings_found_in_code import _make_options_for_length_and_unknown_id
 from pocketrnn_export.commands.tokenizer_function_written_to_file import (
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
@@ -74,8 +75,13 @@ from pocketrnn_export.source_code.splitting_part_of_function import (
 )
 from pocketrnn_export.source_code.text_function_in_own_file import replace_removed_names
 from pocketrnn_export.source_code.text_functions_in_file import complete_text_function, list_text_functions
-from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save, find_word_ids_in_code
+from pocketrnn_export.source_code.text_settings_in_code import (
+    OpenSettings,
+    describe_vocabulary_to_save,
+    find_word_ids_in_code,
+)
 from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
+from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.keras_split import KerasSplit
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -1720,3 +1726,26 @@ def test_a_function_that_cleans_a_column_of_texts_is_proposed_from_another_file(
     Path("train.py").write_text(f"from cleaning import clean, other\nfrom net import Net\nrows = {column}\n")
     found = propose_tokenizer_function(Path("net.py"))
     assert (found is not None and found.option == "cleaning.py:clean") == is_found
+
+
+def test_lines_to_copy_keep_a_function_that_splits_as_basic_english_does(folder: Path) -> None:
+    code = "from torchtext.data.utils import get_tokenizer\ntokenizer = get_tokenizer('basic_english')\n"
+    code += "def answer(model, text):\n    return model([vocab[word] for word in tokenizer(text) if word in vocab])\n"
+    Path("app.py").write_text(code)
+    options: dict[str, Any] = {"tokenizer": "app.py:answer", "vocabulary": None, "rules": '{"max_width": 9}'}
+    found = OpenSettings([NamedLength("app.py, line 1,", "max_len", 50)], {}, "right", "right")
+    with click.Context(click.Command("export")) as context:
+        context.params = {"output": Path("out"), **options}
+        assert replace_tokenizer_by_its_splitting_part(options)
+        assert (options["tokenizer"], context.params["tokenizer"]) == ("basic_english", "app.py:answer")
+        stated = json.loads(options["rules"])
+        options["max_tokens"] = None
+        changes = _make_options_for_length_and_unknown_id(found, options, stated, TextRules())
+    assert stated == {"unknown_id": None, "max_width": 9}
+    assert "tokenizer" not in changes
+    assert json.loads(str(changes["rules"])) == {"unknown_id": None, "max_width": 50, "min_width": 50}
+    # A tokenizer that is named stays, too.
+    named = _make_options_for_length_and_unknown_id(
+        found, {**options, "tokenizer": "whitespace"}, {}, TextRules(tokenizer="whitespace")
+    )
+    assert "tokenizer" not in {**named, **json.loads(str(named["rules"]))}

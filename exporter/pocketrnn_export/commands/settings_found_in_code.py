@@ -364,12 +364,16 @@ def _make_options_for_length_and_unknown_id(
         return {}
     members |= {} if length is None else {"max_tokens": length}
     changes: dict[str, str | None] = {"max_tokens": None, "rules": json.dumps({**stated_rules, **members})}
-    if parse_module_name(options["tokenizer"] or "") is not None or "tokenizer" in stated_rules:
+    context = click.get_current_context(silent=True)
+    # The owner's function, where an export takes a tokenizer that does the same in its place.
+    typed = None if context is None else context.params.get("tokenizer")
+    is_of_function = any(parse_module_name(one or "") is not None for one in (options["tokenizer"], typed))
+    if is_of_function or "tokenizer" in stated_rules:
         return changes
     if not hasattr(rules, "lowercase"):
         # A tokenizer.json says how texts are split.
         return changes
     # Without a function, --rules says how texts are split, too.
-    split = {"tokenizer": rules.tokenizer}
+    split = {} if options["tokenizer"] else {"tokenizer": rules.tokenizer}
     split |= {} if rules.tokenizer == "external" else {"lowercase": rules.lowercase}
-    return {**changes, "rules": json.dumps({**split, **stated_rules, **members}), "tokenizer": None}
+    return {**changes, "rules": json.dumps({**split, **stated_rules, **members})}
