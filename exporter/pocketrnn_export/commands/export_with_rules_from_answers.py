@@ -257,7 +257,7 @@ def _make_error_of_lines(error: OtherAnswersError, cause: str, changes: Mapping[
     """Make the error with a line for each of these: how many answers differ, the likely cause, and the first of them.
     Another line has the command with changed options, unless it is the command that runs."""
     write = write_line_to_copy(Path(click.get_current_context().params["output"]), changes)
-    lines = "".join(f"\n{escape_line(one)}" for one in (cause, error.example) if one)
+    lines = "".join(f"\n{escape_line(one)}" for one in (*cause.split("\n"), error.example) if one)
     return ParityError(error.count, f"{lines}{write}")
 
 

@@ -284,7 +284,7 @@ def _explain_with_other_activation(
     if by_sums != other.activation:
         labels = find_likelier_order(source, rows).labels
         before, after = (
-            max(_count_agreeing_texts(turned, rows, tolerance) for turned in (one, _turn_labels(one, labels)))
+            max(count_agreeing_texts(turned, rows, tolerance) for turned in (one, _turn_labels(one, labels)))
             for one in (source, other)
         )
         if after - before < max(1, 0 if is_last else SURELY * math.sqrt(after + before)):
@@ -323,7 +323,7 @@ def find_activation_by_sums(rows: Sequence[Row], label_count: int) -> str:
     return "softmax" if is_whole and all(abs(one) <= TOLERANCE for one in apart) else ""
 
 
-def _count_agreeing_texts(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> int:
+def count_agreeing_texts(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> int:
     """Return with how many of some texts the answers agree by the present rules, or by the best of those that cut or
     pad texts to the lengths that code names."""
     rules, some = source.text.rules, rows[:: len(rows) // _TEXTS_FOR_ACTIVATION + 1]
