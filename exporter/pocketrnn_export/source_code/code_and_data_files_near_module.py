@@ -245,8 +245,8 @@ def find_imported_file(path: Path, module: str) -> Path | None:
     folder = path.absolute().parent
     here = Path.cwd()
     above = [one for one in folder.parents if one.is_relative_to(here)] if folder.is_relative_to(here) else []
-    added = _ADDED_FOLDER.findall(path.read_text(errors="replace")) if is_written_by_export(path) else []
-    for one in (folder, *above, *((folder / one).resolve() for one in added)):
+    added: list[str] = _ADDED_FOLDER.findall(path.read_text(errors="replace")) if is_written_by_export(path) else []
+    for one in (folder, *above, *((folder / name).resolve() for name in added)):
         file = one.joinpath(*module.split(".")).with_suffix(".py")
         if module and file.is_file():
             return file.relative_to(here) if not path.is_absolute() and file.is_relative_to(here) else file
