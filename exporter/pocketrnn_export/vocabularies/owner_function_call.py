@@ -203,9 +203,9 @@ def describe_exceptions(function: OwnersFunction, where: object, texts: Sequence
                 raised[text] = error
     if not raised or (not is_external and 2 * len(raised) <= len(tried)):
         return ""
-    text, error = next(iter(raised.items()))
-    kind = f"{type(error).__name__}: {first_line(error).rstrip('.')}, on {short_repr(text, 60)}"
-    return f"{where} raises an exception on {len(raised)} of {len(tried)} texts of yours: {kind}."
+    first, kind = next(iter(raised.items()))
+    shown = f"{type(kind).__name__}: {first_line(kind).rstrip('.')}, on {short_repr(first, 60)}"
+    return f"{where} raises an exception on {len(raised)} of {len(tried)} texts of yours: {shown}."
 
 
 def _list_ways_to_call(
