@@ -475,9 +475,9 @@ def write_code_file(
         folder = os.path.relpath(copied.path.absolute(), output.absolute().parent)
         origin = read_origin_of_written_file(copied.path) or f"{folder}:{rest}"
     if copied is not None:
-        file = copied.path if isinstance(copied, ModuleName) else copied
-        code = _add_places_of_copied_lines(code, file)
-        code = _add_import_folders(code, output.absolute().parent, file)
+        owners = copied.path if isinstance(copied, ModuleName) else copied
+        code = _add_places_of_copied_lines(code, owners)
+        code = _add_import_folders(code, output.absolute().parent, owners)
     content = f"{write_first_line(code, origin)}{code}".encode()
     path = _choose_code_file(output, kind, content)
     if (context := click.get_current_context(silent=True)) is not None:

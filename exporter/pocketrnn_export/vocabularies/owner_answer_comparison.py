@@ -221,15 +221,7 @@ def _log_answers_without_module(source: AnswerSource, rows: Sequence[Row]) -> No
     """Log how many texts without a token the owner's code answers without its module, and how the bundle answers
     them."""
     one, found = rows[0]
-    named = [
-        each.label or (max(each.answer, key=lambda label: each.answer[label]),)
-        if isinstance(each.answer, Mapping)
-        else each.answer
-        for each, _ in rows
-    ]
-    differing = sum(
-        source.labels[int(numbers.argmax())] not in theirs for theirs, (_, numbers) in zip(named, rows, strict=True)
-    )
+    differing = sum(source.labels[int(numbers.argmax())] not in _list_given_labels(each) for each, numbers in rows)
     _log.warning(
         "Texts of yours without a token, left out of the comparison: %d. No id gives your classifier's answers to "
         "them, so your code seems to answer them without the module. The bundle gives %d of them another label. The "
@@ -239,6 +231,13 @@ def _log_answers_without_module(source: AnswerSource, rows: Sequence[Row]) -> No
         short_repr(one.text, 60),
         _describe_both_answers(one.answer, found, source),
     )
+
+
+def _list_given_labels(one: AnsweredText) -> tuple[str, ...]:
+    """Return the labels that the owner gives a text, or the one with the largest probability."""
+    if not isinstance(one.answer, Mapping):
+        return one.answer
+    return one.label or (max(one.answer, key=one.answer.__getitem__),)
 
 
 def _agree_like_true_labels(source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int]) -> bool:
