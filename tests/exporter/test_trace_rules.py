@@ -34,7 +34,7 @@ from pocketrnn_export.tracing.rules import (
 from pocketrnn_export.tracing.rules import (
     steps_of_loops as loops,
 )
-from pocketrnn_export.tracing.session import Call, DeclinedRule, Loop, Rule, Topic, TraceSession, declined, rule
+from pocketrnn_export.tracing.session import Call, DeclinedRule, Loop, Rule, Topic, TraceSession, decline_call, rule
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_branches import Branch
 
@@ -385,7 +385,7 @@ def test_rules_for_torch_export_decline_in_a_trace_for_torchscript() -> None:
 
 @rule("trunc")
 def _halved(session: TraceSession, x: Tensor) -> Any:
-    return torch.trunc(x) + 1 if x.dim() == 1 else declined("not of one axis")
+    return torch.trunc(x) + 1 if x.dim() == 1 else decline_call("not of one axis")
 
 
 def test_what_a_rule_calls_is_seen_by_the_topics_after_its_own_only() -> None:

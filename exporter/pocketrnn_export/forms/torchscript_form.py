@@ -19,7 +19,7 @@ from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.intake.torchscript_saving_and_loading import ignore_warnings, load_from_bytes, save_to_bytes
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import resize_example
-from pocketrnn_export.tracing.module_trace import make_script_session
+from pocketrnn_export.tracing.module_trace import make_torchscript_session
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 
 TORCHSCRIPT_FILE: Final = "model.torchscript.pt"
@@ -68,7 +68,7 @@ def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[b
     with ignore_warnings(), torch.no_grad():
         try:
             # torch's own check would run the module again on one shape; the proof runs it on all shapes.
-            with make_script_session(module):
+            with make_torchscript_session(module):
                 script = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
             content = save_to_bytes(script)
             return content, load_from_bytes(content)

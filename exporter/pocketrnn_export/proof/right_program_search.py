@@ -53,7 +53,7 @@ from pocketrnn_export.proof.traced_program_checks import (
 )
 from pocketrnn_export.torch_internals import replace_program_weights
 from pocketrnn_export.tracing.layers.weights_in_onnx_gate_order import add_onnx_weights
-from pocketrnn_export.tracing.module_trace import TracedProgram, follow_forward, trace_program
+from pocketrnn_export.tracing.module_trace import TracedProgram, find_exception_of_forward_at_sizes, trace_program
 from pocketrnn_export.tracing.python_semantics.caught_errors import find_catching_files
 from pocketrnn_export.tracing.session import takes_two_texts
 from pocketrnn_export.tracing.sizes.program_judging import (
@@ -283,7 +283,7 @@ def _make_follow_function(
 
     def follow_sizes(sizes: Sizes) -> FollowedRun:
         log = TraceLog(until=time.process_time() + _SECONDS_A_WAY)
-        error = follow_forward(compared.module, resize_example(compared.example, sizes), sizes, log)
+        error = find_exception_of_forward_at_sizes(compared.module, resize_example(compared.example, sizes), sizes, log)
         if error is None or log.refused:
             log.raise_recorded_error()
             refuse_caught_trace_errors(compared.module, log, compared.draw_inputs(sizes))

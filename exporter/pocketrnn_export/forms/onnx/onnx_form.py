@@ -36,7 +36,7 @@ from pocketrnn_export.proof.padding_and_tied_values import MOVES
 from pocketrnn_export.proof.program_runs_and_nodes import RunnableProgram, read_operator_name
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.tracing.module_trace import TracedProgram, trace_program
-from pocketrnn_export.tracing.session import mark_full_width
+from pocketrnn_export.tracing.session import record_longest_is_full_width
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 
@@ -63,7 +63,7 @@ class SingleTextModule(nn.Module):
         given = (tokens,) if beside is None else (tokens, beside)
         texts, features = [[t for t in given if t.is_floating_point() == floats] for floats in (False, True)]
         whole = [torch.full((1,), text.shape[1], dtype=torch.int64) for text in texts]
-        lengths = map(mark_full_width, whole) if self.takes_lengths else ()
+        lengths = map(record_longest_is_full_width, whole) if self.takes_lengths else ()
         logits: Tensor = self.classifier(*texts, *lengths, *features)
         return logits
 

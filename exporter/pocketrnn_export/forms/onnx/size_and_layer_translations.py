@@ -23,8 +23,8 @@ from pocketrnn_export.comparing.float64_graph import SINGLE
 from pocketrnn_export.forms.onnx.accurate_operator_translations import compute_integer_power
 from pocketrnn_export.torch_internals import sym_sqrt
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
+from pocketrnn_export.tracing.operators_right_for_every_size import CUT, CUT_TO_LONGEST, SIZE
 from pocketrnn_export.tracing.python_semantics.size_arithmetic import OF_NUMBER
-from pocketrnn_export.tracing.trace_operators import CUT, CUT_TO_LONGEST, SIZE
 
 _DOUBLE: Final = ir.DataType.DOUBLE
 _INT64: Final = int(ir.DataType.INT64)

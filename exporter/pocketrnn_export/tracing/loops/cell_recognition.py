@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.tracing.layers.recurrence import compute_step
+from pocketrnn_export.tracing.layers.recurrence import compute_recurrent_step
 
 # The scales of the numbers at which a step is checked: a state may be clamped to 3, as in ELMo, or to 40.
 SCALES: Final = (1.0, 5.0, 50.0, 1e4, 1e8)
@@ -165,7 +165,7 @@ def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -
     given = {node: draw_feature_numbers(node) for node in (*layer.sources, *(before for before, _ in layer.states))}
     x = torch.cat([given[node] for node in layer.sources], dim=1)
     before = [given[state] for state, _ in layer.states]
-    expected = compute_step(x, before[0], before[-1], layer.w[0], layer.r[0], layer.b.flatten(), layer.mode)
+    expected = compute_recurrent_step(x, before[0], before[-1], layer.w[0], layer.r[0], layer.b.flatten(), layer.mode)
     real = cycle.run([after for _, after in layer.states], given, {})
     return all(
         real[after].shape == one.shape and bool(((real[after] - one).abs() <= _NEAR * (scale + one.abs())).all())

@@ -13,10 +13,10 @@ from torch.fx import Node
 
 from pocketrnn_export.torch_internals import cache_known_operators, read_size_expression
 from pocketrnn_export.tracing.layers.memoryless_layers import STEP_EQUATIONS, StepEquations
-from pocketrnn_export.tracing.layers.recurrence import OPERATOR, compute_step
+from pocketrnn_export.tracing.layers.recurrence import OPERATOR, compute_recurrent_step
 from pocketrnn_export.tracing.loops.cell_recognition import GATES
+from pocketrnn_export.tracing.operators_right_for_every_size import STEP
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATION
-from pocketrnn_export.tracing.trace_operators import STEP
 
 
 def _make_cell_function(compute_states: StepEquations) -> Callable[..., Any]:
@@ -30,14 +30,16 @@ def _make_cell_function(compute_states: StepEquations) -> Callable[..., Any]:
     return compute_cell
 
 
-def _compute_recurrent_step(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> Any:
+def _compute_recurrence_operator_of_one_step(
+    x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str
+) -> Any:
     """Compute the operator `pocketrnn::recurrence` for one step in one direction: a single call of
     the cell. Return `NotImplemented` if the call has several steps, lengths or directions, or has no initial state."""
     single = isinstance(x.shape[0], int) and x.shape[0] == 1
     if not single or lengths is not None or len(r) != 1 or h0 is None or (mode == "LSTM" and c0 is None):
         return NotImplemented
     before = h0[0] if c0 is None else c0[0]
-    h, c = compute_step(x[0], h0[0], before, w[0], r[0], None if b is None else b[0], mode)
+    h, c = compute_recurrent_step(x[0], h0[0], before, w[0], r[0], None if b is None else b[0], mode)
     return h[None], h[None], c[None] if mode == "LSTM" else h[None].clone()
 
 
@@ -47,7 +49,7 @@ _CELLS: Final[Mapping[Any, Callable[..., Any]]] = {
     torch.ops.aten.gru_cell.default: _make_cell_function(STEP_EQUATIONS[torch.gru]),
     torch.ops.aten.rnn_tanh_cell.default: _make_cell_function(STEP_EQUATIONS[torch.rnn_tanh]),
     torch.ops.aten.rnn_relu_cell.default: _make_cell_function(STEP_EQUATIONS[torch.rnn_relu]),
-    OPERATOR: _compute_recurrent_step,
+    OPERATOR: _compute_recurrence_operator_of_one_step,
 }
 
 

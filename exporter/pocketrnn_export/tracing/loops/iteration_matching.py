@@ -16,9 +16,9 @@ from torch.fx import Node
 from pocketrnn_export.torch_internals import flatten_tree, read_overload_name, read_size_expression
 from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
 from pocketrnn_export.tracing.loops.graph_of_unrolled_loops import TracedGraph
+from pocketrnn_export.tracing.operators_right_for_every_size import PUT, STEP
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATION, ITERATIONS
 from pocketrnn_export.tracing.session import Loop
-from pocketrnn_export.tracing.trace_operators import PUT, STEP
 
 # The iteration that represents all of them. It is not the first, whose state is the initial one, and not the last,
 # whose states are not passed on.

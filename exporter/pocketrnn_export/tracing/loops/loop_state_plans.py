@@ -29,7 +29,7 @@ from pocketrnn_export.tracing.loops.iteration_matching import (
     convert_floats_to_float64,
     list_upstream_nodes,
 )
-from pocketrnn_export.tracing.trace_operators import PUT
+from pocketrnn_export.tracing.operators_right_for_every_size import PUT
 
 
 @dataclass(eq=False)

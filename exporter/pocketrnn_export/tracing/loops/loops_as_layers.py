@@ -28,9 +28,9 @@ from pocketrnn_export.tracing.loops.iteration_matching import (
     read_step_index,
 )
 from pocketrnn_export.tracing.loops.loop_state_plans import plan_states
+from pocketrnn_export.tracing.operators_right_for_every_size import KEEP, STACKED
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS
 from pocketrnn_export.tracing.session import Loop
-from pocketrnn_export.tracing.trace_operators import KEEP, STACKED
 
 
 def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop], width: int | None = None) -> nn.Module:

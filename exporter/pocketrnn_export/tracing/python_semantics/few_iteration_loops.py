@@ -24,10 +24,10 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import describe_user_line
+from pocketrnn_export.tracing.operators_right_for_every_size import STEP
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray
 from pocketrnn_export.tracing.session import Loop, TraceSession, find_current_session
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
-from pocketrnn_export.tracing.trace_operators import STEP
 
 # The first iteration may differ in its initial state, and the last in results that are not used. The two between them
 # show the states that are passed from one to the next.

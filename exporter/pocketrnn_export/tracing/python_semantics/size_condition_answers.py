@@ -75,7 +75,7 @@ def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bo
     log, frame = session.log, find_size_reading_frame(sys._getframe(2))
     if find_current_session() is not session or session.names is None or frame is None or not is_user_frame(frame):
         return shipped(asked)
-    condition = session.make_condition(read_size_expression(asked))
+    condition = session.make_condition_on_sizes(read_size_expression(asked))
     if condition is None:
         try:
             return shipped(asked)
@@ -151,7 +151,7 @@ def _make_unknown_number_error(frame: FrameType) -> ExportError:
 def record_guard(session: TraceSession, guard: Any, file_number_and_line: tuple[str, int, str] | None = None) -> None:
     """Record a restriction on sizes (a guard) that `torch.export` made, unless it holds for all sizes with which a
     graph is run."""
-    condition = session.make_condition(read_guard_relation(guard))
+    condition = session.make_condition_on_sizes(read_guard_relation(guard))
     if condition is None or str(read_guard_relation(guard)) in session.log.answered:
         return
     if file_number_and_line is None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pocketrnn_export.intake.user_frames import describe_user_line, find_frame_outside_package
 from pocketrnn_export.torch_internals import TRACED_TENSORS
-from pocketrnn_export.tracing.session import TraceSession, decline_for_torchscript, declined, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_call, decline_for_torchscript, rule
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 
 _log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def answer_assert_with_true(session: TraceSession, *_: Any, **__: Any) -> Any:
     to test."""
     frame = find_frame_outside_package(sys._getframe(1))
     if not is_in_assert(frame):
-        return declined("the call is not in an assert statement")
+        return decline_call("the call is not in an assert statement")
     line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
     if line not in session.told:
         _log.warning("The graph leaves out an assert of forward, and answers even if the assert fails: %s.", line)
@@ -38,7 +38,7 @@ def answer_assert_with_true(session: TraceSession, *_: Any, **__: Any) -> Any:
 def refuse_equality_test(_session: TraceSession, *given: Any, **named: Any) -> Any:
     """Raise an UntraceableError for `if torch.equal(x, y)` outside an `assert` statement. The error names the line."""
     if not any(isinstance(value, TRACED_TENSORS) for value in (*given, *named.values())):
-        return declined("no argument is a tensor of the trace")
+        return decline_call("no argument is a tensor of the trace")
     raise UntraceableError(
         f"Forward tests whether tensors are equal, {describe_user_line(sys._getframe(1))}, but a graph takes the same "
         "branch for all texts.",

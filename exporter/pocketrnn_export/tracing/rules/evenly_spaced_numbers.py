@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import sym_max, without_dispatch_modes
-from pocketrnn_export.tracing.session import DeclinedRule, TraceSession, decline_for_torchscript, declined, rule
+from pocketrnn_export.tracing.session import DeclinedRule, TraceSession, decline_call, decline_for_torchscript, rule
 
 # The most numbers that a graph holds as a constant; more are computed when it runs.
 _MOST_NUMBERS: Final = 1 << 16
@@ -28,7 +28,7 @@ def _make_constant(function: Callable[..., Tensor], *args: Any, **options: Any) 
     with without_dispatch_modes():
         made = function(*args, **options)
     if made.numel() > _MOST_NUMBERS or made.requires_grad:
-        return declined("the result has too many numbers for a constant, or a gradient")
+        return decline_call("the result has too many numbers for a constant, or a gradient")
     return torch.tensor(made.tolist(), dtype=made.dtype)
 
 
@@ -43,10 +43,10 @@ def rewrite_arange(_session: TraceSession, *ends: Any, step: Any = 1, **options:
     given = [*ends[:2], *(options.pop(name) for name in ("start", "end") if name in options)]
     step = ends[2] if len(ends) > 2 else step
     if len(given) != 2 or type(step) is not int or not all(type(one) in (int, torch.SymInt) for one in given):
-        return declined("the range starts at 0 by default, or not all its numbers are integers")
+        return decline_call("the range starts at 0 by default, or not all its numbers are integers")
     start, end = given
     if torch.SymInt not in map(type, given) or (type(start) is int and start >= 0 and step > 0):
-        return declined("the range has fixed ends, or goes up from a number that is not below 0")
+        return decline_call("the range has fixed ends, or goes up from a number that is not below 0")
     if step > 0:
         return start + _arange(0, end - start, step, **options)
     return start - _arange(0, start - end, -step, **options)
@@ -61,10 +61,10 @@ def rewrite_linspace(
     if _are_plain_numbers([start, end, steps]):
         return _make_constant(torch.linspace, start, end, steps, dtype=dtype)
     if not isinstance(steps, torch.SymInt) or isinstance(start, Tensor) or isinstance(end, Tensor):
-        return declined("the count of numbers is fixed, or an end is a tensor")
+        return decline_call("the count of numbers is fixed, or an end is a tensor")
     kind = torch.float32 if dtype is None else dtype
     if not kind.is_floating_point:
-        return declined("the result is integers")
+        return decline_call("the result is integers")
     first, last = torch.full((), start, dtype=kind), torch.full((), end, dtype=kind)
     position = _arange(steps)
     step = (last - first) / torch.full((), sym_max(steps - 1, 1), dtype=kind)

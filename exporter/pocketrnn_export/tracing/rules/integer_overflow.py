@@ -15,7 +15,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import describe_user_line_of_node
-from pocketrnn_export.tracing.session import TraceSession, decline_for_torchscript, declined, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_call, decline_for_torchscript, rule
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 
 _NARROW: Final = (torch.int8, torch.uint8, torch.int16, torch.int32)
@@ -28,7 +28,7 @@ _CAST: Final = "aten._to_copy.default"
 def rewrite_sum_in_narrow_integers(_session: TraceSession, x: Any, *args: Any, dtype: Any = None, **more: Any) -> Any:
     """Rewrite `x.sum(1, dtype=torch.int32)` as a sum in int64 and a cast, since onnxruntime does not wrap around."""
     if dtype not in _NARROW or not isinstance(x, Tensor) or x.is_floating_point():
-        return declined("the result is not of integers with fewer than 64 bits")
+        return decline_call("the result is not of integers with fewer than 64 bits")
     return torch.sum(x, *args, **more).to(dtype)
 
 

@@ -24,7 +24,7 @@ from pocketrnn_export.tracing.python_semantics.traced_arrays import (
     replace_largest_length_by_width,
     unwrap_arrays,
 )
-from pocketrnn_export.tracing.session import Call, TraceSession, declined, rule
+from pocketrnn_export.tracing.session import Call, TraceSession, decline_call, rule
 
 # The functions whose arguments are sizes or positions: there, the longest of the lengths is used as a number.
 _OF_SIZES: Final = frozenset(
@@ -133,7 +133,7 @@ def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
         return
     facts = session.facts
     if writes_into_first_argument(name):
-        facts.forget(args[0])
+        facts.forget_tensor_and_its_views(args[0])
         return
     if name == "full" and len(args) > 1 and _is_padded_width(session, args[1]) and result.dim() == 1:
         facts.note(result, lengths="given", whole=True, width=args[1])
@@ -203,7 +203,7 @@ def rewrite_numpy(session: TraceSession, x: Any, *_: Any, **__: Any) -> Any:
     """Rewrite `lengths.numpy()`: return a `TracedArray`, a stand-in for an array that contains a tensor of the
     trace."""
     if session.scripted and not _holds_lengths(x):
-        return declined("the tensor does not contain lengths")
+        return decline_call("the tensor does not contain lengths")
     return TracedArray(x)
 
 
@@ -211,7 +211,7 @@ def rewrite_numpy(session: TraceSession, x: Any, *_: Any, **__: Any) -> Any:
 def rewrite_tolist(session: TraceSession, x: Any) -> Any:
     """Rewrite `lengths.tolist()`: return a `TracedArray`, a stand-in for a list that contains a tensor of the trace."""
     if session.scripted and not _holds_lengths(x):
-        return declined("the tensor does not contain lengths")
+        return decline_call("the tensor does not contain lengths")
     return TracedArray(x) if x.dim() else replace_largest_length_by_width(x)
 
 
@@ -220,7 +220,7 @@ def rewrite_item(session: TraceSession, x: Any) -> Any:
     """Rewrite `lengths.max().item()` as the width of the padded batch, a symbolic size. Return other tensors
     themselves, since they compute like numbers."""
     if session.scripted and (x.dim() or x.is_floating_point()):
-        return declined("the tensor is not a single integer")
+        return decline_call("the tensor is not a single integer")
     return replace_largest_length_by_width(x)
 
 
@@ -248,8 +248,10 @@ def rewrite_tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None
         known_kinds = all(
             _is_number_tensor(number) or is_size(number) or isinstance(number, int | float) for number in numbers
         )
-        return _stack_numbers(data, dtype) if known_kinds else declined("the list contains other values than numbers")
-    return declined("no size is among the numbers")
+        return (
+            _stack_numbers(data, dtype) if known_kinds else decline_call("the list contains other values than numbers")
+        )
+    return decline_call("no size is among the numbers")
 
 
 @rule("data.__get__")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pocketrnn_export.tracing.python_semantics.patched_globals import make_tensor_of_sizes_or_numbers
-from pocketrnn_export.tracing.session import TraceSession, declined, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_call, rule
 
 
 @rule("new")
 def rewrite_new(_: TraceSession, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Rewrite `x.new(n, 5)` as zeros of that size, and `x.new([1, 2])` as a tensor of these numbers."""
-    return declined("the call has keyword arguments") if kwargs else make_tensor_of_sizes_or_numbers(x.dtype, args)
+    return decline_call("the call has keyword arguments") if kwargs else make_tensor_of_sizes_or_numbers(x.dtype, args)
 
 
 @rule("squeeze")

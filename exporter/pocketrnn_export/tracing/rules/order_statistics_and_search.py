@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import describe_user_line
-from pocketrnn_export.tracing.session import Rule, TraceSession, decline_for_torchscript, declined, rule
+from pocketrnn_export.tracing.session import Rule, TraceSession, decline_call, decline_for_torchscript, rule
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 
 # The functions without an ONNX operator, with advice on what to write instead.
@@ -49,7 +49,7 @@ def _select_sorted_values_and_positions(
 def rewrite_median(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
     """Rewrite `x.median(1)` by sorting. The median of an even count is the lower of the two middle numbers."""
     if dim is None or more:
-        return declined("the axis is not given")
+        return decline_call("the axis is not given")
     size = x.shape[dim] if x.dim() else 1
     return torch.return_types.median(
         _select_sorted_values_and_positions(x, (size - 1) // 2, dim, keepdim=keepdim, nan_first=x.is_floating_point())
@@ -60,7 +60,7 @@ def rewrite_median(_session: TraceSession, x: Any, dim: Any = None, keepdim: boo
 def rewrite_kthvalue(_session: TraceSession, x: Any, k: Any, dim: Any = -1, keepdim: bool = False, **more: Any) -> Any:
     """Rewrite `x.kthvalue(2, 1)` by sorting."""
     if more or isinstance(k, Tensor):
-        return declined("k is a tensor")
+        return decline_call("k is a tensor")
     return torch.return_types.kthvalue(_select_sorted_values_and_positions(x, k - 1, dim, keepdim=keepdim))
 
 
@@ -70,9 +70,9 @@ def rewrite_quantile(
 ) -> Any:
     """Rewrite `torch.quantile(x, 0.5, dim=1)` by sorting, with interpolation between the two nearest numbers."""
     if not isinstance(q, float | int) or dim is None or not x.dim() or set(more) - {"interpolation"}:
-        return declined("the axis is not given, or several quantiles are wanted")
+        return decline_call("the axis is not given, or several quantiles are wanted")
     if more.get("interpolation", "linear") != "linear":
-        return declined("the interpolation is not linear")
+        return decline_call("the interpolation is not linear")
     values = x.sort(dim=dim)[0]
     rank = torch.full((1,), x.shape[dim] - 1, dtype=x.dtype) * q
     below = rank.floor()
@@ -90,7 +90,7 @@ def rewrite_quantile(
 def rewrite_take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = None, **more: Any) -> Any:  # noqa: A002
     """Rewrite `torch.take_along_dim(x, places, 1)` as `gather`, with axes of size 1 expanded first."""
     if not isinstance(dim, int) or more or input.dim() != indices.dim():
-        return declined("the axis is not given")
+        return decline_call("the axis is not given")
 
     def expand_to_shape_of(x: Tensor, other: Tensor) -> Tensor:
         axes = enumerate(zip(x.shape, other.shape, strict=True))
@@ -105,7 +105,7 @@ def _make_bool_rule(function: Callable[..., Any], bool_results: int = 1) -> Call
 
     def compute_with_bools_as_integers(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
         if not isinstance(x, Tensor) or x.dtype != torch.bool or more.get("out") is not None:
-            return declined("the input is not boolean")
+            return decline_call("the input is not boolean")
         whole = [one.to(torch.int64) if isinstance(one, Tensor) else one for one in args]
         named = {name: one.to(torch.int64) if isinstance(one, Tensor) else one for name, one in more.items()}
         found = function(x.to(torch.int64), *whole, **named)
@@ -129,7 +129,7 @@ def rewrite_searchsorted(
 ) -> Any:
     """Rewrite `torch.searchsorted(edges, x)`: count the edges before each number. NaN comes after all edges."""
     if sorter is not None or not isinstance(sorted_sequence, Tensor) or not isinstance(input, Tensor):
-        return declined("an argument is a number, or a sorter is given")
+        return decline_call("an argument is a number, or a sorter is given")
     edges = sorted_sequence.unsqueeze(-2) if sorted_sequence.dim() > 1 else sorted_sequence
     values = input.unsqueeze(-1)
     before = ~(edges > values) if right or side == "right" else ~(edges >= values)
@@ -152,7 +152,7 @@ def _make_refusal_rule(name: str) -> Rule:
 def rewrite_isin(_session: TraceSession, elements: Any, test_elements: Any, **more: Any) -> Any:
     """Rewrite `torch.isin(x, stop_words)` by comparisons. For many numbers, torch would sort and search."""
     if not isinstance(elements, Tensor) or not isinstance(test_elements, Tensor):
-        return declined("an argument is a number")
+        return decline_call("an argument is a number")
     found = (elements.unsqueeze(-1) == test_elements.reshape(-1)).any(-1)
     return ~found if more.get("invert") else found
 

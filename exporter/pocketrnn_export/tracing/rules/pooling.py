@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pocketrnn_export.torch_internals import restrict_sizes, statically_known_true, sym_min
 from pocketrnn_export.tracing.python_semantics.traced_arrays import replace_largest_length_by_width
-from pocketrnn_export.tracing.session import DeclinedRule, Rule, TraceSession, decline_never, declined
+from pocketrnn_export.tracing.session import DeclinedRule, Rule, TraceSession, decline_call, decline_never
 
 
 class _SplitWindows(NamedTuple):
@@ -123,15 +123,15 @@ def _make_max_pool_rule(axes: int) -> Callable[..., Any]:
     ) -> Any:
         windows = _make_windows_per_axis(axes, kernel_size, stride, padding, dilation)
         if windows is None or return_indices or not isinstance(x, Tensor):
-            return declined("indices are wanted, or the arguments are not valid")
+            return decline_call("indices are wanted, or the arguments are not valid")
         whole, others = _separate_whole_axes(session, x, windows)
         if whole and not others:
             return x.amax(whole, keepdim=True)
         if session.scripted or not others:
-            return declined("a window does not cover its whole axis")
+            return decline_call("a window does not cover its whole axis")
         if all(w.has_plain_numbers and not (ceil_mode and (w.pad or w.step > w.size)) for w in others) and not whole:
             return (
-                declined("ONNX has the same pooling")
+                decline_call("ONNX has the same pooling")
                 if axes == 2
                 else _compute_max_pool_as_2d(x, others[0], ceil=bool(ceil_mode))
             )
@@ -147,7 +147,7 @@ def _compute_max_pool_as_2d(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
     """Compute a max pooling over one axis as a pooling over two axes, since PyTorch fixes the size of the axis
     otherwise. Decline if the size is fixed anyway."""
     if isinstance(x.shape[-1], int):
-        return declined("the axis has a fixed size")
+        return decline_call("the axis has a fixed size")
     planes = x.unsqueeze(-2)
     return torch.max_pool2d(planes, (1, w.size), (1, w.step), (0, w.pad), (1, w.apart), ceil).squeeze(-2)
 
@@ -168,13 +168,13 @@ def _make_avg_pool_rule(axes: int) -> Callable[..., Any]:
     ) -> Any:
         windows = _make_windows_per_axis(axes, kernel_size, stride, padding, 1)
         if windows is None or not isinstance(x, Tensor):
-            return declined("the arguments are not valid")
+            return decline_call("the arguments are not valid")
         whole, others = _separate_whole_axes(session, x, windows)
         if whole and not others and divisor_override is None:
             return x.mean(whole, keepdim=True)
         plain = all(w.has_plain_numbers for w in windows) and not ceil_mode and divisor_override is None
         if session.scripted or plain or any(type(w.size) is not int and w.axis in whole for w in windows):
-            return declined("ONNX has the same pooling, or one window covers a whole axis")
+            return decline_call("ONNX has the same pooling, or one window covers a whole axis")
         total, divisor = x, torch.ones((), dtype=x.dtype)
         for w in windows:
             taken, inside, reached = w.split_into_windows(total, ceil=bool(ceil_mode))
@@ -219,10 +219,10 @@ def _make_adaptive_pool_rule(axes: int, *, largest: bool) -> Callable[..., Any]:
     ) -> Any:
         sizes = _read_values_per_axis(output_size, axes, None)
         if return_indices or not all(size is None or isinstance(size, int) for size in sizes):
-            return declined("indices are wanted, or an output size is not a plain number")
+            return decline_call("indices are wanted, or an output size is not a plain number")
         whole = [axis for axis, size in zip(range(-axes, 0), sizes, strict=True) if size == 1]
         if session.scripted and any(size not in (1, None) for size in sizes):
-            return declined("TorchScript has the same pooling")
+            return decline_call("TorchScript has the same pooling")
         for axis, size in zip(range(-axes, 0), sizes, strict=True):
             if size not in (1, None) and not (isinstance(x.shape[axis], int) and x.shape[axis] == size):
                 x = _reduce_adaptive_windows(x, axis, size, largest=largest)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import annotate_operators, read_size_expression
+from pocketrnn_export.tracing.operators_right_for_every_size import PUT, STACKED, STEP
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATION, Slices, find_stacked_loop
 from pocketrnn_export.tracing.session import (
     Call,
@@ -16,12 +17,11 @@ from pocketrnn_export.tracing.session import (
     Rule,
     Topic,
     TraceSession,
+    decline_call,
     decline_never,
     decline_outside_loop,
-    declined,
     rule,
 )
-from pocketrnn_export.tracing.trace_operators import PUT, STACKED, STEP
 
 # The number of a part of an index, the axis to which it applies, and the position of the step that it selects.
 _IndexedStep = tuple[int, int, Any]
@@ -101,7 +101,9 @@ def rewrite_index_as_steps(_: TraceSession, x: Any, index: Any) -> Any:
     restrict sizes."""
     parts, found = _split_index_and_find_steps(x, index)
     if not found:
-        return declined("no integer indexes an axis of variable length, or the index contains other parts than slices")
+        return decline_call(
+            "no integer indexes an axis of variable length, or the index contains other parts than slices"
+        )
     # Start with the last axis, so that the axes before it keep their numbers.
     for place, axis, number in reversed(found):
         is_slice = isinstance(parts[place], slice)
@@ -123,13 +125,13 @@ def rewrite_assignment_as_put(_: TraceSession, x: Any, index: Any, value: Any) -
     sizes."""
     found = _split_index_and_find_steps(x, index)[1]
     if len(found) != 1:
-        return declined("the index does not have exactly one integer for an axis whose length is a size")
+        return decline_call("the index does not have exactly one integer for an axis whose length is a size")
     parts = index if isinstance(index, tuple) else (index,)
     _place, axis, number = found[0]
     if any(isinstance(part, slice) and part != slice(None) for part in parts) or len(parts) > x.dim():
-        return declined("the assignment writes only a part of a step")
+        return decline_call("the assignment writes only a part of a step")
     if None in parts or sum(not isinstance(part, slice) and part is not Ellipsis for part in parts) != 1:
-        return declined("the index has several numbers")
+        return decline_call("the index has several numbers")
     shape = [size for i, size in enumerate(x.shape) if i != axis]
     given = value if isinstance(value, Tensor) else torch.full((), value, dtype=x.dtype)
     x.copy_(PUT(x, given.to(x.dtype).expand(shape), axis, _count_from_start(x.shape[axis], number)))
@@ -141,7 +143,7 @@ def rewrite_select(_: TraceSession, x: Tensor, dim: int, index: Any) -> Any:
     """Rewrite `x.select(1, t)` as the operator `pocketrnn::step`, which selects a step and does not restrict sizes."""
     dim %= x.dim()
     if not _is_size(x.shape[dim]):
-        return declined("the axis has a fixed length")
+        return decline_call("the axis has a fixed length")
     return STEP(x, dim, _count_from_start(x.shape[dim], index))
 
 
@@ -149,7 +151,7 @@ def rewrite_select(_: TraceSession, x: Tensor, dim: int, index: Any) -> Any:
 def rewrite_unbind_as_steps(_: TraceSession, x: Tensor, dim: int = 0) -> Any:
     """Rewrite `unbind`, and a loop over a tensor, as the steps of the tensor."""
     dim %= x.dim()
-    return Slices(x, dim, keeps_axis=False) if _is_size(x.shape[dim]) else declined("the axis has a fixed length")
+    return Slices(x, dim, keeps_axis=False) if _is_size(x.shape[dim]) else decline_call("the axis has a fixed length")
 
 
 @rule("split")
@@ -158,7 +160,7 @@ def rewrite_split_as_steps(_: TraceSession, x: Tensor, split_size: Any = None, d
     size = kwargs.get("split_size_or_sections", split_size)
     dim %= x.dim()
     if not _is_size(x.shape[dim]) or size != 1:
-        return declined("the call does not split an axis whose length is a size into single steps")
+        return decline_call("the call does not split an axis whose length is a size into single steps")
     return Slices(x, dim, keeps_axis=True)
 
 
@@ -168,7 +170,7 @@ def rewrite_chunk_as_steps(_: TraceSession, x: Tensor, chunks: Any, dim: int = 0
     dim %= x.dim()
     size: Any = x.shape[dim]
     if not _is_size(chunks) or not _is_size(size) or read_size_expression(chunks) != read_size_expression(size):
-        return declined("there are not as many chunks as steps")
+        return decline_call("there are not as many chunks as steps")
     return Slices(x, dim, keeps_axis=True)
 
 
@@ -178,7 +180,7 @@ def rewrite_stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -
     which stands for any number of them."""
     found = find_stacked_loop(session, tensors)
     if found is None:
-        return declined("the tensors are not the results of all iterations of one loop")
+        return decline_call("the tensors are not the results of all iterations of one loop")
     loop, flipped = found
     tensors = tensors[::-1] if flipped else tensors
     return STACKED(list(tensors), session.loops[loop].count, dim % (tensors[0].dim() + 1), loop, flipped)
@@ -202,7 +204,7 @@ def _make_stack_rule(reshape: Callable[[Tensor], Tensor], axis: int) -> Callable
 
     def stack_tensors(session: TraceSession, tensors: Any, **more: Any) -> Any:
         if more or not isinstance(tensors, (list, tuple)):
-            return declined("the argument is not a list of tensors")
+            return decline_call("the argument is not a list of tensors")
         tensors = [reshape(tensor) for tensor in tensors]
         along = min(axis, tensors[0].dim() - 1)
         found = rewrite_cat(session, tensors, along)
@@ -226,7 +228,7 @@ _BESIDE: Final = tuple(
 def rewrite_sum_with_zero(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
     """Rewrite `0 + x`, the start of a sum, as a sum of two tensors, as in later iterations."""
     if not isinstance(x, Tensor) or type(number) not in (int, float) or number != 0 or kwargs:
-        return declined("the operands are not a plain 0 and a tensor")
+        return decline_call("the operands are not a plain 0 and a tensor")
     return torch.zeros(x.shape, dtype=torch.result_type(x, number)) + x
 
 

@@ -18,7 +18,7 @@ from pocketrnn_export.intake.user_frames import (
     is_user_frame,
 )
 from pocketrnn_export.torch_internals import TEXT_FILES
-from pocketrnn_export.tracing.session import TraceSession, decline_for_torchscript, declined, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_call, decline_for_torchscript, rule
 from pocketrnn_export.tracing.sizes.printed_sizes import find_use_of_current_value
 
 
@@ -30,9 +30,9 @@ def refuse_tensor_text(session: TraceSession, *_: Any, **__: Any) -> Any:
     while frame is not None and frame.f_code.co_filename in TEXT_FILES:
         frame = frame.f_back
     if frame is None or not is_user_frame(frame) or is_library_frame(frame):
-        return declined("PyTorch or a library makes the string")
+        return decline_call("PyTorch or a library makes the string")
     if find_use_of_current_value(frame):
-        return declined("the string is only printed, logged or raised")
+        return decline_call("the string is only printed, logged or raised")
     raise session.log.record_refusal(
         ExportError(
             f"The module makes a string of a tensor's numbers, but a graph has no strings: {describe_line(frame)}.",

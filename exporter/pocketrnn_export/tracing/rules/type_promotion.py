@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.torch_internals import sym_float
-from pocketrnn_export.tracing.session import Rule, TraceSession, decline_for_torchscript, declined, rule
+from pocketrnn_export.tracing.session import Rule, TraceSession, decline_call, decline_for_torchscript, rule
 
 # The types that are not floating point.
 _WHOLE: Final = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -57,12 +57,12 @@ def _make_clamp_rule(
         bounds = [default if bound is None else bound for bound, default in zip(bounds, (low, high), strict=True)]
         numbers = [bound for bound in bounds if bound is not None]
         if not isinstance(x, Tensor) or not numbers or any(isinstance(bound, Tensor) for bound in numbers):
-            return declined("the bounds are missing, or are tensors")
+            return decline_call("the bounds are missing, or are tensors")
         # hardtanh returns the dtype of its input.
         kind = _find_promoted_dtype(x, numbers) if low is None else x.dtype
         expected = float if kind.is_floating_point else int
         if kind == torch.bool or (x.dtype == kind and all(type(bound) is expected for bound in numbers)):
-            return declined("all operands have one dtype")
+            return decline_call("all operands have one dtype")
         low_and_high = (None if bound is None else _convert_to_dtype(bound, kind) for bound in bounds)
         return function(x if x.dtype == kind else x.to(kind), *low_and_high)
 
@@ -75,7 +75,7 @@ def _make_inplace_clamp_rule(function: Callable[..., Any]) -> Callable[..., Any]
 
     def clamp_in_place(session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
         if not isinstance(x, Tensor) or not x.is_floating_point():
-            return declined("the integers stay integers")
+            return decline_call("the integers stay integers")
         return clamped(session, x, *given, **named)
 
     return clamp_in_place
@@ -86,7 +86,7 @@ def _make_float_operation_rule(function: Callable[..., Any]) -> Callable[..., An
 
     def compute_in_floats(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
         if not (_is_integer_or_bool_tensor(x) and _is_float(other)):
-            return declined("the operands are not integers and a float")
+            return decline_call("the operands are not integers and a float")
         return function(x.to(torch.get_default_dtype()), other, **more)
 
     return compute_in_floats
@@ -98,7 +98,7 @@ def rewrite_sum_of_bools(_session: TraceSession, x: Any, other: Any, **more: Any
     if isinstance(other, bool):
         other = torch.full((), other)
     if more or not all(isinstance(one, Tensor) and one.dtype == torch.bool for one in (x, other)):
-        return declined("the operands are not two boolean tensors")
+        return decline_call("the operands are not two boolean tensors")
     return torch.logical_or(x, other)
 
 
@@ -106,21 +106,21 @@ def rewrite_sum_of_bools(_session: TraceSession, x: Any, other: Any, **more: Any
 def rewrite_power_of_integers(_session: TraceSession, base: Any, exponent: Any) -> Any:
     """Rewrite `ids ** weights`, integers to the power of floats, with the base converted to floats."""
     if not (_is_integer_or_bool_tensor(base) and isinstance(exponent, Tensor) and exponent.is_floating_point()):
-        return declined("the operands are not an integer base and float exponents")
+        return decline_call("the operands are not an integer base and float exponents")
     return torch.pow(base.to(torch.result_type(base, exponent)), exponent)
 
 
 @rule("nansum", decline=decline_for_torchscript)
 def rewrite_nansum(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
     """Rewrite `nansum` of integers as `sum`. Integers are never NaN."""
-    return torch.sum(x, *given, **named) if _is_integer_or_bool_tensor(x) else declined("the numbers are floats")
+    return torch.sum(x, *given, **named) if _is_integer_or_bool_tensor(x) else decline_call("the numbers are floats")
 
 
 @rule("stack", decline=decline_for_torchscript)
 def rewrite_stack_of_several_dtypes(_session: TraceSession, tensors: Any, dim: int = 0, **more: Any) -> Any:
     """Rewrite `torch.stack([counts, shares], 1)` of integers and floats: convert all to one dtype."""
     if more or not isinstance(tensors, (list, tuple)) or len({one.dtype for one in tensors}) < 2:
-        return declined("all operands have one dtype")
+        return decline_call("all operands have one dtype")
     kind = functools.reduce(torch.promote_types, (one.dtype for one in tensors))
     return torch.stack([one if one.dtype == kind else one.to(kind) for one in tensors], dim)
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.torch_internals import sym_max
+from pocketrnn_export.tracing.operators_right_for_every_size import CUT
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes
-from pocketrnn_export.tracing.trace_operators import CUT
 
 
 @dataclass(frozen=True)
