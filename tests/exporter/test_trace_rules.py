@@ -348,8 +348,8 @@ def test_the_truth_of_an_assert_is_true(traced: Callable[..., Traced]) -> None:
 
 
 DECLINED: list[tuple[Rule, Callable[[Traced], tuple[Any, ...]], str]] = [
-    (slices.rewrite_slices_as_cuts, lambda of: (of.tokens, (slice(None, 5),)), "that of the example"),
-    (slices.rewrite_narrow, lambda of: (of.tokens, 1, 0, 5), "that of the example"),
+    (slices.rewrite_slices_as_cuts, lambda of: (of.tokens, (slice(None, 5),)), "answered for the example"),
+    (slices.rewrite_narrow, lambda of: (of.tokens, 1, 0, 5), "answered for the example"),
     (loops.rewrite_index_as_steps, lambda of: (of.tokens, 1), "no loop over a size runs"),
     (loops.rewrite_assignment_as_put, lambda of: (of.tokens, 1, 2), "no loop over a size runs"),
     (loops.rewrite_sum_with_zero, lambda of: (of.tokens, 0), "no loop over a size runs"),

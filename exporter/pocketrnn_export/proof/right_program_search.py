@@ -54,7 +54,7 @@ from pocketrnn_export.proof.traced_program_checks import (
 from pocketrnn_export.torch_internals import replace_program_weights
 from pocketrnn_export.tracing.layers.weights_in_onnx_gate_order import add_onnx_weights
 from pocketrnn_export.tracing.module_trace import TracedProgram, find_exception_of_forward_at_sizes, trace_program
-from pocketrnn_export.tracing.python_semantics.caught_errors import find_catching_files
+from pocketrnn_export.tracing.python_semantics.caught_errors import find_files_that_may_catch_errors
 from pocketrnn_export.tracing.session import takes_two_texts
 from pocketrnn_export.tracing.sizes.program_judging import (
     AnswerJudge,
@@ -103,7 +103,7 @@ def find_right_program(
     found = _find_program(compared, make_form, one_text=one_text)
     if before is not None:
         refuse_changed_answers(compared, found, usual, before)
-    most = LARGEST if find_catching_files(module) else _SMALL
+    most = LARGEST if find_files_that_may_catch_errors(module) else _SMALL
     bounds = [
         sizes for sizes in found.bounds if is_within_limits(found.limits, sizes) and sizes.batch * sizes.tokens <= most
     ]

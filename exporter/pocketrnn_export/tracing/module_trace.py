@@ -47,14 +47,14 @@ from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
 from pocketrnn_export.tracing.loops.loops_as_layers import reroll_loops
 from pocketrnn_export.tracing.python_semantics.caught_errors import record_error_lines
 from pocketrnn_export.tracing.python_semantics.hidden_trace import hide_trace
-from pocketrnn_export.tracing.python_semantics.patched_globals import patch_globals
+from pocketrnn_export.tracing.python_semantics.patched_globals import replace_globals_of_user_files
 from pocketrnn_export.tracing.python_semantics.size_arithmetic import refuse_numbers_rounded_otherwise_in_graph
 from pocketrnn_export.tracing.python_semantics.size_condition_answers import (
     record_program_restrictions,
     record_size_conditions,
 )
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import bypass_caches
-from pocketrnn_export.tracing.python_semantics.traced_arrays import refuse_number_hashes
+from pocketrnn_export.tracing.python_semantics.traced_arrays import refuse_traced_numbers_as_dict_keys
 from pocketrnn_export.tracing.reversed_tie_sort import find_sort_operators
 from pocketrnn_export.tracing.rules.asserts_and_equality_tests import ASSERTS
 from pocketrnn_export.tracing.rules.embedding_bags import EMBEDDING_BAGS
@@ -94,9 +94,9 @@ DEVICE: Final = Topic(
 
 _USERS_CODE: Final = (
     lambda _: replace_gpu_types(),
-    patch_globals,
+    replace_globals_of_user_files,
     bypass_caches,
-    refuse_number_hashes,
+    refuse_traced_numbers_as_dict_keys,
     lambda session: replace_tolist(lambda x, shipped: make_array_in_place_of_list(session, x, shipped)),
     hide_trace,
     make_transformers_answer_as_fast_path,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import statically_known_true
-from pocketrnn_export.tracing.python_semantics.patched_globals import unwrap_types
+from pocketrnn_export.tracing.python_semantics.patched_globals import replace_stand_ins_for_types
 from pocketrnn_export.tracing.python_semantics.size_arithmetic import TracedNumber, is_size
 from pocketrnn_export.tracing.python_semantics.traced_arrays import (
     TracedArray,
@@ -45,8 +45,8 @@ _KEEP_LONGEST: Final = frozenset(
 def run_unwrapped_call(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
     """Run a call of torch by `proceed`, with PyTorch's own tensors and types. They replace the stand-ins, such as a
     `TracedArray`, that user code passed to the call."""
-    args = tuple(unwrap_types(unwrap_arrays(value)) for value in call.args)
-    kwargs = {name: unwrap_types(unwrap_arrays(value)) for name, value in call.kwargs.items()}
+    args = tuple(replace_stand_ins_for_types(unwrap_arrays(value)) for value in call.args)
+    kwargs = {name: replace_stand_ins_for_types(unwrap_arrays(value)) for name, value in call.kwargs.items()}
     if call.name in {"tensor", "as_tensor"} and args and isinstance(args[0], list | tuple):
         numbers = list(_flatten_numbers(call.args[0]))
         # A TracedNumber stands for a Python float but has 64 bits, so set the dtype that torch would choose.
