@@ -147,8 +147,8 @@ def test_a_module_whose_answer_float32_rounds_away_is_refused_for_that(graph: fl
 
     judge = AnswerJudge(answer(1.0), answer(1.0005), None)
     attempt = ProgramAttempt(None, TraceLog(), answer(graph))
-    assert not judge.agrees(attempt, Sizes(3, 9))
-    assert (judge.find_too_large_rounding(attempt, Sizes(3, 9)) > 0) == of_rounding
+    assert not judge.agrees_with_module(attempt, Sizes(3, 9))
+    assert (judge.find_rounding_that_explains_difference(attempt, Sizes(3, 9)) > 0) == of_rounding
     if of_rounding:
         error = make_size_refusal_error([], [attempt], [Sizes(3, 9)], judge, None)
         assert "float32" in error.problem

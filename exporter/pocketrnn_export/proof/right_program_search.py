@@ -376,7 +376,7 @@ def find_disobeyed_conditions(
             sides = [
                 sizes
                 for sizes in _list_sizes_near_question(question)
-                if question.condition.holds_for_pair(*sizes) == holds
+                if question.condition.holds_for_two_texts(*sizes) == holds
             ]
             for i, (batch, first, second) in enumerate(sides[:_MOST]):
                 inputs = compared.draw_inputs_for_pair(batch, first, second)

@@ -42,7 +42,7 @@ from pocketrnn_export.torch_internals import (
 )
 from pocketrnn_export.tracing.operators_right_for_every_size import KEEP, SIZE
 from pocketrnn_export.tracing.sizes.not_implemented_truth import refuse_not_implemented_truth
-from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes, rename_size_symbols
+from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes, rename_size_symbols_to_ours
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 from pocketrnn_export.tracing.sizes.trace_branches import Branch
 from pocketrnn_export.tracing.used_and_left_out_rules import is_rule_left_out, record_rule_use
@@ -296,7 +296,7 @@ class TraceSession:
     def make_condition_on_sizes(self, relation: Any) -> Condition | None:
         """Return a relation between torch's size symbols as a condition on the batch size and the numbers of tokens.
         Return None if the relation has other symbols."""
-        renamed = rename_size_symbols(relation, self.names or {})
+        renamed = rename_size_symbols_to_ours(relation, self.names or {})
         return None if renamed is None else Condition(renamed)
 
     def express_size_by_batch_and_tokens(self, size: Any) -> Any:
@@ -304,7 +304,7 @@ class TraceSession:
         plain number, or for a size with other symbols."""
         if not isinstance(size, torch.SymInt):
             return None
-        return rename_size_symbols(read_size_expression(size), self.names or {})
+        return rename_size_symbols_to_ours(read_size_expression(size), self.names or {})
 
     def answer_call_by_rules_or_torch(self, call: Call, topic_index: int = 0) -> Any:
         """Return the result of a call of a torch function: from the first rule that does not decline the call, or else

@@ -46,7 +46,7 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     Condition,
     UnsolvableError,
     compute_value_at,
-    rename_size_symbols,
+    rename_size_symbols_to_ours,
 )
 from pocketrnn_export.tracing.sizes.size_question_log import Question, TraceLog
 
@@ -119,7 +119,7 @@ def _answer_with_plain_number(session: TraceSession, size: Any, frame: FrameType
     # A library that wants a dict key, such as einops, works without one.
     if method == "__hash__" and is_library_frame(caller):
         return None
-    expression = rename_size_symbols(read_size_expression(size), session.names)
+    expression = rename_size_symbols_to_ours(read_size_expression(size), session.names)
     if expression is None:
         return None
     sizes = session.example if session.branch is None else session.branch.sizes
@@ -229,7 +229,7 @@ def _record_clamps_and_divisors(session: TraceSession, expression: Any) -> None:
     """Record the sizes at which a minimum or maximum in `expression` changes, and the integers by which sizes are
     divided. The module runs at all these sizes, but its graph may be wrong beyond one of them, or for some remainder.
     So the proof compares both there."""
-    renamed = rename_size_symbols(expression, session.names or {})
+    renamed = rename_size_symbols_to_ours(expression, session.names or {})
     if renamed is None:
         return
     # Sort the set, so that a refusal names the same line each time.
