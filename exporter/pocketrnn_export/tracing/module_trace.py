@@ -63,9 +63,9 @@ from pocketrnn_export.tracing.rules.integer_overflow import WHOLE_NUMBERS, refus
 from pocketrnn_export.tracing.rules.interpolation import INTERPOLATION
 from pocketrnn_export.tracing.rules.lengths import (
     LENGTHS,
-    make_array_in_place_of_list,
+    answer_tolist_with_array_in_trace,
     record_lengths,
-    run_unwrapped_call,
+    run_call_without_stand_ins,
 )
 from pocketrnn_export.tracing.rules.new_and_squeeze import NEW_AND_SQUEEZE
 from pocketrnn_export.tracing.rules.order_statistics_and_search import ORDER_STATISTICS
@@ -85,7 +85,7 @@ PYTHON: Final = Topic(
         *(*ASSERTS, *LENGTHS, *NEW_AND_SQUEEZE, *EMBEDDING_BAGS, *POOLING, *SPACED, *INTERPOLATION),
         *(*ORDER_STATISTICS, *MIXED_NUMBERS, *WHOLE_NUMBERS, *TEXTS),
     ),
-    around=run_unwrapped_call,
+    around=run_call_without_stand_ins,
     after=record_lengths,
 )
 DEVICE: Final = Topic(
@@ -97,7 +97,7 @@ _USERS_CODE: Final = (
     replace_globals_of_user_files,
     bypass_caches,
     refuse_traced_numbers_as_dict_keys,
-    lambda session: replace_tolist(lambda x, shipped: make_array_in_place_of_list(session, x, shipped)),
+    lambda session: replace_tolist(lambda x, shipped: answer_tolist_with_array_in_trace(session, x, shipped)),
     hide_trace,
     make_transformers_answer_as_fast_path,
     # A distribution checks the values of logits, by which a graph cannot fail.

@@ -12,7 +12,7 @@ from pocketrnn_export.tracing.session import TraceSession, decline_call, rule
 
 
 @rule("embedding_bag")
-def rewrite_embedding_bag(
+def rewrite_embedding_bag_as_reduction(
     _: TraceSession,
     input: Any,  # noqa: A002 - torch's name
     weight: Any,
@@ -26,8 +26,8 @@ def rewrite_embedding_bag(
     include_last_offset: Any = False,
     padding_idx: Any = None,
 ) -> Any:
-    """Rewrite `F.embedding_bag` as the sum, mean or maximum of the vectors of each bag. A bag with nothing but padding
-    gives zeros."""
+    """Rewrite `F.embedding_bag` as the sum, mean or maximum of the vectors of each bag. A bag without ids, or with
+    padding ids only, gives zeros."""
     del norm_type, scale_grad_by_freq, sparse
     if max_norm is not None or mode not in {"sum", "mean", "max"} or not isinstance(weight, Tensor):
         return decline_call("max_norm is given, or the mode is unknown")
@@ -54,4 +54,4 @@ def rewrite_embedding_bag(
     return total if mode == "sum" else total / mask.sum(1, keepdim=True).clamp(min=1)
 
 
-EMBEDDING_BAGS: Final = (rewrite_embedding_bag,)
+EMBEDDING_BAGS: Final = (rewrite_embedding_bag_as_reduction,)

@@ -23,9 +23,9 @@ from pocketrnn_export.tracing.sizes.printed_sizes import find_use_of_current_val
 
 
 @rule("__repr__", "__str__", "__format__", decline=decline_for_torchscript)
-def refuse_tensor_text(session: TraceSession, *_: Any, **__: Any) -> Any:
-    """Raise an ExportError if user code makes a string of a tensor, unless the string is only printed, logged or
-    raised."""
+def refuse_string_of_tensor(session: TraceSession, *_: Any, **__: Any) -> Any:
+    """Raise an ExportError if user code makes a string of a tensor, unless the string is only printed, logged or put
+    into an error's message."""
     frame: FrameType | None = find_frame_outside_package(sys._getframe(1))
     while frame is not None and frame.f_code.co_filename in TEXT_FILES:
         frame = frame.f_back
@@ -41,4 +41,4 @@ def refuse_tensor_text(session: TraceSession, *_: Any, **__: Any) -> Any:
     )
 
 
-TEXTS: Final = (refuse_tensor_text,)
+TEXTS: Final = (refuse_string_of_tensor,)

@@ -210,8 +210,8 @@ class AnswerJudge:
             )
             return ExportError(says.rstrip(".") + ".", "Let forward take a text of any length, in a batch of any size.")
         return ExportError(
-            f"The module accepts {describe_sizes(case)}, but other numbers of tokens for other numbers of texts. A bundle "
-            "can state only one range of tokens for all batches.",
+            f"The module accepts {describe_sizes(case)}, but other numbers of tokens for other numbers of texts. A "
+            "bundle can state only one range of tokens for all batches.",
             "Let forward take a text of any length, in a batch of any size.",
         )
 

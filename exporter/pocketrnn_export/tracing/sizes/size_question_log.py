@@ -132,7 +132,7 @@ class TraceLog:
             raise self.refused[0]
         if self.said:
             raise ExportError(
-                "The module raises an error with a size in the message and catches it, so that the answer may depend on "
+                "The module raises an error with a size in the message and catches it, so the answer may depend on "
                 f"the message: {self.said[0]}.",
                 "Leave the size out of the message. To test a size, compare it, as in x.size(1) > 512.",
             )
