@@ -55,7 +55,7 @@ class Traced:
         }
         self.session.widths = (self.tokens.shape[1],)
         self.session.branch = next(iter(self.session.branches), None)
-        self.session.facts.note(self.lengths, lengths="given", whole=True)
+        self.session.facts.record_facts(self.lengths, lengths="given", whole=True)
 
     @property
     def steps(self) -> Tensor:
@@ -137,14 +137,14 @@ def test_what_each_iteration_made_is_stacked_for_all(traced: Callable[..., Trace
     of = traced().in_a_loop()
     made = [loops.rewrite_index_as_steps(of.session, of.steps, (slice(None), t)) for t in range(ITERATIONS)]
     for t, value in enumerate(made):
-        of.session.facts.note(value, iteration=(0, t))
+        of.session.facts.record_facts(value, iteration=(0, t))
     assert axes_of(loops.rewrite_stack_of_iterations(of.session, made, 1), of) == ["batch", "tokens", "5"]
     assert axes_of(loops.rewrite_stack_of_iterations(of.session, made[::-1], 1), of) == ["batch", "tokens", "5"]
     with_axis = [
         loops.rewrite_index_as_steps(of.session, of.steps, (slice(None), slice(t, t + 1))) for t in range(ITERATIONS)
     ]
     for t, value in enumerate(with_axis):
-        of.session.facts.note(value, iteration=(0, t))
+        of.session.facts.record_facts(value, iteration=(0, t))
     assert axes_of(loops.rewrite_cat_of_iterations(of.session, with_axis, 1), of) == ["batch", "tokens", "5"]
     assert isinstance(loops.rewrite_stack_of_iterations(of.session, [made[0], made[2], made[1], made[3]]), DeclinedRule)
 
@@ -181,7 +181,7 @@ def test_what_is_known_of_lengths_goes_on_to_what_is_made_of_them(
     of = traced()
     made = call(of.lengths)
     result = made.run()
-    lengths.record_lengths(of.session, made, result)
+    lengths.record_how_result_follows_from_lengths(of.session, made, result)
     lengths.record_that_result_has_full_width(of.session, made, result)
     first = result[0] if isinstance(result, tuple) else result
     assert of.session.facts.find_fact(first).lengths == known
@@ -192,7 +192,7 @@ def test_a_fact_is_of_one_tensor_for_as_long_as_the_trace_lasts(traced: Callable
     of = traced()
     for _ in range(50):
         # Each is gone before the next one is made, which may then have its identity.
-        of.session.facts.note(torch.zeros(3), iteration=(0, 0))
+        of.session.facts.record_facts(torch.zeros(3), iteration=(0, 0))
         assert of.session.facts.find_fact(torch.zeros(3)).iteration is None
     assert of.session.facts.find_fact("no tensor").lengths == ""
 
@@ -211,9 +211,9 @@ def test_nothing_is_known_of_lengths_that_were_written_into(
 ) -> None:
     of = traced()
     other = of.lengths.neg()
-    of.session.facts.note(other, lengths="negated")
+    of.session.facts.record_facts(other, lengths="negated")
     made = write(of.lengths)
-    lengths.record_lengths(of.session, made, made.run())
+    lengths.record_how_result_follows_from_lengths(of.session, made, made.run())
     assert of.session.facts.find_fact(of.lengths).lengths == ""
     assert not of.session.facts.find_fact(of.lengths).whole
     assert of.session.facts.find_fact(other).lengths == "negated"

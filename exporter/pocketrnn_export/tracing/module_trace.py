@@ -44,7 +44,7 @@ from pocketrnn_export.tracing.layers.recurrence import (
 from pocketrnn_export.tracing.layers.transformer_encoders_and_decoders import make_transformers_answer_as_fast_path
 from pocketrnn_export.tracing.layers.weights_in_onnx_gate_order import add_onnx_weights
 from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
-from pocketrnn_export.tracing.loops.loops_as_layers import reroll_loops
+from pocketrnn_export.tracing.loops.loops_as_layers import make_module_with_layers_in_place_of_loops
 from pocketrnn_export.tracing.python_semantics.caught_errors import record_error_lines
 from pocketrnn_export.tracing.python_semantics.hidden_trace import hide_trace
 from pocketrnn_export.tracing.python_semantics.patched_globals import replace_globals_of_user_files
@@ -53,7 +53,7 @@ from pocketrnn_export.tracing.python_semantics.size_condition_answers import (
     record_program_restrictions,
     record_size_conditions,
 )
-from pocketrnn_export.tracing.python_semantics.size_keyed_caches import bypass_caches
+from pocketrnn_export.tracing.python_semantics.size_keyed_caches import bypass_caches_keyed_by_sizes
 from pocketrnn_export.tracing.python_semantics.traced_arrays import refuse_traced_numbers_as_dict_keys
 from pocketrnn_export.tracing.reversed_tie_sort import find_sort_operators
 from pocketrnn_export.tracing.rules.asserts_and_equality_tests import ASSERTS
@@ -64,7 +64,7 @@ from pocketrnn_export.tracing.rules.interpolation import INTERPOLATION
 from pocketrnn_export.tracing.rules.lengths import (
     LENGTHS,
     answer_tolist_with_array_in_trace,
-    record_lengths,
+    record_how_result_follows_from_lengths,
     run_call_without_stand_ins,
 )
 from pocketrnn_export.tracing.rules.new_and_squeeze import NEW_AND_SQUEEZE
@@ -86,7 +86,7 @@ PYTHON: Final = Topic(
         *(*ORDER_STATISTICS, *MIXED_NUMBERS, *WHOLE_NUMBERS, *TEXTS),
     ),
     around=run_call_without_stand_ins,
-    after=record_lengths,
+    after=record_how_result_follows_from_lengths,
 )
 DEVICE: Final = Topic(
     around=lambda _, call, proceed: call_on_cpu(call.func, call.args, call.kwargs, lambda *new: proceed(Call(*new)))
@@ -95,7 +95,7 @@ DEVICE: Final = Topic(
 _USERS_CODE: Final = (
     lambda _: replace_gpu_types(),
     replace_globals_of_user_files,
-    bypass_caches,
+    bypass_caches_keyed_by_sizes,
     refuse_traced_numbers_as_dict_keys,
     lambda session: replace_tolist(lambda x, shipped: answer_tolist_with_array_in_trace(session, x, shipped)),
     hide_trace,
@@ -141,8 +141,8 @@ def make_export_session(
 
 
 def make_session_for_rerolled_module(module: nn.Module, log: TraceLog, *, cut_counted: bool) -> TraceSession:
-    """Return a session that traces, for torch.export, a module that `reroll_loops` made: its loops have become
-    recurrent layers, so it contains no user code.
+    """Return a session that traces, for torch.export, a module in which `make_module_with_layers_in_place_of_loops` has
+    replaced the loops. It contains no user code.
 
     Args:
         module: the module to trace.
@@ -258,7 +258,7 @@ def trace_program(
             log.raise_recorded_error()
             if session.loops:
                 log_step("Making layers of the module's loops")
-                whole = reroll_loops(program, session.loops, width)
+                whole = make_module_with_layers_in_place_of_loops(program, session.loops, width)
                 with make_session_for_rerolled_module(whole, log, cut_counted=cut_counted) as again:
                     program = torch.export.export(whole, example, dynamic_shapes=axes, strict=False)
                     record_program_restrictions(again, program)

@@ -383,7 +383,7 @@ class TraceSession:
         self.widths = tuple(text.shape[1] for text in texts) if known else ()
         for i, value in enumerate(inputs[len(texts) :][: len(texts)]):
             width = self.widths[i] if known else None
-            self.facts.note(value, whole=True, lengths="given" if value.dim() == 1 else "", width=width)
+            self.facts.record_facts(value, whole=True, lengths="given" if value.dim() == 1 else "", width=width)
 
     def _attach_iteration_results(self, answer: Any) -> Any:
         """Return forward's answer, to which the results of all loop iterations are attached by an operator, so that
@@ -413,7 +413,7 @@ def record_longest_is_full_width(lengths: Tensor) -> Tensor:
     """Return `lengths`, after recording in the current trace, if there is one, that the largest of them equals the
     width of the padded batch."""
     if (session := find_current_session()) is not None:
-        session.facts.note(lengths, whole=True)
+        session.facts.record_facts(lengths, whole=True)
     return lengths
 
 
@@ -498,7 +498,7 @@ class Facts:
         known = self._known.get(id(value))
         return _NOTHING if known is None or known[0] is not value else known[1]
 
-    def note(self, value: Any, **known: Any) -> None:
+    def record_facts(self, value: Any, **known: Any) -> None:
         """Set some facts about a tensor, such as `lengths="given"`, and keep its other facts. Ignore a value that is
         not a tensor."""
         if isinstance(value, Tensor):

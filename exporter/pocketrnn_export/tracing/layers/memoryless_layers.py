@@ -25,7 +25,7 @@ _stateless: ContextVar[bool] = ContextVar("stateless", default=False)
 StepEquations = Callable[[Tensor, Tensor, list[Tensor]], list[Tensor]]
 
 
-def is_memoryless() -> bool:
+def are_layers_memoryless() -> bool:
     """Return whether `use_memoryless_layers` is active. If it is, recurrent layers start each step from the initial
     state."""
     return _stateless.get()

@@ -29,7 +29,7 @@ from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.torch_internals import replace_function_code, replace_methods, statically_known_true
-from pocketrnn_export.tracing.layers.memoryless_layers import is_memoryless
+from pocketrnn_export.tracing.layers.memoryless_layers import are_layers_memoryless
 from pocketrnn_export.tracing.layers.weights_in_onnx_gate_order import (
     LayerWeights,
     count_directions,
@@ -73,10 +73,10 @@ def _run_recurrent_layer(
         The outputs [sequence, batch, directions * hidden], zeros past a row's length; the final hidden state
             [directions, batch, hidden]; the final cell state of the same shape (zeros in modes other than LSTM).
     """
-    if is_memoryless():
+    if are_layers_memoryless():
         return _run_recurrent_layer_without_memory(x, w, r, b, lengths, h0, c0, mode)
     if lengths is None and mode in _WHOLE_LAYERS and len(x) > _FEW_STEPS and x.shape[1]:
-        return _run_whole_layer(x, w, r, b, h0, c0, mode)
+        return _run_layer_by_torch_function(x, w, r, b, h0, c0, mode)
     real = None if lengths is None else (torch.arange(len(x)).unsqueeze(1) < lengths).unsqueeze(2)
     given, there = x.unbind(), None if real is None else real.unbind()
     outputs, hidden, cells = [], [], []
@@ -99,7 +99,7 @@ def _run_recurrent_layer(
     return every, torch.stack(hidden), torch.stack(cells)
 
 
-def _run_whole_layer(
+def _run_layer_by_torch_function(
     x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a layer without `lengths` by torch's own function, such as `torch.gru`. For 400 steps of a GRU this takes 4
@@ -217,7 +217,10 @@ _FEW_STEPS: Final = 3
 def run_recurrent_layers_as_one_operator(_: TraceSession) -> Iterator[None]:
     """While the block runs, `nn.RNN`, `nn.LSTM` and `nn.GRU` in the tracing thread run as one operator for each layer,
     `pocketrnn::recurrence`, also on packed sequences. Other threads still run PyTorch's own code."""
-    with _replace_layer_forwards_and_packing(_make_tracing_forward), take_padded_tensor_from_packed_sequence():
+    with (
+        _replace_layer_forwards_and_packing(_make_forward_that_runs_one_operator),
+        take_padded_tensor_from_packed_sequence(),
+    ):
         yield
 
 
@@ -263,9 +266,9 @@ def _make_state_expanding_forward(shipped: Callable[..., Any]) -> Callable[..., 
     return forward
 
 
-def _make_tracing_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a `forward` that runs a layer as `pocketrnn::recurrence` in a trace for torch.export, and calls `shipped`,
-    the layer's own `forward`, otherwise."""
+def _make_forward_that_runs_one_operator(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `forward` that runs a layer as `pocketrnn::recurrence` in a trace for torch.export. Elsewhere it calls
+    `shipped`, the layer's own `forward`."""
 
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
         if find_current_export_session() is None:
@@ -306,7 +309,7 @@ def _run_forward_in_trace(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSeq
         cell.append(c)
     if isinstance(given, torch_rnn.PackedSequence):
         if (session := find_current_export_session()) is not None:
-            session.facts.note(x, zero_past_end=True)
+            session.facts.record_facts(x, zero_past_end=True)
         output: Any = torch_rnn.PackedSequence(x, given.batch_sizes, given.sorted_indices, given.unsorted_indices)
     else:
         output = x.transpose(0, 1) if layer.batch_first else x
@@ -405,7 +408,7 @@ def _pack_padded_in_trace(padded: Tensor, lengths: Tensor | list[int], batch_fir
     lengths = lengths.to(torch.int64)
     # The largest of the batch sizes is the number of rows, and these may be asked for it.
     sizes = lengths.clone()
-    session.facts.note(sizes, lengths="batch sizes", width=data.shape[1], packed_by=lengths)
+    session.facts.record_facts(sizes, lengths="batch sizes", width=data.shape[1], packed_by=lengths)
     return torch_rnn.PackedSequence(data, sizes, order, order)
 
 
@@ -452,7 +455,7 @@ def _pad_packed_in_trace(
     if total_length is None:
         whole, data = data, cut_to_longest(data, lengths)
         if data is not whole and session.facts.find_fact(whole).zero_past_end:
-            session.facts.note(data, zero_past_end=True)
+            session.facts.record_facts(data, zero_past_end=True)
     if padding_value != 0.0 or not session.facts.find_fact(data).zero_past_end:
         steps = torch.arange(data.shape[0], device=data.device)
         real = steps.unsqueeze(1) < lengths.unsqueeze(0)

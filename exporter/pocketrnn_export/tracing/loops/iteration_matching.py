@@ -203,7 +203,7 @@ class MatchedLoop:
         state.after = arguments[-1]
         return (*arguments[1:], None)
 
-    def complete_states(self) -> None:
+    def find_missing_nodes_of_states(self) -> None:
         """Find for each state the node that holds it after the typical iteration, if the match of the last iteration
         did not show this node.
 
@@ -220,7 +220,7 @@ class MatchedLoop:
             self.match_nodes((*found, None))
             state.after = found[TYPICAL]
 
-    def moves_by_step(self, node: Node) -> bool:
+    def reads_other_step_in_each_iteration(self, node: Node) -> bool:
         """Return whether a node reads a different step of a tensor in each iteration, as `x[:, t]` does."""
         return node.target is STEP and node in self.partners and self.find_step_direction(node) != 0
 

@@ -53,7 +53,7 @@ class StatePlan:
     zeros: set[Node] = field(default_factory=set)
 
 
-def plan_states(loop: MatchedLoop, taken_layer_names: set[str]) -> StatePlan:
+def plan_states_without_loop(loop: MatchedLoop, taken_layer_names: set[str]) -> StatePlan:
     """Find for each state of a loop the layer, running sum, running maximum or filled tensor that computes it without
     the loop.
 
@@ -206,7 +206,12 @@ def _differs_between_texts_by_mask_alone(loop: MatchedLoop, mask: Node | None, n
     read = list_upstream_nodes([node], lambda n: n in loop.partners and n is not mask)
     return not any(
         n is not mask
-        and (n in loop.states or n in loop.traced.inputs or loop.moves_by_step(n) or n not in loop.partners)
+        and (
+            n in loop.states
+            or n in loop.traced.inputs
+            or loop.reads_other_step_in_each_iteration(n)
+            or n not in loop.partners
+        )
         and loop.differs_between_texts(n)
         for n in read
     )  # fmt: skip
@@ -330,7 +335,7 @@ def _list_possible_layer_inputs(loop: MatchedLoop, direct_sources: Sequence[Node
             if node in seen:
                 continue
             seen.add(node)
-            is_leaf = node not in loop.partners or loop.moves_by_step(node) or node in loop.states
+            is_leaf = node not in loop.partners or loop.reads_other_step_in_each_iteration(node) or node in loop.states
             is_leaf = is_leaf or any(node is state.after for state in loop.states.values())
             if is_leaf or (
                 through is not None and not (node.target in through and _does_more_than_shift_input(loop, node))
@@ -597,7 +602,11 @@ class _IterationValues:
             value: Any = self.loop.traced.compute_size_for_5_tokens(found, self.rows)
         elif node in self.loop.traced.values:
             value = convert_floats_to_float64(self.loop.traced.values[node])
-        elif node in self.loop.traced.inputs or node in self.loop.states or self.loop.moves_by_step(node):
+        elif (
+            node in self.loop.traced.inputs
+            or node in self.loop.states
+            or self.loop.reads_other_step_in_each_iteration(node)
+        ):
             raise NotALayer("a state depends on more of the text than the step of its iteration", self.loop.number)
         else:
             value = compute_node_value(node, self.compute_value, in_float64=True)

@@ -28,13 +28,15 @@ from pocketrnn_export.tracing.loops.iteration_matching import (
     read_number_or_expression,
     read_step_index,
 )
-from pocketrnn_export.tracing.loops.loop_state_plans import plan_states
+from pocketrnn_export.tracing.loops.loop_state_plans import plan_states_without_loop
 from pocketrnn_export.tracing.operators_right_for_every_size import KEEP, STACKED
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS
 from pocketrnn_export.tracing.session import Loop
 
 
-def reroll_loops(program: torch.export.ExportedProgram, loops: Sequence[Loop], width: int | None = None) -> nn.Module:
+def make_module_with_layers_in_place_of_loops(
+    program: torch.export.ExportedProgram, loops: Sequence[Loop], width: int | None = None
+) -> nn.Module:
     """Make a module that computes the same as a traced program, but with layers, sums and maxima in place of loops, for
     any number of iterations.
 
@@ -69,7 +71,7 @@ class _RerolledModule(nn.Module):
         self.finals: dict[Node, tuple[MatchedLoop, Node]] = {}
         self.order = _match_loops_and_list_nodes_outside(self)
         taken: set[str] = set()
-        self.plans = {loop.number: plan_states(loop, taken) for loop in loops}
+        self.plans = {loop.number: plan_states_without_loop(loop, taken) for loop in loops}
         dtype = next((buffer.dtype for buffer in self.buffers() if buffer.is_floating_point()), torch.float32)
         for plan in self.plans.values():
             for layer, name, _ in plan.layers.values():
@@ -128,7 +130,7 @@ def _match_loops_and_list_nodes_outside(module: _RerolledModule) -> list[Node]:
                 needed.add(node)
                 todo += node.all_input_nodes
         for loop in module.loops:
-            loop.complete_states()
+            loop.find_missing_nodes_of_states()
             outside = {source for ref in loop.partners for source in ref.all_input_nodes}
             outside = {node for node in outside if node not in loop.partners and node not in loop.states}
             outside |= {state.first for state in loop.states.values()}
@@ -171,7 +173,7 @@ class _RerolledRun:
             if node in self.module.traced.state:
                 found = self.module.get_buffer(self.module.traced.state[node])
             elif node in self.module.finals:
-                found = self.compute_final_value(*self.module.finals[node])
+                found = self.compute_value_in_last_iteration(*self.module.finals[node])
             elif node.target is KEEP:
                 found = self.compute_value(node.args[0])  # type: ignore[arg-type]
             elif node.target is STACKED:
@@ -184,7 +186,7 @@ class _RerolledRun:
             self.values[node] = found
         return self.values[node]
 
-    def compute_final_value(self, loop: MatchedLoop, node: Node) -> Any:
+    def compute_value_in_last_iteration(self, loop: MatchedLoop, node: Node) -> Any:
         """Return the value that a node of a loop's typical iteration, which stands for all, has in the last
         iteration."""
         if node not in self.last:
@@ -203,10 +205,10 @@ class _RerolledRun:
             elif node in plan.greatest:
                 terms = _AllIterations(self, loop, plan.greatest[node]).compute_all_iterations(node)
                 found = torch.maximum(terms.amax(0), self._compute_state_before_loop(loop, plan.greatest[node]))
-            elif loop.moves_by_step(node) or node in loop.numbered:
+            elif loop.reads_other_step_in_each_iteration(node) or node in loop.numbered:
                 found = self.compute_all_iterations(loop, node).select(0, -1)
             elif node in loop.partners:
-                found = compute_node_value(node, lambda source: self.compute_final_value(loop, source))
+                found = compute_node_value(node, lambda source: self.compute_value_in_last_iteration(loop, source))
             else:
                 found = self.compute_value(node)
             self.last[node] = found
@@ -240,7 +242,7 @@ class _RerolledRun:
                 found = self.sequences[node]
             elif node in plan.filled or node in plan.summed or node in plan.greatest:
                 raise loop.make_refusal("an iteration uses the results that the loop has collected so far")
-            elif loop.moves_by_step(node):
+            elif loop.reads_other_step_in_each_iteration(node):
                 found = self._read_steps_in_order(loop, node)
             else:
                 found = _AllIterations(self, loop).compute_all_iterations(node)
@@ -254,7 +256,7 @@ class _RerolledRun:
             NotALayer: the loop does not read the steps of a tensor.
         """
         for node in loop.partners:
-            if loop.moves_by_step(node):
+            if loop.reads_other_step_in_each_iteration(node):
                 return self.compute_all_iterations(loop, node).shape[0]
         raise loop.make_refusal("the loop does not read the steps of the text one by one")
 
@@ -447,13 +449,13 @@ class _AllIterations:
         parted: Tensor = value.unflatten(axis, (self.iterations, self.rows))  # type: ignore[no-untyped-call]
         return parted.movedim(axis, 0)
 
-    def compute_value(self, node: Node) -> Any:
+    def compute_values_as_merged_batch(self, node: Node) -> Any:
         """Return the values of a node in all iterations, as rows of one batch. Each is computed once."""
         if node not in self.values:
-            self.values[node] = self._compute_uncached_value(node)
+            self.values[node] = self._compute_uncached_values_as_merged_batch(node)
         return self.values[node]
 
-    def _compute_uncached_value(self, node: Node) -> Any:
+    def _compute_uncached_values_as_merged_batch(self, node: Node) -> Any:
         plan = self.run.module.plans[self.loop.number]
         if node is self.fixed_state:
             if self.zero:
@@ -464,7 +466,12 @@ class _AllIterations:
             shape = _compute_shape_with_rows(self.loop, node, self.rows)
             first = self.run.compute_value(self.loop.states[node].first).expand(shape)
             return self._merge_iterations_into_batch(node, first.unsqueeze(0).expand(self.iterations, *shape))
-        if node in self.loop.states or node in plan.layers or self.loop.moves_by_step(node) or node in plan.summed:
+        if (
+            node in self.loop.states
+            or node in plan.layers
+            or self.loop.reads_other_step_in_each_iteration(node)
+            or node in plan.summed
+        ):
             return self._merge_iterations_into_batch(node, self.run.compute_all_iterations(self.loop, node))
         if node in self.loop.partners:
             return self._compute_for_all_iterations(node)
@@ -481,9 +488,9 @@ class _AllIterations:
         """Compute the value of a node for all iterations at once, as rows of one batch. If the node computes with the
         loop's counter, each row gets its own number."""
         if node not in self.loop.numbered:
-            return compute_node_value(node, self.compute_value)
+            return compute_node_value(node, self.compute_values_as_merged_batch)
         first, step = self.loop.numbered[node]
-        value = self.compute_value(node.args[0])  # type: ignore[arg-type]
+        value = self.compute_values_as_merged_batch(node.args[0])  # type: ignore[arg-type]
         axis = self.loop.traced.find_batch_axis(node.args[0])  # type: ignore[arg-type]
         if axis is None:
             raise self.loop.make_refusal("the loop computes with its counter and a tensor that has no batch axis")

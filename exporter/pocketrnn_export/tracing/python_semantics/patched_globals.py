@@ -35,7 +35,7 @@ from pocketrnn_export.tracing.python_semantics.traced_arrays import (
 )
 from pocketrnn_export.tracing.python_semantics.user_files_and_globals import find_users_globals
 from pocketrnn_export.tracing.session import TraceSession, find_current_session, is_torchscript_trace
-from pocketrnn_export.tracing.sizes.printed_sizes import is_output_read
+from pocketrnn_export.tracing.sizes.printed_sizes import may_user_code_read_printed_output
 
 # A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
@@ -241,7 +241,7 @@ def _make_dispatch_method_stand_in(shipped: Callable[..., Any]) -> Callable[...,
 @functools.wraps(print)
 def _print_in_trace(*args: Any, **kwargs: Any) -> None:
     """Print nothing in a trace, unless forward writes to a file of its own or may read the output."""
-    if is_output_read() or kwargs.get("file") not in (None, sys.stdout, sys.stderr):
+    if may_user_code_read_printed_output() or kwargs.get("file") not in (None, sys.stdout, sys.stderr):
         builtins.print(*args, **kwargs)  # noqa: T201 - it is forward that prints
 
 

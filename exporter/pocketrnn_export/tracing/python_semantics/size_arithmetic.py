@@ -47,7 +47,7 @@ _OF_NUMBER: Final = (
 
 
 @torch.library.custom_op("pocketrnn::of_number", mutates_args=())
-def _apply_to_number(number: torch.types.Number, function: str) -> Tensor:
+def _apply_math_function_to_number(number: torch.types.Number, function: str) -> Tensor:
     """Return a function of `math` of a number, as float64 []. For the function "itself", return the number.
 
     Args:
@@ -58,8 +58,8 @@ def _apply_to_number(number: torch.types.Number, function: str) -> Tensor:
     return torch.tensor(value if function == "itself" else getattr(math, function)(value), dtype=torch.float64)
 
 
-@_apply_to_number.register_fake
-def _infer_shape_of_apply_to_number(number: Any, function: str) -> Tensor:
+@_apply_math_function_to_number.register_fake
+def _infer_shape_of_apply_math_function_to_number(number: Any, function: str) -> Tensor:
     del number, function
     return torch.empty((), dtype=torch.float64)
 

@@ -31,7 +31,7 @@ def unwrap_cached_function(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def bypass_caches(session: TraceSession) -> Iterator[None]:
+def bypass_caches_keyed_by_sizes(session: TraceSession) -> Iterator[None]:
     """While the block runs, caches of a module accept symbolic sizes: its empty dicts take them as keys, and its
     methods and functions under `functools.lru_cache` run without the cache."""
     kinds = {kind for layer in session.module.modules() for kind in type(layer).__mro__}

@@ -82,7 +82,9 @@ def _make_method_of_size(name: str, plain: type, shipped: Any, find_number: Call
     if name in _SYMBOLIC and plain is not bool:
         return _SYMBOLIC[name]
     if name in _REPEATS and plain is int:
-        return lambda size, other: _repeat_sizes(other, size) if type(other) in (list, tuple) else shipped(size, other)
+        return lambda size, other: (
+            _repeat_sizes_as_tensor(other, size) if type(other) in (list, tuple) else shipped(size, other)
+        )
     of_plain = getattr(plain, name)
 
     def call_method(size: Any, *others: Any) -> Any:
@@ -100,7 +102,7 @@ def _make_method_of_size(name: str, plain: type, shipped: Any, find_number: Call
     return call_method if callable(of_plain) else property(call_method)
 
 
-def _repeat_sizes(numbers: Sequence[Any], times: Any) -> Any:
+def _repeat_sizes_as_tensor(numbers: Sequence[Any], times: Any) -> Any:
     """Return `numbers * times` as a tensor: a module makes the lengths of equally long texts by `[n] * batch`. Return
     `NotImplemented` if the list has other items than sizes and integers."""
     if not numbers or not all(type(n) in (int, torch.SymInt) for n in numbers):

@@ -130,7 +130,7 @@ def _convert_to_tensor(number: Any, dtype: torch.dtype | None) -> Tensor:
     return found if dtype is None else found.to(dtype)
 
 
-def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
+def record_how_result_follows_from_lengths(session: TraceSession, call: Call, result: Any) -> None:
     """Record how the numbers in a call's result follow from the lengths that forward is given: for example that they
     are these lengths, sorted."""
     name, args, kwargs = call.name, call.args, call.kwargs
@@ -141,37 +141,37 @@ def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
         facts.forget_tensor_and_its_views(args[0])
         return
     if name == "full" and len(args) > 1 and _is_padded_width(session, args[1]) and result.dim() == 1:
-        facts.note(result, lengths="given", whole=True, width=args[1])
+        facts.record_facts(result, lengths="given", whole=True, width=args[1])
         return
     known = facts.find_fact(args[0]).lengths
     if not known:
         return
     first = result[0] if isinstance(result, tuple) and result else result
-    facts.note(first, width=facts.find_fact(args[0]).width)
+    facts.record_facts(first, width=facts.find_fact(args[0]).width)
     order = facts.find_fact(args[-1]).lengths
     falling = bool(kwargs.get("descending", args[2] if len(args) > 2 and isinstance(args[2], bool) else False))
     ordered = known in {"given", "falling", "rising"}
     has_largest = ordered or known == "batch sizes"
     if name in _KEEPS:
-        facts.note(first, lengths=known)
+        facts.record_facts(first, lengths=known)
     elif name in {"neg", "__neg__", "negative"} and known == "given":
-        facts.note(first, lengths="negated")
+        facts.record_facts(first, lengths="negated")
     elif ordered and args[0].shape[0] == 1 and isinstance(args[0].shape[0], int) and name in _OF_ONE:
         # One text a run: its length is the width.
-        facts.note(first, lengths="longest")
+        facts.record_facts(first, lengths="longest")
     elif name in {"max", "amax"} and has_largest and not any(isinstance(value, Tensor) for value in args[1:]):
-        facts.note(first, lengths="longest")
+        facts.record_facts(first, lengths="longest")
     elif name == "sort" and ordered:
-        facts.note(first, lengths="falling" if falling else "rising")
-        facts.note(result[1], lengths="falling order" if falling else "")
+        facts.record_facts(first, lengths="falling" if falling else "rising")
+        facts.record_facts(result[1], lengths="falling order" if falling else "")
     elif name in {"sort", "argsort"} and (falling if ordered else known == "negated" and not falling):
-        facts.note(result[1] if name == "sort" else result, lengths="falling order")
+        facts.record_facts(result[1] if name == "sort" else result, lengths="falling order")
     elif name in {"__getitem__", "index_select"} and (known, order) == ("given", "falling order"):
-        facts.note(first, lengths="falling")
+        facts.record_facts(first, lengths="falling")
     elif name == "__getitem__" and (known, args[1] if isinstance(args[1], int) else None) in _LONGEST_AT:
-        facts.note(first, lengths="longest")
+        facts.record_facts(first, lengths="longest")
     elif name == "flip" and known in {"falling", "rising"}:
-        facts.note(first, lengths="rising" if known == "falling" else "falling")
+        facts.record_facts(first, lengths="rising" if known == "falling" else "falling")
 
 
 def writes_into_first_argument(name: str) -> bool:
@@ -200,13 +200,13 @@ def record_that_result_has_full_width(session: TraceSession, call: Call, result:
     reordered = name == "__getitem__" and isinstance(args[1], Tensor) and args[1].dtype == torch.int64
     at_least_1 = name in {"clamp", "clamp_min"} and (*args[1:], *kwargs.values()) in {(0,), (1,)}
     if name in _KEEP_LONGEST or reordered or (at_least_1 and "max" not in kwargs):
-        session.facts.note(result[0] if isinstance(result, tuple) else result, whole=True)
+        session.facts.record_facts(result[0] if isinstance(result, tuple) else result, whole=True)
 
 
 @rule("numpy", "__array__")
 def rewrite_numpy_as_traced_array(session: TraceSession, x: Any, *_: Any, **__: Any) -> Any:
     """Rewrite `lengths.numpy()`: return a `TracedArray`, a stand-in for a numpy array that holds the tensor."""
-    if session.scripted and not _holds_lengths(x):
+    if session.scripted and not _may_hold_lengths(x):
         return decline_call("the tensor does not contain lengths")
     return TracedArray(x)
 
@@ -214,7 +214,7 @@ def rewrite_numpy_as_traced_array(session: TraceSession, x: Any, *_: Any, **__: 
 @rule("tolist")
 def rewrite_tolist_as_traced_array(session: TraceSession, x: Any) -> Any:
     """Rewrite `lengths.tolist()`: return a `TracedArray`, a stand-in for a list that holds the tensor."""
-    if session.scripted and not _holds_lengths(x):
+    if session.scripted and not _may_hold_lengths(x):
         return decline_call("the tensor does not contain lengths")
     return TracedArray(x) if x.dim() else replace_largest_length_by_width(x)
 
@@ -235,7 +235,7 @@ def answer_tolist_with_array_in_trace(session: TraceSession, x: Any, shipped: Ca
     return found if isinstance(found, TracedArray | Tensor | torch.SymInt) else shipped(x)
 
 
-def _holds_lengths(x: Tensor) -> bool:
+def _may_hold_lengths(x: Tensor) -> bool:
     """Return whether a tensor may hold lengths: integers with one axis."""
     return x.dim() == 1 and not x.is_floating_point()
 
@@ -264,7 +264,7 @@ def rewrite_data_as_detach(session: TraceSession, x: Any, *_: Any) -> Any:
     """Rewrite `x.data` as `x.detach()`. `.data` would take the tensor out of the trace."""
     detached = x.detach()
     fact = session.facts.find_fact(x)
-    session.facts.note(detached, lengths=fact.lengths, width=fact.width)
+    session.facts.record_facts(detached, lengths=fact.lengths, width=fact.width)
     return detached
 
 

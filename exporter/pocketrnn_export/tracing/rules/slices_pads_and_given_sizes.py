@@ -69,7 +69,7 @@ def rewrite_slices_as_cuts(_: TraceSession, x: Any, index: Any) -> Any:
     parts = index if isinstance(index, tuple) else (index,)
     if not isinstance(x, Tensor) or not any(isinstance(part, slice) for part in parts):
         return decline_call("the index has no slice")
-    axes = _find_index_axes(parts, x.dim())
+    axes = _find_first_axis_of_each_index_part(parts, x.dim())
     if axes is None:
         return decline_call("the index has a boolean")
     rest, changed = list(parts), False
@@ -94,7 +94,7 @@ def rewrite_slices_as_cuts(_: TraceSession, x: Any, index: Any) -> Any:
     return x[tuple(rest)]
 
 
-def _find_index_axes(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None:
+def _find_first_axis_of_each_index_part(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None:
     """Return for each part of an index the first axis to which it applies, or None for a new axis and an ellipsis. For
     an index with a boolean, return None instead of the list.
 
@@ -105,13 +105,13 @@ def _find_index_axes(parts: tuple[Any, ...], dimensions: int) -> list[int | None
     if any(isinstance(part, bool) for part in parts):
         return None
     axisless = [part is None or part is Ellipsis for part in parts]
-    taken = [0 if none else _count_axes_taken(part) for part, none in zip(parts, axisless, strict=True)]
+    taken = [0 if none else _count_axes_indexed_by_part(part) for part, none in zip(parts, axisless, strict=True)]
     taken = [dimensions - sum(taken) if part is Ellipsis else axes for part, axes in zip(parts, taken, strict=True)]
     first = itertools.accumulate(taken, initial=0)
     return [None if none else axis for axis, none in zip(first, axisless, strict=False)]
 
 
-def _count_axes_taken(part: Any) -> int:
+def _count_axes_indexed_by_part(part: Any) -> int:
     """Return the number of axes to which a part of an index applies: that of its own axes for a mask of bools, else
     1."""
     return part.dim() if isinstance(part, Tensor) and part.dtype == torch.bool else 1

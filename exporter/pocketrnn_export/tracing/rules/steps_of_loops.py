@@ -41,7 +41,7 @@ def _run_call_and_record_iteration(session: TraceSession, call: Call, proceed: C
             return result
         (running,) = made
     for value in result if isinstance(result, (tuple, list)) else (result,):
-        session.facts.note(value, iteration=running)
+        session.facts.record_facts(value, iteration=running)
     return result
 
 

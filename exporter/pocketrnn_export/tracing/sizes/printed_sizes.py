@@ -37,7 +37,7 @@ def find_use_of_current_value(frame: FrameType) -> OutputUse:
     "raised" if it only becomes part of an error's message, "" if it has another use or the source is not known."""
     # For `logger.info("%d tokens", n)`, code of the standard library makes the text.
     asked, frame = frame, _find_frame_of_user_code(frame)
-    where, tree = _find_current_position(frame), parse_file(frame.f_code.co_filename)
+    where, tree = _find_source_range_of_current_instruction(frame), parse_file(frame.f_code.co_filename)
     if where is None or tree is None:
         return ""
     statement, path = _find_statement_and_path(tree, where)
@@ -110,10 +110,10 @@ def _find_use_in_statement(
     direct = call is statement.value and (
         not inside if text_made_by_library else bool(inside) and _only_makes_string(inside)
     )
-    return "printed" if direct and _is_output_call(statement.value) and not is_output_read() else ""
+    return "printed" if direct and _is_output_call(statement.value) and not may_user_code_read_printed_output() else ""
 
 
-def is_output_read() -> bool:
+def may_user_code_read_printed_output() -> bool:
     """Return whether user code may read what the process prints, because a class of the user's stands in place of
     `sys.stdout` or `sys.stderr`."""
     writes = (getattr(type(getattr(stream, "shipped", stream)), "write", None) for stream in (sys.stdout, sys.stderr))
@@ -148,7 +148,7 @@ def _is_output_call(call: ast.Call) -> bool:
     return isinstance(function, ast.Attribute) and function.attr in _SAYS
 
 
-def _find_current_position(frame: FrameType) -> _SourceRange | None:
+def _find_source_range_of_current_instruction(frame: FrameType) -> _SourceRange | None:
     """Return the piece of source of the instruction that a frame runs now, or None if it is not known."""
     for i, (line, end_line, column, end_column) in enumerate(frame.f_code.co_positions()):
         if 2 * i == frame.f_lasti:

@@ -96,7 +96,7 @@ class AnswerJudge:
             self.verdicts[id(attempt), case] = self._run_and_compare(attempt, case)
         return self.verdicts[id(attempt), case]
 
-    def contradicts_without_forgetting(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
+    def differs_from_module_without_forgetting(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
         """Return whether a program and the module give different answers for a batch of the sizes `case` with weights
         by which recurrent layers forget nothing. Return False if one of the two does not run with these weights."""
         if attempt.run_non_forgetting is None or not self.is_answered_at(case):
@@ -146,7 +146,7 @@ class AnswerJudge:
         except Exception:
             return 0.0
 
-    def find_limits(self, cases: Sequence[Sizes]) -> Limits:
+    def find_limits_of_accepted_sizes(self, cases: Sequence[Sizes]) -> Limits:
         """Return the smallest and largest number of tokens, and the largest batch size, that the module accepts.
 
         Args:

@@ -113,10 +113,10 @@ def find_program_for_all_sizes(
         search.periods |= plain.log.periods
     else:
         judge.errors.append(plain)
-    found = search.search_program()
+    found = search.find_right_program()
     if found is None:
         raise make_size_refusal_error(search.known, search.attempts, search.answered_cases, judge, batch)
-    return ProgramWithLimits(found.traced, judge.find_limits(search.cases), tuple(search.cases))
+    return ProgramWithLimits(found.traced, judge.find_limits_of_accepted_sizes(search.cases), tuple(search.cases))
 
 
 class _Search(Generic[Traced]):
@@ -151,7 +151,7 @@ class _Search(Generic[Traced]):
         """The sizes to compare at which the module runs without an exception."""
         return [case for case in self.cases if self.judge.is_answered_at(case)]
 
-    def search_program(self) -> ProgramAttempt[Traced] | None:
+    def find_right_program(self) -> ProgramAttempt[Traced] | None:
         """Return a program that is right for all sizes: one of the traces so far, one for the sizes of another region,
         or several in one graph. Return None if there is no such program."""
         self._update_sizes_to_compare()
@@ -247,15 +247,18 @@ class _Search(Generic[Traced]):
     def _is_right_for_cases(self, attempt: ProgramAttempt[Traced], cases: Iterable[Sizes]) -> bool:
         """Return whether a program passes all comparisons with the module at these sizes."""
         return all(
-            self._makes_same_choices(attempt, case)
+            self._makes_same_choices_as_traced(attempt, case)
             and self.judge.agrees_with_module(attempt, case)
             # With normal weights, a recurrent layer hides an error that lies a few dozen steps back.
-            and (self.non_forgetting is None or not self.non_forgetting.contradicts_without_forgetting(attempt, case))
-            and self._computes_same_values(attempt, case)
+            and (
+                self.non_forgetting is None
+                or not self.non_forgetting.differs_from_module_without_forgetting(attempt, case)
+            )
+            and self._computes_all_values_of_forward(attempt, case)
             for case in cases
         )
 
-    def _makes_same_choices(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
+    def _makes_same_choices_as_traced(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
         """Return whether forward makes choices, such as comparisons and clamps, by the same operators at the sizes
         `case` as at the sizes for which a program was traced. If not, the two may differ only for a rare word or a
         large number."""
@@ -270,7 +273,7 @@ class _Search(Generic[Traced]):
         usual = Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)
         return usual if attempt.plan is None else attempt.plan.sizes
 
-    def _computes_same_values(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
+    def _computes_all_values_of_forward(self, attempt: ProgramAttempt[Traced], case: Sizes) -> bool:
         """Return whether a program computes each value that forward computes at the sizes `case`. Return True for sizes
         in the region for which the program was traced, and for a batch with too many tokens to compare."""
         if (attempt.plan is not None and attempt.plan.others) or case.batch * case.tokens > _MOST_COMPARED:
@@ -287,7 +290,7 @@ class _Search(Generic[Traced]):
         sizes. Numbers that equal a size which is fixed in a region, or are next to it, are ignored."""
         if one_region == other_region:
             return True
-        lists = [self._list_choices(region) for region in (one_region, other_region)]
+        lists = [self._list_choice_operators_of_region(region) for region in (one_region, other_region)]
         if lists[0] is None or lists[1] is None:
             return True
         apart = lists[0] ^ lists[1]
@@ -309,7 +312,7 @@ class _Search(Generic[Traced]):
                     "Do not test the number of texts, x.size(0), in forward: compute the same for any number.",
                 )
 
-    def _list_choices(self, region: int) -> frozenset[Choice] | None:
+    def _list_choice_operators_of_region(self, region: int) -> frozenset[Choice] | None:
         """Return the operators by which forward makes choices, such as comparisons and clamps, at all sizes that are
         tried of a region. Return None if forward fails at all of them."""
         if region not in self._choices:
@@ -336,8 +339,11 @@ class _Search(Generic[Traced]):
             left -= right[best]
         plans = [self._list_attempts_with_plans()[i][0] for i, _ in chosen]
         choices = [self._make_condition_to_use_program(wanted, right[i], parts) for i, wanted in chosen[1:]]
-        others = [self._limit_plan_to_condition(plan, choice) for plan, choice in zip(plans[1:], choices, strict=True)]
-        first = self._limit_plan_to_condition(plans[0], join_by_or(choices).negated)
+        others = [
+            self._add_token_range_of_condition_to_plan(plan, choice)
+            for plan, choice in zip(plans[1:], choices, strict=True)
+        ]
+        first = self._add_token_range_of_condition_to_plan(plans[0], join_by_or(choices).negated)
         return replace(first, others=tuple(zip(choices, others, strict=True)))
 
     def _make_condition_to_use_program(
@@ -370,7 +376,7 @@ class _Search(Generic[Traced]):
         conditions = (one if answer else one.negated for one, answer in zip(questions, asked, strict=True))
         return join_by_and([self.regions.conditions[region], *conditions])
 
-    def _limit_plan_to_condition(self, plan: TracePlan, condition: Condition) -> TracePlan:
+    def _add_token_range_of_condition_to_plan(self, plan: TracePlan, condition: Condition) -> TracePlan:
         """Return a plan with the range of tokens in which a condition may be true. Return the plan unchanged if the
         condition does not depend on tokens alone."""
         if condition.size_names != {"tokens"}:

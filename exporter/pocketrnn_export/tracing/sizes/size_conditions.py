@@ -120,7 +120,7 @@ class Condition:
 
     def evaluate_on_all_sizes(self, batch: int | None = None) -> npt.NDArray[np.bool_]:
         """Return bool [sizes]: for each of `make_all_sizes(batch)`, whether the condition is true."""
-        return _evaluate_on_all_sizes_once(self, batch)
+        return _evaluate_on_all_sizes_with_cache(self, batch)
 
     @property
     def varies(self) -> bool:
@@ -143,7 +143,7 @@ class Condition:
 
 
 @functools.lru_cache(maxsize=128)
-def _evaluate_on_all_sizes_once(condition: Condition, batch: int | None) -> npt.NDArray[np.bool_]:
+def _evaluate_on_all_sizes_with_cache(condition: Condition, batch: int | None) -> npt.NDArray[np.bool_]:
     """Return bool [sizes]: for each of `make_all_sizes(batch)`, whether a condition is true. The result is cached."""
     sizes = make_all_sizes(batch)
     for name in ("tokens", "batch"):
