@@ -172,7 +172,7 @@ def _refuse_states_that_differ_from_layer(cycle: StateCycle, layer: RecurrentLay
     for scale in SCALES:
         if not _computes_states_of_layer(cycle, layer, scale):
             raise NotALayer(
-                f"the states are those of a layer of mode {layer.mode}, but not for inputs or states of size {scale:g}"
+                f"the states are those of a layer of mode {layer.mode}, but differ for numbers of about {scale:g}"
             )
 
 

@@ -108,7 +108,7 @@ class MatchedLoop:
                 break
             except NotALayer as error:
                 failed = failed or error
-        raise failed or self.make_refusal("the iterations differ: the last one computes a value that others do not")
+        raise failed or self.make_refusal("the iterations differ: each must compute the same values, also the last one")
 
     def _find_position_among_nodes_of_same_operator(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
         """Return two values: the index of a node among the nodes of its iteration that call the same operator, and a
@@ -136,7 +136,7 @@ class MatchedLoop:
             if known is not None and known[:-1] == nodes[:-1] and nodes[-1] in (None, known[-1]):
                 continue
             if known is not None and (known[:-1] != nodes[:-1] or known[-1] is not None):
-                raise self.make_refusal("the iterations differ: a value of one corresponds to two values of another")
+                raise self.make_refusal("the iterations differ: each must compute the same values in the same way")
             new[ref] = nodes
             todo += self._match_arguments([n for n in nodes if n is not None])
         self.partners.update(new)
@@ -159,7 +159,7 @@ class MatchedLoop:
                 if any(leaf != leaves[0] for leaf in leaves):
                     self._record_operation_with_loop_counter(nodes, leaves)
             elif not all(isinstance(leaf, Node) for leaf in leaves):
-                raise self.make_refusal("an argument is a tensor in one iteration and a plain number in another")
+                raise self.make_refusal("an operator gets a tensor in one iteration and a plain number in another")
             elif any(leaf is not leaves[0] for leaf in leaves):
                 found = self._find_nodes_matched_as_arguments(leaves)
                 if found is not None:
@@ -194,7 +194,7 @@ class MatchedLoop:
             return padded
         if iterations[1:] != list(range(len(iterations) - 1)) or iterations[0] not in (None, 0):
             raise self.make_refusal(
-                "the iterations differ: one reads a value neither of its own nor of the one before it"
+                "the iterations differ: each may use only its own values and those of the iteration before it"
             )
         before = arguments[TYPICAL]
         state = self.states.setdefault(before, LoopState(before, arguments[0]))
@@ -216,7 +216,9 @@ class MatchedLoop:
             try:
                 found = tuple(nodes[rank] for nodes in alike[:-1])
             except IndexError:
-                raise self.make_refusal("the iterations differ: not all of them compute a certain state") from None
+                raise self.make_refusal(
+                    "the iterations differ: each must compute all states, such as h and c"
+                ) from None
             self.match_nodes((*found, None))
             state.after = found[TYPICAL]
 
@@ -305,7 +307,9 @@ def find_position_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:
     """
     steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
     if len(steps) != 1 or (step := steps.pop()) not in (-1, 0, 1):
-        raise loop.make_refusal("the loop does not read the steps of the text one by one, forwards or backwards")
+        raise loop.make_refusal(
+            "the loop does not read the steps of the text one by one, forwards or backwards, as x[:, t]"
+        )
     return int(step)
 
 

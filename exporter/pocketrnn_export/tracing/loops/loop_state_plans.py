@@ -607,7 +607,10 @@ class _IterationValues:
             or node in self.loop.states
             or self.loop.reads_other_step_in_each_iteration(node)
         ):
-            raise NotALayer("a state depends on more of the text than the step of its iteration", self.loop.number)
+            raise NotALayer(
+                "an iteration uses more than its own step of the text and the states of the iteration before it",
+                self.loop.number,
+            )
         else:
             value = compute_node_value(node, self.compute_value, in_float64=True)
         if node in self.changes:

@@ -241,7 +241,9 @@ class _RerolledRun:
                     )
                 found = self.sequences[node]
             elif node in plan.filled or node in plan.summed or node in plan.greatest:
-                raise loop.make_refusal("an iteration uses the results that the loop has collected so far")
+                raise loop.make_refusal(
+                    "an iteration uses the results collected so far, but only code after the loop may use them"
+                )
             elif loop.reads_other_step_in_each_iteration(node):
                 found = self._read_steps_in_order(loop, node)
             else:
@@ -258,7 +260,7 @@ class _RerolledRun:
         for node in loop.partners:
             if loop.reads_other_step_in_each_iteration(node):
                 return self.compute_all_iterations(loop, node).shape[0]
-        raise loop.make_refusal("the loop does not read the steps of the text one by one")
+        raise loop.make_refusal("no operation in the loop reads the steps of the text one by one, as x[:, t] does")
 
     def _read_steps_in_order(self, loop: MatchedLoop, node: Node) -> Tensor:
         """Return the steps of a tensor that a node reads in all iterations, [iterations, ...], in the order of the
@@ -274,7 +276,7 @@ class _RerolledRun:
         missing = size - read_size_expression(loop.loop.count) - start
         if any(getattr(n, "free_symbols", ()) or n < 0 for n in (start, missing)):
             raise loop.make_refusal(
-                "the loop does not read from a fixed step of the text to a fixed number of steps before the end"
+                "the loop must read from a fixed step of the text, such as the first, to a fixed number before the end"
             )
         return moved[int(start) : moved.shape[0] - int(missing)] if start or missing else moved
 
@@ -510,7 +512,9 @@ class _AllIterations:
         """
         axis = self.loop.traced.find_batch_axis(node)
         if axis is None:
-            raise self.loop.make_refusal("a value that each iteration computes has no batch axis")
+            raise self.loop.make_refusal(
+                "a value that each iteration computes has no batch axis, one row for each text"
+            )
         return axis
 
     def _merge_iterations_into_batch(self, node: Node, sequence: Tensor) -> Tensor:

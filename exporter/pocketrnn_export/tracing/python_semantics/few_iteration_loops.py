@@ -49,7 +49,7 @@ def make_range_stand_in(*args: Any) -> Positions:
     if step == -1:
         return Positions(start, -1, start - stop)
     raise UntraceableError(
-        f"The module loops over a range up to a size, with a step other than 1 or -1, "
+        "The module loops over a range that ends at a size of the input, and whose step is neither 1 nor -1, "
         f"{describe_user_line(sys._getframe(2))}. A graph would contain the loop for one length only.",
         "Select steps with x[:, ::2] and positions with torch.arange(0, n, 2), or loop over every position.",
     )
@@ -78,7 +78,7 @@ class Positions(TracedArray):
             return Positions(self.start + self.step * (self.count - 1), -self.step, self.count)
         if isinstance(index, slice):
             raise TypeError(
-                "A range over a size of the input can be sliced only by [::-1]. Give start and end to range instead."
+                "A range up to a size of the input can be sliced only by [::-1]. Write range(1, n), not range(n)[1:]."
             )
         return self.start + self.step * (self.count + index if isinstance(index, int) and index < 0 else index)
 

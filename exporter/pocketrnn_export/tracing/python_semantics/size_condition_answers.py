@@ -149,14 +149,14 @@ def make_equality_relation(expression: Any, value: Any) -> Any:
 
 def _make_error_for_size_in_other_thread(frame: FrameType) -> ExportError:
     return ExportError(
-        f"The module uses a size as a plain number outside of forward's own thread: {describe_line(frame)}.",
+        f"The module uses a size as a plain number in another thread than forward's: {describe_line(frame)}.",
         "Use sizes only in the thread in which forward runs.",
     )
 
 
 def _make_error_for_size_of_unknown_value(frame: FrameType) -> ExportError:
     return ExportError(
-        f"The module uses a size as a plain number, but the size is computed in a way that pocketrnn cannot follow: "
+        "The module uses a size as a plain number, but computes the size in a way that pocketrnn cannot evaluate: "
         f"{describe_line(frame)}.",
         "Only compute with sizes and compare them. Do not pass them to str(), hash() or a dict.",
     )

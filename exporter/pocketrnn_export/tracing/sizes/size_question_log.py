@@ -116,7 +116,7 @@ class TraceLog:
         if time.process_time() > self.until:
             raise self.record_refusal(
                 ExportError(
-                    f"Forward takes too long to trace for one size of its input, {where()}.",
+                    f"The trace of forward for one size of its input takes too long, and was stopped, {where()}.",
                     "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. Do not call a function again for "
                     "parts of a text.",
                 )

@@ -219,8 +219,7 @@ def _make_too_many_regions_error(questions: Sequence[Question]) -> ExportError:
             "Compute and compare with sizes. Do not pass them to str(), bit_length(), a dict or functions of math.",
         )
     return ExportError(
-        f"The module tests its input's size in more ways than pocketrnn can try. The line with the most tests is "
-        f"{where}.",
+        f"The module tests the size of its input in more ways than pocketrnn can try, most of them here: {where}.",
         "Use few comparisons, as in 700 <= n < 800. Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. "
         "Do not call a function again for parts of a text.",
     )
