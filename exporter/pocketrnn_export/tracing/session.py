@@ -129,8 +129,8 @@ def decline_for_torchscript(session: TraceSession) -> str:
 
 
 def decline_outside_loop(session: TraceSession) -> str:
-    """Return the reason to decline while forward runs outside of loops over a size, such as `for t in
-    range(x.size(1))`. Return "" while an iteration of such a loop runs: there the rule may apply."""
+    """Return the reason to decline while forward runs outside of loops over a size, such as
+    `for t in range(x.size(1))`. Return "" while an iteration of such a loop runs: there the rule may apply."""
     return "" if session.running else "no loop over a size runs"
 
 
@@ -332,6 +332,8 @@ class TraceSession:
         return result
 
     def _wrap_forward(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function with the arguments of forward that runs it once for each branch."""
+
         @functools.wraps(forward)
         def call_forward(*args: Any, **kwargs: Any) -> Any:
             return self._run_forward_on_each_branch(forward, args, kwargs)

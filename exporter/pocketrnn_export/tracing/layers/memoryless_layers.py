@@ -45,7 +45,14 @@ def use_memoryless_layers() -> Iterator[None]:
 
 
 def _compute_gru_step(input_gates: Tensor, recurrent_gates: Tensor, states: list[Tensor]) -> list[Tensor]:
-    """Return the state of a GRU after a step, as `StepEquations`."""
+    """Return a list of one tensor: the state of a GRU after one step.
+
+    Args:
+        input_gates: the products of the input and its weights, with the bias, [n, 3 * hidden], in torch's order r, z,
+            n.
+        recurrent_gates: the same of the state before the step.
+        states: a list of the state before the step, [n, hidden].
+    """
     given_r, given_z, given_n = input_gates.chunk(3, 1)
     kept_r, kept_z, kept_n = recurrent_gates.chunk(3, 1)
     update = torch.sigmoid(given_z + kept_z)
@@ -53,7 +60,14 @@ def _compute_gru_step(input_gates: Tensor, recurrent_gates: Tensor, states: list
 
 
 def _compute_lstm_step(input_gates: Tensor, recurrent_gates: Tensor, states: list[Tensor]) -> list[Tensor]:
-    """Return the hidden state and the cell state of an LSTM after a step, as `StepEquations`."""
+    """Return the hidden state and the cell state of an LSTM after one step.
+
+    Args:
+        input_gates: the products of the input and its weights, with the bias, [n, 4 * hidden], in torch's order i, f,
+            g, o.
+        recurrent_gates: the same of the hidden state before the step.
+        states: the hidden state and the cell state before the step, [n, hidden] each.
+    """
     i, f, g, o = (input_gates + recurrent_gates).chunk(4, 1)
     cell = torch.sigmoid(f) * states[1] + torch.sigmoid(i) * torch.tanh(g)
     return [torch.sigmoid(o) * torch.tanh(cell), cell]

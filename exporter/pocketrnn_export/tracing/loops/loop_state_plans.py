@@ -623,6 +623,7 @@ class _IterationValues:
 
 
 def _is_floating(node: Node) -> bool:
+    """Return whether the value of a node is a tensor of floats."""
     return bool(node.meta["val"].is_floating_point())
 
 

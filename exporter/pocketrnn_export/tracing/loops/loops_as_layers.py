@@ -458,6 +458,8 @@ class _AllIterations:
         return self.values[node]
 
     def _compute_uncached_values_as_merged_batch(self, node: Node) -> Any:
+        """Return the values of a node in all iterations, as rows of one batch. For a node outside the loop, each
+        iteration has the same value."""
         plan = self.run.module.plans[self.loop.number]
         if node is self.fixed_state:
             if self.zero:

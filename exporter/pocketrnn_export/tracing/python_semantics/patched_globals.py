@@ -328,7 +328,7 @@ def _make_stand_in_for_old_tensor_type(name: str, shipped: Any) -> Any:
     """Return a stand-in for an old tensor type, such as `torch.FloatTensor`, which also takes symbolic sizes.
 
     Args:
-        name: its name, a key of `_DTYPES`.
+        name: the type's name, a key of `_DTYPES`.
         shipped: torch's type.
     """
 

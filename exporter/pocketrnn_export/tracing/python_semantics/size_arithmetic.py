@@ -266,8 +266,8 @@ BUILTINS: Final[dict[str, Callable[..., Any]]] = {
 
 
 def refuse_numbers_rounded_otherwise_in_graph(program: torch.export.ExportedProgram) -> None:
-    """Raise an ExportError if a program rounds a number that a graph may round differently from Python, as in `round(n
-    / 7, 1)` and `int(n ** 0.7)`.
+    """Raise an ExportError if a program rounds a number that a graph may round differently from Python, as in
+    `round(n / 7, 1)` and `int(n ** 0.7)`.
 
     A graph's numbers equal Python's to the last bit after `+ - * /`, square roots, and `int`, `ceil`, `floor` and
     `round` to an integer. After another power the last bit may differ, and so may the integer after rounding.

@@ -56,8 +56,8 @@ _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", 
 
 @contextlib.contextmanager
 def record_size_conditions(session: TraceSession) -> Iterator[None]:
-    """While the block runs, answer and record the conditions on sizes that forward tests in a trace, such as `if
-    x.size(1) > 512`. At the end, also record the restrictions on sizes that torch.export made in the trace."""
+    """While the block runs, answer and record the conditions on sizes that forward tests in a trace, such as
+    `if x.size(1) > 512`. At the end, also record the restrictions on sizes that torch.export made in the trace."""
 
     with replace_answers_to_size_conditions(functools.partial(_answer_condition_on_sizes, session)):
         try:
@@ -148,6 +148,7 @@ def make_equality_relation(expression: Any, value: Any) -> Any:
 
 
 def _make_error_for_size_in_other_thread(frame: FrameType) -> ExportError:
+    """Return the error for a size that user code in another thread than forward's uses as a plain number."""
     return ExportError(
         f"The module uses a size as a plain number in another thread than forward's: {describe_line(frame)}.",
         "Use sizes only in the thread in which forward runs.",
@@ -155,6 +156,7 @@ def _make_error_for_size_in_other_thread(frame: FrameType) -> ExportError:
 
 
 def _make_error_for_size_of_unknown_value(frame: FrameType) -> ExportError:
+    """Return the error for a size that user code needs as a plain number, but whose value cannot be computed."""
     return ExportError(
         "The module uses a size as a plain number, but computes the size in a way that pocketrnn cannot evaluate: "
         f"{describe_line(frame)}.",

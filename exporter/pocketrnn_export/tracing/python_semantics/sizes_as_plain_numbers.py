@@ -74,10 +74,11 @@ def _make_method_of_size(name: str, plain: type, shipped: Any, find_number: Call
     """Return a method or property for a class of sizes that computes with the plain number of the size.
 
     Args:
-        name: its name, such as `__index__`.
-        plain: the plain type, whose method of that name is called: int, float or bool.
+        name: the method's name, such as `__index__`.
+        plain: the plain type, int, float or bool, whose method with this name is called.
         shipped: the method of torch's class, or None.
-        find_number: as for `replace_methods_that_need_plain_numbers`.
+        find_number: takes the size, the frame that called the method, and the method's name. Returns the plain number,
+            or None to call `shipped`.
     """
     if name in _SYMBOLIC and plain is not bool:
         return _SYMBOLIC[name]

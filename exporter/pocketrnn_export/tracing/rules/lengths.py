@@ -230,7 +230,7 @@ def rewrite_item_as_width_or_tensor(session: TraceSession, x: Any) -> Any:
 
 def answer_tolist_with_array_in_trace(session: TraceSession, x: Any, shipped: Callable[[Any], Any]) -> Any:
     """Return the result of `x.tolist()`: a `TracedArray` if x belongs to a trace, else that of `shipped`, torch's own
-    method. It replaces the method, since a torch function mode does not see calls of it."""
+    method. This function replaces the method, since a torch function mode does not see calls of `tolist`."""
     found = rewrite_tolist_as_traced_array(session, x)
     return found if isinstance(found, TracedArray | Tensor | torch.SymInt) else shipped(x)
 

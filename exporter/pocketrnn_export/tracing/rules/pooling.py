@@ -225,8 +225,8 @@ def _covers_whole_axis(session: TraceSession, size: Any, x: Tensor, axis: int) -
 
 
 def _make_adaptive_pool_rule(axes: int, *, largest: bool) -> Callable[..., Any]:
-    """Return a rule for adaptive pooling of n steps to k windows: window j begins at j * n // k, and ends before (j +
-    1) * n / k.
+    """Return a rule for adaptive pooling of n steps to k windows. Window j contains the steps from floor(j * n / k) to
+    before ceil((j + 1) * n / k).
 
     Args:
         axes: the number of pooled axes.

@@ -112,8 +112,8 @@ def _find_first_axis_of_each_index_part(parts: tuple[Any, ...], dimensions: int)
 
 
 def _count_axes_indexed_by_part(part: Any) -> int:
-    """Return the number of axes to which a part of an index applies: that of its own axes for a mask of bools, else
-    1."""
+    """Return the number of axes that a part of an index selects from: 1 or, for a mask of bools, the mask's number of
+    axes."""
     return part.dim() if isinstance(part, Tensor) and part.dtype == torch.bool else 1
 
 

@@ -74,8 +74,8 @@ class AllSizes:
 
 @functools.cache
 def make_all_sizes(batch: int | None = None) -> AllSizes:
-    """Return all sizes at which conditions are evaluated: those of every batch size, or only of the batch size
-    `batch`."""
+    """Return all pairs of a batch size and a number of tokens at which conditions are evaluated: those with at most
+    `LARGEST` tokens in the batch, for every batch size or only for `batch`."""
     batches = range(1, LARGEST + 1) if batch is None else (batch,)
     tokens = [np.arange(1, LARGEST // rows + 1, dtype=np.int64) for rows in batches]
     rows = np.repeat(np.array(batches, np.int64), [len(some) for some in tokens])
@@ -119,7 +119,8 @@ class Condition:
         return np.broadcast_to(found, batch.shape) if kind is _ARRAYS else found
 
     def evaluate_on_all_sizes(self, batch: int | None = None) -> npt.NDArray[np.bool_]:
-        """Return bool [sizes]: for each of `make_all_sizes(batch)`, whether the condition is true."""
+        """Return bool [sizes], whether the condition is true for each pair of a batch size and a number of tokens, in
+        the order of `make_all_sizes(batch)`."""
         return _evaluate_on_all_sizes_with_cache(self, batch)
 
     @property
@@ -144,7 +145,8 @@ class Condition:
 
 @functools.lru_cache(maxsize=128)
 def _evaluate_on_all_sizes_with_cache(condition: Condition, batch: int | None) -> npt.NDArray[np.bool_]:
-    """Return bool [sizes]: for each of `make_all_sizes(batch)`, whether a condition is true. The result is cached."""
+    """Return bool [sizes], whether a condition is true for each pair of a batch size and a number of tokens, in the
+    order of `make_all_sizes(batch)`. The result is cached."""
     sizes = make_all_sizes(batch)
     for name in ("tokens", "batch"):
         if condition.size_names == {name}:
@@ -205,7 +207,8 @@ def compute_value_at(expression: Any, sizes: Sizes, second_tokens: int = 0) -> A
 
 
 def compute_values_at_all_sizes(expression: Any, batch: int | None = None) -> npt.NDArray[Any]:
-    """Return the values of a SymPy expression for each of `make_all_sizes(batch)`, [sizes].
+    """Return the values [sizes] of a SymPy expression for each pair of a batch size and a number of tokens, in the
+    order of `make_all_sizes(batch)`.
 
     Raises:
         UnsolvableError: the expression cannot be computed.

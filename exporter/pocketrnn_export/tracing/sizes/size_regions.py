@@ -55,7 +55,8 @@ class Regions:
 
     Attributes:
         conditions: for each region, the condition that is true inside of it only.
-        which: for each of `make_all_sizes(batch)`, the index of its region, int64 [sizes].
+        which: int64 [sizes], the index of the region of each pair of a batch size and a number of tokens, in the order
+            of `make_all_sizes(batch)`.
         questions: the conditions that forward tests in all regions.
         batch: the batch size of every run, if it is fixed.
     """
@@ -187,16 +188,16 @@ def _refuse_plain_number_with_too_many_values(
 
 
 def _find_sizes_with_answers(answers: Mapping[Condition, bool], batch: int | None) -> npt.NDArray[np.bool_]:
-    """Return bool [sizes]: for each of `make_all_sizes(batch)`, whether every condition has the result that `answers`
-    has for it."""
+    """Return bool [sizes], whether all conditions have the given results for each pair of a batch size and a number of
+    tokens, in the order of `make_all_sizes(batch)`. `answers` has the result of each condition."""
     return functools.reduce(
         np.logical_and, (one.evaluate_on_all_sizes(batch) == answer for one, answer in answers.items())
     )
 
 
 def _choose_index_of_next_sizes(every: AllSizes, left: npt.NDArray[np.bool_]) -> int:
-    """Return the index of the sizes to try next: the usual ones, else the cheapest with several rows and steps, else
-    the cheapest.
+    """Return the index in `every` of the sizes to try next: those of the usual example, else the cheapest with several
+    rows and steps, else the cheapest.
 
     Args:
         every: all sizes, in order of cost.
