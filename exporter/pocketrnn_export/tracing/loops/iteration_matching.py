@@ -308,7 +308,7 @@ def find_position_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:
     steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
     if len(steps) != 1 or (step := steps.pop()) not in (-1, 0, 1):
         raise loop.make_refusal(
-            "the loop does not read the steps of the text one by one, forwards or backwards, as x[:, t]"
+            "the loop does not read each step of the text in order, as x[:, t] does, forwards or backwards"
         )
     return int(step)
 

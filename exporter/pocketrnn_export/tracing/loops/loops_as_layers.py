@@ -276,7 +276,8 @@ class _RerolledRun:
         missing = size - read_size_expression(loop.loop.count) - start
         if any(getattr(n, "free_symbols", ()) or n < 0 for n in (start, missing)):
             raise loop.make_refusal(
-                "the loop must read from a fixed step of the text, such as the first, to a fixed number before the end"
+                "the loop must read from a fixed step of the text, such as the first, to a fixed number of steps "
+                "before the end"
             )
         return moved[int(start) : moved.shape[0] - int(missing)] if start or missing else moved
 
