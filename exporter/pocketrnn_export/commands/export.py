@@ -88,6 +88,7 @@ from pocketrnn_export.commands.proposed_options import (
     describe_weights_that_do_not_fit,
     find_library_of_tokenizer_function,
     list_weights_of_same_shapes,
+    make_id_evidence,
     make_options_of_tokenizer_function,
     make_unknown_labels,
     propose_class_of_weights,
@@ -138,7 +139,7 @@ if TYPE_CHECKING:
     from pocketrnn_export.intake.weights_file import SavedWeights
     from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
     from pocketrnn_export.vocabularies.tokenizer_json import Subwords
-    from pocketrnn_export.vocabularies.vocabulary import Vocabulary
+    from pocketrnn_export.vocabularies.vocabulary import UnclearIdsError, Vocabulary
 
 # The text rules that stand beside a function of --tokenizer, whose code shows all others.
 _BESIDE_A_FUNCTION: Final = frozenset(
@@ -1051,9 +1052,13 @@ def _read_vocabulary_rules_and_pairs(
 
 def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: bool) -> Any:
     """Read the tokens and the text rules. If the file of the vocabulary holds only weights, add the vocabulary that the
-    user's code or folder shows to the error."""
+    user's code or folder shows to the error. If its numbers may be counts, add what decides."""
+    from pocketrnn_export.vocabularies.vocabulary import UnclearIdsError
+
     try:
         return _read_tokens_and_rules(options, subwords=subwords)
+    except UnclearIdsError as error:
+        raise (_propose_clear_ids(error, options) if error.may_be_ids else error) from None
     except InputError as error:
         path = options["vocabulary"]
         if subwords or path is None or not path.is_file() or _read_tokens({"vocabulary": path}):
@@ -1062,6 +1067,30 @@ def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: boo
         if proposed.value == str(path):
             raise
         raise OptionCorrectionsError(error.problem, proposed.sentence, {proposed.option: proposed.value}) from None
+
+
+def _propose_clear_ids(error: UnclearIdsError, options: Mapping[str, Any]) -> OptionCorrectionsError:
+    """Return the error of a vocabulary whose numbers may be counts, with what decides: the weights that the user's code
+    names, another vocabulary with as many words as the embedding has rows, or the command that takes them for ids."""
+    from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary, write_line_of_ids
+
+    named, path, weights = parse_module_name(options["source"] or ""), options["vocabulary"], options["weights"]
+    if weights is None and named is not None and (found := propose_weights(named.path, named.name)) is not None:
+        weights = found.path
+        with contextlib.suppress(InputError), hide_log_records():
+            read_vocabulary(path, make_id_evidence(weights))
+            said = f"The weights seem to be {found.description}: their rows show that these are ids."
+            return OptionCorrectionsError(error.problem, said, {"weights": str(weights)})
+    other = None if named is None else propose_vocabulary(named.path, weights)
+    if other is not None and not other.note and other.path != path:
+        said = f"The vocabulary seems to be {other.path} ({other.place_in_code})."
+        return OptionCorrectionsError(error.problem, said, {"vocabulary": str(other.path)})
+    output = click.get_current_context().params["output"]
+    file = str(output.with_name(f"{output.name}-vocabulary.json"))
+    run = write_line_of_ids(path, read_weight_sizes(weights).embedding_rows, file)
+    said = f"If they are ids of this module, run {run}. If they are counts, give the words in the order of their ids."
+    return OptionCorrectionsError(error.problem, said, {"vocabulary": file})
 
 
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
@@ -1114,7 +1143,7 @@ def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: 
             options["labels"] = str(weights)
     if "vocabulary" in needed and options["vocabulary"] is None:
         with contextlib.suppress(InputError), hide_log_records():
-            if set(read_vocabulary(weights).tokens) != set(labels or ()):
+            if set(read_vocabulary(weights, make_id_evidence(weights)).tokens) != set(labels or ()):
                 options["vocabulary"] = weights
 
 
@@ -1562,8 +1591,9 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
         changes = {} if made == path else {"vocabulary": str(made)}
         raise OptionCorrectionsError(f"There is no file {made} yet.", run, changes)
     if weights is None or not is_word_vector_file(path):
-        rows = read_weight_sizes(weights).embedding_rows if (found := read_vocabulary(path)).doubtful_lines else 0
         is_compared = options["pairs"] is not None
+        evidence = make_id_evidence(weights, are_trusted=is_compared)
+        rows = evidence.count_rows() if (found := read_vocabulary(path, evidence)).doubtful_lines else 0
         return read_lines_as_code_does(found, path, find_file_of_source(options), rows, is_compared=is_compared)
     # These need PyTorch, which is loaded later where no word vectors are given.
     from pocketrnn_export.intake.weights_file import read_weights
@@ -1608,10 +1638,13 @@ def _read_tokens(options: dict[str, Any]) -> Sequence[str]:
     from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
-    for option, read in (("tokenizer", read_tokenizer), ("vocabulary", read_vocabulary)):
-        with contextlib.suppress(InputError):
-            if options.get(option) is not None and Path(options[option]).exists():
-                return read(options[option]).tokens
+    with contextlib.suppress(InputError):
+        if options.get("tokenizer") is not None and Path(options["tokenizer"]).exists():
+            return read_tokenizer(options["tokenizer"]).tokens
+    with contextlib.suppress(InputError):
+        if options.get("vocabulary") is not None and Path(options["vocabulary"]).exists():
+            evidence = make_id_evidence(options.get("weights"), are_trusted=options.get("pairs") is not None)
+            return read_vocabulary(options["vocabulary"], evidence).tokens
     return ()
 
 

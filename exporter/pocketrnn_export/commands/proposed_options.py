@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
     from pocketrnn_export.source_code.text_functions_in_file import TextFunction
+    from pocketrnn_export.vocabularies.ids_or_counts import IdEvidence
     from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
 
 # Some of 600 rules agree with a few texts by chance.
@@ -125,7 +127,8 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
 
     def add_if_it_fits(file: Path, where: str, *, is_named: bool) -> None:
         with contextlib.suppress(InputError, OSError), hide_log_records():
-            tokens = _read_tokens(file, weights)
+            # Any dict with gaps would have as many words as the embedding has rows.
+            tokens = _read_tokens(file, weights, make_id_evidence(weights if is_named else None))
             # A pickled object of text processing may hold both.
             is_of_labels = file in labels and {*tokens} <= {*labels[file].labels}
             # The lines of a file of texts have blanks.
@@ -153,9 +156,9 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
     return one._replace(note=f" It has {rows}." if sizes.embedding_rows else "")
 
 
-def _read_tokens(file: Path, weights: Path | None) -> tuple[str, ...]:
+def _read_tokens(file: Path, weights: Path | None, evidence: IdEvidence) -> tuple[str, ...]:
     """Read the tokens in a file that may be a vocabulary or, with weights, hold word vectors. Return none for a file
-    that is too large or holds weights."""
+    that is too large or holds weights. `evidence` shows whether numbers are ids."""
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE, is_word_vector_file, read_vocabulary
 
@@ -166,7 +169,7 @@ def _read_tokens(file: Path, weights: Path | None) -> tuple[str, ...]:
 
         return read_word_vector_vocabulary(file, read_weights(weights)).tokens
     largest = _LARGEST_NEAR if file.suffix.lower() in (".csv", ".tsv") else LARGEST_FILE
-    return read_vocabulary(file).tokens if size <= largest and not holds_weights(file) else ()
+    return read_vocabulary(file, evidence).tokens if size <= largest and not holds_weights(file) else ()
 
 
 def _list_small_files_near(path: Path) -> list[Path]:
@@ -394,6 +397,18 @@ def read_weight_sizes(weights: Path | None) -> WeightSizes:
         rows = max(named or (tables.values() if len(tables) == 1 else ()), default=0)
         return WeightSizes(rows, frozenset(tables.values()), layer, outputs)
     return WeightSizes()
+
+
+def make_id_evidence(weights: Path | None, *, are_trusted: bool = False) -> IdEvidence:
+    """Return what a file of weights shows about the ids of words. The weights are read only if it is asked.
+
+    Args:
+        weights: the file; None if it is not known.
+        are_trusted: whether the user's answers will show that numbers are ids.
+    """
+    from pocketrnn_export.vocabularies.ids_or_counts import IdEvidence
+
+    return IdEvidence(functools.cache(lambda: read_weight_sizes(weights).embedding_rows), are_trusted=are_trusted)
 
 
 def propose_tokenizer(path: Path) -> FileNamedInCode | None:
