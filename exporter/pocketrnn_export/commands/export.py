@@ -1061,7 +1061,7 @@ def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: boo
         raise (_propose_clear_ids(error, options) if error.may_be_ids else error) from None
     except InputError as error:
         path = options["vocabulary"]
-        if subwords or path is None or not path.is_file() or _read_tokens({"vocabulary": path}):
+        if subwords or path is None or not path.is_file() or _read_words({"vocabulary": path})[0]:
             raise
         proposed = _propose_vocabulary(parse_module_name(options["source"] or ""), options["weights"])
         if proposed.value == str(path):
@@ -1216,17 +1216,16 @@ def _add_rules_of_function(
     from pocketrnn.text import EXTERNAL
     from pocketrnn_export.intake.module_file import load_text_function
     from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
-    from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
+    from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, list_left_out_words_with_rows
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
-    from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 
     named = None if options["tokenizer"] is None or text is None else parse_module_name(options["tokenizer"])
     if named is None or text is None:
         return None
     # The file of the module is often the same, and prints its lines when the module is made.
     with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing):
-        words = {token: i for i, token in enumerate(text["vocabulary"].tokens) if not token.startswith(PLACEHOLDER)}
+        words = text["vocabulary"].word_ids
         # A file of weights holds more than the vocabulary.
         file = "" if options["vocabulary"] == options["weights"] else options["vocabulary"].name
         files = [one for one in (options["vocabulary"], options["weights"]) if one is not None]
@@ -1252,6 +1251,7 @@ def _add_rules_of_function(
     given = text["example_ids"]
     pairs = list_texts_with_ids(given)
     texts += [one.text for one in given if one.ids is None]
+    texts += list_left_out_words_with_rows(function, text["vocabulary"])
     rules = _choose_rules_of_function(function, options, text, pairs, texts)
     if options["max_tokens"] is not None:
         rules = replace(rules, max_tokens=options["max_tokens"])
@@ -1633,19 +1633,21 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
     return read_rules(options["rules"], vocabulary)
 
 
-def _read_tokens(options: dict[str, Any]) -> Sequence[str]:
-    """Return the words of the tokenizer or vocabulary that the options name, in the order of their ids."""
+def _read_words(options: dict[str, Any]) -> tuple[Sequence[str], Sequence[tuple[str, int]]]:
+    """Return the words of the tokenizer or vocabulary that the options name, in the order of their ids, and the words
+    that the vocabulary leaves out, with the ids that its file gives them."""
     from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     with contextlib.suppress(InputError):
         if options.get("tokenizer") is not None and Path(options["tokenizer"]).exists():
-            return read_tokenizer(options["tokenizer"]).tokens
+            return read_tokenizer(options["tokenizer"]).tokens, ()
     with contextlib.suppress(InputError):
         if options.get("vocabulary") is not None and Path(options["vocabulary"]).exists():
             evidence = make_id_evidence(options.get("weights"), are_trusted=options.get("pairs") is not None)
-            return read_vocabulary(options["vocabulary"], evidence).tokens
-    return ()
+            found = read_vocabulary(options["vocabulary"], evidence)
+            return found.tokens, found.left_out
+    return (), ()
 
 
 def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
@@ -1667,7 +1669,7 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
                     module, function = load_module_and_call_function(named, weights)
                     break
                 except (NeededNamesError, MissingArgumentsError) as error:
-                    named = set_values_of_vocabulary_and_weights(named, error, _read_tokens(options))
+                    named = set_values_of_vocabulary_and_weights(named, error, *_read_words(options))
     except MissingArgumentsError as error:
         _refuse_weights_of_other_class(error, named, weights)
         refused = OptionCorrectionsError(error.problem, error.known, {"source": error.source})

@@ -18,7 +18,7 @@ _FIRST = 10
 @click.option("-o", "--output", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
               help="The JSON file to write. Without it, or with -, the vocabulary is only described.")  # fmt: skip
 @click.option("--rows", type=click.IntRange(min=1), metavar="N",
-              help="The numbers of the words are ids of an embedding of N rows. A dict may have gaps, and words without "
+              help="The numbers of the words are ids of an embedding of N rows. A dict may have gaps; words without "
               "a row are left out.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace a file at OUTPUT.")
 def import_vocab(source: Path, output: Path | None, rows: int | None, force: bool) -> None:

@@ -115,6 +115,8 @@ class Vocabulary:
         keras: how the Tokenizer of Keras that held these tokens splits a text; None for another vocabulary.
         doubtful_lines: the ids of tokens of a text file that another way of reading changes, such as `line.strip()` or
             `splitlines()`.
+        left_out: words that the bundle takes for unknown ones, each with the id that its source gives it: one without a
+            row in the embedding, or that of unknown words.
 
     Raises:
         DataError: there are no tokens, a token is not a string or occurs twice, or default_index is not an integer.
@@ -124,6 +126,13 @@ class Vocabulary:
     default_index: int | None
     keras: KerasSplit | None = field(default=None, repr=False, compare=False)
     doubtful_lines: tuple[int, ...] = field(default=(), repr=False, compare=False)
+    left_out: tuple[tuple[str, int], ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def word_ids(self) -> dict[str, int]:
+        """The dict from words to ids as the source has it: with the words that were left out, and without gaps."""
+        named = {token: i for i, token in enumerate(self.tokens) if not token.startswith(PLACEHOLDER)}
+        return {**named, **dict(self.left_out)}
 
     def __post_init__(self) -> None:
         _refuse_invalid_tokens(self.tokens, "The vocabulary", "id", 0)
@@ -327,8 +336,8 @@ def _refuse_invalid_tokens(tokens: Sequence[Any], source: str, unit: str, first:
                 )
 
 
-def _order_tokens(ids: Mapping[Any, Any], source: _Origin) -> tuple[str, ...]:
-    """Return the tokens in the order of their ids. Placeholders stand for ids without a token."""
+def _read_ids(ids: Mapping[Any, Any], source: _Origin) -> Vocabulary:
+    """Return the vocabulary of a dict from tokens to ids. Placeholders stand for ids without a token."""
     if isinstance(ids, collections.Counter):
         raise DataError(f"{source} is a Counter, which holds counts and not ids.", _GIVE_LIST)
     if isinstance(ids.get("model"), Mapping) and "added_tokens" in ids:
@@ -356,7 +365,10 @@ def _order_tokens(ids: Mapping[Any, Any], source: _Origin) -> tuple[str, ...]:
         taken = _leave_out_ids_without_rows(taken, source.evidence.count_rows(), str(source))
     if len(taken) < size:
         _fill_missing_ids(taken, size - 1, source)
-    return _check_tokens_by_id([taken[i] for i in range(size)], source)
+    found = make_vocabulary_with_unknown(_check_tokens_by_id([taken[i] for i in range(size)], str(source)))
+    held = {*found.tokens}
+    left_out = [(word, operator.index(number)) for word, number in ids.items() if word not in held]
+    return replace(found, left_out=tuple(left_out))
 
 
 def _leave_out_unknown_words(ids: Mapping[Any, Any], source: _Origin) -> Mapping[Any, Any]:
@@ -373,7 +385,8 @@ def _leave_out_unknown_words(ids: Mapping[Any, Any], source: _Origin) -> Mapping
         "%s gives %s the id of %s, %s: the bundle takes them for unknown words.", source,
         _name_words([*map(brief_text, alike)]), brief_text(words[place]), brief_text(number),
     )  # fmt: skip
-    return {one: held for one, held in ids.items() if one not in {*alike}}
+    kept = ids.keys() - {*alike}
+    return {one: held for one, held in ids.items() if one in kept}
 
 
 def _make_unclear_ids_error(taken: Mapping[int, str], source: _Origin) -> UnclearIdsError:
@@ -440,8 +453,8 @@ def _leave_out_ids_without_rows(taken: Mapping[int, str], rows: int, source: str
     """Return a dict from ids to tokens without the ids from the number of rows on, and log a warning."""
     beyond = [f"{brief_text(token)} ({number})" for number, token in taken.items() if number >= rows]
     _log.warning(
-        "%s gives %s ids for which the embedding of %s rows has none, so your module fails for them. The bundle takes "
-        "them for unknown words.", source, _name_words(beyond), f"{rows:,}",
+        "%s gives %s ids without a row in the embedding of %s rows: your module fails for such ids, and the bundle "
+        "takes these for unknown words.", source, _name_words(beyond), f"{rows:,}",
     )  # fmt: skip
     return {number: token for number, token in taken.items() if number < rows}
 
@@ -740,16 +753,17 @@ def _read_json(text: str, path: Path, origin: _Origin) -> Vocabulary:
 def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: _Origin, depth: int = 0) -> Vocabulary:
     """Read the vocabulary in a list or a dict, in one of the forms that `read_vocabulary` lists."""
     if not isinstance(document, Mapping):
-        return make_vocabulary_with_unknown(
-            _check_tokens_by_id(_convert_to_plain_strings(_read_token_list(document, source)), source)
-        )
+        found = _read_token_list(document, source)
+        if isinstance(found, Vocabulary):
+            return found
+        return make_vocabulary_with_unknown(_check_tokens_by_id(_convert_to_plain_strings(found), str(source)))
     if not document or all(isinstance(value, int) for value in document.values()):
-        return make_vocabulary_with_unknown(_order_tokens(document, source))
+        return _read_ids(document, source)
     if all(isinstance(value, str) for value in document.values()) and all(map(_is_id_key, document)):
         tokens = list(document.values())
         _refuse_invalid_tokens(tokens, str(source), "position", 0)
         ids = dict(zip(tokens, map(int, document), strict=True))
-        return make_vocabulary_with_unknown(_order_tokens(ids, source.name_ids()))
+        return _read_ids(ids, source.name_ids())
     config = document.get("config")
     if document.get("class_name") == "Tokenizer" and isinstance(config, Mapping):
         return _read_keras(config, source)
@@ -761,7 +775,7 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: _Origin,
     ]
     if named and depth < 3:
         return _read_vocabulary_under_keys(named, source, depth + 1)
-    return make_vocabulary_with_unknown(_order_tokens(document, source))
+    return _read_ids(document, source)
 
 
 def _read_vocabulary_under_keys(named: Sequence[tuple[Any, Any]], source: _Origin, depth: int) -> Vocabulary:
@@ -789,7 +803,7 @@ def _read_vocabulary_under_key(name: Any, value: Any, source: _Origin, depth: in
     source = source.name_ids() if _names_ids(name) else source
     says_ids = "2" in _normalize_key(name) and _normalize_key(name) in _TO_ID
     if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
-        return make_vocabulary_with_unknown(_order_tokens(value, source))
+        return _read_ids(value, source)
     if isinstance(value, Mapping) and _normalize_key(name) in _TO_TOKEN - {"itos"} and all(map(_is_id_key, value)):
         tokens = list(value.values())
         _refuse_invalid_tokens(tokens, str(source), "position", 0)
@@ -817,7 +831,7 @@ def _is_id_key(name: Any) -> bool:
     return type(name) is int
 
 
-def _read_token_list(items: Sequence[Any], source: _Origin) -> Sequence[Any]:
+def _read_token_list(items: Sequence[Any], source: _Origin) -> Sequence[Any] | Vocabulary:
     """Return the tokens in a list of tokens, of pairs with ids in either order, or of pairs (token, count) by falling
     count."""
     if not items or not all(isinstance(item, list | tuple) and len(item) == 2 for item in items):
@@ -830,7 +844,7 @@ def _read_token_list(items: Sequence[Any], source: _Origin) -> Sequence[Any]:
     _refuse_invalid_tokens(tokens, str(source), "position", 0)
     are_contiguous = sorted(numbers) in (list(range(len(numbers))), list(range(1, len(numbers) + 1)))
     if are_contiguous or numbers != sorted(numbers, reverse=True):
-        return _order_tokens(dict(zip(tokens, numbers, strict=True)), source)
+        return _read_ids(dict(zip(tokens, numbers, strict=True)), source)
     _log.warning("%s holds tokens with counts: the position of a token, from 0, is used as its id.", source)
     return tokens
 
@@ -846,7 +860,7 @@ def _read_keras(config: Mapping[str, Any], source: _Origin) -> Vocabulary:
         raise DataError(f"{source} is a Keras tokenizer without a word_index.", _GIVE_FILE)
     if most is not None:
         ids = {token: number for token, number in ids.items() if isinstance(number, int) and number < most}
-    tokens = _order_tokens(ids, source.name_ids())
+    found = _read_ids(ids, source.name_ids())
     split = read_keras_split(config)
     line = "" if split is None else split.write_tokens("text")
     advice = (
@@ -856,7 +870,8 @@ def _read_keras(config: Mapping[str, Any], source: _Origin) -> Vocabulary:
         "%s is a Keras tokenizer: its words are read, but not its way to split a text (lower: %s, filters: %s). %s",
         source, brief_text(config.get("lower")), brief_text(config.get("filters")), advice * bool(line),
     )  # fmt: skip
-    return Vocabulary(tokens, tokens.index(unknown) if unknown in tokens else None, split)
+    default = found.tokens.index(unknown) if unknown in found.tokens else None
+    return replace(found, default_index=default, keras=split)
 
 
 def _convert_pickled_to_vocabulary(saved: SavedVocab | list[Any] | dict[str, Any], source: _Origin) -> Vocabulary:
@@ -865,7 +880,7 @@ def _convert_pickled_to_vocabulary(saved: SavedVocab | list[Any] | dict[str, Any
     if isinstance(saved, SavedVocab):
         if saved.default_index is not None and type(saved.default_index) is not int:
             raise DataError(f"{source} holds a Vocab whose default index is not a whole number.", SAVE_PLAIN)
-        return Vocabulary(_check_tokens_by_id(saved.tokens, source), saved.default_index)
+        return Vocabulary(_check_tokens_by_id(saved.tokens, str(source)), saved.default_index)
     return _read_document(saved, source)
 
 
