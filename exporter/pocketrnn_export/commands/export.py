@@ -999,6 +999,10 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
             f"{shlex.quote(str(script))}, with the data of the training. It writes {file}{fits}.{also}",
             str(file),
         )
+    unclear = None if named is None else propose_vocabulary(named.path, weights, may_be_unclear=True)
+    if unclear is not None:
+        said = f"The vocabulary seems to be {unclear.path} ({unclear.place_in_code}), if its numbers are ids."
+        return ProposedOption("vocabulary", said, str(unclear.path))
     said = describe_vocabulary_to_save([] if named is None else [named.path])
     return ProposedOption("vocabulary", f"--vocabulary takes a file. {said}", UNKNOWN_FILE)
 

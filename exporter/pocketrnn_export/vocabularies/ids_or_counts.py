@@ -37,7 +37,7 @@ class IdEvidence:
 
 def count_ids(numbers: Sequence[int], special_ids: Sequence[int], evidence: IdEvidence) -> int:
     """Return the number of ids that stand for rows of the embedding, from 0 on: one more than the highest number, or
-    fewer if words have numbers from the number of rows on. Return 0 if the numbers may be counts, or the ids of another
+    the number of rows if words have higher numbers. Return 0 if the numbers may be counts, or the ids of another
     module.
 
     Args:
@@ -71,4 +71,4 @@ def count_ids(numbers: Sequence[int], special_ids: Sequence[int], evidence: IdEv
     may_be_shifted = lowest > 0 and highest - lowest < rows
     if 2 * beyond > words or max(special_ids, default=0) >= rows or (not is_sure and (words > rows or may_be_shifted)):
         return 0
-    return max(number for number in numbers if number < rows) + 1
+    return rows
