@@ -371,6 +371,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         of_texts = refusals.collect(
             lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
         )
+    is_corrected = is_corrected or refusals.are_final
     if is_corrected or "source" in refusals.changes or not _may_load_module(named, options):
         with print_stages():
             refusals.raise_collected()
@@ -474,7 +475,8 @@ def _compare_label_order(
 @contextlib.contextmanager
 def _propose_vocabulary_with_rows(named: ModuleName | None, options: Mapping[str, Any]) -> Iterator[None]:
     """While the block runs, add to the error of a vocabulary with more words than the embedding has rows another
-    vocabulary that the user's code names or makes. If the code takes only the ids that have rows, say so instead."""
+    vocabulary that the user's code names or makes. If there is none, or the code takes only the ids that have rows,
+    add the command that leaves out the other words."""
     from pocketrnn_export.intake.call_discovery.call_failures import ID_WITHOUT_ROW
     from pocketrnn_export.source_code.text_settings_in_code import find_limit_of_ids
 
@@ -484,14 +486,25 @@ def _propose_vocabulary_with_rows(named: ModuleName | None, options: Mapping[str
         rows = read_weight_sizes(options["weights"]).embedding_rows
         if ID_WITHOUT_ROW not in error.problem or named is None or options["vocabulary"] is None or not rows:
             raise
-        if place := find_limit_of_ids(named.path, rows):
-            said = f"Your code takes no ids from {rows:,} on ({place}): give a file of the first {rows:,} words alone."
-            raise ExportError(error.problem, f"{error.remedy} {said}") from None
-        found = _propose_vocabulary(named, options["weights"])
+        place = find_limit_of_ids(named.path, rows)
+        found = None if place else _propose_vocabulary(named, options["weights"])
+        if found is None or found.value in (UNKNOWN_FILE, str(options["vocabulary"])):
+            run, file = _write_line_of_ids(options["vocabulary"], rows)
+            why = f"Your code takes no ids from {rows:,} on ({place})" if place else "If it is this one"
+            found = ProposedOption("vocabulary", f"{why}: leave out the other words, {run}.", file)
         changes = {"vocabulary": None, found.option: found.value}
-        is_other = found.value not in (UNKNOWN_FILE, str(options["vocabulary"]))
-        write = write_line_to_copy(Path(click.get_current_context().params["output"]), changes) if is_other else ""
+        write = write_line_to_copy(Path(click.get_current_context().params["output"]), changes)
         raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
+
+
+def _write_line_of_ids(vocabulary: Path, rows: int) -> tuple[str, str]:
+    """Return the command that writes the words of a vocabulary that have a row, without gaps, and the file that it
+    writes beside the output."""
+    from pocketrnn_export.vocabularies.vocabulary import write_line_of_ids
+
+    output = Path(click.get_current_context().params["output"])
+    file = str(output.with_name(f"{output.name}-vocabulary.json"))
+    return write_line_of_ids(vocabulary, rows, file), file
 
 
 def _print_written_bundle(
@@ -1077,7 +1090,7 @@ def _propose_clear_ids(error: UnclearIdsError, options: Mapping[str, Any]) -> Op
     """Return the error of a vocabulary whose numbers may be counts, with what decides: the weights that the user's code
     names, another vocabulary with as many words as the embedding has rows, or the command that takes them for ids."""
     from pocketrnn_export.progress import hide_log_records
-    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary, write_line_of_ids
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     named, path, weights = parse_module_name(options["source"] or ""), options["vocabulary"], options["weights"]
     if weights is None and named is not None and (found := propose_weights(named.path, named.name)) is not None:
@@ -1090,9 +1103,7 @@ def _propose_clear_ids(error: UnclearIdsError, options: Mapping[str, Any]) -> Op
     if other is not None and not other.note and other.path != path:
         said = f"The vocabulary seems to be {other.path} ({other.place_in_code})."
         return OptionCorrectionsError(error.problem, said, {"vocabulary": str(other.path)})
-    output = click.get_current_context().params["output"]
-    file = str(output.with_name(f"{output.name}-vocabulary.json"))
-    run = write_line_of_ids(path, read_weight_sizes(weights).embedding_rows, file)
+    run, file = _write_line_of_ids(path, read_weight_sizes(weights).embedding_rows)
     said = f"If they are ids of this module, run {run}. If they are counts, give the words in the order of their ids."
     return OptionCorrectionsError(error.problem, said, {"vocabulary": file})
 

@@ -349,10 +349,11 @@ def _read_ids(ids: Mapping[Any, Any], source: _Origin) -> Vocabulary:
     for token, value in _leave_out_unknown_words(ids, source).items():
         number = _convert_id_to_int(token, value, source)
         if taken.setdefault(number, token) is not token:
-            raise DataError(
+            raise UnclearIdsError(
                 f"{source} gives the id {brief_text(number)} to {brief_text(taken[number])} and to "
                 f"{brief_text(token)}.",
                 "Give every token an id of its own.",
+                may_be_ids=False,
             )
     if min(taken, default=0) < 0:
         raise DataError(f"{source}: {brief_text(taken[min(taken)])} has the id {brief_text(min(taken))}.", _GIVE_LIST)
