@@ -417,8 +417,7 @@ def _export_text_classifier(
         )  # fmt: skip
         example_ids, owners_characters = separate_characters_from_texts(example_ids)
     pairs = convert_example_pairs(example_ids)
-    evidence = IdEvidence(functools.partial(_count_most_embedding_rows, module), are_trusted=bool(pairs))
-    text = read_text_arguments(given.vocabulary, given.tokenizer, given.rules, evidence)
+    text = read_text_arguments(given.vocabulary, given.tokenizer, given.rules, _make_id_evidence(module, pairs))
     answers = (
         map_answers_to_labels(pairs, validate_labels(labels), multi_label=given.multi_label)
         if heads is None
@@ -1090,9 +1089,10 @@ def _name_first_ids_with_words(ids: Iterable[int], vocabulary: Sequence[str]) ->
     return " or ".join(some) + (f" or one of {len(found) - 5} more" if len(found) > 5 else "")
 
 
-def _count_most_embedding_rows(module: nn.Module) -> int:
-    """Return the number of rows of the largest embedding of a module, or 0 if it has none."""
-    return max((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=0)
+def _make_id_evidence(module: nn.Module, pairs: Sequence[OwnersText]) -> IdEvidence:
+    """Return what shows whether numbers of words are ids: the rows of the module's largest embedding, and pairs."""
+    rows = max((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=0)
+    return IdEvidence(lambda: rows, are_trusted=bool(pairs))
 
 
 def _warn_of_small_vocabulary(module: nn.Module, tokens: Sequence[str]) -> None:
