@@ -284,3 +284,14 @@ def test_the_modules_own_rows_leave_words_out_in_python(folder: Path) -> None:
 
     export(Net(), "out", vocabulary=BEYOND, labels=["a", "b"], torchscript=False)
     assert len(Classifier.load("out").manifest.text.vocabulary) == ROWS
+
+
+def test_a_module_that_loads_its_own_weights_shows_the_rows(folder: Path) -> None:
+    Path("net.py").write_text(
+        f"{NET}\ndef load():\n    net = Net({ROWS})\n    net.load_state_dict(torch.load('net.pt'))\n    return net\n"
+    )
+    Path("ids.json").write_text(json.dumps(BEYOND))
+    given = ["export", "net.py:load", "-o", "out", "--labels", "a,b", "--vocabulary", "ids.json"]
+    said = CliRunner().invoke(main, given).stderr
+    assert "import-vocab ids.json --rows 30 -o out-vocabulary.json" in said
+    assert "--vocabulary out-vocabulary.json" in said.partition("Write: ")[2]

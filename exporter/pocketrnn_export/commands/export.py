@@ -395,7 +395,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     with (
         _try_weights_lengths_and_stop_words_of_files(module, named, options),
         _compare_label_order(named, description, options),
-        _propose_vocabulary_with_rows(named, options),
+        _propose_vocabulary_with_rows(module, named, options),
         propose_labels_by_outputs(named, options),
     ):
         manifest = export_with_rules_from_answers(
@@ -473,7 +473,7 @@ def _compare_label_order(
 
 
 @contextlib.contextmanager
-def _propose_vocabulary_with_rows(named: ModuleName | None, options: Mapping[str, Any]) -> Iterator[None]:
+def _propose_vocabulary_with_rows(module: Any, named: ModuleName | None, options: Mapping[str, Any]) -> Iterator[None]:
     """While the block runs, add to the error of a vocabulary with more words than the embedding has rows another
     vocabulary that the user's code names or makes. If there is none, or the code takes only the ids that have rows,
     add the command that leaves out the other words."""
@@ -483,7 +483,8 @@ def _propose_vocabulary_with_rows(named: ModuleName | None, options: Mapping[str
     try:
         yield
     except ExportError as error:
-        rows = read_weight_sizes(options["weights"]).embedding_rows
+        own = max((getattr(one, "num_embeddings", 0) for one in module.modules()), default=0)
+        rows = read_weight_sizes(options["weights"]).embedding_rows or own
         if ID_WITHOUT_ROW not in error.problem or named is None or options["vocabulary"] is None or not rows:
             raise
         place = find_limit_of_ids(named.path, rows)
