@@ -114,6 +114,7 @@ from pocketrnn_export.source_code.text_settings_in_code import (
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
 from pocketrnn_export.vocabularies.doubtful_ids_refusal import warn_of_cut_that_no_text_shows
+from pocketrnn_export.vocabularies.ids_or_counts import IdEvidence
 from pocketrnn_export.vocabularies.owner_answer_comparison import list_labels_that_no_answer_names
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     Answer,
@@ -415,8 +416,8 @@ def _export_text_classifier(
             features=given.features is not None, one_text=options.one_text, **excluded,
         )  # fmt: skip
         example_ids, owners_characters = separate_characters_from_texts(example_ids)
-    text = read_text_arguments(given.vocabulary, given.tokenizer, given.rules)
     pairs = convert_example_pairs(example_ids)
+    text = read_text_arguments(given.vocabulary, given.tokenizer, given.rules, _make_id_evidence(module, pairs))
     answers = (
         map_answers_to_labels(pairs, validate_labels(labels), multi_label=given.multi_label)
         if heads is None
@@ -1086,6 +1087,12 @@ def _name_first_ids_with_words(ids: Iterable[int], vocabulary: Sequence[str]) ->
     found = list(ids)
     some = [f"the id {i} ({vocabulary[i]!r})" if i < len(vocabulary) else f"the id {i}" for i in found[:5]]
     return " or ".join(some) + (f" or one of {len(found) - 5} more" if len(found) > 5 else "")
+
+
+def _make_id_evidence(module: nn.Module, pairs: Sequence[OwnersText]) -> IdEvidence:
+    """Return what shows whether numbers of words are ids: the rows of the module's largest embedding, and pairs."""
+    rows = max((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=0)
+    return IdEvidence(lambda: rows, are_trusted=bool(pairs))
 
 
 def _warn_of_small_vocabulary(module: nn.Module, tokens: Sequence[str]) -> None:
