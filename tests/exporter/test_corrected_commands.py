@@ -129,8 +129,7 @@ def test_a_bundle_in_the_way_is_told_with_what_is_missing(folder: Path) -> None:
     found = read_line_to_copy("net.py:Net", "-o", "out")
     assert found["--weights"] == "models/net.pt"
     assert "--force" in found
-    # A line that mends a path does not replace a bundle.
-    assert "--force" not in read_line_to_copy("nett.py:Net", "-o", "out")
+    assert "--force" in read_line_to_copy("nett.py:Net", "-o", "out")
     Path("out/classifier.json").rename("out/thesis.txt")
     result = CliRunner().invoke(main, ["export", "net.py:Net", "-o", "out"])
     assert (result.exit_code, "--force" in result.stderr) == (2, False)
@@ -200,7 +199,7 @@ def test_a_command_that_was_just_refused_is_not_proposed_again() -> None:
         # The options are completed while the command runs.
         context.params["tokenizer"] = "out_words.py:words"
         for tokenizer, is_written in (("a.py:cut", False), ("out_words.py:words", False), ("b.py:cut", True)):
-            line = write_line_to_copy(Path("out"), {"tokenizer": tokenizer})
+            line = write_line_to_copy({"tokenizer": tokenizer})
             assert (f"Write: export net.py:Net --tokenizer {tokenizer}" in line) == is_written
             assert bool(line) == is_written
 
@@ -225,3 +224,52 @@ def test_two_refusals_do_not_propose_each_other(folder: Path) -> None:
         proposed.append(line[line.index("--tokenizer") + 1] if "--tokenizer" in line else "")
         tokenizer = proposed[-1]
     assert proposed == ["out_changed_words.py:words", ""]
+
+
+def test_a_line_with_corrected_labels_has_the_answers_beside_and_all_that_was_given(folder: Path) -> None:
+    kept = {"--name": "news", "--texts": "texts.txt", "-o": "out"}
+    Path("texts.txt").write_text("oil\n")
+    held = torch.load("models/net.pt")
+    # No layer takes the outputs of the last one: their number is that of the labels.
+    held["model_state_dict"] |= {"embedding.weight": torch.zeros(4, 5), "fc.weight": torch.zeros(2, 5)}
+    torch.save(held, "models/net.pt")
+    given = [part for one in kept.items() for part in one]
+    for labels in ("bad", "bad,good,fair", "good"):
+        vocabulary = ["--vocabulary", "models/net.pt", "--weights", "models/net.pt"]
+        found = read_line_to_copy("nett.py:Net", *vocabulary, "--labels", labels, *given)
+        # The file of weights holds the right labels.
+        assert (found["--labels"], found["--pairs"]) == ("models/net.pt", "answers.csv"), labels
+        assert {one: found.get(one) for one in kept} == kept
+
+
+@pytest.mark.parametrize("name", ["split_words", "split_word", "load", "nothing_like_it"])
+def test_a_line_names_a_tokenizer_function_with_its_file(name: str, folder: Path) -> None:
+    found = read_line_to_copy("net.py:Net", "--tokenizer", name, "--weights", "models/net.pt")
+    assert found["--tokenizer"] == "service.py:split_words"
+    state = torch.load("models/net.pt")
+    torch.save(state["model_state_dict"], "models/net.pt")
+    # A vocabulary that is missing beside it is told in the same message.
+    found = read_line_to_copy("net.py:Net", "--tokenizer", name, "--weights", "models/net.pt")
+    assert (found["--tokenizer"], "--vocabulary" in found) == ("service.py:split_words", True)
+
+
+@pytest.mark.parametrize(
+    ("code", "rules"),
+    [
+        ("    return ids[:SEQ_LEN]", {"max_tokens": 40}),
+        ("    return ids[:SEQ_LEN] + [0] * (SEQ_LEN - len(ids))", {"min_width": 40, "max_width": 40}),
+        (
+            "    return [0] * (SEQ_LEN - len(ids)) + ids[:SEQ_LEN]",
+            {"min_width": 40, "max_width": 40, "pad_side": "left"},
+        ),
+    ],
+)
+def test_the_first_line_has_the_width_in_code_beside_a_function_that_gives_tokens(
+    code: str, rules: dict[str, object], folder: Path
+) -> None:
+    padding = f"SEQ_LEN = 40\n\n\ndef pad(ids):\n{code}\n"
+    Path("service.py").write_text(ANSWERING.replace("split_words(text))", "pad(split_words(text)))") + padding)
+    found = read_line_to_copy("nett.py:Net")
+    assert (found["--tokenizer"], found["--pairs"]) == ("service.py:split_words", "answers.csv")
+    shown = json.loads(found["--rules"]) if "--rules" in found else {"max_tokens": int(found["--max-tokens"])}
+    assert shown == rules

@@ -44,6 +44,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
 )
+from pocketrnn_export.commands.settings_found_in_code import _make_options_for_length_and_unknown_id
 from pocketrnn_export.commands.tokenizer_function_written_to_file import (
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
@@ -74,8 +75,13 @@ from pocketrnn_export.source_code.splitting_part_of_function import (
 )
 from pocketrnn_export.source_code.text_function_in_own_file import replace_removed_names
 from pocketrnn_export.source_code.text_functions_in_file import complete_text_function, list_text_functions
-from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save, find_word_ids_in_code
+from pocketrnn_export.source_code.text_settings_in_code import (
+    OpenSettings,
+    describe_vocabulary_to_save,
+    find_word_ids_in_code,
+)
 from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
+from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.keras_split import KerasSplit
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -288,14 +294,16 @@ def test_a_file_of_answers_is_found_by_its_name_and_contents(
     assert ("" if found is None else found.file) == proposed
 
 
-def test_many_answers_take_the_place_of_widths_in_code_but_not_of_a_function(folder: Path) -> None:
+def test_many_answers_take_the_place_of_open_text_rules_but_not_of_a_function_and_its_widths(folder: Path) -> None:
     Path("cut.py").write_text("import jieba\ndef words(text):\n return jieba.cut(text)\ndef split(text): ...")
-    known: dict[str, str | None] = {"rules": "{}", "tokenizer": "cut.py:split"}
-    assert ProposedPairs("a.csv", 3).complete(known) == {**known, "pairs": "a.csv"}
-    assert ProposedPairs("a.csv", 30).complete(known) == {"tokenizer": "cut.py:split", "pairs": "a.csv"}
-    known["tokenizer"] = "cut.py:words"
+    known: dict[str, str | None] = {"rules": '{"max_width": 50}', "tokenizer": "cut.py:split"}
+    for count in (3, 30):
+        assert ProposedPairs("a.csv", count).complete(known) == {**known, "pairs": "a.csv"}
+    # A default tokenizer with a width, which no one named.
+    usual: dict[str, str | None] = {"rules": '{"tokenizer": "basic_english", "max_width": 50}', "tokenizer": None}
+    assert ProposedPairs("a.csv", 3).complete(usual) == {**usual, "pairs": "a.csv"}
+    assert ProposedPairs("a.csv", 30).complete(usual) == {"pairs": "a.csv"}
     external = {"tokenizer": "cut.py:words", "rules": '{"tokenizer": "external"}'}
-    assert ProposedPairs("a.csv", 30).complete(known) == {**external, "pairs": "a.csv"}
     assert make_options_of_tokenizer_function("cut.py:words") == external
     assert make_options_of_tokenizer_function("cut.py:split") == {"tokenizer": "cut.py:split"}
     # Rules can drop stop words.
@@ -303,8 +311,7 @@ def test_many_answers_take_the_place_of_widths_in_code_but_not_of_a_function(fol
     Path("cut.py").write_text(words)
     assert "rules" not in make_options_of_tokenizer_function("cut.py:words")
     known = {"vocabulary": "words.json", "tokenizer": "folder/tokenizer.json", "max_tokens": "3"}
-    kept = {"vocabulary": "words.json", "tokenizer": "folder/tokenizer.json", "pairs": "a.csv"}
-    assert ProposedPairs("a.csv", 30).complete(known) == kept
+    assert ProposedPairs("a.csv", 30).complete(known) == {**known, "pairs": "a.csv"}
 
 
 @pytest.mark.parametrize(
@@ -1719,3 +1726,26 @@ def test_a_function_that_cleans_a_column_of_texts_is_proposed_from_another_file(
     Path("train.py").write_text(f"from cleaning import clean, other\nfrom net import Net\nrows = {column}\n")
     found = propose_tokenizer_function(Path("net.py"))
     assert (found is not None and found.option == "cleaning.py:clean") == is_found
+
+
+def test_lines_to_copy_keep_a_function_that_splits_as_basic_english_does(folder: Path) -> None:
+    code = "from torchtext.data.utils import get_tokenizer\ntokenizer = get_tokenizer('basic_english')\n"
+    code += "def answer(model, text):\n    return model([vocab[word] for word in tokenizer(text) if word in vocab])\n"
+    Path("app.py").write_text(code)
+    options: dict[str, Any] = {"tokenizer": "app.py:answer", "vocabulary": None, "rules": '{"max_width": 9}'}
+    found = OpenSettings([NamedLength("app.py, line 1,", "max_len", 50)], {}, "right", "right")
+    with click.Context(click.Command("export")) as context:
+        context.params = {"output": Path("out"), **options}
+        assert replace_tokenizer_by_its_splitting_part(options)
+        assert (options["tokenizer"], context.params["tokenizer"]) == ("basic_english", "app.py:answer")
+        stated = json.loads(options["rules"])
+        options["max_tokens"] = None
+        changes = _make_options_for_length_and_unknown_id(found, options, stated, TextRules())
+    assert stated == {"unknown_id": None, "max_width": 9}
+    assert "tokenizer" not in changes
+    assert json.loads(str(changes["rules"])) == {"unknown_id": None, "max_width": 50, "min_width": 50}
+    # A tokenizer that is named stays, too.
+    named = _make_options_for_length_and_unknown_id(
+        found, {**options, "tokenizer": "whitespace"}, {}, TextRules(tokenizer="whitespace")
+    )
+    assert "tokenizer" not in {**named, **json.loads(str(named["rules"]))}

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pocketrnn.commands.standard_streams import print_line
-from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import align_columns, escape_line
+from pocketrnn_export.commands.collected_refusals import write_command_to_copy
 from pocketrnn_export.commands.proposed_options import find_library_of_tokenizer_function
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def print_next_step(
     for call in calls:
         print_line(f"In Python, {call}.")
     if corrected_options:
-        print_line(f"Next: {format_command_with_changes({**corrected_options, 'force': 'given'})}")
+        print_line(f"Next: {write_command_to_copy(corrected_options)}")
         return
     answers = read_text_verdict(manifest).answers
     top = " --top 1" * (answers is not None and answers.of_likeliest)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from pocketrnn.bundle.atomic_writing import write_whole_file
+from pocketrnn.bundle.atomic_writing import check_output_file, check_output_folder, write_whole_file
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON
 from pocketrnn.bundle.names_from_paths import make_classifier_name
+from pocketrnn.bundle.packed_file import is_packed_file
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError
-from pocketrnn_export.commands.proposed_options import complete_rules_beside_tokenizer_function
+from pocketrnn_export.commands.proposed_options import (
+    complete_rules_beside_tokenizer_function,
+    propose_pairs_of_command,
+)
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 _Made = TypeVar("_Made")
 _MOST_FILES: Final = 20
 # The key in a click context's `meta` for the command as it was typed, and as it runs with completed options.
 _COMMANDS: Final = "pocketrnn.commands"
-_PATHS: Final = ("source", "weights", "vocabulary", "pairs")
 
 
 class CollectedRefusals:
@@ -29,10 +34,13 @@ class CollectedRefusals:
 
     Args:
         output: the bundle's folder, beside which rules that are too long for a message are written.
+
+    Attributes:
+        output: this folder.
     """
 
     def __init__(self, output: Path) -> None:
-        self._output = output
+        self.output = output
         self._found: list[PocketRNNError] = []
         self._proposed: list[str] = []
         self._proposed_changes: dict[str, str | None] = {}
@@ -78,14 +86,11 @@ class CollectedRefusals:
         if not self._found:
             return
         changes, line = self.changes, ""
-        if any(_is_given(one) for one in _PATHS if one in changes):
-            # A mended path is not a wish to replace a bundle.
-            changes.pop("force", None)
         for error in self._found:
             if isinstance(error, OptionCorrectionsError) and error.nearest:
-                near = _write_rules_to_file(self._output, error.nearest)
+                near = _write_rules_to_file(self.output, error.nearest)
                 line += f" The nearest rules are in {near}." if near else ""
-        line += write_line_to_copy(self._output, changes) if changes else ""
+        line += write_line_to_copy(changes) if changes else ""
         if len(self._found) == 1:
             (error,) = self._found
             kind = ExportError if isinstance(error, ExportError) else InputError
@@ -106,23 +111,94 @@ def remember_command() -> None:
     click.get_current_context().meta.setdefault(_COMMANDS, set()).add(format_command_with_changes({}))
 
 
-def write_line_to_copy(output: Path, changes: Mapping[str, str | None]) -> str:
+def write_line_to_copy(changes: Mapping[str, str | None]) -> str:
     """Return ` Write: ` and the running command with changed options, for the end of a message. Return an empty string
-    if this is the command that was typed, or that runs after its options were completed: it was just refused.
+    if this is the command that was typed, or that runs after its options were completed: it was just refused. If a file
+    of the owner's answers lies beside, and no option gives one, the command has it, after a sentence on it.
 
     Args:
-        output: the bundle's folder, beside which rules that are too long for a message are written.
         changes: the options to give or to change, by the names of their parameters; None for one to leave out.
     """
-    changes = move_long_rules_to_file(output, complete_rules_beside_tokenizer_function(changes))
-    line = format_command_with_changes(changes)
     # As it runs after its options were completed.
     remember_command()
-    return "" if line in click.get_current_context().meta[_COMMANDS] else f" Write: {line}"
+    if write_command_to_copy(changes) in click.get_current_context().meta[_COMMANDS]:
+        return ""
+    pairs, said = propose_pairs_of_command(changes), ""
+    if pairs is not None:
+        said, changes = f" {pairs.sentence} --pairs compares the bundle with them.", pairs.complete(changes)
+    return f"{said} Write: {write_command_to_copy(changes)}"
 
 
-def _is_given(option: str) -> bool:
-    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
+def write_command_to_copy(changes: Mapping[str, str | None]) -> str:
+    """Return the running `export` with changed options. All other options that the user gave stay. If the command
+    replaces an earlier bundle, it has --force; it never has --force because of something else in the way.
+
+    Args:
+        changes: the options to give or to change, by the names of their parameters; None for one to leave out.
+    """
+    parameters = {**click.get_current_context().params, **changes}
+    output = _find_output_of_command(parameters)
+    changes = move_long_rules_to_file(output, complete_rules_beside_tokenizer_function(changes))
+    changes = {option: value for option, value in changes.items() if option != "force"}
+    is_packed = parameters.get("profile") == "packed"
+    return format_command_with_changes(
+        changes | ({"force": "given"} if _is_bundle(output, is_packed=is_packed) else {})
+    )
+
+
+def _find_output_of_command(parameters: Mapping[str, Any]) -> Path:
+    """Return the output of a command with these values: that of the running one if the user gave it, or else the
+    default one for their SOURCE."""
+    is_given = click.get_current_context().get_parameter_source("output") is ParameterSource.COMMANDLINE
+    if is_given or not parameters.get("source"):
+        return Path(parameters.get("output") or "")
+    return choose_default_output(str(parameters["source"]), parameters.get("profile"))
+
+
+def take_default_output(source: str) -> Path:
+    """Set --output to the default one for the module that SOURCE was completed to, unless the user gave it. Return the
+    output: the same command with this module writes the same one.
+
+    Args:
+        source: the module, or SOURCE as it was given.
+    """
+    parameters = click.get_current_context().params
+    parameters["output"] = _find_output_of_command({**parameters, "source": source})
+    return Path(parameters["output"])
+
+
+def choose_default_output(source: str, profile: str | None) -> Path:
+    """Return the output of an export without --output: the name of its SOURCE, in the current folder.
+
+    Args:
+        source: the SOURCE.
+        profile: the value of --profile.
+    """
+    path = re.sub(r"(?s)(\.py|\.ipynb):.*", r"\1", source)
+    # A name that a shell takes without quotes.
+    name = re.sub(r"[^\w.+-]+", "_", Path(make_classifier_name(Path(path))).stem) or "classifier"
+    return Path(f"{name}{'.prnn' if profile == 'packed' else '.bundle'}")
+
+
+def check_output(output: Path, *, is_packed: bool, force: bool) -> None:
+    """Check that an export can write its output.
+
+    Raises:
+        OutputError: it cannot. With `force`, an earlier bundle is not in the way.
+    """
+    if is_packed:
+        check_output_file(output, force=force)
+    else:
+        check_output_folder(output, force=force, marker_file=CLASSIFIER_JSON)
+
+
+def _is_bundle(output: Path, *, is_packed: bool) -> bool:
+    """Return whether an output exists, and is a bundle or packed file that --force replaces."""
+    try:
+        check_output(output, is_packed=is_packed, force=True)
+        return is_packed_file(output) if is_packed else (output / CLASSIFIER_JSON).is_file()
+    except (PocketRNNError, OSError):
+        return False
 
 
 def _escape_lines(error: PocketRNNError) -> str:

@@ -46,7 +46,7 @@ def propose_labels_by_outputs(named: ModuleName | None, options: Mapping[str, An
             options["pairs"],
             multi_label=options["multi_label"],
         )
-        write = write_line_to_copy(Path(click.get_current_context().params["output"]), {"labels": found.value})
+        write = write_line_to_copy({"labels": found.value})
         raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
 
 

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import json
 import os
-import re
 import shlex
 import tempfile
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from pocketrnn.bundle.atomic_writing import check_output_file, check_output_folder
 from pocketrnn.bundle.names_from_paths import make_classifier_name, suggest_near_file
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.inspect import describe_limits
@@ -28,7 +26,6 @@ from pocketrnn.errors import (
     InputError,
     OutputError,
     PocketRNNError,
-    find_similar_name,
     require_module,
     short_repr,
 )
@@ -43,7 +40,10 @@ from pocketrnn_export.commands.closing_lines import (
 )
 from pocketrnn_export.commands.collected_refusals import (
     CollectedRefusals,
+    check_output,
+    choose_default_output,
     remember_command,
+    take_default_output,
     write_line_to_copy,
 )
 from pocketrnn_export.commands.compression_and_integer_options import (
@@ -65,7 +65,7 @@ from pocketrnn_export.commands.export_with_rules_from_answers import (
     export_with_rules_from_answers,
 )
 from pocketrnn_export.commands.missing_module_name import complete_source
-from pocketrnn_export.commands.missing_option_files import correct_missing_files, refuse_similar_name
+from pocketrnn_export.commands.missing_option_files import TOKENIZERS, correct_missing_files, refuse_similar_name
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -153,17 +153,13 @@ _WIDTHS: Final = frozenset(("max_tokens", "max_width", "min_width", "cut_side", 
 # A vocabulary of labels may have words such as <unk> and <pad> beside them, and an embedding has many more words.
 _SPECIAL_WORDS: Final = 2
 _FEW_WORDS: Final = 10
-_TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
 def _choose_output(context: click.Context, _option: click.Parameter, output: Path | None) -> Path:
     """Return the output, or the default one: the source's name, in the current folder."""
     if output is not None:
         return output
-    path = re.sub(r"(?s)(\.py|\.ipynb):.*", r"\1", context.params["source"])
-    # A name that a shell takes without quotes.
-    name = re.sub(r"[^\w.+-]+", "_", Path(make_classifier_name(Path(path))).stem) or "classifier"
-    return Path(f"{name}{'.prnn' if context.params.get('profile') == 'packed' else '.bundle'}")
+    return choose_default_output(context.params["source"], context.params.get("profile"))
 
 
 @click.command(
@@ -364,6 +360,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     is_folder = Path(source).is_dir()
     source, named = _read_source(source, options, refusals)
     options["source"] = source
+    output = refusals.output = take_default_output(source)
     refusals.collect(lambda: _refuse_unusable_output(output, numbers, options))
     correct_missing_files(named, options, refusals)
     is_corrected = is_folder or bool(refusals)
@@ -494,7 +491,7 @@ def _propose_vocabulary_with_rows(module: Any, named: ModuleName | None, options
             why = f"Your code takes no ids from {rows:,} on ({place})" if place else "If it is this one"
             found = ProposedOption("vocabulary", f"{why}: leave out the other words, {run}.", file)
         changes = {"vocabulary": None, found.option: found.value}
-        write = write_line_to_copy(Path(click.get_current_context().params["output"]), changes)
+        write = write_line_to_copy(changes)
         raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
 
 
@@ -681,7 +678,6 @@ def _export_and_compress_or_convert(
 ) -> Manifest:
     """Export to a temporary folder, compress, convert or pack the bundle there, and write the result to the output."""
     from pocketrnn.bundle import manifest
-    from pocketrnn.bundle.names_from_paths import make_classifier_name
     from pocketrnn_export.bundle_export import export as export_module
     from pocketrnn_export.forms.weight_quantization import Storage
     from pocketrnn_export.mobile_profile import write_mobile_bundle
@@ -729,20 +725,13 @@ def _refuse_unusable_output(output: Path, numbers: NumberOptions, options: Mappi
 
         import_native_module()
     try:
-        _check_output(output, packed=packed, force=force)
+        check_output(output, is_packed=packed, force=force)
     except OutputError as error:
         if force:
             raise
         # Only what stands in the way of the output is told with --force.
-        _check_output(output, packed=packed, force=True)
+        check_output(output, is_packed=packed, force=True)
         raise OptionCorrectionsError(error.problem, error.remedy, {"force": "--force"}) from None
-
-
-def _check_output(output: Path, *, packed: bool, force: bool) -> None:
-    if packed:
-        check_output_file(output, force=force)
-    else:
-        check_output_folder(output, force=force, marker_file="classifier.json")
 
 
 def _read_source(source: str, options: dict[str, Any], refusals: CollectedRefusals) -> tuple[str, ModuleName | None]:
@@ -826,7 +815,7 @@ def _read_text_arguments(
     refusals.collect(lambda: _refuse_unusable_files(options))
     _take_tokenizer_from_checkpoint(options)
     proposed = _propose_tokenizer(named, options)
-    subwords = options["tokenizer"] is not None and options["tokenizer"] not in _TOKENIZERS
+    subwords = options["tokenizer"] is not None and options["tokenizer"] not in TOKENIZERS
     subwords = subwords and not _is_function_name(options["tokenizer"])
     needed = ["labels"] if not options["head"] else []
     needed += [] if subwords else ["vocabulary"]
@@ -929,6 +918,7 @@ def _propose_text_options(
     """Propose the function of the user's code that splits texts, and the file of the user's answers, if no option gives
     them. Return a sentence on each, and the options of the next command, which `changes` are among."""
     from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.source_code.text_functions_in_file import gives_ids
 
     remedy: list[str] = []
     is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules"))
@@ -948,8 +938,11 @@ def _propose_text_options(
         known = read_labels(str(labels)) if is_known else []
         if not options["head"] and (pairs := _propose_pairs(known, options)):
             remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
+            if function is not None and named is not None and not gives_ids(function):
+                said, of_length = propose_text_length(named, options, function.option)
+                remedy, changes = remedy + said, changes | of_length
             return remedy, pairs.complete(changes)
-    # Answers show the length better than code does, and so does a function.
+    # Answers show the length better than code does, and so does a function that gives ids.
     if is_open and named is not None and options["pairs"] is None and "tokenizer" not in changes:
         said, of_length = propose_text_length(named, options)
         return remedy + said, changes | of_length
@@ -1546,8 +1539,6 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
             return vocabulary, None if options["rules"] is None else _read_text_rules(vocabulary, options)
         return vocabulary.tokens, _read_text_rules(vocabulary, options)
     given, most = options["tokenizer"], options["max_tokens"]
-    if not Path(given).exists():
-        _refuse_unknown_tokenizer_name(given, find_file_of_source(options))
     if Path(given).suffix in (".py", ".ipynb"):
         _refuse_tokenizer_file_of_code(Path(given))
     if options["vocabulary"] is not None:
@@ -1562,21 +1553,6 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
         file_rules = found.file_rules or found.rules
         found = replace(found, rules=replace(found.rules, max_tokens=most), file_rules=file_rules)
     return found.tokens, found
-
-
-def _refuse_unknown_tokenizer_name(given: str, module_file: Path | None) -> None:
-    """Raise the error of a --tokenizer that is neither a name nor a file. It proposes a similar name of a tokenizer, or
-    of a function near the module's file that splits texts."""
-    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
-
-    known = {one: one for one in _TOKENIZERS}
-    known |= {one.name: one.option for one in list_text_functions(module_file)} if module_file is not None else {}
-    problem = f"{short_repr(given, 60)} is neither the name of a tokenizer nor a file."
-    begun = [one for one in known if one.startswith(given.lower())]
-    if near := known.get(find_similar_name(given, known) or "".join(begun[:1])):
-        raise OptionCorrectionsError(problem, f"Did you mean {near}?", make_options_of_tokenizer_function(near))
-    names = ", ".join(_TOKENIZERS)
-    raise InputError(problem, f"Use one of {names}, or give the path of a tokenizer.json.")
 
 
 def _refuse_tokenizer_file_of_code(file: Path) -> None:

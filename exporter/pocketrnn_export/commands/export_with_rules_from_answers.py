@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pocketrnn.commands.standard_streams import get_lines_to_print_at_end, print_line
-from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ParityError
-from pocketrnn_export.commands.collected_refusals import write_line_to_copy
+from pocketrnn_export.commands.collected_refusals import write_command_to_copy, write_line_to_copy
 from pocketrnn_export.commands.proposed_options import (
     TEXTS_TO_DECIDE_BY,
     describe_tokenizer_function,
-    make_options_of_tokenizer_function,
     propose_pairs,
     propose_tokenizer_function,
 )
@@ -209,8 +207,7 @@ def _print_rules_that_agree_as_well(
         said += f". {describe_tokenizer_function(function)} It shows which is right."
     print_line(f"Note: Other rules agree with your texts, too: {said}", err=True)
     if function is not None:
-        line = format_command_with_changes(make_options_of_tokenizer_function(function.option))
-        print_line(f"Write: {line}{' --force' * (not options['force'])}", err=True)
+        print_line(f"Write: {write_command_to_copy({'tokenizer': function.option})}", err=True)
 
 
 def _raise_again_with_function_names(
@@ -254,7 +251,7 @@ def _raise_again_with_function_names(
 def _make_error_of_lines(error: OtherAnswersError, cause: str, changes: Mapping[str, str | None]) -> ParityError:
     """Make the error with a line for each of these: how many answers differ, the likely cause, and the first of them.
     Another line has the command with changed options, unless it is the command that runs."""
-    write = write_line_to_copy(Path(click.get_current_context().params["output"]), changes)
+    write = write_line_to_copy(changes)
     lines = "".join(f"\n{escape_line(one)}" for one in (cause, error.example) if one)
     return ParityError(error.count, f"{lines}{write}")
 

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.bundle.names_from_paths import find_near_file
-from pocketrnn.errors import find_similar_name
+from pocketrnn.errors import find_similar_name, short_repr
 from pocketrnn_export.commands.collected_refusals import CollectedRefusals
-from pocketrnn_export.commands.proposed_options import propose_pairs, propose_weights
+from pocketrnn_export.commands.proposed_options import (
+    UNKNOWN_FILE,
+    describe_tokenizer_function,
+    propose_pairs,
+    propose_weights,
+)
 from pocketrnn_export.intake.file_existence_check import find_kind_of_text
-from pocketrnn_export.intake.module_name_with_arguments import ModuleName
+from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.source_code.code_and_data_files_near_module import is_written_by_export
 from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, may_be_of_torch
@@ -30,6 +35,8 @@ _ENDINGS: Final = {
     "characters": _OF_VOCABULARIES,
 }
 _CODE: Final = (".py", ".ipynb")
+# The tokenizers that --tokenizer names without a file.
+TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
 def correct_missing_files(named: ModuleName | None, options: dict[str, Any], refusals: CollectedRefusals) -> None:
@@ -57,9 +64,40 @@ def correct_missing_files(named: ModuleName | None, options: dict[str, Any], ref
     if colon and Path(file).suffix in _CODE and not Path(file).exists() and (near := find_near_file(Path(file), _CODE)):
         said = f"Did you mean {near}?"
         _replace_value("tokenizer", f"{file} is not a file.", said, f"{near}:{name}", options, refusals)
+    _correct_unknown_tokenizer_name(named, options, refusals)
     if refusals:
         # The module is not loaded, which would tell its name.
         refusals.collect(lambda: refuse_similar_name(named, "source", options["source"]))
+
+
+def _correct_unknown_tokenizer_name(
+    named: ModuleName | None, options: dict[str, Any], refusals: CollectedRefusals
+) -> None:
+    """Collect a refusal for a --tokenizer that is neither a name nor a file, and put the meant one into the options:
+    the function of the owner's code with this name, a similar name of a tokenizer or function, or else the function
+    that seems to split texts."""
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near
+    from pocketrnn_export.source_code.text_functions_in_file import list_functions_of_text, list_text_functions
+
+    given = options["tokenizer"]
+    if given is None or given in TOKENIZERS or parse_module_name(given) is not None or Path(given).exists():
+        return
+    problem = f"{short_repr(given, 60)} is neither the name of a tokenizer nor a file."
+    functions = [] if named is None else list_text_functions(named.path)
+    named_so = [] if named is None else [f"{one}:{given}" for one in list_files_near(named.path)
+                                         if given in list_functions_of_text(one)]  # fmt: skip
+    known = {one: one for one in TOKENIZERS} | {one.name: one.option for one in functions}
+    begun = [one for one in known if one.startswith(given.lower())]
+    near = "".join(named_so[:1]) or known.get(find_similar_name(given, known) or "".join(begun[:1]))
+    names = f"Use one of {', '.join(TOKENIZERS)}, or give the path of a tokenizer.json."
+    if near is not None:
+        _replace_value("tokenizer", problem, f"Did you mean {near}?", near, options, refusals)
+    elif functions:
+        said = f"{names} {describe_tokenizer_function(functions[0])}"
+        _replace_value("tokenizer", problem, said, functions[0].option, options, refusals)
+    else:
+        _replace_value("tokenizer", problem, names, UNKNOWN_FILE, options, refusals)
+        options["tokenizer"] = None
 
 
 def refuse_similar_name(named: ModuleName | None, option: str, value: str) -> None:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -50,6 +50,7 @@ _LARGEST_ANSWERS: Final = 2**24
 _MOST_TOLD: Final = 3
 # Longer labels are named in the owner's code, if they have a name there.
 _LONGEST_LABELS: Final = 100
+_OF_TEXT_RULES: Final = ("rules", "max_tokens", "tokenizer")
 # In place of a file that is not known.
 UNKNOWN_FILE: Final = "FILE"
 # The files of weights that are compared with the given one: reading one of this size takes a second.
@@ -99,14 +100,15 @@ class ProposedPairs(NamedTuple):
         return f"Your classifier's answers seem to be in {self.file}{others}."
 
     def complete(self, corrected: Mapping[str, str | None]) -> dict[str, str | None]:
-        """Return the options of the next command: --pairs with this file, and those in `corrected`. If the file has
-        many answers, --rules and --max-tokens are left out: the answers show the widths better than code does. Beside a
-        function that calls a library, --rules stays, since it says that the function splits the texts."""
-        if self.answer_count < TEXTS_TO_DECIDE_BY:
+        """Return the options of the next command: --pairs with this file, and those in `corrected`. If neither these
+        nor the running command name a tokenizer or rules, and the file has many answers, no text rules are proposed:
+        the answers decide all of them."""
+        context = click.get_current_context(silent=True)
+        given = {} if context is None else context.params
+        tokenizer = corrected.get("tokenizer") or given.get("tokenizer")
+        if tokenizer or given.get("rules") or self.answer_count < TEXTS_TO_DECIDE_BY:
             return {**corrected, "pairs": self.file}
-        kept = {option: value for option, value in corrected.items() if option not in ("rules", "max_tokens")}
-        if ":" in (tokenizer := corrected.get("tokenizer") or ""):
-            kept |= make_options_of_tokenizer_function(tokenizer)
+        kept = {option: value for option, value in corrected.items() if option not in _OF_TEXT_RULES}
         return {**kept, "pairs": self.file}
 
 
@@ -810,6 +812,31 @@ def propose_pairs(labels: Sequence[str], path: Path | None, *, multi_label: bool
             found += [ProposedPairs(str(file), number)] if number else []
     found.sort(key=lambda one: not Path(one.file).name.lower().startswith(_NAMES_OF_ANSWERS))
     return found[0]._replace(others=tuple(one.file for one in found[1:])) if found else None
+
+
+def propose_pairs_of_command(changes: Mapping[str, str | None]) -> ProposedPairs | None:
+    """Return the file that seems to hold answers of the owner's classifier, for the running `export` with changed
+    options. Return None if there is no such file, if --pairs is given or changed, or if the module takes two texts or
+    numbers, has several heads or labels tokens.
+
+    Args:
+        changes: the options that the command changes.
+    """
+    from pocketrnn_export.progress import hide_log_records
+
+    given: dict[str, Any] = {**click.get_current_context().params, **changes}
+    others = ("pairs", "two_texts", "head", "channels")
+    if "pairs" in changes or "pairs" not in given or any(given.get(one) for one in others):
+        return None
+    if given["labels_of"] == "tokens":
+        return None
+    known: list[str] = []
+    with contextlib.suppress(InputError), hide_log_records():
+        known = [] if given["labels"] is None else read_labels(given["labels"])
+    with contextlib.suppress(InputError):
+        named = parse_module_name(given["source"] or "")
+        return propose_pairs(known, None if named is None else named.path, multi_label=bool(given["multi_label"]))
+    return None
 
 
 def read_answers_beside(labels: Sequence[str], path: Path | None) -> tuple[str, list[tuple[str, Answer]]]:

@@ -148,13 +148,17 @@ def find_files_of_stop_words(path: Path) -> dict[Path, list[str]]:
     return found
 
 
-def propose_text_length(named: ModuleName, options: Mapping[str, Any]) -> tuple[list[str], dict[str, str | None]]:
+def propose_text_length(
+    named: ModuleName, options: Mapping[str, Any], function: str = ""
+) -> tuple[list[str], dict[str, str | None]]:
     """Return a list with a sentence on the only length of texts that the checkpoint, settings beside it or the user's
-    code name, and --max-tokens if the code only cuts texts. Return an empty list and dict for none or several lengths.
+    code name, and the option that gives it: --max-tokens if the code only cuts texts, or --rules beside a function.
+    Return an empty list and dict for none or several lengths.
 
     Args:
         named: the module's file.
         options: the options of `export`.
+        function: the --tokenizer function that is proposed, which gives tokens; an empty string for none.
     """
     from pocketrnn_export.source_code.text_settings_in_code import find_settings_that_rules_lack
 
@@ -165,6 +169,9 @@ def propose_text_length(named: ModuleName, options: Mapping[str, Any]) -> tuple[
     (one, *_), is_padded = found.lengths, bool(found.pad_side)
     done = "padded or cut" if is_padded else "cut"
     said = f"Texts seem to be {done} to {one.value} tokens: {one.where} says {one.name}={one.value}."
+    if function:
+        beside = {**options, "tokenizer": function}
+        return [said], _make_options_for_length_and_unknown_id(found, beside, {}, None)
     is_given = not is_padded and found.cut_side == "right"
     return [said], {"max_tokens": str(one.value)} if is_given else {}
 
@@ -334,7 +341,7 @@ def _find_function_from_tokens_to_ids(tokenizer: str | None) -> str:
 
 
 def _make_options_for_length_and_unknown_id(
-    found: OpenSettings, options: dict[str, Any], stated_rules: dict[str, Any], rules: Any
+    found: OpenSettings, options: Mapping[str, Any], stated_rules: dict[str, Any], rules: Any
 ) -> dict[str, str | None]:
     """Return the options that give the bundle the text length, and the id of unknown words, that the user's code or
     checkpoint names. Return an empty dict if it names neither. If it names several lengths, return only --pairs, unless
@@ -357,12 +364,16 @@ def _make_options_for_length_and_unknown_id(
         return {}
     members |= {} if length is None else {"max_tokens": length}
     changes: dict[str, str | None] = {"max_tokens": None, "rules": json.dumps({**stated_rules, **members})}
-    if parse_module_name(options["tokenizer"] or "") is not None or "tokenizer" in stated_rules:
+    context = click.get_current_context(silent=True)
+    # The owner's function, where an export takes a tokenizer that does the same in its place.
+    typed = None if context is None else context.params.get("tokenizer")
+    is_of_function = any(parse_module_name(one or "") is not None for one in (options["tokenizer"], typed))
+    if is_of_function or "tokenizer" in stated_rules:
         return changes
     if not hasattr(rules, "lowercase"):
         # A tokenizer.json says how texts are split.
         return changes
     # Without a function, --rules says how texts are split, too.
-    split = {"tokenizer": rules.tokenizer}
+    split = {} if options["tokenizer"] else {"tokenizer": rules.tokenizer}
     split |= {} if rules.tokenizer == "external" else {"lowercase": rules.lowercase}
-    return {**changes, "rules": json.dumps({**split, **stated_rules, **members}), "tokenizer": None}
+    return {**changes, "rules": json.dumps({**split, **stated_rules, **members})}

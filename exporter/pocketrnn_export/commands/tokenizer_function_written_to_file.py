@@ -112,8 +112,8 @@ def _take_written_function(options: dict[str, Any], path: Path, said: str) -> No
 
 def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     """Find the part of the --tokenizer function that splits texts, write it to a file beside the output, and set
-    --tokenizer to it. If the part does the same as basic_english, set --tokenizer to that. Commands in later messages
-    have the new value, too. Return False if no such part is found.
+    --tokenizer to it, also in the commands of later messages. If the part does the same as basic_english, set
+    --tokenizer to that. Return False if no such part is found.
 
     Args:
         options: the options of `export`.
@@ -123,6 +123,7 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
         uses_only_basic_english_tokenizer,
         write_tokenizer_of_function,
     )
+    from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
 
     named = parse_module_name(options["tokenizer"])
     if named is None or named.name == WRITTEN_NAME:
@@ -150,10 +151,11 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
         number, line = written.unknown
         print_line(f"Note: {named} gives unknown words the id {number} ({line}), and so does the bundle.", err=True)
     if uses_only_basic_english_tokenizer(written.code):
-        options["tokenizer"] = parameters["tokenizer"] = "basic_english"
+        # Lines to copy keep the owner's function, which may change.
+        options["tokenizer"] = "basic_english"
         stated = None if written.unknown is None else written.unknown[0]
-        if (written.leaves_out or written.unknown) and options["rules"] is None:
-            options["rules"] = parameters["rules"] = json.dumps({"unknown_id": stated})
+        if written.leaves_out or written.unknown:
+            options["rules"] = json.dumps({"unknown_id": stated, **list_given_rule_members(options["rules"])})
         print_line(f"Note: {named} splits texts by torchtext's basic_english, which is taken.", err=True)
         return True
     path = write_code_file(Path(parameters["output"]), "words", written.code, named)

@@ -133,6 +133,27 @@ class TextFunction(NamedTuple):
     is_answering: bool = False
 
 
+def list_functions_of_text(path: Path) -> list[str]:
+    """List the functions of a file that may take a text alone, or a text and a vocabulary; none if it cannot be read.
+
+    Args:
+        path: the file.
+    """
+    with contextlib.suppress(InputError):
+        functions = [(name, one) for name, one in _list_functions_and_methods(path) if "." not in name]
+        return [name for name, one in functions if _find_text_function([path], path, name, one) is not None]
+    return []
+
+
+def gives_ids(function: TextFunction) -> bool:
+    """Return whether a function seems to give the ids of a text, and so shows at what width texts are cut: it takes a
+    vocabulary or other values beside the text, or its name says so."""
+    node = dict(_list_functions_and_methods(function.file)).get(function.name)
+    takes_vocabulary = node is not None and any(is_vocabulary_name(one.arg) for one in node.args.args)
+    is_named_so = re.search(_TEXT_FUNCTIONS[2], function.name.rpartition(".")[2], re.IGNORECASE) is not None
+    return takes_vocabulary or is_named_so or function.called is not None
+
+
 def list_text_functions(path: Path) -> list[TextFunction]:
     """List up to four functions, of a file and of the Python files near it, that split or clean texts according to
     their names. Scripts that train other modules are left out, as `list_code_files_of_module` does.

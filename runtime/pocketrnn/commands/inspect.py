@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,8 @@ __all__ = ["describe_limits", "inspect"]
 
 # The most values of a category that are shown.
 _SHOWN_VALUES: Final = 10
+# The most characters of a cleaning step that are shown: a set of letters has hundreds of ranges.
+_LONGEST_STEP: Final = 300
 
 
 @click.command(cls=Command, short_help="Show what a bundle is.")
@@ -162,7 +165,7 @@ def _describe_text_input(given: TextInput, graph: Graph) -> list[tuple[str, str]
         *([] if given.characters is None else [("takes characters", _describe_characters(given.characters))]),
         ("tokenizer", _describe_tokenizer(text)),
         *([("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none")] if isinstance(text, TextRules) else []),
-        *([("cleaning", f"{len(text.steps)} step{'s' * (len(text.steps) > 1)} before it")] if text.steps else []),
+        *[("cleaning" * (not number), one) for number, one in enumerate(_describe_cleaning_steps(text))],
         *([("stop words", f"{len(words):,}")] if (words := getattr(text, "stop_words", ())) else []),
         ("tokens read", "all" if text.max_tokens is None else f"the {side} {text.max_tokens}"),
         ("unknown word", "dropped" if text.unknown_id is None else f"id {text.unknown_id}"),
@@ -260,6 +263,14 @@ def _describe_tokenizer(text: AnyTextRules) -> str:
     if text.tokenizer == "external":
         return "external: your code splits texts, which are given as tokens or ids"
     return text.tokenizer + ("" if text.lowercase else ", case kept")
+
+
+def _describe_cleaning_steps(text: AnyTextRules) -> list[str]:
+    """Describe each step that cleans a text before it is split, as classifier.json has it. Long ones are shortened."""
+    from pocketrnn.text import make_rules_document
+
+    written = [json.dumps(step, ensure_ascii=False) for step in make_rules_document(text).get("steps", ())]
+    return [one if len(one) <= _LONGEST_STEP else f"{one[:_LONGEST_STEP]} ... (--json has it all)" for one in written]
 
 
 def _describe_added_ids_and_width(text: AnyTextRules) -> str:
