@@ -76,10 +76,10 @@ from pocketrnn_export.export_arguments import (
 )
 from pocketrnn_export.export_lock_and_exceptions import keep_module_and_convert_exceptions, run_one_export_on_one_core
 from pocketrnn_export.forms.edge_profile_graph import EDGE
-from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts_and_make_entry
+from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts_and_make_provenance_entry
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
-from pocketrnn_export.forms.onnx.word_and_character_inputs import replace_ids_by_characters
+from pocketrnn_export.forms.onnx.word_and_character_inputs import replace_spelling_ids_by_word_and_character_inputs
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
@@ -574,7 +574,7 @@ def _export_text_module(
     inputs = _find_graph_and_condition_sizes(forms)[0].inputs
     if description.spellings is not None:
         words = replace(description, spellings=None).token_id_count
-        forms = replace_ids_by_characters(forms, description.spellings, words)
+        forms = replace_spelling_ids_by_word_and_character_inputs(forms, description.spellings, words)
     description, labels_of_owner = add_crf(prepared, description, crf_option=options.crf)
     shown = "given texts" if users_texts and options.examples else "made of words of the vocabulary"
     description = description.add_provenance({**prepared.convention.provenance, "golden_examples": shown})
@@ -598,7 +598,7 @@ def _export_text_module(
     )
     every = {**cases, "texts": encode_text_cases(proof_texts, description.encoder())}
     closed = find_constant_value_notes(program, every, inputs, one_row=graph.batch == 1)
-    description = description.add_provenance(log_uncompared_parts_and_make_entry(forms, closed))
+    description = description.add_provenance(log_uncompared_parts_and_make_provenance_entry(forms, closed))
     plan = ProofPlan.from_module(
         prepared, cases, proof_texts, private=private, tolerance=options.tolerance, report=options.report,
         answered=answered, labels=labels_of_owner, spellings=description.spellings,

@@ -35,7 +35,7 @@ from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, make_one_row_cases
 from pocketrnn_export.export_arguments import ExportOptions
-from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts_and_make_entry, sha256
+from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts_and_make_provenance_entry, sha256
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.forms.onnx.onnx_form import make_onnx_form
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
@@ -485,7 +485,7 @@ def _export_on_ids(
     _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch%s", describe_seconds(seconds))
     said = {name: reword_for_numbers(value) for name, value in prepared.convention.provenance.items()}
     description = arguments.description.add_provenance({
-        **log_uncompared_parts_and_make_entry([form], closed),
+        **log_uncompared_parts_and_make_provenance_entry([form], closed),
         **said,
         **make_condition_sizes_entry(form.bounds),
         "layout": LAYOUTS[found_layout.layout],

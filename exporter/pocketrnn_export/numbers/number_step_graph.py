@@ -7,7 +7,7 @@ from pocketrnn.bundle.manifest import Limits, StepGraph, explain_no_step_answers
 from pocketrnn.errors import InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.form import sha256
-from pocketrnn_export.forms.onnx.nan_propagation import add_nan_guards, remove_nan_guards
+from pocketrnn_export.forms.onnx.nan_propagation import add_nan_guards_for_any_input, remove_nan_guards
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
 from pocketrnn_export.forms.step_graph_form import STEP_FILE
 
@@ -35,5 +35,5 @@ def make_step_graph(content: bytes, limits: Limits | None) -> tuple[StepGraph, b
     bare = remove_nan_guards(content)
     made, size = convert_to_step_graph(bare, most=None if limits is None else limits.max_tokens)
     # A state holds NaN where an earlier step had it.
-    made = made if bare == content else add_nan_guards(made)
+    made = made if bare == content else add_nan_guards_for_any_input(made)
     return StepGraph(STEP_FILE, sha256(made), size), made

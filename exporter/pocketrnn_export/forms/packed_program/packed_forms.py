@@ -15,7 +15,7 @@ from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
-from pocketrnn_export.forms.chunked_step_graph_runs import choose_chunk_counts, make_chunked_run
+from pocketrnn_export.forms.chunked_step_graph_runs import list_chunk_counts_for_proof, make_step_graph_run_in_chunks
 from pocketrnn_export.forms.form import Form
 
 # The two ways to open a packed file, by their names in the proof; and whether weights stay in place, to save memory.
@@ -48,7 +48,7 @@ def make_packed_step_form(path: Path, step: StepGraph, rows_of_ids: Floats | Non
             path, chunk_count=chunk_count, in_place=in_place, rows=rows_of_ids
         )
         for opened, in_place in WAYS.items()
-        for chunks, chunk_count in choose_chunk_counts("token" if rows_of_ids is None else "step").items()
+        for chunks, chunk_count in list_chunk_counts_for_proof("token" if rows_of_ids is None else "step").items()
     }
     return Form(step, "stream", path.read_bytes(), runs, one_row=True)
 
@@ -104,4 +104,4 @@ def make_packed_step_run(
             return engine.step(chunk, state)
 
     stream = engine.manifest.stream
-    return make_chunked_run(read_on, 0 if stream is None else stream.state_size, chunk_count, rows)
+    return make_step_graph_run_in_chunks(read_on, 0 if stream is None else stream.state_size, chunk_count, rows)
