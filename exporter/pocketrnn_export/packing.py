@@ -72,7 +72,7 @@ from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.export_arguments import choose_texts_with_features
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.nan_propagation import LAYERS, remove_nan_guards
-from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
 from pocketrnn_export.forms.packed_program.operator_lowering import Lowering
 from pocketrnn_export.forms.packed_program.packed_forms import (
     WAYS,
@@ -304,10 +304,14 @@ def _lower_graphs(manifest: Manifest, content: bytes, step_content: bytes | None
             remove_nan_guards(content, LAYERS),
             step_content and remove_nan_guards(step_content, LAYERS),
         )
-    whole = lower_graph(content, graph, numbers=numbers, padding_id=padding_id, features=manifest.features)
+    whole = translate_graph_into_program(
+        content, graph, numbers=numbers, padding_id=padding_id, features=manifest.features
+    )
     if manifest.stream is None or step_content is None:
         return whole, None
-    return whole, lower_graph(step_content, graph, numbers=numbers, state_size=manifest.stream.state_size)
+    return whole, translate_graph_into_program(
+        step_content, graph, numbers=numbers, state_size=manifest.stream.state_size
+    )
 
 
 # A limit of this many tokens or more is not logged: no such text fits in memory.
@@ -350,7 +354,9 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step_content: bytes | No
     )
     if manifest.has_two_texts:
         # The operators are compared one by one on texts of equal length.
-        whole = lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, equal_lengths=True)
+        whole = translate_graph_into_program(
+            content, manifest.graph, padding_id=manifest.text.rules.padding_id, equal_lengths=True
+        )
     for lowering in filter(None, (whole, of_step)):
         refuse_differing_operations(lowering)
     _log.info("Proving it equal to the bundle's graph")

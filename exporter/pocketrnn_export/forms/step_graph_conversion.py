@@ -18,7 +18,10 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_program.graph_observation import find_needed_nodes, find_size_values
+from pocketrnn_export.forms.packed_program.graph_observation import (
+    find_values_that_depend_only_on_token_count,
+    select_nodes_needed_for_outputs,
+)
 from pocketrnn_export.forms.packed_program.size_dependent_values import Affine, SizeValues, read_attributes
 
 _GATES: Final = frozenset({"RNN", "LSTM", "GRU"})
@@ -332,7 +335,7 @@ class _StepBuilder:
     def _size_values_of_original_graph(self) -> SizeValues:
         """The values of the original graph whose numbers depend only on the number of tokens."""
         # `self.model` has changed nodes.
-        return find_size_values(onnx.load_from_string(self.content), self.most)
+        return find_values_that_depend_only_on_token_count(onnx.load_from_string(self.content), self.most)
 
     def _record_time_axis_of_output(self, node: NodeProto) -> None:
         """Record which axis of a node's output is the time axis, from the time axis of its inputs."""
@@ -502,7 +505,7 @@ class _StepBuilder:
         ]
         logits = next(value for value in self.model.graph.output if value.name == "logits")
         outputs = [logits, helper.make_tensor_value_info("new_state", TensorProto.FLOAT, ["batch", state_size])]
-        kept = find_needed_nodes(nodes, [output.name for output in outputs])
+        kept = select_nodes_needed_for_outputs(nodes, [output.name for output in outputs])
         read = {name for node in kept for name in node.input}
         constants = [numpy_helper.from_array(value, name) for name, value in self.constants.items() if name in read]
         weights = [tensor for tensor in self.model.graph.initializer if tensor.name in read]

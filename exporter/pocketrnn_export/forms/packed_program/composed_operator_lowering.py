@@ -24,8 +24,8 @@ _ALL, _WITHOUT_MIDDLE, _MIDDLE = 14, 10, 4
 
 
 def _add_float_operand(lowering: Lowering, name: str) -> int:
-    """Add the value of a float operand to the packed program, unless it is there, and return its number. Raise an
-    UnsupportedOperatorError for an operand of another type."""
+    """Add the value of a float input to the packed program, unless the program has it, and return its number in the
+    program. Raise an UnsupportedOperatorError for an input of another type."""
     if lowering.find_type(name) != FLOAT:
         raise UnsupportedOperatorError(
             "The engine computes this operator for floats only, but the input has another type."
@@ -40,8 +40,15 @@ def _add_elementwise_operation(
     outer_middle_inner: tuple[Size, ...],
     axis_masks: tuple[int, int],
 ) -> int:
-    """Add an elementwise operation, with the code `kind`, on two values. Return the number of the result, whose sizes
-    are `outer_middle_inner`. The bits of an operand's mask in `axis_masks` say which of these three axes it has."""
+    """Add an operation with two operands, such as a sum, to the packed program. Return the number of the result.
+
+    Args:
+        lowering: the translation, whose program gets the operation.
+        kind: the operation's code in the file, a member of `Binary`.
+        operands: the numbers of the two operands.
+        outer_middle_inner: the result's sizes along three axes.
+        axis_masks: for each operand the axes that it has, as a bit mask: `_ALL`, `_WITHOUT_MIDDLE` or `_MIDDLE`.
+    """
     made = lowering.program.add_value(FLOAT, outer_middle_inner)
     lowering.program.add("binary", [*operands, made], kind, _ONE, *outer_middle_inner, *axis_masks)
     return made
@@ -49,7 +56,7 @@ def _add_elementwise_operation(
 
 @lowers("HardSwish")
 def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate HardSwish, which is x * hard_sigmoid(x)."""
+    """Translate HardSwish, x * hard_sigmoid(x), into a HardSigmoid and a product."""
     value, sizes = _add_float_operand(lowering, node.input[0]), lowering.find_sizes(node.input[0])
     share = lowering.program.add_value(FLOAT, sizes)
     lowering.add_unary("HardSigmoid", value, share, 1 / 6, 0.5)
@@ -59,7 +66,7 @@ def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("PRelu")
 def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate PRelu, which is max(x, 0) + slope * min(x, 0)."""
+    """Translate PRelu into max(x, 0) + slope * min(x, 0)."""
     x, slope, out = node.input[0], node.input[1], node.output[0]
     value, zero = _add_float_operand(lowering, x), lowering.program.add_constant(np.zeros(1, np.float32))
     (_, factor), (*sizes, of_x, of_slope) = lowering.find_elementwise_operands_and_words([x, slope], out)
@@ -72,7 +79,7 @@ def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("ReduceLogSumExp")
 def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate ReduceLogSumExp, which is max(x) + log(sum(exp(x - max(x))))."""
+    """Translate ReduceLogSumExp into max(x) + log(sum(exp(x - max(x))))."""
     source, out, program = node.input[0], node.output[0], lowering.program
     axes, rank = read_attributes(node).get("axes"), len(lowering.find_sizes(source))
     if name := lowering.find_optional_input(node, 1):
@@ -96,8 +103,8 @@ def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("InstanceNormalization")
 def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate an InstanceNormalization, which group norms use, too, as a layer norm of each channel, a scale and a
-    bias."""
+    """Translate an InstanceNormalization, which PyTorch's group norms become too, into a layer norm of each channel, a
+    product with the scale and a sum with the bias."""
     source, program = node.input[0], lowering.program
     outer, channels, inner = lowering.find_outer_middle_inner_sizes(source, 1, 1)
     value = _add_float_operand(lowering, source)
@@ -116,7 +123,8 @@ def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @lowers("TopK")
 def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a TopK with k = 1: the largest or smallest number along an axis, and the first index of that number."""
+    """Translate a TopK with k = 1 into two operations: one finds the largest or smallest number along an axis, the
+    other the first index of this number."""
     attributes, source = read_attributes(node), node.input[0]
     if lowering.read_constant(node.input[1]).tolist() != [1]:
         raise UnsupportedOperatorError("The engine supports TopK with k = 1 only.")

@@ -14,18 +14,22 @@ from pocketrnn.bundle.packed_enums import Binary, Unary
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.forms.packed_program.float32_in_place_of_double import (
     MOST_WHOLE,
-    Precision,
+    Float32Decisions,
     makes_integers_from_integers,
 )
-from pocketrnn_export.forms.packed_program.graph_observation import ObservedGraph, evaluate_node, find_needed_nodes
+from pocketrnn_export.forms.packed_program.graph_observation import (
+    ObservedGraph,
+    compute_node_outputs,
+    select_nodes_needed_for_outputs,
+)
 from pocketrnn_export.forms.packed_program.integer_bounds import (
     LARGEST,
     Bound,
-    compute_bound_between,
-    find_most_tokens,
-    join_bounds,
-    multiply_bound_by_sizes,
-    sum_bounds,
+    compute_bound_of_numbers_between,
+    compute_bound_of_sum,
+    compute_bound_of_sum_over_axes,
+    compute_common_bound,
+    find_most_tokens_within_bound,
 )
 from pocketrnn_export.forms.packed_program.packed_program import (
     BOOL,
@@ -85,7 +89,7 @@ class Lowering:
         self.known: dict[str, int] = {"samples" if graph.channels else "tokens": 0}
         # The bounds of integers, by the names of the graph's values; also of floats that are integers.
         self.bounds: dict[str, Bound] = {"tokens": (max(0, graph.ids - 1),)}
-        self.precision = Precision(graph, self.find_integer_bound)
+        self.precision = Float32Decisions(graph, self.find_integer_bound)
         for name, is_given in (
             ("state", graph.state_size),
             ("features", graph.features),
@@ -102,7 +106,7 @@ class Lowering:
         """
         answers = ("logits", "new_state") if self.graph.state_size else ("logits",)
         known = self.graph.size_values.known
-        for node in find_needed_nodes(self.graph.model.graph.node, answers, given=known):
+        for node in select_nodes_needed_for_outputs(self.graph.model.graph.node, answers, given=known):
             handler = HANDLERS.get(node.op_type)
             try:
                 if handler is None:
@@ -142,7 +146,7 @@ class Lowering:
             array = np.abs(self.graph.values[name][0])
             return (int(array.max()),) if np.isfinite(array).all() and (array == np.rint(array)).all() else None
         is_whole = all(np.isfinite(b) and b == int(b) for _, b in known.extreme_numbers)
-        return compute_bound_between(known.extreme_numbers) if is_whole else None
+        return compute_bound_of_numbers_between(known.extreme_numbers) if is_whole else None
 
     def limit_text_length(self, bound: Bound, largest: int = LARGEST, remedy: str = USE_OTHER_OPERATIONS) -> None:
         """Limit how many tokens a text may have, so that no integer with this bound exceeds `largest`.
@@ -151,7 +155,7 @@ class Lowering:
             ExportError: only very short texts would be left.
         """
         span = self.graph.size_values.span
-        most = span.end if bound is None else find_most_tokens(bound, span.end, largest)
+        most = span.end if bound is None else find_most_tokens_within_bound(bound, span.end, largest)
         if most < min(span.end, max(_FEWEST, span.least)):
             raise ExportError(
                 f"In long texts, integers may exceed {largest:,}. The engine cannot represent all larger integers.",
@@ -173,7 +177,9 @@ class Lowering:
             bound = _compute_output_bound(self, node)
             self.bounds |= dict.fromkeys(outputs, bound)
         self.limit_text_length(
-            self.precision.record_precision_and_find_needed_bound(node, bound), MOST_WHOLE, COMPUTE_IN_FLOAT32
+            self.precision.decide_on_float32_and_find_bound_of_exact_integers(node, bound),
+            MOST_WHOLE,
+            COMPUTE_IN_FLOAT32,
         )
 
     def _record_bounds_of_integers(self, node: onnx.NodeProto) -> None:
@@ -533,28 +539,32 @@ def _compute_output_bound(lowering: Lowering, node: onnx.NodeProto) -> Bound:
     names, kind = [*filter(None, node.input)], node.op_type
     bounds = [lowering.find_integer_bound(name) for name in names]
     if kind in ("Add", "Sub"):
-        return sum_bounds(*bounds)
+        return compute_bound_of_sum(*bounds)
     if kind in ("Min", "Max", "Concat"):
-        return join_bounds(*bounds)
+        return compute_common_bound(*bounds)
     if kind in ("Where", "Pad"):
-        return join_bounds(*bounds[1:]) if kind == "Where" else join_bounds(bounds[0], *bounds[2:3])
+        return compute_common_bound(*bounds[1:]) if kind == "Where" else compute_common_bound(bounds[0], *bounds[2:3])
     if kind == "Clip":
         ends = [lowering.read_constant(name).item() if name else 0 for name in (*node.input[1:], "")[:2]]
         if len(node.input) == 3 and all(node.input):
             return (max(map(abs, ends)),)
-        return join_bounds(bounds[0], (max(0, *ends[:1], *(-end for end in ends[1:])),))
+        return compute_common_bound(bounds[0], (max(0, *ends[:1], *(-end for end in ends[1:])),))
     if kind == "Mod":
         return bounds[1]
     if kind in ("Cast", "CastLike"):
         return (1,) if lowering.graph.values[names[0]][0].dtype == bool else bounds[0]
     if kind in ("ArgMax", "ArgMin"):
-        return join_bounds(*(compute_bound_between([size]) for size in lowering.find_sizes(names[0])))
+        return compute_common_bound(
+            *(compute_bound_of_numbers_between([size]) for size in lowering.find_sizes(names[0]))
+        )
     if kind == "Mul":
         return _multiply_bounds(*bounds)
     if kind in ("ReduceSum", "CumSum"):
         sizes, left = lowering.find_sizes(names[0]), lowering.find_sizes(node.output[0])
         axes = [size for size in sizes if size not in left or sizes.count(size) > left.count(size)]
-        return multiply_bound_by_sizes(bounds[0], *(sizes if kind == "CumSum" and len(sizes) == 1 else axes or sizes))
+        return compute_bound_of_sum_over_axes(
+            bounds[0], *(sizes if kind == "CumSum" and len(sizes) == 1 else axes or sizes)
+        )
     known = _MOVES | {"Abs", "Div", "Neg", "Relu", "ReduceMax", "ReduceMean", "ReduceMin", "Sign"}
     return bounds[0] if kind in known else None
 
@@ -580,7 +590,7 @@ def _find_source_indices(lowering: Lowering, node: onnx.NodeProto) -> list[list[
         feed = {name: graph.values[name][run] for name in node.input if name}
         source = feed[node.input[0]]
         feed[node.input[0]] = np.arange(source.size, dtype=np.int64).reshape(source.shape)
-        maps.append(evaluate_node(integral, graph.opset, feed))
+        maps.append(compute_node_outputs(integral, graph.opset, feed))
     return [list(some) for some in zip(*maps, strict=True)]
 
 

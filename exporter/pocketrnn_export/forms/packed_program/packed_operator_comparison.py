@@ -31,7 +31,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
-from pocketrnn_export.forms.packed_program.graph_observation import find_needed_nodes
+from pocketrnn_export.forms.packed_program.graph_observation import select_nodes_needed_for_outputs
 from pocketrnn_export.forms.packed_program.operator_lowering import (
     HANDLERS,
     Lowering,
@@ -148,9 +148,9 @@ def run_operators_alone(lowering: Lowering) -> Iterator[OperatorOutput]:
     graph = lowering.graph
     span = graph.size_values.span
     lengths = [n for n in _LENGTHS if span.least <= n <= span.end] or [n for n in graph.lengths if isinstance(n, int)]
-    values = graph.observe_other_lengths(lengths)
+    values = graph.compute_all_values_at_lengths(lengths)
     answers = ("logits", "new_state") if graph.state_size else ("logits",)
-    nodes = find_needed_nodes(graph.model.graph.node, answers, given=graph.size_values.known)
+    nodes = select_nodes_needed_for_outputs(graph.model.graph.node, answers, given=graph.size_values.known)
     parts = [part for node in nodes if (part := _find_operator_with_expands(lowering, node)).made]
     # A sum in double precision has other last digits in float32, and cancellation may leave only these.
     parts = [part for part in parts if part.last.op_type not in _SUMS or values[part.made[0]][0].dtype != np.float64]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pocketrnn.bundle.packed_enums import NumberType, Storage
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_program.pair_size_factors import split_factors
+from pocketrnn_export.forms.packed_program.pair_size_factors import unpack_two_factors
 from pocketrnn_export.forms.packed_program.size_dependent_values import Size
 
 FLOAT: Final = NumberType.FLOAT
@@ -199,7 +199,7 @@ class Program:
         factor of more than 16 bits."""
         if self.second is None:
             return size
-        first, second = split_factors(size[0])
+        first, second = unpack_two_factors(size[0])
         if not all(-1 << 15 <= factor < 1 << 15 for factor in (first, second)):
             raise UnsupportedOperatorError("A size is more than 32,767 times the number of tokens of a text.")
         return first + (second << 16), size[1]

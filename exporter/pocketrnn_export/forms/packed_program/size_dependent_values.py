@@ -20,7 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from pocketrnn_export.forms.packed_program.pair_size_factors import Lengths, compute_size, fit_two_factors, is_divisible
+from pocketrnn_export.forms.packed_program.pair_size_factors import (
+    Lengths,
+    are_packed_factors_divisible,
+    compute_size,
+    fit_size_of_two_texts,
+)
 
 # a * tokens + b
 Size = tuple[int, int]
@@ -82,7 +87,7 @@ def fit_affine(lengths: Sequence[Lengths], numbers: Sequence[Any]) -> Size | Non
     whole = [int(number) for number in numbers]
     of_two = [length for length in lengths if isinstance(length, tuple)]
     if of_two:
-        return fit_two_factors(of_two, whole)
+        return fit_size_of_two_texts(of_two, whole)
     of_one, a = [length for length in lengths if isinstance(length, int)], 0
     if len(of_one) > 1:
         a, rest = divmod(whole[-1] - whole[0], of_one[-1] - of_one[0])
@@ -396,7 +401,7 @@ def _find_slice_irregularity(values: SizeValues, node: onnx.NodeProto) -> str | 
             places.append(nearest)
         left = (places[1][0] - places[0][0], places[1][1] - places[0][1])
         longer = span.decide_comparison("GreaterOrEqual" if step > 0 else "LessOrEqual", left, (0, 0))
-        if longer is None or (longer and not is_divisible(left[0], step)):
+        if longer is None or (longer and not are_packed_factors_divisible(left[0], step)):
             return "the size of the slice is not a * tokens + b for fixed a and b"
     return None
 
@@ -417,7 +422,7 @@ def _find_range_irregularity(values: SizeValues, node: onnx.NodeProto) -> str | 
         return "the step depends on the tokens"
     (a, b), (c, d) = found[0].extreme_numbers[0], found[1].extreme_numbers[0]
     longer = values.span.decide_comparison("GreaterOrEqual" if step[0] > 0 else "LessOrEqual", (c - a, d - b), (0, 0))
-    if longer is None or (longer and not is_divisible(c - a, step[0])):
+    if longer is None or (longer and not are_packed_factors_divisible(c - a, step[0])):
         return "the number of elements is not a * tokens + b for fixed a and b"
     return None
 
@@ -428,7 +433,7 @@ def _find_stride_irregularity(values: SizeValues, node: onnx.NodeProto) -> str |
     strides = attributes.get("strides") or []
     if sizes is None:
         return "the size of the input is not known"
-    if not all(is_divisible(a, stride) for (a, _), stride in zip(sizes[2:], strides, strict=False)):
+    if not all(are_packed_factors_divisible(a, stride) for (a, _), stride in zip(sizes[2:], strides, strict=False)):
         return f"the stride is {max(strides)}"
     return None
 
@@ -481,7 +486,7 @@ def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     if any(not isinstance(b, int) or not span.decide_comparison("GreaterOrEqual", (a, b), (0, 0)) for a, b in numbers):
         return False
     step = left.step if isinstance(left, AffineRange) else 0
-    if step % divisor == 0 and all(is_divisible(a, divisor) for a, _ in numbers):
+    if step % divisor == 0 and all(are_packed_factors_divisible(a, divisor) for a, _ in numbers):
         return True
     # Or the quotient is the same for all texts and indices.
     quotients = {
