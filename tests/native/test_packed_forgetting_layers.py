@@ -127,7 +127,7 @@ def copied(program: Program, source: int, target: int, rows: Size, columns: int,
     one, zero = (0, 1), (0, 0)
     start, stride, to, to_stride = (place if isinstance(place, tuple) else (0, place) for place in places)
     sizes = [one, one, one, rows, (0, columns)]
-    program.add(
+    program.add_operation(
         "copy", [source, target], *sizes, start, zero, zero, zero, stride, one, to, zero, zero, zero, to_stride, one
     )
 
@@ -139,7 +139,7 @@ def test_a_step_begins_its_window_with_what_the_state_holds_of_the_last_one() ->
     both, h0 = program.add_value(FLOAT, [tokens, (0, 2 * columns)]), program.add_value(FLOAT, [(0, hidden)])
     states = program.add_value(FLOAT, [tokens, (0, hidden)])
     table = program.add_constant(np.ones((WORDS, columns), np.float32), is_table=True)
-    program.add("lookup", [table, 0, x])
+    program.add_operation("lookup", [table, 0, x])
     copied(program, 1, shifted, (0, 1), columns, 0, 0, 0, 0)
     copied(program, x, shifted, tokens, columns, 0, columns, columns, columns)
     copied(program, x, both, tokens, columns, 0, columns, 0, 2 * columns)
@@ -148,7 +148,7 @@ def test_a_step_begins_its_window_with_what_the_state_holds_of_the_last_one() ->
     matrix = np.arange(2 * columns * 16, dtype=np.float32).reshape(2 * columns, 16)
     weights = [program.add_constant(matrix), NONE, program.add_constant(np.ones(16, np.float32)), *[NONE] * 5]
     operands = [both, h0, NONE, states, NONE, NONE]
-    program.add("recurrent", operands, Layer.FORGET, 1, 2 * columns, hidden, tokens, weights=weights)
+    program.add_operation("recurrent", operands, Layer.FORGET, 1, 2 * columns, hidden, tokens, weights=weights)
     program.outputs.append(states)
     fold_previous_step_into_layers(program)
     assert [op.name for op in program.ops] == ["lookup", "copy", "copy", "recurrent"]

@@ -21,7 +21,11 @@ from pocketrnn_export.forms.packed_program.pair_size_factors import (
     pack_two_factors,
     unpack_two_factors,
 )
-from pocketrnn_export.forms.packed_program.size_dependent_values import Span, fit_affine, multiply_sizes
+from pocketrnn_export.forms.packed_program.size_dependent_values import (
+    Span,
+    fit_number_as_affine_in_length,
+    multiply_sizes,
+)
 from pocketrnn_native import EngineError, Packed, _engine
 
 FILE = Path(__file__).parents[1] / "vectors" / "packed" / "pairs.prnn"
@@ -98,7 +102,10 @@ def test_two_factors_in_one_integer_are_added_and_multiplied_as_two(
     assert compute_size(product, lengths) == by * size
     assert are_packed_factors_divisible(factor, by) == (first % by == second % by == 0)
     seen = [(1, 1), (1, 2), (2, 1), (7, 3), lengths]
-    assert fit_affine(seen, [compute_size((factor, fixed), pair) for pair in seen]) == (factor, fixed)
+    assert fit_number_as_affine_in_length(seen, [compute_size((factor, fixed), pair) for pair in seen]) == (
+        factor,
+        fixed,
+    )
 
 
 def test_a_size_that_is_not_of_both_lengths_is_not_fitted() -> None:
@@ -110,6 +117,6 @@ def test_a_size_that_is_not_of_both_lengths_is_not_fitted() -> None:
 
 def test_a_difference_of_two_lengths_has_every_sign() -> None:
     span, first, second = Span(pairs=True), (1, 0), (pack_two_factors(0, 1), 0)
-    assert span.find_difference_signs(first, second) == {-1, 0, 1}
+    assert span.find_possible_signs_of_difference(first, second) == {-1, 0, 1}
     assert span.decide_comparison("GreaterOrEqual", (pack_two_factors(1, 1), 0), (0, 2)) is True
     assert span.decide_comparison("Less", first, second) is None

@@ -142,7 +142,7 @@ def test_a_program_that_turns_elsewhere_than_its_graph_is_found_by_the_proof(
     step_at_620: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if Min(tokens, 620) were the tokens.
-    monkeypatch.setattr(Span, "find_difference_signs", lambda *_arguments: frozenset({-1}))
+    monkeypatch.setattr(Span, "find_possible_signs_of_difference", lambda *_arguments: frozenset({-1}))
     with pytest.raises(ParityError):
         pack(step_at_620, tmp_path / "packed.prnn")
 
@@ -333,8 +333,11 @@ def test_what_is_known_of_drawn_graphs_holds_for_every_number_of_tokens(seed: in
         for n, value in enumerate(every, 1):
             assert sizes is None or value.shape == tuple(a * n + b for a, b in sizes), (name, n)
             if isinstance(known, Numbers):
-                assert value.ravel().tolist() == [a * n + b for a, b in known.extreme_numbers], (name, n)
+                assert value.ravel().tolist() == [a * n + b for a, b in known.numbers_with_smallest_and_largest], (
+                    name,
+                    n,
+                )
             elif known is not None and value.size:
-                ends = [a * n + b for a, b in known.extreme_numbers]
+                ends = [a * n + b for a, b in known.numbers_with_smallest_and_largest]
                 assert {value.min(), value.max()} <= {*ends}, (name, n)
     assert found.known.keys() >= {"n", "shape"}

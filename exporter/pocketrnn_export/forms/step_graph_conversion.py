@@ -255,7 +255,11 @@ class _StepBuilder:
         if node.op_type == "GatherElements":
             each = attributes.get("axis", 0) == 1 and self._size_values_of_original_graph.find_sizes(index) == whole
             return [-1] if each and self._all_elements_equal_affine_number(index, _LAST) else None
-        picks = known is not None and known.extreme_numbers == ((0, 0), _LAST) and not attributes.get("batch_dims", 0)
+        picks = (
+            known is not None
+            and known.numbers_with_smallest_and_largest == ((0, 0), _LAST)
+            and not attributes.get("batch_dims", 0)
+        )
         return -1 if picks and self._size_values_of_original_graph.find_sizes(index) == [(0, 1), (0, 2)] else None
 
     def _computes_each_step_separately(self, node: NodeProto) -> bool:
@@ -329,7 +333,7 @@ class _StepBuilder:
             number: the pair (a, b).
         """
         known = self._size_values_of_original_graph.known.get(name)
-        return known is not None and {*known.extreme_numbers} == {number}
+        return known is not None and {*known.numbers_with_smallest_and_largest} == {number}
 
     @functools.cached_property
     def _size_values_of_original_graph(self) -> SizeValues:

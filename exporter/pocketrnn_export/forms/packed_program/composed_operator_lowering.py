@@ -50,7 +50,7 @@ def _add_elementwise_operation(
         axis_masks: for each operand the axes that it has, as a bit mask: `_ALL`, `_WITHOUT_MIDDLE` or `_MIDDLE`.
     """
     made = lowering.program.add_value(FLOAT, outer_middle_inner)
-    lowering.program.add("binary", [*operands, made], kind, _ONE, *outer_middle_inner, *axis_masks)
+    lowering.program.add_operation("binary", [*operands, made], kind, _ONE, *outer_middle_inner, *axis_masks)
     return made
 
 
@@ -61,7 +61,9 @@ def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
     share = lowering.program.add_value(FLOAT, sizes)
     lowering.add_unary("HardSigmoid", value, share, 1 / 6, 0.5)
     _, words = lowering.find_elementwise_operands_and_words([node.input[0]], node.output[0])
-    lowering.program.add("binary", [value, share, lowering.add_value(node.output[0])], Binary.MUL, *words, words[-1])
+    lowering.program.add_operation(
+        "binary", [value, share, lowering.add_value(node.output[0])], Binary.MUL, *words, words[-1]
+    )
 
 
 @lowers("PRelu")
@@ -71,10 +73,10 @@ def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
     value, zero = _add_float_operand(lowering, x), lowering.program.add_constant(np.zeros(1, np.float32))
     (_, factor), (*sizes, of_x, of_slope) = lowering.find_elementwise_operands_and_words([x, slope], out)
     below, sloped, above = (lowering.program.add_value(FLOAT, lowering.find_sizes(out)) for _ in range(3))
-    lowering.program.add("binary", [value, zero, below], Binary.MIN, *sizes, of_x, 0)
-    lowering.program.add("binary", [below, factor, sloped], Binary.MUL, *sizes, of_x, of_slope)
+    lowering.program.add_operation("binary", [value, zero, below], Binary.MIN, *sizes, of_x, 0)
+    lowering.program.add_operation("binary", [below, factor, sloped], Binary.MUL, *sizes, of_x, of_slope)
     lowering.add_unary("Relu", value, above)
-    lowering.program.add("binary", [above, sloped, lowering.add_value(out)], Binary.ADD, *sizes, of_x, of_x)
+    lowering.program.add_operation("binary", [above, sloped, lowering.add_value(out)], Binary.ADD, *sizes, of_x, of_x)
 
 
 @lowers("ReduceLogSumExp")
@@ -90,13 +92,13 @@ def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
     left = (view[0], _ONE, view[2])
     value = _add_float_operand(lowering, source)
     largest, finite, total, logarithm = (program.add_value(FLOAT, left) for _ in range(4))
-    program.add("reduce", [value, largest], Reduction.LARGEST, *view)
+    program.add_operation("reduce", [value, largest], Reduction.LARGEST, *view)
     # Infinity minus infinity would be NaN.
     lowering.add_unary("Clip", largest, finite, -_LARGEST, _LARGEST)
     below = _add_elementwise_operation(lowering, Binary.SUB, (value, finite), view, (_ALL, _WITHOUT_MIDDLE))
     raised = program.add_value(FLOAT, view)
     lowering.add_unary("Exp", below, raised)
-    program.add("reduce", [raised, total], Reduction.SUM, *view)
+    program.add_operation("reduce", [raised, total], Reduction.SUM, *view)
     lowering.add_unary("Log", total, logarithm)
     lowering.reuse_value(out, _add_elementwise_operation(lowering, Binary.ADD, (finite, logarithm), left, (_ALL, _ALL)))
 
@@ -112,7 +114,7 @@ def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
         raise UnsupportedOperatorError("The input does not have the shape [1, channels, ...].")
     normal = program.add_value(FLOAT, lowering.find_sizes(source))
     epsilon = convert_float_to_bits(read_attributes(node).get("epsilon", 1e-5))
-    program.add("norm", [value, NONE, NONE, normal], channels, inner, epsilon)
+    program.add_operation("norm", [value, NONE, NONE, normal], channels, inner, epsilon)
     for kind, name in ((Binary.MUL, node.input[1]), (Binary.ADD, node.input[2])):
         operand = program.add_constant(lowering.read_constant(name))
         normal = _add_elementwise_operation(
@@ -145,4 +147,4 @@ def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
         (node.output[1], "argmax", int(is_least)),
     ):
         if name:
-            lowering.program.add(operation, [value, lowering.add_value(name)], kind, *view)
+            lowering.program.add_operation(operation, [value, lowering.add_value(name)], kind, *view)

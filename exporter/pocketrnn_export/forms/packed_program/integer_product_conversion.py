@@ -19,7 +19,7 @@ from pocketrnn_export.forms.packed_program.packed_program import (
     Op,
     Program,
     round_columns_to_int8,
-    round_rows_to_int8,
+    round_table_to_int8_multiples,
 )
 
 # The sum of this many products of -128 to 127 by -127 to 127 is below 2^31.
@@ -89,7 +89,7 @@ def _add_integer_weights(program: Program, weights: int) -> int | None:
     numbers = program.values[weights].constant
     if numbers is None or not np.isfinite(numbers).all() or len(numbers) > MOST_ROWS:
         return None
-    return program.add_integer_matrix(*round_columns_to_int8(numbers))
+    return program.add_matrix_multiplied_as_integers(*round_columns_to_int8(numbers))
 
 
 def _convert_layer_to_integers(program: Program, op: Op) -> Op | None:
@@ -156,7 +156,7 @@ def _round_tables_read_by_integer_ops(program: Program, integer_ops: set[int]) -
             continue
         if numbers is None or not np.isfinite(numbers).all():
             continue
-        rounded = program.add_constant(round_rows_to_int8(numbers), is_table=True)
+        rounded = program.add_constant(round_table_to_int8_multiples(numbers), is_table=True)
         program.ops[number] = Op(op.name, (rounded, *op.operands[1:]), op.words)
         tables.add(rounded)
     return len(tables)

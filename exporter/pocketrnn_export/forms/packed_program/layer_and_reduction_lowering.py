@@ -81,7 +81,7 @@ def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
     for layer in layers:
         weights += [NONE if some is None else lowering.program.add_constant(some) for some in layer]
     weights += [NONE] * (8 - len(weights))
-    lowering.program.add(
+    lowering.program.add_operation(
         "recurrent", [x, *states, *made], kind, directions, sizes[2][1], hidden, steps, weights=weights
     )
 
@@ -186,7 +186,7 @@ def _add_linear(lowering: Lowering, x: str, matrix: Array, bias: Array | None, o
     if bias is not None and bias.any():
         added = lowering.program.add_constant(pad_columns(np.broadcast_to(bias.reshape(1, -1), (1, outer))).reshape(-1))
     read = lowering.add_whole_value(x)
-    lowering.program.add("linear", [read, weight, added, lowering.add_value(out)], rows, inner, outer)
+    lowering.program.add_operation("linear", [read, weight, added, lowering.add_value(out)], rows, inner, outer)
 
 
 @lowers("Gemm")
@@ -226,7 +226,7 @@ def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
         raise UnsupportedOperatorError("The operands have different batch axes, and neither is a single matrix.")
     batch = batch_b if batch_a == (0, 1) else batch_a
     operands = [lowering.add_whole_value(left), lowering.add_whole_value(right)]
-    lowering.program.add(
+    lowering.program.add_operation(
         "matmul", [*operands, lowering.add_value(out)], batch, a[-2], a[-1], b[-1],
         int(batch_a != (0, 1)), int(batch_b != (0, 1)),
     )  # fmt: skip
@@ -264,7 +264,7 @@ def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
     elif node.op_type not in _REDUCED:
         whole = multiply_or_refuse(sizes)
         product = program.add_value(lowering.find_type(source), sizes)
-        program.add("binary", [value, value, product], Binary.MUL, *[(0, 1)] * 3, whole, 8, 8)
+        program.add_operation("binary", [value, value, product], Binary.MUL, *[(0, 1)] * 3, whole, 8, 8)
         value = product
     # From the last axis on, so that the indices of the axes before stay the same.
     while axes:
@@ -275,7 +275,7 @@ def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
         parts = compute_outer_middle_inner_sizes(sizes, first, last)
         sizes[first : last + 1] = []
         made = program.add_value(lowering.find_type(out), sizes)
-        program.add("reduce", [value, made], kind, *parts)
+        program.add_operation("reduce", [value, made], kind, *parts)
         value = made
     if node.op_type == "ReduceL2":
         made = program.add_value(FLOAT, sizes)
@@ -292,7 +292,7 @@ def _lower_softmax(lowering: Lowering, node: onnx.NodeProto) -> None:
     # Before opset 13, all axes from this one on are flattened.
     view = lowering.find_outer_middle_inner_sizes(source, axis, axis if lowering.graph.opset >= 13 else rank - 1)
     read = lowering.add_whole_value(source)
-    lowering.program.add("softmax", [read, lowering.add_value(out)], int(node.op_type == "LogSoftmax"), *view)
+    lowering.program.add_operation("softmax", [read, lowering.add_value(out)], int(node.op_type == "LogSoftmax"), *view)
 
 
 @lowers("LayerNormalization")
@@ -311,7 +311,7 @@ def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
         raise UnsupportedOperatorError("The operator normalizes other axes than the last ones.")
     read = lowering.add_whole_value(source)
     epsilon = convert_float_to_bits(attributes.get("epsilon", 1e-5))
-    lowering.program.add("norm", [read, *weights, lowering.add_value(out)], outer, numbers, epsilon)
+    lowering.program.add_operation("norm", [read, *weights, lowering.add_value(out)], outer, numbers, epsilon)
 
 
 @lowers("BatchNormalization")
@@ -322,12 +322,12 @@ def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     outer, channels, inner = lowering.find_outer_middle_inner_sizes(node.input[0], 1, 1)
     epsilon = program.add_constant(np.array([read_attributes(node).get("epsilon", 1e-5)], np.float32))
     spread, root = program.add_value(FLOAT, [channels]), program.add_value(FLOAT, [channels])
-    program.add("binary", [variance, epsilon, spread], Binary.ADD, *[(0, 1)] * 3, channels, 8, 0)
+    program.add_operation("binary", [variance, epsilon, spread], Binary.ADD, *[(0, 1)] * 3, channels, 8, 0)
     lowering.add_unary("Sqrt", spread, root)
     value = lowering.add_whole_value(node.input[0])
     for kind, operand in ((Binary.SUB, mean), (Binary.DIV, root), (Binary.MUL, scale), (Binary.ADD, bias)):
         made = program.add_value(FLOAT, lowering.find_sizes(node.output[0]))
-        program.add("binary", [value, operand, made], kind, (0, 1), outer, channels, inner, 14, 4)
+        program.add_operation("binary", [value, operand, made], kind, (0, 1), outer, channels, inner, 14, 4)
         value = made
     lowering.reuse_value(node.output[0], value)
 
@@ -367,7 +367,7 @@ def _lower_conv(lowering: Lowering, node: onnx.NodeProto) -> None:
     weight = lowering.program.add_constant(np.ascontiguousarray(kernel).reshape(-1))
     bias = NONE if bias_name is None else lowering.program.add_constant(lowering.read_constant(bias_name).reshape(-1))
     read = lowering.add_whole_value(source)
-    lowering.program.add(
+    lowering.program.add_operation(
         "conv", [read, weight, bias, lowering.add_value(out)], channels, height, width, outs,
         attributes.get("group", 1),
         *_read_height_width_pair(list(kernel.shape[2:]), 1), *_read_height_width_pair(attributes.get("strides"), 1),
@@ -389,7 +389,7 @@ def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     kind = Pooling.LARGEST if node.op_type == "MaxPool" else mean
     kernel = list(attributes["kernel_shape"])
     read = lowering.add_whole_value(source)
-    lowering.program.add(
+    lowering.program.add_operation(
         "pool", [read, lowering.add_value(out)], kind, channels, height, width, *_read_height_width_pair(kernel, 1),
         *_read_height_width_pair(attributes.get("strides"), 1), *_read_front_padding(attributes, len(kernel)),
         out_height, out_width,
@@ -402,7 +402,7 @@ def _lower_global_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     view = lowering.find_outer_middle_inner_sizes(node.input[0], 2, last)
     read = lowering.add_whole_value(node.input[0])
     kind = Reduction.LARGEST if node.op_type == "GlobalMaxPool" else Reduction.MEAN
-    lowering.program.add("reduce", [read, lowering.add_value(node.output[0])], kind, *view)
+    lowering.program.add_operation("reduce", [read, lowering.add_value(node.output[0])], kind, *view)
 
 
 @lowers("ArgMax", "ArgMin")
@@ -424,7 +424,9 @@ def _lower_argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
         lowering.limit_text_length(bound, MOST_WHOLE, COMPUTE_IN_FLOAT32)
         whole, read = read, lowering.program.add_value(FLOAT, lowering.find_sizes(node.input[0]))
         lowering.add_unary("Cast", whole, read)
-    lowering.program.add("argmax", [read, lowering.add_value(node.output[0])], int(node.op_type == "ArgMin"), *view)
+    lowering.program.add_operation(
+        "argmax", [read, lowering.add_value(node.output[0])], int(node.op_type == "ArgMin"), *view
+    )
 
 
 @lowers("CumSum")
@@ -434,4 +436,4 @@ def _lower_cumsum(lowering: Lowering, node: onnx.NodeProto) -> None:
     flags = attributes.get("exclusive", 0) | attributes.get("reverse", 0) << 1
     view = lowering.find_outer_middle_inner_sizes(node.input[0], axis, axis)
     read = lowering.add_whole_value(node.input[0])
-    lowering.program.add("cumsum", [read, lowering.add_value(node.output[0])], flags, *view)
+    lowering.program.add_operation("cumsum", [read, lowering.add_value(node.output[0])], flags, *view)

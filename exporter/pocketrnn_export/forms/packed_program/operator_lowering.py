@@ -46,7 +46,7 @@ from pocketrnn_export.forms.packed_program.previous_step_folding import fold_pre
 from pocketrnn_export.forms.packed_program.size_dependent_values import (
     Numbers,
     Size,
-    fit_affine,
+    fit_number_as_affine_in_length,
     multiply_sizes,
     read_attributes,
 )
@@ -145,8 +145,8 @@ class Lowering:
         if known == Numbers(None):
             array = np.abs(self.graph.values[name][0])
             return (int(array.max()),) if np.isfinite(array).all() and (array == np.rint(array)).all() else None
-        is_whole = all(np.isfinite(b) and b == int(b) for _, b in known.extreme_numbers)
-        return compute_bound_of_numbers_between(known.extreme_numbers) if is_whole else None
+        is_whole = all(np.isfinite(b) and b == int(b) for _, b in known.numbers_with_smallest_and_largest)
+        return compute_bound_of_numbers_between(known.numbers_with_smallest_and_largest) if is_whole else None
 
     def limit_text_length(self, bound: Bound, largest: int = LARGEST, remedy: str = USE_OTHER_OPERATIONS) -> None:
         """Limit how many tokens a text may have, so that no integer with this bound exceeds `largest`.
@@ -298,11 +298,11 @@ class Lowering:
             self.limit_text_length(self.find_integer_bound(name))
         if len(set(firsts)) == 1:
             return self.program.add_constant(np.array([firsts[0]]).astype(["<f4", "<i4", "?"][kind]))
-        size = None if kind == BOOL else fit_affine(self.graph.lengths, firsts)
+        size = None if kind == BOOL else fit_number_as_affine_in_length(self.graph.lengths, firsts)
         if size is None:
             return None
         made = self.program.add_value(kind, [])
-        self.program.add("count", [made], _ONE, _ONE, _ONE, size, 0)
+        self.program.add_operation("count", [made], _ONE, _ONE, _ONE, size, 0)
         return made
 
     def add_whole_value(self, name: str) -> int:
@@ -345,7 +345,7 @@ class Lowering:
             if len(first[-1]) < 2 or not all(map(len, first)):
                 continue
             step = int(first[-1][1]) - int(first[-1][0])
-            start = fit_affine(self.graph.lengths, [f[0] for f in first])
+            start = fit_number_as_affine_in_length(self.graph.lengths, [f[0] for f in first])
             if start is None:
                 continue
             if all(
@@ -354,7 +354,7 @@ class Lowering:
             ):
                 outer, inner = multiply_sizes(sizes[:axis]), multiply_sizes(sizes[axis + 1 :])
                 if outer is not None and inner is not None:
-                    self.program.add("count", [target], outer, sizes[axis], inner, start, step)
+                    self.program.add_operation("count", [target], outer, sizes[axis], inner, start, step)
                     return
         raise UnsupportedOperatorError(f"The engine cannot compute {name} from the number of tokens.")
 
@@ -379,7 +379,7 @@ class Lowering:
             raise UnsupportedOperatorError(f"The operator moves more than {_MOST_MOVED_AXES} axes.")
         counts, read, written = zip(*[(_ONE, (0, 0), (0, 0))] * (_MOST_MOVED_AXES - len(axes)), *axes, strict=True)
         words: list[int | Size] = [*counts, source_offset, *read, target_offset, *written]
-        self.program.add("copy", [source, target], *words)
+        self.program.add_operation("copy", [source, target], *words)
 
     def reuse_value(self, name: str, value: int) -> None:
         """Let a graph value use an existing value of the program, which has the same numbers in the same order."""
@@ -423,7 +423,7 @@ class Lowering:
 
     def add_unary(self, kind: str, source: int, target: int, alpha: float = 0.0, beta: float = 0.0) -> None:
         """Add the elementwise operation target = kind(source)."""
-        self.program.add(
+        self.program.add_operation(
             "unary", [source, target], UNARY[kind], convert_float_to_bits(alpha), convert_float_to_bits(beta)
         )
 
@@ -603,7 +603,7 @@ def _fit_strides(lengths: Sequence[Lengths], index_maps: Sequence[Array]) -> tup
     if not some:
         return None
     lengths, index_maps = [length for length, _ in some], [m for _, m in some]
-    offset = fit_affine(lengths, [m.ravel()[0] for m in index_maps])
+    offset = fit_number_as_affine_in_length(lengths, [m.ravel()[0] for m in index_maps])
     if offset is None:
         return None
     strides: list[Size] = []
@@ -613,7 +613,9 @@ def _fit_strides(lengths: Sequence[Lengths], index_maps: Sequence[Array]) -> tup
             for length, m in zip(lengths, index_maps, strict=True)
             if m.shape[axis] > 1
         ]
-        stride = fit_affine([length for length, _ in seen], [s for _, s in seen]) if seen else (0, 0)
+        stride = (
+            fit_number_as_affine_in_length([length for length, _ in seen], [s for _, s in seen]) if seen else (0, 0)
+        )
         if stride is None:
             return None
         strides.append(stride)
@@ -662,7 +664,10 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _has_indices_of_one_sign(lowering: Lowering, name: str) -> bool:
     """Return whether the indices in a value are all at least 0, or all negative, for every number of tokens."""
     values = lowering.graph.size_values
-    below = {values.span.decide_comparison("Less", number, (0, 0)) for number in values.known[name].extreme_numbers}
+    below = {
+        values.span.decide_comparison("Less", number, (0, 0))
+        for number in values.known[name].numbers_with_smallest_and_largest
+    }
     return len(below) == 1 and None not in below
 
 
@@ -674,7 +679,9 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
             _find_gather_nd_axis_and_indices if node.op_type == "GatherND" else _find_gather_elements_axis_and_indices
         )(lowering, node)
         view = lowering.find_outer_middle_inner_sizes(source, axis, axis)
-        lowering.program.add("gather", [lowering.add_whole_value(source), places, lowering.add_value(out)], *view)
+        lowering.program.add_operation(
+            "gather", [lowering.add_whole_value(source), places, lowering.add_value(out)], *view
+        )
         return
     axis = read_attributes(node).get("axis", 0) % lowering.graph.values[source][0].ndim
     from_zero = not lowering.depends_only_on_size(indices) or _has_indices_of_one_sign(lowering, indices)
@@ -686,11 +693,11 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
         table = np.ascontiguousarray(table.reshape(len(table), -1))
         number = lowering.program.add_constant(table, is_table=True)
         read = lowering.add_whole_value(indices)
-        lowering.program.add("lookup", [number, read, lowering.add_value(out)])
+        lowering.program.add_operation("lookup", [number, read, lowering.add_value(out)])
         return
     outer, middle, inner = lowering.find_outer_middle_inner_sizes(source, axis, axis)
     operands = [lowering.add_whole_value(source), lowering.add_whole_value(indices)]
-    lowering.program.add("gather", [*operands, lowering.add_value(out)], outer, middle, inner)
+    lowering.program.add_operation("gather", [*operands, lowering.add_value(out)], outer, middle, inner)
 
 
 def _find_gather_nd_axis_and_indices(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
@@ -757,16 +764,18 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
     pads = lowering.graph.values[node.input[1]]
     value = 0.0 if value_name is None else float(lowering.read_constant(value_name).ravel()[0])
     made, kind = lowering.add_value(out), lowering.find_type(out)
-    lowering.program.add("fill", [made], convert_float_to_bits(value) if kind == FLOAT else int(value))
+    lowering.program.add_operation("fill", [made], convert_float_to_bits(value) if kind == FLOAT else int(value))
     before, shift, sizes = [(0, 0)] * rank, [(0, 0)] * rank, lowering.find_sizes(source)
     lengths = lowering.graph.lengths
     for i, axis in enumerate(axes):
         begins, ends = [int(p[i]) for p in pads], [int(p[i + len(axes)]) for p in pads]
         shapes = [v.shape[axis] for v in lowering.graph.values[source]]
         found = [
-            fit_affine(lengths, [max(b, 0) for b in begins]),
-            fit_affine(lengths, [-min(b, 0) for b in begins]),
-            fit_affine(lengths, [n + min(b, 0) + min(e, 0) for n, b, e in zip(shapes, begins, ends, strict=True)]),
+            fit_number_as_affine_in_length(lengths, [max(b, 0) for b in begins]),
+            fit_number_as_affine_in_length(lengths, [-min(b, 0) for b in begins]),
+            fit_number_as_affine_in_length(
+                lengths, [n + min(b, 0) + min(e, 0) for n, b, e in zip(shapes, begins, ends, strict=True)]
+            ),
         ]
         if any(one is None for one in found):
             raise UnsupportedOperatorError("The padded size is not a * tokens + b for fixed a and b.")
@@ -801,7 +810,7 @@ def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
         return
     made = lowering.add_value(out)
     operands, words = lowering.find_elementwise_operands_and_words([left, node.input[1]], out)
-    lowering.program.add("binary", [*operands, made], BINARY[node.op_type], *words)
+    lowering.program.add_operation("binary", [*operands, made], BINARY[node.op_type], *words)
 
 
 def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
@@ -823,7 +832,7 @@ def _lower_power(lowering: Lowering, node: onnx.NodeProto) -> None:
         lowering.add_unary("Cast", exponent, power)
     else:
         power = program.add_constant(constant.astype(np.float32))
-    program.add("binary", [base, power, lowering.add_value(out)], Binary.POW, *words)
+    program.add_operation("binary", [base, power, lowering.add_value(out)], Binary.POW, *words)
 
 
 @lowers("Where")
@@ -843,7 +852,7 @@ def _lower_where(lowering: Lowering, node: onnx.NodeProto) -> None:
                 return
     made = lowering.add_value(out)
     operands, words = lowering.find_elementwise_operands_and_words(list(node.input), out)
-    lowering.program.add("where", [*operands, made], *words)
+    lowering.program.add_operation("where", [*operands, made], *words)
 
 
 @lowers(*(UNARY.keys() - {"Cast", "Clip", "GeluTanh"}))
@@ -875,12 +884,12 @@ def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
     other = zero
     if node.op_type != "Relu":
         other = program.add_value(INT, lowering.find_sizes(out))
-        program.add("binary", [zero, value, other], Binary.SUB, *sizes, 0, axes)
+        program.add_operation("binary", [zero, value, other], Binary.SUB, *sizes, 0, axes)
     if node.op_type == "Neg":
         lowering.reuse_value(out, other)
         return
     everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE) if other != zero else 0
-    program.add("binary", [value, other, lowering.add_value(out)], Binary.MAX, *sizes, axes, everywhere)
+    program.add_operation("binary", [value, other, lowering.add_value(out)], Binary.MAX, *sizes, axes, everywhere)
 
 
 @lowers("Clip")
@@ -906,7 +915,7 @@ def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
         if np.isfinite(bound):
             limit = lowering.program.add_constant(np.array([bound]).clip(-LARGEST, LARGEST).astype("<i4"))
             made = lowering.program.add_value(kind, lowering.find_sizes(out))
-            lowering.program.add("binary", [value, limit, made], BINARY[name], *words, 0)
+            lowering.program.add_operation("binary", [value, limit, made], BINARY[name], *words, 0)
             value = made
     lowering.reuse_value(out, value)
 
@@ -925,7 +934,7 @@ def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
         left in known.known
         and all(
             known.span.decide_comparison("GreaterOrEqual", number, (0, 0))
-            for number in known.known[left].extreme_numbers
+            for number in known.known[left].numbers_with_smallest_and_largest
         )
     )
     (value, by), (*sizes, of_value, of_divisor) = lowering.find_elementwise_operands_and_words([left, right], out)
@@ -935,7 +944,7 @@ def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
         kind: int, left: int, right: int, left_axes: int | Size, right_axes: int | Size, result: int | None = None
     ) -> int:
         result = program.add_value(INT, lowering.find_sizes(out)) if result is None else result
-        program.add("binary", [left, right, result], kind, *sizes, left_axes, right_axes)
+        program.add_operation("binary", [left, right, result], kind, *sizes, left_axes, right_axes)
         return result
 
     def add_remainder(value: int, value_axes: int | Size, result: int | None) -> int:
@@ -982,6 +991,6 @@ def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
         if max(abs(off), abs(on)) > MOST_WHOLE:
             raise UnsupportedOperatorError(f"OneHot fills in integers above {MOST_WHOLE:,}.", COMPUTE_IN_FLOAT32)
         floats = lowering.program.add_value(FLOAT, lowering.find_sizes(node.output[0]))
-    lowering.program.add("lookup", [number, read, floats])
+    lowering.program.add_operation("lookup", [number, read, floats])
     if floats != out:
         lowering.add_unary("Cast", floats, out)

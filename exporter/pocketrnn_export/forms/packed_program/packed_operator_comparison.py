@@ -372,7 +372,7 @@ class _OperatorFile:
         for node in part.nodes:
             HANDLERS[node.op_type](alone, node)
         logits = alone.program.add_value(FLOAT, [(0, self._answers)])
-        alone.program.add("fill", [logits], 0)
+        alone.program.add_operation("fill", [logits], 0)
         for name, (offset, most, is_whole) in zip(part.made, self._made, strict=True):
             self._copy_to_logits(alone, name, logits, offset, most if is_whole else 0)
         alone.program.outputs.append(logits)
@@ -399,9 +399,9 @@ class _OperatorFile:
         words = [*[_ONE] * (4 - len(axes)), *axes]
         all_axes = sum(1 << i for i, size in enumerate(words) if size != _ONE)
         high, part, low = (program.add_value(INT, sizes) for _ in range(3))
-        program.add("binary", [value, count, high], Binary.DIV, *words, all_axes, 0)
-        program.add("binary", [high, count, part], Binary.MUL, *words, all_axes, 0)
-        program.add("binary", [value, part, low], Binary.SUB, *words, all_axes, all_axes)
+        program.add_operation("binary", [value, count, high], Binary.DIV, *words, all_axes, 0)
+        program.add_operation("binary", [high, count, part], Binary.MUL, *words, all_axes, 0)
+        program.add_operation("binary", [value, part, low], Binary.SUB, *words, all_axes, all_axes)
         add_float_copy(high, offset)
         add_float_copy(low, offset + low_offset)
 
