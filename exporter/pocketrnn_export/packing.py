@@ -80,7 +80,9 @@ from pocketrnn_export.forms.packed_program.packed_forms import (
     make_packed_run,
     make_packed_step_form,
 )
-from pocketrnn_export.forms.packed_program.packed_operator_comparison import refuse_differing_operations
+from pocketrnn_export.forms.packed_program.packed_operator_comparison import (
+    refuse_operators_that_engine_computes_differently,
+)
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.integer_accuracy import AllowedChange, measure_integer_change
 from pocketrnn_export.microcontroller import compute_required_memory, convert_to_c_array, make_array_name
@@ -358,7 +360,7 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step_content: bytes | No
             content, manifest.graph, padding_id=manifest.text.rules.padding_id, equal_lengths=True
         )
     for lowering in filter(None, (whole, of_step)):
-        refuse_differing_operations(lowering)
+        refuse_operators_that_engine_computes_differently(lowering)
     _log.info("Proving it equal to the bundle's graph")
     # The numbers of tokens, or of steps, near which one size in the graphs becomes larger than another.
     turns = frozenset[int]().union(*(program.turns for program in each))

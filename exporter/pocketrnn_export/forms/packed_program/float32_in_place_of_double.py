@@ -129,8 +129,8 @@ class Float32Decisions:
         if made.kind != "f" or node.op_type in _STEPS:
             if any(input_precisions):
                 raise UnsupportedOperatorError(
-                    "The result depends on the last digits of numbers in double precision, which are computed from the "
-                    "tokens. The engine computes these numbers in float32.",
+                    "The operator compares or rounds numbers in double precision that depend on the tokens. The engine "
+                    "computes these numbers in float32, which may give another result.",
                     COMPUTE_IN_FLOAT32,
                 )
             return need
@@ -142,7 +142,8 @@ class Float32Decisions:
         self._errors |= dict.fromkeys(outputs, self._estimate_float32_error(node, inputs, outputs[0]))
         if state == _ROUGH and self._errors[outputs[0]] > _MOST_ERROR:
             raise UnsupportedOperatorError(
-                "The operator multiplies small differences of numbers in double precision, but float32 may lose these.",
+                "The operator multiplies small differences of numbers in double precision. The engine computes in "
+                "float32, which may lose these differences.",
                 COMPUTE_IN_FLOAT32,
             )
         # A result that is not an integer needs inputs that float32 holds exactly. Integers in double precision may
@@ -215,8 +216,9 @@ class Float32Decisions:
         given = self._of_sizes.intersection(node.input)
         if given and outputs and (self._read_dtype(outputs[0]).kind != "f" or node.op_type in _STEPS):
             raise UnsupportedOperatorError(
-                "The operator compares or rounds the number of tokens in double precision, which the engine does not "
-                "have."
+                "The operator compares or rounds a number that is computed from the number of tokens in double "
+                "precision, which the engine does not have.",
+                COMPUTE_IN_FLOAT32,
             )
         doubles = [name for name in outputs if self._read_dtype(name) == np.float64]
         varying = [
@@ -310,7 +312,8 @@ class Float32Decisions:
         steep = input_precisions[1:] if kind == "Div" else input_precisions
         if kind in _STEEP and _ROUGH in steep:
             raise UnsupportedOperatorError(
-                "The input is a sum in double precision that may be near 0, and float32 is not exact enough there.",
+                "The input is a sum in double precision that may be near 0. The engine computes it in float32, which "
+                "is not exact enough there.",
                 COMPUTE_IN_FLOAT32,
             )
         if kind == "ReduceMean" and worst == _HELD and self._bound(inputs[0]) is not None:
@@ -320,7 +323,8 @@ class Float32Decisions:
         )
         if is_double and (large or kind not in _KEEPS_DIGITS | _SMOOTH | {"Log"}):
             raise UnsupportedOperatorError(
-                "The operator computes in double precision, and its numbers may be too large or too small for float32.",
+                "The operator computes in double precision. The engine computes in float32, for which the numbers may "
+                "be too large or too small.",
                 COMPUTE_IN_FLOAT32,
             )
         return _CLOSE if kind in _KEEPS_DIGITS and worst != _ROUGH else _ROUGH
