@@ -96,8 +96,8 @@ from pocketrnn_export.module_check_by_owner_answers import (
 from pocketrnn_export.module_runs.state_restoration import restore_random_state
 from pocketrnn_export.numbers.number_arguments import (
     collect_number_arguments,
-    refuse_arguments_of_other_kind,
-    refuse_arguments_with_input_and_output,
+    refuse_arguments_that_input_and_output_contain,
+    refuse_text_arguments_for_numbers_and_reverse,
 )
 from pocketrnn_export.numbers.number_export import export_number_module
 from pocketrnn_export.progress import ABOUT_PADDING, AFTER_AN_ERROR, hide_log_records, show_progress
@@ -344,7 +344,7 @@ def export(
                    "channels": channels, "multi_label": multi_label, "thresholds": thresholds, "heads": heads,
                    "labels_of": None if labels_of == "texts" else labels_of, "two_texts": two_texts or None,
                    "features": features, "characters": characters, **numbers}  # fmt: skip
-        refuse_arguments_with_input_and_output(beside_input, input, output)
+        refuse_arguments_that_input_and_output_contain(beside_input, input, output)
     if isinstance(input, TextInput):
         rules, vocabulary, two_texts = input.rules, input.vocabulary, input.pairs
         features, characters = dict(input.features) or None, input.characters
@@ -364,7 +364,9 @@ def export(
                     "two_texts": two_texts or None, "heads": heads, "features": features,
                     "characters": characters}  # fmt: skip
         stated = input if isinstance(input, NumberInput) else None
-        refuse_arguments_of_other_kind(of_texts, channels if stated is None else stated.channels, numbers)
+        refuse_text_arguments_for_numbers_and_reverse(
+            of_texts, channels if stated is None else stated.channels, numbers
+        )
         if isinstance(output, ValueOutput):
             numbers |= {"values": output.names, "value_units": output.units}
         check_output_folder(path, force=force, marker_file=CLASSIFIER_JSON)

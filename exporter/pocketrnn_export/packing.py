@@ -87,8 +87,11 @@ from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.integer_accuracy import AllowedChange, measure_integer_change
 from pocketrnn_export.microcontroller import compute_required_memory, convert_to_c_array, make_array_name
 from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers
-from pocketrnn_export.numbers.number_step_graph import make_step_graph, refuse_rules_that_cannot_stream
-from pocketrnn_export.numbers.packed_number_proof import compare_scaling_of_engine_and_python, make_number_proof_plan
+from pocketrnn_export.numbers.number_step_graph import make_step_graph_of_samples, refuse_rules_that_cannot_stream
+from pocketrnn_export.numbers.packed_number_proof import (
+    compare_scaling_of_engine_and_python,
+    make_proof_plan_for_packed_numbers,
+)
 from pocketrnn_export.packing_with_integer_products import (
     NOT_MEASURED,
     Programs,
@@ -230,7 +233,7 @@ def _pack_bundle(
         limits = manifest.graph.limits
         if isinstance(manifest.input, NumberInput):
             refuse_rules_that_cannot_stream(manifest.input, limits)
-        stream, step = make_step_graph(content, limits)
+        stream, step = make_step_graph_of_samples(content, limits)
         manifest = replace(manifest, stream=stream)
     packed = _pack_and_prove(manifest, content, step)
     if arithmetic == "float32":
@@ -496,7 +499,7 @@ def _make_proof_plan(manifest: Manifest, content: bytes, sizes_of_other_path: fr
     given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):
-        reference, cases, rows = make_number_proof_plan(manifest, content, sizes_of_other_path)
+        reference, cases, rows = make_proof_plan_for_packed_numbers(manifest, content, sizes_of_other_path)
     else:
         description = Description.from_manifest(manifest)
         reference = make_graph_reference(find_graph_name_in_proof(manifest), content)

@@ -221,9 +221,7 @@ class _StepBuilder:
             self._add_unchanged_node(node, _ValueSource.TOKENS)
             self._record_time_axis_of_output(node)
         elif node.op_type in _OF_NEIGHBOURS:
-            raise self._make_unsupported_error(
-                f"{node.op_type} {node.name} needs several {self._step_words} at once, as a convolution does"
-            )
+            raise self._make_unsupported_error(f"{node.op_type} {node.name} needs several {self._step_words} at once")
         else:
             raise self._make_unsupported_error(
                 f"{node.op_type} {node.name} cannot continue with new {self._step_words}: it needs all at once"
