@@ -105,7 +105,7 @@ def _cut_table_rows(graph: ir.Graph, rows: int) -> None:
         if any(node not in lookups or index != 0 for node, index in table.uses()):
             raise InputError(
                 f"The embedding {table.name} is used for more than lookups of tokens, so its rows cannot be cut.",
-                "Keep all words: leave --words out, or in Python the argument rows of Storage.",
+                "Keep all rows: leave out --words, or in Python leave out the argument rows of Storage.",
             )
         _set_weight_numbers(table, np.ascontiguousarray(_read_weight_numbers(table)[:rows]))
 

@@ -240,7 +240,10 @@ def refuse_arguments_that_input_and_output_contain(others: Mapping[str, object],
     """
     if given is None or output is None:
         missing = "input" if given is None else "output"
-        raise InputError(f"{missing}= is missing.", "Give both input= and output=, or neither.")
+        raise InputError(
+            f"{missing}= is missing, although the other of input= and output= is given.",
+            "Give both input= and output=, or neither.",
+        )
     if not isinstance(given, TextInput | NumberInput) or not isinstance(output, Output):
         raise InputError(
             f"input= is a {type(given).__name__}, and output= is a {type(output).__name__}, which do not fit.",

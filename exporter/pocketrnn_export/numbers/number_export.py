@@ -201,7 +201,7 @@ def _prepare_sequence(arguments: NumberExport, index: int, sequence: object) -> 
     try:
         return arguments.rules.prepared(sequence)
     except SequenceError as error:
-        raise SequenceError(f"Sequence {index} for the proof: {error.problem}", error.remedy) from None
+        raise SequenceError(f"Sequence {index} for the proof (counted from 0): {error.problem}", error.remedy) from None
 
 
 def _make_table_for_proof(arguments: NumberExport, given_sequences: Sequence[Samples], kind: str) -> SampleTable:

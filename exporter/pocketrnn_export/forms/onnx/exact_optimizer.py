@@ -54,7 +54,7 @@ def optimize_exactly(model: ir.Model) -> None:
     replace_folded_constants(model, exact)
     # Join a sigmoid that forward computes twice, so that it is rewritten once.
     passes.CommonSubexpressionEliminationPass()(model)
-    rewrite_sigmoids_with_small_values(model)
+    expand_sigmoids_whose_small_results_matter(model)
     make_graph_propagate_nans(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     for last in (
@@ -179,7 +179,7 @@ def compute_constants_with_rounding_of_pytorch(model: ir.Model) -> Mapping[str, 
         rounded = (
             _compute_node_in_float64(node, singles, model) if any(singles[v] is not known[v] for v in inputs) else made
         )
-        made = rounded if _has_jumps(node) else made
+        made = rounded if _has_discontinuous_result(node) else made
         if node.op_type in _CURVED or not curved.isdisjoint(inputs):
             curved.update(node.outputs)
         for value, array, single in zip(node.outputs, made, rounded, strict=False):
@@ -205,7 +205,7 @@ def _is_rounded_once(value: ir.Value, curved: Collection[ir.Value]) -> bool:
     """
     met = list(_list_downstream_operators(value))
     is_curved = value in curved or any(node.op_type in _CURVED for node in met)
-    return is_curved and not any(map(_has_jumps, met))
+    return is_curved and not any(map(_has_discontinuous_result, met))
 
 
 def _list_downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
@@ -220,7 +220,7 @@ def _list_downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
                 seen.update(node.outputs)
 
 
-def _has_jumps(node: ir.Node) -> bool:
+def _has_discontinuous_result(node: ir.Node) -> bool:
     """Return whether a small change of an operator's input can change its result by a whole number, as in Floor, a
     comparison or a cast to integers."""
     return node.op_type in _STEPS or (node.op_type == "Cast" and node.outputs[0].dtype in _WHOLE)
@@ -326,7 +326,7 @@ _PRODUCTS: Final = frozenset({"Mul", "MatMul", "Gemm", "Conv", "Einsum", "BatchN
 _LARGE: Final = 64.0
 
 
-def rewrite_sigmoids_with_small_values(model: ir.Model) -> None:
+def expand_sigmoids_whose_small_results_matter(model: ir.Model) -> None:
     """Replace a Sigmoid by 1 / (1 + exp(-x)), in place, wherever it matters that small results are not rounded to 0."""
     nodes = list(model.graph.all_nodes())
     outer = {graph: node for node in nodes for graph in list_subgraphs(node)}
@@ -364,12 +364,12 @@ def _changes_later_result_if_rounded_to_zero(
         one = reached.pop()
         for node, index in one.uses():
             factor = _find_largest_factor(node, index, ranges)
-            if scales[one] * factor > _LARGE or _depends_on_small_values(node, index):
+            if scales[one] * factor > _LARGE or _is_sensitive_to_size_of_small_input(node, index):
                 return True
             # In a subgraph, the value can be any of the inputs.
             for body in list_subgraphs(node):
                 visit_users(scales[one], *body.inputs)
-            if not _hides_small_values(node):
+            if not _is_insensitive_to_small_inputs(node):
                 visit_users(scales[one] * max(1.0, factor), *node.outputs)
         for graph, node in nodes_of_subgraphs.items():
             if one in graph.outputs:
@@ -402,9 +402,9 @@ def _find_largest_factor(node: ir.Node, input_index: int, ranges: Mapping[ir.Val
     )
 
 
-def _depends_on_small_values(node: ir.Node, input_index: int) -> bool:
-    """Return whether it matters for a node's result how small an input is, as it does for a logarithm. `input_index` is
-    the input's index."""
+def _is_sensitive_to_size_of_small_input(node: ir.Node, input_index: int) -> bool:
+    """Return whether it matters for a node's result how small its input with this index is, as it does for a logarithm:
+    1e-30 must not become 0."""
     if node.op_type in _ASKS:
         return True
     if node.op_type == "Cast":
@@ -431,9 +431,9 @@ def _is_integer_divisor(divisor: ir.Value | None) -> bool:
     return False
 
 
-def _hides_small_values(node: ir.Node) -> bool:
-    """Return whether a node's result is about the same for all small inputs: a bias is added to them, or the operator
-    is one such as Sigmoid."""
+def _is_insensitive_to_small_inputs(node: ir.Node) -> bool:
+    """Return whether a node's result is about the same for all small inputs, as with a bias that is added to them. Then
+    small inputs may become 0."""
     if node.op_type in _LAYERS:
         weights = _read_constant_array(node.inputs[1])
         return weights is not None and bool(np.abs(weights).max() <= _LARGE)

@@ -163,16 +163,16 @@ def _replace_node(graph: ir.Graph, builder: _GuardBuilder, new_outputs: tuple[ir
 
 
 def _guard_reduce(builder: _GuardBuilder) -> tuple[Any, ...]:
-    """Return the output that replaces a ReduceMax's or ReduceMin's output: it is NaN if one of the reduced numbers is
-    NaN."""
+    """Build the nodes that replace a ReduceMax or ReduceMin: the result is NaN if one of the reduced numbers is NaN.
+    Return the new output."""
     inputs = [builder.add_nan_addend(builder.x), *builder.node.inputs[1:]]
     found = builder.tape.op("ReduceSum", inputs, attributes=dict(builder.node.attributes.items()))
     return (builder.add_guard("Add", builder.copy_node_with_first_input(builder.x), found, input_without_guard=0),)
 
 
 def _guard_max_pool(builder: _GuardBuilder) -> tuple[Any, ...]:
-    """Return the outputs that replace a MaxPool's or GlobalMaxPool's: NaN if the window contains NaN, and minus
-    infinity if all numbers of the window are minus infinity."""
+    """Build the nodes that replace a MaxPool or GlobalMaxPool: the result is NaN if the window contains NaN, and minus
+    infinity if all numbers of the window are minus infinity. Return the new outputs."""
     one, zero = builder.add_float_constant(1.0), builder.add_float_constant(0.0)
     flags = builder.op("Where", builder.op("Equal", builder.x, builder.x), zero, one)
     found = builder.copy_node_and_get_all_outputs(flags)[0]
@@ -192,8 +192,8 @@ def _guard_max_pool(builder: _GuardBuilder) -> tuple[Any, ...]:
 
 
 def _make_guard_of_argmax_or_argmin(largest: bool) -> Callable[[_GuardBuilder], tuple[Any, ...]]:
-    """Return a function that makes the output that replaces an ArgMax's or ArgMin's: if there are NaNs, the index of
-    the first one.
+    """Return a function that builds the nodes that replace an ArgMax or ArgMin: if there are NaNs, the result is the
+    index of the first one.
 
     Args:
         largest: true for ArgMax, false for ArgMin.
@@ -204,7 +204,7 @@ def _make_guard_of_argmax_or_argmin(largest: bool) -> Callable[[_GuardBuilder], 
 
 
 def _guard_top_k(builder: _GuardBuilder) -> tuple[Any, ...]:
-    """Return the outputs that replace a TopK's outputs: NaN counts as larger than all other numbers."""
+    """Build the nodes that replace a TopK: NaN counts as larger than all other numbers. Return the new outputs."""
     axis = builder.node.attributes.get("axis")
     _, places = builder.copy_node_and_get_all_outputs(builder.replace_nan_by_infinity(np.inf))
     places.dtype, places.shape = ir.DataType.INT64, builder.node.outputs[1].shape
@@ -212,7 +212,7 @@ def _guard_top_k(builder: _GuardBuilder) -> tuple[Any, ...]:
 
 
 def _guard_sign(builder: _GuardBuilder) -> tuple[Any, ...]:
-    """Return the output that replaces a Sign's output: it is 0 for NaN, as in PyTorch."""
+    """Build the nodes that replace a Sign: the result for NaN is 0, as in PyTorch. Return the new output."""
     return (
         builder.op(
             "Where",
@@ -224,8 +224,8 @@ def _guard_sign(builder: _GuardBuilder) -> tuple[Any, ...]:
 
 
 def _guard_scatter(builder: _GuardBuilder) -> tuple[Any, ...] | None:
-    """Return the output that replaces the output of a ScatterElements or ScatterND with a maximum or minimum: it is NaN
-    if one of the compared numbers is NaN. Return None for other reductions, which need no guard."""
+    """Build the nodes that replace a ScatterElements or ScatterND with a maximum or minimum: the result is NaN if one
+    of the compared numbers is NaN. Return the new output; None for other reductions, which need no guard."""
     kind = builder.node.attributes.get("reduction")
     if kind is None or kind.as_string() not in ("max", "min"):
         return None
@@ -238,8 +238,8 @@ def _guard_scatter(builder: _GuardBuilder) -> tuple[Any, ...] | None:
 
 
 def _guard_recurrent_layer(builder: _GuardBuilder) -> tuple[Any, ...]:
-    """Return the outputs that replace those of an RNN, GRU or LSTM: they are NaN from the first step at which an input
-    of a gate is NaN."""
+    """Build the nodes that replace an RNN, GRU or LSTM: the results are NaN from the first step at which an input of a
+    gate is NaN. Return the new outputs."""
     x, w, _, _, lengths, *states = [*builder.node.inputs, *[None] * 7][:7]
     name = builder.node.attributes.get("direction")
     direction = "forward" if name is None else name.as_string()

@@ -283,8 +283,14 @@ def _divide_ranges(_: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> Num
 
 
 def _compute_matmul_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
-    """Return the range of a product of matrices or a convolution. If one of the summed products may be infinite, the
-    sum may be NaN."""
+    """Return the range of the output of a MatMul, Gemm, Conv or Einsum. If one of the summed products may be infinite,
+    the sum may be NaN.
+
+    Args:
+        node: the operator.
+        given: the ranges of its inputs.
+        dtype: the output's dtype.
+    """
     factors = given if node.op_type == "Einsum" else given[:2]
     largest = _MOST_SUMMED * math.prod(one.largest_magnitude for one in factors)
     for place, value in enumerate(node.inputs[:2]):
@@ -330,8 +336,8 @@ def _round_range(found: NumberRange, dtype: np.dtype[Any]) -> NumberRange:
 
 
 def _compute_pad_range(node: ir.Node, given: _InputRanges, _dtype: np.dtype[Any]) -> NumberRange:
-    """Return the range of a Pad or Trilu: the input's numbers and the padding value, which is 0 by default and for a
-    Trilu."""
+    """Return the range of the output of a Pad or Trilu: the input's numbers and the padding value, which is 0 by
+    default and for a Trilu. `given` are the ranges of its inputs."""
     return given[0] | (given[2] if node.op_type == "Pad" and len(given) > 2 else _ZERO)
 
 
@@ -398,7 +404,7 @@ def _make_range_rule_of_bounded_function(bounds: NumberRange) -> _Rule:
 
 
 def _compute_leaky_relu_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
-    """Return the range of a LeakyRelu, Elu, Selu or Celu."""
+    """Return the range of the output of a LeakyRelu, Elu, Selu or Celu. `given` are the ranges of its inputs."""
     x, alpha = given[0], node.attributes.get("alpha")
     times = 2.0 if alpha is None else max(2.0, abs(alpha.as_float()))
     below = min(x.low, 0.0) * times
@@ -440,9 +446,9 @@ def _compute_log_softmax_range(_: ir.Node, given: _InputRanges, dtype: np.dtype[
 
 
 def _compute_normalization_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
-    """Return the range of a layer that subtracts a mean and divides by a standard deviation. For n numbers, no result
-    is larger than the root of n. Without an epsilon, equal numbers give NaN. A BatchNormalization divides by a stored
-    deviation, so its range is wider."""
+    """Return the range of the output of a layer that subtracts a mean and divides by a standard deviation. `given` are
+    the ranges of its inputs. The result for n numbers is at most the root of n. Without an epsilon, equal numbers give
+    NaN. A BatchNormalization divides by a stored deviation, so its range is wider."""
     x = _join_ranges(given)
     epsilon = node.attributes.get("epsilon")
     if node.op_type == "LpNormalization" or (epsilon is not None and np.float32(epsilon.as_float()) == 0):
@@ -458,7 +464,8 @@ def _compute_normalization_range(node: ir.Node, given: _InputRanges, dtype: np.d
 
 
 def _compute_magnitude_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
-    """Return the range of an Abs, a norm (ReduceL1, ReduceL2) or a ReduceSumSquare."""
+    """Return the range of the output of an Abs, a norm (ReduceL1, ReduceL2) or a ReduceSumSquare. `given` are the
+    ranges of its inputs."""
     x = given[0]
     size = NumberRange(0.0 if x.may_be_zero else min(abs(x.low), abs(x.high)), x.largest_magnitude, x.nan)
     if node.op_type == "Abs":
@@ -492,8 +499,8 @@ def _has_bounded_activations(node: ir.Node) -> bool:
 
 
 def _compute_recurrent_range(node: ir.Node, given: _InputRanges, _dtype: np.dtype[Any]) -> NumberRange:
-    """Return the range of an RNN's, GRU's or LSTM's outputs. Finite inputs give finite outputs; infinite inputs may
-    give NaN."""
+    """Return the range of the outputs of an RNN, GRU or LSTM. Finite inputs give finite outputs; infinite inputs may
+    give NaN. `given` are the ranges of its inputs."""
     lengths, initial = 4, 5
     x = _join_ranges(one for i, one in enumerate(given) if i != lengths)
     state = given[initial] if len(given) > initial else _ZERO

@@ -57,7 +57,8 @@ def _add_elementwise_operation(
 
 @register_translation_of("HardSwish")
 def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate HardSwish, x * hard_sigmoid(x), into a HardSigmoid and a product."""
+    """Translate a HardSwish node, x * hard_sigmoid(x), into two operations of the packed program: a HardSigmoid and a
+    product."""
     value, sizes = _add_float_operand(lowering, node.input[0]), lowering.find_sizes(node.input[0])
     share = lowering.program.add_value(FLOAT, sizes)
     lowering.add_unary_operation("HardSigmoid", value, share, 1 / 6, 0.5)
@@ -69,7 +70,7 @@ def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of("PRelu")
 def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate PRelu into max(x, 0) + slope * min(x, 0)."""
+    """Translate a PRelu node into operations of the packed program that compute max(x, 0) + slope * min(x, 0)."""
     x, slope, out = node.input[0], node.input[1], node.output[0]
     value, zero = _add_float_operand(lowering, x), lowering.program.add_constant(np.zeros(1, np.float32))
     (_, factor), (*sizes, of_x, of_slope) = lowering.find_elementwise_operands_and_parameters([x, slope], out)
@@ -82,7 +83,8 @@ def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of("ReduceLogSumExp")
 def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate ReduceLogSumExp into max(x) + log(sum(exp(x - max(x))))."""
+    """Translate a ReduceLogSumExp node into operations of the packed program that compute max(x) + log(sum(exp(x -
+    max(x))))."""
     source, out, program = node.input[0], node.output[0], lowering.program
     axes, rank = read_attributes(node).get("axes"), len(lowering.find_sizes(source))
     if name := lowering.find_input_name_or_none(node, 1):
@@ -112,8 +114,8 @@ def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of("InstanceNormalization")
 def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate an InstanceNormalization, which PyTorch's group norms become too, into a layer norm of each channel, a
-    product with the scale and a sum with the bias."""
+    """Translate an InstanceNormalization node into operations of the packed program: a layer norm of each channel, a
+    product with the scale, and a sum with the bias. PyTorch's group norms become such nodes, too."""
     source, program = node.input[0], lowering.program
     outer, channels, inner = lowering.find_outer_middle_inner_sizes(source, 1, 1)
     value = _add_float_operand(lowering, source)
@@ -135,8 +137,8 @@ def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of("TopK")
 def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a TopK with k = 1 into two operations: one finds the largest or smallest number along an axis, the
-    other the first index of this number."""
+    """Translate a TopK node with k = 1 into two operations of the packed program: one finds the largest or smallest
+    number along an axis, the other the first index of this number."""
     attributes, source = read_attributes(node), node.input[0]
     if lowering.read_constant(node.input[1]).tolist() != [1]:
         raise UnsupportedOperatorError(

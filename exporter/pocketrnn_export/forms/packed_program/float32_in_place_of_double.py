@@ -267,7 +267,7 @@ class Float32Decisions:
             held = numbers.astype(np.float32)
         if not np.isfinite(held).all() or ((held == 0) != (numbers == 0)).any():
             raise UnsupportedOperatorError(
-                f"{name} contains a number that is too large or too small for float32.", COMPUTE_IN_FLOAT32
+                f"The constant {name} contains a number that is too large or too small for float32.", COMPUTE_IN_FLOAT32
             )
         return self._classify_float32_exactness(name)
 

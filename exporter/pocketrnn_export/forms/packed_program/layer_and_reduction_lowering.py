@@ -62,8 +62,8 @@ def pad_columns_of_each_gate(matrix: Array, gates: int = 1) -> Array:
 
 @register_translation_of("RNN", "LSTM", "GRU")
 def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate an RNN, LSTM or GRU into a recurrent layer. A GRU whose gates do not depend on its state becomes a
-    FORGET layer, which is faster."""
+    """Translate an RNN, LSTM or GRU node into a recurrent layer of the packed program. A GRU whose gates do not depend
+    on its state becomes a FORGET layer, which is faster."""
     attributes = read_attributes(node)
     kind, directions = _find_layer_kind_and_direction(lowering, node, attributes)
     sizes = lowering.find_sizes(node.input[0])
@@ -243,8 +243,8 @@ def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of("MatMul")
 def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a MatMul into a linear layer if its right operand is a constant matrix, else into a product of two
-    computed matrices."""
+    """Translate a MatMul node into a linear layer of the packed program if its right operand is a constant matrix, else
+    into a product of two computed matrices."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     a, b = lowering.find_sizes(left), lowering.find_sizes(right)
     if lowering.depends_only_on_token_count(right) and len(b) <= 2 and not any(size[0] for size in b):
@@ -285,8 +285,8 @@ def _find_reduced_axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
 
 @register_translation_of(*_REDUCED, "ReduceL1", "ReduceL2", "ReduceSumSquare")
 def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a sum, mean, extreme, product or norm over some axes into one reduction for each group of adjacent
-    axes."""
+    """Translate a node that reduces axes (a sum, mean, extreme, product or norm) into operations of the packed program:
+    one reduction for each group of adjacent axes."""
     source, out = node.input[0], node.output[0]
     axes = _find_reduced_axes(lowering, node)
     program, sizes = lowering.program, lowering.find_sizes(source)
@@ -359,8 +359,8 @@ def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of("BatchNormalization")
 def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a BatchNormalization into four elementwise operations on each channel. The mean and the variance are
-    constants from training."""
+    """Translate a BatchNormalization node into four elementwise operations of the packed program. The mean and the
+    variance are constants from training."""
     program = lowering.program
     scale, bias, mean, variance = (program.add_constant(lowering.read_constant(name)) for name in node.input[1:5])
     outer, channels, inner = lowering.find_outer_middle_inner_sizes(node.input[0], 1, 1)
@@ -469,8 +469,8 @@ def _lower_global_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of("ArgMax", "ArgMin")
 def _lower_argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate an ArgMax or ArgMin. The engine has these for floats, so integers are cast to float32, which must hold
-    them exactly."""
+    """Translate an ArgMax or ArgMin node into an operation of the packed program. The engine has these for floats, so
+    integers are cast to float32, which must hold them exactly."""
     attributes = read_attributes(node)
     if attributes.get("select_last_index"):
         raise UnsupportedOperatorError(

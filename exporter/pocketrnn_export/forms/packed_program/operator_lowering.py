@@ -732,8 +732,8 @@ def _fit_offset_and_strides(lengths: Sequence[Lengths], index_maps: Sequence[Arr
 
 @register_translation_of(*_MOVES)
 def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate an operator that only moves numbers, such as Reshape or Slice, into a copy, a lookup or no operation at
-    all."""
+    """Translate a node that only moves numbers, such as Reshape or Slice, into a copy or a lookup of the packed
+    program. If the order of the numbers stays the same, no operation is needed."""
     if any(not lowering.depends_only_on_token_count(name) for name in node.input[1:] if name):
         if node.op_type.startswith("Gather"):
             _lower_gather(lowering, node)
@@ -782,8 +782,8 @@ def _has_indices_of_one_sign(lowering: Lowering, name: str) -> bool:
 
 
 def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a Gather, GatherND or GatherElements into a lookup of table rows, or into a selection along one
-    axis."""
+    """Translate a Gather, GatherND or GatherElements node into an operation of the packed program: a lookup of table
+    rows, or a selection along one axis."""
     source, indices, out = node.input[0], node.input[1], node.output[0]
     if node.op_type != "Gather":
         axis, places = (
@@ -856,7 +856,7 @@ def _find_gather_elements_axis_and_indices(lowering: Lowering, node: onnx.NodePr
 
 @register_translation_of("Concat")
 def _lower_concat(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a Concat into one copy for each operand."""
+    """Translate a Concat node into operations of the packed program: one copy for each operand."""
     out = node.output[0]
     sizes = lowering.find_sizes(out)
     axis = read_attributes(node)["axis"] % len(sizes)
@@ -878,7 +878,8 @@ def _lower_concat(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of("Pad")
 def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a Pad with a constant into a fill and a copy. A negative amount removes numbers."""
+    """Translate a Pad node with a constant into two operations of the packed program: fill the result with the
+    constant, and copy the input into it. A negative amount of padding removes numbers."""
     attributes = read_attributes(node)
     if attributes.get("mode", b"constant") != b"constant":
         raise UnsupportedOperatorError(
@@ -925,7 +926,8 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of(*BINARY)
 def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate an elementwise operator with two operands."""
+    """Translate an elementwise node with two operands, such as Add, into an operation of the packed program. Adding 0
+    or multiplying by 1 needs no operation."""
     left, out = node.input[0], node.output[0]
     if len(node.input) == 1:
         lowering.record_existing_value_for(out, lowering.find_or_add_whole_value(left))
@@ -951,7 +953,8 @@ def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _lower_power_with_integer_exponent(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a power whose base is a float and whose exponent is an integer: the exponent is cast to float."""
+    """Translate a Pow node with a float base and an integer exponent into operations of the packed program: the
+    exponent is cast to float first."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     if lowering.find_type(left) != FLOAT:
         raise UnsupportedOperatorError(
@@ -977,7 +980,8 @@ def _lower_power_with_integer_exponent(lowering: Lowering, node: onnx.NodeProto)
 
 @register_translation_of("Where")
 def _lower_where(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a Where. If it chooses the same operand for all texts and elements, no operation is needed."""
+    """Translate a Where node into an operation of the packed program. If it chooses the same operand for all texts and
+    elements, no operation is needed."""
     condition, out = node.input[0], node.output[0]
     if lowering.depends_only_on_token_count(condition):
         values = lowering.graph.values[condition]
@@ -997,7 +1001,7 @@ def _lower_where(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of(*(UNARY.keys() - {"Cast", "Clip", "GeluTanh"}))
 def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate an elementwise operator with one operand."""
+    """Translate an elementwise node with one operand, such as Exp, into an operation of the packed program."""
     attributes = read_attributes(node)
     kind = node.op_type
     alpha = {"LeakyRelu": 0.01, "Elu": 1.0, "HardSigmoid": 0.2}.get(kind, 0.0)
@@ -1019,7 +1023,8 @@ def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a Neg, Abs or Relu of integers into 0 - x, max(x, -x) or max(x, 0)."""
+    """Translate a Neg, Abs or Relu node of integers into operations of the packed program that compute 0 - x, max(x,
+    -x) or max(x, 0)."""
     out, program, zero = node.output[0], lowering.program, lowering.program.add_constant(np.array([0]))
     (value,), (*sizes, axes) = lowering.find_elementwise_operands_and_parameters([node.input[0]], out)
     other = zero
@@ -1035,7 +1040,8 @@ def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of("Clip")
 def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a Clip of floats, or of integers into a maximum and a minimum."""
+    """Translate a Clip node into operations of the packed program: one for floats; for integers, a maximum and a
+    minimum."""
     # Before opset 11 the bounds are attributes.
     attributes = read_attributes(node)
     bounds = [
@@ -1063,8 +1069,9 @@ def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of("Mod")
 def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a Mod of integers by a positive divisor into products: x - x / divisor * divisor, which has the sign of
-    x. For a result of at least 0, the divisor is added, and the remainder computed again."""
+    """Translate a Mod node of integers with a positive divisor into operations of the packed program that compute x - x
+    / divisor * divisor, which has the sign of x. For a result of at least 0, the divisor is added, and the remainder
+    computed again."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     if lowering.find_type(left) != INT:
         raise UnsupportedOperatorError(
@@ -1121,7 +1128,7 @@ def _lower_cast(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of("OneHot")
 def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a OneHot into a lookup in a table whose rows are the one-hot rows."""
+    """Translate a OneHot node into a lookup of the packed program in a table whose rows are the one-hot rows."""
     depth = int(lowering.read_constant(node.input[1]).ravel()[0])
     off, on = (float(number) for number in lowering.read_constant(node.input[2]))
     axis = read_attributes(node).get("axis", -1)

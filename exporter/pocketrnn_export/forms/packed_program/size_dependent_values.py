@@ -453,7 +453,7 @@ def _find_integer_constants(known: Known | None) -> list[int] | None:
 
 def _explain_slice_size_that_is_not_affine(values: SizeValues, node: onnx.NodeProto) -> str | None:
     """Return the reason why the size of a Slice's output is not a * tokens + b for every number of tokens, or None if
-    it is."""
+    it is. `values` says what is known of the node's inputs."""
     span, sizes = values.span, values.find_sizes(node.input[0])
     starts, ends = values.find_input_numbers(node, 1), values.find_input_numbers(node, 2)
     axes, steps = (_find_integer_constants(values.find_input_numbers(node, index)) for index in (3, 4))
@@ -487,7 +487,7 @@ def _explain_slice_size_that_is_not_affine(values: SizeValues, node: onnx.NodePr
 
 def _explain_pad_size_that_is_not_affine(values: SizeValues, node: onnx.NodeProto) -> str | None:
     """Return the reason why the size of a Pad's output is not a * tokens + b for every number of tokens, or None if it
-    is."""
+    is. `values` says what is known of the node's inputs."""
     pads = values.find_input_numbers(node, 1)
     if pads is None or any(
         values.span.decide_comparison("Less", pad, (0, 0)) is None for pad in pads.numbers_with_smallest_and_largest
@@ -498,7 +498,7 @@ def _explain_pad_size_that_is_not_affine(values: SizeValues, node: onnx.NodeProt
 
 def _explain_range_size_that_is_not_affine(values: SizeValues, node: onnx.NodeProto) -> str | None:
     """Return the reason why the size of a Range's output is not a * tokens + b for every number of tokens, or None if
-    it is."""
+    it is. `values` says what is known of the node's inputs."""
     found = [values.find_input_numbers(node, index) for index in range(3)]
     step = found[2].numbers_if_constant if found[2] is not None else None
     if found[0] is None or found[1] is None or step is None or not step[0]:
@@ -512,7 +512,8 @@ def _explain_range_size_that_is_not_affine(values: SizeValues, node: onnx.NodePr
 
 def _explain_strided_size_that_is_not_affine(values: SizeValues, node: onnx.NodeProto) -> str | None:
     """Return the reason why the output size of a convolution or pooling is not a * tokens + b for every number of
-    tokens, or None if it is: its stride does not divide the factor a of the input's size."""
+    tokens, or None if it is: the stride does not divide the factor a of the input's size. `values` says what is known
+    of the node's inputs."""
     attributes, sizes = read_attributes(node), values.find_sizes(node.input[0])
     strides = attributes.get("strides") or []
     if sizes is None:
@@ -528,15 +529,16 @@ def _is_single_number_or_range(known: Known | None) -> bool:
 
 
 def _is_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of an elementwise sum are a * tokens + b, given that its operands are. They are for
-    arrays whose size is the same for all texts, and for single numbers and ranges."""
+    """Return whether the results of an elementwise sum are a * tokens + b for every number of tokens, given that its
+    operands are (`values`). They are for arrays whose size is the same for all texts, and for single numbers and
+    ranges."""
     inputs = [values.find_input_numbers(node, index) for index in range(len(node.input))]
     return all(isinstance(one, Numbers) for one in inputs) or all(map(_is_single_number_or_range, inputs))
 
 
 def _is_move_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of an operator that moves numbers are a * tokens + b, in a form that can be recorded:
-    an array of fixed size, equal numbers, or a range."""
+    """Return whether the results of an operator that moves numbers are a * tokens + b, given that its input is
+    (`values`), and can be recorded: as an array of fixed size, equal numbers, or a range."""
     known = values.find_input_numbers(node, 0)
     others = [values.find_input_numbers(node, index) for index in range(1, len(node.input)) if node.input[index]]
     if node.op_type.startswith("Gather") and any(one is None or one.numbers_if_constant is None for one in others):
@@ -558,8 +560,8 @@ def _is_product_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of a Div or Mod of integers are a * tokens + b: the divisor divides each factor a of
-    the dividend, or the quotient is the same for all texts."""
+    """Return whether the results of a Div or Mod of integers are a * tokens + b, given that its operands are
+    (`values`): the divisor divides each factor a of the dividend, or the quotient is the same for all texts."""
     left, right = values.find_input_numbers(node, 0), values.find_input_numbers(node, 1)
     if left is None or right is None or right.numbers_if_constant is None or not _is_sum_affine(values, node):
         return False
@@ -627,8 +629,8 @@ class _AffineBox:
 
 
 def _is_comparison_decided(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a comparison of numbers a * tokens + b has the same result for every number of tokens. For a Min
-    or Max, return whether the same input is chosen for every number of tokens."""
+    """Return whether a comparison of numbers a * tokens + b (`values`) has the same result for every number of tokens.
+    For a Min or Max, return whether the same input is chosen for every number of tokens."""
     if len(node.input) == 1:
         return True
     found = _find_possible_signs_of_input_difference(values, node) if len(node.input) == 2 else None
@@ -662,8 +664,8 @@ def _is_clip_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of a reduction are a * tokens + b, given that its input is: it is a sum, it reduces
-    equal numbers, or it reduces only one number."""
+    """Return whether the results of a reduction are a * tokens + b, given that its input is (`values`): the node is a
+    sum, reduces equal numbers, or reduces only one number."""
     known, sizes = values.find_input_numbers(node, 0), values.find_sizes(node.input[0])
     if not isinstance(known, Numbers) or sizes is None:
         if node.op_type == "ReduceSum":
@@ -677,8 +679,8 @@ def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_cast_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a cast keeps numbers a * tokens + b for every number of tokens. A cast to integers of 8 or 16 bits
-    does not, and a cast from floats only does if the numbers stay below 2^24."""
+    """Return whether a cast keeps numbers a * tokens + b (`values`) for every number of tokens. A cast to integers of 8
+    or 16 bits does not, and a cast from floats only does if the numbers stay below 2^24."""
     known = values.find_input_numbers(node, 0)
     before, after = (values._values[name][0].dtype for name in (node.input[0], node.output[0]))
     if known is None or after.kind not in "iuf" or after.itemsize < 4:
@@ -712,7 +714,8 @@ def _is_absolute_value_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_running_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of a CumSum are a range: the same constant is added at every position."""
+    """Return whether the results of a CumSum are a range start + step * index: its input (`values`) is the same
+    constant at every position."""
     known = values.find_input_numbers(node, 0)
     return _is_single_number_or_range(known) and known is not None and known.numbers_if_constant is not None
 
