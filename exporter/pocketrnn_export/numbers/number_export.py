@@ -170,10 +170,12 @@ def export_number_module(module: nn.Module, path: Path, arguments: NumberExport,
     module = unwrap_module(module)
     if arguments.wanted.streaming:
         refuse_rules_that_cannot_stream(arguments.rules, None)
-    given = [_prepare_sequence(arguments, number, sequence) for number, sequence in enumerate(arguments.sequences)]
+    given = [
+        _prepare_sequence_for_proof(arguments, number, sequence) for number, sequence in enumerate(arguments.sequences)
+    ]
     with reword_messages_for_numbers(of_values=arguments.gives_values):
         arguments = _find_fewest_steps_and_add_to_arguments(module, arguments)
-        held = _find_layout(module, arguments, given)
+        held = _find_layout_and_kind_of_numbers(module, arguments, given)
         for record in held.said:
             logging.getLogger(record.name).handle(record)
         kind = held.table.kind
@@ -184,7 +186,7 @@ def export_number_module(module: nn.Module, path: Path, arguments: NumberExport,
             _make_module_take_ids(module, arguments, held.table, held.layout) as of_ids,
         ):
             return _export_module_that_takes_ids(of_ids, path, arguments, held, force=force)
-        held = _find_layout(module, arguments, given, (NEAR, POSITIVE))
+        held = _find_layout_and_kind_of_numbers(module, arguments, given, (NEAR, POSITIVE))
         _log.warning(
             "For numbers of up to 10,000 the graph equals the module in double precision, but in float32 rounding "
             "changes the answers by more than a proof allows. So the proof uses only %s. If the module was trained on "
@@ -195,9 +197,9 @@ def export_number_module(module: nn.Module, path: Path, arguments: NumberExport,
             return _export_module_that_takes_ids(of_ids, path, arguments, held, force=force)
 
 
-def _prepare_sequence(arguments: NumberExport, index: int, sequence: object) -> Samples:
-    """Return a sequence for the proof as the module takes it, after the rules. Raise a SequenceError that names its
-    index if it cannot be used."""
+def _prepare_sequence_for_proof(arguments: NumberExport, index: int, sequence: object) -> Samples:
+    """Return a sequence for the proof as the module takes it, scaled by the rules. Raise a SequenceError that names the
+    sequence's index if the rules refuse the sequence."""
     try:
         return arguments.rules.prepared(sequence)
     except SequenceError as error:
@@ -291,14 +293,14 @@ def _find_fewest_steps_and_add_to_arguments(module: nn.Module, arguments: Number
     return replace(arguments, least=longer)
 
 
-def _find_layout(
+def _find_layout_and_kind_of_numbers(
     module: nn.Module,
     arguments: NumberExport,
     given_sequences: Sequence[Samples],
     kinds_of_numbers: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
 ) -> _FoundLayout:
     """Find the order of axes with which the module can be called and exported, and a kind of random numbers for which
-    its answers are finite.
+    the module's answers are finite.
 
     Args:
         module: the module.

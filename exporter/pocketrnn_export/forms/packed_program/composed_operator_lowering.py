@@ -24,7 +24,7 @@ _ALL, _WITHOUT_MIDDLE, _MIDDLE = 14, 10, 4
 
 
 def _add_float_operand(lowering: Lowering, name: str) -> int:
-    """Add the value of a float input to the packed program, unless the program has it, and return its number in the
+    """Add the value of a float input to the packed program, unless the program has it, and return its index in the
     program. Raise an UnsupportedOperatorError for an input of another type."""
     if lowering.find_type(name) != FLOAT:
         raise UnsupportedOperatorError(
@@ -41,12 +41,13 @@ def _add_elementwise_operation(
     outer_middle_inner: tuple[Size, ...],
     axis_masks: tuple[int, int],
 ) -> int:
-    """Add an operation with two operands, such as a sum, to the packed program. Return the number of the result.
+    """Add an operation with two operands, such as a sum, to the packed program. Return the index of the result in the
+    program.
 
     Args:
         lowering: the translation, whose program gets the operation.
         kind: the operation's code in the file, a member of `Binary`.
-        operands: the numbers of the two operands.
+        operands: the indices of the two operands in the program.
         outer_middle_inner: the result's sizes along three axes.
         axis_masks: for each operand the axes that it has, as a bit mask: `_ALL`, `_WITHOUT_MIDDLE` or `_MIDDLE`.
     """

@@ -230,8 +230,8 @@ class Float32Decisions:
         )
 
     def _classify_float32_exactness(self, name: str) -> int:
-        """Return how exactly float32 holds the numbers of a value in all observed runs: `_HELD` for exactly, else
-        `_CLOSE`."""
+        """Return whether float32 holds the numbers of a value in all observed runs exactly (`_HELD`), or only up to
+        their last digits (`_CLOSE`)."""
         numbers = self._list_observed_numbers(name)
         with np.errstate(all="ignore"):
             return _HELD if (numbers.astype(np.float32) == numbers).all() else _CLOSE
@@ -290,8 +290,9 @@ class Float32Decisions:
     def _find_float32_exactness_of_output(
         self, node: onnx.NodeProto, inputs: Sequence[str], input_precisions: Sequence[int], integer_bound: Bound
     ) -> int:
-        """Return how exactly float32 holds an operator's output: `_HELD`, `_CLOSE` or `_ROUGH`. Raise an
-        UnsupportedOperatorError for an operator whose numbers may be too large, too small or too near 0 for float32.
+        """Return how exactly float32 holds an operator's output: exactly (`_HELD`); up to the last digits of each
+        number (`_CLOSE`); or with an error that may be large beside small numbers (`_ROUGH`). Raise an
+        UnsupportedOperatorError if the numbers may be too large, too small or too near 0 for float32.
 
         Args:
             node: the operator.

@@ -79,12 +79,12 @@ def convert_products_to_integers(program: Program) -> IntegerForm:
 
 
 def _add_integer_weights(program: Program, weights: int) -> int | None:
-    """Add a copy of a weight matrix as 8-bit integers to the program. Return the number of the copy, or None if the
+    """Add a copy of a weight matrix as 8-bit integers to the program. Return the index of the copy, or None if the
     matrix is not constant, is not finite, or has more than 2^17 rows.
 
     Args:
         program: the program.
-        weights: the number of the matrix in the program.
+        weights: the index of the matrix in the program.
     """
     numbers = program.values[weights].constant
     if numbers is None or not np.isfinite(numbers).all() or len(numbers) > MOST_ROWS:
@@ -117,7 +117,7 @@ def _is_bounded_state(program: Program, state: int) -> bool:
 
     Args:
         program: the program.
-        state: the number of the initial state in the program; `NONE` for zeros.
+        state: the index of the initial state in the program; `NONE` for zeros.
     """
     if state == NONE:
         return True

@@ -80,7 +80,7 @@ class Lowering:
     Attributes:
         graph: the graph, with the arrays of all its values in some runs.
         program: the program so far.
-        known: the number of the program's value that holds a value of the graph, by the latter's name.
+        known: the index of the program's value that holds a value of the graph, by the latter's name.
         bounds: the bound of the integers in a value of the graph, by its name; also for floats that are integers.
         precision: decides where float32 may replace other types.
     """
@@ -317,14 +317,14 @@ class Lowering:
         return _TYPES[kind.kind]
 
     def add_value(self, name: str) -> int:
-        """Add a value to the program for a graph value that an operation will write. Return its number in the
+        """Add a value to the program for a graph value that an operation will write. Return its index in the
         program."""
         self.known[name] = self.program.add_value(self.find_type(name), self.find_sizes(name))
         return self.known[name]
 
     def add_scalar_if_all_elements_are_equal(self, name: str) -> int | None:
         """If all elements of a graph value are equal and do not depend on the tokens themselves, add a program value
-        that holds this one number, and return the number of this value; else return None."""
+        that holds this one number, and return the index of this value; else return None."""
         if not self.depends_only_on_token_count(name):
             return None
         numbers = [value.ravel() for value in self.graph.values[name]]
@@ -344,7 +344,7 @@ class Lowering:
         return made
 
     def find_or_add_whole_value(self, name: str) -> int:
-        """Return the number of the program's value that holds all elements of a graph value. If there is none yet, add
+        """Return the index of the program's value that holds all elements of a graph value. If there is none yet, add
         one, which is a constant or is computed from the number of tokens.
 
         Raises:
@@ -379,7 +379,7 @@ class Lowering:
 
         Args:
             name: the name of the graph value.
-            target: the number of the program's value that is written.
+            target: the index of the program's value that is written.
         """
         values, sizes = self.graph.values[name], self.find_sizes(name)
         longest = values[-1]
@@ -422,7 +422,7 @@ class Lowering:
         (a, b), which stand for a * tokens + b.
 
         Args:
-            source, target: the numbers of the two values.
+            source, target: the indices of the two values.
             sizes: how many numbers are copied along each axis.
             source_offset, source_strides: where they are read.
             target_offset, target_strides: where they are written.
@@ -446,7 +446,7 @@ class Lowering:
 
         Args:
             name: the name of the graph value.
-            value: the number of the program's value.
+            value: the index of the program's value.
         """
         self.known[name] = value
 
@@ -460,7 +460,7 @@ class Lowering:
             out: the name of its result, whose sizes count.
 
         Returns:
-            two lists: the numbers of the operands in the program; and the integers that follow them in the file, which
+            two lists: the indices of the operands in the program; and the integers that follow them in the file, which
             are four sizes, and for each operand a bit mask of the axes that it has.
         """
         sizes = self.find_sizes(out)
@@ -503,7 +503,7 @@ class Lowering:
 
         Args:
             kind: ONNX's operator, such as Exp.
-            source, target: the numbers of the operand and of the result in the program.
+            source, target: the indices of the operand and of the result in the program.
             alpha, beta: the operator's parameters, such as the slope of a LeakyRelu.
         """
         self.program.add_operation(
@@ -814,7 +814,7 @@ def _lower_gather(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _find_gather_nd_axis_and_indices(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """Return the one axis along which a GatherND selects elements, and the number of the program's value that holds its
+    """Return the one axis along which a GatherND selects elements, and the index of the program's value that holds its
     indices. Raise an UnsupportedOperatorError if it selects along several axes."""
     sizes, of_indices = lowering.find_sizes(node.input[0]), lowering.find_sizes(node.input[1])
     first, (_, width) = read_attributes(node).get("batch_dims", 0), of_indices[-1]
@@ -835,7 +835,7 @@ def _find_gather_nd_axis_and_indices(lowering: Lowering, node: onnx.NodeProto) -
 
 
 def _find_gather_elements_axis_and_indices(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """Return the axis of a GatherElements, and the number of the program's value that holds its indices. Raise an
+    """Return the axis of a GatherElements, and the index of the program's value that holds its indices. Raise an
     UnsupportedOperatorError if the indices differ along another axis."""
     source, indices = node.input
     axis = read_attributes(node).get("axis", 0) % len(lowering.find_sizes(source))

@@ -435,7 +435,7 @@ class _OperatorFile:
         Args:
             alone: the translation of the operator.
             name: the name of the output.
-            logits: the number of the program's value for the logits.
+            logits: the index of the program's value for the logits.
             offset: the place of the output in the logits.
             low_offset: how much further the remainders stand; 0 if the output does not consist of integers.
         """
@@ -543,7 +543,7 @@ def _add_copy_of_contiguous_array(
 
     Args:
         alone: the translation, whose program gets the operation.
-        source, target: the numbers of the two values in the program.
+        source, target: the indices of the two values in the program.
         sizes: the sizes of the array.
         begin: where the array begins in the source, as (a, b), which stands for a * tokens + b.
         offset: where it begins in the target.

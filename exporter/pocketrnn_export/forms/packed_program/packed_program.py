@@ -63,9 +63,9 @@ class Op:
 
     Attributes:
         name: the operation's name in the file format, such as `linear`.
-        operands: the numbers of the values that the operation reads or writes; `NONE` for an operand that is left out.
+        operands: the indices of the values that the operation reads or writes; `NONE` for an operand that is left out.
         words: the 32-bit integers that follow the operands in the file, such as sizes.
-        weights: those of the `words` that are the numbers of constants, which the operation reads too.
+        weights: those of the `words` that are the indices of constants, which the operation reads too.
     """
 
     name: str
@@ -76,12 +76,12 @@ class Op:
 
     @property
     def values_written(self) -> list[int]:
-        """The numbers of the values that the operation writes."""
+        """The indices of the values that the operation writes."""
         return [self.operands[i] for i in _LAYOUT[self.name][2] if self.operands[i] != NONE]
 
     @property
     def values_read(self) -> list[int]:
-        """The numbers of the values that the operation reads."""
+        """The indices of the values that the operation reads."""
         written = _LAYOUT[self.name][2]
         return [v for i, v in enumerate(self.operands) if i not in written and v != NONE] + list(self.weights)
 
@@ -95,7 +95,7 @@ class _Value:
         factors: the sizes (a, b), each of which stands for a * tokens + b, whose product is the number of elements.
         constant: the numbers of a constant; else None.
         is_table: whether the value is a table in which ids are looked up.
-        region: the number of the memory region that holds the value; `NONE` for a constant.
+        region: the index of the memory region that holds the value; `NONE` for a constant.
         scales: the scale of each column, for weights that are multiplied as integers; their `constant` is int8.
         stored: the int8 numbers and the scale of each column, for a float32 constant that equals their products.
     """
@@ -113,7 +113,7 @@ class _Value:
 
 @dataclass
 class Program:
-    """The values and operations of a packed file. Values have numbers: value 0 is the input, which is the ids, int
+    """The values and operations of a packed file. Values have indices: value 0 is the input, which is the ids, int
     [tokens], or the samples, float [steps, channels]. Value 1 is a second input if there is one: the state of a step,
     the features of a text, float [features], or the ids of a second text, int [second].
 
@@ -122,9 +122,9 @@ class Program:
         channels: the number of channels of the samples; 0 if the program takes ids.
         features: the number of features beside a text.
         second: the number of ids of a second text as a size (a, b); None if the program takes one text.
-        values: the values, in the order of their numbers.
+        values: the values, in the order of their indices.
         ops: the operations, in the order in which they run.
-        outputs: the numbers of the values that are the result: the logits and, for a step, the new state.
+        outputs: the indices of the values that are the result: the logits and, for a step, the new state.
         turns: the numbers of tokens near which one size of the graph begins to exceed another.
         most: the most tokens for which every integer fits 32 bits; None for as many as the graph takes.
     """
@@ -148,7 +148,7 @@ class Program:
         self._given = len(self.values)
 
     def add_value(self, kind: int, sizes: Iterable[Size]) -> int:
-        """Add a value for the result of an operation. Return the value's number.
+        """Add a value for the result of an operation. Return the value's index in the program.
 
         Args:
             kind: the type of its numbers: FLOAT, INT or BOOL.
@@ -171,8 +171,8 @@ class Program:
         return len(self.values) - 1
 
     def add_constant(self, numbers: Array, *, is_table: bool = False) -> int:
-        """Add a constant of floats, integers or bools, unless the program has an equal one. Return the constant's
-        number.
+        """Add a constant of floats, integers or bools, unless the program has an equal one. Return the constant's index
+        in the program.
 
         Args:
             numbers: the numbers. They are stored as float32, int32 or bool.
@@ -184,7 +184,7 @@ class Program:
 
     def add_matrix_multiplied_as_integers(self, int8_matrix: Array, column_scales: Array) -> int:
         """Add a matrix that the engine multiplies as 8-bit integers, unless the program has an equal one. Return its
-        number.
+        index.
 
         Args:
             int8_matrix: int8 [rows, columns], from -127 to 127.
@@ -196,7 +196,7 @@ class Program:
         )
 
     def _add_constant_unless_present(self, constant: _Value) -> int:
-        """Add a constant unless the program has an equal one. Return the number of the constant."""
+        """Add a constant unless the program has an equal one. Return the index of the constant."""
         same = (index for index, known in enumerate(self.values) if _is_same_constant(constant, known))
         if (index := next(same, None)) is not None:
             return index
@@ -210,9 +210,9 @@ class Program:
 
         Args:
             name: the operation's name in the file format, such as `linear`.
-            operands: the numbers of the values that the operation reads or writes.
+            operands: the indices of the values that the operation reads or writes.
             words: the integers that follow the operands in the file. A size (a, b) becomes two integers.
-            weights: the numbers of the constants that the operation reads; they follow the other integers.
+            weights: the indices of the constants that the operation reads; they follow the other integers.
         """
         flat: list[int] = []
         for word in words:
@@ -265,7 +265,7 @@ class Program:
 
     def _renumber_values_after_known_ones(self, known_values: Sequence[_Value]) -> list[_Value]:
         """Renumber this program's values so that they can follow other values in a file. A constant that the file has
-        already gets the number that it has there. Return the values that are new, in the order of their new numbers.
+        already gets the index that it has there. Return the values that are new, in the order of their new indices.
 
         Args:
             known_values: the values that the file has already.
@@ -279,16 +279,16 @@ class Program:
             numbers[index] = same[0] if same else len(known_values) + len(own)
             if not same:
                 own.append(value)
-        self._replace_value_numbers(numbers)
+        self._replace_value_indices(numbers)
         return own
 
     def split_rows_in_half(self, matrix: int) -> tuple[int, int]:
-        """Add the upper and the lower half of a constant matrix as two constants. Return the numbers of both; `NONE`
+        """Add the upper and the lower half of a constant matrix as two constants. Return the indices of both; `NONE`
         for a half that is all zeros. The halves of an int8 matrix keep its scales, because a half may lack the number
         from which a scale was computed.
 
         Args:
-            matrix: the number of the matrix.
+            matrix: the index of the matrix.
         """
         whole = self.values[matrix].constant
         assert whole is not None  # noqa: S101 - it is a constant
@@ -304,7 +304,7 @@ class Program:
         return made[0], made[1]
 
     def drop_unused_operations(self) -> None:
-        """Remove the operations and values that no output needs. The remaining values get new numbers, without gaps."""
+        """Remove the operations and values that no output needs. The remaining values get new indices, without gaps."""
         inputs = set(range(self._given))
         wanted, kept = {*self.outputs}, []
         for op in reversed(self.ops):
@@ -315,18 +315,18 @@ class Program:
         wanted |= {*inputs, *(v for op in kept for v in op.values_written)}
         self.ops = kept
         self.values = [self.values[old] for old in sorted(wanted)]
-        self._replace_value_numbers({old: new for new, old in enumerate(sorted(wanted))} | {NONE: NONE})
+        self._replace_value_indices({old: new for new, old in enumerate(sorted(wanted))} | {NONE: NONE})
 
-    def _replace_value_numbers(self, new_numbers: dict[int, int]) -> None:
-        """Replace each value's old number by the new one, in the outputs and in all operations. `new_numbers` maps old
-        numbers to new ones."""
-        self.outputs = [new_numbers[output] for output in self.outputs]
+    def _replace_value_indices(self, new_indices: dict[int, int]) -> None:
+        """Replace each value's old index by the new one, in the outputs and in all operations. `new_indices` maps old
+        indices to new ones."""
+        self.outputs = [new_indices[output] for output in self.outputs]
         self.ops = [
             Op(
                 op.name,
-                tuple(new_numbers[v] for v in op.operands),
-                _renumber_weights_in_words(op, new_numbers),
-                tuple(new_numbers[w] for w in op.weights),
+                tuple(new_indices[v] for v in op.operands),
+                _renumber_weights_in_words(op, new_indices),
+                tuple(new_indices[w] for w in op.weights),
             )
             for op in self.ops
         ]
@@ -405,13 +405,13 @@ def _drop_unread_outputs(op: Op, wanted_values: set[int]) -> Op:
     return Op(op.name, operands, op.words, op.weights)
 
 
-def _renumber_weights_in_words(op: Op, new_numbers: dict[int, int]) -> tuple[int, ...]:
-    """Return the `words` of an operation, with the numbers of its weights replaced by new ones. `new_numbers` maps old
-    numbers to new ones."""
+def _renumber_weights_in_words(op: Op, new_indices: dict[int, int]) -> tuple[int, ...]:
+    """Return the `words` of an operation, with the indices of its weights replaced by new ones. `new_indices` maps old
+    indices to new ones."""
     if not op.weights:
         return op.words
     behind = 8 if op.name == "recurrent" else len(op.weights)
-    return (*op.words[:-behind], *(new_numbers[w] for w in op.words[-behind:]))
+    return (*op.words[:-behind], *(new_indices[w] for w in op.words[-behind:]))
 
 
 def _append_array_at_aligned_offset(weights: bytearray, array: Array) -> int:

@@ -25,10 +25,12 @@ class _Window(NamedTuple):
     """The two adjacent steps that a layer reads at once: each step of a value joined with the step before it.
 
     Attributes:
-        steps: the number of the value whose steps the layer reads.
+        steps: the index of the value whose steps the layer reads.
         is_first: whether the joined input has each step in front of its preceding step, as in torch.cat([x, shifted],
             2).
-        before: the origin (see `_trace_number_origins`) of what the first step is joined with; 0 for zeros.
+        before: says with which numbers the first step is joined: 0 for zeros, else value * 2^32 + position, where
+            `value` is the index of the value that holds these numbers, and `position` where they begin in it, counted
+            from 1.
     """
 
     steps: int
@@ -122,7 +124,7 @@ def _trace_number_origins(program: Program, value: int, tokens: int) -> Places:
 
     Args:
         program: the program.
-        value: the number of the value in the program.
+        value: the index of the value in the program.
         tokens: the number of tokens of the text for which this is decided.
     """
     numbers = _count_elements(program, value, tokens)

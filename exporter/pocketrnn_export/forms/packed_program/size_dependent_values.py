@@ -530,15 +530,16 @@ def _is_single_number_or_range(known: Known | None) -> bool:
 
 def _is_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
     """Return whether the results of an elementwise sum are a * tokens + b for every number of tokens, given that its
-    operands are (`values`). They are for arrays whose size is the same for all texts, and for single numbers and
-    ranges."""
+    operands are. They are for arrays whose size is the same for all texts, and for single numbers and ranges. `values`
+    says what is known of the node's inputs."""
     inputs = [values.find_input_numbers(node, index) for index in range(len(node.input))]
     return all(isinstance(one, Numbers) for one in inputs) or all(map(_is_single_number_or_range, inputs))
 
 
 def _is_move_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of an operator that moves numbers are a * tokens + b, given that its input is
-    (`values`), and can be recorded: as an array of fixed size, equal numbers, or a range."""
+    """Return whether the results of an operator that moves numbers are a * tokens + b, given that its input is, and can
+    be recorded: as an array of fixed size, equal numbers, or a range. `values` says what is known of the node's
+    inputs."""
     known = values.find_input_numbers(node, 0)
     others = [values.find_input_numbers(node, index) for index in range(1, len(node.input)) if node.input[index]]
     if node.op_type.startswith("Gather") and any(one is None or one.numbers_if_constant is None for one in others):
@@ -560,8 +561,9 @@ def _is_product_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_quotient_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of a Div or Mod of integers are a * tokens + b, given that its operands are
-    (`values`): the divisor divides each factor a of the dividend, or the quotient is the same for all texts."""
+    """Return whether the results of a Div or Mod of integers are a * tokens + b, given that its operands are: the
+    divisor divides each factor a of the dividend, or the quotient is the same for all texts. `values` says what is
+    known of the node's inputs."""
     left, right = values.find_input_numbers(node, 0), values.find_input_numbers(node, 1)
     if left is None or right is None or right.numbers_if_constant is None or not _is_sum_affine(values, node):
         return False
@@ -629,8 +631,9 @@ class _AffineBox:
 
 
 def _is_comparison_decided(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a comparison of numbers a * tokens + b (`values`) has the same result for every number of tokens.
-    For a Min or Max, return whether the same input is chosen for every number of tokens."""
+    """Return whether a comparison of numbers a * tokens + b has the same result for every number of tokens. For a Min
+    or Max, return whether the same input is chosen for every number of tokens. `values` says what is known of the
+    node's inputs."""
     if len(node.input) == 1:
         return True
     found = _find_possible_signs_of_input_difference(values, node) if len(node.input) == 2 else None
@@ -664,8 +667,8 @@ def _is_clip_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of a reduction are a * tokens + b, given that its input is (`values`): the node is a
-    sum, reduces equal numbers, or reduces only one number."""
+    """Return whether the results of a reduction are a * tokens + b, given that its input is: the node is a sum, reduces
+    equal numbers, or reduces only one number. `values` says what is known of the node's inputs."""
     known, sizes = values.find_input_numbers(node, 0), values.find_sizes(node.input[0])
     if not isinstance(known, Numbers) or sizes is None:
         if node.op_type == "ReduceSum":
@@ -679,8 +682,9 @@ def _is_reduction_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_cast_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether a cast keeps numbers a * tokens + b (`values`) for every number of tokens. A cast to integers of 8
-    or 16 bits does not, and a cast from floats only does if the numbers stay below 2^24."""
+    """Return whether a cast keeps numbers a * tokens + b for every number of tokens. A cast to integers of 8 or 16 bits
+    does not, and a cast from floats only does if the numbers stay below 2^24. `values` says what is known of the node's
+    inputs."""
     known = values.find_input_numbers(node, 0)
     before, after = (values._values[name][0].dtype for name in (node.input[0], node.output[0]))
     if known is None or after.kind not in "iuf" or after.itemsize < 4:
@@ -714,8 +718,8 @@ def _is_absolute_value_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_running_sum_affine(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Return whether the results of a CumSum are a range start + step * index: its input (`values`) is the same
-    constant at every position."""
+    """Return whether the results of a CumSum are a range start + step * index: its input is the same constant at every
+    position. `values` says what is known of the node's inputs."""
     known = values.find_input_numbers(node, 0)
     return _is_single_number_or_range(known) and known is not None and known.numbers_if_constant is not None
 
