@@ -47,8 +47,8 @@ GraphAndOpset = tuple[OnnxGraph, int]
 
 
 def wrap_edge_graph_as_form(content: bytes, graph: Graph) -> Form:
-    """Return the form of a graph that takes one text at a time. The proof runs the graph with onnxruntime and with
-    tract.
+    """Return a graph that takes one text at a time as a form, a file with the functions that run it in the proof: with
+    onnxruntime and with tract.
 
     Args:
         content: the ONNX file.
@@ -67,8 +67,9 @@ def _require_tract(_module: nn.Module, _rules: AnyTextRules) -> None:
 
 
 def _make_edge_form(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
-    """Make the form of the profile `edge`: trace the module for one text at a time, and convert the graph to the lowest
-    possible opset. Raise an ExportError if the text rules pad texts, since the module would then need lengths."""
+    """Trace the module as a graph for small engines, which takes one text at a time and uses the lowest possible opset.
+    Return the graph as a form, a file with the functions that run it in the proof. Raise an ExportError if the text
+    rules pad texts, since the module would then need lengths."""
     if prepared.convention.counts is not None:
         raise ExportError(
             "The text rules pad short texts (min_width), so the module needs the lengths of the texts, but a graph of "

@@ -24,7 +24,8 @@ OPERATORS_FILE: Final = "required_operators.config"
 
 
 def make_ort_form(content: bytes, graph: Graph) -> Form:
-    """Return the form of a graph in onnxruntime's own format (`.ort`).
+    """Convert a graph to onnxruntime's own format (`.ort`). Return the result as a form, a file with the functions that
+    run it in the proof.
 
     Args:
         content: the graph's ONNX file.
@@ -36,7 +37,8 @@ def make_ort_form(content: bytes, graph: Graph) -> Form:
 
 
 def make_ort_step_form(content: bytes, graph: StepGraph) -> Form:
-    """Return the form of a step graph in onnxruntime's own format (`.ort`).
+    """Convert a step graph to onnxruntime's own format (`.ort`). Return the result as a form, a file with the functions
+    that run it in the proof.
 
     Args:
         content: the step graph's ONNX file.

@@ -241,8 +241,9 @@ class _StepBuilder:
         return bool(axis == self.axis.get(node.input[0])) and numpy_helper.to_array(index).tolist() == -1
 
     def _find_index_if_node_selects_last_step(self, node: NodeProto) -> int | list[int] | None:
-        """Return the index that selects the last step in the step graph, -1 or [-1] in the form that a Gather needs, if
-        a node selects each text's step number length - 1. Return None for other nodes."""
+        """If a GatherElements or GatherND selects the last step of each text by the text's length, return the index
+        with which a Gather selects it in the step graph: [-1] or -1, which keeps or drops the axis. Return None for
+        other nodes."""
         if node.op_type not in ("GatherElements", "GatherND"):
             return None
         steps, index = node.input

@@ -34,8 +34,8 @@ STEP_FILE: Final = "model.step.onnx"
 
 
 def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows_of_ids: Floats | None = None) -> Form:
-    """Return the form of a step graph. The proof runs the step graph on whole texts or sequences: one step at a time,
-    and in chunks. One step at a time, the answers after each step are answers to the beginnings of the text.
+    """Return a step graph as a form, a file with the functions that run it in the proof: on whole texts or sequences,
+    one step at a time and in chunks. The answers after each single step also compare the beginnings of the texts.
 
     Args:
         content: the ONNX file.

@@ -39,8 +39,8 @@ def _refuse_python_without_torchscript(_module: nn.Module, _rules: AnyTextRules)
 
 
 def _make_torchscript_form(prepared: ExportableModule, _description: Description, forms: Sequence[Form]) -> Form:
-    """Trace the module by TorchScript, and return the trace as a form. Raise an ExportError if traces at other sizes
-    differ from it."""
+    """Trace the module by TorchScript. Return the trace as a form, a file with the functions that run it in the proof.
+    Raise an ExportError if traces at other sizes differ from it."""
     content, script = trace_torchscript(prepared.module_to_script, prepared.example)
     _refuse_frozen_sizes(prepared, script, forms)
     return Form(

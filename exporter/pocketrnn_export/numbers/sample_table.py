@@ -104,7 +104,7 @@ def make_sample_table(
 
 
 def _select_first_sequences_up_to_step_limit(sequences: Sequence[Samples]) -> list[Samples]:
-    """Return the first sequences as long as they have at most 20,000 steps together, but at least one sequence."""
+    """Return as many of the first sequences as have at most 20,000 steps together; at least the first one."""
     ends = np.cumsum([len(sequence) for sequence in sequences])
     return [s for s, end in zip(sequences, ends, strict=True) if end <= _MOST_GIVEN] or list(sequences[:1])
 
@@ -366,8 +366,9 @@ def replace_ids_by_samples(content: bytes, table: str, channels: int) -> bytes:
 
 
 def _apply_operators_to_samples_in_place_of_ids(content: bytes, table: str, channels: int) -> bytes:
-    """Turn a graph that takes ids of samples into one that takes samples: each operator on ids is applied to the
-    samples in their place. Raise a _NoSampleOperatorError if this is impossible for an operator.
+    """Turn a graph that takes ids of samples into a graph that takes the samples: apply each operator on ids to the
+    samples in their place. Return the new ONNX file. Raise a _NoSampleOperatorError if this is impossible for an
+    operator.
 
     Args:
         content: the ONNX file of the graph that takes ids.
@@ -402,8 +403,9 @@ def _apply_operators_to_samples_in_place_of_ids(content: bytes, table: str, chan
 
 
 def _make_samples_the_table_of_graph(content: bytes, table: str, channels: int, refused_operator: str) -> bytes:
-    """Turn a graph that takes ids of samples into one that takes samples: the given samples become the table, and their
-    positions 1, 2, ... the ids. Row 0 of the new table is the padding.
+    """Turn a graph that takes ids of samples into a graph that takes the samples: the given samples become the table in
+    which the graph looks up ids, and the ids become the positions 1, 2, ... in this table, whose row 0 is the padding.
+    Return the new ONNX file.
 
     Args:
         content: the ONNX file of the graph that takes ids.

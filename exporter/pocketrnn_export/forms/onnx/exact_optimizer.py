@@ -197,7 +197,7 @@ def compute_constants_with_rounding_of_pytorch(model: ir.Model) -> Mapping[str, 
 
 def _is_rounded_once(value: ir.Value, curved: Collection[ir.Value]) -> bool:
     """Return whether a value is computed in float64 and rounded to float32 once: a function such as exp or sine makes
-    or uses it, and no operator with jumps, such as Floor or a comparison, uses it.
+    or uses the value, and no operator with jumps, such as Floor or a comparison, uses the value.
 
     Args:
         value: the value.

@@ -180,8 +180,8 @@ def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -
 
 
 def describe_first_known_user_line(nodes: Iterable[torch.fx.Node]) -> str:
-    """Return a description of the line of user code that made a node, for the first node for which it is known; "" if
-    there is none."""
+    """Describe the line of user code that made a node, for the first of the nodes whose line is known. Return "" if
+    there is no such node."""
     return next(filter(None, map(describe_user_line_of_node, nodes)), "")
 
 

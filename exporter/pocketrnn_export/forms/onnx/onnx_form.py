@@ -74,7 +74,8 @@ class SingleTextModule(nn.Module):
 
 
 def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
-    """Return the form of an ONNX graph. The proof runs the graph with and without onnxruntime's graph optimizations.
+    """Return an ONNX graph as a form, a file with the functions that run it in the proof: with and without
+    onnxruntime's graph optimizations.
 
     Args:
         content: the ONNX file.
@@ -165,7 +166,7 @@ def list_sizes_around_conditions(graph: OnnxGraph) -> tuple[tuple[int, int], ...
 
 
 def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, ids: int) -> Form:
-    """Trace a module, and return its ONNX graph as a form.
+    """Trace a module as an ONNX graph. Return the graph as a form, a file with the functions that run it in the proof.
 
     Args:
         prepared: the module.

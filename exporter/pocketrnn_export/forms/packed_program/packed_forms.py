@@ -24,8 +24,8 @@ Floats = NDArray[np.float32]
 
 
 def make_packed_form(path: Path, graph: Graph, rows_of_ids: Floats | None = None) -> Form:
-    """Return the form of a packed file's program. The proof runs the file in two ways: the engine copies the weights,
-    or leaves them in the file's memory.
+    """Return a packed file's program as a form, a file with the functions that run it in the proof. It is run in two
+    ways: the engine copies the weights, or leaves them in the file's memory.
 
     Args:
         path: the packed file.
@@ -42,8 +42,8 @@ def make_packed_form(path: Path, graph: Graph, rows_of_ids: Floats | None = None
 
 
 def make_packed_step_form(path: Path, step: StepGraph, rows_of_ids: Floats | None = None) -> Form:
-    """Return the form of a packed file's step graph. The proof runs it in two ways: the engine copies the weights, or
-    leaves them in the file's memory.
+    """Return a packed file's step graph as a form, a file with the functions that run it in the proof. It is run in two
+    ways: the engine copies the weights, or leaves them in the file's memory.
 
     Args:
         path: the packed file.

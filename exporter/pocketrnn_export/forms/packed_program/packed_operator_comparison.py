@@ -334,8 +334,16 @@ def _draw_rare_inputs(
 def _limit_to_numbers_possible_in_graph(
     lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int, numbers: Array
 ) -> Array:
-    """Return drawn numbers after a change to numbers that an input may have in the graph: float32 numbers, existing ids
-    or indices, or integers within the known bound."""
+    """Change random numbers to numbers that an operator's input can have in the graph: float32 numbers, existing ids or
+    indices, or integers within the known bound. Return the changed numbers.
+
+    Args:
+        lowering: the translation of the graph.
+        part: the operator.
+        name: the name of the input.
+        tokens: the number of tokens of the text.
+        numbers: the random numbers.
+    """
     if numbers.dtype == bool:
         return numbers
     numbers = numbers.astype(np.float32)
@@ -353,8 +361,15 @@ def _limit_to_numbers_possible_in_graph(
 def _count_elements_that_indices_select_from(
     lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int
 ) -> Any:
-    """Return the number of elements from which an operator selects by the indices in its input `name`; None if this
-    input does not hold indices."""
+    """Return the number of elements from which an operator selects by the indices in one of its inputs; None if this
+    input does not hold indices.
+
+    Args:
+        lowering: the translation of the graph.
+        part: the operator.
+        name: the name of the input.
+        tokens: the number of tokens of the text.
+    """
     node = part.last
     if node.op_type not in _PICKS:
         return None
@@ -385,8 +400,14 @@ class _OperatorFile:
     ) -> None:
         """Make the packed file of an operator.
 
+        Args:
+            lowering: the translation of the graph.
+            part: the operator.
+            lengths: the numbers of tokens of the texts that the file will get.
+            values: the arrays of each value of the graph, one for each length.
+
         Raises:
-            UnsupportedOperatorError: the operator cannot run alone.
+            UnsupportedOperatorError: the operator cannot run without its graph.
         """
         self._node = part.last
         # The numbers of each value in a step.

@@ -57,15 +57,13 @@ def fold_previous_step_into_layers(program: Program) -> None:
 
 
 def _find_value_read_with_previous_steps(program: Program, op: Op, tokens: int) -> _Window | None:
-    """Find the value whose steps a layer reads in pairs, each step joined with the step before it.
+    """Find the value whose steps a layer reads in pairs, each step joined with the step before it. Return None if the
+    layer reads another input.
 
     Args:
         program: the program.
         op: the layer.
         tokens: the number of tokens of the text for which this is decided.
-
-    Returns:
-        None if the layer reads another input.
     """
     columns, _, by_token, fixed = op.words[2:6]
     steps = by_token * tokens + fixed
