@@ -103,7 +103,7 @@ class _GuardBuilder:
         self.x: Any = node.inputs[0]
         self.tape = Tape()
 
-    def op(self, kind: str, *inputs: Any, **attributes: Any) -> Any:
+    def add_node(self, kind: str, *inputs: Any, **attributes: Any) -> Any:
         return self.tape.op(kind, list(inputs), attributes=attributes)
 
     def add_guard(self, kind: str, *inputs: Any, input_without_guard: int, output_index: int = 0) -> Any:
@@ -133,22 +133,22 @@ class _GuardBuilder:
         return tuple(self.tape.op_multi_out(self.node.op_type, inputs, attributes=attributes, num_outputs=count))
 
     def add_float_constant(self, value: float) -> Any:
-        return self.op("Constant", value=ir.tensor(value, dtype=self.x.dtype))
+        return self.add_node("Constant", value=ir.tensor(value, dtype=self.x.dtype))
 
     def add_integer_constant(self, value: int | list[int]) -> Any:
-        return self.op("Constant", value=ir.tensor(value, dtype=ir.DataType.INT64))
+        return self.add_node("Constant", value=ir.tensor(value, dtype=ir.DataType.INT64))
 
     def add_nan_addend(self, x: Any) -> Any:
         """Add nodes that make a tensor which is NaN where x is NaN, and 0 elsewhere. Return this tensor."""
-        return self.op("Where", self.op("Equal", x, x), self.add_float_constant(0.0), x)
+        return self.add_node("Where", self.add_node("Equal", x, x), self.add_float_constant(0.0), x)
 
     def replace_nan_by_infinity(self, infinity: float) -> Any:
         """Add nodes that replace each NaN in the operator's first input by `infinity`, and each `infinity` by the
         largest finite number of its sign. So NaN becomes the largest of all numbers, or for minus infinity the
         smallest. Return the new tensor."""
         bound = self.add_float_constant(_LARGEST if infinity > 0 else -_LARGEST)
-        within = self.op("Min" if infinity > 0 else "Max", self.x, bound)
-        return self.op("Where", self.op("Equal", self.x, self.x), within, self.add_float_constant(infinity))
+        within = self.add_node("Min" if infinity > 0 else "Max", self.x, bound)
+        return self.add_node("Where", self.add_node("Equal", self.x, self.x), within, self.add_float_constant(infinity))
 
 
 def _replace_node(graph: ir.Graph, builder: _GuardBuilder, new_outputs: tuple[ir.Value, ...]) -> None:
@@ -174,15 +174,15 @@ def _guard_max_pool(builder: _GuardBuilder) -> tuple[Any, ...]:
     """Build the nodes that replace a MaxPool or GlobalMaxPool: the result is NaN if the window contains NaN, and minus
     infinity if all numbers of the window are minus infinity. Return the new outputs."""
     one, zero = builder.add_float_constant(1.0), builder.add_float_constant(0.0)
-    flags = builder.op("Where", builder.op("Equal", builder.x, builder.x), zero, one)
+    flags = builder.add_node("Where", builder.add_node("Equal", builder.x, builder.x), zero, one)
     found = builder.copy_node_and_get_all_outputs(flags)[0]
     values, *places = builder.copy_node_and_get_all_outputs(builder.x)
-    is_least = builder.op("LessOrEqual", values, builder.add_float_constant(-_LARGEST))
+    is_least = builder.add_node("LessOrEqual", values, builder.add_float_constant(-_LARGEST))
     values = builder.add_guard("Where", is_least, builder.add_float_constant(-np.inf), values, input_without_guard=2)
     return (
         builder.add_guard(
             "Where",
-            builder.op("Greater", found, zero),
+            builder.add_node("Greater", found, zero),
             builder.add_float_constant(np.nan),
             values,
             input_without_guard=2,
@@ -208,15 +208,15 @@ def _guard_top_k(builder: _GuardBuilder) -> tuple[Any, ...]:
     axis = builder.node.attributes.get("axis")
     _, places = builder.copy_node_and_get_all_outputs(builder.replace_nan_by_infinity(np.inf))
     places.dtype, places.shape = ir.DataType.INT64, builder.node.outputs[1].shape
-    return builder.op("GatherElements", builder.x, places, axis=-1 if axis is None else axis.as_int()), places
+    return builder.add_node("GatherElements", builder.x, places, axis=-1 if axis is None else axis.as_int()), places
 
 
 def _guard_sign(builder: _GuardBuilder) -> tuple[Any, ...]:
     """Build the nodes that replace a Sign: the result for NaN is 0, as in PyTorch. Return the new output."""
     return (
-        builder.op(
+        builder.add_node(
             "Where",
-            builder.op("Equal", builder.x, builder.x),
+            builder.add_node("Equal", builder.x, builder.x),
             builder.copy_node_with_first_input(builder.x),
             builder.add_float_constant(0.0),
         ),
@@ -231,10 +231,10 @@ def _guard_scatter(builder: _GuardBuilder) -> tuple[Any, ...] | None:
         return None
     data, places, updates = builder.node.inputs
     attributes = {**dict(builder.node.attributes.items()), "reduction": "add"}
-    found = builder.op(
+    found = builder.add_node(
         builder.node.op_type, builder.add_nan_addend(data), places, builder.add_nan_addend(updates), **attributes
     )
-    return (builder.op("Add", builder.copy_node_with_first_input(builder.x), found),)
+    return (builder.add_node("Add", builder.copy_node_with_first_input(builder.x), found),)
 
 
 def _guard_recurrent_layer(builder: _GuardBuilder) -> tuple[Any, ...]:
@@ -245,40 +245,42 @@ def _guard_recurrent_layer(builder: _GuardBuilder) -> tuple[Any, ...]:
     direction = "forward" if name is None else name.as_string()
     assert w is not None and w.shape is not None  # noqa: S101, PT018 - weights are initializers
     # [directions, gates, input] -> [input, all gates]; infinite inputs of both signs make NaN here, as they do there.
-    flat = builder.op("Reshape", w, builder.add_integer_constant([-1, w.shape.numpy()[2]]))
-    gates = builder.op("MatMul", x, builder.op("Transpose", flat, perm=[1, 0]))
-    found = builder.op("ReduceSum", builder.add_nan_addend(gates), builder.add_integer_constant([2]), keepdims=0)
+    flat = builder.add_node("Reshape", w, builder.add_integer_constant([-1, w.shape.numpy()[2]]))
+    gates = builder.add_node("MatMul", x, builder.add_node("Transpose", flat, perm=[1, 0]))
+    found = builder.add_node("ReduceSum", builder.add_nan_addend(gates), builder.add_integer_constant([2]), keepdims=0)
     valid = None
     if lengths is not None:
-        steps = builder.op("Squeeze", builder.op("Shape", x, start=0, end=1), builder.add_integer_constant([0]))
-        each = builder.op(
+        steps = builder.add_node(
+            "Squeeze", builder.add_node("Shape", x, start=0, end=1), builder.add_integer_constant([0])
+        )
+        each = builder.add_node(
             "Unsqueeze",
-            builder.op("Range", builder.add_integer_constant(0), steps, builder.add_integer_constant(1)),
+            builder.add_node("Range", builder.add_integer_constant(0), steps, builder.add_integer_constant(1)),
             builder.add_integer_constant([1]),
         )
-        valid = builder.op("Less", each, builder.op("Cast", lengths, to=_INT64))
-        found = builder.op("Where", valid, found, builder.add_float_constant(0.0))
-    total = builder.op(
+        valid = builder.add_node("Less", each, builder.add_node("Cast", lengths, to=_INT64))
+        found = builder.add_node("Where", valid, found, builder.add_float_constant(0.0))
+    total = builder.add_node(
         "Unsqueeze",
-        builder.op("ReduceSum", found, builder.add_integer_constant([0]), keepdims=0),
+        builder.add_node("ReduceSum", found, builder.add_integer_constant([0]), keepdims=0),
         builder.add_integer_constant([0, 2]),
     )
     given = [
-        builder.op("ReduceSum", builder.add_nan_addend(state), builder.add_integer_constant([2]), keepdims=1)
+        builder.add_node("ReduceSum", builder.add_nan_addend(state), builder.add_integer_constant([2]), keepdims=1)
         for state in states
         if state is not None
     ]
     for state in given:
-        total = builder.op("Add", total, state)
+        total = builder.add_node("Add", total, state)
     ways = []
     for backward in (False, True) if direction == "bidirectional" else (direction == "reverse",):
-        so_far = builder.op("CumSum", found, builder.add_integer_constant(0), reverse=int(backward))
+        so_far = builder.add_node("CumSum", found, builder.add_integer_constant(0), reverse=int(backward))
         if valid is not None:
-            so_far = builder.op("Where", valid, so_far, builder.add_float_constant(0.0))
-        ways.append(builder.op("Unsqueeze", so_far, builder.add_integer_constant([1, 3])))
-    each_step = ways[0] if len(ways) == 1 else builder.op("Concat", *ways, axis=1)
+            so_far = builder.add_node("Where", valid, so_far, builder.add_float_constant(0.0))
+        ways.append(builder.add_node("Unsqueeze", so_far, builder.add_integer_constant([1, 3])))
+    each_step = ways[0] if len(ways) == 1 else builder.add_node("Concat", *ways, axis=1)
     for state in given:
-        each_step = builder.op("Add", each_step, state)
+        each_step = builder.add_node("Add", each_step, state)
     outputs = builder.copy_node_and_get_all_outputs(x)
     every = zip(outputs, (each_step, *[total] * (len(outputs) - 1)), strict=True)
     return tuple(
