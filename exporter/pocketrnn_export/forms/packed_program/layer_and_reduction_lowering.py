@@ -259,7 +259,7 @@ def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
     is_one_by_one = a[axes[0] : -2] == b[axes[1] : -2]
     if batch_a is None or batch_b is None or not (is_one_by_one or (0, 1) in (batch_a, batch_b)):
         raise UnsupportedOperatorError(
-            "The two operands must have equal batch axes, or one of them must be a single matrix.",
+            "The operands have different batch axes. They must have equal ones, or one must be a single matrix.",
             "Expand the operands to equal batch axes in forward; or use the bundle with onnxruntime.",
         )
     batch = batch_b if batch_a == (0, 1) else batch_a
