@@ -32,7 +32,7 @@ class CollectedRefusals:
     """
 
     def __init__(self, output: Path) -> None:
-        self._output = output
+        self.output = output
         self._found: list[PocketRNNError] = []
         self._proposed: list[str] = []
         self._proposed_changes: dict[str, str | None] = {}
@@ -76,9 +76,9 @@ class CollectedRefusals:
             changes.pop("force", None)
         for error in self._found:
             if isinstance(error, OptionCorrectionsError) and error.nearest:
-                near = _write_rules_to_file(self._output, error.nearest)
+                near = _write_rules_to_file(self.output, error.nearest)
                 line += f" The nearest rules are in {near}." if near else ""
-        line += write_line_to_copy(self._output, changes) if changes else ""
+        line += write_line_to_copy(self.output, changes) if changes else ""
         if len(self._found) == 1:
             (error,) = self._found
             kind = ExportError if isinstance(error, ExportError) else InputError

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
+from click.core import ParameterSource
 
 from pocketrnn.bundle.atomic_writing import check_output_file, check_output_folder
 from pocketrnn.bundle.names_from_paths import make_classifier_name, suggest_near_file
@@ -159,7 +160,21 @@ def _choose_output(context: click.Context, _option: click.Parameter, output: Pat
     """Return the output, or the default one: the source's name, in the current folder."""
     if output is not None:
         return output
-    path = re.sub(r"(?s)(\.py|\.ipynb):.*", r"\1", context.params["source"])
+    return _make_default_output(context, context.params["source"])
+
+
+def _choose_output_of_completed_source(source: str, output: Path) -> Path:
+    """Return the output or, in place of a default one, that of the completed source: a folder and the file in it whose
+    module is taken have one output, beside which files are written."""
+    context = click.get_current_context()
+    if context.get_parameter_source("output") is ParameterSource.DEFAULT:
+        context.params["output"] = output = _make_default_output(context, source)
+    return output
+
+
+def _make_default_output(context: click.Context, source: str) -> Path:
+    """Return the output that is named after a source, in the current folder."""
+    path = re.sub(r"(?s)(\.py|\.ipynb):.*", r"\1", source)
     # A name that a shell takes without quotes.
     name = re.sub(r"[^\w.+-]+", "_", Path(make_classifier_name(Path(path))).stem) or "classifier"
     return Path(f"{name}{'.prnn' if context.params.get('profile') == 'packed' else '.bundle'}")
@@ -363,6 +378,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     is_folder = Path(source).is_dir()
     source, named = _read_source(source, options, refusals)
     options["source"] = source
+    output = refusals.output = _choose_output_of_completed_source(source, output)
     refusals.collect(lambda: _refuse_unusable_output(output, numbers, options))
     correct_missing_files(named, options, refusals)
     is_corrected = is_folder or bool(refusals)
