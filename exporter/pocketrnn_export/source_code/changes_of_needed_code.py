@@ -199,12 +199,12 @@ class ChangeFinder:
         """Return whether a name is that of a function that can be changed only by its name. No code has an attribute
         of it, nothing decorates it, and its defaults are constants."""
         nodes = [one.node for one in self._binding.get(name, ())]
+        functions = [one for one in nodes if isinstance(one, Function) and not one.decorator_list]
         return (
-            bool(nodes)
+            0 < len(functions) == len(nodes)
             and name not in self._with_attributes
             and not self._with_attributes & _OF_FUNCTIONS
-            and all(isinstance(one, Function) and not one.decorator_list for one in nodes)
-            and all(isinstance(one, ast.Constant) for node in nodes for one in find_defaults(node).values())
+            and all(isinstance(one, ast.Constant) for node in functions for one in find_defaults(node).values())
         )
 
     def add_holders(self, names: Iterable[str]) -> set[str]:
