@@ -35,13 +35,13 @@ CELLS = [
 
 
 def cell(source: str, **other: Any) -> dict[str, Any]:
-    return {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": 1, "source": source, **other}
+    return {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": source, **other}
 
 
 def notebook(path: Path, sources: list[str] | None = None, **metadata: Any) -> Path:
     """Write a notebook of format 4, its sources as lists of lines."""
-    cells: list[dict[str, Any]] = [{"cell_type": "markdown", "metadata": {}, "source": "# class Classifier"}]
-    cells += [cell(source.splitlines(keepends=True)) for source in (CELLS if sources is None else sources)]  # type: ignore[arg-type]
+    cells = [cell(source.splitlines(keepends=True)) for source in (CELLS if sources is None else sources)]  # type: ignore[arg-type]
+    cells.append({"cell_type": "markdown", "metadata": {}, "source": "# class Classifier"})
     path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}))
     return path
 

@@ -35,6 +35,7 @@ from pocketrnn_export.commands.closing_lines import (
     format_example_note,
     format_proof_summary,
     format_proof_table,
+    list_files_of_tokenizer,
     print_next_step,
     print_verdicts,
 )
@@ -667,6 +668,11 @@ def _write_bundle(module: Any, output: Path, description: dict[str, Any], option
     """Export with the arguments of `description`, and write the result to the output."""
     from pocketrnn_export.bundle_export import export as export_module
 
+    named = parse_module_name(options["tokenizer"] or "")
+    if named is not None and getattr(description.get("rules"), "tokenizer", "") == "external":
+        of_function = list_files_of_tokenizer(named.path, named.function_name)
+        files = [one.name if one.is_absolute() else str(one) for some in of_function for one in some]
+        description["provenance"] = {**(description.get("provenance") or {}), "tokenizer_files": files}
     if options["compress"] or options["profile"] in ("mobile", "packed"):
         return _export_and_compress_or_convert(module, output, description, options)
     with print_stages():

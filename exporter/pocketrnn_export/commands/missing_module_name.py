@@ -17,6 +17,7 @@ from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.errors import InputError
 from pocketrnn_export.commands.missing_option_files import correct_missing_source
 from pocketrnn_export.commands.proposed_options import (
+    describe_module_of_other_file,
     list_classes_that_fit,
     list_modules_that_fit,
     list_weight_files_near,
@@ -107,7 +108,8 @@ def _take_module(path: Path, module: str, why: str) -> str:
 
 def _refuse_file_without_module(path: Path, *, is_code: bool) -> None:
     """Raise an error for a SOURCE that is a file of code without a module, or a file of weights or something else. The
-    error, an InputError or an OptionCorrectionsError, names the modules in the files near it."""
+    error, an InputError or an OptionCorrectionsError, names the modules in the files near it, and says that the line to
+    copy takes one of these."""
     problem, changes = f"{path} defines no module, that is, no class with a forward.", {}
     if not is_code:
         may_be_weights = path.suffix == ".safetensors" or is_checkpoint(path)
@@ -116,7 +118,8 @@ def _refuse_file_without_module(path: Path, *, is_code: bool) -> None:
         changes = {"weights": str(path)} if may_be_weights else {}
     found, chosen = _choose_module(_list_modules_made_or_near(path), path, [] if is_code else [path])
     if found:
-        _refuse_modules(problem, found, chosen, changes)
+        other = describe_module_of_other_file(path, found[0] if chosen is None else chosen[0]) if is_code else ""
+        _refuse_modules(f"{problem}{other}", found, chosen, changes)
     given = f", and give --weights {path}" if changes else ""
     other = f"Name the Python file or notebook with the module, such as model.py{given}."
     raise InputError(problem, f"Name what makes the module, as in {path}:make." if is_code else other)

@@ -125,7 +125,12 @@ def propose_vocabulary(
         may_be_unclear: whether a file that the code names may hold numbers that may be counts.
     """
     from pocketrnn_export.progress import hide_log_records
-    from pocketrnn_export.source_code.code_and_data_files_near_module import is_below, list_data_files_named_in_code
+    from pocketrnn_export.source_code.code_and_data_files_near_module import (
+        Nearness,
+        is_below,
+        keep_nearest,
+        list_data_files_named_in_code,
+    )
 
     sizes = read_weight_sizes(weights)
     labels = _find_label_files(path, sizes)
@@ -152,8 +157,10 @@ def propose_vocabulary(
         add_if_it_fits(file, f"a file near {path.name}, with as many words as the embedding has rows", is_named=False)
     exact = {one: tokens for one, tokens in found.items()
              if len(tokens) in sizes.table_rows and not without_rows[one.path]}  # fmt: skip
-    best = exact or found
+    places = {one: one.place_in_code for one in exact or found}
+    best = {one: found[one] for one in keep_nearest(path, places, within=Nearness.ELSEWHERE)}
     nearest = {one: tokens for one, tokens in best.items() if is_below(one.path, path.parent)} or best
+    nearest = {one: nearest[one] for one in keep_nearest(path, {one: places[one] for one in nearest})}
     others = tuple(one.path for one, tokens in best.items() if tokens not in nearest.values())
     if exact and len({*nearest.values()}) == 1:
         # The words of a module that reads characters are these, too.
@@ -208,6 +215,7 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
         pairs: the file of the answers. By default, one in the working folder is looked for.
         multi_label: whether a text may have several labels.
     """
+    from pocketrnn_export.source_code.code_and_data_files_near_module import Nearness, keep_nearest
     from pocketrnn_export.source_code.label_choices_in_code import BY_PREDICTION
     from pocketrnn_export.source_code.labels_in_code import find_labels_in_code, find_name_of_labels, join_first_labels
     from pocketrnn_export.vocabularies.labels import write_labels
@@ -236,10 +244,15 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
         open_order = "" if in_answers.labels[0] == "0" else ", but neither your code nor this file shows their order"
         said = f"The labels seem to be {first}, those in {in_answers.where}{open_order}. A comparison with its answers"
         return ProposedOption("labels", f"{said}, by --pairs, shows whether this is the order of the logits.", named)
-    fitting = fitting or ([*found][:1] if len(files) == 1 else [*found])
-    fitting = [*{"\n".join(one).casefold(): one for one in reversed(fitting)}.values()][::-1]
-    by_prediction = [one for one in fitting if found[one][0].evidence == BY_PREDICTION]
-    fitting = by_prediction if len(by_prediction) == 1 else fitting
+    if path is not None:
+        # A file of labels is as near as the code that names it.
+        near = {one: found[one][0].where.removeprefix(f"{found[one][1]}, ") for one in fitting or found}
+        near = keep_nearest(path, near, within=Nearness.ELSEWHERE)
+        near = {one: near[one] for one in {"\n".join(one).casefold(): one for one in reversed(near)}.values()}
+        by_prediction = [one for one in near if found[one][0].evidence == BY_PREDICTION]
+        of_file = [one.labels for one in files.values() if len(files) == 1 and one.labels in near and not fitting]
+        chosen = of_file or (by_prediction if len(by_prediction) == 1 else keep_nearest(path, near))
+        fitting = [one for one in found if one in chosen]
     if len(fitting) == 1:
         labels, value = found[fitting[0]]
         if path is not None and len(value) > _LONGEST_LABELS:
@@ -433,7 +446,10 @@ def propose_tokenizer(path: Path) -> FileNamedInCode | None:
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
+    from pocketrnn_export.source_code.code_and_data_files_near_module import (
+        keep_nearest,
+        list_data_files_named_in_code,
+    )
     from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE
 
@@ -442,7 +458,8 @@ def propose_tokenizer(path: Path) -> FileNamedInCode | None:
         with contextlib.suppress(InputError, OSError):
             if file.stat().st_size <= LARGEST_FILE and read_tokenizer(file).tokens:
                 found.append(FileNamedInCode(file, where))
-    return found[0] if len(found) == 1 else None
+    nearest = [*keep_nearest(path, {one: one.place_in_code for one in found})]
+    return nearest[0] if len(nearest) == 1 else None
 
 
 def propose_named_tokenizer(path: Path) -> ProposedOption | None:
@@ -452,11 +469,14 @@ def propose_named_tokenizer(path: Path) -> ProposedOption | None:
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.code_and_data_files_near_module import list_syntax_nodes_near
+    from pocketrnn_export.source_code.code_and_data_files_near_module import is_of_another, list_syntax_nodes_near
+    from pocketrnn_export.source_code.script_that_saves_vocabulary import find_code_that_makes_vocabulary
 
     for where, node in list_syntax_nodes_near(path):
         called = _NAMES_TOKENIZER.search(ast.unparse(node.func)) if isinstance(node, ast.Call) and node.args else None
         name = getattr(node.args[0], "value", None) if called and isinstance(node, ast.Call) else None
+        if called and isinstance(name, str) and is_of_another(where) and find_code_that_makes_vocabulary(path):
+            return None
         if called and isinstance(name, str):
             save = f'{called[0]}({name!r}).save_pretrained("tokenizer")'
             said = f"Texts seem to be split by {name} ({where}): save it, {save}."
@@ -550,10 +570,28 @@ def describe_weights_that_do_not_fit(path: Path, name: str) -> tuple[str, dict[s
         if other := propose_class_of_weights(path, name, file):
             reason = f": {why}" if why else ""
             said = f"{file} fits {other}, and not {name}{reason}. For {name}, give its own file as --weights."
+            said += describe_module_of_other_file(path, other)
             return said, {"source": other, "weights": str(file)}
     told = [f"{file}: {why}" for file, why in misfits.items() if why][:_MOST_TOLD]
     said = f"None of the files of weights that were found fits {name} ({'; '.join(told)})."
     return (said, {"weights": UNKNOWN_FILE}) if told else ("", {})
+
+
+def describe_module_of_other_file(path: Path, module: str) -> str:
+    """Return a sentence, after a space, if a command takes a module of another file than the one that the user names.
+    It says whether the named file has a recurrent classifier. Return an empty string for a module of this file.
+
+    Args:
+        path: the file of code that the user names.
+        module: the module that is taken, as file.py:name.
+    """
+    from pocketrnn_export.source_code.class_definitions import is_recurrent, list_module_classes
+
+    if Path(module.rpartition(":")[0]).resolve() == path.resolve():
+        return ""
+    has_own = any(is_recurrent(path, name) for name in list_module_classes(path))
+    none = "" if has_own else f"{path} has no recurrent classifier: "
+    return f" {none}{'The' if has_own else 'the'} line to copy takes {module}, of another file."
 
 
 def list_classes_that_fit(path: Path, names: Sequence[str], weights: Path) -> list[str]:
@@ -778,7 +816,8 @@ def describe_tokenizer_function(function: TextFunction) -> str:
     where the owner's code calls it with more than a text."""
     library = find_library_of_tokenizer_function(function.option)
     called = function.called
-    said = f"Texts seem to be split by {function.option}{f', which calls {library}' if library else ''}."
+    said = f"Texts seem to be split by {function.option}{f', which calls {library}' if library else ''}"
+    said += " in code of another module: check that yours splits them so." if function.is_of_another else "."
     if called is None:
         return said
     values = "calls it" if function.code else "calls it with these values"

@@ -412,10 +412,10 @@ def write_tokenizer_of_script_to_file(path: Path) -> tuple[str, str] | None:
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_code_files_of_module
     from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
 
-    for file in list_files_near(path):
+    for file in list_code_files_of_module(path):
         with contextlib.suppress(InputError):
             if (answering := write_tokenizer_of_function(file, "")) is not None:
                 later = "; ".join(answering.later_changes)

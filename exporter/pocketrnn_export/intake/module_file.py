@@ -469,7 +469,8 @@ def _run_needed_statements(
     for statement in needed:
         by_cell.setdefault(statement.cell_or_line, []).append(statement.title)
     told = "; ".join(f"{cell}: {', '.join(titles)}" for cell, titles in by_cell.items())
-    _log.info("Only the code of %s that %s needs is run: %s", path, named.name, told)
+    counted = " (cells of text are counted, and [n] is the number in Jupyter)" if named.is_notebook else ""
+    _log.info("Only the code of %s that %s needs is run%s: %s", path, named.name, counted, told)
     _warn_of_code_not_run(found.notes, unreadable)
     _warn_of_checks_for_jupyter_or_main(named, found.asks)
     file = _make_empty_python_module(path)

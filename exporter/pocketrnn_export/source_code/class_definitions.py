@@ -15,7 +15,6 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
     find_relatively_imported_file,
     list_files_near,
-    list_files_that_import,
     list_imported_files,
     list_syntax_nodes_near,
 )
@@ -394,37 +393,6 @@ def is_recurrent(path: Path, name: str) -> bool:
                 return True
             waiting += names
     return False
-
-
-def list_code_files_of_module(path: Path) -> list[Path]:
-    """List the Python files that may belong to a module, as `list_files_near` does: first its own file, the files that
-    import it, and all that these import. A script that trains or defines other modules is left out, if it is none of
-    these.
-
-    Args:
-        path: the file of the module.
-    """
-    near = list_files_near(path)
-    own: dict[Path, Path] = {}
-    waiting = [path, *list_files_that_import(path)]
-    while waiting:
-        if (file := waiting.pop(0)).resolve() not in own:
-            own[file.resolve()] = file
-            waiting += list_imported_files(file)
-    if len(own) == 1:
-        return near
-    names = {getattr(one, "name", "") for one in read_python_statements_if_readable(path)}
-    others = [one for one in near if one.resolve() not in own and not _trains_other_module(one, names)]
-    return [*(one for one in near if one.resolve() in own), *others]
-
-
-def _trains_other_module(file: Path, names: Collection[str]) -> bool:
-    """Return whether a file trains a module, or defines one, and none of its classes has one of some names."""
-    nodes = [node for one in read_python_statements_if_readable(file) for node in ast.walk(one)]
-    classes = [one for one in nodes if isinstance(one, ast.ClassDef)]
-    trains = any(isinstance(one, ast.Call) and read_last_name(one.func) == "backward" for one in nodes)
-    defines = any(find_methods(one, "forward") for one in classes)
-    return (trains or defines) and not any(one.name in names for one in classes)
 
 
 def list_module_classes_near(path: Path, *, in_scripts: bool = False) -> list[str]:

@@ -1,19 +1,32 @@
-"""List the owner's Python files near the file of a module, their code, and the data files that the code names."""
+"""List the owner's Python files near the file of a module, the nearest first, their code, and the data files that the
+code names."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import hashlib
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from enum import IntEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.notebook import read_python_cells, read_python_statements
-from pocketrnn_export.source_code.syntax_tree_parts import Function, Import, list_imported_modules, read_last_name
+from pocketrnn_export.source_code.notebook import (
+    read_python_cells,
+    read_python_statements,
+    read_python_statements_if_readable,
+)
+from pocketrnn_export.source_code.syntax_tree_parts import (
+    Function,
+    Import,
+    find_methods,
+    list_imported_modules,
+    read_last_name,
+)
 
 _MOST_FILES: Final = 60
 _MOST_DATA_FILES: Final = 2_000
@@ -43,6 +56,20 @@ WRITTEN_BY_EXPORT: Final = "# Written by pocketrnn export, from your code."
 _WRITTEN_AGAIN: Final = re.compile(
     re.escape(WRITTEN_BY_EXPORT) + r" Unless you change it, an export writes it again \((\w{12})(?:, from (.+))?\)\.\n"
 )
+
+_T = TypeVar("_T")
+# The end of the place of code that belongs to another module.
+_OF_ANOTHER: Final = ", code of another module"
+
+
+class Nearness(IntEnum):
+    """How near a file is to a module: it reaches the module by imports, or the module's file reaches it; it is in the
+    module's folder; it is elsewhere; or it belongs to another module."""
+
+    OWN = 0
+    BESIDE = 1
+    ELSEWHERE = 2
+    OF_ANOTHER = 3
 
 
 def list_files_near(path: Path) -> list[Path]:
@@ -132,12 +159,21 @@ def list_files_that_import(path: Path) -> list[Path]:
     Args:
         path: the file.
     """
-    names = {path.stem, path.resolve().parent.name}
-    return [
-        file
-        for file in list_files_near(path)[1:]
-        if names & {module.rpartition(".")[2] for module in _list_modules_of_file(file)}
-    ]
+    return [file for file in list_files_near(path)[1:] if _imports_file(file, path)]
+
+
+def _imports_file(file: Path, path: Path) -> bool:
+    """Return whether a Python file imports another one, or its folder, by its name. Neither an import of another file
+    with this name counts, nor one of names that only other files of the folder define."""
+    here = path.resolve()
+    modules = {one: find_imported_file(file, one.lstrip(".")) for one in _list_modules_of_file(file)}
+    modules = {one: found for one, found in modules.items() if found is None or found.resolve() == here}
+    last = {one: one.rpartition(".")[2] for one in modules}
+    if path.stem in last.values() or here.parent.name not in last.values():
+        return path.stem in last.values()
+    taken = {name for one, name in last.items() if one.rpartition(".")[0].rpartition(".")[2] == here.parent.name}
+    beside = [one for one in here.parent.glob("[!_]*.py") if one != here and one.stat().st_size <= _LARGEST_FILE_NEAR]
+    return not taken or not taken <= {name for one in beside for name in (one.stem, *_list_definitions(one))}
 
 
 def loads_torch(path: Path) -> bool:
@@ -180,15 +216,21 @@ def list_imported_libraries(path: Path) -> list[str]:
     return sorted(one for one in names if one and one not in sys.stdlib_module_names)
 
 
-def _list_modules_of_file(path: Path) -> list[str]:
+def _list_modules_of_file(path: Path) -> Sequence[str]:
     """Return the modules that a file may import, in their order. Return none for a file that cannot be read."""
     with contextlib.suppress(InputError, OSError):
-        if path.stat().st_size <= _LARGEST_CODE or path.suffix == ".ipynb":
-            nodes = ast.walk(ast.Module(read_python_statements(path), []))
-            return [
-                module for node in nodes if isinstance(node, Import) for module in sorted(list_imported_modules(node))
-            ]
-    return []
+        state = path.stat()
+        if state.st_size <= _LARGEST_CODE or path.suffix == ".ipynb":
+            return _list_modules_once(path.absolute(), path, state.st_mtime_ns, state.st_size)
+    return ()
+
+
+@functools.lru_cache(maxsize=4 * _MOST_FILES)
+def _list_modules_once(_place: Path, path: Path, _changed: int, _size: int) -> tuple[str, ...]:
+    """Return the modules that a file imports, and keep them for later calls. The other arguments are those by which a
+    changed file is seen."""
+    nodes = ast.walk(ast.Module(read_python_statements(path), []))
+    return tuple(module for node in nodes if isinstance(node, Import) for module in sorted(list_imported_modules(node)))
 
 
 def find_imported_file(path: Path, module: str) -> Path | None:
@@ -247,17 +289,157 @@ def make_import_absolute(path: Path, node: ast.ImportFrom) -> tuple[Path, ast.Im
 
 
 def list_syntax_nodes_near(path: Path, *, in_notebooks: bool = False) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the syntax nodes of a module's file and of the files near it, each with its file and line.
+    """Yield the syntax nodes of a module's file and of the files near it, the nearest first, each with its file and
+    line. The places of files that belong to another module say so.
 
     Args:
         path: the file of the module, which comes first.
         in_notebooks: whether to read only the notebooks near the file instead.
     """
-    for file in list_notebooks_near(path) if in_notebooks else list_files_near(path):
+    near = rank_files_near(path, in_notebooks=in_notebooks)
+    for file in sorted(near, key=lambda one: near[one]):
+        end = _OF_ANOTHER if near[file] is Nearness.OF_ANOTHER else ""
         with contextlib.suppress(InputError, OSError):
             # Most of a large notebook are its pictures.
             if file.stat().st_size <= _LARGEST_CODE or file.suffix == ".ipynb":
-                yield from _list_nodes_with_places(file)
+                yield from ((f"{where}{end}", node) for where, node in _list_nodes_with_places(file))
+
+
+def rank_files_near(path: Path, *, in_notebooks: bool = False) -> Mapping[Path, Nearness]:
+    """Return how near each file of `list_files_near` is to a module.
+
+    Args:
+        path: the file of the module.
+        in_notebooks: whether to rank the notebooks near the file instead.
+    """
+    files = list_files_near(path)
+    states = [(one.stat().st_mtime_ns, one.stat().st_size) if one.exists() else (0, 0) for one in files]
+    ranks = _rank_once(path.absolute(), tuple(zip(files, states, strict=True)))
+    if not in_notebooks:
+        return ranks
+    own = _list_definitions(path)
+    return {
+        one: Nearness.OF_ANOTHER if _trains_other_module(one, own) else _rank_by_folder(one, path)
+        for one in list_notebooks_near(path)
+    }
+
+
+def _rank_by_folder(file: Path, path: Path) -> Nearness:
+    return Nearness.BESIDE if file.resolve().parent == path.resolve().parent else Nearness.ELSEWHERE
+
+
+@functools.lru_cache(maxsize=8)
+def _rank_once(_place: Path, states: tuple[tuple[Path, tuple[int, int]], ...]) -> Mapping[Path, Nearness]:
+    """Rank files, of which the first is the module's, and keep the ranks for later calls. The other arguments are those
+    by which another folder and a changed file are seen."""
+    path, files = states[0][0], {one.resolve(): one for one, _ in states}
+    imports = {one: {*map(Path.resolve, list_imported_files(file))} & {*files} for one, file in files.items()}
+    here, definitions = path.resolve(), _list_definitions(path)
+    below = _list_reached([here], imports)
+    others = {one for one, file in files.items() if one not in below and _trains_other_module(file, definitions)}
+    users = {one: {user for user, imported in imports.items() if one in imported} for one in files}
+    # A package has imports that name only its folder.
+    for one in {here, *others}:
+        users[one] |= {user for user, file in files.items() if user != one and _imports_file(file, files[one])}
+    above = _list_reached([here], users)
+    # A script that runs all models imports their classes, too.
+    steps = {
+        user: {one for one in found if one not in others or _imports_functions(files[user], files[one])}
+        for user, found in imports.items()
+    }
+    own = below | _list_reached(above, steps)
+    of_others = _list_reached(_list_reached(others - above, users) - own, imports) - own
+    return {
+        file: Nearness.OWN if one in own
+        else Nearness.OF_ANOTHER if one in of_others | others
+        else _rank_by_folder(file, path)
+        for one, file in files.items()
+    }  # fmt: skip
+
+
+def _list_reached(first: Iterable[Path], steps: Mapping[Path, Collection[Path]]) -> set[Path]:
+    """Return some files, and those that are reached from them by steps from file to file."""
+    found, waiting = {*first}, [*first]
+    while waiting:
+        new = {*steps.get(waiting.pop(), ())} - found
+        found |= new
+        waiting += new
+    return found
+
+
+def _imports_functions(user: Path, file: Path) -> bool:
+    """Return whether a file imports names from another one that are not those of its modules."""
+    names = {
+        name for above, _, name in (one.rpartition(".") for one in _list_modules_of_file(user))
+        if above.rpartition(".")[2] == file.stem
+    }  # fmt: skip
+    statements = read_python_statements_if_readable(file)
+    modules = {one.name for one in statements if isinstance(one, ast.ClassDef) and find_methods(one, "forward")}
+    return bool(names - modules - {"*"})
+
+
+def _list_definitions(path: Path) -> set[str]:
+    """Return the names of the functions and classes of a file."""
+    return {one.name for one in read_python_statements_if_readable(path) if isinstance(one, Function | ast.ClassDef)}
+
+
+def _trains_other_module(file: Path, names: Collection[str]) -> bool:
+    """Return whether a file trains a module, or defines one, and none of its classes has one of some names."""
+    nodes = [node for one in read_python_statements_if_readable(file) for node in ast.walk(one)]
+    classes = [one for one in nodes if isinstance(one, ast.ClassDef)]
+    called = {read_last_name(one.func) for one in nodes if isinstance(one, ast.Call)}
+    # A script that makes the module that an option names imports it by that name.
+    trains = "backward" in called and not called & {"import_module", "__import__"}
+    defines = any(find_methods(one, "forward") for one in classes)
+    return (trains or defines) and not any(one.name in names for one in classes)
+
+
+def list_code_files_of_module(path: Path) -> list[Path]:
+    """List the Python files that may belong to a module, as `list_files_near` does, the nearest first. Files that
+    belong to another module are left out, if any code but its own file reaches the module, or come last.
+
+    Args:
+        path: the file of the module.
+    """
+    ranks = rank_files_near(path)
+    is_alone = [*ranks.values()].count(Nearness.OWN) == 1
+    near = [one for one, rank in ranks.items() if is_alone or rank is not Nearness.OF_ANOTHER]
+    return sorted(near, key=lambda one: (ranks[one] is not Nearness.OWN, ranks[one] is Nearness.OF_ANOTHER))
+
+
+def rank_place(path: Path, place: str) -> Nearness:
+    """Return how near the file of a place, such as `train.py, line 3`, is to a module. A file that is not code is as
+    near as the nearest code in its folder.
+
+    Args:
+        path: the file of the module.
+        place: the place, as `list_syntax_nodes_near` and `list_data_files_named_in_code` give it.
+    """
+    ranks, file = rank_files_near(path), Path(place.partition(", ")[0])
+    if file in ranks or file.suffix in (".py", ".ipynb"):
+        of_another = Nearness.OF_ANOTHER if is_of_another(place) else _rank_by_folder(file, path)
+        return ranks.get(file, of_another)
+    folder = file.resolve().parent
+    if path.resolve().is_relative_to(folder):
+        return Nearness.BESIDE
+    return min((rank for one, rank in ranks.items() if one.resolve().parent == folder), default=Nearness.ELSEWHERE)
+
+
+def is_of_another(place: str) -> bool:
+    """Return whether a place in code says that the code belongs to another module."""
+    return place.endswith(_OF_ANOTHER)
+
+
+def keep_nearest(path: Path, places: Mapping[_T, str], *, within: Nearness = Nearness.OWN) -> dict[_T, str]:
+    """Return those of some things whose places in code are the nearest to a module.
+
+    Args:
+        path: the file of the module.
+        places: the things, each with its place.
+        within: the places at least as near as this count as equally near.
+    """
+    ranks = {one: max(rank_place(path, where), within) for one, where in places.items()}
+    return {one: places[one] for one, rank in ranks.items() if rank == min(ranks.values())}
 
 
 def _list_nodes_with_places(file: Path) -> list[tuple[str, ast.AST]]:

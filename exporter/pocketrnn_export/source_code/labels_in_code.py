@@ -13,7 +13,11 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.label_spelling import fold_label
-from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near, list_syntax_nodes_near
+from pocketrnn_export.source_code.code_and_data_files_near_module import (
+    is_of_another,
+    list_files_near,
+    list_syntax_nodes_near,
+)
 from pocketrnn_export.source_code.label_choices_in_code import (
     BY_PREDICTION,
     IN_LIST,
@@ -104,7 +108,8 @@ def find_labels_in_code(
             labels = tuple(spelled.get(fold_label(label), label) for label in own)
             is_whole = {*labels} == {*known} if known else one.is_named and not any("," in label for label in labels)
             is_whole = is_whole and 1 < len({*labels}) == len(labels) <= _MOST_LABELS and all(map(str.strip, labels))
-            if is_whole and (labels not in found or one.evidence > found[labels].evidence):
+            is_nearer = labels not in found or (one.evidence > found[labels].evidence and not is_of_another(where))
+            if is_whole and is_nearer:
                 code = " ".join(ast.unparse(node).split())
                 found[labels] = LabelsInCode(where, labels, one.evidence, code if len(code) <= _LONGEST_SHOWN else "")
     return [*found.values()]
@@ -120,8 +125,9 @@ def find_label_order(path: Path, known: Sequence[str], outputs: int = 0) -> list
     for in_notebooks in (False, True):
         found = find_labels_in_code(path, in_notebooks=in_notebooks, known=known, outputs=outputs)
         if found:
-            most = max(one.evidence for one in found)
-            return [one for one in found if one.evidence == most]
+            nearest = [one for one in found if not is_of_another(one.where)] or found
+            most = max(one.evidence for one in nearest)
+            return [one for one in nearest if one.evidence == most]
     return []
 
 

@@ -134,7 +134,7 @@ def _note_unordered_cells(search: _NeededSearch, run: Sequence[Statement]) -> It
         cells = list(dict.fromkeys(s.cell for s in sorted({*first, *changing}, key=lambda s: s.index)))
         counts = [cell.count for cell in cells if cell.count is not None]
         if counts and (counts != sorted(counts) or len(counts) < len(cells)):
-            said = ", ".join(f"{c.name} ({'never' if c.count is None else f'as number {c.count}'})" for c in cells)
+            said = ", ".join(f"{c.name}{' (never)' if c.count is None else ''}" for c in cells)
             yield f"The cells that set {name} were not run from top to bottom: {said}"
 
 

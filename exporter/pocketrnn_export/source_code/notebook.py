@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import copy
 import functools
+import itertools
 import re
 import symtable
 import sys
@@ -61,7 +62,7 @@ class Cell:
     """The Python code of one cell.
 
     Attributes:
-        name: its name in messages: `cell 3` for the third code cell; empty for a Python file.
+        name: its name in messages, from `name_cell`; empty for a Python file.
         file: the name of its file in tracebacks.
         source: the code; lines that only Jupyter understands are `pass`, or calls of `get_ipython()` where they may
             bind a name.
@@ -99,14 +100,29 @@ def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
     if "python" not in language.lower():
         raise InputError(f"{path} is a notebook of {language[:40]!a}, not of Python.", _GIVE)
     cells, unreadable = [], []
-    for number, (source, count) in enumerate(sources, 1):
-        name = f"cell {number}"
+    for number, source, count in sources:
+        name = name_cell(number, count)
         python, statements = _parse_cell(source)
         if statements is None:
             unreadable.append(name)
         else:
             cells.append(Cell(name, f"{path}, {name}", python, tuple(statements), count, source))
     return cells, unreadable
+
+
+def name_cell(number: int, count: int | None) -> str:
+    """Return the name of a cell in messages. A reader finds it by its place among all cells, those of text included, or
+    by the number that Jupyter shows beside a cell that was run.
+
+    Args:
+        number: its place, from 1.
+        count: its execution count; None for a cell that was not run.
+
+    Example:
+        >>> name_cell(5, 7), name_cell(6, None)
+        ('cell 5 [7]', 'cell 6')
+    """
+    return f"cell {number}" if count is None else f"cell {number} [{count}]"
 
 
 def read_python_file(path: Path) -> Cell:
@@ -181,20 +197,24 @@ def _read_text(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror}.", _GIVE) from None
 
 
-def _list_code_cells(document: Any) -> Iterator[tuple[str, int | None]]:
-    """Yield the code and the execution count of each code cell, for notebooks of format 2, 3 and 4."""
+def _list_code_cells(document: Any) -> Iterator[tuple[int, str, int | None]]:
+    """Yield the place among all cells, the code and the execution count of each code cell, for notebooks of format 2, 3
+    and 4."""
+    place = itertools.count(1)
     sheets = [document]
     if isinstance(document, dict) and isinstance(document.get("worksheets"), list):
         sheets = document["worksheets"]
     for sheet in sheets:
         cells = sheet.get("cells") if isinstance(sheet, dict) else None
         for cell in cells if isinstance(cells, list) else ():
+            number = next(place)
             if not isinstance(cell, dict) or cell.get("cell_type") != "code":
                 continue
             source = cell.get("source", cell.get("input"))
             lines = source if isinstance(source, list) else [source]
             count = cell.get("execution_count", cell.get("prompt_number"))
-            yield "".join(line for line in lines if isinstance(line, str)), count if isinstance(count, int) else None
+            code = "".join(line for line in lines if isinstance(line, str))
+            yield number, code, count if isinstance(count, int) else None
 
 
 def _find_language(document: Any) -> str:

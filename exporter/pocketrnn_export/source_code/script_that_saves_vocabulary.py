@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn_export.source_code import keras_tokenizer, torchtext_functions
-from pocketrnn_export.source_code.class_definitions import list_code_files_of_module
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
+    Nearness,
     find_imported_file,
     find_relatively_imported_file,
+    keep_nearest,
+    list_code_files_of_module,
     list_data_files_named_in_code,
     list_imported_files,
     list_notebooks_near,
@@ -190,7 +192,8 @@ def find_vocabulary_loader(path: Path) -> tuple[VocabularyScript, Path] | None:
         path: the file of the module.
     """
     named = list_data_files_named_in_code(path, _SUFFIXES_OF_WORDS)
-    data = [one for one in named if _FILES_OF_WORDS.search(one.stem)]
+    named = {one: where for one, where in named.items() if _FILES_OF_WORDS.search(one.stem)}
+    data = [*keep_nearest(path, named, within=Nearness.ELSEWHERE)]
     for file in list_code_files_of_module(path) if len(data) == 1 else ():
         top = [*_flatten_blocks(read_python_statements_if_readable(file))]
         for one in top:

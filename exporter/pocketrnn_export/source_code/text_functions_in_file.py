@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.class_definitions import list_code_files_of_module
-from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near
+from pocketrnn_export.source_code.code_and_data_files_near_module import (
+    Nearness,
+    list_code_files_of_module,
+    list_files_near,
+    rank_files_near,
+)
 from pocketrnn_export.source_code.functions_of_file import find_imported_functions
 from pocketrnn_export.source_code.functions_that_answer_or_split import computes_answer, is_name_of_answering_function
 from pocketrnn_export.source_code.notebook import read_python_statements
@@ -122,6 +126,7 @@ class TextFunction(NamedTuple):
             it needs none of them.
         code: the code of a file with a function `words` that calls it so, if a value is not plain.
         is_answering: whether it answers a text, or splits the text of a function that does.
+        is_of_another: whether its file belongs to another module.
     """
 
     option: str
@@ -131,6 +136,7 @@ class TextFunction(NamedTuple):
     called: CallArguments | None = None
     code: str = ""
     is_answering: bool = False
+    is_of_another: bool = False
 
 
 def list_functions_of_text(path: Path) -> list[str]:
@@ -156,7 +162,7 @@ def gives_ids(function: TextFunction) -> bool:
 
 def list_text_functions(path: Path) -> list[TextFunction]:
     """List up to four functions, of a file and of the Python files near it, that split or clean texts according to
-    their names. Scripts that train other modules are left out, as `list_code_files_of_module` does.
+    their names. Files of other modules are left out or come last, as in `list_code_files_of_module`.
 
     Functions that answer a text come first, or in their place the functions that split the text for them. Then come
     those that call a library such as spaCy, which the text rules cannot replace, and then the others.
@@ -177,7 +183,9 @@ def list_text_functions(path: Path) -> list[TextFunction]:
                 elif (ranks := _list_ranks(function)) and (one := _find_text_function(near, file, name, function)):
                     is_foreign = bool(find_text_library(file, name))
                     found.setdefault(one.option, (ranks[0] + kinds * is_method - 2 * kinds * is_foreign, one))
-    return [one for _, one in sorted(found.values(), key=lambda each: each[0])[:_MOST_CALLED]]
+    others = {one for one, rank in rank_files_near(path).items() if rank is Nearness.OF_ANOTHER}
+    ranked = [(rank, one._replace(is_of_another=one.file in others)) for rank, one in found.values()]
+    return [one for _, one in sorted(ranked, key=lambda each: (each[1].is_of_another, each[0]))[:_MOST_CALLED]]
 
 
 def complete_text_function(file: Path, name: str) -> TextFunction | None:
