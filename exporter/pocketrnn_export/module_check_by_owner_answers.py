@@ -48,6 +48,7 @@ class AnswersBeside:
 _beside: Final[ContextVar[AnswersBeside | None]] = ContextVar("beside", default=None)
 _others: Final[ContextVar[Callable[[], Iterable[tuple[str, nn.Module]]]]] = ContextVar("others", default=tuple)
 _lengths: Final[ContextVar[Callable[[], Sequence[NamedLength]]]] = ContextVar("lengths", default=tuple)
+_weights: Final[ContextVar[str]] = ContextVar("weights", default="")
 _stop_words: Final[ContextVar[Callable[[], Sequence[Sequence[str]]]]] = ContextVar("stop_words", default=tuple)
 # The texts that are answered one by one before the work: a slow module takes some 10 ms for each. Some have characters
 # outside ASCII, and some are the longest: these tell most about text rules.
@@ -63,6 +64,7 @@ def try_weights_lengths_and_stop_words_if_answers_differ(
     list_modules: Callable[[], Iterable[tuple[str, nn.Module]]],
     list_lengths: Callable[[], Sequence[NamedLength]],
     list_stop_words: Callable[[], Sequence[Sequence[str]]],
+    weights: str = "",
 ) -> Iterator[None]:
     """While the block runs, try the weights of other files, and the lengths of texts and the stop words that the
     owner's files name.
@@ -73,14 +75,17 @@ def try_weights_lengths_and_stop_words_if_answers_differ(
         list_modules: makes the module with the weights of each file, and returns it with the file.
         list_lengths: lists the lengths.
         list_stop_words: lists the stop words of each file of them.
+        weights: the file of the module's own weights.
     """
     before = _others.set(list_modules), _lengths.set(list_lengths), _stop_words.set(list_stop_words)
+    own = _weights.set(weights)
     try:
         yield
     finally:
         _others.reset(before[0])
         _lengths.reset(before[1])
         _stop_words.reset(before[2])
+        _weights.reset(own)
 
 
 @contextlib.contextmanager
@@ -222,7 +227,7 @@ def _make_answer_source(
         return AnswerSource(
             "module", output.labels, activation, description.text, encode_text_or_tokens, answer_ids,
             lambda read: answer_ids(encode_text_or_tokens(read)), thresholds, moved.get(convention.units, ""),
-            rows, _lengths.get()(), _stop_words.get()(), other,
+            rows, _lengths.get()(), _stop_words.get()(), other, weights=_weights.get(),
         )  # fmt: skip
 
     # Probabilities were made by one of the two, and one number has only a sigmoid.

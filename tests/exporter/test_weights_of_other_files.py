@@ -204,3 +204,54 @@ def test_text_is_no_file_of_weights(name: str, content: bytes, kind: str, tmp_pa
     if kind:
         with pytest.raises(InputError, match=kind):
             check_weights_exist(tmp_path / name)
+
+
+@pytest.mark.parametrize("of_logits", [True, False])
+@pytest.mark.parametrize("is_single", [True, False])
+def test_the_mean_of_several_files_is_found_and_the_class_that_computes_it_written(
+    of_logits: bool, is_single: bool
+) -> None:
+    rules = TextRules("whitespace", padding_id=1)
+    encoder = TextEncoder(rules, WORDS)
+    tables = [np.random.default_rng(seed).normal(size=(len(WORDS), 2)) * 5 for seed in range(4)]
+
+    def softmax(logits: Any) -> Any:
+        return np.exp(logits) / np.exp(logits).sum()
+
+    def source(table: Any) -> AnswerSource:
+        def answer_ids(ids: Sequence[int]) -> Any:
+            return softmax(table[[*ids]].mean(0) * ([0, 1] if is_single else [1, 1]))
+
+        return AnswerSource("module", ["a", "b"], "softmax", TextInput(rules, WORDS), encoder.encode, answer_ids,
+                            lambda read: answer_ids(encoder.encode(str(read))), weights="fold_0.pt",
+                            call="module(x) - SHIFT" if is_single else "torch.stack([x - SHIFT])")  # fmt: skip
+
+    answered = []
+    for text in drawn(24):
+        logits = [table[encoder.encode(text)].mean(0) * ([0, 1] if is_single else [1, 1]) for table in tables[:3]]
+        mean = softmax(np.mean(logits, 0)) if of_logits else np.mean([*map(softmax, logits)], 0)
+        answered.append(AnsweredText(text, text, dict(zip("ab", map(float, mean), strict=True))))
+    named = [("fold_1.pt", tables[1]), ("best.pt", tables[3]), ("fold_2.pt", tables[2])]
+    sources = [(name, source(table)) for name, table in named]
+    found = find_agreeing_weights(sources, answered, 1e-3, of_other_rules=False, own=source(tables[0]))
+    assert found is not None
+    assert f"mean of the {'logits' if of_logits else 'probabilities'} of 3 files: fold_0.pt, fold_1.pt" in found.advice
+    assert found.options == {"source": "ensemble.py:Ensemble", "weights": None}
+    # The labels of fewer than 8 texts do not show a mean.
+    by_label = [AnsweredText(one.text, one.text, (max(one.answer, key=dict(one.answer).get),)) for one in answered]  # type: ignore[arg-type]
+    own = source(tables[0])
+    wrong = [one for one in by_label if "ab"[own.answer_text(one.text).argmax()] not in one.answer]
+    right = [one for one in by_label if one not in wrong]
+    assert wrong
+    assert find_agreeing_weights(sources, [*right, *wrong[:7]], 1e-3, of_other_rules=False, own=own) is None
+    # The code in the message gives these answers.
+    code = "\n".join(one[2:] for one in found.advice.splitlines() if one.startswith("  "))
+    made: dict[str, Any] = {}
+    exec(code.replace("from model import Net\n", ""), made)  # noqa: S102 - above
+    members = [lambda x, table=table: torch.tensor(table)[x].mean(1)[:, 1 if is_single else slice(2)]
+               for table in tables[:3]]  # fmt: skip
+    for one in answered:
+        ids = torch.tensor([encoder.encode(one.text)])
+        logits = made["Ensemble"].forward(type("Fake", (), {"members": members}), ids)
+        number = float(logits.sigmoid()[0] if is_single else logits.softmax(1)[0, 1])
+        assert number == pytest.approx(dict(one.answer)["b"], abs=1e-6)  # type: ignore[arg-type]

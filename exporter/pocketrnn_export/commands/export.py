@@ -439,6 +439,7 @@ def _try_weights_lengths_and_stop_words_of_files(
         list_modules,
         lambda: list_lengths_in_files(named, options),
         lambda: [] if named is None else [*find_files_of_stop_words(named.path).values()],
+        str(weights or ""),
     )
 
 

@@ -76,7 +76,9 @@ def export_with_rules_from_answers(
             if error.options:
                 widths = {} if agreeing is None else {"rules": json.dumps(collect_width_members(agreeing))}
                 raise _make_error_of_lines(error, error.remedy, {**error.options, **widths}) from None
-            _raise_again_with_function_names(error, options, given_tokenizer)
+            if "labels" not in error.nearer_options:
+                # A function is tried when the labels are right.
+                _raise_again_with_function_names(error, options, given_tokenizer)
             raise _make_error_of_lines(error, error.remedy, error.nearer_options) from None
         changed = write_rules_option(agreeing, before)
         is_split_otherwise = _is_split_otherwise(json.loads(changed))
@@ -252,7 +254,7 @@ def _make_error_of_lines(error: OtherAnswersError, cause: str, changes: Mapping[
     """Make the error with a line for each of these: how many answers differ, the likely cause, and the first of them.
     Another line has the command with changed options, unless it is the command that runs."""
     write = write_line_to_copy(changes)
-    lines = "".join(f"\n{escape_line(one)}" for one in (cause, error.example) if one)
+    lines = "".join(f"\n{escape_line(one)}" for one in (*cause.split("\n"), error.example) if one)
     return ParityError(error.count, f"{lines}{write}")
 
 

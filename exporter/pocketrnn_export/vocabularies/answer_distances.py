@@ -71,6 +71,7 @@ class AnswerSource:
         stop_words: the words of each file that the owner's code and files name, and that has stop words.
         other: the same with the other activation; None if the module has only this one.
         gives_likeliest: whether the labels of answers are the likeliest ones, although the activation is a sigmoid.
+        weights: the file of the module's weights; empty if it is not known.
     """
 
     name: str
@@ -87,6 +88,7 @@ class AnswerSource:
     stop_words: Sequence[Sequence[str]] = ()
     other: AnswerSource | None = None
     gives_likeliest: bool = False
+    weights: str = ""
 
     @classmethod
     def from_bundle(cls, classifier: Classifier) -> AnswerSource:

@@ -38,7 +38,7 @@ from pocketrnn_export.vocabularies.candidate_text_rules import (
     write_rules_option,
 )
 from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
-from pocketrnn_export.vocabularies.label_order_by_answers import LabelOrder, find_likelier_order
+from pocketrnn_export.vocabularies.label_order_by_answers import SURELY, LabelOrder, find_likelier_order
 from pocketrnn_export.vocabularies.labels import write_labels
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, write_threshold
 from pocketrnn_export.vocabularies.rules_from_answers import (
@@ -76,6 +76,8 @@ _SPLITS: Final = 7
 _TEXTS_TO_TELL_BY: Final = 8
 # One text of so many may have another cause, such as a word that the owner's code changes.
 _TEXTS_FOR_AN_EXCEPTION: Final = 50
+# An order of the labels with which at most one of so many texts is wrong is told before text rules.
+_TEXTS_FOR_A_WRONG_ONE: Final = 10
 # How many wrong answers are asked for a width with which half of them agree.
 _FEW_WRONG: Final = 8
 # How many lengths that the owner's code and files name are tried, and how many are told.
@@ -124,27 +126,28 @@ def explain_difference(
         return exact
     order = find_likelier_order(source, rows)
     turned = _explain_with_order(source, rows, tolerance, order) if order.is_sure else None
-    if turned is not None and turned.agreeing is not None:
+    if turned and (turned.agreeing or _TEXTS_FOR_A_WRONG_ONE * (order.texts - order.agreed) <= order.texts):
         return turned
-    if (threshold := _describe_other_threshold(source, rows)) is not None:
+    if (threshold := _describe_other_threshold(source, rows)) and len(wrong_indices) >= _TEXTS_TO_TELL_BY:
         return threshold
     if empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance, is_first=True):
         return Explanation(empty)
-    if (moved := _explain_with_first_tokens(source, rows, tolerance, further)) is not None:
+    if moved := _explain_with_first_tokens(source, rows, tolerance, further):
         return moved
     _log.info(
         "With these rules, %d of %d answers differ: trying others, cuts and widths", len(wrong_indices), len(rows)
     )
     # Texts with wrong answers must be among those that are tried.
     tried = sorted([*wrong_indices, *({*range(len(rows))} - {*wrong_indices})][:MOST_TEXTS])
-    first = [i for i, number in enumerate(tried) if number in {*wrong_indices}]
-    some = [rows[i] for i in tried]
+    some, first = [rows[i] for i in tried], [i for i, number in enumerate(tried) if number in {*wrong_indices}]
     most = min(len(some) // _TEXTS_FOR_AN_EXCEPTION, len(first) // 2)
     ids_agree = rows[wrong_indices[0]][0].ids_agree
     marked = None if ids_agree else find_other_rules(source, some, tolerance, most, find=find_rules_with_marks)
-    if marked is not None and not marked.exceptions:
+    if marked and not marked.exceptions:
         return Explanation(marked.advice, marked.rules, marked.is_only, marked.rules)
     others = [*(rows[i][0] for i in range(len(rows)) if i not in {*tried}), *further]
+    if threshold:
+        return _explain_with_usual_rules(source, some, first, tolerance, others) or _leave_threshold_open(threshold)
     ways = [find_other_truncation_or_padding(source, some, first, tolerance, others=others)]
     if ways[0] is None and turned is not None:
         return turned
@@ -165,9 +168,9 @@ def explain_difference(
     if agreeing := [way for way in ways if way is not None]:
         best = min(agreeing, key=lambda way: way.exceptions)
         return Explanation(best.advice, None if best.exceptions else best.rules, best.is_only, best.rules)
-    if not order.is_sure and (both := _explain_with_order(source, rows, tolerance, order)) is not None:
-        return both
-    return _advise_without_rules(source, rows, some, wrong_indices, tolerance)
+    both = None if order.is_sure else _explain_with_order(source, rows, tolerance, order)
+    both = both or _explain_with_other_activation(source, rows, tolerance, further, is_last=True)
+    return both or _advise_without_rules(source, rows, some, wrong_indices, tolerance)
 
 
 def _find_rules_or_order(
@@ -260,18 +263,32 @@ def _explain_with_first_tokens(
 
 
 def _explain_with_other_activation(
-    source: AnswerSource, rows: Sequence[Row], tolerance: float, further: Sequence[AnsweredText]
+    source: AnswerSource,
+    rows: Sequence[Row],
+    tolerance: float,
+    further: Sequence[AnsweredText],
+    *,
+    is_last: bool = False,
 ) -> Explanation | None:
     """Explain the difference with a sigmoid in place of a softmax, or the reverse, and the causes that remain then.
     Return None unless the sums of the probabilities show it, or more answers agree then, by the given rules and the
-    lengths that code names."""
-    if source.other is None:
+    lengths that code names, than with any order of the labels.
+
+    With `is_last`, one more answer is enough, since nothing else explains the difference. Otherwise, so many must be
+    more that it is not by chance."""
+    by_sums = find_activation_by_sums(rows, len(source.labels))
+    if source.other is None or by_sums == source.activation:
         return None
     moved = [(one, source.other.answer_text(one.read)) for one, _ in rows]
     other = read_labels_as_owner(source.other, moved)
-    before, after = (_count_agreeing_texts(one, rows, tolerance) for one in (source, other))
-    if after <= before and find_activation_by_sums(rows, len(source.labels)) != other.activation:
-        return None
+    if by_sums != other.activation:
+        labels = find_likelier_order(source, rows).labels
+        before, after = (
+            max(count_agreeing_texts(turned, rows, tolerance) for turned in (one, _turn_labels(one, labels)))
+            for one in (source, other)
+        )
+        if after - before < max(1, 0 if is_last else SURELY * math.sqrt(after + before)):
+            return None
     is_several = other.activation == "sigmoid"
     options = {"multi_label": "given" if is_several else None}
     each = "each label has a probability of its own, by a sigmoid, as --multi-label says (multi_label=True)"
@@ -306,7 +323,7 @@ def find_activation_by_sums(rows: Sequence[Row], label_count: int) -> str:
     return "softmax" if is_whole and all(abs(one) <= TOLERANCE for one in apart) else ""
 
 
-def _count_agreeing_texts(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> int:
+def count_agreeing_texts(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> int:
     """Return with how many of some texts the answers agree by the present rules, or by the best of those that cut or
     pad texts to the lengths that code names."""
     rules, some = source.text.rules, rows[:: len(rows) // _TEXTS_FOR_ACTIVATION + 1]
@@ -331,17 +348,28 @@ def _explain_with_order(
     remaining answers."""
     if order.labels == [*source.labels]:
         return None
-    other = replace(source, labels=order.labels)
+    other = _turn_labels(source, order.labels)
     wrong = [i for i, (one, found) in enumerate(rows) if measure_distance(one.answer, found, other) > tolerance]
-    found = explain_difference(other, rows, wrong, tolerance, is_order_open=False)
     options, give = _make_labels_option(order.labels), "Give the labels in the order of your classifier's logits."
+    is_sure = find_likelier_order(source, rows).is_sure and _TEXTS_FOR_A_WRONG_ONE * len(wrong) <= len(rows)
+    if is_sure and not any(isinstance(one.answer, Mapping) for one, _ in rows):
+        # Many causes explain the labels of few texts. These are told when the order is right.
+        rest = f"The next export looks for the cause of the other {len(wrong):,}."
+        return Explanation(f"{order.sentence} {give} {rest}", nearer_options=options)
+    found = explain_difference(other, rows, wrong, tolerance, is_order_open=False)
     if isinstance(found.agreeing, TextRules):
         said = f"With the labels in another order, {', '.join(order.labels)}: {found.advice} {give}"
         return Explanation(said, found.agreeing, options=options, tokens=found.tokens)
     if not order.is_sure:
         return None
     advice = f"{order.sentence} {give} The others have another cause. {found.advice}"
-    return Explanation(advice, nearest=found.nearest, nearer_options={**options, **found.options})
+    return Explanation(advice, nearer_options=options)
+
+
+def _turn_labels(source: AnswerSource, labels: Sequence[str]) -> AnswerSource:
+    """Return the source with the labels in another order, also with its other activation."""
+    other = None if source.other is None else replace(source.other, labels=labels)
+    return replace(source, labels=labels, other=other)
 
 
 def _find_order_by_best_rules(source: AnswerSource, answered: Sequence[AnsweredText]) -> LabelOrder | None:
@@ -561,6 +589,30 @@ def _describe_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> Expl
         "keep them, give probabilities in place of labels here, and compare those of the bundle with your number.",
         options={"call": call} if call else {},
     )
+
+
+def _explain_with_usual_rules(
+    source: AnswerSource,
+    rows: Sequence[Row],
+    wrong_indices: Sequence[int],
+    tolerance: float,
+    others: Sequence[AnsweredText],
+) -> Explanation | None:
+    """Explain the difference with usual text rules, or with a length that the owner's files name. Return None if not
+    all answers agree with any of them."""
+    way = None
+    if not rows[wrong_indices[0]][0].ids_agree:
+        way = find_other_rules(source, rows, tolerance, stops_before_rare=lambda: True, stop_words=source.stop_words)
+    way = way or find_other_truncation_or_padding(
+        source, rows, wrong_indices, tolerance, others=others, only_named=True
+    )
+    return None if way is None else Explanation(way.advice, way.rules, way.is_only, way.rules)
+
+
+def _leave_threshold_open(threshold: Explanation) -> Explanation:
+    """Return the explanation by a threshold without its options. The labels of few texts may have another cause."""
+    doubt = " But so few answers differ that text rules may be the cause: probabilities in place of labels show it."
+    return Explanation(f"{threshold.advice}{doubt}")
 
 
 def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tuple[float, float]:

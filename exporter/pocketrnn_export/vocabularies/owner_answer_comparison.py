@@ -183,7 +183,8 @@ def refuse_other_answers(
 
         @functools.cache
         def find_weights(of_other_rules: bool) -> Explanation | None:
-            return find_agreeing_weights(prepared(), [*answered, *others], tolerance, of_other_rules=of_other_rules)
+            asked = [*answered, *others]
+            return find_agreeing_weights(prepared(), asked, tolerance, of_other_rules=of_other_rules, own=source)
 
         cause = explain_difference(source, rows, wrong, tolerance, others, find_weights)
         is_explained = cause.agreeing is not None or bool(cause.options)

@@ -1,17 +1,24 @@
-"""Find the file, of those with weights of the same shapes, with whose weights a module gives its owner's answers."""
+"""Find the file, of those with weights of the same shapes, with whose weights a module gives its owner's answers, or
+the files whose mean of the answers is the owner's."""
 
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 from pocketrnn.text import AnyTextRules, TextEncoder, TextRules
 from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.vocabularies.answer_distances import (
     AnsweredText,
     AnswerSource,
+    Probabilities,
     Row,
     measure_distance,
     predict_probabilities,
@@ -19,12 +26,14 @@ from pocketrnn_export.vocabularies.answer_distances import (
 from pocketrnn_export.vocabularies.causes_of_different_answers import (
     MOST_TEXTS,
     Explanation,
+    count_agreeing_texts,
     find_other_rules,
     find_other_truncation_or_padding,
 )
 
 _log = logging.getLogger(__name__)
-# How many wrong answers show whether a cut or a width helps, and the seconds of the processor for all files.
+# How many wrong answers show whether a cut or a width helps, or a mean where answers are labels, and the seconds of the
+# processor for all files, and for their means.
 _FEW: Final = 8
 _SECONDS: Final = 30.0
 
@@ -35,9 +44,10 @@ def find_agreeing_weights(
     tolerance: float,
     *,
     of_other_rules: bool,
+    own: AnswerSource | None = None,
 ) -> Explanation | None:
-    """Find the file of weights with which a module gives its owner's answers to all texts. Return None if there is
-    none.
+    """Find the file of weights with which a module gives its owner's answers to all texts, or the files whose mean of
+    the logits or probabilities gives them. Return None if there is none.
 
     Args:
         sources: for each file, its name and the module with its weights.
@@ -45,6 +55,7 @@ def find_agreeing_weights(
         tolerance: the largest allowed difference of an answer.
         of_other_rules: whether to also try the usual text rules with the weights. Otherwise, only the given rules are
             tried, with other cuts and widths, which takes less time.
+        own: the module with its own weights, which may be one of those of a mean.
     """
     found: list[tuple[str, AnyTextRules, AnswerSource]] = []
     if not sources:
@@ -58,7 +69,9 @@ def find_agreeing_weights(
         rules = find(source, answered, tolerance)
         found += [] if rules is None else [(name, rules, source)]
     if not found:
-        return None
+        return None if own is None else _find_agreeing_mean(
+            sources, answered, tolerance, own, of_other_rules=of_other_rules
+        )  # fmt: skip
     name, rules, source = found[0]
     is_other = rules != source.text.rules
     also = "" if len(found) == 1 else (
@@ -69,6 +82,96 @@ def find_agreeing_weights(
         rules if is_other else None,
         options={"weights": name},
     )
+
+
+def _find_agreeing_mean(
+    sources: Sequence[tuple[str, AnswerSource]],
+    answered: Sequence[AnsweredText],
+    tolerance: float,
+    own: AnswerSource,
+    *,
+    of_other_rules: bool,
+) -> Explanation | None:
+    """Find the files whose mean of the logits or probabilities gives the owner's answers to all texts. Return None if
+    there are none, if one file agrees with more texts, or if the labels of too few texts show a difference."""
+    rows = [(one, numbers) for one in answered if (numbers := predict_probabilities(own, one.read)) is not None]
+    wrong = sum(measure_distance(one.answer, numbers, own) > tolerance for one, numbers in rows)
+    if not rows or (wrong < _FEW and not any(isinstance(one.answer, Mapping) for one in answered)):
+        return None
+    find, end = _find_agreeing_rules if of_other_rules else _find_agreeing_widths, time.process_time() + _SECONDS
+    least = max(1, count_agreeing_texts(own, rows, tolerance))
+    every = [*([(own.weights, own)] if own.weights else []), *sources]
+    for members in _list_files_that_code_may_average(every):
+        for of_logits in (True, False):
+            mean = _average_answers([source for _, source in members], of_logits=of_logits)
+            if time.process_time() > end or count_agreeing_texts(mean, rows, tolerance) < least:
+                continue
+            if (rules := find(mean, answered, tolerance)) is None:
+                continue
+            names, is_other = [name for name, _ in members], rules != mean.text.rules
+            return Explanation(
+                f"All {len(answered):,} texts agree with the mean of the {'logits' if of_logits else 'probabilities'} "
+                f"of {len(names)} files{' and other text rules' * is_other}: {', '.join(names)}. A bundle has one "
+                f"module, so export a class that holds all of them.\n"
+                f"{_write_class_of_mean(names, mean, of_logits=of_logits)}",
+                rules if is_other else None,
+                options={"source": "ensemble.py:Ensemble", "weights": None},
+            )
+    return None
+
+
+def _list_files_that_code_may_average(
+    sources: Sequence[tuple[str, AnswerSource]],
+) -> Iterator[list[tuple[str, AnswerSource]]]:
+    """Yield the files whose names differ by numbers alone, the largest group first, and then all files."""
+    groups: dict[str, list[tuple[str, AnswerSource]]] = {}
+    for name, source in sources:
+        groups.setdefault(re.sub(r"\d+", "0", name), []).append((name, source))
+    tried = sorted(groups.values(), key=len, reverse=True)
+    for group in [*tried, *([[*sources]] if len(tried) > 1 else [])]:
+        if len(group) > 1:
+            yield sorted(group, key=lambda one: one[0])
+
+
+def _average_answers(sources: Sequence[AnswerSource], *, of_logits: bool) -> AnswerSource:
+    """Return a source whose answers are the mean of those of several sources, of their logits or probabilities."""
+    first = sources[0]
+
+    def answer_ids(ids: Sequence[int]) -> Probabilities:
+        numbers = np.stack([one.answer_ids(ids) for one in sources])
+        if not of_logits:
+            return np.asarray(numbers.mean(0), np.float64)
+        # The logits but for a number that all of a text share, which changes no answer.
+        least = np.finfo(np.float64).tiny
+        raised = np.exp(np.log(np.maximum(numbers, least)).mean(0))
+        if first.activation == "sigmoid":
+            return np.asarray(raised / (raised + np.exp(np.log(np.maximum(1 - numbers, least)).mean(0))), np.float64)
+        return np.asarray(raised / raised.sum(), np.float64)
+
+    return replace(first, answer_ids=answer_ids, answer_text=lambda read: answer_ids(first.encode(read)), other=None)
+
+
+def _write_class_of_mean(files: Sequence[str], source: AnswerSource, *, of_logits: bool) -> str:
+    """Write the class of a module that answers with the mean of several modules, with the sentence before it. Its
+    output are logits in both cases."""
+    each = "torch.stack([member(x) for member in self.members])"
+    if of_logits:
+        mean = f"{each}.mean(0)"
+    elif source.activation == "sigmoid" or (source.call and "stack" not in source.call):
+        mean = f"torch.logit({each}.sigmoid().mean(0))"
+    else:
+        mean = f"{each}.softmax(2).mean(0).log()"
+    return f"""Save this as ensemble.py, and import your class in the place of Net:
+  import torch
+  from model import Net
+  class Ensemble(torch.nn.Module):
+      def __init__(self):
+          super().__init__()
+          self.members = torch.nn.ModuleList(Net(...) for _ in range({len(files)}))
+          for member, file in zip(self.members, {[Path(one).as_posix() for one in files]}):
+              member.load_state_dict(torch.load(file))
+      def forward(self, x):
+          return {mean}"""
 
 
 def _find_agreeing_widths(
