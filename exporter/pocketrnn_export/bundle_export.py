@@ -76,10 +76,10 @@ from pocketrnn_export.export_arguments import (
 )
 from pocketrnn_export.export_lock_and_exceptions import keep_module_and_convert_exceptions, run_one_export_on_one_core
 from pocketrnn_export.forms.edge_profile_graph import EDGE
-from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts_and_make_entry
+from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts_and_make_provenance_entry
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
-from pocketrnn_export.forms.onnx.word_and_character_inputs import replace_ids_by_characters
+from pocketrnn_export.forms.onnx.word_and_character_inputs import replace_spelling_ids_by_word_and_character_inputs
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
@@ -96,8 +96,8 @@ from pocketrnn_export.module_check_by_owner_answers import (
 from pocketrnn_export.module_runs.state_restoration import restore_random_state
 from pocketrnn_export.numbers.number_arguments import (
     collect_number_arguments,
-    refuse_arguments_of_other_kind,
-    refuse_arguments_with_input_and_output,
+    refuse_arguments_that_input_and_output_contain,
+    refuse_text_arguments_for_numbers_and_reverse,
 )
 from pocketrnn_export.numbers.number_export import export_number_module
 from pocketrnn_export.progress import ABOUT_PADDING, AFTER_AN_ERROR, hide_log_records, show_progress
@@ -114,6 +114,7 @@ from pocketrnn_export.source_code.text_settings_in_code import (
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
 from pocketrnn_export.vocabularies.doubtful_ids_refusal import warn_of_cut_that_no_text_shows
+from pocketrnn_export.vocabularies.ids_or_counts import IdEvidence
 from pocketrnn_export.vocabularies.owner_answer_comparison import list_labels_that_no_answer_names
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     Answer,
@@ -344,7 +345,7 @@ def export(
                    "channels": channels, "multi_label": multi_label, "thresholds": thresholds, "heads": heads,
                    "labels_of": None if labels_of == "texts" else labels_of, "two_texts": two_texts or None,
                    "features": features, "characters": characters, **numbers}  # fmt: skip
-        refuse_arguments_with_input_and_output(beside_input, input, output)
+        refuse_arguments_that_input_and_output_contain(beside_input, input, output)
     if isinstance(input, TextInput):
         rules, vocabulary, two_texts = input.rules, input.vocabulary, input.pairs
         features, characters = dict(input.features) or None, input.characters
@@ -364,7 +365,9 @@ def export(
                     "two_texts": two_texts or None, "heads": heads, "features": features,
                     "characters": characters}  # fmt: skip
         stated = input if isinstance(input, NumberInput) else None
-        refuse_arguments_of_other_kind(of_texts, channels if stated is None else stated.channels, numbers)
+        refuse_text_arguments_for_numbers_and_reverse(
+            of_texts, channels if stated is None else stated.channels, numbers
+        )
         if isinstance(output, ValueOutput):
             numbers |= {"values": output.names, "value_units": output.units}
         check_output_folder(path, force=force, marker_file=CLASSIFIER_JSON)
@@ -415,8 +418,8 @@ def _export_text_classifier(
             features=given.features is not None, one_text=options.one_text, **excluded,
         )  # fmt: skip
         example_ids, owners_characters = separate_characters_from_texts(example_ids)
-    text = read_text_arguments(given.vocabulary, given.tokenizer, given.rules)
     pairs = convert_example_pairs(example_ids)
+    text = read_text_arguments(given.vocabulary, given.tokenizer, given.rules, _make_id_evidence(module, pairs))
     answers = (
         map_answers_to_labels(pairs, validate_labels(labels), multi_label=given.multi_label)
         if heads is None
@@ -576,7 +579,7 @@ def _export_text_module(
     inputs = _find_graph_and_condition_sizes(forms)[0].inputs
     if description.spellings is not None:
         words = replace(description, spellings=None).token_id_count
-        forms = replace_ids_by_characters(forms, description.spellings, words)
+        forms = replace_spelling_ids_by_word_and_character_inputs(forms, description.spellings, words)
     description, labels_of_owner = add_crf(prepared, description, crf_option=options.crf)
     shown = "given texts" if users_texts and options.examples else "made of words of the vocabulary"
     description = description.add_provenance({**prepared.convention.provenance, "golden_examples": shown})
@@ -600,7 +603,7 @@ def _export_text_module(
     )
     every = {**cases, "texts": encode_text_cases(proof_texts, description.encoder())}
     closed = find_constant_value_notes(program, every, inputs, one_row=graph.batch == 1)
-    description = description.add_provenance(log_uncompared_parts_and_make_entry(forms, closed))
+    description = description.add_provenance(log_uncompared_parts_and_make_provenance_entry(forms, closed))
     plan = ProofPlan.from_module(
         prepared, cases, proof_texts, private=private, tolerance=options.tolerance, report=options.report,
         answered=answered, labels=labels_of_owner, spellings=description.spellings,
@@ -1095,6 +1098,12 @@ def _name_first_ids_with_words(ids: Iterable[int], vocabulary: Sequence[str]) ->
     found = list(ids)
     some = [f"the id {i} ({vocabulary[i]!r})" if i < len(vocabulary) else f"the id {i}" for i in found[:5]]
     return " or ".join(some) + (f" or one of {len(found) - 5} more" if len(found) > 5 else "")
+
+
+def _make_id_evidence(module: nn.Module, pairs: Sequence[OwnersText]) -> IdEvidence:
+    """Return what shows whether numbers of words are ids: the rows of the module's largest embedding, and pairs."""
+    rows = max((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=0)
+    return IdEvidence(lambda: rows, are_trusted=bool(pairs))
 
 
 def _warn_of_small_vocabulary(module: nn.Module, tokens: Sequence[str]) -> None:

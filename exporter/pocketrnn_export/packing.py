@@ -72,7 +72,7 @@ from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.export_arguments import choose_texts_with_features
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.nan_propagation import LAYERS, remove_nan_guards
-from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
 from pocketrnn_export.forms.packed_program.operator_lowering import Lowering
 from pocketrnn_export.forms.packed_program.packed_forms import (
     WAYS,
@@ -80,13 +80,18 @@ from pocketrnn_export.forms.packed_program.packed_forms import (
     make_packed_run,
     make_packed_step_form,
 )
-from pocketrnn_export.forms.packed_program.packed_operator_comparison import refuse_differing_operations
+from pocketrnn_export.forms.packed_program.packed_operator_comparison import (
+    refuse_operators_that_engine_computes_differently,
+)
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.integer_accuracy import AllowedChange, measure_integer_change
 from pocketrnn_export.microcontroller import compute_required_memory, convert_to_c_array, make_array_name
 from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers
-from pocketrnn_export.numbers.number_step_graph import make_step_graph, refuse_rules_that_cannot_stream
-from pocketrnn_export.numbers.packed_number_proof import compare_scaling_of_engine_and_python, make_number_proof_plan
+from pocketrnn_export.numbers.number_step_graph import make_step_graph_of_samples, refuse_rules_that_cannot_stream
+from pocketrnn_export.numbers.packed_number_proof import (
+    compare_scaling_of_engine_and_python,
+    make_proof_plan_for_packed_numbers,
+)
 from pocketrnn_export.packing_with_integer_products import (
     NOT_MEASURED,
     Programs,
@@ -228,7 +233,7 @@ def _pack_bundle(
         limits = manifest.graph.limits
         if isinstance(manifest.input, NumberInput):
             refuse_rules_that_cannot_stream(manifest.input, limits)
-        stream, step = make_step_graph(content, limits)
+        stream, step = make_step_graph_of_samples(content, limits)
         manifest = replace(manifest, stream=stream)
     packed = _pack_and_prove(manifest, content, step)
     if arithmetic == "float32":
@@ -304,10 +309,14 @@ def _lower_graphs(manifest: Manifest, content: bytes, step_content: bytes | None
             remove_nan_guards(content, LAYERS),
             step_content and remove_nan_guards(step_content, LAYERS),
         )
-    whole = lower_graph(content, graph, numbers=numbers, padding_id=padding_id, features=manifest.features)
+    whole = translate_graph_into_program(
+        content, graph, numbers=numbers, padding_id=padding_id, features=manifest.features
+    )
     if manifest.stream is None or step_content is None:
         return whole, None
-    return whole, lower_graph(step_content, graph, numbers=numbers, state_size=manifest.stream.state_size)
+    return whole, translate_graph_into_program(
+        step_content, graph, numbers=numbers, state_size=manifest.stream.state_size
+    )
 
 
 # A limit of this many tokens or more is not logged: no such text fits in memory.
@@ -350,9 +359,11 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step_content: bytes | No
     )
     if manifest.has_two_texts:
         # The operators are compared one by one on texts of equal length.
-        whole = lower_graph(content, manifest.graph, padding_id=manifest.text.rules.padding_id, equal_lengths=True)
+        whole = translate_graph_into_program(
+            content, manifest.graph, padding_id=manifest.text.rules.padding_id, equal_lengths=True
+        )
     for lowering in filter(None, (whole, of_step)):
-        refuse_differing_operations(lowering)
+        refuse_operators_that_engine_computes_differently(lowering)
     _log.info("Proving it equal to the bundle's graph")
     # The numbers of tokens, or of steps, near which one size in the graphs becomes larger than another.
     turns = frozenset[int]().union(*(program.turns for program in each))
@@ -488,7 +499,7 @@ def _make_proof_plan(manifest: Manifest, content: bytes, sizes_of_other_path: fr
     given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):
-        reference, cases, rows = make_number_proof_plan(manifest, content, sizes_of_other_path)
+        reference, cases, rows = make_proof_plan_for_packed_numbers(manifest, content, sizes_of_other_path)
     else:
         description = Description.from_manifest(manifest)
         reference = make_graph_reference(find_graph_name_in_proof(manifest), content)

@@ -58,7 +58,9 @@ class TextIntake:
         self._text_engine = self._choose_text_engine(engine)
 
     def _make_row_encoder(self, manifest: Manifest, tokenizer: Tokenizer | None) -> TextRowEncoder:
-        return TextRowEncoder(manifest.name, self.encoder, manifest.graph.embedding_rows, tokenizer)
+        files = manifest.provenance.get("tokenizer_files")
+        files = [one for one in files if isinstance(one, str)] if isinstance(files, list) else []
+        return TextRowEncoder(manifest.name, self.encoder, manifest.graph.embedding_rows, tokenizer, files)
 
     def _choose_text_engine(self, engine: Engine) -> TextEngine | None:
         """Return the engine if it encodes texts itself and the bundle's tokenizer splits strings; else None."""

@@ -20,8 +20,12 @@ from pocketrnn_export import export
 from pocketrnn_export.comparing.first_operation_not_in_graph import find_differing_operation
 from pocketrnn_export.comparing.float64_module import make_float64_copy
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
-from pocketrnn_export.forms.onnx.exact_optimizer import REWRITE_RULES, compute_rounded_constants, optimize_exactly
-from pocketrnn_export.forms.onnx.nan_propagation import add_nan_guards
+from pocketrnn_export.forms.onnx.exact_optimizer import (
+    REWRITE_RULES,
+    compute_constants_with_rounding_of_pytorch,
+    optimize_exactly,
+)
+from pocketrnn_export.forms.onnx.nan_propagation import add_nan_guards_for_any_input
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.intake.user_frames import describe_user_line
 
@@ -190,7 +194,7 @@ def test_parts_of_a_constant_may_have_several_shapes() -> None:
     model.graph.initializers["sizes"] = parts.inputs[1]  # type: ignore[assignment]
     parts.inputs[1].const_value = ir.tensor(np.array([1, 2]))  # type: ignore[union-attr]
     model.graph.insert_after(model.graph[1], parts)
-    assert set(compute_rounded_constants(model)) == {"Identity2"}
+    assert set(compute_constants_with_rounding_of_pytorch(model)) == {"Identity2"}
 
 
 class Frequencies(nn.Module):
@@ -283,5 +287,5 @@ def test_the_maximum_of_a_window_is_pytorchs_for_nan_and_infinities(operator: st
     graph = helper.make_graph([helper.make_node(operator, ["x"], ["y"], **attributes)], "pool", [x], [y])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     numbers = np.array([[[-np.inf] * 3, [1.0, np.nan, 2.0], [0.0, 3.0, np.inf]]], np.float32)
-    (found,) = open_session(add_nan_guards(model.SerializeToString())).run(None, {"x": numbers})
+    (found,) = open_session(add_nan_guards_for_any_input(model.SerializeToString())).run(None, {"x": numbers})
     np.testing.assert_array_equal(found.ravel(), [-np.inf, np.nan, np.inf])

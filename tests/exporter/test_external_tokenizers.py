@@ -21,7 +21,8 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.verdicts import TextVerdict, read_text_verdict
-from pocketrnn_export import export
+from pocketrnn_export import bundle_export, export
+from pocketrnn_export.commands.export import _write_bundle
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.packing import pack
@@ -285,3 +286,20 @@ def test_padded_ids_of_one_width_give_the_whole_rules(rows: list[list[int]], fra
     words = shlex.split(str(caught.value)[str(caught.value).index("--rules") :])
     written = json.loads(words[1])
     assert {"pad_side": "right", **written} == {"tokenizer": "external", **frame}
+
+
+def test_a_bundle_keeps_the_names_of_the_files_that_its_function_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("helpers.py").write_text("STOP = 'stop.json'\n")
+    Path("stop.json").write_text("[]")
+    Path("cut.py").write_text("from helpers import STOP\ndef words(text):\n    return open('stop.json').read()\n")
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(bundle_export, "export", lambda *_, **description: given.update(description))
+    options = {"tokenizer": "cut.py:words", "compress": None, "profile": None, "force": False}
+    _write_bundle(None, Path("b"), {"rules": FRAMED, "provenance": {"data": "mine"}}, options)
+    assert given["provenance"] == {"data": "mine", "tokenizer_files": ["cut.py", "helpers.py", "stop.json"]}
+    given.clear()
+    _write_bundle(None, Path("b"), {"rules": TextRules()}, options)
+    assert "provenance" not in given

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pocketrnn_export.proof.forward_values_and_choices import ForwardValues
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModule
-from pocketrnn_export.tracing.module_trace import follow_forward, trace_program
+from pocketrnn_export.tracing.module_trace import find_exception_of_forward_at_sizes, trace_program
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 
@@ -46,7 +46,7 @@ def test_a_convolution_has_no_condition_on_the_number_of_rows(
 ) -> None:
     log = TraceLog()
     tokens = torch.zeros(batch, 7, dtype=torch.int64)
-    error = follow_forward(Convolution(layer, arrange).eval(), (tokens,), Sizes(batch, 7), log)
+    error = find_exception_of_forward_at_sizes(Convolution(layer, arrange).eval(), (tokens,), Sizes(batch, 7), log)
     assert error is None
     assert not [question for question in log.questions if "16" in str(question.condition)]
     assert torch.backends.mkldnn.enabled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
 import os
@@ -23,7 +24,8 @@ from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.intake.checks_of_module_made_again import refuse_random_construction
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
-from pocketrnn_export.source_code.notebook import read_notebook, read_python_cells
+from pocketrnn_export.source_code.needed_code import find_needed_statements
+from pocketrnn_export.source_code.notebook import Cell, read_notebook, read_python_cells
 
 
 @pytest.fixture(autouse=True)
@@ -243,7 +245,6 @@ def test_what_is_no_notebook_is_refused_in_a_sentence(content: str | bytes, said
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.slow
 def test_a_cell_is_named_by_its_place_among_all_cells_and_by_the_number_that_jupyter_shows(folder: Path) -> None:
     text = {"cell_type": "markdown", "metadata": {}, "source": "# a title"}
     cells = [text, cell("a = 1", execution_count=7), text, cell("b = 2"), cell("print 'Python 2'", execution_count=9)]
@@ -258,6 +259,41 @@ def test_a_cell_is_named_by_its_place_among_all_cells_and_by_the_number_that_jup
     assert [one.name for one in read_python_cells(folder / "old.ipynb")] == ["cell 2 [7]", "cell 4 [7]", "cell 6"]
 
 
+PASSED_ON = """
+df = read('a.csv')
+df['text'] = df['text'].apply(clean)
+FIELD = Field(tokenize=clean)
+FIELD.build(df)
+for row in df:
+    FIELD.read(row)
+df.plot().show()
+"""
+
+
+@pytest.mark.parametrize(
+    ("clean", "later", "is_noted"),
+    [
+        ("def clean(text):\n    return text.lower()", "", False),
+        ("def clean(text, most=3):\n    return [word for word in text.split() if word in STOP][:most]", "", False),
+        ("def clean(text, seen=[]):\n    seen.append(text)\n    return seen", "", True),
+        ("@keep\ndef clean(text):\n    return text.lower()", "", True),
+        ("def clean(text):\n    return text[:clean.most]", "other = clean\nread(other).most = 3", True),
+        ("def clean(text):\n    return text.lower()", "for one in FIELD:\n    one.__code__ = None", True),
+    ],
+)
+def test_what_a_function_is_given_to_is_noted_only_if_the_function_can_be_changed_there(
+    clean: str, later: str, is_noted: bool
+) -> None:
+    sources = [f"STOP = ['a']\ndef keep(f):\n    return f\n{clean}", PASSED_ON, later]
+    cells = [
+        Cell(f"cell {number}", "n.ipynb", source, tuple(ast.parse(source).body))
+        for number, source in enumerate(sources, 1)
+    ]
+    notes = find_needed_statements(cells, ["clean"], "n.ipynb", set()).notes
+    assert bool(notes) == is_noted
+
+
+@pytest.mark.slow
 def test_a_long_chain_of_names_is_refused_or_read_and_never_kills(folder: Path) -> None:
     chain = "a0 = 1\n" + "".join(f"a{i} = a{i - 1}\n" for i in range(1, 1500))
     notebook(folder / "n.ipynb", [chain, "def build():\n    return a1499"])

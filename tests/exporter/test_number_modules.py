@@ -41,9 +41,9 @@ from pocketrnn_export.comparing.module_and_graph_as_functions import open_sessio
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.forms.onnx.nan_propagation import remove_nan_guards
 from pocketrnn_export.intake.export_copy import copy_for_export
-from pocketrnn_export.numbers.message_rewording import ADVICE_FOR_TEXTS, reword_for_numbers
+from pocketrnn_export.numbers.message_rewording import ADVICE_FOR_TEXTS, reword_sentence_on_texts_for_numbers
 from pocketrnn_export.numbers.number_arguments import make_number_rules
-from pocketrnn_export.numbers.number_export import drop_constant_rows_if_unstable
+from pocketrnn_export.numbers.number_export import drop_constant_sequences_if_answers_are_unstable
 from pocketrnn_export.numbers.sample_table import NEAR, make_sample_table, replace_ids_by_samples
 from pocketrnn_export.packing import pack
 
@@ -693,7 +693,9 @@ def test_recordings_that_never_change_are_left_out_where_float32_has_no_steady_a
     constant, other = Case("a", np.array([[3, 3]]), np.array([2])), Case("b", np.array([[3, 4]]), np.array([2]))
     for error, kept in ((0.1, [other]), (0.0, [constant, other])):
         reference = Reference("graph", lambda tokens, lengths, e=error: run(tokens, lengths, e), run)
-        assert drop_constant_rows_if_unstable(reference, {"shapes": [constant, other]}) == {"shapes": kept}
+        assert drop_constant_sequences_if_answers_are_unstable(reference, {"shapes": [constant, other]}) == {
+            "shapes": kept
+        }
         assert bool(caplog.records) == bool(error)
         caplog.clear()
 
@@ -751,17 +753,28 @@ def test_each_advice_that_is_reworded_for_numbers_is_given_somewhere() -> None:
 
 
 def test_words_of_texts_become_those_of_numbers() -> None:
-    called = reword_for_numbers("called as samples = x = module.pocketrnn_samples(tokens); module(samples)[:, 0].")
+    called = reword_sentence_on_texts_for_numbers(
+        "called as samples = x = module.pocketrnn_samples(tokens); module(samples)[:, 0]."
+    )
     assert called == "called as module(samples)[:, 0]."
-    said = reword_for_numbers('The module gives 3 texts of 5 tokens: --call "module(tokens.t(), lengths)[0]".')
+    said = reword_sentence_on_texts_for_numbers(
+        'The module gives 3 texts of 5 tokens: --call "module(tokens.t(), lengths)[0]".'
+    )
     assert said == ('The module gives 3 sequences of 5 steps: --call "module(samples.transpose(0, 1), lengths)[0]".')
     kept = "the context of a keyword, texts/word.py:3: `text = self.words(tokens)`, docs/text-rules.md, label 'text'"
-    assert reword_for_numbers(kept) == kept
-    assert reword_for_numbers("the context, a text; module(x, tokens)") == "the context, a sequence; module(x, samples)"
-    assert "module, samples and lengths" in reword_for_numbers("that uses module, tokens and lengths")
-    assert "samples[..., -1]" in reword_for_numbers("A bundle is given nothing but a text.")
-    assert "--steps" in reword_for_numbers("the same number of tokens (min_width and max_width of the rules)")
-    assert "--steps" in reword_for_numbers("let the text rules cut or pad texts: max_width, min_width.")
+    assert reword_sentence_on_texts_for_numbers(kept) == kept
+    assert (
+        reword_sentence_on_texts_for_numbers("the context, a text; module(x, tokens)")
+        == "the context, a sequence; module(x, samples)"
+    )
+    assert "module, samples and lengths" in reword_sentence_on_texts_for_numbers("that uses module, tokens and lengths")
+    assert "samples[..., -1]" in reword_sentence_on_texts_for_numbers("A bundle is given nothing but a text.")
+    assert "--steps" in reword_sentence_on_texts_for_numbers(
+        "the same number of tokens (min_width and max_width of the rules)"
+    )
+    assert "--steps" in reword_sentence_on_texts_for_numbers(
+        "let the text rules cut or pad texts: max_width, min_width."
+    )
 
 
 @pytest.fixture(scope="module")

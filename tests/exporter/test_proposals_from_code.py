@@ -870,6 +870,16 @@ if __name__ == "__main__":
 """
 
 
+def test_all_spellings_of_a_module_give_one_script_named_after_its_file(folder: Path) -> None:
+    Path("vocab.json").unlink()
+    Path("helpers.py").write_text("texts = ['oil', 'war']\n")
+    Path("net.py").write_text(FILE.split("def predict")[0] + COUNTED + AT_TOP)
+    for source in ("net.py:Net", "./net.py:Net", "net.py", ".", f"../{folder.name}", f"{folder}/net.py:Net"):
+        result = CliRunner().invoke(main, ["export", source])
+        assert "--vocabulary net_vocabulary.json" in result.stderr, source
+        assert [one.name for one in Path().glob("*_vocabulary*")] == ["net_vocabulary.py"], source
+
+
 @pytest.mark.parametrize("code", [AT_TOP, IN_MAIN, BY_IMPORTS])
 def test_code_that_counts_a_vocabulary_becomes_a_script(code: str, folder: Path) -> None:
     Path("vocab.json").unlink()

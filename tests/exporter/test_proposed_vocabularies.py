@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +14,18 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import DataError
+from pocketrnn_export import export
 from pocketrnn_export.commands.proposed_options import propose_vocabulary
+from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
+from pocketrnn_export.intake.module_file import set_values_of_vocabulary_and_weights
+from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
 from pocketrnn_export.source_code.text_settings_in_code import find_limit_of_ids
+from pocketrnn_export.vocabularies.ids_or_counts import IdEvidence
+from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, list_left_out_words_with_rows
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -101,12 +109,13 @@ def test_after_a_vocabulary_that_is_too_large_the_code_that_counts_one_is_writte
         assert "python out_vocabulary.py" in said
         assert "Write: pocketrnn export net.py:Net" in said
         assert "--vocabulary words.pkl" not in said.partition("Write: ")[2]
-        assert "alone" not in said
+        assert "import-vocab" not in said
     # Where the code takes no ids without a row, it says so.
     Path("use.py").write_text("ids = [i if i < 30 else 1 for i in ids]\n")
     said = CliRunner().invoke(main, [*given, "--vocabulary", "words.pkl"]).stderr
     assert "use.py, line 1" in said
-    assert "Write: " not in said
+    assert "import-vocab words.pkl --rows 30 -o out-vocabulary.json" in said
+    assert "--vocabulary out-vocabulary.json" in said.partition("Write: ")[2]
 
 
 @pytest.mark.parametrize(
@@ -181,3 +190,108 @@ def test_files_in_commands_are_found_those_of_a_command_that_answers_first(folde
     assert list_data_files_named_in_code(Path("net.py"), "pt") == {
         Path("b.pt"): "README.md, line 3", Path("a.pt"): "net.py, line 1",
     }  # fmt: skip
+
+
+# Numbers that fall with wide gaps, as counts do, and ids of which some have no row.
+UNCLEAR = {f"w{i}": 20 - 2 * i for i in range(9)}
+BEYOND = {f"w{i}": i + (i > 4) + 3 * (i > 20) for i in range(ROWS)}
+EXPORT = ["export", "net.py:Net", "-o", "out", "--labels", "a,b"]
+
+
+def write_and_export(ids: dict[str, int], *options: str) -> str:
+    Path("ids.json").write_text(json.dumps(ids))
+    return CliRunner().invoke(main, [*EXPORT, "--vocabulary", "ids.json", *options]).stderr
+
+
+def test_numbers_that_may_be_counts_are_refused_with_the_command_that_takes_them_for_ids(folder: Path) -> None:
+    Path("net.py").write_text(NET)
+    said = write_and_export(UNCLEAR | {"a": 3, "b": 0}, "--weights", "net.pt")
+    assert "--vocabulary out-vocabulary.json" in said.partition("Write: ")[2]
+    line = re.search(r"run pocketrnn (import-vocab ids.json --rows 30 -o out-vocabulary.json)\. ", said)
+    assert line is not None
+    assert CliRunner().invoke(main, line[1].split()).exit_code == 0
+    tokens = read_vocabulary(Path("out-vocabulary.json")).tokens
+    assert [tokens.index(one) for one in ("w0", "w8", "a", "b")] == [20, 4, 3, 0]
+
+
+def test_the_weights_that_the_code_names_decide_whether_numbers_are_ids(folder: Path) -> None:
+    Path("net.py").write_text(NET + 'weights = "net.pt"\n')
+    said = write_and_export({"a": 29, "b": 11, "c": 0})
+    assert "their rows show that these are ids" in said
+    assert "--weights net.pt" in said.partition("Write: ")[2]
+    assert "import-vocab" not in said
+
+
+def test_an_id_of_two_words_is_refused_before_the_module_is_made_and_without_a_script(folder: Path) -> None:
+    said = write_and_export({"a": 0, "b": 1, "c": 1}, "--weights", "net.pt")
+    assert "to 'b' and to 'c'" in said
+    assert "Loading" not in said
+    assert "out_vocabulary.py" not in said
+
+
+def test_a_vocabulary_with_words_without_a_row_is_proposed_with_their_number(folder: Path) -> None:
+    Path("ids.json").write_text(json.dumps(BEYOND))
+    Path("net.py").write_text(NET + 'json.load(open("ids.json"))\n')
+    found = propose_vocabulary(Path("net.py"), Path("net.pt"))
+    assert found is not None
+    assert "no row of its own for 4 of" in found.note
+    # One with as many words as rows is preferred.
+    write_words("words.json", ROWS)
+    Path("net.py").write_text(NET + 'json.load(open("ids.json"))\njson.load(open("words.json"))\n')
+    found = propose_vocabulary(Path("net.py"), Path("net.pt"))
+    assert found is not None
+    assert found.path.name == "words.json"
+
+
+def test_a_vocabulary_whose_numbers_may_be_counts_is_proposed_where_nothing_else_is_found(folder: Path) -> None:
+    Path("ids.json").write_text(json.dumps({f"w{i}": 29 - i - i // 3 for i in range(21)} | {"z": 0}))
+    Path("net.py").write_text(NET + 'vocab = json.load(open("ids.json"))\n')
+    weights = {"embedding.weight": (90, 4), "fc.weight": (2, 4), "fc.bias": (2,)}
+    torch.save({name: torch.rand(size) for name, size in weights.items()}, "net.pt")
+    said = CliRunner().invoke(main, [*EXPORT, "--weights", "net.pt"]).stderr
+    assert "ids.json (net.py, line 14), if its numbers are ids" in said
+    assert "--vocabulary ids.json" in said.partition("Write: ")[2]
+
+
+def test_the_words_of_an_owners_module_include_those_without_a_row(folder: Path) -> None:
+    Path("net.py").write_text(NET.replace("vocab_size)", "vocab)").replace("vocab_size,", "len(vocab),"))
+    words = read_vocabulary(BEYOND, IdEvidence(lambda: ROWS))
+    error = MissingArgumentsError("", "", vocabularies=["vocab"])
+    named = parse_module_name("net.py:Net")
+    assert named is not None
+    given = set_values_of_vocabulary_and_weights(named, error, words.tokens, words.left_out).kwargs
+    assert given is not None
+    assert given["vocab"].value == BEYOND == words.word_ids  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("largest", "listed"), [(99, 0), (29, 4), (1, 4)])
+def test_left_out_words_are_compared_where_the_owners_function_gives_them_ids_with_rows(
+    largest: int, listed: int
+) -> None:
+    words = read_vocabulary(BEYOND, IdEvidence(lambda: ROWS))
+    function = adapt_owner_function(lambda text: [min(BEYOND[one], largest) for one in text.split()], words)
+    assert len(list_left_out_words_with_rows(function, words)) == listed
+
+
+def test_the_modules_own_rows_leave_words_out_in_python(folder: Path) -> None:
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.fc = torch.nn.Embedding(ROWS, 4), torch.nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(self.embedding(x).mean(1))  # type: ignore[no-any-return]
+
+    export(Net(), "out", vocabulary=BEYOND, labels=["a", "b"], torchscript=False)
+    assert len(Classifier.load("out").manifest.text.vocabulary) == ROWS
+
+
+def test_a_module_that_loads_its_own_weights_shows_the_rows(folder: Path) -> None:
+    Path("net.py").write_text(
+        f"{NET}\ndef load():\n    net = Net({ROWS})\n    net.load_state_dict(torch.load('net.pt'))\n    return net\n"
+    )
+    Path("ids.json").write_text(json.dumps(BEYOND))
+    given = ["export", "net.py:load", "-o", "out", "--labels", "a,b", "--vocabulary", "ids.json"]
+    said = CliRunner().invoke(main, given).stderr
+    assert "import-vocab ids.json --rows 30 -o out-vocabulary.json" in said
+    assert "--vocabulary out-vocabulary.json" in said.partition("Write: ")[2]

@@ -18,7 +18,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.diagnosis import add_first_difference_to_error
 from pocketrnn_export.forms.onnx.onnx_conversion import OnnxGraph
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
-from pocketrnn_export.tracing.module_trace import follow_forward
+from pocketrnn_export.tracing.module_trace import find_exception_of_forward_at_sizes
 from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, ProgramAttempt
 from pocketrnn_export.tracing.sizes.program_search import make_size_refusal_error
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
@@ -103,7 +103,7 @@ def test_where_pytorch_fails_beyond_a_size_that_is_a_stated_limit(case: tuple[ty
 def test_a_trace_fails_where_a_text_is_longer_than_the_length_to_which_it_is_unpacked() -> None:
     module = made(size_modules.UnpacksToALength).eval()
     for tokens, fails in ((90, False), (91, True)):
-        given = follow_forward(module, inputs_of(module, 2, tokens), Sizes(2, tokens), TraceLog())
+        given = find_exception_of_forward_at_sizes(module, inputs_of(module, 2, tokens), Sizes(2, tokens), TraceLog())
         assert isinstance(given, ValueError) == fails
 
 
@@ -147,8 +147,8 @@ def test_a_module_whose_answer_float32_rounds_away_is_refused_for_that(graph: fl
 
     judge = AnswerJudge(answer(1.0), answer(1.0005), None)
     attempt = ProgramAttempt(None, TraceLog(), answer(graph))
-    assert not judge.agrees(attempt, Sizes(3, 9))
-    assert (judge.find_too_large_rounding(attempt, Sizes(3, 9)) > 0) == of_rounding
+    assert not judge.agrees_with_module(attempt, Sizes(3, 9))
+    assert (judge.find_rounding_that_explains_difference(attempt, Sizes(3, 9)) > 0) == of_rounding
     if of_rounding:
         error = make_size_refusal_error([], [attempt], [Sizes(3, 9)], judge, None)
         assert "float32" in error.problem

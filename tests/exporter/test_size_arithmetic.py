@@ -18,7 +18,7 @@ from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
 from pocketrnn_export.comparing.float64_module import make_float64_module_run
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
-from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
 
 EXAMPLE = (torch.randint(2, 30, (3, 7), generator=torch.Generator().manual_seed(0)),)
 MOST = examples(700, 3000)
@@ -87,7 +87,7 @@ def test_a_packed_file_makes_no_whole_number_in_float32() -> None:
     content = trace_onnx_graph(Numbers(lambda n: (n, int(n * 0.0001)), scale=1.0), EXAMPLE, {}).content
     graph = Graph(file="model.onnx", sha256="", opset=18, inputs=("tokens",), padding=False, embedding_rows=30)
     with pytest.raises(ExportError, match=r"\bCast\b"):
-        lower_graph(content, graph)
+        translate_graph_into_program(content, graph)
 
 
 class Spread(nn.Module):

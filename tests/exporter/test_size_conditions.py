@@ -25,7 +25,7 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     make_all_sizes,
 )
 from pocketrnn_export.tracing.sizes.size_question_log import Question, TraceLog
-from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, explore_regions
+from pocketrnn_export.tracing.sizes.size_regions import FollowedRun, divide_sizes_into_regions
 
 
 def relations() -> st.SearchStrategy[tuple[sympy.Basic, Callable[[int, int], bool]]]:
@@ -106,13 +106,13 @@ def test_a_question_inside_branches_is_met_where_the_way_to_it_is_open() -> None
         if asks(n > 100) and asks(n < 1500) and asks(sympy.Eq(of_torch.PythonMod(n, 250), 33)):
             asks(sympy.Eq(n, 783))
 
-    regions = explore_regions(following(forward), 1)
+    regions = divide_sizes_into_regions(following(forward), 1)
     assert {str(question.condition) for question in regions.questions} >= {"Eq(tokens, 783)"}
     assert (
         regions.find_region(Sizes(1, 783)) != regions.find_region(Sizes(1, 533)) != regions.find_region(Sizes(1, 534))
     )
     for region in range(len(regions)):
-        assert all(regions.conditions[region].holds(sizes) for sizes in regions.list_some_sizes(region))
+        assert all(regions.conditions[region].holds(sizes) for sizes in regions.list_sample_sizes(region))
 
 
 def test_more_ways_than_can_be_tried_are_refused_by_the_line_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,4 +123,4 @@ def test_more_ways_than_can_be_tried_are_refused_by_the_line_that_asks(monkeypat
         any(asks(sympy.Eq(n, k), line=7) for k in range(1, 100))
 
     with pytest.raises(ExportError, match=r"model\.py:7"):
-        explore_regions(following(forward), 1)
+        divide_sizes_into_regions(following(forward), 1)

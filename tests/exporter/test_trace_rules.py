@@ -34,7 +34,7 @@ from pocketrnn_export.tracing.rules import (
 from pocketrnn_export.tracing.rules import (
     steps_of_loops as loops,
 )
-from pocketrnn_export.tracing.session import Call, DeclinedRule, Loop, Rule, Topic, TraceSession, declined, rule
+from pocketrnn_export.tracing.session import Call, DeclinedRule, Loop, Rule, Topic, TraceSession, decline_call, rule
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_branches import Branch
 
@@ -55,7 +55,7 @@ class Traced:
         }
         self.session.widths = (self.tokens.shape[1],)
         self.session.branch = next(iter(self.session.branches), None)
-        self.session.facts.note(self.lengths, lengths="given", whole=True)
+        self.session.facts.record_facts(self.lengths, lengths="given", whole=True)
 
     @property
     def steps(self) -> Tensor:
@@ -94,7 +94,7 @@ def test_a_slice_is_cut_for_every_size(traced: Callable[..., Traced]) -> None:
     of = traced(branches=[BRANCH])
     found = slices.rewrite_slices_as_cuts(of.session, of.tokens, (slice(None), slice(None, 5)))
     assert axes_of(found, of) == ["batch", "Min(5, tokens)"]
-    assert axes_of(slices.rewrite_narrow(of.session, of.tokens, 1, 0, 5), of)[1] == "Min(5, tokens)"
+    assert axes_of(slices.rewrite_narrow_as_cut(of.session, of.tokens, 1, 0, 5), of)[1] == "Min(5, tokens)"
     assert [axes_of(part, of)[1] for part in slices.rewrite_split_as_one_chunk(of.session, of.tokens, 4, 1)] == [
         "tokens"
     ]
@@ -127,7 +127,7 @@ def test_a_step_of_a_loop_restricts_no_size(traced: Callable[..., Traced]) -> No
         "1",
         "5",
     ]
-    assert axes_of(loops.rewrite_select(of.session, of.steps, 1, -1), of) == ["batch", "5"]
+    assert axes_of(loops.rewrite_select_as_step(of.session, of.steps, 1, -1), of) == ["batch", "5"]
     assert isinstance(loops.rewrite_unbind_as_steps(of.session, of.steps, 1), Slices)
     assert isinstance(loops.rewrite_split_as_steps(of.session, of.steps, 1, dim=1), Slices)
     assert isinstance(loops.rewrite_chunk_as_steps(of.session, of.steps, of.tokens.shape[1], 1), Slices)
@@ -137,27 +137,30 @@ def test_what_each_iteration_made_is_stacked_for_all(traced: Callable[..., Trace
     of = traced().in_a_loop()
     made = [loops.rewrite_index_as_steps(of.session, of.steps, (slice(None), t)) for t in range(ITERATIONS)]
     for t, value in enumerate(made):
-        of.session.facts.note(value, iteration=(0, t))
-    assert axes_of(loops.rewrite_stack(of.session, made, 1), of) == ["batch", "tokens", "5"]
-    assert axes_of(loops.rewrite_stack(of.session, made[::-1], 1), of) == ["batch", "tokens", "5"]
+        of.session.facts.record_facts(value, iteration=(0, t))
+    assert axes_of(loops.rewrite_stack_of_iterations(of.session, made, 1), of) == ["batch", "tokens", "5"]
+    assert axes_of(loops.rewrite_stack_of_iterations(of.session, made[::-1], 1), of) == ["batch", "tokens", "5"]
     with_axis = [
         loops.rewrite_index_as_steps(of.session, of.steps, (slice(None), slice(t, t + 1))) for t in range(ITERATIONS)
     ]
     for t, value in enumerate(with_axis):
-        of.session.facts.note(value, iteration=(0, t))
-    assert axes_of(loops.rewrite_cat(of.session, with_axis, 1), of) == ["batch", "tokens", "5"]
-    assert isinstance(loops.rewrite_stack(of.session, [made[0], made[2], made[1], made[3]]), DeclinedRule)
+        of.session.facts.record_facts(value, iteration=(0, t))
+    assert axes_of(loops.rewrite_cat_of_iterations(of.session, with_axis, 1), of) == ["batch", "tokens", "5"]
+    assert isinstance(loops.rewrite_stack_of_iterations(of.session, [made[0], made[2], made[1], made[3]]), DeclinedRule)
 
 
 def test_lengths_stay_tensors(traced: Callable[..., Traced]) -> None:
     of = traced()
-    for answer in (lengths.rewrite_numpy(of.session, of.lengths), lengths.rewrite_tolist(of.session, of.lengths)):
+    for answer in (
+        lengths.rewrite_numpy_as_traced_array(of.session, of.lengths),
+        lengths.rewrite_tolist_as_traced_array(of.session, of.lengths),
+    ):
         assert isinstance(answer, TracedArray)
         assert answer.tensor is of.lengths
-    assert lengths.rewrite_tensor(of.session, of.lengths, dtype=torch.float32).dtype == torch.float32
-    assert lengths.rewrite_tensor(of.session, [of.tokens.shape[1], 2]).shape == (2,)
+    assert lengths.rewrite_tensor_of_traced_values(of.session, of.lengths, dtype=torch.float32).dtype == torch.float32
+    assert lengths.rewrite_tensor_of_traced_values(of.session, [of.tokens.shape[1], 2]).shape == (2,)
     number = torch.zeros((), dtype=torch.int64)
-    assert lengths.rewrite_item(of.session, number) is number
+    assert lengths.rewrite_item_as_width_or_tensor(of.session, number) is number
 
 
 @pytest.mark.parametrize(
@@ -178,8 +181,8 @@ def test_what_is_known_of_lengths_goes_on_to_what_is_made_of_them(
     of = traced()
     made = call(of.lengths)
     result = made.run()
-    lengths.record_lengths(of.session, made, result)
-    lengths.record_full_width(of.session, made, result)
+    lengths.record_how_result_follows_from_lengths(of.session, made, result)
+    lengths.record_that_result_has_full_width(of.session, made, result)
     first = result[0] if isinstance(result, tuple) else result
     assert of.session.facts.find_fact(first).lengths == known
     assert of.session.facts.find_fact(first).whole == (made.name in {"cpu", "sort", "clamp"})
@@ -189,7 +192,7 @@ def test_a_fact_is_of_one_tensor_for_as_long_as_the_trace_lasts(traced: Callable
     of = traced()
     for _ in range(50):
         # Each is gone before the next one is made, which may then have its identity.
-        of.session.facts.note(torch.zeros(3), iteration=(0, 0))
+        of.session.facts.record_facts(torch.zeros(3), iteration=(0, 0))
         assert of.session.facts.find_fact(torch.zeros(3)).iteration is None
     assert of.session.facts.find_fact("no tensor").lengths == ""
 
@@ -208,9 +211,9 @@ def test_nothing_is_known_of_lengths_that_were_written_into(
 ) -> None:
     of = traced()
     other = of.lengths.neg()
-    of.session.facts.note(other, lengths="negated")
+    of.session.facts.record_facts(other, lengths="negated")
     made = write(of.lengths)
-    lengths.record_lengths(of.session, made, made.run())
+    lengths.record_how_result_follows_from_lengths(of.session, made, made.run())
     assert of.session.facts.find_fact(of.lengths).lengths == ""
     assert not of.session.facts.find_fact(of.lengths).whole
     assert of.session.facts.find_fact(other).lengths == "negated"
@@ -234,11 +237,13 @@ def test_pools_over_a_size_are_reductions(traced: Callable[..., Traced]) -> None
 def test_bags_are_those_of_pytorch(mode: str, padding: int | None) -> None:
     table, ids = torch.randn(9, 4), torch.tensor([[1, 0, 3], [8, 8, 0]])
     session = TraceSession(nn.Identity())
-    found = embedding_bags.rewrite_embedding_bag(session, ids, table, mode=mode, padding_idx=padding)
+    found = embedding_bags.rewrite_embedding_bag_as_reduction(session, ids, table, mode=mode, padding_idx=padding)
     expected = nn.functional.embedding_bag(ids, table, mode=mode, padding_idx=padding)
     torch.testing.assert_close(found, expected)
     flat, offsets = ids.flatten(), torch.tensor([0, 2, 2])
-    found = embedding_bags.rewrite_embedding_bag(session, flat, table, offsets, mode=mode, padding_idx=padding)
+    found = embedding_bags.rewrite_embedding_bag_as_reduction(
+        session, flat, table, offsets, mode=mode, padding_idx=padding
+    )
     expected = nn.functional.embedding_bag(flat, table, offsets, mode=mode, padding_idx=padding)
     torch.testing.assert_close(found, expected)
 
@@ -256,7 +261,7 @@ def test_windows_of_an_adaptive_pool_are_those_of_pytorch() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.7, 1.0])
 def test_a_quantile_between_infinite_numbers_is_that_of_pytorch(share: float) -> None:
     x = torch.tensor([[-torch.inf, 2.0, 1.0], [torch.inf, 2.0, -torch.inf], [-torch.inf, -torch.inf, 3.0]])
-    found = order_statistics_and_search.rewrite_quantile(TraceSession(nn.Identity()), x, share, 1)
+    found = order_statistics_and_search.rewrite_quantile_as_sort(TraceSession(nn.Identity()), x, share, 1)
     torch.testing.assert_close(found, torch.quantile(x, share, 1), equal_nan=True)
 
 
@@ -268,15 +273,15 @@ def test_infinity_and_nan_stay_in_their_own_window() -> None:
         torch.testing.assert_close(found, nn.functional.adaptive_avg_pool1d(x, count), equal_nan=True)
     for corners in (False, True):
         arguments: dict[str, Any] = {"size": 7, "mode": "linear", "align_corners": corners}
-        found = interpolation.rewrite_interpolate(session, x, **arguments)
+        found = interpolation.rewrite_interpolate_as_selected_steps(session, x, **arguments)
         torch.testing.assert_close(found, nn.functional.interpolate(x, **arguments), equal_nan=True)
     table, ids = torch.randn(9, 4), torch.tensor([[1, 0, 3, 2, 0, 5, 6]])
     for padding in (None, 0, 3):
         weighted: dict[str, Any] = {"mode": "sum", "per_sample_weights": x[0], "padding_idx": padding}
-        found = embedding_bags.rewrite_embedding_bag(session, ids, table, **weighted)
+        found = embedding_bags.rewrite_embedding_bag_as_reduction(session, ids, table, **weighted)
         torch.testing.assert_close(found, nn.functional.embedding_bag(ids, table, **weighted), equal_nan=True)
         split: dict[str, Any] = {**weighted, "per_sample_weights": x[0, 0], "offsets": torch.tensor([0, 1, 2])}
-        found = embedding_bags.rewrite_embedding_bag(session, ids[0], table, **split)
+        found = embedding_bags.rewrite_embedding_bag_as_reduction(session, ids[0], table, **split)
         torch.testing.assert_close(found, nn.functional.embedding_bag(ids[0], table, **split), equal_nan=True)
 
 
@@ -287,7 +292,7 @@ def test_interpolated_steps_are_those_of_pytorch(size: int) -> None:
     given += [{"size": [n], "mode": "linear", "align_corners": True} for n in (1, 4, 9)]
     given += [{"scale_factor": 3, "mode": mode} for mode in ("nearest", "linear")]
     for arguments in given:
-        found = interpolation.rewrite_interpolate(session, x, **arguments)
+        found = interpolation.rewrite_interpolate_as_selected_steps(session, x, **arguments)
         torch.testing.assert_close(found, nn.functional.interpolate(x, **arguments), msg=f"{arguments}")
 
 
@@ -314,25 +319,32 @@ def test_windows_of_a_pool_are_those_of_pytorch(ceil: bool) -> None:
 
 def test_numbers_between_two_ends_are_those_of_pytorch(traced: Callable[..., Traced]) -> None:
     of = traced()
-    assert axes_of(evenly_spaced_numbers.rewrite_linspace(of.session, 0, 1, of.tokens.shape[1]), of) == ["tokens"]
-    assert axes_of(evenly_spaced_numbers.rewrite_logspace(of.session, 0, 1, of.tokens.shape[1]), of) == ["tokens"]
+    assert axes_of(
+        evenly_spaced_numbers.rewrite_linspace_of_symbolic_count(of.session, 0, 1, of.tokens.shape[1]), of
+    ) == ["tokens"]
+    assert axes_of(evenly_spaced_numbers.rewrite_logspace_as_powers(of.session, 0, 1, of.tokens.shape[1]), of) == [
+        "tokens"
+    ]
 
 
 @pytest.mark.parametrize("invert", [False, True])
 def test_what_is_among_many_numbers_is_compared_with_each(invert: bool) -> None:
     x, many = torch.arange(24).reshape(2, 3, 4), torch.arange(3, 160)
-    found = order_statistics_and_search.rewrite_isin(TraceSession(nn.Identity()), x, many, invert=invert)
+    found = order_statistics_and_search.rewrite_isin_as_comparisons(TraceSession(nn.Identity()), x, many, invert=invert)
     assert torch.equal(found, torch.isin(x, many, invert=invert))
 
 
 def test_old_constructors_are_zeros_of_a_size_or_what_they_are_given(traced: Callable[..., Traced]) -> None:
     of = traced()
-    zeros = new_and_squeeze.rewrite_new(of.session, of.steps, of.tokens.shape[0], 4)
+    zeros = new_and_squeeze.rewrite_new_as_zeros_or_numbers(of.session, of.steps, of.tokens.shape[0], 4)
     assert axes_of(zeros, of) == ["batch", "4"]
     assert zeros.dtype == torch.float32
-    given = new_and_squeeze.rewrite_new(of.session, torch.zeros(1, dtype=torch.int64), [3, 1])
+    given = new_and_squeeze.rewrite_new_as_zeros_or_numbers(of.session, torch.zeros(1, dtype=torch.int64), [3, 1])
     assert (given.dtype, given.shape) == (torch.int64, (2,))
-    assert axes_of(new_and_squeeze.rewrite_squeeze(of.session, of.steps[:, :1].unsqueeze(0)), of) == ["batch", "5"]
+    assert axes_of(new_and_squeeze.rewrite_squeeze_of_fixed_axes(of.session, of.steps[:, :1].unsqueeze(0)), of) == [
+        "batch",
+        "5",
+    ]
 
 
 def test_the_truth_of_an_assert_is_true(traced: Callable[..., Traced]) -> None:
@@ -348,18 +360,22 @@ def test_the_truth_of_an_assert_is_true(traced: Callable[..., Traced]) -> None:
 
 
 DECLINED: list[tuple[Rule, Callable[[Traced], tuple[Any, ...]], str]] = [
-    (slices.rewrite_slices_as_cuts, lambda of: (of.tokens, (slice(None, 5),)), "that of the example"),
-    (slices.rewrite_narrow, lambda of: (of.tokens, 1, 0, 5), "that of the example"),
+    (slices.rewrite_slices_as_cuts, lambda of: (of.tokens, (slice(None, 5),)), "answered for the example"),
+    (slices.rewrite_narrow_as_cut, lambda of: (of.tokens, 1, 0, 5), "answered for the example"),
     (loops.rewrite_index_as_steps, lambda of: (of.tokens, 1), "no loop over a size runs"),
     (loops.rewrite_assignment_as_put, lambda of: (of.tokens, 1, 2), "no loop over a size runs"),
-    (loops.rewrite_sum_with_zero, lambda of: (of.tokens, 0), "no loop over a size runs"),
+    (loops.rewrite_sum_from_zero, lambda of: (of.tokens, 0), "no loop over a size runs"),
     (loops.rewrite_unbind_as_steps, lambda of: (of.steps, 2), "fixed length"),
     (loops.rewrite_chunk_as_steps, lambda of: (of.tokens, 3, 1), "not as many chunks as steps"),
-    (loops.rewrite_cat, lambda of: ([of.tokens, of.tokens],), "results of all iterations"),
-    (lengths.rewrite_tensor, lambda _: ([1, 2],), "no size"),
+    (loops.rewrite_cat_of_iterations, lambda of: ([of.tokens, of.tokens],), "results of all iterations"),
+    (lengths.rewrite_tensor_of_traced_values, lambda _: ([1, 2],), "no size"),
     (pooling.POOLING[2], lambda of: (of.steps.unsqueeze(1), 3), "same pooling"),
-    (embedding_bags.rewrite_embedding_bag, lambda of: (of.tokens, torch.zeros(9, 4), None, 2.0), "max_norm"),
-    (evenly_spaced_numbers.rewrite_linspace, lambda _: (torch.tensor(0.0), 1, 7), "numbers is fixed"),
+    (
+        embedding_bags.rewrite_embedding_bag_as_reduction,
+        lambda of: (of.tokens, torch.zeros(9, 4), None, 2.0),
+        "max_norm",
+    ),
+    (evenly_spaced_numbers.rewrite_linspace_of_symbolic_count, lambda _: (torch.tensor(0.0), 1, 7), "numbers is fixed"),
 ]
 
 
@@ -377,15 +393,15 @@ def test_rules_for_torch_export_decline_in_a_trace_for_torchscript() -> None:
     session = TraceSession(nn.Identity(), scripted=True)
     for each in (
         asserts.answer_assert_with_true,
-        evenly_spaced_numbers.rewrite_linspace,
-        evenly_spaced_numbers.rewrite_logspace,
+        evenly_spaced_numbers.rewrite_linspace_of_symbolic_count,
+        evenly_spaced_numbers.rewrite_logspace_as_powers,
     ):
         assert "TorchScript" in each(session, 0, 1, 2).reason
 
 
 @rule("trunc")
 def _halved(session: TraceSession, x: Tensor) -> Any:
-    return torch.trunc(x) + 1 if x.dim() == 1 else declined("not of one axis")
+    return torch.trunc(x) + 1 if x.dim() == 1 else decline_call("not of one axis")
 
 
 def test_what_a_rule_calls_is_seen_by_the_topics_after_its_own_only() -> None:

@@ -218,9 +218,9 @@ def test_a_dict_is_ordered_by_its_ids() -> None:
         (["a", None], "None at id 1"),
         (["a", "b", "a"], "'a' twice, at id 0 and id 2"),
         ({"a": 0, "b": 5}, "'b' has the id 5, but no token has the id 1"),
-        ({"a": 9, "b": 5, "c": 4}, "counts are not ids"),
+        ({"a": 9, "b": 5, "c": 4}, "If they are counts"),
         ({"a": 2**70, "b": 1}, "an enormous number"),
-        ([("a", 3), ("b", 9)], "neither the ids 0 to 1 nor falling counts"),
+        ([("a", 3), ("b", 9)], "'b' has the id 9, but no token has the id 0"),
         ([("a", 3), ("b", 3.5)], "the id 3.5"),
         ([("a", 2), ("a", 1)], "'a' twice"),
         ([("a", 2), "b"], "a tuple at id 0"),
@@ -404,6 +404,9 @@ def test_lines_of_words_and_ids_are_read_by_the_ids(separator: str, first: int, 
     assert {word: tokens.index(word) for word in words} == ids
     # Counts are not ids.
     path.write_text("\n".join(f"{word} {i * i + 3}" for i, word in enumerate(words)), encoding="utf-8")
+    with pytest.raises(DataError, match="'w8' has the id 124"):
+        read_vocabulary(path)
+    path.write_text("\n".join(f"{word} {i // 2 + 3}" for i, word in enumerate(words)), encoding="utf-8")
     with pytest.raises(DataError, match=r"'<unk> 3'.* counts"):
         read_vocabulary(path)
 

@@ -19,7 +19,7 @@ from pocketrnn.bundle.manifest import INTEGERS, Comparison, Graph, Manifest, Num
 from pocketrnn.bundle.output_kinds import Activation, build_output
 from pocketrnn.bundle.packed_file import encode_packed_file, make_graph_entry, make_step_entry
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
 from pocketrnn_export.forms.packed_program.integer_product_conversion import convert_products_to_integers
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
 
@@ -164,8 +164,8 @@ def made(name: str) -> MadeOfNumbers:
     step = None
     if name in CARRIED:
         of_step, size = convert_to_step_graph(content)
-        step = lower_graph(of_step, graph, numbers=rules, state_size=size).program
-    whole = lower_graph(content, graph, numbers=rules).program
+        step = translate_graph_into_program(of_step, graph, numbers=rules, state_size=size).program
+    whole = translate_graph_into_program(content, graph, numbers=rules).program
     if of_integers:
         whole, step = (
             convert_products_to_integers(whole).program,

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
 from pocketrnn_export.forms.packed_program.operator_lowering import Lowering
 
 __all__ = ["CASES", "Case", "lowered_case"]
@@ -112,7 +112,7 @@ def lowered_case(case: Case) -> Lowering:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", case.opset)], ir_version=9)
     entry = Graph("model.onnx", "0" * 64, case.opset, ("samples",), False, 0)
-    return lower_graph(model.SerializeToString(), entry, numbers=NumberInput(tuple("abcd")))
+    return translate_graph_into_program(model.SerializeToString(), entry, numbers=NumberInput(tuple("abcd")))
 
 
 def _one_by_one() -> Iterator[Case]:

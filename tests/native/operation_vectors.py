@@ -27,7 +27,7 @@ from pocketrnn_export.forms.packed_program.packed_program import (
     Program,
     convert_float_to_bits,
     round_columns_to_int8,
-    round_rows_to_int8,
+    round_table_to_int8_multiples,
 )
 from pocketrnn_export.forms.packed_program.size_dependent_values import Size
 
@@ -67,7 +67,7 @@ class _Maker:
 
     def _looked_up(self, table: Array) -> int:
         made = self.value(FLOAT, _TOKENS, _COLUMNS)
-        self.program.add("lookup", [self.program.add_constant(table, is_table=True), 0, made])
+        self.program.add_operation("lookup", [self.program.add_constant(table, is_table=True), 0, made])
         return made
 
     def value(self, kind: int, *sizes: Size) -> int:
@@ -84,12 +84,14 @@ class _Maker:
         self, kind: int, source: int, alpha: float = 0, beta: float = 0, *, to: int = FLOAT, size: Size = _ALL
     ) -> int:
         made = self.value(to, size)
-        self.program.add("unary", [source, made], kind, convert_float_to_bits(alpha), convert_float_to_bits(beta))
+        self.program.add_operation(
+            "unary", [source, made], kind, convert_float_to_bits(alpha), convert_float_to_bits(beta)
+        )
         return made
 
     def binary(self, kind: int, a: int, b: int, *, masks: tuple[int, int] = (12, 12), to: int = FLOAT) -> int:
         made = self.value(to, _TOKENS, _COLUMNS)
-        self.program.add("binary", [a, b, made], kind, _ONE, _ONE, _TOKENS, _COLUMNS, *masks)
+        self.program.add_operation("binary", [a, b, made], kind, _ONE, _ONE, _TOKENS, _COLUMNS, *masks)
         return made
 
     def keep(self, label: str, value: int, rows: Size, columns: int, reference: Reference) -> None:
@@ -98,8 +100,8 @@ class _Maker:
         whole = (rows[0] * columns, rows[1] * columns)
         weighted, mean = self.value(FLOAT, whole), self.value(FLOAT)
         row = self.program.add_constant(weights)
-        self.program.add("binary", [value, row, weighted], Binary.MUL, _ONE, _ONE, rows, (0, columns), 12, 8)
-        self.program.add("reduce", [weighted, mean], Reduction.MEAN, _ONE, whole, _ONE)
+        self.program.add_operation("binary", [value, row, weighted], Binary.MUL, _ONE, _ONE, rows, (0, columns), 12, 8)
+        self.program.add_operation("reduce", [weighted, mean], Reduction.MEAN, _ONE, whole, _ONE)
         self.labels.append(label)
         self.references.append(
             lambda ids: (np.asarray(reference(ids), np.float64).reshape(-1, columns) * weights).mean()
@@ -115,7 +117,7 @@ class _Maker:
         logits = self.value(FLOAT, (0, count))
         for place, mean in enumerate(self.means):
             zeros: list[Size] = [(0, 0)] * 6
-            program.add("copy", [mean, logits], *[_ONE] * 5, *zeros, (0, place), *zeros[1:])
+            program.add_operation("copy", [mean, logits], *[_ONE] * 5, *zeros, (0, place), *zeros[1:])
         program.outputs.append(logits)
         finished = program.encode_sections()
         vectors = []
@@ -235,7 +237,7 @@ def _binary() -> Made:
         made = m.binary(kind, a, b, masks=masks, to=FLOAT if kind < 7 else BOOL)
         m.keep(label, made if kind < 7 else m.unary(CAST, made), _TOKENS, WIDTH, reference)
     sevens = m.value(INT, _TOKENS, _COLUMNS)
-    m.program.add("count", [sevens], _ONE, _TOKENS, _COLUMNS, (-1, 3), 5)
+    m.program.add_operation("count", [sevens], _ONE, _TOKENS, _COLUMNS, (-1, 3), 5)
     parts = m.unary(CAST, m.binary(3, sevens, m.number(4, np.int32), masks=(12, 0), to=INT))
     m.keep(
         "divide integers", parts, _TOKENS, WIDTH,
@@ -316,7 +318,9 @@ def _forgetting(m: _Maker, directions: int, hidden: int, *, has_window: bool, be
     (h0, first), (x0, before) = (m.constant(both * hidden), m.constant(WIDTH)) if begins else 2 * [(NONE, np.zeros(0))]
     made = [m.value(FLOAT, _TOKENS, (0, both * hidden)), m.value(FLOAT, (0, both * hidden)), NONE]
     number = KINDS.index("forget")
-    m.program.add("recurrent", [m.x, h0, x0, *made], number, directions, WIDTH, hidden, _TOKENS, weights=weights)
+    m.program.add_operation(
+        "recurrent", [m.x, h0, x0, *made], number, directions, WIDTH, hidden, _TOKENS, weights=weights
+    )
 
     def reference(ids: Array) -> list[Array]:
         found = []
@@ -360,7 +364,9 @@ def _layer(m: _Maker, kind: int, directions: int, drawn: list[list[Array]], stat
     given = [states[0][0], states[1][0] if label == "lstm" else NONE]
     made = [m.value(FLOAT, _TOKENS, (0, both * HIDDEN)), m.value(FLOAT, (0, both * HIDDEN))]
     made.append(m.value(FLOAT, (0, both * HIDDEN)) if label == "lstm" else NONE)
-    m.program.add("recurrent", [m.x, *given, *made], kind, directions, WIDTH, HIDDEN, _TOKENS, weights=weights)
+    m.program.add_operation(
+        "recurrent", [m.x, *given, *made], kind, directions, WIDTH, HIDDEN, _TOKENS, weights=weights
+    )
 
     def reference(ids: Array) -> list[Array]:
         found = []
@@ -389,11 +395,11 @@ def _axes() -> Made:
         {"sum": np.sum, "mean": np.mean, "largest": np.max, "smallest": np.min, "product": np.prod}.items()
     ):
         made = m.value(FLOAT, _COLUMNS)
-        program.add("reduce", [m.x, made], kind, *tokens_first)
+        program.add_operation("reduce", [m.x, made], kind, *tokens_first)
         m.keep(f"reduce, {label}", made, _ONE, WIDTH, lambda ids, f=function: f(x(ids), axis=0))  # type: ignore[misc, call-overload]
     for flag in (0, 1):
         made = m.value(FLOAT, _TOKENS, _COLUMNS)
-        program.add("softmax", [m.x, made], flag, *tokens_first)
+        program.add_operation("softmax", [m.x, made], flag, *tokens_first)
 
         def softmax(ids: Array, is_log: int = flag) -> Array:
             powers = np.exp(x(ids))
@@ -402,13 +408,13 @@ def _axes() -> Made:
 
         m.keep("logarithm of softmax" if flag else "softmax", made, _TOKENS, WIDTH, softmax)
         made = m.value(INT, _COLUMNS)
-        program.add("argmax", [m.x, made], flag, *tokens_first)
+        program.add_operation("argmax", [m.x, made], flag, *tokens_first)
         chosen = np.argmin if flag else np.argmax
         m.keep("argmin" if flag else "argmax", m.unary(CAST, made, size=_COLUMNS), _ONE, WIDTH,
                lambda ids, f=chosen: f(x(ids), axis=0))  # type: ignore[misc]  # fmt: skip
     for flags, label in enumerate(("", ", without itself", ", from the end", ", without itself from the end")):
         made = m.value(FLOAT, _TOKENS, _COLUMNS)
-        program.add("cumsum", [m.x, made], flags, *tokens_first)
+        program.add_operation("cumsum", [m.x, made], flags, *tokens_first)
 
         def cumsum(ids: Array, flags: int = flags) -> Array:
             rows = x(ids)[::-1] if flags & 2 else x(ids)
@@ -419,7 +425,7 @@ def _axes() -> Made:
     scale, scale_numbers = m.constant(WIDTH)
     bias, bias_numbers = m.constant(WIDTH)
     made = m.value(FLOAT, _TOKENS, _COLUMNS)
-    program.add("norm", [m.x, scale, bias, made], _TOKENS, _COLUMNS, convert_float_to_bits(1e-3))
+    program.add_operation("norm", [m.x, scale, bias, made], _TOKENS, _COLUMNS, convert_float_to_bits(1e-3))
 
     def norm(ids: Array) -> Array:
         rows = x(ids)
@@ -437,29 +443,29 @@ def _moves(m: _Maker) -> None:
     program = m.program
     zeros: list[Size] = [(0, 0)] * 3
     turned = m.value(FLOAT, _COLUMNS, _TOKENS)
-    program.add("copy", [m.x, turned], *[_ONE] * 3, _TOKENS, _COLUMNS, (WIDTH, -WIDTH), *zeros, (0, -WIDTH), (0, 1),
-                (0, 0), *zeros, (0, 1), (1, 0))  # fmt: skip
+    program.add_operation("copy", [m.x, turned], *[_ONE] * 3, _TOKENS, _COLUMNS, (WIDTH, -WIDTH), *zeros, (0, -WIDTH),
+                          (0, 1), (0, 0), *zeros, (0, 1), (1, 0))  # fmt: skip
     columns = m.value(FLOAT, _TOKENS, _COLUMNS)
-    program.add("copy", [turned, columns], *[_ONE] * 3, _TOKENS, _COLUMNS, (0, 0), *zeros, (0, 1), (1, 0), (0, 0),
-                *zeros, (0, WIDTH), (0, 1))  # fmt: skip
+    program.add_operation("copy", [turned, columns], *[_ONE] * 3, _TOKENS, _COLUMNS, (0, 0), *zeros, (0, 1), (1, 0),
+                          (0, 0), *zeros, (0, WIDTH), (0, 1))  # fmt: skip
     m.keep(
         "copy, transposed from the last token on and back", columns, _TOKENS, WIDTH, lambda ids: m.rows(ids)[0][::-1]
     )
     filled = m.value(FLOAT, _TOKENS, _COLUMNS)
-    program.add("fill", [filled], convert_float_to_bits(0.75))
+    program.add_operation("fill", [filled], convert_float_to_bits(0.75))
     m.keep("fill", filled, _TOKENS, WIDTH, lambda ids: np.full((len(ids), WIDTH), 0.75))
     counted = m.value(FLOAT, _TOKENS, _COLUMNS)
-    program.add("count", [counted], _TOKENS, _COLUMNS, _ONE, (-2, 1), 3)
+    program.add_operation("count", [counted], _TOKENS, _COLUMNS, _ONE, (-2, 1), 3)
     m.keep(
         "count", counted, _TOKENS, WIDTH, lambda ids: np.tile(1 - 2 * len(ids) + 3 * np.arange(WIDTH), (len(ids), 1))
     )
     indices = program.add_constant(np.array([2, -1, 0, 2], np.int32))
     gathered = m.value(FLOAT, _TOKENS, (0, 4))
-    program.add("gather", [m.x, indices, gathered], _TOKENS, _COLUMNS, _ONE)
+    program.add_operation("gather", [m.x, indices, gathered], _TOKENS, _COLUMNS, _ONE)
     m.keep("gather", gathered, _TOKENS, 4, lambda ids: m.rows(ids)[0][:, [2, -1, 0, 2]])
     less, chosen = m.binary(8, m.x, m.y, to=BOOL), m.value(FLOAT, _TOKENS, _COLUMNS)
     row, numbers = m.constant(WIDTH)
-    program.add("where", [less, m.y, row, chosen], _ONE, _ONE, _TOKENS, _COLUMNS, 12, 12, 8)
+    program.add_operation("where", [less, m.y, row, chosen], _ONE, _ONE, _TOKENS, _COLUMNS, 12, 12, 8)
     m.keep("where", chosen, _TOKENS, WIDTH,
            lambda ids: np.where(m.rows(ids)[0] < m.rows(ids)[1], m.rows(ids)[1], numbers))  # fmt: skip
 
@@ -470,7 +476,9 @@ def _products(m: _Maker) -> None:
     wide, bias = np.zeros((WIDTH, 8), np.float32), np.zeros(8, np.float32)
     wide[:, :5], bias[:5] = weights, np.linspace(-1, 1, 5)
     made = m.value(FLOAT, _TOKENS, (0, 5))
-    program.add("linear", [m.x, program.add_constant(wide), program.add_constant(bias), made], _TOKENS, WIDTH, 5)
+    program.add_operation(
+        "linear", [m.x, program.add_constant(wide), program.add_constant(bias), made], _TOKENS, WIDTH, 5
+    )
     m.keep("linear", made, _TOKENS, 5, lambda ids: m.rows(ids)[0] @ weights + bias[:5])
     right, numbers = m.constant(2 * WIDTH * 4)
     cubes = numbers.reshape(2, WIDTH, 4).astype(np.float64)
@@ -480,7 +488,7 @@ def _products(m: _Maker) -> None:
         size: Size = (1, 0) if not batch else (0, batch)
         rows: Size = (2, 0) if batch == 2 else _TOKENS
         made = m.value(FLOAT, rows, (0, 4))
-        program.add("matmul", [m.x, right, made], size, m_size, _COLUMNS, (0, 4), a_has, b_has)
+        program.add_operation("matmul", [m.x, right, made], size, m_size, _COLUMNS, (0, 4), a_has, b_has)
 
         def product(ids: Array, each: bool = bool(b_has)) -> Array:
             return m.rows(ids)[0] @ (cubes if each else cubes[0])  # type: ignore[no-any-return]
@@ -500,17 +508,21 @@ def _planes(m: _Maker) -> None:
     kernel, numbers = m.constant(2 * 2 * 3)
     bias, bias_numbers = m.constant(2)
     made = m.value(FLOAT, (0, 2), taller, (0, 3))
-    program.add("conv", [m.x, kernel, bias, made], 1, _TOKENS, _COLUMNS, 2, 1, 2, 3, 1, 2, 1, 1, 1, 1, taller, (0, 3))
+    program.add_operation(
+        "conv", [m.x, kernel, bias, made], 1, _TOKENS, _COLUMNS, 2, 1, 2, 3, 1, 2, 1, 1, 1, 1, taller, (0, 3)
+    )
     m.keep("conv", made, (2, 2), 3, lambda ids: np.einsum("ijab,oab->oij", windows(ids, 0), numbers.reshape(2, 2, 3))
            + bias_numbers[:, None, None])  # fmt: skip
     wide, wide_numbers = m.constant(2)
     made = m.value(FLOAT, _TOKENS, (0, 4))
-    program.add("conv", [m.x, wide, NONE, made], 1, _TOKENS, _COLUMNS, 1, 1, 1, 2, 1, 1, 0, 0, 1, 2, _TOKENS, (0, 4))
+    program.add_operation(
+        "conv", [m.x, wide, NONE, made], 1, _TOKENS, _COLUMNS, 1, 1, 1, 2, 1, 1, 0, 0, 1, 2, _TOKENS, (0, 4)
+    )
     m.keep("conv, dilated", made, _TOKENS, 4,
            lambda ids: m.rows(ids)[0][:, :4] * wide_numbers[0] + m.rows(ids)[0][:, 2:] * wide_numbers[1])  # fmt: skip
     for kind, label in enumerate(("largest", "mean of what is inside", "mean")):
         made = m.value(FLOAT, taller, (0, 3))
-        program.add("pool", [m.x, made], kind, 1, _TOKENS, _COLUMNS, 2, 3, 1, 2, 1, 1, taller, (0, 3))
+        program.add_operation("pool", [m.x, made], kind, 1, _TOKENS, _COLUMNS, 2, 3, 1, 2, 1, 1, taller, (0, 3))
 
         def pooled(ids: Array, kind: int = kind) -> Array:
             seen = windows(ids, (-np.inf, np.nan, 0)[kind])
@@ -533,13 +545,13 @@ def _storage() -> Made:
     tables = {"float16": half[:WORDS, :columns], "int8": whole[:WORDS, :columns] * scales[:, None]}
     for label, table in tables.items():
         made = m.value(FLOAT, _TOKENS, (0, columns))
-        program.add("lookup", [program.add_constant(np.ascontiguousarray(table), is_table=True), 0, made])
+        program.add_operation("lookup", [program.add_constant(np.ascontiguousarray(table), is_table=True), 0, made])
         m.keep(f"table of {label}", made, _TOKENS, columns, lambda ids, t=table: t[ids])  # type: ignore[misc]
     by_column = np.arange(1, outs + 1, dtype=np.float32) / np.float32(2000)
     products = {"float32": numbers[:WIDTH], "float16": half[:WIDTH], "int8": whole[:WIDTH] * by_column}
     for label, weights in products.items():
         made = m.value(FLOAT, _TOKENS, (0, outs))
-        program.add(
+        program.add_operation(
             "linear", [m.x, program.add_constant(np.ascontiguousarray(weights)), NONE, made], _TOKENS, WIDTH, outs
         )
         m.keep(f"weights of {label}", made, _TOKENS, outs,
@@ -579,9 +591,9 @@ def _integers() -> Made:
     """Products of integers: of rows of a table in int8, of rows of floats, and of states, which begin at -1 to 1."""
     m = _Maker()
     inputs, hidden = 24, 5
-    table = round_rows_to_int8(m.generator.normal(0, 0.8, (WORDS, inputs)).astype(np.float32))
+    table = round_table_to_int8_multiples(m.generator.normal(0, 0.8, (WORDS, inputs)).astype(np.float32))
     words = m.value(FLOAT, _TOKENS, (0, inputs))
-    m.program.add("lookup", [m.program.add_constant(table, is_table=True), 0, words])
+    m.program.add_operation("lookup", [m.program.add_constant(table, is_table=True), 0, words])
     states = np.linspace([-1, 0.9], [1, -2], 2 * hidden, axis=1).astype(np.float32)
     begun = [(m.program.add_constant(state), state.astype(np.float64)) for state in states]
     for kind, gates in (("tanh", 1), ("lstm", 4), ("gru", 3)):
@@ -594,7 +606,9 @@ def _integers() -> Made:
     numbers[:, :outs] = m.generator.normal(0, 0.5, (WIDTH, outs))
     whole, scales = round_columns_to_int8(numbers)
     made = m.value(FLOAT, _TOKENS, (0, outs))
-    m.program.add("linear", [m.x, m.program.add_integer_matrix(whole, scales), NONE, made], _TOKENS, WIDTH, outs)
+    m.program.add_operation(
+        "linear", [m.x, m.program.add_matrix_multiplied_as_integers(whole, scales), NONE, made], _TOKENS, WIDTH, outs
+    )
 
     def linear(ids: Array) -> Array:
         parts, part = _parts(m.rows(ids)[0])
@@ -612,10 +626,16 @@ def _forgetting_integers(m: _Maker, x: int, inputs: int, table: Array) -> None:
         round_columns_to_int8(m.generator.normal(0, 0.5, (inputs, 2 * hidden)).astype(np.float32)) for _ in range(2)
     ]
     bias = m.generator.normal(0, 0.5, 2 * hidden).astype(np.float32)
-    weights = [*(m.program.add_integer_matrix(*some) for some in drawn), m.program.add_constant(bias), *[NONE] * 5]
+    weights = [
+        *(m.program.add_matrix_multiplied_as_integers(*some) for some in drawn),
+        m.program.add_constant(bias),
+        *[NONE] * 5,
+    ]
     made = m.value(FLOAT, _TOKENS, (0, hidden))
     number = KINDS.index("forget")
-    m.program.add("recurrent", [x, NONE, NONE, made, NONE, NONE], number, 1, inputs, hidden, _TOKENS, weights=weights)
+    m.program.add_operation(
+        "recurrent", [x, NONE, NONE, made, NONE, NONE], number, 1, inputs, hidden, _TOKENS, weights=weights
+    )
 
     def reference(ids: Array) -> Array:
         whole, part = _parts(table[ids].astype(np.float64))
@@ -648,8 +668,8 @@ def _integer_layer(
         flat = [array.reshape(len(array), -1) for array in wide]
         w, r = round_columns_to_int8(flat[0]), round_columns_to_int8(flat[1])
         weights += [
-            m.program.add_integer_matrix(*w),
-            m.program.add_integer_matrix(*r),
+            m.program.add_matrix_multiplied_as_integers(*w),
+            m.program.add_matrix_multiplied_as_integers(*r),
             *(m.program.add_constant(b.reshape(-1)) for b in flat[2:]),
         ]
         there = (np.arange(8 * gates) % 8) < hidden
@@ -660,7 +680,9 @@ def _integer_layer(
     made = [m.value(FLOAT, _TOKENS, (0, both * hidden)), m.value(FLOAT, (0, both * hidden))]
     made.append(m.value(FLOAT, (0, both * hidden)) if kind == "lstm" else NONE)
     number = KINDS.index(kind)
-    m.program.add("recurrent", [x, *given, *made], number, directions, inputs, hidden, _TOKENS, weights=weights)
+    m.program.add_operation(
+        "recurrent", [x, *given, *made], number, directions, inputs, hidden, _TOKENS, weights=weights
+    )
 
     def reference(ids: Array) -> list[Array]:
         found = []

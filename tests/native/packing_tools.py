@@ -26,7 +26,7 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
-from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
 from pocketrnn_export.forms.packed_program.integer_product_conversion import convert_products_to_integers
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import make_bundle_program
@@ -81,8 +81,10 @@ def packed_graph(
     integers: bool = False,
 ) -> bytes:
     """An ONNX graph, and a step graph, as the bytes of a packed file of plain text rules; with products of integers."""
-    steps = None if step is None else lower_graph(step[0], graph, state_size=step[1].state_size).program
-    whole = lower_graph(content, graph).program
+    steps = (
+        None if step is None else translate_graph_into_program(step[0], graph, state_size=step[1].state_size).program
+    )
+    whole = translate_graph_into_program(content, graph).program
     if integers:
         whole, steps = (
             convert_products_to_integers(whole).program,
@@ -130,7 +132,9 @@ def tagger_program(words: int, labels: int) -> tuple[Graph, PackedProgram]:
     )  # fmt: skip
     form = ONNX.make(prepared, Description("tagger", given, TagOutput(names), {}), ())
     assert isinstance(form.entry, Graph)
-    return form.entry, lower_graph(form.content, form.entry, padding_id=1).program.encode_sections(None)
+    return form.entry, translate_graph_into_program(form.content, form.entry, padding_id=1).program.encode_sections(
+        None
+    )
 
 
 def packed_tagger(

@@ -38,7 +38,7 @@ def test_an_operation_is_added_as_contributing_says(
     for factor, status in ((2, 0), (3, 3)):
         maker = _Maker()
         made = maker.value(packed_program.FLOAT, _TOKENS, (0, WIDTH))
-        maker.program.add("twice", [maker.x, made])
+        maker.program.add_operation("twice", [maker.x, made])
         # A classifier has at least two labels.
         for label in ("twice", "again"):
             maker.keep(label, made, _TOKENS, WIDTH, lambda ids, f=factor, m=maker: f * m.rows(ids)[0])  # type: ignore[misc]

@@ -21,7 +21,7 @@ from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import ExportError, LimitError
-from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
 from pocketrnn_export.forms.packed_program.packed_forms import make_packed_run, make_packed_step_run
 from pocketrnn_native._engine import LARGE, EngineError
 
@@ -32,14 +32,14 @@ VOCABULARY = ("<unk>", "<pad>", *(f"w{i}" for i in range(2, WORDS)))
 def test_what_the_last_digit_of_other_floats_decides_is_refused(kind: type[nn.Module]) -> None:
     content, graph = graph_of(made(kind), VOCABULARY, LABELS)
     with pytest.raises(ExportError, match=r"at node.*(float16|float32|16,777,216).*in whole numbers.*onnxruntime"):
-        lower_graph(content, graph)
+        translate_graph_into_program(content, graph)
 
 
 @pytest.mark.slow
 def test_a_bound_of_whole_numbers_beyond_32_bits_is_refused() -> None:
     content, graph = graph_of(made(zoo.ClampsFromThreeBillionOn), VOCABULARY, LABELS)
     with pytest.raises(ExportError, match=r"Clip.*2,147,483,647"):
-        lower_graph(content, graph)
+        translate_graph_into_program(content, graph)
 
 
 @pytest.mark.parametrize("kind", mostly_slow(zoo.PACKED, 9, first=8), ids=lambda kind: kind.__name__)

@@ -27,7 +27,7 @@ from pocketrnn.errors import BundleError, CompressionError, InputError, ParityEr
 from pocketrnn.verdicts import IntegerVerdict, describe_graph_proof, read_integer_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
 from pocketrnn_export.forms.packed_program.integer_product_conversion import IntegerForm, convert_products_to_integers
 from pocketrnn_export.forms.packed_program.packed_program import group_rows_by_four
 from pocketrnn_export.integer_accuracy import AllowedChange, compute_accuracy_change_interval
@@ -66,7 +66,7 @@ class Tagger(nn.Module):
 
 
 def form_of(module: nn.Module) -> IntegerForm:
-    return convert_products_to_integers(lower_graph(*graph_of(module, VOCABULARY, LABELS)).program)
+    return convert_products_to_integers(translate_graph_into_program(*graph_of(module, VOCABULARY, LABELS)).program)
 
 
 @pytest.fixture(scope="module")
@@ -225,11 +225,11 @@ class FarState(Tagger):
 @pytest.mark.slow
 def test_a_layer_is_of_integers_only_where_its_states_are_known_to_be_within_bounds() -> None:
     content, graph = graph_of(FarState(both=False, layers=1), VOCABULARY, LABELS)
-    assert convert_products_to_integers(lower_graph(content, graph).program).matrices == 0
+    assert convert_products_to_integers(translate_graph_into_program(content, graph).program).matrices == 0
     # One that begins among them.
     near = content.replace(np.float32(1.5).tobytes(), np.float32(0.5).tobytes())
     assert near != content
-    assert convert_products_to_integers(lower_graph(near, graph).program).matrices == 2
+    assert convert_products_to_integers(translate_graph_into_program(near, graph).program).matrices == 2
 
 
 class Projected(Tagger):

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.bundle.packed_enums import Layer, Storage
-from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
 from pocketrnn_export.forms.packed_program.integer_product_conversion import convert_products_to_integers
 from pocketrnn_export.forms.packed_program.packed_program import FLOAT, NONE, Op, Program
 from pocketrnn_export.forms.packed_program.previous_step_folding import fold_previous_step_into_layers
@@ -106,7 +106,7 @@ def test_the_engine_answers_as_onnxruntime_does(name: str) -> None:
 
 @pytest.mark.slow
 def test_a_window_is_read_in_one_step_and_the_next_and_nothing_is_copied() -> None:
-    program = lower_graph(*graph_of_case("a window")).program
+    program = translate_graph_into_program(*graph_of_case("a window")).program
     assert [op.name for op in program.ops] == ["lookup", "recurrent", "recurrent", "reduce", "linear"]
     first, second = layers_of(program)
     assert first.words[0] == second.words[0] == Layer.FORGET
@@ -118,7 +118,7 @@ def test_a_window_is_read_in_one_step_and_the_next_and_nothing_is_copied() -> No
 @pytest.mark.slow
 def test_the_order_of_the_steps_in_a_window_may_be_either() -> None:
     # The graph holds the layer twice, and chooses between both by the sizes of the batch.
-    layers = layers_of(lower_graph(*graph_of_case("a window, the step before in front")).program)
+    layers = layers_of(translate_graph_into_program(*graph_of_case("a window, the step before in front")).program)
     assert {(layer.words[0], layer.words[2]) for layer in layers} == {(Layer.FORGET, 12)}
 
 
@@ -127,7 +127,7 @@ def copied(program: Program, source: int, target: int, rows: Size, columns: int,
     one, zero = (0, 1), (0, 0)
     start, stride, to, to_stride = (place if isinstance(place, tuple) else (0, place) for place in places)
     sizes = [one, one, one, rows, (0, columns)]
-    program.add(
+    program.add_operation(
         "copy", [source, target], *sizes, start, zero, zero, zero, stride, one, to, zero, zero, zero, to_stride, one
     )
 
@@ -139,7 +139,7 @@ def test_a_step_begins_its_window_with_what_the_state_holds_of_the_last_one() ->
     both, h0 = program.add_value(FLOAT, [tokens, (0, 2 * columns)]), program.add_value(FLOAT, [(0, hidden)])
     states = program.add_value(FLOAT, [tokens, (0, hidden)])
     table = program.add_constant(np.ones((WORDS, columns), np.float32), is_table=True)
-    program.add("lookup", [table, 0, x])
+    program.add_operation("lookup", [table, 0, x])
     copied(program, 1, shifted, (0, 1), columns, 0, 0, 0, 0)
     copied(program, x, shifted, tokens, columns, 0, columns, columns, columns)
     copied(program, x, both, tokens, columns, 0, columns, 0, 2 * columns)
@@ -148,7 +148,7 @@ def test_a_step_begins_its_window_with_what_the_state_holds_of_the_last_one() ->
     matrix = np.arange(2 * columns * 16, dtype=np.float32).reshape(2 * columns, 16)
     weights = [program.add_constant(matrix), NONE, program.add_constant(np.ones(16, np.float32)), *[NONE] * 5]
     operands = [both, h0, NONE, states, NONE, NONE]
-    program.add("recurrent", operands, Layer.FORGET, 1, 2 * columns, hidden, tokens, weights=weights)
+    program.add_operation("recurrent", operands, Layer.FORGET, 1, 2 * columns, hidden, tokens, weights=weights)
     program.outputs.append(states)
     fold_previous_step_into_layers(program)
     assert [op.name for op in program.ops] == ["lookup", "copy", "copy", "recurrent"]
@@ -163,7 +163,7 @@ def test_a_step_begins_its_window_with_what_the_state_holds_of_the_last_one() ->
 
 @pytest.mark.slow
 def test_reset_gates_that_count_keep_a_gru_and_its_zeros_are_left_out() -> None:
-    program = lower_graph(*graph_of_case("no window, reset gates")).program
+    program = translate_graph_into_program(*graph_of_case("no window, reset gates")).program
     (layer,) = layers_of(program)
     assert layer.words[0] == Layer.GRU
     assert weights_of(program, layer) == [(12, 24), None] * 2
@@ -186,7 +186,9 @@ def test_ready_products_and_weights_in_place_change_no_answer(name: str) -> None
 def test_halves_of_a_matrix_of_bytes_are_stored_in_bytes() -> None:
     content, graph = graph_of_case("a window")
     small = quantize_graph(content, Stored("int8", "int8"), {}).content
-    values = np.frombuffer(lower_graph(small, graph).program.encode_sections().values, np.uint32).reshape(-1, 13)
+    values = np.frombuffer(
+        translate_graph_into_program(small, graph).program.encode_sections().values, np.uint32
+    ).reshape(-1, 13)
     storages = values[values[:, 1] == NONE][:, 2]
     # Four halves of the first layer, two matrices of the second, the table.
     assert (storages == Storage.BYTES_BY_COLUMN).sum() >= 6
@@ -194,7 +196,7 @@ def test_halves_of_a_matrix_of_bytes_are_stored_in_bytes() -> None:
 
 def test_a_window_is_multiplied_in_integers() -> None:
     content, graph = graph_of_case("a window")
-    form = convert_products_to_integers(lower_graph(content, graph).program)
+    form = convert_products_to_integers(translate_graph_into_program(content, graph).program)
     assert form.matrices == 6
     assert "recurrent" not in form.left
     packed = packed_graph(content, graph, vocabulary_of(WORDS), LABELS, integers=True)

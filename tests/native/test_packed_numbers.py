@@ -35,7 +35,7 @@ from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, InputError, PocketRNNError, SequenceError
 from pocketrnn.verdicts import describe_graph_proof, read_integer_verdict
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
 from pocketrnn_export.integer_accuracy import AllowedChange
 from pocketrnn_export.packing import pack
 from pocketrnn_native import EngineError, Packed, _engine
@@ -130,7 +130,7 @@ def gesture() -> number_vectors.MadeOfNumbers:
 
 def packed_with(made: number_vectors.MadeOfNumbers, rules: NumberInput) -> Packed:
     """A file with other rules, which no golden example minds."""
-    program = lower_graph(made.graph, made.manifest.graph, numbers=rules).program.encode_sections()
+    program = translate_graph_into_program(made.graph, made.manifest.graph, numbers=rules).program.encode_sections()
     return Packed(encode_packed_file(replace(made.manifest, input=rules), program))
 
 
@@ -589,7 +589,9 @@ def test_an_operator_that_the_engine_does_not_have_is_named(gesture: number_vect
     model.graph.node[-1].output[0] = "before"
     model.graph.node.append(onnx.helper.make_node("Mod", ["before", "bias"], ["logits"], name="odd", fmod=1))
     with pytest.raises(ExportError, match="Mod"):
-        lower_graph(model.SerializeToString(), gesture.manifest.graph, numbers=gesture.manifest.numbers)
+        translate_graph_into_program(
+            model.SerializeToString(), gesture.manifest.graph, numbers=gesture.manifest.numbers
+        )
 
 
 def test_the_command_packs_inspects_and_classifies_numbers(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from pocketrnn_export import export
 from pocketrnn_export.forms.packed_program import operator_lowering as lowering
 from pocketrnn_export.forms.packed_program.operator_lowering import Lowering
 from pocketrnn_export.forms.packed_program.packed_operator_comparison import (
-    refuse_differing_operations,
-    run_operators_alone,
+    refuse_operators_that_engine_computes_differently,
+    run_each_operator_without_its_graph,
 )
 from pocketrnn_export.forms.packed_program.size_dependent_values import read_attributes
 from pocketrnn_export.packing import pack
@@ -32,8 +32,8 @@ pytestmark = pytest.mark.usefixtures("short_proofs")
 @pytest.mark.parametrize("case", mostly_slow(CASES, 805), ids=str)
 def test_every_operator_answers_as_onnxruntime_does(case: Case) -> None:
     lowered = lowered_case(case)
-    refuse_differing_operations(lowered)
-    assert any(one.node.op_type == case.operator for one in run_operators_alone(lowered))
+    refuse_operators_that_engine_computes_differently(lowered)
+    assert any(one.node.op_type == case.operator for one in run_each_operator_without_its_graph(lowered))
 
 
 def _otherwise(operator: str, **attributes: int) -> Callable[[Lowering, onnx.NodeProto], None]:
@@ -65,7 +65,7 @@ def test_a_wrong_lowering_is_refused_by_the_name_and_place_of_the_operator(
 ) -> None:
     monkeypatch.setitem(table, case.operator, wrong)
     with pytest.raises(ExportError, match=rf"operator {case.operator} .* it: .* onnxruntime gives"):
-        refuse_differing_operations(lowered_case(case))
+        refuse_operators_that_engine_computes_differently(lowered_case(case))
 
 
 class Gated(nn.Module):
@@ -97,7 +97,7 @@ def test_a_wrong_operation_behind_a_gate_refuses_the_file(tmp_path: Path, monkey
 
 @pytest.mark.parametrize("operator", ["Abs", "Ceil", "Floor", "Neg", "Relu", "Round", "Sqrt"])
 def test_a_zero_has_the_sign_that_onnxruntime_gives_it(operator: str) -> None:
-    for one in run_operators_alone(lowered_case(Case(operator, ("y" if operator == "Sqrt" else "x",)))):
+    for one in run_each_operator_without_its_graph(lowered_case(Case(operator, ("y" if operator == "Sqrt" else "x",)))):
         if one.node.op_type == operator:
             with np.errstate(invalid="ignore"):
                 np.testing.assert_array_equal(np.signbit(one.found), np.signbit(one.expected))

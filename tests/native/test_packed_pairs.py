@@ -15,13 +15,17 @@ import pocketrnn_native
 from pocketrnn import Classifier
 from pocketrnn.errors import InputError, TextError
 from pocketrnn_export.forms.packed_program.pair_size_factors import (
+    are_packed_factors_divisible,
     compute_size,
-    fit_two_factors,
-    is_divisible,
-    join_factors,
-    split_factors,
+    fit_size_of_two_texts,
+    pack_two_factors,
+    unpack_two_factors,
 )
-from pocketrnn_export.forms.packed_program.size_dependent_values import Span, fit_affine, multiply_sizes
+from pocketrnn_export.forms.packed_program.size_dependent_values import (
+    Span,
+    fit_number_as_affine_in_length,
+    multiply_sizes,
+)
 from pocketrnn_native import EngineError, Packed, _engine
 
 FILE = Path(__file__).parents[1] / "vectors" / "packed" / "pairs.prnn"
@@ -89,27 +93,30 @@ LENGTHS = st.tuples(st.integers(1, 1 << 20), st.integers(1, 1 << 20))
 def test_two_factors_in_one_integer_are_added_and_multiplied_as_two(
     first: int, second: int, fixed: int, lengths: tuple[int, int], by: int
 ) -> None:
-    factor = join_factors(first, second)
-    assert split_factors(factor) == (first, second)
+    factor = pack_two_factors(first, second)
+    assert unpack_two_factors(factor) == (first, second)
     size = compute_size((factor, fixed), lengths)
     assert size == first * lengths[0] + second * lengths[1] + fixed
     product = multiply_sizes([(factor, fixed), (0, by)])
     assert product is not None
     assert compute_size(product, lengths) == by * size
-    assert is_divisible(factor, by) == (first % by == second % by == 0)
+    assert are_packed_factors_divisible(factor, by) == (first % by == second % by == 0)
     seen = [(1, 1), (1, 2), (2, 1), (7, 3), lengths]
-    assert fit_affine(seen, [compute_size((factor, fixed), pair) for pair in seen]) == (factor, fixed)
+    assert fit_number_as_affine_in_length(seen, [compute_size((factor, fixed), pair) for pair in seen]) == (
+        factor,
+        fixed,
+    )
 
 
 def test_a_size_that_is_not_of_both_lengths_is_not_fitted() -> None:
     seen = [(1, 1), (1, 2), (2, 1), (3, 5)]
-    assert fit_two_factors(seen, [first * second for first, second in seen]) is None
-    assert fit_two_factors(seen, [max(pair) for pair in seen]) is None
-    assert fit_two_factors(seen[:2], [1, 2]) is None
+    assert fit_size_of_two_texts(seen, [first * second for first, second in seen]) is None
+    assert fit_size_of_two_texts(seen, [max(pair) for pair in seen]) is None
+    assert fit_size_of_two_texts(seen[:2], [1, 2]) is None
 
 
 def test_a_difference_of_two_lengths_has_every_sign() -> None:
-    span, first, second = Span(pairs=True), (1, 0), (join_factors(0, 1), 0)
-    assert span.find_difference_signs(first, second) == {-1, 0, 1}
-    assert span.decide_comparison("GreaterOrEqual", (join_factors(1, 1), 0), (0, 2)) is True
+    span, first, second = Span(pairs=True), (1, 0), (pack_two_factors(0, 1), 0)
+    assert span.find_possible_signs_of_difference(first, second) == {-1, 0, 1}
+    assert span.decide_comparison("GreaterOrEqual", (pack_two_factors(1, 1), 0), (0, 2)) is True
     assert span.decide_comparison("Less", first, second) is None

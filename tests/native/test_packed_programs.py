@@ -24,7 +24,7 @@ from pocketrnn.bundle.manifest import Graph
 from pocketrnn.engines.text_embedding_output import add_graph_output, find_last_layer_input
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
-from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
 from pocketrnn_export.forms.weight_quantization import Storage, quantize_graph
 from pocketrnn_native import Packed
 
@@ -109,7 +109,7 @@ def test_every_configuration_is_packed(configuration: tuple[str, int, bool, bool
 def test_what_the_engine_cannot_do_is_refused_by_the_operators_name_and_place(kind: type[nn.Module]) -> None:
     content, graph = graph_of_kind(kind)
     with pytest.raises(ExportError, match=rf"operator {REFUSED[kind]} .*at node_\w+:"):
-        lower_graph(content, graph)
+        translate_graph_into_program(content, graph)
 
 
 class _CrossedMatrices(nn.Module):
@@ -129,7 +129,7 @@ class _CrossedMatrices(nn.Module):
 def test_matrices_that_do_not_pair_one_by_one_are_refused() -> None:
     content, graph = graph_of_kind(_CrossedMatrices)
     with pytest.raises(ExportError, match=r"MatMul.*different batch axes"):
-        lower_graph(content, graph)
+        translate_graph_into_program(content, graph)
 
 
 class _CountsItself(nn.Module):
@@ -378,7 +378,7 @@ def test_an_odd_operator_is_refused_by_its_name_and_place(
     operator: str, opset: int, kind: int, attributes: dict[str, object]
 ) -> None:
     with pytest.raises(ExportError) as raised:
-        lower_graph(*_asked(operator, opset, kind, **attributes))
+        translate_graph_into_program(*_asked(operator, opset, kind, **attributes))
     # The Cast before it makes numbers that the engine does not have, or onnxruntime has no such operator.
     refused = re.search("The operator (.*) cannot be packed, at |cannot be run", str(raised.value))
     assert refused is not None

@@ -24,8 +24,8 @@ from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, LimitError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_program.graph_observation import evaluate_node, observe_graph
-from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.graph_observation import compute_node_outputs, observe_graph
+from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
 from pocketrnn_export.forms.packed_program.size_dependent_values import AffineRange, Numbers, SizeValues, Span
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof.case_selection import (
@@ -64,7 +64,7 @@ def test_a_packed_module_that_asks_about_large_sizes_answers_as_it_does(kind: ty
 def test_a_size_that_changes_its_rule_beyond_the_observed_lengths_is_refused(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
     with pytest.raises(ExportError, match=r"onnxruntime.* max_width"):
-        lower_graph(content, graph)
+        translate_graph_into_program(content, graph)
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_a_size_that_changes_its_rule_beyond_the_observed_lengths_is_refused(kin
 def test_numbers_of_tokens_in_types_that_the_engine_has_not_are_refused(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
     with pytest.raises(ExportError, match=r"operator (Cast|Equal|Floor) .* at node"):
-        lower_graph(content, graph)
+        translate_graph_into_program(content, graph)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_numbers_of_tokens_in_types_that_the_engine_has_not_are_refused(kind: ty
 )
 def test_a_file_states_how_many_tokens_its_whole_numbers_bear(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
-    assert lower_graph(content, graph).program.most == zoo.HELD_TO[kind]
-    assert lower_graph(content, replace(graph, limits=Limits(max_tokens=3_000))).program.most is None
+    assert translate_graph_into_program(content, graph).program.most == zoo.HELD_TO[kind]
+    assert translate_graph_into_program(content, replace(graph, limits=Limits(max_tokens=3_000))).program.most is None
 
 
 @pytest.mark.slow
@@ -117,7 +117,7 @@ def test_text_rules_that_cut_texts_say_how_many_tokens_a_packed_file_takes(tmp_p
 def test_a_cut_beyond_all_texts_is_none() -> None:
     content, graph = content_and_graph(zoo.CutTo600)
     taken = replace(graph, limits=Limits(max_tokens=600))
-    assert lower_graph(content, taken).program.turns <= {598, 599, 600}
+    assert translate_graph_into_program(content, taken).program.turns <= {598, 599, 600}
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_a_program_that_turns_elsewhere_than_its_graph_is_found_by_the_proof(
     step_at_620: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if Min(tokens, 620) were the tokens.
-    monkeypatch.setattr(Span, "find_difference_signs", lambda *_arguments: frozenset({-1}))
+    monkeypatch.setattr(Span, "find_possible_signs_of_difference", lambda *_arguments: frozenset({-1}))
     with pytest.raises(ParityError):
         pack(step_at_620, tmp_path / "packed.prnn")
 
@@ -318,7 +318,7 @@ def runs_of(
     found: dict[str, np.ndarray] = {}
     for node in nodes:
         given = {name: found[name] if name in found else values[name][n] for name in node.input}
-        found |= dict(zip(node.output, evaluate_node(node, 17, given), strict=True))
+        found |= dict(zip(node.output, compute_node_outputs(node, 17, given), strict=True))
     return found
 
 
@@ -333,8 +333,11 @@ def test_what_is_known_of_drawn_graphs_holds_for_every_number_of_tokens(seed: in
         for n, value in enumerate(every, 1):
             assert sizes is None or value.shape == tuple(a * n + b for a, b in sizes), (name, n)
             if isinstance(known, Numbers):
-                assert value.ravel().tolist() == [a * n + b for a, b in known.extreme_numbers], (name, n)
+                assert value.ravel().tolist() == [a * n + b for a, b in known.numbers_with_smallest_and_largest], (
+                    name,
+                    n,
+                )
             elif known is not None and value.size:
-                ends = [a * n + b for a, b in known.extreme_numbers]
+                ends = [a * n + b for a, b in known.numbers_with_smallest_and_largest]
                 assert {value.min(), value.max()} <= {*ends}, (name, n)
     assert found.known.keys() >= {"n", "shape"}

@@ -34,7 +34,7 @@ from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
-from pocketrnn_export.forms.packed_program.graph_to_program import lower_graph
+from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
 from pocketrnn_export.forms.step_graph_form import STEP
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.packing import pack
@@ -309,10 +309,14 @@ def test_a_step_shares_the_weights_of_the_program(streaming: Path, packed: Path)
     with_step = len(packed_bundle(streaming))
     manifest = manifests.read_manifest(streaming)
     assert manifest.stream is not None
-    without = lower_graph((streaming / "model.onnx").read_bytes(), manifest.graph).program.encode_sections()
+    without = translate_graph_into_program(
+        (streaming / "model.onnx").read_bytes(), manifest.graph
+    ).program.encode_sections()
     step = (streaming / "model.step.onnx").read_bytes()
-    both = lower_graph((streaming / "model.onnx").read_bytes(), manifest.graph).program.encode_sections(
-        lower_graph(step, manifest.graph, state_size=manifest.stream.state_size).program
+    both = translate_graph_into_program(
+        (streaming / "model.onnx").read_bytes(), manifest.graph
+    ).program.encode_sections(
+        translate_graph_into_program(step, manifest.graph, state_size=manifest.stream.state_size).program
     )
     assert both.weights == without.weights
     assert both.ops == without.ops

@@ -15,6 +15,9 @@ from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.commands.cli import main
 from pocketrnn.commands.tokenizer_function import find_written_tokenizer, load_tokenizer_function
 from pocketrnn.errors import InputError
+from pocketrnn.text.encoder import TextEncoder
+from pocketrnn.text.rules import TextRules
+from pocketrnn.text.text_row_encoder import TextRowEncoder
 
 SPLIT = """
 from cleaning_beside import clean
@@ -134,3 +137,34 @@ def test_a_misspelt_function_leads_to_those_of_the_file(split: Path) -> None:
     with pytest.raises(InputError, match="no function word") as refused:
         load_tokenizer_function(f"{split}:word")
     assert f"{split}:words?" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("code", "named"),
+    [
+        ("STOP = open('stop.json').read()\ndef words(text):\n    return text.split()\n", "stop.json"),
+        ("def words(text):\n    return open('data/stop.json').read().split()\n", "data/stop.json"),
+        ("import cut_helpers\ndef words(text):\n    return text.split()\n", "cut_helpers.py"),
+        (
+            "def words(text):\n    try:\n        return open('stop.json').read().split()\n"
+            "    except OSError:\n        raise ValueError('not set up')\n",
+            "stop.json",
+        ),
+    ],
+)
+def test_a_file_that_was_not_copied_with_the_function_is_named(
+    code: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cut.py").write_text(code)
+    with pytest.raises(InputError) as refused:
+        Classifier.load("ag_news", tokenizer=load_tokenizer_function("cut.py:words")).predict(["a text"])
+    assert refused.value.remedy.startswith(f"Copy {Path(named).name} ")
+    assert named in refused.value.remedy
+
+
+def test_a_bundle_that_does_not_split_texts_names_the_files_of_the_function_of_its_export() -> None:
+    encoder = TextEncoder(TextRules(tokenizer="external"), ["<unk>", "a"])
+    rows = TextRowEncoder("mine", encoder, 2, files=["cut.py", "stop.json"])
+    with pytest.raises(InputError, match=r"cut\.py and stop\.json"):
+        rows.encode_text("a text")

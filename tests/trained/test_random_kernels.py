@@ -18,7 +18,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, ExportError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export import export_trained
-from pocketrnn_export.numbers.number_step_graph import make_step_graph
+from pocketrnn_export.numbers.number_step_graph import make_step_graph_of_samples
 from pocketrnn_export.packing import pack
 from pocketrnn_training.baselines.sequence_baselines import fit_statistics_baseline
 from pocketrnn_training.candidates.fit_without_epochs import fit_ridge
@@ -218,5 +218,5 @@ def test_kernels_are_exported_proven_and_packed_and_say_how_a_state_is_carried(t
     for path in ("b", "b.prnn"):
         assert [label for (label,) in Classifier.load(tmp_path / path).predict_labels(more)] == fitted.predict(more)
     with pytest.raises(ExportError) as refused:
-        make_step_graph((tmp_path / "b" / "model.onnx").read_bytes(), None)
+        make_step_graph_of_samples((tmp_path / "b" / "model.onnx").read_bytes(), None)
     assert "--convolution 0 --one-direction --pooling last" in refused.value.remedy

@@ -208,14 +208,10 @@ def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
         load: the beginning of the call that loads the bundle.
         tokenizer: the function, as file.py:function.
     """
-    from pocketrnn_export.source_code.code_and_data_files_near_module import (
-        list_data_files_of_function,
-        list_imported_files,
-        list_imported_libraries,
-    )
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_imported_libraries
 
-    named, _, name = tokenizer.rpartition(":")
-    file = Path(named)
+    path, _, name = tokenizer.rpartition(":")
+    file = Path(path)
     if not (file.stem.isidentifier() and name.isidentifier()) or keyword.iskeyword(file.stem):
         return False
     folder = "" if file.parent == Path() else f", with {escape_line(str(file.parent))} in sys.path"
@@ -225,17 +221,32 @@ def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
     print_line(f"  classifier = {load}, tokenizer={name})")
     print_line('  print(classifier.predict(["a text"]))')
     libraries = [f"{one} with its data" if one in _WITH_DATA else one for one in list_imported_libraries(file)]
-    needs = [file.name, *(one.name for one in list_imported_files(file) if one != file), *libraries]
+    code, data = list_files_of_tokenizer(file, name)
+    needs = [*(one.name for one in code), *libraries]
     # No text rules imitate a library.
     tries = "" if find_library_of_tokenizer_function(tokenizer) else (
         " If text rules can do the same, an export without --rules finds them, and its bundle can be packed."
     )  # fmt: skip
     print_line(f"To answer a text, Python needs {' and '.join(needs)}. Such a bundle cannot be packed.{tries}")
-    if data := [escape_line(str(one)) for one in list_data_files_of_function(file, name)]:
-        print_line(
-            f"The code also names {' and '.join(data)}: copy what it reads, and run Python where these paths hold."
-        )
+    if data:
+        named = " and ".join(escape_line(str(one)) for one in data)
+        print_line(f"The code also names {named}: copy what it reads, and run Python where these paths hold.")
     return True
+
+
+def list_files_of_tokenizer(file: Path, name: str) -> tuple[list[Path], list[Path]]:
+    """List the files of code that a function needs, of which the first is its own, and the data files that they name.
+
+    Args:
+        file, name: the file and the name of the function.
+    """
+    from pocketrnn_export.source_code.code_and_data_files_near_module import (
+        list_data_files_of_function,
+        list_imported_files,
+    )
+
+    code = [file, *(one for one in list_imported_files(file) if one != file)]
+    return code, list_data_files_of_function(file, name)
 
 
 def _format_example_ids(manifest: Manifest) -> str:

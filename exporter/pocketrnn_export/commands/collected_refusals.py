@@ -49,6 +49,13 @@ class CollectedRefusals:
         return bool(self._found)
 
     @property
+    def are_final(self) -> bool:
+        """Whether an error needs nothing of the module: the numbers of the vocabulary cannot be ids."""
+        from pocketrnn_export.vocabularies.vocabulary import UnclearIdsError
+
+        return any(isinstance(one, UnclearIdsError) for one in self._found)
+
+    @property
     def changes(self) -> dict[str, str | None]:
         """The options to give or to change, by all errors and proposals."""
         corrected = [one.changes for one in self._found if isinstance(one, OptionCorrectionsError)]

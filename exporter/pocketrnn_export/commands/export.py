@@ -35,6 +35,7 @@ from pocketrnn_export.commands.closing_lines import (
     format_example_note,
     format_proof_summary,
     format_proof_table,
+    list_files_of_tokenizer,
     print_next_step,
     print_verdicts,
 )
@@ -88,6 +89,7 @@ from pocketrnn_export.commands.proposed_options import (
     describe_weights_that_do_not_fit,
     find_library_of_tokenizer_function,
     list_weights_of_same_shapes,
+    make_id_evidence,
     make_options_of_tokenizer_function,
     make_unknown_labels,
     propose_class_of_weights,
@@ -138,7 +140,7 @@ if TYPE_CHECKING:
     from pocketrnn_export.intake.weights_file import SavedWeights
     from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
     from pocketrnn_export.vocabularies.tokenizer_json import Subwords
-    from pocketrnn_export.vocabularies.vocabulary import Vocabulary
+    from pocketrnn_export.vocabularies.vocabulary import UnclearIdsError, Vocabulary
 
 # The text rules that stand beside a function of --tokenizer, whose code shows all others.
 _BESIDE_A_FUNCTION: Final = frozenset(
@@ -367,6 +369,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         of_texts = refusals.collect(
             lambda: None if numbers.are_given else _read_text_arguments(source, named, options, refusals)
         )
+    is_corrected = is_corrected or refusals.are_final
     if is_corrected or "source" in refusals.changes or not _may_load_module(named, options):
         with print_stages():
             refusals.raise_collected()
@@ -390,7 +393,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     with (
         _try_weights_lengths_and_stop_words_of_files(module, named, options),
         _compare_label_order(named, description, options),
-        _propose_vocabulary_with_rows(named, options),
+        _propose_vocabulary_with_rows(module, named, options),
         propose_labels_by_outputs(named, options),
     ):
         manifest = export_with_rules_from_answers(
@@ -469,26 +472,39 @@ def _compare_label_order(
 
 
 @contextlib.contextmanager
-def _propose_vocabulary_with_rows(named: ModuleName | None, options: Mapping[str, Any]) -> Iterator[None]:
+def _propose_vocabulary_with_rows(module: Any, named: ModuleName | None, options: Mapping[str, Any]) -> Iterator[None]:
     """While the block runs, add to the error of a vocabulary with more words than the embedding has rows another
-    vocabulary that the user's code names or makes. If the code takes only the ids that have rows, say so instead."""
+    vocabulary that the user's code names or makes. If there is none, or the code takes only the ids that have rows,
+    add the command that leaves out the other words."""
     from pocketrnn_export.intake.call_discovery.call_failures import ID_WITHOUT_ROW
     from pocketrnn_export.source_code.text_settings_in_code import find_limit_of_ids
 
     try:
         yield
     except ExportError as error:
-        rows = read_weight_sizes(options["weights"]).embedding_rows
+        own = max((getattr(one, "num_embeddings", 0) for one in module.modules()), default=0)
+        rows = read_weight_sizes(options["weights"]).embedding_rows or own
         if ID_WITHOUT_ROW not in error.problem or named is None or options["vocabulary"] is None or not rows:
             raise
-        if place := find_limit_of_ids(named.path, rows):
-            said = f"Your code takes no ids from {rows:,} on ({place}): give a file of the first {rows:,} words alone."
-            raise ExportError(error.problem, f"{error.remedy} {said}") from None
-        found = _propose_vocabulary(named, options["weights"])
+        place = find_limit_of_ids(named.path, rows)
+        found = None if place else _propose_vocabulary(named, options["weights"])
+        if found is None or found.value in (UNKNOWN_FILE, str(options["vocabulary"])):
+            run, file = _write_line_of_ids(options["vocabulary"], rows)
+            why = f"Your code takes no ids from {rows:,} on ({place})" if place else "If it is this one"
+            found = ProposedOption("vocabulary", f"{why}: leave out the other words, {run}.", file)
         changes = {"vocabulary": None, found.option: found.value}
-        is_other = found.value not in (UNKNOWN_FILE, str(options["vocabulary"]))
-        write = write_line_to_copy(changes) if is_other else ""
+        write = write_line_to_copy(changes)
         raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
+
+
+def _write_line_of_ids(vocabulary: Path, rows: int) -> tuple[str, str]:
+    """Return the command that writes the words of a vocabulary that have a row, without gaps, and the file that it
+    writes beside the output."""
+    from pocketrnn_export.vocabularies.vocabulary import write_line_of_ids
+
+    output = Path(click.get_current_context().params["output"])
+    file = str(output.with_name(f"{output.name}-vocabulary.json"))
+    return write_line_of_ids(vocabulary, rows, file), file
 
 
 def _print_written_bundle(
@@ -653,6 +669,11 @@ def _write_bundle(module: Any, output: Path, description: dict[str, Any], option
     """Export with the arguments of `description`, and write the result to the output."""
     from pocketrnn_export.bundle_export import export as export_module
 
+    named = parse_module_name(options["tokenizer"] or "")
+    if named is not None and getattr(description.get("rules"), "tokenizer", "") == "external":
+        of_function = list_files_of_tokenizer(named.path, named.function_name)
+        files = [one.name if one.is_absolute() else str(one) for some in of_function for one in some]
+        description["provenance"] = {**(description.get("provenance") or {}), "tokenizer_files": files}
     if options["compress"] or options["profile"] in ("mobile", "packed"):
         return _export_and_compress_or_convert(module, output, description, options)
     with print_stages():
@@ -992,6 +1013,10 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
             f"{shlex.quote(str(script))}, with the data of the training. It writes {file}{fits}.{also}",
             str(file),
         )
+    unclear = None if named is None else propose_vocabulary(named.path, weights, may_be_unclear=True)
+    if unclear is not None:
+        said = f"The vocabulary seems to be {unclear.path} ({unclear.place_in_code}), if its numbers are ids."
+        return ProposedOption("vocabulary", said, str(unclear.path))
     said = describe_vocabulary_to_save([] if named is None else [named.path])
     return ProposedOption("vocabulary", f"--vocabulary takes a file. {said}", UNKNOWN_FILE)
 
@@ -1045,17 +1070,43 @@ def _read_vocabulary_rules_and_pairs(
 
 def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: bool) -> Any:
     """Read the tokens and the text rules. If the file of the vocabulary holds only weights, add the vocabulary that the
-    user's code or folder shows to the error."""
+    user's code or folder shows to the error. If its numbers may be counts, add what decides."""
+    from pocketrnn_export.vocabularies.vocabulary import UnclearIdsError
+
     try:
         return _read_tokens_and_rules(options, subwords=subwords)
+    except UnclearIdsError as error:
+        raise (_propose_clear_ids(error, options) if error.may_be_ids else error) from None
     except InputError as error:
         path = options["vocabulary"]
-        if subwords or path is None or not path.is_file() or _read_tokens({"vocabulary": path}):
+        if subwords or path is None or not path.is_file() or _read_words({"vocabulary": path})[0]:
             raise
         proposed = _propose_vocabulary(parse_module_name(options["source"] or ""), options["weights"])
         if proposed.value == str(path):
             raise
         raise OptionCorrectionsError(error.problem, proposed.sentence, {proposed.option: proposed.value}) from None
+
+
+def _propose_clear_ids(error: UnclearIdsError, options: Mapping[str, Any]) -> OptionCorrectionsError:
+    """Return the error of a vocabulary whose numbers may be counts, with what decides: the weights that the user's code
+    names, another vocabulary with as many words as the embedding has rows, or the command that takes them for ids."""
+    from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
+
+    named, path, weights = parse_module_name(options["source"] or ""), options["vocabulary"], options["weights"]
+    if weights is None and named is not None and (found := propose_weights(named.path, named.name)) is not None:
+        weights = found.path
+        with contextlib.suppress(InputError), hide_log_records():
+            read_vocabulary(path, make_id_evidence(weights))
+            said = f"The weights seem to be {found.description}: their rows show that these are ids."
+            return OptionCorrectionsError(error.problem, said, {"weights": str(weights)})
+    other = None if named is None else propose_vocabulary(named.path, weights)
+    if other is not None and not other.note and other.path != path:
+        said = f"The vocabulary seems to be {other.path} ({other.place_in_code})."
+        return OptionCorrectionsError(error.problem, said, {"vocabulary": str(other.path)})
+    run, file = _write_line_of_ids(path, read_weight_sizes(weights).embedding_rows)
+    said = f"If they are ids of this module, run {run}. If they are counts, give the words in the order of their ids."
+    return OptionCorrectionsError(error.problem, said, {"vocabulary": file})
 
 
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
@@ -1108,7 +1159,7 @@ def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: 
             options["labels"] = str(weights)
     if "vocabulary" in needed and options["vocabulary"] is None:
         with contextlib.suppress(InputError), hide_log_records():
-            if set(read_vocabulary(weights).tokens) != set(labels or ()):
+            if set(read_vocabulary(weights, make_id_evidence(weights)).tokens) != set(labels or ()):
                 options["vocabulary"] = weights
 
 
@@ -1181,17 +1232,16 @@ def _add_rules_of_function(
     from pocketrnn.text import EXTERNAL
     from pocketrnn_export.intake.module_file import load_text_function
     from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
-    from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
+    from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, list_left_out_words_with_rows
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
-    from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 
     named = None if options["tokenizer"] is None or text is None else parse_module_name(options["tokenizer"])
     if named is None or text is None:
         return None
     # The file of the module is often the same, and prints its lines when the module is made.
     with Path(os.devnull).open("w") as nothing, contextlib.redirect_stdout(nothing):
-        words = {token: i for i, token in enumerate(text["vocabulary"].tokens) if not token.startswith(PLACEHOLDER)}
+        words = text["vocabulary"].word_ids
         # A file of weights holds more than the vocabulary.
         file = "" if options["vocabulary"] == options["weights"] else options["vocabulary"].name
         files = [one for one in (options["vocabulary"], options["weights"]) if one is not None]
@@ -1219,6 +1269,7 @@ def _add_rules_of_function(
     texts += [one.text for one in given if one.ids is None]
     if module_file is not None:
         _refuse_function_that_raises(function, named, module_file, texts, is_external=is_external)
+    texts += list_left_out_words_with_rows(function, text["vocabulary"])
     rules = _choose_rules_of_function(function, options, text, pairs, texts)
     if options["max_tokens"] is not None:
         rules = replace(rules, max_tokens=options["max_tokens"])
@@ -1573,8 +1624,9 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
         changes = {} if made == path else {"vocabulary": str(made)}
         raise OptionCorrectionsError(f"There is no file {made} yet.", run, changes)
     if weights is None or not is_word_vector_file(path):
-        rows = read_weight_sizes(weights).embedding_rows if (found := read_vocabulary(path)).doubtful_lines else 0
         is_compared = options["pairs"] is not None
+        evidence = make_id_evidence(weights, are_trusted=is_compared)
+        rows = evidence.count_rows() if (found := read_vocabulary(path, evidence)).doubtful_lines else 0
         return read_lines_as_code_does(found, path, find_file_of_source(options), rows, is_compared=is_compared)
     # These need PyTorch, which is loaded later where no word vectors are given.
     from pocketrnn_export.intake.weights_file import read_weights
@@ -1614,16 +1666,21 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
     return read_rules(options["rules"], vocabulary)
 
 
-def _read_tokens(options: dict[str, Any]) -> Sequence[str]:
-    """Return the words of the tokenizer or vocabulary that the options name, in the order of their ids."""
+def _read_words(options: dict[str, Any]) -> tuple[Sequence[str], Sequence[tuple[str, int]]]:
+    """Return the words of the tokenizer or vocabulary that the options name, in the order of their ids, and the words
+    that the vocabulary leaves out, with the ids that its file gives them."""
     from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
-    for option, read in (("tokenizer", read_tokenizer), ("vocabulary", read_vocabulary)):
-        with contextlib.suppress(InputError):
-            if options.get(option) is not None and Path(options[option]).exists():
-                return read(options[option]).tokens
-    return ()
+    with contextlib.suppress(InputError):
+        if options.get("tokenizer") is not None and Path(options["tokenizer"]).exists():
+            return read_tokenizer(options["tokenizer"]).tokens, ()
+    with contextlib.suppress(InputError):
+        if options.get("vocabulary") is not None and Path(options["vocabulary"]).exists():
+            evidence = make_id_evidence(options.get("weights"), are_trusted=options.get("pairs") is not None)
+            found = read_vocabulary(options["vocabulary"], evidence)
+            return found.tokens, found.left_out
+    return (), ()
 
 
 def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
@@ -1645,7 +1702,7 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
                     module, function = load_module_and_call_function(named, weights)
                     break
                 except (NeededNamesError, MissingArgumentsError) as error:
-                    named = set_values_of_vocabulary_and_weights(named, error, _read_tokens(options))
+                    named = set_values_of_vocabulary_and_weights(named, error, *_read_words(options))
     except MissingArgumentsError as error:
         _refuse_weights_of_other_class(error, named, weights)
         refused = OptionCorrectionsError(error.problem, error.known, {"source": error.source})

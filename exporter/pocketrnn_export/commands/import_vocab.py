@@ -17,8 +17,11 @@ _FIRST = 10
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
               help="The JSON file to write. Without it, or with -, the vocabulary is only described.")  # fmt: skip
+@click.option("--rows", type=click.IntRange(min=1), metavar="N",
+              help="The numbers of the words are ids of an embedding of N rows. A dict may have gaps; words without "
+              "a row are left out.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace a file at OUTPUT.")
-def import_vocab(source: Path, output: Path | None, force: bool) -> None:
+def import_vocab(source: Path, output: Path | None, rows: int | None, force: bool) -> None:
     """Read the vocabulary in SOURCE, describe it, and write it as JSON.
 
     SOURCE is a text file with one token in each line; a JSON list of tokens, or of pairs of a token and an id or a
@@ -33,11 +36,15 @@ def import_vocab(source: Path, output: Path | None, force: bool) -> None:
     Examples:
       pocketrnn import-vocab vocab.pth
       pocketrnn import-vocab vocab.pth -o vocab.json
+      pocketrnn import-vocab word2idx.json --rows 5000 -o vocab.json
     """
-    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary, write_vocabulary
+    from pocketrnn_export.vocabularies.ids_or_counts import IdEvidence
+    from pocketrnn_export.vocabularies.vocabulary import leave_out_words_without_rows, read_vocabulary, write_vocabulary
 
     with print_stages():
-        vocabulary = read_vocabulary(source)
+        evidence = IdEvidence() if rows is None else IdEvidence(lambda: rows, are_trusted=True)
+        vocabulary = read_vocabulary(source, evidence)
+        vocabulary = vocabulary if rows is None else leave_out_words_without_rows(vocabulary, rows, str(source))
     tokens, default = vocabulary.tokens, vocabulary.default_index
     print_line(f"{source}: {len(tokens):,} tokens")
     more = ", ..." if len(tokens) > _FIRST else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,9 @@ from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
     from pocketrnn_export.source_code.text_functions_in_file import TextFunction
+    from pocketrnn_export.vocabularies.ids_or_counts import IdEvidence
     from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer
+    from pocketrnn_export.vocabularies.vocabulary import Vocabulary
 
 # Some of 600 rules agree with a few texts by chance.
 TEXTS_TO_DECIDE_BY: Final = 20
@@ -109,7 +112,9 @@ class ProposedPairs(NamedTuple):
         return {**kept, "pairs": self.file}
 
 
-def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCode | None:
+def propose_vocabulary(
+    path: Path, weights: Path | None = None, *, may_be_unclear: bool = False
+) -> FileNamedInCode | None:
     """Find the vocabulary file that the code of a module, or of the files near it, names. Return it with the place in
     the code; None if there is no such file, or there are several.
 
@@ -117,6 +122,7 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
         path: the file of the module.
         weights: its weights. A file with as many words as the embedding has rows comes first. One with more, with far
             fewer, or with as many labels as there are logits, is not a vocabulary.
+        may_be_unclear: whether a file that the code names may hold numbers that may be counts.
     """
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.source_code.code_and_data_files_near_module import (
@@ -129,14 +135,18 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
     sizes = read_weight_sizes(weights)
     labels = _find_label_files(path, sizes)
     found: dict[FileNamedInCode, tuple[str, ...]] = {}
+    without_rows: dict[Path, int] = {}
 
     def add_if_it_fits(file: Path, where: str, *, is_named: bool) -> None:
         with contextlib.suppress(InputError, OSError), hide_log_records():
-            tokens = _read_tokens(file, weights)
+            # Any dict with gaps would have as many words as the embedding has rows.
+            evidence = make_id_evidence(weights if is_named else None, are_trusted=is_named and may_be_unclear)
+            vocabulary = _read_vocabulary_near(file, weights, evidence)
+            tokens, words, without_rows[file] = vocabulary.tokens, [*vocabulary.word_ids], len(vocabulary.left_out)
             # A pickled object of text processing may hold both.
-            is_of_labels = file in labels and {*tokens} <= {*labels[file].labels}
+            is_of_labels = file in labels and {*words} <= {*labels[file].labels}
             # The lines of a file of texts have blanks.
-            is_of_texts = 2 * sum(" " in token.strip() for token in tokens) >= len(tokens)
+            is_of_texts = 2 * sum(" " in word.strip() for word in words) >= len(words)
             fits = sizes.may_have_words(len(tokens)) if is_named else len(tokens) in sizes.table_rows
             if fits and not is_of_labels and not is_of_texts:
                 found[FileNamedInCode(file, where)] = tokens
@@ -145,7 +155,8 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
         add_if_it_fits(file, where, is_named=True)
     for file in [] if found else _list_small_files_near(path):
         add_if_it_fits(file, f"a file near {path.name}, with as many words as the embedding has rows", is_named=False)
-    exact = {one: tokens for one, tokens in found.items() if len(tokens) in sizes.table_rows}
+    exact = {one: tokens for one, tokens in found.items()
+             if len(tokens) in sizes.table_rows and not without_rows[one.path]}  # fmt: skip
     places = {one: one.place_in_code for one in exact or found}
     best = {one: found[one] for one in keep_nearest(path, places, within=Nearness.ELSEWHERE)}
     nearest = {one: tokens for one, tokens in best.items() if is_below(one.path, path.parent)} or best
@@ -158,13 +169,15 @@ def propose_vocabulary(path: Path, weights: Path | None = None) -> FileNamedInCo
         return None
     ((one, tokens),) = nearest.items()
     one = one._replace(others=others)
+    if more := without_rows[one.path]:
+        return one._replace(note=f" The embedding has no row of its own for {more:,} of its words.")
     rows = f"{len(tokens):,} words, but the embedding has {sizes.embedding_rows:,} rows"
     return one._replace(note=f" It has {rows}." if sizes.embedding_rows else "")
 
 
-def _read_tokens(file: Path, weights: Path | None) -> tuple[str, ...]:
-    """Read the tokens in a file that may be a vocabulary or, with weights, hold word vectors. Return none for a file
-    that is too large or holds weights."""
+def _read_vocabulary_near(file: Path, weights: Path | None, evidence: IdEvidence) -> Vocabulary:
+    """Read a file that may be a vocabulary or, with weights, hold word vectors. `evidence` shows whether numbers are
+    ids. Raise an InputError for a file that is too large or holds weights."""
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE, is_word_vector_file, read_vocabulary
 
@@ -173,9 +186,11 @@ def _read_tokens(file: Path, weights: Path | None) -> tuple[str, ...]:
         from pocketrnn_export.intake.weights_file import read_weights
         from pocketrnn_export.intake.word_vector_vocabulary import read_word_vector_vocabulary
 
-        return read_word_vector_vocabulary(file, read_weights(weights)).tokens
+        return read_word_vector_vocabulary(file, read_weights(weights))
     largest = _LARGEST_NEAR if file.suffix.lower() in (".csv", ".tsv") else LARGEST_FILE
-    return read_vocabulary(file).tokens if size <= largest and not holds_weights(file) else ()
+    if size > largest or holds_weights(file):
+        raise InputError(f"{file} is too large, or holds weights.", "Give a vocabulary.")
+    return read_vocabulary(file, evidence)
 
 
 def _list_small_files_near(path: Path) -> list[Path]:
@@ -409,6 +424,18 @@ def read_weight_sizes(weights: Path | None) -> WeightSizes:
         rows = max(named or (tables.values() if len(tables) == 1 else ()), default=0)
         return WeightSizes(rows, frozenset(tables.values()), layer, outputs)
     return WeightSizes()
+
+
+def make_id_evidence(weights: Path | None, *, are_trusted: bool = False) -> IdEvidence:
+    """Return what a file of weights shows about the ids of words. The weights are read only if it is asked.
+
+    Args:
+        weights: the file; None if it is not known.
+        are_trusted: whether the user's answers will show that numbers are ids.
+    """
+    from pocketrnn_export.vocabularies.ids_or_counts import IdEvidence
+
+    return IdEvidence(functools.cache(lambda: read_weight_sizes(weights).embedding_rows), are_trusted=are_trusted)
 
 
 def propose_tokenizer(path: Path) -> FileNamedInCode | None:

@@ -18,24 +18,29 @@ ReadOn = Callable[[NDArray[Any], Floats], tuple[Floats, Floats]]
 _EACH: Final = 10**9
 
 
-def choose_chunk_counts(step_word: str) -> dict[str, int | None]:
-    """Return the three ways in which the proof cuts a text into chunks for a step graph. The dict maps the name of each
-    to the number of chunks; None stands for chunks of random lengths. `step_word` is `token` or `step`."""
+def list_chunk_counts_for_proof(step_word: str) -> dict[str, int | None]:
+    """Return the ways in which the proof cuts a text into chunks for a step graph: a dict from each way's name in the
+    proof's report to the number of chunks. None stands for chunks of random lengths.
+
+    Args:
+        step_word: the word for one step in the names: `token` or `step`.
+    """
     return {"3 chunks": 3, f"1 {step_word} each": _EACH, "chunks at random": None}
 
 
-def make_chunked_run(
+def make_step_graph_run_in_chunks(
     read_on: ReadOn, state_size: int, chunk_count: int | None, rows_of_ids: Floats | None = None
 ) -> Run:
-    """Return a function that runs a step graph: it reads each text or sequence in chunks of nearly equal length. A
-    short text has fewer chunks.
+    """Return a function that runs a step graph on whole texts or sequences: it feeds each one in chunks, and returns
+    the logits after the last chunk.
 
     Args:
-        read_on: the function that reads one chunk from a state.
-        state_size: the size of the first state, which is zeros.
-        chunk_count: the number of chunks; None for chunks of random lengths.
-        rows_of_ids: float32 [ids, channels], the sample for which each id of a case stands, if the step graph takes
-            samples.
+        read_on: runs the step graph on one chunk: (the chunk, the state before it) -> (the logits, the state after it).
+        state_size: the number of floats in the state. Each text begins with a state of zeros.
+        chunk_count: the number of chunks, of nearly equal length; a text with fewer tokens is cut into single tokens.
+            None for chunks of random lengths.
+        rows_of_ids: float32 [ids, channels], the sample that each id stands for, if the step graph takes samples; None
+            if it takes ids.
     """
     generator = np.random.default_rng(0)
 
@@ -52,8 +57,8 @@ def make_chunked_run(
 
 
 def _cut_into_chunks(ids: Ids, chunk_count: int | None, generator: np.random.Generator) -> Iterator[Ids]:
-    """Cut a text into `chunk_count` chunks of nearly equal length; if it is None, into chunks of random lengths. Yield
-    the chunks that are not empty."""
+    """Cut the ids of a text into `chunk_count` chunks of nearly equal length, or, if it is None, into chunks of random
+    lengths. Yield the chunks that are not empty."""
     places: Any = min(chunk_count or 0, len(ids))
     if chunk_count is None:
         places = np.sort(generator.integers(0, len(ids) + 1, len(ids) // 3))

@@ -47,11 +47,16 @@ GraphAndOpset = tuple[OnnxGraph, int]
 
 
 def wrap_edge_graph_as_form(content: bytes, graph: Graph) -> Form:
-    """Return the form of a graph that takes one text per run. The proof runs the graph with onnxruntime and with tract.
+    """Return a graph that takes one text at a time as a form, a file with the functions that run it in the proof: with
+    onnxruntime and with tract.
+
+    Args:
+        content: the ONNX file.
+        graph: the file's entry in classifier.json, to which its digest is added.
 
     Raises:
         MissingExtraError: tract is not installed.
-        ExportError: tract does not take the graph.
+        ExportError: tract cannot open the graph.
     """
     form = wrap_onnx_graph_as_form(content, graph)
     return replace(form, runs={**form.runs, "tract": make_tract_run(content)}, one_row=True)
@@ -62,12 +67,14 @@ def _require_tract(_module: nn.Module, _rules: AnyTextRules) -> None:
 
 
 def _make_edge_form(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
-    """Make the form of the profile `edge`: trace the module for one text, and convert the graph to an old opset."""
+    """Trace the module as a graph for small engines, which takes one text at a time and uses the lowest possible opset.
+    Return the graph as a form, a file with the functions that run it in the proof. Raise an ExportError if the text
+    rules pad texts, since the module would then need lengths."""
     if prepared.convention.counts is not None:
         raise ExportError(
-            "The text rules pad every text, so the module needs the lengths, but a graph of the profile edge does "
-            "not take lengths.",
-            "Leave min_width out of the text rules: a module that takes lengths does not need it.",
+            "The text rules pad short texts (min_width), so the module needs the lengths of the texts, but a graph of "
+            "the profile edge does not take lengths.",
+            "Leave min_width out of the text rules; or export without a profile.",
         )
     made, opset = trace_edge_graph(prepared.module, description.metadata, takes_lengths=prepared.takes_lengths)
     graph = Graph(
@@ -119,9 +126,9 @@ def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_le
 def _convert_for_small_engines(
     graph: OnnxGraph, metadata: Mapping[str, str], opset: int | None = None
 ) -> GraphAndOpset:
-    """Remove the input `lengths` of the recurrent layers of a graph, and convert the graph to `opset` or, by default,
-    to the lowest possible opset. Return the new graph and its opset. Raise an ExportError for a graph with an If, Loop
-    or Scan."""
+    """Remove the input `lengths` of the recurrent layers of a graph, and convert the graph to `opset` or, if it is
+    None, to the lowest possible opset. Return the new graph and its opset. Raise an ExportError for a graph with an If,
+    Loop or Scan."""
     model = ir.serde.deserialize_model(onnx.load_from_string(graph.content))
     for node in model.graph:
         if node.op_type in _CONTROL_FLOW:
@@ -140,15 +147,14 @@ def _convert_for_small_engines(
     RemoveUnusedNodesPass()(model)
     plain = ir.serde.serialize_model(model)
     if opset is None:
-        content, opset = _convert_to_oldest_opset(plain, metadata)
+        content, opset = _convert_to_lowest_opset(plain, metadata)
     else:
         content = _convert_to_opset(plain, metadata, opset)
     return replace(graph, content=content, nodes=len(model.graph)), opset
 
 
-def _convert_to_oldest_opset(model: onnx.ModelProto, metadata: Mapping[str, str]) -> tuple[bytes, int]:
-    """Convert the model to the lowest opset that can express the model. Return the file's bytes and the opset. The
-    proof later compares the file's answers with the module's."""
+def _convert_to_lowest_opset(model: onnx.ModelProto, metadata: Mapping[str, str]) -> tuple[bytes, int]:
+    """Convert a model to the lowest opset in which onnxruntime can open it. Return the file's bytes and the opset."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     for opset in range(_OLDEST, OPSET):
@@ -161,8 +167,8 @@ def _convert_to_oldest_opset(model: onnx.ModelProto, metadata: Mapping[str, str]
 
 
 def _convert_to_opset(model: onnx.ModelProto, metadata: Mapping[str, str], opset: int) -> bytes:
-    """Convert the model to an opset, and set its metadata. Return the file's bytes. If the opset cannot express the
-    model, this raises an error of any class."""
+    """Convert a model to an opset, and set its `metadata_props`. Return the file's bytes. If the opset does not have
+    the model's operators, an error of any class is raised."""
     if opset != OPSET:
         model = version_converter.convert_version(model, opset)
     del model.metadata_props[:]
@@ -173,11 +179,11 @@ def _convert_to_opset(model: onnx.ModelProto, metadata: Mapping[str, str], opset
 
 
 def make_tract_run(content: bytes) -> Run:
-    """Return a function that runs an ONNX file with the engine tract, on arrays of one text.
+    """Return a function that runs an ONNX file with the engine tract on one text at a time, given as arrays.
 
     Raises:
         MissingExtraError: tract is not installed.
-        ExportError: tract does not take the graph.
+        ExportError: tract cannot open the graph.
     """
     tract: Any = require_module("tract", "edge")
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:

@@ -21,7 +21,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OtherFile:
-    """The entry of an additional file for other programs, which classifier.json does not describe."""
+    """The name of an additional file for other programs. It takes the place of an entry, since classifier.json does not
+    describe the file."""
 
     file: str
 
@@ -32,18 +33,21 @@ class Form:
     with the module's.
 
     Attributes:
-        entry: the form's entry in classifier.json, with the file's name and digest; or just the file's name.
-        member: the member of classifier.json that holds the entry: `graph`, `torchscript` or `stream`; None if
-            classifier.json does not describe the form.
+        entry: the file's entry in classifier.json, with its name and digest; an `OtherFile` if the file has no entry.
+        member: the member of classifier.json that holds the entry: `graph`, `torchscript` or `stream`; None if the file
+            has no entry.
         content: the file's bytes.
-        runs: the ways to run it, by their names in the proof. Each is compared on all cases.
-        one_row: whether a run takes one text only, so that each row of the cases is run alone.
-        float64_run: makes the run in double precision; None if the form has none.
-        retraced: traces the module in double precision, and otherwise as `content` was traced; see `prove_graph`.
-        bounds: the sizes (batch, sequence) around every size condition in forward.
-        notes: the parts that were not compared with the module, a sentence each.
-        program: the traced module, for the form that was made of it.
-        required: whether the bundle is refused if the form cannot be proven; else it is left out with a warning.
+        runs: the functions that run the file, by their names in the proof. Each one is compared with the module on all
+            cases.
+        one_row: whether a run takes only one text at a time, so that each row of a case is run alone.
+        float64_run: makes a function that runs the file in double precision; None if this is impossible.
+        retraced: traces the module again after its conversion to double precision, with the choices of the trace that
+            made `content`; returns the bytes of the new file. None if the form has no such trace.
+        bounds: the sizes (batch, sequence) just below, at and above each size that a condition in forward asks about.
+        notes: sentences that name the parts that were not compared with the module.
+        program: the traced module, if the file was made from it; else None.
+        required: whether a bundle is refused if this form cannot be proven. If not, the form is left out with a
+            warning.
     """
 
     entry: Graph | TorchScript | StepGraph | OtherFile
@@ -70,11 +74,12 @@ class FormKind:
     it.
 
     Attributes:
-        name: the form's name in messages.
-        make: makes the form from the module or from the forms made before; raises ExportError where it cannot.
-        check: refuses a module that cannot have the form before any work is done; raises InputError, ExportError or
-            MissingExtraError.
-        required: whether `export` fails if the form cannot be made or proven; else the form is left out with a
+        name: the name of the kind in messages.
+        make: makes the form from the module, the description and the forms that were made before; raises ExportError
+            where it cannot.
+        check: is called before any work is done, with the module and the text rules; raises InputError, ExportError or
+            MissingExtraError if they cannot have the form.
+        required: whether `export` fails if the form cannot be made or proven. If not, the form is left out with a
             warning.
     """
 
@@ -84,9 +89,11 @@ class FormKind:
     required: bool = True
 
 
-def log_uncompared_parts_and_make_entry(forms: Iterable[Form], further_notes: Iterable[str] = ()) -> dict[str, str]:
-    """Log the parts of the forms that were not compared with the module, and further notes. Return all of them as an
-    entry of the bundle's provenance."""
+def log_uncompared_parts_and_make_provenance_entry(
+    forms: Iterable[Form], further_notes: Iterable[str] = ()
+) -> dict[str, str]:
+    """Log a warning for each part of the forms that was not compared with the module, and for each of the further
+    notes. Return {"not_compared": all these sentences} for the bundle's provenance, or {} if there are none."""
     notes = dict.fromkeys([*(note for form in forms for note in form.notes), *further_notes])
     for note in notes:
         _log.warning("%s", note.removesuffix("."))
@@ -94,5 +101,5 @@ def log_uncompared_parts_and_make_entry(forms: Iterable[Form], further_notes: It
 
 
 def sha256(content: bytes) -> str:
-    """Return the SHA-256 digest of a file, as classifier.json stores it."""
+    """Return the SHA-256 digest of a file's bytes in hexadecimal, as classifier.json stores it."""
     return hashlib.sha256(content).hexdigest()

@@ -24,14 +24,26 @@ OPERATORS_FILE: Final = "required_operators.config"
 
 
 def make_ort_form(content: bytes, graph: Graph) -> Form:
-    """Return the form of a graph in onnxruntime's format, from the graph's ONNX file and its entry."""
+    """Convert a graph to onnxruntime's own format (`.ort`). Return the result as a form, a file with the functions that
+    run it in the proof.
+
+    Args:
+        content: the graph's ONNX file.
+        graph: the ONNX file's entry in classifier.json.
+    """
     made = _convert_to_ort(content)
     entry = replace(graph, file=ORT_FILE, sha256=sha256(made))
     return Form(entry, "graph", made, {"ort": make_onnx_run(made, optimized=True)}, one_row=graph.batch == 1)
 
 
 def make_ort_step_form(content: bytes, graph: StepGraph) -> Form:
-    """Return the form of a step graph in onnxruntime's format, from the step graph's ONNX file and its entry."""
+    """Convert a step graph to onnxruntime's own format (`.ort`). Return the result as a form, a file with the functions
+    that run it in the proof.
+
+    Args:
+        content: the step graph's ONNX file.
+        graph: the ONNX file's entry in classifier.json.
+    """
     # The reference evaluator of ONNX cannot read this format.
     return replace(
         wrap_step_graph_as_form(_convert_to_ort(content), replace(graph, file=ORT_STEP_FILE)), float64_run=None
@@ -39,7 +51,8 @@ def make_ort_step_form(content: bytes, graph: StepGraph) -> Form:
 
 
 def _convert_to_ort(content: bytes) -> bytes:
-    """Convert an ONNX file to onnxruntime's format. The graph is simplified, but not for a specific processor."""
+    """Convert an ONNX file to onnxruntime's own format, and return its bytes. The graph is simplified, but not for a
+    specific processor."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -55,7 +68,12 @@ def _convert_to_ort(content: bytes) -> bytes:
 
 
 def make_operator_configuration(files: Mapping[str, bytes]) -> bytes:
-    """Return the configuration file that lists the operators of some graphs. The build of onnxruntime reads it."""
+    """Return the configuration file that lists the operators of some graphs. A small build of onnxruntime contains only
+    the operators in this file.
+
+    Args:
+        files: the graphs as `.ort` files, by file name.
+    """
     from onnxruntime.tools.ort_format_model import create_config_from_models
 
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder, warnings.catch_warnings():

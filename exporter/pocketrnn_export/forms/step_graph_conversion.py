@@ -18,7 +18,10 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_program.graph_observation import find_needed_nodes, find_size_values
+from pocketrnn_export.forms.packed_program.graph_observation import (
+    find_values_that_depend_only_on_token_count,
+    select_nodes_needed_for_outputs,
+)
 from pocketrnn_export.forms.packed_program.size_dependent_values import Affine, SizeValues, read_attributes
 
 _GATES: Final = frozenset({"RNN", "LSTM", "GRU"})
@@ -50,12 +53,12 @@ _STATE_AT: Final = 5
 ContentAndStateSize = tuple[bytes, int]
 
 
-def make_bidirectional_error(input_word: str, step_word: str) -> ExportError:
+def make_bidirectional_streaming_error(input_word: str, step_word: str) -> ExportError:
     """Return the error for a bidirectional classifier, which cannot stream.
 
     Args:
-        input_word: the word for its input: `text` or `recording`.
-        step_word: the word for a step of its input: `word` or `step`.
+        input_word: the message's word for the input: `text` or `recording`.
+        step_word: the message's word for one step of the input: `word` or `step`.
     """
     return ExportError(
         f"A bidirectional classifier cannot answer while a {input_word} arrives: it reads from both ends, so each new "
@@ -67,8 +70,17 @@ def make_bidirectional_error(input_word: str, step_word: str) -> ExportError:
 
 
 class _ValueSource(Enum):
-    """The inputs from which a value of the graph is computed: weights only, each token, lengths, tokens with a mask, a
-    sum of tokens, tokens after a step of zeros, or the whole text."""
+    """The part of the input from which a value of the graph is computed.
+
+    Attributes:
+        WEIGHTS: no part: the value is a weight, or computed from weights.
+        TOKENS: each step of the value comes from the tokens up to this step.
+        LENGTHS: the lengths, or the size of the input.
+        MASKED: the tokens, with padding replaced by a mask's number.
+        SUM: the sum of all steps.
+        PADDED: the tokens, with one step of zeros in front.
+        TEXT: the whole text so far, as the logits are.
+    """
 
     WEIGHTS = "weights"
     TOKENS = "tokens"
@@ -80,27 +92,29 @@ class _ValueSource(Enum):
 
 
 def convert_to_step_graph(content: bytes, *, most: int | None = None) -> ContentAndStateSize:
-    """Make the step graph from a graph. Return the step graph and the size of its state.
+    """Make the step graph from a graph for whole texts. The step graph takes some tokens and a state, and gives the
+    logits for all tokens so far and the new state. Return the step graph as an ONNX file, and the number of floats in
+    its state.
 
-    The state is that of `pocketrnn_export.forms.step_graph_form`: every layer's hidden state, for an LSTM every layer's
-    cell state, for pooling by mean or max the value so far and the number of tokens, and the last token's embedding
-    where a layer reads each token with the one before.
+    The state holds every layer's hidden state; for an LSTM every layer's cell state; for pooling by mean or max the
+    value so far and the number of tokens; and the last token's embedding, if a layer reads each token joined with the
+    one before.
 
     Args:
         content: an ONNX file that maps tokens int64 [batch, sequence], or samples float32 [batch, sequence, channels],
             and perhaps lengths int64 [batch], to logits.
-        most: the most tokens or samples that it takes.
+        most: the most tokens or samples that the graph takes; None for any number.
 
     Raises:
         ExportError: the graph is bidirectional, does not read token by token, or has an operator that cannot continue
-            from a state; the message names it.
+            from a state; the message names the operator.
     """
     return _StepBuilder(content, most).build_step_graph()
 
 
 class _StepBuilder:
-    """Reads the nodes of a graph in order. It records from which inputs each value is computed, and collects the nodes
-    of the step graph."""
+    """Converts a graph for whole texts to a step graph. It reads the nodes in order, records from which part of the
+    input each value is computed, and collects the nodes of the step graph."""
 
     def __init__(self, content: bytes, most: int | None) -> None:
         self.content, self.most = content, most
@@ -126,11 +140,11 @@ class _StepBuilder:
         self.constants: dict[str, np.ndarray] = {}
 
     def build_step_graph(self) -> ContentAndStateSize:
-        """Convert all nodes. Return the step graph and the size of its state."""
+        """Convert all nodes. Return the step graph as an ONNX file, and the number of floats in its state."""
         for node in self.model.graph.node:
             self._convert_graph_node(node)
         if not self.hidden or self.sources.get("logits") is not _ValueSource.TEXT:
-            raise self._make_unsupported_error("the logits do not come from a recurrent layer")
+            raise self._make_unsupported_error("its logits do not come from a recurrent layer")
         states = [*self.hidden, *self.cells]
         sizes = [size for _, size in states]
         new = [name for name, _ in states]
@@ -151,17 +165,17 @@ class _StepBuilder:
         return self._encode_step_graph([*begin, *self.nodes, *end], sum(sizes)), sum(sizes)
 
     def _convert_graph_node(self, node: NodeProto) -> None:
-        """Add the nodes that replace a node of the graph to the step graph, and record from which inputs its outputs
-        are computed. Raise an ExportError for a node that cannot continue from a state."""
+        """Add the nodes that do a graph node's work in the step graph, and record from which part of the input its
+        outputs are computed. Raise an ExportError for a node that cannot continue from a state."""
         kinds = {self.sources.get(name) for name in node.input if name}
         if None in kinds:
             raise self._make_unsupported_error(
-                f"{node.op_type} {node.name} reads a value that is neither an input, a weight nor computed from these"
+                f"{node.op_type} {node.name} reads a value that does not come from an input or a weight of the graph"
             )
         if kinds <= {_ValueSource.WEIGHTS}:
             self._add_unchanged_node(node, _ValueSource.WEIGHTS)
         elif node.op_type in _GATES:
-            self._add_layer_node(node)
+            self._add_recurrent_layer_with_state(node)
         elif node.op_type == "Shape" or kinds <= {_ValueSource.WEIGHTS, _ValueSource.LENGTHS}:
             self._set_source(node, _ValueSource.LENGTHS)
         elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TEXT}:
@@ -171,7 +185,7 @@ class _StepBuilder:
             and self.sources[node.input[0]] is _ValueSource.LENGTHS
             and self.sources[node.input[2]] is _ValueSource.TOKENS
             # The mask keeps all tokens of the text.
-            and self._equals_everywhere(node.input[0], (0, False))
+            and self._all_elements_equal_affine_number(node.input[0], (0, False))
         ):
             self._set_source(node, _ValueSource.MASKED)
             self.unmasked[node.output[0]] = node.input[2]
@@ -189,10 +203,10 @@ class _StepBuilder:
             node.op_type == "Div"
             and self.sources[node.input[0]] is _ValueSource.SUM
             and self.sources[node.input[1]] is _ValueSource.LENGTHS
-            and self._equals_everywhere(node.input[1], _COUNT)
+            and self._all_elements_equal_affine_number(node.input[1], _COUNT)
         ):
             self._divide_by_step_count(node.output[0], f"{node.input[0]}.sum")
-        elif (index := self._find_last_step_index(node)) is not None:
+        elif (index := self._find_index_if_node_selects_last_step(node)) is not None:
             self.constants["step.last"] = np.array(index, np.int64)
             self._add_new_node("Gather", [node.input[0], "step.last"], node.output[0], axis=1)
             self._set_source(node, _ValueSource.TEXT)
@@ -203,44 +217,53 @@ class _StepBuilder:
             self.unmasked[node.output[0]] = node.input[0]
         elif self.sources[node.input[0]] is _ValueSource.PADDED and self._drops_last_step(node):
             self._add_shift_by_one_step(node)
-        elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS} and self._is_computed_per_step(node):
+        elif kinds <= {_ValueSource.WEIGHTS, _ValueSource.TOKENS} and self._computes_each_step_separately(node):
             self._add_unchanged_node(node, _ValueSource.TOKENS)
-            self._track_time_axis(node)
+            self._record_time_axis_of_output(node)
         elif node.op_type in _OF_NEIGHBOURS:
-            raise self._make_unsupported_error(f"{node.op_type} {node.name} reads several {self._step_words} at once")
+            raise self._make_unsupported_error(f"{node.op_type} {node.name} needs several {self._step_words} at once")
         else:
-            raise self._make_unsupported_error(f"{node.op_type} {node.name} cannot continue from a state")
+            raise self._make_unsupported_error(
+                f"{node.op_type} {node.name} cannot continue with new {self._step_words}: it needs all at once"
+            )
 
     @property
     def _step_words(self) -> str:
         return "steps" if self.takes_numbers else "words"
 
     def _selects_last_step(self, node: NodeProto) -> bool:
-        """Return whether a node selects the last step of a layer's output. The state already contains that step."""
+        """Return whether a node selects the last step of a value with a constant index -1: `outputs[:, -1]` in
+        PyTorch."""
         index = self.weights.get(node.input[1]) if node.op_type == "Gather" else None
         if index is None or self.sources[node.input[0]] is not _ValueSource.TOKENS:
             return False
         axis = read_attributes(node).get("axis", 0)
         return bool(axis == self.axis.get(node.input[0])) and numpy_helper.to_array(index).tolist() == -1
 
-    def _find_last_step_index(self, node: NodeProto) -> int | list[int] | None:
-        """Return the index of the last step, if a Gather selects it by the lengths, else None."""
+    def _find_index_if_node_selects_last_step(self, node: NodeProto) -> int | list[int] | None:
+        """If a GatherElements or GatherND selects the last step of each text by the text's length, return the index
+        with which a Gather selects it in the step graph: [-1] or -1, which keeps or drops the axis. Return None for
+        other nodes."""
         if node.op_type not in ("GatherElements", "GatherND"):
             return None
         steps, index = node.input
         if self.sources[steps] is not _ValueSource.TOKENS or self.axis.get(steps) != 1:
             return None
-        known, attributes = self._original_sizes.known.get(index), read_attributes(node)
-        whole = [(0, 1), (0, 1), (0, self._find_step_width(steps))]
+        known, attributes = self._size_values_of_original_graph.known.get(index), read_attributes(node)
+        whole = [(0, 1), (0, 1), (0, self._find_feature_count_of_steps(steps))]
         if node.op_type == "GatherElements":
-            each = attributes.get("axis", 0) == 1 and self._original_sizes.find_sizes(index) == whole
-            return [-1] if each and self._equals_everywhere(index, _LAST) else None
-        picks = known is not None and known.extreme_numbers == ((0, 0), _LAST) and not attributes.get("batch_dims", 0)
-        return -1 if picks and self._original_sizes.find_sizes(index) == [(0, 1), (0, 2)] else None
+            each = attributes.get("axis", 0) == 1 and self._size_values_of_original_graph.find_sizes(index) == whole
+            return [-1] if each and self._all_elements_equal_affine_number(index, _LAST) else None
+        picks = (
+            known is not None
+            and known.numbers_with_smallest_and_largest == ((0, 0), _LAST)
+            and not attributes.get("batch_dims", 0)
+        )
+        return -1 if picks and self._size_values_of_original_graph.find_sizes(index) == [(0, 1), (0, 2)] else None
 
-    def _is_computed_per_step(self, node: NodeProto) -> bool:
-        """Return whether a node computes each step separately. For a Gather, this is so only if it looks up rows of a
-        weight."""
+    def _computes_each_step_separately(self, node: NodeProto) -> bool:
+        """Return whether a node computes each step of its output from the same step of its inputs only. A Gather does
+        so only if it looks up rows of a weight."""
         if node.op_type == "Gather":
             return self.sources[node.input[0]] is _ValueSource.WEIGHTS
         if node.op_type == "Concat":
@@ -250,14 +273,14 @@ class _StepBuilder:
             return bool(read_attributes(node).get("axis", -1) == -1)
         of_steps = [name for name in node.input if self.sources.get(name) is _ValueSource.TOKENS]
         if len(of_steps) > 1 and (
-            node.op_type == "MatMul" or len(set(map(self._find_time_axis_from_end, of_steps))) > 1
+            node.op_type == "MatMul" or len(set(map(self._find_negative_time_axis, of_steps))) > 1
         ):
             return False
         return node.op_type in _OF_EACH
 
-    def _find_time_axis_from_end(self, name: str) -> int:
-        """Return the index of a value's time axis, counted from the last axis."""
-        sizes = self._original_sizes.find_sizes(name)
+    def _find_negative_time_axis(self, name: str) -> int:
+        """Return the index of a value's time axis as a negative number: -2 for [batch, time, features]."""
+        sizes = self._size_values_of_original_graph.find_sizes(name)
         return self.axis.get(name, 0) - len(sizes or ())
 
     def _read_weight_numbers(self, name: str) -> list[int]:
@@ -265,7 +288,8 @@ class _StepBuilder:
         return numpy_helper.to_array(self.weights[name]).tolist() if name in self.weights else []
 
     def _adds_step_of_zeros_in_front(self, node: NodeProto) -> bool:
-        """Return whether a node adds one step of zeros in front of a value [batch, sequence, n]."""
+        """Return whether a node is a Pad that adds one step of zeros before the first step of a value [batch, sequence,
+        n]."""
         if (
             node.op_type != "Pad"
             or self.sources[node.input[0]] is not _ValueSource.TOKENS
@@ -278,7 +302,7 @@ class _StepBuilder:
         return of_zeros and len(node.input) < 4 and self._read_weight_numbers(node.input[1]) == [0, 1, 0, 0, 0, 0]
 
     def _drops_last_step(self, node: NodeProto) -> bool:
-        """Return whether a node selects all steps except the last one."""
+        """Return whether a node is a Slice that selects all steps except the last one: `x[:, :-1]`."""
         if node.op_type != "Slice" or len(node.input) < 4:
             return False
         return [self._read_weight_numbers(name) for name in node.input[1:]] in (
@@ -287,8 +311,8 @@ class _StepBuilder:
         )
 
     def _add_shift_by_one_step(self, node: NodeProto) -> None:
-        """Add nodes that shift all steps by one, so that each step is the one before. The first step comes from the
-        state."""
+        """Add nodes that give each step the value of the step before. The first new step gets the last step of the
+        tokens read earlier, which the state holds."""
         steps, before = self.unmasked[node.input[0]], f"{node.output[0]}.last"
         self.constants |= {"step.second": np.array([1], np.int64), "step.end": np.array(-1, np.int64)}
         self._add_new_node("Unsqueeze", [f"{before}.before", "step.second"], f"{before}.first")
@@ -297,21 +321,27 @@ class _StepBuilder:
         self._add_unchanged_node(node, _ValueSource.TOKENS)
         self._add_new_node("Gather", [steps, "step.end"], before, axis=1)
         self.axis[node.output[0]] = 1
-        self.before.append((before, self._find_step_width(steps)))
+        self.before.append((before, self._find_feature_count_of_steps(steps)))
 
-    def _equals_everywhere(self, name: str, number: Affine) -> bool:
-        """Return whether all elements of a value equal a number, a * tokens + b, for every number of tokens."""
-        known = self._original_sizes.known.get(name)
-        return known is not None and {*known.extreme_numbers} == {number}
+    def _all_elements_equal_affine_number(self, name: str, number: Affine) -> bool:
+        """Return whether all elements of a value equal the same number a * tokens + b, whatever the number of tokens
+        is.
+
+        Args:
+            name: the name of the value.
+            number: the pair (a, b).
+        """
+        known = self._size_values_of_original_graph.known.get(name)
+        return known is not None and {*known.numbers_with_smallest_and_largest} == {number}
 
     @functools.cached_property
-    def _original_sizes(self) -> SizeValues:
-        """The values of the given graph that depend only on the number of tokens."""
+    def _size_values_of_original_graph(self) -> SizeValues:
+        """The values of the original graph whose numbers depend only on the number of tokens."""
         # `self.model` has changed nodes.
-        return find_size_values(onnx.load_from_string(self.content), self.most)
+        return find_values_that_depend_only_on_token_count(onnx.load_from_string(self.content), self.most)
 
-    def _track_time_axis(self, node: NodeProto) -> None:
-        """Record which axis of a node's output is the time axis."""
+    def _record_time_axis_of_output(self, node: NodeProto) -> None:
+        """Record which axis of a node's output is the time axis, from the time axis of its inputs."""
         axis = next((self.axis[name] for name in node.input if name in self.axis), None)
         if axis is None:
             return
@@ -336,7 +366,7 @@ class _StepBuilder:
         )
 
     def _contains_only_zeros(self, name: str) -> bool:
-        """Return whether a value that does not depend on the steps contains only zeros."""
+        """Return whether a value that does not depend on the tokens consists of zeros."""
         if name in self.weights:
             return not numpy_helper.to_array(self.weights[name]).any()
         node = self.made.get(name)
@@ -355,25 +385,29 @@ class _StepBuilder:
     def _add_new_node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
 
-    def _add_layer_node(self, node: NodeProto) -> None:
-        """Add a recurrent layer that starts from its part of the state, and gives its new state."""
+    def _add_recurrent_layer_with_state(self, node: NodeProto) -> None:
+        """Add a recurrent layer that starts from the layer's part of the state, and record its last hidden state, and
+        last cell state, as the new state. Raise an ExportError for a layer that cannot do so, such as a bidirectional
+        one."""
         attributes = read_attributes(node)
         if attributes.get("direction", b"forward") != b"forward":
-            raise make_bidirectional_error(self._input_word, self._step_words[:-1])
+            raise make_bidirectional_streaming_error(self._input_word, self._step_words[:-1])
         inputs = [*node.input, *[""] * 8][:8]
         of_weights = [*inputs[1:_LENGTHS_AT], inputs[7]]
         if (
             self.sources[inputs[0]] is not _ValueSource.TOKENS
             or attributes.get("layout", 0)
             or any(self.sources[name] is not _ValueSource.WEIGHTS for name in of_weights)
-            or not (not inputs[_LENGTHS_AT] or self._equals_everywhere(inputs[_LENGTHS_AT], _COUNT))
+            or not (not inputs[_LENGTHS_AT] or self._all_elements_equal_affine_number(inputs[_LENGTHS_AT], _COUNT))
             or self.axis.get(inputs[0]) != 0
         ):
             raise self._make_unsupported_error(
-                f"the layer {node.op_type} {node.name} does not read all {self._step_words} of the {self._input_word}"
+                f"the layer {node.op_type} {node.name} does not read all {self._step_words} in order"
             )
         if any(name and not self._contains_only_zeros(name) for name in inputs[_STATE_AT:7]):
-            raise self._make_unsupported_error(f"the layer {node.op_type} {node.name} does not start from zeros")
+            raise self._make_unsupported_error(
+                f"the layer {node.op_type} {node.name} does not start from zeros, but from another state"
+            )
         size, name = int(attributes["hidden_size"]), f"step.{node.output[0] or node.output[1]}"
         # The states of all tokens, the last one, and of an LSTM the last cell.
         given = [*node.output, "", "", ""][: 3 if node.op_type == "LSTM" else 2]
@@ -394,25 +428,35 @@ class _StepBuilder:
         self.sources |= {outputs[0]: _ValueSource.TOKENS, **dict.fromkeys(outputs[1:], _ValueSource.TEXT)}
         self.axis[outputs[0]] = 0
 
-    def _refuse_unsupported_reduction(self, node: NodeProto) -> None:
-        """Raise an ExportError for a reduction over another axis than the sequence, for a reduction before the first
-        recurrent layer, and for a second reduction."""
+    def _refuse_unsupported_pooling(self, node: NodeProto) -> None:
+        """Raise an ExportError for a pooling (a sum, mean or maximum) that a step graph cannot compute: over another
+        axis than the sequence, before the first recurrent layer, or as the second pooling of the graph."""
         if not self.hidden:
-            raise self._make_unsupported_error("forward pools values that no recurrent layer computed")
+            raise self._make_unsupported_error(
+                "forward takes a sum, mean or maximum of values that no recurrent layer computed"
+            )
         attributes = read_attributes(node)
         axes = attributes.get("axes")
         if axes is None and len(node.input) > 1 and node.input[1] in self.weights:
             axes = numpy_helper.to_array(self.weights[node.input[1]]).tolist()
         if list(axes or ()) not in ([1], [-2]) or attributes.get("keepdims", 1):
             raise self._make_unsupported_error(
-                f"{node.op_type} {node.name} does not pool the {self._step_words} of the {self._input_word}"
+                f"{node.op_type} {node.name} reduces another axis than the {self._step_words} of the {self._input_word}"
             )
         if self.pooled is not None:
-            raise self._make_unsupported_error(f"{node.op_type} {node.name} pools the {self._step_words} a second time")
+            raise self._make_unsupported_error(
+                f"{node.op_type} {node.name} reduces the {self._step_words} again, but can do so only once"
+            )
 
-    def _reduce_new_steps(self, node: NodeProto, operator: str) -> str:
-        """Add a reduction over the new tokens only, and return the name of its result."""
-        self._refuse_unsupported_reduction(node)
+    def _add_reduction_of_new_steps(self, node: NodeProto, operator: str) -> str:
+        """Add nodes that reduce only the new steps, and that count all steps so far. Return the name of the reduced
+        value.
+
+        Args:
+            node: the node that reduces all steps of a text.
+            operator: the operator for the new steps: ReduceMax or ReduceSum.
+        """
+        self._refuse_unsupported_pooling(node)
         newest, tokens = f"{node.output[0]}.newest", self.unmasked.get(node.input[0], node.input[0])
         self.constants["step.second"] = np.array([1], np.int64)
         # The axes are an attribute of ReduceMax before opset 18, and of ReduceSum before 13.
@@ -426,35 +470,36 @@ class _StepBuilder:
         return newest
 
     def _add_running_maximum(self, node: NodeProto) -> None:
-        """Replace a maximum over the text: add nodes that compute the larger of two maxima, that of the new steps and
-        that in the state."""
-        newest, pooled = self._reduce_new_steps(node, "ReduceMax"), node.output[0]
+        """Replace a maximum over all steps: add nodes that compute the larger of the maximum of the new steps and the
+        maximum in the state."""
+        newest, pooled = self._add_reduction_of_new_steps(node, "ReduceMax"), node.output[0]
         self.constants["step.none"] = np.array(0, np.float32)
         self._add_new_node("Greater", ["step.count.before", "step.none"], "step.began")
         self._add_new_node("Max", [f"{pooled}.before", newest], f"{pooled}.larger")
         self._add_new_node("Where", ["step.began", f"{pooled}.larger", newest], pooled)
         self._set_source(node, _ValueSource.TEXT)
-        self.pooled = pooled, self._find_step_width(node.input[0])
+        self.pooled = pooled, self._find_feature_count_of_steps(node.input[0])
 
     def _add_running_sum(self, node: NodeProto) -> None:
-        """Replace a sum over the text: add nodes that add the sum of the new steps to the sum in the state."""
-        newest, kept = self._reduce_new_steps(node, "ReduceSum"), f"{node.output[0]}.sum"
+        """Replace a sum over all steps: add nodes that add the sum of the new steps to the sum in the state."""
+        newest, kept = self._add_reduction_of_new_steps(node, "ReduceSum"), f"{node.output[0]}.sum"
         self._add_new_node("Add", [f"{kept}.before", newest], kept)
-        self.pooled = kept, self._find_step_width(node.input[0])
+        self.pooled = kept, self._find_feature_count_of_steps(node.input[0])
 
     def _divide_by_step_count(self, output: str, total: str) -> None:
         self._add_new_node("Div", [total, "step.count"], output)
         self.sources[output] = _ValueSource.TEXT
 
-    def _find_step_width(self, name: str) -> int:
-        """Return the number of features that each step of a value has."""
-        sizes = self._original_sizes.find_sizes(name)
+    def _find_feature_count_of_steps(self, name: str) -> int:
+        """Return the number of features in each step of a value [batch, sequence, features]. Raise an ExportError if
+        the number is not fixed."""
+        sizes = self._size_values_of_original_graph.find_sizes(name)
         if not sizes or sizes[-1][0]:
-            raise self._make_unsupported_error(f"the number of features in each step of {name} is not known")
+            raise self._make_unsupported_error(f"the number of features in each step of {name} is not fixed")
         return sizes[-1][1]
 
     def _encode_step_graph(self, nodes: Sequence[NodeProto], state_size: int) -> bytes:
-        """Return the ONNX file of the step graph, with the nodes that its outputs need."""
+        """Return the ONNX file of the step graph, without the nodes that neither the logits nor the new state need."""
         kind = self.given.type.tensor_type
         more = [kind.shape.dim[2].dim_value] if self.takes_numbers else []
         inputs = [
@@ -463,7 +508,7 @@ class _StepBuilder:
         ]
         logits = next(value for value in self.model.graph.output if value.name == "logits")
         outputs = [logits, helper.make_tensor_value_info("new_state", TensorProto.FLOAT, ["batch", state_size])]
-        kept = find_needed_nodes(nodes, [output.name for output in outputs])
+        kept = select_nodes_needed_for_outputs(nodes, [output.name for output in outputs])
         read = {name for node in kept for name in node.input}
         constants = [numpy_helper.from_array(value, name) for name, value in self.constants.items() if name in read]
         weights = [tensor for tensor in self.model.graph.initializer if tensor.name in read]

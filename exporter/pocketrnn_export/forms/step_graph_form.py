@@ -19,9 +19,13 @@ from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.comparing.proof_inputs import Doubles, Ids, Run64
-from pocketrnn_export.forms.chunked_step_graph_runs import Floats, choose_chunk_counts, make_chunked_run
+from pocketrnn_export.forms.chunked_step_graph_runs import (
+    Floats,
+    list_chunk_counts_for_proof,
+    make_step_graph_run_in_chunks,
+)
 from pocketrnn_export.forms.form import Form, FormKind, sha256
-from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph, make_bidirectional_error
+from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph, make_bidirectional_streaming_error
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_training.classifiers.linear_classifier import LinearClassifier
 from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
@@ -30,17 +34,16 @@ STEP_FILE: Final = "model.step.onnx"
 
 
 def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows_of_ids: Floats | None = None) -> Form:
-    """Return the form of a step graph. The proof runs it on whole texts or sequences, one step at a time and in chunks.
-
-    A step graph answers after every step, so that reading step by step also compares the beginnings of the cases.
+    """Return a step graph as a form, a file with the functions that run it in the proof: on whole texts or sequences,
+    one step at a time and in chunks. The answers after each single step also compare the beginnings of the texts.
 
     Args:
-        content: the file's bytes.
-        graph: its entry in classifier.json, to which the file's digest is added.
-        rows_of_ids: float32 [ids, channels], the sample for which each id of a case stands, if the step graph takes
-            samples; each sequence is then run alone.
+        content: the ONNX file.
+        graph: the file's entry in classifier.json, to which its digest is added.
+        rows_of_ids: float32 [ids, channels], the sample that each id stands for, if the step graph takes samples; each
+            sequence is then run alone. None if it takes ids.
     """
-    chunks = choose_chunk_counts("token" if rows_of_ids is None else "step")
+    chunks = list_chunk_counts_for_proof("token" if rows_of_ids is None else "step")
     if rows_of_ids is None:
         del chunks["chunks at random"]
     session, name = open_session(content), "tokens" if rows_of_ids is None else "samples"
@@ -54,7 +57,7 @@ def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows_of_ids: Float
         "stream",
         content,
         {
-            f"step graph, {cut}": make_chunked_run(read_on, graph.state_size, parts, rows_of_ids)
+            f"step graph, {cut}": make_step_graph_run_in_chunks(read_on, graph.state_size, parts, rows_of_ids)
             for cut, parts in chunks.items()
         },
         one_row=rows_of_ids is not None,
@@ -63,12 +66,13 @@ def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows_of_ids: Float
 
 
 def _refuse_classifier_that_cannot_stream(module: nn.Module, rules: AnyTextRules) -> None:
-    """Raise an ExportError if a module or its text rules cannot stream."""
+    """Raise an ExportError if a module or its text rules cannot stream: a bidirectional module, one with a linear part,
+    rules with n-grams, or other rules that need the whole text."""
     if isinstance(module, RecurrentClassifier) and module.architecture.bidirectional:
-        raise make_bidirectional_error("text", "word")
+        raise make_bidirectional_streaming_error("text", "word")
     if isinstance(module, RecurrentClassifier | LinearClassifier) and module.linear is not None:
         raise ExportError(
-            "A classifier with a linear part cannot be exported for streaming.",
+            "The classifier has a linear part, which needs the whole text, so it cannot be exported for streaming.",
             "Train a classifier with `pocketrnn train --one-direction --no-linear`, or leave streaming out.",
         )
     if isinstance(rules, TextRules) and rules.ngrams > 1:
@@ -95,12 +99,21 @@ STEP: Final = FormKind("streaming", _make_step_form, _refuse_classifier_that_can
 
 def _make_streaming_error(unsupported_rule: str) -> ExportError:
     return ExportError(
-        f"The text rules contain {unsupported_rule}, which a stream does not support.", "Leave streaming out."
+        f"The text rules contain {unsupported_rule}, which needs the whole text. So the classifier cannot answer while "
+        "a text arrives.",
+        "Leave this rule out of the text rules, or leave streaming out.",
     )
 
 
 def _make_float64_step_run(content: bytes, state_size: int, input_name: str, rows_of_ids: Floats | None) -> Run64:
-    """Return a function that runs a step graph in double precision. It reads each text or sequence in three chunks."""
+    """Return a function that runs a step graph in double precision. It feeds each text or sequence in three chunks.
+
+    Args:
+        content: the ONNX file of the step graph.
+        state_size: the number of floats in the state.
+        input_name: the name of the graph's first input: `tokens` or `samples`.
+        rows_of_ids: float32 [ids, channels], the sample that each id stands for, if the input is `samples`; else None.
+    """
     evaluate = build_evaluator(convert_model_to_float64(onnx.load_from_string(content)))
 
     def run_step_graph(tokens: Ids, lengths: Ids) -> Doubles:

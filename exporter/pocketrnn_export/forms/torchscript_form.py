@@ -19,7 +19,7 @@ from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.intake.torchscript_saving_and_loading import ignore_warnings, load_from_bytes, save_to_bytes
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import resize_example
-from pocketrnn_export.tracing.module_trace import make_script_session
+from pocketrnn_export.tracing.module_trace import make_torchscript_session
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 
 TORCHSCRIPT_FILE: Final = "model.torchscript.pt"
@@ -39,7 +39,8 @@ def _refuse_python_without_torchscript(_module: nn.Module, _rules: AnyTextRules)
 
 
 def _make_torchscript_form(prepared: ExportableModule, _description: Description, forms: Sequence[Form]) -> Form:
-    """Make the form: trace the module, and compare the trace with traces at other sizes."""
+    """Trace the module by TorchScript. Return the trace as a form, a file with the functions that run it in the proof.
+    Raise an ExportError if traces at other sizes differ from it."""
     content, script = trace_torchscript(prepared.module_to_script, prepared.example)
     _refuse_frozen_sizes(prepared, script, forms)
     return Form(
@@ -55,12 +56,12 @@ TORCHSCRIPT: Final = FormKind("TorchScript", _make_torchscript_form, _refuse_pyt
 
 
 def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[bytes, torch.jit.ScriptModule]:
-    """Trace a module by TorchScript. Return the bytes of the TorchScript file, and the module that is loaded from the
-    bytes.
+    """Trace a module by TorchScript. Return the bytes of the TorchScript file, and the module that was loaded from
+    these bytes.
 
     Args:
         module: in eval mode, on the CPU.
-        example: (tokens,) or (tokens, lengths); rows by falling length, for modules that pack only such rows.
+        example: the inputs for the trace: (tokens,) or (tokens, lengths), with the longest text first.
 
     Raises:
         ExportError: the module cannot be traced.
@@ -68,7 +69,7 @@ def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[b
     with ignore_warnings(), torch.no_grad():
         try:
             # torch's own check would run the module again on one shape; the proof runs it on all shapes.
-            with make_script_session(module):
+            with make_torchscript_session(module):
                 script = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
             content = save_to_bytes(script)
             return content, load_from_bytes(content)
@@ -81,11 +82,11 @@ def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[b
 
 
 def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptModule, forms: Sequence[Form]) -> None:
-    """Raise an ExportError if a trace at other sizes differs from `script`. Then a trace contains a number, or the
-    branch of a condition, that is right for its own sizes only.
+    """Trace the module again at other sizes, and raise an ExportError if a trace differs from `script`. Then one trace
+    contains a number, or one branch of a condition, that is right only for the sizes of its example.
 
-    Cases of the proof do not show such a number if few texts need it: `torch.where(has_phrase, h * math.log(n), h)`.
-    After `_SECONDS`, no further sizes are traced.
+    The cases of the proof do not show such a number if few texts need it: `torch.where(has_phrase, h * math.log(n),
+    h)`. After `_SECONDS`, no further sizes are traced.
     """
     expected = list(_read_operations(script.inlined_graph))
     started = time.process_time()
@@ -96,14 +97,15 @@ def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptMod
         _, other = trace_torchscript(prepared.module_to_script, example)
         if list(_read_operations(other.inlined_graph)) != expected:
             raise ExportError(
-                f"TorchScript freezes a size of the module: a trace of {len(example[0])} texts of {sizes.tokens} "
-                "tokens differs from one of 3 texts of 7 tokens.",
+                f"TorchScript would be wrong for some sizes: its trace of {len(example[0])} texts of {sizes.tokens} "
+                "tokens has other operations or constants than its trace of 3 texts of 7 tokens.",
                 "Export without the TorchScript file: --no-torchscript, or torchscript=False.",
             )
 
 
 def _list_sizes_of_further_traces(forms: Sequence[Form]) -> Iterator[Sizes]:
-    """Yield sizes for further traces: some far from each other, and some near the size conditions in forward."""
+    """Yield sizes (texts, tokens) for further traces: sizes that are far from each other, and sizes near those that a
+    condition in forward asks about."""
     graphs = [form.entry for form in forms if isinstance(form.entry, Graph)]
     limits = (graphs[0].limits if graphs else None) or Limits()
     least, most = limits.min_tokens or 1, limits.max_tokens or _MOST_TOKENS
@@ -116,7 +118,14 @@ def _list_sizes_of_further_traces(forms: Sequence[Form]) -> Iterator[Sizes]:
 
 
 def _read_operations(block: Any, value_numbers: dict[int, int] | None = None) -> Iterator[tuple[Any, ...]]:
-    """Yield the operations of a TorchScript graph with their inputs and constants, but without shapes."""
+    """Yield each operation of a TorchScript graph as a tuple (its kind, its inputs, its constants), without shapes. Two
+    traces with equal tuples compute the same.
+
+    Args:
+        block: a TorchScript graph, or a block inside it.
+        value_numbers: the numbers that stand for the graph's values in the tuples so far, by the values' ids; None at
+            the start.
+    """
     value_numbers = {} if value_numbers is None else value_numbers
     for value in block.inputs():
         value_numbers[value.unique()] = len(value_numbers)

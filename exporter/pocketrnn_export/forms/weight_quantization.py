@@ -33,7 +33,13 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Storage:
-    """How weights are stored: a name in `STORAGES`, and the number of embedding rows to keep (None for all rows)."""
+    """The types in which the weights of a graph are stored.
+
+    Attributes:
+        embedding: the type of the embedding tables: `float32`, `float16` or `int8`.
+        weights: the type of the other weights: `float32`, `float16` or `int8`.
+        rows: the number of embedding rows to keep, counted from row 0; None for all rows.
+    """
 
     embedding: str = "int8"
     weights: str = "int8"
@@ -42,23 +48,29 @@ class Storage:
 
 @dataclass(frozen=True)
 class QuantizedGraphs:
-    """Two ONNX files that compute the same function. `content` stores the weights in few bytes. `rounded` stores the
-    same rounded weights in float32, with all rows of the embedding."""
+    """Two ONNX files that compute the same function with the same rounded weights.
+
+    Attributes:
+        content: stores the weights as int8 or float16, in few bytes.
+        rounded: stores the weights as float32, with all rows of the embedding.
+    """
 
     content: bytes
     rounded: bytes
 
 
 def quantize_graph(content: bytes, storage: Storage, metadata: Mapping[str, str]) -> QuantizedGraphs:
-    """Store the weights of a graph in fewer bytes. Also make the graph that has the same rounded weights in float32.
+    """Store the weights of a graph in fewer bytes. Return this graph, and a graph that has the same rounded weights in
+    float32.
 
     Args:
-        content: an ONNX file with float32 weights inside, whose first input is the token ids.
-        storage: how weights are stored, and how many rows stay.
-        metadata: entries of the file's `metadata_props` to set.
+        content: an ONNX file that contains its float32 weights, and whose first input is the token ids.
+        storage: the types of the stored weights, and how many embedding rows stay.
+        metadata: entries to set in the `metadata_props` of both files.
 
     Raises:
-        InputError: rows are to be cut from a table that another operator uses too, or a weight is beyond float16.
+        InputError: rows are to be cut from a table that another operator uses too; or a weight is not finite, or too
+            large for float16.
     """
     model, rounded = _read_model(content), _read_model(content)
     model.metadata_props.update(metadata)
@@ -85,20 +97,21 @@ def _serialize_model(model: ir.Model) -> bytes:
 
 
 def _cut_table_rows(graph: ir.Graph, rows: int) -> None:
-    """Keep only the first `rows` rows of each table in which the graph looks up its tokens."""
+    """Cut each embedding table to its first `rows` rows, in place. Raise an InputError if another operator than the
+    lookup of tokens uses the table."""
     lookups = find_token_lookups(graph)
     for table in {id(node.inputs[0]): node.inputs[0] for node in lookups}.values():
         assert table is not None  # noqa: S101 - find_token_lookups gives nodes with a table
         if any(node not in lookups or index != 0 for node, index in table.uses()):
             raise InputError(
-                f"The embedding {table.name} is used for more than lookups, so the vocabulary cannot be cut.",
-                "Keep all words: leave --words out, or in Python the argument rows of Storage.",
+                f"The embedding {table.name} is used for more than lookups of tokens, so its rows cannot be cut.",
+                "Keep all rows: leave out --words, or in Python leave out the argument rows of Storage.",
             )
         _set_weight_numbers(table, np.ascontiguousarray(_read_weight_numbers(table)[:rows]))
 
 
 def _find_quantizable_tables(graph: ir.Graph) -> list[ir.Value]:
-    """Return the large float32 tables [rows, numbers] that the graph uses only for lookups along the rows."""
+    """Return the large float32 tables [rows, columns] that the graph uses only to look up rows."""
     return [
         value
         for value in graph.initializers.values()
@@ -111,8 +124,8 @@ def _find_quantizable_tables(graph: ir.Graph) -> list[ir.Value]:
 
 
 def _find_weights_and_summed_axes(graph: ir.Graph) -> list[tuple[ir.Value, int]]:
-    """Return the weight matrices of products, each with the axis that its product sums. The numbers along this axis
-    share a scale."""
+    """Return the weight matrices of products, recurrent layers and convolutions, each with the axis along which the
+    product sums. All numbers along this axis get the same int8 scale."""
     found: dict[str, tuple[ir.Value, int]] = {}
     for node in graph:
         for index in _WEIGHT_INPUTS.get(node.op_type, ()) if node.domain == "" else ():
@@ -131,7 +144,8 @@ def _find_summed_axis(node: ir.Node, index: int) -> int:
 
 
 def _is_quantizable_weight(value: ir.Value) -> bool:
-    """Return whether a value is a float32 constant that is large enough to be quantized."""
+    """Return whether a value is a float32 constant with at least 256 numbers and two axes, and not an output of the
+    graph."""
     return (
         value.dtype == ir.DataType.FLOAT
         and value.const_value is not None
@@ -158,21 +172,27 @@ def _set_weight_numbers(value: ir.Value, numbers: npt.NDArray[Any]) -> None:
 
 
 def _convert_to_int8(numbers: Floats, axis: int) -> tuple[npt.NDArray[np.int8], Floats]:
-    """Convert a matrix of finite numbers to int8, from -127 to 127. Return the int8 matrix, and its float32 scales: one
-    for all numbers along `axis`."""
+    """Convert a matrix of finite numbers to int8, from -127 to 127. Return the int8 matrix, and the float32 scales by
+    which it must be multiplied: one scale for all numbers along `axis`."""
     scale = (np.abs(numbers).max(axis, keepdims=True) / np.float32(127)).astype(np.float32)
     divisor = np.where(scale > 0, scale, np.float32(1))
     return np.clip(np.rint(numbers / divisor), -127, 127).astype(np.int8), scale
 
 
-def round_to_int8(numbers: Floats) -> Floats:
-    """Round a matrix of finite numbers to int8 with a scale for each row. Return it as float32 in the same shape."""
+def round_rows_as_int8_does(numbers: Floats) -> Floats:
+    """Round a matrix of finite numbers to int8 with a scale for each row. Return the rounded matrix as float32, in the
+    same shape."""
     whole, scale = _convert_to_int8(numbers, -1)
     return whole.astype(np.float32) * scale
 
 
 def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.float16]:
-    """Convert a weight to float16. Raise an InputError for a weight with numbers beyond float16."""
+    """Convert a weight to float16. Raise an InputError if a number is too large for float16.
+
+    Args:
+        numbers: the weight's numbers.
+        name: the weight's name in the message.
+    """
     with np.errstate(over="ignore"):
         half = numbers.astype(np.float16)
     if not np.isfinite(half).all():
@@ -184,8 +204,14 @@ def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.flo
 
 
 def _convert_weight(value: ir.Value, storage: str, axis: int) -> tuple[npt.NDArray[Any], Floats | None]:
-    """Return the numbers of a weight, and their scales: float16 and None, or int8 and a float32 scale for all numbers
-    along `axis`. Raise an InputError for a weight with a number that is not finite."""
+    """Return the numbers of a weight in another type, and their scales: float16 numbers and None, or int8 numbers and
+    float32 scales. Raise an InputError for a weight with a number that is not finite, or too large for float16.
+
+    Args:
+        value: the weight.
+        storage: the new type, `float16` or `int8`.
+        axis: the axis whose numbers share an int8 scale.
+    """
     numbers = _read_weight_numbers(value)
     if not np.isfinite(numbers).all():
         raise InputError(
@@ -200,7 +226,15 @@ def _convert_weight(value: ir.Value, storage: str, axis: int) -> tuple[npt.NDArr
 def _store_and_dequantize_weight(
     graph: ir.Graph, value: ir.Value, numbers: npt.NDArray[Any], scales: Floats | None
 ) -> None:
-    """Store other numbers in a weight, and add nodes that convert them back to float32 where the weight is used."""
+    """Replace the numbers of a weight by its quantized numbers, and add nodes that convert them back to float32 where
+    the weight is used.
+
+    Args:
+        graph: the graph to change.
+        value: the weight.
+        numbers: the weight in int8 or float16.
+        scales: the float32 scales of int8 numbers; None for float16.
+    """
     uses, scale = list(value.uses()), None
     _set_weight_numbers(value, numbers)
     if scales is not None:
@@ -218,7 +252,14 @@ def _store_and_dequantize_weight(
 
 
 def _dequantize_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value | None) -> None:
-    """Add nodes that convert the rows of a lookup to float32, and multiply each row by its scale if there is one."""
+    """Add nodes after a lookup in a quantized table. They convert the looked-up rows to float32, and multiply each row
+    by its scale, if there are scales.
+
+    Args:
+        graph: the graph to change.
+        lookup: the Gather node.
+        scale: the float32 scales of the table's rows; None for float16.
+    """
     looked_up, name = lookup.outputs[0], str(lookup.outputs[0].name)
     users, shape = list(looked_up.uses()), looked_up.shape
     nodes: list[ir.Node] = []
@@ -237,7 +278,14 @@ def _dequantize_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value |
 
 
 def _make_dequantize_nodes(stored: ir.Value, scale: ir.Value | None, name: str) -> tuple[list[ir.Node], ir.Value]:
-    """Return the nodes that convert a stored value to float32, and their result, which is called `name`.float32."""
+    """Return the nodes that convert a stored value to float32, and the result of the last node. The name of this result
+    is `name` with the ending `.float32`.
+
+    Args:
+        stored: the int8 or float16 value.
+        scale: the factors of an int8 value; None for float16.
+        name: the beginning of the names of the new values.
+    """
     cast = ir.node("Cast", [stored], {"to": _FLOAT32})
     result = cast.outputs[0]
     result.name, result.dtype = f"{name}.float32", ir.DataType.FLOAT

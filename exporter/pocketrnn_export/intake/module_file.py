@@ -13,7 +13,7 @@ import logging
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType, ModuleType, SimpleNamespace
@@ -126,7 +126,9 @@ def load_module_and_call_function(named: ModuleName, weights: SavedWeights | Non
     return made, function
 
 
-def set_values_of_vocabulary_and_weights(named: ModuleName, error: InputError, tokens: Sequence[str]) -> ModuleName:
+def set_values_of_vocabulary_and_weights(
+    named: ModuleName, error: InputError, tokens: Sequence[str], left_out: Iterable[tuple[str, int]] = ()
+) -> ModuleName:
     """Find values for names or arguments that a module needs and that have no value yet. The file may use them as a
     vocabulary or as an id, or the weights may show them. Return the module's name with these values.
 
@@ -134,11 +136,13 @@ def set_values_of_vocabulary_and_weights(named: ModuleName, error: InputError, t
         named: the module.
         error: the error of an earlier try, with the names or the arguments.
         tokens: the words of the vocabulary, in the order of their ids.
+        left_out: words that the vocabulary leaves out, with the ids that its source gives them.
 
     Raises:
         InputError: `error` itself, if no value is found.
     """
     words = WordIds({token: i for i, token in enumerate(tokens) if not token.startswith(PLACEHOLDER)})
+    words.update(left_out)
     if isinstance(error, MissingArgumentsError):
         # A caller tries again with each new value: a value that did not help ends that.
         if not words or {*error.vocabularies} <= {*(named.kwargs or {})}:

@@ -48,9 +48,9 @@ _SAID_OF_TEXTS: Final = re.compile(
 )
 
 
-def reword_for_numbers(sentence: str) -> str:
+def reword_sentence_on_texts_for_numbers(sentence: str) -> str:
     """Reword a sentence about texts for sequences of numbers: "tokens" becomes "steps", and "ids" becomes "rows". Code
-    in backquotes and names of files do not change."""
+    in backquotes and file names stay as they are."""
 
     def choose_replacement(found: re.Match[str]) -> str:
         which = found.lastindex or 1
@@ -63,14 +63,18 @@ def reword_for_numbers(sentence: str) -> str:
 
 @contextmanager
 def reword_messages_for_numbers(*, of_values: bool) -> Iterator[None]:
-    """While the block runs, replace the words for texts by the words for sequences of numbers in the exporter's log
-    records, and in errors other than SequenceError. With `of_values`, "logit" and "label" become "value"."""
+    """While the block runs, reword the exporter's log records and errors, which speak of texts, for sequences of
+    numbers. A SequenceError is not changed, since it speaks of sequences already.
+
+    Args:
+        of_values: whether the module gives values; then "logit" and "label" become "value".
+    """
 
     def choose_word_for_value(found: re.Match[str]) -> str:
         return f"{'name for each ' * (' ' in found[0])}value{found[1] or ''}"
 
     def reword_sentence(sentence: str) -> str:
-        sentence = reword_for_numbers(sentence)
+        sentence = reword_sentence_on_texts_for_numbers(sentence)
         return _OF_LABELS.sub(choose_word_for_value, sentence) if of_values else sentence
 
     def reword_record(record: logging.LogRecord) -> bool:

@@ -21,7 +21,7 @@ from pocketrnn_export.numbers.scaler_file import (
     find_mean_and_scale,
     read_column_names,
     read_scaler,
-    select_channels,
+    select_numbers_of_channels,
 )
 
 # The fewest sequences that give a range of numbers.
@@ -47,18 +47,23 @@ def collect_number_arguments(
     priors: Priors = NO_PRIORS,
     **rules: object,
 ) -> NumberExport:
-    """Check the arguments of `export` for a classifier of sequences of numbers, and return them as one object.
+    """Check the arguments of `export` for a module of sequences of numbers, and return them as one object.
 
     Args:
         name: the name of the classifier.
         wanted: how the module is called, and the forms to make.
         provenance: the origin of the classifier.
         given: the description of the input; None if `channels`, `scaler` and `rules` describe it.
-        channels, scaler, rules: the channels, their mean and scale, and the other members of NumberInput.
-        labels, multi_label, thresholds, priors: as for `make_label_output`.
-        values, value_units: in place of labels, the names and units of the numbers that the module gives.
-        layout: the order of axes of forward's input; None to find it.
+        channels: the names of the channels, or how many there are.
+        labels: the labels of the classes; None if `values` is given.
+        values, value_units: the names and units of the numbers that the module gives, in place of labels.
+        scaler: the scaler of the channels, or its file; None if there is none.
+        layout: the order of the axes of forward's input; None to find it.
         sequences: the user's own sequences, for the proof and for the usual range of each channel.
+        multi_label: whether a sequence can have several labels.
+        thresholds: the probability from which each label applies; None for the usual rule.
+        priors: the shares of the classes in training and in use.
+        rules: the other members of NumberInput, by name.
 
     Raises:
         InputError: an argument cannot be used.
@@ -71,28 +76,31 @@ def collect_number_arguments(
     of_labels = {"multi_label": multi_label or None, "thresholds": thresholds, "gives": wanted.gives}
     if values is not None and (said := [name for name, value in of_labels.items() if value is not None]):
         raise InputError(
-            f"{said[0]} is for labels, but values are given.",
+            f"The argument {said[0]} is for a classifier with labels, but values are given.",
             f"Leave {said[0]} out, or give labels in place of values.",
         )
     if layout is not None and layout not in LAYOUTS:
-        raise InputError(f"layout is {short_repr(layout)}, which is not a layout.", f"Use one of {', '.join(LAYOUTS)}.")
-    names = () if values is None else check_value_names(values)
-    units = None if value_units is None else _check_units(value_units, len(names))
+        raise InputError(
+            f"layout is {short_repr(layout)}, but must be one of {', '.join(LAYOUTS)}.",
+            "Give the order of the axes of forward's input: b for the batch, t for the time, c for the channels.",
+        )
+    names = () if values is None else check_value_names_and_convert_to_tuple(values)
+    units = None if value_units is None else _check_value_units_and_convert_to_tuple(value_units, len(names))
     output: Output
     if values is not None:
         output = ValueOutput(names, units)
     else:
         output = make_label_output(labels or (), thresholds, priors, multi_label=multi_label)
     samples = list(sequences)
-    made = _add_training_range(given or make_number_rules(channels, scaler, rules), samples)
+    made = _add_channel_ranges_of_sequences(given or make_number_rules(channels, scaler, rules), samples)
     description = Description(validate_name(name), made, output, provenance or {})
     return NumberExport(description, wanted, layout, samples)  # type: ignore[arg-type]
 
 
-def _add_training_range(rules: NumberInput, sequences: Sequence[object]) -> NumberInput:
-    """Add to the rules the range of each channel in the given sequences, unless the rules have a range or there are
-    fewer than four sequences. If the rules have a scale, the range covers at least two standard deviations around the
-    mean, since a few sequences may show only one class."""
+def _add_channel_ranges_of_sequences(rules: NumberInput, sequences: Sequence[object]) -> NumberInput:
+    """Add the range of each channel's numbers in the given sequences to the rules. Return the rules unchanged if they
+    have a range already, or if there are fewer than four sequences. If the rules have a scale, the range covers at
+    least two standard deviations around the mean, since a few sequences may show only one class."""
     if rules.training_range is not None or len(sequences) < _ENOUGH:
         return rules
     try:
@@ -109,8 +117,12 @@ def _add_training_range(rules: NumberInput, sequences: Sequence[object]) -> Numb
 
 
 def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Mapping[str, Any]) -> NumberInput:
-    """Make the rules for sequences of numbers from the arguments of `export`: the channels, their scaler, and the other
-    members of `NumberInput`.
+    """Make the rules for sequences of numbers from the arguments of `export`.
+
+    Args:
+        channels: the names of the channels, or how many there are.
+        scaler: the scaler of the channels, or its file; None if there is none.
+        rules: the other members of `NumberInput`, by name.
 
     Raises:
         InputError: an argument cannot be used.
@@ -127,7 +139,7 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
         )
     lists = ("units", "integer_scale", "mean", "scale", "clip", "training_range")
     values: dict[str, Any] = {
-        name: _convert_to_tuple(name, value, names) if name in lists and value is not None else value
+        name: _convert_channel_argument_to_tuple(name, value, names) if name in lists and value is not None else value
         for name, value in rules.items()
     }
     for name in ("integer_scale", "units"):
@@ -138,7 +150,10 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
     if scaler is None:
         return made
     if made.mean is not None or made.scale is not None:
-        raise InputError("The scaler already contains mean and scale.", "Give either the scaler, or mean and scale.")
+        raise InputError(
+            "Both scaler and mean or scale are given, but the scaler already contains these.",
+            "Give either the scaler, or mean and scale.",
+        )
     if isinstance(scaler, str | os.PathLike):
         mean, scale = read_scaler(Path(scaler), made.channels)
     else:
@@ -146,14 +161,22 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
     return replace(made, mean=mean, scale=scale)
 
 
-def _convert_to_tuple(argument_name: str, value: object, channels: object) -> tuple[Any, ...]:
-    """Convert an argument that has a value for each channel, such as a list, to a tuple. A single unit, or a single
-    number as `integer_scale`, becomes a tuple of one item. The values of a dict or of a Series of pandas are put into
-    the order of the channels."""
+def _convert_channel_argument_to_tuple(argument_name: str, value: object, channels: object) -> tuple[Any, ...]:
+    """Convert an argument that has a value for each channel to a tuple in the order of the channels.
+
+    Args:
+        argument_name: the argument's name, such as `mean`. A single value is allowed for `units` and `integer_scale`.
+        value: the argument: a list, an array, a dict or a Series of pandas; the keys of the last two are names of
+            channels.
+        channels: the names of the channels.
+
+    Raises:
+        InputError: the argument is not a list of values.
+    """
     columns = read_column_names(value)
     if columns is not None and isinstance(channels, tuple):
         items_of_columns = list(value.values()) if isinstance(value, Mapping) else list(value)  # type: ignore[call-overload]
-        value = select_channels(items_of_columns, columns, channels, argument_name)
+        value = select_numbers_of_channels(items_of_columns, columns, channels, argument_name)
     try:
         # Scalars of torch and numpy are single values, too.
         is_one = isinstance(value, str) if argument_name == "units" else (
@@ -165,15 +188,15 @@ def _convert_to_tuple(argument_name: str, value: object, channels: object) -> tu
         return tuple(items if argument_name == "units" else map(float, items))
     except (TypeError, ValueError, OverflowError):
         raise InputError(
-            f"{argument_name} is {short_repr(value)}, not a list of values.",
-            "Give the least and the largest number: (-3, 3)."
+            f"{argument_name} is {short_repr(value)}, but must be a list of values.",
+            "Give the smallest and the largest allowed number: clip=(-3, 3)."
             if argument_name == "clip"
-            else "Give a list, with one value for each channel.",
+            else f"Give a list with one value for each channel: {argument_name}=[...].",
         ) from None
 
 
-def check_value_names(values: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the values as a tuple. Refuse names that cannot be used.
+def check_value_names_and_convert_to_tuple(values: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the values that a module gives as a tuple.
 
     Raises:
         InputError: `values` is a string or is empty; or a name occurs twice, is empty or is not a string.
@@ -181,13 +204,15 @@ def check_value_names(values: Sequence[str]) -> tuple[str, ...]:
     names = [] if isinstance(values, str) else list(values)
     if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
         raise InputError(
-            f"values is {short_repr(values)}, not a list of different names.",
+            f"values is {short_repr(values)}, but must be a list of different names.",
             "Give the name of each value, once: values=['speed'].",
         )
     return tuple(names)
 
 
-def _check_units(units: Sequence[str], value_count: int) -> tuple[str, ...]:
+def _check_value_units_and_convert_to_tuple(units: Sequence[str], value_count: int) -> tuple[str, ...]:
+    """Return the units of the values that a module gives as a tuple. Raise an InputError unless there is one string for
+    each value."""
     if not value_count:
         raise InputError(
             "value_units is given without values.",
@@ -195,48 +220,57 @@ def _check_units(units: Sequence[str], value_count: int) -> tuple[str, ...]:
         )
     if isinstance(units, str) or len(units) != value_count or not all(isinstance(u, str) for u in units):
         raise InputError(
-            f"value_units is {short_repr(units)}, not a list of {value_count} strings, one for each value.",
-            "Give one unit for each value.",
+            f"value_units is {short_repr(units)}, but must be a list of exactly {value_count} strings, one for each "
+            "value.",
+            "Give one unit for each value, such as value_units=['m/s'].",
         )
     return tuple(units)
 
 
-def refuse_arguments_with_input_and_output(others: Mapping[str, object], given: object, output: object) -> None:
-    """Check the arguments of an `export` that is called with `input=` and `output=`. Refuse other arguments whose
-    values these two already contain.
+def refuse_arguments_that_input_and_output_contain(others: Mapping[str, object], given: object, output: object) -> None:
+    """Refuse arguments of `export` that its arguments `input=` and `output=` already contain, such as labels.
 
     Args:
         others: the other arguments, by name.
         given, output: the values of `input=` and `output=`.
 
     Raises:
-        InputError: another argument repeats them; only one of input and output is given; or their types are wrong.
+        InputError: another argument repeats what input and output contain; only one of these two is given; or a type is
+            wrong.
     """
     if given is None or output is None:
         missing = "input" if given is None else "output"
-        raise InputError(f"{missing}= is missing.", "Give both input= and output=, or neither.")
+        raise InputError(
+            f"{missing}= is missing, although the other of input= and output= is given.",
+            "Give both input= and output=, or neither.",
+        )
     if not isinstance(given, TextInput | NumberInput) or not isinstance(output, Output):
         raise InputError(
-            f"input is of type {type(given).__name__}, and output of type {type(output).__name__}.",
-            "Give TextInput or NumberInput, and LabelOutput, TagOutput or ValueOutput.",
+            f"input= is a {type(given).__name__}, and output= is a {type(output).__name__}, which do not fit.",
+            "Give a TextInput or NumberInput as input=, and a LabelOutput, TagOutput or ValueOutput as output=.",
         )
     beside = ("layout", "sequences")
     said = [name for name, value in others.items() if value is not None and value is not False and name not in beside]
     if said:
         raise InputError(
-            f"input and output already contain {', '.join(said)}.", "Leave out these arguments, or input and output."
+            f"The arguments {', '.join(said)} are given, but input= and output= already contain them.",
+            "Leave out these arguments, or leave out input= and output=.",
         )
 
 
-def refuse_arguments_of_other_kind(
+def refuse_text_arguments_for_numbers_and_reverse(
     of_texts: Mapping[str, object], channels: object, of_numbers: Mapping[str, object]
 ) -> None:
-    """Raise an InputError if an export of a module of numbers gets arguments for texts, or an export of a module of
-    texts gets arguments for numbers.
+    """Refuse arguments for texts in an export of a module of numbers, and arguments for numbers in an export of a
+    module of texts.
 
     Args:
-        of_texts, of_numbers: the arguments for each kind, by name; None, False or () if not given.
+        of_texts: the arguments for texts, by name; the value of one that is not given is None, False or ().
         channels: the channels; None for a module of texts.
+        of_numbers: the given arguments for numbers, by name.
+
+    Raises:
+        InputError: there is such an argument.
     """
     if channels is None:
         name = sorted(of_numbers)[0]
@@ -246,6 +280,6 @@ def refuse_arguments_of_other_kind(
         )
     if said := [name for name, value in of_texts.items() if value is not None and value is not False and value != ()]:
         raise InputError(
-            f"{said[0]} is for texts, but channels is for sequences of numbers.",
+            f"{said[0]} is an argument for texts, but channels is one for sequences of numbers.",
             f"For a classifier of numbers, leave {said[0]} out. For a classifier of texts, leave channels out.",
         )

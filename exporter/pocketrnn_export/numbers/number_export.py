@@ -35,7 +35,7 @@ from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, make_one_row_cases
 from pocketrnn_export.export_arguments import ExportOptions
-from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts_and_make_entry, sha256
+from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts_and_make_provenance_entry, sha256
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.forms.onnx.onnx_form import make_onnx_form
 from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
@@ -44,8 +44,8 @@ from pocketrnn_export.intake.export_copy import unwrap_module
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module
-from pocketrnn_export.numbers.message_rewording import reword_for_numbers, reword_messages_for_numbers
-from pocketrnn_export.numbers.number_step_graph import make_step_graph, refuse_rules_that_cannot_stream
+from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers, reword_sentence_on_texts_for_numbers
+from pocketrnn_export.numbers.number_step_graph import make_step_graph_of_samples, refuse_rules_that_cannot_stream
 from pocketrnn_export.numbers.sample_table import (
     EVERYWHERE,
     LAYOUTS,
@@ -93,12 +93,12 @@ _LIKELY_CALLS: Final = ("module(tokens)", "module(tokens, ")
 
 @dataclass(frozen=True)
 class NumberExport:
-    """The arguments of an export of a classifier of numbers, without the module.
+    """The arguments of an export of a module of numbers, except the module.
 
     Attributes:
-        description: everything in its bundle except the graphs.
+        description: everything in the bundle except the graphs.
         wanted: how the module is called, and the forms to make.
-        layout: the axes of forward's input; None to find out.
+        layout: the order of the axes of forward's input, such as `btc`; None to find it.
         sequences: real sequences, as the sensor gives them.
         least: the fewest steps on which the module runs, if it fails on 5 and on 29 steps; else 1.
     """
@@ -116,12 +116,12 @@ class NumberExport:
 
     @property
     def gives_values(self) -> bool:
-        """Whether the module gives values and not logits."""
+        """Whether the module gives values, such as a speed, and not logits."""
         return self.description.output.activation == "values"
 
     @property
-    def layouts(self) -> tuple[Layout, ...]:
-        """The possible orders of the axes of forward's input, the likeliest first."""
+    def layouts_to_try(self) -> tuple[Layout, ...]:
+        """The orders of the axes of forward's input to try, the likeliest first."""
         if self.layout is not None:
             return (self.layout,)
         if self.wanted.call is not None:
@@ -135,8 +135,12 @@ class NumberExport:
 
 
 def make_text_rules_for_proof(rules: NumberInput, least_steps: int) -> TextRules:
-    """Return text rules for the proof of a module of numbers. In the proof, each id stands for a row of numbers, and
-    a sequence has at least `least_steps` steps."""
+    """Return text rules for the proof of a module of numbers, in which ids stand for rows of numbers.
+
+    Args:
+        rules: the rules for numbers.
+        least_steps: the fewest steps on which the module runs; the text rules pad shorter sequences.
+    """
     return TextRules(
         "external",
         unknown_id=1,
@@ -149,21 +153,29 @@ def make_text_rules_for_proof(rules: NumberInput, least_steps: int) -> TextRules
 
 
 def export_number_module(module: nn.Module, path: Path, arguments: NumberExport, *, force: bool = False) -> Manifest:
-    """Export a recurrent module of sequences of numbers as a bundle, and prove that module and bundle give the same
-    answers.
+    """Export a recurrent module of sequences of numbers as a bundle, and prove that the bundle gives the module's
+    answers. Return the content of classifier.json.
+
+    Args:
+        module: the module.
+        path: the bundle's folder.
+        arguments: the other arguments of the export.
+        force: whether an existing bundle is replaced.
 
     Raises:
         InputError: a sequence or a call cannot be used.
-        ExportError: the module cannot be called with sequences of numbers, traced, or is not reproducible.
+        ExportError: the module cannot be called with sequences of numbers, cannot be traced, or is not reproducible.
         ParityError: the graph or the runtime does not give the module's answers. Nothing was written.
     """
     module = unwrap_module(module)
     if arguments.wanted.streaming:
         refuse_rules_that_cannot_stream(arguments.rules, None)
-    given = [_prepare_sequence(arguments, number, sequence) for number, sequence in enumerate(arguments.sequences)]
+    given = [
+        _prepare_sequence_for_proof(arguments, number, sequence) for number, sequence in enumerate(arguments.sequences)
+    ]
     with reword_messages_for_numbers(of_values=arguments.gives_values):
-        arguments = _find_and_add_least_steps(module, arguments)
-        held = _find_layout(module, arguments, given)
+        arguments = _find_fewest_steps_and_add_to_arguments(module, arguments)
+        held = _find_layout_and_kind_of_numbers(module, arguments, given)
         for record in held.said:
             logging.getLogger(record.name).handle(record)
         kind = held.table.kind
@@ -173,8 +185,8 @@ def export_number_module(module: nn.Module, path: Path, arguments: NumberExport,
             contextlib.suppress(_RoundingError),
             _make_module_take_ids(module, arguments, held.table, held.layout) as of_ids,
         ):
-            return _export_on_ids(of_ids, path, arguments, held, force=force)
-        held = _find_layout(module, arguments, given, (NEAR, POSITIVE))
+            return _export_module_that_takes_ids(of_ids, path, arguments, held, force=force)
+        held = _find_layout_and_kind_of_numbers(module, arguments, given, (NEAR, POSITIVE))
         _log.warning(
             "For numbers of up to 10,000 the graph equals the module in double precision, but in float32 rounding "
             "changes the answers by more than a proof allows. So the proof uses only %s. If the module was trained on "
@@ -182,19 +194,26 @@ def export_number_module(module: nn.Module, path: Path, arguments: NumberExport,
             held.table.kind,
         )
         with _make_module_take_ids(module, arguments, held.table, held.layout) as of_ids:
-            return _export_on_ids(of_ids, path, arguments, held, force=force)
+            return _export_module_that_takes_ids(of_ids, path, arguments, held, force=force)
 
 
-def _prepare_sequence(arguments: NumberExport, index: int, sequence: object) -> Samples:
+def _prepare_sequence_for_proof(arguments: NumberExport, index: int, sequence: object) -> Samples:
+    """Return a sequence for the proof as the module takes it, scaled by the rules. Raise a SequenceError that names the
+    sequence's index if the rules refuse the sequence."""
     try:
         return arguments.rules.prepared(sequence)
     except SequenceError as error:
-        raise SequenceError(f"Sequence {index} for the proof: {error.problem}", error.remedy) from None
+        raise SequenceError(f"Sequence {index} for the proof (counted from 0): {error.problem}", error.remedy) from None
 
 
-def _make_table(arguments: NumberExport, given_sequences: Sequence[Samples], kind: str) -> SampleTable:
-    """Make the rows of numbers for the proof, with the user's number of channels and steps, and within the limits of
-    the module's inputs. `kind` is the size of the random numbers."""
+def _make_table_for_proof(arguments: NumberExport, given_sequences: Sequence[Samples], kind: str) -> SampleTable:
+    """Make the table of random rows of numbers for the proof, with the user's channels, steps and limits.
+
+    Args:
+        arguments: the arguments of the export.
+        given_sequences: the user's sequences, as the module takes them.
+        kind: the size of the random numbers: EVERYWHERE, NEAR or POSITIVE.
+    """
     rules = arguments.rules
     return make_sample_table(
         len(rules.channels),
@@ -210,8 +229,15 @@ def _make_table(arguments: NumberExport, given_sequences: Sequence[Samples], kin
 def _prepare_module_on_ids(
     module: nn.Module, arguments: NumberExport, table: SampleTable, *, one_text: bool, call_line: str | None = None
 ) -> ExportableModule:
-    """Prepare a module of numbers for export by the code for texts. The module already takes ids in place of samples.
-    `one_text` means one sequence at a time, and `call_line` is the line that calls the module, if it is known."""
+    """Prepare a module of numbers for export by the code for texts.
+
+    Args:
+        module: the module, which already takes ids in place of samples.
+        arguments: the arguments of the export.
+        table: the rows of numbers that the ids stand for.
+        one_text: whether the module takes one sequence at a time.
+        call_line: the line of Python that calls the module; None to find it.
+    """
     call = arguments.wanted.call
     return prepare_module(
         module,
@@ -230,20 +256,20 @@ def _prepare_module_on_ids(
     )
 
 
-def _find_and_add_least_steps(module: nn.Module, arguments: NumberExport) -> NumberExport:
-    """If the module fails on 29 and on 5 steps, find the smallest number of steps on which it runs. Return the
-    arguments with this number. Convolutions with strides, and an index of a fixed step, may need dozens of steps.
+def _find_fewest_steps_and_add_to_arguments(module: nn.Module, arguments: NumberExport) -> NumberExport:
+    """If the module fails on 29 and on 5 steps, find the fewest steps on which it runs, and return the arguments with
+    this number as `least`. Convolutions with strides, and an index of a fixed step, may need dozens of steps.
 
     Raises:
-        ExportError: the module runs on one number of steps from 6 to 512, and on none of the larger numbers tried.
+        ExportError: the module runs only on one number of steps from 6 to 512.
     """
     if arguments.rules.steps is not None:
         return arguments
-    table = _make_table(arguments, (), NEAR)
+    table = _make_table_for_proof(arguments, (), NEAR)
 
     @functools.cache
     def can_run_on_steps(steps: int) -> bool:
-        for layout in arguments.layouts:
+        for layout in arguments.layouts_to_try:
             with _collect_and_hide_log_records(), _make_module_take_ids(module, arguments, table, layout) as of_ids:
                 if _can_run_on_ids(of_ids, arguments, len(table.rows), steps):
                     return True
@@ -255,8 +281,9 @@ def _find_and_add_least_steps(module: nn.Module, arguments: NumberExport) -> Num
     if longer is None:
         if (only := next(filter(can_run_on_steps, range(_FEW_STEPS + 1, _MOST_FIXED)), None)) is not None:
             raise ExportError(
-                f"The module takes sequences of {only:,} steps, but fails on longer ones.",
-                f"If every sequence has {only} steps, give steps={only}, or --steps {only}.",
+                f"The module runs on sequences of {only:,} steps, but fails on all other numbers of steps that were "
+                "tried.",
+                f"If every sequence has exactly {only} steps, give steps={only}, or --steps {only}.",
             )
         return arguments
     failing = longer // 2
@@ -266,24 +293,35 @@ def _find_and_add_least_steps(module: nn.Module, arguments: NumberExport) -> Num
     return replace(arguments, least=longer)
 
 
-def _find_layout(
+def _find_layout_and_kind_of_numbers(
     module: nn.Module,
     arguments: NumberExport,
     given_sequences: Sequence[Samples],
     kinds_of_numbers: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
 ) -> _FoundLayout:
-    """Find the order of axes that the module takes, and a kind of random numbers for which its answers are finite.
+    """Find the order of axes with which the module can be called and exported, and a kind of random numbers for which
+    the module's answers are finite.
+
+    Args:
+        module: the module.
+        arguments: the arguments of the export, with the orders to try.
+        given_sequences: the user's sequences, as the module takes them.
+        kinds_of_numbers: the kinds of random numbers to try, in order.
 
     Raises:
-        ExportError: no layout fits; or several do.
+        ExportError: no order of axes fits, or several do.
     """
     first: PocketRNNError | None = None
     for kind in kinds_of_numbers:
-        table = _make_table(arguments, given_sequences, kind)
+        table = _make_table_for_proof(arguments, given_sequences, kind)
         held: list[_FoundLayout] = []
-        for layout in arguments.layouts:
+        for layout in arguments.layouts_to_try:
             try:
-                held.append(_try_layout(module, arguments, table, layout, call_line=_find_likely_call_line(held)))
+                held.append(
+                    _prepare_module_with_layout(
+                        module, arguments, table, layout, call_line=_find_likely_call_line(held)
+                    )
+                )
             except _LayoutNotExportableError as error:
                 # view() accepts any layout: if the likelier one runs, another that fits is only a guess.
                 if not held:
@@ -294,19 +332,19 @@ def _find_layout(
         # The owner's layout is the one with which the module takes a batch. A single sequence may by chance run in
         # another layout, too.
         of_batches = [one for one in held if not one.prepared.one_text]
-        of_batches = of_batches or [one for one in held if one.layout == arguments.layouts[0]]
+        of_batches = of_batches or [one for one in held if one.layout == arguments.layouts_to_try[0]]
         if held and not of_batches and arguments.wanted.one_text:
             runs = " or ".join(LAYOUTS[one.layout] for one in held)
             raise ExportError(
-                f"With one sequence at a time, the module does not take {LAYOUTS[arguments.layouts[0]]}, but it takes "
-                f"{runs}.",
+                f"With one sequence at a time, the module fails on an input {LAYOUTS[arguments.layouts_to_try[0]]}, "
+                f"but runs on {runs}.",
                 f"Name the layout of your module's input, such as layout={held[0].layout!r}, or --layout "
                 f"{held[0].layout}.",
             )
         if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
             said = " and ".join(f"{LAYOUTS[one.layout]} ({one.layout!r})" for one in of_batches)
             raise ExportError(
-                f"The module runs with several orders of axes: {said}.",
+                f"The module runs with several orders of the input's axes, and it is not clear which is meant: {said}.",
                 f"Name the layout of your module's input, such as layout={of_batches[0].layout!r}, or --layout "
                 f"{of_batches[0].layout}.",
             )
@@ -317,20 +355,20 @@ def _find_layout(
     assert first is not None  # noqa: S101 - no layout held
     if (taken := _find_other_channel_count(module, arguments)) is not None:
         raise ExportError(
-            f"The module takes {taken} channels, but channels= gives {len(arguments.rules.channels)}.",
-            "Give the number or the names of its channels: channels=, or --channels.",
+            f"The module takes exactly {taken} channels, but channels= gives {len(arguments.rules.channels)}.",
+            f"Give the names of the {taken} channels, or their number: channels={taken}, or --channels {taken}.",
         ) from first
     raise first
 
 
 def _find_other_channel_count(module: nn.Module, arguments: NumberExport) -> int | None:
-    """Find another number of channels with which the module runs, for an error message. Only the input sizes of its
-    layers are tried. Return None if the module runs with none of them."""
+    """Find another number of channels than the user's with which the module runs, for an error message. The input sizes
+    of the module's layers are tried. Return None if the module runs with none of them."""
     rules, given = arguments.rules, len(arguments.rules.channels)
     said = {getattr(layer, name, None) for layer in module.modules() for name in _INPUT_SIZES}
     for count in sorted(size for size in said if isinstance(size, int) and 0 < size != given):
         table = make_sample_table(count, padding=rules.pad_value, steps=rules.steps, kind=NEAR)
-        for layout in arguments.layouts:
+        for layout in arguments.layouts_to_try:
             with _collect_and_hide_log_records(), make_module_take_ids(module, table.rows, layout) as of_ids:
                 if _can_run_on_ids(of_ids, arguments, len(table.rows)):
                     return count
@@ -338,7 +376,11 @@ def _find_other_channel_count(module: nn.Module, arguments: NumberExport) -> int
 
 
 class _LayoutNotExportableError(Exception):
-    """The module runs with this order of axes, but cannot be exported with this order."""
+    """Is raised for an order of axes with which the module runs, but cannot be exported.
+
+    Args:
+        refusal: the error of the export.
+    """
 
     def __init__(self, refusal: ExportError) -> None:
         super().__init__(str(refusal))
@@ -346,20 +388,20 @@ class _LayoutNotExportableError(Exception):
 
 
 class _RoundingError(Exception):
-    """The graph equals the module in double precision, but float32 rounding changes the answers to large numbers too
-    much."""
+    """Is raised if the graph equals the module in double precision, but in float32 rounding changes the answers to
+    large numbers by more than a proof allows."""
 
 
 @dataclass(frozen=True)
 class _FoundLayout:
-    """An order of axes with which the module can be called.
+    """An order of axes with which the module can be called and exported.
 
     Attributes:
-        layout: the layout of forward's input.
-        table: the rows that its ids stand for.
+        layout: the order, such as `btc`.
+        table: the rows of numbers that the module's ids stand for.
         prepared: the module, ready to export.
-        answers: its answer to one sequence.
-        said: the log records of the trial, which are shown if the layout is chosen.
+        answers: the module's answer to one sequence.
+        said: the log records of the trial, which are shown if this order is chosen.
     """
 
     layout: Layout
@@ -370,17 +412,25 @@ class _FoundLayout:
 
 
 def _find_likely_call_line(found_layouts: Sequence[_FoundLayout]) -> str | None:
-    """Return the line of Python that calls the module with the first order of axes that was found, or None if there is
-    none or the call is an unusual one. Other orders of axes are tried with this line only."""
+    """Return the line of Python that calls the module with the first order of axes that was found. The other orders are
+    tried with this line only. Return None if no order was found yet, or if the line is an unusual one."""
     line = found_layouts[0].prepared.convention.line if found_layouts else ""
     return line if line.startswith(_LIKELY_CALLS) else None
 
 
-def _try_layout(
+def _prepare_module_with_layout(
     module: nn.Module, arguments: NumberExport, table: SampleTable, layout: Layout, *, call_line: str | None
 ) -> _FoundLayout:
-    """Prepare the module for export with one order of axes. Raise a _LayoutNotExportableError for an order with which
-    it cannot be called or exported. `call_line` is the line that calls the module, if it is known."""
+    """Prepare the module for export with one order of axes. Raise a _LayoutNotExportableError if the module runs with
+    it but cannot be exported, and an ExportError if the module does not run.
+
+    Args:
+        module: the module.
+        arguments: the arguments of the export.
+        table: the rows of numbers that stand for ids.
+        layout: the order of axes.
+        call_line: the line of Python that calls the module; None to find it.
+    """
     with _collect_and_hide_log_records() as said, _make_module_take_ids(module, arguments, table, layout) as of_ids:
         try:
             prepared = _prepare_module_on_ids(
@@ -399,7 +449,7 @@ def _try_layout(
 
 
 def _compute_one_answer(prepared: ExportableModule) -> Logits:
-    """Return the module's answer to one sequence. The sequence has 31 steps if the module accepts so many."""
+    """Return the module's answer to one sequence of ids: 31 steps, or fewer if the module fails on these."""
     for steps in (_USUAL_STEPS + 2, *_FEWER_STEPS):
         width = prepared.widths.clip(steps)
         ids = 8 + np.arange(width, dtype=np.int64)[None] % (prepared.ids - 8)
@@ -414,14 +464,21 @@ def _compute_one_answer(prepared: ExportableModule) -> Logits:
 def _make_module_take_ids(
     module: nn.Module, arguments: NumberExport, table: SampleTable, layout: Layout
 ) -> contextlib.AbstractContextManager[nn.Module]:
-    """While the block runs, the module takes ids in place of samples. If the user gave a call, the call looks up the
-    samples of the ids."""
+    """While the block runs, the module takes ids and looks up the samples that they stand for. If the user gave a call,
+    this call must look them up."""
     return make_module_take_ids(module, table.rows, layout if arguments.wanted.call is None else None)
 
 
 def _can_run_on_ids(module: nn.Module, arguments: NumberExport, id_count: int, steps: int | None = None) -> bool:
-    """Return whether the module runs on a batch of ids, without checking its answer. If the user gave the call, a batch
-    of one row is enough."""
+    """Return whether the module runs on ids. Its answer is not checked.
+
+    Args:
+        module: the module, which takes ids.
+        arguments: the arguments of the export, with the user's call if there is one. With such a call, a batch of one
+            row is enough.
+        id_count: the number of ids.
+        steps: the number of steps; None for 31 or the nearest number that the rules allow.
+    """
     width = arguments.widths.clip(31) if steps is None else steps
     tokens = torch.from_numpy(8 + np.arange(3 * width).reshape(3, width) % (id_count - 8))
     lengths = torch.full((3,), width)
@@ -447,7 +504,7 @@ def _can_run_on_ids(module: nn.Module, arguments: NumberExport, id_count: int, s
 
 @contextmanager
 def _collect_and_hide_log_records() -> Iterator[list[logging.LogRecord]]:
-    """Collect the log records of the block instead of showing them, since the block only tries an order of axes."""
+    """While the block runs, hide the log records of the exporter, and collect them in the list that this yields."""
     records: list[logging.LogRecord] = []
 
     def collect_and_hide(record: logging.LogRecord) -> bool:
@@ -458,13 +515,21 @@ def _collect_and_hide_log_records() -> Iterator[list[logging.LogRecord]]:
         yield records
 
 
-def _export_on_ids(
+def _export_module_that_takes_ids(
     module: nn.Module, path: Path, arguments: NumberExport, found_layout: _FoundLayout, *, force: bool
 ) -> Manifest:
-    """Export a module of numbers, which takes ids in place of samples, with the order of axes that was found. Write the
-    bundle to `path`, and return its manifest."""
+    """Trace and prove a module of numbers with the order of axes that was found, and write the bundle. Return the
+    content of classifier.json.
+
+    Args:
+        module: the module, which takes ids in place of samples.
+        path: the bundle's folder.
+        arguments: the arguments of the export.
+        found_layout: the order of axes, with the prepared module.
+        force: whether an existing bundle is replaced.
+    """
     table = found_layout.table
-    prepared, form = _make_module_and_graph(module, arguments, found_layout)
+    prepared, form = _trace_module_with_single_sequence_fallback(module, arguments, found_layout)
     graph = form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
     refuse_dependence_on_batch_calls_or_copy(
@@ -476,16 +541,16 @@ def _export_on_ids(
     proof = make_module_proof_cases(
         prepared, make_text_rules_for_proof(arguments.rules, arguments.least), graph, condition_sizes=form.bounds
     )
-    cases = drop_constant_rows_if_unstable(prepared.make_reference(), proof)
+    cases = drop_constant_sequences_if_answers_are_unstable(prepared.make_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
     wanted = arguments.wanted
     closed = find_constant_value_notes(form.program, cases, graph.inputs, one_row=form.one_row)
     plan = ProofPlan.from_module(prepared, cases, tolerance=wanted.tolerance, report=wanted.report, rows=table.rows)
     seconds = estimate_proof_seconds(plan.reference, cases, [*form.runs.values()])
     _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch%s", describe_seconds(seconds))
-    said = {name: reword_for_numbers(value) for name, value in prepared.convention.provenance.items()}
+    said = {name: reword_sentence_on_texts_for_numbers(value) for name, value in prepared.convention.provenance.items()}
     description = arguments.description.add_provenance({
-        **log_uncompared_parts_and_make_entry([form], closed),
+        **log_uncompared_parts_and_make_provenance_entry([form], closed),
         **said,
         **make_condition_sizes_entry(form.bounds),
         "layout": LAYOUTS[found_layout.layout],
@@ -496,34 +561,40 @@ def _export_on_ids(
     examples = functools.partial(_make_golden_examples, arguments, table)
     try:
         return write_bundle(
-            path, description, _collect_forms(form, arguments, table), plan, examples=examples, force=force
+            path, description, _make_forms_of_bundle(form, arguments, table), plan, examples=examples, force=force
         )
     except ParityError:
-        if table.kind == EVERYWHERE and _is_equal_in_doubles(form, plan):
+        if table.kind == EVERYWHERE and _equals_module_in_float64(form, plan):
             raise _RoundingError from None
         raise
 
 
-def _is_equal_in_doubles(form: Form, plan: ProofPlan) -> bool:
-    """Return whether the graph gives the module's answers in double precision."""
+def _equals_module_in_float64(form: Form, plan: ProofPlan) -> bool:
+    """Return whether a graph gives the module's answers if both compute in double precision."""
     with contextlib.suppress(ParityError):
         answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
         return bool(compare_in_float64([form], answers))
     return False
 
 
-def drop_constant_rows_if_unstable(
+def drop_constant_sequences_if_answers_are_unstable(
     reference: Reference, cases: Mapping[str, Sequence[Case]]
 ) -> dict[str, Sequence[Case]]:
-    """Return the cases without those that contain a sequence of equal steps, if the module's float32 answers to such
-    sequences are unstable. A log record says that they are left out.
+    """Return the cases of a proof without those that contain a sequence of equal steps, if the module's float32 answers
+    to such sequences differ much from those in double precision. A log record says so. Otherwise, return all cases.
 
     A module that scales each recording by its own mean and deviation divides by about 0 there: the answer is the
     rounding of the mean, which differs between engines, and between a batch and one recording alone.
+
+    Args:
+        reference: runs the module in float32 and in double precision.
+        cases: the cases by kind.
     """
     furthest = 0.0
     # One by one: a graph may take one sequence a run.
-    for case in filter(_has_constant_row, make_one_row_cases(case for some in cases.values() for case in some)):
+    for case in filter(
+        _has_sequence_of_equal_steps, make_one_row_cases(case for some in cases.values() for case in some)
+    ):
         # If the module has no answer, or none in double precision, the proof reports it.
         with contextlib.suppress(ExportError):
             if reference.float64_run is not None:
@@ -540,24 +611,25 @@ def drop_constant_rows_if_unstable(
         "nothing for them. With x.std(...).clamp(min=0.01) in forward, they get an answer",
         furthest,
     )
-    kept = {inputs: [case for case in some if not _has_constant_row(case)] for inputs, some in cases.items()}
+    kept = {inputs: [case for case in some if not _has_sequence_of_equal_steps(case)] for inputs, some in cases.items()}
     return {inputs: some for inputs, some in kept.items() if some}
 
 
-def _has_constant_row(case: Case) -> bool:
-    """Return whether a case has a row of several steps that are all equal."""
+def _has_sequence_of_equal_steps(case: Case) -> bool:
+    """Return whether a case contains a sequence of two or more steps that are all equal."""
     rows = zip(case.tokens, case.lengths, strict=True)
     return any(length > 1 and bool((row[:length] == row[0]).all()) for row, length in rows)
 
 
-def _make_module_and_graph(
+def _trace_module_with_single_sequence_fallback(
     module: nn.Module, arguments: NumberExport, found_layout: _FoundLayout
 ) -> tuple[ExportableModule, Form]:
-    """Return the prepared module and its graph. If batches are impossible, the graph takes one sequence at a time."""
+    """Trace the module, and return the prepared module and the form of its graph. If the module cannot take batches, it
+    is prepared again, for one sequence at a time."""
     prepared, table = found_layout.prepared, found_layout.table
     if prepared.needs_real_token:
         raise ExportError(
-            "The module fails on a sequence in which every number is 0.",
+            "The module fails on a sequence in which every number is 0, or its answer is not finite.",
             "Let forward answer such a sequence: count at least one step, as in lengths.clamp(min=1).",
         )
     if prepared.alone and not prepared.one_text:
@@ -576,10 +648,15 @@ def _make_module_and_graph(
     )
 
 
-def _collect_forms(form: Form, arguments: NumberExport, table: SampleTable) -> list[Form]:
-    """Return the forms of the bundle: the graph that takes ids, the graph that takes samples, and, if streaming is
-    wanted, the graph of one step. The graph of ids is only proven, also in double precision. The graph of samples is
-    written."""
+def _make_forms_of_bundle(form: Form, arguments: NumberExport, table: SampleTable) -> list[Form]:
+    """Return the forms of the bundle: the graph that takes ids, which is only proven; the graph that takes samples,
+    which is written; and the step graph, if streaming is wanted.
+
+    Args:
+        form: the form of the graph that takes ids.
+        arguments: the arguments of the export.
+        table: the rows of numbers that the ids stand for.
+    """
     content, graph = replace_ids_by_samples(form.content, f"{TABLE}.weight", len(arguments.rules.channels)), form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
     limits = graph.limits and replace(graph.limits, real_token=None)
@@ -598,7 +675,7 @@ def _collect_forms(form: Form, arguments: NumberExport, table: SampleTable) -> l
     of_ids = replace(form, entry=OtherFile(form.file), member=None)
     forms = [of_ids, Form(graph, "graph", content, runs, one_row=form.one_row)]
     if arguments.wanted.streaming:
-        stream, step = make_step_graph(content, limits)
+        stream, step = make_step_graph_of_samples(content, limits)
         forms.append(wrap_step_graph_as_form(step, stream, table.rows))
     return forms
 
@@ -606,8 +683,14 @@ def _collect_forms(form: Form, arguments: NumberExport, table: SampleTable) -> l
 def _make_golden_examples(
     arguments: NumberExport, table: SampleTable, answers: ReferenceAnswers
 ) -> tuple[NumberExample, ...]:
-    """Make the golden examples from small sequences and the module's answers to them. If the user's sequences must not
-    be in the bundle, only generated sequences are used."""
+    """Make the bundle's golden examples: small sequences with the module's answers. If the user does not allow examples
+    from the given sequences, only generated sequences are used.
+
+    Args:
+        arguments: the arguments of the export.
+        table: the rows of numbers, and the sequences of these rows.
+        answers: the module's answers to the cases of the proof.
+    """
     pairs = answers.compute_answers("texts", one_row=False)
     if not arguments.wanted.examples:
         # Rows of the table may resemble a given sequence; generated signals contain nobody's data.

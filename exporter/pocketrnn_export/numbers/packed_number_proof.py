@@ -18,7 +18,10 @@ from pocketrnn.errors import ParityError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.logit_comparison import Reference, make_graph_reference
 from pocketrnn_export.comparing.proof_inputs import Case
-from pocketrnn_export.numbers.number_export import drop_constant_rows_if_unstable, make_text_rules_for_proof
+from pocketrnn_export.numbers.number_export import (
+    drop_constant_sequences_if_answers_are_unstable,
+    make_text_rules_for_proof,
+)
 from pocketrnn_export.numbers.sample_table import (
     EVERYWHERE,
     NEAR,
@@ -35,12 +38,12 @@ _NATIVE_TYPES: Final = {"f8": "FLOAT64", "f4": "FLOAT32", "i2": "INT16", "i4": "
 
 
 class NumberProofPlan(NamedTuple):
-    """The reference and the cases for the proof of a packed file, and the rows of numbers that the ids stand for.
+    """What the proof of a packed file that takes samples needs. In the proof, ids stand for rows of numbers.
 
     Attributes:
         reference: the bundle's graph, called with ids.
-        cases: the cases by kind. The golden examples are the cases `texts`.
-        rows: float32 [ids, channels], drawn as in the bundle's own proof.
+        cases: the inputs of the proof by kind. The cases of the kind `texts` are the bundle's golden examples.
+        rows: float32 [ids, channels], the row of numbers that each id stands for, drawn as in the bundle's own proof.
     """
 
     reference: Reference
@@ -48,26 +51,36 @@ class NumberProofPlan(NamedTuple):
     rows: Samples
 
 
-def make_number_proof_plan(manifest: Manifest, content: bytes, further_tokens: frozenset[int]) -> NumberProofPlan:
-    """Choose the inputs (cases) for the proof of a packed file, and make the reference that answers them: the bundle's
-    graph. For each number in `further_tokens`, a case with this many samples is added."""
-    table, limits = _rebuild_table(manifest), manifest.graph.limits
-    reference = make_graph_reference(_GRAPH, add_table_to_graph(content, table.rows))
+def make_proof_plan_for_packed_numbers(
+    manifest: Manifest, content: bytes, further_tokens: frozenset[int]
+) -> NumberProofPlan:
+    """Make the inputs (cases) for the proof of a packed file that takes samples, and the reference that answers them:
+    the bundle's graph.
+
+    Args:
+        manifest: the bundle's classifier.json.
+        content: the bundle's ONNX file.
+        further_tokens: numbers of samples; a case with each of these is added.
+    """
+    table, limits = _make_table_of_bundle_proof(manifest), manifest.graph.limits
+    reference = make_graph_reference(_GRAPH, make_graph_take_ids_of_samples(content, table.rows))
     rules = make_text_rules_for_proof(manifest.numbers, 1 if limits is None else limits.min_tokens or 1)
     cases = make_cases_for_graph(
         rules, manifest.graph, manifest.provenance, further_tokens=further_tokens, ids=len(table.rows)
     )
     golden = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(table.sequences)]
-    return NumberProofPlan(reference, drop_constant_rows_if_unstable(reference, {**cases, "texts": golden}), table.rows)
+    return NumberProofPlan(
+        reference, drop_constant_sequences_if_answers_are_unstable(reference, {**cases, "texts": golden}), table.rows
+    )
 
 
-def add_table_to_graph(content: bytes, rows_of_ids: Samples) -> bytes:
-    """Turn a graph that takes samples into a graph that takes ids of samples. `replace_ids_by_samples` does the
-    opposite.
+def make_graph_take_ids_of_samples(content: bytes, rows_of_ids: Samples) -> bytes:
+    """Turn a graph that takes samples into a graph that takes ids: the new graph looks up the sample of each id in a
+    table. `replace_ids_by_samples` does the opposite.
 
     Args:
         content: the ONNX file, whose first input is `samples` float32 [batch, time, channels].
-        rows_of_ids: float32 [rows, channels].
+        rows_of_ids: float32 [rows, channels], the table.
 
     Returns:
         an ONNX file whose first input is `tokens` int64 [batch, time].
@@ -84,8 +97,9 @@ def add_table_to_graph(content: bytes, rows_of_ids: Samples) -> bytes:
     return made
 
 
-def _rebuild_table(manifest: Manifest) -> SampleTable:
-    """Make the rows of numbers that the proof of the bundle itself used, and add the bundle's golden examples."""
+def _make_table_of_bundle_proof(manifest: Manifest) -> SampleTable:
+    """Make again the table of random rows that the bundle's own proof used, and add the samples of the bundle's golden
+    examples."""
     rules, stated = manifest.numbers, manifest.provenance.get("numbers_in_proof")
     return make_sample_table(
         len(rules.channels),
@@ -98,10 +112,16 @@ def _rebuild_table(manifest: Manifest) -> SampleTable:
 
 
 def compare_scaling_of_engine_and_python(file: Path, rows_of_ids: Samples, rules: NumberInput) -> Comparison:
-    """Compare how the engine and Python scale samples by the rules. The results must be equal bit by bit.
+    """Scale samples by the bundle's rules in the native engine and in Python, and compare the results, which must be
+    equal bit by bit. Return the comparison for the proof's report.
+
+    Args:
+        file: the packed file.
+        rows_of_ids: float32 [ids, channels], rows of scaled numbers; samples that give about these rows are scaled.
+        rules: the rules, such as the mean and the scale.
 
     Raises:
-        ParityError: they differ.
+        ParityError: the results differ.
     """
     module = import_native_module()
     packed = module.Packed(file.read_bytes())
@@ -113,14 +133,14 @@ def compare_scaling_of_engine_and_python(file: Path, rows_of_ids: Samples, rules
         if found.tobytes() != expected.tobytes():
             raise ParityError(
                 f"The engine scales samples of type {samples.dtype} to other numbers than the runtime.",
-                "This is a fault of pocketrnn: report it with the rules and the compiler.",
+                "This is a fault of pocketrnn. Report it with the rules for numbers and the name of your compiler.",
             )
     asked = sum(map(len, given))
     return Comparison("rules in Python", "rules in C", "samples of each type", len(given), asked, 0.0, 0)
 
 
 def _make_raw_samples(rows: npt.NDArray[np.float64], rules: NumberInput) -> list[npt.NDArray[Any]]:
-    """Return raw samples of each type that the rules turn into approximately the given rows."""
+    """Return unscaled samples in float64, float32, int16 and int32 that the rules scale to about the given rows."""
     raw = rows * (rules.scale or 1.0) + (rules.mean or 0.0)
     whole = np.rint(raw / (rules.integer_scale or 1.0))
     made: list[npt.NDArray[Any]] = [raw, raw.clip(-3e38, 3e38).astype(np.float32)]

@@ -44,13 +44,13 @@ _SPECIAL: Final = 8
 
 @dataclass(frozen=True)
 class SampleTable:
-    """Rows of numbers, and sequences that consist of these rows.
+    """Rows of numbers, and sequences that consist of these rows. In a proof, the index of a row is its id.
 
     Attributes:
-        rows: float32 [rows, channels]. The first row is the padding after a sequence.
-        sequences: the row indices of each given sequence.
-        made: the row indices of each generated sequence.
-        kind: the kind of the drawn numbers: `EVERYWHERE`, `NEAR` or `POSITIVE`.
+        rows: float32 [rows, channels]. Row 0 is the padding after a sequence.
+        sequences: for each given sequence, the indices of its rows.
+        made: for each generated sequence, the indices of its rows.
+        kind: the size of the random numbers: `EVERYWHERE`, `NEAR` or `POSITIVE`.
     """
 
     rows: Samples
@@ -69,18 +69,19 @@ def make_sample_table(
     kind: str = EVERYWHERE,
     clip: tuple[float, float] | None = None,
 ) -> SampleTable:
-    """Make the rows of numbers, and the sequences of these rows, on which a proof compares a module of numbers with its
-    forms. Most numbers are near 1 in size, like scaled data; some rows are zeros, constants, spikes, tiny or large
-    numbers. If sequences are given, half of the random rows are similar to rows of these sequences.
+    """Make the table of rows of numbers, and the sequences of these rows, on which a proof compares a module of numbers
+    with its graph. Most numbers are random and near 1 in size, like scaled data; some rows are zeros, constants,
+    spikes, tiny or large numbers. If sequences are given, half of the random rows are similar to rows of these
+    sequences.
 
     Args:
         channels: how many numbers a row has.
         padding: the number that pads a sequence after its end.
-        given_sequences: sequences in the form that the module takes, float32 [time, channels].
+        given_sequences: the user's sequences, float32 [time, channels], as the module takes them.
         steps: how many steps every sequence has; None for any number.
         least_steps: how many steps a sequence has at least.
         kind: the size of the random numbers: `EVERYWHERE`, `NEAR` or `POSITIVE`.
-        clip: the least and the largest number that the rules let through to the module.
+        clip: the smallest and the largest number that the rules let through to the module; None for no limits.
     """
     generator = np.random.default_rng(0)
     drawn = _draw_rows(generator, channels, kind, given_sequences)
@@ -91,7 +92,7 @@ def make_sample_table(
         first[1:] = np.abs(first[1:]).clip(0, 1)
     lengths = dict.fromkeys(max(n, least_steps + n % least_steps) for n in _MADE_STEPS)
     made = [_make_signal(generator, n, channels, kind) for n in ((steps,) * 4 if steps else lengths)]
-    given_sequences = _select_first_sequences(given_sequences)
+    given_sequences = _select_first_sequences_up_to_step_limit(given_sequences)
     parts: list[npt.NDArray[Any]] = [first, drawn, *given_sequences, *made]
     ends = np.cumsum([len(part) for part in parts])
     indices = [np.arange(end - len(part), end, dtype=np.int64) for part, end in zip(parts, ends, strict=True)][2:]
@@ -102,15 +103,15 @@ def make_sample_table(
     return SampleTable(rows, tuple(indices[: len(given_sequences)]), tuple(indices[len(given_sequences) :]), kind)
 
 
-def _select_first_sequences(sequences: Sequence[Samples]) -> list[Samples]:
-    """Return as many of the first sequences as have at most _MOST_GIVEN steps together, but at least one."""
+def _select_first_sequences_up_to_step_limit(sequences: Sequence[Samples]) -> list[Samples]:
+    """Return as many of the first sequences as have at most 20,000 steps together; at least the first one."""
     ends = np.cumsum([len(sequence) for sequence in sequences])
     return [s for s, end in zip(sequences, ends, strict=True) if end <= _MOST_GIVEN] or list(sequences[:1])
 
 
 def _make_special_rows(channels: int) -> npt.NDArray[np.float64]:
-    """Return rows of unusual numbers: zeros, constants, rows in which one channel is far from the others, and a row
-    with alternating signs."""
+    """Return seven rows [7, channels] of unusual numbers: zeros, constants, rows in which one channel is far from the
+    others, and alternating signs."""
     rows = np.zeros((7, channels))
     rows[1], rows[2], rows[3] = 1.0, -1.0, 1e-3
     rows[4, 0], rows[5, -1] = 8.0, -8.0
@@ -121,8 +122,15 @@ def _make_special_rows(channels: int) -> npt.NDArray[np.float64]:
 def _draw_rows(
     generator: np.random.Generator, channels: int, kind: str, given_sequences: Sequence[Samples]
 ) -> npt.NDArray[np.float64]:
-    """Draw independent rows of random numbers, [rows, channels]: normal and uniform numbers, and for the kind
-    `EVERYWHERE` very large and very small ones at the end."""
+    """Draw rows of random numbers [rows, channels]: normal and uniform ones, and for the kind `EVERYWHERE` also very
+    large and very small ones. If sequences are given, the first half of the rows is similar to rows of these sequences.
+
+    Args:
+        generator: the random generator.
+        channels: how many numbers a row has.
+        kind: the size of the numbers: `EVERYWHERE`, `NEAR` or `POSITIVE`.
+        given_sequences: the user's sequences, as the module takes them.
+    """
 
     def draw_normal_numbers(rows: int, size: float) -> npt.NDArray[np.float64]:
         return generator.normal(0, size, (rows, channels))
@@ -151,8 +159,8 @@ def _draw_rows(
 
 
 def _make_signal(generator: np.random.Generator, steps: int, channels: int, kind: str) -> npt.NDArray[np.float64]:
-    """Make a sequence [steps, channels] that looks like a measured signal: sine waves with noise. The kind `POSITIVE`
-    gives numbers around 0.5, and other kinds numbers between about -1.5 and 1.5."""
+    """Make a sequence [steps, channels] that looks like a measured signal: sine waves with noise. Its numbers lie
+    between about -1.5 and 1.5, or for the kind `POSITIVE` around 0.5."""
     time = np.arange(steps)[:, None]
     waves = np.sin(time * generator.uniform(0.02, 0.5, channels) + generator.uniform(0, 6, channels))
     signal: npt.NDArray[np.float64] = waves + generator.normal(0, 0.2, (steps, channels))
@@ -176,7 +184,8 @@ LOOKUP: Final = f"samples = x = module.{TABLE}(tokens); "
 
 
 class _LookupModule(nn.Module):
-    """A wrapper that replaces ids by samples, for a module whose own class cannot be extended."""
+    """A wrapper of a module of numbers: it takes ids, and calls the module with the samples that the ids stand for. It
+    is used where the module's own class cannot be extended."""
 
     def __init__(self, module: nn.Module, layout: Layout | None) -> None:
         super().__init__()
@@ -184,22 +193,25 @@ class _LookupModule(nn.Module):
         self.layout = layout
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Replace the ids by samples, and return the module's answer to the samples."""
+        """Replace the ids in the first argument by samples, and return the module's answer."""
         return self.module(*_replace_ids_in_arguments(getattr(self, TABLE), self.layout, args), **kwargs)
 
 
 @contextlib.contextmanager
 def make_module_take_ids(module: nn.Module, rows_of_ids: Samples, layout: Layout | None) -> Iterator[nn.Module]:
-    """While the block runs, a module takes ids instead of samples. After the block, the module is unchanged.
+    """While the block runs, a module takes ids in place of samples: it looks up the sample of each id in a table. After
+    the block, the module is unchanged.
 
     Args:
         module: the user's module. Its class is extended, so that its methods and attributes stay available.
-        rows_of_ids: float32 [rows, channels], the samples that the ids stand for.
-        layout: the layout of forward's input; None if the user's call looks up the samples itself
-            (`rewrite_call_for_ids`). Then forward gets samples.
+        rows_of_ids: float32 [rows, channels], the table.
+        layout: the order of the axes of forward's input; None if the user's call looks up the samples itself, see
+            `rewrite_call_for_ids`.
+
+    The block gets the module, or a wrapper of it.
 
     Raises:
-        ExportError: the module cannot take ids.
+        ExportError: the module's class cannot be extended.
     """
     undo_changes_to_module()
     table = nn.Embedding(
@@ -237,8 +249,8 @@ def make_module_take_ids(module: nn.Module, rows_of_ids: Samples, layout: Layout
         module.__class__ = extended
     except TypeError as error:
         raise ExportError(
-            f"The class {kind.__name__} cannot be extended, as the proof of a module of numbers needs: {error}.",
-            "Export a class that can have subclasses, without __slots__.",
+            f"The class {kind.__name__} cannot have a subclass, which the proof of a module of numbers needs: {error}.",
+            "Change the class so that it can have subclasses, for example without __slots__.",
         ) from error
     try:
         module.add_module(TABLE, table)
@@ -250,7 +262,7 @@ def make_module_take_ids(module: nn.Module, rows_of_ids: Samples, layout: Layout
 
 
 def _make_wrapper_class(module: nn.Module) -> type[_LookupModule]:
-    """Make a wrapper class whose forward has the same parameters as the module's forward."""
+    """Return a subclass of _LookupModule whose forward has the same parameters as the module's forward."""
     if isinstance(module, torch.jit.ScriptModule):
         names = [argument.name for argument in module.forward.schema.arguments[1:]]  # type: ignore[attr-defined]
         parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
@@ -266,7 +278,14 @@ def _make_wrapper_class(module: nn.Module) -> type[_LookupModule]:
 
 
 def _replace_ids_in_arguments(table: nn.Embedding, layout: Layout | None, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the arguments of a call, with samples in place of the ids in the first argument."""
+    """Return the arguments of a call of forward, with the ids in the first one replaced by samples. A first argument
+    without ids stays as it is.
+
+    Args:
+        table: the samples that the ids stand for.
+        layout: the order of the samples' axes; None to replace nothing.
+        args: the arguments.
+    """
     if layout is None or not args:
         return args
     first, rest = args[0], args[1:]
@@ -278,6 +297,7 @@ def _replace_ids_in_arguments(table: nn.Embedding, layout: Layout | None, args: 
 
 
 def _look_up_samples(table: nn.Embedding, ids: Tensor, layout: Layout) -> Tensor:
+    """Return the samples that some ids stand for, with their axes in the order of `layout`."""
     samples: Tensor = table(ids)
     if layout == "bct":
         return samples.transpose(-1, -2)
@@ -285,12 +305,12 @@ def _look_up_samples(table: nn.Embedding, ids: Tensor, layout: Layout) -> Tensor
 
 
 def rewrite_call_for_ids(call: str | Call) -> str | Call:
-    """Rewrite the user's call of a module, which takes samples, so that it takes ids and looks up their samples. A line
-    of Python gives a line, and a function gives a function.
+    """Rewrite the user's call of a module, which takes samples, to a call that takes ids and looks up their samples. A
+    line of Python gives a line, and a function gives a function.
 
     Args:
-        call: a line of Python on `module`, `samples` and `lengths` (and `x`, which is `samples`), or a function of
-            these three. `samples` are [batch, time, channels].
+        call: a line of Python with the names `module`, `samples` (or `x`) and `lengths`, or a function of these three.
+            `samples` are [batch, time, channels].
     """
     if isinstance(call, str):
         compile_call(call)
@@ -325,27 +345,36 @@ _PICKS: Final = _MOVES | {
 
 
 def replace_ids_by_samples(content: bytes, table: str, channels: int) -> bytes:
-    """Return a graph that takes samples, made from a graph that takes the ids of samples in a table.
+    """Turn a graph that takes ids, and looks up the sample of each id in a table, into a graph that takes the samples
+    themselves.
 
     Args:
-        content: the file's bytes; its first input is `tokens` int64 [batch, sequence].
-        table: the end of the name of the initializer, float32 [rows, channels].
-        channels: how many numbers a row has.
+        content: the ONNX file, whose first input is `tokens` int64 [batch, sequence].
+        table: the end of the name of the table, an initializer float32 [rows, channels].
+        channels: how many numbers a row of the table has.
 
     Returns:
-        the bytes of the same graph with the input `samples` float32 [batch, sequence, channels], without the table.
+        the ONNX file of the new graph, whose first input is `samples` float32 [batch, sequence, channels].
 
     Raises:
         ExportError: the graph uses the ids for more than the look-up.
     """
     try:
-        return _convert_graph_to_samples(content, table, channels)
+        return _apply_operators_to_samples_in_place_of_ids(content, table, channels)
     except _NoSampleOperatorError as error:
-        return _replace_ids_by_positions(content, table, channels, error.operator)
+        return _make_samples_the_table_of_graph(content, table, channels, error.operator)
 
 
-def _convert_graph_to_samples(content: bytes, table: str, channels: int) -> bytes:
-    """Replace each operator on ids by the same operator on samples, so that the graph needs no table."""
+def _apply_operators_to_samples_in_place_of_ids(content: bytes, table: str, channels: int) -> bytes:
+    """Turn a graph that takes ids of samples into a graph that takes the samples: apply each operator on ids to the
+    samples in their place. Return the new ONNX file. Raise a _NoSampleOperatorError if this is impossible for an
+    operator.
+
+    Args:
+        content: the ONNX file of the graph that takes ids.
+        table: the end of the name of the table of samples.
+        channels: how many numbers a sample has.
+    """
     model = onnx.load_model_from_string(content)
     every = list(list_nested_graphs(model.graph))
     names = {name for graph in every for name in _find_table_names(graph, table)} - {""}
@@ -373,14 +402,15 @@ def _convert_graph_to_samples(content: bytes, table: str, channels: int) -> byte
     return made
 
 
-def _replace_ids_by_positions(content: bytes, table: str, channels: int, refused_operator: str) -> bytes:
-    """Return the bytes of a graph that takes samples, made from one that looks up ids in a table. In the new graph, the
-    samples themselves are the table, and their positions 1, 2, ... are the ids. Row 0 of the table is the padding.
+def _make_samples_the_table_of_graph(content: bytes, table: str, channels: int, refused_operator: str) -> bytes:
+    """Turn a graph that takes ids of samples into a graph that takes the samples: the given samples become the table in
+    which the graph looks up ids, and the ids become the positions 1, 2, ... in this table, whose row 0 is the padding.
+    Return the new ONNX file.
 
     Args:
         content: the ONNX file of the graph that takes ids.
-        table: the end of the name of the table.
-        channels: how many numbers a row of the table has.
+        table: the end of the name of the old table.
+        channels: how many numbers a sample has.
         refused_operator: the operator to name in the error.
 
     Raises:
@@ -428,7 +458,7 @@ def _replace_ids_by_positions(content: bytes, table: str, channels: int, refused
 
 
 def _declare_samples_input(graph: GraphProto, channels: int) -> None:
-    """Declare samples as the graph's first input, in place of ids."""
+    """Replace the graph's first input, ids [batch, sequence], by `samples` float32 [batch, sequence, channels]."""
     first = graph.input[0].type.tensor_type.shape.dim
     batch, sequence = (d.dim_param or (d.dim_value if d.HasField("dim_value") else None) for d in first[:2])
     graph.input[0].CopyFrom(
@@ -437,15 +467,22 @@ def _declare_samples_input(graph: GraphProto, channels: int) -> None:
 
 
 def _find_table_names(graph: GraphProto, table: str) -> set[str]:
-    """Return the names of the tensors in a graph that hold the table. They end with the table's path in the module."""
+    """Return the names of the graph's initializers that end with the name `table`."""
     return {tensor.name for tensor in graph.initializer if tensor.name.endswith(table)}
 
 
 def _convert_node_to_samples(
     node: NodeProto, samples_of_ids: dict[str, str], table_names: set[str], constants: Mapping[str, TensorProto]
 ) -> list[NodeProto]:
-    """Convert a node that takes ids to nodes that take samples. `samples_of_ids` maps each tensor of ids to the
-    tensor of its samples."""
+    """Return the nodes that do a node's work on samples in place of ids; the node itself if it does not take ids. Raise
+    a _NoSampleOperatorError for an operator that has no counterpart on samples.
+
+    Args:
+        node: the node.
+        samples_of_ids: the name of the samples for the name of each tensor of ids; the node's outputs are added.
+        table_names: the names of the tables of samples.
+        constants: the constants of the graph by name.
+    """
     if node.op_type == "Gather" and node.input[0] in table_names:
         if node.input[1] not in samples_of_ids:
             raise _NoSampleOperatorError(node.input[1])
@@ -461,7 +498,7 @@ def _convert_node_to_samples(
     if node.op_type == "Cast":
         samples_of_ids[node.output[0]] = samples
         return []
-    if node.op_type not in _MOVES or not _keeps_channels(made, constants):
+    if node.op_type not in _MOVES or not _moves_samples_as_it_moves_ids(made, constants):
         raise _NoSampleOperatorError(node.op_type)
     if node.op_type == "Transpose":
         (order,) = made.attribute
@@ -471,7 +508,8 @@ def _convert_node_to_samples(
 
 
 def _exclude_channel_axis(node: NodeProto) -> None:
-    """Make a Shape node leave out the last axis: the channels, which samples have and ids do not have."""
+    """Change a Shape node so that it leaves out the last axis of its input: samples have an axis of channels there,
+    which ids do not have."""
     bounds = {attribute.name: attribute for attribute in node.attribute}
     if "end" not in bounds:
         node.attribute.append(helper.make_attribute("end", -1))
@@ -481,9 +519,14 @@ def _exclude_channel_axis(node: NodeProto) -> None:
         bounds["start"].i -= 1
 
 
-def _keeps_channels(node: NodeProto, constants: Mapping[str, TensorProto]) -> bool:
-    """Return whether a node that moves ids also moves samples correctly. A negative axis is wrong for samples, since it
-    also counts their channels."""
+def _moves_samples_as_it_moves_ids(node: NodeProto, constants: Mapping[str, TensorProto]) -> bool:
+    """Return whether a node that moves ids would also move samples correctly. Samples have one more axis at the end, so
+    an axis that is counted from the end would be wrong.
+
+    Args:
+        node: the node.
+        constants: the constants of the graph by name.
+    """
     if node.op_type in {"Slice", "Unsqueeze", "Squeeze"}:
         at = 3 if node.op_type == "Slice" else 1
         axes = constants.get(node.input[at]) if len(node.input) > at else None
@@ -494,7 +537,11 @@ def _keeps_channels(node: NodeProto, constants: Mapping[str, TensorProto]) -> bo
 
 
 class _NoSampleOperatorError(Exception):
-    """The graph has an operator on ids that cannot be replaced by an operator on samples."""
+    """Is raised for an operator on ids that cannot be applied to samples.
+
+    Args:
+        operator: the operator's type.
+    """
 
     def __init__(self, operator: str) -> None:
         super().__init__(operator)
@@ -503,6 +550,6 @@ class _NoSampleOperatorError(Exception):
 
 def _make_other_use_error(operator: str) -> ExportError:
     return ExportError(
-        f"The graph uses the ids of steps for more than the look-up of their numbers ({operator}).",
-        "This is a fault of pocketrnn: report it with the module.",
+        f"The graph may use the ids of the proof only to look up their samples, but uses them in {operator} too.",
+        "This is a fault of pocketrnn. Report it with the module.",
     )

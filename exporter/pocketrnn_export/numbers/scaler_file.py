@@ -38,22 +38,28 @@ MeanAndScale = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def read_scaler(path: Path, channels: Sequence[str] | None = None) -> MeanAndScale:
-    """Read the mean and the scale of each channel from a file. The module gets (number - mean) / scale.
+    """Read the mean and the scale of each channel from a scaler's file. The module gets (number - mean) / scale. No
+    code in the file is run.
 
     Args:
-        path: the file.
-        channels: as for `find_mean_and_scale`.
+        path: a .npz or .json file with mean and scale, or a scaler of scikit-learn that was saved with joblib or
+            pickle.
+        channels: the names of the channels. If the file has names of columns, the numbers are selected by them; None
+            for all numbers in their order.
 
     Raises:
-        InputError: the file cannot be read, is damaged, or holds something else.
+        InputError: the file cannot be read, is damaged, or contains something else than a scaler.
     """
     try:
         if path.stat().st_size > _LARGEST:
-            raise InputError(f"{path} has {path.stat().st_size:,} bytes, too many for a scaler.", _OTHER)
+            raise InputError(
+                f"{path} has {path.stat().st_size:,} bytes, but a scaler's file has at most {_LARGEST:,}.", _OTHER
+            )
         content = path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file's name and its rights."
+            f"{path} cannot be read: {find_file_error_reason(error)}.",
+            "Check the file's name, and that you may read the file.",
         ) from None
     try:
         if path.suffix == ".json":
@@ -65,35 +71,38 @@ def read_scaler(path: Path, channels: Sequence[str] | None = None) -> MeanAndSca
     except InputError:
         raise
     except UnsupportedPickleError as error:
-        raise InputError(f"{path} holds {error}, which is not part of a scaler and is not executed.", _OTHER) from None
+        raise InputError(
+            f"{path} contains {error}, which is not part of a scaler. No code from a file is executed.", _OTHER
+        ) from None
     # Damaged bytes raise many errors: ValueError, UnpicklingError, KeyError, EOFError, BadZipFile, MemoryError.
     except Exception as error:
         said = type(error).__name__ if isinstance(error, KeyError | ValueError) else first_line(error)
-        raise InputError(f"{path} is not a scaler that can be read: {said}.", _OTHER) from None
+        raise InputError(f"No scaler can be read from {path}: {said}.", _OTHER) from None
     return find_mean_and_scale(found, str(path), channels)
 
 
 def find_mean_and_scale(
     scaler: object, name: str = "The scaler", channels: Sequence[str] | None = None
 ) -> MeanAndScale:
-    """Return the mean and the scale of each channel from an object, such as a scaler of scikit-learn, or from a dict.
-
-    The `transform` of an object is tested: it must scale some rows, also distant ones, by this mean and scale.
+    """Return the mean and the scale of each channel from a scaler. If it has a method `transform`, the method is tested
+    on some rows: it must subtract the mean and divide by the scale, and do nothing else.
 
     Args:
-        scaler: the scaler.
-        name: how an error calls the scaler.
-        channels: the names of the channels. If the scaler knows the names of its columns, the numbers are selected by
-            these names; it may have more columns, and in another order.
+        scaler: a scaler of scikit-learn, a similar object, or a dict with mean and scale.
+        name: the scaler's name in error messages.
+        channels: the names of the channels. If the scaler has names of columns, the numbers are selected by them, so it
+            may have more columns or another order. None for all numbers in their order.
 
     Raises:
-        InputError: the scaler has no mean and scale, contains further numbers, clips, or does more than scale.
+        InputError: the scaler has no mean and scale, contains further numbers, limits the numbers (clip), or does more
+            than scale.
     """
     values = scaler if isinstance(scaler, Mapping) else vars(scaler) if hasattr(scaler, "__dict__") else {}
     kind = type(scaler).__name__
     if not (values.get("clip") is None or values.get("clip") is False):
         raise InputError(
-            f"{name} is a {short_repr(kind)} that also limits the numbers (clip=True).",
+            f"{name} is a {short_repr(kind)} that also limits the scaled numbers (clip=True), but only mean and scale "
+            "are taken from a scaler.",
             "In place of the scaler, give mean, scale and clip as numbers.",
         )
     asked = not isinstance(scaler, Mapping) and callable(getattr(scaler, "transform", None))
@@ -106,24 +115,25 @@ def find_mean_and_scale(
         )
     pair = _read_mean_and_scale(values, kind, name)
     if asked:
-        _refuse_other_transform(getattr(scaler, "transform", None), pair, name)
+        _refuse_transform_that_does_more_than_scale(getattr(scaler, "transform", None), pair, name)
     columns = {tuple(found) for key in (*_MEAN, *_SCALE) if (found := read_column_names(values.get(key))) is not None}
     if len(columns) > 1:
         raise InputError(
-            f"{name} has mean and scale of different columns, or in different orders.",
+            f"The mean and the scale of {name} belong to different columns, or to the same columns in different "
+            "orders.",
             "Give mean and scale of the same columns, in the same order.",
         )
     known = values.get("feature_names_in_", next(iter(columns), None))
     if known is None or channels is None:
         return pair
     names = [str(column) for column in np.asarray(known, object).reshape(-1)]
-    mean, scale = (tuple(select_channels(numbers, names, channels, name)) for numbers in pair)
+    mean, scale = (tuple(select_numbers_of_channels(numbers, names, channels, name)) for numbers in pair)
     return mean, scale
 
 
 def read_column_names(numbers: object) -> list[str] | None:
-    """Return the names of the columns that a dict has for numbers, or a Series of pandas, such as `table.mean()`.
-    Numbers without such names give None.
+    """Return the names of the columns that numbers belong to: the keys of a dict, or the index of a pandas Series such
+    as `table.mean()`. Return None for numbers without such names.
 
     Example:
         >>> read_column_names({"ax": 1.0}), read_column_names([1.0])
@@ -136,30 +146,48 @@ def read_column_names(numbers: object) -> list[str] | None:
     return names if names and all(isinstance(name, str) for name in names) else None
 
 
-def select_channels(numbers: Sequence[Any], column_names: list[str], channels: Sequence[str], name: str) -> list[Any]:
-    """Select the numbers of the channels by the names of their columns. If no channel has the name of a column, all
-    numbers are returned in their order.
+def select_numbers_of_channels(
+    numbers: Sequence[Any], column_names: list[str], channels: Sequence[str], name: str
+) -> list[Any]:
+    """Return the numbers of the channels in the channels' order, selected by the names of their columns. If no channel
+    has the name of a column, return all numbers in their order.
+
+    Args:
+        numbers: one number for each column.
+        column_names: the names of the columns.
+        channels: the names of the channels.
+        name: what the numbers are called in the error message, such as `mean`.
 
     Raises:
-        InputError: only some of the channels are columns, or a column of this name occurs twice.
+        InputError: only some of the channels are columns, or two columns have the name of a channel.
 
     Example:
-        >>> select_channels([1.0, 2.0], ["az", "ax"], ["ax", "az"], "mean")
+        >>> select_numbers_of_channels([1.0, 2.0], ["az", "ax"], ["ax", "az"], "mean")
         [2.0, 1.0]
     """
     if not set(column_names) & set(channels):
         return list(numbers)
     if unknown := [channel for channel in channels if column_names.count(channel) != 1]:
         raise InputError(
-            f"{name} has numbers of the columns {', '.join(column_names[:6])}, and the channel {unknown[0]!r} is not "
-            "one of them.",
-            "Name the channels as these columns, or give lists in the order of the channels.",
+            f"{name} has numbers of the columns {', '.join(column_names[:6])}. The channel {unknown[0]!r} must be "
+            "exactly one of these.",
+            "Give the channels the names of these columns, or give the numbers as a list in the order of the channels.",
         )
     return [numbers[column_names.index(channel)] for channel in channels]
 
 
 def _read_mean_and_scale(values: Mapping[str, Any], kind: str, name: str) -> MeanAndScale:
-    """Return the mean and the scale in the attributes of a scaler of this kind, or in a dict."""
+    """Return the mean and the scale of each channel from the attributes of a scaler. A missing mean is 0, and a missing
+    scale 1.
+
+    Args:
+        values: the attributes, or the entries of a dict.
+        kind: the name of the scaler's class.
+        name: the scaler's name in error messages.
+
+    Raises:
+        InputError: both are missing, or they are not finite numbers.
+    """
     if kind == "MinMaxScaler" and {"scale_", "min_"} <= values.keys():
         scale = _read_finite_numbers(values["scale_"], name)
         return tuple(-low / s for low, s in zip(_read_finite_numbers(values["min_"], name), scale, strict=True)), tuple(
@@ -171,23 +199,37 @@ def _read_mean_and_scale(values: Mapping[str, Any], kind: str, name: str) -> Mea
         values = {**values, "scale_": None}
     found, scales = _find_numbers_under_keys(_MEAN, values, name), _find_numbers_under_keys(_SCALE, values, name)
     if found is None and scales is None:
-        raise InputError(f"{name} has neither mean nor scale ({short_repr(kind)}).", _OTHER)
+        raise InputError(f"{name} has neither a mean nor a scale. Its type is {short_repr(kind)}.", _OTHER)
     channels = len(found or scales or ())
     return found or (0.0,) * channels, scales or (1.0,) * channels
 
 
 def _find_numbers_under_keys(keys: Sequence[str], values: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
-    """Return the numbers under one of the keys; None if no key has numbers. Raise an InputError for different numbers
-    under two keys."""
+    """Return the numbers that a scaler has under one of some keys, such as `mean` and `mean_`; None if it has none of
+    these keys. Raise an InputError if two of the keys have different numbers.
+
+    Args:
+        keys: the keys.
+        values: the attributes of the scaler.
+        name: the scaler's name in error messages.
+    """
     said = {key: _read_finite_numbers(values[key], name) for key in keys if values.get(key) is not None}
     if len(set(said.values())) > 1:
-        raise InputError(f"{name} has different numbers under {' and '.join(said)}.", "Give the numbers under one key.")
+        raise InputError(
+            f"{name} has different numbers under {' and '.join(said)}.", "Keep the numbers under one of these keys."
+        )
     return next(iter(said.values()), None)
 
 
-def _refuse_other_transform(transform: Any, mean_and_scale: MeanAndScale, name: str) -> None:
-    """Raise an InputError if a transform does more to some rows than subtract the mean and divide by the scale. `name`
-    is the scaler's name in the message."""
+def _refuse_transform_that_does_more_than_scale(transform: Any, mean_and_scale: MeanAndScale, name: str) -> None:
+    """Raise an InputError if a scaler's method `transform` does more than subtract the mean and divide by the scale. It
+    is tested on five rows.
+
+    Args:
+        transform: the method.
+        mean_and_scale: the mean and the scale of each channel.
+        name: the scaler's name in error messages.
+    """
     mean, scale = map(np.array, mean_and_scale)
     wanted = np.array([[0.0], [1.0], [-1.5], [100.0], [-10_000.0]]) * np.ones(len(mean))
     rows = mean + scale * wanted
@@ -202,9 +244,11 @@ def _refuse_other_transform(transform: Any, mean_and_scale: MeanAndScale, name: 
         except Exception as error:
             said = first_line(error)
     else:
-        raise InputError(f"{name} cannot be tested, since its transform fails: {said}.", _OTHER)
+        raise InputError(
+            f"{name} cannot be tested, because its transform fails on five rows of numbers: {said}.", _OTHER
+        )
     if scaled.shape != rows.shape:
-        said = f"the shape {list(scaled.shape)} for {list(rows.shape)}"
+        said = f"an array of the shape {list(scaled.shape)} for one of the shape {list(rows.shape)}"
     elif (wrong := ~np.isclose(scaled, wanted, rtol=1e-4, atol=1e-4)).any():
         said = f"{scaled[wrong][0]:.4g} for {rows[wrong][0]:.4g}, not {wanted[wrong][0]:.4g}"
     else:
@@ -216,8 +260,8 @@ def _refuse_other_transform(transform: Any, mean_and_scale: MeanAndScale, name: 
 
 
 def _read_finite_numbers(value: object, name: str) -> tuple[float, ...]:
-    """Return the numbers in a value as a tuple. Raise an InputError for a value without numbers, or with one that is
-    not finite."""
+    """Return the numbers in an array or list as a tuple. Raise an InputError if there are none, or if one is not
+    finite; `name` is the scaler's name in the message."""
     try:
         # A list inside a list of lists: a crafted pickle can contain itself many times.
         if isinstance(value, list | tuple) and any(
@@ -229,5 +273,5 @@ def _read_finite_numbers(value: object, name: str) -> tuple[float, ...]:
         numbers = ()
     if not numbers or not all(map(math.isfinite, numbers)):
         shown = short_repr(value, 40) if isinstance(value, np.ndarray) else brief_text(value)
-        raise InputError(f"{name} holds {shown}, but one finite number for each channel is needed.", _OTHER)
+        raise InputError(f"{name} contains {shown}, but must have one finite number for each channel.", _OTHER)
     return numbers

@@ -53,8 +53,8 @@ from pocketrnn_export.proof.traced_program_checks import (
 )
 from pocketrnn_export.torch_internals import replace_program_weights
 from pocketrnn_export.tracing.layers.weights_in_onnx_gate_order import add_onnx_weights
-from pocketrnn_export.tracing.module_trace import TracedProgram, follow_forward, trace_program
-from pocketrnn_export.tracing.python_semantics.caught_errors import find_catching_files
+from pocketrnn_export.tracing.module_trace import TracedProgram, find_exception_of_forward_at_sizes, trace_program
+from pocketrnn_export.tracing.python_semantics.caught_errors import find_files_that_may_catch_errors
 from pocketrnn_export.tracing.session import takes_two_texts
 from pocketrnn_export.tracing.sizes.program_judging import (
     AnswerJudge,
@@ -103,7 +103,7 @@ def find_right_program(
     found = _find_program(compared, make_form, one_text=one_text)
     if before is not None:
         refuse_changed_answers(compared, found, usual, before)
-    most = LARGEST if find_catching_files(module) else _SMALL
+    most = LARGEST if find_files_that_may_catch_errors(module) else _SMALL
     bounds = [
         sizes for sizes in found.bounds if is_within_limits(found.limits, sizes) and sizes.batch * sizes.tokens <= most
     ]
@@ -283,7 +283,7 @@ def _make_follow_function(
 
     def follow_sizes(sizes: Sizes) -> FollowedRun:
         log = TraceLog(until=time.process_time() + _SECONDS_A_WAY)
-        error = follow_forward(compared.module, resize_example(compared.example, sizes), sizes, log)
+        error = find_exception_of_forward_at_sizes(compared.module, resize_example(compared.example, sizes), sizes, log)
         if error is None or log.refused:
             log.raise_recorded_error()
             refuse_caught_trace_errors(compared.module, log, compared.draw_inputs(sizes))
@@ -376,7 +376,7 @@ def find_disobeyed_conditions(
             sides = [
                 sizes
                 for sizes in _list_sizes_near_question(question)
-                if question.condition.holds_for_pair(*sizes) == holds
+                if question.condition.holds_for_two_texts(*sizes) == holds
             ]
             for i, (batch, first, second) in enumerate(sides[:_MOST]):
                 inputs = compared.draw_inputs_for_pair(batch, first, second)

@@ -28,7 +28,13 @@ from pocketrnn_export.source_code.known_side_effects import (
 )
 from pocketrnn_export.source_code.names_and_object_flow import FileNames, Mentions, find_top, is_weight
 from pocketrnn_export.source_code.notebook import read_python_file
-from pocketrnn_export.source_code.syntax_tree_parts import Function, Import, find_methods, read_last_name
+from pocketrnn_export.source_code.syntax_tree_parts import (
+    Function,
+    Import,
+    find_defaults,
+    find_methods,
+    read_last_name,
+)
 from pocketrnn_export.source_code.top_level_statements import (
     Statement,
     find_bound_names,
@@ -38,6 +44,11 @@ from pocketrnn_export.source_code.top_level_statements import (
 
 # Kinds of names, by the statements that bind them.
 _PLAIN, _FLAT, _OBJECT, _CODE = "plain", "flat", "object", "code"
+# Attributes by which any function may be changed, and functions that read or set attributes.
+_OF_FUNCTIONS: Final = frozenset(
+    ("__builtins__", "__closure__", "__code__", "__defaults__", "__dict__", "__globals__", "__kwdefaults__")
+)
+_READ_ATTRIBUTES: Final = frozenset(("delattr", "getattr", "hasattr", "setattr", "vars"))
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,13 @@ class ChangeFinder:
         self._of_main = alone - self._binding.keys()
         self._methods = [method for one in statements if isinstance(one.node, ast.ClassDef)
                          for method in find_methods(one.node)]  # fmt: skip
+        parts = [part for one in statements for part in ast.walk(one.node)]
+        self._with_attributes = {read_last_name(one.value) for one in parts if isinstance(one, ast.Attribute)}
+        self._with_attributes |= {one.attr for one in parts if isinstance(one, ast.Attribute)} & _OF_FUNCTIONS
+        self._with_attributes |= {
+            read_last_name(one.args[0]) for one in parts
+            if isinstance(one, ast.Call) and one.args and read_last_name(one.func) in _READ_ATTRIBUTES
+        }  # fmt: skip
         self._code: dict[str, Mentions] = {}
         self._kinds = self._classify_names()
         self.totals = {one.index: self._collect_total_mentions(one) for one in statements}
@@ -168,11 +186,26 @@ class ChangeFinder:
         packages = {"builtins", "sys.path", *(one.split(".")[0] for one in modules), *beside}
         packages |= {"os.chdir"} if beside else set()
         classes = {name for s in statements if isinstance(s.node, ast.ClassDef) for name in s.binds}
-        models = self.add_holders(f"{name}()" if name in self._names.classes else name for name in wanted)
+        # `df.apply(clean)` makes `df` a holder of `clean`, through which nobody changes this function.
+        fixed = {name for name in given | wanted if self._is_function_that_stays(name)}
+        models = fixed & wanted
+        models |= self.add_holders(f"{name}()" if name in self._names.classes else name for name in wanted - models)
         instances = models | self.add_holders(f"{name}()" for name in classes)
         changeable = {name for name in given if self._kinds.get(name) != _PLAIN and name not in models}
-        names = self.add_holders(changeable | self.list_names_from_stars(packages))
+        names = self.add_holders((changeable - fixed) | self.list_names_from_stars(packages)) | (changeable & fixed)
         return Needed(given, names - models, instances, models, packages)
+
+    def _is_function_that_stays(self, name: str) -> bool:
+        """Return whether a name is that of a function that can be changed only by its name. No code has an attribute
+        of it, nothing decorates it, and its defaults are constants."""
+        nodes = [one.node for one in self._binding.get(name, ())]
+        functions = [one for one in nodes if isinstance(one, Function) and not one.decorator_list]
+        return (
+            0 < len(functions) == len(nodes)
+            and name not in self._with_attributes
+            and not self._with_attributes & _OF_FUNCTIONS
+            and all(isinstance(one, ast.Constant) for node in functions for one in find_defaults(node).values())
+        )
 
     def add_holders(self, names: Iterable[str]) -> set[str]:
         """Return `names`, and all other names that may refer to the same objects or to objects that hold them."""

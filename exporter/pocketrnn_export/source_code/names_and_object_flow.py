@@ -257,11 +257,10 @@ class _Reader:
     def read_part(self, node: ast.Attribute | ast.Subscript) -> None:
         """Record the use or change of a part of an object."""
         attribute = node.attr if isinstance(node, ast.Attribute) else ""
-        dotted = ast.unparse(node) if attribute else ""
-        if dotted.replace(".", "").isidentifier():
-            self.found.loads.add(dotted)
+        if attribute and _is_dotted_name(node):
+            self.found.loads.add(ast.unparse(node))
         if attribute in REFLECTIVE:
-            self.note_anything(dotted)
+            self.note_anything(ast.unparse(node))
         if not isinstance(node.ctx, ast.Load) or attribute in CHANGING_METHODS:
             # Also `map(config.update, ...)`.
             self.write(self.hold(node.value), node)
@@ -478,9 +477,15 @@ def _is_harmless_command(node: ast.AST) -> bool:
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return False
     command, magic = node.func.attr, getattr(node.args[0], "value", None) if node.args else None
-    return ast.unparse(node.func.value) == "get_ipython()" and (
-        command in ("getoutput", "system") or (command == "run_line_magic" and magic in HARMLESS_MAGICS)
-    )
+    is_harmless = command in ("getoutput", "system") or (command == "run_line_magic" and magic in HARMLESS_MAGICS)
+    return is_harmless and ast.unparse(node.func.value) == "get_ipython()"
+
+
+def _is_dotted_name(node: ast.AST) -> bool:
+    """Return whether a node is a name or attributes of a name, such as `torch.nn.Linear`."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)
 
 
 def _list_children(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:

@@ -37,21 +37,24 @@ from pocketrnn_export.torch_internals import (
     replace_methods,
     replace_tolist,
 )
-from pocketrnn_export.tracing.layers.recurrence import refuse_initial_states_of_other_batch_sizes, trace_recurrence
-from pocketrnn_export.tracing.layers.transformer_encoders_and_decoders import trace_transformers
+from pocketrnn_export.tracing.layers.recurrence import (
+    refuse_initial_states_of_other_batch_sizes,
+    run_recurrent_layers_as_one_operator,
+)
+from pocketrnn_export.tracing.layers.transformer_encoders_and_decoders import make_transformers_answer_as_fast_path
 from pocketrnn_export.tracing.layers.weights_in_onnx_gate_order import add_onnx_weights
 from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
-from pocketrnn_export.tracing.loops.loops_as_layers import reroll_loops
+from pocketrnn_export.tracing.loops.loops_as_layers import make_module_with_layers_in_place_of_loops
 from pocketrnn_export.tracing.python_semantics.caught_errors import record_error_lines
 from pocketrnn_export.tracing.python_semantics.hidden_trace import hide_trace
-from pocketrnn_export.tracing.python_semantics.patched_globals import patch_globals
+from pocketrnn_export.tracing.python_semantics.patched_globals import replace_globals_of_user_files
 from pocketrnn_export.tracing.python_semantics.size_arithmetic import refuse_numbers_rounded_otherwise_in_graph
 from pocketrnn_export.tracing.python_semantics.size_condition_answers import (
     record_program_restrictions,
     record_size_conditions,
 )
-from pocketrnn_export.tracing.python_semantics.size_keyed_caches import bypass_caches
-from pocketrnn_export.tracing.python_semantics.traced_arrays import refuse_number_hashes
+from pocketrnn_export.tracing.python_semantics.size_keyed_caches import bypass_caches_keyed_by_sizes
+from pocketrnn_export.tracing.python_semantics.traced_arrays import refuse_traced_numbers_as_dict_keys
 from pocketrnn_export.tracing.reversed_tie_sort import find_sort_operators
 from pocketrnn_export.tracing.rules.asserts_and_equality_tests import ASSERTS
 from pocketrnn_export.tracing.rules.embedding_bags import EMBEDDING_BAGS
@@ -60,9 +63,9 @@ from pocketrnn_export.tracing.rules.integer_overflow import WHOLE_NUMBERS, refus
 from pocketrnn_export.tracing.rules.interpolation import INTERPOLATION
 from pocketrnn_export.tracing.rules.lengths import (
     LENGTHS,
-    make_array_in_place_of_list,
-    record_lengths,
-    run_unwrapped_call,
+    answer_tolist_with_array_in_trace,
+    record_how_result_follows_from_lengths,
+    run_call_without_stand_ins,
 )
 from pocketrnn_export.tracing.rules.new_and_squeeze import NEW_AND_SQUEEZE
 from pocketrnn_export.tracing.rules.order_statistics_and_search import ORDER_STATISTICS
@@ -82,8 +85,8 @@ PYTHON: Final = Topic(
         *(*ASSERTS, *LENGTHS, *NEW_AND_SQUEEZE, *EMBEDDING_BAGS, *POOLING, *SPACED, *INTERPOLATION),
         *(*ORDER_STATISTICS, *MIXED_NUMBERS, *WHOLE_NUMBERS, *TEXTS),
     ),
-    around=run_unwrapped_call,
-    after=record_lengths,
+    around=run_call_without_stand_ins,
+    after=record_how_result_follows_from_lengths,
 )
 DEVICE: Final = Topic(
     around=lambda _, call, proceed: call_on_cpu(call.func, call.args, call.kwargs, lambda *new: proceed(Call(*new)))
@@ -91,12 +94,12 @@ DEVICE: Final = Topic(
 
 _USERS_CODE: Final = (
     lambda _: replace_gpu_types(),
-    patch_globals,
-    bypass_caches,
-    refuse_number_hashes,
-    lambda session: replace_tolist(lambda x, shipped: make_array_in_place_of_list(session, x, shipped)),
+    replace_globals_of_user_files,
+    bypass_caches_keyed_by_sizes,
+    refuse_traced_numbers_as_dict_keys,
+    lambda session: replace_tolist(lambda x, shipped: answer_tolist_with_array_in_trace(session, x, shipped)),
     hide_trace,
-    trace_transformers,
+    make_transformers_answer_as_fast_path,
     # A distribution checks the values of logits, by which a graph cannot fail.
     lambda _: replace_methods({(torch.distributions.Distribution, "_validate_args"): False}),
 )
@@ -110,18 +113,26 @@ def make_export_session(
     *,
     cut_counted: bool = True,
 ) -> TraceSession:
-    """Return a session that traces a user's module for torch.export. A session holds the rules and patches of a trace.
+    """Return a session, which holds the rules and patches of one trace, that traces a user's module for torch.export.
 
     Args:
         module: the module to trace.
-        log: records forward's conditions on sizes.
-        branches, conditions_between_branches: as `branches` and `choices` of `TraceSession`.
-        cut_counted: cut unpacked tensors to the longest of the lengths that forward computes itself.
+        log: records the conditions on sizes that forward tests.
+        branches: chosen sizes for which forward is run, one after the other; empty to run it for the example.
+        conditions_between_branches: one condition on sizes for each branch except the first. The graph returns the
+            answer of the branch whose condition is true, or else that of the first branch.
+        cut_counted: cut unpacked tensors to the longest length if forward computes the lengths itself.
     """
     return TraceSession(
         module,
         (LOOPS, PYTHON, DEVICE, SLICING),
-        (lambda _: preserve_node_meta(), trace_recurrence, *_USERS_CODE, record_size_conditions, record_error_lines),
+        (
+            lambda _: preserve_node_meta(),
+            run_recurrent_layers_as_one_operator,
+            *_USERS_CODE,
+            record_size_conditions,
+            record_error_lines,
+        ),
         log=log,
         branches=branches,
         choices=conditions_between_branches,
@@ -129,23 +140,34 @@ def make_export_session(
     )
 
 
-def make_rerolled_session(module: nn.Module, log: TraceLog, *, cut_counted: bool) -> TraceSession:
-    """Return a session that traces, for torch.export, a module whose loops have become layers (`reroll_loops`). That
-    module contains no user code."""
+def make_session_for_rerolled_module(module: nn.Module, log: TraceLog, *, cut_counted: bool) -> TraceSession:
+    """Return a session that traces, for torch.export, a module in which `make_module_with_layers_in_place_of_loops` has
+    replaced the loops. It contains no user code.
+
+    Args:
+        module: the module to trace.
+        log: records the conditions on sizes that forward tests.
+        cut_counted: cut unpacked tensors to the longest length if forward computes the lengths itself.
+    """
     return TraceSession(
-        module, (SLICING,), (trace_recurrence, record_size_conditions), log=log, cut_counted=cut_counted
+        module,
+        (SLICING,),
+        (run_recurrent_layers_as_one_operator, record_size_conditions),
+        log=log,
+        cut_counted=cut_counted,
     )
 
 
-def make_script_session(module: nn.Module) -> TraceSession:
-    """Return a session that traces a user's module for TorchScript."""
+def make_torchscript_session(module: nn.Module) -> TraceSession:
+    """Return a session, which holds the rules and patches of one trace, that traces a user's module for TorchScript."""
     return TraceSession(
         module, (PYTHON, DEVICE), (refuse_initial_states_of_other_batch_sizes, *_USERS_CODE), scripted=True
     )
 
 
 def find_lines_of_caught_errors(module: nn.Module, inputs: Sequence[Tensor]) -> list[str]:
-    """Run a module, and return the lines of its code through which an error passes before forward catches it."""
+    """Run a module on inputs, and return the lines of its code at which an error was raised or passed on before forward
+    caught it."""
     with TraceSession(module, (SLICING,), (record_error_lines,)) as session:
         module(*inputs)
     return session.log.raised
@@ -157,16 +179,17 @@ class TracedProgram:
 
     Attributes:
         program: the program, with every batch and sequence axis dynamic.
-        plan: the branches that were taken where forward tests a size; None for those of the example.
-        cut_counted: whether unpacked tensors were cut to the longest of the lengths that forward counts itself.
+        plan: the sizes for which forward's conditions on sizes were answered in the trace; None for those of the
+            example.
+        cut_counted: whether unpacked tensors were cut to the longest of the lengths that forward computes itself.
         rolled: whether loops over a fixed width were traced as loops over any width, and not step by step.
         loops: the lines of the loops over the steps of a text, of which a few iterations were traced.
         limits: the sizes beyond which PyTorch itself fails.
-        bounds: the sizes around each condition on a size in forward, for the proof, including sizes outside
-            the limits; empty if there is no condition.
+        bounds: sizes around each condition on a size that forward tests, at which the proof compares the program with
+            the module. Some are outside of `limits`. Empty if there is no condition.
         notes: sentences on what was not compared with the module.
-        padding_tells: the padding ids that may change a text's answer in a batch when they follow it, each with the
-            line where; see `proof/padding_and_tied_values.py`.
+        padding_tells: padding ids that may change a text's answer in a batch when they follow the text, each with the
+            line of code that reads them; see `proof/padding_and_tied_values.py`.
     """
 
     program: torch.export.ExportedProgram
@@ -195,17 +218,18 @@ def trace_program(
     cut_counted: bool = True,
     rolled: bool = False,
 ) -> TracedProgram:
-    """Trace a module once, for the sizes of an example or for the branches of a plan.
+    """Trace a module once as a program of torch.export. Forward's conditions on sizes are answered for the sizes of the
+    example or of a plan.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
         example: the example inputs.
-        plan: the branches to take if forward tests a size; None for those that the example takes.
+        plan: the sizes for which the conditions are answered; None for those of the example.
         log: records the conditions on sizes that forward tests.
         one_text: keep the batch size of the example, which is 1, and make only the sequence dynamic.
         cut_counted: cut unpacked tensors to the longest of the lengths that forward computes itself.
-        rolled: for a module whose texts all have the same number of tokens: trace it as if the number were free, so
-            that its loop over the steps becomes a layer, and fix the number afterwards. Conditions on sizes have
+        rolled: for a module whose texts all have the same number of tokens: trace the module as if the number were
+            free, so that a loop over the steps becomes a layer, and fix the number afterwards. Conditions on sizes have
             their results for the example.
 
     Raises:
@@ -234,8 +258,8 @@ def trace_program(
             log.raise_recorded_error()
             if session.loops:
                 log_step("Making layers of the module's loops")
-                whole = reroll_loops(program, session.loops, width)
-                with make_rerolled_session(whole, log, cut_counted=cut_counted) as again:
+                whole = make_module_with_layers_in_place_of_loops(program, session.loops, width)
+                with make_session_for_rerolled_module(whole, log, cut_counted=cut_counted) as again:
                     program = torch.export.export(whole, example, dynamic_shapes=axes, strict=False)
                     record_program_restrictions(again, program)
         except PocketRNNError:
@@ -244,20 +268,21 @@ def trace_program(
             raise _make_loop_error(session.loops, reason, module) from reason
         # torch.export raises exceptions of many unrelated classes, including the module's own and those of sys.exit.
         except (Exception, SystemExit) as error:
-            raise _make_untraceable_error(error, module) from error
+            raise _make_error_for_failed_trace(error, module) from error
     loops = tuple(dict.fromkeys(loop.where for loop in session.loops))
     return TracedProgram(program, plan, cut_counted, rolled, loops)
 
 
-def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportError:
-    """Return the error for an exception of torch.export, with the line of user code and advice for its cause."""
+def _make_error_for_failed_trace(error: BaseException, module: nn.Module) -> ExportError:
+    """Return the error for an exception that stopped a trace. It names the line of user code, and advises how to change
+    that line."""
     if cell := _advise_on_recurrent_cell(module):
         return ExportError(
-            f"The module's {cell.clause}, and the loop that runs it cannot be traced: "
+            f"The loop that runs the module's {cell.description} cannot be traced: "
             f"{read_message_of_first_cause(error)}.",
             cell.advice,
         )
-    line, cause = _find_last_user_line(error), read_message_of_first_cause(error)
+    line, cause = _find_last_line_of_user_code(error), read_message_of_first_cause(error)
     if "data-dependent" in cause or "data dependent" in cause:
         advice = (
             "Do not test values of tensors in forward, and do not slice by them. Use torch.where to choose between two "
@@ -274,19 +299,19 @@ def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportEr
                 "x.amin(1, keepdim=True) gives one number for each text."
             )
         return UntraceableError(
-            f"The module branches on the values of a tensor{line}, which a graph cannot do.",
+            f"The module branches on values of a tensor, or reads them as Python numbers{line}. A graph cannot do so.",
             advice,
         )
     if "TracedArray" in cause:
         return UntraceableError(
-            f"The module converts a tensor to a list or an array{line}, and computes with it in Python, which a graph "
-            "cannot do.",
+            f"The module converts a tensor to a list or an array, and computes with the values in Python{line}. A "
+            "graph would use the values of one text for all texts.",
             "Use torch tensors instead of lists and NumPy arrays: (x == 7).any(1) instead of 7 in row, and torch.where "
             "for a choice.",
         )
     if "Cannot call numel()" in cause:
         return UntraceableError(
-            f"The module asks for the number of bytes of a tensor{line}, which a graph does not have.",
+            f"The module reads the number of bytes of a tensor{line}, which a graph cannot compute.",
             "Compute this number from the sizes: x.size(0) * x.size(1) * x.element_size().",
         )
     return UntraceableError(
@@ -295,14 +320,16 @@ def _make_untraceable_error(error: BaseException, module: nn.Module) -> ExportEr
     )
 
 
-def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, log: TraceLog) -> BaseException | None:
-    """Run forward on inputs of these sizes with the rules and patches of a trace, without making a program. Return the
-    exception that forward, or PyTorch in it, raised, or None if forward reached its end.
+def find_exception_of_forward_at_sizes(
+    module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, log: TraceLog
+) -> BaseException | None:
+    """Run forward for chosen sizes in a trace that makes no program. Return the exception that forward, or PyTorch in
+    it, raised, or None if forward reached its end.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
         inputs: inputs of these sizes. Their values are not used.
-        sizes: the sizes. A size of 1 is a plain number, as for PyTorch.
+        sizes: the sizes for which conditions on sizes are answered. A size of 1 is a plain number, as for PyTorch.
         log: records the conditions on sizes that forward tests.
     """
     traced = copy_without_comparison(module)
@@ -320,8 +347,9 @@ def follow_forward(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Sizes, 
     return None
 
 
-def _find_last_user_line(error: BaseException) -> str:
-    """Return the last line of user code in the tracebacks of an error and its causes, as ", at line", or ""."""
+def _find_last_line_of_user_code(error: BaseException) -> str:
+    """Return the last line of user code in the tracebacks of an error and of its causes, formatted as ", at LINE".
+    Return "" if there is none."""
     found = ""
     current: BaseException | None = error
     while current is not None:
@@ -339,19 +367,20 @@ _CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.G
 
 
 class _CellAdvice(NamedTuple):
-    """A clause that names a recurrent cell, and the advice to use a layer."""
+    """A description of a recurrent cell, such as "nn.GRUCell `cell`", and the advice to use a layer instead."""
 
-    clause: str
+    description: str
     advice: str
 
 
 def _advise_on_recurrent_cell(module: nn.Module) -> _CellAdvice | None:
-    """Return advice on the first recurrent cell of a module, or None if the module has no cell."""
+    """Return a description of the first recurrent cell of a module, such as an nn.GRUCell, and the advice to use a
+    layer instead. Return None if the module has no such cell."""
     for path, layer in module.named_modules():
         for cell, whole in _CELLS.items():
             if isinstance(layer, cell):
                 return _CellAdvice(
-                    f"{path or 'forward'} is an nn.{cell.__name__}",
+                    f"nn.{cell.__name__} `{path or 'self'}`",
                     f"If only this cell changes the state, use {whole} instead: weight_ih, weight_hh, bias_ih and "
                     "bias_hh become weight_ih_l0, weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged. Compute all else "
                     f"for all steps at once, before or after {whole}.",
@@ -360,16 +389,18 @@ def _advise_on_recurrent_cell(module: nn.Module) -> _CellAdvice | None:
 
 
 def _make_loop_error(loops: list[Loop], reason: NotALayer, module: nn.Module) -> ExportError:
-    """Return the error for a loop that cannot become a layer, with its line, the reason and advice."""
+    """Return the error for a loop that cannot become a recurrent layer. It names the loop's line and the reason, and
+    advises what to write instead."""
     cell = _advise_on_recurrent_cell(module)
     advice = "Use nn.RNN, nn.LSTM or nn.GRU. Or, if no step uses the result of another step, compute all steps at once."
-    if "number of the step" in str(reason) or "iterations differ" in str(reason):
+    if "computes with its counter" in str(reason) or "iterations differ" in str(reason):
         advice += (
-            " If weights depend on the step, use a tensor of weights: (x * (0.9 ** torch.arange(n))[:, None]).sum(1)."
+            " If weights depend on the counter, use a tensor of weights: "
+            "(x * (0.9 ** torch.arange(n))[:, None]).sum(1)."
         )
     one_length = (
-        " Or give all texts the same number of tokens (min_width and max_width of the rules): then the graph contains "
-        "every step of the loop."
+        " Or pad and cut all texts to the same number of tokens (set min_width and max_width of the text rules to that "
+        "number): then the graph contains every step of the loop."
     )
     return UntraceableError(
         f"The module loops over the steps of a text, {loops[reason.loop or 0].where}, but the loop cannot become a "
@@ -379,7 +410,7 @@ def _make_loop_error(loops: list[Loop], reason: NotALayer, module: nn.Module) ->
 
 
 def read_message_of_first_cause(error: BaseException) -> str:
-    """Return the first line of the message of the error that began a chain of causes."""
+    """Return the first line of the message of an error's first cause: follow `__cause__` to the error that has none."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return first_line(error)

@@ -24,23 +24,23 @@ def find_sort_operators(program: torch.export.ExportedProgram) -> list[str]:
 
 
 def run_with_reversed_ties(run: Callable[[tuple[Tensor, ...]], Any], inputs: tuple[Tensor, ...]) -> Any:
-    """Run a function so that its sorts return equal values in reverse order, and return its result. If the result
-    differs from that of a usual run, it depends on this order."""
+    """Run a function on inputs, and return its result. Meanwhile, sorts return equal values in reverse order, so a
+    result that differs from that of a usual run depends on this order."""
     with _ReversedTies():
         return run(inputs)
 
 
 class _ReversedTies(FunctionMode):
-    """A torch function mode in which sorts give equal values in reverse order."""
+    """A torch function mode in which `sort`, `argsort` and `topk` return equal values in reverse order."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        call = Call(func, args, kwargs or {}).call_with_input_first
+        call = Call(func, args, kwargs or {}).call_with_positional_input
         return call_with_reversed_ties(func, call.name, call.args, call.kwargs)
 
 
 def call_with_reversed_ties(func: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Call a function of torch, and return its result. If it is a sort, by its name, equal values are in reverse
-    order."""
+    """Return the result of a call of a torch function. If the function, by its name, is `sort`, `argsort` or `topk`,
+    and the call is not stable, equal values are in reverse order."""
     if name not in ORDERS or not isinstance(args[0], Tensor) or kwargs.get("stable"):
         return func(*args, **kwargs)
     position = ORDERS[name]

@@ -40,11 +40,11 @@ from pocketrnn_export.torch_internals import (
     remove_export_buffer_hooks,
     replace_methods,
 )
+from pocketrnn_export.tracing.operators_right_for_every_size import KEEP, SIZE
 from pocketrnn_export.tracing.sizes.not_implemented_truth import refuse_not_implemented_truth
-from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes, rename_size_symbols
+from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes, rename_size_symbols_to_ours
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 from pocketrnn_export.tracing.sizes.trace_branches import Branch
-from pocketrnn_export.tracing.trace_operators import KEEP, SIZE
 from pocketrnn_export.tracing.used_and_left_out_rules import is_rule_left_out, record_rule_use
 
 _log = logging.getLogger(__name__)
@@ -57,8 +57,9 @@ class DeclinedRule:
     reason: str
 
 
-def declined(reason: str) -> DeclinedRule:
-    """Return the result by which a rule declines a call, with the reason."""
+def decline_call(reason: str) -> DeclinedRule:
+    """Return the object that a rule returns to decline a call. The call then goes to the next rule, and `reason` to the
+    debug log."""
     return DeclinedRule(reason)
 
 
@@ -72,13 +73,15 @@ class Call:
 
     @property
     def name(self) -> str:
-        """The function's name in the rules: `view` for `Tensor.view`, and `data.__get__` for `x.data`."""
+        """The name under which rules are registered for the function: `view` for `Tensor.view`, and `data.__get__` for
+        `x.data`."""
         name = getattr(self.func, "__name__", "")
         return f"{getattr(self.func.__self__, '__name__', '')}.__get__" if name == "__get__" else name
 
     @property
-    def call_with_input_first(self) -> Call:
-        """The same call with a keyword input as the first argument: `torch.narrow(input=x, ...)`."""
+    def call_with_positional_input(self) -> Call:
+        """The same call, with an `input` or `tensor` that was passed by keyword as the first positional argument:
+        `torch.narrow(input=x, dim=0, ...)` becomes `torch.narrow(x, dim=0, ...)`."""
         name = next((name for name in ("input", "tensor") if name in self.kwargs), None)
         if self.args or name is None:
             return self
@@ -86,7 +89,7 @@ class Call:
         return Call(self.func, (self.kwargs[name],), others)
 
     def run(self) -> Any:
-        """Call the function with the arguments."""
+        """Call the function with the arguments, and return its result."""
         return self.func(*self.args, **self.kwargs)
 
 
@@ -96,7 +99,7 @@ class Rule:
 
     Attributes:
         names: the names of the functions.
-        rewrite: takes (session, *args, **kwargs) of the call; returns the new result, or `declined(reason)`.
+        rewrite: takes (session, *args, **kwargs) of the call; returns the new result, or `decline_call(reason)`.
         decline: takes a session; returns the reason why the rule declines every call now, or "" if it may apply.
     """
 
@@ -111,48 +114,53 @@ class Rule:
 
     def __call__(self, session: TraceSession, *args: Any, **kwargs: Any) -> Any:
         why_not = self.decline(session)
-        return declined(why_not) if why_not else self.rewrite(session, *args, **kwargs)
+        return decline_call(why_not) if why_not else self.rewrite(session, *args, **kwargs)
 
 
 def decline_never(_: TraceSession) -> str:
-    """Return "", for a rule that may apply in every trace."""
+    """Return "": a rule with this `decline` may apply in every trace."""
     return ""
 
 
 def decline_for_torchscript(session: TraceSession) -> str:
-    """Return "" in a trace for `torch.export`, where a size is a `torch.SymInt` and a rule may apply. In a trace for
-    TorchScript, return the reason why the rule declines."""
+    """Return the reason to decline in a trace for TorchScript, where a size is a tensor. Return "" in a trace for
+    `torch.export`, where a size is a `torch.SymInt`: there the rule may apply."""
     return "the trace is for TorchScript" if session.scripted else ""
 
 
 def decline_outside_loop(session: TraceSession) -> str:
-    """Return "" while an iteration of a loop over a size runs, so that a rule may apply. Outside of such loops, return
-    the reason why the rule declines."""
+    """Return the reason to decline while forward runs outside of loops over a size, such as
+    `for t in range(x.size(1))`. Return "" while an iteration of such a loop runs: there the rule may apply."""
     return "" if session.running else "no loop over a size runs"
 
 
-def decline_outside_branch(session: TraceSession) -> str:
-    """Return "" in a trace for chosen sizes, in which a rule may apply. In a trace that takes the branches of the
-    example, return the reason why the rule declines."""
-    return "the trace is that of the example" if session.branch is None else ""
+def decline_unless_sizes_are_chosen(session: TraceSession) -> str:
+    """Return the reason to decline in a plain trace, where conditions on sizes are answered for the example. Return ""
+    in a trace that answers them for chosen sizes (a `Branch`): there the rule may apply."""
+    return "conditions on sizes are answered for the example" if session.branch is None else ""
 
 
 def rule(*names: str, decline: Callable[[TraceSession], str] = decline_never) -> Callable[[Callable[..., Any]], Rule]:
-    """Make the decorated function the rule for the torch functions with these names. `decline` returns why the rule
-    does not apply in a session, or "" if it does."""
+    """Return a decorator that makes a function the rule for the torch functions with these names.
+
+    Args:
+        names: the names, such as "median".
+        decline: takes the session, and returns why the rule does not apply in this session, or "" if it may apply.
+    """
     return lambda rewrite: Rule(names, rewrite, decline)
 
 
 @dataclass(frozen=True)
 class Topic:
-    """Rules about one topic, such as slicing. The first rule of a topic that does not decline a call of torch rewrites
-    it; if all decline, the call is passed to the next topic.
+    """Rules about one topic, such as slicing. The first rule of a topic that does not decline a call of a torch
+    function computes the call's result. If all decline, the call goes to the next topic.
 
     Attributes:
-        rules: the rules, in order; the first that does not decline rewrites the call.
-        around: takes (session, call, proceed) and runs for every call: `proceed(call)` returns the result of the rules,
-            or else of the topics after this one.
-        after: notes facts about the result of a call that no rule of this topic rewrote.
+        rules: the rules, in the order in which they are asked.
+        around: takes (session, call, proceed), runs for every call, and returns the call's result. `proceed(call)` asks
+            the rules of this topic, and then the later topics.
+        after: takes (session, call, result) of a call that no rule of this topic rewrote, and records facts about the
+            result.
     """
 
     rules: Sequence[Rule] = ()
@@ -161,7 +169,7 @@ class Topic:
 
     @functools.cached_property
     def rules_by_function_name(self) -> dict[str, list[Rule]]:
-        """The rules of the topic, in a dict by the names of the torch functions."""
+        """A dict from the name of each torch function to the rules of the topic for this function."""
         found: dict[str, list[Rule]] = {}
         for each in self.rules:
             for name in each.names:
@@ -171,11 +179,11 @@ class Topic:
 
 @dataclass(frozen=True)
 class Loop:
-    """A loop of forward over a size of the input.
+    """A loop of forward whose number of iterations is a size of the input, such as `for t in range(x.size(1))`.
 
     Attributes:
-        count: the number of its iterations, a torch.SymInt.
-        where: its line in the module's code, as an error shows it.
+        count: the number of iterations, a torch.SymInt.
+        where: the line of the loop in the module's code, formatted for error messages.
     """
 
     count: Any
@@ -192,47 +200,51 @@ _LOCK: Final = threading.RLock()
 
 
 def find_current_session() -> TraceSession | None:
-    """Return the session of this thread, or None if this thread is not tracing."""
+    """Return the session of the trace that this thread runs, or None if this thread does not trace."""
     return _here.session
 
 
 def find_current_export_session() -> TraceSession | None:
-    """Return the session of this thread's trace for torch.export, or None if there is no such trace."""
+    """Return the session of the trace for `torch.export` that this thread runs. Return None if this thread does not
+    trace, or traces for TorchScript."""
     return None if _here.session is None or _here.session.scripted else _here.session
 
 
 def is_torchscript_trace() -> bool:
-    """Return whether this thread traces for TorchScript, where a size is a tensor."""
+    """Return whether this thread now traces for TorchScript, where a size is a tensor."""
     session = _here.session
     return session is not None and session.scripted
 
 
 class TraceSession:
-    """A context in which a module's forward is traced: rules rewrite calls of torch, and facts and conditions are
-    recorded.
+    """A context in which a module's forward is traced. Rules rewrite calls of torch functions, and the session records
+    facts about tensors and the conditions on sizes that forward tests.
 
     Args:
         module: a copy to trace; its `forward` is wrapped, and restored afterwards.
-        topics: the rules, in order.
-        patches: functions from the session to further context managers.
-        log: records forward's conditions on sizes.
+        topics: the groups of rules, in the order in which they are asked.
+        patches: functions that take the session and return a context manager, which is active during the trace.
+        log: records the conditions on sizes that forward tests.
         scripted: whether the trace is for TorchScript, where a size is a tensor.
-        branches: the branches to compute, of which the first is the usual one; or none, to trace as torch.export does.
-            Each further branch gives the answer if its condition in `choices` holds.
-        choices: the conditions of all branches but the first, in their order.
-        cut_counted: whether unpacked tensors are cut to the longest of the lengths that forward counts itself.
+        branches: chosen sizes for which forward is run, one after the other. The graph computes all their answers.
+            Empty to run forward once, for the example.
+        choices: one condition on sizes for each branch except the first. The graph returns the answer of the branch
+            whose condition is true, or else that of the first branch.
+        cut_counted: whether `pad_packed_sequence` cuts the tensor to the longest length if forward computes the lengths
+            itself, such as by `(x != 0).sum(1)`.
 
     Attributes:
         facts: the known facts about tensors.
-        loops: the loops over a size that ran; `running`: the loop and iteration that run now, the innermost last.
-        branch: the branch that is traced now.
+        loops: the loops over a size that forward ran.
+        running: the index in `loops` and the iteration of each loop that runs now, the innermost loop last.
+        branch: the branch that is traced now; None for the example.
         widths: the number of tokens of each text that forward takes, which equals the longest of its lengths; empty if
-            that is not known.
-        names: the symbols of the batch size and of each text's number of tokens; None before forward is called.
+            the width is not known.
+        names: the size symbols of torch, each with `batch`, `tokens` or `second`; None before forward is called.
         example: the sizes of the example.
-        environment: torch's environment of all sizes in the trace.
-        told: the lines of the module whose dropped asserts were already logged.
-        reasons: how often a rule declined, by the name of the function and the reason.
+        environment: the `ShapeEnv` of the trace, torch's registry of symbolic sizes.
+        told: the lines of the module whose ignored asserts were already logged.
+        reasons: how often rules declined a call, by the name of the torch function and the reason.
     """
 
     def __init__(
@@ -281,29 +293,31 @@ class TraceSession:
             _log.debug("Not rewritten: %s, %s (%d times)", name, reason, times)
         self._stack.__exit__(kind, error, trace)
 
-    def make_condition(self, relation: Any) -> Condition | None:
-        """Return a relation of torch as a condition on batch and tokens, or None if it has other symbols."""
-        renamed = rename_size_symbols(relation, self.names or {})
+    def make_condition_on_sizes(self, relation: Any) -> Condition | None:
+        """Return a relation between torch's size symbols as a condition on the batch size and the numbers of tokens.
+        Return None if the relation has other symbols."""
+        renamed = rename_size_symbols_to_ours(relation, self.names or {})
         return None if renamed is None else Condition(renamed)
 
     def express_size_by_batch_and_tokens(self, size: Any) -> Any:
-        """Return a size as an expression of batch and tokens, or None if it has other symbols."""
+        """Return a symbolic size as a SymPy expression of the batch size and the numbers of tokens. Return None for a
+        plain number, or for a size with other symbols."""
         if not isinstance(size, torch.SymInt):
             return None
-        return rename_size_symbols(read_size_expression(size), self.names or {})
+        return rename_size_symbols_to_ours(read_size_expression(size), self.names or {})
 
-    def dispatch(self, call: Call, topic_index: int = 0) -> Any:
-        """Return the result of a call of torch in the trace. The first rule that does not decline the call computes it;
-        if all decline, PyTorch does. Only the topics, the groups of rules, from `topic_index` on are asked."""
+    def answer_call_by_rules_or_torch(self, call: Call, topic_index: int = 0) -> Any:
+        """Return the result of a call of a torch function: from the first rule that does not decline the call, or else
+        from PyTorch. Only the topics from the index `topic_index` on are asked."""
         if topic_index == len(self.topics):
             return call.run()
         topic = self.topics[topic_index]
-        return topic.around(self, call, lambda changed: self._apply_rules(topic, changed, topic_index))
+        return topic.around(self, call, lambda changed: self._apply_rules_of_topic(topic, changed, topic_index))
 
-    def _apply_rules(self, topic: Topic, call: Call, topic_index: int) -> Any:
-        """Return the result of a call of torch from the first rule of a topic, a group of rules, that does not decline
-        it. If all decline, ask the later topics."""
-        named = call.call_with_input_first
+    def _apply_rules_of_topic(self, topic: Topic, call: Call, topic_index: int) -> Any:
+        """Return the result of a call from the first rule of a topic that does not decline the call. If all rules
+        decline, ask the topics after `topic_index`, the index of this topic, and then PyTorch."""
+        named = call.call_with_positional_input
         for each in topic.rules_by_function_name.get(call.name, ()):
             if is_rule_left_out(each.title):
                 continue
@@ -313,25 +327,27 @@ class TraceSession:
                 record_rule_use(each.title)
                 return result
             self.reasons[call.name, result.reason] += 1
-        result = self.dispatch(call, topic_index + 1)
+        result = self.answer_call_by_rules_or_torch(call, topic_index + 1)
         topic.after(self, named, result)
         return result
 
     def _wrap_forward(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function with the arguments of forward that runs it once for each branch."""
+
         @functools.wraps(forward)
         def call_forward(*args: Any, **kwargs: Any) -> Any:
-            return self._run_forward_on_branches(forward, args, kwargs)
+            return self._run_forward_on_each_branch(forward, args, kwargs)
 
         return call_forward
 
-    def _run_forward_on_branches(
+    def _run_forward_on_each_branch(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Run forward once for the sizes of each branch, and return one answer: in the graph, a `torch.where` selects
-        the answer of the branch whose condition is true."""
+        """Run forward once for each branch, the chosen sizes for which conditions are answered, and return one answer.
+        In the graph, `torch.where` selects the answer of the branch whose condition is true."""
         inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         if not self.scripted:
-            self.names, self.environment = _name_size_symbols(inputs), find_size_environment(inputs)
+            self.names, self.environment = _name_size_symbols(inputs), find_shape_environment_of_tensors(inputs)
             if inputs and inputs[0].dim() > 1:
                 self.example = Sizes(
                     *(read_size_hint(n) if isinstance(n, torch.SymInt) else n for n in inputs[0].shape[:2])
@@ -342,7 +358,9 @@ class TraceSession:
             fitted = args
             if branch is not None and (branch.least is not None or branch.most is not None):
                 fitted = branch.fit_inputs_to_token_range(args)
-            self._record_input_facts([value for value in (*fitted, *kwargs.values()) if isinstance(value, Tensor)])
+            self._record_lengths_and_widths_of_inputs(
+                [value for value in (*fitted, *kwargs.values()) if isinstance(value, Tensor)]
+            )
             with (
                 restore_attributes(self.module),
                 remove_export_buffer_hooks(),
@@ -359,19 +377,20 @@ class TraceSession:
                 answer = torch.where(condition.evaluate_on_sizes(batch, tokens), other, answer)
         return answer
 
-    def _record_input_facts(self, inputs: Sequence[Tensor]) -> None:
-        """Record which of forward's inputs contain lengths, and the padded width of each text, which equals its largest
-        length. An input with one axis after the texts contains lengths."""
+    def _record_lengths_and_widths_of_inputs(self, inputs: Sequence[Tensor]) -> None:
+        """Record which of forward's inputs are lengths, and the padded width of each text. The width equals the largest
+        of the text's lengths. An input [batch] after the texts contains lengths."""
         texts = inputs[:2] if takes_two_texts(inputs) else inputs[:1]
         known = not self.scripted and bool(inputs) and inputs[0].dim() >= 2
         self.widths = tuple(text.shape[1] for text in texts) if known else ()
         for i, value in enumerate(inputs[len(texts) :][: len(texts)]):
             width = self.widths[i] if known else None
-            self.facts.note(value, whole=True, lengths="given" if value.dim() == 1 else "", width=width)
+            self.facts.record_facts(value, whole=True, lengths="given" if value.dim() == 1 else "", width=width)
 
     def _attach_iteration_results(self, answer: Any) -> Any:
-        """Return forward's answer, with the results of all iterations attached, so that the graph keeps them."""
-        made = self.facts.tensors_of_iterations if self.loops else []
+        """Return forward's answer, to which the results of all loop iterations are attached by an operator, so that
+        torch.export does not remove their computation from the graph."""
+        made = self.facts.tensors_made_by_loop_iterations if self.loops else []
         if not made:
             return answer
         if isinstance(answer, (tuple, list)) and answer and isinstance(answer[0], Tensor):
@@ -380,7 +399,8 @@ class TraceSession:
 
 
 class _TopicMode(FunctionMode):
-    """A torch function mode that passes every call to the topics of a session, beginning with the topic at `level`."""
+    """A torch function mode that sends every call to the topics of a session, from the topic with the index `level`
+    on."""
 
     def __init__(self, session: TraceSession, level: int) -> None:
         super().__init__()
@@ -388,18 +408,20 @@ class _TopicMode(FunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.session.log.refuse_long_trace(lambda: describe_user_line(sys._getframe(2)))
-        return self.session.dispatch(Call(func, args, kwargs or {}), self.level)
+        return self.session.answer_call_by_rules_or_torch(Call(func, args, kwargs or {}), self.level)
 
 
-def mark_full_width(lengths: Tensor) -> Tensor:
-    """Record in a trace that the largest of `lengths` equals the width of the padded batch. Return `lengths`."""
+def record_longest_is_full_width(lengths: Tensor) -> Tensor:
+    """Return `lengths`, after recording in the current trace, if there is one, that the largest of them equals the
+    width of the padded batch."""
     if (session := find_current_session()) is not None:
-        session.facts.note(lengths, whole=True)
+        session.facts.record_facts(lengths, whole=True)
     return lengths
 
 
-def find_size_environment(values: Iterable[Any]) -> Any:
-    """Return torch's environment of symbolic sizes from some tensors, or None if no tensor has a symbolic size."""
+def find_shape_environment_of_tensors(values: Iterable[Any]) -> Any:
+    """Return the `ShapeEnv`, torch's registry of symbolic sizes, of the first tensor that has a symbolic size. Return
+    None if no value has one."""
     for value in values:
         if isinstance(value, Tensor):
             for size in value.shape:
@@ -409,8 +431,8 @@ def find_size_environment(values: Iterable[Any]) -> Any:
 
 
 def _name_size_symbols(inputs: Sequence[Tensor]) -> dict[str, str]:
-    """Return a dict from the name of each of torch's size symbols to `batch` for first axes, and to `tokens` or
-    `second` for the second axes of the texts."""
+    """Return a dict from each of torch's size symbols in the inputs to our name for the size: `batch` for first axes,
+    and `tokens` or `second` for the second axis of the first or the second text."""
     names: dict[str, str] = {}
     second = inputs[1:2] if takes_two_texts(inputs) else []
     for axis, name, values in ((0, "batch", inputs), (1, "tokens", inputs[:1]), (1, "second", second)):
@@ -422,12 +444,12 @@ def _name_size_symbols(inputs: Sequence[Tensor]) -> dict[str, str]:
 
 
 def takes_lengths(inputs: Sequence[Tensor]) -> bool:
-    """Return whether a module's inputs contain the lengths of texts, int64 [batch]."""
+    """Return whether the inputs of a module contain lengths of texts, int64 [batch], after the first input."""
     return any(value.dim() == 1 for value in inputs[1:])
 
 
 def takes_two_texts(inputs: Sequence[Tensor]) -> bool:
-    """Return whether a module's inputs are two texts, int64 [batch, sequence] each. Lengths may follow them."""
+    """Return whether the first two inputs of a module are texts, int64 [batch, sequence] each. Lengths may follow."""
     return len(inputs) > 1 and inputs[1].dim() == 2 and not inputs[1].is_floating_point()
 
 
@@ -443,15 +465,16 @@ class Fact:
     is zero past the end of each row.
 
     Attributes:
-        lengths: how the numbers follow from the given lengths: `given`, `negated`, `falling`, `rising`,
-            `falling order` (the positions that sort them so), `longest`, `batch sizes` (of a packed sequence, where the
-            lengths stand for them); empty for other numbers.
-        whole: whether it holds lengths of which the longest equals the whole width.
-        width: the width that equals the longest of these lengths, or the rows that equal the largest of batch sizes;
-            None if that is not known.
-        packed_by: the lengths that stand for these batch sizes.
-        iteration: the loop and the iteration that made it; None outside of loops.
-        zero_past_end: whether it is zero past the end of each row: the output of a packed layer.
+        lengths: how the numbers follow from the lengths that forward is given: `given` (the lengths themselves),
+            `negated`, `falling` or `rising` (sorted), `falling order` (the indices that sort them in falling order),
+            `longest`, or `batch sizes` (of a packed sequence, in which the trace stores the lengths); empty for other
+            numbers.
+        whole: whether the tensor holds lengths, the longest of which equals the padded width.
+        width: the padded width, which equals the longest of these lengths; for `batch sizes`, the number of rows, which
+            equals the largest of them; None if it is not known.
+        packed_by: for `batch sizes`, the tensor of lengths by which the sequence was packed.
+        iteration: the index of the loop and the number of the iteration that made the tensor; None outside of loops.
+        zero_past_end: whether the tensor is zero past the end of each row, as the output of a layer on packed data.
     """
 
     lengths: str = ""
@@ -472,17 +495,20 @@ class Facts:
         self._known: dict[int, tuple[Tensor, Fact]] = {}
 
     def find_fact(self, value: Any) -> Fact:
-        """Return the known facts about a tensor. Other values have no facts."""
+        """Return the known facts about a tensor. For a tensor without known facts, or another value, return an empty
+        `Fact`."""
         known = self._known.get(id(value))
         return _NOTHING if known is None or known[0] is not value else known[1]
 
-    def note(self, value: Any, **known: Any) -> None:
-        """Set some facts about a tensor, and keep the others. Ignore a value that is not a tensor."""
+    def record_facts(self, value: Any, **known: Any) -> None:
+        """Set some facts about a tensor, such as `lengths="given"`, and keep its other facts. Ignore a value that is
+        not a tensor."""
         if isinstance(value, Tensor):
             self._known[id(value)] = (value, replace(self.find_fact(value), **known))
 
-    def forget(self, value: Any) -> None:
-        """Remove the facts about a tensor into which forward wrote, and about all tensors that share its memory."""
+    def forget_tensor_and_its_views(self, value: Any) -> None:
+        """Remove the facts about a tensor into which forward wrote, and about all tensors that share its memory. Ignore
+        a value that is not a tensor."""
         if not isinstance(value, Tensor):
             return
         whole = find_base_tensor(value)
@@ -491,6 +517,6 @@ class Facts:
             self._known.pop(key, None)
 
     @property
-    def tensors_of_iterations(self) -> list[Tensor]:
-        """The tensors that iterations of loops made."""
+    def tensors_made_by_loop_iterations(self) -> list[Tensor]:
+        """The tensors that were computed in iterations of loops over a size."""
         return [tensor for tensor, fact in self._known.values() if fact.iteration is not None]

@@ -11,7 +11,8 @@ from typing import Final
 
 @dataclass
 class _Uses:
-    """The names of the used rules, in the order of first use; and the name of the rule that is switched off."""
+    """The names of the rules that were used, in the order of their first use, and the name of the rule that is switched
+    off, or ""."""
 
     names: dict[str, None] = field(default_factory=dict)
     left_out: str = ""
@@ -22,7 +23,8 @@ _uses: Final[ContextVar[_Uses | None]] = ContextVar("uses", default=None)
 
 @contextlib.contextmanager
 def record_rules_used() -> Iterator[dict[str, None]]:
-    """Record the rules and translations that the block uses. Their names are the keys of the yielded dict."""
+    """Record the names of the rules and translations that are used while the block runs. The names are the keys of the
+    yielded dict."""
     noted = _Uses()
     token = _uses.set(noted)
     try:
@@ -33,7 +35,8 @@ def record_rules_used() -> Iterator[dict[str, None]]:
 
 @contextlib.contextmanager
 def leave_out_rule(name: str) -> Iterator[None]:
-    """While the block runs, use PyTorch's own function in place of the rule or translation `name`."""
+    """While the block runs, switch off the rule or translation with this name: PyTorch's own function is used
+    instead."""
     token = _uses.set(_Uses(left_out=name))
     try:
         yield
@@ -42,8 +45,8 @@ def leave_out_rule(name: str) -> Iterator[None]:
 
 
 def record_rule_use(name: str) -> None:
-    """Record that the export used the rule or translation with this name: a rule rewrites a call of torch in a trace, a
-    translation writes an operator in ONNX."""
+    """Record that an export used the rule or translation with this name. A rule rewrites a call of a torch function in
+    a trace; a translation writes an operator in ONNX. Do nothing outside of `record_rules_used`."""
     if (noted := _uses.get()) is not None:
         noted.names.setdefault(name)
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from pocketrnn.errors import InputError, first_line, short_repr
-from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary
+from pocketrnn_export.vocabularies.vocabulary import Vocabulary
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import WordIds, is_vocabulary_name
 
 # An argument after one that is given by name is keyword-only.
@@ -30,6 +30,7 @@ _SINGLE: Final = (
 _TRIED_TEXTS: Final = 8
 # The texts that show whether a function takes plain texts.
 _TEXTS_TO_RAISE_ON: Final = 20
+_LEFT_OUT_WORDS: Final = 100
 _NAMES_TEXTS: Final = re.compile(
     r"(texts|sentences|reviews|documents|docs|comments|tweets|lines|batch)$", re.IGNORECASE
 )
@@ -214,7 +215,7 @@ def _list_ways_to_call(
     """List the possible ways to call a function with one text: with the text as a string, and with a list that holds
     the text. If the function needs two arguments, `vocabulary_argument` takes the vocabulary; if that is None, each of
     the two arguments takes it once."""
-    held = {token: i for i, token in enumerate(vocabulary.tokens) if not token.startswith(PLACEHOLDER)}
+    held = vocabulary.word_ids
     places = [one for one in needed[::-1] if vocabulary_argument in (None, one)]
     given: list[tuple[str, dict[str, Any]]] = [
         (next(text for text in needed if text != place), {place: WordIds(held)}) for place in places
@@ -396,3 +397,11 @@ def _read_one_hot_rows(found: Any) -> list[int] | None:
         return None
     is_one_hot = bool(((rows == 0) | (rows == 1)).all() and (rows.sum(-1) == 1).all())
     return rows.argmax(-1).tolist() if is_one_hot else None
+
+
+def list_left_out_words_with_rows(function: OwnersFunction, vocabulary: Vocabulary) -> list[str]:
+    """List words that a vocabulary leaves out, and for which the owner's function gives only ids that have a row: the
+    text rules must give these, too. For other words the module fails."""
+    rows = len(vocabulary.tokens)
+    found = {word: _try_text(function, word) for word, _ in vocabulary.left_out[:_LEFT_OUT_WORDS]}
+    return [word for word, ids in found.items() if all(isinstance(one, int) and one < rows for one in ids)]

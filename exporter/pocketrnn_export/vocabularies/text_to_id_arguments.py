@@ -12,6 +12,7 @@ from typing import Any, Final
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import AnyTextRules, SubwordRules, TextRules
 from pocketrnn.text.text_row_encoder import Tokenizer
+from pocketrnn_export.vocabularies.ids_or_counts import IdEvidence
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
 from pocketrnn_export.vocabularies.subword_tokenizer_files import is_library_tokenizer, read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
@@ -42,8 +43,10 @@ def read_text_arguments(
     vocabulary: VocabularySource | None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None,
     rules: AnyTextRules | Subwords | Mapping[str, Any] | None,
+    evidence: IdEvidence | None = None,
 ) -> TextArguments:
-    """Read the arguments vocabulary, tokenizer and rules that `export` takes.
+    """Read the arguments vocabulary, tokenizer and rules that `export` takes. `evidence` shows whether numbers in the
+    vocabulary are ids.
 
     Raises:
         InputError: there is no vocabulary; or another argument gives what a subword tokenizer already contains; or an
@@ -74,7 +77,7 @@ def read_text_arguments(
             "Give vocabulary=, or tokenizer= with a tokenizer.json, which contains one. For sequences of numbers, "
             "give channels=.",
         )
-    known = read_vocabulary(vocabulary)
+    known = read_vocabulary(vocabulary, evidence or IdEvidence())
     if isinstance(vocabulary, str | os.PathLike):
         log_doubtful_lines(known, Path(vocabulary))
     return TextArguments(known, adapt_owner_function(tokenizer, known) if callable(tokenizer) else tokenizer, rules)

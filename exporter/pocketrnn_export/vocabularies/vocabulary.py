@@ -17,6 +17,7 @@ import logging
 import operator
 import os
 import re
+import shlex
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ from pocketrnn.text import TextRules
 from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
 from pocketrnn_export.progress import ABOUT_FIRST_ID, AFTER_AN_ERROR
 from pocketrnn_export.safe_pickle_reader import read_pickle
+from pocketrnn_export.vocabularies.ids_or_counts import FEWEST_IDS, MOST_IDS, IdEvidence, count_ids
 from pocketrnn_export.vocabularies.keras_split import KerasSplit, read_keras_split
 from pocketrnn_export.vocabularies.pickled_vocabulary import (
     SAVE_PLAIN,
@@ -83,16 +85,14 @@ _TO_ID: Final = frozenset({
 _TO_TOKEN: Final = frozenset({
     "itos", "idx2word", "id2word", "index2word", "indexword", "idx2token", "id2token", "index2token", "idx2char",
 })  # fmt: skip
-# Models reserve ids for at most four special tokens without names (padding, start, unknown, unused).
-_FEW_UNUSED: Final = 4
 # The parsed form of a Python literal takes some 100 times the file's size.
-# Fewer numbers may be counts that happen to be the first whole numbers.
-_FEWEST_IDS: Final = 10
 _LARGEST_LITERAL: Final = 16 * 2**20
 _LITERAL: Final = re.compile(r"\s*[\[({]\s*[\[('\"\d]")
 # One line of so many parts is a list or a text, and not the only token: n-grams have few words.
 _PARTS_OF_DATA: Final = 8
 _NAMED_LINES: Final = 3
+_NAMED_WORDS: Final = 5
+_NO_EVIDENCE: Final = IdEvidence()
 _JSON: Final = re.compile(r'\s*[\[{]\s*"|\s*\[\s*\[\s*["\d]|\s*(\[\s*\]|\{\s*\})\s*\Z')
 
 
@@ -115,6 +115,8 @@ class Vocabulary:
         keras: how the Tokenizer of Keras that held these tokens splits a text; None for another vocabulary.
         doubtful_lines: the ids of tokens of a text file that another way of reading changes, such as `line.strip()` or
             `splitlines()`.
+        left_out: words that the bundle takes for unknown ones, each with the id that its source gives it: one without a
+            row in the embedding, or that of unknown words.
 
     Raises:
         DataError: there are no tokens, a token is not a string or occurs twice, or default_index is not an integer.
@@ -124,6 +126,13 @@ class Vocabulary:
     default_index: int | None
     keras: KerasSplit | None = field(default=None, repr=False, compare=False)
     doubtful_lines: tuple[int, ...] = field(default=(), repr=False, compare=False)
+    left_out: tuple[tuple[str, int], ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def word_ids(self) -> dict[str, int]:
+        """The dict from words to ids as the source has it: with the words that were left out, and without gaps."""
+        named = {token: i for i, token in enumerate(self.tokens) if not token.startswith(PLACEHOLDER)}
+        return {**named, **dict(self.left_out)}
 
     def __post_init__(self) -> None:
         _refuse_invalid_tokens(self.tokens, "The vocabulary", "id", 0)
@@ -134,10 +143,39 @@ class Vocabulary:
             )
 
 
+@dataclass(frozen=True)
+class _Origin:
+    """What holds a vocabulary: its name, for messages; what shows whether its numbers are ids; and its file, if any."""
+
+    name: str
+    evidence: IdEvidence
+    file: Path | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+    def name_ids(self) -> _Origin:
+        """Return the same origin, whose numbers are named ids."""
+        return replace(self, evidence=replace(self.evidence, are_named_ids=True))
+
+
+class UnclearIdsError(DataError):
+    """The numbers of words may be counts, or the ids of another module.
+
+    Args:
+        problem, remedy: as for every error.
+        may_be_ids: whether they are ids if the user says so.
+    """
+
+    def __init__(self, problem: str, remedy: str, *, may_be_ids: bool) -> None:
+        super().__init__(problem, remedy)
+        self.may_be_ids = may_be_ids
+
+
 VocabularySource = Vocabulary | Sequence[str] | Mapping[str, int] | str | os.PathLike[str] | TorchtextVocab
 
 
-def read_vocabulary(source: VocabularySource) -> Vocabulary:
+def read_vocabulary(source: VocabularySource, evidence: IdEvidence = _NO_EVIDENCE) -> Vocabulary:
     """Read a vocabulary from any object or file that holds one.
 
     A file's kind is recognized by its content; its extension only decides between two possible kinds.
@@ -145,8 +183,9 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
     - a `Vocabulary`: returned as it is
     - tokens in a list or tuple, in the order of their ids; pairs (token, id), or (token, count) by falling count, as
       `Counter.most_common` gives them: a token's position is its id then
-    - a dict token -> id or id -> token, each id once. A few ids may have no token: id 0 becomes "<pad>" where there is
-      none, and another becomes a token that no text can give. That is logged
+    - a dict token -> id or id -> token, each id once. Up to half of the ids may have no token: id 0 becomes "<pad>"
+      where there is none, and another becomes a token that no text can give. Words whose ids have no row in the
+      embedding are left out, and so are words that share the id of the token for unknown words. That is logged
     - a dict that holds one of these as `word2idx`, `stoi`, `itos` or under a name like these
     - an object with `get_itos()` and `get_default_index()` (`torchtext.vocab.Vocab`, also scripted) or with a list
       `itos` and an `unk_index`, or a `stoi` with a default (torchtext up to 0.8)
@@ -165,13 +204,19 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
     class, text files), the default index is the id of "<unk>", of the one token with a name like it ("[UNK]", "<OOV>"),
     or None.
 
+    Args:
+        source: the object, or the path of the file.
+        evidence: what shows whether numbers with gaps are ids, such as the number of rows of the embedding.
+
     Raises:
+        UnclearIdsError: the numbers of the words may be counts, or the ids of another module.
         DataError: it holds no vocabulary, or one in which an id does not stand for exactly one token.
     """
     if isinstance(source, Vocabulary):
         return source
     if isinstance(source, str | os.PathLike):
-        return _read_file(Path(source))
+        return _read_file(Path(source), evidence)
+    origin = _Origin("The vocabulary", evidence)
     if callable(itos := getattr(source, "get_itos", None)):
         default = getattr(source, "get_default_index", None)
         return Vocabulary(_convert_to_plain_strings(itos()), default() if callable(default) else None)
@@ -181,13 +226,13 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
         if hasattr(source, "unk_index") or default is not None:
             return Vocabulary(_convert_to_plain_strings(itos), default)
     if isinstance(source, Mapping):
-        return _read_document(source, "The vocabulary")
+        return _read_document(source, origin)
     if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
-        return _read_document(list(source), "The vocabulary")
+        return _read_document(list(source), origin)
     if named := {
         name: value for name, value in getattr(source, "__dict__", {}).items() if _is_vocabulary_member(name, value)
     }:
-        return _read_document(named, "The vocabulary")
+        return _read_document(named, origin)
     raise DataError(f"The vocabulary is of type {type(source).__name__}.", _GIVE_LIST)
 
 
@@ -291,8 +336,8 @@ def _refuse_invalid_tokens(tokens: Sequence[Any], source: str, unit: str, first:
                 )
 
 
-def _order_tokens(ids: Mapping[Any, Any], source: str) -> tuple[str, ...]:
-    """Return the tokens in the order of their ids. Placeholders stand for a few ids without a token."""
+def _read_ids(ids: Mapping[Any, Any], source: _Origin) -> Vocabulary:
+    """Return the vocabulary of a dict from tokens to ids. Placeholders stand for ids without a token."""
     if isinstance(ids, collections.Counter):
         raise DataError(f"{source} is a Counter, which holds counts and not ids.", _GIVE_LIST)
     if isinstance(ids.get("model"), Mapping) and "added_tokens" in ids:
@@ -301,30 +346,127 @@ def _order_tokens(ids: Mapping[Any, Any], source: str) -> tuple[str, ...]:
             "Give it with --tokenizer FILE, and leave --vocabulary out; in Python, give tokenizer=, not vocabulary=.",
         )
     taken: dict[int, str] = {}
-    for token, value in ids.items():
+    for token, value in _leave_out_unknown_words(ids, source).items():
         number = _convert_id_to_int(token, value, source)
         if taken.setdefault(number, token) is not token:
-            raise DataError(
+            raise UnclearIdsError(
                 f"{source} gives the id {brief_text(number)} to {brief_text(taken[number])} and to "
                 f"{brief_text(token)}.",
                 "Give every token an id of its own.",
+                may_be_ids=False,
             )
-    lowest, highest = min(taken, default=0), max(taken, default=-1)
-    unused = highest + 1 - len(taken)
-    if lowest < 0 or unused >= max(1, len(taken)) or unused > max(_FEW_UNUSED, len(taken) // 10):
-        wrong = lowest if lowest < 0 else highest
-        missing = next(i for i in range(len(taken) + 1) if i not in taken)
-        raise DataError(
-            f"{source} holds {len(taken)} tokens: {brief_text(taken[wrong])} has the id {brief_text(wrong)}, but "
-            f"no token has the id {missing}.",
-            f"Number the tokens from 0 to {len(taken) - 1}; counts are not ids.",
+    if min(taken, default=0) < 0:
+        raise DataError(f"{source}: {brief_text(taken[min(taken)])} has the id {brief_text(min(taken))}.", _GIVE_LIST)
+    tokens = [*taken.values()]
+    special = [_find_token(tokens, UNKNOWN, _OTHER_UNKNOWN), _find_token(tokens, PADDING, _OTHER_PADDING)]
+    size = count_ids([*taken], [[*taken][place] for place in special if place is not None], source.evidence)
+    if taken and not size:
+        raise _make_unclear_ids_error(taken, source)
+    if size <= max(taken, default=-1):
+        taken = _leave_out_ids_without_rows(taken, source.evidence.count_rows(), str(source))
+    if len(taken) < size:
+        _fill_missing_ids(taken, size - 1, source)
+    found = make_vocabulary_with_unknown(_check_tokens_by_id([taken[i] for i in range(size)], str(source)))
+    held = {*found.tokens}
+    left_out = [(word, operator.index(number)) for word, number in ids.items() if word not in held]
+    return replace(found, left_out=tuple(left_out))
+
+
+def _leave_out_unknown_words(ids: Mapping[Any, Any], source: _Origin) -> Mapping[Any, Any]:
+    """Return a dict from tokens to ids without the words that have the id of the token for unknown words. A dict that
+    adds each word which it is asked for, such as a `defaultdict`, holds such words."""
+    words = [*ids]
+    place = _find_token(words, UNKNOWN, _OTHER_UNKNOWN)
+    if place is None or type(number := ids[words[place]]) is not int:
+        return ids
+    alike = [one for one, held in ids.items() if type(held) is int and held == number and one is not words[place]]
+    if not alike or _find_token(alike, PADDING, _OTHER_PADDING) is not None:
+        return ids
+    _log.warning(
+        "%s gives %s the id of %s, %s: the bundle takes them for unknown words.", source,
+        _name_words([*map(brief_text, alike)]), brief_text(words[place]), brief_text(number),
+    )  # fmt: skip
+    kept = ids.keys() - {*alike}
+    return {one: held for one, held in ids.items() if one in kept}
+
+
+def _make_unclear_ids_error(taken: Mapping[int, str], source: _Origin) -> UnclearIdsError:
+    """Make the error of numbers that may be counts, or the ids of another module.
+
+    Args:
+        taken: a dict from the numbers to the words.
+        source: what holds them.
+    """
+    highest, rows = max(taken), source.evidence.count_rows()
+    missing = next(i for i in range(len(taken) + 1) if i not in taken)
+    known = f" The embedding has {rows:,} rows." if rows else ""
+    remedy = f"Number the words from 0 to {len(taken) - 1}, as your module does; counts are not ids."
+    if may_be_ids := highest < MOST_IDS and not source.evidence.are_trusted:
+        where = "" if rows else ", where ROWS is the number of rows of the embedding"
+        by_python = (
+            "by_id = {i: word for word, i in ids.items()}; vocabulary = "
+            f"[by_id.get(i, f'{PLACEHOLDER}{{i}}>') for i in range({rows or 'ROWS'})]"
         )
-    if unused:
-        _fill_missing_ids(taken, highest, source)
-    return _check_tokens_by_id([taken[i] for i in range(highest + 1)], source)
+        write = write_line_of_ids(source.file, rows) if source.file else by_python
+        remedy = (
+            f"If they are ids of this module, write them without gaps: {write}{where}. If they are counts, give the "
+            "words in the order of their ids."
+        )
+    return UnclearIdsError(
+        f"{source} holds {len(taken):,} words: {brief_text(taken[highest])} has the id {brief_text(highest)}, but no "
+        f"token has the id {missing}, so the numbers may be counts, or ids of another module.{known}",
+        remedy,
+        may_be_ids=may_be_ids,
+    )
 
 
-def _fill_missing_ids(taken: dict[int, str], highest: int, source: str) -> None:
+def write_line_of_ids(file: Path, rows: int, output: str = "vocab.json") -> str:
+    """Return the command that writes the words of a file by their ids, with a token for each gap.
+
+    Args:
+        file: the file.
+        rows: the number of rows of the embedding; 0 if it is not known.
+        output: the file that the command writes.
+    """
+    return f"pocketrnn import-vocab {shlex.quote(str(file))} --rows {rows or 'ROWS'} -o {shlex.quote(output)}"
+
+
+def leave_out_words_without_rows(vocabulary: Vocabulary, rows: int, source: str) -> Vocabulary:
+    """Return a vocabulary without the words whose ids have no row in the embedding, and log a warning that names them.
+
+    Args:
+        vocabulary: the words.
+        rows: the number of rows of the embedding.
+        source: what holds the words, for messages.
+
+    Raises:
+        DataError: the token for unknown words has no row.
+    """
+    if (vocabulary.default_index or 0) >= rows:
+        raise DataError(f"{source}: unknown words have the id {vocabulary.default_index}.", f"Give less than {rows}.")
+    if len(vocabulary.tokens) <= rows:
+        return vocabulary
+    kept = _leave_out_ids_without_rows(dict(enumerate(vocabulary.tokens)), rows, source)
+    return replace(vocabulary, tokens=tuple(kept.values()))
+
+
+def _leave_out_ids_without_rows(taken: Mapping[int, str], rows: int, source: str) -> dict[int, str]:
+    """Return a dict from ids to tokens without the ids from the number of rows on, and log a warning."""
+    beyond = [f"{brief_text(token)} ({number})" for number, token in taken.items() if number >= rows]
+    _log.warning(
+        "%s gives %s ids without a row in the embedding of %s rows: your module fails for such ids, and the bundle "
+        "takes these for unknown words.", source, _name_words(beyond), f"{rows:,}",
+    )  # fmt: skip
+    return {number: token for number, token in taken.items() if number < rows}
+
+
+def _name_words(words: Sequence[str]) -> str:
+    """Return the number of some words and the first of them: `7 words ('oil', 'gas', ...)`."""
+    more = ", ..." * (len(words) > _NAMED_WORDS)
+    return f"{len(words):,} word{'s' * (len(words) > 1)} ({', '.join(words[:_NAMED_WORDS])}{more})"
+
+
+def _fill_missing_ids(taken: dict[int, str], highest: int, source: _Origin) -> None:
     """Add a placeholder to `taken`, a dict from ids to tokens, for each id up to `highest` that has no token. If the id
     0 is missing, it becomes the padding token, unless there is one already."""
     missing = [i for i in range(highest + 1) if i not in taken]
@@ -335,17 +477,17 @@ def _fill_missing_ids(taken: dict[int, str], highest: int, source: str) -> None:
         )  # fmt: skip
         taken[missing.pop(0)] = PADDING
     if missing:
-        more = ", ..." if len(missing) > 5 else ""
+        more = f", ..., {len(missing):,} in all" if len(missing) > _NAMED_WORDS else ""
         _log.warning(
             "%s has no tokens with the ids %s%s. No text gets these ids.",
             source,
-            ", ".join(map(str, missing[:5])),
+            ", ".join(map(str, missing[:_NAMED_WORDS])),
             more,
         )
     taken.update({i: f"{PLACEHOLDER}{i}>" for i in missing})
 
 
-def _convert_id_to_int(token: Any, value: Any, source: str) -> int:
+def _convert_id_to_int(token: Any, value: Any, source: _Origin) -> int:
     """Return an id as an int. Integers of numpy and torch are accepted, but True is not."""
     try:
         if isinstance(value, bool):
@@ -358,55 +500,55 @@ def _convert_id_to_int(token: Any, value: Any, source: str) -> int:
         ) from None
 
 
-def _read_file(path: Path) -> Vocabulary:
+def _read_file(path: Path, evidence: IdEvidence) -> Vocabulary:
     """Read the vocabulary in a file, whose kind its content shows: a pickle, a Python literal, JSON or lines."""
     content = _read_content(path)
+    origin = _Origin(str(path), evidence, path)
+    origin = origin.name_ids() if _names_ids(path.stem) else origin
     if not content:
         raise DataError(f"{path} is empty.", _GIVE_FILE)
     if content.startswith(b"PK\x03\x04"):
-        return _convert_pickled_to_vocabulary(read_zipped_vocabulary(content, str(path)), str(path))
+        return _convert_pickled_to_vocabulary(read_zipped_vocabulary(content, str(path)), origin)
     if content.startswith(b"\x80") or (path.suffix.lower() in _PICKLE_SUFFIXES and _OLD_PICKLE.match(content)):
-        return _convert_pickled_to_vocabulary(read_pickled_vocabulary(content, str(path)), str(path))
+        return _convert_pickled_to_vocabulary(read_pickled_vocabulary(content, str(path)), origin)
     if content.startswith(_NUMPY):
-        return _read_document(_read_array(content, path), str(path))
+        return _read_document(_read_array(content, path), origin)
     text = _decode_text(content, path)
     if (document := _parse_literal(text)) is not None:
-        return _read_document(document, str(path))
+        return _read_document(document, origin)
     if path.suffix.lower() == ".json" or _JSON.match(text):
-        return _read_json(text, path)
+        return _read_json(text, path, origin)
     if (ids := _read_lines_of_words_and_ids(text) or _read_table_of_words_and_ids(text, path)) is not None:
-        return _read_document(ids, str(path))
+        return _read_document(ids, origin)
     found = make_vocabulary_with_unknown(_read_token_lines(text, path))
     doubtful = [i for i, one in enumerate(found.tokens) if one != one.strip() or len(one.splitlines()) > 1]
     return replace(found, doubtful_lines=tuple(doubtful))
 
 
 def _read_lines_of_words_and_ids(text: str) -> dict[str, int] | None:
-    """Return the ids of words from lines such as `oil,7`, with a comma, a tab or a space. Return None unless the
-    numbers are all ids from 0 or 1 on, each once: otherwise, they may be counts."""
+    """Return the ids of words from lines such as `oil,7`, with a comma, a tab or a space. Return None if a number
+    occurs twice: they are counts."""
     lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
     for separator in ",\t ":
         parts = [line.rpartition(separator) for line in lines]
-        if len(lines) < _FEWEST_IDS or not all(
-            word and re.fullmatch("[0-9]{1,9}", number) for word, _, number in parts
-        ):
+        if len(lines) < FEWEST_IDS or not all(word and re.fullmatch("[0-9]{1,9}", number) for word, _, number in parts):
             continue
         ids = {word: int(number) for word, _, number in parts}
-        if len(ids) == len(lines) and sorted(ids.values()) in ([*range(len(ids))], [*range(1, len(ids) + 1)]):
+        if len(ids) == len(lines) == len({*ids.values()}):
             return ids
     return None
 
 
 def _read_table_of_words_and_ids(text: str, path: Path) -> dict[str, int] | None:
-    """Return the ids of words from a .csv or .tsv file with a line of names: the first column whose values are all ids
-    from 0 or 1 on, each once, and the first other one with as many different values. Return None for other files."""
+    """Return the ids of words from a .csv or .tsv file with a line of names: the first column whose values may be ids,
+    each once, and the first other one with as many different values. Return None for other files."""
     for rows in _read_tables(text, path):
         columns = [[row[place] for row in rows[1:]] for place in range(len(rows[0]))]
         count = len(rows) - 1
         for ids in (one for one in columns if all(re.fullmatch("[0-9]{1,9}", number) for number in one)):
             words = [one for one in columns if one is not ids and len({*one}) == count and any(map(str.strip, one))]
             words = [one for one in words if not all(word.isdecimal() for word in one)]
-            if words and sorted(map(int, ids)) in ([*range(count)], [*range(1, count + 1)]):
+            if words and len({*ids}) == count and count_ids([*map(int, ids)], [], _NO_EVIDENCE):
                 return dict(zip(words[0], map(int, ids), strict=True))
     return None
 
@@ -417,7 +559,7 @@ def _read_tables(text: str, path: Path) -> Iterator[list[list[str]]]:
     for separator in {".csv": ",;", ".tsv": "\t"}.get(path.suffix.lower(), ""):
         with contextlib.suppress(csv.Error):
             rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
-            if len(rows) > _FEWEST_IDS and {*map(len, rows)} == {len(rows[0])} != {1}:
+            if len(rows) > FEWEST_IDS and {*map(len, rows)} == {len(rows[0])} != {1}:
                 yield rows
 
 
@@ -530,7 +672,7 @@ def _read_token_lines(text: str, path: Path) -> tuple[str, ...]:
             "Give the weights, too, which show these ids: --weights FILE. In Python, give the words in the order of "
             'their ids, such as ["<pad>", *words] if the embedding has one row more than the file.',
         )
-    if len(lines) >= _FEWEST_IDS and all(re.fullmatch(r"\S+[ ,][0-9]{1,9}", line) for line in lines):
+    if len(lines) >= FEWEST_IDS and all(re.fullmatch(r"\S+[ ,][0-9]{1,9}", line) for line in lines):
         raise DataError(
             f"{path} has a word and a number in each line, as {brief_text(lines[0])}, and the numbers are not ids from "
             "0 or 1 on: they seem to be counts.",
@@ -579,7 +721,7 @@ def _is_vector_line(line: str) -> bool:
     return re.fullmatch(r"\S+(?: -?\d+\.\d+(?:e-?\d+)?){5,} ?", line) is not None
 
 
-def _read_json(text: str, path: Path) -> Vocabulary:
+def _read_json(text: str, path: Path, origin: _Origin) -> Vocabulary:
     """Read the vocabulary in a JSON list or object, or in the JSON string that Keras' `to_json()` gives."""
     document = parse_json(text, str(path), _GIVE_FILE)
     # Keras' `to_json()` gives a string, which many save by json.dump.
@@ -590,7 +732,7 @@ def _read_json(text: str, path: Path) -> Vocabulary:
     if isinstance(document, dict) and isinstance(document.get("tokens"), list):
         if "default_index" not in document:
             # A class of the owner's saved its members: the tokens, and often their ids once more.
-            found = _read_document(document["tokens"], str(path))
+            found = _read_document(document["tokens"], origin)
             ids = {token: i for i, token in enumerate(found.tokens)}
             for name, member in document.items():
                 if isinstance(member, dict) and member.keys() == ids.keys() and member != ids:
@@ -606,21 +748,23 @@ def _read_json(text: str, path: Path) -> Vocabulary:
                 "Leave only these two members: default_index is the id of unknown words, or null to drop them.",
             )
         return Vocabulary(_check_tokens_by_id(document["tokens"], path), document["default_index"])
-    return _read_document(document, str(path))
+    return _read_document(document, origin)
 
 
-def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: str, depth: int = 0) -> Vocabulary:
+def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: _Origin, depth: int = 0) -> Vocabulary:
     """Read the vocabulary in a list or a dict, in one of the forms that `read_vocabulary` lists."""
     if not isinstance(document, Mapping):
-        return make_vocabulary_with_unknown(
-            _check_tokens_by_id(_convert_to_plain_strings(_read_token_list(document, source)), source)
-        )
+        found = _read_token_list(document, source)
+        if isinstance(found, Vocabulary):
+            return found
+        return make_vocabulary_with_unknown(_check_tokens_by_id(_convert_to_plain_strings(found), str(source)))
     if not document or all(isinstance(value, int) for value in document.values()):
-        return make_vocabulary_with_unknown(_order_tokens(document, source))
+        return _read_ids(document, source)
     if all(isinstance(value, str) for value in document.values()) and all(map(_is_id_key, document)):
         tokens = list(document.values())
-        _refuse_invalid_tokens(tokens, source, "position", 0)
-        return make_vocabulary_with_unknown(_order_tokens(dict(zip(tokens, map(int, document), strict=True)), source))
+        _refuse_invalid_tokens(tokens, str(source), "position", 0)
+        ids = dict(zip(tokens, map(int, document), strict=True))
+        return _read_ids(ids, source.name_ids())
     config = document.get("config")
     if document.get("class_name") == "Tokenizer" and isinstance(config, Mapping):
         return _read_keras(config, source)
@@ -632,10 +776,10 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: str, dep
     ]
     if named and depth < 3:
         return _read_vocabulary_under_keys(named, source, depth + 1)
-    return make_vocabulary_with_unknown(_order_tokens(document, source))
+    return _read_ids(document, source)
 
 
-def _read_vocabulary_under_keys(named: Sequence[tuple[Any, Any]], source: str, depth: int) -> Vocabulary:
+def _read_vocabulary_under_keys(named: Sequence[tuple[Any, Any]], source: _Origin, depth: int) -> Vocabulary:
     """Read the vocabulary under the keys of a dict, `named`. If several keys have a vocabulary, these must be equal.
 
     A member that cannot be read is ignored if another can, such as `vocab` with counts.
@@ -654,16 +798,22 @@ def _read_vocabulary_under_keys(named: Sequence[tuple[Any, Any]], source: str, d
     return vocabulary
 
 
-def _read_vocabulary_under_key(name: Any, value: Any, source: str, depth: int) -> Vocabulary:
+def _read_vocabulary_under_key(name: Any, value: Any, source: _Origin, depth: int) -> Vocabulary:
     """Read the vocabulary under a key. If a dict maps numbers to numbers, the key may show which of them are the words:
     the keys in {"word2idx": {"7": "0"}}."""
+    source = source.name_ids() if _names_ids(name) else source
     says_ids = "2" in _normalize_key(name) and _normalize_key(name) in _TO_ID
     if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
-        return make_vocabulary_with_unknown(_order_tokens(value, source))
+        return _read_ids(value, source)
     if isinstance(value, Mapping) and _normalize_key(name) in _TO_TOKEN - {"itos"} and all(map(_is_id_key, value)):
         tokens = list(value.values())
-        _refuse_invalid_tokens(tokens, source, "position", 0)
+        _refuse_invalid_tokens(tokens, str(source), "position", 0)
     return _read_document(value, source, depth)
+
+
+def _names_ids(name: Any) -> bool:
+    """Return whether a name says that the numbers beside words are ids; those of a `vocab` may be counts."""
+    return _normalize_key(name) in (_TO_ID | _TO_TOKEN) - {"vocab", "vocabulary"}
 
 
 def _is_vocabulary_member(name: Any, value: object) -> bool:
@@ -682,7 +832,7 @@ def _is_id_key(name: Any) -> bool:
     return type(name) is int
 
 
-def _read_token_list(items: Sequence[Any], source: str) -> Sequence[Any]:
+def _read_token_list(items: Sequence[Any], source: _Origin) -> Sequence[Any] | Vocabulary:
     """Return the tokens in a list of tokens, of pairs with ids in either order, or of pairs (token, count) by falling
     count."""
     if not items or not all(isinstance(item, list | tuple) and len(item) == 2 for item in items):
@@ -692,19 +842,15 @@ def _read_token_list(items: Sequence[Any], source: str) -> Sequence[Any]:
         [token for token, _ in pairs],
         [_convert_id_to_int(token, number, source) for token, number in pairs],
     )
-    _refuse_invalid_tokens(tokens, source, "position", 0)
-    if sorted(numbers) in (list(range(len(numbers))), list(range(1, len(numbers) + 1))):
-        return _order_tokens(dict(zip(tokens, numbers, strict=True)), source)
-    if numbers != sorted(numbers, reverse=True):
-        raise DataError(
-            f"{source} holds pairs whose numbers are neither the ids 0 to {len(numbers) - 1} nor falling counts.",
-            _GIVE_LIST,
-        )
+    _refuse_invalid_tokens(tokens, str(source), "position", 0)
+    are_contiguous = sorted(numbers) in (list(range(len(numbers))), list(range(1, len(numbers) + 1)))
+    if are_contiguous or numbers != sorted(numbers, reverse=True):
+        return _read_ids(dict(zip(tokens, numbers, strict=True)), source)
     _log.warning("%s holds tokens with counts: the position of a token, from 0, is used as its id.", source)
     return tokens
 
 
-def _read_keras(config: Mapping[str, Any], source: str) -> Vocabulary:
+def _read_keras(config: Mapping[str, Any], source: _Origin) -> Vocabulary:
     """Read a `tf.keras.preprocessing.text.Tokenizer`. Its ids begin at 1, and only ids below `num_words` are used.
 
     The source: `texts_to_sequences` in keras/src/legacy/preprocessing/text.py.
@@ -715,7 +861,7 @@ def _read_keras(config: Mapping[str, Any], source: str) -> Vocabulary:
         raise DataError(f"{source} is a Keras tokenizer without a word_index.", _GIVE_FILE)
     if most is not None:
         ids = {token: number for token, number in ids.items() if isinstance(number, int) and number < most}
-    tokens = _order_tokens(ids, source)
+    found = _read_ids(ids, source.name_ids())
     split = read_keras_split(config)
     line = "" if split is None else split.write_tokens("text")
     advice = (
@@ -725,16 +871,17 @@ def _read_keras(config: Mapping[str, Any], source: str) -> Vocabulary:
         "%s is a Keras tokenizer: its words are read, but not its way to split a text (lower: %s, filters: %s). %s",
         source, brief_text(config.get("lower")), brief_text(config.get("filters")), advice * bool(line),
     )  # fmt: skip
-    return Vocabulary(tokens, tokens.index(unknown) if unknown in tokens else None, split)
+    default = found.tokens.index(unknown) if unknown in found.tokens else None
+    return replace(found, default_index=default, keras=split)
 
 
-def _convert_pickled_to_vocabulary(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:
+def _convert_pickled_to_vocabulary(saved: SavedVocab | list[Any] | dict[str, Any], source: _Origin) -> Vocabulary:
     """Convert what a pickle holds, a torchtext Vocab, a list or a dict, to a `Vocabulary`. `source` names the file in
     errors."""
     if isinstance(saved, SavedVocab):
         if saved.default_index is not None and type(saved.default_index) is not int:
             raise DataError(f"{source} holds a Vocab whose default index is not a whole number.", SAVE_PLAIN)
-        return Vocabulary(_check_tokens_by_id(saved.tokens, source), saved.default_index)
+        return Vocabulary(_check_tokens_by_id(saved.tokens, str(source)), saved.default_index)
     return _read_document(saved, source)
 
 

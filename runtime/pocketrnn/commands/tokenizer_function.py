@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pocketrnn.bundle.names_from_paths import choose_import_name, choose_module_file, suggest_near_file
 from pocketrnn.errors import InputError, first_line
+from pocketrnn.text.text_row_encoder import write_remedy_of_missing_file
 
 # The function of a file that `pocketrnn export` writes.
 _WRITTEN: Final = "words"
@@ -79,7 +80,8 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
     except (Exception, SystemExit) as error:
         raise InputError(
             f"{path} raises {type(error).__name__}: {first_line(error)}.",
-            "Run the file with Python, and correct it; or copy the function to a file of its own.",
+            write_remedy_of_missing_file(error)
+            or "Run the file with Python, and correct it; or copy the function to a file of its own.",
         ) from error
     finally:
         # A file there may be named like a library that is imported later.

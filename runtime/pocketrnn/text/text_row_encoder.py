@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from pocketrnn.errors import InputError, TextError, first_line, short_repr
@@ -16,7 +17,7 @@ from pocketrnn.text.added_ids_and_width import cut_and_pad_ids
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.rules import EXTERNAL
 
-__all__ = ["Text", "TextRowEncoder", "Tokenizer", "write_remedy_of_tokenizer_error"]
+__all__ = ["Text", "TextRowEncoder", "Tokenizer", "write_remedy_of_missing_file", "write_remedy_of_tokenizer_error"]
 
 # One text: a string, its tokens, or its token ids.
 Text: TypeAlias = str | Sequence[str] | Sequence[int]
@@ -35,18 +36,22 @@ class TextRowEncoder:
         rows: the number of embedding rows; every id is below it.
         tokenizer: text -> tokens or ids, or a string with the tokens between white space; None to leave strings to the
             bundle's own tokenizer.
+        files: for a bundle without a tokenizer of its own, the files of the function that split its texts, for the
+            error that asks for one.
 
     Raises:
         InputError: the tokenizer is not a function.
     """
 
-    def __init__(self, name: str, encoder: TextEncoder, rows: int, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(
+        self, name: str, encoder: TextEncoder, rows: int, tokenizer: Tokenizer | None = None, files: Sequence[str] = ()
+    ) -> None:
         if tokenizer is not None and not callable(tokenizer):
             raise InputError(
                 f"tokenizer is {short_repr(tokenizer)}, which is not a function.",
                 "Give a function that takes a text and returns its tokens or ids.",
             )
-        self.tokenizer = tokenizer
+        self.tokenizer, self._files = tokenizer, tuple(files)
         self._name, self._encoder, self._rows, self._rules = name, encoder, rows, encoder.rules
         self._splits_strings = tokenizer is None and encoder.rules.tokenizer != EXTERNAL
         # Whether strings are left to the encoder.
@@ -115,10 +120,12 @@ class TextRowEncoder:
         """Call the caller's tokenizer, and return its tokens or ids as a list. Split a string at white space, as the
         exporter does."""
         if self.tokenizer is None:
+            files = " and ".join(self._files)
+            need = f"The function that did so at its export needs {files}: copy what is missing. " if files else ""
             raise InputError(
                 f"{self._name} does not split texts: its tokenizer is external.",
-                "Load it with tokenizer=function, or give each text as a list of its tokens or ids (on the command "
-                "line, --tokenizer file.py:function or --tokens).",
+                f"{need}Load it with tokenizer=function, or give each text as a list of its tokens or ids (on the "
+                "command line, --tokenizer file.py:function or --tokens).",
             )
         try:
             made = self.tokenizer(text)
@@ -195,10 +202,26 @@ class TextRowEncoder:
 
 def write_remedy_of_tokenizer_error(error: BaseException) -> str:
     """Return what to do about an exception that the caller's tokenizer raises. If data of NLTK are missing, that is the
-    line that its message names."""
+    line that its message names; if a file is missing, to copy it."""
     if download := _NLTK_DOWNLOAD.search(str(error)):
         return f"Its data are missing here. In Python: import nltk; {download[0]}"
-    return "Give a function that takes any text and returns its tokens or ids."
+    return write_remedy_of_missing_file(error) or "Give a function that takes any text and returns its tokens or ids."
+
+
+def write_remedy_of_missing_file(error: BaseException) -> str:
+    """Return where to copy the file that code lacks, if an exception, or the one that it was raised from, says that a
+    file or a module is missing. Return an empty string for another exception."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, FileNotFoundError) and isinstance(found.filename, str):
+            file = Path(found.filename)
+            other = "" if file.is_absolute() else f", or run this in the folder from which {file} is its path"
+            return f"Copy {file.name} to {file.absolute()}, where the code looks for it{other}."
+        if isinstance(found, ModuleNotFoundError) and found.name:
+            module = found.name.partition(".")[0]
+            return f"Copy {module}.py beside the file, or install {module}."
+        found = found.__cause__ or found.__context__
+    return ""
 
 
 def _would_split_token(token: str, tokenizer: str) -> bool:

@@ -54,6 +54,7 @@ _OF_INPUT: Final = re.compile(r"s\d+|[A-Za-z_]+")
 
 
 def _make_constant_like(value: float, like: Any) -> Any:
+    """Return a constant with the dtype of `like`."""
     assert like.dtype is not None  # noqa: S101 - a value that is computed during the translation has no type yet
     made: Any = op.Constant(value=ir.tensor(value, dtype=like.dtype))
     made.dtype = like.dtype
@@ -61,9 +62,14 @@ def _make_constant_like(value: float, like: Any) -> Any:
 
 
 def _translate_scalar_tensor(s: Any, dtype: int = -1, **_layout: Any) -> Any:
-    """Translate `torch.scalar_tensor`: make a tensor of ONNX's type number `dtype`, by default float32, from a number.
-    torch's translation rounds the number to float32 first: then 0.57 * 1000 in double precision, cast to an integer, is
-    569 and not 570."""
+    """Translate `torch.scalar_tensor(s, dtype=dtype)` without rounding the number to float32 first. With torch's own
+    translation, 0.57 * 1000 in double precision, cast to an integer, is 569 and not 570.
+
+    Args:
+        s: the number, or a value that holds it.
+        dtype: ONNX's number of the result's type; -1 for float32.
+        _layout: further arguments of torch, which are ignored.
+    """
     kind = ir.DataType.FLOAT if dtype == -1 else ir.DataType(dtype)
     if isinstance(s, ir.Value):
         return op.Cast(s, to=int(kind))
@@ -88,13 +94,14 @@ def _translate_masked_fill(x: Any, mask: Any, value: Any) -> Any:
     return op.Where(mask, _make_constant_like(value, x) if x.dtype == ir.DataType.DOUBLE else op.CastLike(value, x), x)
 
 
-def _make_add_with_factor_translation(
+def _make_addcmul_or_addcdiv_translation(
     of_torch: Callable[..., Any], combine: Callable[[Any, Any], Any]
 ) -> Callable[..., Any]:
-    """Return a translation of `x + value * (a * b)` or `x + value * (a / b)` that does not round `value` to float32.
+    """Return a translation of `torch.addcmul` or `torch.addcdiv`, `x + value * (a * b)` or `x + value * (a / b)`, that
+    does not round `value` to float32 if x is in double precision.
 
     Args:
-        of_torch: torch's own translation, which is right if x is not in double precision.
+        of_torch: torch's own translation, which is used for all other x.
         combine: the ONNX operator between a and b: Mul or Div.
     """
 
@@ -106,31 +113,31 @@ def _make_add_with_factor_translation(
     return translate_add_with_factor
 
 
-def _compute_softplus_of_negative_distance(first: Any, second: Any) -> Any:
+def _compute_softplus_of_minus_absolute_difference(first: Any, second: Any) -> Any:
     return op.Softplus(op.Neg(op.Abs(op.Sub(first, second))))
 
 
 def _translate_log_add_exp(first: Any, second: Any) -> Any:
-    """Translate `torch.logaddexp(a, b)`: the larger number plus softplus(-|a - b|), or log(2) if a equals b."""
+    """Translate `torch.logaddexp(a, b)` to max(a, b) + softplus(-|a - b|). If a equals b, the softplus is log(2)."""
     more = op.Where(
         op.Equal(first, second),
         _make_constant_like(math.log(2), first),
-        _compute_softplus_of_negative_distance(first, second),
+        _compute_softplus_of_minus_absolute_difference(first, second),
     )
     return op.Add(op.Max(first, second), more)
 
 
 def _translate_log_add_exp2(first: Any, second: Any) -> Any:
-    """Translate `torch.logaddexp2(a, b)`: like `_translate_log_add_exp`, but with powers of two."""
+    """Translate `torch.logaddexp2(a, b)`, log2(2**a + 2**b), to max(a, b) + log2(1 + 2**-|a - b|)."""
     two = _make_constant_like(math.log(2), first)
-    scaled = op.Div(_compute_softplus_of_negative_distance(op.Mul(first, two), op.Mul(second, two)), two)
+    scaled = op.Div(_compute_softplus_of_minus_absolute_difference(op.Mul(first, two), op.Mul(second, two)), two)
     more = op.Where(op.Equal(first, second), _make_constant_like(1.0, first), scaled)
     return op.Add(op.Max(first, second), more)
 
 
 def _make_log_translation(base: int) -> Callable[[Any], Any]:
-    """Return a translation of `torch.log2(x)` or `torch.log10(x)` that gives integers for powers of the base, as
-    PyTorch does. For 8,192, onnxruntime's quotient of logarithms in float32 is just below 13, and rounds down to 12."""
+    """Return a translation of `torch.log2(x)` or `torch.log10(x)` whose result for a power of the base is exactly an
+    integer, as in PyTorch. Without this, onnxruntime's log2 of 8,192 is just below 13, and its floor 12."""
 
     def translate_log(x: Any) -> Any:
         quotient = op.Div(op.Log(x), _make_constant_like(math.log(base), x))
@@ -141,7 +148,8 @@ def _make_log_translation(base: int) -> Callable[[Any], Any]:
 
 
 def _translate_log1p(x: Any) -> Any:
-    """Translate `torch.log1p(x)`: log(1 + x), where 1 + x is rounded, times x / ((1 + x) - 1) (W. Kahan)."""
+    """Translate `torch.log1p(x)`, which is exact for small x: multiply log(1 + x), where 1 + x is rounded, by x / ((1 +
+    x) - 1) (W. Kahan)."""
     one = _make_constant_like(1.0, x)
     total = op.Add(x, one)
     added = op.Sub(total, one)
@@ -153,13 +161,14 @@ def _translate_log1p(x: Any) -> Any:
 
 
 def _translate_expm1(x: Any) -> Any:
-    """Translate `torch.expm1(x)` as tanh(x / 2) (exp(x) + 1), which needs no subtraction."""
+    """Translate `torch.expm1(x)`, exp(x) - 1, to tanh(x / 2) * (exp(x) + 1), which loses no digits for small x."""
     half = op.Mul(x, _make_constant_like(0.5, x))
     return op.Mul(op.Tanh(half), op.Add(op.Exp(x), _make_constant_like(1.0, x)))
 
 
 def _translate_clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
-    """Translate `x.clamp(min=...)`. With one bound missing, onnxruntime's Clip would change infinity."""
+    """Translate `x.clamp(min, max)` with numbers as bounds. If one bound of floats is missing, it becomes an infinity,
+    since onnxruntime's Clip would change an infinite x otherwise."""
     if x.dtype in _FLOATS and (min is None) != (max is None):
         min, max = (-math.inf if min is None else min), (math.inf if max is None else max)  # noqa: A001
     low, high = (
@@ -174,16 +183,17 @@ def _translate_clamp(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: 
 
 
 def _translate_clamp_by_tensors(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
-    """Translate `x.clamp(min=tensor)`. For x in double precision, torch's exporter turns bounds that are numbers into
-    tensors. This translation turns them into numbers again, because the proof compares the two graphs."""
+    """Translate `x.clamp(min, max)` with tensors as bounds. If both are single numbers, they are translated as numbers:
+    for x in double precision torch's exporter makes tensors of numbers, and the proof compares this graph with the one
+    in float32."""
     if all(bound is None or bound.shape == ir.Shape([]) for bound in (min, max)):
         return _translate_clamp(x, min, max)
     return aten_clamp_tensor(x, min, max)
 
 
 def _translate_scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
-    """Translate `x.scatter_reduce(dim, index, src, "amax")`: with include_self=False, torch's translation starts from
-    the wrong extreme number. For "mean", torch's translation gives the sum."""
+    """Translate `x.scatter_reduce(dim, index, src, reduce)`. torch's own translation gives the sum for "mean", and
+    starts a maximum or minimum from a wrong number with include_self=False."""
     if reduce == "mean" and x.shape and x.dtype in _FLOATS:
         return _translate_scatter_mean(x, dim, index, src, include_self=include_self)
     largest = {"amax": -math.inf, "amin": math.inf}.get(reduce)
@@ -196,8 +206,8 @@ def _translate_scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: st
 
 
 def _translate_scatter_mean(x: Any, dim: int, index: Any, src: Any, *, include_self: bool) -> Any:
-    """Return for each index the mean of the numbers that are scattered to it and, with `include_self`, of x there. An
-    index without numbers keeps x."""
+    """Translate `x.scatter_reduce(dim, index, src, "mean")`: each place of x gets the mean of the numbers of src that
+    go there, and with include_self of the number in x, too. A place that gets no number keeps x."""
     zero, one = _make_constant_like(0.0, x), _make_constant_like(1.0, x)
     ones = op.Expand(one, op.Shape(index))
     none = op.Expand(zero, op.Shape(x))
@@ -212,7 +222,8 @@ def _translate_scatter_mean(x: Any, dim: int, index: Any, src: Any, *, include_s
 
 
 def _translate_diagonal(x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
-    """Translate `torch.diagonal(x, 0, 1, 2)` by indices, without an identity matrix."""
+    """Translate `torch.diagonal(x, offset, dim1, dim2)` to a Gather of the diagonal's positions, without an identity
+    matrix."""
     rank = len(x.shape)
     first, second = dim1 % rank, dim2 % rank
     others = [axis for axis in range(rank) if axis not in (first, second)]
@@ -239,7 +250,8 @@ def _translate_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """Translate `F.scaled_dot_product_attention` for any number of axes. A fully masked query gives 0."""
+    """Translate `F.scaled_dot_product_attention` for any number of axes. A query whose keys are all masked gives 0, as
+    in PyTorch. torch's own translation is used where attention is causal or grouped."""
     axes = len(query.shape)
     if is_causal or enable_gqa or axes < 3 or not len(key.shape) == len(value.shape) == axes:
         return aten_scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
@@ -258,7 +270,14 @@ def _translate_attention(
 
 
 def _translate_elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
-    """Translate `F.elu(x)` by expm1. onnxruntime computes exp(x) - 1, which is 0 for negative x above -6e-8."""
+    """Translate `F.elu(x)`, and selu and celu, by expm1. For negative x above -6e-8, onnxruntime's Elu gives 0.
+
+    Args:
+        x: the input.
+        alpha: the factor of negative results.
+        scale: the factor of all results.
+        input_scale: the factor of negative x before expm1.
+    """
     below = op.Mul(_translate_expm1(_multiply_by_factor(x, input_scale)), _make_constant_like(alpha * scale, x))
     return op.Where(op.Less(x, _make_constant_like(0.0, x)), below, _multiply_by_factor(x, scale))
 
@@ -271,18 +290,23 @@ def _multiply_by_factor(x: Any, factor: float) -> Any:
     return product
 
 
-def _make_nan_addend(x: Any, like: Any = None) -> Any:
-    """Make a tensor in the dtype of `like` that is NaN where x is NaN, and 0 elsewhere."""
+def _make_tensor_of_nan_where_x_is_nan(x: Any, like: Any = None) -> Any:
+    """Return a tensor that is NaN where x is NaN, and 0 elsewhere, in the dtype of `like` or, without it, of x."""
     return op.Where(op.Equal(x, x), _make_constant_like(0.0, x if like is None else like), x)
 
 
 def _make_xlogy_translation(log: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    """Return a translation of `torch.xlogy(x, y)` or `xlog1py`: 0 where x is 0, but NaN where y is NaN."""
+    """Return a translation of `torch.xlogy(x, y)` or `xlog1py`, x * log(y), whose result is 0 where x is 0, but NaN
+    where y is NaN.
+
+    Args:
+        log: the translation of the logarithm: log or log1p.
+    """
 
     def translate_xlogy(x: Any, y: Any) -> Any:
-        x, y = _match_types(x, y)
+        x, y = _convert_operands_to_one_dtype(x, y)
         zero = _make_constant_like(0.0, x)
-        return op.Add(op.Where(op.Equal(x, zero), zero, op.Mul(x, log(y))), _make_nan_addend(y))
+        return op.Add(op.Where(op.Equal(x, zero), zero, op.Mul(x, log(y))), _make_tensor_of_nan_where_x_is_nan(y))
 
     return translate_xlogy
 
@@ -295,20 +319,26 @@ def _translate_atan2(y: Any, x: Any) -> Any:
     ratio = op.Where(op.Equal(more, zero), zero, op.Where(op.Equal(less, more), one, op.Div(less, more)))
     angle = op.Atan(ratio)
     angle = op.Where(op.Greater(high, wide), op.Sub(_make_constant_like(math.pi / 2, x), angle), angle)
-    angle = op.Where(_is_negative(x), op.Sub(_make_constant_like(math.pi, x), angle), angle)
-    angle = op.Where(_is_negative(y), op.Neg(angle), angle)
-    return op.Add(angle, op.Add(_make_nan_addend(x), _make_nan_addend(y)))
+    angle = op.Where(_compute_sign_bit(x), op.Sub(_make_constant_like(math.pi, x), angle), angle)
+    angle = op.Where(_compute_sign_bit(y), op.Neg(angle), angle)
+    return op.Add(angle, op.Add(_make_tensor_of_nan_where_x_is_nan(x), _make_tensor_of_nan_where_x_is_nan(y)))
 
 
-def _is_negative(x: Any) -> Any:
-    """Return whether a number is negative; minus zero counts as negative."""
+def _compute_sign_bit(x: Any) -> Any:
+    """Compute whether each number of x is negative. Minus zero counts as negative."""
     zero = _make_constant_like(0.0, x)
     return op.Less(op.Where(op.Equal(x, zero), op.Reciprocal(x), x), zero)
 
 
-def _compute_rational_function(x: Any, over: Sequence[float], under: Sequence[float], like: Any) -> Any:
-    """Return the quotient of two polynomials in x. Their factors begin with the highest power; `under` omits its first
-    factor, which is 1."""
+def _compute_quotient_of_polynomials(x: Any, over: Sequence[float], under: Sequence[float], like: Any) -> Any:
+    """Return the quotient of two polynomials in x.
+
+    Args:
+        x: the variable.
+        over: the factors of the numerator, from the highest power on.
+        under: the factors of the denominator without the first one, which is 1.
+        like: a value whose dtype the result has.
+    """
 
     def compute_polynomial(numbers: Sequence[float]) -> Any:
         found = _make_constant_like(numbers[0], like)
@@ -325,12 +355,12 @@ def _translate_erfc(x: Any) -> Any:
     on."""
     size = op.Abs(x)
     # Within 0.46875, 1 - erf(x) is accurate enough; each branch's argument is clamped, so that none is NaN.
-    middle = _compute_rational_function(
+    middle = _compute_quotient_of_polynomials(
         op.Min(op.Max(size, _make_constant_like(0.46875, x)), _make_constant_like(4.0, x)), *_ERFC_MIDDLE, x
     )
     large = op.Max(size, _make_constant_like(4.0, x))
     inverse = op.Reciprocal(op.Mul(large, large))
-    series = op.Mul(inverse, _compute_rational_function(inverse, *_ERFC_LARGE, x))
+    series = op.Mul(inverse, _compute_quotient_of_polynomials(inverse, *_ERFC_LARGE, x))
     far = op.Div(op.Sub(_make_constant_like(1 / math.sqrt(math.pi), x), series), large)
     chosen = op.Where(op.Greater(size, _make_constant_like(4.0, x)), far, middle)
     tail = op.Mul(op.Exp(op.Neg(op.Mul(x, x))), chosen)
@@ -340,19 +370,20 @@ def _translate_erfc(x: Any) -> Any:
     )
 
 
-def compute_integer_power(x: Any, exponent: int) -> Any:
-    """Return an integer to the power of `exponent`, which is at least 1, as products. Products wrap around on overflow.
-    onnxruntime's Pow computes exponents from 4 on in double precision."""
+def compute_integer_power_by_products(x: Any, exponent: int) -> Any:
+    """Return an integer tensor to the power of `exponent`, which is at least 1, as a chain of products. They wrap
+    around on overflow, as PyTorch's do. onnxruntime's Pow computes exponents from 4 on in double precision."""
     if exponent == 1:
         return x
-    half = compute_integer_power(x, exponent // 2)
+    half = compute_integer_power_by_products(x, exponent // 2)
     return op.Mul(op.Mul(half, half), x) if exponent % 2 else op.Mul(half, half)
 
 
 def _translate_power_by_number(x: Any, exponent: Any) -> Any:
-    """Translate `x ** number`: `x ** 0.5` becomes Sqrt, as in PyTorch. Pow would give infinity for minus infinity."""
+    """Translate `x ** number`. `x ** 0.5` becomes Sqrt, as in PyTorch, since Pow gives infinity for minus infinity. A
+    power of integers becomes products."""
     if _is_integer(x) and isinstance(exponent, int) and exponent > 0 and x.dtype != ir.DataType.BOOL:
-        return compute_integer_power(x, exponent)
+        return compute_integer_power_by_products(x, exponent)
     if x.dtype not in _FLOATS or exponent not in (0.5, -0.5):
         return aten_pow_tensor_scalar(x, exponent)
     root = op.Sqrt(x)
@@ -360,8 +391,8 @@ def _translate_power_by_number(x: Any, exponent: Any) -> Any:
 
 
 def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a translation of softmax or log_softmax that computes in `dtype`. torch's own translation computes in the
-    type of the input, and then converts the result."""
+    """Return a translation of `softmax(x, dim, dtype)` or log_softmax that converts x to dtype first. torch's own
+    translation converts only the result."""
 
     def translate_softmax(x: Any, dim: int, dtype: int = -1) -> Any:
         if dtype != -1 and dtype != x.dtype:
@@ -372,16 +403,21 @@ def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any
 
 
 def _translate_isinf(counted_signs: Mapping[str, int], x: Any) -> Any:
-    """Translate `torch.isinf(x)`, `isposinf` or `isneginf`: `counted_signs` are the attributes of IsInf that say which
-    infinities count. Doubles are tested in double precision; torch's translation tests them in float32."""
+    """Translate `torch.isinf(x)`, `isposinf` or `isneginf`. torch's own translation tests doubles in float32.
+
+    Args:
+        counted_signs: the attributes of ONNX's IsInf that say which infinities count; empty for both.
+        x: the input.
+    """
     if x.dtype not in _FLOATS:
         x = op.Cast(x, to=ir.DataType.FLOAT)
     return op.IsInf(x, **counted_signs)
 
 
 def _translate_bit_shift(x: Any, by: Any, direction: str) -> Any:
-    """Translate `x << by` or `x >> by` in 64 bits. If `by` is not 0 to 63, `<<` gives 0, and `>>` gives 0 or -1."""
-    x, by = _match_types(x, by)
+    """Translate `x << by` or `x >> by` to a shift in 64 bits. If `by` is below 0 or above 63, `<<` gives 0, and `>>`
+    gives 0 or, for negative x, -1."""
+    x, by = _convert_operands_to_one_dtype(x, by)
     number, places = (op.Cast(one, to=int(ir.DataType.INT64)) for one in (x, by))
     number.dtype = places.dtype = ir.DataType.INT64
     none, all_bits = _make_constant_like(0, number), _make_constant_like(64, number)
@@ -398,13 +434,15 @@ def _translate_bit_shift(x: Any, by: Any, direction: str) -> Any:
 
 
 def _translate_power_of_tensors(x: Any, exponent: Any) -> Any:
-    """Translate `x ** torch.arange(n)` with one dtype for both operands, as packed files require."""
+    """Translate `x ** exponent` with a tensor as exponent, such as `torch.arange(n)`. The exponent is converted to the
+    dtype of x, as packed files require."""
     differ = isinstance(x, ir.Value) and x.dtype in _FLOATS and getattr(exponent, "dtype", x.dtype) != x.dtype
     return op.Pow(x, op.CastLike(exponent, x) if differ else exponent)
 
 
 def _translate_vector_norm(x: Any, order: float = 2.0, dim: Any = None, keepdim: bool = False, dtype: int = -1) -> Any:
-    """Translate `torch.linalg.vector_norm(x, 3)`. For this order, torch's translation takes the root in float32."""
+    """Translate `torch.linalg.vector_norm(x, order)`. For an order such as 3, torch's own translation takes the root in
+    float32, also for doubles."""
     if order in (0.0, 1.0, 2.0, math.inf, -math.inf):
         return aten_linalg_vector_norm(x, ord=order, dim=dim, keepdim=keepdim, dtype=dtype)
     if dtype != -1:
@@ -418,8 +456,8 @@ def _translate_vector_norm(x: Any, order: float = 2.0, dim: Any = None, keepdim:
 
 
 def _translate_signbit(x: Any) -> Any:
-    """Translate `torch.signbit(x)`: whether a number is negative; minus zero counts as negative."""
-    return op.Less(x, _make_constant_like(0.0, x)) if _is_integer(x) else _is_negative(x)
+    """Translate `torch.signbit(x)`: true where a number is negative or minus zero."""
+    return op.Less(x, _make_constant_like(0.0, x)) if _is_integer(x) else _compute_sign_bit(x)
 
 
 def _translate_rrelu(x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, **_drawing: Any) -> Any:
@@ -440,10 +478,11 @@ def _translate_heaviside(x: Any, values: Any) -> Any:
     return op.Where(op.Equal(x, zero), values, op.Where(op.Greater(x, zero), one, zero))
 
 
-def _match_types(x: Any, other: Any) -> tuple[Any, Any]:
-    """Return two operands, converted to one dtype. Either operand may be a Python number."""
+def _convert_operands_to_one_dtype(x: Any, other: Any) -> tuple[Any, Any]:
+    """Return the two operands of an operation as tensors of one dtype. Either operand may be a Python number, but not
+    both."""
     if not isinstance(x, ir.Value):
-        second, first = _match_types(other, x)
+        second, first = _convert_operands_to_one_dtype(other, x)
         return first, second
     if isinstance(other, ir.Value):
         return x, other
@@ -458,15 +497,15 @@ def _is_integer(x: Any) -> bool:
 
 
 def _have_different_signs(remainder: Any, divisor: Any) -> Any:
-    """Return whether the remainder and the divisor have different signs. A remainder of 0 has no sign."""
+    """Compute where the remainder and the divisor have different signs. A remainder of 0 has no sign."""
     zero = _make_constant_like(0.0, divisor)
     return op.And(op.Not(op.Equal(remainder, zero)), op.Xor(op.Less(remainder, zero), op.Less(divisor, zero)))
 
 
 def _translate_remainder(x: Any, other: Any) -> Any:
-    """Translate `x % y`; for floats as PyTorch computes it: the exact `fmod`, plus the divisor if the signs differ.
-    torch's translation, `x - floor(x / y) * y`, multiplies the rounding error of the quotient by y."""
-    x, other = _match_types(x, other)
+    """Translate `x % other`. For floats, PyTorch computes the exact `fmod`, and adds the divisor if the signs differ.
+    torch's own translation, `x - floor(x / other) * other`, multiplies the rounding error of the quotient."""
+    x, other = _convert_operands_to_one_dtype(x, other)
     if _is_integer(x):
         return op.Mod(x, other)
     rest = op.Mod(x, other, fmod=1)
@@ -474,9 +513,9 @@ def _translate_remainder(x: Any, other: Any) -> Any:
 
 
 def _translate_floor_division(x: Any, other: Any) -> Any:
-    """Translate `x // y` as PyTorch and Python compute it: subtract the remainder from x, then divide by y. torch's
-    translation is the floor of the rounded quotient, which may be too large by one: 0.3 // 0.1 is 2."""
-    x, other = _match_types(x, other)
+    """Translate `x // other` as PyTorch and Python compute it: subtract the remainder from x, then divide. torch's own
+    translation, the floor of the rounded quotient, may be too large by one: it gives 3 for 0.3 // 0.1, which is 2."""
+    x, other = _convert_operands_to_one_dtype(x, other)
     if _is_integer(x):
         return op.Div(op.Sub(x, op.Mod(x, other)), other)
     rest = op.Mod(x, other, fmod=1)
@@ -490,10 +529,10 @@ def _translate_floor_division(x: Any, other: Any) -> Any:
 
 
 def _translate_division(x: Any, other: Any, rounding_mode: str | None = None) -> Any:
-    """Translate `torch.div` with a rounding mode. torch's translation divides integers in float32."""
+    """Translate `torch.div(x, other, rounding_mode=...)`. torch's own translation divides integers in float32."""
     if rounding_mode == "floor":
         return _translate_floor_division(x, other)
-    x, other = _match_types(x, other)
+    x, other = _convert_operands_to_one_dtype(x, other)
     if rounding_mode is None:
         single = int(ir.DataType.FLOAT)
         return op.Div(op.Cast(x, to=single), op.Cast(other, to=single)) if _is_integer(x) else op.Div(x, other)
@@ -504,8 +543,8 @@ def _translate_division(x: Any, other: Any, rounding_mode: str | None = None) ->
 
 
 def _translate_mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, dtype: int = -1) -> Any:
-    """Translate `mean`, as sum / size if an axis may be empty: the mean of an empty axis is NaN, but onnxruntime's
-    ReduceMean gives 0."""
+    """Translate `x.mean(dim)`. If an axis may be empty, it becomes sum / size: PyTorch's mean of an empty axis is NaN,
+    but onnxruntime's ReduceMean gives 0."""
     shape = x.shape
     if dtype not in (-1, None):
         # A value that is computed during the translation has no shape yet.
@@ -524,33 +563,39 @@ def _translate_mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: boo
 
 
 def _translate_variance(x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False) -> Any:
-    """Translate `x.var(1)`. The variance of an empty axis is NaN."""
+    """Translate `x.var(dim)` so that the variance of an empty axis is NaN, as in PyTorch."""
     found = aten_var_correction(x, dim, correction, keepdim)
     return (
-        op.Add(found, _make_nan_addend(_translate_mean(x, dim, keepdim), x)) if _may_reduce_nothing(x, dim) else found
+        op.Add(found, _make_tensor_of_nan_where_x_is_nan(_translate_mean(x, dim, keepdim), x))
+        if _may_reduce_empty_axis(x, dim)
+        else found
     )
 
 
 def _translate_variance_and_mean(
     x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False
 ) -> Any:
-    """Translate `torch.var_mean(x, 1)`. For an empty axis, both are NaN."""
+    """Translate `torch.var_mean(x, dim)` so that both results for an empty axis are NaN, as in PyTorch."""
     variance, mean = aten_var_mean_correction(x, dim, correction, keepdim)
-    if _may_reduce_nothing(x, dim):
+    if _may_reduce_empty_axis(x, dim):
         mean = _translate_mean(x, dim, keepdim)
-        variance = op.Add(variance, _make_nan_addend(mean, x))
+        variance = op.Add(variance, _make_tensor_of_nan_where_x_is_nan(mean, x))
     return variance, mean
 
 
-def _may_reduce_nothing(x: Any, dim: Any) -> bool:
-    """Return whether one of the reduced axes may be empty."""
+def _may_reduce_empty_axis(x: Any, dim: Any) -> bool:
+    """Return whether one of the axes `dim` of x may be empty; None stands for all axes."""
     axes = range(len(x.shape)) if dim is None else [dim] if isinstance(dim, int) else dim
     return bool(x.shape) and any(_may_be_empty(x.shape[axis]) for axis in axes)
 
 
-def _make_operation_with_number_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a translation of an operation on a tensor and a number, such as `x * (10 / n)`. The number may be computed
-    from sizes. `operator` is the operation in ONNX."""
+def _make_tensor_and_number_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a translation of an operation on a tensor and a number, such as `x * (10 / n)`. The number may be a
+    constant, or a value that is computed from sizes.
+
+    Args:
+        operator: the ONNX operator: Add, Sub or Mul.
+    """
 
     def translate_operation(x: Any, other: Any, alpha: float = 1.0) -> Any:
         if alpha != 1:
@@ -565,13 +610,17 @@ def _make_operation_with_number_translation(operator: Callable[..., Any]) -> Cal
 
 
 def _may_be_empty(size: Any) -> bool:
-    """Return whether an axis may be empty. An axis of size `s0 - 1`, or one that a mask selects, may be."""
+    """Return whether an axis of this size may be empty: its size is an expression such as `s0 - 1`, or it is the number
+    of elements that a mask selects. The sizes of inputs, plain names such as `s0`, are at least 1."""
     return not isinstance(size, int) and _OF_INPUT.fullmatch(str(size)) is None
 
 
-def _make_extreme_reduction_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a translation of `amax` or `amin`, for which `operator` is ReduceMax or ReduceMin. Without `dim`, the
-    translation reduces all axes."""
+def _make_amax_or_amin_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a translation of `x.amax(dim)` or `x.amin(dim)`. Without `dim`, all axes are reduced.
+
+    Args:
+        operator: ONNX's ReduceMax or ReduceMin.
+    """
 
     def translate_reduction(x: Any, dim: int | Sequence[int] = (), keepdim: bool = False) -> Any:
         axes = [dim] if isinstance(dim, int) else list(dim)
@@ -581,8 +630,8 @@ def _make_extreme_reduction_translation(operator: Callable[..., Any]) -> Callabl
 
 
 def _translate_any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
-    """Translate `any` as a count above 0. torch's own translation takes the maximum, but engines disagree about the
-    maximum of an empty axis, such as the pairs of words in a text of one word."""
+    """Translate `x.any(dim)` as a count above 0. torch's own translation takes the maximum, and engines disagree about
+    the maximum of an empty axis, such as the pairs of words in a text of one word."""
     if not x.shape:
         return op.Cast(x, to=_BOOL)
     axes = [] if dim is None else [dim] if isinstance(dim, int) else list(dim)
@@ -592,7 +641,8 @@ def _translate_any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool
 
 
 def _translate_sort(x: Any, **options: Any) -> Any:
-    """Translate a stable sort to ONNX's TopK, which puts the lower index first among equal values."""
+    """Translate a stable `x.sort(dim=..., descending=...)` to ONNX's TopK, which puts the lower index first among equal
+    numbers."""
     if not x.shape:
         return op.Identity(x), op.Constant(value_int=0)
     axis = options.get("dim", -1) % len(x.shape)
@@ -616,8 +666,8 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.full.default: _translate_full,
     _ATEN.full_like.default: _translate_full_like,
     _ATEN.masked_fill.Scalar: _translate_masked_fill,
-    _ATEN.addcmul.default: _make_add_with_factor_translation(aten_addcmul, op.Mul),
-    _ATEN.addcdiv.default: _make_add_with_factor_translation(aten_addcdiv, op.Div),
+    _ATEN.addcmul.default: _make_addcmul_or_addcdiv_translation(aten_addcmul, op.Mul),
+    _ATEN.addcdiv.default: _make_addcmul_or_addcdiv_translation(aten_addcdiv, op.Div),
     _ATEN.log_sigmoid.default: lambda x: op.Neg(op.Softplus(op.Neg(x))),  # It keeps both tails.
     _ATEN.logaddexp.default: _translate_log_add_exp,
     _ATEN.logaddexp2.default: _translate_log_add_exp2,
@@ -670,11 +720,11 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.var_mean.correction: _translate_variance_and_mean,
     _ATEN.mean.default: _translate_mean,
     _ATEN.mean.dim: _translate_mean,
-    _ATEN.add.Scalar: _make_operation_with_number_translation(op.Add),
-    _ATEN.sub.Scalar: _make_operation_with_number_translation(op.Sub),
-    _ATEN.mul.Scalar: _make_operation_with_number_translation(op.Mul),
-    _ATEN.amax.default: _make_extreme_reduction_translation(op.ReduceMax),
-    _ATEN.amin.default: _make_extreme_reduction_translation(op.ReduceMin),
+    _ATEN.add.Scalar: _make_tensor_and_number_translation(op.Add),
+    _ATEN.sub.Scalar: _make_tensor_and_number_translation(op.Sub),
+    _ATEN.mul.Scalar: _make_tensor_and_number_translation(op.Mul),
+    _ATEN.amax.default: _make_amax_or_amin_translation(op.ReduceMax),
+    _ATEN.amin.default: _make_amax_or_amin_translation(op.ReduceMin),
     **dict.fromkeys((_ATEN.any.default, _ATEN.any.dim, _ATEN.any.dims), _translate_any),
     _ATEN.sort.stable: _translate_sort,
 }

@@ -35,10 +35,10 @@ _ROUNDS: Final = 2
 
 
 def optimize_exactly(model: ir.Model) -> None:
-    """Fold constants and simplify nodes in place, by the same steps as `onnxscript.optimizer.optimize`. Then rewrite
-    the nodes in which onnxruntime would lose NaN, or small results of a sigmoid."""
+    """Fold constants and simplify nodes in place, by the steps of `onnxscript.optimizer.optimize` but without its
+    tolerances. Then rewrite the nodes in which onnxruntime would lose NaN, or the small results of a sigmoid."""
     passes.InlinePass()(model)
-    exact = compute_rounded_constants(model)
+    exact = compute_constants_with_rounding_of_pytorch(model)
     for _ in range(_ROUNDS):
         # An overflow in float32 is infinity, as it is where the graph runs: no warning is needed.
         with np.errstate(all="ignore"):
@@ -51,10 +51,10 @@ def optimize_exactly(model: ir.Model) -> None:
             break
     _rename_duplicate_constants(model.graph)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    set_folded_values(model, exact)
+    replace_folded_constants(model, exact)
     # Join a sigmoid that forward computes twice, so that it is rewritten once.
     passes.CommonSubexpressionEliminationPass()(model)
-    rewrite_sigmoids_with_small_values(model)
+    expand_sigmoids_whose_small_results_matter(model)
     make_graph_propagate_nans(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     for last in (
@@ -69,8 +69,8 @@ def optimize_exactly(model: ir.Model) -> None:
 
 
 def _rename_duplicate_constants(graph: ir.Graph) -> None:
-    """Give each constant its own name. Without this, the optimizer's rule that joins two Clips would give two equal
-    bounds the same name."""
+    """Give each constant a name of its own, since onnxscript's rule that joins two Clips gives two equal bounds the
+    same name."""
     for node in graph:
         for value in node.inputs:
             if value is None or value.const_value is None or value.producer() is not None:
@@ -89,8 +89,8 @@ def _replace_by_identity(op: Any, x: Any, **_: Any) -> Any:
 
 
 def _is_lookup_in_constant_table(_: Any, table: ir.Value, axes: ir.Value, **__: Any) -> bool:
-    """Return whether the table of a GatherND is constant, and the Unsqueeze before it gives its ids one new axis at the
-    end."""
+    """Return whether a GatherND of unsqueezed ids is a lookup of rows: its table is constant, and the ids have one new
+    axis at the end."""
     return table.const_value is not None and axes.const_value is not None and axes.const_value.numpy().tolist() == [-1]
 
 
@@ -150,14 +150,17 @@ _CURVED: Final = frozenset({"Sin", "Cos", "Tan", "Exp", "Log", "Pow"})
 _LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
 
 
-def compute_rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
-    """Compute the float32 values of a graph that depend on constants only, and return them by name. Each operation
-    rounds its result, as in PyTorch, except for functions such as exp and sine: these are computed in float64 and
-    rounded once, unless an operator with jumps, such as Floor or a comparison, uses the result.
+def compute_constants_with_rounding_of_pytorch(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
+    """Compute the float32 values of a graph that depend only on constants, with PyTorch's rounding. Return them by
+    name.
+
+    Each operation rounds its result to float32. Functions such as exp and sine, and what is computed with their
+    results, are computed in float64 and rounded once. This exception does not hold where an operator with jumps, such
+    as Floor or a comparison, uses the result.
 
     Args:
-        model: without functions. Values that cannot be computed in float64 are left out, and so are those that depend
-            on them.
+        model: a model without functions. A value that cannot be computed in float64 is left out, and so is each value
+            that depends on it.
     """
     known: dict[ir.Value, npt.NDArray[Any]] = {}
     singles: dict[ir.Value, npt.NDArray[Any]] = {}
@@ -165,14 +168,18 @@ def compute_rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.fl
     found: dict[str, npt.NDArray[np.float32]] = {}
     for node in model.graph:
         inputs = [value for value in node.inputs if value is not None]
-        if node.domain or node.op_type in _LEFT_OUT or not all(_add_known_constant(value, known) for value in inputs):
+        if (
+            node.domain
+            or node.op_type in _LEFT_OUT
+            or not all(_add_initializer_to_known_values(value, known) for value in inputs)
+        ):
             continue
         singles |= {value: known[value] for value in inputs if value not in singles}
         made = _compute_node_in_float64(node, known, model)
         rounded = (
             _compute_node_in_float64(node, singles, model) if any(singles[v] is not known[v] for v in inputs) else made
         )
-        made = rounded if _has_jumps(node) else made
+        made = rounded if _has_discontinuous_result(node) else made
         if node.op_type in _CURVED or not curved.isdisjoint(inputs):
             curved.update(node.outputs)
         for value, array, single in zip(node.outputs, made, rounded, strict=False):
@@ -189,16 +196,21 @@ def compute_rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.fl
 
 
 def _is_rounded_once(value: ir.Value, curved: Collection[ir.Value]) -> bool:
-    """Return whether a function such as exp or sine makes or uses the value, and no operator with jumps, such as Floor
-    or a comparison, uses it."""
+    """Return whether a value is computed in float64 and rounded to float32 once: a function such as exp or sine makes
+    or uses the value, and no operator with jumps, such as Floor or a comparison, uses the value.
+
+    Args:
+        value: the value.
+        curved: the values that functions such as exp and sine make, also indirectly.
+    """
     met = list(_list_downstream_operators(value))
     is_curved = value in curved or any(node.op_type in _CURVED for node in met)
-    return is_curved and not any(map(_has_jumps, met))
+    return is_curved and not any(map(_has_discontinuous_result, met))
 
 
 def _list_downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
-    """Yield the operators that use a value, also indirectly, up to a recurrent layer or a function such as exp or
-    sine."""
+    """Yield the operators that use a value, directly or through other operators. The search does not go beyond a
+    recurrent layer or a function such as exp or sine."""
     waiting, seen = [value], {value}
     while waiting:
         for node, _ in waiting.pop().uses():
@@ -208,12 +220,19 @@ def _list_downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
                 seen.update(node.outputs)
 
 
-def _has_jumps(node: ir.Node) -> bool:
+def _has_discontinuous_result(node: ir.Node) -> bool:
+    """Return whether a small change of an operator's input can change its result by a whole number, as in Floor, a
+    comparison or a cast to integers."""
     return node.op_type in _STEPS or (node.op_type == "Cast" and node.outputs[0].dtype in _WHOLE)
 
 
-def set_folded_values(model: ir.Model, rounded_constants: Mapping[str, npt.NDArray[np.float32]]) -> None:
-    """Replace the values of folded constants in place by the values from `compute_rounded_constants`."""
+def replace_folded_constants(model: ir.Model, rounded_constants: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    """Replace the values of constants in a model, in place, if the shapes are equal.
+
+    Args:
+        model: the model.
+        rounded_constants: the new values by name, from `compute_constants_with_rounding_of_pytorch`.
+    """
     graph = model.graph
     for name, array in rounded_constants.items():
         value = graph.initializers.get(name)
@@ -221,9 +240,9 @@ def set_folded_values(model: ir.Model, rounded_constants: Mapping[str, npt.NDArr
             value.const_value = ir.tensor(array, name=name)
 
 
-def _add_known_constant(value: ir.Value, known: dict[ir.Value, npt.NDArray[Any]]) -> bool:
-    """Add the numbers of an initializer to `known`, in float64. Return whether the numbers of the value are known
-    now."""
+def _add_initializer_to_known_values(value: ir.Value, known: dict[ir.Value, npt.NDArray[Any]]) -> bool:
+    """Add the numbers of a value to `known` in float64, if the value is an initializer that is not too large. Return
+    whether `known` has the value now."""
     if value in known:
         return True
     if not value.is_initializer() or value.const_value is None or value.const_value.size > _MOST_NUMBERS:
@@ -236,8 +255,14 @@ def _add_known_constant(value: ir.Value, known: dict[ir.Value, npt.NDArray[Any]]
 def _compute_node_in_float64(
     node: ir.Node, known: Mapping[ir.Value, npt.NDArray[Any]], model: ir.Model
 ) -> list[npt.NDArray[Any]]:
-    """Return the outputs of one node in double precision; an empty list if the node fails, or if the outputs are too
-    large."""
+    """Compute one node in double precision. Return its outputs; an empty list if the node fails, or if an output would
+    be too large.
+
+    Args:
+        node: the node.
+        known: the numbers of its inputs.
+        model: the model that contains it, which states the opsets.
+    """
     if _compute_largest_output_size(node, [known[value] for value in node.inputs if value is not None]) > _MOST_NUMBERS:
         return []
     proto: Any = ir.serde.serialize_node(node)
@@ -259,7 +284,8 @@ def _compute_node_in_float64(
 
 
 def _compute_largest_output_size(node: ir.Node, inputs: list[npt.NDArray[Any]]) -> float:
-    """Return the largest possible number of elements in an operator's result."""
+    """Return an upper bound of the number of elements in an operator's largest output, from the numbers of its
+    inputs."""
     shapes = [value.shape for value in node.outputs]
     static = [shape.numpy() for shape in shapes if shape is not None and shape.is_static()]
     if len(static) == len(shapes):
@@ -300,20 +326,30 @@ _PRODUCTS: Final = frozenset({"Mul", "MatMul", "Gemm", "Conv", "Einsum", "BatchN
 _LARGE: Final = 64.0
 
 
-def rewrite_sigmoids_with_small_values(model: ir.Model) -> None:
-    """Write each Sigmoid as 1 / (1 + exp(-x)) if its small results matter, in place."""
+def expand_sigmoids_whose_small_results_matter(model: ir.Model) -> None:
+    """Replace a Sigmoid by 1 / (1 + exp(-x)), in place, wherever it matters that small results are not rounded to 0."""
     nodes = list(model.graph.all_nodes())
     outer = {graph: node for node in nodes for graph in list_subgraphs(node)}
     ranges = compute_ranges(model.graph)
     for node in nodes:
-        if node.op_type == "Sigmoid" and not node.domain and _needs_small_values(node.outputs[0], outer, ranges):
+        if (
+            node.op_type == "Sigmoid"
+            and not node.domain
+            and _changes_later_result_if_rounded_to_zero(node.outputs[0], outer, ranges)
+        ):
             _expand_sigmoid(node)
 
 
-def _needs_small_values(
+def _changes_later_result_if_rounded_to_zero(
     value: ir.Value, nodes_of_subgraphs: dict[ir.Graph, ir.Node], ranges: Mapping[ir.Value, NumberRange]
 ) -> bool:
-    """Return whether a later result changes if the small numbers in a value are rounded to 0."""
+    """Return whether a later result of the graph changes if the small numbers in a value are rounded to 0.
+
+    Args:
+        value: the output of a Sigmoid.
+        nodes_of_subgraphs: the If, Loop or Scan that contains each subgraph.
+        ranges: the range of the numbers of each value.
+    """
     # For each other value, the factor by which the first value was multiplied on its way there.
     scales = {value: 1.0}
     reached = [value]
@@ -328,12 +364,12 @@ def _needs_small_values(
         one = reached.pop()
         for node, index in one.uses():
             factor = _find_largest_factor(node, index, ranges)
-            if scales[one] * factor > _LARGE or _depends_on_small_values(node, index):
+            if scales[one] * factor > _LARGE or _is_sensitive_to_size_of_small_input(node, index):
                 return True
             # In a subgraph, the value can be any of the inputs.
             for body in list_subgraphs(node):
                 visit_users(scales[one], *body.inputs)
-            if not _hides_small_values(node):
+            if not _is_insensitive_to_small_inputs(node):
                 visit_users(scales[one] * max(1.0, factor), *node.outputs)
         for graph, node in nodes_of_subgraphs.items():
             if one in graph.outputs:
@@ -342,7 +378,8 @@ def _needs_small_values(
 
 
 def _find_largest_factor(node: ir.Node, input_index: int, ranges: Mapping[ir.Value, NumberRange]) -> float:
-    """Return the largest absolute number by which a node multiplies its input with this index."""
+    """Return the largest absolute number by which a node multiplies its input with the index `input_index`, or
+    infinity."""
     others = [
         ranges.get(value, ANYTHING) for i, value in enumerate(node.inputs) if i != input_index and value is not None
     ]
@@ -365,8 +402,9 @@ def _find_largest_factor(node: ir.Node, input_index: int, ranges: Mapping[ir.Val
     )
 
 
-def _depends_on_small_values(node: ir.Node, input_index: int) -> bool:
-    """Return whether a node's result depends on how small the input with this index is, as in a logarithm."""
+def _is_sensitive_to_size_of_small_input(node: ir.Node, input_index: int) -> bool:
+    """Return whether it matters for a node's result how small its input with this index is, as it does for a logarithm:
+    1e-30 must not become 0."""
     if node.op_type in _ASKS:
         return True
     if node.op_type == "Cast":
@@ -383,7 +421,7 @@ def _depends_on_small_values(node: ir.Node, input_index: int) -> bool:
 
 
 def _is_integer_divisor(divisor: ir.Value | None) -> bool:
-    """Return whether the divisor is an integer, such as the number of words in a text."""
+    """Return whether a divisor is computed from an integer, such as the number of words in a text. None is not."""
     while divisor is not None and (producer := divisor.producer()) is not None:
         divisor = producer.inputs[0]
         if producer.op_type == "Cast" and divisor is not None and divisor.dtype in _SIZE_TYPES:
@@ -393,8 +431,9 @@ def _is_integer_divisor(divisor: ir.Value | None) -> bool:
     return False
 
 
-def _hides_small_values(node: ir.Node) -> bool:
-    """Return whether the result of a node is the same for all small inputs, as with a bias."""
+def _is_insensitive_to_small_inputs(node: ir.Node) -> bool:
+    """Return whether a node's result is about the same for all small inputs, as with a bias that is added to them. Then
+    small inputs may become 0."""
     if node.op_type in _LAYERS:
         weights = _read_constant_array(node.inputs[1])
         return weights is not None and bool(np.abs(weights).max() <= _LARGE)
@@ -412,7 +451,7 @@ def _read_constant_array(value: ir.Value | None) -> Any:
 
 
 def _expand_sigmoid(node: ir.Node) -> None:
-    """Replace a Sigmoid by the nodes of 1 / (1 + exp(-x))."""
+    """Replace a Sigmoid in its graph by the nodes of 1 / (1 + exp(-x))."""
     x, result = node.inputs[0], node.outputs[0]
     assert x is not None and result.dtype is not None and node.graph is not None  # noqa: S101, PT018 - a Sigmoid has them
     tape = Tape()

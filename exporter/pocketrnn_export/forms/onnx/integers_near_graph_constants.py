@@ -12,8 +12,8 @@ _SMALL: Final = 64
 
 
 def list_integers_near_constants(content: bytes) -> list[int]:
-    """Return the integers from 0 on in the constants with at most 64 numbers, and the integers next to these: `x > 3`
-    is first true for 4."""
+    """Return the integers of at least 0 in the small constants (at most 64 numbers) of an ONNX file, and the neighbours
+    of these integers: `x > 3` in forward is first true for 4."""
     graph = onnx.load_model_from_string(content).graph
     tensors = [*graph.initializer, *(a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute)]
     small = (onnx.numpy_helper.to_array(tensor).ravel() for tensor in tensors if math.prod(tensor.dims) <= _SMALL)

@@ -52,18 +52,20 @@ class OnnxGraph:
 
     Attributes:
         content: the ONNX file's bytes.
-        embedding_rows: the number of ids that it takes; None if it looks up only numbers computed from the ids, such as
-            hashes.
+        embedding_rows: the number of ids that the graph takes; None if it looks up only numbers computed from the ids,
+            such as hashes.
         nodes: the number of nodes.
         limits: the sizes beyond which PyTorch itself fails.
-        bounds: sizes around every size condition in forward, for the proof; empty without such conditions. Sizes
-            outside the limits are among them.
+        bounds: the sizes just below, at and above each size that a condition in forward asks about, also those outside
+            the limits; empty without such conditions.
         notes: sentences on the parts that were not compared with the module.
-        padding_tells: the padding ids after a text that may change its answer in a batch, each with the line of
-            forward; see `proof/padding_and_tied_values.py`.
-        operators: the decomposed program, whose node names are the names of the graph's values.
+        padding_tells: the padding ids that may change a text's answer if they follow the text in a batch, each with the
+            line of forward that reads them.
+        operators: the decomposed program, whose node names are the names of the graph's values; None after it was
+            checked.
         program: the program as `torch.export` traced it.
-        traced: this program with the choices of its trace, from which the module can be traced again.
+        traced: this program together with the decisions of its trace, so that the module can be traced again in the
+            same way.
     """
 
     content: bytes
@@ -79,8 +81,8 @@ class OnnxGraph:
 
 
 def name_graph_inputs(inputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
-    """Return the names of a graph's inputs, from the module's inputs: a text, two texts or a text with features, and
-    perhaps lengths."""
+    """Return the names of a graph's inputs from the module's inputs: one text, two texts, or a text with features; each
+    of these perhaps with lengths."""
     names: tuple[str, ...] = ("tokens", "lengths")
     if takes_two_texts(inputs):
         names = PAIR_INPUTS[1]
@@ -96,10 +98,10 @@ def convert_program(
 
     Args:
         traced: the program.
-        metadata: the file's `metadata_props`.
+        metadata: entries for the file's `metadata_props`.
         input_names: the names of the graph's inputs.
-        in_doubles: whether the whole module was converted to double precision, for the proof: its numbers may be
-            rounded, and the proof measures by how much.
+        in_doubles: whether the module was converted to double precision for the proof. Then numbers that ONNX rounds to
+            float32 are allowed, since the proof measures their effect.
 
     Raises:
         ExportError: the program has an operation without an ONNX operator.
@@ -127,10 +129,10 @@ def convert_program(
                 if node.target in translations:
                     record_rule_use(_make_translation_title(node.target))
             round_size_numbers_to_float32(exported.model)
-            held = find_float32_numbers(exported.model.graph)
+            held = find_numbers_stored_in_float32(exported.model.graph)
             optimize_exactly(exported.model)
             if not in_doubles:
-                refuse_rounded_doubles(exported.model.graph, held)
+                refuse_doubles_rounded_to_float32(exported.model.graph, held)
         except ExportError:
             raise
         except Exception as error:
@@ -144,49 +146,68 @@ def _make_translation_title(operator: Any) -> str:
 
 
 def _make_unsupported_error(program: torch.export.ExportedProgram, cause: str) -> ExportError:
-    """Return the error for an operation that ONNX does not have, with the operation's name and line."""
+    """Return the error for an operation that ONNX does not have, with the operation's name and its line in forward.
+
+    Args:
+        program: the program with the operation.
+        cause: the exporter's message.
+    """
     named = re.search(r"op='\w+\.(\w+)'|aten::(\w+)\(\)", cause)
     name = "" if named is None else named[1] or named[2]
     # PyTorch renames some operators when it decomposes them: special_i0e, bessel_i0e.
     nodes = [
         node
         for node in program.graph.nodes
-        if name and _read_operator_base_name(str(node.target)) == _read_operator_base_name(name)
+        if name and _read_last_word_of_operator_name(str(node.target)) == _read_last_word_of_operator_name(name)
     ]
-    where = find_first_user_line(nodes or _find_decomposed_nodes(name, program))
-    if drawn := find_first_user_line(node for node in program.graph.nodes if node.kwargs.get("generator") is not None):
+    where = describe_first_known_user_line(nodes or _find_operator_in_decomposed_program(name, program))
+    if drawn := describe_first_known_user_line(
+        node for node in program.graph.nodes if node.kwargs.get("generator") is not None
+    ):
         return ExportError(
             f"The module draws random numbers with a torch.Generator, {drawn}, but ONNX has no generators.",
             "If the numbers are the same in each call, draw them once in __init__, into a buffer. Otherwise, draw them "
             "only if self.training is true.",
         )
     if name and where:
-        return ExportError(f"No ONNX operator computes {name}, {where}.", "Use other operations of torch on that line.")
+        return ExportError(
+            f"ONNX has no operator for {name}, {where}.", "Use other operations of torch on that line of forward."
+        )
     return ExportError(
         f"The module was traced, but its program cannot be converted to ONNX: {cause}.",
         "Replace the operation that the message names by operations that ONNX has.",
     )
 
 
-def find_first_user_line(nodes: Iterable[torch.fx.Node]) -> str:
-    """Return the line of user code of the first node that has a known line, or ""."""
+def describe_first_known_user_line(nodes: Iterable[torch.fx.Node]) -> str:
+    """Describe the line of user code that made a node, for the first of the nodes whose line is known. Return "" if
+    there is no such node."""
     return next(filter(None, map(describe_user_line_of_node, nodes)), "")
 
 
-def _find_decomposed_nodes(operator: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
-    """Return the nodes with this operator in the decomposed program. For example, copysign decomposes to signbit."""
+def _find_operator_in_decomposed_program(operator: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+    """Return the nodes with this operator after the program was decomposed to simpler operators: copysign, for example,
+    decomposes to signbit. Return [] for an empty operator."""
     parts = program.run_decompositions().graph.nodes if operator else ()
     return [node for node in parts if f".{operator}." in str(node.target)]
 
 
-def _read_operator_base_name(operator: str) -> str:
-    """Return the last word of an operator's name: `i0e` in `aten.special_i0e.default`."""
+def _read_last_word_of_operator_name(operator: str) -> str:
+    """Return the last word of an operator's name: `i0e` for `aten.special_i0e.default`."""
     return operator.removeprefix("aten.").partition(".")[0].rpartition("_")[2]
 
 
 def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], input_names: tuple[str, ...]) -> OnnxGraph:
-    """Remove the exporter's notes from a model, name its axes and layers, and encode it as a file. Raise an ExportError
-    for a model with other inputs or outputs than a classifier."""
+    """Remove the exporter's notes from a model, name its axes and layers, and encode it as a file.
+
+    Args:
+        model: the exporter's model, which is changed.
+        metadata: entries for the file's `metadata_props`.
+        input_names: the names that the inputs must have.
+
+    Raises:
+        ExportError: the model does not use all inputs, or does not have logits as its only output.
+    """
     graph = model.graph
     # The exporter stores the source line of every node: local paths, and a third of a small file.
     ClearMetadataAndDocStringPass()(model)
@@ -196,7 +217,10 @@ def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], input_names: 
     given = tuple(value.name for value in graph.inputs)
     if given != input_names:
         unused = " and ".join(name for name in input_names if name not in given) or "one of its inputs"
-        raise ExportError(f"Forward does not use {unused}.", "Use this argument in forward, or remove it.")
+        raise ExportError(
+            f"The logits do not depend on {unused}, an argument of forward.",
+            "Use this argument in forward, or remove it.",
+        )
     _name_axes(graph)
     _name_layers(graph)
     logits = graph.outputs[0].shape
@@ -215,7 +239,8 @@ def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], input_names: 
 
 
 def _name_axes(graph: ir.Graph) -> None:
-    """Name the axes `batch`, `sequence` and, for two texts, `second_sequence` instead of the tracer's s27 and s52."""
+    """Name the dynamic axes of all values `batch`, `sequence` and, for two texts, `second_sequence`, in place of the
+    tracer's names such as s27."""
     shapes = [value.shape for value in graph.inputs]
     assert shapes[0] is not None  # noqa: S101 - inputs always have a shape
     names = {str(shape[0]): "batch" for shape in shapes if shape is not None}
@@ -230,7 +255,8 @@ def _name_axes(graph: ir.Graph) -> None:
 
 
 def _name_layers(graph: ir.Graph) -> None:
-    """Name recurrent nodes and their weights by their path in the module: lstm.layer0.w, lstm.layer0.run2."""
+    """Name recurrent nodes and their weights by the layer's path in the module: lstm.layer0.w is a weight, and
+    lstm.layer0.run2 is the node of the layer's second call."""
     runs: Counter[str] = Counter()
     for name, value in list(graph.initializers.items()):
         if found := re.fullmatch(r"(?:(.*)\.)?onnx_(w|r|b|projection|unprojection|unprojection_rest)_(\d+)", name):
@@ -245,8 +271,9 @@ def _name_layers(graph: ir.Graph) -> None:
 
 
 def _count_embedding_rows(graph: ir.Graph) -> int | None:
-    """Return the number of ids that the embedding accepts: the rows of the smallest table in which the graph looks up
-    `tokens`; None if it looks up only numbers computed from them."""
+    """Return the number of ids that a graph takes: the rows of the smallest table in which it looks up unchanged ids.
+    Return None if it looks up only numbers that are computed from ids. Raise an ExportError if it does neither, and
+    compares no ids."""
     direct, computed, compared = _find_uses_of_ids(graph)
     if not direct and not computed and not compared:
         raise ExportError(
@@ -259,7 +286,7 @@ def _count_embedding_rows(graph: ir.Graph) -> int | None:
 
 
 def find_token_lookups(graph: ir.Graph) -> list[ir.Node]:
-    """Return the Gather nodes that look up the ids in `tokens`, unchanged, in a constant table."""
+    """Return the Gather nodes that look up the unchanged ids of `tokens` in a constant table."""
     return _find_uses_of_ids(graph).direct
 
 
@@ -278,9 +305,10 @@ class _IdUses(NamedTuple):
 
 
 def _find_uses_of_ids(graph: ir.Graph) -> _IdUses:
-    """Find the nodes that look up the ids in `tokens`, or numbers computed from them, and those that compare the ids.
+    """Find the nodes that look up the ids of `tokens`, look up numbers computed from the ids, or compare the ids.
 
-    The tables' rows limit the ids only in a direct look-up: `(tokens * 31) % 1000` takes any id.
+    The rows of a table limit the ids only if the ids themselves are looked up: `table[(tokens * 31) % 1000]` takes any
+    id.
     """
     direct: list[ir.Node] = []
     computed: list[ir.Node] = []
@@ -312,9 +340,9 @@ def _find_uses_of_ids(graph: ir.Graph) -> _IdUses:
 # Refuse a graph that computes in double precision with a number that ONNX holds in float32, such as an attribute.
 
 
-def find_float32_numbers(graph: ir.Graph) -> frozenset[float]:
-    """Return the numbers that translations store in float32, although the graph may use them with doubles: attributes,
-    constants that are cast later, and the steps of ranges. Float32 tensors of forward itself are left out.
+def find_numbers_stored_in_float32(graph: ir.Graph) -> frozenset[float]:
+    """Return the numbers that a graph stores in float32, although it may use them with doubles: attributes, constants
+    that are cast to double later, and the ends of ranges. Float32 tensors of forward itself are left out.
 
     Args:
         graph: the translated graph, before its constants are folded.
@@ -333,8 +361,8 @@ def find_float32_numbers(graph: ir.Graph) -> frozenset[float]:
 
 
 def _read_float32_constant(value: ir.Value | None) -> list[float]:
-    """Return a list with the number of a float32 or int64 constant, also if it is cast. Return an empty list for any
-    other value."""
+    """Return a list with the number of a float32 or int64 constant of one element, also if the constant is cast. Return
+    an empty list for any other value."""
     maker = None if value is None else value.producer()
     if maker is not None and maker.op_type == "Cast":
         maker = None if maker.inputs[0] is None else maker.inputs[0].producer()
@@ -345,22 +373,24 @@ def _read_float32_constant(value: ir.Value | None) -> list[float]:
     return [float(tensor.numpy().reshape(()))] if is_single else []
 
 
-def refuse_rounded_doubles(graph: ir.Graph, float32_numbers: Collection[float]) -> None:
-    """Raise an ExportError if a graph computes in double precision with a number that a translation rounded to float32,
-    such as the slope of a LeakyRelu. If forward rounds the result down, the graph may get another integer.
+def refuse_doubles_rounded_to_float32(graph: ir.Graph, float32_numbers: Collection[float]) -> None:
+    """Raise an ExportError if a graph computes in double precision with a number that ONNX stores only in float32, such
+    as the slope of a LeakyRelu. The error of such a number can change an integer that forward computes from the result.
 
     Args:
-        graph: without operations on constants.
-        float32_numbers: the result of `find_float32_numbers`.
+        graph: the graph, after its constants were folded.
+        float32_numbers: the result of `find_numbers_stored_in_float32` before the folding.
     """
     for node in graph.all_nodes():
         given = [value for value in node.inputs if value is not None]
-        numbers = [number for value in given for number in _read_doubles_that_float32_holds(value)]
+        numbers = [number for value in given for number in _read_float64_constant_if_exact_in_float32(value)]
         if any(value.dtype == ir.DataType.DOUBLE for value in (*given, *node.outputs)):
             # An epsilon that is off in its eighth digit moves no result by 1e-12.
             singles = [a for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT and a.name != "epsilon"]
             numbers += [float(np.float32(single.value)) for single in singles]
-        if (rounded := next((n for n in numbers if n in float32_numbers and _was_rounded(n)), None)) is not None:
+        if (
+            rounded := next((n for n in numbers if n in float32_numbers and _looks_rounded_to_float32(n)), None)
+        ) is not None:
             line = describe_last_user_line(node.metadata_props.get("pkg.torch.onnx.stack_trace", ""))
             raise ExportError(
                 f"ONNX rounds the number {rounded:.7g} to single precision, but the module computes with it in double "
@@ -369,8 +399,8 @@ def refuse_rounded_doubles(graph: ir.Graph, float32_numbers: Collection[float]) 
             )
 
 
-def _read_doubles_that_float32_holds(value: ir.Value) -> list[float]:
-    """Return the numbers of a float64 constant if float32 holds all of them exactly, or else an empty list."""
+def _read_float64_constant_if_exact_in_float32(value: ir.Value) -> list[float]:
+    """Return the numbers of a float64 constant if all of them are also float32 numbers; otherwise an empty list."""
     maker, constant = value.producer(), value.const_value
     if constant is None and maker is not None and maker.op_type == "Constant" and "value" in maker.attributes:
         constant = maker.attributes["value"].as_tensor()
@@ -381,8 +411,9 @@ def _read_doubles_that_float32_holds(value: ir.Value) -> list[float]:
         return [] if (numbers.astype(np.float32) != numbers).any() else numbers.tolist()
 
 
-def _was_rounded(number: float) -> bool:
-    """Return whether a number looks rounded: float32 holds it exactly, but prints it as another short decimal."""
+def _looks_rounded_to_float32(number: float) -> bool:
+    """Return whether a float64 number looks like a decimal that was rounded to float32: it is also a float32 number,
+    but its shortest decimal in float32 (0.1) is another float64 number."""
     with np.errstate(over="ignore"):
         single = np.float32(number)
     return math.isfinite(number) and float(single) == number and float(str(single)) != number

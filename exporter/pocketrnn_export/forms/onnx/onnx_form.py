@@ -24,7 +24,7 @@ from pocketrnn_export.forms.onnx.onnx_conversion import (
     OPSET,
     OnnxGraph,
     convert_program,
-    find_first_user_line,
+    describe_first_known_user_line,
     name_graph_inputs,
 )
 from pocketrnn_export.intake.module_preparation import ExportableModule
@@ -36,7 +36,7 @@ from pocketrnn_export.proof.padding_and_tied_values import MOVES
 from pocketrnn_export.proof.program_runs_and_nodes import RunnableProgram, read_operator_name
 from pocketrnn_export.proof.right_program_search import find_right_program
 from pocketrnn_export.tracing.module_trace import TracedProgram, trace_program
-from pocketrnn_export.tracing.session import mark_full_width
+from pocketrnn_export.tracing.session import record_longest_is_full_width
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 
@@ -50,7 +50,8 @@ ONE_TEXT: Final = (torch.zeros(1, 7, dtype=torch.int64),)
 
 
 class SingleTextModule(nn.Module):
-    """A classifier of one text without padding, tokens [1, sequence], or of one pair, or of a text with features."""
+    """A module that answers one text at a time, without padding: it computes the lengths itself, and calls the
+    classifier with them. The input is tokens [1, sequence], or a pair of texts, or a text with features."""
 
     def __init__(self, classifier: nn.Module, *, takes_lengths: bool) -> None:
         super().__init__()
@@ -58,18 +59,31 @@ class SingleTextModule(nn.Module):
         self.takes_lengths = takes_lengths
 
     def forward(self, tokens: Tensor, beside: Tensor | None = None) -> Tensor:
-        """Return the logits [1, classes]. `beside` is the second text, int64 [1, sequence], or the features,
-        float32."""
+        """Return the classifier's logits [1, classes].
+
+        Args:
+            tokens: int64 [1, sequence], the text.
+            beside: int64 [1, sequence], the second text of a pair; or float32 [1, features], the features; or None.
+        """
         given = (tokens,) if beside is None else (tokens, beside)
         texts, features = [[t for t in given if t.is_floating_point() == floats] for floats in (False, True)]
         whole = [torch.full((1,), text.shape[1], dtype=torch.int64) for text in texts]
-        lengths = map(mark_full_width, whole) if self.takes_lengths else ()
+        lengths = map(record_longest_is_full_width, whole) if self.takes_lengths else ()
         logits: Tensor = self.classifier(*texts, *lengths, *features)
         return logits
 
 
 def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
-    """Return the form of an ONNX graph. onnxruntime runs the graph with and without its graph optimizations."""
+    """Return an ONNX graph as a form, a file with the functions that run it in the proof: with and without
+    onnxruntime's graph optimizations.
+
+    Args:
+        content: the ONNX file.
+        graph: the file's entry in classifier.json, to which its digest is added.
+
+    Raises:
+        ExportError: a bundle must not contain the graph, for example because it draws random numbers.
+    """
     try:
         check_graph(content, Path(ONNX_FILE))
     except BundleError as error:
@@ -90,10 +104,14 @@ def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
 
 
 def _make_replacement_advice(problem: str) -> str:
-    """Return advice on how to replace an operation that a bundle must not contain."""
+    """Return advice on how to replace an operator in forward.
+
+    Args:
+        problem: the error message of `check_graph`, which names the operator that a bundle must not contain.
+    """
     if "'Resize'" in problem:
         return "Replace F.interpolate by indexing: x[:, torch.arange(n) * x.size(1) // n]."
-    if _is_random_operator(problem):
+    if _names_random_operator(problem):
         return (
             "Draw random numbers in training only: F.dropout(x, training=self.training), and others if self.training."
         )
@@ -107,21 +125,27 @@ def _make_replacement_advice(problem: str) -> str:
     return "Replace that operation in forward by other operations."
 
 
-def _is_random_operator(problem: str) -> bool:
-    """Return whether the operator in an error message draws random numbers, which a bundle must not contain."""
+def _names_random_operator(problem: str) -> bool:
+    """Return whether the operator that an error message names draws random numbers, as Dropout does. `problem` is the
+    message."""
     return any(f"'{name}" in problem for name in ("Dropout", "Random", "Bernoulli", "Multinomial"))
 
 
 def make_graph_limits(graph: OnnxGraph, prepared: ExportableModule) -> Limits | None:
-    """Return the limits of the texts that a graph takes, as classifier.json stores them.
+    """Return the limits of the texts that a graph takes, as classifier.json stores them; None for a graph that takes
+    all texts.
+
+    Args:
+        graph: the traced graph, whose limits are part of the result.
+        prepared: the module, which may need a minimum number of tokens, or one fixed number.
 
     Raises:
-        ExportError: the module does not answer two texts of one token each. classifier.json has no such limit for
-            pairs.
+        ExportError: a module of two texts fails on texts of one token. classifier.json has no such limit for two texts.
     """
     if prepared.two_texts and prepared.least > 1:
         raise ExportError(
-            "The module fails on two texts of one token each, or its answer is NaN or infinite.",
+            "The module fails on two texts of one token each, or its answer to them is NaN or infinite. A module of "
+            "two texts must answer texts of every length.",
             "Leave out operations that need more steps, such as a standard deviation; or pad short texts in forward.",
         )
     limits, width = graph.limits, prepared.widths.fixed
@@ -136,21 +160,22 @@ def make_graph_limits(graph: OnnxGraph, prepared: ExportableModule) -> Limits | 
 
 
 def list_sizes_around_conditions(graph: OnnxGraph) -> tuple[tuple[int, int], ...]:
-    """List the sizes (batch, sequence) just below, at and above every size condition in forward, within the graph's
-    limits."""
+    """Return the sizes (batch, sequence) just below, at and above every size that a condition in forward asks about, if
+    the graph takes texts of this size."""
     return tuple((sizes.batch, sizes.tokens) for sizes in graph.bounds if is_within_limits(graph.limits, sizes))
 
 
 def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, ids: int) -> Form:
-    """Make the ONNX form of a module that takes ids.
+    """Trace a module as an ONNX graph. Return the graph as a form, a file with the functions that run it in the proof.
 
     Args:
         prepared: the module.
-        metadata: the file's `metadata_props`.
-        ids: the number of token ids, which is used if the graph itself does not limit the ids.
+        metadata: entries for the file's `metadata_props`.
+        ids: the number of token ids; not used if the graph itself limits the ids by the rows of an embedding.
 
     Raises:
-        ExportError: no graph is right for every batch and sequence length, or up to a stated limit.
+        ExportError: the module has no graph that is right for every batch size and sequence length, or up to a limit
+            that classifier.json can state.
     """
     one_text = prepared.one_text
     # The lengths of a single text follow from its ids.
@@ -184,12 +209,14 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
     except ExportError as error:
         line = (
             find_random_draw_line(prepared.module, lambda: prepared.module(*example))
-            if _is_random_operator(error.problem)
+            if _names_random_operator(error.problem)
             else ""
         )
         if "'DFT'" in error.problem:
-            program = _trace_again(wrap_for_trace(prepared.module), example, made, one_text=one_text).program
-            line = find_first_user_line(node for node in program.graph.nodes if "fft_" in str(node.target))
+            program = _trace_with_decisions_of_earlier_graph(
+                wrap_for_trace(prepared.module), example, made, one_text=one_text
+            ).program
+            line = describe_first_known_user_line(node for node in program.graph.nodes if "fft_" in str(node.target))
         if not line:
             raise
         raise ExportError(f"{error.problem.rstrip('.')}, at {line}.", error.remedy) from error
@@ -216,13 +243,14 @@ def trace_onnx_graph(
     *,
     one_text: bool = False,
 ) -> OnnxGraph:
-    """Trace a module as a graph that is right for every batch size and sequence length, or up to a stated limit.
+    """Trace a module as an ONNX graph that is right for every batch size and sequence length, or up to the limits that
+    the result states.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
         example: the module's inputs, as `name_graph_inputs` names them, with at least two rows and steps.
-        metadata: the file's `metadata_props`.
-        one_text: keep the example's batch size, which is one; only the sequence is dynamic.
+        metadata: entries for the file's `metadata_props`.
+        one_text: whether the graph takes one text at a time; then the example has one row.
 
     Raises:
         ExportError: the module cannot be traced with dynamic axes, or has an operation without an ONNX operator.
@@ -260,19 +288,20 @@ def trace_onnx_graph(
 
 
 def _has_half_dtype(node: torch.fx.Node) -> bool:
+    """Return whether a node's result is float16 or bfloat16."""
     return getattr(node.meta.get("val"), "dtype", None) in (torch.bfloat16, torch.float16)
 
 
 def _refuse_half_precision(program: torch.export.ExportedProgram) -> None:
-    """Raise an ExportError if a program computes in 16 bits. onnxruntime computes in float32 and rounds only the
-    result."""
+    """Raise an ExportError if a program computes in float16 or bfloat16: PyTorch rounds after each operation to 16
+    bits, but onnxruntime computes in float32 and rounds only the result."""
     for node in program.graph.nodes:
         if node.op == "call_function" and _has_half_dtype(node) and read_operator_name(node) not in _EXACT_IN_HALVES:
             raise _make_half_precision_error([node])
 
 
 def _make_half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
-    where = find_first_user_line(nodes)
+    where = describe_first_known_user_line(nodes)
     return ExportError(
         f"The module computes in 16 bits{where and ', '}{where}, but onnxruntime cannot do that on a CPU.",
         "Compute in float32, and leave torch.autocast to training: torch.autocast(..., enabled=self.training).",
@@ -280,8 +309,14 @@ def _make_half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
 
 
 def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
-    """Return an error of onnxruntime as an error that names the line of forward whose operator onnxruntime does not
-    have. If the program computes in 16 bits, return the error that says so."""
+    """Return a clearer error for a graph that onnxruntime cannot open: it names the line of forward whose operator
+    onnxruntime does not have. For a program that computes in 16 bits, the new error says so instead. If the line cannot
+    be found, return the given error.
+
+    Args:
+        error: the error with onnxruntime's message.
+        program: the program from which the graph was made.
+    """
     if rounded := [n for n in program.graph.nodes if "autocast" in str(n.target) or _has_half_dtype(n)]:
         return _make_half_precision_error(rounded)
     said = str(error)
@@ -294,7 +329,7 @@ def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) 
     nodes = [node for node in program.graph.nodes if node.name == named[2]] or [
         node for node in program.graph.nodes if named[1].lower() in str(node.target).replace("_", "")
     ]
-    where, of_kind = find_first_user_line(nodes), "" if kind is None else f" of {kind[1]}"
+    where, of_kind = describe_first_known_user_line(nodes), "" if kind is None else f" of {kind[1]}"
     return ExportError(
         f"onnxruntime cannot compute {named[1]}{of_kind}{where and ', '}{where}.",
         "Convert the inputs of that operation to float32 or int64, or use other operations on that line.",
@@ -309,14 +344,25 @@ def retrace_in_float64(
     *,
     one_text: bool = False,
 ) -> OnnxGraph:
-    """Trace a module in double precision, with the branches that were taken for the graph `like`. Return the new graph,
-    whose layers onnxruntime cannot run."""
-    traced = _trace_again(module, example, like, one_text=one_text)
+    """Trace a module that was converted to double precision, with the same decisions at size conditions as an earlier
+    trace. Return the new graph, which onnxruntime cannot run if it has recurrent layers.
+
+    Args:
+        module: the module in double precision.
+        example: the module's inputs.
+        metadata: entries for the file's `metadata_props`.
+        like: the graph of the earlier trace.
+        one_text: whether the graph takes one text at a time.
+    """
+    traced = _trace_with_decisions_of_earlier_graph(module, example, like, one_text=one_text)
     return convert_program(traced, metadata, name_graph_inputs(example), in_doubles=True)
 
 
-def _trace_again(module: nn.Module, example: tuple[Tensor, ...], like: OnnxGraph, *, one_text: bool) -> TracedProgram:
-    """Trace a module as the graph `like` was traced."""
+def _trace_with_decisions_of_earlier_graph(
+    module: nn.Module, example: tuple[Tensor, ...], like: OnnxGraph, *, one_text: bool
+) -> TracedProgram:
+    """Trace a module again, with the same decisions at size conditions as the trace from which the graph `like` was
+    made."""
     assert like.traced is not None  # noqa: S101 - every converted program has it
     plan = like.traced.plan
     sized = example if plan is None else resize_example(example, plan.example)
@@ -325,7 +371,8 @@ def _trace_again(module: nn.Module, example: tuple[Tensor, ...], like: OnnxGraph
 
 
 def _make_graph_run(graph: OnnxGraph) -> Callable[[tuple[Tensor, ...]], Any]:
-    """Return a function that computes the first output of a graph by onnxruntime, from tensors."""
+    """Return a function that takes a graph's inputs as tensors, and returns the graph's first output, computed by
+    onnxruntime."""
     # This runs without graph optimizations: onnxruntime would rewrite a lookup of `arange(n)` to a slice, which
     # silently cuts off an n beyond the table, and a wrong graph would seem right for every size.
     session = open_session(graph.content, optimized=False)

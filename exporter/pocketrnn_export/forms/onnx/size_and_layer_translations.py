@@ -20,11 +20,11 @@ import torch
 from onnxscript import opset18 as op
 
 from pocketrnn_export.comparing.float64_graph import SINGLE
-from pocketrnn_export.forms.onnx.accurate_operator_translations import compute_integer_power
+from pocketrnn_export.forms.onnx.accurate_operator_translations import compute_integer_power_by_products
 from pocketrnn_export.torch_internals import sym_sqrt
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
+from pocketrnn_export.tracing.operators_right_for_every_size import CUT, CUT_TO_LONGEST, SIZE
 from pocketrnn_export.tracing.python_semantics.size_arithmetic import OF_NUMBER
-from pocketrnn_export.tracing.trace_operators import CUT, CUT_TO_LONGEST, SIZE
 
 _DOUBLE: Final = ir.DataType.DOUBLE
 _INT64: Final = int(ir.DataType.INT64)
@@ -42,8 +42,8 @@ def _mark_as_size_number(value: Any) -> Any:
 
 
 def _convert_to_float64(value: Any) -> Any:
-    """Return a number as a tensor float64 []. Floats that this file made are float64 already, although the exporter
-    declares them as float32."""
+    """Return a number as a scalar tensor in float64. A float from a translation of this file is float64 already,
+    although the exporter declares it as float32."""
     if isinstance(value, int | float):
         return op.Constant(value=ir.tensor(np.array(value, np.float64)))  # type: ignore[arg-type]
     return value if _is_float(value) else _mark_as_size_number(op.Cast(value, to=int(_DOUBLE)))
@@ -53,10 +53,15 @@ def _make_integer_constant(value: Any) -> Any:
     return op.Constant(value_int=value) if isinstance(value, int) else value
 
 
-def _make_number_translation(
+def _make_size_arithmetic_translation(
     float_operator: Callable[..., Any], integer_operator: Callable[..., Any] | None = None
 ) -> Callable[..., Any]:
-    """Return a translation that uses `float_operator`, or `integer_operator` if all values are integers."""
+    """Return a translation to ONNX of a Python operation on numbers that are computed from sizes.
+
+    Args:
+        float_operator: the ONNX operator, if one of the numbers is a float.
+        integer_operator: the ONNX operator, if all numbers are integers; None if it is the same.
+    """
 
     def translate_numbers(*values: Any) -> Any:
         if any(map(_is_float, values)):
@@ -81,14 +86,15 @@ def _translate_floor_division(first: Any, second: Any) -> Any:
     return op.Div(op.Sub(first, op.Mod(first, second)), second)
 
 
-def _translate_power_of_numbers(base: Any, exponent: Any) -> Any:
-    """Translate a power of sizes. Floats are computed in double precision, and integers as products."""
+def _translate_power_of_size_numbers(base: Any, exponent: Any) -> Any:
+    """Translate a power of numbers that are computed from sizes: of floats in double precision, of integers as
+    products."""
     if exponent == 0.5:
         return _mark_as_size_number(op.Sqrt(_convert_to_float64(base)))
     if _is_float(base) or _is_float(exponent):
         return _mark_as_size_number(op.Pow(_convert_to_float64(base), _convert_to_float64(exponent)))
     if isinstance(exponent, int) and exponent > 0:
-        return compute_integer_power(_make_integer_constant(base), exponent)
+        return compute_integer_power_by_products(_make_integer_constant(base), exponent)
     return op.Pow(_make_integer_constant(base), _make_integer_constant(exponent))
 
 
@@ -111,7 +117,7 @@ def _translate_round(value: Any, digits: Any = None) -> Any:
 def _make_shift_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
     def translate_shift(value: Any, bits: Any) -> Any:
         if not isinstance(bits, int):
-            raise TypeError("forward shifts by a number of bits that it computes from a size")
+            raise TypeError("forward shifts by a number of bits that depends on a size, but it must be a constant")
         return operator(_make_integer_constant(value), op.Constant(value_int=2**bits))
 
     return translate_shift
@@ -127,16 +133,18 @@ NUMBER_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     OF_NUMBER: _translate_math_function,
     torch.sym_float: lambda value: value if _is_float(value) else _convert_to_float64(value),
     sym_sqrt: lambda value: _mark_as_size_number(op.Sqrt(_convert_to_float64(value))),
-    torch.sym_max: _make_number_translation(op.Max),
-    torch.sym_min: _make_number_translation(op.Min),
-    operator.add: _make_number_translation(op.Add),
-    operator.sub: _make_number_translation(op.Sub),
-    operator.mul: _make_number_translation(op.Mul),
-    operator.neg: _make_number_translation(op.Neg),
-    operator.abs: _make_number_translation(op.Abs),
+    torch.sym_max: _make_size_arithmetic_translation(op.Max),
+    torch.sym_min: _make_size_arithmetic_translation(op.Min),
+    operator.add: _make_size_arithmetic_translation(op.Add),
+    operator.sub: _make_size_arithmetic_translation(op.Sub),
+    operator.mul: _make_size_arithmetic_translation(op.Mul),
+    operator.neg: _make_size_arithmetic_translation(op.Neg),
+    operator.abs: _make_size_arithmetic_translation(op.Abs),
     operator.truediv: lambda a, b: _mark_as_size_number(op.Div(_convert_to_float64(a), _convert_to_float64(b))),
-    operator.floordiv: _make_number_translation(lambda a, b: op.Floor(op.Div(a, b)), _translate_floor_division),
-    operator.pow: _translate_power_of_numbers,
+    operator.floordiv: _make_size_arithmetic_translation(
+        lambda a, b: op.Floor(op.Div(a, b)), _translate_floor_division
+    ),
+    operator.pow: _translate_power_of_size_numbers,
     operator.lshift: _make_shift_translation(op.Mul),
     operator.rshift: _make_shift_translation(_translate_floor_division),
     math.ceil: _make_rounding_translation(op.Ceil),
@@ -152,8 +160,8 @@ NUMBER_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
 
 
 def round_size_numbers_to_float32(model: ir.Model) -> None:
-    """Round the float64 numbers that a model computes from sizes to float32 where other nodes use them, in place. Also
-    correct the dtype of these numbers, which the exporter declares as float32."""
+    """Round the float64 numbers that a model computes from sizes to float32 where nodes compute in float32 with them,
+    in place. Also set the dtype of these numbers to float64, since the exporter declares it as float32."""
     numbers: set[ir.Value] = set()
     for node in model.graph:
         if _MARK in node.metadata_props:
@@ -169,7 +177,7 @@ def round_size_numbers_to_float32(model: ir.Model) -> None:
             elif whole and all(value.dtype == _DOUBLE for value in node.outputs):
                 numbers.update(node.outputs)
     for value in numbers:
-        elsewhere = [(node, i) for node, i in value.uses() if _computes_in_float32(node)]
+        elsewhere = [(node, i) for node, i in value.uses() if _needs_size_number_in_float32(node)]
         if elsewhere:
             cast = ir.node("Cast", [value], attributes={"to": ir.DataType.FLOAT})
             cast.outputs[0].dtype, cast.outputs[0].shape = ir.DataType.FLOAT, value.shape
@@ -182,9 +190,9 @@ def round_size_numbers_to_float32(model: ir.Model) -> None:
                 node.replace_input_with(i, cast.outputs[0])
 
 
-def _computes_in_float32(node: ir.Node) -> bool:
-    """Return whether a node computes in float32. If it takes a number that is computed from sizes, the caller rounds
-    this number to float32."""
+def _needs_size_number_in_float32(node: ir.Node) -> bool:
+    """Return whether a node that takes a number computed from sizes needs it in float32: none of the node's outputs is
+    float64, and the node is not itself arithmetic on sizes."""
     if _MARK in node.metadata_props or node.op_type in {"Cast", "CastLike"}:
         return False
     return all(value.dtype != _DOUBLE for value in node.outputs)
@@ -209,10 +217,19 @@ _INT32: Final = int(ir.DataType.INT32)
 def _translate_recurrence(
     x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, mode: str
 ) -> tuple[Any, Any, Any]:
-    """Translate `pocketrnn::recurrence` to ONNX's RNN, LSTM or GRU (https://onnx.ai/onnx/operators). Return the
-    outputs, the final hidden states and the final cell states.
+    """Translate the operator `pocketrnn::recurrence` of a trace to ONNX's RNN, LSTM or GRU
+    (https://onnx.ai/onnx/operators).
 
-    The outputs [sequence, directions, batch, hidden] become [sequence, batch, directions * hidden].
+    Args:
+        x: the input [sequence, batch, features].
+        w, r, b: ONNX's weights of the input and of the state, and the biases.
+        lengths: the length of each text; None if all are as long as x.
+        h0, c0: the initial hidden and cell states; None for zeros.
+        mode: the kind of layer, such as LSTM or RNN_TANH.
+
+    Returns:
+        the outputs [sequence, batch, directions * hidden], the final hidden states, and the final cell states (for
+        other layers than an LSTM the hidden states again).
     """
     directions, _, hidden_size = r.shape
     lengths = None if lengths is None else op.Cast(lengths, to=_INT32)
@@ -247,21 +264,21 @@ def _translate_recurrence(
 
 
 def _translate_cut(x: Any, axis: int, start: Any, end: Any, step: int) -> Any:
-    """Translate `pocketrnn::cut`, the slice `x[start:end:step]` along an axis, to ONNX's Slice, which clamps the ends
-    itself."""
+    """Translate the operator `pocketrnn::cut` of a trace, the slice `x[start:end:step]` along an axis, to ONNX's Slice.
+    Ends beyond x are allowed, as in Python."""
     return op.Slice(
         x, _make_index_tensor(start), _make_index_tensor(end), _make_ints_constant(axis), _make_ints_constant(step)
     )
 
 
 def _translate_cut_to_longest(x: Any, lengths: Any) -> Any:
-    """Translate `pocketrnn::cut_to_longest`, which cuts x [sequence, batch, ...] to the largest of the lengths, to
-    ONNX."""
+    """Translate the operator `pocketrnn::cut_to_longest` of a trace to ONNX: cut x [sequence, batch, ...] to as many
+    steps as the largest of the lengths."""
     return op.Slice(x, _make_ints_constant(0), op.ReduceMax(lengths, keepdims=1), _make_ints_constant(0))
 
 
 def _translate_size(x: Any, axis: int) -> Any:
-    """Translate `pocketrnn::size`, the size of x along an axis, in ONNX: Shape of this axis, squeezed."""
+    """Translate the operator `pocketrnn::size` of a trace, the size of x along an axis, to ONNX's Shape and Squeeze."""
     return op.Squeeze(op.Shape(x, start=axis, end=axis + 1), _make_ints_constant(0))
 
 

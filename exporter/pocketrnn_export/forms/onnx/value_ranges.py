@@ -35,7 +35,7 @@ _ROUNDS: Final = 6
 
 @dataclass(frozen=True)
 class NumberRange:
-    """The range of the numbers that a value may hold.
+    """The range of the numbers that a tensor may hold.
 
     Attributes:
         low: the smallest number, or minus infinity.
@@ -49,17 +49,17 @@ class NumberRange:
 
     @property
     def may_be_infinite(self) -> bool:
-        """Whether the value may hold an infinity."""
+        """Whether a number may be infinite."""
         return math.isinf(self.low) or math.isinf(self.high)
 
     @property
     def may_be_zero(self) -> bool:
-        """Whether the value may hold 0."""
+        """Whether a number may be 0."""
         return self.low <= 0 <= self.high
 
     @property
     def largest_magnitude(self) -> float:
-        """The largest absolute number that the value may hold."""
+        """The largest possible absolute number."""
         return max(-self.low, self.high)
 
     def __or__(self, other: NumberRange) -> NumberRange:
@@ -77,19 +77,25 @@ _STATE: Final = NumberRange(-_LARGEST_STATE, _LARGEST_STATE)
 
 
 def list_subgraphs(node: ir.Node) -> list[ir.Graph]:
-    """Return the subgraphs of an If, Loop or Scan."""
+    """Return the subgraphs of an If, Loop or Scan; an empty list for other nodes."""
     return [value.as_graph() for value in node.attributes.values() if value.type == ir.AttributeType.GRAPH]
 
 
 def compute_ranges(graph: ir.Graph, input_range: NumberRange = _STATE) -> Mapping[ir.Value, NumberRange]:
-    """Return the range of every value of a graph and its subgraphs. `input_range` is the range of its float inputs."""
+    """Return the range of the numbers that each value of a graph and its subgraphs may hold.
+
+    Args:
+        graph: the graph.
+        input_range: the range of the graph's float inputs; by default any finite number up to 1e18.
+    """
     known = {value: _convert_range_to_dtype(input_range, _find_numpy_type(value)) for value in graph.inputs}
     _compute_graph_ranges(graph, known)
     return known
 
 
 def _compute_graph_ranges(graph: ir.Graph, known_ranges: dict[ir.Value, NumberRange]) -> None:
-    """Add the ranges of all values of a graph to `known_ranges`, which has the ranges of the graph's inputs."""
+    """Compute the ranges of all values of a graph in order, and add them to `known_ranges`, which already has those of
+    the graph's inputs."""
     for value in graph.initializers.values():
         known_ranges[value] = ANYTHING if value.const_value is None else _find_array_range(value.const_value.numpy())
         if (value.name or "").endswith(f"{SAMPLES}.weight"):
@@ -97,7 +103,7 @@ def _compute_graph_ranges(graph: ir.Graph, known_ranges: dict[ir.Value, NumberRa
     for node in graph:
         inside = list_subgraphs(node)
         given = [_ZERO if value is None else known_ranges.get(value, ANYTHING) for value in node.inputs]
-        found = _compute_subgraph_range(given, inside, known_ranges) if inside else None
+        found = _compute_output_range_of_control_flow(given, inside, known_ranges) if inside else None
         for output_index, value in enumerate(node.outputs):
             dtype = _find_numpy_type(value)
             known_ranges[value] = _convert_range_to_dtype(
@@ -105,10 +111,16 @@ def _compute_graph_ranges(graph: ir.Graph, known_ranges: dict[ir.Value, NumberRa
             )
 
 
-def _compute_subgraph_range(
+def _compute_output_range_of_control_flow(
     given: _InputRanges, subgraphs: Sequence[ir.Graph], known_ranges: dict[ir.Value, NumberRange]
 ) -> NumberRange:
-    """Return the range of the outputs of an If, Loop or Scan. Any input of the node may reach any output."""
+    """Return one range for all outputs of an If, Loop or Scan. It is assumed that each input may reach each output.
+
+    Args:
+        given: the ranges of the node's inputs.
+        subgraphs: the node's subgraphs.
+        known_ranges: gets the ranges of the values in the subgraphs.
+    """
     taken = _join_ranges(given)
     for _ in range(_ROUNDS):
         for body in subgraphs:
@@ -117,26 +129,29 @@ def _compute_subgraph_range(
             )
             _compute_graph_ranges(body, known_ranges)
         made = taken | _join_ranges(known_ranges.get(value, ANYTHING) for body in subgraphs for value in body.outputs)
-        made = NumberRange(_widen_loop_end(made.low), _widen_loop_end(made.high), made.nan)
+        made = NumberRange(
+            _widen_end_of_loop_state_range(made.low), _widen_end_of_loop_state_range(made.high), made.nan
+        )
         if made == taken:
             return taken
         taken = made
     return ANYTHING
 
 
-def _widen_loop_end(end: float) -> float:
-    """Return a wider end for the range of a value that a Loop passes on: 0, the largest state or infinity. Then the
-    range stops growing after few passes through the body of the Loop."""
+def _widen_end_of_loop_state_range(end: float) -> float:
+    """Round an end of a range away from 0, to 0, 1e18 or infinity, so that the range of a Loop's state stops growing
+    after few passes through the Loop's body."""
     return end if math.isinf(end) or end == 0 else math.copysign(max(abs(end), _LARGEST_STATE), end)
 
 
 def _join_ranges(ranges: Iterable[NumberRange]) -> NumberRange:
+    """Return the smallest range that contains all of some ranges; [0, 0] if there are none."""
     found = list(ranges)
     return functools.reduce(operator.or_, found) if found else _ZERO
 
 
 def _find_array_range(array: Any) -> NumberRange:
-    """Return the range of the numbers in an array, and whether it contains NaN."""
+    """Return the range of the numbers in an array, with `nan` true if the array contains NaN."""
     if array.dtype.kind not in "fiub":
         # bfloat16 and similar types.
         array = array.astype(np.float32)
@@ -149,7 +164,7 @@ def _find_array_range(array: Any) -> NumberRange:
 
 
 def _find_numpy_type(value: ir.Value) -> np.dtype[Any]:
-    """Return the numpy dtype of a value, or float32 for an unknown dtype and for bfloat16, which numpy lacks."""
+    """Return the numpy dtype of a value: float32 if the dtype is unknown, bfloat16 (which numpy lacks) or string."""
     dtype = value.dtype
     if dtype is None or dtype in (ir.DataType.BFLOAT16, ir.DataType.STRING):
         return np.dtype(np.float32)
@@ -157,7 +172,8 @@ def _find_numpy_type(value: ir.Value) -> np.dtype[Any]:
 
 
 def _convert_range_to_dtype(found: NumberRange, dtype: np.dtype[Any]) -> NumberRange:
-    """Return the range after a conversion. Integers wrap around, and are neither NaN nor infinite."""
+    """Return the range of numbers after a conversion to a dtype. Integers are never NaN or infinite; where they may
+    overflow, the result is the dtype's whole range."""
     if dtype.kind == "b":
         return _SHARE
     if dtype.kind not in "iu":
@@ -169,7 +185,14 @@ def _convert_range_to_dtype(found: NumberRange, dtype: np.dtype[Any]) -> NumberR
 
 
 def _compute_node_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any], output_index: int) -> NumberRange:
-    """Return the range of the output with the index `output_index`, by the rule for operators of this kind."""
+    """Return the range of one output of an operator; any number for an operator without a rule.
+
+    Args:
+        node: the operator.
+        given: the ranges of its inputs.
+        dtype: the output's dtype.
+        output_index: the output's index.
+    """
     compute_range = _RULES.get(node.op_type)
     if node.domain or compute_range is None:
         return ANYTHING
@@ -180,7 +203,12 @@ def _compute_node_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]
 
 
 def _make_range_from_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
-    """Return the smallest range that contains some results of an operator. `nan` says whether a result may be NaN."""
+    """Return the smallest range that contains some results of an operator.
+
+    Args:
+        numbers: the results at the ends of the inputs' ranges. NaN among them is ignored.
+        nan: whether the operator's result may be NaN.
+    """
     made = [float(number) for number in numbers]
     left = [number for number in made if not math.isnan(number)]
     return NumberRange(min(left), max(left), nan) if left else replace(ANYTHING, nan=nan)
@@ -189,16 +217,27 @@ def _make_range_from_ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:
 def _compute_range_from_corners(
     function: Callable[[Any, Any], Any], a: NumberRange, b: NumberRange, dtype: np.dtype[Any], *, nan: bool
 ) -> NumberRange:
-    """Return the range of a function that is monotone in each of two numbers, from the ends of their ranges."""
+    """Return the range of a function of two numbers that is monotone in each of them.
+
+    Args:
+        function: the function.
+        a, b: the ranges of the two numbers. The function is computed for each pair of their ends.
+        dtype: the dtype in which it is computed.
+        nan: whether the result may be NaN even if neither number is.
+    """
     made = dtype.type if dtype.kind == "f" else np.float64
     corners = [function(made(x), made(y)) for x, y in itertools.product((a.low, a.high), (b.low, b.high))]
     return _make_range_from_ends(corners, nan=nan or a.nan or b.nan)
 
 
-def _make_monotone_rule(function: Callable[[Any], Any], *, rough: bool = False) -> _Rule:
-    """Return the rule for a function of one number that never decreases. A rule computes the range of an operator's
-    output from the ranges of its inputs. With `rough`, it widens the range, for a function that is not rounded to the
-    nearest number."""
+def _make_range_rule_of_increasing_function(function: Callable[[Any], Any], *, rough: bool = False) -> _Rule:
+    """Return a rule for a function of one number that never decreases. A rule computes the range of an operator's
+    output from the ranges of its inputs.
+
+    Args:
+        function: the function, in numpy.
+        rough: whether engines may compute it with a small error, so that the range must be a little wider.
+    """
 
     def compute_range(_: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
         made = dtype.type if dtype.kind == "f" else np.float64
@@ -209,7 +248,7 @@ def _make_monotone_rule(function: Callable[[Any], Any], *, rough: bool = False) 
 
 
 def _widen_range(found: NumberRange, dtype: np.dtype[Any]) -> NumberRange:
-    """Return a slightly wider range, for a function that is not rounded to the nearest number."""
+    """Return a range that is wider by a thousandth, for a function that engines compute with a small error."""
     return _round_range(
         NumberRange(found.low - _ROUGH * abs(found.low), found.high + _ROUGH * abs(found.high), found.nan), dtype
     )
@@ -244,7 +283,14 @@ def _divide_ranges(_: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> Num
 
 
 def _compute_matmul_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
-    """Return the range of sums of products. If a product may be infinite, the sum may be NaN."""
+    """Return the range of the output of a MatMul, Gemm, Conv or Einsum. If one of the summed products may be infinite,
+    the sum may be NaN.
+
+    Args:
+        node: the operator.
+        given: the ranges of its inputs.
+        dtype: the output's dtype.
+    """
     factors = given if node.op_type == "Einsum" else given[:2]
     largest = _MOST_SUMMED * math.prod(one.largest_magnitude for one in factors)
     for place, value in enumerate(node.inputs[:2]):
@@ -265,8 +311,13 @@ def _compute_matmul_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[An
 def _compute_largest_weight_sum(
     node: ir.Node, input_index: int, weights: np.ndarray[Any, np.dtype[np.float64]]
 ) -> float:
-    """Return the largest sum of absolute weights that enters one result of a product. The weights are the input with
-    the index `input_index`."""
+    """Return the largest sum of absolute weights that enters one number of a product's result.
+
+    Args:
+        node: the MatMul, Gemm, Conv or Einsum.
+        input_index: the index of the input that holds the weights, 0 or 1.
+        weights: the absolute weights.
+    """
     if node.op_type == "Conv":
         weights = weights.reshape(len(weights), -1).sum(1)
     elif node.op_type != "Einsum" and weights.ndim > 1:
@@ -285,7 +336,8 @@ def _round_range(found: NumberRange, dtype: np.dtype[Any]) -> NumberRange:
 
 
 def _compute_pad_range(node: ir.Node, given: _InputRanges, _dtype: np.dtype[Any]) -> NumberRange:
-    """Return the range of the first input and of the padding value, which is 0 by default. A Trilu pads by 0."""
+    """Return the range of the output of a Pad or Trilu: the input's numbers and the padding value, which is 0 by
+    default and for a Trilu. `given` are the ranges of its inputs."""
     return given[0] | (given[2] if node.op_type == "Pad" and len(given) > 2 else _ZERO)
 
 
@@ -300,7 +352,7 @@ def _compute_scatter_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[A
 
 
 def _compute_sum_range(x: NumberRange) -> NumberRange:
-    """Return the range of sums of 1 to `_MOST_SUMMED` numbers."""
+    """Return the range of a sum of 1 to 2^20 numbers, each in the range `x`."""
     cancels = math.isinf(x.low) and math.isinf(x.high)
     return NumberRange(min(x.low, x.low * _MOST_SUMMED), max(x.high, x.high * _MOST_SUMMED), x.nan or cancels)
 
@@ -341,8 +393,8 @@ def _read_constant_exponent(node: ir.Node) -> float | None:
     return float(value.const_value.numpy().reshape(()))
 
 
-def _make_bounded_rule(bounds: NumberRange) -> _Rule:
-    """Return the rule for a function whose results are within `bounds`, and NaN for NaN. A rule computes the range of
+def _make_range_rule_of_bounded_function(bounds: NumberRange) -> _Rule:
+    """Return a rule for a function whose results lie within `bounds`, or are NaN for NaN. A rule computes the range of
     an operator's output from the ranges of its inputs."""
 
     def compute_range(_: ir.Node, given: _InputRanges, _dtype: np.dtype[Any]) -> NumberRange:
@@ -352,7 +404,7 @@ def _make_bounded_rule(bounds: NumberRange) -> _Rule:
 
 
 def _compute_leaky_relu_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
-    """Return the range of LeakyRelu, Elu and similar functions."""
+    """Return the range of the output of a LeakyRelu, Elu, Selu or Celu. `given` are the ranges of its inputs."""
     x, alpha = given[0], node.attributes.get("alpha")
     times = 2.0 if alpha is None else max(2.0, abs(alpha.as_float()))
     below = min(x.low, 0.0) * times
@@ -363,13 +415,13 @@ def _compute_leaky_relu_range(node: ir.Node, given: _InputRanges, dtype: np.dtyp
 def _compute_log_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     x = given[0]
     above = NumberRange(max(x.low, 0.0), max(x.high, 0.0), x.nan or x.low < 0)
-    return _make_monotone_rule(np.log, rough=True)(node, (above,), dtype)
+    return _make_range_rule_of_increasing_function(np.log, rough=True)(node, (above,), dtype)
 
 
 def _compute_sqrt_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     x = given[0]
     above = NumberRange(max(x.low, 0.0), max(x.high, 0.0), x.nan or x.low < 0)
-    return _make_monotone_rule(np.sqrt)(node, (above,), dtype)
+    return _make_range_rule_of_increasing_function(np.sqrt)(node, (above,), dtype)
 
 
 def _compute_pow_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
@@ -394,8 +446,9 @@ def _compute_log_softmax_range(_: ir.Node, given: _InputRanges, dtype: np.dtype[
 
 
 def _compute_normalization_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
-    """Return the range of layers that subtract the mean and divide by the standard deviation. Each of n results is at
-    most the root of n. Without an epsilon, equal numbers give NaN. BatchNormalization divides by a stored deviation."""
+    """Return the range of the output of a layer that subtracts a mean and divides by a standard deviation. `given` are
+    the ranges of its inputs. The result for n numbers is at most the root of n. Without an epsilon, equal numbers give
+    NaN. A BatchNormalization divides by a stored deviation, so its range is wider."""
     x = _join_ranges(given)
     epsilon = node.attributes.get("epsilon")
     if node.op_type == "LpNormalization" or (epsilon is not None and np.float32(epsilon.as_float()) == 0):
@@ -411,7 +464,8 @@ def _compute_normalization_range(node: ir.Node, given: _InputRanges, dtype: np.d
 
 
 def _compute_magnitude_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
-    """Return the range of absolute numbers, or of a norm or a sum of squares."""
+    """Return the range of the output of an Abs, a norm (ReduceL1, ReduceL2) or a ReduceSumSquare. `given` are the
+    ranges of its inputs."""
     x = given[0]
     size = NumberRange(0.0 if x.may_be_zero else min(abs(x.low), abs(x.high)), x.largest_magnitude, x.nan)
     if node.op_type == "Abs":
@@ -439,13 +493,14 @@ def _compute_constant_range(node: ir.Node, _: _InputRanges, dtype: np.dtype[Any]
 
 
 def _has_bounded_activations(node: ir.Node) -> bool:
-    """Return whether all results of a recurrent layer's activations are bounded."""
+    """Return whether all activations of a recurrent layer have bounded results: Sigmoid, Tanh or HardSigmoid."""
     value = node.attributes.get("activations")
     return value is None or all(one in ("Sigmoid", "Tanh", "HardSigmoid") for one in value.as_strings())
 
 
 def _compute_recurrent_range(node: ir.Node, given: _InputRanges, _dtype: np.dtype[Any]) -> NumberRange:
-    """Return the range of a recurrent layer. Finite inputs give finite outputs; infinite inputs may give NaN."""
+    """Return the range of the outputs of an RNN, GRU or LSTM. Finite inputs give finite outputs; infinite inputs may
+    give NaN. `given` are the ranges of its inputs."""
     lengths, initial = 4, 5
     x = _join_ranges(one for i, one in enumerate(given) if i != lengths)
     state = given[initial] if len(given) > initial else _ZERO
@@ -473,19 +528,19 @@ _OPERATORS: Final[Mapping[_Rule, str]] = {
     "Transpose Expand Tile Identity ReverseSequence Compress DepthToSpace Dropout ReduceMax ReduceMin MaxPool "
     "GlobalMaxPool",
     _compute_leaky_relu_range: "LeakyRelu Elu Selu Celu",
-    _make_monotone_rule(np.floor): "Floor",
-    _make_monotone_rule(np.ceil): "Ceil",
-    _make_monotone_rule(np.round): "Round",
+    _make_range_rule_of_increasing_function(np.floor): "Floor",
+    _make_range_rule_of_increasing_function(np.ceil): "Ceil",
+    _make_range_rule_of_increasing_function(np.round): "Round",
     _compute_reduce_sum_range: "ReduceSum CumSum",
     _compute_mean_range: "ReduceMean AveragePool GlobalAveragePool",
     _compute_max_range: "Max",
     _compute_min_range: "Min",
     _compute_clip_range: "Clip",
     lambda _node, given, dtype: _round_range(given[0], dtype): "Cast CastLike",
-    _make_bounded_rule(_SHARE): "Sigmoid HardSigmoid",
-    _make_bounded_rule(_UNIT): "Tanh Erf Sign Softsign",
+    _make_range_rule_of_bounded_function(_SHARE): "Sigmoid HardSigmoid",
+    _make_range_rule_of_bounded_function(_UNIT): "Tanh Erf Sign Softsign",
     lambda _node, given, _dtype: replace(_UNIT, nan=given[0].nan or given[0].may_be_infinite): "Sin Cos",
-    _make_monotone_rule(np.exp, rough=True): "Exp",
+    _make_range_rule_of_increasing_function(np.exp, rough=True): "Exp",
     _compute_log_range: "Log",
     _compute_sqrt_range: "Sqrt",
     _compute_pow_range: "Pow",

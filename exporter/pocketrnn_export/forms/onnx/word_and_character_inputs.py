@@ -24,23 +24,26 @@ from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
 _WORDS = "tokens"
 
 
-def replace_ids_by_characters(forms: Sequence[Form], spellings: Spellings, ids: int) -> list[Form]:
-    """Make forms whose graph takes the ids of words and of their characters. The given forms take one id for each word
-    with its characters, with which they were proven. Return the given forms and the new ones.
+def replace_spelling_ids_by_word_and_character_inputs(
+    forms: Sequence[Form], spellings: Spellings, ids: int
+) -> list[Form]:
+    """Replace the graph of each form by one with two inputs: the ids of words, and the ids of their characters. The
+    given graph takes one id for each word with its spelling. Return the given forms, which are only proven, and the new
+    forms.
 
     Args:
-        forms: the forms whose graph takes one id for a word with its characters.
-        spellings: the word and the characters for which each id stands.
+        forms: ONNX forms whose graph takes one id for a word with its spelling.
+        spellings: the word and the characters that each id stands for.
         ids: the number of word ids.
 
     Raises:
-        ExportError: the graph does not use its ids only to look up words and characters.
+        ExportError: the graph uses its ids for more than the lookup of words and of characters.
     """
     made: list[Form] = []
     for form in forms:
         graph = form.entry
         assert isinstance(graph, Graph)  # noqa: S101 - such a bundle has no other form
-        content = _replace_ids_in_graph(form.content, spellings)
+        content = _replace_spelling_ids_in_graph(form.content, spellings)
         alone = tuple(sorted({int(spellings.words[i]) for i in graph.alone}))
         inputs = CHARACTER_INPUTS["lengths" in graph.inputs]
         own = replace(graph, sha256=sha256(content), inputs=inputs, embedding_rows=ids, alone=alone)
@@ -54,8 +57,14 @@ def replace_ids_by_characters(forms: Sequence[Form], spellings: Spellings, ids: 
 
 
 def _make_run_on_characters(content: bytes, spellings: Spellings, *, optimized: bool) -> Run:
-    """Return a function that runs a graph of words and characters on ids. Each id stands for a word with its
-    characters, as `spellings` says."""
+    """Return a function that takes ids, turns each into a word and its characters, and runs a graph of words and
+    characters.
+
+    Args:
+        content: the ONNX file of the graph.
+        spellings: the word and the characters that each id stands for.
+        optimized: whether onnxruntime may optimize the graph.
+    """
     session = open_session(content, optimized=optimized)
     names = [node.name for node in session.get_inputs()]
 
@@ -69,9 +78,9 @@ def _make_run_on_characters(content: bytes, spellings: Spellings, *, optimized: 
     return run_on_characters
 
 
-def _replace_ids_in_graph(content: bytes, spellings: Spellings) -> bytes:
-    """Change an ONNX file so that its graph takes words and characters, in place of ids that stand for both. Return the
-    new file."""
+def _replace_spelling_ids_in_graph(content: bytes, spellings: Spellings) -> bytes:
+    """Change an ONNX file so that its graph takes words and characters in place of the ids that stand for both. Return
+    the new file. Raise an ExportError if the graph uses the ids in another way."""
     model = onnx.load_model_from_string(content)
     graph, ids = model.graph, model.graph.input[0].name
     tables = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer if t.data_type == TensorProto.INT64}

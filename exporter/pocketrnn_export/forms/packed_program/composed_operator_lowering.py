@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from pocketrnn.bundle.packed_enums import Binary, Reduction
-from pocketrnn_export.forms.packed_program.operator_lowering import Lowering, lowers
+from pocketrnn_export.forms.packed_program.operator_lowering import Lowering, register_translation_of
 from pocketrnn_export.forms.packed_program.packed_program import (
     FLOAT,
     NONE,
@@ -24,13 +24,14 @@ _ALL, _WITHOUT_MIDDLE, _MIDDLE = 14, 10, 4
 
 
 def _add_float_operand(lowering: Lowering, name: str) -> int:
-    """Add the value of a float operand to the packed program, unless it is there, and return its number. Raise an
-    UnsupportedOperatorError for an operand of another type."""
+    """Add the value of a float input to the packed program, unless the program has it, and return its index in the
+    program. Raise an UnsupportedOperatorError for an input of another type."""
     if lowering.find_type(name) != FLOAT:
         raise UnsupportedOperatorError(
-            "The engine computes this operator for floats only, but the input has another type."
+            f"The engine computes this operator for floats only, but the input {name} has another type.",
+            "Convert the input to float in forward, x.float(); or use the bundle with onnxruntime.",
         )
-    return lowering.add_whole_value(name)
+    return lowering.find_or_add_whole_value(name)
 
 
 def _add_elementwise_operation(
@@ -40,93 +41,118 @@ def _add_elementwise_operation(
     outer_middle_inner: tuple[Size, ...],
     axis_masks: tuple[int, int],
 ) -> int:
-    """Add an elementwise operation, with the code `kind`, on two values. Return the number of the result, whose sizes
-    are `outer_middle_inner`. The bits of an operand's mask in `axis_masks` say which of these three axes it has."""
+    """Add an operation with two operands, such as a sum, to the packed program. Return the index of the result in the
+    program.
+
+    Args:
+        lowering: the translation, whose program gets the operation.
+        kind: the operation's code in the file, a member of `Binary`.
+        operands: the indices of the two operands in the program.
+        outer_middle_inner: the result's sizes along three axes.
+        axis_masks: for each operand the axes that it has, as a bit mask: `_ALL`, `_WITHOUT_MIDDLE` or `_MIDDLE`.
+    """
     made = lowering.program.add_value(FLOAT, outer_middle_inner)
-    lowering.program.add("binary", [*operands, made], kind, _ONE, *outer_middle_inner, *axis_masks)
+    lowering.program.add_operation("binary", [*operands, made], kind, _ONE, *outer_middle_inner, *axis_masks)
     return made
 
 
-@lowers("HardSwish")
+@register_translation_of("HardSwish")
 def _lower_hard_swish(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate HardSwish, which is x * hard_sigmoid(x)."""
+    """Translate a HardSwish node, x * hard_sigmoid(x), into two operations of the packed program: a HardSigmoid and a
+    product."""
     value, sizes = _add_float_operand(lowering, node.input[0]), lowering.find_sizes(node.input[0])
     share = lowering.program.add_value(FLOAT, sizes)
-    lowering.add_unary("HardSigmoid", value, share, 1 / 6, 0.5)
-    _, words = lowering.find_elementwise_operands_and_words([node.input[0]], node.output[0])
-    lowering.program.add("binary", [value, share, lowering.add_value(node.output[0])], Binary.MUL, *words, words[-1])
+    lowering.add_unary_operation("HardSigmoid", value, share, 1 / 6, 0.5)
+    _, words = lowering.find_elementwise_operands_and_parameters([node.input[0]], node.output[0])
+    lowering.program.add_operation(
+        "binary", [value, share, lowering.add_value(node.output[0])], Binary.MUL, *words, words[-1]
+    )
 
 
-@lowers("PRelu")
+@register_translation_of("PRelu")
 def _lower_prelu(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate PRelu, which is max(x, 0) + slope * min(x, 0)."""
+    """Translate a PRelu node into operations of the packed program that compute max(x, 0) + slope * min(x, 0)."""
     x, slope, out = node.input[0], node.input[1], node.output[0]
     value, zero = _add_float_operand(lowering, x), lowering.program.add_constant(np.zeros(1, np.float32))
-    (_, factor), (*sizes, of_x, of_slope) = lowering.find_elementwise_operands_and_words([x, slope], out)
+    (_, factor), (*sizes, of_x, of_slope) = lowering.find_elementwise_operands_and_parameters([x, slope], out)
     below, sloped, above = (lowering.program.add_value(FLOAT, lowering.find_sizes(out)) for _ in range(3))
-    lowering.program.add("binary", [value, zero, below], Binary.MIN, *sizes, of_x, 0)
-    lowering.program.add("binary", [below, factor, sloped], Binary.MUL, *sizes, of_x, of_slope)
-    lowering.add_unary("Relu", value, above)
-    lowering.program.add("binary", [above, sloped, lowering.add_value(out)], Binary.ADD, *sizes, of_x, of_x)
+    lowering.program.add_operation("binary", [value, zero, below], Binary.MIN, *sizes, of_x, 0)
+    lowering.program.add_operation("binary", [below, factor, sloped], Binary.MUL, *sizes, of_x, of_slope)
+    lowering.add_unary_operation("Relu", value, above)
+    lowering.program.add_operation("binary", [above, sloped, lowering.add_value(out)], Binary.ADD, *sizes, of_x, of_x)
 
 
-@lowers("ReduceLogSumExp")
+@register_translation_of("ReduceLogSumExp")
 def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate ReduceLogSumExp, which is max(x) + log(sum(exp(x - max(x))))."""
+    """Translate a ReduceLogSumExp node into operations of the packed program that compute max(x) + log(sum(exp(x -
+    max(x))))."""
     source, out, program = node.input[0], node.output[0], lowering.program
     axes, rank = read_attributes(node).get("axes"), len(lowering.find_sizes(source))
-    if name := lowering.find_optional_input(node, 1):
+    if name := lowering.find_input_name_or_none(node, 1):
         axes = lowering.read_constant(name).ravel().tolist()
     if not axes or len(axes) != 1:
-        raise UnsupportedOperatorError("The operator reduces several axes, but the engine reduces one axis.")
+        raise UnsupportedOperatorError(
+            "The operator reduces several axes, but the engine can reduce only one axis here.",
+            "Reduce one axis after the other, torch.logsumexp(torch.logsumexp(x, 2), 1); or use the bundle with "
+            "onnxruntime.",
+        )
     view = lowering.find_outer_middle_inner_sizes(source, axes[0] % rank, axes[0] % rank)
     left = (view[0], _ONE, view[2])
     value = _add_float_operand(lowering, source)
     largest, finite, total, logarithm = (program.add_value(FLOAT, left) for _ in range(4))
-    program.add("reduce", [value, largest], Reduction.LARGEST, *view)
+    program.add_operation("reduce", [value, largest], Reduction.LARGEST, *view)
     # Infinity minus infinity would be NaN.
-    lowering.add_unary("Clip", largest, finite, -_LARGEST, _LARGEST)
+    lowering.add_unary_operation("Clip", largest, finite, -_LARGEST, _LARGEST)
     below = _add_elementwise_operation(lowering, Binary.SUB, (value, finite), view, (_ALL, _WITHOUT_MIDDLE))
     raised = program.add_value(FLOAT, view)
-    lowering.add_unary("Exp", below, raised)
-    program.add("reduce", [raised, total], Reduction.SUM, *view)
-    lowering.add_unary("Log", total, logarithm)
-    lowering.reuse_value(out, _add_elementwise_operation(lowering, Binary.ADD, (finite, logarithm), left, (_ALL, _ALL)))
+    lowering.add_unary_operation("Exp", below, raised)
+    program.add_operation("reduce", [raised, total], Reduction.SUM, *view)
+    lowering.add_unary_operation("Log", total, logarithm)
+    lowering.record_existing_value_for(
+        out, _add_elementwise_operation(lowering, Binary.ADD, (finite, logarithm), left, (_ALL, _ALL))
+    )
 
 
-@lowers("InstanceNormalization")
+@register_translation_of("InstanceNormalization")
 def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate an InstanceNormalization, which group norms use, too, as a layer norm of each channel, a scale and a
-    bias."""
+    """Translate an InstanceNormalization node into operations of the packed program: a layer norm of each channel, a
+    product with the scale, and a sum with the bias. PyTorch's group norms become such nodes, too."""
     source, program = node.input[0], lowering.program
     outer, channels, inner = lowering.find_outer_middle_inner_sizes(source, 1, 1)
     value = _add_float_operand(lowering, source)
     if outer != _ONE or channels[0]:
-        raise UnsupportedOperatorError("The input does not have the shape [1, channels, ...].")
+        raise UnsupportedOperatorError(
+            "The input must have the shape [1, channels, ...], with a fixed number of channels.",
+            "Use another normalization, such as nn.LayerNorm; or use the bundle with onnxruntime.",
+        )
     normal = program.add_value(FLOAT, lowering.find_sizes(source))
     epsilon = convert_float_to_bits(read_attributes(node).get("epsilon", 1e-5))
-    program.add("norm", [value, NONE, NONE, normal], channels, inner, epsilon)
+    program.add_operation("norm", [value, NONE, NONE, normal], channels, inner, epsilon)
     for kind, name in ((Binary.MUL, node.input[1]), (Binary.ADD, node.input[2])):
         operand = program.add_constant(lowering.read_constant(name))
         normal = _add_elementwise_operation(
             lowering, kind, (normal, operand), (outer, channels, inner), (_ALL, _MIDDLE)
         )
-    lowering.reuse_value(node.output[0], normal)
+    lowering.record_existing_value_for(node.output[0], normal)
 
 
-@lowers("TopK")
+@register_translation_of("TopK")
 def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a TopK with k = 1: the largest or smallest number along an axis, and the first index of that number."""
+    """Translate a TopK node with k = 1 into two operations of the packed program: one finds the largest or smallest
+    number along an axis, the other the first index of this number."""
     attributes, source = read_attributes(node), node.input[0]
     if lowering.read_constant(node.input[1]).tolist() != [1]:
-        raise UnsupportedOperatorError("The engine supports TopK with k = 1 only.")
+        raise UnsupportedOperatorError(
+            "The engine supports TopK with exactly k = 1.",
+            "Use x.max(dim) or other operations in forward; or use the bundle with onnxruntime.",
+        )
     sizes = lowering.find_sizes(source)
     axis = attributes.get("axis", -1) % len(sizes)
     if sizes[axis] == _ONE and all(not a for a, _ in sizes):
         # The one number, at index 0: texts are sorted by their lengths, and a program has one text.
-        lowering.reuse_value(node.output[0], lowering.add_whole_value(source))
+        lowering.record_existing_value_for(node.output[0], lowering.find_or_add_whole_value(source))
         zeros = np.zeros([b for _, b in sizes], np.int64)
-        lowering.reuse_value(
+        lowering.record_existing_value_for(
             node.output[1], lowering.program.add_constant(zeros if zeros.ndim == 2 else zeros.reshape(-1))
         )
         return
@@ -137,4 +163,4 @@ def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
         (node.output[1], "argmax", int(is_least)),
     ):
         if name:
-            lowering.program.add(operation, [value, lowering.add_value(name)], kind, *view)
+            lowering.program.add_operation(operation, [value, lowering.add_value(name)], kind, *view)

@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import onnx
 
-from pocketrnn_export.forms.packed_program.integer_bounds import Bound, find_most_tokens, join_bounds
+from pocketrnn_export.forms.packed_program.integer_bounds import (
+    Bound,
+    compute_common_bound,
+    find_most_tokens_within_bound,
+)
 from pocketrnn_export.forms.packed_program.packed_program import COMPUTE_IN_FLOAT32, UnsupportedOperatorError
 from pocketrnn_export.forms.packed_program.size_dependent_values import HOLDS, read_attributes
 
@@ -67,12 +71,13 @@ _AS_NEAR_AS_SMALL: Final = (_SMOOTH - _AT_MOST_ONE) | {"Cos", "Sin"}
 _KEEPS_SIZE: Final = _CHOOSES | {"CumSum", "ReduceMean", "ReduceSum"}
 
 
-class Precision:
-    """Tracks how exactly float32 holds the floats of a graph. It visits the operators in their order.
+class Float32Decisions:
+    """Decides for each operator of a graph whether the engine may compute it in float32, although the graph computes in
+    double or half precision. The operators must be visited in their order.
 
     Args:
         graph: the observed graph.
-        bound: gives the bound of a value's integers, by its name; None if it also has other numbers.
+        bound: gives the bound of a value's integers, by the value's name; None if the value also has other numbers.
     """
 
     def __init__(self, graph: ObservedGraph, bound: Callable[[str], Bound]) -> None:
@@ -88,20 +93,21 @@ class Precision:
         # float32.
         self._of_sizes: set[str] = set()
 
-    def record_precision_and_find_needed_bound(self, node: onnx.NodeProto, integer_bound: Bound) -> Bound:
-        """Decide whether the engine may compute an operator in float32, and record how exactly float32 holds its
-        outputs.
+    def decide_on_float32_and_find_bound_of_exact_integers(self, node: onnx.NodeProto, integer_bound: Bound) -> Bound:
+        """Decide whether the engine may compute an operator in float32, and record how exactly float32 holds the
+        operator's outputs.
 
         Args:
             node: the operator.
-            integer_bound: the bound of its output, if its floats are integers computed from integers.
+            integer_bound: the bound of its output, if the output consists of floats that are integers; else None.
 
         Returns:
-            the bound that must not exceed 2^24, for this operator to give the graph's result.
+            the bound of the integers that must not exceed 2^24, so that float32 gives the graph's result; (0,) if there
+            are no such integers.
 
         Raises:
-            UnsupportedOperatorError: a step operator uses floats that the engine does not have, or float32 cannot
-                replace them.
+            UnsupportedOperatorError: float32 may give another result, for example because the operator compares or
+                rounds numbers in double precision.
         """
         outputs = [name for name in node.output if name in self._graph.of_tokens]
         if not outputs:
@@ -110,8 +116,8 @@ class Precision:
         inputs = [name for name in node.input if name and self._read_dtype(name).kind not in "iub"]
         made = self._read_dtype(outputs[0])
         self._most[outputs[0]] = self._estimate_magnitude(node)
-        input_precisions = [self._read_precision(name) for name in inputs]
-        need = join_bounds((0,), *(self._find_needed_bound(name) for name in inputs))
+        input_precisions = [self._find_float32_exactness(name) for name in inputs]
+        need = compute_common_bound((0,), *(self._find_bound_of_double_integers_behind(name) for name in inputs))
         if made.kind not in "fiub":
             raise UnsupportedOperatorError(
                 f"The operator computes with {made}, which the engine does not have.", COMPUTE_IN_FLOAT32
@@ -123,20 +129,21 @@ class Precision:
         if made.kind != "f" or node.op_type in _STEPS:
             if any(input_precisions):
                 raise UnsupportedOperatorError(
-                    "The result depends on the last digits of numbers in double precision, which are computed from the "
-                    "tokens. The engine computes these numbers in float32.",
+                    "The operator compares or rounds numbers in double precision that depend on the tokens. The engine "
+                    "computes these numbers in float32, which may give another result.",
                     COMPUTE_IN_FLOAT32,
                 )
             return need
         self._needs |= dict.fromkeys(
-            outputs, join_bounds(need, integer_bound) if integer_bound and made == np.float64 else need
+            outputs, compute_common_bound(need, integer_bound) if integer_bound and made == np.float64 else need
         )
-        state = self._compute_output_precision(node, inputs, input_precisions, integer_bound)
+        state = self._find_float32_exactness_of_output(node, inputs, input_precisions, integer_bound)
         self._states |= dict.fromkeys(outputs, state)
-        self._errors |= dict.fromkeys(outputs, self._estimate_error(node, inputs, outputs[0]))
+        self._errors |= dict.fromkeys(outputs, self._estimate_float32_error(node, inputs, outputs[0]))
         if state == _ROUGH and self._errors[outputs[0]] > _MOST_ERROR:
             raise UnsupportedOperatorError(
-                "The operator multiplies small differences of numbers in double precision, but float32 may lose these.",
+                "The operator multiplies small differences of numbers in double precision. The engine computes in "
+                "float32, which may lose these differences.",
                 COMPUTE_IN_FLOAT32,
             )
         # A result that is not an integer needs inputs that float32 holds exactly. Integers in double precision may
@@ -145,7 +152,7 @@ class Precision:
         return self._needs[outputs[0]] if cancels else need if state != _HELD and node.op_type in _SMOOTH else (0,)
 
     def _estimate_magnitude(self, node: onnx.NodeProto) -> float:
-        """Return an upper bound of the absolute numbers in an operator's output."""
+        """Return an upper bound of the absolute numbers in an operator's output, or infinity."""
         kind, sizes = node.op_type, [self._find_largest_number(name) for name in node.input if name]
         if kind in _AT_MOST_ONE:
             return 1.0
@@ -159,8 +166,14 @@ class Precision:
         )
         return sizes[0] if whole else np.inf
 
-    def _estimate_error(self, node: onnx.NodeProto, inputs: Sequence[str], output: str) -> float:
-        """Return the largest difference between an operator's output in float32 and in double precision."""
+    def _estimate_float32_error(self, node: onnx.NodeProto, inputs: Sequence[str], output: str) -> float:
+        """Estimate the largest difference between an operator's output computed in float32 and in double precision.
+
+        Args:
+            node: the operator.
+            inputs: the names of its float inputs.
+            output: the name of its output.
+        """
         errors = [self._errors.get(name, 0.0) for name in inputs]
         if node.op_type == "Mul":
             errors = [
@@ -178,12 +191,13 @@ class Precision:
         return sum(errors) + own
 
     def _find_largest_factor(self, name: str) -> float:
-        """Return the largest absolute number in a factor of a product; an assumed number if none is known."""
+        """Return the largest absolute number in a factor of a product; 64 if no bound is known."""
         most = self._find_largest_number(name)
         return most if np.isfinite(most) else _USUAL
 
     def _find_largest_number(self, name: str) -> float:
-        """Return an upper bound of a value's absolute numbers, or infinity if none is known."""
+        """Return an upper bound of a value's absolute numbers for texts of up to 1,000 tokens; infinity if none is
+        known."""
         if self._read_dtype(name).kind == "b":
             return 1.0
         if name not in self._graph.of_tokens:
@@ -196,14 +210,15 @@ class Precision:
         return np.inf if bound is None else float(sum(c * _TOKENS**power for power, c in enumerate(bound)))
 
     def _record_inexact_sizes(self, node: onnx.NodeProto) -> None:
-        """Record those outputs of an operator that are computed from the number of tokens and differ in float32. Raise
-        an UnsupportedOperatorError for an operator that compares or rounds such numbers."""
+        """Record those outputs of an operator that are computed from the number of tokens and differ between float32
+        and double precision. Raise an UnsupportedOperatorError if the operator compares or rounds such numbers."""
         outputs = [name for name in node.output if name in self._graph.values]
         given = self._of_sizes.intersection(node.input)
         if given and outputs and (self._read_dtype(outputs[0]).kind != "f" or node.op_type in _STEPS):
             raise UnsupportedOperatorError(
-                "The operator compares or rounds the number of tokens in double precision, which the engine does not "
-                "have."
+                "The operator compares or rounds a number that is computed from the number of tokens in double "
+                "precision, which the engine does not have.",
+                COMPUTE_IN_FLOAT32,
             )
         doubles = [name for name in outputs if self._read_dtype(name) == np.float64]
         varying = [
@@ -215,14 +230,14 @@ class Precision:
         )
 
     def _classify_float32_exactness(self, name: str) -> int:
-        """Return how exactly float32 holds the numbers that a value had in all observed runs: `_HELD` for exactly,
-        `_CLOSE` for nearly."""
+        """Return whether float32 holds the numbers of a value in all observed runs exactly (`_HELD`), or only up to
+        their last digits (`_CLOSE`)."""
         numbers = self._list_observed_numbers(name)
         with np.errstate(all="ignore"):
             return _HELD if (numbers.astype(np.float32) == numbers).all() else _CLOSE
 
     def _list_observed_numbers(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Return the finite numbers that a value had in all observed runs of the graph."""
+        """Return the finite numbers of a value in all observed runs of the graph, as one flat array."""
         numbers = np.concatenate([value.ravel() for value in self._graph.values[name]])
         finite: np.ndarray[Any, np.dtype[np.float64]] = numbers[np.isfinite(numbers)]
         return finite
@@ -230,19 +245,19 @@ class Precision:
     def _read_dtype(self, name: str) -> np.dtype[Any]:
         return self._graph.values[name][0].dtype
 
-    def _find_needed_bound(self, name: str) -> Bound:
-        """Return the bound of the float64 integers from which a value was computed, as factors of 1, tokens, tokens^2,
-        ...; (0,) if there are no such integers."""
+    def _find_bound_of_double_integers_behind(self, name: str) -> Bound:
+        """Return the bound of the integers in double precision from which a value was computed: factors of 1, tokens,
+        tokens ^ 2, ...; (0,) if there are no such integers."""
         if name in self._graph.of_tokens:
             return self._needs.get(name, (0,))
         bound = self._bound(name) if self._read_dtype(name) == np.float64 else None
         # The numbers of a constant are known.
         return bound if bound is not None and any(bound[1:]) else (0,)
 
-    def _read_precision(self, name: str) -> int:
-        """Return how exactly float32 holds a value: exactly (`_HELD`), nearly (`_CLOSE`), or with errors that may be
-        large beside small numbers (`_ROUGH`). Raise an UnsupportedOperatorError for a constant that is too large or too
-        small for float32."""
+    def _find_float32_exactness(self, name: str) -> int:
+        """Return how exactly float32 holds a value: exactly (`_HELD`); up to the last digits of each number (`_CLOSE`);
+        or with an error that may be large beside small numbers (`_ROUGH`). Raise an UnsupportedOperatorError for a
+        constant that is too large or too small for float32."""
         if name in self._of_sizes:
             return _CLOSE
         if name in self._graph.of_tokens or self._read_dtype(name) != np.float64:
@@ -252,24 +267,39 @@ class Precision:
             held = numbers.astype(np.float32)
         if not np.isfinite(held).all() or ((held == 0) != (numbers == 0)).any():
             raise UnsupportedOperatorError(
-                f"{name} contains a number that is too large or too small for float32.", COMPUTE_IN_FLOAT32
+                f"The constant {name} contains a number that is too large or too small for float32.", COMPUTE_IN_FLOAT32
             )
         return self._classify_float32_exactness(name)
 
     def _is_exact_in_float16(self, node: onnx.NodeProto, inputs: Sequence[str], integer_bound: Bound) -> bool:
-        """Return whether float16 holds an operator's output exactly, for every number of tokens."""
+        """Return whether float16 holds all numbers of an operator's output exactly, for every number of tokens. Then
+        the engine gives the same numbers in float32.
+
+        Args:
+            node: the operator.
+            inputs: the names of its float inputs.
+            integer_bound: the bound of its output, if the output consists of integers; else None.
+        """
         end = self._graph.size_values.span.end
-        if integer_bound is not None and find_most_tokens(integer_bound, end, _MOST_HALF) == end:
+        if integer_bound is not None and find_most_tokens_within_bound(integer_bound, end, _MOST_HALF) == end:
             return True
         return node.op_type in _CHOOSES and all(
             self._read_dtype(name) == np.float16 for name in inputs or node.input[:1]
         )
 
-    def _compute_output_precision(
+    def _find_float32_exactness_of_output(
         self, node: onnx.NodeProto, inputs: Sequence[str], input_precisions: Sequence[int], integer_bound: Bound
     ) -> int:
-        """Return how exactly float32 holds an operator's floats: `_HELD`, `_CLOSE` or `_ROUGH`. Raise an
-        UnsupportedOperatorError for floats that it cannot replace."""
+        """Return how exactly float32 holds an operator's output: exactly (`_HELD`); up to the last digits of each
+        number (`_CLOSE`); or with an error that may be large beside small numbers (`_ROUGH`). Raise an
+        UnsupportedOperatorError if the numbers may be too large, too small or too near 0 for float32.
+
+        Args:
+            node: the operator.
+            inputs: the names of its float inputs.
+            input_precisions: how exactly float32 holds each of these.
+            integer_bound: the bound of the output, if it consists of integers; else None.
+        """
         kind, worst = node.op_type, max(input_precisions, default=_HELD)
         if kind == "Pow" and node.input[1] not in self._graph.of_tokens:
             exponents = self._graph.values[node.input[1]]
@@ -283,7 +313,8 @@ class Precision:
         steep = input_precisions[1:] if kind == "Div" else input_precisions
         if kind in _STEEP and _ROUGH in steep:
             raise UnsupportedOperatorError(
-                "The input is a sum in double precision that may be near 0, and float32 is not exact enough there.",
+                "The input is a sum in double precision that may be near 0. The engine computes it in float32, which "
+                "is not exact enough there.",
                 COMPUTE_IN_FLOAT32,
             )
         if kind == "ReduceMean" and worst == _HELD and self._bound(inputs[0]) is not None:
@@ -293,12 +324,13 @@ class Precision:
         )
         if is_double and (large or kind not in _KEEPS_DIGITS | _SMOOTH | {"Log"}):
             raise UnsupportedOperatorError(
-                "The operator computes in double precision, and its numbers may be too large or too small for float32.",
+                "The operator computes in double precision. The engine computes in float32, for which the numbers may "
+                "be too large or too small.",
                 COMPUTE_IN_FLOAT32,
             )
         return _CLOSE if kind in _KEEPS_DIGITS and worst != _ROUGH else _ROUGH
 
 
 def makes_integers_from_integers(node: onnx.NodeProto) -> bool:
-    """Return whether an operator's results are integers if its inputs are integers."""
+    """Return whether an operator's results are integers whenever its inputs are integers, as for Add."""
     return node.op_type in _KEEPS_WHOLE

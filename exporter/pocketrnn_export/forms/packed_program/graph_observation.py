@@ -37,21 +37,22 @@ _FEW: Final = 8
 
 @dataclass(frozen=True)
 class ObservedGraph:
-    """A graph for one text, with the values that it computed in several runs.
+    """A graph for one text, with the arrays that it computed in runs on texts of several lengths. Where it takes
+    sequences of numbers, "tokens" are their samples.
 
     Attributes:
-        model: the graph, with only the nodes that the logits need.
-        lengths: the numbers of tokens of the runs.
-        values: each value's arrays, one for each run, by name.
-        of_tokens: the names of the values that depend on the tokens themselves, or on the state.
+        model: the graph, with only the nodes that the logits (or the new state) need.
+        lengths: the number of tokens in each run.
+        values: the arrays of each value, one for each run, by the value's name.
+        of_tokens: the names of the values that depend on the tokens themselves, the state or the features.
         size_values: the values that depend only on the number of tokens, for every number that the graph takes.
         opset: the graph's opset.
         feed: a function that makes the graph's inputs for a number of tokens.
-        ids: the number of token ids; 0 if it takes sequences of numbers.
-        state_size: the size of a step's state; 0 if the graph takes whole texts.
-        channels: the number of channels of the sequences of numbers; 0 if it takes texts.
-        features: the number of features that it takes beside a text.
-        second: the number of tokens of a second text; None if it takes one.
+        ids: the number of token ids; 0 if the graph takes sequences of numbers.
+        state_size: the number of floats in a step's state; 0 if the graph takes whole texts.
+        channels: the number of channels of the sequences of numbers; 0 if the graph takes texts.
+        features: the number of features that the graph takes beside a text.
+        second: the number of tokens of a second text as a size (a, b); None if the graph takes one text.
     """
 
     model: onnx.ModelProto
@@ -67,10 +68,10 @@ class ObservedGraph:
     features: int = 0
     second: Size | None = None
 
-    def observe_other_lengths(self, lengths: Sequence[Lengths]) -> dict[str, list[Array]]:
+    def compute_all_values_at_lengths(self, lengths: Sequence[Lengths]) -> dict[str, list[Array]]:
         """Run the graph on one text of each of these lengths. Return a dict from each value's name to its arrays, one
         for each length."""
-        return _run_all_values(self.model, [self.feed(length) for length in lengths])
+        return _compute_all_values(self.model, [self.feed(length) for length in lengths])
 
     def find_sizes(self, name: str) -> list[Size]:
         """Return the sizes of a value's axes, each as (a, b), which stands for a * tokens + b.
@@ -80,9 +81,9 @@ class ObservedGraph:
         """
         sizes = self.size_values.find_sizes(name)
         if sizes is None:
-            because = f": {why}" if (why := self.size_values.irregular.get(name)) else ""
+            because = f" ({why})" if (why := self.size_values.irregular.get(name)) else ""
             raise ExportError(
-                f"The size of {name} does not have the form a * tokens + b, with fixed a and b{because}.",
+                f"The size of {name} is not a * tokens + b with fixed a and b, as the engine needs it{because}.",
                 "Use the bundle with onnxruntime; or leave this operation out of forward, and let the text rules cut "
                 "or pad texts: max_width, min_width.",
             )
@@ -99,19 +100,20 @@ def observe_graph(
     features: Features = (),
     equal_lengths: bool = False,
 ) -> ObservedGraph:
-    """Run a graph on one text or sequence of each of several lengths, and return it with the arrays of all its values.
+    """Run a graph on one text or sequence of each of several lengths. Return the graph with the arrays of all its
+    values.
 
     Args:
         content: the ONNX file.
         graph: its entry in classifier.json; for a step graph, the entry of the graph for whole texts.
-        numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers.
-        state_size: the size of the state, for a step graph.
-        padding_id: the padding id of the text rules, if the graph's limits exclude texts of padding only.
+        numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers; None for texts.
+        state_size: the number of floats in the state, for a step graph; else 0.
+        padding_id: the padding id of the text rules, if the graph does not take texts of padding only; else None.
         features: the features that the graph takes beside a text.
         equal_lengths: whether two texts have the same number of tokens in each run; only for comparisons of operators.
 
     Raises:
-        ExportError: onnxruntime fails.
+        ExportError: onnxruntime cannot run the graph.
     """
     model, limits = _drop_unneeded_nodes(onnx.load_from_string(content)), graph.limits or Limits()
     steps, channels = (None, 0) if numbers is None else (numbers.steps, len(numbers.channels))
@@ -119,7 +121,7 @@ def observe_graph(
     # A step may read a single token.
     of_two = "second_tokens" in graph.inputs
     span = Span(1 if state_size else least, most, of_two and not equal_lengths)
-    lengths: tuple[Lengths, ...] = _PAIRS if span.pairs else _choose_observed_lengths(least, most)
+    lengths: tuple[Lengths, ...] = _PAIRS if span.pairs else _choose_lengths_of_runs(least, most)
     generator = np.random.default_rng(0)
 
     def make_inputs(lengths: Lengths) -> dict[str, Array]:
@@ -142,14 +144,18 @@ def observe_graph(
             made["features"] = draw_feature_numbers(features, generator.integers(0, 1 << 40, 1))
         return made
 
-    return _observe_lengths(
+    return _run_and_observe_graph(
         model, span, lengths, make_inputs, graph.opset, ids=graph.embedding_rows, state_size=state_size,
         channels=channels, features=len(features), second=(1 if equal_lengths else OF_SECOND, 0) if of_two else None,
     )  # fmt: skip
 
 
-def find_size_values(model: onnx.ModelProto, most_tokens: int | None) -> SizeValues:
-    """Return the values of a graph for whole texts or sequences that depend only on the number of tokens.
+def find_values_that_depend_only_on_token_count(model: onnx.ModelProto, most_tokens: int | None) -> SizeValues:
+    """Find the values of a graph that depend only on the number of tokens, and not on the tokens themselves.
+
+    Args:
+        model: a graph for whole texts or sequences of numbers.
+        most_tokens: the most tokens that the graph takes; None for any number.
 
     Raises:
         ExportError: onnxruntime cannot run the graph on one text.
@@ -157,22 +163,26 @@ def find_size_values(model: onnx.ModelProto, most_tokens: int | None) -> SizeVal
     first = model.graph.input[0]
     kind = onnx.helper.tensor_dtype_to_np_dtype(first.type.tensor_type.elem_type)
     more = [axis.dim_value for axis in first.type.tensor_type.shape.dim[2:]]
-    lengths = _choose_observed_lengths(1, most_tokens)
+    lengths = _choose_lengths_of_runs(1, most_tokens)
 
     def make_inputs(length: int) -> dict[str, Array]:
         return {first.name: np.zeros((1, length, *more), kind), "lengths": np.array([length], np.int64)}
 
-    return _observe_lengths(model, Span(1, most_tokens), lengths, make_inputs, 0).size_values
+    return _run_and_observe_graph(model, Span(1, most_tokens), lengths, make_inputs, 0).size_values
 
 
-def _choose_observed_lengths(least: int, most: int | None) -> tuple[int, ...]:
-    """Return the lengths at which a graph of `least` to `most` steps is observed: all, if they are few."""
+def _choose_lengths_of_runs(least: int, most: int | None) -> tuple[int, ...]:
+    """Return the lengths of the texts on which a graph is run: all lengths that it takes, if they are few.
+
+    Args:
+        least, most: the fewest and the most tokens that the graph takes; `most` is None for any number.
+    """
     if most is not None and most - least < _FEW:
         return tuple(range(least, most + 1))
     return tuple(sorted({min(least + length - 1, most or least + length) for length in _LENGTHS}))
 
 
-def _observe_lengths(
+def _run_and_observe_graph(
     model: onnx.ModelProto,
     span: Span,
     lengths: tuple[Lengths, ...],
@@ -180,18 +190,26 @@ def _observe_lengths(
     opset: int,
     **more: Any,
 ) -> ObservedGraph:
-    """Run a graph at each of the lengths, and return it with the arrays of all its values. `opset` is used if the file
-    states none. `more` are other attributes of the result."""
-    values = _run_all_values(model, [feed(length) for length in lengths])
+    """Run a graph on one text of each length. Return the graph with the arrays of all its values.
+
+    Args:
+        model: the graph.
+        span: the numbers of tokens that the graph takes.
+        lengths: the numbers of tokens of the texts.
+        feed: makes the graph's inputs for a number of tokens.
+        opset: the graph's opset, if the model itself states none.
+        more: further attributes of the result.
+    """
+    values = _compute_all_values(model, [feed(length) for length in lengths])
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
     depend = list_token_dependent_names(model)
     size_values = SizeValues(model, lengths, values, depend, span)
     return ObservedGraph(model, lengths, values, depend, size_values, opset, feed, **more)
 
 
-def _run_all_values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -> dict[str, list[Array]]:
-    """Run a graph on each of the inputs. Return a dict from the name of each value to its arrays, one for each
-    input."""
+def _compute_all_values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -> dict[str, list[Array]]:
+    """Run a graph on several inputs, and collect all its values, also the inner ones. Return a dict from each value's
+    name to its arrays, one for each of the `feeds`."""
     names = [name for node in model.graph.node for name in node.output if name]
     every = onnx.ModelProto()
     every.CopyFrom(model)
@@ -206,11 +224,16 @@ def _run_all_values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -
     return values
 
 
-def evaluate_node(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> list[Array]:
-    """Compute the outputs of one operator.
+def compute_node_outputs(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> list[Array]:
+    """Compute the outputs of one operator by onnxruntime.
+
+    Args:
+        node: the operator.
+        opset: the opset that defines it.
+        feed: its inputs by name.
 
     Raises:
-        ExportError: onnxruntime fails.
+        ExportError: onnxruntime cannot compute it.
     """
     inputs = [
         onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
@@ -224,7 +247,8 @@ def evaluate_node(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> l
 
 
 def _run_model(model: onnx.ModelProto, names: list[str], feeds: Iterable[dict[str, Array]]) -> list[list[Array]]:
-    """Run a model on each of the inputs by onnxruntime, without optimizations. Return the outputs with these names."""
+    """Run a model by onnxruntime without optimizations on each of the `feeds`. Return for each run the outputs with
+    these names. Raise an ExportError if onnxruntime cannot run the model."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -241,9 +265,10 @@ def _run_model(model: onnx.ModelProto, names: list[str], feeds: Iterable[dict[st
 
 
 def _drop_unneeded_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Remove the nodes and weights that are needed neither for the logits nor for the new state of a step."""
+    """Remove the nodes and weights that neither the logits nor the new state of a step need, in place. Return the
+    model."""
     outputs = ("logits", "new_state")
-    kept = find_needed_nodes(model.graph.node, outputs)
+    kept = select_nodes_needed_for_outputs(model.graph.node, outputs)
     del model.graph.node[:]
     model.graph.node.extend(kept)
     read = {*outputs, *(name for node in kept for name in node.input)}
@@ -253,10 +278,16 @@ def _drop_unneeded_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def find_needed_nodes(
+def select_nodes_needed_for_outputs(
     nodes: Sequence[onnx.NodeProto], outputs: Iterable[str], *, given: Container[str] = ()
 ) -> list[onnx.NodeProto]:
-    """Return the nodes that compute the outputs of a graph, in their order. Values in `given` need no nodes."""
+    """Return those of the nodes that the outputs need, in their order.
+
+    Args:
+        nodes: the nodes of a graph.
+        outputs: the names of the outputs.
+        given: the names of values that are known already, so that no node is needed for them.
+    """
     needed, kept = {name for name in outputs if name not in given}, []
     for node in reversed(nodes):
         if needed & set(node.output):
@@ -266,7 +297,8 @@ def find_needed_nodes(
 
 
 def list_token_dependent_names(model: onnx.ModelProto) -> frozenset[str]:
-    """Return the names of the values that depend on the tokens, the state or the features, and not only on sizes."""
+    """Return the names of a model's values that depend on the tokens, the samples, the state or the features
+    themselves, and not only on their number."""
     found = {"tokens", "second_tokens", "samples", "state", "features"}
     for node in model.graph.node:
         if node.op_type not in ("Shape", "Size") and found & set(node.input):

@@ -22,7 +22,7 @@ from pocketrnn_export.forms.packed_program.operator_lowering import Lowering
 _OPERATORS: Final = (composed_operator_lowering, layer_and_reduction_lowering)
 
 
-def lower_graph(
+def translate_graph_into_program(
     content: bytes,
     graph: Graph,
     *,
@@ -32,14 +32,22 @@ def lower_graph(
     features: Features = (),
     equal_lengths: bool = False,
 ) -> Lowering:
-    """Translate an ONNX graph for one text or sequence into the program of a packed file.
+    """Translate an ONNX graph into the program of a packed file for one text or sequence. Return the translation, whose
+    attribute `program` is the result.
 
-    The arguments are those of `observe_graph`.
+    Args:
+        content: the ONNX file.
+        graph: its entry in classifier.json; for a step graph, the entry of the graph for whole texts.
+        numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers; None for texts.
+        state_size: the number of floats in the state, for a step graph; else 0.
+        padding_id: the padding id of the text rules, if the graph does not take texts of padding only; else None.
+        features: the features that the graph takes beside a text.
+        equal_lengths: whether two texts always have the same number of tokens; only for comparisons of operators.
 
     Raises:
-        ExportError: the engine has no operation for an operator; the message names it and its place.
+        ExportError: the engine has no operation for an operator; the message names the operator and its place.
     """
-    with _convert_read_errors():
+    with _convert_graph_errors_to_export_error():
         content = content if numbers is not None else _convert_tables_to_float32(onnx.load_from_string(content))
         content = rewrite_layers_without_lengths(content, list_token_dependent_names)
         seen = observe_graph(
@@ -52,8 +60,8 @@ def lower_graph(
 
 
 @contextmanager
-def _convert_read_errors() -> Iterator[None]:
-    """While the block runs, convert the errors of onnx and numpy to an ExportError."""
+def _convert_graph_errors_to_export_error() -> Iterator[None]:
+    """While the block runs, convert errors of onnx and numpy about a malformed graph to an ExportError."""
     try:
         yield
     # onnx's own errors, and numpy's for malformed tensors, have no common base class.
@@ -69,7 +77,8 @@ def _is_float32_cast(node: onnx.NodeProto) -> bool:
 
 
 def _convert_tables_to_float32(model: onnx.ModelProto) -> bytes:
-    """Convert quantized embedding tables to float32. Remove the cast and the scaling that follow each lookup."""
+    """Convert the int8 and float16 embedding tables of a model to float32, and remove the cast and the scaling after
+    each lookup. Return the new file."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     made = {name: node for node in model.graph.node for name in node.output}
 
@@ -128,10 +137,14 @@ def rewrite_layers_without_lengths(
     content: bytes, list_dependent_names: Callable[[onnx.ModelProto], Container[str]]
 ) -> bytes:
     """Rewrite a graph for one text so that its recurrent layers take no lengths, since the engine's layers have no such
-    input. The outputs stay the same.
+    input. The layers' outputs stay the same. Return the new file, or the same bytes if no layer has lengths that depend
+    on the tokens.
 
-    An LSTM whose final cell state is used is not changed. `list_dependent_names` lists the values that depend on the
-    tokens.
+    An LSTM whose final cell state is used is not changed.
+
+    Args:
+        content: the ONNX file.
+        list_dependent_names: returns the names of a model's values that depend on the tokens.
     """
     model = onnx.load_from_string(content)
     graph, depend = model.graph, list_dependent_names(model)
@@ -158,14 +171,19 @@ def rewrite_layers_without_lengths(
 
 
 class _DirectionOutputs(NamedTuple):
-    """The names of the outputs of one direction: of all steps [steps, 1, 1, hidden], and of the last step."""
+    """The names of the outputs of one direction of a layer.
+
+    Attributes:
+        every: the output of all steps [steps, 1, 1, hidden].
+        last: the output of the last step that the layer reads.
+    """
 
     every: str
     last: str
 
 
 class _RewrittenLayer:
-    """The nodes that replace a recurrent layer with lengths by one that reads all steps, and their constants."""
+    """The nodes and constants that replace a recurrent layer with lengths by layers that read all steps."""
 
     def __init__(self, node: onnx.NodeProto, inputs: list[str], weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -194,8 +212,8 @@ class _RewrittenLayer:
         return self._add_constant(np.array(numbers, np.int64))
 
     def _add_reverse_indices_and_read_mask(self) -> None:
-        """Add nodes that compute for each step its index in reverse order, and whether the layer reads it; also the
-        index of the last step that it reads."""
+        """Add nodes that compute from the lengths: the index of each step in reverse order, whether the layer reads a
+        step, and the index of the last step that the layer reads."""
         size = self._add_node("Shape", self._inputs[_X])
         steps = self._add_node(
             "Squeeze", self._add_node("Gather", size, self._add_int64_constant(0)), self._add_int64_constant(0)
@@ -209,8 +227,13 @@ class _RewrittenLayer:
         self._back = self._add_node("Max", self._add_node("Sub", self._last, places), self._add_int64_constant(0))
 
     def _add_direction(self, i: int, direction_count: int, *, is_reverse: bool) -> _DirectionOutputs:
-        """Add the nodes of one direction of the layer, which has the index `i` in the layer's weights. Return the names
-        of its outputs."""
+        """Add the nodes of one direction of the layer. Return the names of their outputs.
+
+        Args:
+            i: the index of the direction in the layer's weights.
+            direction_count: the number of directions.
+            is_reverse: whether this direction reads the steps in reverse.
+        """
         inputs = list(self._inputs)
         inputs[_LENGTHS] = ""
         for place in _OF_DIRECTIONS:
@@ -234,8 +257,8 @@ class _RewrittenLayer:
         return _DirectionOutputs(every, last)
 
     def _join_directions(self, directions: list[_DirectionOutputs]) -> None:
-        """Add nodes that join the outputs of all directions, for all steps and for the last step, under the names of
-        the layer's own outputs."""
+        """Add nodes that join the outputs of all directions, and give the results the names of the layer's own
+        outputs."""
         outputs = [*self._node.output, "", ""][:2]
         if outputs[0]:
             every = self._add_node("Concat", *(one.every for one in directions), axis=1)

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from pocketrnn_export.forms.packed_program.pair_size_factors import sum_absolute_factors
+from pocketrnn_export.forms.packed_program.pair_size_factors import sum_absolute_packed_factors
 from pocketrnn_export.forms.packed_program.size_dependent_values import HOLDS, Affine, Size
 
 # The engine's largest integer.
@@ -20,20 +20,24 @@ LARGEST: Final = HOLDS["int32"]
 Bound = tuple[int, ...] | None
 
 
-def compute_bound_between(ends: Iterable[Affine]) -> Bound:
-    """Return the bound of the absolute values of all numbers between some numbers a * tokens + b. The bound (c, d)
-    stands for c + d * tokens."""
-    return join_bounds(*((abs(int(b)), sum_absolute_factors(int(a))) for a, b in ends))
+def compute_bound_of_numbers_between(ends: Iterable[Affine]) -> Bound:
+    """Return a bound of the absolute value of every number between some numbers a * tokens + b. The result (c, d)
+    stands for c + d * tokens.
+
+    Args:
+        ends: the numbers as pairs (a, b).
+    """
+    return compute_common_bound(*((abs(int(b)), sum_absolute_packed_factors(int(a))) for a, b in ends))
 
 
-def join_bounds(*bounds: Bound) -> Bound:
-    """Return one bound that holds for all of several numbers, from the bound of each; None if one of these is
-    unknown."""
+def compute_common_bound(*bounds: Bound) -> Bound:
+    """Return a bound that holds for numbers from several sources, from the bound of each source; None if one of these
+    is unknown."""
     return _combine_bounds_by_power(max, bounds)
 
 
-def sum_bounds(*bounds: Bound) -> Bound:
-    """Return the upper bound of a sum of numbers, from the bound of each number; None if one of these is unknown."""
+def compute_bound_of_sum(*bounds: Bound) -> Bound:
+    """Return the bound of a sum of numbers, from the bound of each number; None if one of these is unknown."""
     return _combine_bounds_by_power(sum, bounds)
 
 
@@ -44,22 +48,33 @@ def _combine_bounds_by_power(combine: Callable[[Iterable[int]], int], bounds: tu
     return tuple(map(combine, itertools.zip_longest(*known, fillvalue=0)))
 
 
-def multiply_bound_by_sizes(bound: Bound, *sizes: Size) -> Bound:
-    """Return the bound of a sum. The sum has as many terms as the product of `sizes`, and `bound` holds for each
-    term."""
+def compute_bound_of_sum_over_axes(bound: Bound, *sizes: Size) -> Bound:
+    """Return the bound of a sum with as many terms as the product of some sizes.
+
+    Args:
+        bound: the bound of each term, as factors of 1, tokens, tokens ^ 2, ...; None if it is unknown, and so is the
+            result.
+        sizes: the sizes (a, b), each of which stands for a * tokens + b.
+    """
     if bound is None:
         return None
     for a, b in sizes:
         bound = tuple(
-            abs(b) * here + sum_absolute_factors(a) * before
+            abs(b) * here + sum_absolute_packed_factors(a) * before
             for here, before in zip((*bound, 0), (0, *bound), strict=True)
         )
     return bound
 
 
-def find_most_tokens(bound: Bound, most_tokens: int, largest_integer: int = LARGEST) -> int:
-    """Return the largest number of tokens, up to `most_tokens`, for which a bound is at most `largest_integer`; 0 if
-    there is none."""
+def find_most_tokens_within_bound(bound: Bound, most_tokens: int, largest_integer: int = LARGEST) -> int:
+    """Return the largest number of tokens for which a bound is at most `largest_integer`; 0 if there is none or the
+    bound is unknown.
+
+    Args:
+        bound: the bound, as factors of 1, tokens, tokens ^ 2, ...
+        most_tokens: the result is at most this number.
+        largest_integer: the largest integer that is allowed.
+    """
     if bound is None:
         return 0
     least, beyond = 0, most_tokens + 1

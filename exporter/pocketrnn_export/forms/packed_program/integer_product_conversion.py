@@ -19,7 +19,7 @@ from pocketrnn_export.forms.packed_program.packed_program import (
     Op,
     Program,
     round_columns_to_int8,
-    round_rows_to_int8,
+    round_table_to_int8_multiples,
 )
 
 # The sum of this many products of -128 to 127 by -127 to 127 is below 2^31.
@@ -35,13 +35,13 @@ _X, _H0, _OUT, _WEIGHTS = 0, 1, 2, 1
 
 @dataclass(frozen=True)
 class IntegerForm:
-    """A program whose matrix products use 8-bit integers, and how many weight matrices and tables were converted for
-    this.
+    """A packed program whose matrix products use 8-bit integers where possible.
 
     Attributes:
         program: the program.
-        matrices: the number of weight matrices that it multiplies as integers.
-        tables: the number of embedding tables that are rounded to int8, since only integer products read their rows.
+        matrices: the number of weight matrices that the program multiplies as integers.
+        tables: the number of embedding tables that were rounded to int8, since only products of integers read their
+            rows.
         left: the names of the operations that still multiply in float32.
     """
 
@@ -52,11 +52,11 @@ class IntegerForm:
 
 
 def convert_products_to_integers(program: Program) -> IntegerForm:
-    """Copy a program, and convert the products of all weights that the engine can multiply as 8-bit integers.
+    """Copy a packed program, and convert the products of all weights that the engine can multiply as 8-bit integers.
 
-    A recurrent layer has an integer form if its states, also the first one, are from -1 to 1: a tanh, LSTM or GRU
-    layer. A linear layer has one if it runs on every token and has at least 4,096 weights. The weights of other layers
-    stay float32, and so do weights that are not finite or have more than 2^17 rows.
+    The weights of a tanh, LSTM, GRU or FORGET layer are converted if its states, also the initial one, lie between -1
+    and 1. The weights of a linear layer are converted if it runs on every token and has at least 4,096 weights. All
+    other weights stay float32, and so do weights that are not finite or have more than 2^17 rows.
     """
     made = deepcopy(program)
     left, matrices, integer_ops = [], set(), set()
@@ -79,17 +79,22 @@ def convert_products_to_integers(program: Program) -> IntegerForm:
 
 
 def _add_integer_weights(program: Program, weights: int) -> int | None:
-    """Add a copy of some weights as 8-bit integers, and return the number of this new value. Return None for weights
-    that are not constant and finite, or have too many rows."""
+    """Add a copy of a weight matrix as 8-bit integers to the program. Return the index of the copy, or None if the
+    matrix is not constant, is not finite, or has more than 2^17 rows.
+
+    Args:
+        program: the program.
+        weights: the index of the matrix in the program.
+    """
     numbers = program.values[weights].constant
     if numbers is None or not np.isfinite(numbers).all() or len(numbers) > MOST_ROWS:
         return None
-    return program.add_integer_matrix(*round_columns_to_int8(numbers))
+    return program.add_matrix_multiplied_as_integers(*round_columns_to_int8(numbers))
 
 
 def _convert_layer_to_integers(program: Program, op: Op) -> Op | None:
-    """Return a recurrent layer with its weights as 8-bit integers, or None if its states may exceed 1 or its weights
-    cannot be converted."""
+    """Return a copy of a recurrent layer that multiplies 8-bit integers, or None if its states may exceed 1 or its
+    weights cannot be converted."""
     kind = op.words[0]
     behind = 8
     matrices = [value for place, value in enumerate(op.words[-behind:]) if place % 4 < 2 and value != NONE]
@@ -107,8 +112,13 @@ def _convert_layer_to_integers(program: Program, op: Op) -> Op | None:
 
 
 def _is_bounded_state(program: Program, state: int) -> bool:
-    """Return whether a layer's initial state is always between -1 and 1: no given state, constants in this range, or an
-    earlier state of the layer."""
+    """Return whether the initial state of a layer always lies between -1 and 1: it is zeros, or consists of such
+    constants, or comes from the state of a stream, which an earlier run of the layer computed.
+
+    Args:
+        program: the program.
+        state: the index of the initial state in the program; `NONE` for zeros.
+    """
     if state == NONE:
         return True
     numbers: Array | None = program.values[state].constant
@@ -116,8 +126,8 @@ def _is_bounded_state(program: Program, state: int) -> bool:
 
 
 def _convert_linear_to_integers(program: Program, op: Op) -> Op | None:
-    """Return a linear layer with its weights as 8-bit integers, or None if it does not run on every token, is too
-    small, or has weights that cannot be converted."""
+    """Return a copy of a linear layer that multiplies 8-bit integers, or None if the layer does not run on every token,
+    has fewer than 4,096 weights, or has weights that cannot be converted."""
     rows_by_token, _, inputs, outputs = op.words
     if not rows_by_token or inputs * outputs < _SMALLEST_LINEAR:
         return None
@@ -128,8 +138,12 @@ def _convert_linear_to_integers(program: Program, op: Op) -> Op | None:
 
 
 def _round_tables_read_by_integer_ops(program: Program, integer_ops: set[int]) -> int:
-    """Round to int8 the embedding tables whose rows are used only by the operations `integer_ops`, which multiply
-    integers. Return the number of these tables."""
+    """Round to int8 the embedding tables whose rows only products of integers read. Return the number of these tables.
+
+    Args:
+        program: the program, which is changed.
+        integer_ops: the indices of the operations that multiply integers.
+    """
     tables = set()
     for number, op in enumerate(program.ops):
         if op.name != "lookup":
@@ -142,7 +156,7 @@ def _round_tables_read_by_integer_ops(program: Program, integer_ops: set[int]) -
             continue
         if numbers is None or not np.isfinite(numbers).all():
             continue
-        rounded = program.add_constant(round_rows_to_int8(numbers), is_table=True)
+        rounded = program.add_constant(round_table_to_int8_multiples(numbers), is_table=True)
         program.ops[number] = Op(op.name, (rounded, *op.operands[1:]), op.words)
         tables.add(rounded)
     return len(tables)

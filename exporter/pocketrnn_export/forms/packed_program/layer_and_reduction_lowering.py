@@ -15,13 +15,14 @@ from pocketrnn_export.forms.packed_program.float32_in_place_of_double import MOS
 from pocketrnn_export.forms.packed_program.operator_lowering import (
     Lowering,
     compute_outer_middle_inner_sizes,
-    lowers,
-    multiply_or_refuse,
+    multiply_sizes_or_refuse,
+    register_translation_of,
 )
 from pocketrnn_export.forms.packed_program.packed_program import (
     COMPUTE_IN_FLOAT32,
     FLOAT,
     NONE,
+    USE_OTHER_OPERATIONS,
     UnsupportedOperatorError,
     convert_float_to_bits,
 )
@@ -34,6 +35,7 @@ _KINDS: Final = {"RNN": Layer.RNN_TANH, "LSTM": Layer.LSTM, "GRU": Layer.GRU}
 # The order of ONNX's gates in the file: an LSTM's are i, o, f, c, and become i, f, o, c.
 _GATES: Final = {"RNN": (0,), "LSTM": (0, 2, 1, 3), "GRU": (0, 1, 2)}
 _DEFAULTS: Final = {"RNN": ("tanh",), "LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh")}
+_USE_TORCH_LAYER: Final = "Use nn.RNN, nn.GRU or nn.LSTM with its usual arguments; or use the bundle with onnxruntime."
 _REDUCED: Final = {
     "ReduceSum": Reduction.SUM,
     "ReduceMean": Reduction.MEAN,
@@ -43,8 +45,13 @@ _REDUCED: Final = {
 }
 
 
-def pad_columns(matrix: Array, gates: int = 1) -> Array:
-    """Pad a matrix [rows, gates * columns] with zeros, so that each gate has a multiple of 8 columns."""
+def pad_columns_of_each_gate(matrix: Array, gates: int = 1) -> Array:
+    """Pad the columns of a matrix with zeros, so that each gate of a recurrent layer has a multiple of 8 columns.
+
+    Args:
+        matrix: [rows, gates * columns].
+        gates: the number of gates; 1 for other matrices.
+    """
     rows, columns = matrix.shape
     each = columns // gates
     width = -(-each // _VECTOR) * _VECTOR
@@ -53,23 +60,24 @@ def pad_columns(matrix: Array, gates: int = 1) -> Array:
     return made.reshape(rows, gates * width)
 
 
-@lowers("RNN", "LSTM", "GRU")
+@register_translation_of("RNN", "LSTM", "GRU")
 def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a recurrent layer. A GRU whose gates do not depend on its state becomes a FORGET layer."""
+    """Translate an RNN, LSTM or GRU node into a recurrent layer of the packed program. A GRU whose gates do not depend
+    on its state becomes a FORGET layer, which is faster."""
     attributes = read_attributes(node)
     kind, directions = _find_layer_kind_and_direction(lowering, node, attributes)
     sizes = lowering.find_sizes(node.input[0])
     hidden, steps = int(attributes["hidden_size"]), sizes[0]
     states = []
     for index in (5, 6):
-        name = lowering.find_optional_input(node, index) if index == 5 or node.op_type == "LSTM" else None
+        name = lowering.find_input_name_or_none(node, index) if index == 5 or node.op_type == "LSTM" else None
         zero = (
             name is not None
-            and lowering.depends_only_on_size(name)
+            and lowering.depends_only_on_token_count(name)
             and not any(v.any() for v in lowering.graph.values[name])
         )
-        states.append(NONE if name is None or zero else lowering.add_whole_value(name))
-    x = lowering.add_whole_value(node.input[0])
+        states.append(NONE if name is None or zero else lowering.find_or_add_whole_value(name))
+    x = lowering.find_or_add_whole_value(node.input[0])
     made = [lowering.add_value(name) if name else NONE for name in [*node.output, "", "", ""][:3]]
     layers = [
         _read_layer_weights(lowering, node, direction, hidden) for direction in range(2 if directions == 3 else 1)
@@ -81,7 +89,7 @@ def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
     for layer in layers:
         weights += [NONE if some is None else lowering.program.add_constant(some) for some in layer]
     weights += [NONE] * (8 - len(weights))
-    lowering.program.add(
+    lowering.program.add_operation(
         "recurrent", [x, *states, *made], kind, directions, sizes[2][1], hidden, steps, weights=weights
     )
 
@@ -89,13 +97,15 @@ def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _find_layer_kind_and_direction(
     lowering: Lowering, node: onnx.NodeProto, attributes: dict[str, Any]
 ) -> tuple[int, int]:
-    """Return the codes of a recurrent layer's kind and of its direction. Raise an UnsupportedOperatorError for a layer
-    that the engine does not have."""
+    """Return the codes of a recurrent layer's kind and of its direction in the file. Raise an UnsupportedOperatorError
+    for a layer that the engine does not have."""
     named = attributes.get("direction", b"forward")
     directions = {b"forward": 1, b"reverse": 2, b"bidirectional": 3}.get(named, 0)
     if not directions:
         raise UnsupportedOperatorError(
-            f"The layer's direction is {named.decode(errors='replace')}, not forward, reverse or bidirectional."
+            f"The layer's direction is {named.decode(errors='replace')}, but must be forward, reverse or "
+            "bidirectional.",
+            USE_OTHER_OPERATIONS,
         )
     each = 2 if directions == 3 else 1
     activations = [a.decode(errors="replace").lower() for a in attributes.get("activations", [])] or [
@@ -106,40 +116,49 @@ def _find_layer_kind_and_direction(
         kind = Layer.RNN_RELU
     elif activations != [*_DEFAULTS[node.op_type]] * each:
         raise UnsupportedOperatorError(
-            f"The engine does not have layers with the activations {', '.join(activations)}."
+            f"The engine does not have layers with the activations {', '.join(activations)}.", _USE_TORCH_LAYER
         )
     if attributes.get("activation_alpha") or attributes.get("activation_beta"):
-        raise UnsupportedOperatorError("The engine does not have activations with the attributes alpha and beta.")
+        raise UnsupportedOperatorError(
+            "The engine does not have activations with the attributes alpha and beta.", _USE_TORCH_LAYER
+        )
     if unknown := [name for name in ("clip", "input_forget", "layout") if attributes.get(name)]:
-        raise UnsupportedOperatorError(f"The engine does not have the layer's attribute {unknown[0]}.")
+        raise UnsupportedOperatorError(
+            f"The engine does not have the layer's attribute {unknown[0]}.", _USE_TORCH_LAYER
+        )
     if node.op_type == "GRU" and not attributes.get("linear_before_reset"):
         raise UnsupportedOperatorError(
-            "The reset gate is applied before the matrix product, but the engine applies it after the product."
+            "The reset gate is applied before the matrix product, but the engine applies it after the product.",
+            _USE_TORCH_LAYER,
         )
-    if (peepholes := lowering.find_optional_input(node, 7)) and lowering.read_constant(peepholes).any():
-        raise UnsupportedOperatorError("The engine does not have layers with peephole weights.")
+    if (peepholes := lowering.find_input_name_or_none(node, 7)) and lowering.read_constant(peepholes).any():
+        raise UnsupportedOperatorError("The engine does not have layers with peephole weights.", _USE_TORCH_LAYER)
     sizes = lowering.find_sizes(node.input[0])
     if sizes[1] != (0, 1) or sizes[2][0]:
-        raise UnsupportedOperatorError("The layer reads several sequences, but the engine reads only one.")
-    if lengths := lowering.find_optional_input(node, 4):
+        raise UnsupportedOperatorError(
+            "The layer reads several sequences for one text, but the engine can read only one.", USE_OTHER_OPERATIONS
+        )
+    if lengths := lowering.find_input_name_or_none(node, 4):
         whole = all(
             (given == x.shape[0]).all()
             for given, x in zip(lowering.graph.values[lengths], lowering.graph.values[node.input[0]], strict=True)
         )
-        if not lowering.depends_only_on_size(lengths) or not whole:
-            raise UnsupportedOperatorError("The layer does not read the whole sequence.")
+        if not lowering.depends_only_on_token_count(lengths) or not whole:
+            raise UnsupportedOperatorError(
+                "The layer reads only a part of the text, but the engine can read only whole texts.",
+                USE_OTHER_OPERATIONS,
+            )
     return kind, directions
 
 
 class _LayerWeights(NamedTuple):
-    """The weights of one direction of a recurrent layer: matrices [inputs, gates * width] and [hidden, gates * width],
-    and two biases [gates * width].
+    """The weights of one direction of a recurrent layer. `width` is the hidden size, rounded up to a multiple of 8.
 
     Attributes:
-        input: the weights of the inputs.
-        state: the weights of the states; None if they are zeros.
-        bias: the bias of the inputs' product.
-        state_bias: the bias of the states' product; None if it is part of `bias`.
+        input: [inputs, gates * width], the weights of the inputs.
+        state: [hidden, gates * width], the weights of the states; None if they are zeros.
+        bias: [gates * width], which is added to the product of the inputs.
+        state_bias: [gates * width], which is added to the product of the states; None if it is part of `bias`.
     """
 
     input: Array
@@ -149,12 +168,12 @@ class _LayerWeights(NamedTuple):
 
     @property
     def has_gates_without_state(self) -> bool:
-        """Whether a GRU's gates depend on the inputs only and not on its state. Such a GRU needs no reset gate."""
+        """Whether a GRU's gates depend on the inputs only, and not on its state. Such a GRU needs no reset gate."""
         return self.state is None and self.state_bias is not None and not self.state_bias.reshape(3, -1)[2].any()
 
     @property
     def without_reset_gate(self) -> _LayerWeights:
-        """The weights of a GRU without its reset gate. `has_gates_without_state` must be true."""
+        """The weights of a GRU without its reset gate, for a GRU whose gates depend on the inputs only."""
         width = self.bias.size // 3
         kept = np.r_[:width, 2 * width : 3 * width]
         bias = self.bias if self.state_bias is None else self.bias + self.state_bias
@@ -162,39 +181,52 @@ class _LayerWeights(NamedTuple):
 
 
 def _read_layer_weights(lowering: Lowering, node: onnx.NodeProto, direction: int, hidden: int) -> _LayerWeights:
-    """Read the weights of one direction of a recurrent layer."""
+    """Read the weights of one direction of a recurrent layer, in the order of gates and with the padding that the file
+    has."""
     order = _GATES[node.op_type]
     gates = len(order)
     matrices = []
     for name in node.input[1:3]:
         matrix = lowering.read_constant(name)[direction].reshape(gates, hidden, -1)[list(order)]
-        matrices.append(np.ascontiguousarray(pad_columns(matrix.reshape(gates * hidden, -1).T, gates)))
-    bias_name = lowering.find_optional_input(node, 3)
+        matrices.append(np.ascontiguousarray(pad_columns_of_each_gate(matrix.reshape(gates * hidden, -1).T, gates)))
+    bias_name = lowering.find_input_name_or_none(node, 3)
     biases = np.zeros((2, gates, hidden), np.float32)
     if bias_name is not None:
         biases[:] = lowering.read_constant(bias_name)[direction].reshape(2, gates, hidden)[:, list(order)]
-    rows = [pad_columns(bias.reshape(1, -1), gates).reshape(-1) for bias in biases]
+    rows = [pad_columns_of_each_gate(bias.reshape(1, -1), gates).reshape(-1) for bias in biases]
     return _LayerWeights(matrices[0], matrices[1] if matrices[1].any() else None, *rows)
 
 
-def _add_linear(lowering: Lowering, x: str, matrix: Array, bias: Array | None, out: str) -> None:
-    """Add out = x @ matrix + bias, where matrix [in, out] is the same for every text."""
+def _add_linear_layer(lowering: Lowering, x: str, matrix: Array, bias: Array | None, out: str) -> None:
+    """Add a linear layer, out = x @ matrix + bias, to the program.
+
+    Args:
+        lowering: the translation, whose program gets the layer.
+        x, out: the names of the graph values that are its input and output.
+        matrix: [inputs, outputs], the same for every text.
+        bias: [outputs] or one number; None for no bias.
+    """
     inner, outer = matrix.shape
-    rows = multiply_or_refuse(lowering.find_sizes(x)[:-1])
-    weight = lowering.program.add_constant(np.ascontiguousarray(pad_columns(matrix)))
+    rows = multiply_sizes_or_refuse(lowering.find_sizes(x)[:-1])
+    weight = lowering.program.add_constant(np.ascontiguousarray(pad_columns_of_each_gate(matrix)))
     added = NONE
     if bias is not None and bias.any():
-        added = lowering.program.add_constant(pad_columns(np.broadcast_to(bias.reshape(1, -1), (1, outer))).reshape(-1))
-    read = lowering.add_whole_value(x)
-    lowering.program.add("linear", [read, weight, added, lowering.add_value(out)], rows, inner, outer)
+        added = lowering.program.add_constant(
+            pad_columns_of_each_gate(np.broadcast_to(bias.reshape(1, -1), (1, outer))).reshape(-1)
+        )
+    read = lowering.find_or_add_whole_value(x)
+    lowering.program.add_operation("linear", [read, weight, added, lowering.add_value(out)], rows, inner, outer)
 
 
-@lowers("Gemm")
+@register_translation_of("Gemm")
 def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
-    x, weight, out, bias_name = node.input[0], node.input[1], node.output[0], lowering.find_optional_input(node, 2)
+    x, weight, out, bias_name = node.input[0], node.input[1], node.output[0], lowering.find_input_name_or_none(node, 2)
     if attributes.get("transA"):
-        raise UnsupportedOperatorError("The input is transposed, but the engine multiplies inputs as they are.")
+        raise UnsupportedOperatorError(
+            "The attribute transA is set, but the engine cannot transpose the input of a Gemm.",
+            "Transpose the input in forward before the product; or use the bundle with onnxruntime.",
+        )
     matrix = lowering.read_constant(weight) * np.float32(attributes.get("alpha", 1.0))
     if attributes.get("transB"):
         matrix = matrix.T
@@ -202,19 +234,22 @@ def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
     if bias_name is not None:
         bias = lowering.read_constant(bias_name) * np.float32(attributes.get("beta", 1.0))
         if bias.size not in (1, matrix.shape[1]):
-            raise UnsupportedOperatorError("The bias is not the same for every row.")
-    _add_linear(lowering, x, matrix, bias, out)
+            raise UnsupportedOperatorError(
+                f"The bias must have 1 or {matrix.shape[1]} numbers, the same for every row, but has {bias.size}.",
+                "Add the bias in forward after the product; or use the bundle with onnxruntime.",
+            )
+    _add_linear_layer(lowering, x, matrix, bias, out)
 
 
-@lowers("MatMul")
+@register_translation_of("MatMul")
 def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a MatMul into a linear layer if the right operand is a constant matrix, else into products of
-    matrices."""
+    """Translate a MatMul node into a linear layer of the packed program if its right operand is a constant matrix, else
+    into a product of two computed matrices."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     a, b = lowering.find_sizes(left), lowering.find_sizes(right)
-    if lowering.depends_only_on_size(right) and len(b) <= 2 and not any(size[0] for size in b):
+    if lowering.depends_only_on_token_count(right) and len(b) <= 2 and not any(size[0] for size in b):
         matrix = lowering.read_constant(right)
-        _add_linear(lowering, left, matrix.reshape(len(matrix), -1), None, out)
+        _add_linear_layer(lowering, left, matrix.reshape(len(matrix), -1), None, out)
         return
     a = [(0, 1), *a] if len(a) == 1 else a
     b = [*b, (0, 1)] if len(b) == 1 else b
@@ -223,21 +258,24 @@ def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
     axes = [next((i for i, size in enumerate(each) if size != (0, 1)), len(each)) for each in (a[:-2], b[:-2])]
     is_one_by_one = a[axes[0] : -2] == b[axes[1] : -2]
     if batch_a is None or batch_b is None or not (is_one_by_one or (0, 1) in (batch_a, batch_b)):
-        raise UnsupportedOperatorError("The operands have different batch axes, and neither is a single matrix.")
+        raise UnsupportedOperatorError(
+            "The operands have different batch axes. They must have equal ones, or one must be a single matrix.",
+            "Expand the operands to equal batch axes in forward; or use the bundle with onnxruntime.",
+        )
     batch = batch_b if batch_a == (0, 1) else batch_a
-    operands = [lowering.add_whole_value(left), lowering.add_whole_value(right)]
-    lowering.program.add(
+    operands = [lowering.find_or_add_whole_value(left), lowering.find_or_add_whole_value(right)]
+    lowering.program.add_operation(
         "matmul", [*operands, lowering.add_value(out)], batch, a[-2], a[-1], b[-1],
         int(batch_a != (0, 1)), int(batch_b != (0, 1)),
     )  # fmt: skip
 
 
 def _find_reduced_axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
-    """Return the axes that an operator reduces, except axes of size 1."""
+    """Return the indices of the axes that an operator reduces, without axes of size 1."""
     rank = lowering.graph.values[node.input[0]][0].ndim
     attributes = read_attributes(node)
     given: Sequence[int] | None = attributes.get("axes")
-    if name := lowering.find_optional_input(node, 1):
+    if name := lowering.find_input_name_or_none(node, 1):
         given = lowering.read_constant(name).ravel().tolist()
     if not given:
         given = [] if attributes.get("noop_with_empty_axes") else range(rank)
@@ -245,26 +283,28 @@ def _find_reduced_axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
     return sorted({axis % rank for axis in given if sizes[axis % rank] != (0, 1)})
 
 
-@lowers(*_REDUCED, "ReduceL1", "ReduceL2", "ReduceSumSquare")
+@register_translation_of(*_REDUCED, "ReduceL1", "ReduceL2", "ReduceSumSquare")
 def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a reduction, or a norm, into a reduction of each group of adjacent axes."""
+    """Translate a node that reduces axes (a sum, mean, extreme, product or norm) into operations of the packed program:
+    one reduction for each group of adjacent axes."""
     source, out = node.input[0], node.output[0]
     axes = _find_reduced_axes(lowering, node)
     program, sizes = lowering.program, lowering.find_sizes(source)
-    value = lowering.add_whole_value(source)
+    value = lowering.find_or_add_whole_value(source)
     kind = _REDUCED.get(node.op_type, Reduction.SUM)
     if node.op_type in ("ReduceL1", "ReduceL2") and lowering.find_type(source) != FLOAT:
         raise UnsupportedOperatorError(
-            "The operator computes a norm of integers, but the engine has norms of floats only."
+            "The operator computes a norm of integers, but the engine has norms of floats only.",
+            "Convert the input to float in forward, x.float(); or use the bundle with onnxruntime.",
         )
     if node.op_type == "ReduceL1":
         size = program.add_value(FLOAT, sizes)
-        lowering.add_unary("Abs", value, size)
+        lowering.add_unary_operation("Abs", value, size)
         value = size
     elif node.op_type not in _REDUCED:
-        whole = multiply_or_refuse(sizes)
+        whole = multiply_sizes_or_refuse(sizes)
         product = program.add_value(lowering.find_type(source), sizes)
-        program.add("binary", [value, value, product], Binary.MUL, *[(0, 1)] * 3, whole, 8, 8)
+        program.add_operation("binary", [value, value, product], Binary.MUL, *[(0, 1)] * 3, whole, 8, 8)
         value = product
     # From the last axis on, so that the indices of the axes before stay the same.
     while axes:
@@ -275,27 +315,27 @@ def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
         parts = compute_outer_middle_inner_sizes(sizes, first, last)
         sizes[first : last + 1] = []
         made = program.add_value(lowering.find_type(out), sizes)
-        program.add("reduce", [value, made], kind, *parts)
+        program.add_operation("reduce", [value, made], kind, *parts)
         value = made
     if node.op_type == "ReduceL2":
         made = program.add_value(FLOAT, sizes)
-        lowering.add_unary("Sqrt", value, made)
+        lowering.add_unary_operation("Sqrt", value, made)
         value = made
-    lowering.reuse_value(out, value)
+    lowering.record_existing_value_for(out, value)
 
 
-@lowers("Softmax", "LogSoftmax")
+@register_translation_of("Softmax", "LogSoftmax")
 def _lower_softmax(lowering: Lowering, node: onnx.NodeProto) -> None:
     source, out = node.input[0], node.output[0]
     rank = lowering.graph.values[source][0].ndim
     axis = read_attributes(node).get("axis", -1 if lowering.graph.opset >= 13 else 1) % rank
     # Before opset 13, all axes from this one on are flattened.
     view = lowering.find_outer_middle_inner_sizes(source, axis, axis if lowering.graph.opset >= 13 else rank - 1)
-    read = lowering.add_whole_value(source)
-    lowering.program.add("softmax", [read, lowering.add_value(out)], int(node.op_type == "LogSoftmax"), *view)
+    read = lowering.find_or_add_whole_value(source)
+    lowering.program.add_operation("softmax", [read, lowering.add_value(out)], int(node.op_type == "LogSoftmax"), *view)
 
 
-@lowers("LayerNormalization")
+@register_translation_of("LayerNormalization")
 def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     source, out = node.input[0], node.output[0]
@@ -303,71 +343,90 @@ def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     outer, numbers, inner = lowering.find_outer_middle_inner_sizes(source, attributes.get("axis", -1) % rank, rank - 1)
     weights = []
     for index in (1, 2):
-        name = lowering.find_optional_input(node, index)
+        name = lowering.find_input_name_or_none(node, index)
         weights.append(
             NONE if name is None else lowering.program.add_constant(lowering.read_constant(name).reshape(-1))
         )
     if inner != (0, 1):
-        raise UnsupportedOperatorError("The operator normalizes other axes than the last ones.")
-    read = lowering.add_whole_value(source)
+        raise UnsupportedOperatorError(
+            "The operator normalizes other axes than the last ones, which the engine cannot do.",
+            "Transpose the input in forward, so that these axes are last; or use the bundle with onnxruntime.",
+        )
+    read = lowering.find_or_add_whole_value(source)
     epsilon = convert_float_to_bits(attributes.get("epsilon", 1e-5))
-    lowering.program.add("norm", [read, *weights, lowering.add_value(out)], outer, numbers, epsilon)
+    lowering.program.add_operation("norm", [read, *weights, lowering.add_value(out)], outer, numbers, epsilon)
 
 
-@lowers("BatchNormalization")
+@register_translation_of("BatchNormalization")
 def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a batch norm into one scale and one bias for each channel. The statistics come from training."""
+    """Translate a BatchNormalization node into four elementwise operations of the packed program. The mean and the
+    variance are constants from training."""
     program = lowering.program
     scale, bias, mean, variance = (program.add_constant(lowering.read_constant(name)) for name in node.input[1:5])
     outer, channels, inner = lowering.find_outer_middle_inner_sizes(node.input[0], 1, 1)
     epsilon = program.add_constant(np.array([read_attributes(node).get("epsilon", 1e-5)], np.float32))
     spread, root = program.add_value(FLOAT, [channels]), program.add_value(FLOAT, [channels])
-    program.add("binary", [variance, epsilon, spread], Binary.ADD, *[(0, 1)] * 3, channels, 8, 0)
-    lowering.add_unary("Sqrt", spread, root)
-    value = lowering.add_whole_value(node.input[0])
+    program.add_operation("binary", [variance, epsilon, spread], Binary.ADD, *[(0, 1)] * 3, channels, 8, 0)
+    lowering.add_unary_operation("Sqrt", spread, root)
+    value = lowering.find_or_add_whole_value(node.input[0])
     for kind, operand in ((Binary.SUB, mean), (Binary.DIV, root), (Binary.MUL, scale), (Binary.ADD, bias)):
         made = program.add_value(FLOAT, lowering.find_sizes(node.output[0]))
-        program.add("binary", [value, operand, made], kind, (0, 1), outer, channels, inner, 14, 4)
+        program.add_operation("binary", [value, operand, made], kind, (0, 1), outer, channels, inner, 14, 4)
         value = made
-    lowering.reuse_value(node.output[0], value)
+    lowering.record_existing_value_for(node.output[0], value)
 
 
 def _find_channels_height_width(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
-    """Return the channels, height and width of an array [1, channels, width], whose height is 1, or of an array [1,
-    channels, height, width]. Raise an UnsupportedOperatorError for other arrays."""
+    """Return the number of channels, the height and the width of an array [1, channels, height, width], or [1,
+    channels, width], whose height is 1. Raise an UnsupportedOperatorError for other arrays."""
     if len(sizes) not in (3, 4) or sizes[0] != (0, 1) or sizes[1][0]:
-        raise UnsupportedOperatorError("The input does not have the shape [1, channels, (height,) width].")
+        raise UnsupportedOperatorError(
+            "The input must have the shape [1, channels, width] or [1, channels, height, width], with a fixed number "
+            "of channels.",
+            USE_OTHER_OPERATIONS,
+        )
     return sizes[1][1], *([(0, 1)] if len(sizes) == 3 else []), *sizes[2:]  # type: ignore[return-value]
 
 
 def _read_height_width_pair(values: Sequence[int] | None, default: int) -> tuple[int, int]:
-    """Return an attribute as one value for the height and one for the width. A missing value is the default."""
+    """Return an attribute of a convolution, such as its strides, as a pair (for the height, for the width).
+
+    Args:
+        values: the attribute's one or two values; None if it is missing.
+        default: the value that stands for a missing one.
+    """
     given = [default, default] if values is None else list(values)
     return (default, given[0]) if len(given) == 1 else (given[0], given[1])
 
 
 def _read_front_padding(attributes: dict[str, Any], rank: int) -> tuple[int, int]:
-    """Return the padding at the beginning of the height and of the width. The padding at the end follows from the size
-    of the result."""
+    """Return the padding in front of the height and of the width. The padding at the end is not needed: it follows from
+    the size of the result.
+
+    Args:
+        attributes: the attributes of a convolution or pooling.
+        rank: the number of axes that it moves along, 1 or 2.
+    """
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
         raise UnsupportedOperatorError(
-            "The attribute auto_pad is set, but the engine needs the padding itself, in pads."
+            "The attribute auto_pad is set, but the engine needs the padding as numbers.",
+            "Give the convolution or pooling its padding as a number; or use the bundle with onnxruntime.",
         )
     return _read_height_width_pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)
 
 
-@lowers("Conv")
+@register_translation_of("Conv")
 def _lower_conv(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
-    source, out, bias_name = node.input[0], node.output[0], lowering.find_optional_input(node, 2)
+    source, out, bias_name = node.input[0], node.output[0], lowering.find_input_name_or_none(node, 2)
     channels, height, width = _find_channels_height_width(lowering.find_sizes(source))
     outs, out_height, out_width = _find_channels_height_width(lowering.find_sizes(out))
     kernel = lowering.read_constant(node.input[1])
     rank = kernel.ndim - 2
     weight = lowering.program.add_constant(np.ascontiguousarray(kernel).reshape(-1))
     bias = NONE if bias_name is None else lowering.program.add_constant(lowering.read_constant(bias_name).reshape(-1))
-    read = lowering.add_whole_value(source)
-    lowering.program.add(
+    read = lowering.find_or_add_whole_value(source)
+    lowering.program.add_operation(
         "conv", [read, weight, bias, lowering.add_value(out)], channels, height, width, outs,
         attributes.get("group", 1),
         *_read_height_width_pair(list(kernel.shape[2:]), 1), *_read_height_width_pair(attributes.get("strides"), 1),
@@ -376,7 +435,7 @@ def _lower_conv(lowering: Lowering, node: onnx.NodeProto) -> None:
     )  # fmt: skip
 
 
-@lowers("MaxPool", "AveragePool")
+@register_translation_of("MaxPool", "AveragePool")
 def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     source, out = node.input[0], node.output[0]
@@ -384,54 +443,63 @@ def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     _, out_height, out_width = _find_channels_height_width(lowering.find_sizes(out))
     dilated = any(one != 1 for one in attributes.get("dilations", []))
     if dilated or attributes.get("ceil_mode"):
-        raise UnsupportedOperatorError(f"The engine has no pooling with {'dilations' if dilated else 'ceil_mode'}.")
+        raise UnsupportedOperatorError(
+            f"The engine does not have pooling with {'dilations' if dilated else 'ceil_mode'}.",
+            "Leave this argument out of the pooling layer; or use the bundle with onnxruntime.",
+        )
     mean = Pooling.MEAN if attributes.get("count_include_pad") else Pooling.MEAN_INSIDE
     kind = Pooling.LARGEST if node.op_type == "MaxPool" else mean
     kernel = list(attributes["kernel_shape"])
-    read = lowering.add_whole_value(source)
-    lowering.program.add(
+    read = lowering.find_or_add_whole_value(source)
+    lowering.program.add_operation(
         "pool", [read, lowering.add_value(out)], kind, channels, height, width, *_read_height_width_pair(kernel, 1),
         *_read_height_width_pair(attributes.get("strides"), 1), *_read_front_padding(attributes, len(kernel)),
         out_height, out_width,
     )  # fmt: skip
 
 
-@lowers("GlobalMaxPool", "GlobalAveragePool")
+@register_translation_of("GlobalMaxPool", "GlobalAveragePool")
 def _lower_global_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     last = lowering.graph.values[node.input[0]][0].ndim - 1
     view = lowering.find_outer_middle_inner_sizes(node.input[0], 2, last)
-    read = lowering.add_whole_value(node.input[0])
+    read = lowering.find_or_add_whole_value(node.input[0])
     kind = Reduction.LARGEST if node.op_type == "GlobalMaxPool" else Reduction.MEAN
-    lowering.program.add("reduce", [read, lowering.add_value(node.output[0])], kind, *view)
+    lowering.program.add_operation("reduce", [read, lowering.add_value(node.output[0])], kind, *view)
 
 
-@lowers("ArgMax", "ArgMin")
+@register_translation_of("ArgMax", "ArgMin")
 def _lower_argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate an ArgMax or ArgMin. Integers are cast to floats, if float32 holds them."""
+    """Translate an ArgMax or ArgMin node into an operation of the packed program. The engine has these for floats, so
+    integers are cast to float32, which must hold them exactly."""
     attributes = read_attributes(node)
     if attributes.get("select_last_index"):
         raise UnsupportedOperatorError(
-            "For equal numbers, the operator returns the last index, but the engine returns the first."
+            "For equal numbers, the operator returns the last index, but the engine returns the first.",
+            USE_OTHER_OPERATIONS,
         )
     axis = attributes.get("axis", 0) % lowering.graph.values[node.input[0]][0].ndim
     view = lowering.find_outer_middle_inner_sizes(node.input[0], axis, axis)
-    read = lowering.add_whole_value(node.input[0])
+    read = lowering.find_or_add_whole_value(node.input[0])
     if lowering.find_type(node.input[0]) != FLOAT:
         if (bound := lowering.find_integer_bound(node.input[0])) is None:
             raise UnsupportedOperatorError(
-                f"The input contains integers that may exceed {MOST_WHOLE:,}.", COMPUTE_IN_FLOAT32
+                f"The input may contain integers above {MOST_WHOLE:,}. The engine compares them in float32, which "
+                "holds larger integers only roughly.",
+                COMPUTE_IN_FLOAT32,
             )
-        lowering.limit_text_length(bound, MOST_WHOLE, COMPUTE_IN_FLOAT32)
+        lowering.limit_text_length_so_that_integers_fit(bound, MOST_WHOLE, COMPUTE_IN_FLOAT32)
         whole, read = read, lowering.program.add_value(FLOAT, lowering.find_sizes(node.input[0]))
-        lowering.add_unary("Cast", whole, read)
-    lowering.program.add("argmax", [read, lowering.add_value(node.output[0])], int(node.op_type == "ArgMin"), *view)
+        lowering.add_unary_operation("Cast", whole, read)
+    lowering.program.add_operation(
+        "argmax", [read, lowering.add_value(node.output[0])], int(node.op_type == "ArgMin"), *view
+    )
 
 
-@lowers("CumSum")
+@register_translation_of("CumSum")
 def _lower_cumsum(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     axis = int(lowering.read_constant(node.input[1]).ravel()[0]) % lowering.graph.values[node.input[0]][0].ndim
     flags = attributes.get("exclusive", 0) | attributes.get("reverse", 0) << 1
     view = lowering.find_outer_middle_inner_sizes(node.input[0], axis, axis)
-    read = lowering.add_whole_value(node.input[0])
-    lowering.program.add("cumsum", [read, lowering.add_value(node.output[0])], flags, *view)
+    read = lowering.find_or_add_whole_value(node.input[0])
+    lowering.program.add_operation("cumsum", [read, lowering.add_value(node.output[0])], flags, *view)

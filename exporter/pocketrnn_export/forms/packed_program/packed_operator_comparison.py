@@ -31,14 +31,20 @@ from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
-from pocketrnn_export.forms.packed_program.graph_observation import find_needed_nodes
+from pocketrnn_export.forms.packed_program.graph_observation import select_nodes_needed_for_outputs
 from pocketrnn_export.forms.packed_program.operator_lowering import (
     HANDLERS,
     Lowering,
     compute_array_strides,
     make_packing_error,
 )
-from pocketrnn_export.forms.packed_program.packed_program import FLOAT, INT, Program, UnsupportedOperatorError
+from pocketrnn_export.forms.packed_program.packed_program import (
+    FLOAT,
+    INT,
+    USE_OTHER_OPERATIONS,
+    Program,
+    UnsupportedOperatorError,
+)
 from pocketrnn_export.forms.packed_program.size_dependent_values import Size, multiply_sizes, read_attributes
 from pocketrnn_export.proof.operator_comparison import draw_extreme_numbers, find_first_wrong_number
 
@@ -85,10 +91,9 @@ class _OperatorWithExpands:
 
     Attributes:
         nodes: the Expand nodes, and the operator as the last one.
-        given: the names of the inputs that depend on the tokens; in these runs, they get other numbers than in the
-            graph.
-        fixed: the names of the other inputs, which keep their numbers.
-        made: the names of its outputs.
+        given: the names of the inputs that depend on the tokens. They get random numbers in these runs.
+        fixed: the names of the other inputs. They keep the numbers that they have in the graph.
+        made: the names of the operator's outputs.
     """
 
     nodes: tuple[onnx.NodeProto, ...]
@@ -108,8 +113,8 @@ class OperatorOutput:
 
     Attributes:
         node: the operator.
-        drawn: the input numbers.
-        found, expected: the output of the engine, and that of onnxruntime; floats are float32.
+        drawn: the input numbers by the names of the inputs.
+        found, expected: the output of the engine, and that of onnxruntime. Floats are float32.
         exact: computes the output in double precision; returns None if that is impossible.
     """
 
@@ -120,14 +125,18 @@ class OperatorOutput:
     exact: Callable[[], Array | None]
 
 
-def refuse_differing_operations(lowering: Lowering) -> None:
-    """Refuse a graph if the engine and onnxruntime compute different numbers for one of its operators.
+def refuse_operators_that_engine_computes_differently(lowering: Lowering) -> None:
+    """Compare the engine with onnxruntime on each operator of a graph, with numbers that texts rarely produce. Refuse
+    the graph if an operator's results differ.
+
+    Args:
+        lowering: the translation of the graph into a packed program.
 
     Raises:
-        ExportError: there is such an operator; the message names it and its place.
+        ExportError: the results of an operator differ; the message names the operator and its place.
         MissingExtraError: the native engine is not installed.
     """
-    for one in run_operators_alone(lowering):
+    for one in run_each_operator_without_its_graph(lowering):
         drawn = [torch.from_numpy(array) for array in one.drawn.values() if np.abs(array).max(initial=0) <= _LARGE]
         place = find_first_wrong_number(one.found, one.expected, None, drawn)
         if place is not None and one.expected.dtype.kind == "f":
@@ -135,12 +144,18 @@ def refuse_differing_operations(lowering: Lowering) -> None:
         if place is not None:
             here, there = (f"{array.ravel()[place]:.7g}" for array in (one.found, one.expected))
             raise make_packing_error(
-                one.node, f"For some inputs, the native engine gives {here}, but onnxruntime gives {there}."
+                one.node,
+                f"For some inputs, the native engine gives {here}, but onnxruntime gives {there}.",
+                USE_OTHER_OPERATIONS,
             )
 
 
-def run_operators_alone(lowering: Lowering) -> Iterator[OperatorOutput]:
-    """Run each operator of a graph alone, on numbers that do not come from texts. Yield the outputs of each.
+def run_each_operator_without_its_graph(lowering: Lowering) -> Iterator[OperatorOutput]:
+    """Run each operator of a graph without the rest of the graph, on numbers that texts rarely produce, in the engine
+    and in onnxruntime. Yield the outputs of each. After 4 seconds, no further operators are run.
+
+    Args:
+        lowering: the translation of the graph into a packed program.
 
     Raises:
         MissingExtraError: the native engine is not installed.
@@ -148,9 +163,9 @@ def run_operators_alone(lowering: Lowering) -> Iterator[OperatorOutput]:
     graph = lowering.graph
     span = graph.size_values.span
     lengths = [n for n in _LENGTHS if span.least <= n <= span.end] or [n for n in graph.lengths if isinstance(n, int)]
-    values = graph.observe_other_lengths(lengths)
+    values = graph.compute_all_values_at_lengths(lengths)
     answers = ("logits", "new_state") if graph.state_size else ("logits",)
-    nodes = find_needed_nodes(graph.model.graph.node, answers, given=graph.size_values.known)
+    nodes = select_nodes_needed_for_outputs(graph.model.graph.node, answers, given=graph.size_values.known)
     parts = [part for node in nodes if (part := _find_operator_with_expands(lowering, node)).made]
     # A sum in double precision has other last digits in float32, and cancellation may leave only these.
     parts = [part for part in parts if part.last.op_type not in _SUMS or values[part.made[0]][0].dtype != np.float64]
@@ -160,32 +175,40 @@ def run_operators_alone(lowering: Lowering) -> Iterator[OperatorOutput]:
             return
         if (key := _make_operator_key(lowering, part, values)) not in seen:
             seen.add(key)
-            yield from _run_operator_alone(lowering, part, lengths, values)
+            yield from _run_operator_without_its_graph(lowering, part, lengths, values)
 
 
 def _find_operator_with_expands(lowering: Lowering, node: onnx.NodeProto) -> _OperatorWithExpands:
-    """Return an operator of the graph with the Expand nodes whose outputs are its inputs and depend on the tokens."""
+    """Return an operator of the graph together with the Expand nodes that compute its inputs from tokens."""
     makers = {name: one for one in lowering.graph.model.graph.node for name in one.output}
     before = [makers[name] for name in node.input if name in makers and makers[name].op_type == "Expand"]
-    before = [one for one in before if not lowering.depends_only_on_size(one.output[0])]
+    before = [one for one in before if not lowering.depends_only_on_token_count(one.output[0])]
     nodes = (*{one.output[0]: one for one in before}.values(), node)
     inner = {name for one in before for name in one.output}
     read = [*dict.fromkeys(name for one in nodes for name in one.input if name and name not in inner)]
     return _OperatorWithExpands(
         nodes,
-        tuple(name for name in read if not lowering.depends_only_on_size(name)),
-        tuple(name for name in read if lowering.depends_only_on_size(name)),
+        tuple(name for name in read if not lowering.depends_only_on_token_count(name)),
+        tuple(name for name in read if lowering.depends_only_on_token_count(name)),
         tuple(name for name in node.output if name in lowering.known),
     )
 
 
 def _count_numbers_read_and_written(part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]) -> int:
-    """Return how many numbers an operator reads and writes for the longest text."""
+    """Return how many numbers an operator reads and writes for the longest of the observed texts. `values` has the
+    arrays of each value."""
     return sum(values[name][-1].size for name in (*part.given, *part.fixed, *part.made))
 
 
 def _make_operator_key(lowering: Lowering, part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]) -> str:
-    """Return a string that is equal for two operators with the same computation on the same constants."""
+    """Return a string that is equal for two operators if they compute the same with the same constants, so that only
+    one of them is run.
+
+    Args:
+        lowering: the translation of the graph.
+        part: the operator.
+        values: the arrays of each value of the graph.
+    """
     places = {name: str(i) for i, name in enumerate(part.given)}
     shown = []
     for node in part.nodes:
@@ -206,15 +229,22 @@ def _compute_array_digest(array: Array) -> str:
     return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
 
 
-def _run_operator_alone(
+def _run_operator_without_its_graph(
     lowering: Lowering, part: _OperatorWithExpands, lengths: Sequence[int], values: Mapping[str, Sequence[Array]]
 ) -> Iterator[OperatorOutput]:
-    """Run an operator on random numbers at all lengths in the engine, with copied weights and with weights left in the
-    file's memory, and in onnxruntime. Yield its outputs from both."""
+    """Run an operator without its graph on random numbers at all lengths: in the engine, with copied weights and with
+    weights left in the file's memory, and in onnxruntime. Yield each output from both.
+
+    Args:
+        lowering: the translation of the graph.
+        part: the operator.
+        lengths: the numbers of tokens of the texts from which sizes are taken.
+        values: the arrays of each value of the graph, one for each length.
+    """
     rows = [
         (place, drawn)
         for place, length in enumerate(lengths)
-        for drawn in _draw_inputs(lowering, part, length, {name: values[name][place] for name in part.given})
+        for drawn in _draw_rare_inputs(lowering, part, length, {name: values[name][place] for name in part.given})
     ]
     try:
         alone, model = _OperatorFile(lowering, part, lengths, values), _make_operator_model(lowering, part, values)
@@ -235,7 +265,7 @@ def _run_operator_alone(
 
 
 def _run_session(session: Any, feed: Mapping[str, Array]) -> list[Array] | None:
-    """Return onnxruntime's outputs, or None if onnxruntime refuses these numbers."""
+    """Return the outputs that onnxruntime computes from the inputs in `feed`, or None if it refuses these numbers."""
     taken = {one.name for one in session.get_inputs()}
     try:
         return [*session.run(None, {name: array for name, array in feed.items() if name in taken})]
@@ -255,7 +285,8 @@ def _run_in_float64(model: onnx.ModelProto, feed: Mapping[str, Array], output: i
 def _make_operator_model(
     lowering: Lowering, part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]
 ) -> onnx.ModelProto:
-    """Return an ONNX model that has only the nodes of an operator, with its inputs and outputs."""
+    """Return an ONNX model that consists of only an operator and the Expand nodes that compute its inputs. `values` has
+    the arrays of each value."""
     inputs = [
         helper.make_tensor_value_info(
             name, helper.np_dtype_to_tensor_dtype(values[name][0].dtype), [None] * values[name][0].ndim
@@ -271,10 +302,18 @@ def _make_operator_model(
     return helper.make_model(graph, opset_imports=opset, ir_version=lowering.graph.model.ir_version)
 
 
-def _draw_inputs(
+def _draw_rare_inputs(
     lowering: Lowering, part: _OperatorWithExpands, tokens: int, given: Mapping[str, Array]
 ) -> Iterator[dict[str, Array]]:
-    """Yield dicts of random arrays for an operator's inputs, by name, with numbers that are possible in the graph."""
+    """Draw numbers for an operator's inputs that depend on the tokens. Yield dicts from an input's name to an array,
+    whose numbers are possible in the graph but rare.
+
+    Args:
+        lowering: the translation of the graph.
+        part: the operator.
+        tokens: the number of tokens of the text.
+        given: arrays of the shapes and dtypes of the inputs.
+    """
     if not given:
         yield {}
         return
@@ -286,18 +325,31 @@ def _draw_inputs(
     for drawn in draw_extreme_numbers(alike, more, _DRAWS if tokens <= _SHORT else 1):
         made = {}
         for (name, array), numbers in zip(given.items(), drawn, strict=True):
-            made[name] = _limit_numbers(lowering, part, name, tokens, numbers.numpy()).astype(array.dtype)
+            made[name] = _limit_to_numbers_possible_in_graph(lowering, part, name, tokens, numbers.numpy()).astype(
+                array.dtype
+            )
         yield made
 
 
-def _limit_numbers(lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int, numbers: Array) -> Array:
-    """Limit numbers to those that a value may hold: float32 numbers, or integers within the known bound."""
+def _limit_to_numbers_possible_in_graph(
+    lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int, numbers: Array
+) -> Array:
+    """Change random numbers to numbers that an operator's input can have in the graph: float32 numbers, existing ids or
+    indices, or integers within the known bound. Return the changed numbers.
+
+    Args:
+        lowering: the translation of the graph.
+        part: the operator.
+        name: the name of the input.
+        tokens: the number of tokens of the text.
+        numbers: the random numbers.
+    """
     if numbers.dtype == bool:
         return numbers
     numbers = numbers.astype(np.float32)
     if name in ("tokens", "second_tokens"):
         return np.asarray(np.mod(numbers.astype(np.int64), max(1, lowering.graph.ids)))
-    if (most := _find_index_limit(lowering, part, name, tokens)) is not None:
+    if (most := _count_elements_that_indices_select_from(lowering, part, name, tokens)) is not None:
         return np.asarray(np.fmod(numbers.astype(np.int64), most))
     bound = lowering.find_integer_bound(name)
     if bound is None:
@@ -306,9 +358,18 @@ def _limit_numbers(lowering: Lowering, part: _OperatorWithExpands, name: str, to
     return np.asarray(np.fmod(np.rint(np.nan_to_num(numbers, posinf=1, neginf=-1)), most + 1))
 
 
-def _find_index_limit(lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int) -> Any:
-    """Return the number of elements from which an operator selects by its input `name`. Return None if this input does
-    not hold indices."""
+def _count_elements_that_indices_select_from(
+    lowering: Lowering, part: _OperatorWithExpands, name: str, tokens: int
+) -> Any:
+    """Return the number of elements from which an operator selects by the indices in one of its inputs; None if this
+    input does not hold indices.
+
+    Args:
+        lowering: the translation of the graph.
+        part: the operator.
+        name: the name of the input.
+        tokens: the number of tokens of the text.
+    """
     node = part.last
     if node.op_type not in _PICKS:
         return None
@@ -327,7 +388,8 @@ def _find_index_limit(lowering: Lowering, part: _OperatorWithExpands, name: str,
 
 
 class _OperatorFile:
-    """A packed file with one operator. It takes the operator's inputs as samples, and gives the outputs as logits."""
+    """A packed file that consists of one operator. It takes the operator's inputs as samples, and gives the operator's
+    outputs as logits."""
 
     def __init__(
         self,
@@ -338,8 +400,14 @@ class _OperatorFile:
     ) -> None:
         """Make the packed file of an operator.
 
+        Args:
+            lowering: the translation of the graph.
+            part: the operator.
+            lengths: the numbers of tokens of the texts that the file will get.
+            values: the arrays of each value of the graph, one for each length.
+
         Raises:
-            UnsupportedOperatorError: the operator cannot run alone.
+            UnsupportedOperatorError: the operator cannot run without its graph.
         """
         self._node = part.last
         # The numbers of each value in a step.
@@ -352,61 +420,72 @@ class _OperatorFile:
             self._made.append((self._answers, most, is_whole))
             self._answers += most * (2 if is_whole else 1)
         if self._channels > _MOST_CHANNELS or not 0 < self._answers <= _MOST_ANSWERS:
-            raise UnsupportedOperatorError("The operator's inputs or outputs are too large to test it alone.")
+            raise UnsupportedOperatorError(
+                "The operator's inputs or outputs are too large to run the operator without its graph.",
+                USE_OTHER_OPERATIONS,
+            )
         self._content = self._pack_program(self._make_program(lowering, part).encode_sections())
 
     def _make_program(self, lowering: Lowering, part: _OperatorWithExpands) -> Program:
-        """Lower the operator into a program that reads its inputs from samples, and copies its outputs to the
-        logits."""
+        """Return the program of the file: it reads the operator's inputs from the samples, computes the operator, and
+        copies the outputs to the logits."""
         alone = Lowering(replace(lowering.graph, state_size=0, channels=self._channels))
         alone.known, alone.bounds, begin = {}, lowering.bounds, 0
         for name, width in zip(part.given, self._widths, strict=True):
             sizes = lowering.find_sizes(name)
             kind = lowering.find_type(name)
             value = alone.program.add_value(FLOAT, sizes)
-            _add_copy_in_order(alone, 0, value, sizes, (begin, 0), (0, 0))
+            _add_copy_of_contiguous_array(alone, 0, value, sizes, (begin, 0), (0, 0))
             alone.known[name] = value if kind == FLOAT else alone.program.add_value(kind, sizes)
             if kind != FLOAT:
-                alone.add_unary("Cast", value, alone.known[name])
+                alone.add_unary_operation("Cast", value, alone.known[name])
             begin += width
         for node in part.nodes:
             HANDLERS[node.op_type](alone, node)
         logits = alone.program.add_value(FLOAT, [(0, self._answers)])
-        alone.program.add("fill", [logits], 0)
+        alone.program.add_operation("fill", [logits], 0)
         for name, (offset, most, is_whole) in zip(part.made, self._made, strict=True):
             self._copy_to_logits(alone, name, logits, offset, most if is_whole else 0)
         alone.program.outputs.append(logits)
         return alone.program
 
     def _copy_to_logits(self, alone: Lowering, name: str, logits: int, offset: int, low_offset: int) -> None:
-        """Copy an output to the logits. If `low_offset` is not 0, an integer becomes two floats: its quotient by 2^16,
-        and the remainder, `low_offset` numbers later."""
-        program, sizes, value = alone.program, alone.find_sizes(name), alone.add_whole_value(name)
+        """Add operations that copy an output of the operator to the logits. Large integers are not exact as floats, so
+        an integer becomes two floats: its quotient by 2^16, and the remainder.
+
+        Args:
+            alone: the translation of the operator.
+            name: the name of the output.
+            logits: the index of the program's value for the logits.
+            offset: the place of the output in the logits.
+            low_offset: how much further the remainders stand; 0 if the output does not consist of integers.
+        """
+        program, sizes, value = alone.program, alone.find_sizes(name), alone.find_or_add_whole_value(name)
         kind = program.values[value].type
 
         def add_float_copy(value: int, offset: int) -> None:
             made = value
             if kind != FLOAT:
                 made = program.add_value(FLOAT, sizes)
-                alone.add_unary("Cast", value, made)
-            _add_copy_in_order(alone, made, logits, sizes, (0, 0), (0, offset))
+                alone.add_unary_operation("Cast", value, made)
+            _add_copy_of_contiguous_array(alone, made, logits, sizes, (0, 0), (0, offset))
 
         if not low_offset:
             add_float_copy(value, offset)
             return
         count = program.add_constant(np.array([_HALF], np.int32))
-        axes = _merge_axes(sizes)
+        axes = _merge_neighbouring_axes(sizes)
         words = [*[_ONE] * (4 - len(axes)), *axes]
         all_axes = sum(1 << i for i, size in enumerate(words) if size != _ONE)
         high, part, low = (program.add_value(INT, sizes) for _ in range(3))
-        program.add("binary", [value, count, high], Binary.DIV, *words, all_axes, 0)
-        program.add("binary", [high, count, part], Binary.MUL, *words, all_axes, 0)
-        program.add("binary", [value, part, low], Binary.SUB, *words, all_axes, all_axes)
+        program.add_operation("binary", [value, count, high], Binary.DIV, *words, all_axes, 0)
+        program.add_operation("binary", [high, count, part], Binary.MUL, *words, all_axes, 0)
+        program.add_operation("binary", [value, part, low], Binary.SUB, *words, all_axes, all_axes)
         add_float_copy(high, offset)
         add_float_copy(low, offset + low_offset)
 
     def _pack_program(self, program: PackedProgram) -> bytes:
-        """Return the bytes of a packed file with this program, and otherwise without content."""
+        """Return the bytes of a packed file with this program, and with empty labels, rules and examples."""
         takes = NumberInput(tuple(map(str, range(self._channels))))
         head = [self._answers, 2, 0, 1, MOST_STEPS, *program.numbers, 0, 0, self._channels]
         sections = {
@@ -423,17 +502,23 @@ class _OperatorFile:
         return assemble_packed_file(head, [sections[name] for name in sorted(sections)])
 
     def run_rows(self, rows: Sequence[tuple[int, Mapping[str, Array]]], *, in_place: bool) -> list[list[Array] | None]:
-        """Run the operator on each row (number of tokens, input numbers), and return its outputs as arrays. An array
-        may be longer than the output. The outputs are None if the engine refuses the row.
+        """Run the operator in the engine. Return for each row the outputs as flat arrays, which may be longer than the
+        output; None for a row that the engine refuses.
+
+        Args:
+            rows: pairs (number of tokens, input numbers by name).
+            in_place: whether the engine leaves the weights in the file's memory.
 
         Raises:
-            ExportError: the engine does not open the file.
+            ExportError: the engine cannot open the file.
         """
         engine = import_native_module()
         try:
             packed = engine.Packed(self._content, 0 if in_place else _PRODUCTS_MEMORY, in_place)
         except engine.EngineError as error:
-            raise make_packing_error(self._node, f"The native engine refuses this operator: {error.args[1]}") from None
+            raise make_packing_error(
+                self._node, f"The native engine refuses this operator: {error.args[1]}", USE_OTHER_OPERATIONS
+            ) from None
         samples = [self._make_samples(tokens, drawn) for tokens, drawn in rows]
         given = np.concatenate(samples) if samples else np.zeros(0, np.float32)
         logits, statuses = np.empty((len(rows), self._answers), np.float32), np.zeros(len(rows), np.uint8)
@@ -451,7 +536,7 @@ class _OperatorFile:
         return made
 
     def _split_outputs(self, row: Array) -> list[Array]:
-        """Return the operator's outputs from one row of logits."""
+        """Return the operator's outputs as flat arrays, taken from one row of logits."""
         made = []
         for offset, most, is_whole in self._made:
             numbers = row[offset : offset + most]
@@ -462,9 +547,9 @@ class _OperatorFile:
         return made
 
 
-def _merge_axes(sizes: Sequence[Size]) -> list[Size]:
-    """Return the sizes of an array after axes that are adjacent in memory were merged. As few axes as possible
-    remain."""
+def _merge_neighbouring_axes(sizes: Sequence[Size]) -> list[Size]:
+    """Merge neighbouring axes of a contiguous array, so that as few as possible remain. Return their sizes (a, b), each
+    of which stands for a * tokens + b."""
     made: list[Size] = []
     for size in sizes:
         together = multiply_sizes([made[-1], size]) if made else None
@@ -472,10 +557,18 @@ def _merge_axes(sizes: Sequence[Size]) -> list[Size]:
     return made
 
 
-def _add_copy_in_order(
+def _add_copy_of_contiguous_array(
     alone: Lowering, source: int, target: int, sizes: Sequence[Size], begin: Size, offset: Size
 ) -> None:
-    """Add an operation that copies numbers in order, from `begin` in the source to `offset` in the target."""
-    axes = _merge_axes(sizes)
+    """Add an operation that copies a contiguous array from one value to another.
+
+    Args:
+        alone: the translation, whose program gets the operation.
+        source, target: the indices of the two values in the program.
+        sizes: the sizes of the array.
+        begin: where the array begins in the source, as (a, b), which stands for a * tokens + b.
+        offset: where it begins in the target.
+    """
+    axes = _merge_neighbouring_axes(sizes)
     strides = compute_array_strides(axes)
     alone.add_copy(source, target, axes, begin, strides, offset, strides)

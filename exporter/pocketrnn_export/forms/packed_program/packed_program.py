@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pocketrnn.bundle.packed_enums import NumberType, Storage
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_program.pair_size_factors import split_factors
+from pocketrnn_export.forms.packed_program.pair_size_factors import unpack_two_factors
 from pocketrnn_export.forms.packed_program.size_dependent_values import Size
 
 FLOAT: Final = NumberType.FLOAT
@@ -53,7 +53,7 @@ _LAYOUT: Final[dict[str, tuple[int, int, tuple[int, ...]]]] = {
 
 
 def convert_float_to_bits(number: float) -> int:
-    """Return the bits of a float32 number as an integer."""
+    """Return the 32 bits of a number in float32 as an integer."""
     return int(struct.unpack("<I", struct.pack("<f", number))[0])
 
 
@@ -62,10 +62,10 @@ class Op:
     """An operation of a packed program.
 
     Attributes:
-        name: the name in the file format.
-        operands: the numbers of the values that it reads or writes; `NONE` for an operand that is left out.
-        words: the 32-bit integers that follow the operands in the file.
-        weights: the numbers of the constants among `words`; these are values, too.
+        name: the operation's name in the file format, such as `linear`.
+        operands: the indices of the values that the operation reads or writes; `NONE` for an operand that is left out.
+        words: the 32-bit integers that follow the operands in the file, such as sizes.
+        weights: those of the `words` that are the indices of constants, which the operation reads too.
     """
 
     name: str
@@ -76,19 +76,29 @@ class Op:
 
     @property
     def values_written(self) -> list[int]:
-        """The values that the operation writes."""
+        """The indices of the values that the operation writes."""
         return [self.operands[i] for i in _LAYOUT[self.name][2] if self.operands[i] != NONE]
 
     @property
     def values_read(self) -> list[int]:
-        """The values that the operation reads."""
+        """The indices of the values that the operation reads."""
         written = _LAYOUT[self.name][2]
         return [v for i, v in enumerate(self.operands) if i not in written and v != NONE] + list(self.weights)
 
 
 @dataclass
 class _Value:
-    """A value of a program: its number type, the factors of its size, and its numbers if it is a constant."""
+    """A value of a packed program: an input, a constant or the result of an operation.
+
+    Attributes:
+        type: FLOAT, INT or BOOL.
+        factors: the sizes (a, b), each of which stands for a * tokens + b, whose product is the number of elements.
+        constant: the numbers of a constant; else None.
+        is_table: whether the value is a table in which ids are looked up.
+        region: the index of the memory region that holds the value; `NONE` for a constant.
+        scales: the scale of each column, for weights that are multiplied as integers; their `constant` is int8.
+        stored: the int8 numbers and the scale of each column, for a float32 constant that equals their products.
+    """
 
     type: int
     factors: tuple[Size, ...]
@@ -103,20 +113,20 @@ class _Value:
 
 @dataclass
 class Program:
-    """The values and operations of a packed file. `encode_sections` encodes them as sections of the file.
-
-    Value 0 is the ids, int [tokens]; or samples, float [steps, channels]. Value 1 may be given with it: the state of a
-    step, whose second output is the new state; or the features of a text, float [features]; or the ids
-    of a second text, int [second].
+    """The values and operations of a packed file. Values have indices: value 0 is the input, which is the ids, int
+    [tokens], or the samples, float [steps, channels]. Value 1 is a second input if there is one: the state of a step,
+    the features of a text, float [features], or the ids of a second text, int [second].
 
     Attributes:
-        state_size: the size of the state; 0 if the program takes whole texts.
-        channels: the number of channels where it takes samples; 0 if it takes ids.
-        features: the number of features that it takes beside a text.
-        second: the number of ids of a second text; None if it takes one.
-        outputs: the numbers of its output values.
-        turns: the numbers of tokens near which two sizes of its graph change their order.
-        most: the most tokens for which every integer fits 32 bits; None for all that the graph takes.
+        state_size: the number of floats in the state of a step; 0 if the program takes whole texts.
+        channels: the number of channels of the samples; 0 if the program takes ids.
+        features: the number of features beside a text.
+        second: the number of ids of a second text as a size (a, b); None if the program takes one text.
+        values: the values, in the order of their indices.
+        ops: the operations, in the order in which they run.
+        outputs: the indices of the values that are the result: the logits and, for a step, the new state.
+        turns: the numbers of tokens near which one size of the graph begins to exceed another.
+        most: the most tokens for which every integer fits 32 bits; None for as many as the graph takes.
     """
 
     state_size: int = 0
@@ -138,77 +148,97 @@ class Program:
         self._given = len(self.values)
 
     def add_value(self, kind: int, sizes: Iterable[Size]) -> int:
-        """Add a value of a number type, with as many elements as the product of the sizes. Return its number.
+        """Add a value for the result of an operation. Return the value's index in the program.
+
+        Args:
+            kind: the type of its numbers: FLOAT, INT or BOOL.
+            sizes: the sizes (a, b) of its axes, each of which stands for a * tokens + b.
 
         Raises:
-            UnsupportedOperatorError: more than four sizes depend on the number of tokens.
+            UnsupportedOperatorError: more than three sizes depend on the number of tokens.
         """
         varying = [size for size in sizes if size[0]]
         fixed = 1
         for a, b in sizes:
             fixed *= 1 if a else b
         if len(varying) >= _FACTORS:
-            raise UnsupportedOperatorError("Too many axes of a value depend on the number of tokens.")
+            raise UnsupportedOperatorError(
+                f"A value has {len(varying)} axes whose size depends on the number of tokens, but the engine supports "
+                f"at most {_FACTORS - 1}.",
+                "Merge axes in forward, or use the bundle with onnxruntime.",
+            )
         self.values.append(_Value(kind, (*varying, (0, fixed))))
         return len(self.values) - 1
 
     def add_constant(self, numbers: Array, *, is_table: bool = False) -> int:
-        """Add a constant of float32, int32 or bool, unless the program has an equal one. Return the number of the
-        constant."""
-        kind = {"f": FLOAT, "i": INT, "b": BOOL}[numbers.dtype.kind]
-        numbers = numbers.astype(["<f4", "<i4", "?"][kind])
-        return self._add_new_constant(_Value(kind, ((0, numbers.size),), numbers, is_table))
-
-    def add_integer_matrix(self, int8_matrix: Array, column_scales: Array) -> int:
-        """Add weights that are multiplied as integers, unless the program has equal ones. Return the number of their
-        value.
+        """Add a constant of floats, integers or bools, unless the program has an equal one. Return the constant's index
+        in the program.
 
         Args:
-            int8_matrix: int8 [rows, columns], from -127.
+            numbers: the numbers. They are stored as float32, int32 or bool.
+            is_table: whether ids are looked up in the constant.
+        """
+        kind = {"f": FLOAT, "i": INT, "b": BOOL}[numbers.dtype.kind]
+        numbers = numbers.astype(["<f4", "<i4", "?"][kind])
+        return self._add_constant_unless_present(_Value(kind, ((0, numbers.size),), numbers, is_table))
+
+    def add_matrix_multiplied_as_integers(self, int8_matrix: Array, column_scales: Array) -> int:
+        """Add a matrix that the engine multiplies as 8-bit integers, unless the program has an equal one. Return its
+        index.
+
+        Args:
+            int8_matrix: int8 [rows, columns], from -127 to 127.
             column_scales: float32 [columns], the factor of each column.
         """
         sizes = ((0, int8_matrix.shape[0]), (0, int8_matrix.shape[1]))
-        return self._add_new_constant(
+        return self._add_constant_unless_present(
             _Value(FLOAT, sizes, int8_matrix.astype(np.int8), scales=column_scales.astype("<f4"))
         )
 
-    def _add_new_constant(self, constant: _Value) -> int:
-        """Add a constant unless the program has an equal one. Return the number of the constant."""
+    def _add_constant_unless_present(self, constant: _Value) -> int:
+        """Add a constant unless the program has an equal one. Return the index of the constant."""
         same = (index for index, known in enumerate(self.values) if _is_same_constant(constant, known))
         if (index := next(same, None)) is not None:
             return index
         self.values.append(constant)
         return len(self.values) - 1
 
-    def add(self, name: str, operands: Sequence[int], *words: int | Size, weights: Sequence[int] = ()) -> None:
-        """Add an operation.
+    def add_operation(
+        self, name: str, operands: Sequence[int], *words: int | Size, weights: Sequence[int] = ()
+    ) -> None:
+        """Add an operation at the end of the program.
 
         Args:
-            name: the operation's name in the file format.
-            operands: the numbers of the values that it reads or writes.
-            words: the integers that follow the operands in the file. A size becomes two integers.
-            weights: the numbers of the constants that it reads; they follow the other integers.
+            name: the operation's name in the file format, such as `linear`.
+            operands: the indices of the values that the operation reads or writes.
+            words: the integers that follow the operands in the file. A size (a, b) becomes two integers.
+            weights: the indices of the constants that the operation reads; they follow the other integers.
         """
         flat: list[int] = []
         for word in words:
-            flat += self._make_size_words(word) if isinstance(word, tuple) else [word]
+            flat += self._encode_size_as_two_integers(word) if isinstance(word, tuple) else [word]
         self.ops.append(Op(name, tuple(operands), (*flat, *weights), tuple(w for w in weights if w != NONE)))
 
-    def _make_size_words(self, size: Size) -> tuple[int, int]:
-        """Return the two 32-bit integers that stand for a size in the file. Raise an UnsupportedOperatorError for a
-        factor of more than 16 bits."""
+    def _encode_size_as_two_integers(self, size: Size) -> tuple[int, int]:
+        """Return the two 32-bit integers that stand for a size in the file. If there are two texts, the first integer
+        holds two factors of 16 bits each; raise an UnsupportedOperatorError for a larger factor."""
         if self.second is None:
             return size
-        first, second = split_factors(size[0])
+        first, second = unpack_two_factors(size[0])
         if not all(-1 << 15 <= factor < 1 << 15 for factor in (first, second)):
-            raise UnsupportedOperatorError("A size is more than 32,767 times the number of tokens of a text.")
+            raise UnsupportedOperatorError(
+                f"A size is {max(map(abs, (first, second))):,} times the number of tokens of a text, but the engine "
+                "supports at most 32,767 times.",
+                USE_OTHER_OPERATIONS,
+            )
         return first + (second << 16), size[1]
 
     def encode_sections(self, step_program: Program | None = None) -> PackedProgram:
-        """Encode the program as sections of the packed file.
+        """Encode the program as sections of the packed file. Operations that no output needs are dropped first.
 
         Args:
-            step_program: the program of a step, if the file can read streams; it shares the constants.
+            step_program: the program of a step, if the file can answer streams; the two programs share equal constants.
+                None if it cannot.
         """
         self.drop_unused_operations()
         regions = self._assign_memory_regions()
@@ -219,7 +249,7 @@ class Program:
         if step_program is not None:
             step_program.drop_unused_operations()
             of_step = step_program._assign_memory_regions()
-            own = step_program._reuse_known_constants(self.values)
+            own = step_program._renumber_values_after_known_ones(self.values)
             values += b"".join(self._encode_value(value, weights) for value in own)
             head = [step_program.state_size, len(own), len(step_program.ops), of_step, *step_program.outputs]
             steps = struct.pack("<6I", *head) + step_program._encode_operations()
@@ -233,10 +263,13 @@ class Program:
             code += struct.pack(f"<{len(words)}I", *(word & 0xFFFFFFFF for word in words))
         return bytes(code)
 
-    def _reuse_known_constants(self, known_values: Sequence[_Value]) -> list[_Value]:
-        """Renumber this program's values for a file that already has some known values. A constant that equals a
-        known one gets the number of the known one, and every other value gets a new number. Return the values with new
-        numbers, in order."""
+    def _renumber_values_after_known_ones(self, known_values: Sequence[_Value]) -> list[_Value]:
+        """Renumber this program's values so that they can follow other values in a file. A constant that the file has
+        already gets the index that it has there. Return the values that are new, in the order of their new indices.
+
+        Args:
+            known_values: the values that the file has already.
+        """
         numbers = {NONE: NONE, 0: 0}
         own: list[_Value] = []
         for index, value in enumerate(self.values[1:], 1):
@@ -246,16 +279,20 @@ class Program:
             numbers[index] = same[0] if same else len(known_values) + len(own)
             if not same:
                 own.append(value)
-        self._apply_value_numbers(numbers)
+        self._replace_value_indices(numbers)
         return own
 
     def split_rows_in_half(self, matrix: int) -> tuple[int, int]:
-        """Split the rows of a constant matrix into two halves. Add each half as a new constant, and return the numbers
-        of both. A half that is all zeros becomes `NONE`. The halves of an int8 matrix keep its scales, because a half
-        may lack the number from which a scale is computed."""
+        """Add the upper and the lower half of a constant matrix as two constants. Return the indices of both; `NONE`
+        for a half that is all zeros. The halves of an int8 matrix keep its scales, because a half may lack the number
+        from which a scale was computed.
+
+        Args:
+            matrix: the index of the matrix.
+        """
         whole = self.values[matrix].constant
         assert whole is not None  # noqa: S101 - it is a constant
-        stored = _find_exact_int8(whole, axis=0) if np.isfinite(whole).all() else None
+        stored = _find_int8_and_scales_that_give_matrix(whole, axis=0) if np.isfinite(whole).all() else None
         made = []
         for part in (slice(len(whole) // 2), slice(len(whole) // 2, None)):
             if not whole[part].any():
@@ -267,7 +304,7 @@ class Program:
         return made[0], made[1]
 
     def drop_unused_operations(self) -> None:
-        """Remove the operations and values that no output needs. Renumber the remaining values."""
+        """Remove the operations and values that no output needs. The remaining values get new indices, without gaps."""
         inputs = set(range(self._given))
         wanted, kept = {*self.outputs}, []
         for op in reversed(self.ops):
@@ -278,24 +315,25 @@ class Program:
         wanted |= {*inputs, *(v for op in kept for v in op.values_written)}
         self.ops = kept
         self.values = [self.values[old] for old in sorted(wanted)]
-        self._apply_value_numbers({old: new for new, old in enumerate(sorted(wanted))} | {NONE: NONE})
+        self._replace_value_indices({old: new for new, old in enumerate(sorted(wanted))} | {NONE: NONE})
 
-    def _apply_value_numbers(self, new_numbers: dict[int, int]) -> None:
-        """Replace the old number of each value by the new one, in the outputs and in all operations."""
-        self.outputs = [new_numbers[output] for output in self.outputs]
+    def _replace_value_indices(self, new_indices: dict[int, int]) -> None:
+        """Replace each value's old index by the new one, in the outputs and in all operations. `new_indices` maps old
+        indices to new ones."""
+        self.outputs = [new_indices[output] for output in self.outputs]
         self.ops = [
             Op(
                 op.name,
-                tuple(new_numbers[v] for v in op.operands),
-                _renumber_weights_in_words(op, new_numbers),
-                tuple(new_numbers[w] for w in op.weights),
+                tuple(new_indices[v] for v in op.operands),
+                _renumber_weights_in_words(op, new_indices),
+                tuple(new_indices[w] for w in op.weights),
             )
             for op in self.ops
         ]
 
     def _assign_memory_regions(self) -> int:
-        """Assign a memory region to each value, and return the number of regions. After the last use of a value, its
-        region is free for another value."""
+        """Assign a memory region to each value that is not a constant, and return the number of regions. Values that
+        are not needed at the same time share a region."""
         last = {value: i for i, op in enumerate(self.ops) for value in (*op.values_read, *op.values_written)}
         last |= dict.fromkeys(self.outputs, len(self.ops))
         free: dict[tuple[Any, ...], list[int]] = {}
@@ -321,8 +359,9 @@ class Program:
         return regions
 
     def _encode_value(self, value: _Value, weights: bytearray) -> bytes:
-        """Encode a value as 32-bit integers, and return their bytes. Append the numbers of a constant to `weights`."""
-        factors = [word for size in value.factors for word in self._make_size_words(size)]
+        """Encode a value as 32-bit integers, and return their bytes. Append the numbers of a constant to `weights`, the
+        bytes of the file's section of weights."""
+        factors = [word for size in value.factors for word in self._encode_size_as_two_integers(size)]
         storage, offset, scale_offset = Storage.AS_IS, 0, 0
         if value.constant is not None:
             numbers = value.constant
@@ -336,8 +375,8 @@ class Program:
                 storage, stored, scales = Storage.INTEGERS_BY_COLUMN, group_rows_by_four(numbers), value.scales
             shape = numbers.shape if numbers.ndim == 2 else (1, numbers.size)
             factors = [0, shape[0], 0, shape[1]]
-            offset = _append_weights(weights, stored)
-            scale_offset = 0 if scales is None else _append_weights(weights, scales)
+            offset = _append_array_at_aligned_offset(weights, stored)
+            scale_offset = 0 if scales is None else _append_array_at_aligned_offset(weights, scales)
         factors += [0, 1] * (_FACTORS - len(factors) // 2)
         words = [value.type | value.is_table << 8, value.region, storage, offset, scale_offset, *factors]
         return struct.pack(f"<{len(words)}I", *(word & 0xFFFFFFFF for word in words))
@@ -357,8 +396,8 @@ def _is_same_constant(value: _Value, other: _Value) -> bool:
 
 
 def _drop_unread_outputs(op: Op, wanted_values: set[int]) -> Op:
-    """Return an operation without the outputs that are not in `wanted_values`. Only a recurrent layer can lack an
-    output; other operations are returned unchanged."""
+    """Return an operation without those of its outputs that are not in `wanted_values`. Only a recurrent layer can lack
+    an output; other operations are returned unchanged."""
     if op.name != "recurrent":
         return op
     written = _LAYOUT[op.name][2]
@@ -366,17 +405,18 @@ def _drop_unread_outputs(op: Op, wanted_values: set[int]) -> Op:
     return Op(op.name, operands, op.words, op.weights)
 
 
-def _renumber_weights_in_words(op: Op, new_numbers: dict[int, int]) -> tuple[int, ...]:
-    """Return the integers that follow an operation's operands in the file. The numbers of its weights are replaced by
-    their new numbers."""
+def _renumber_weights_in_words(op: Op, new_indices: dict[int, int]) -> tuple[int, ...]:
+    """Return the `words` of an operation, with the indices of its weights replaced by new ones. `new_indices` maps old
+    indices to new ones."""
     if not op.weights:
         return op.words
     behind = 8 if op.name == "recurrent" else len(op.weights)
-    return (*op.words[:-behind], *(new_numbers[w] for w in op.words[-behind:]))
+    return (*op.words[:-behind], *(new_indices[w] for w in op.words[-behind:]))
 
 
-def _append_weights(weights: bytearray, array: Array) -> int:
-    """Append an array to the weights, and return its offset there."""
+def _append_array_at_aligned_offset(weights: bytearray, array: Array) -> int:
+    """Append an array to the section of weights at the next multiple of 64 bytes, and return its offset in the
+    section."""
     weights += bytes(-len(weights) % _ALIGN)
     offset = len(weights)
     weights += array.tobytes()
@@ -384,7 +424,8 @@ def _append_weights(weights: bytearray, array: Array) -> int:
 
 
 def group_rows_by_four(matrix: Array) -> Array:
-    """Arrange integers [rows, columns] as [rows / 4, columns, 4] for kernels, with rows of zeros at the end."""
+    """Rearrange an int8 matrix [rows, columns] as [rows / 4, columns, 4], in the order in which the engine's kernels
+    read it. Rows of zeros fill up the last group."""
     rows, columns = matrix.shape
     filled = np.zeros((-(-rows // 4) * 4, columns), np.int8)
     filled[:rows] = matrix
@@ -392,9 +433,9 @@ def group_rows_by_four(matrix: Array) -> Array:
 
 
 def round_columns_to_int8(numbers: Array) -> tuple[Array, Array]:
-    """Round a float32 matrix to int8, from -127 to 127. Return the int8 matrix and the scale of each column. Rounding
-    the result again does not change it."""
-    found = _find_exact_int8(numbers, axis=0)
+    """Round a float32 matrix to int8, from -127 to 127, with a scale for each column. Return the int8 matrix and the
+    scales. A matrix that was rounded before keeps its numbers."""
+    found = _find_int8_and_scales_that_give_matrix(numbers, axis=0)
     if found is not None:
         return found
     scales = (np.abs(numbers).max(0) / np.float32(127)).astype(np.float32)
@@ -404,18 +445,24 @@ def round_columns_to_int8(numbers: Array) -> tuple[Array, Array]:
     return whole, scales
 
 
-def round_rows_to_int8(numbers: Array) -> Array:
-    """Round a float32 table to int8 with a scale for each row. Return the rounded table as float32."""
+def round_table_to_int8_multiples(numbers: Array) -> Array:
+    """Round a float32 table to the products of int8 numbers and one scale for each row. Return these products, as
+    float32."""
     whole, scales = round_columns_to_int8(np.ascontiguousarray(numbers.T))
     return np.ascontiguousarray((whole.astype(np.float32) * scales).T)
 
 
 def _choose_storage(numbers: Array, *, is_table: bool) -> tuple[int, Array, Array | None]:
-    """Choose the smallest storage that holds a constant exactly. Return the storage, the stored numbers, and their
-    scales or None."""
+    """Choose the smallest storage that holds a constant exactly. Return the storage's code, the stored numbers, and
+    their scales, or None if it has none.
+
+    Args:
+        numbers: the constant.
+        is_table: whether ids are looked up in it; then int8 numbers have a scale for each row, else for each column.
+    """
     if numbers.dtype != np.float32 or numbers.ndim != 2 or numbers.size < _SMALLEST or not np.isfinite(numbers).all():
         return Storage.AS_IS, numbers, None
-    found = _find_exact_int8(numbers, axis=1 if is_table else 0)
+    found = _find_int8_and_scales_that_give_matrix(numbers, axis=1 if is_table else 0)
     if found is not None:
         return Storage.BYTES_BY_ROW if is_table else Storage.BYTES_BY_COLUMN, *found
     with np.errstate(over="ignore"):
@@ -425,9 +472,9 @@ def _choose_storage(numbers: Array, *, is_table: bool) -> tuple[int, Array, Arra
     return Storage.AS_IS, numbers, None
 
 
-def _find_exact_int8(numbers: Array, *, axis: int) -> tuple[Array, Array] | None:
-    """Find int8 numbers, and scales along an axis, whose products equal a float32 matrix. Return the numbers and the
-    scales, or None if there are none."""
+def _find_int8_and_scales_that_give_matrix(numbers: Array, *, axis: int) -> tuple[Array, Array] | None:
+    """Find int8 numbers, and scales along an axis, whose products are exactly the numbers of a float32 matrix. Return
+    the int8 numbers and the scales; None if there are none."""
     largest = np.abs(numbers).max(axis)
     scales = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
     # The largest number is 127 * scale, rounded, so the scale that is computed from it may differ from the original one
@@ -456,7 +503,8 @@ USE_OTHER_OPERATIONS: Final = "Use the bundle with onnxruntime, or use other ope
 
 
 class UnsupportedOperatorError(ExportError):
-    """The engine cannot compute an operator of a graph.
+    """Is raised for an operator of a graph that the engine cannot compute. The code that translates graphs adds the
+    operator's name and place to the message.
 
     Args:
         problem: the reason, a sentence.

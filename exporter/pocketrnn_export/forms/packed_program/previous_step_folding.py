@@ -22,12 +22,15 @@ _WEIGHTS: Final = 8
 
 
 class _Window(NamedTuple):
-    """The two steps that a layer reads at once.
+    """The two adjacent steps that a layer reads at once: each step of a value joined with the step before it.
 
     Attributes:
-        steps: the value whose steps it reads.
-        is_first: whether each step comes before its preceding step in the joined input.
-        before: the origin of the step before the first one; 0 for zeros.
+        steps: the index of the value whose steps the layer reads.
+        is_first: whether the joined input has each step in front of its preceding step, as in torch.cat([x, shifted],
+            2).
+        before: says with which numbers the first step is joined: 0 for zeros, else value * 2^32 + position, where
+            `value` is the index of the value that holds these numbers, and `position` where they begin in it, counted
+            from 1.
     """
 
     steps: int
@@ -36,26 +39,32 @@ class _Window(NamedTuple):
 
 
 def fold_previous_step_into_layers(program: Program) -> None:
-    """Change FORGET layers (recurrent layers whose gates do not depend on the state) that read each step of x joined
-    with the step before it, torch.cat([x, shifted], 2). The new layers read x itself, and have separate weights for the
-    step before.
+    """Change layers that read each step of x joined with the step before it, torch.cat([x, shifted], 2), in place. The
+    new layers read x itself, and have separate weights for the step before. Only FORGET layers are changed: recurrent
+    layers whose gates do not depend on the state.
 
     Args:
-        program: a program with its outputs; operations that are not needed any more are dropped.
+        program: a program with its outputs. Operations that are no longer needed are dropped.
     """
     for number in reversed(range(len(program.ops))):
         op = program.ops[number]
         if op.name != "recurrent" or op.words[0] != Layer.FORGET or op.operands[_CELL] != NONE:
             continue
-        windows = {_find_window(program, op, tokens) for tokens in _TOKENS}
+        windows = {_find_value_read_with_previous_steps(program, op, tokens) for tokens in _TOKENS}
         if len(windows) == 1 and (window := windows.pop()) is not None:
-            program.ops[number : number + 1] = _fold_layer(program, op, window)
+            program.ops[number : number + 1] = _make_layer_that_reads_single_steps(program, op, window)
     program.drop_unused_operations()
 
 
-def _find_window(program: Program, op: Op, tokens: int) -> _Window | None:
-    """Return the value whose steps a layer reads in pairs, each joined with the step before it, in a text of this many
-    tokens. Return None if the layer reads another input."""
+def _find_value_read_with_previous_steps(program: Program, op: Op, tokens: int) -> _Window | None:
+    """Find the value whose steps a layer reads in pairs, each step joined with the step before it. Return None if the
+    layer reads another input.
+
+    Args:
+        program: the program.
+        op: the layer.
+        tokens: the number of tokens of the text for which this is decided.
+    """
     columns, _, by_token, fixed = op.words[2:6]
     steps = by_token * tokens + fixed
     places = _trace_number_origins(program, op.operands[_X], tokens)
@@ -78,9 +87,9 @@ def _find_window(program: Program, op: Op, tokens: int) -> _Window | None:
     return None
 
 
-def _fold_layer(program: Program, op: Op, window: _Window) -> list[Op]:
-    """Return the operations of a layer that reads the steps themselves: the layer, and before it a copy of the step
-    before the first, if there is such a step."""
+def _make_layer_that_reads_single_steps(program: Program, op: Op, window: _Window) -> list[Op]:
+    """Return the operations that replace a layer which reads pairs of steps: a layer that reads the single steps and,
+    if the first step is joined with other numbers than zeros, a copy of these numbers in front of it."""
     begin = []
     half = op.words[2] // 2
     operands = [window.steps, *op.operands[1:]]
@@ -108,8 +117,14 @@ def _count_elements(program: Program, value: int, tokens: int) -> int:
 
 
 def _trace_number_origins(program: Program, value: int, tokens: int) -> Places:
-    """Return an integer for each number of a value that shows from where copies moved the number: equal integers mean
-    the same number. 0 stands for a zero, and -1 for another constant."""
+    """Return an integer for each number of a value. Two numbers with equal positive integers are copies of the same
+    number; 0 stands for a zero, and -1 for another constant.
+
+    Args:
+        program: the program.
+        value: the index of the value in the program.
+        tokens: the number of tokens of the text for which this is decided.
+    """
     numbers = _count_elements(program, value, tokens)
     constant = program.values[value].constant
     if constant is not None:
@@ -131,8 +146,8 @@ def _trace_number_origins(program: Program, value: int, tokens: int) -> Places:
 
 
 def _list_copy_indices(shape: list[int], offset: int, strides: list[int]) -> Places:
-    """Return the indices of the numbers that a copy operation with this shape, offset and strides reads or writes, in
-    order."""
+    """Return the indices of the numbers that a copy operation reads or writes, in order: offset + the sum of index *
+    stride over all axes of `shape`."""
     places = np.full(shape, offset)
     for axis, stride in enumerate(strides):
         places += (np.arange(shape[axis]) * stride).reshape([-1 if i == axis else 1 for i in range(len(shape))])

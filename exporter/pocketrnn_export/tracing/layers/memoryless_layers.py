@@ -20,21 +20,22 @@ from torch.nn.functional import linear
 from pocketrnn_export.torch_internals import FunctionMode
 
 _stateless: ContextVar[bool] = ContextVar("stateless", default=False)
-# (gates of the input [n, gates * hidden], recurrent gates likewise, states before [n, hidden] each) -> states after.
+# The equations of one step: (x @ w + bias [n, gates * hidden], h @ r + bias [n, gates * hidden], states before the step
+# [n, hidden] each) -> the states after the step.
 StepEquations = Callable[[Tensor, Tensor, list[Tensor]], list[Tensor]]
 
 
-def is_memoryless() -> bool:
-    """Return whether `use_memoryless_layers` is active, so that recurrent layers start each step from the initial
+def are_layers_memoryless() -> bool:
+    """Return whether `use_memoryless_layers` is active. If it is, recurrent layers start each step from the initial
     state."""
     return _stateless.get()
 
 
 @contextlib.contextmanager
 def use_memoryless_layers() -> Iterator[None]:
-    """While the block runs, recurrent layers start each step from the initial state. This holds for `nn.RNN`, `nn.LSTM`
-    and `nn.GRU`, and for `pocketrnn::recurrence`. A layer that is called in another way, such as in TorchScript, keeps
-    its memory."""
+    """While the block runs, recurrent layers start each step from the initial state instead of the state before. This
+    holds for `nn.RNN`, `nn.LSTM`, `nn.GRU` and `pocketrnn::recurrence`. A layer that is called in another way, such as
+    in TorchScript, keeps its memory."""
     before = _stateless.set(True)
     try:
         with _MemorylessLayers():
@@ -44,6 +45,14 @@ def use_memoryless_layers() -> Iterator[None]:
 
 
 def _compute_gru_step(input_gates: Tensor, recurrent_gates: Tensor, states: list[Tensor]) -> list[Tensor]:
+    """Return a list of one tensor: the state of a GRU after one step.
+
+    Args:
+        input_gates: the products of the input and its weights, with the bias, [n, 3 * hidden], in torch's order r, z,
+            n.
+        recurrent_gates: the same of the state before the step.
+        states: a list of the state before the step, [n, hidden].
+    """
     given_r, given_z, given_n = input_gates.chunk(3, 1)
     kept_r, kept_z, kept_n = recurrent_gates.chunk(3, 1)
     update = torch.sigmoid(given_z + kept_z)
@@ -51,6 +60,14 @@ def _compute_gru_step(input_gates: Tensor, recurrent_gates: Tensor, states: list
 
 
 def _compute_lstm_step(input_gates: Tensor, recurrent_gates: Tensor, states: list[Tensor]) -> list[Tensor]:
+    """Return the hidden state and the cell state of an LSTM after one step.
+
+    Args:
+        input_gates: the products of the input and its weights, with the bias, [n, 4 * hidden], in torch's order i, f,
+            g, o.
+        recurrent_gates: the same of the hidden state before the step.
+        states: the hidden state and the cell state before the step, [n, hidden] each.
+    """
     i, f, g, o = (input_gates + recurrent_gates).chunk(4, 1)
     cell = torch.sigmoid(f) * states[1] + torch.sigmoid(i) * torch.tanh(g)
     return [torch.sigmoid(o) * torch.tanh(cell), cell]
@@ -78,9 +95,13 @@ class _MemorylessLayers(FunctionMode):
 
 
 def _run_memoryless_layer(compute_states: StepEquations, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
-    """Run the layer that `torch.gru`, or a similar function, runs on these arguments, but start each step from the
-    initial state. Return the outputs and final states, or None for a layer in training mode, with projections, or
-    without steps."""
+    """Run a recurrent layer in which each step starts from the initial state. Return the outputs and final states, or
+    None for a layer in training mode, with projections, or without steps.
+
+    Args:
+        compute_states: the equations of one step of the layer.
+        args: the arguments of `torch.gru`, `torch.lstm` or a similar function, packed or not.
+    """
     if len(args) != 9:
         return None
     # (data, batch_sizes, hx, weights, ...) of packed steps, or (input, hx, weights, ..., batch_first).
@@ -126,8 +147,8 @@ def _run_memoryless_layer(compute_states: StepEquations, args: tuple[Any, ...]) 
 
 
 def _find_rows_and_last_entries(batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return two index tensors for the data of a PackedSequence: the batch row of each entry, and the index of each
-    row's last entry."""
+    """Return two index tensors for the data of a PackedSequence with these batch sizes: the batch row of each entry,
+    and the index of the last entry of each row."""
     rows = torch.arange(int(batch_sizes[0]))
     is_there = batch_sizes[:, None] > rows
     begins = batch_sizes.cumsum(0) - batch_sizes

@@ -29,20 +29,20 @@ from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.torch_internals import replace_function_code, replace_methods, statically_known_true
-from pocketrnn_export.tracing.layers.memoryless_layers import is_memoryless
+from pocketrnn_export.tracing.layers.memoryless_layers import are_layers_memoryless
 from pocketrnn_export.tracing.layers.weights_in_onnx_gate_order import (
     LayerWeights,
     count_directions,
     read_layer_weights,
 )
+from pocketrnn_export.tracing.operators_right_for_every_size import CUT_TO_LONGEST
 from pocketrnn_export.tracing.python_semantics.traced_arrays import replace_largest_length_by_width, unwrap_arrays
 from pocketrnn_export.tracing.session import (
     TraceSession,
     find_current_export_session,
     find_current_session,
-    mark_full_width,
+    record_longest_is_full_width,
 )
-from pocketrnn_export.tracing.trace_operators import CUT_TO_LONGEST
 
 
 @torch.library.custom_op("pocketrnn::recurrence", mutates_args=())
@@ -56,8 +56,7 @@ def _run_recurrent_layer(
     c0: Tensor | None,
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one recurrent layer in one or two directions, as ONNX's RNN, LSTM and GRU do. Return the outputs and the
-    final states.
+    """Run one recurrent layer in one or two directions, as ONNX's RNN, LSTM and GRU do.
 
     Args:
         x: float [sequence, batch, features].
@@ -67,17 +66,17 @@ def _run_recurrent_layer(
         lengths: int64 [batch]; None if every row has the full length.
         h0, c0: initial states, float [directions, batch, hidden]; None for zeros.
         mode: RNN_TANH, RNN_RELU, LSTM or GRU, as in `nn.RNNBase.mode`; or RNN_SIGMOID, RNN_LINEAR, GRU_RESET_BEFORE
-            (the reset gate comes before the product with the state) or GRU_LINEAR (no reset gate, and a proposed state
-            that is affine in the input: SRU, minGRU).
+            (the reset gate is applied before the product with the state) or GRU_LINEAR (no reset gate, and a proposed
+            state that is affine in the input, as in SRU and minGRU).
 
     Returns:
-        outputs [sequence, batch, directions * hidden], zeros past a row's length; the final hidden state
-        [directions, batch, hidden]; the final cell state likewise (zeros for a cell that has none).
+        The outputs [sequence, batch, directions * hidden], zeros past a row's length; the final hidden state
+            [directions, batch, hidden]; the final cell state of the same shape (zeros in modes other than LSTM).
     """
-    if is_memoryless():
+    if are_layers_memoryless():
         return _run_recurrent_layer_without_memory(x, w, r, b, lengths, h0, c0, mode)
     if lengths is None and mode in _WHOLE_LAYERS and len(x) > _FEW_STEPS and x.shape[1]:
-        return _run_whole_layer(x, w, r, b, h0, c0, mode)
+        return _run_layer_by_torch_function(x, w, r, b, h0, c0, mode)
     real = None if lengths is None else (torch.arange(len(x)).unsqueeze(1) < lengths).unsqueeze(2)
     given, there = x.unbind(), None if real is None else real.unbind()
     outputs, hidden, cells = [], [], []
@@ -86,7 +85,7 @@ def _run_recurrent_layer(
         c = torch.zeros_like(h) if c0 is None else c0[i]
         steps: dict[int, Tensor] = {}
         for t in reversed(range(len(x))) if i else range(len(x)):
-            new_h, new_c = compute_step(given[t], h, c, w[i], r[i], None if b is None else b[i], mode)
+            new_h, new_c = compute_recurrent_step(given[t], h, c, w[i], r[i], None if b is None else b[i], mode)
             if there is not None:
                 new_h = torch.where(there[t], new_h, h)
                 new_c = torch.where(there[t], new_c, c) if mode == "LSTM" else c
@@ -100,11 +99,18 @@ def _run_recurrent_layer(
     return every, torch.stack(hidden), torch.stack(cells)
 
 
-def _run_whole_layer(
+def _run_layer_by_torch_function(
     x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run a layer without `lengths` by torch's own function, which takes 4 ms instead of 10 for 400 steps of a GRU.
-    Return outputs, final hidden states and final cell states, as `_run_recurrent_layer` does."""
+    """Run a layer whose rows all have the full length by torch's own function, such as `torch.gru`, which takes 4 ms
+    instead of 10 for 400 steps. Return the outputs, the final hidden states and the final cell states.
+
+    Args:
+        x: float [sequence, batch, features].
+        w, r, b: the weights, with gates in ONNX's order and a first axis of directions; b may be None.
+        h0, c0: initial states, float [directions, batch, hidden]; None for zeros.
+        mode: RNN_TANH, RNN_RELU, LSTM or GRU.
+    """
     call, gates = _WHOLE_LAYERS[mode]
     state = (len(r), x.shape[1], r.shape[2])
     h, c = (x.new_zeros(state) if given is None else given.expand(state).contiguous() for given in (h0, c0))
@@ -127,8 +133,16 @@ def _run_recurrent_layer_without_memory(
     c0: Tensor | None,
     mode: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the same three tensors as `_run_recurrent_layer`, but start each step from the initial states; see
-    `memoryless_layers.py`."""
+    """Run one recurrent layer, but start each step from the initial state instead of the state before it. Return the
+    outputs, the final hidden states and the final cell states.
+
+    Args:
+        x: float [sequence, batch, features].
+        w, r, b: the weights, with gates in ONNX's order and a first axis of directions; b may be None.
+        lengths: int64 [batch]; None if every row has the full length.
+        h0, c0: initial states, float [directions, batch, hidden]; None for zeros.
+        mode: the kind of the layer, such as "GRU".
+    """
     (sequence, batch, _), hidden = x.shape, r.shape[2]
     # torch multiplies steps one by one if they are not contiguous, which takes four times as long for a small layer.
     x, rows = x.contiguous(), torch.arange(batch)
@@ -137,7 +151,7 @@ def _run_recurrent_layer_without_memory(
     for i in range(len(r)):
         h, c = (x.new_zeros(batch, hidden) if state is None else state[i] for state in (h0, c0))
         # All steps of a row share the product of the states.
-        new_h, new_c = compute_step(x, h, c, w[i], r[i], None if b is None else b[i], mode)
+        new_h, new_c = compute_recurrent_step(x, h, c, w[i], r[i], None if b is None else b[i], mode)
         outputs.append(new_h)
         states.append(new_h[0] if i else new_h[last, rows])
         cells.append(torch.zeros_like(states[i]) if mode != "LSTM" else new_c[0] if i else new_c[last, rows])
@@ -159,12 +173,20 @@ def _infer_shape_of_run_recurrent_layer(x: Tensor, w: Tensor, r: Tensor, *_: Any
 OPERATOR: Final = torch.ops.pocketrnn.recurrence.default
 
 
-def compute_step(
+def compute_recurrent_step(
     x: Tensor, h: Tensor, c: Tensor, w: Tensor, r: Tensor, b: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor]:
-    """Compute one step of the operator `pocketrnn::recurrence` in one direction, from x [batch, features] and the
-    states [batch, hidden] before the step. Return the hidden and the cell state after the step. A layer without a cell
-    state returns the given cell state. With x [steps, batch, features], each step is computed separately."""
+    """Return the hidden state and the cell state of a recurrent layer after one step, in one direction.
+
+    Args:
+        x: the input, float [batch, features]; or [steps, batch, features], to compute each step from the same states.
+        h, c: the hidden state and the cell state before the step, [batch, hidden]. In modes other than LSTM, c is
+            returned unchanged.
+        w: input weights, float [gates * hidden, features], gates in ONNX's order.
+        r: recurrent weights, float [gates * hidden, hidden].
+        b: input biases, then recurrent biases, float [2 * gates * hidden]; or None.
+        mode: the mode of `pocketrnn::recurrence`, such as "GRU".
+    """
     given, kept = (None, None) if b is None else b.chunk(2)
     inputs = nn.functional.linear(x, w, given)
     if mode.startswith("GRU"):
@@ -208,39 +230,41 @@ _FEW_STEPS: Final = 3
 
 
 @contextlib.contextmanager
-def trace_recurrence(_: TraceSession) -> Iterator[None]:
-    """While the block runs, recurrent layers in the tracing thread run as one operator, `pocketrnn::recurrence`, also
-    on packed sequences.
-
-    Other threads still run PyTorch's own code.
-    """
-    with _patch_layers_and_packing(_make_tracing_forward), trace_unpacking():
+def run_recurrent_layers_as_one_operator(_: TraceSession) -> Iterator[None]:
+    """While the block runs, `nn.RNN`, `nn.LSTM` and `nn.GRU` in the tracing thread run as one operator for each layer,
+    `pocketrnn::recurrence`, also on packed sequences. Other threads still run PyTorch's own code."""
+    with (
+        _replace_layer_forwards_and_packing(_make_forward_that_runs_one_operator),
+        take_padded_tensor_from_packed_sequence(),
+    ):
         yield
 
 
 def refuse_initial_states_of_other_batch_sizes(_: TraceSession) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, recurrent layers in the tracing thread refuse an initial state whose batch size is neither
-    1 nor the input's.
+    """While the block runs, recurrent layers in the tracing thread fail for an initial state whose batch size is
+    neither 1 nor that of the input.
 
-    PyTorch checks this in Python, so TorchScript's trace does not hold the check. A state with the example's sizes then
-    reads foreign memory: `weight.new(2, x.size(0), 10)` ended the process by SIGSEGV, SIGBUS or SIGABRT. An `expand` to
-    the batch size is traced, does nothing, and fails if the sizes differ.
+    PyTorch checks this in Python, so a trace for TorchScript does not contain the check. A state with the example's
+    sizes then reads foreign memory: `weight.new(2, x.size(0), 10)` ended the process by SIGSEGV, SIGBUS or SIGABRT.
+    Here, an `expand` of the state to the batch size is traced, which fails if the sizes differ.
     """
-    return _patch_layers_and_packing(_make_state_expanding_forward)
+    return _replace_layer_forwards_and_packing(_make_state_expanding_forward)
 
 
 @contextlib.contextmanager
-def _patch_layers_and_packing(make_forward: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
-    """While the block runs, replace the `forward` of PyTorch's recurrent layers, and replace `pack_padded_sequence` as
-    `trace_packing` does. `make_forward` returns the new `forward` for the old one."""
+def _replace_layer_forwards_and_packing(
+    make_forward: Callable[[Callable[..., Any]], Callable[..., Any]],
+) -> Iterator[None]:
+    """While the block runs, replace the `forward` of PyTorch's recurrent layers, and replace `pack_padded_sequence` by
+    a function that keeps the padded tensor. `make_forward` takes the old `forward` and returns the new one."""
     forwards = {(layer, "forward"): make_forward(layer.forward) for layer in (nn.RNN, nn.LSTM, nn.GRU)}
-    with replace_methods(forwards), trace_packing():
+    with replace_methods(forwards), keep_padded_tensor_in_packed_sequence():
         yield
 
 
 def _make_state_expanding_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
     """Return a `forward` that expands the initial states to the batch size of the input, and then calls `shipped`, the
-    layer's own. So it fails if the states have a batch size that is neither 1 nor the input's."""
+    layer's own `forward`. It fails for states whose batch size is neither 1 nor that of the input."""
 
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
         if hx is None or find_current_session() is None:
@@ -258,7 +282,10 @@ def _make_state_expanding_forward(shipped: Callable[..., Any]) -> Callable[..., 
     return forward
 
 
-def _make_tracing_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
+def _make_forward_that_runs_one_operator(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `forward` that runs a layer as `pocketrnn::recurrence` in a trace for torch.export. Elsewhere it calls
+    `shipped`, the layer's own `forward`."""
+
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
         if find_current_export_session() is None:
             return shipped(self, input, hx)
@@ -268,18 +295,19 @@ def _make_tracing_forward(shipped: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _run_forward_in_trace(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence, hx: Any) -> tuple[Any, Any]:
-    """Replace the `forward` of `nn.RNN`, `nn.LSTM` and `nn.GRU` in a trace, and return the same: the output and the
+    """Run an `nn.RNN`, `nn.LSTM` or `nn.GRU` in a trace, and return what its own `forward` returns: the output and the
     final states. Dropout is off, as in eval mode."""
     if isinstance(given, torch_rnn.PackedSequence):
         x, lengths = given.data, read_packed_lengths(given)
     elif given.dim() == 2:
-        return _run_on_one_text(layer, given, hx)
+        return _run_layer_on_one_text(layer, given, hx)
     else:
         x, lengths = (given.transpose(0, 1) if layer.batch_first else given), None
     if x.dim() != 3:
         raise ExportError(
-            f"The module gives its layer {getattr(layer, '_onnx_path', '?')} an input of {x.dim()} dimensions, not 3.",
-            "Give the layer a batch [batch, sequence, features], also for a single text.",
+            f"The module calls its layer {getattr(layer, '_onnx_path', '?')} with an input of {x.dim()} dimensions. A "
+            "recurrent layer takes 3, or 2 for a single text.",
+            "Call the layer with a tensor [batch, sequence, features], also for a single text.",
         )
     h0, c0 = hx if layer.mode == "LSTM" and hx is not None else (hx, None)
     hidden, cell = [], []
@@ -297,7 +325,7 @@ def _run_forward_in_trace(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSeq
         cell.append(c)
     if isinstance(given, torch_rnn.PackedSequence):
         if (session := find_current_export_session()) is not None:
-            session.facts.note(x, zero_past_end=True)
+            session.facts.record_facts(x, zero_past_end=True)
         output: Any = torch_rnn.PackedSequence(x, given.batch_sizes, given.sorted_indices, given.unsorted_indices)
     else:
         output = x.transpose(0, 1) if layer.batch_first else x
@@ -307,9 +335,9 @@ def _run_forward_in_trace(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSeq
     return output, (final, torch.cat(cell) if len(cell) > 1 else cell[0])
 
 
-def _run_on_one_text(layer: nn.RNNBase, steps: Tensor, hx: Any) -> tuple[Any, Any]:
-    """Run a layer on one text without a batch axis, [sequence, features]. Return its output and its final states, which
-    have no batch axis either."""
+def _run_layer_on_one_text(layer: nn.RNNBase, steps: Tensor, hx: Any) -> tuple[Any, Any]:
+    """Run a layer on one text without a batch axis, [sequence, features]. Return the output and the final states, also
+    without a batch axis."""
     axis = 0 if layer.batch_first else 1
     if isinstance(hx, tuple):
         hx = tuple(state.unsqueeze(1) for state in hx)
@@ -323,8 +351,8 @@ def _run_on_one_text(layer: nn.RNNBase, steps: Tensor, hx: Any) -> tuple[Any, An
 def _run_layer_and_project(
     x: Tensor, weights: LayerWeights, lengths: Tensor | None, h0: Tensor | None, c0: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one layer, and project its outputs and hidden states if it has a projection. Return the outputs, the final
-    hidden states and the final cell states."""
+    """Run one layer, and multiply its outputs and hidden states by its projection, if it has one. Return the outputs,
+    the final hidden states and the final cell states."""
     if h0 is not None and weights.unprojection is not None and weights.unprojection_rest is not None:
         # Any state that is projected to the given one will do, such as this one.
         h0 = torch.matmul(h0, weights.unprojection) + torch.matmul(h0, weights.unprojection_rest)
@@ -346,17 +374,17 @@ _shipped: dict[str, Callable[..., Any]] = {}
 
 
 @contextlib.contextmanager
-def trace_packing() -> Iterator[None]:
-    """While the block runs, `pack_padded_sequence` in a trace returns a PackedSequence that holds the padded tensor and
-    its lengths."""
+def keep_padded_tensor_in_packed_sequence() -> Iterator[None]:
+    """While the block runs, `pack_padded_sequence` in a trace returns a PackedSequence that keeps the padded tensor as
+    its data, and the lengths as its batch sizes."""
     with replace_function_code(torch_rnn.pack_padded_sequence, _pack_padded_sequence) as _shipped["pack"]:
         yield
 
 
 @contextlib.contextmanager
-def trace_unpacking() -> Iterator[None]:
+def take_padded_tensor_from_packed_sequence() -> Iterator[None]:
     """While the block runs, `pad_packed_sequence` in a trace returns the padded tensor and the lengths that
-    `trace_packing` keeps in a PackedSequence."""
+    `keep_padded_tensor_in_packed_sequence` stored in the PackedSequence."""
     with replace_function_code(torch_rnn.pad_packed_sequence, _pad_packed_sequence) as _shipped["pad"]:
         yield
 
@@ -371,22 +399,23 @@ def _pack_padded_sequence(input: Any, lengths: Any, batch_first: Any = False, en
 def _pad_packed_sequence(
     sequence: Any, batch_first: Any = False, padding_value: Any = 0.0, total_length: Any = None
 ) -> Any:
-    from pocketrnn_export.tracing.layers.recurrence import _unpack_in_trace
+    from pocketrnn_export.tracing.layers.recurrence import _pad_packed_in_trace
 
-    return _unpack_in_trace(sequence, batch_first, padding_value, total_length)
+    return _pad_packed_in_trace(sequence, batch_first, padding_value, total_length)
 
 
 def _pack_padded_in_trace(padded: Tensor, lengths: Tensor | list[int], batch_first: bool, enforce_sorted: bool) -> Any:
-    """Replace `pack_padded_sequence` in a trace. Return a PackedSequence of the padded time-major tensor and the
-    lengths."""
+    """Return a PackedSequence, in place of `pack_padded_sequence`, that keeps the padded time-major tensor as its data,
+    and the lengths as its batch sizes. Outside of a trace, call PyTorch's function."""
     lengths, session = unwrap_arrays(lengths), find_current_export_session()
     if session is None:
         return _shipped["pack"](padded, lengths, batch_first, enforce_sorted)
     if isinstance(lengths, list | tuple):
-        lengths = _convert_traced_lengths_to_tensor(lengths, padded.shape[0 if batch_first else 1])
+        lengths = _convert_list_of_traced_lengths_to_tensor(lengths, padded.shape[0 if batch_first else 1])
     if not isinstance(lengths, Tensor):
         raise ExportError(
-            "The module packs by a Python list of lengths: a graph would use the lengths of one batch for all batches.",
+            "The module calls pack_padded_sequence with a list of plain numbers as the lengths: a graph would use the "
+            "lengths of one batch for all batches.",
             "Pass the lengths to pack_padded_sequence as a tensor.",
         )
     data = padded.transpose(0, 1) if batch_first else padded
@@ -395,40 +424,44 @@ def _pack_padded_in_trace(padded: Tensor, lengths: Tensor | list[int], batch_fir
     lengths = lengths.to(torch.int64)
     # The largest of the batch sizes is the number of rows, and these may be asked for it.
     sizes = lengths.clone()
-    session.facts.note(sizes, lengths="batch sizes", width=data.shape[1], packed_by=lengths)
+    session.facts.record_facts(sizes, lengths="batch sizes", width=data.shape[1], packed_by=lengths)
     return torch_rnn.PackedSequence(data, sizes, order, order)
 
 
 def read_packed_lengths(sequence: torch_rnn.PackedSequence) -> Tensor:
-    """Return the lengths of a sequence that is packed in a trace."""
+    """Return the lengths of the rows of a PackedSequence that was packed in a trace."""
     session, sizes = find_current_session(), sequence.batch_sizes
     packed_by: Tensor | None = None if session is None else session.facts.find_fact(sizes).packed_by
     return sizes if packed_by is None else packed_by
 
 
-def _convert_traced_lengths_to_tensor(lengths: Any, batch_size: Any) -> Any:
-    """Return a list of lengths of a trace as a tensor. If the list repeats one size, the tensor has `batch_size`
-    lengths. Return a list of other values unchanged."""
+def _convert_list_of_traced_lengths_to_tensor(lengths: Any, batch_size: Any) -> Any:
+    """Return a list of lengths, which are tensors or symbolic sizes, as one tensor. Return any other list unchanged.
+
+    A list of one repeated size, such as `[x.size(1)] * n`, becomes a tensor with that size for each of `batch_size`
+    rows.
+    """
     if not lengths or not all(isinstance(n, Tensor | torch.SymInt) for n in lengths):
         return lengths
     if isinstance(batch_size, torch.SymInt) and all(
         isinstance(n, torch.SymInt) and statically_known_true(n == lengths[0]) for n in lengths
     ):
         # One number for every row: [x.size(1) for _ in range(x.size(0))], whose loop ran only a few iterations.
-        return mark_full_width(torch.full((batch_size,), lengths[0], dtype=torch.int64))
+        return record_longest_is_full_width(torch.full((batch_size,), lengths[0], dtype=torch.int64))
     longest = [isinstance(n, torch.SymInt) or replace_largest_length_by_width(n) is not n for n in lengths]
     tensor = torch.stack([n if isinstance(n, Tensor) else torch.full((), n, dtype=torch.int64) for n in lengths])
-    return mark_full_width(tensor) if any(longest) else tensor
+    return record_longest_is_full_width(tensor) if any(longest) else tensor
 
 
-def _unpack_in_trace(
+def _pad_packed_in_trace(
     sequence: torch_rnn.PackedSequence, batch_first: bool, padding_value: float, total_length: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Replace `pad_packed_sequence` in a trace. Return the padded tensor and the lengths.
+    """Return the padded tensor and the lengths of a PackedSequence, in place of `pad_packed_sequence`. Outside of a
+    trace, call PyTorch's function.
 
-    PyTorch pads to the longest length. That is the width of the padded tensor that was packed, since a graph requires
-    that `sequence` is the longest of `lengths`. Lengths that the module counts from the tokens, or clamps, may all be
-    shorter; then the tensor is cut.
+    PyTorch pads to the longest length. This is the width of the tensor that was packed, since a graph requires that
+    `sequence` is the longest of the lengths that it is given. Lengths that the module counts from the tokens, or
+    clamps, may all be shorter; then the tensor is cut.
     """
     session = find_current_export_session()
     if session is None:
@@ -438,7 +471,7 @@ def _unpack_in_trace(
     if total_length is None:
         whole, data = data, cut_to_longest(data, lengths)
         if data is not whole and session.facts.find_fact(whole).zero_past_end:
-            session.facts.note(data, zero_past_end=True)
+            session.facts.record_facts(data, zero_past_end=True)
     if padding_value != 0.0 or not session.facts.find_fact(data).zero_past_end:
         steps = torch.arange(data.shape[0], device=data.device)
         real = steps.unsqueeze(1) < lengths.unsqueeze(0)
@@ -454,10 +487,11 @@ def _unpack_in_trace(
 
 
 def cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
-    """In a trace, cut x [sequence, batch, ...] to the largest of the lengths that the module packs by, as PyTorch does.
+    """Return x [sequence, batch, ...], cut in a trace to the largest of the lengths by which the module packs, as
+    PyTorch does.
 
-    The longest of the lengths that a module is given is the whole width, so nothing is cut. Lengths that it counts from
-    the tokens, or clamps, may all be shorter.
+    The longest of the lengths that a module is given equals the padded width, so nothing is cut. Lengths that the
+    module counts from the tokens, or clamps, may all be shorter.
     """
     session = find_current_export_session()
     if session is None or session.facts.find_fact(lengths).whole:

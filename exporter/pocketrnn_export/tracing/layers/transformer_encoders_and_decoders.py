@@ -23,9 +23,9 @@ from pocketrnn_export.tracing.session import TraceSession, find_current_session
 _BEFORE_CAUSAL: Final = 7
 
 
-def trace_transformers(_: TraceSession) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, encoders in the tracing thread answer as PyTorch's fast path does, and encoders and
-    decoders do not compare their masks with causal masks."""
+def make_transformers_answer_as_fast_path(_: TraceSession) -> contextlib.AbstractContextManager[None]:
+    """While the block runs, transformer encoders in the tracing thread answer as PyTorch's fast path does: it reads
+    masks as bools, and sets padding to zeros. Encoders and decoders do not test whether their masks are causal."""
     forwards: dict[tuple[type[nn.Module], str], Callable[..., Any]] = {
         (nn.TransformerEncoder, "forward"): _make_encoder_forward_with_zeroed_padding(nn.TransformerEncoder.forward),
         (nn.TransformerDecoder, "forward"): _make_decoder_forward_without_causal_test(nn.TransformerDecoder.forward),
@@ -37,8 +37,8 @@ def trace_transformers(_: TraceSession) -> contextlib.AbstractContextManager[Non
 
 
 def _make_encoder_forward_with_zeroed_padding(shipped: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a `forward` of an encoder that calls `shipped`, PyTorch's own, and sets padding at the end to zeros, as
-    the fast path does."""
+    """Return a `forward` of an encoder that sets the output at padding at the end of a text to zeros, as PyTorch's fast
+    path does. Where the fast path does not apply, it calls `shipped`, PyTorch's own `forward`."""
 
     def forward(
         self: nn.TransformerEncoder,
@@ -68,6 +68,9 @@ def _make_encoder_forward_with_zeroed_padding(shipped: Callable[..., Any]) -> Ca
 
 
 def _make_decoder_forward_without_causal_test(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a `forward` of a decoder that calls `shipped`, PyTorch's own `forward`, with `tgt_is_causal` False instead
+    of None."""
+
     @functools.wraps(shipped)
     def forward(*args: Any, **kwargs: Any) -> Any:
         if find_current_session() is not None and len(args) <= _BEFORE_CAUSAL:
@@ -78,14 +81,14 @@ def _make_decoder_forward_without_causal_test(shipped: Callable[..., Any]) -> Ca
 
 
 def _replace_causal_none_by_false(is_causal: bool | None) -> bool | None:
-    """Return the value of `is_causal` in a trace: None becomes False. With None, PyTorch compares the mask with a
-    causal mask, and runs another kernel if they are equal. The mask itself gives the same result."""
+    """Return False for None in a trace, else the given `is_causal`. For None, PyTorch would compare the mask with a
+    causal mask, and run another kernel if they are equal. The mask itself gives the same result."""
     return False if find_current_session() is not None and is_causal is None else is_causal
 
 
 def _make_layer_forward_with_bool_masks(shipped: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a `forward` of an encoder layer that calls `shipped`, PyTorch's own, with its masks as bools, as the fast
-    path reads them."""
+    """Return a `forward` of an encoder layer that converts masks to bools, as PyTorch's fast path does, and then calls
+    `shipped`, PyTorch's own `forward`."""
 
     def forward(
         self: nn.TransformerEncoderLayer,
@@ -110,8 +113,10 @@ def _make_layer_forward_with_bool_masks(shipped: Callable[..., Any]) -> Callable
 
 
 def _is_fast_path_allowed() -> bool:
+    """Return whether PyTorch's settings allow the fast path of encoders: it is enabled, and autocast is off."""
     return torch.backends.mha.get_fastpath_enabled() and not torch.is_autocast_enabled()
 
 
 def _convert_to_bool_mask(mask: Tensor) -> Tensor:
+    """Return a mask as bools: True where a mask of numbers is not 0."""
     return mask if mask.dtype == torch.bool else mask != 0

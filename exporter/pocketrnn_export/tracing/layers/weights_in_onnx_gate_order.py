@@ -21,10 +21,12 @@ _GATES: Final[dict[str, tuple[int, ...]]] = {
 
 
 def add_onnx_weights(module: nn.Module) -> None:
-    """Add a copy of the weights, in ONNX's order, to every recurrent layer of a module, as buffers named `onnx_...`.
+    """Add to every recurrent layer of a module copies of its weights with the gates in ONNX's order, as buffers named
+    `onnx_...`.
 
-    They become the graph's initializers. A reordering in the trace would add a Split and a Concat to the graph for each
-    weight. If a layer computes its weights in every forward (weight drop, parametrizations), the trace reorders them.
+    The buffers become initializers of the graph. A reordering in the trace would add a Split and a Concat to the graph
+    for each weight. A layer that computes its weights in every forward (weight drop, parametrizations) gets no buffers:
+    the trace reorders its weights.
     """
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase):
@@ -39,11 +41,15 @@ def add_onnx_weights(module: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """The weights of one recurrent layer, and its projection if it has one, as `pocketrnn::recurrence` takes them.
+    """The weights of one recurrent layer, as `pocketrnn::recurrence` takes them, and its projection if it has one.
 
-    `projection` is float [directions, hidden, projected]. `unprojection` is its pseudo-inverse in float32, and
-    `unprojection_rest` is the rounding error of the pseudo-inverse. Constant initial states are multiplied by both;
-    without the rest, some states were more than 2 ulps off.
+    Attributes:
+        w: input weights, float [directions, gates * hidden, features], gates in ONNX's order.
+        r: recurrent weights, float [directions, gates * hidden, hidden].
+        b: input biases, then recurrent biases, float [directions, 2 * gates * hidden]; None without biases.
+        projection: float [directions, hidden, projected], by which outputs are multiplied; None without `proj_size`.
+        unprojection: the pseudo-inverse of `projection` in float32, by which initial states are multiplied.
+        unprojection_rest: the rounding error of `unprojection`. Without it, some states were more than 2 ulps off.
     """
 
     w: Tensor
@@ -55,19 +61,19 @@ class LayerWeights:
 
 
 def read_layer_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
-    """Return the weights of one layer of a recurrent module in ONNX's order: from the buffers that `add_onnx_weights`
-    made, or computed in the trace."""
+    """Return the weights of layer number `index` of an `nn.RNN`, `nn.LSTM` or `nn.GRU`, with the gates in ONNX's order:
+    from the buffers that `add_onnx_weights` made, or else computed now."""
     if not hasattr(layer, f"onnx_w_{index}"):
         return _make_onnx_weights(layer, index)
     return LayerWeights(**{field.name: getattr(layer, f"onnx_{field.name}_{index}") for field in fields(LayerWeights)})
 
 
 def _make_onnx_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
-    """Return the weights of one layer of a recurrent module in ONNX's order.
+    """Return the weights of layer number `index` of an `nn.RNN`, `nn.LSTM` or `nn.GRU`, with the gates in ONNX's order.
 
-    With `proj_size`, torch's LSTM outputs W_hr m instead of m = o * tanh(c), and its gates see W_hh W_hr m. This equals
-    an LSTM without projection whose recurrent weight is the product W_hh W_hr, and whose outputs are multiplied by W_hr
-    afterwards: the same numbers, with operators that ONNX has.
+    With `proj_size`, torch's LSTM outputs W_hr m instead of m = o * tanh(c), and its gates see W_hh W_hr m. An LSTM
+    without projection gives the same numbers if its recurrent weight is the product W_hh W_hr, and its outputs are
+    multiplied by W_hr afterwards. ONNX has operators for this form.
     """
     gates = _GATES[layer.mode]
     suffixes = ("", "_reverse")[: count_directions(layer)]
@@ -97,5 +103,5 @@ def _make_onnx_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
 
 
 def count_directions(layer: nn.RNNBase) -> int:
-    """Return the number of directions of a recurrent module, 1 or 2."""
+    """Return 2 for a bidirectional `nn.RNN`, `nn.LSTM` or `nn.GRU`, else 1."""
     return 2 if layer.bidirectional else 1

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.tracing.layers.recurrence import compute_step
+from pocketrnn_export.tracing.layers.recurrence import compute_recurrent_step
 
 # The scales of the numbers at which a step is checked: a state may be clamped to 3, as in ELMo, or to 40.
 SCALES: Final = (1.0, 5.0, 50.0, 1e4, 1e8)
@@ -46,7 +46,13 @@ Change = Callable[[Tensor], Tensor]
 
 
 class NotALayer(Exception):  # noqa: N818 - it is a finding, which becomes an ExportError with a line
-    """The reason why a loop is not a recurrent layer, as a clause of a sentence, and the loop's number."""
+    """A loop is not a recurrent layer. The message is the reason, a clause that completes "the loop cannot become a
+    recurrent layer: ...".
+
+    Args:
+        why: the reason.
+        loop: the index of the loop in the trace; None if the caller adds it.
+    """
 
     def __init__(self, why: str, loop: int | None = None) -> None:
         super().__init__(why)
@@ -59,12 +65,13 @@ class StateCycle:
     LSTM.
 
     Attributes:
-        states: each state, as the nodes before and after the iteration.
-        sources: the other nodes that the iteration reads and that differ between iterations, or between rows.
-        nodes: the nodes that depend on the states, in the order of the graph; and the operators in `BENT` that do not.
-        run: computes nodes from values of the states and sources, float64 [rows, features] each. A change, by node,
-            replaces the node's value for all that depend on it. Returns [rows, features] for each node.
-        sizes: the number of features of each state and source.
+        states: each state, as the nodes that hold it before and after the iteration.
+        sources: the inputs of the iteration: nodes outside the cycle that differ between iterations or between texts.
+        nodes: the nodes that depend on the states, in the order of the graph, and the nonlinear operators that do not.
+        run: takes the nodes to compute, the values of the states and sources by node, float64 [rows, features] each,
+            and functions by node; returns the values of the nodes, [rows, features] each. A function changes the value
+            of its node for all nodes that depend on it.
+        sizes: the number of features of each state and source, by node.
     """
 
     states: tuple[tuple[Node, Node], ...]
@@ -79,11 +86,13 @@ class RecurrentLayer:
     """A recurrent layer in one direction, as `pocketrnn::recurrence` computes it.
 
     Attributes:
-        mode: the mode of that operator.
-        states: the hidden state, and for an LSTM the cell; each as the nodes before and after the iteration.
-        sources: the parts of the input, in order.
-        w, r: float64 [1, gates * hidden, features], [1, gates * hidden, hidden], gates in ONNX's order.
-        b: float64 [2, gates * hidden]: the biases of the input and of the recurrence.
+        mode: the mode of that operator, such as "GRU".
+        states: the hidden state, and for an LSTM also the cell state; each as the nodes that hold it before and after
+            an iteration.
+        sources: the nodes that, concatenated in this order, are the layer's input.
+        w: input weights, float64 [1, gates * hidden, features], gates in ONNX's order.
+        r: recurrent weights, float64 [1, gates * hidden, hidden].
+        b: float64 [2, gates * hidden]: the biases of the input, and those of the recurrence.
     """
 
     mode: str
@@ -96,8 +105,13 @@ class RecurrentLayer:
 
 @dataclass(frozen=True)
 class _Affine:
-    """An affine function, `features @ weight + bias`: float64 [features, hidden] and [hidden]. The features are the
-    inputs of a recurrent step, joined, followed by its hidden state."""
+    """An affine function, `features @ weight + bias`, of the features of one iteration: the layer's inputs,
+    concatenated, and then the hidden state.
+
+    Attributes:
+        weight: float64 [features, hidden].
+        bias: float64 [hidden].
+    """
 
     weight: Tensor
     bias: Tensor
@@ -108,7 +122,13 @@ class _Affine:
 
 @dataclass(frozen=True)
 class _Gate:
-    """A sigmoid or tanh as wide as a state: a part of a node's value or, if `flipped`, 1 minus this part."""
+    """A part of the value of a sigmoid or tanh, with as many features as a state.
+
+    Attributes:
+        node: the sigmoid or tanh, whose value may consist of several parts.
+        part: the index of the part.
+        flipped: whether the gate is 1 minus the part, as `1 - z` in a GRU.
+    """
 
     node: Node
     part: int
@@ -116,16 +136,16 @@ class _Gate:
 
 
 def read_full_and_short_operator_name(node: Node) -> tuple[str, str]:
-    """Return the name of a node's operator, first with the overload and then without it."""
+    """Return the name of a node's operator with its overload and without: ("add.Tensor", "add")."""
     whole = str(getattr(node.target, "__name__", ""))
     return whole, whole.partition(".")[0]
 
 
-def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
+def recognize_recurrent_layer(cycle: StateCycle) -> RecurrentLayer:
     """Return the recurrent layer, such as a GRU, that computes the same states as one iteration of a loop.
 
     Args:
-        cycle: the states that the iteration computes from each other, and how.
+        cycle: the states that the iteration computes from each other, and a function that runs the iteration.
 
     Raises:
         NotALayer: the iteration does not compute the states as a recurrent layer of ONNX does.
@@ -139,24 +159,26 @@ def recognize_layer(cycle: StateCycle) -> RecurrentLayer:
                 try:
                     found = find(iteration)
                     if found is not None:
-                        _refuse_other_states_at_any_scale(cycle, found)
+                        _refuse_states_that_differ_from_layer(cycle, found)
                         return found
                 except NotALayer as error:
                     failed.append(error)
-    raise [*failed, NotALayer("the states are not computed as in an RNN, GRU or LSTM that ONNX has")][0]
+    raise [*failed, NotALayer("the states are not computed as in an RNN, GRU or LSTM of ONNX")][0]
 
 
-def _refuse_other_states_at_any_scale(cycle: StateCycle, layer: RecurrentLayer) -> None:
-    """Raise NotALayer if an iteration of a loop computes other states than a recurrent layer, for random numbers of one
-    of the sizes in `SCALES`."""
+def _refuse_states_that_differ_from_layer(cycle: StateCycle, layer: RecurrentLayer) -> None:
+    """Raise NotALayer if an iteration of a loop and a recurrent layer compute different states from random inputs and
+    states. Numbers of each size in `SCALES` are tried, since an iteration may clamp large ones."""
     for scale in SCALES:
-        if not _agrees_with_layer(cycle, layer, scale):
-            raise NotALayer(f"the states differ from those of an {layer.mode} for numbers of about {scale:g}")
+        if not _computes_states_of_layer(cycle, layer, scale):
+            raise NotALayer(
+                f"the states are those of a layer of mode {layer.mode}, but differ for numbers of about {scale:g}"
+            )
 
 
-def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -> bool:
-    """Return whether an iteration of a loop gives the same states as a layer, for random inputs and states of the size
-    `scale`."""
+def _computes_states_of_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -> bool:
+    """Return whether an iteration of a loop computes the same states as a recurrent layer, from random inputs and
+    states that are multiplied by `scale`."""
     generator = torch.Generator().manual_seed(13)
 
     def draw_feature_numbers(node: Node) -> Tensor:
@@ -165,7 +187,7 @@ def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -
     given = {node: draw_feature_numbers(node) for node in (*layer.sources, *(before for before, _ in layer.states))}
     x = torch.cat([given[node] for node in layer.sources], dim=1)
     before = [given[state] for state, _ in layer.states]
-    expected = compute_step(x, before[0], before[-1], layer.w[0], layer.r[0], layer.b.flatten(), layer.mode)
+    expected = compute_recurrent_step(x, before[0], before[-1], layer.w[0], layer.r[0], layer.b.flatten(), layer.mode)
     real = cycle.run([after for _, after in layer.states], given, {})
     return all(
         real[after].shape == one.shape and bool(((real[after] - one).abs() <= _NEAR * (scale + one.abs())).all())
@@ -174,10 +196,13 @@ def _agrees_with_layer(cycle: StateCycle, layer: RecurrentLayer, scale: float) -
 
 
 class _Iteration:
-    """The computation of the states of a cycle in one iteration of a loop, which is run for random states and inputs,
-    and for unit vectors.
+    """One iteration of a loop, with the values of its nodes for random inputs and states.
 
-    A gate here is a sigmoid or tanh of the iteration that is as wide as a state, or a part of a wider one.
+    A gate in this class is a sigmoid or tanh with as many features as a state, or such a part of a wider one.
+
+    Args:
+        cycle: the states that the iteration computes from each other.
+        states: the same states, with the one that is tried as the hidden state first.
     """
 
     def __init__(self, cycle: StateCycle, states: tuple[tuple[Node, Node], ...]) -> None:
@@ -187,20 +212,24 @@ class _Iteration:
         generator = torch.Generator().manual_seed(11)
         self.features = torch.randn(_ROWS, sum(self.widths), generator=generator, dtype=torch.float64)
         self.cell = torch.randn(_ROWS, self.hidden, generator=generator, dtype=torch.float64)
-        self.values = self.compute_nodes_at(self.features, [*cycle.nodes])
+        self.values = self.compute_node_values(self.features, [*cycle.nodes])
 
     @functools.cached_property
     def probes(self) -> Tensor:
-        """The inputs that show an affine function: one row of zeros, which gives the offset, and the unit vectors,
-        which give the matrix; float64 [1 + features, features]."""
+        """The features at which an affine function shows its bias and its weight: a row of zeros, and then the unit
+        vectors; float64 [1 + features, features]."""
         return torch.cat([torch.zeros_like(self.features[:1]), torch.eye(sum(self.widths), dtype=torch.float64)])
 
-    def compute_nodes_at(
+    def compute_node_values(
         self, features: Tensor, nodes: Sequence[Node], changes: Mapping[Node, Change] | None = None
     ) -> Mapping[Node, Tensor]:
-        """Compute the values of nodes for the given numbers, and return them by node. `features` [rows, features] holds
-        the numbers of the iteration's inputs, followed by those of its first state. `changes` has functions that change
-        the values of some nodes."""
+        """Return the values of nodes, by node, for the given features of the iteration.
+
+        Args:
+            features: [rows, features], the inputs of the iteration, followed by the hidden state.
+            nodes: the nodes to compute.
+            changes: functions that change the values of some nodes, by node, for all nodes that depend on them.
+        """
         parts = torch.split(features, self.widths, dim=1)
         given = dict(zip([*self.cycle.sources, self.states[0][0]], parts, strict=True))
         for before, _ in self.states[1:]:
@@ -208,22 +237,25 @@ class _Iteration:
             given[before] = self.cell if len(features) == _ROWS else self.cell[:1].expand(len(features), -1)
         return self.cycle.run(nodes, given, changes or {})
 
-    def _has_input_among(self, node: Node, gate_inputs: Sequence[Tensor]) -> bool:
-        """Return whether a node's input equals one of the tensors `gate_inputs`, or its negative; for an input as wide
-        as several states, whether each part does. Equal results would prove less: two different sigmoids may both be 1
-        for all random numbers."""
+    def _takes_gate_input(self, node: Node, gate_inputs: Sequence[Tensor]) -> bool:
+        """Return whether the input of a node, such as a sigmoid, equals one of the tensors `gate_inputs`, or its
+        negative. If the input is as wide as several states, each part of it must equal one.
+
+        Inputs are compared and not results, since two different sigmoids may both be 1 for all random numbers.
+        """
         if len(node.all_input_nodes) != 1:
             return False
         value = self._compute_node_input(node)
         parts = torch.split(value, self.hidden, dim=1) if value.shape[1] % self.hidden == 0 else ()
         return bool(parts) and all(any(_is_near(part, v) or _is_near(part, -v) for v in gate_inputs) for part in parts)
 
-    def get_state_after(self, state: int = 0) -> Tensor:
+    def get_state_after_iteration(self, state: int = 0) -> Tensor:
+        """Return the value after the iteration of the state with this index in `states`."""
         return self.values[self.states[state][1]]
 
     def list_gates(self, operators: frozenset[Any], *, with_flipped: bool = False) -> list[_Gate]:
-        """Return the sigmoids and tanhs of the iteration, those with an operator among `operators`, as gates. If
-        `with_flipped`, also return 1 minus each of them."""
+        """Return the gates whose operator is among `operators`, such as the sigmoids. If `with_flipped`, also return 1
+        minus each of them."""
         found = []
         for node in self.cycle.nodes:
             if node.target in operators:
@@ -232,55 +264,64 @@ class _Iteration:
         return [*found, *(_Gate(gate.node, gate.part, True) for gate in found)] if with_flipped else found
 
     def compute_gate_value(self, gate: _Gate) -> Tensor:
+        """Return the value of a gate for the random features, [rows, hidden]."""
         value = self.slice_gate_part(self.values[gate.node], gate)
         return 1 - value if gate.flipped else value
 
     def slice_gate_part(self, values: Tensor, gate: _Gate) -> Tensor:
+        """Return the columns of a node's values that belong to a gate."""
         return values[:, gate.part * self.hidden : (gate.part + 1) * self.hidden]
 
     def fit_gate_argument(self, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
-        """Return the argument of a gate, such as the input of a sigmoid, as an affine function of the iteration's
-        inputs and first state. Return None if it is not affine."""
+        """Return the argument of a gate's sigmoid or tanh as an affine function of the inputs and the hidden state.
+        Return None if it is not affine. `changes` has functions that change the values of some nodes first."""
         return self.fit_affine_value(gate.node.all_input_nodes[0], gate, changes)
 
     def fit_affine_value(
         self, source: Node, gate: _Gate, changes: Mapping[Node, Change] | None = None
     ) -> _Affine | None:
-        """Return a part of a node's value, the columns that belong to `gate`, as an affine function of the iteration's
-        inputs and first state. Return None if it is not affine."""
-        values = self.slice_gate_part(self.compute_nodes_at(self.probes, [source], changes)[source], gate)
+        """Return the value of a node as an affine function of the inputs and the hidden state. Return None if it is not
+        affine.
+
+        Args:
+            source: the node.
+            gate: selects the columns of the value, and negates the function if it is flipped.
+            changes: functions that change the values of some nodes first, by node.
+        """
+        values = self.slice_gate_part(self.compute_node_values(self.probes, [source], changes)[source], gate)
         found = _Affine(values[1:] - values[0], values[0])
-        real = self.slice_gate_part(self.compute_nodes_at(self.features, [source], changes)[source], gate)
+        real = self.slice_gate_part(self.compute_node_values(self.features, [source], changes)[source], gate)
         if not _is_near(real, self.features @ found.weight + found.bias):
             return None
         return -found if gate.flipped else found
 
     def compute_gate_input(self, gate: _Gate) -> Tensor:
+        """Return the argument of a gate's sigmoid or tanh for the random features, [rows, hidden]."""
         return self.slice_gate_part(self._compute_node_input(gate.node), gate)
 
     def _compute_node_input(self, node: Node) -> Tensor:
+        """Return the value of a node's first argument for the random features."""
         source = node.all_input_nodes[0]
-        return self.compute_nodes_at(self.features, [source])[source]
+        return self.compute_node_values(self.features, [source])[source]
 
     def make_layer(
         self, mode: str, gates: Sequence[_Affine], gate_inputs: Sequence[Tensor], recurrent_bias: Tensor | None = None
     ) -> RecurrentLayer:
-        """Make a recurrent layer from the affine functions that are the arguments of its gates, in ONNX's order of the
-        gates.
+        """Return a recurrent layer whose gates have these affine functions as their arguments.
 
         Args:
-            mode: as for `RecurrentLayer`.
-            gates: the argument of each gate.
+            mode: the mode of `pocketrnn::recurrence`, such as "GRU".
+            gates: the argument of each gate, in ONNX's order of the gates.
             gate_inputs: the values that enter the sigmoids, tanhs and relus of such a layer.
-            recurrent_bias: the bias of the recurrence; by default, the rounding error of the input's bias in float32.
+            recurrent_bias: the bias of the recurrence; by default, what float32 rounds off the bias of the input.
 
         Raises:
-            NotALayer: the iteration has another nonlinear operator.
+            NotALayer: the iteration has a nonlinear operator with another input.
         """
         for node in self.cycle.nodes:
-            if node.target in BENT and not self._has_input_among(node, gate_inputs):
+            if node.target in BENT and not self._takes_gate_input(node, gate_inputs):
                 name = read_full_and_short_operator_name(node)[1]
-                raise NotALayer(f"each step also computes `{name}`, which recurrent layers do not")
+                raise NotALayer(f"each iteration also computes `{name}`, which is not a part of a recurrent layer")
         weight = torch.cat([gate.weight for gate in gates], dim=1).t()
         bias = torch.cat([gate.bias for gate in gates])
         rest = bias - bias.float().double() if recurrent_bias is None else recurrent_bias
@@ -293,16 +334,17 @@ class _Iteration:
 
 
 def _is_near(a: Tensor, b: Tensor) -> bool:
+    """Return whether two tensors have the same shape, and numbers that are equal up to rounding in float64."""
     return a.shape == b.shape and bool(((a - b).abs() <= _NEAR * (1 + b.abs())).all())
 
 
 def _find_rnn(iteration: _Iteration) -> RecurrentLayer | None:
-    """Return the RNN that an iteration computes, or None. Its activation may be tanh, relu or a sigmoid, or there may
-    be none."""
+    """Return the RNN that an iteration computes, or None if it does not compute one. The activation may be tanh, relu
+    or a sigmoid, or there may be none."""
     for kinds, mode in ((_TANH, "RNN_TANH"), (_RELU, "RNN_RELU"), (_SIGMOID, "RNN_SIGMOID")):
         for gate in iteration.list_gates(kinds):
             if (
-                _is_near(iteration.compute_gate_value(gate), iteration.get_state_after())
+                _is_near(iteration.compute_gate_value(gate), iteration.get_state_after_iteration())
                 and (found := iteration.fit_gate_argument(gate)) is not None
             ):
                 return iteration.make_layer(mode, [found], [iteration.compute_gate_input(gate)])
@@ -312,8 +354,8 @@ def _find_rnn(iteration: _Iteration) -> RecurrentLayer | None:
 
 
 def _find_lstm(iteration: _Iteration) -> RecurrentLayer | None:
-    """Return the LSTM that an iteration computes, or None."""
-    new_h, new_c = iteration.get_state_after(0), iteration.get_state_after(1)
+    """Return the LSTM that an iteration computes, or None if it does not compute one."""
+    new_h, new_c = iteration.get_state_after_iteration(0), iteration.get_state_after_iteration(1)
     sigmoids, tanhs = iteration.list_gates(_SIGMOID, with_flipped=True), iteration.list_gates(_TANH)
     output = next(
         (gate for gate in sigmoids if _is_near(iteration.compute_gate_value(gate) * torch.tanh(new_c), new_h)), None
@@ -332,13 +374,13 @@ def _find_lstm(iteration: _Iteration) -> RecurrentLayer | None:
 
 
 def _find_gru(iteration: _Iteration) -> RecurrentLayer | None:
-    """Return the GRU that an iteration computes, or None."""
+    """Return the GRU that an iteration computes, or None if it does not compute one. Its proposed state is a tanh."""
     before = iteration.features[:, -iteration.hidden :]
     sigmoids = iteration.list_gates(_SIGMOID, with_flipped=True)
     for update, proposed in itertools.product(sigmoids, iteration.list_gates(_TANH)):
         kept = iteration.compute_gate_value(update)
         if not _is_near(
-            (1 - kept) * iteration.compute_gate_value(proposed) + kept * before, iteration.get_state_after()
+            (1 - kept) * iteration.compute_gate_value(proposed) + kept * before, iteration.get_state_after_iteration()
         ):
             continue
         z = iteration.fit_gate_argument(update)
@@ -347,19 +389,22 @@ def _find_gru(iteration: _Iteration) -> RecurrentLayer | None:
             if z is None or r is None:
                 continue
             entering = [iteration.compute_gate_input(gate) for gate in (update, reset, proposed)]
-            if found := _complete_gru(iteration, z, r, reset, proposed, entering):
+            if found := _find_proposed_state_and_make_gru(iteration, z, r, reset, proposed, entering):
                 return found
     return None
 
 
 def _find_linear_gru(iteration: _Iteration) -> RecurrentLayer | None:
-    """Return the GRU that an iteration computes, if the proposed state of the GRU is affine in the input alone, as in
-    SRU (Lei et al., 2018) and minGRU (Feng et al., 2024); else None. No node has to compute the proposed state: it
-    follows from the new state and the part of the old state that is kept."""
+    """Return the GRU without a reset gate or a tanh that an iteration computes, or None if it does not compute one. Its
+    proposed state is affine in the input alone, as in SRU (Lei et al., 2018) and minGRU (Feng et al., 2024).
+
+    No node has to compute the proposed state: it follows from the new state and the share of the old state that is
+    kept.
+    """
     after, inputs = iteration.states[0][1], sum(iteration.widths) - iteration.hidden
 
     def compute_proposed_state(features: Tensor, update: _Gate) -> Tensor:
-        values = iteration.compute_nodes_at(features, [after, update.node])
+        values = iteration.compute_node_values(features, [after, update.node])
         kept = iteration.slice_gate_part(values[update.node], update)
         kept = 1 - kept if update.flipped else kept
         return (values[after] - kept * features[:, inputs:]) / (1 - kept)
@@ -376,17 +421,17 @@ def _find_linear_gru(iteration: _Iteration) -> RecurrentLayer | None:
     return None
 
 
-def _complete_gru(
+def _find_proposed_state_and_make_gru(
     iteration: _Iteration, z: _Affine, r: _Affine, reset: _Gate, proposed: _Gate, gate_inputs: Sequence[Tensor]
 ) -> RecurrentLayer | None:
-    """Find the proposed state of a GRU whose gates are known, and return the layer, or None. The reset gate comes after
-    the product with the state, as in PyTorch, or before the product, as in the paper (Cho et al., 2014).
+    """Return a GRU with these gates, if the tanh `proposed` computes the proposed state of one, or else None. The reset
+    gate is applied after the product with the state, as in PyTorch, or before it, as in the paper (Cho et al., 2014).
 
     Args:
         iteration: one iteration of the loop.
         z, r: the arguments of the update gate and of the reset gate.
-        reset, proposed: the nodes of the reset gate and of the proposed state.
-        gate_inputs: the values that enter sigmoids and tanhs in such a layer.
+        reset, proposed: the reset gate, and the tanh that may be the proposed state.
+        gate_inputs: the values that enter the sigmoids and tanhs of such a layer.
     """
 
     def replace_reset_gate(number: float) -> Mapping[Node, Change]:

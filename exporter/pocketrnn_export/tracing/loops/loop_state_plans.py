@@ -20,7 +20,7 @@ from pocketrnn_export.tracing.loops.cell_recognition import (
     RecurrentLayer,
     StateCycle,
     read_full_and_short_operator_name,
-    recognize_layer,
+    recognize_recurrent_layer,
 )
 from pocketrnn_export.tracing.loops.iteration_matching import (
     LoopState,
@@ -29,20 +29,21 @@ from pocketrnn_export.tracing.loops.iteration_matching import (
     convert_floats_to_float64,
     list_upstream_nodes,
 )
-from pocketrnn_export.tracing.trace_operators import PUT
+from pocketrnn_export.tracing.operators_right_for_every_size import PUT
 
 
 @dataclass(eq=False)
 class StatePlan:
-    """How the states of a loop are computed without the loop: by which layer, running sum, running maximum or filled
-    tensor.
+    """How the states of a loop are computed without the loop: by layers, running sums, running maxima or filled
+    tensors.
 
     Attributes:
-        layers: the recurrent layers with their names, by the node of each state after an iteration; and the mask, if an
-            iteration changes only some rows.
-        filled: the tensors that are filled step by step: from the node after an iteration to the node that writes.
+        layers: by the node of each state after an iteration, the recurrent layer that computes the state, the layer's
+            name, and the mask of the rows that an iteration changes, or None if it changes all rows.
+        filled: the tensors into which each iteration writes one step: from the node after an iteration to the node that
+            writes.
         summed, greatest: the running sums and maxima: from the node after an iteration to the node before it.
-        zeros: the states of layers, as nodes before an iteration, that start as zeros.
+        zeros: the states of layers, as nodes before an iteration, that are zeros before the loop.
     """
 
     layers: dict[Node, tuple[RecurrentLayer, str, Node | None]] = field(default_factory=dict)
@@ -52,16 +53,16 @@ class StatePlan:
     zeros: set[Node] = field(default_factory=set)
 
 
-def plan_states(loop: MatchedLoop, taken_layer_names: set[str]) -> StatePlan:
+def plan_states_without_loop(loop: MatchedLoop, taken_layer_names: set[str]) -> StatePlan:
     """Find for each state of a loop the layer, running sum, running maximum or filled tensor that computes it without
     the loop.
 
     Args:
-        loop: the loop, matched.
-        taken_layer_names: the names of the layers of all loops, to which those of this one are added.
+        loop: the loop, whose iterations are matched.
+        taken_layer_names: the names of all layers so far. The names of this loop's layers are added.
 
     Raises:
-        NotALayer: a state is of no known kind.
+        NotALayer: a state is computed in another way.
     """
     plan = StatePlan()
     # The cycles are the strongly connected components, in topological order. graphlib does not find components, and a
@@ -77,12 +78,13 @@ def plan_states(loop: MatchedLoop, taken_layer_names: set[str]) -> StatePlan:
         )  # fmt: skip
         left = [state for state in left if state not in cycle]
         if any(state.before in reached[state.before] for state in cycle):
-            _plan_cycle(loop, cycle, plan, taken_layer_names)
+            _add_cycle_to_plan(loop, cycle, plan, taken_layer_names)
     return plan
 
 
 def _find_states_read_by(loop: MatchedLoop, node: Node | None) -> set[Node]:
-    """Return the states of a loop on which a node of an iteration depends, each as its node before the iteration."""
+    """Return the states of a loop on which a node depends, each as the node that holds the state before the
+    iteration."""
     assert node is not None  # noqa: S101 - the loop is complete
     return {
         n
@@ -91,9 +93,20 @@ def _find_states_read_by(loop: MatchedLoop, node: Node | None) -> set[Node]:
     }
 
 
-def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, taken_layer_names: set[str]) -> None:
-    """Add to the plan what computes `cycle`, the states that an iteration computes from each other: a filled tensor, a
-    running sum or maximum, or a layer. `taken_layer_names` contains the names of the layers of all loops."""
+def _add_cycle_to_plan(
+    loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, taken_layer_names: set[str]
+) -> None:
+    """Add to a plan what computes some states without the loop: a filled tensor, a running sum or maximum, or a layer.
+
+    Args:
+        loop: the loop, whose iterations are matched.
+        cycle: states that an iteration computes from each other.
+        plan: the plan to add to.
+        taken_layer_names: the names of all layers so far. The name of a new layer is added.
+
+    Raises:
+        NotALayer: the states are computed in another way.
+    """
     befores = {state.before for state in cycle}
     if len(cycle) == 1:
         before, after = cycle[0].before, cycle[0].after
@@ -103,22 +116,22 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, 
             plan.filled[after] = put
             return
     afters = [state.after for state in cycle if state.after is not None]
-    dependent = _find_dependent_nodes(loop, befores, afters)
+    dependent = _find_nodes_between_states(loop, befores, afters)
     near = [n for node in dependent for n in node.all_input_nodes if n not in dependent and n not in befores]
     direct_sources = list(dict.fromkeys(filter(loop.differs_between_texts, near)))
-    if len(cycle) == 1 and _add_running_reduction(loop, cycle, direct_sources, dependent, plan):
+    if len(cycle) == 1 and _add_running_sum_or_maximum(loop, cycle, direct_sources, dependent, plan):
         return
     failed: list[NotALayer] = []
-    for mask in (None, *_list_possible_masks(loop, direct_sources, dependent)):
+    for mask in (None, *_list_possible_row_masks(loop, direct_sources, dependent)):
         read = direct_sources if mask is None else [n for n in direct_sources if not loop.depends_on(n, mask)]
-        for sources in _list_source_choices(loop, read):
+        for sources in _list_possible_layer_inputs(loop, read):
             if not sources or not all(map(_is_floating, (*sources, *befores))):
                 continue
-            if mask is not None and not _mask_keeps_states(loop, cycle, sources, dependent, mask):
+            if mask is not None and not _is_mask_that_keeps_states(loop, cycle, sources, dependent, mask):
                 continue
             try:
-                _refuse_other_operators(loop, sources, dependent, mask)
-                layer = recognize_layer(_make_state_cycle(loop, cycle, sources, dependent, mask))
+                _refuse_operators_that_layers_lack(loop, sources, dependent, mask)
+                layer = recognize_recurrent_layer(_make_state_cycle(loop, cycle, sources, dependent, mask))
             except NotALayer as error:
                 failed.append(NotALayer(str(error), loop.number))
                 continue
@@ -128,7 +141,7 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[LoopState], plan: StatePlan, 
             plan.zeros |= {before for before, _ in layer.states if _starts_as_zeros(loop, loop.states[before].first)}
             return
     named = [error for error in failed if "`" in str(error)]
-    raise [*named, *failed, loop.make_refusal("the states are not computed as in an RNN, GRU or LSTM that ONNX has")][0]
+    raise [*named, *failed, loop.make_refusal("the states are not computed as in an RNN, GRU or LSTM of ONNX")][0]
 
 
 # The operators that only move numbers, and those of sums and products. With the sigmoids, tanhs and relus of layers,
@@ -149,13 +162,19 @@ _CONSTANTS: Final = frozenset({"full_like", "new_full", "new_ones", "new_zeros",
 _OF_LAYERS: Final = _MOVES | _SUMS | _PRODUCTS | _CONSTANTS | {"max.other", "maximum", "relu", "sigmoid", "tanh"}
 
 
-def _refuse_other_operators(
+def _refuse_operators_that_layers_lack(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> None:
-    """Raise NotALayer if an iteration has an operator that recurrent layers do not have, unless the operator only
-    computes `mask`, which marks the rows that the iteration changes."""
+    """Raise NotALayer if an iteration has an operator that recurrent layers do not have.
+
+    Args:
+        loop: the loop, whose iterations are matched.
+        sources: the inputs of the layer, which are computed before it.
+        dependent: the nodes that compute the new states from the old states.
+        mask: the mask of the rows that the iteration changes, or None. Its own computation may have any operator.
+    """
     given = {*sources, *([] if mask is None else [mask])}
-    for node in _list_nodes_back_to(loop, dependent, given):
+    for node in _list_nodes_back_to_end_nodes(loop, dependent, given):
         if not loop.differs_between_texts(node):
             continue
         whole, name = read_full_and_short_operator_name(node)
@@ -164,13 +183,13 @@ def _refuse_other_operators(
         divides = name == "div" and isinstance(node.args[1], Node) and loop.differs_between_texts(node.args[1])
         if (
             divides or _converts_floats_to_integers(node) or not {name, whole} & _OF_LAYERS
-        ) and not _depends_on_mask_alone(loop, mask, asks):
-            raise NotALayer(f"each step also computes `{name}`, which recurrent layers do not")
+        ) and not _differs_between_texts_by_mask_alone(loop, mask, asks):
+            raise NotALayer(f"each iteration also computes `{name}`, which is not a part of a recurrent layer")
 
 
 def _converts_floats_to_integers(node: Node) -> bool:
-    """Return whether a node converts floats to integers or bools. The effect of such a node cannot be seen from a run
-    on random floats."""
+    """Return whether a node converts floats to integers or bools. Runs on random floats may not show what such a node
+    does."""
     value = node.meta.get("val")
     return (
         isinstance(value, Tensor)
@@ -179,22 +198,36 @@ def _converts_floats_to_integers(node: Node) -> bool:
     )
 
 
-def _depends_on_mask_alone(loop: MatchedLoop, mask: Node | None, node: Node) -> bool:
-    """Return whether a value in an iteration depends on the mask, and on nothing else that differs between texts."""
+def _differs_between_texts_by_mask_alone(loop: MatchedLoop, mask: Node | None, node: Node) -> bool:
+    """Return whether the value of a node depends on the mask, and on nothing else that differs between texts. Without a
+    mask, return False."""
     if mask is None:
         return False
     read = list_upstream_nodes([node], lambda n: n in loop.partners and n is not mask)
     return not any(
         n is not mask
-        and (n in loop.states or n in loop.traced.inputs or loop.moves_by_step(n) or n not in loop.partners)
+        and (
+            n in loop.states
+            or n in loop.traced.inputs
+            or loop.reads_other_step_in_each_iteration(n)
+            or n not in loop.partners
+        )
         and loop.differs_between_texts(n)
         for n in read
     )  # fmt: skip
 
 
-def _list_possible_masks(loop: MatchedLoop, direct_sources: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
-    """Return the nodes that may be the mask of the rows that an iteration changes, with one number for each row. Bools
-    come first. A combined mask, such as `(v != 0) & (n < 400)`, comes before its parts."""
+def _list_possible_row_masks(
+    loop: MatchedLoop, direct_sources: Sequence[Node], dependent: Sequence[Node]
+) -> list[Node]:
+    """Return the nodes that may be the mask of the rows whose states an iteration changes. They have one number for
+    each row. Bools come first; a combined mask, such as `(v != 0) & (n < 400)`, comes before its parts.
+
+    Args:
+        loop: the loop, whose iterations are matched.
+        direct_sources: the nodes among whose inputs the mask is searched.
+        dependent: the nodes that compute the new states from the old states.
+    """
 
     def has_one_number_per_row(node: Node) -> bool:
         return (
@@ -212,15 +245,23 @@ def _list_possible_masks(loop: MatchedLoop, direct_sources: Sequence[Node], depe
     return [*reversed(truths), *(node for node in ordered if node not in truths)]
 
 
-def _mask_keeps_states(
+def _is_mask_that_keeps_states(
     loop: MatchedLoop,
     cycle: Sequence[LoopState],
     sources: Sequence[Node],
     dependent: Sequence[Node],
     mask: Node,
 ) -> bool:
-    """Return whether an iteration keeps all states where the mask of its rows is 0, and does the same for all other
-    numbers in the mask."""
+    """Return whether an iteration keeps all states of the rows for which a mask is 0, and does the same for all other
+    values of the mask.
+
+    Args:
+        loop: the loop, whose iterations are matched.
+        cycle: the states that the iteration computes from each other.
+        sources: the inputs of the iteration.
+        dependent: the nodes that compute the new states from the old states.
+        mask: the node that may be the mask.
+    """
     off = _make_state_cycle(loop, cycle, sources, dependent, mask, mask_value=0.0)
     generator = torch.Generator().manual_seed(3)
     leaves = [*sources, *(before for before, _ in off.states)]
@@ -250,7 +291,7 @@ _KEEPS_TRUTHS: Final = ("_to_copy", "alias", "clone", "expand", "getitem", "mul"
 
 
 def _is_zero_or_one(node: Node) -> bool:
-    """Return whether a value is always 0 or 1, because it is computed from bools."""
+    """Return whether the value of a node is always 0 or 1, because it is computed from bools."""
     value = node.meta.get("val")
     if isinstance(value, Tensor) and value.dtype == torch.bool:
         return True
@@ -262,8 +303,9 @@ def _is_zero_or_one(node: Node) -> bool:
     )
 
 
-def _find_dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
-    """Return the nodes that compute the states after an iteration from the states before it, in the graph's order."""
+def _find_nodes_between_states(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
+    """Return the nodes that compute the states after an iteration, `afters`, from those before it, `befores`, in the
+    order of the graph."""
     above = {node for node in list_upstream_nodes(afters, lambda n: n in loop.partners) if node in loop.partners}
     found: list[Node] = []
     for node in afters[0].graph.nodes:
@@ -272,13 +314,17 @@ def _find_dependent_nodes(loop: MatchedLoop, befores: set[Node], afters: Sequenc
     return found
 
 
-def _list_source_choices(loop: MatchedLoop, direct_sources: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
-    """Yield up to four different lists of nodes that may be the inputs of a recurrent layer in an iteration: the inputs
+def _list_possible_layer_inputs(loop: MatchedLoop, direct_sources: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
+    """Yield up to four lists of nodes, each of which may be the inputs of a recurrent layer in an iteration: the inputs
     of products and gates; the inputs of products; the nodes that the states are computed from directly; the values of
     the text.
 
-    A difference or quotient is computed before the layer if possible. As a part of the layer's weights,
-    `(x - 392000) / 50` would lose digits of x.
+    A difference or quotient is computed before the layer if possible, since float32 weights of the layer would lose
+    digits of an x as in `(x - 392000) / 50`.
+
+    Args:
+        loop: the loop, whose iterations are matched.
+        direct_sources: the nodes that the states are computed from directly.
     """
     tried: list[list[Node]] = []
     for through in (_AFFINE | GATES, _AFFINE, frozenset(), None):
@@ -289,10 +335,10 @@ def _list_source_choices(loop: MatchedLoop, direct_sources: Sequence[Node]) -> I
             if node in seen:
                 continue
             seen.add(node)
-            is_leaf = node not in loop.partners or loop.moves_by_step(node) or node in loop.states
+            is_leaf = node not in loop.partners or loop.reads_other_step_in_each_iteration(node) or node in loop.states
             is_leaf = is_leaf or any(node is state.after for state in loop.states.values())
             if is_leaf or (
-                through is not None and not (node.target in through and _is_other_than_shift_of_input(loop, node))
+                through is not None and not (node.target in through and _does_more_than_shift_input(loop, node))
             ):
                 found.append(node)
             else:
@@ -302,9 +348,9 @@ def _list_source_choices(loop: MatchedLoop, direct_sources: Sequence[Node]) -> I
             yield tuple(found)
 
 
-def _is_other_than_shift_of_input(loop: MatchedLoop, node: Node) -> bool:
-    """Return whether a node does more than shift an input of the layer by a constant. This is False only for a sum of
-    such an input and a constant, and True for other sums, such as of a product and a bias."""
+def _does_more_than_shift_input(loop: MatchedLoop, node: Node) -> bool:
+    """Return False for a sum of an input of the layer and a constant. Return True for any other node, such as the sum
+    of a product and a bias."""
     if node.target is not torch.ops.aten.add.Tensor:
         return True
     of_text = [n for n in node.all_input_nodes if loop.differs_between_texts(n)]
@@ -325,7 +371,8 @@ _AFFINE: Final = frozenset(
 
 
 def _choose_layer_name(loop: MatchedLoop, dependent: Sequence[Node], taken_layer_names: set[str]) -> str:
-    """Return an unused name for a layer: the path of the module whose weights the nodes `dependent` use."""
+    """Return an unused name for a layer: the path of the module whose weights the nodes `dependent` use, or else
+    "recurrence". A number is added if the name is taken."""
     names = loop.traced.state
     paths = [names[n].split(".")[:-1] for node in dependent for n in node.all_input_nodes if n in names]
     shared: list[str] = []
@@ -337,15 +384,22 @@ def _choose_layer_name(loop: MatchedLoop, dependent: Sequence[Node], taken_layer
     return next(name for name in (base, *(f"{base}_{i}" for i in range(2, 1000))) if name not in taken_layer_names)
 
 
-def _add_running_reduction(
+def _add_running_sum_or_maximum(
     loop: MatchedLoop,
     cycle: Sequence[LoopState],
     direct_sources: Sequence[Node],
     dependent: Sequence[Node],
     plan: StatePlan,
 ) -> bool:
-    """If `cycle` is a single state that holds a running sum or maximum, add it to the plan. Return whether it was
-    added."""
+    """Return whether a state is a running sum or a running maximum. If it is, add it to the plan.
+
+    Args:
+        loop: the loop, whose iterations are matched.
+        cycle: a list of this one state.
+        direct_sources: the inputs of the iteration.
+        dependent: the nodes that compute the new state from the old state.
+        plan: the plan to add to.
+    """
     if not all(isinstance(node.meta["val"], Tensor) for node in direct_sources):
         return False
     numbers = _make_state_cycle(loop, cycle, direct_sources, dependent)
@@ -356,7 +410,7 @@ def _add_running_reduction(
         adds or all(_is_maximum_move_or_choice(node, of_state) for node in dependent)
     ):
         return False
-    kinds = {_find_reduction_kind(numbers, before, after, scale) for scale in SCALES}
+    kinds = {_test_for_running_sum_or_maximum(numbers, before, after, scale) for scale in SCALES}
     if adds and kinds == {"sum"}:
         plan.summed[after] = before
     elif not adds and kinds == {"maximum"}:
@@ -365,7 +419,8 @@ def _add_running_reduction(
 
 
 def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node]) -> bool:
-    """Return whether a node's value is linear in the state, with a factor that does not depend on the text."""
+    """Return whether the value of a node is linear in a state, with a factor that is the same for all texts. `of_state`
+    contains the node of the state and the nodes that depend on it."""
     name = read_full_and_short_operator_name(node)[1]
     if _converts_floats_to_integers(node):
         return False
@@ -382,16 +437,24 @@ def _is_linear_in_state(loop: MatchedLoop, node: Node, of_state: Collection[Node
 
 def _is_maximum_move_or_choice(node: Node, of_state: Collection[Node]) -> bool:
     """Return whether a node takes the larger of two values, only moves numbers, or is a `where` whose condition does
-    not depend on the state."""
+    not depend on the state. `of_state` contains the node of the state and the nodes that depend on it."""
     whole, name = read_full_and_short_operator_name(node)
     if name == "where":
         return node.args[0] not in of_state
     return (name in _MOVES and not _converts_floats_to_integers(node)) or name == "maximum" or whole == "max.other"
 
 
-def _find_reduction_kind(cycle: StateCycle, before: Node, after: Node, scale: float) -> Literal["sum", "maximum", ""]:
-    """Run an iteration on random numbers. Return "sum" if it adds something to its state, "maximum" if it takes the
-    maximum of the state and something, else ""."""
+def _test_for_running_sum_or_maximum(
+    cycle: StateCycle, before: Node, after: Node, scale: float
+) -> Literal["sum", "maximum", ""]:
+    """Return what an iteration does with its state, by a run on random numbers: "sum" if it adds something to the
+    state, "maximum" if it takes the maximum of the state and something, else "".
+
+    Args:
+        cycle: the state with the function that runs the iteration.
+        before, after: the nodes that hold the state before and after the iteration.
+        scale: the size of the random numbers.
+    """
     generator = torch.Generator().manual_seed(5)
 
     def draw_feature_numbers(node: Node) -> Tensor:
@@ -421,8 +484,16 @@ def _make_state_cycle(
     *,
     mask_value: float = 1.0,
 ) -> StateCycle:
-    """Return some states of a loop as a `StateCycle`, whose nodes can be computed for given numbers. All elements of
-    its mask are `mask_value`."""
+    """Return some states of a loop as a `StateCycle`, whose nodes can be computed for given numbers.
+
+    Args:
+        loop: the loop, whose iterations are matched.
+        cycle: the states.
+        sources: the inputs of the iteration.
+        dependent: the nodes that compute the new states from the old states.
+        mask: the mask of the rows that the iteration changes, or None.
+        mask_value: the number with which the mask is filled.
+    """
     states = tuple((state.before, state.after) for state in cycle if state.after is not None)
     leaves = [*sources, *(before for before, _ in states)]
     sizes = {n: int(torch.Size(loop.traced.compute_shape_for_5_tokens(n, 1)).numel()) for n in leaves}
@@ -436,7 +507,7 @@ def _make_state_cycle(
         each = [
             _IterationValues(loop, rows // len(parts), part, changes, mask, mask_value=mask_value) for part in parts
         ]
-        found = [values.compute_values_as_rows(nodes) for values in each]
+        found = [values.compute_values_as_rows_of_features(nodes) for values in each]
         return {n: torch.cat([one[n] for one in found]) for n in found[0]}
 
     nodes = (*dependent, *_find_nonlinear_nodes_without_state(loop, sources, dependent, mask))
@@ -446,27 +517,39 @@ def _make_state_cycle(
 def _find_nonlinear_nodes_without_state(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
 ) -> list[Node]:
-    """Return the nonlinear operators of an iteration that are computed from its inputs and not from a state. Operators
-    that depend only on the mask are left out."""
+    """Return the nonlinear operators of an iteration that are computed from its inputs alone, and not from a state.
+    Leave out operators that depend only on the mask."""
     given = (*sources, *([] if mask is None else [mask]))
-    found = {n for n in _list_nodes_back_to(loop, dependent, given) if n.target in BENT and n not in dependent}
+    found = {
+        n for n in _list_nodes_back_to_end_nodes(loop, dependent, given) if n.target in BENT and n not in dependent
+    }
     return [
         n
         for n in dependent[0].graph.nodes
-        if n in found and loop.differs_between_texts(n) and not _depends_on_mask_alone(loop, mask, n)
+        if n in found and loop.differs_between_texts(n) and not _differs_between_texts_by_mask_alone(loop, mask, n)
     ]
 
 
-def _list_nodes_back_to(loop: MatchedLoop, nodes: Sequence[Node], end_nodes: Collection[Node]) -> Iterator[Node]:
-    """Yield `nodes` of an iteration and the nodes from which they are computed, back to `end_nodes`, which are left
-    out."""
+def _list_nodes_back_to_end_nodes(
+    loop: MatchedLoop, nodes: Sequence[Node], end_nodes: Collection[Node]
+) -> Iterator[Node]:
+    """Yield `nodes` of an iteration, and the nodes of the iteration from which they are computed. `end_nodes`, and the
+    nodes before them, are left out."""
     read = list_upstream_nodes(nodes, lambda n: n in loop.partners and n not in end_nodes)
     return (n for n in read if n in loop.partners and n not in end_nodes)
 
 
 class _IterationValues:
-    """The values of one iteration of a loop in double precision, for given values of its states and of the other nodes
-    that it reads."""
+    """The values of the nodes of one iteration in float64, computed for given values of its states and inputs.
+
+    Args:
+        loop: the loop, whose iterations are matched.
+        rows: the number of texts.
+        given: the values of states and inputs, by node, [rows, features] each.
+        changes: functions that change the values of some nodes, by node, for all nodes that depend on them.
+        mask: the mask of the rows that the iteration changes, or None.
+        mask_value: the number with which the mask is filled.
+    """
 
     def __init__(
         self,
@@ -492,8 +575,9 @@ class _IterationValues:
                 rest = [size for i, size in enumerate(shape) if i != axis]
                 self.values[node] = numbers.reshape(rows, *rest).movedim(0, axis)
 
-    def compute_values_as_rows(self, nodes: Sequence[Node]) -> Mapping[Node, Tensor]:
-        """Compute the values of nodes, and return a dict from each node to its value as [rows, features]."""
+    def compute_values_as_rows_of_features(self, nodes: Sequence[Node]) -> Mapping[Node, Tensor]:
+        """Return the values of nodes, by node, as [rows, features]. Leave out nodes outside the iteration, and values
+        that do not have this form."""
         result = {}
         for node in nodes:
             value = self.compute_value(node)
@@ -506,7 +590,11 @@ class _IterationValues:
         return result
 
     def compute_value(self, node: Node) -> Any:
-        """Return the value of a node, after the function that `changes` has for this node, if any."""
+        """Return the value of a node. If `changes` has a function for the node, return the value after this function.
+
+        Raises:
+            NotALayer: the value depends on an input or a state that is not among the given ones.
+        """
         if node in self.values:
             return self.values[node]
         found = node.meta.get("val")
@@ -514,8 +602,15 @@ class _IterationValues:
             value: Any = self.loop.traced.compute_size_for_5_tokens(found, self.rows)
         elif node in self.loop.traced.values:
             value = convert_floats_to_float64(self.loop.traced.values[node])
-        elif node in self.loop.traced.inputs or node in self.loop.states or self.loop.moves_by_step(node):
-            raise NotALayer("the loop reads the text in a way that recurrent layers do not", self.loop.number)
+        elif (
+            node in self.loop.traced.inputs
+            or node in self.loop.states
+            or self.loop.reads_other_step_in_each_iteration(node)
+        ):
+            raise NotALayer(
+                "an iteration uses more than its own step of the text and the states of the iteration before it",
+                self.loop.number,
+            )
         else:
             value = compute_node_value(node, self.compute_value, in_float64=True)
         if node in self.changes:
@@ -528,11 +623,12 @@ class _IterationValues:
 
 
 def _is_floating(node: Node) -> bool:
+    """Return whether the value of a node is a tensor of floats."""
     return bool(node.meta["val"].is_floating_point())
 
 
 def _starts_as_zeros(loop: MatchedLoop, node: Node) -> bool:
-    """Return whether an initial state contains only zeros."""
+    """Return whether a node, the value of a state before the loop, contains only zeros for every text."""
     if loop.differs_between_texts(node):
         return False
     value = _IterationValues(loop, 2, {}, {}).compute_value(node)

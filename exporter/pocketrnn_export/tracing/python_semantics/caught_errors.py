@@ -25,11 +25,12 @@ from pocketrnn_export.tracing.session import TraceSession
 
 @contextlib.contextmanager
 def record_error_lines(session: TraceSession) -> Iterator[None]:
-    """While the block runs, record the lines of user code through which an error passes.
+    """While the block runs, record in the session's log the lines of user code at which an error is raised or passed
+    on.
 
-    Only files with functions that catch errors are watched, because Python's trace function slows every call down.
+    Only files with functions that may catch errors are watched, because Python's trace function slows every call down.
     """
-    files = find_catching_files(session.module)
+    files = find_files_that_may_catch_errors(session.module)
     if not files:
         yield
         return
@@ -56,14 +57,18 @@ def record_error_lines(session: TraceSession) -> Iterator[None]:
         yield
 
 
-def find_catching_files(module: nn.Module) -> set[str]:
-    """Find the files with a module's user code whose functions may catch errors."""
-    return {file for file in find_users_files(module) if not is_installed_file(file) and _may_catch_errors(file)}
+def find_files_that_may_catch_errors(module: nn.Module) -> set[str]:
+    """Return the user's files with a module's code in which a function may catch errors."""
+    return {
+        file
+        for file in find_users_files(module)
+        if not is_installed_file(file) and _has_function_that_may_catch_errors(file)
+    }
 
 
 @functools.lru_cache(maxsize=256)
-def _may_catch_errors(file: str) -> bool:
-    """Return whether a function in a file may catch errors: by `except`, or by a `with` or a `finally`."""
+def _has_function_that_may_catch_errors(file: str) -> bool:
+    """Return whether a function in a file may catch errors: it contains a `try` or a `with`."""
     tree = parse_file(file)
     functions = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     return any(isinstance(node, ast.Try | ast.With) for function in functions for node in ast.walk(function))

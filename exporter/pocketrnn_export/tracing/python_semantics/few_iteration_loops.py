@@ -24,10 +24,10 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import describe_user_line
+from pocketrnn_export.tracing.operators_right_for_every_size import STEP
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray
 from pocketrnn_export.tracing.session import Loop, TraceSession, find_current_session
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
-from pocketrnn_export.tracing.trace_operators import STEP
 
 # The first iteration may differ in its initial state, and the last in results that are not used. The two between them
 # show the states that are passed from one to the next.
@@ -37,7 +37,8 @@ ITERATION: Final = "pocketrnn_iteration"
 
 
 def make_range_stand_in(*args: Any) -> Positions:
-    """Return a stand-in for `range(...)` with these arguments, some of which are sizes of the input.
+    """Return a stand-in for `range(...)` with these arguments, some of which are sizes of the input, such as
+    `range(x.size(1))`.
 
     Raises:
         UntraceableError: the step is neither 1 nor -1.
@@ -48,21 +49,27 @@ def make_range_stand_in(*args: Any) -> Positions:
     if step == -1:
         return Positions(start, -1, start - stop)
     raise UntraceableError(
-        f"The module loops over a size with a step other than 1 or -1, {describe_user_line(sys._getframe(2))}: a trace "
-        "would freeze the loop at one length.",
+        "The module loops over a range that ends at a size of the input, and whose step is neither 1 nor -1, "
+        f"{describe_user_line(sys._getframe(2))}. A graph would contain the loop for one length only.",
         "Select steps with x[:, ::2] and positions with torch.arange(0, n, 2), or loop over every position.",
     )
 
 
 class Positions(TracedArray):
-    """A stand-in for a `range` whose length is a size of the input. A loop over it runs a few iterations; as a tensor
-    it has all positions."""
+    """A stand-in for a `range` whose length is a size of the input. A loop over it runs a few iterations; as an index
+    it is a tensor of all positions.
+
+    Args:
+        start: the first position.
+        step: 1 or -1.
+        count: the number of positions, a symbolic size.
+    """
 
     def __init__(self, start: Any, step: int, count: Any) -> None:
         self.start, self.step, self.count = start, step, count
 
     def __iter__(self) -> Iterator[Any]:
-        return _run_iterations(
+        return _yield_values_of_first_iterations(
             self.count, [self.start + self.step * iteration for iteration in builtins.range(ITERATIONS)]
         )
 
@@ -70,12 +77,14 @@ class Positions(TracedArray):
         if index == slice(None, None, -1):
             return Positions(self.start + self.step * (self.count - 1), -self.step, self.count)
         if isinstance(index, slice):
-            raise TypeError("The positions of a text can be sliced only as a whole, in reverse: positions[::-1].")
+            raise TypeError(
+                "A range up to a size of the input can be sliced only by [::-1]. Write range(1, n), not range(n)[1:]."
+            )
         return self.start + self.step * (self.count + index if isinstance(index, int) and index < 0 else index)
 
     @property
     def tensor(self) -> Tensor:  # type: ignore[override]
-        """The numbers of the whole range as a tensor, so that it can be an index: `x[range(len(x)), lengths - 1]`."""
+        """All positions as a tensor, so that the range can be an index: `x[range(len(x)), lengths - 1]`."""
         return torch.arange(self.start, self.start + self.step * self.count, self.step)
 
     def __reversed__(self) -> Iterator[Any]:
@@ -83,8 +92,15 @@ class Positions(TracedArray):
 
 
 class Slices:
-    """The steps of a tensor along an axis whose length is a size of the input, as `unbind`, or `split` and `chunk` into
-    single steps, give them. A loop over them runs a few iterations."""
+    """The steps of a tensor along an axis whose length is a size of the input. It stands for the result of `unbind`, or
+    of `split` and `chunk` into single steps. A loop over it runs a few iterations.
+
+    Args:
+        x: the tensor.
+        axis: the axis.
+        keeps_axis: whether each step keeps the axis, with the size 1, as in `split`.
+        backward: whether the last step comes first.
+    """
 
     def __init__(self, x: Tensor, axis: int, *, keeps_axis: bool, backward: bool = False) -> None:
         self.x, self.axis, self.keeps_axis, self.backward = x, axis, keeps_axis, backward
@@ -95,7 +111,10 @@ class Slices:
                 return self
             if index == slice(None, None, -1):
                 return Slices(self.x, self.axis, keeps_axis=self.keeps_axis, backward=not self.backward)
-            raise TypeError("The steps of a text, as a list, can be sliced only as a whole: steps[:] or steps[::-1].")
+            raise TypeError(
+                "The list of a text's steps, such as x.unbind(1), can be sliced only by [:] or [::-1]. Slice the "
+                "tensor instead, as in x[:, 1:].unbind(1)."
+            )
         size = self.x.shape[self.axis]
         if isinstance(index, int) and index < 0:
             index = size + index
@@ -109,9 +128,14 @@ class Slices:
         return iter(self[::-1])
 
 
-def _run_iterations(count: Any, values: Sequence[Any]) -> Iterator[Any]:
-    """Run the first iterations of a loop in a trace: yield one of `values` for each. While the caller uses a value, its
-    iteration is recorded as the running one. `count` is the number of all iterations, a symbolic size."""
+def _yield_values_of_first_iterations(count: Any, values: Sequence[Any]) -> Iterator[Any]:
+    """Yield the values of the first few iterations of a loop, such as the positions 0, 1, 2 and 3, and record meanwhile
+    that these iterations run.
+
+    Args:
+        count: the number of all iterations, a symbolic size.
+        values: one value for each iteration that runs.
+    """
     where = describe_user_line(sys._getframe(1))
     # `zip` advances several iterators at once, which are one loop.
     session = find_current_session()
@@ -130,8 +154,8 @@ def _run_iterations(count: Any, values: Sequence[Any]) -> Iterator[Any]:
 
 
 def _find_or_add_loop(session: TraceSession, where: str, count: Any) -> int:
-    """Return the index, in the session's list, of the loop that has just begun on the line `where`. If it is not there
-    yet, add a loop of `count` iterations."""
+    """Return the index, in the session's list, of the loop that has just begun on the line `where`. If the list does
+    not contain it, add a loop of `count` iterations."""
     if session.running:
         number, iteration = session.running[-1]
         if iteration == 0 and session.loops[number].where == where:
@@ -141,15 +165,20 @@ def _find_or_add_loop(session: TraceSession, where: str, count: Any) -> int:
 
 
 class StackedLoop(NamedTuple):
-    """The number of a loop that made some tensors, and whether they are in the reverse order of its iterations."""
+    """The loop whose iterations made some tensors.
+
+    Attributes:
+        number: the index of the loop in the trace.
+        is_reversed: whether the tensor of the last iteration comes first.
+    """
 
     number: int
     is_reversed: bool
 
 
 def find_stacked_loop(session: TraceSession, tensors: Any) -> StackedLoop | None:
-    """Return the loop whose iterations made these tensors, one tensor in each iteration. Return None if they were not
-    made so."""
+    """Return the loop whose iterations made the tensors of a list, one in each iteration that the trace runs. Return
+    None for any other list or value."""
     if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
         return None
     made = [session.facts.find_fact(tensor).iteration for tensor in tensors]

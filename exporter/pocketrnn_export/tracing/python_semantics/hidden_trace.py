@@ -16,9 +16,13 @@ from pocketrnn_export.intake.user_frames import is_user_frame
 from pocketrnn_export.torch_internals import list_functions_that_tell_of_tracing, replace_methods
 
 
-def _make_stand_in(shipped: Callable[..., Any], answer_without_trace: Any) -> Callable[..., Any]:
-    """Return a function that returns `answer_without_trace` to user code, and the result of `shipped` to any other
-    caller."""
+def _make_function_that_hides_trace(shipped: Callable[..., Any], answer_without_trace: Any) -> Callable[..., Any]:
+    """Return a function in place of one of torch that tells whether a trace is active.
+
+    Args:
+        shipped: torch's function. Code other than the user's gets its result.
+        answer_without_trace: what the user's code gets, as outside of a trace.
+    """
 
     @functools.wraps(shipped)
     def answer_as_untraced(*args: Any, **kwargs: Any) -> Any:
@@ -31,15 +35,17 @@ def _make_stand_in(shipped: Callable[..., Any], answer_without_trace: Any) -> Ca
 
 # The functions that a file may import by name, each with its stand-in.
 HIDDEN: Final = tuple(
-    (shipped, _make_stand_in(shipped, untraced)) for _, _, shipped, untraced in list_functions_that_tell_of_tracing()
+    (shipped, _make_function_that_hides_trace(shipped, untraced))
+    for _, _, shipped, untraced in list_functions_that_tell_of_tracing()
 )
 
 
 def hide_trace(_: object) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, torch's functions that tell whether a trace is active tell the user's code that none is."""
+    """While the block runs, torch's functions that tell whether a trace is active answer the user's code as if none
+    were."""
     return replace_methods(
         {
-            (module, name): _make_stand_in(shipped, untraced)
+            (module, name): _make_function_that_hides_trace(shipped, untraced)
             for module, name, shipped, untraced in list_functions_that_tell_of_tracing()
         }
     )

@@ -35,7 +35,7 @@ from pocketrnn_export.tracing.python_semantics.traced_arrays import (
 )
 from pocketrnn_export.tracing.python_semantics.user_files_and_globals import find_users_globals
 from pocketrnn_export.tracing.session import TraceSession, find_current_session, is_torchscript_trace
-from pocketrnn_export.tracing.sizes.printed_sizes import is_output_read
+from pocketrnn_export.tracing.sizes.printed_sizes import may_user_code_read_printed_output
 
 # A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
@@ -53,13 +53,13 @@ _DTYPES: Final = {
 
 
 @contextlib.contextmanager
-def patch_globals(session: TraceSession) -> Iterator[None]:
-    """While the block runs, replace builtins and old types of torch in the user's files, such as `len` and
+def replace_globals_of_user_files(session: TraceSession) -> Iterator[None]:
+    """While the block runs, replace builtins, old types of torch and other names in the user's files, such as `len` and
     `torch.FloatTensor`, by stand-ins that a trace can follow."""
     changed = [
         (names, name, value)
         for names in find_users_globals(session.module)
-        for name, value in _make_stand_ins(names).items()
+        for name, value in _make_stand_ins_for_globals(names).items()
     ]
     shipped_get = functools.singledispatchmethod.__get__
     dispatching = {(functools.singledispatchmethod, "__get__"): _make_dispatch_method_stand_in(shipped_get)}
@@ -67,8 +67,8 @@ def patch_globals(session: TraceSession) -> Iterator[None]:
         yield
 
 
-def _make_stand_ins(globals_of_file: dict[str, Any]) -> dict[str, Any]:
-    """Return the stand-ins for the globals of one user file, by name."""
+def _make_stand_ins_for_globals(globals_of_file: dict[str, Any]) -> dict[str, Any]:
+    """Return the stand-ins for the globals of one user file, by name. Globals without a stand-in are left out."""
     new = {name: value for name, value in _BUILTINS.items() if name not in globals_of_file}
     for name, value in globals_of_file.items():
         stand_in = _BY_OBJECT.get(id(value))
@@ -81,38 +81,40 @@ def _make_stand_ins(globals_of_file: dict[str, Any]) -> dict[str, Any]:
     return new
 
 
-def _len_in_trace(value: Any) -> Any:
-    """Replace `len` in a trace, since Python's `len` can only return an int. Return a size of a tensor as a symbolic
-    size, and the length of a list that a loop filled as its number of iterations."""
+def _compute_len_in_trace(value: Any) -> Any:
+    """Return `len(value)` in a trace, where it may be a symbolic size: that of a tensor, or the number of iterations of
+    the loop that filled a list. Python's `len` can only return an int."""
     value = unwrap_arrays(value)
     if isinstance(value, Slices):
         return value.x.shape[value.axis]
     session = find_current_session()
     if session is not None and isinstance(value, Tensor) and value.dim():
         return value.shape[0]
-    loop = None if session is None else _find_loop_that_filled(session, value)
+    loop = None if session is None else _find_finished_loop_that_filled_list(session, value)
     return len(value) if session is None or loop is None else session.loops[loop].count
 
 
-def _find_loop_that_filled(session: TraceSession, values: Any) -> int | None:
-    """Return the number of the finished loop whose iterations each appended one result to a list, or None."""
+def _find_finished_loop_that_filled_list(session: TraceSession, values: Any) -> int | None:
+    """Return the index of the loop whose iterations each appended one result to a list. Return None if there is none,
+    or if the loop still runs."""
     found = find_stacked_loop(session, values)
     return None if found is None or found.number in {number for number, _ in session.running} else found.number
 
 
-def _sum_in_trace(*args: Any, **kwargs: Any) -> Any:
-    """Replace `sum` in a trace. If a loop filled the list, add the results of all its iterations, and not only of those
-    that the trace runs."""
+def _compute_sum_in_trace(*args: Any, **kwargs: Any) -> Any:
+    """Return `sum(...)` in a trace. For a list that a loop filled, the sum contains the results of all iterations, and
+    not only of the few that the trace runs."""
     session = find_current_session()
-    if session is not None and args and _find_loop_that_filled(session, args[0]) is not None:
+    if session is not None and args and _find_finished_loop_that_filled_list(session, args[0]) is not None:
         total = torch.stack(args[0]).sum(0)
         more = [*args[1:], *kwargs.values()]
         return total + more[0] if more else total
     return _SUM(*args, **kwargs)
 
 
-def _int_in_trace(*args: Any) -> Any:
-    """Replace `int` in a trace, so that a size or the largest length stays a symbolic size."""
+def _convert_to_int_in_trace(*args: Any) -> Any:
+    """Return `int(...)` in a trace, where a symbolic size stays symbolic, and the largest length becomes the padded
+    width."""
     if find_current_session() is not None and len(args) == 1:
         value = unwrap_arrays(args[0])
         if isinstance(value, torch.SymInt):
@@ -124,9 +126,9 @@ def _int_in_trace(*args: Any) -> Any:
     return int(*args)
 
 
-def _list_in_trace(*args: Any) -> Any:
-    """Replace `list` in a trace. A tensor or array of lengths becomes a `TracedArray` of the same numbers instead of a
-    list."""
+def _convert_to_list_in_trace(*args: Any) -> Any:
+    """Return `list(...)` in a trace. A tensor or array of lengths becomes a `TracedArray`, a stand-in that holds the
+    tensor."""
     if find_current_session() is not None and len(args) == 1:
         if isinstance(args[0], TracedArray):
             return args[0]
@@ -136,7 +138,7 @@ def _list_in_trace(*args: Any) -> Any:
 
 
 def _has_one_integer_per_row(value: Any) -> bool:
-    """Return whether a value is a tensor of integers with one axis, whose size is not fixed."""
+    """Return whether a value is a tensor of integers [n], where n is a symbolic size, as lengths are."""
     return (
         isinstance(value, Tensor)
         and value.dim() == 1
@@ -146,8 +148,13 @@ def _has_one_integer_per_row(value: Any) -> bool:
 
 
 def _make_reduction_stand_in(shipped: Callable[..., Any], method_name: str) -> Callable[..., Any]:
-    """Return a stand-in for `max`, `min` or a similar function, `shipped`. For a tensor or an array, it calls the
-    method `method_name` of it."""
+    """Return a stand-in for a function such as `max` or `all` that, for a tensor or array with one axis, calls a method
+    of the tensor.
+
+    Args:
+        shipped: the function, which is called for other values.
+        method_name: the name of the tensor's method.
+    """
 
     @functools.wraps(shipped)
     def reduce_values(*args: Any, **kwargs: Any) -> Any:
@@ -163,8 +170,8 @@ def _make_reduction_stand_in(shipped: Callable[..., Any], method_name: str) -> C
 _SUM: Final = _make_reduction_stand_in(builtins.sum, "sum")
 
 
-def _sorted_in_trace(values: Any, **kwargs: Any) -> Any:
-    """Replace `sorted` in a trace, so that lengths are sorted as a tensor."""
+def _sort_in_trace(values: Any, **kwargs: Any) -> Any:
+    """Return `sorted(...)` in a trace, where lengths are sorted as a tensor."""
     array = unwrap_arrays(values)
     if find_current_session() is not None and _has_one_integer_per_row(array) and kwargs.get("key") is None:
         return TracedArray(array.sort(descending=bool(kwargs.get("reverse")))[0])
@@ -172,7 +179,7 @@ def _sorted_in_trace(values: Any, **kwargs: Any) -> Any:
 
 
 class _RangeInTrace(TracedArray):
-    """Replaces `range`, so that `range(len(x))` can be an index tensor. A loop over it runs as usual."""
+    """A stand-in for a `range` whose end is a tensor. As an index it is a tensor; a loop over it runs as usual."""
 
     def __init__(self, *ends: Any) -> None:
         super().__init__(torch.arange(*ends))
@@ -182,8 +189,9 @@ class _RangeInTrace(TracedArray):
         return iter(range(*self.ends))
 
 
-def _range_in_trace(*args: Any) -> Any:
-    """Replace `range` in a trace, so that a range up to a size or a tensor has symbolic positions."""
+def _make_range_in_trace(*args: Any) -> Any:
+    """Return `range(...)` in a trace. If an argument is a symbolic size or a tensor, the range has symbolic
+    positions."""
     numbers = [replace_largest_length_by_width(unwrap_arrays(n)) for n in args]
     if find_current_session() is None or not any(isinstance(n, torch.SymInt | Tensor) for n in numbers):
         return range(*args)
@@ -192,8 +200,8 @@ def _range_in_trace(*args: Any) -> Any:
     )
 
 
-def _isinstance_in_trace(value: Any, kinds: Any) -> bool:
-    """Replace `isinstance` in a trace, so that a size counts as a plain number in `isinstance(n, numbers.Integral)`."""
+def _test_isinstance_in_trace(value: Any, kinds: Any) -> bool:
+    """Return `isinstance(value, kinds)` in a trace, where a symbolic size counts as an int, a float or a bool."""
     if find_current_session() is not None and type(value) in PLAIN:
         return isinstance(value, kinds) or isinstance(PLAIN[type(value)](), kinds)
     return isinstance(value, kinds)
@@ -202,8 +210,13 @@ def _isinstance_in_trace(value: Any, kinds: Any) -> bool:
 def _make_dispatch_stand_in(
     shipped: Callable[..., Any], find_function_of_class: Callable[[type], Callable[..., Any]]
 ) -> Callable[..., Any]:
-    """Return a stand-in for a `functools.singledispatch` function. `find_function_of_class` gives the function for a
-    class."""
+    """Return a stand-in for a `functools.singledispatch` function that treats a symbolic size as an int, a float or a
+    bool.
+
+    Args:
+        shipped: the function.
+        find_function_of_class: returns the implementation for a class.
+    """
 
     @functools.wraps(shipped)
     def dispatch_call(*args: Any, **kwargs: Any) -> Any:
@@ -215,7 +228,8 @@ def _make_dispatch_stand_in(
 
 
 def _make_dispatch_method_stand_in(shipped: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a stand-in for `functools.singledispatchmethod.__get__`, like `_make_dispatch_stand_in`."""
+    """Return a stand-in for `functools.singledispatchmethod.__get__`, which is `shipped`. Its methods treat a symbolic
+    size as an int, a float or a bool."""
 
     def dispatch_method(self: Any, instance: Any, kind: Any = None) -> Callable[..., Any]:
         method = shipped(self, instance, kind)
@@ -226,13 +240,14 @@ def _make_dispatch_method_stand_in(shipped: Callable[..., Any]) -> Callable[...,
 
 @functools.wraps(print)
 def _print_in_trace(*args: Any, **kwargs: Any) -> None:
-    """Replace `print` in a trace. Nothing is printed, unless forward may read the output."""
-    if is_output_read() or kwargs.get("file") not in (None, sys.stdout, sys.stderr):
+    """Print nothing in a trace, unless forward writes to a file of its own or may read the output."""
+    if may_user_code_read_printed_output() or kwargs.get("file") not in (None, sys.stdout, sys.stderr):
         builtins.print(*args, **kwargs)  # noqa: T201 - it is forward that prints
 
 
 def _make_class_stand_in(shipped: Any, call: Callable[..., Any]) -> Any:
-    """Make a stand-in for a class. Calls run `call`; `isinstance` and `issubclass` see the class."""
+    """Return a stand-in for a class such as `int`: a call of it runs `call`, and `isinstance` and `issubclass` test for
+    the class, `shipped`."""
 
     class Meta(type):
         # `case int(n)` binds this attribute of the matched object.
@@ -273,18 +288,19 @@ _LIKE: Final[dict[Any, Any]] = {list: TracedArray, int: torch.SymInt}
 _SHIPPED: Final[dict[int, tuple[Any, Any]]] = {}
 
 
-def unwrap_types(value: Any) -> Any:
-    """Replace stand-ins for types in an argument by the types, as in `dtype=int` or `.type(torch.LongTensor)`."""
+def replace_stand_ins_for_types(value: Any) -> Any:
+    """Return an argument in which stand-ins for types are replaced by the types, as for `dtype=int` or
+    `.type(torch.LongTensor)` in user code."""
     if isinstance(value, type) and id(value) in _SHIPPED:
         return _SHIPPED[id(value)][1]
     if type(value) in (list, tuple):
-        return type(value)(unwrap_types(item) for item in value)
+        return type(value)(replace_stand_ins_for_types(item) for item in value)
     return value
 
 
 def make_tensor_of_sizes_or_numbers(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
-    """Replace `torch.FloatTensor(...)` and `x.new(...)`: make zeros of the given sizes, or a tensor of the given
-    numbers."""
+    """Return what `torch.FloatTensor(...)` or `x.new(...)` returns: zeros of the given sizes, or a tensor of the given
+    numbers. `args` may contain symbolic sizes."""
     args = unwrap_arrays(args)
     if len(args) == 1 and isinstance(args[0], Tensor) and (args[0].dim() or not is_torchscript_trace()):
         return args[0].to(dtype)
@@ -296,8 +312,9 @@ def make_tensor_of_sizes_or_numbers(dtype: torch.dtype, args: tuple[Any, ...]) -
     return torch.zeros([replace_largest_length_by_width(n) for n in sizes or (0,)], dtype=dtype)
 
 
-def _type_in_trace(*args: Any, **kwargs: Any) -> Any:
-    """Replace `type` in a trace. For a stand-in, return the class that the user's file knows under that name."""
+def _find_type_in_trace(*args: Any, **kwargs: Any) -> Any:
+    """Return `type(...)` in a trace. For a tensor or a value with a stand-in class, return the class that the user's
+    file knows, such as its `int` for a symbolic size."""
     if len(args) != 1 or kwargs:
         return type(*args, **kwargs)
     kind = type(args[0])
@@ -307,8 +324,13 @@ def _type_in_trace(*args: Any, **kwargs: Any) -> Any:
     return kind if named is None else _BUILTINS[named.__name__]
 
 
-def _make_legacy_tensor_type(name: str, shipped: Any) -> Any:
-    """Return a stand-in for an old tensor type, such as `torch.FloatTensor`."""
+def _make_stand_in_for_old_tensor_type(name: str, shipped: Any) -> Any:
+    """Return a stand-in for an old tensor type, such as `torch.FloatTensor`, which also takes symbolic sizes.
+
+    Args:
+        name: the type's name, a key of `_DTYPES`.
+        shipped: torch's type.
+    """
 
     def make_tensor(*args: Any, **kwargs: Any) -> Any:
         return (
@@ -320,20 +342,21 @@ def _make_legacy_tensor_type(name: str, shipped: Any) -> Any:
     return _make_class_stand_in(shipped, make_tensor)
 
 
-def _variable_in_trace(*args: Any, **kwargs: Any) -> Any:
-    """Replace `torch.autograd.Variable` in a trace: return the tensor without its gradient."""
+def _make_variable_in_trace(*args: Any, **kwargs: Any) -> Any:
+    """Return the tensor itself, detached, in place of `torch.autograd.Variable(tensor)` in a trace."""
     if find_current_session() is not None and args:
         data = unwrap_arrays(args[0])
         return data.detach() if isinstance(data, Tensor) else data
     return torch.autograd.Variable(*args, **kwargs)
 
 
-def _from_numpy_in_trace(array: Any) -> Any:
+def _make_tensor_from_array_in_trace(array: Any) -> Any:
+    """Return `torch.from_numpy(array)`, or the tensor of a `TracedArray`."""
     return array.tensor if isinstance(array, TracedArray) else torch.from_numpy(array)
 
 
-def _make_array_function(name: str) -> Callable[..., Any]:
-    """Return a stand-in for the function `name` of numpy. In a trace, it also takes tensors."""
+def _make_numpy_stand_in(name: str) -> Callable[..., Any]:
+    """Return a stand-in for the function of numpy with this name that, in a trace, also takes tensors."""
     shipped = getattr(np, name)
 
     @functools.wraps(shipped)
@@ -349,8 +372,8 @@ def _make_array_function(name: str) -> Callable[..., Any]:
     return call_array_function
 
 
-def _arange_in_trace(*args: Any, **kwargs: Any) -> Any:
-    """Replace `np.arange` in a trace, so that its end can be a size, as in `np.arange(len(x))`."""
+def _make_numpy_arange_in_trace(*args: Any, **kwargs: Any) -> Any:
+    """Return `np.arange(...)` in a trace, where its numbers may be symbolic sizes, as in `np.arange(len(x))`."""
     if (
         find_current_session() is not None
         and any(isinstance(n, torch.SymInt | Tensor) for n in unwrap_arrays(args))
@@ -361,12 +384,18 @@ def _arange_in_trace(*args: Any, **kwargs: Any) -> Any:
 
 
 def _set_default_tensor_type(kind: Any) -> None:
-    """Replace `torch.set_default_tensor_type` in a trace, because torch does not accept the stand-in for a type."""
-    torch.set_default_tensor_type(unwrap_types(kind))
+    """Call `torch.set_default_tensor_type` with the type itself, since torch does not accept the stand-in for a
+    type."""
+    torch.set_default_tensor_type(replace_stand_ins_for_types(kind))
 
 
 class _StandInModule(ModuleType):
-    """A stand-in for a Python module in which some names are replaced."""
+    """A stand-in for a Python module in which some names are replaced.
+
+    Args:
+        shipped: the Python module.
+        names: the replaced names, with their new values.
+    """
 
     def __init__(self, shipped: ModuleType, names: dict[str, Any]) -> None:
         super().__init__(shipped.__name__)
@@ -377,9 +406,9 @@ class _StandInModule(ModuleType):
         return getattr(self.__dict__["_shipped"], name)
 
 
-_LEGACY: Final = {name: _make_legacy_tensor_type(name, getattr(torch, name)) for name in _DTYPES}
+_LEGACY: Final = {name: _make_stand_in_for_old_tensor_type(name, getattr(torch, name)) for name in _DTYPES}
 _CUDA: Final = _StandInModule(torch.cuda, {name: _LEGACY[name] for name in _DTYPES if name != "Tensor"})
-_VARIABLE: Final = _make_class_stand_in(torch.autograd.Variable, _variable_in_trace)
+_VARIABLE: Final = _make_class_stand_in(torch.autograd.Variable, _make_variable_in_trace)
 _AUTOGRAD: Final = _StandInModule(torch.autograd, {"Variable": _VARIABLE})
 _TORCH: Final = _StandInModule(
     torch,
@@ -387,30 +416,35 @@ _TORCH: Final = _StandInModule(
         **_LEGACY,
         "cuda": _CUDA,
         "autograd": _AUTOGRAD,
-        "from_numpy": _from_numpy_in_trace,
+        "from_numpy": _make_tensor_from_array_in_trace,
         "set_default_tensor_type": _set_default_tensor_type,
     },
 )
 _ARRAYS: Final = ("array", "asarray", "ascontiguousarray", "argsort", "sort", "max", "min", "amax", "flip", "sum")
 _NUMPY: Final = _StandInModule(
-    np, {"arange": _arange_in_trace, **size_arithmetic.NUMPY, **{name: _make_array_function(name) for name in _ARRAYS}}
+    np,
+    {
+        "arange": _make_numpy_arange_in_trace,
+        **size_arithmetic.NUMPY,
+        **{name: _make_numpy_stand_in(name) for name in _ARRAYS},
+    },
 )
 _MATH: Final = _StandInModule(math, size_arithmetic.MATH)
 _BUILTINS: Final[dict[str, Any]] = {
-    "len": _len_in_trace,
-    "int": _make_class_stand_in(int, _int_in_trace),
+    "len": _compute_len_in_trace,
+    "int": _make_class_stand_in(int, _convert_to_int_in_trace),
     "float": _make_class_stand_in(float, size_arithmetic.BUILTINS["float"]),
-    "isinstance": _isinstance_in_trace,
+    "isinstance": _test_isinstance_in_trace,
     "divmod": size_arithmetic.BUILTINS["divmod"],
-    "list": _make_class_stand_in(list, _list_in_trace),
-    "type": _make_class_stand_in(type, _type_in_trace),
-    "range": _range_in_trace,
+    "list": _make_class_stand_in(list, _convert_to_list_in_trace),
+    "type": _make_class_stand_in(type, _find_type_in_trace),
+    "range": _make_range_in_trace,
     "max": _make_reduction_stand_in(size_arithmetic.BUILTINS["max"], "max"),
     "min": _make_reduction_stand_in(size_arithmetic.BUILTINS["min"], "min"),
-    "sum": _sum_in_trace,
+    "sum": _compute_sum_in_trace,
     "all": _make_reduction_stand_in(builtins.all, "all"),
     "any": _make_reduction_stand_in(builtins.any, "any"),
-    "sorted": _sorted_in_trace,
+    "sorted": _sort_in_trace,
     "print": _print_in_trace,
 }
 _BY_OBJECT: Final[dict[int, tuple[Any, Any]]] = {
@@ -420,7 +454,7 @@ _BY_OBJECT: Final[dict[int, tuple[Any, Any]]] = {
         (torch.cuda, _CUDA),
         (torch.autograd, _AUTOGRAD),
         (torch.autograd.Variable, _VARIABLE),
-        (torch.from_numpy, _from_numpy_in_trace),
+        (torch.from_numpy, _make_tensor_from_array_in_trace),
         (torch.set_default_tensor_type, _set_default_tensor_type),
         (np, _NUMPY),
         (math, _MATH),

@@ -47,15 +47,19 @@ _OF_NUMBER: Final = (
 
 
 @torch.library.custom_op("pocketrnn::of_number", mutates_args=())
-def _apply_to_number(number: torch.types.Number, function: str) -> Tensor:
-    """Return `math.log(number)`, or another function of `math` by its name, as float64 []. For the name "itself",
-    return the number."""
+def _apply_math_function_to_number(number: torch.types.Number, function: str) -> Tensor:
+    """Return a function of `math` of a number, as float64 []. For the function "itself", return the number.
+
+    Args:
+        number: the number, which may be a symbolic size.
+        function: the function's name, such as "log".
+    """
     value = float(number)
     return torch.tensor(value if function == "itself" else getattr(math, function)(value), dtype=torch.float64)
 
 
-@_apply_to_number.register_fake
-def _infer_shape_of_apply_to_number(number: Any, function: str) -> Tensor:
+@_apply_math_function_to_number.register_fake
+def _infer_shape_of_apply_math_function_to_number(number: Any, function: str) -> Tensor:
     del number, function
     return torch.empty((), dtype=torch.float64)
 
@@ -64,31 +68,32 @@ OF_NUMBER: Final = torch.ops.pocketrnn.of_number.default
 
 
 def is_size(value: Any) -> bool:
-    """Return whether a value is a size in a trace, or a number that is computed from a size."""
+    """Return whether a value is a symbolic size, or a symbolic float that is computed from sizes."""
     return isinstance(value, torch.SymInt | torch.SymFloat)
 
 
-def _is_traced_size(value: Any) -> bool:
-    """Return whether a value may be a size in a trace for TorchScript, where sizes are tensors."""
+def _may_be_size_of_torchscript_trace(value: Any) -> bool:
+    """Return whether a value may be a size in a trace for TorchScript, where a size is a tensor without axes."""
     return is_torchscript_trace() and isinstance(value, Tensor) and value.dim() == 0
 
 
 class TracedNumber(TracedArray):
-    """The result of a function of a size, such as `math.log(n)`: a float64 tensor that computes like a float.
+    """The result of a function of a size, such as `math.log(n)`: a float64 tensor that computes like a Python float.
 
-    It replaces a Python number, since the exporter rounds a Python number to float32 when it is used with a tensor.
+    The exporter would round a Python float to float32 where it is used with a tensor.
     """
 
 
 def _convert_to_float64_tensor(value: Any) -> Any:
-    """Return a number as a float64 tensor. Return a tensor of the module unchanged."""
+    """Return a number, a size or a `TracedNumber` as a float64 tensor. Return a tensor of the module unchanged."""
     if is_size(value):
         value = sym_float(value)
     return OF_NUMBER(value, "itself") if isinstance(value, float | int | torch.SymFloat) else unwrap_arrays(value)
 
 
-def _make_operation(name: str, *, reflected: bool = False) -> Callable[..., Any]:
-    """Return a method of `TracedNumber` for an operation of Python, such as `add`; if `reflected`, for `__radd__`."""
+def _make_operator_method(name: str, *, reflected: bool = False) -> Callable[..., Any]:
+    """Return the method of `TracedNumber` for an operator of Python: `__add__` for "add" or, if `reflected`,
+    `__radd__`."""
     function = getattr(operator, name)
 
     def apply_operation(self: TracedNumber, *others: Any) -> Any:
@@ -100,26 +105,26 @@ def _make_operation(name: str, *, reflected: bool = False) -> Callable[..., Any]
 
 
 for _name in ("add", "sub", "mul", "truediv", "pow"):
-    setattr(TracedNumber, f"__{_name}__", _make_operation(_name))
-    setattr(TracedNumber, f"__r{_name}__", _make_operation(_name, reflected=True))
+    setattr(TracedNumber, f"__{_name}__", _make_operator_method(_name))
+    setattr(TracedNumber, f"__r{_name}__", _make_operator_method(_name, reflected=True))
 
 
-def _refuse_rounding(*_: Any) -> Any:
-    """Raise an ExportError for `int(math.log2(n))`: its result depends on the last digit of the logarithm, which
-    differs by platform."""
+def _refuse_rounding_of_traced_number(*_: Any) -> Any:
+    """Raise an ExportError for `int(math.log2(n))` and the like. The result depends on the last digit of the logarithm,
+    which differs between platforms."""
     session, error = find_current_session(), _make_rounding_error(describe_user_line(sys._getframe(1)))
     raise error if session is None else session.log.record_refusal(error)
 
 
 for _name in ("int", "floor", "ceil", "round", "trunc", "index"):
-    setattr(TracedNumber, f"__{_name}__", _refuse_rounding)
+    setattr(TracedNumber, f"__{_name}__", _refuse_rounding_of_traced_number)
 for _name in ("neg", "abs"):
-    setattr(TracedNumber, f"__{_name}__", _make_operation(_name))
+    setattr(TracedNumber, f"__{_name}__", _make_operator_method(_name))
 
 
 def _make_math_stand_in(name: str) -> Callable[..., Any]:
-    """Return a stand-in for the function `name` of `math`, such as `log`. For a size, its result is a number that the
-    trace contains and not a constant."""
+    """Return a stand-in for a function of `math`, such as `log`, by its name. For a size, its result is a
+    `TracedNumber` and not a constant."""
     shipped = getattr(math, name)
 
     @functools.wraps(shipped)
@@ -131,7 +136,7 @@ def _make_math_stand_in(name: str) -> Callable[..., Any]:
                 found = TracedNumber(OF_NUMBER(sym_float(number), name))
             elif isinstance(number, TracedNumber):
                 found = TracedNumber(getattr(torch, name)(number.tensor))
-            elif _is_traced_size(number):
+            elif _may_be_size_of_torchscript_trace(number):
                 found = getattr(torch, name)(number.double())
             if found is not None:
                 return found / math.log(*base) if base else found
@@ -143,16 +148,22 @@ def _make_math_stand_in(name: str) -> Callable[..., Any]:
 def _make_stand_in_for_sizes(
     shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, also_for_traced_numbers: bool = True
 ) -> Callable[..., Any]:
-    """Return a stand-in for a function of one number, such as `math.floor`. In a trace, it calls `of_size` if the
-    number is a size or, with `also_for_traced_numbers`, is computed from sizes. For any other number it calls
-    `shipped`, the function itself."""
+    """Return a stand-in for a function of one number, such as `np.floor`, that handles sizes in a trace.
+
+    Args:
+        shipped: the function itself, which is called for other values.
+        of_size: computes the result for a size.
+        also_for_traced_numbers: whether `of_size` is also called for a `TracedNumber`, and for a size in a trace for
+            TorchScript.
+    """
 
     @functools.wraps(shipped)
     def call_with_size(*args: Any, **kwargs: Any) -> Any:
         if find_current_session() is not None and len(args) == 1 and not kwargs:
             number = args[0]
             if is_size(number) or (
-                also_for_traced_numbers and (isinstance(number, TracedNumber) or _is_traced_size(number))
+                also_for_traced_numbers
+                and (isinstance(number, TracedNumber) or _may_be_size_of_torchscript_trace(number))
             ):
                 return of_size(number)
         return shipped(*args, **kwargs)
@@ -161,45 +172,53 @@ def _make_stand_in_for_sizes(
 
 
 def _make_math_stand_in_for_sizes(name: str, of_size: Callable[[Any], Any]) -> Callable[..., Any]:
-    """Return a stand-in for the function `name` of `math`. For a size it calls `of_size`, and for a size that is a
-    tensor, as in a trace for TorchScript, torch's function of that name."""
+    """Return a stand-in for a function of `math`, by its name, that handles sizes in a trace. It calls `of_size` for a
+    symbolic size, and torch's function of the same name for a size that is a tensor, as in a trace for TorchScript."""
     return _make_stand_in_for_sizes(
-        getattr(math, name), lambda n: getattr(torch, name)(n.double()) if _is_traced_size(n) else of_size(n)
+        getattr(math, name),
+        lambda n: getattr(torch, name)(n.double()) if _may_be_size_of_torchscript_trace(n) else of_size(n),
     )
 
 
 def _compute_sqrt_in_trace(number: Any) -> Any:
+    """Return the square root of a symbolic size or a `TracedNumber`."""
     if isinstance(number, TracedNumber):
         return TracedNumber(number.tensor.sqrt())
     return sym_sqrt(sym_float(number))
 
 
-def _make_float_returning_function(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Make a function return floats, as numpy's rounding functions do."""
+def _make_function_return_floats(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function that converts the result of another to a float, as numpy's rounding functions return floats."""
     return lambda number: sym_float(function(number))
 
 
-def _float_in_trace(*args: Any) -> Any:
-    """Replace `float` in a trace, so that a size becomes a symbolic float."""
+def _convert_to_float_in_trace(*args: Any) -> Any:
+    """Return `float(...)` in a trace, where a size becomes a symbolic float."""
     if find_current_session() is not None and len(args) == 1:
         if is_size(args[0]):
             return sym_float(args[0])
         if isinstance(args[0], TracedNumber):
             return args[0]
-        if _is_traced_size(args[0]):
+        if _may_be_size_of_torchscript_trace(args[0]):
             return args[0].double()
     return float(*args)
 
 
-def _divmod_in_trace(first: Any, second: Any) -> Any:
+def _compute_divmod_in_trace(first: Any, second: Any) -> Any:
+    """Return `divmod(first, second)` in a trace, where both may be symbolic sizes."""
     if find_current_session() is not None and (is_size(first) or is_size(second)):
         return first // second, first % second
     return builtins.divmod(first, second)
 
 
-def _make_extreme_stand_in(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a stand-in for `max` or `min` that calls `symbolic` for sizes, and the function itself, `shipped`, for
-    other values. Python's function would compare the sizes, and so fix which is larger in the trace."""
+def _make_max_or_min_stand_in(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a stand-in for `max` or `min` that handles symbolic sizes. Python's function would compare the sizes, and
+    so freeze in the graph which of them is larger.
+
+    Args:
+        shipped: Python's function, which is called for other values.
+        symbolic: torch's function for two symbolic sizes, `sym_max` or `sym_min`.
+    """
 
     def compute_extreme(*args: Any, **kwargs: Any) -> Any:
         values = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)
@@ -229,7 +248,7 @@ NUMPY: Final[dict[str, Callable[..., Any]]] = {
     },
     **{
         shipped.__name__: _make_stand_in_for_sizes(
-            shipped, _make_float_returning_function(function), also_for_traced_numbers=False
+            shipped, _make_function_return_floats(function), also_for_traced_numbers=False
         )
         for shipped, function in (
             *((np.ceil, math.ceil), (np.floor, math.floor), (np.trunc, math.trunc)),
@@ -239,16 +258,16 @@ NUMPY: Final[dict[str, Callable[..., Any]]] = {
 }
 # And for those of Python.
 BUILTINS: Final[dict[str, Callable[..., Any]]] = {
-    "float": _float_in_trace,
-    "divmod": _divmod_in_trace,
-    "max": _make_extreme_stand_in(builtins.max, sym_max),
-    "min": _make_extreme_stand_in(builtins.min, sym_min),
+    "float": _convert_to_float_in_trace,
+    "divmod": _compute_divmod_in_trace,
+    "max": _make_max_or_min_stand_in(builtins.max, sym_max),
+    "min": _make_max_or_min_stand_in(builtins.min, sym_min),
 }
 
 
 def refuse_numbers_rounded_otherwise_in_graph(program: torch.export.ExportedProgram) -> None:
-    """Raise an ExportError for a number that a graph rounds differently from Python: `round(n / 7, 1)`,
-    `int(n ** 0.7)`.
+    """Raise an ExportError if a program rounds a number that a graph may round differently from Python, as in
+    `round(n / 7, 1)` and `int(n ** 0.7)`.
 
     A graph's numbers equal Python's to the last bit after `+ - * /`, square roots, and `int`, `ceil`, `floor` and
     `round` to an integer. After another power the last bit may differ, and so may the integer after rounding.
@@ -267,7 +286,8 @@ def refuse_numbers_rounded_otherwise_in_graph(program: torch.export.ExportedProg
 
 
 def _make_rounding_error(where: str) -> ExportError:
-    """Return the error for a number that Python and a graph round differently, on a line or an unknown line ("")."""
+    """Return the error for a number that Python and a graph round differently. `where` is the line, or "" if it is not
+    known."""
     return ExportError(
         f"The module rounds a number that it computes from a size{', ' * bool(where)}{where}: a graph would round it "
         "differently.",

@@ -38,7 +38,7 @@ from pocketrnn_export.torch_internals import (
     replace_answers_to_size_conditions,
     size_functions,
 )
-from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import answer_plain_numbers
+from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import replace_methods_that_need_plain_numbers
 from pocketrnn_export.tracing.session import TraceSession, find_current_session
 from pocketrnn_export.tracing.sizes.printed_sizes import find_use_of_current_value
 from pocketrnn_export.tracing.sizes.size_conditions import (
@@ -46,7 +46,7 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     Condition,
     UnsolvableError,
     compute_value_at,
-    rename_size_symbols,
+    rename_size_symbols_to_ours,
 )
 from pocketrnn_export.tracing.sizes.size_question_log import Question, TraceLog
 
@@ -56,12 +56,12 @@ _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", 
 
 @contextlib.contextmanager
 def record_size_conditions(session: TraceSession) -> Iterator[None]:
-    """While the block runs, decide and record the conditions on sizes that code in a trace tests. At the end, also
-    record the restrictions on sizes that torch.export made in the trace."""
+    """While the block runs, answer and record the conditions on sizes that forward tests in a trace, such as
+    `if x.size(1) > 512`. At the end, also record the restrictions on sizes that torch.export made in the trace."""
 
-    with replace_answers_to_size_conditions(functools.partial(_answer_truth, session)):
+    with replace_answers_to_size_conditions(functools.partial(_answer_condition_on_sizes, session)):
         try:
-            with answer_plain_numbers(functools.partial(_answer_plain_number, session)):
+            with replace_methods_that_need_plain_numbers(functools.partial(_answer_with_plain_number, session)):
                 yield
         finally:
             # Also for a trace that failed: its guards show the sizes that were used as plain numbers.
@@ -69,13 +69,19 @@ def record_size_conditions(session: TraceSession) -> Iterator[None]:
                 record_guard(session, guard)
 
 
-def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bool]) -> bool:
-    """Return the truth of a condition on sizes, such as `size > 512`, in a trace. If user code tested the condition,
-    record it, and take its truth for the sizes that the trace assumes. Else call `shipped`, torch's own method."""
+def _answer_condition_on_sizes(session: TraceSession, asked: Any, shipped: Callable[[Any], bool]) -> bool:
+    """Return whether a condition on sizes is true in a trace. If user code tested the condition, record it, and answer
+    for the sizes for which the trace is made.
+
+    Args:
+        session: the session of the trace.
+        asked: the condition, a torch.SymBool.
+        shipped: torch's own method, which answers conditions in other code.
+    """
     log, frame = session.log, find_size_reading_frame(sys._getframe(2))
     if find_current_session() is not session or session.names is None or frame is None or not is_user_frame(frame):
         return shipped(asked)
-    condition = session.make_condition(read_size_expression(asked))
+    condition = session.make_condition_on_sizes(read_size_expression(asked))
     if condition is None:
         try:
             return shipped(asked)
@@ -95,25 +101,32 @@ def _answer_truth(session: TraceSession, asked: Any, shipped: Callable[[Any], bo
     return answer
 
 
-def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, method: str) -> Any:
-    """Return the number that a size has for the sizes that the trace assumes, if user code needs a plain number. Also
-    record the condition that the size equals this number. Return None outside of user code."""
+def _answer_with_plain_number(session: TraceSession, size: Any, frame: FrameType, method: str) -> Any:
+    """Return the value of a size as a plain number, for the sizes for which the trace is made, if user code needs it.
+    Also record the condition that the size has this value. Return None for other code, which gets torch's own result.
+
+    Args:
+        session: the session of the trace.
+        size: the symbolic size.
+        frame: the frame that called the method of the size.
+        method: the name of this method, such as `__index__`.
+    """
     log, caller = session.log, find_size_reading_frame(frame)
     if find_current_session() is None and caller is not None and is_user_frame(caller):
-        raise log.record_refusal(_make_other_thread_error(caller))
+        raise log.record_refusal(_make_error_for_size_in_other_thread(caller))
     if find_current_session() is not session or session.names is None or caller is None or not is_user_frame(caller):
         return None
     # A library that wants a dict key, such as einops, works without one.
     if method == "__hash__" and is_library_frame(caller):
         return None
-    expression = rename_size_symbols(read_size_expression(size), session.names)
+    expression = rename_size_symbols_to_ours(read_size_expression(size), session.names)
     if expression is None:
         return None
     sizes = session.example if session.branch is None else session.branch.sizes
     try:
         value = compute_value_at(expression, sizes)
     except UnsolvableError as error:
-        raise log.record_refusal(_make_unknown_number_error(caller)) from error
+        raise log.record_refusal(_make_error_for_size_of_unknown_value(caller)) from error
     if method in _IN_TEXTS and (output := find_use_of_current_value(caller)):
         if output == "raised":
             log.said.append(describe_line(caller))
@@ -129,29 +142,39 @@ def _answer_plain_number(session: TraceSession, size: Any, frame: FrameType, met
 
 
 def make_equality_relation(expression: Any, value: Any) -> Any:
-    """Return the relation that an expression equals a number."""
+    """Return the SymPy relation that an expression equals a number."""
     number = sympy.Integer(value) if isinstance(value, int) else sympy.Float(value)
     return sympy.Eq(expression, number, evaluate=False)
 
 
-def _make_other_thread_error(frame: FrameType) -> ExportError:
+def _make_error_for_size_in_other_thread(frame: FrameType) -> ExportError:
+    """Return the error for a size that user code in another thread than forward's uses as a plain number."""
     return ExportError(
-        f"The module uses a size as a plain number in another thread than the one of forward: {describe_line(frame)}.",
-        "Use sizes only in the thread of forward, or compare them with numbers.",
+        f"The module uses a size as a plain number in another thread than forward's: {describe_line(frame)}.",
+        "Use sizes only in the thread in which forward runs.",
     )
 
 
-def _make_unknown_number_error(frame: FrameType) -> ExportError:
+def _make_error_for_size_of_unknown_value(frame: FrameType) -> ExportError:
+    """Return the error for a size that user code needs as a plain number, but whose value cannot be computed."""
     return ExportError(
-        f"The module uses a size as a plain number, but the value of this size is not known: {describe_line(frame)}.",
+        "The module uses a size as a plain number, but computes the size in a way that pocketrnn cannot evaluate: "
+        f"{describe_line(frame)}.",
         "Only compute with sizes and compare them. Do not pass them to str(), hash() or a dict.",
     )
 
 
 def record_guard(session: TraceSession, guard: Any, file_number_and_line: tuple[str, int, str] | None = None) -> None:
-    """Record a restriction on sizes (a guard) that `torch.export` made, unless it holds for all sizes with which a
-    graph is run."""
-    condition = session.make_condition(read_guard_relation(guard))
+    """Record in the session's log a guard, which is a restriction on sizes that `torch.export` made, unless it holds
+    for all sizes with which a graph is run.
+
+    Args:
+        session: the session of the trace.
+        guard: the guard of torch.
+        file_number_and_line: the file, the line's number and its text where user code caused the guard; None to look
+            them up in the guard.
+    """
+    condition = session.make_condition_on_sizes(read_guard_relation(guard))
     if condition is None or str(read_guard_relation(guard)) in session.log.answered:
         return
     if file_number_and_line is None:
@@ -162,15 +185,15 @@ def record_guard(session: TraceSession, guard: Any, file_number_and_line: tuple[
 
 
 def record_program_restrictions(session: TraceSession, program: torch.export.ExportedProgram) -> None:
-    """Record the conditions on sizes that are known only after the trace: the limits of tables of positions, the steps
-    and rows that recurrent layers need, the sizes at which a minimum or maximum of sizes changes, and the restrictions
-    that torch.export made."""
+    """Record the conditions on sizes that are known only after the trace: the rows of tables of positions, the step and
+    the row that recurrent layers need, the sizes at which a minimum or maximum of sizes changes, and the guards of
+    torch.export."""
     _record_limits_of_position_tables(session.log, program)
     environment = None
     for node in program.graph.nodes:
         value = node.meta.get("val")
         if str(node.target).startswith("pocketrnn.recurrence"):
-            _record_needed_step_and_row(session, node.args[0].meta["val"])
+            _record_that_step_and_row_are_needed(session, node.args[0].meta["val"])
         sizes = [value] if isinstance(value, torch.SymInt) else list(value.shape) if isinstance(value, Tensor) else []
         for size in sizes:
             if isinstance(size, torch.SymInt):
@@ -180,8 +203,8 @@ def record_program_restrictions(session: TraceSession, program: torch.export.Exp
         record_guard(session, guard)
 
 
-def _record_needed_step_and_row(session: TraceSession, x: Tensor) -> None:
-    """Record that the input of a recurrent layer must have at least one step and one row."""
+def _record_that_step_and_row_are_needed(session: TraceSession, x: Tensor) -> None:
+    """Record that a recurrent layer needs at least one step and one row. x is the layer's input."""
     for size in x.shape[:2]:
         expression = session.express_size_by_batch_and_tokens(size)
         if expression is not None:
@@ -189,8 +212,8 @@ def _record_needed_step_and_row(session: TraceSession, x: Tensor) -> None:
 
 
 def _record_limits_of_position_tables(log: TraceLog, program: torch.export.ExportedProgram) -> None:
-    """Record for each table that is indexed by positions the condition that a text has at most as many tokens as the
-    table has rows. PyTorch makes no guard for it."""
+    """Record for each table that is indexed by positions that a text must have at most as many tokens as the table has
+    rows. PyTorch makes no guard for this."""
     counted: set[Any] = set()
     for node in program.graph.nodes:
         name = str(node.target)
@@ -205,10 +228,10 @@ def _record_limits_of_position_tables(log: TraceLog, program: torch.export.Expor
 
 
 def _record_clamps_and_divisors(session: TraceSession, expression: Any) -> None:
-    """Record the sizes at which a minimum or maximum in `expression` changes, and the integers that sizes are divided
-    by. The module runs at all these sizes, but its graph may be wrong beyond one of them or for some remainder, so they
-    are compared later."""
-    renamed = rename_size_symbols(expression, session.names or {})
+    """Record the sizes at which a minimum or maximum in `expression` changes, and the integers by which sizes are
+    divided. The module runs at all these sizes, but its graph may be wrong beyond one of them, or for some remainder.
+    So the proof compares both there."""
+    renamed = rename_size_symbols_to_ours(expression, session.names or {})
     if renamed is None:
         return
     # Sort the set, so that a refusal names the same line each time.

@@ -26,14 +26,14 @@ from pocketrnn_export.tracing.session import TraceSession
 
 
 def unwrap_cached_function(value: Any) -> Any:
-    """Return the function that `functools.lru_cache` wraps, or None for any other value."""
+    """Return the function that is wrapped by `functools.lru_cache`, or None for any other value."""
     return value.__wrapped__ if isinstance(value, CACHED) else None  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
-def bypass_caches(session: TraceSession) -> Iterator[None]:
-    """While the block runs, let caches in a module accept the symbolic sizes of a trace. Empty dicts take them as keys,
-    and methods under `functools.lru_cache` run without the cache."""
+def bypass_caches_keyed_by_sizes(session: TraceSession) -> Iterator[None]:
+    """While the block runs, caches of a module accept symbolic sizes: its empty dicts take them as keys, and its
+    methods and functions under `functools.lru_cache` run without the cache."""
     kinds = {kind for layer in session.module.modules() for kind in type(layer).__mro__}
     methods = {
         (kind, name): replace_function_of_method(value, function)
@@ -46,15 +46,15 @@ def bypass_caches(session: TraceSession) -> Iterator[None]:
         for layer in session.module.modules()
         if not isinstance(layer, torch.jit.ScriptModule)
         for name, value in vars(layer).items()
-        if (stand_in := _make_uncached_stand_in(layer, name, value)) is not None
+        if (stand_in := _make_stand_in_without_cache(layer, name, value)) is not None
     ]
     with replace_dict_values(kept), replace_methods(methods):
         yield
 
 
-def _make_uncached_stand_in(layer: nn.Module, name: str, value: Any) -> Any:
-    """Return a stand-in for an attribute: a dict that takes sizes as keys for an empty dict, or a function without its
-    cache. Return None for other attributes."""
+def _make_stand_in_without_cache(layer: nn.Module, name: str, value: Any) -> Any:
+    """Return a stand-in for an attribute of a layer: for an empty dict, a dict that takes symbolic sizes as keys; for a
+    cached function, the function itself. Return None for other attributes."""
     if name.startswith("_") and name in vars(nn.Module()):
         return None
     if type(value) is dict and not value:
@@ -91,6 +91,7 @@ class _SizeKeyedDict(dict[Any, Any]):
 
 
 def _make_dict_key(key: Any) -> Any:
+    """Return a key in which symbolic sizes, also those in tuples, are replaced by their expressions."""
     if isinstance(key, torch.SymInt | torch.SymFloat | torch.SymBool):
         return "size", str(read_size_expression(key))
     if isinstance(key, tuple):

@@ -36,23 +36,31 @@ _OF_CLASSES: Final = frozenset(
 )  # fmt: skip
 
 
-def answer_plain_numbers(find_number: Callable[[Any, FrameType, str], Any]) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, the methods of a size that need a plain number call `find_number` to get it.
+def replace_methods_that_need_plain_numbers(
+    find_number: Callable[[Any, FrameType, str], Any],
+) -> contextlib.AbstractContextManager[None]:
+    """While the block runs, the methods of symbolic sizes that need a plain number, such as `__index__`, call
+    `find_number` to get it.
 
     Args:
-        find_number: gives the plain number for (size, frame that called the method, name of the method); None to use
-            the class's own method.
+        find_number: takes the size, the frame that called the method, and the method's name. Returns the plain number,
+            or None to use the method of torch.
     """
     stand_ins = {
-        (kind, name): _make_method_stand_in(name, plain, getattr(kind, name, None), find_number)
+        (kind, name): _make_method_of_size(name, plain, getattr(kind, name, None), find_number)
         for kind, plain in PLAIN.items()
-        for name in _list_replaced_methods(kind, plain)
+        for name in _list_methods_to_replace(kind, plain)
     }
     return replace_methods(stand_ins)
 
 
-def _list_replaced_methods(kind: type, plain: type) -> list[str]:
-    """Return the names of the methods that a size class gets from the plain type."""
+def _list_methods_to_replace(kind: type, plain: type) -> list[str]:
+    """Return the names of the methods of a class of sizes that are replaced by those of the plain type.
+
+    Args:
+        kind: torch.SymInt, torch.SymFloat or torch.SymBool.
+        plain: int, float or bool.
+    """
     taken = [name for name in _TAKEN if hasattr(plain, name) and name not in _COMPUTED]
     if kind is torch.SymBool:
         # Python's bools compute as 0 and 1; PyTorch's symbolic bools have only a few operators.
@@ -62,12 +70,22 @@ def _list_replaced_methods(kind: type, plain: type) -> list[str]:
     return [*taken, *missing, *_SYMBOLIC, *(_REPEATS if kind is torch.SymInt else ())]
 
 
-def _make_method_stand_in(name: str, plain: type, shipped: Any, find_number: Callable[..., Any]) -> Any:
-    """Return the method or property that a size class gets: the plain type's, called on the size's plain number."""
+def _make_method_of_size(name: str, plain: type, shipped: Any, find_number: Callable[..., Any]) -> Any:
+    """Return a method or property for a class of sizes that computes with the plain number of the size.
+
+    Args:
+        name: the method's name, such as `__index__`.
+        plain: the plain type, int, float or bool, whose method with this name is called.
+        shipped: the method of torch's class, or None.
+        find_number: takes the size, the frame that called the method, and the method's name. Returns the plain number,
+            or None to call `shipped`.
+    """
     if name in _SYMBOLIC and plain is not bool:
         return _SYMBOLIC[name]
     if name in _REPEATS and plain is int:
-        return lambda size, other: _repeat_sizes(other, size) if type(other) in (list, tuple) else shipped(size, other)
+        return lambda size, other: (
+            _repeat_sizes_as_tensor(other, size) if type(other) in (list, tuple) else shipped(size, other)
+        )
     of_plain = getattr(plain, name)
 
     def call_method(size: Any, *others: Any) -> Any:
@@ -85,9 +103,9 @@ def _make_method_stand_in(name: str, plain: type, shipped: Any, find_number: Cal
     return call_method if callable(of_plain) else property(call_method)
 
 
-def _repeat_sizes(numbers: Sequence[Any], times: Any) -> Any:
-    """Compute `[n] * batch`, which a module uses as the lengths of equally long texts: return the repeated numbers as a
-    tensor. Return `NotImplemented` if the list has other items than sizes and integers."""
+def _repeat_sizes_as_tensor(numbers: Sequence[Any], times: Any) -> Any:
+    """Return `numbers * times` as a tensor: a module makes the lengths of equally long texts by `[n] * batch`. Return
+    `NotImplemented` if the list has other items than sizes and integers."""
     if not numbers or not all(type(n) in (int, torch.SymInt) for n in numbers):
         return NotImplemented
     return TracedArray(torch.cat([torch.full((1,), n, dtype=torch.int64) for n in numbers]).repeat(times))

@@ -26,7 +26,7 @@ from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 
 
 class TracedArray:
-    """A tensor of the trace that the module uses as a numpy array or as a list of numbers."""
+    """A stand-in for a numpy array or a list of numbers in user code. It holds a tensor of the trace."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
@@ -40,17 +40,17 @@ class TracedArray:
         del types
         method = getattr(self, func.__name__, None)
         if method is None or args[0] is not self:
-            raise _make_frozen_error(f"np.{func.__name__}")
+            raise _make_error_for_values_given_away(f"np.{func.__name__}")
         return method(*args[1:], **kwargs)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **_: Any) -> Any:
         function = _UFUNCS.get(ufunc.__name__)
         if function is None or method != "__call__":
-            raise _make_frozen_error(f"np.{ufunc.__name__}")
+            raise _make_error_for_values_given_away(f"np.{ufunc.__name__}")
         return TracedArray(function(*unwrap_arrays(inputs)))
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise _make_frozen_error("numpy")
+        raise _make_error_for_values_given_away("numpy")
 
     @property
     def shape(self) -> Any:
@@ -87,10 +87,10 @@ class TracedArray:
             )
         if is_torchscript_trace():
             return iter(read_tensor_values(self.tensor))
-        raise _make_frozen_error("a loop in Python")
+        raise _make_error_for_values_given_away("a loop in Python")
 
     def amax(self, axis: Any = None, **_: Any) -> Any:
-        """Return the largest number, or the largest numbers along an axis."""
+        """Return the largest number or, with `axis`, the largest numbers along the axis."""
         return (
             replace_largest_length_by_width(self.tensor.max()) if axis is None else TracedArray(self.tensor.amax(axis))
         )
@@ -98,7 +98,7 @@ class TracedArray:
     max = amax
 
     def amin(self, axis: Any = None, **_: Any) -> Any:
-        """Return the smallest number, or the smallest numbers along an axis."""
+        """Return the smallest number or, with `axis`, the smallest numbers along the axis."""
         return (
             replace_largest_length_by_width(self.tensor.min()) if axis is None else TracedArray(self.tensor.amin(axis))
         )
@@ -106,7 +106,7 @@ class TracedArray:
     min = amin
 
     def sum(self, axis: Any = None, **_: Any) -> Any:
-        """Return the sum of all numbers, or the sums along an axis."""
+        """Return the sum of all numbers or, with `axis`, the sums along the axis."""
         return self.tensor.sum() if axis is None else TracedArray(self.tensor.sum(axis))
 
     def argsort(self, axis: int = -1, kind: Any = None, order: Any = None, **_: Any) -> TracedArray:
@@ -120,11 +120,11 @@ class TracedArray:
         return TracedArray(self.tensor.sort(axis)[0])
 
     def flip(self, axis: Any = None) -> TracedArray:
-        """Return the numbers in the opposite order."""
+        """Return the numbers in reverse order along an axis, by default the first."""
         return TracedArray(self.tensor.flip(0 if axis is None else axis))
 
     def flipud(self) -> TracedArray:
-        """Return the numbers in the opposite order."""
+        """Return the numbers in reverse order along the first axis."""
         return self.flip(0)
 
     def reshape(self, *shape: Any, **_: Any) -> TracedArray:
@@ -132,7 +132,7 @@ class TracedArray:
         return TracedArray(self.tensor.reshape(*shape))
 
     def astype(self, kind: Any, **_: Any) -> TracedArray:
-        """Return the numbers as floats or integers."""
+        """Return the numbers as floats or integers, in the default type of torch for the kind of `kind`."""
         name = getattr(kind, "__name__", str(kind))
         return TracedArray(self.tensor.float() if "float" in name else self.tensor.long())
 
@@ -143,16 +143,21 @@ class TracedArray:
     ascontiguousarray = copy
 
     def tolist(self) -> TracedArray:
-        """Return the same numbers, as a `TracedArray` and not as a list."""
+        """Return this array: in a trace it also stands for a list."""
         return self
 
     def item(self) -> Any:
-        """Return the only number."""
+        """Return the only number of the array."""
         return replace_largest_length_by_width(self.tensor)
 
 
-def _make_operation(function: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:
-    """Return a method of `TracedArray` for an operation of Python; if `reflected`, with swapped operands."""
+def _make_operator_method(function: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:
+    """Return the method of `TracedArray` for an operator of Python.
+
+    Args:
+        function: the operator, such as `operator.add`.
+        reflected: whether the operands are swapped, as in `__radd__`.
+    """
 
     def apply_operation(self: TracedArray, *others: Any) -> TracedArray:
         values = [self.tensor, *unwrap_arrays(others)]
@@ -162,9 +167,9 @@ def _make_operation(function: Callable[..., Any], *, reflected: bool = False) ->
 
 
 for _name in ("neg", "add", "sub", "mul", "truediv", "floordiv", "mod", "lt", "le", "gt", "ge", "eq", "ne"):
-    setattr(TracedArray, f"__{_name}__", _make_operation(getattr(operator, _name)))
+    setattr(TracedArray, f"__{_name}__", _make_operator_method(getattr(operator, _name)))
     if _name in {"add", "sub", "mul", "truediv", "floordiv"}:
-        setattr(TracedArray, f"__r{_name}__", _make_operation(getattr(operator, _name), reflected=True))
+        setattr(TracedArray, f"__r{_name}__", _make_operator_method(getattr(operator, _name), reflected=True))
 
 _UFUNCS: Final[dict[str, Callable[..., Any]]] = {
     "negative": torch.neg,
@@ -181,7 +186,7 @@ _UFUNCS: Final[dict[str, Callable[..., Any]]] = {
 
 
 def unwrap_arrays(value: Any) -> Any:
-    """Replace each `TracedArray` in an argument by its tensor."""
+    """Return an argument in which each `TracedArray` is replaced by its tensor, also in lists, tuples and dicts."""
     if isinstance(value, TracedArray):
         return value.tensor
     if type(value) in (list, tuple):
@@ -192,16 +197,16 @@ def unwrap_arrays(value: Any) -> Any:
 
 
 def replace_largest_length_by_width(value: Any) -> Any:
-    """Return the width of the padded batch, a symbolic size, in place of a tensor that is known to equal it, such as
+    """Return the padded width of the batch, a symbolic size, for a tensor that is known to equal it, such as
     `lengths.max()`. Return other values unchanged."""
     session = find_current_session()
     fact = None if session is None else session.facts.find_fact(value)
     return value if fact is None or fact.width is None or fact.lengths != "longest" else fact.width
 
 
-def refuse_number_hashes(_: object) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, raise an UntraceableError if user code looks up a number of the trace in a dict:
-    `d[x[0, 0].item()]`. In a run, the key is a number; in a trace it is a tensor, which the dict does not hold."""
+def refuse_traced_numbers_as_dict_keys(_: object) -> contextlib.AbstractContextManager[None]:
+    """While the block runs, raise an UntraceableError if user code looks up a number of the trace in a dict or a set,
+    as in `d[x[0, 0].item()]`. In a trace this number is a tensor, which the dict does not contain."""
 
     def refuse_hash(value: Tensor) -> int:
         frame = sys._getframe(1)
@@ -212,8 +217,8 @@ def refuse_number_hashes(_: object) -> contextlib.AbstractContextManager[None]:
             and not is_torchscript_trace()
         ):
             raise UntraceableError(
-                f"The module looks up a value of its input in a dict or a set, {describe_user_line(frame)}: a graph "
-                "would use the entry of one text for all texts.",
+                f"The module uses a value of its input as a key of a dict or a set, {describe_user_line(frame)}: a "
+                "graph would use the entry of one text for all texts.",
                 "Keep the table as a tensor with one number for each id, and read it with table[tokens] or an "
                 "nn.Embedding.",
             )
@@ -222,8 +227,9 @@ def refuse_number_hashes(_: object) -> contextlib.AbstractContextManager[None]:
     return replace_methods({(Tensor, "__hash__"): refuse_hash})
 
 
-def _make_frozen_error(receiver: str) -> ExportError:
-    """Return the error for user code that gives a tensor of the trace to numpy or to a loop in Python."""
+def _make_error_for_values_given_away(receiver: str) -> ExportError:
+    """Return the error for user code that gives values of a tensor to numpy or to a loop in Python. `receiver` names
+    the function or the loop."""
     return UntraceableError(
         f"The module gives values of its input to {receiver}, {describe_user_line(sys._getframe(1))}: a graph would "
         "use the values of one text for all texts.",

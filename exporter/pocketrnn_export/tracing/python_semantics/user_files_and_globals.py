@@ -30,8 +30,8 @@ _NOT_USERS: Final = frozenset(sys.stdlib_module_names - {"__main__"}) | {
 
 
 def find_users_globals(module: nn.Module) -> list[dict[str, Any]]:
-    """Return the globals of the files that define a module's classes and the functions in its attributes, and of the
-    user's files that these files import."""
+    """Return the globals of the user's files with a module's code: the files that define its classes and the functions
+    in its attributes, and the user's files that these import."""
     found: dict[int, dict[str, Any]] = {}
     roots: set[str] = set()
     waiting: list[dict[str, Any]] = []
@@ -59,7 +59,8 @@ def find_users_globals(module: nn.Module) -> list[dict[str, Any]]:
 
 
 def find_users_files(module: nn.Module) -> set[str]:
-    """Return the user's files with a module's code: the files of its classes, and the files that these import."""
+    """Return the paths of the user's files with a module's code: the files of its classes, and the user's files that
+    these import."""
     files = {str(names.get("__file__") or "") for names in find_users_globals(module)}
     for layer in module.modules():
         for kind in type(layer).__mro__:
@@ -69,10 +70,11 @@ def find_users_files(module: nn.Module) -> set[str]:
 
 
 def _find_modules_imported_in_functions(names: dict[str, Any]) -> list[ModuleType]:
-    """Return the already imported Python modules that a file imports inside its functions."""
+    """Return the Python modules that a file imports inside its functions, if they are already imported. `names` are the
+    globals of the file."""
     package = str(names.get("__package__") or "")
     found = []
-    for level, module, parts in _find_imports_of_functions(str(names.get("__file__") or "")):
+    for level, module, parts in _find_imports_inside_functions(str(names.get("__file__") or "")):
         try:
             name = importlib.util.resolve_name(f"{'.' * level}{module}", package) if level else module
         except (ImportError, ValueError):
@@ -83,8 +85,9 @@ def _find_modules_imported_in_functions(names: dict[str, Any]) -> list[ModuleTyp
 
 
 @functools.lru_cache(maxsize=256)
-def _find_imports_of_functions(file: str) -> tuple[_Import, ...]:
-    """Return the imports inside a file's functions."""
+def _find_imports_inside_functions(file: str) -> tuple[_Import, ...]:
+    """Return the imports inside the functions of a file: for each the number of leading dots, the module, and the names
+    that are imported from it."""
     tree = parse_file(file)
     functions = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     found: list[_Import] = []
@@ -97,7 +100,8 @@ def _find_imports_of_functions(file: str) -> tuple[_Import, ...]:
 
 
 def _read_function_globals(value: Any) -> dict[str, Any] | None:
-    """Return the globals of a function, a method, a property or a wrapped function; None for other values."""
+    """Return the globals with which the code of a function, a method, a property or a wrapped function runs. Return
+    None for other values."""
     while isinstance(value, functools.partial | staticmethod | classmethod | MethodType):
         value = value.func if isinstance(value, functools.partial) else value.__func__
     if isinstance(value, property):
@@ -107,8 +111,12 @@ def _read_function_globals(value: Any) -> dict[str, Any] | None:
 
 
 def _find_imported_globals(values: Iterable[Any], roots: set[str]) -> list[dict[str, Any]]:
-    """Return the globals of the user's files that define the given functions, classes and modules. Installed packages
-    are left out, unless their name is in `roots`."""
+    """Return the globals of the user's files that define some functions, classes and Python modules.
+
+    Args:
+        values: the functions, classes and Python modules; other values are ignored.
+        roots: the packages of the module's classes, which count as the user's even if they are installed.
+    """
     found = []
     for value in list(values):
         value = unwrap_cached_function(value) or unwrap_scripted_function(value) or value
@@ -127,4 +135,5 @@ def _find_imported_globals(values: Iterable[Any], roots: set[str]) -> list[dict[
 
 
 def _read_root_package(name: str) -> str:
+    """Return the first part of a dotted name: "a" for "a.b.c"."""
     return name.partition(".")[0]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pocketrnn_export.intake.user_frames import describe_user_line, find_frame_outside_package
 from pocketrnn_export.torch_internals import TRACED_TENSORS
-from pocketrnn_export.tracing.session import TraceSession, decline_for_torchscript, declined, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_call, decline_for_torchscript, rule
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 
 _log = logging.getLogger(__name__)
@@ -22,11 +22,11 @@ TRUTHS: Final = ("__bool__", "equal", "allclose", "is_nonzero")
 
 @rule(*TRUTHS, decline=decline_for_torchscript)
 def answer_assert_with_true(session: TraceSession, *_: Any, **__: Any) -> Any:
-    """Answer `bool(tensor)` and `torch.equal(x, y)` with True inside an `assert` statement, since a trace has no values
-    to test."""
+    """Answer `bool(tensor)` and `torch.equal(x, y)` inside an `assert` statement with True, since a trace has no values
+    to test. Log a warning that the graph leaves out the assert."""
     frame = find_frame_outside_package(sys._getframe(1))
     if not is_in_assert(frame):
-        return declined("the call is not in an assert statement")
+        return decline_call("the call is not in an assert statement")
     line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
     if line not in session.told:
         _log.warning("The graph leaves out an assert of forward, and answers even if the assert fails: %s.", line)
@@ -36,18 +36,19 @@ def answer_assert_with_true(session: TraceSession, *_: Any, **__: Any) -> Any:
 
 @rule("equal", "allclose", decline=decline_for_torchscript)
 def refuse_equality_test(_session: TraceSession, *given: Any, **named: Any) -> Any:
-    """Raise an UntraceableError for `if torch.equal(x, y)` outside an `assert` statement. The error names the line."""
+    """Raise an UntraceableError for `torch.equal(x, y)` and `torch.allclose(x, y)` outside of `assert` statements. The
+    error names the line."""
     if not any(isinstance(value, TRACED_TENSORS) for value in (*given, *named.values())):
-        return declined("no argument is a tensor of the trace")
+        return decline_call("no argument is a tensor of the trace")
     raise UntraceableError(
-        f"Forward tests whether tensors are equal, {describe_user_line(sys._getframe(1))}, but a graph takes the same "
+        f"Forward tests whether tensors are equal, {describe_user_line(sys._getframe(1))}. A graph would take the same "
         "branch for all texts.",
         "Do not test values of tensors in forward. Use torch.where to choose between two values for each text.",
     )
 
 
 def is_in_assert(frame: FrameType) -> bool:
-    """Return whether the current instruction of a frame decides if an AssertionError is raised."""
+    """Return whether the instruction that a frame runs now tests the condition of an `assert` statement."""
     instructions = list(dis.get_instructions(frame.f_code))
     at = next((i for i, one in enumerate(instructions) if one.offset > frame.f_lasti), len(instructions))
     current = instructions[at - 1 : at]

@@ -8,11 +8,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.tracing.session import TraceSession, declined, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_call, rule
 
 
 @rule("embedding_bag")
-def rewrite_embedding_bag(
+def rewrite_embedding_bag_as_reduction(
     _: TraceSession,
     input: Any,  # noqa: A002 - torch's name
     weight: Any,
@@ -26,11 +26,11 @@ def rewrite_embedding_bag(
     include_last_offset: Any = False,
     padding_idx: Any = None,
 ) -> Any:
-    """Rewrite `F.embedding_bag` as the sum, mean or maximum of the vectors of each bag. A bag with nothing but padding
-    gives zeros."""
+    """Rewrite `F.embedding_bag` as the sum, mean or maximum of the vectors of each bag. A bag without ids, or with
+    padding ids only, gives zeros."""
     del norm_type, scale_grad_by_freq, sparse
     if max_norm is not None or mode not in {"sum", "mean", "max"} or not isinstance(weight, Tensor):
-        return declined("max_norm is given, or the mode is unknown")
+        return decline_call("max_norm is given, or the mode is unknown")
     rows = torch.nn.functional.embedding(input, weight)
     counted = torch.ones_like(input, dtype=torch.bool)
     if padding_idx is not None:
@@ -38,7 +38,7 @@ def rewrite_embedding_bag(
     if input.dim() == 1:
         # One axis of ids, split at the offsets: each bag goes over all ids, and counts only its own.
         if offsets is None:
-            return declined("the ids have one axis, but offsets are not given")
+            return decline_call("the ids have one axis, but offsets are not given")
         starts = offsets[:-1] if include_last_offset else offsets
         bag = (torch.arange(input.shape[0])[None] >= starts[:, None]).sum(0) - 1
         counted = counted[None] & (bag[None] == torch.arange(starts.shape[0])[:, None])
@@ -54,4 +54,4 @@ def rewrite_embedding_bag(
     return total if mode == "sum" else total / mask.sum(1, keepdim=True).clamp(min=1)
 
 
-EMBEDDING_BAGS: Final = (rewrite_embedding_bag,)
+EMBEDDING_BAGS: Final = (rewrite_embedding_bag_as_reduction,)

@@ -15,7 +15,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import describe_user_line_of_node
-from pocketrnn_export.tracing.session import TraceSession, decline_for_torchscript, declined, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_call, decline_for_torchscript, rule
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 
 _NARROW: Final = (torch.int8, torch.uint8, torch.int16, torch.int32)
@@ -26,15 +26,16 @@ _CAST: Final = "aten._to_copy.default"
 
 @rule("sum", decline=decline_for_torchscript)
 def rewrite_sum_in_narrow_integers(_session: TraceSession, x: Any, *args: Any, dtype: Any = None, **more: Any) -> Any:
-    """Rewrite `x.sum(1, dtype=torch.int32)` as a sum in int64 and a cast, since onnxruntime does not wrap around."""
+    """Rewrite `x.sum(1, dtype=torch.int32)` as a sum in int64 and a cast to int32, since onnxruntime's sum does not
+    wrap around."""
     if dtype not in _NARROW or not isinstance(x, Tensor) or x.is_floating_point():
-        return declined("the result is not of integers with fewer than 64 bits")
+        return decline_call("the result is not of integers with fewer than 64 bits")
     return torch.sum(x, *args, **more).to(dtype)
 
 
 def refuse_integer_products_and_powers(program: torch.export.ExportedProgram) -> None:
-    """Raise an UntraceableError for `torch.prod` or powers of integers that depend on the program's inputs. A
-    `torch.prod` of bools is allowed."""
+    """Raise an UntraceableError if a program has a `torch.prod` or a power of integers that depends on the program's
+    inputs. A `torch.prod` of bools is allowed."""
     inputs = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT}
     of_text: set[Node] = set()
     for node in program.graph.nodes:
@@ -45,20 +46,22 @@ def refuse_integer_products_and_powers(program: torch.export.ExportedProgram) ->
             continue
         if node.target in _PRODUCTS and not _is_zero_or_one(node.all_input_nodes[0]):
             remedy = "Multiply floats: torch.prod(x.float(), 1). For a mask of 0 and 1, use (x == 0).sum(1) == 0."
-            raise _make_inexact_error("products", node, remedy)
+            raise _make_error_for_inexact_integers("products", node, remedy)
         if node.target in _POWERS and of_text.intersection(node.args[:2]):
-            raise _make_inexact_error("powers", node, "Compute powers of floats: 2.0 ** counts.")
+            raise _make_error_for_inexact_integers("powers", node, "Compute powers of floats: 2.0 ** counts.")
 
 
 def _is_zero_or_one(node: Node) -> bool:
-    """Return whether a node's value contains only 0 and 1. It is a bool tensor, or was converted from one."""
+    """Return whether a node's value is a tensor of bools, or of integers that were converted from bools."""
     made_of = (node, *(node.all_input_nodes if str(node.target) == _CAST else ()))
     return any(one.meta["val"].dtype == torch.bool for one in made_of)
 
 
-def _make_inexact_error(operation: str, node: Node, remedy: str) -> UntraceableError:
+def _make_error_for_inexact_integers(operation: str, node: Node, remedy: str) -> UntraceableError:
+    """Return the error for an operation, "products" or "powers", of integers that onnxruntime computes differently."""
     return UntraceableError(
-        f"onnxruntime computes {operation} of integers differently from PyTorch, {describe_user_line_of_node(node)}.",
+        f"onnxruntime computes {operation} of integers in floating point, so that large ones differ from PyTorch's, "
+        f"{describe_user_line_of_node(node)}.",
         remedy,
     )
 

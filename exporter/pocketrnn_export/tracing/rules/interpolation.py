@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import sym_max
-from pocketrnn_export.tracing.session import TraceSession, decline_for_torchscript, declined, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_call, decline_for_torchscript, rule
 
 
 @rule("interpolate", decline=decline_for_torchscript)
-def rewrite_interpolate(
+def rewrite_interpolate_as_selected_steps(
     _session: TraceSession,
     x: Any,
     size: Any = None,
@@ -22,15 +22,15 @@ def rewrite_interpolate(
     recompute_scale_factor: Any = None,
     antialias: bool = False,
 ) -> Any:
-    """Rewrite `F.interpolate(x, size=10)` of x [batch, channels, steps] as a selection of steps, or, in the mode
-    `linear`, as weighted sums of two steps each."""
+    """Rewrite `F.interpolate(x, size=10)` of x [batch, channels, steps]: select a step for each new one or, in the mode
+    `linear`, add two steps with weights."""
     if not isinstance(x, Tensor) or x.dim() != 3 or mode not in {"nearest", "linear"} or antialias:
-        return declined("the input does not have three axes, or the mode is neither nearest nor linear")
+        return decline_call("the input does not have three axes, or the mode is neither nearest nor linear")
     size, factor = (one[0] if isinstance(one, list | tuple) else one for one in (size, scale_factor))
     steps = x.shape[2]
     if size is None:
         if factor != int(factor):
-            return declined("the scale factor is a fraction")
+            return decline_call("the scale factor is a fraction")
         size = steps * int(factor)
     apart = torch.full((), steps, dtype=x.dtype) / size
     if factor is not None and not recompute_scale_factor:
@@ -51,4 +51,4 @@ def rewrite_interpolate(
     return x.index_select(2, before) * (1 - weight) + x.index_select(2, after) * weight
 
 
-INTERPOLATION: Final = (rewrite_interpolate,)
+INTERPOLATION: Final = (rewrite_interpolate_as_selected_steps,)

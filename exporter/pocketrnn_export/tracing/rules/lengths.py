@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import statically_known_true
-from pocketrnn_export.tracing.python_semantics.patched_globals import unwrap_types
+from pocketrnn_export.tracing.python_semantics.patched_globals import replace_stand_ins_for_types
 from pocketrnn_export.tracing.python_semantics.size_arithmetic import TracedNumber, is_size
 from pocketrnn_export.tracing.python_semantics.traced_arrays import (
     TracedArray,
     replace_largest_length_by_width,
     unwrap_arrays,
 )
-from pocketrnn_export.tracing.session import Call, TraceSession, declined, rule
+from pocketrnn_export.tracing.session import Call, TraceSession, decline_call, rule
 
 # The functions whose arguments are sizes or positions: there, the longest of the lengths is used as a number.
 _OF_SIZES: Final = frozenset(
@@ -42,11 +42,11 @@ _KEEP_LONGEST: Final = frozenset(
 )  # fmt: skip
 
 
-def run_unwrapped_call(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
-    """Run a call of torch by `proceed`, with PyTorch's own tensors and types. They replace the stand-ins, such as a
-    `TracedArray`, that user code passed to the call."""
-    args = tuple(unwrap_types(unwrap_arrays(value)) for value in call.args)
-    kwargs = {name: unwrap_types(unwrap_arrays(value)) for name, value in call.kwargs.items()}
+def run_call_without_stand_ins(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
+    """Return the result of a call of torch by `proceed`, in whose arguments stand-ins of the trace, such as a
+    `TracedArray`, are replaced by the tensors and types for which they stand."""
+    args = tuple(replace_stand_ins_for_types(unwrap_arrays(value)) for value in call.args)
+    kwargs = {name: replace_stand_ins_for_types(unwrap_arrays(value)) for name, value in call.kwargs.items()}
     if call.name in {"tensor", "as_tensor"} and args and isinstance(args[0], list | tuple):
         numbers = list(_flatten_numbers(call.args[0]))
         # A TracedNumber stands for a Python float but has 64 bits, so set the dtype that torch would choose.
@@ -61,8 +61,8 @@ def run_unwrapped_call(_: TraceSession, call: Call, proceed: Callable[[Call], An
 
 
 def _replace_largest_lengths_by_width(value: Any) -> Any:
-    """Return an argument in which each tensor that is known to be the largest length is replaced by the width of the
-    padded batch, a symbolic size."""
+    """Return an argument in which each tensor that is known to be the largest length is replaced by the padded width, a
+    symbolic size. Slices, lists and tuples are searched."""
     if isinstance(value, slice):
         return slice(*(_replace_largest_lengths_by_width(n) for n in (value.start, value.stop, value.step)))
     if type(value) in (list, tuple):
@@ -71,7 +71,8 @@ def _replace_largest_lengths_by_width(value: Any) -> Any:
 
 
 def _stack_index_lists(index: Any) -> Any:
-    """Stack lists of tensors or sizes in an index, such as `[n - 1 for n in lengths]`, into tensors."""
+    """Return an index in which lists with tensors or sizes, such as `[n - 1 for n in lengths]`, are stacked into
+    tensors."""
     if type(index) is tuple:
         return tuple(_stack_index_lists(part) for part in index)
     traced = type(index) is list and any(_is_number_tensor(part) or is_size(part) for part in index)
@@ -79,11 +80,13 @@ def _stack_index_lists(index: Any) -> Any:
 
 
 def _is_number_tensor(value: Any) -> bool:
+    """Return whether a value is a tensor without axes."""
     return isinstance(value, Tensor) and not value.dim()
 
 
 def _stack_numbers(numbers: Any, dtype: torch.dtype | None = None) -> Tensor:
-    """Stack numbers, or lists of numbers, into a tensor. Some of the numbers are tensors or sizes."""
+    """Return numbers, or nested lists of numbers, as one tensor. Some of the numbers are tensors or sizes. If `dtype`
+    is None, it is chosen as by `torch.tensor`."""
     dtype = _find_common_dtype(list(_flatten_numbers(numbers))) if dtype is None else dtype
     lists = [isinstance(part, list | tuple) for part in numbers]
     return torch.stack(
@@ -95,7 +98,7 @@ def _stack_numbers(numbers: Any, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def _flatten_numbers(numbers: Any) -> Iterator[Any]:
-    """Yield all numbers of nested lists."""
+    """Yield the numbers in nested lists."""
     for part in numbers:
         if isinstance(part, list | tuple):
             yield from _flatten_numbers(part)
@@ -104,7 +107,8 @@ def _flatten_numbers(numbers: Any) -> Iterator[Any]:
 
 
 def _find_common_dtype(numbers: Sequence[Any]) -> torch.dtype | None:
-    """Return the dtype that `torch.tensor` chooses for these numbers, or None if one of them is not a number."""
+    """Return the dtype that `torch.tensor` chooses for a list of these numbers. Return None if one of them is not a
+    number."""
     types = [
         torch.get_default_dtype() if type(number) in {float, torch.SymFloat, TracedNumber}
         else torch.bool if type(number) is bool
@@ -118,7 +122,7 @@ def _find_common_dtype(numbers: Sequence[Any]) -> torch.dtype | None:
 
 
 def _convert_to_tensor(number: Any, dtype: torch.dtype | None) -> Tensor:
-    """Return a number, a size or a tensor as a tensor of this dtype, or of its own dtype."""
+    """Return a number, a size or a tensor as a tensor with this dtype or, for None, its own dtype."""
     if is_size(number):
         usual = torch.int64 if isinstance(number, torch.SymInt) else torch.float32
         return torch.full((), number, dtype=usual if dtype is None else dtype)
@@ -126,52 +130,53 @@ def _convert_to_tensor(number: Any, dtype: torch.dtype | None) -> Tensor:
     return found if dtype is None else found.to(dtype)
 
 
-def record_lengths(session: TraceSession, call: Call, result: Any) -> None:
-    """Record how the numbers in a call's result follow from the lengths that forward takes, such as sorted ones."""
+def record_how_result_follows_from_lengths(session: TraceSession, call: Call, result: Any) -> None:
+    """Record how the numbers in a call's result follow from the lengths that forward is given: for example that they
+    are these lengths, sorted."""
     name, args, kwargs = call.name, call.args, call.kwargs
     if session.scripted or not args:
         return
     facts = session.facts
     if writes_into_first_argument(name):
-        facts.forget(args[0])
+        facts.forget_tensor_and_its_views(args[0])
         return
     if name == "full" and len(args) > 1 and _is_padded_width(session, args[1]) and result.dim() == 1:
-        facts.note(result, lengths="given", whole=True, width=args[1])
+        facts.record_facts(result, lengths="given", whole=True, width=args[1])
         return
     known = facts.find_fact(args[0]).lengths
     if not known:
         return
     first = result[0] if isinstance(result, tuple) and result else result
-    facts.note(first, width=facts.find_fact(args[0]).width)
+    facts.record_facts(first, width=facts.find_fact(args[0]).width)
     order = facts.find_fact(args[-1]).lengths
     falling = bool(kwargs.get("descending", args[2] if len(args) > 2 and isinstance(args[2], bool) else False))
     ordered = known in {"given", "falling", "rising"}
     has_largest = ordered or known == "batch sizes"
     if name in _KEEPS:
-        facts.note(first, lengths=known)
+        facts.record_facts(first, lengths=known)
     elif name in {"neg", "__neg__", "negative"} and known == "given":
-        facts.note(first, lengths="negated")
+        facts.record_facts(first, lengths="negated")
     elif ordered and args[0].shape[0] == 1 and isinstance(args[0].shape[0], int) and name in _OF_ONE:
         # One text a run: its length is the width.
-        facts.note(first, lengths="longest")
+        facts.record_facts(first, lengths="longest")
     elif name in {"max", "amax"} and has_largest and not any(isinstance(value, Tensor) for value in args[1:]):
-        facts.note(first, lengths="longest")
+        facts.record_facts(first, lengths="longest")
     elif name == "sort" and ordered:
-        facts.note(first, lengths="falling" if falling else "rising")
-        facts.note(result[1], lengths="falling order" if falling else "")
+        facts.record_facts(first, lengths="falling" if falling else "rising")
+        facts.record_facts(result[1], lengths="falling order" if falling else "")
     elif name in {"sort", "argsort"} and (falling if ordered else known == "negated" and not falling):
-        facts.note(result[1] if name == "sort" else result, lengths="falling order")
+        facts.record_facts(result[1] if name == "sort" else result, lengths="falling order")
     elif name in {"__getitem__", "index_select"} and (known, order) == ("given", "falling order"):
-        facts.note(first, lengths="falling")
+        facts.record_facts(first, lengths="falling")
     elif name == "__getitem__" and (known, args[1] if isinstance(args[1], int) else None) in _LONGEST_AT:
-        facts.note(first, lengths="longest")
+        facts.record_facts(first, lengths="longest")
     elif name == "flip" and known in {"falling", "rising"}:
-        facts.note(first, lengths="rising" if known == "falling" else "falling")
+        facts.record_facts(first, lengths="rising" if known == "falling" else "falling")
 
 
 def writes_into_first_argument(name: str) -> bool:
-    """Return whether the torch function with this name writes into its first argument: `clamp_`, `__setitem__`,
-    `__isub__`."""
+    """Return whether the torch function with this name writes into its first argument, as `clamp_` and `__setitem__`
+    do."""
     return name in _WRITES or (name.endswith("_") and not name.endswith("__"))
 
 
@@ -181,64 +186,64 @@ _LONGEST_AT: Final = frozenset({("falling", 0), ("rising", -1), ("batch sizes", 
 
 
 def _is_padded_width(session: TraceSession, value: Any) -> bool:
-    """Return whether a value is the width of the padded batch, x.size(1), from which forward makes lengths if it gets
-    none."""
+    """Return whether a value is the padded width, `x.size(1)`. A forward without lengths as an input makes lengths from
+    it."""
     return isinstance(value, torch.SymInt) and any(statically_known_true(value == width) for width in session.widths)
 
 
-def record_full_width(session: TraceSession, call: Call, result: Any) -> None:
-    """Record that the largest length in a call's result is the width of the padded batch, if that holds for the lengths
-    that the call takes."""
+def record_that_result_has_full_width(session: TraceSession, call: Call, result: Any) -> None:
+    """Record that the largest length in a call's result equals the padded width, if this holds for the lengths that the
+    call takes and the call keeps the largest."""
     name, args, kwargs = call.name, call.args, call.kwargs
     if not args or not session.facts.find_fact(args[0]).whole:
         return
     reordered = name == "__getitem__" and isinstance(args[1], Tensor) and args[1].dtype == torch.int64
     at_least_1 = name in {"clamp", "clamp_min"} and (*args[1:], *kwargs.values()) in {(0,), (1,)}
     if name in _KEEP_LONGEST or reordered or (at_least_1 and "max" not in kwargs):
-        session.facts.note(result[0] if isinstance(result, tuple) else result, whole=True)
+        session.facts.record_facts(result[0] if isinstance(result, tuple) else result, whole=True)
 
 
 @rule("numpy", "__array__")
-def rewrite_numpy(session: TraceSession, x: Any, *_: Any, **__: Any) -> Any:
-    """Rewrite `lengths.numpy()`: return a `TracedArray`, a stand-in for an array that contains a tensor of the
-    trace."""
-    if session.scripted and not _holds_lengths(x):
-        return declined("the tensor does not contain lengths")
+def rewrite_numpy_as_traced_array(session: TraceSession, x: Any, *_: Any, **__: Any) -> Any:
+    """Rewrite `lengths.numpy()`: return a `TracedArray`, a stand-in for a numpy array that holds the tensor."""
+    if session.scripted and not _may_hold_lengths(x):
+        return decline_call("the tensor does not contain lengths")
     return TracedArray(x)
 
 
 @rule("tolist")
-def rewrite_tolist(session: TraceSession, x: Any) -> Any:
-    """Rewrite `lengths.tolist()`: return a `TracedArray`, a stand-in for a list that contains a tensor of the trace."""
-    if session.scripted and not _holds_lengths(x):
-        return declined("the tensor does not contain lengths")
+def rewrite_tolist_as_traced_array(session: TraceSession, x: Any) -> Any:
+    """Rewrite `lengths.tolist()`: return a `TracedArray`, a stand-in for a list that holds the tensor."""
+    if session.scripted and not _may_hold_lengths(x):
+        return decline_call("the tensor does not contain lengths")
     return TracedArray(x) if x.dim() else replace_largest_length_by_width(x)
 
 
 @rule("item")
-def rewrite_item(session: TraceSession, x: Any) -> Any:
-    """Rewrite `lengths.max().item()` as the width of the padded batch, a symbolic size. Return other tensors
-    themselves, since they compute like numbers."""
+def rewrite_item_as_width_or_tensor(session: TraceSession, x: Any) -> Any:
+    """Rewrite `lengths.max().item()` as the padded width, a symbolic size, and `x[0].item()` as the tensor itself,
+    which computes like a number."""
     if session.scripted and (x.dim() or x.is_floating_point()):
-        return declined("the tensor is not a single integer")
+        return decline_call("the tensor is not a single integer")
     return replace_largest_length_by_width(x)
 
 
-def make_array_in_place_of_list(session: TraceSession, x: Any, shipped: Callable[[Any], Any]) -> Any:
-    """Return a `TracedArray` for `x.tolist()` if x belongs to a trace; else call `shipped`, torch's own method. A torch
-    function mode does not see this method, so it is replaced."""
-    found = rewrite_tolist(session, x)
+def answer_tolist_with_array_in_trace(session: TraceSession, x: Any, shipped: Callable[[Any], Any]) -> Any:
+    """Return the result of `x.tolist()`: a `TracedArray` if x belongs to a trace, else that of `shipped`, torch's own
+    method. This function replaces the method, since a torch function mode does not see calls of `tolist`."""
+    found = rewrite_tolist_as_traced_array(session, x)
     return found if isinstance(found, TracedArray | Tensor | torch.SymInt) else shipped(x)
 
 
-def _holds_lengths(x: Tensor) -> bool:
+def _may_hold_lengths(x: Tensor) -> bool:
+    """Return whether a tensor may hold lengths: integers with one axis."""
     return x.dim() == 1 and not x.is_floating_point()
 
 
 @rule("tensor", "as_tensor")
-def rewrite_tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: Any) -> Any:
-    """Rewrite `torch.tensor(n)` so that the result stays in the trace. This applies to a tensor, a size, and a list
-    with tensors or sizes."""
+def rewrite_tensor_of_traced_values(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: Any) -> Any:
+    """Rewrite `torch.tensor(data)` for a tensor, a size, or a list with tensors or sizes, so that their values stay in
+    the trace and do not become constants."""
     if isinstance(data, Tensor):
         return data.to(dtype) if dtype is not None else data.detach()
     if is_size(data):
@@ -248,17 +253,25 @@ def rewrite_tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None
         known_kinds = all(
             _is_number_tensor(number) or is_size(number) or isinstance(number, int | float) for number in numbers
         )
-        return _stack_numbers(data, dtype) if known_kinds else declined("the list contains other values than numbers")
-    return declined("no size is among the numbers")
+        return (
+            _stack_numbers(data, dtype) if known_kinds else decline_call("the list contains other values than numbers")
+        )
+    return decline_call("no size is among the numbers")
 
 
 @rule("data.__get__")
-def rewrite_data(session: TraceSession, x: Any, *_: Any) -> Any:
+def rewrite_data_as_detach(session: TraceSession, x: Any, *_: Any) -> Any:
     """Rewrite `x.data` as `x.detach()`. `.data` would take the tensor out of the trace."""
     detached = x.detach()
     fact = session.facts.find_fact(x)
-    session.facts.note(detached, lengths=fact.lengths, width=fact.width)
+    session.facts.record_facts(detached, lengths=fact.lengths, width=fact.width)
     return detached
 
 
-LENGTHS: Final = (rewrite_numpy, rewrite_tolist, rewrite_item, rewrite_tensor, rewrite_data)
+LENGTHS: Final = (
+    rewrite_numpy_as_traced_array,
+    rewrite_tolist_as_traced_array,
+    rewrite_item_as_width_or_tensor,
+    rewrite_tensor_of_traced_values,
+    rewrite_data_as_detach,
+)

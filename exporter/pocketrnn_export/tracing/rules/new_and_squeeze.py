@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pocketrnn_export.tracing.python_semantics.patched_globals import make_tensor_of_sizes_or_numbers
-from pocketrnn_export.tracing.session import TraceSession, declined, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_call, rule
 
 
 @rule("new")
-def rewrite_new(_: TraceSession, x: Any, *args: Any, **kwargs: Any) -> Any:
-    """Rewrite `x.new(n, 5)` as zeros of that size, and `x.new([1, 2])` as a tensor of these numbers."""
-    return declined("the call has keyword arguments") if kwargs else make_tensor_of_sizes_or_numbers(x.dtype, args)
+def rewrite_new_as_zeros_or_numbers(_: TraceSession, x: Any, *args: Any, **kwargs: Any) -> Any:
+    """Rewrite `x.new(n, 5)` as zeros of this size, and `x.new([1, 2])` as a tensor of these numbers."""
+    return decline_call("the call has keyword arguments") if kwargs else make_tensor_of_sizes_or_numbers(x.dtype, args)
 
 
 @rule("squeeze")
-def rewrite_squeeze(session: TraceSession, x: Any, dim: Any = None) -> Any:
-    """Rewrite `squeeze` to remove only axes whose size is always 1. Other axes are longer in other batches."""
+def rewrite_squeeze_of_fixed_axes(session: TraceSession, x: Any, dim: Any = None) -> Any:
+    """Rewrite `x.squeeze()` so that it removes only axes whose size is always 1. PyTorch would also remove an axis
+    whose size is 1 in the example only."""
     # In TorchScript's trace a size is a tensor, and the example's sizes are not 1.
     fixed = [int(size) == 1 if session.scripted else isinstance(size, int) and size == 1 for size in x.shape]
     wanted = (
@@ -28,4 +29,4 @@ def rewrite_squeeze(session: TraceSession, x: Any, dim: Any = None) -> Any:
     return x
 
 
-NEW_AND_SQUEEZE: Final = (rewrite_new, rewrite_squeeze)
+NEW_AND_SQUEEZE: Final = (rewrite_new_as_zeros_or_numbers, rewrite_squeeze_of_fixed_axes)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import describe_user_line
-from pocketrnn_export.tracing.session import Rule, TraceSession, decline_for_torchscript, declined, rule
+from pocketrnn_export.tracing.session import Rule, TraceSession, decline_call, decline_for_torchscript, rule
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 
 # The functions without an ONNX operator, with advice on what to write instead.
@@ -29,8 +29,15 @@ _WITHOUT: Final = {
 def _select_sorted_values_and_positions(
     x: Tensor, index: Any, dim: int, *, keepdim: bool, nan_first: bool = False
 ) -> Any:
-    """Sort an axis, and return the values at an index of the sorted axis, with their positions in x. If `nan_first`, an
-    axis with a NaN gives its first NaN."""
+    """Return the values at an index of a sorted axis, and their positions in x.
+
+    Args:
+        x: the tensor, not sorted.
+        index: the index in the sorted axis, which may be a symbolic size.
+        dim: the axis.
+        keepdim: whether the result keeps the axis.
+        nan_first: whether the first NaN is the result where the axis contains a NaN.
+    """
     if not x.dim():
         return x, torch.zeros_like(x, dtype=torch.int64)
     values, places = x.sort(dim=dim)
@@ -46,10 +53,11 @@ def _select_sorted_values_and_positions(
 
 
 @rule("median", decline=decline_for_torchscript)
-def rewrite_median(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
-    """Rewrite `x.median(1)` by sorting. The median of an even count is the lower of the two middle numbers."""
+def rewrite_median_as_sort(_session: TraceSession, x: Any, dim: Any = None, keepdim: bool = False, **more: Any) -> Any:
+    """Rewrite `x.median(1)` as a sort and a selection. For an even number of values, the median is the lower middle
+    one."""
     if dim is None or more:
-        return declined("the axis is not given")
+        return decline_call("the axis is not given")
     size = x.shape[dim] if x.dim() else 1
     return torch.return_types.median(
         _select_sorted_values_and_positions(x, (size - 1) // 2, dim, keepdim=keepdim, nan_first=x.is_floating_point())
@@ -57,22 +65,24 @@ def rewrite_median(_session: TraceSession, x: Any, dim: Any = None, keepdim: boo
 
 
 @rule("kthvalue", decline=decline_for_torchscript)
-def rewrite_kthvalue(_session: TraceSession, x: Any, k: Any, dim: Any = -1, keepdim: bool = False, **more: Any) -> Any:
-    """Rewrite `x.kthvalue(2, 1)` by sorting."""
+def rewrite_kthvalue_as_sort(
+    _session: TraceSession, x: Any, k: Any, dim: Any = -1, keepdim: bool = False, **more: Any
+) -> Any:
+    """Rewrite `x.kthvalue(2, 1)` as a sort and a selection."""
     if more or isinstance(k, Tensor):
-        return declined("k is a tensor")
+        return decline_call("k is a tensor")
     return torch.return_types.kthvalue(_select_sorted_values_and_positions(x, k - 1, dim, keepdim=keepdim))
 
 
 @rule("quantile", decline=decline_for_torchscript)
-def rewrite_quantile(
+def rewrite_quantile_as_sort(
     _session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: bool = False, **more: Any
 ) -> Any:
-    """Rewrite `torch.quantile(x, 0.5, dim=1)` by sorting, with interpolation between the two nearest numbers."""
+    """Rewrite `torch.quantile(x, 0.5, dim=1)` as a sort, and an interpolation between the two nearest values."""
     if not isinstance(q, float | int) or dim is None or not x.dim() or set(more) - {"interpolation"}:
-        return declined("the axis is not given, or several quantiles are wanted")
+        return decline_call("the axis is not given, or several quantiles are wanted")
     if more.get("interpolation", "linear") != "linear":
-        return declined("the interpolation is not linear")
+        return decline_call("the interpolation is not linear")
     values = x.sort(dim=dim)[0]
     rank = torch.full((1,), x.shape[dim] - 1, dtype=x.dtype) * q
     below = rank.floor()
@@ -87,10 +97,16 @@ def rewrite_quantile(
 
 
 @rule("take_along_dim", decline=decline_for_torchscript)
-def rewrite_take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = None, **more: Any) -> Any:  # noqa: A002
-    """Rewrite `torch.take_along_dim(x, places, 1)` as `gather`, with axes of size 1 expanded first."""
+def rewrite_take_along_dim_as_gather(
+    _session: TraceSession,
+    input: Any,  # noqa: A002 - torch's name
+    indices: Any,
+    dim: Any = None,
+    **more: Any,
+) -> Any:
+    """Rewrite `torch.take_along_dim(x, indices, 1)` as `gather`, after expanding axes of size 1."""
     if not isinstance(dim, int) or more or input.dim() != indices.dim():
-        return declined("the axis is not given")
+        return decline_call("the axis is not given")
 
     def expand_to_shape_of(x: Tensor, other: Tensor) -> Tensor:
         axes = enumerate(zip(x.shape, other.shape, strict=True))
@@ -99,13 +115,18 @@ def rewrite_take_along_dim(_session: TraceSession, input: Any, indices: Any, dim
     return expand_to_shape_of(input, indices).gather(dim, expand_to_shape_of(indices, input))
 
 
-def _make_bool_rule(function: Callable[..., Any], bool_results: int = 1) -> Callable[..., Any]:
-    """Return a rule for `function`, such as `torch.sort`, that orders bools as the integers 0 and 1. The first
-    `bool_results` results become bools again."""
+def _make_rule_for_bools_as_integers(function: Callable[..., Any], bool_results: int = 1) -> Callable[..., Any]:
+    """Return a rule for a function such as `torch.sort` that computes with bools as the integers 0 and 1, since ONNX
+    does not order bools.
+
+    Args:
+        function: the function.
+        bool_results: how many of its results become bools again, from the first on. `sort` also returns indices.
+    """
 
     def compute_with_bools_as_integers(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
         if not isinstance(x, Tensor) or x.dtype != torch.bool or more.get("out") is not None:
-            return declined("the input is not boolean")
+            return decline_call("the input is not boolean")
         whole = [one.to(torch.int64) if isinstance(one, Tensor) else one for one in args]
         named = {name: one.to(torch.int64) if isinstance(one, Tensor) else one for name, one in more.items()}
         found = function(x.to(torch.int64), *whole, **named)
@@ -117,7 +138,7 @@ def _make_bool_rule(function: Callable[..., Any], bool_results: int = 1) -> Call
 
 
 @rule("searchsorted", decline=decline_for_torchscript)
-def rewrite_searchsorted(
+def rewrite_searchsorted_as_count(
     _session: TraceSession,
     sorted_sequence: Any,
     input: Any,  # noqa: A002 - torch's name
@@ -127,18 +148,18 @@ def rewrite_searchsorted(
     side: str | None = None,
     sorter: Any = None,
 ) -> Any:
-    """Rewrite `torch.searchsorted(edges, x)`: count the edges before each number. NaN comes after all edges."""
+    """Rewrite `torch.searchsorted(edges, x)`: count for each number the edges below it. NaN is above all edges."""
     if sorter is not None or not isinstance(sorted_sequence, Tensor) or not isinstance(input, Tensor):
-        return declined("an argument is a number, or a sorter is given")
+        return decline_call("an argument is a number, or a sorter is given")
     edges = sorted_sequence.unsqueeze(-2) if sorted_sequence.dim() > 1 else sorted_sequence
     values = input.unsqueeze(-1)
     before = ~(edges > values) if right or side == "right" else ~(edges >= values)
     return before.sum(-1).to(torch.int32 if out_int32 else torch.int64)
 
 
-def _make_refusal_rule(name: str) -> Rule:
-    """Return a rule that raises an UntraceableError for calls of the torch function `name`, since ONNX has no operator
-    for it."""
+def _make_rule_that_refuses_call(name: str) -> Rule:
+    """Return a rule that raises an UntraceableError for each call of the torch function with this name, since ONNX has
+    no operator for the function."""
 
     @rule(name, decline=decline_for_torchscript)
     def refuse_call(_session: TraceSession, *_: Any, **__: Any) -> NoReturn:
@@ -149,21 +170,29 @@ def _make_refusal_rule(name: str) -> Rule:
 
 
 @rule("isin", decline=decline_for_torchscript)
-def rewrite_isin(_session: TraceSession, elements: Any, test_elements: Any, **more: Any) -> Any:
-    """Rewrite `torch.isin(x, stop_words)` by comparisons. For many numbers, torch would sort and search."""
+def rewrite_isin_as_comparisons(_session: TraceSession, elements: Any, test_elements: Any, **more: Any) -> Any:
+    """Rewrite `torch.isin(x, stop_words)` as comparisons of each element with each word. torch would sort and search
+    for many words."""
     if not isinstance(elements, Tensor) or not isinstance(test_elements, Tensor):
-        return declined("an argument is a number")
+        return decline_call("an argument is a number")
     found = (elements.unsqueeze(-1) == test_elements.reshape(-1)).any(-1)
     return ~found if more.get("invert") else found
 
 
 _TRUTHS: Final = (
-    *(Rule((function.__name__,), _make_bool_rule(function), decline_for_torchscript) for function in
+    *(Rule((function.__name__,), _make_rule_for_bools_as_integers(function), decline_for_torchscript) for function in
       (torch.max, torch.min, torch.amax, torch.amin, torch.maximum, torch.minimum, torch.sort)),
-    Rule(("aminmax",), _make_bool_rule(torch.aminmax, 2), decline_for_torchscript),
-    Rule(("argsort",), _make_bool_rule(torch.argsort, 0), decline_for_torchscript),
+    Rule(("aminmax",), _make_rule_for_bools_as_integers(torch.aminmax, 2), decline_for_torchscript),
+    Rule(("argsort",), _make_rule_for_bools_as_integers(torch.argsort, 0), decline_for_torchscript),
 )  # fmt: skip
 ORDER_STATISTICS: Final = (
-    *(rewrite_median, rewrite_kthvalue, rewrite_quantile, rewrite_take_along_dim, rewrite_searchsorted, rewrite_isin),
-    *(*_TRUTHS, *map(_make_refusal_rule, _WITHOUT)),
+    *(
+        rewrite_median_as_sort,
+        rewrite_kthvalue_as_sort,
+        rewrite_quantile_as_sort,
+        rewrite_take_along_dim_as_gather,
+        rewrite_searchsorted_as_count,
+        rewrite_isin_as_comparisons,
+    ),
+    *(*_TRUTHS, *map(_make_rule_that_refuses_call, _WITHOUT)),
 )

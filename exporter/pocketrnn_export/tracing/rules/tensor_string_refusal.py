@@ -18,21 +18,21 @@ from pocketrnn_export.intake.user_frames import (
     is_user_frame,
 )
 from pocketrnn_export.torch_internals import TEXT_FILES
-from pocketrnn_export.tracing.session import TraceSession, decline_for_torchscript, declined, rule
+from pocketrnn_export.tracing.session import TraceSession, decline_call, decline_for_torchscript, rule
 from pocketrnn_export.tracing.sizes.printed_sizes import find_use_of_current_value
 
 
 @rule("__repr__", "__str__", "__format__", decline=decline_for_torchscript)
-def refuse_tensor_text(session: TraceSession, *_: Any, **__: Any) -> Any:
-    """Raise an ExportError if user code makes a string of a tensor, unless the string is only printed, logged or
-    raised."""
+def refuse_string_of_tensor(session: TraceSession, *_: Any, **__: Any) -> Any:
+    """Raise an ExportError if user code makes a string of a tensor, unless the string is only printed, logged or put
+    into an error's message."""
     frame: FrameType | None = find_frame_outside_package(sys._getframe(1))
     while frame is not None and frame.f_code.co_filename in TEXT_FILES:
         frame = frame.f_back
     if frame is None or not is_user_frame(frame) or is_library_frame(frame):
-        return declined("PyTorch or a library makes the string")
+        return decline_call("PyTorch or a library makes the string")
     if find_use_of_current_value(frame):
-        return declined("the string is only printed, logged or raised")
+        return decline_call("the string is only printed, logged or raised")
     raise session.log.record_refusal(
         ExportError(
             f"The module makes a string of a tensor's numbers, but a graph has no strings: {describe_line(frame)}.",
@@ -41,4 +41,4 @@ def refuse_tensor_text(session: TraceSession, *_: Any, **__: Any) -> Any:
     )
 
 
-TEXTS: Final = (refuse_tensor_text,)
+TEXTS: Final = (refuse_string_of_tensor,)

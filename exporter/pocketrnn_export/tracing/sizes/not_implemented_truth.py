@@ -19,11 +19,10 @@ from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 
 @contextlib.contextmanager
 def refuse_not_implemented_truth(log: TraceLog) -> Iterator[None]:
-    """While the block runs, refuse code that tests whether `NotImplemented` is true, as after `n.__eq__(size)`. The
-    error names the line.
+    """While the block runs, refuse code that tests whether `NotImplemented` is true, as in `if n.__eq__(size)`.
 
     Raises:
-        ExportError: the block tested `NotImplemented`.
+        ExportError: the block tested `NotImplemented`. The error names the line.
     """
     warnings.filterwarnings("error", message="NotImplemented should not be used", category=DeprecationWarning)
     try:

@@ -33,11 +33,11 @@ _SAYS: Final = frozenset({"debug", "info", "warning", "warn", "error", "critical
 
 
 def find_use_of_current_value(frame: FrameType) -> OutputUse:
-    """Return how user code uses the value that a frame computes now: "printed" if it is only printed or logged,
-    "raised" if it is only part of an error's message, "" if it has another use or the source is not known."""
+    """Return how user code uses the value that a frame computes now: "printed" if the value is only printed or logged,
+    "raised" if it only becomes part of an error's message, "" if it has another use or the source is not known."""
     # For `logger.info("%d tokens", n)`, code of the standard library makes the text.
-    asked, frame = frame, _find_users_frame(frame)
-    where, tree = _find_current_position(frame), parse_file(frame.f_code.co_filename)
+    asked, frame = frame, _find_frame_of_user_code(frame)
+    where, tree = _find_source_range_of_current_instruction(frame), parse_file(frame.f_code.co_filename)
     if where is None or tree is None:
         return ""
     statement, path = _find_statement_and_path(tree, where)
@@ -53,15 +53,16 @@ def find_use_of_current_value(frame: FrameType) -> OutputUse:
     )
     names = {target.id for target in statement.targets if isinstance(target, ast.Name)}
     is_local = frame.f_code.co_flags & inspect.CO_NEWLOCALS and names <= set(frame.f_code.co_varnames)
-    if function is None or not is_local or not _only_makes_text(path):
+    if function is None or not is_local or not _only_makes_string(path):
         return ""
     uses = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id in names]
     outputs = {_find_use_of_name(function, node) for node in uses if isinstance(node.ctx, ast.Load)}
     return "" if "" in outputs or not outputs else "raised" if "raised" in outputs else "printed"
 
 
-def _find_users_frame(frame: FrameType) -> FrameType:
-    """Return the frame of user code that called a library, for a frame inside the library, such as logging."""
+def _find_frame_of_user_code(frame: FrameType) -> FrameType:
+    """Return the frame itself or, for a frame in an installed library such as logging, the frame that called the
+    library."""
     caller = frame
     while caller.f_back is not None and is_installed_file(caller.f_code.co_filename):
         caller = caller.f_back
@@ -69,13 +70,19 @@ def _find_users_frame(frame: FrameType) -> FrameType:
 
 
 def _find_use_of_name(function: ast.AST, node: ast.Name) -> OutputUse:
-    """Return how a function uses a variable in one place: "printed", "raised" or ""."""
+    """Return how a function uses a variable at one place: "printed", "raised", or "" for another use.
+
+    Args:
+        function: the function's syntax tree.
+        node: the place.
+    """
     statement, path = _find_statement_and_path(function, _read_node_position(node))
     return "" if statement is None else _find_use_in_statement(statement, path)
 
 
 def _find_statement_and_path(tree: ast.AST, where: _SourceRange) -> tuple[ast.stmt | None, list[ast.AST]]:
-    """Return the statement around a piece of the source, and the nodes from the statement down to the piece."""
+    """Return the innermost statement that contains a piece of the source, and the nodes from the statement down to the
+    piece. Return (None, []) if there is no such statement."""
     path = list(_list_enclosing_nodes(tree, where))
     for i, node in reversed([*enumerate(path)]):
         if isinstance(node, ast.stmt):
@@ -86,7 +93,13 @@ def _find_statement_and_path(tree: ast.AST, where: _SourceRange) -> tuple[ast.st
 def _find_use_in_statement(
     statement: ast.stmt, path: Sequence[ast.AST], *, text_made_by_library: bool = False
 ) -> OutputUse:
-    """Return how a statement uses the expression at the end of a path: "printed", "raised" or ""."""
+    """Return how a statement uses an expression: "printed", "raised", or "" for another use.
+
+    Args:
+        statement: the statement.
+        path: the nodes from the statement down to the expression.
+        text_made_by_library: whether a library makes the string from the expression, as logging does.
+    """
     if isinstance(statement, ast.Raise):
         return "raised"
     if isinstance(statement, ast.Assert):
@@ -95,32 +108,37 @@ def _find_use_in_statement(
         return ""
     call, *inside = path
     direct = call is statement.value and (
-        not inside if text_made_by_library else bool(inside) and _only_makes_text(inside)
+        not inside if text_made_by_library else bool(inside) and _only_makes_string(inside)
     )
-    return "printed" if direct and _is_output_call(statement.value) and not is_output_read() else ""
+    return "printed" if direct and _is_output_call(statement.value) and not may_user_code_read_printed_output() else ""
 
 
-def is_output_read() -> bool:
-    """Return whether user code reads what the process prints. The proof drops what the module prints."""
+def may_user_code_read_printed_output() -> bool:
+    """Return whether user code may read what the process prints, because a class of the user's stands in place of
+    `sys.stdout` or `sys.stderr`."""
     writes = (getattr(type(getattr(stream, "shipped", stream)), "write", None) for stream in (sys.stdout, sys.stderr))
     codes = [code for write in writes if (code := getattr(write, "__code__", None)) is not None]
     return any(is_user_file(code.co_filename) and not is_installed_file(code.co_filename) for code in codes)
 
 
-def _only_makes_text(path: Sequence[ast.AST]) -> bool:
-    """Return whether each of these nested expressions, from the outermost, only makes a string of the one inside it."""
-    return all(isinstance(node, _TEXT) or (isinstance(node, ast.Call) and _makes_text(node.func)) for node in path)
+def _only_makes_string(path: Sequence[ast.AST]) -> bool:
+    """Return whether each of these nested expressions, listed from the outermost, only makes a string of the next
+    one."""
+    return all(
+        isinstance(node, _TEXT) or (isinstance(node, ast.Call) and _is_function_that_makes_string(node.func))
+        for node in path
+    )
 
 
-def _makes_text(function: ast.expr) -> bool:
-    """Return whether a function makes a string, as in `str(n)` or `"...".format(n)`."""
+def _is_function_that_makes_string(function: ast.expr) -> bool:
+    """Return whether a called function only makes a string, as in `str(n)` or `"...".format(n)`."""
     if isinstance(function, ast.Attribute):
         return function.attr in {"format", "join"} and isinstance(function.value, ast.Constant)
     return isinstance(function, ast.Name) and function.id in _MAKES_TEXT
 
 
 def _is_output_call(call: ast.Call) -> bool:
-    """Return whether a call prints, logs or warns, and writes only to the process's own stdout or stderr."""
+    """Return whether a call prints, logs or warns. A `file` argument must be stdout or stderr."""
     files = [keyword.value for keyword in call.keywords if keyword.arg in ("file", None)]
     if not all(isinstance(file, ast.Attribute) and file.attr in ("stdout", "stderr") for file in files):
         return False
@@ -130,8 +148,8 @@ def _is_output_call(call: ast.Call) -> bool:
     return isinstance(function, ast.Attribute) and function.attr in _SAYS
 
 
-def _find_current_position(frame: FrameType) -> _SourceRange | None:
-    """Return the piece of source of the instruction that a frame is running, or None if it is not known."""
+def _find_source_range_of_current_instruction(frame: FrameType) -> _SourceRange | None:
+    """Return the piece of source of the instruction that a frame runs now, or None if it is not known."""
     for i, (line, end_line, column, end_column) in enumerate(frame.f_code.co_positions()):
         if 2 * i == frame.f_lasti:
             if line is None or column is None or end_line is None or end_column is None:
@@ -141,7 +159,7 @@ def _find_current_position(frame: FrameType) -> _SourceRange | None:
 
 
 def _list_enclosing_nodes(node: ast.AST, where: _SourceRange) -> Iterator[ast.AST]:
-    """Yield the nodes that contain the piece of source `where`, from the outermost node to the piece itself."""
+    """Yield the nodes of a syntax tree that contain a piece of source, from the outermost to the piece itself."""
     for child in ast.iter_child_nodes(node):
         if not hasattr(child, "lineno"):
             # Nodes such as arguments and match cases have no position of their own.
@@ -154,4 +172,5 @@ def _list_enclosing_nodes(node: ast.AST, where: _SourceRange) -> Iterator[ast.AS
 
 
 def _read_node_position(node: Any) -> _SourceRange:
+    """Return the piece of source of a node: its first line and column, and its last line and column."""
     return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset

@@ -34,15 +34,15 @@ def is_within_limits(limits: Limits, sizes: Sizes) -> bool:
 
 @dataclass(frozen=True)
 class ProgramAttempt(Generic[Traced]):
-    """A program with the log and the plan of its trace, and functions that run it.
+    """A program that may be right for all sizes, with functions that run it.
 
     Attributes:
         traced: the program.
         log: the log of its trace.
-        run: computes its logits [batch, classes] for a batch of some sizes.
-        plan: the plan of its trace; None for an ordinary trace, which is right only for the sizes of its example until
-            it is proven.
-        run_non_forgetting: the same as `run`, with weights of recurrent layers that forget nothing; None if there are
+        run: returns the program's logits [batch, classes] for a batch of the given sizes.
+        plan: the sizes for which conditions were answered in the trace; None for an ordinary trace, whose program is
+            right only for the sizes of its example until it is proven.
+        run_non_forgetting: the same as `run`, with weights by which recurrent layers forget nothing; None if there are
             no such layers, or if the program does not run with these weights.
     """
 
@@ -54,7 +54,18 @@ class ProgramAttempt(Generic[Traced]):
 
 
 class AnswerJudge:
-    """Compares programs with the module's own answers. Each answer is computed only once."""
+    """Compares programs with the module's own answers. Each answer is computed only once.
+
+    Args:
+        reference: the module; returns its logits for a batch of the given sizes, and may raise anything.
+        in_doubles: the module in double precision.
+        batch: the batch size of every run, if it is fixed.
+
+    Attributes:
+        known: the answers of the module so far, or the exceptions that it raised.
+        errors: the exceptions of traces that failed.
+        verdicts: for the id of an attempt and sizes, whether the program gives the module's answer.
+    """
 
     def __init__(
         self, reference: Callable[[Sizes], Logits], in_doubles: Callable[[Sizes], Any], batch: int | None
@@ -75,20 +86,19 @@ class AnswerJudge:
         return self.known[sizes]
 
     def is_answered_at(self, sizes: Sizes) -> bool:
-        """Return whether the module answers a batch of these sizes without an error."""
+        """Return whether the module answers a batch of these sizes without an exception."""
         return not isinstance(self.compute_answer_for(sizes), Exception)
 
-    def agrees(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
-        """Return whether a program gives the module's answer for a batch of the sizes `case`. The module must run at
-        these sizes."""
+    def agrees_with_module(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
+        """Return whether a program gives the module's answer for a batch of the sizes `case`, for which the module
+        runs."""
         if (id(attempt), case) not in self.verdicts:
             self.verdicts[id(attempt), case] = self._run_and_compare(attempt, case)
         return self.verdicts[id(attempt), case]
 
-    def contradicts_without_forgetting(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
-        """Return whether a program's answer differs from the module's answer for a batch of the sizes `case`, both with
-        weights by which recurrent layers forget nothing. Return False if one of them does not run with these
-        weights."""
+    def differs_from_module_without_forgetting(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
+        """Return whether a program and the module give different answers for a batch of the sizes `case` with weights
+        by which recurrent layers forget nothing. Return False if one of the two does not run with these weights."""
         if attempt.run_non_forgetting is None or not self.is_answered_at(case):
             return False
         if (id(attempt), case) not in self.verdicts:
@@ -101,7 +111,7 @@ class AnswerJudge:
         return not self.verdicts[id(attempt), case]
 
     def _run_and_compare(self, attempt: ProgramAttempt[Any], case: Sizes) -> bool:
-        """Run a program for a case, and return whether its answer is near the module's answer."""
+        """Run a program for a batch of the sizes `case`, and return whether its answer is near the module's."""
         try:
             given = attempt.run(case)
         # Engines raise exceptions of many classes.
@@ -113,9 +123,9 @@ class AnswerJudge:
         apart = compute_largest_difference(given, expected)
         return apart <= _NEAR or apart <= min(_ROUNDINGS * self._measure_rounding(case, expected), _MOST_ROUNDING)
 
-    def find_too_large_rounding(self, attempt: ProgramAttempt[Any], case: Sizes) -> float:
-        """If a program's answer is too far from the module's, and rounding of the module's answer can be the cause,
-        return this rounding error. Else return 0."""
+    def find_rounding_that_explains_difference(self, attempt: ProgramAttempt[Any], case: Sizes) -> float:
+        """Return the rounding error of the module's answer for the sizes `case`, if the program's answer is too far
+        from the module's and this rounding error can be the cause. Else return 0."""
         expected = self.compute_answer_for(case)
         if isinstance(expected, Exception):
             return 0.0
@@ -128,19 +138,22 @@ class AnswerJudge:
         return rounding if _MOST_ROUNDING < apart <= _ROUNDINGS * rounding else 0.0
 
     def _measure_rounding(self, case: Sizes, expected: Logits) -> float:
-        """Return the difference between the module's answers in single and double precision, or 0 if the module fails
-        in double precision."""
+        """Return the difference between the module's answer in single precision, `expected`, and in double precision.
+        Return 0 if the module fails in double precision."""
         try:
             return compute_largest_difference(self.in_doubles(case), expected)
         # For instance, forward makes float32 zeros.
         except Exception:
             return 0.0
 
-    def find_limits(self, cases: Sequence[Sizes]) -> Limits:
-        """Find the limits of the numbers of tokens and of rows that the module accepts.
+    def find_limits_of_accepted_sizes(self, cases: Sequence[Sizes]) -> Limits:
+        """Return the smallest and largest number of tokens, and the largest batch size, that the module accepts.
+
+        Args:
+            cases: the sizes that are tried.
 
         Raises:
-            ExportError: the module fails on sizes that such limits cannot describe.
+            ExportError: the module fails for sizes within these limits, or accepts sizes outside of them.
         """
         if all(self.is_answered_at(case) for case in cases):
             return Limits()
@@ -149,7 +162,7 @@ class AnswerJudge:
         if not tokens:
             raise self._make_limits_error(next(c for c in cases if not self.is_answered_at(c)))
         lowest, highest = tokens[0], tokens[-1]
-        least = None if lowest == 1 else self._find_limit(lowest, 0, lambda n: Sizes(rows, n))
+        least = None if lowest == 1 else self._find_last_accepted_number(lowest, 0, lambda n: Sizes(rows, n))
         most = self._find_upper_limit({c.tokens for c in cases}, highest, lambda n: Sizes(rows, n))
         ordinary = lowest if least is not None else min(highest, 7)
         batches = {c.batch for c in cases}
@@ -161,8 +174,13 @@ class AnswerJudge:
                 raise self._make_limits_error(case)
         return limits
 
-    def _find_limit(self, accepted: int, refused: int, make_sizes: Callable[[int], Sizes]) -> int:
-        """Return the last number that the module accepts, between an accepted number and a refused one."""
+    def _find_last_accepted_number(self, accepted: int, refused: int, make_sizes: Callable[[int], Sizes]) -> int:
+        """Return the number next to the limit that the module accepts, by bisection.
+
+        Args:
+            accepted, refused: a number that the module accepts, and one that it does not.
+            make_sizes: returns the sizes to try for a number.
+        """
         while abs(accepted - refused) > 1:
             middle = (accepted + refused) // 2
             accepted, refused = (middle, refused) if self.is_answered_at(make_sizes(middle)) else (accepted, middle)
@@ -171,26 +189,40 @@ class AnswerJudge:
     def _find_upper_limit(
         self, numbers_tried: Collection[int], highest_accepted: int, make_sizes: Callable[[int], Sizes]
     ) -> int | None:
-        """Return the largest number that the module accepts, or None if it accepts all numbers."""
+        """Return the largest number that the module accepts, or None if it accepts all numbers that were tried.
+
+        Args:
+            numbers_tried: the numbers.
+            highest_accepted: the highest of them that the module accepts.
+            make_sizes: returns the sizes to try for a number.
+        """
         above = [n for n in numbers_tried if n > highest_accepted]
-        return self._find_limit(highest_accepted, min(above), make_sizes) if above else None
+        return self._find_last_accepted_number(highest_accepted, min(above), make_sizes) if above else None
 
     def _make_limits_error(self, case: Sizes) -> ExportError:
-        """Return the error for a case that shows that limits cannot describe the sizes that the module accepts."""
+        """Return the error for sizes `case` that the module accepts or refuses against the limits that hold for other
+        sizes."""
         answer = self.compute_answer_for(case)
         if isinstance(answer, Exception):
-            says = f"PyTorch itself fails on {describe_sizes(case)}: {type(answer).__name__}: {first_line(answer)}"
+            says = (
+                f"The module fails for {describe_sizes(case)} in PyTorch itself: "
+                f"{type(answer).__name__}: {first_line(answer)}"
+            )
             return ExportError(says.rstrip(".") + ".", "Let forward take a text of any length, in a batch of any size.")
         return ExportError(
-            f"The module accepts {describe_sizes(case)}, but neither all smaller nor all larger sizes.",
+            f"The module accepts {describe_sizes(case)}, but other numbers of tokens for other numbers of texts. A "
+            "bundle can state only one range of tokens for all batches.",
             "Let forward take a text of any length, in a batch of any size.",
         )
 
 
 def compute_largest_difference(given: Logits, expected: Logits) -> float:
-    """Return the largest difference between two answers of the same shape. NaN equals NaN, and an infinity equals the
-    same infinity. If numbers of the answer exceed 1, differences are divided by the largest number: a sum over 2,000
-    steps has fewer digits after the point."""
+    """Return the largest difference between the logits of two answers of the same shape. NaN equals NaN, and an
+    infinity equals the same infinity.
+
+    If a number of `expected` exceeds 1, the differences are divided by the largest number, since a sum over 2,000 steps
+    has fewer exact digits after the point.
+    """
     with np.errstate(invalid="ignore"):
         apart = np.abs(given - expected) / np.abs(expected).max(where=np.isfinite(expected), initial=1.0)
     alike = (given == expected) | (np.isnan(given) & np.isnan(expected))

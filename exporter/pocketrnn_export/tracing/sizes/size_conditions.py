@@ -59,7 +59,7 @@ USUAL: Final = Sizes(EXAMPLE_ROWS, EXAMPLE_STEPS)
 
 @dataclass(frozen=True)
 class AllSizes:
-    """All sizes of at most `LARGEST` tokens, in order of cost, as two arrays int64 [sizes]."""
+    """All sizes of at most `LARGEST` tokens in a batch, in order of cost, as two arrays int64 [sizes]."""
 
     batch: Whole
     tokens: Whole
@@ -68,13 +68,14 @@ class AllSizes:
         return len(self.batch)
 
     def get_sizes(self, index: int) -> Sizes:
-        """Return the sizes at this index."""
+        """Return the batch size and number of tokens at this index."""
         return Sizes(int(self.batch[index]), int(self.tokens[index]))
 
 
 @functools.cache
 def make_all_sizes(batch: int | None = None) -> AllSizes:
-    """Return all sizes on which conditions are evaluated, with every batch size or only the given one."""
+    """Return all pairs of a batch size and a number of tokens at which conditions are evaluated: those with at most
+    `LARGEST` tokens in the batch, for every batch size or only for `batch`."""
     batches = range(1, LARGEST + 1) if batch is None else (batch,)
     tokens = [np.arange(1, LARGEST // rows + 1, dtype=np.int64) for rows in batches]
     rows = np.repeat(np.array(batches, np.int64), [len(some) for some in tokens])
@@ -85,10 +86,10 @@ def make_all_sizes(batch: int | None = None) -> AllSizes:
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition on sizes, which is true for some sizes and false for others.
+    """A condition on sizes, such as `tokens > 512`.
 
     Attributes:
-        relation: of sympy, on the symbols `BATCH` and `TOKENS`, and `SECOND` if forward takes two texts.
+        relation: a SymPy relation of the symbols `BATCH` and `TOKENS`, and `SECOND` if forward takes two texts.
     """
 
     relation: Any
@@ -97,33 +98,35 @@ class Condition:
         """Return whether the condition is true for these sizes."""
         return bool(compute_value_at(self.relation, sizes))
 
-    def holds_for_pair(self, batch: int, tokens: int, second: int) -> bool:
-        """Return whether the condition is true for a batch of two texts with these numbers of tokens."""
+    def holds_for_two_texts(self, batch: int, tokens: int, second: int) -> bool:
+        """Return whether the condition is true for a module of two texts: for this batch size, and these numbers of
+        tokens of the first and of the second text."""
         return bool(compute_value_at(self.relation, Sizes(batch, tokens), second))
 
     @property
     def numbers(self) -> list[Any]:
-        """The integers in the condition."""
+        """The integers in the condition, sorted."""
         return sorted(self.relation.atoms(sympy.Integer))
 
     def evaluate_on_sizes(self, batch: Any, tokens: Any) -> Any:
-        """Evaluate the condition on arrays of sizes int64 [sizes], or on tensors in a graph.
+        """Return whether the condition is true, for arrays of sizes int64 [sizes] or for tensors in a graph.
 
         Raises:
-            UnsolvableError: the expression cannot be computed.
+            UnsolvableError: the condition cannot be computed.
         """
         kind: _NumberLibrary = _ARRAYS if isinstance(batch, np.ndarray) else _TENSORS
         found = _evaluate_expression(self.relation, {BATCH: batch, TOKENS: tokens}, kind)
         return np.broadcast_to(found, batch.shape) if kind is _ARRAYS else found
 
     def evaluate_on_all_sizes(self, batch: int | None = None) -> npt.NDArray[np.bool_]:
-        """Evaluate the condition on all of `make_all_sizes`, and return bool [sizes]."""
-        return _evaluate_over_all(self, batch)
+        """Return bool [sizes], whether the condition is true for each pair of a batch size and a number of tokens, in
+        the order of `make_all_sizes(batch)`."""
+        return _evaluate_on_all_sizes_with_cache(self, batch)
 
     @property
     def varies(self) -> bool:
         """Whether the condition is true for some sizes and false for others."""
-        holds = _evaluate_over_pairs(self) if "second" in self.size_names else self.evaluate_on_all_sizes()
+        holds = _evaluate_on_sizes_of_two_texts(self) if "second" in self.size_names else self.evaluate_on_all_sizes()
         return bool(holds.any() and not holds.all())
 
     @property
@@ -141,8 +144,9 @@ class Condition:
 
 
 @functools.lru_cache(maxsize=128)
-def _evaluate_over_all(condition: Condition, batch: int | None) -> npt.NDArray[np.bool_]:
-    """Evaluate a condition on all of `make_all_sizes`, and keep the result for the next call."""
+def _evaluate_on_all_sizes_with_cache(condition: Condition, batch: int | None) -> npt.NDArray[np.bool_]:
+    """Return bool [sizes], whether a condition is true for each pair of a batch size and a number of tokens, in the
+    order of `make_all_sizes(batch)`. The result is cached."""
     sizes = make_all_sizes(batch)
     for name in ("tokens", "batch"):
         if condition.size_names == {name}:
@@ -153,8 +157,9 @@ def _evaluate_over_all(condition: Condition, batch: int | None) -> npt.NDArray[n
     return condition.evaluate_on_sizes(sizes.batch, sizes.tokens)  # type: ignore[no-any-return]
 
 
-def _evaluate_over_pairs(condition: Condition) -> npt.NDArray[np.bool_]:
-    """Evaluate a condition on the sizes of batches of two texts, and return bool [sizes]."""
+def _evaluate_on_sizes_of_two_texts(condition: Condition) -> npt.NDArray[np.bool_]:
+    """Return bool [sizes]: whether a condition that uses the second text's tokens is true, for some combinations of the
+    batch size and both numbers of tokens."""
     if condition.size_names == {"second"}:
         return Condition(condition.relation.xreplace({SECOND: TOKENS})).evaluate_on_all_sizes()
     along = np.array(_OF_TWO, np.int64)
@@ -164,18 +169,24 @@ def _evaluate_over_pairs(condition: Condition) -> npt.NDArray[np.bool_]:
 
 
 def join_by_and(conditions: Iterable[Condition]) -> Condition:
-    """Return the condition that is true if all of the conditions are true."""
+    """Return the condition that is true where all of these conditions are true."""
     # In one call: sympy compares all parts each time that it makes an `And`.
     return Condition(sympy.And(*(condition.relation for condition in conditions)))
 
 
 def join_by_or(conditions: list[Condition]) -> Condition:
-    """Return the condition that is true if at least one of the conditions is true."""
+    """Return the condition that is true where at least one of these conditions is true."""
     return Condition(sympy.Or(*(condition.relation for condition in conditions)))
 
 
-def rename_size_symbols(expression: Any, names: Mapping[str, str]) -> Any:
-    """Rename PyTorch's symbols to `BATCH`, `TOKENS` and `SECOND`. Return None for other symbols, or without symbols."""
+def rename_size_symbols_to_ours(expression: Any, names: Mapping[str, str]) -> Any:
+    """Return an expression with torch's size symbols replaced by `BATCH`, `TOKENS` and `SECOND`. Return None if it has
+    no symbol, or one that `names` does not contain.
+
+    Args:
+        expression: a SymPy expression.
+        names: the names "batch", "tokens" or "second" of torch's symbols.
+    """
     free = {symbol: names.get(str(symbol)) for symbol in expression.free_symbols}
     if not free or None in free.values():
         return None
@@ -184,8 +195,8 @@ def rename_size_symbols(expression: Any, names: Mapping[str, str]) -> Any:
 
 
 def compute_value_at(expression: Any, sizes: Sizes, second_tokens: int = 0) -> Any:
-    """Return the value that an expression has for these sizes, and for second texts of `second_tokens` tokens, as a
-    Python number.
+    """Return the value of a SymPy expression for these sizes, as a Python number. `second_tokens` is the number of
+    tokens of the second text, if forward takes two.
 
     Raises:
         UnsolvableError: the expression cannot be computed.
@@ -195,8 +206,9 @@ def compute_value_at(expression: Any, sizes: Sizes, second_tokens: int = 0) -> A
     return np.broadcast_to(_evaluate_expression(expression, at, _ARRAYS), (1,))[0].item()
 
 
-def compute_values_over_all(expression: Any, batch: int | None = None) -> npt.NDArray[Any]:
-    """Return the values that an expression has for all of `make_all_sizes`, [sizes].
+def compute_values_at_all_sizes(expression: Any, batch: int | None = None) -> npt.NDArray[Any]:
+    """Return the values [sizes] of a SymPy expression for each pair of a batch size and a number of tokens, in the
+    order of `make_all_sizes(batch)`.
 
     Raises:
         UnsolvableError: the expression cannot be computed.
@@ -208,13 +220,15 @@ def compute_values_over_all(expression: Any, batch: int | None = None) -> npt.ND
 
 @dataclass(frozen=True)
 class _NumberLibrary:
-    """The functions of numpy or torch that `_evaluate_expression` needs.
+    """The functions of numpy or torch by which an expression is evaluated on arrays or on tensors.
 
     Attributes:
         library: numpy or torch.
         constant: makes an array or tensor of a Python number.
-        real, whole: convert to floats, and to integers.
-        checked: returns an array of integers, and raises an error if the estimate of its numbers exceeds 62 bits.
+        real: converts to floats.
+        whole: converts to integers.
+        checked: takes integers and the same numbers as floats, and returns the integers; raises an UnsolvableError for
+            a number of more than 62 bits.
     """
 
     library: Any
@@ -225,8 +239,15 @@ class _NumberLibrary:
 
 
 def _refuse_more_than_62_bits(value: Any, estimate: Any) -> Any:
-    """Return `value`, an array, if its numbers fit into 62 bits. `estimate` holds the same numbers as floats, which do
-    not overflow."""
+    """Return an array of integers.
+
+    Args:
+        value: the array.
+        estimate: the same numbers as floats, which do not overflow.
+
+    Raises:
+        UnsolvableError: a number has more than 62 bits.
+    """
     if value.dtype == np.int64 and bool((np.abs(estimate) > _BITS).any()):
         raise UnsolvableError("a number of more than 62 bits")
     return value
@@ -245,7 +266,16 @@ _TENSORS: Final = _NumberLibrary(
 
 
 def _evaluate_expression(expression: Any, sizes: Mapping[Any, Any], number_library: _NumberLibrary) -> Any:
-    """Evaluate an expression, from its leaves upwards."""
+    """Return the value of a SymPy expression.
+
+    Args:
+        expression: the expression.
+        sizes: an array or tensor for each symbol.
+        number_library: the functions for arrays or for tensors.
+
+    Raises:
+        UnsolvableError: the expression cannot be computed.
+    """
     if expression in sizes:
         return sizes[expression]
     if isinstance(expression, BooleanTrue | BooleanFalse):
@@ -270,6 +300,7 @@ def _evaluate_expression(expression: Any, sizes: Mapping[Any, Any], number_libra
 
 
 def _evaluate_piecewise(expression: Any, sizes: Mapping[Any, Any], number_library: _NumberLibrary) -> Any:
+    """Return the value of a `sympy.Piecewise`, whose last case has the condition True."""
     *first, (otherwise, _) = expression.args
     result = _evaluate_expression(otherwise, sizes, number_library)
     for value, condition in reversed(first):
@@ -282,27 +313,39 @@ def _evaluate_piecewise(expression: Any, sizes: Mapping[Any, Any], number_librar
 
 
 def _make_folded_library_function(name: str) -> Callable[..., Any]:
+    """Return a function that applies a library's function of two arguments, such as "maximum", to any number of
+    values."""
     return lambda kind, *values: functools.reduce(getattr(kind.library, name), values)
 
 
-def _make_library_function(name: str) -> Callable[..., Any]:
+def _make_function_of_floats(name: str) -> Callable[..., Any]:
+    """Return a function that applies a library's function, such as "log", to a value as floats."""
     return lambda kind, value: getattr(kind.library, name)(kind.real(value))
 
 
 def _make_rounding_function(name: str) -> Callable[..., Any]:
+    """Return a function that applies a library's rounding function, such as "floor", and converts the result to
+    integers."""
     return lambda kind, value: kind.whole(getattr(kind.library, name)(kind.real(value)))
 
 
 def _compute_checked_product(number_library: _NumberLibrary, *values: Any) -> Any:
-    """Return the product of some values. Raise an UnsolvableError for a product that exceeds 62 bits."""
+    """Return the product of some values.
+
+    Raises:
+        UnsolvableError: a product of integers has more than 62 bits.
+    """
     return number_library.checked(
         functools.reduce(operator.mul, values), functools.reduce(operator.mul, (number_library.real(v) for v in values))
     )
 
 
 def _compute_checked_power(number_library: _NumberLibrary, base: Any, exponent: Any) -> Any:
-    """Return a power. Raise an UnsolvableError for an integer with a negative exponent, or a power that exceeds 62
-    bits."""
+    """Return a power.
+
+    Raises:
+        UnsolvableError: an integer has a negative exponent, or a power of integers has more than 62 bits.
+    """
     if number_library is _ARRAYS and base.dtype == np.int64 and exponent.dtype == np.int64 and (exponent < 0).any():
         raise UnsolvableError("a negative power")
     if number_library is _ARRAYS and base.dtype == np.int64 and exponent.dtype != np.int64:
@@ -311,6 +354,8 @@ def _compute_checked_power(number_library: _NumberLibrary, base: Any, exponent: 
 
 
 def _make_checked_division(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """Return a function that divides by `function`, and raises an UnsolvableError for a division by zero."""
+
     def divide_checked(kind: _NumberLibrary, value: Any, divisor: Any) -> Any:
         if kind is _ARRAYS and (divisor == 0).any():
             raise UnsolvableError("a division by zero")
@@ -320,7 +365,11 @@ def _make_checked_division(function: Callable[[Any, Any], Any]) -> Callable[...,
 
 
 def _compute_bitwise_and(number_library: _NumberLibrary, value: Any, mask: Any) -> Any:
-    """Compute `value & mask` by division in a graph, since not every engine has bit operators."""
+    """Return `value & mask`. In a graph, the bits are computed by divisions, since not every engine has bit operators.
+
+    Raises:
+        UnsolvableError: a number has bits that such a graph does not compute.
+    """
     if number_library is _ARRAYS:
         if bool((abs(value) >> _MASKED).any()) or bool((mask >> _MASKED).any()):
             raise UnsolvableError("bits of large numbers")
@@ -369,7 +418,7 @@ _FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
     of_torch.CeilToInt: _make_rounding_function("ceil"),
     of_torch.TruncToInt: _make_rounding_function("trunc"),
     of_torch.RoundToInt: _make_rounding_function("round"),
-    of_torch.TruncToFloat: _make_library_function("trunc"),
+    of_torch.TruncToFloat: _make_function_of_floats("trunc"),
     of_torch.Identity: lambda _, value: value,
     of_torch.Where: lambda kind, condition, a, b: kind.library.where(condition, a, b),
 }
@@ -379,7 +428,7 @@ _BY_NAME: Final[dict[str, Callable[..., Any]]] = {
     "BitwiseFn_bitwise_or": lambda kind, a, b: a + b - _compute_bitwise_and(kind, a, b),
     "BitwiseFn_bitwise_xor": lambda kind, a, b: a + b - 2 * _compute_bitwise_and(kind, a, b),
     **{
-        f"OpaqueUnaryFn_{name}": _make_library_function(name)
+        f"OpaqueUnaryFn_{name}": _make_function_of_floats(name)
         for name in ("sqrt", "log", "log2", "exp", "sin", "cos", "tan", "tanh")
     },
 }

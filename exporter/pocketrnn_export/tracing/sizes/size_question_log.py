@@ -19,18 +19,19 @@ from pocketrnn_export.tracing.sizes.size_conditions import Condition, Sizes, Uns
 
 
 class UntraceableError(ExportError):
-    """A module does not have a program for batches of every size. It may have one for a single text."""
+    """The error for a module that does not have a program for batches of every size. It may have one for a single
+    text."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A condition on sizes that was tested in a trace, by user code or by a PyTorch operation.
+    """A condition on sizes that forward tested in a trace.
 
     Attributes:
         condition: the condition.
-        branch: whether the module's own code tested it, and not an operation that it called.
+        branch: whether the module's own code tested the condition, and not a PyTorch operation in it.
         file, line, source: the line in the module's code; empty, 0 and empty if it is not known.
-        number: whether Python used a size as a plain number: the condition is that it equals this number.
+        number: whether Python used a size as a plain number. The condition is then that the size equals this number.
     """
 
     condition: Condition
@@ -52,21 +53,21 @@ class Question:
 
 @dataclass
 class TraceLog:
-    """The record of a trace: the conditions on sizes that forward tested, the errors to raise at its end, and lines to
+    """The record of a trace: the conditions on sizes that forward tested, the errors to raise at the end, and lines to
     report.
 
     Attributes:
-        questions: the questions, each once.
-        raised: the lines whose torch functions raised an error.
+        questions: the conditions on sizes, each once.
+        raised: the lines at which an error was raised or passed on.
         pads: how many calls of `F.pad` have amounts that depend on a size.
-        counted_lengths: whether the module unpacks by lengths that are not its inputs.
-        steps: the conditions that each recurrent layer has a row and a step. Without these, onnxruntime ends the
-            process.
-        answered: the restrictions that answer a question of the module's own code.
-        refused: the errors for questions that cannot be answered, even if the module catches them.
+        counted_lengths: whether the module packs by lengths that it computes itself.
+        steps: the conditions that each recurrent layer has at least one row and one step. For others, onnxruntime ends
+            the process.
+        answered: the guards of torch that answer a condition in the module's own code.
+        refused: errors that are raised at the end, even if the module catches them.
         said: the lines that put a size into the message of an error.
-        periods: the divisors of sizes.
-        until: the processor time after which no further question is recorded.
+        periods: the integers by which sizes are divided.
+        until: the processor time after which the trace is refused as too long.
     """
 
     questions: list[Question] = field(default_factory=list)
@@ -81,10 +82,8 @@ class TraceLog:
     until: float = float("inf")
 
     def record_question_if_it_varies(self, question: Question) -> bool:
-        """Record a condition that forward tests, if it is true for some sizes with which a graph is run and false for
-        others. Return whether this is so.
-
-        Return False for a condition inside a PyTorch operation that cannot be evaluated.
+        """Record a condition on sizes that forward tests, if it is true for some sizes and false for others. Return
+        whether it is so. Return False for a condition in a PyTorch operation that cannot be evaluated.
 
         Raises:
             ExportError: a condition in the module's own code cannot be evaluated, or forward takes too long to trace.
@@ -97,8 +96,8 @@ class TraceLog:
                 return False
             raise self.record_refusal(
                 ExportError(
-                    f"The module tests a condition on a size that cannot be solved, because of {error}: "
-                    f"{question.where}.",
+                    "The module tests a condition on a size that pocketrnn cannot evaluate, because the condition "
+                    f"contains {error}: {question.where}.",
                     "Use sums, products, integer divisions and comparisons with plain numbers.",
                 )
             ) from error
@@ -107,29 +106,33 @@ class TraceLog:
         return varies
 
     def record_refusal(self, error: ExportError) -> ExportError:
-        """Record an error, so that it is raised later even if the module catches it now."""
+        """Return an error, after recording it so that it is raised at the end of the trace even if the module catches
+        it now."""
         self.refused.append(error)
         return error
 
     def refuse_long_trace(self, where: Callable[[], str]) -> None:
-        """Raise an ExportError if a trace of forward takes too long. `where` returns the line that forward now runs,
-        which the error names."""
+        """Raise an ExportError if a trace of forward takes too long. `where` returns the line that forward runs now."""
         if time.process_time() > self.until:
             raise self.record_refusal(
                 ExportError(
-                    f"Forward takes too long to trace for one size of its input, {where()}.",
+                    f"The trace of forward for one size of its input takes too long, and was stopped, {where()}.",
                     "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. Do not call a function again for "
                     "parts of a text.",
                 )
             )
 
     def raise_recorded_error(self) -> None:
-        """Raise the first error that was recorded, even if the module caught it. Raise an ExportError if the module
-        caught an error with a size in its message."""
+        """Raise the first recorded error, if there is one, even if the module caught it.
+
+        Raises:
+            ExportError: there is a recorded error, or the module caught an error with a size in its message.
+        """
         if self.refused:
             raise self.refused[0]
         if self.said:
             raise ExportError(
-                f"The module raises an error with a size in the message, and catches the error: {self.said[0]}.",
-                "Compare the size itself, as in x.size(1) > 512.",
+                "The module raises an error with a size in the message and catches it, so the answer may depend on "
+                f"the message: {self.said[0]}.",
+                "Leave the size out of the message. To test a size, compare it, as in x.size(1) > 512.",
             )

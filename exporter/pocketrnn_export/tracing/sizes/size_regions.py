@@ -1,8 +1,9 @@
-"""Divide all sizes into regions. Within a region, forward asks the same questions and gets the same answers.
+"""Divide all sizes into regions. Within a region, forward tests the same conditions on sizes, with the same results.
 
-Forward is run for some sizes, and its questions about sizes are recorded. All sizes with the same answers are a region.
-Then forward is run for sizes outside the known regions, until every size of at most `LARGEST` tokens belongs to a
-region. So a question inside a branch, or in the second half of an `and`, is found by sizes that reach it.
+Forward is run for some sizes, and the conditions that it tests are recorded. All sizes for which they have the same
+results are a region. Then forward is run for sizes outside the known regions, until every size of at most `LARGEST`
+tokens belongs to a region. So a condition inside a branch, or in the second half of an `and`, is found by sizes that
+reach it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     AllSizes,
     Condition,
     Sizes,
-    compute_values_over_all,
+    compute_values_at_all_sizes,
     join_by_and,
     make_all_sizes,
 )
@@ -53,9 +54,10 @@ class Regions:
     results.
 
     Attributes:
-        conditions: the condition of each region, which holds in it and nowhere else.
-        which: the region of each of `make_all_sizes`, int64 [sizes].
-        questions: the questions of forward in all regions.
+        conditions: for each region, the condition that is true inside of it only.
+        which: int64 [sizes], the index of the region of each pair of a batch size and a number of tokens, in the order
+            of `make_all_sizes(batch)`.
+        questions: the conditions that forward tests in all regions.
         batch: the batch size of every run, if it is fixed.
     """
 
@@ -68,12 +70,12 @@ class Regions:
         return len(self.conditions)
 
     def find_region(self, sizes: Sizes) -> int:
-        """Return the number of the region that contains these sizes. They must have at most `LARGEST` tokens."""
+        """Return the index of the region that contains these sizes, of at most `LARGEST` tokens in the batch."""
         every = make_all_sizes(self.batch)
         return int(self.which[np.argmax((every.batch == sizes.batch) & (every.tokens == sizes.tokens))])
 
-    def list_some_sizes(self, region: int) -> list[Sizes]:
-        """Return some sizes of a region: the cheapest, some with several rows and steps, a middle one."""
+    def list_sample_sizes(self, region: int) -> list[Sizes]:
+        """Return some sizes of a region: the cheapest, some with several rows and steps, and one from the middle."""
         every, inside = make_all_sizes(self.batch), np.flatnonzero(self.which == region)
         several = inside[(every.batch[inside] > 1) & (every.tokens[inside] > 1)]
         one_row = inside[every.batch[inside] == 1]
@@ -83,7 +85,8 @@ class Regions:
         return [every.get_sizes(int(index)) for index in dict.fromkeys(chosen)]
 
     def choose_typical_sizes(self, region: int) -> Sizes:
-        """Return sizes for tracing a program for a region: several rows and steps, if possible."""
+        """Return the sizes with which to trace a program for a region: those of the usual example, or several rows and
+        steps, if the region contains such sizes."""
         every, inside = make_all_sizes(self.batch), np.flatnonzero(self.which == region)
         usual = inside[(every.batch[inside] == USUAL.batch) & (every.tokens[inside] == USUAL.tokens)]
         if len(usual):
@@ -98,19 +101,18 @@ class Regions:
 
 @dataclass(frozen=True)
 class FollowedRun:
-    """The conditions that forward tested in one run, for one batch size and number of tokens, and whether the run
-    failed.
+    """A run of forward for one batch size and number of tokens.
 
     Attributes:
-        log: the log of its questions.
-        fails: whether an operation fails in the module for these sizes.
+        log: the conditions on sizes that forward tested.
+        fails: whether an operation in forward fails for these sizes.
     """
 
     log: TraceLog
     fails: bool = False
 
 
-def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -> Regions:
+def divide_sizes_into_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -> Regions:
     """Divide all pairs of a batch size and a number of tokens into regions in which each condition that forward tests
     has one result. To find the conditions, run forward for some pairs until every pair is in a region.
 
@@ -130,11 +132,11 @@ def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -
         is_late = time.process_time() - started > _SECONDS
         if len(conditions) >= _MOST or (is_late and any(question.branch for question in questions)):
             raise _make_too_many_regions_error(questions)
-        index = _choose_next_index(every, left)
+        index = _choose_index_of_next_sizes(every, left)
         followed = follow(every.get_sizes(index))
         answers = _evaluate_conditions(followed.log, every.get_sizes(index), batch)
-        _refuse_too_many_plain_numbers(followed.log, answers, batch)
-        inside = left & _find_matching_sizes(answers, batch)
+        _refuse_plain_number_with_too_many_values(followed.log, answers, batch)
+        inside = left & _find_sizes_with_answers(answers, batch)
         if followed.fails:
             # Other sizes with the same answers may not fail, and show further questions.
             found = np.flatnonzero(inside)
@@ -142,7 +144,7 @@ def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -
                 instead = follow(every.get_sizes(other))
                 if not instead.fails:
                     answers = _evaluate_conditions(instead.log, every.get_sizes(other), batch)
-                    followed, inside = instead, left & _find_matching_sizes(answers, batch)
+                    followed, inside = instead, left & _find_sizes_with_answers(answers, batch)
                     break
         which[inside] = len(conditions)
         conditions.append(join_by_and(one if answer else one.negated for one, answer in answers.items()))
@@ -151,54 +153,74 @@ def explore_regions(follow: Callable[[Sizes], FollowedRun], batch: int | None) -
 
 
 def _evaluate_conditions(log: TraceLog, sizes: Sizes, batch: int | None) -> dict[Condition, bool]:
-    """Return for each condition whether it is true for these sizes: the conditions that the module's code tested, and
-    those that the number of tokens or texts is 1."""
+    """Return whether each condition is true for these sizes: the conditions that the module's own code tested, and
+    those that there is one token and, unless the batch size is fixed, one text.
+
+    Args:
+        log: the conditions that forward tested.
+        sizes: the sizes.
+        batch: the batch size of every run, if it is fixed.
+    """
     asked = [question.condition for question in log.questions if question.branch]
     ones = [_ONE_TOKEN] if batch is not None else [_ONE_ROW, _ONE_TOKEN]
     return {condition: condition.holds(sizes) for condition in (*ones, *asked)}
 
 
-def _refuse_too_many_plain_numbers(log: TraceLog, answers: Mapping[Condition, bool], batch: int | None) -> None:
-    """Raise an ExportError if a module uses a size as a plain number, and the size can have more values than can be
-    tried."""
+def _refuse_plain_number_with_too_many_values(
+    log: TraceLog, answers: Mapping[Condition, bool], batch: int | None
+) -> None:
+    """Raise an ExportError if a module uses a size as a plain number, and this size can have more values than can be
+    tried.
+
+    Args:
+        log: the conditions that forward tested in one run.
+        answers: the results of the conditions in this run, in the order in which they were tested.
+        batch: the batch size of every run, if it is fixed.
+    """
     way = np.ones(len(make_all_sizes(batch)), np.bool_)
     for condition, answer in answers.items():
         question = next((q for q in log.questions if q.condition == condition and q.number), None)
         if question is not None and isinstance(condition.relation, sympy.Eq):
-            numbers = compute_values_over_all(condition.relation.lhs, batch)[way]
+            numbers = compute_values_at_all_sizes(condition.relation.lhs, batch)[way]
             if len(np.unique(numbers)) > _MOST:
                 raise _make_too_many_regions_error([question])
         way &= condition.evaluate_on_all_sizes(batch) == answer
 
 
-def _find_matching_sizes(answers: Mapping[Condition, bool], batch: int | None) -> npt.NDArray[np.bool_]:
-    """Return bool [sizes], for the sizes of `make_all_sizes`: whether every condition in `answers` has the given result
-    there."""
+def _find_sizes_with_answers(answers: Mapping[Condition, bool], batch: int | None) -> npt.NDArray[np.bool_]:
+    """Return bool [sizes], whether all conditions have the given results for each pair of a batch size and a number of
+    tokens, in the order of `make_all_sizes(batch)`. `answers` has the result of each condition."""
     return functools.reduce(
         np.logical_and, (one.evaluate_on_all_sizes(batch) == answer for one, answer in answers.items())
     )
 
 
-def _choose_next_index(every: AllSizes, left: npt.NDArray[np.bool_]) -> int:
-    """Return the index of the sizes to try next, among those that `left` marks: the usual ones, then the cheapest with
-    several rows and steps."""
+def _choose_index_of_next_sizes(every: AllSizes, left: npt.NDArray[np.bool_]) -> int:
+    """Return the index in `every` of the sizes to try next: those of the usual example, else the cheapest with several
+    rows and steps, else the cheapest.
+
+    Args:
+        every: all sizes, in order of cost.
+        left: bool [sizes], which of them are not in a region yet.
+    """
     several = left & (every.batch > 1) & (every.tokens > 1)
     usual = several & (every.batch == USUAL.batch) & (every.tokens == USUAL.tokens)
     return int(np.argmax(next(some for some in (usual, several, left) if some.any())))
 
 
 def _make_too_many_regions_error(questions: Sequence[Question]) -> ExportError:
-    """Return the error for too many regions. It names the line that tests the most conditions."""
+    """Return the error for a module with too many regions of sizes. It names the line that tests the most
+    conditions."""
     lines = Counter(question.where for question in questions if question.branch)
     where = lines.most_common(1)[0][0]
     if any(question.number and question.where == where for question in questions):
         return ExportError(
-            "The module uses a size of its input as a plain number, and there are more sizes than pocketrnn can "
-            f"try: {where}.",
+            "The module uses a size of its input as a plain number, which may do something else for each number, and "
+            f"pocketrnn cannot try all numbers: {where}.",
             "Compute and compare with sizes. Do not pass them to str(), bit_length(), a dict or functions of math.",
         )
     return ExportError(
-        f"The module tests more sizes than pocketrnn can try, {where}.",
+        f"The module tests the size of its input in more ways than pocketrnn can try, most of them here: {where}.",
         "Use few comparisons, as in 700 <= n < 800. Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. "
         "Do not call a function again for parts of a text.",
     )
@@ -219,14 +241,19 @@ _PERIOD: Final = 64
 
 
 def list_boundary_sizes(questions: Sequence[Question], regions: Regions, divisors: Collection[int] = ()) -> list[Sizes]:
-    """Return sizes at which a program is compared with its module. They lie around every condition: the last two sizes
-    before its result changes, the first size after, and one twice as large. Also return some sizes of every region, and
-    one size for each remainder of a division.
+    """Return the sizes at which programs are compared with the module, sorted by cost.
 
-    Small sizes, 40 and 200 rows, and 600 and 2,000 tokens are added. The sizes are sorted by cost.
+    They lie around every condition: the last two sizes before its result changes, the first size after, and one twice
+    as large. Further ones are some sizes of every region, one size for each remainder of a division, small sizes, 40
+    and 200 rows, and 600 and 2,000 tokens.
+
+    Args:
+        questions: the conditions that forward tests.
+        regions: the regions of all sizes.
+        divisors: the integers by which forward divides sizes.
     """
     batch = regions.batch
-    needed = {sizes for region in range(len(regions)) for sizes in regions.list_some_sizes(region)}
+    needed = {sizes for region in range(len(regions)) for sizes in regions.list_sample_sizes(region)}
     # Small sizes, many rows, and long texts are tried for every module.
     usual = itertools.chain(itertools.product((1, 2, 3), (1, 2, 3, 7, 20)), ((40, 9), (200, 5), (3, 600), (2, 2000)))
     found = {Sizes(*pair) for pair in usual}
@@ -234,14 +261,14 @@ def list_boundary_sizes(questions: Sequence[Question], regions: Regions, divisor
     for question in questions:
         for rows in (1, 2, 3, 40) if batch is None else (batch,):
             tokens = np.arange(1, LARGEST // rows + 1)
-            for edge in find_condition_changes(
+            for edge in find_sizes_where_condition_changes(
                 question.condition.evaluate_on_sizes(np.full_like(tokens, rows), tokens)
             ):
                 found |= {Sizes(rows, n) for n in (edge - 1, edge, edge + 1, 2 * edge) if n >= 1}
                 found |= {Sizes(2, edge), Sizes(2, edge + 1)}
         for steps in (1, 2, 7, 64) if batch is None else ():
             rows_of = np.arange(1, LARGEST // steps + 1)
-            for edge in find_condition_changes(
+            for edge in find_sizes_where_condition_changes(
                 question.condition.evaluate_on_sizes(rows_of, np.full_like(rows_of, steps))
             ):
                 if steps in (1, 7) or edge * steps <= 20_000:
@@ -253,12 +280,16 @@ def list_boundary_sizes(questions: Sequence[Question], regions: Regions, divisor
 
 
 def _sort_by_cost(sizes: Iterable[Sizes]) -> list[Sizes]:
+    """Sort sizes by the number of tokens in the batch."""
     return sorted(sizes, key=lambda s: (s.batch * s.tokens, s.tokens))
 
 
-def find_condition_changes(holds: npt.NDArray[np.bool_]) -> list[int]:
-    """Return the sizes after which a condition's result changes, from its results for the sizes 1, 2, 3, ... If they
-    are many, return some of them."""
+def find_sizes_where_condition_changes(holds: npt.NDArray[np.bool_]) -> list[int]:
+    """Return each size after which the result of a condition changes. If there are many, return some of them.
+
+    Args:
+        holds: bool [sizes], the results for the sizes 1, 2, 3, ...
+    """
     edges = [int(edge) for edge in np.flatnonzero(holds[1:] != holds[:-1]) + 1]
     if len(edges) <= _CHANGES:
         return edges

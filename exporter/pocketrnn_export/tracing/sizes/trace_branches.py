@@ -1,4 +1,4 @@
-"""The branch that a general trace follows for chosen sizes, and the plan of a trace with one or several branches."""
+"""The sizes for which a trace answers forward's conditions, and the plan of a trace for one or several of them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.torch_internals import sym_max
+from pocketrnn_export.tracing.operators_right_for_every_size import CUT
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes
-from pocketrnn_export.tracing.trace_operators import CUT
 
 
 @dataclass(frozen=True)
 class Branch:
-    """The sizes, and other assumptions, for which a general trace is made: conditions that the module's own code tests
-    get the results that they have for these sizes.
+    """The sizes for which a trace is made: the conditions on sizes that the module's own code tests get the results
+    that they have for these sizes.
 
     Attributes:
-        sizes: conditions on a size are answered for these sizes, without a restriction.
-        pads_from_zero: treat the amounts of `F.pad` as at least 0. Inside `if size < n` they are, and on longer texts
-            the pad then does nothing, as in the module.
-        least, most: the range of tokens for which this branch is taken. If several branches are computed and one answer
-            is taken, each gets tokens within its own range, since it may fail on others.
+        sizes: the sizes. The answers do not restrict the sizes for which the program can run.
+        pads_from_zero: treat negative amounts of `F.pad` as 0. Inside `if size < n` no amount is negative, and on
+            longer texts the pad then does nothing, as in the module.
+        least, most: the range of tokens for which the answer of this branch is taken; None without a limit. A graph of
+            several branches computes all, so each gets tokens within its own range, since it may fail on others.
     """
 
     sizes: Sizes
@@ -31,8 +31,8 @@ class Branch:
     most: int | None = None
 
     def fit_inputs_to_token_range(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return a module's inputs with the tokens padded to at least `least` steps and cut to at most `most`, and
-        lengths limited to `most`."""
+        """Return a module's inputs with the tokens padded to at least `least` steps and cut to at most `most` steps,
+        and lengths limited to `most`."""
         tokens, *second = inputs
         if self.most == 1:
             # A slice to one step has a size of 1, not a symbol: `squeeze()` takes the step away as it does in PyTorch.
@@ -48,23 +48,24 @@ class Branch:
 
 @dataclass(frozen=True)
 class TracePlan(Branch):
-    """The plan of a general trace: a branch, and plans for further branches, which the graph computes as well.
+    """The plan of a trace: a branch, and further branches that the same graph computes.
 
     Attributes:
-        others: further plans, each with the condition under which its answer is taken; all are computed.
+        others: the plans of the further branches, each with the condition on sizes under which its answer is taken.
     """
 
     others: tuple[tuple[Condition, TracePlan], ...] = ()
 
     @property
     def branches_and_conditions(self) -> tuple[list[Branch], list[Condition]]:
-        """Two lists: the branches to trace, and the conditions under which the answers of all branches except the first
-        are taken."""
+        """Two lists: the branches to trace, and for each of them but the first the condition under which its answer is
+        taken."""
         return [self, *(other for _, other in self.others)], [condition for condition, _ in self.others]
 
     @property
     def example(self) -> Sizes:
-        """The sizes of the example with which the plan is traced. torch.export treats a size below 2 as a constant."""
+        """The sizes of the example with which the plan is traced: those of its largest branch, but not below 2, since
+        torch.export treats a size below 2 as a constant."""
         # Take the longest of all: restrictions by PyTorch's operations then hold from there on.
         longest = max(
             self.branches_and_conditions[0], key=lambda branch: branch.sizes.tokens * branch.sizes.batch

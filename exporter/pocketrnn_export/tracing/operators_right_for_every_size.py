@@ -1,9 +1,9 @@
-"""Operators that a trace uses instead of PyTorch operators that would restrict a size.
+"""Operators that a trace uses instead of PyTorch operators that would restrict a size. They are right for every size.
 
-Plain implementations define their results, and let a program run in PyTorch without any exported form.
+The Python function of each operator defines its result, so a program with these operators also runs in PyTorch.
 
-`x[:, :512]` as `pocketrnn::cut` is one Slice. It is right for every size, since it clamps its ends, as PyTorch does: at
-600 steps it is 2e-7 off, where the plain trace is 0.6 off.
+`x[:, :512]` as `pocketrnn::cut` is one Slice, which clamps its ends, as PyTorch does. For 600 steps, the graph with
+this operator is 2e-7 off, and the graph of a plain trace 0.6.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ from pocketrnn_export.torch_internals import statically_known_true, sym_ite, sym
 
 # The number that ONNX's Slice takes for "to the end".
 END: Final = 2**62
-# Nobody's module meets this message: a rebuilt loop takes the operator's place before a program runs.
-_NOT_RUN: Final = "{} only stands in a trace, and a rebuilt loop should have taken its place: please report the module."
+# A user never sees this message: layers replace the loop, and its operators, before a program runs.
+_NOT_RUN: Final = (
+    "{} can run only in a trace, and pocketrnn should have replaced it before the program runs: please report your "
+    "module as a bug of pocketrnn."
+)
 
 
 @torch.library.custom_op("pocketrnn::cut", mutates_args=())
 def _slice_clamped(x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
-    """Return the slice `x[start:end:step]` along an axis. The ends are clamped as in Python and ONNX."""
+    """Return the slice `x[start:end:step]` along an axis, for any size of the axis. `start` and `end` are clamped to
+    the axis, as in Python and ONNX; `END` as the end means to the end of the axis."""
     place = [slice(None)] * x.dim()
     place[axis] = slice(start, None if end >= END else end, step)
     return x[tuple(place)].clone()
@@ -76,7 +80,7 @@ def _infer_shape_of_cut_to_longest(x: Tensor, lengths: Tensor) -> Tensor:
 
 @torch.library.custom_op("pocketrnn::step", mutates_args=())
 def _select_step(x: Tensor, axis: int, index: int) -> Tensor:
-    """Select a step, `x.select(axis, index)`, without restricting a size."""
+    """Return one step of a tensor, as `x.select(axis, index)` does, without restricting the size of the axis."""
     return x.select(axis, index).clone()
 
 
@@ -88,7 +92,8 @@ def _infer_shape_of_select_step(x: Tensor, axis: int, index: Any) -> Tensor:
 
 @torch.library.custom_op("pocketrnn::put", mutates_args=())
 def _write_step(x: Tensor, value: Tensor, axis: int, index: int) -> Tensor:
-    """Return x with `value` at one position of an axis, like `torch.select_scatter`, for any size."""
+    """Return a copy of x with `value` at the position `index` of an axis, as `torch.select_scatter` does, without
+    restricting the size of the axis."""
     return x.select_scatter(value, axis, index)
 
 
@@ -100,8 +105,16 @@ def _infer_shape_of_write_step(x: Tensor, value: Tensor, axis: int, index: Any) 
 
 @torch.library.custom_op("pocketrnn::stacked", mutates_args=())
 def _stack_iterations(values: Sequence[Tensor], count: int, axis: int, loop: int, flipped: bool) -> Tensor:
-    """Represent, in a trace, the stacked results of all iterations of a loop; in reverse order if `flipped`. The
-    operator is never run, since the layer that replaces the loop computes the results."""
+    """Stand for `torch.stack` of the results of all iterations of a loop. The trace runs only the first few iterations,
+    so a layer replaces this operator before a program runs.
+
+    Args:
+        values: the results of the few iterations that the trace runs.
+        count: the number of all iterations.
+        axis: the new axis of the stacked tensor.
+        loop: the index of the loop in the trace.
+        flipped: whether the results are stacked from the last iteration to the first.
+    """
     raise NotImplementedError(_NOT_RUN.format("pocketrnn::stacked"))
 
 
@@ -117,8 +130,8 @@ def _infer_shape_of_stack_iterations(
 
 @torch.library.custom_op("pocketrnn::keep", mutates_args=())
 def _keep_iteration_results(x: Tensor, values: Sequence[Tensor]) -> Tensor:
-    """Return x, and keep `values`, further results of a loop's iterations, in the trace's graph. The operator is only
-    recorded and never run."""
+    """Return x in a trace. As its further arguments, the results `values` of loop iterations stay in the graph. A layer
+    replaces this operator before a program runs."""
     raise NotImplementedError(_NOT_RUN.format("pocketrnn::keep"))
 
 
