@@ -454,6 +454,8 @@ def _export_text_classifier(
     description, users, texts = chosen
     if characters is not None:
         description = replace(description, spellings=make_spellings_for_proof(description.text, characters, texts))
+    if callable(text.tokenizer) and rules.tokenizer == EXTERNAL and not options.two_texts:
+        answers = [(_add_missing_tokens(one, text.tokenizer), answer) for one, answer in answers]
     _warn_of_labels_of_unknown_order(description, _make_answered_texts(description, answers))
     make = functools.partial(
         _export_text_module, module, path, description, options, kinds, users, texts, answers,
@@ -776,6 +778,12 @@ def _refuse_tokens_without_ids_or_answer(rules: AnyTextRules, pairs: Sequence[Ow
             )
 
 
+def _add_missing_tokens(one: OwnersText, tokenizer: Tokenizer) -> OwnersText:
+    """Return a text of the owner's, with an empty list of tokens if the owner's function finds none in it."""
+    is_open = one.ids is None and one.tokens is None
+    return replace(one, tokens=[]) if is_open and not [*tokenizer(one.text)] else one
+
+
 def _make_answered_texts(description: Description, answers: Sequence[tuple[OwnersText, Answer]]) -> list[AnsweredText]:
     """Return an `AnsweredText` for each text that the owner answered. A text without ids is included, since the owner
     may answer it without the module."""
@@ -783,7 +791,8 @@ def _make_answered_texts(description: Description, answers: Sequence[tuple[Owner
     found = {}
     for one, answer in answers:
         if external:
-            read: Text = one.tokens or one.ids or ([] if one.ids is not None else description.known[one.text])
+            is_empty = one.ids is not None or one.tokens is not None
+            read: Text = one.tokens or one.ids or ([] if is_empty else description.known[one.text])
         else:
             read = one.text
         # One probability beside a label is that of this label.

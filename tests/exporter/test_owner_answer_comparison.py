@@ -1474,3 +1474,56 @@ def test_the_order_of_three_labels_is_that_of_their_probabilities(tmp_path: Path
 def test_numbers_of_several_labels_wait_until_the_labels_are_known(tmp_path: Path, numbers: str) -> None:
     (tmp_path / "p.csv").write_text(f"text,label,logits\noil,bad,{numbers}\ngas,good,{numbers}\n", encoding="utf-8")
     assert [one.answer for one in read_pairs(tmp_path / "p.csv")] == ["bad", "good"]
+
+
+def source_of_own_tokens(name: str) -> AnswerSource:
+    """Make a source whose texts the owner's code splits, and whose answer tells the sum of the ids."""
+    tokens = ("<pad>", "<unk>", *"abcd")
+    rules = TextRules("external", unknown_id=1, empty_id=1, padding_id=0)
+    encoder = TextEncoder(rules, tokens)
+
+    def answer_ids(ids: Sequence[int]) -> Any:
+        first = 1 / (2 + sum(ids))
+        return np.asarray([first, 1 - first])
+
+    return AnswerSource(name, ["a", "b"], "softmax", TextInput(rules, tokens), encoder.encode_tokens, answer_ids,
+                        lambda read: answer_ids(encoder.encode_tokens(read)))  # fmt: skip
+
+
+def answer_own_tokens(name: str, fixed: float) -> list[tuple[AnsweredText, Any]]:
+    source = source_of_own_tokens(name)
+    texts = ["ab", "cd", "da", "bbb"]
+    answered = [AnsweredText(one, [*one], {"a": float(source.answer_text([*one])[0])}) for one in texts]
+    of_nothing = [AnsweredText(one, [], {"a": fixed}) for one in ("?", "the of")]
+    return refuse_other_answers(source, [*answered, *of_nothing])
+
+
+@pytest.mark.parametrize("name", ["module", "bundle"])
+def test_texts_without_a_token_that_code_answers_by_itself_are_left_out_with_a_note(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert [one.text for one, _ in answer_own_tokens(name, 0.9)] == ["ab", "cd", "da", "bbb"]
+    told = [one for one in caplog.messages if "left out of the comparison: 2" in one]
+    assert len(told) == (name == "bundle")
+    assert all("2 of them another label" in one and "'a' 0.9" in one for one in told)
+
+
+def test_texts_without_a_token_whose_answer_an_id_gives_are_refused_and_no_other_tokenizer_is_asked_for() -> None:
+    with pytest.raises(OtherAnswersError, match=r"empty_id.*With 4") as refused:
+        answer_own_tokens("module", 1 / 6)
+    assert not refused.value.is_of_split
+
+
+def test_a_text_of_letters_without_a_token_by_text_rules_is_refused() -> None:
+    tokens = ("<pad>", "<unk>", *"abcd")
+    rules = TextRules("characters", unknown_id=None, empty_id=0, padding_id=0)
+    encoder = TextEncoder(rules, tokens)
+
+    def answer_ids(ids: Sequence[int]) -> Any:
+        return np.asarray([1 / (2 + sum(ids)), 1 - 1 / (2 + sum(ids))])
+
+    source = AnswerSource("bundle", ["a", "b"], "softmax", TextInput(rules, tokens), encoder.encode, answer_ids,
+                          lambda text: answer_ids(encoder.encode(text)))  # fmt: skip
+    answered = [AnsweredText(one, one, {"a": float(source.answer_text(one)[0])}) for one in ("ab", "cd", "d")]
+    with pytest.raises(OtherAnswersError):
+        refuse_other_answers(source, [*answered, AnsweredText("xyz", "xyz", {"a": 0.9})])

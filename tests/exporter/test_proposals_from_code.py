@@ -1507,7 +1507,8 @@ def test_a_text_function_that_needs_what_is_not_run_is_named_and_no_value_is_ask
     Path("app").mkdir()
     Path("app/words.pkl").write_bytes(b"")
     Path("app/page.py").write_text(
-        "import pickle\nwords = pickle.load(open('words.pkl', 'rb'))\nclass Net:\n  size = len(words)\n"
+        "import pickle\nfrom pathlib import Path\nwords = pickle.loads(Path('words.pkl').read_bytes())\n"
+        "class Net:\n  size = len(words)\n"
         "cut = Net()\ndef encode(text):\n  return cut(text)\n"
     )
     given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]

@@ -1267,11 +1267,45 @@ def _add_rules_of_function(
     given = text["example_ids"]
     pairs = list_texts_with_ids(given)
     texts += [one.text for one in given if one.ids is None]
+    if module_file is not None:
+        _refuse_function_that_raises(function, named, module_file, texts, is_external=is_external)
     texts += list_left_out_words_with_rows(function, text["vocabulary"])
     rules = _choose_rules_of_function(function, options, text, pairs, texts)
     if options["max_tokens"] is not None:
         rules = replace(rules, max_tokens=options["max_tokens"])
     return {**text, "rules": rules, "vocabulary": text["vocabulary"].tokens, "tokenizer": function}
+
+
+def _refuse_function_that_raises(
+    function: Any, named: ModuleName, module_file: Path, texts: Sequence[str], *, is_external: bool
+) -> None:
+    """Raise an error if the --tokenizer function raises an exception on most of the user's texts; if it alone splits
+    texts, on any of them. The error is an OptionCorrectionsError with the next function that may split texts, or an
+    InputError if there is none.
+
+    Args:
+        function: the function.
+        named: its file and name.
+        module_file: the file of the module.
+        texts: the user's texts.
+        is_external: whether no text rules split the texts.
+    """
+    from pocketrnn_export.source_code.code_and_data_files_near_module import read_origin_of_written_file
+    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
+    from pocketrnn_export.vocabularies.owner_function_call import describe_exceptions
+
+    said = describe_exceptions(function, named, texts, is_external=is_external)
+    if not said:
+        return
+    listed = {one.option: f"{one.file}:{one.name}" for one in list_text_functions(module_file)}
+    # A file that the export wrote stands for the owner's function.
+    tried = {str(named), click.get_current_context().params["tokenizer"], read_origin_of_written_file(named.path)}
+    at = max((i + 1 for i, one in enumerate(listed.items()) if {*one} & tried), default=0)
+    remedy = "Name a function that takes a plain text and gives its tokens or ids."
+    if left := [*listed][at:]:
+        changes = {"rules": None, **make_options_of_tokenizer_function(left[0])}
+        raise OptionCorrectionsError(said, f"{remedy} Another that may do so is {left[0]}.", changes)
+    raise InputError(said, remedy)
 
 
 def _choose_rules_of_function(

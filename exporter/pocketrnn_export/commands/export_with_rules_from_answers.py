@@ -76,7 +76,7 @@ def export_with_rules_from_answers(
             if error.options:
                 widths = {} if agreeing is None else {"rules": json.dumps(collect_width_members(agreeing))}
                 raise _make_error_of_lines(error, error.remedy, {**error.options, **widths}) from None
-            if "labels" not in error.nearer_options:
+            if error.is_of_split and "labels" not in error.nearer_options:
                 # A function is tried when the labels are right.
                 _raise_again_with_function_names(error, options, given_tokenizer)
             raise _make_error_of_lines(error, error.remedy, error.nearer_options) from None

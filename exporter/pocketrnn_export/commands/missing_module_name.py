@@ -219,9 +219,16 @@ def _choose_module(
     is_given = given is not None and given.is_file()
     weights = weights or ([given] if is_given else list_weight_files_near(path))
     found = list_modules_that_fit(modules, weights, path.parent) or [*modules]
-    named = {one: one.rpartition(":") for one in found}
+    named = {one: one.rpartition(":") for one in dict.fromkeys((*found, *modules))}
     recurrent = [one for one, (file, _, name) in named.items() if is_recurrent(Path(file), name)]
-    return [*dict.fromkeys([*recurrent, *found])], find_module_of_answering_code(recurrent or found)
+    chosen = find_module_of_answering_code([one for one in recurrent if one in found] or found)
+    if len(weights) > 1:
+        # Answering code may make several modules, and other files of weights are those of the others.
+        fitting = {one for file in weights for one in list_modules_that_fit(recurrent, [file], path.parent)}
+        of_all = find_module_of_answering_code([one for one in recurrent if one in fitting])
+        if of_all is not None and (of_all[1].others or (chosen is None and of_all[1].is_only)):
+            found, chosen = [one for one in recurrent if one in fitting], of_all
+    return [*dict.fromkeys([*(one for one in recurrent if one in found), *found])], chosen
 
 
 def _refuse_modules(

@@ -25,9 +25,11 @@ from pocketrnn.commands.standard_streams import (
 )
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError, PocketRNNError
+from pocketrnn_export.intake.import_folders import list_folders_to_add
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
+    FOLDER_OF_WRITTEN_FILE,
     is_unchanged_since_export,
     read_origin_of_written_file,
     write_first_line,
@@ -130,9 +132,11 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
         return False
     keras = _read_keras_split_of_vocabulary(options["vocabulary"])
     name = named.function_name
-    if (written := write_tokenizer_of_function(named.path, name, keras=keras)) is None:
-        return False
     parameters = click.get_current_context().params
+    source = parse_module_name(parameters.get("source") or "")
+    module_file = None if source is None else source.path
+    if (written := write_tokenizer_of_function(named.path, name, keras=keras, module_file=module_file)) is None:
+        return False
     if written.fields:
         _refuse_several_fields(named, Path(parameters["output"]), written)
     if written.later_changes:
@@ -471,7 +475,9 @@ def write_code_file(
         folder = os.path.relpath(copied.path.absolute(), output.absolute().parent)
         origin = read_origin_of_written_file(copied.path) or f"{folder}:{rest}"
     if copied is not None:
-        code = _add_places_of_copied_lines(code, copied.path if isinstance(copied, ModuleName) else copied)
+        owners = copied.path if isinstance(copied, ModuleName) else copied
+        code = _add_places_of_copied_lines(code, owners)
+        code = _add_import_folders(code, output.absolute().parent, owners)
     content = f"{write_first_line(code, origin)}{code}".encode()
     path = _choose_code_file(output, kind, content)
     if (context := click.get_current_context(silent=True)) is not None:
@@ -482,6 +488,16 @@ def write_code_file(
     for change in changes:
         print_line(f"Note: In {path}, {escape_line(change)}", err=True)
     return path
+
+
+def _add_import_folders(code: str, place: Path, file: Path) -> str:
+    """Add lines to code by which it finds the owner's files that it imports, from the folder in which it will stand.
+    The code comes from the owner's `file`, and it has run with the import folders of the module's file, too."""
+    context = click.get_current_context(silent=True)
+    source = None if context is None else parse_module_name(context.params.get("source") or "")
+    folders = list_folders_to_add(code, place, [file, *([] if source is None else [source.path])])
+    lines = [f"sys.path.append(str({FOLDER_OF_WRITTEN_FILE} / {one!r}))\n" for one in folders]
+    return "".join(["import sys\nfrom pathlib import Path\n\n", *lines, "\n"] * bool(lines)) + code
 
 
 def _choose_code_file(output: Path, kind: str, content: bytes) -> Path:

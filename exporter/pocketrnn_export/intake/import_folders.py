@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Final
 
 from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
+from pocketrnn_export.source_code.syntax_tree_parts import Import, list_imported_modules
 
 # Files at the top of a project. Its code is run from there.
 _PROJECT_FILES: Final = (".git", "pyproject.toml", "setup.py", "requirements.txt")
@@ -56,6 +57,31 @@ def _list_folders_before_and_after_packages(files: Sequence[Path]) -> tuple[list
     first = dict.fromkeys(map(str, [folders[0], Path.cwd(), *folders[1:], *packages]))
     above = dict.fromkeys(str(folder) for start in folders for folder in _list_folders_above(start))
     return [*first], [folder for folder in above if folder not in first]
+
+
+def list_folders_to_add(code: str, place: Path, files: Sequence[Path]) -> list[str]:
+    """List the folders from which some code imports files of the owner and that a Python file elsewhere would not
+    search, relative to that file's folder.
+
+    Args:
+        code: the code.
+        place: the folder of the file in which the code is to stand.
+        files: the owner's files. The code has run with their import folders.
+    """
+    modules = {one.partition(".")[0] for node in ast.walk(ast.parse(code)) if isinstance(node, Import)
+               for one in list_imported_modules(node)}  # fmt: skip
+    first, last = _list_folders_before_and_after_packages(files) if files else ([], [])
+    found: dict[str, None] = {}
+    for module in sorted(modules - {"", *sys.stdlib_module_names}):
+        holding = [one for one in map(Path, (str(place.absolute()), *first, *last)) if _holds_module(one, module)]
+        if holding and holding[0] != place.absolute():
+            found[os.path.relpath(holding[0], place.absolute())] = None
+    return [*found]
+
+
+def _holds_module(folder: Path, module: str) -> bool:
+    """Return whether a folder has a Python file, or a folder of them, with the name of a module."""
+    return (folder / f"{module}.py").is_file() or any((folder / module).glob("*.py"))
 
 
 def _list_package_folders_above(folder: Path) -> list[Path]:

@@ -31,6 +31,7 @@ from pocketrnn_export.intake.arguments_from_weights import (
     write_arguments_as_plain_values,
 )
 from pocketrnn_export.intake.file_existence_check import check_file_exists
+from pocketrnn_export.intake.folder_of_opened_files import call_where_files_are
 from pocketrnn_export.intake.import_folders import add_import_folders_and_hide_options, import_package_of_file
 from pocketrnn_export.intake.missing_constructor_arguments import (
     MissingArgumentsError,
@@ -394,7 +395,14 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
             raise ExportError(problem, "Run the file with Python, and correct the errors that Python shows.") from error
         _refuse_missing_library(error, problem, named, cell)
         _log.warning("%s", problem.removesuffix("."))
-        return _run_needed_statements(named, [cell], [], weights)
+        try:
+            return _run_needed_statements(named, [cell], [], weights)
+        except NeededNamesError as needed:
+            if not isinstance(error, FileNotFoundError):
+                raise
+            # The names that are needed may be made from the file.
+            file = sys.modules[file.__name__] = importlib.util.module_from_spec(spec)
+            _import_where_files_are(spec.loader, file, path, needed)
     for name in _list_wanted_names(named):
         if not hasattr(file, name):
             names = [known for known, value in vars(file).items() if _is_module_or_maker(value, file)]
@@ -409,6 +417,17 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
             _warn_of_code_not_run(found.alone, [])
             _warn_of_checks_for_jupyter_or_main(named, found.asks)
     return file
+
+
+def _import_where_files_are(loader: Any, file: ModuleType, path: Path, needed: NeededNamesError) -> None:
+    """Run a whole file in the folder from which it opens its files. If it fails again, raise the error `needed`."""
+    try:
+        call_where_files_are(lambda: loader.exec_module(file), path, str(path))
+    except InputError:
+        raise
+    # A user's code may raise any exception, and call sys.exit.
+    except (Exception, SystemExit):
+        raise needed from None
 
 
 def _refuse_missing_library(error: BaseException, problem: str, named: ModuleName, cell: Cell) -> None:
@@ -588,7 +607,10 @@ def _run_statement(
     node = replace_dunder_name_by_main(statement.node) if cell.name else statement.node
     code = compile(ast.Module([node], []), cell.file, "exec", flags, dont_inherit=True)
     try:
-        exec(code, vars(file))  # noqa: S102 - the user's own code, which he asks to export
+        # The user's own code, which he asks to export.
+        call_where_files_are(lambda: exec(code, vars(file)), path, str(path))  # noqa: S102
+    except InputError:
+        raise
     except (Exception, SystemExit) as error:
         instead = _suggest_set_options(statement, likely_values)
         if not isinstance(error, ImportError):
@@ -645,17 +667,26 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
     args, kwargs = _evaluate_arguments(named, file)
     if callable(found):
         kwargs |= find_values_for_missing_arguments(found, args, kwargs, named, weights)
-    try:
+    absolute = replace(named, path=named.path.absolute())
+
+    def make() -> Any:
         made = found(*args, **kwargs)  # type: ignore[misc]  # what cannot be called says so
         if weights is not None and isinstance(made, nn.Module) and not has_tensors_of_weights(made, weights):
-            made = _make_module_that_fits(found, args, kwargs, named, weights) or made
-    except OptionCorrectionsError:
+            placed = named if named.path.exists() else absolute
+            made = _make_module_that_fits(found, args, kwargs, placed, weights) or made
+        return made
+
+    try:
+        made = call_where_files_are(make, named.path, named.name)
+    except InputError:
         raise
     # A user's code may raise any exception, and call sys.exit.
     except (Exception, SystemExit) as error:
+        arguments = f"Give its arguments, as in {where}(8000, dim=64), or a function that takes none."
+        missing = isinstance(error, FileNotFoundError)
         raise ExportError(
             f"{named.path}: {named.name} raises {_describe_error(error)}",
-            f"Give its arguments, as in {where}(8000, dim=64), or a function that takes none.",
+            "Give the file at this path, or write the path of yours in the code." if missing else arguments,
         ) from error
     if not isinstance(made, nn.Module):
         raise InputError(

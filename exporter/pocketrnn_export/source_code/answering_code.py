@@ -159,6 +159,7 @@ class MadeClass(NamedTuple):
         file: the file of this code.
         place: where, as a file and a line.
         is_only: whether the code answers texts, and makes no other of the classes.
+        others: the other classes that code which answers texts makes.
     """
 
     name: str
@@ -166,11 +167,13 @@ class MadeClass(NamedTuple):
     file: Path
     place: str
     is_only: bool
+    others: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
-        """A sentence that says where the class is made."""
-        return f"{self.maker} makes {self.name} ({self.place})."
+        """A sentence that says where the class is made, and which others are."""
+        others = f", and the code with it also {', '.join(self.others)}" if self.others else ""
+        return f"{self.maker} makes {self.name} ({self.place}){others}."
 
 
 def find_class_of_answering_code(path: Path, names: Collection[str]) -> MadeClass | None:
@@ -191,9 +194,17 @@ def find_class_of_answering_code(path: Path, names: Collection[str]) -> MadeClas
         if group:
             # The answering functions and the code that they call belong together.
             made = {one.name for some in answering[: max(at + 1, 2)] for one in some}
-            return group[0]._replace(is_only=len(made) == 1)
+            same = [one for one in group if one.maker == group[0].maker and one.file == group[0].file]
+            most = max(same, key=_count_calls_and_commented_calls)
+            return most._replace(is_only=len(made) == 1, others=(*sorted(made - {most.name}),))
     trained = _list_made_classes([one for one in parts if one.is_training], names)
     return trained[0] if trained else None
+
+
+def _count_calls_and_commented_calls(made: MadeClass) -> int:
+    """Return how often the file that makes a class has a call of it, in comments, too: these show what it made
+    before."""
+    return len(re.findall(rf"\b{re.escape(made.name)}\(", made.file.read_text("utf-8", errors="replace")))
 
 
 def _list_made_classes(parts: Sequence[CodePart], names: Collection[str]) -> list[MadeClass]:
@@ -216,6 +227,10 @@ def find_module_of_answering_code(modules: Sequence[str]) -> tuple[str, MadeClas
     named = [one.rpartition(":") for one in modules]
     for file in dict.fromkeys(file for file, _, _ in named):
         if made := find_class_of_answering_code(Path(file), [name for other, _, name in named if other == file]):
+            # The same code may make modules of several files.
+            of_all = find_class_of_answering_code(Path(file), [name for _, _, name in named])
+            if of_all is not None and (of_all.maker, of_all.file) == (made.maker, made.file):
+                made = of_all
             used = find_class_in_file_or_imports(made.file, made.name)
             same = [other for other, _, name in named if name == made.name]
             meant = [other for other in same if used is not None and Path(other).resolve() == used[0].resolve()]

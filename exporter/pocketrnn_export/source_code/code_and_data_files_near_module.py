@@ -53,6 +53,9 @@ _WITH_TORCH: Final = frozenset((
 ))  # fmt: skip
 # The first line of a file that the exporter writes beside its output. Such a file is not the owner's code.
 WRITTEN_BY_EXPORT: Final = "# Written by pocketrnn export, from your code."
+# In such a file, the folder from which paths to folders that it adds to sys.path are written.
+FOLDER_OF_WRITTEN_FILE: Final = "Path(__file__).absolute().parent"
+_ADDED_FOLDER: Final = re.compile(re.escape(FOLDER_OF_WRITTEN_FILE) + r" / '([^'\n]+)'")
 _WRITTEN_AGAIN: Final = re.compile(
     re.escape(WRITTEN_BY_EXPORT) + r" Unless you change it, an export writes it again \((\w{12})(?:, from (.+))?\)\.\n"
 )
@@ -207,12 +210,10 @@ def list_imported_libraries(path: Path) -> list[str]:
     Args:
         path: the file.
     """
-    names = {
-        module.partition(".")[0]
-        for file in (path, *list_imported_files(path))
-        for module in _list_modules_of_file(file)
-        if not module.startswith(".") and find_imported_file(file, module) is None
-    }
+    imported = [(file, one) for file in (path, *list_imported_files(path)) for one in _list_modules_of_file(file)]
+    # The folder of a file near it is no library.
+    near = {one.partition(".")[0] for file, one in imported if find_imported_file(file, one.lstrip(".")) is not None}
+    names = {one.partition(".")[0] for _, one in imported} - near
     return sorted(one for one in names if one and one not in sys.stdlib_module_names)
 
 
@@ -244,7 +245,8 @@ def find_imported_file(path: Path, module: str) -> Path | None:
     folder = path.absolute().parent
     here = Path.cwd()
     above = [one for one in folder.parents if one.is_relative_to(here)] if folder.is_relative_to(here) else []
-    for one in (folder, *above):
+    added: list[str] = _ADDED_FOLDER.findall(path.read_text(errors="replace")) if is_written_by_export(path) else []
+    for one in (folder, *above, *((folder / name).resolve() for name in added)):
         file = one.joinpath(*module.split(".")).with_suffix(".py")
         if module and file.is_file():
             return file.relative_to(here) if not path.is_absolute() and file.is_relative_to(here) else file
@@ -387,11 +389,16 @@ def _trains_other_module(file: Path, names: Collection[str]) -> bool:
     """Return whether a file trains a module, or defines one, and none of its classes has one of some names."""
     nodes = [node for one in read_python_statements_if_readable(file) for node in ast.walk(one)]
     classes = [one for one in nodes if isinstance(one, ast.ClassDef)]
-    called = {read_last_name(one.func) for one in nodes if isinstance(one, ast.Call)}
-    # A script that makes the module that an option names imports it by that name.
-    trains = "backward" in called and not called & {"import_module", "__import__"}
     defines = any(find_methods(one, "forward") for one in classes)
-    return (trains or defines) and not any(one.name in names for one in classes)
+    return (trains(file) or defines) and not any(one.name in names for one in classes)
+
+
+def trains(file: Path) -> bool:
+    """Return whether a file trains a module. A script that makes the module that an option names does not count: it
+    imports it by that name."""
+    nodes = (node for one in read_python_statements_if_readable(file) for node in ast.walk(one))
+    called = {read_last_name(one.func) for one in nodes if isinstance(one, ast.Call)}
+    return "backward" in called and not called & {"import_module", "__import__"}
 
 
 def list_code_files_of_module(path: Path) -> list[Path]:

@@ -18,7 +18,8 @@ _ANSWERING_CALLS: Final = frozenset(
     )
 )
 _MOST_CALLS: Final = 3
-_MODULES: Final = frozenset(("model", "net", "network", "classifier", "clf"))
+# The usual names of a module.
+MODULES: Final = frozenset(("model", "net", "network", "classifier", "clf"))
 # Calls that neither lengthen nor cut the ids of a text.
 _KEEPING_LENGTH: Final = frozenset(
     (
@@ -91,5 +92,5 @@ def gives_all_ids_alone(path: Path, name: str) -> bool:
     nodes = [] if function is None else [*ast.walk(function)]
     called = {read_last_name(one.func) for one in nodes if isinstance(one, ast.Call)}
     changing = ast.Slice | ast.For | ast.While | ast.AugAssign | ast.BinOp | ast.Starred
-    is_plain = called <= _KEEPING_LENGTH | _MODULES and not any(isinstance(one, changing) for one in nodes)
-    return is_plain and bool(called & _MODULES)
+    is_plain = called <= _KEEPING_LENGTH | MODULES and not any(isinstance(one, changing) for one in nodes)
+    return is_plain and bool(called & MODULES)

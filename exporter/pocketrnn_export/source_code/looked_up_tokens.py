@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 from pocketrnn_export.source_code.code_and_data_files_near_module import list_imported_files
+from pocketrnn_export.source_code.functions_that_answer_or_split import MODULES
 from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
 from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
+    find_methods,
     list_changed_names,
     list_read_names,
     read_last_name,
@@ -25,6 +27,7 @@ from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabula
 # The list in which a loop collects its tokens.
 FOUND_NAME: Final = "found_tokens"
 _OF_ONE_WORD: Final = ("get", "token_to_id", "word_to_id", "word_to_index", "token_to_index", "lookup_token_id")
+_READS_FILE: Final = re.compile(r"\b(json|pickle|torch|joblib)\.loads?\(")
 _ADDING: Final = ("append", "extend")
 _GIVING_LISTS: Final = ("split", "rsplit", "splitlines", "findall", "list", "sorted", "lcut")
 # Methods by which code changes a character or word where it looks it up.
@@ -114,6 +117,41 @@ def find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> Look
             every[ast.unparse(found.tokens)] = found
     # Several may be those of several texts.
     return next(iter(every.values())) if len(every) == 1 else None
+
+
+def find_forward_that_looks_up(module_file: Path) -> dict[str, Function]:
+    """Return the forward of the only module of a file as a function of its inputs, under each usual name of a module,
+    such as `model`, if it looks up tokens in an attribute that its object has read from a file. Return an empty dict if
+    it does not.
+
+    Args:
+        module_file: the file of the module.
+    """
+    statements = read_python_statements_if_readable(module_file)
+    classes = [one for one in statements if isinstance(one, ast.ClassDef) and find_methods(one, "forward")]
+    if len(classes) != 1:
+        return {}
+    nodes = [node for method in find_methods(classes[0]) for node in ast.walk(method)]
+    read = {
+        ast.unparse(target)
+        for node in nodes
+        if isinstance(node, ast.Assign) and _READS_FILE.search(ast.unparse(node.value))
+        for target in node.targets
+    }
+    forward = copy.deepcopy(find_methods(classes[0], "forward")[0])
+    del forward.args.args[0]
+    made = _NameAsVocabulary(read).visit(forward)
+    return dict.fromkeys(MODULES, made) if read else {}
+
+
+class _NameAsVocabulary(ast.NodeTransformer):
+    """Replace attributes by a name of a vocabulary."""
+
+    def __init__(self, attributes: Collection[str]) -> None:
+        self._attributes = attributes
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        return ast.Name("vocab", node.ctx) if ast.unparse(node) in self._attributes else node
 
 
 def looks_up_each(node: ast.For | ast.ListComp) -> bool:

@@ -24,6 +24,7 @@ from pocketrnn_export.source_code.functions_that_answer_or_split import (
 from pocketrnn_export.source_code.looked_up_tokens import (
     LookedUpTokens,
     find_constant_numbers,
+    find_forward_that_looks_up,
     find_looked_up_tokens,
     find_unknown_id,
     join_lookups,
@@ -175,7 +176,11 @@ def _reads_field(call: ast.Call) -> bool:
 
 
 def write_tokenizer_of_function(
-    path: Path, name: str, changed_text: ChangedText | None = None, keras: KerasSplit | None = None
+    path: Path,
+    name: str,
+    changed_text: ChangedText | None = None,
+    keras: KerasSplit | None = None,
+    module_file: Path | None = None,
 ) -> WrittenTokenizer | None:
     """Write a function `words(text)` from the part of an owner's function that splits the text.
 
@@ -188,6 +193,7 @@ def write_tokenizer_of_function(
         changed_text: the change of the text before the function gets it; `words` then makes this change, too.
         keras: how the Keras Tokenizer that the function calls splits a text; by default this is read from the owner's
             code.
+        module_file: the file of the module. The function may leave the look-up of the tokens to the module's forward.
 
     Example:
         >>> print(write_tokenizer_of_function(Path("api.py"), "predict").code)
@@ -203,6 +209,7 @@ def write_tokenizer_of_function(
     functions = find_functions(statements, path)
     if name not in functions and name:
         return None
+    functions = ({} if module_file is None else find_forward_that_looks_up(module_file)) | functions
     if keras is None and any("texts_to_sequences" in ast.unparse(one) for one in statements):
         keras = _find_keras_split(path)
     code = _OwnersCode(path, functions, keras, find_constant_numbers(path), [], [], [])

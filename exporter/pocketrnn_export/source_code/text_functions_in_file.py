@@ -16,6 +16,7 @@ from pocketrnn_export.source_code.code_and_data_files_near_module import (
     list_code_files_of_module,
     list_files_near,
     rank_files_near,
+    trains,
 )
 from pocketrnn_export.source_code.functions_of_file import find_imported_functions
 from pocketrnn_export.source_code.functions_that_answer_or_split import computes_answer, is_name_of_answering_function
@@ -178,14 +179,29 @@ def list_text_functions(path: Path) -> list[TextFunction]:
                 is_method, is_answering = "." in name, _is_answering(function)
                 if is_answering and (inner := _find_function_of_same_text(near, file, name, function)):
                     found[inner.option] = -3 * kinds, inner._replace(is_answering=True)
-                elif is_answering and write_tokenizer_of_function(file, name):
+                elif is_answering and write_tokenizer_of_function(file, name, module_file=path):
                     found[f"{file}:{name}"] = -3 * kinds, TextFunction(f"{file}:{name}", file, name, is_answering=True)
+                elif is_answering and _reads_text_and_gives_label(function):
+                    made = TextFunction(f"{file}:{name}", file, name, is_answering=True)
+                    found[made.option] = 2 * kinds, made
                 elif (ranks := _list_ranks(function)) and (one := _find_text_function(near, file, name, function)):
                     is_foreign = bool(find_text_library(file, name))
-                    found.setdefault(one.option, (ranks[0] + kinds * is_method - 2 * kinds * is_foreign, one))
+                    rank = ranks[0] + kinds * is_method - 2 * kinds * is_foreign
+                    # Training code often reads texts that are split already.
+                    rank += 3 * kinds * (trains(file) and not is_foreign)
+                    found.setdefault(one.option, (rank, one))
     others = {one for one, rank in rank_files_near(path).items() if rank is Nearness.OF_ANOTHER}
     ranked = [(rank, one._replace(is_of_another=one.file in others)) for rank, one in found.values()]
     return [one for _, one in sorted(ranked, key=lambda each: (each[1].is_of_another, each[0]))[:_MOST_CALLED]]
+
+
+def _reads_text_and_gives_label(function: Function) -> bool:
+    """Return whether a function of one text computes an answer and looks up a label, by what it calls and returns."""
+    needed = list_positional_parameters(function, required=True)
+    nodes = [*ast.walk(function)]
+    names = {getattr(one, "id", "") for one in nodes} | {getattr(one, "attr", "") for one in nodes}
+    reads_one = len([one for one in needed if one != "self"]) == 1 and not _NO_TEXT.search(needed[-1])
+    return reads_one and computes_answer(function) and any(map(_OF_LABELS.search, names))
 
 
 def complete_text_function(file: Path, name: str) -> TextFunction | None:

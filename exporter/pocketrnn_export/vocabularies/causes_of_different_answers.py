@@ -95,7 +95,7 @@ _WORDS_FOR_AN_UNREACHABLE_ONE: Final = 50
 class Explanation(NamedTuple):
     """Advice on a difference, the text rules with which all answers agree, if they are found, whether no others agree
     as well, rules with which the most agree, options of `export` with which all answers agree, options with which more
-    of them do, and the vocabulary with which all do if it is another."""
+    of them do, the vocabulary with which all do if it is another, and whether texts may be split in another way."""
 
     advice: str
     agreeing: AnyTextRules | None = None
@@ -104,6 +104,7 @@ class Explanation(NamedTuple):
     options: Mapping[str, str | None] = MappingProxyType({})
     nearer_options: Mapping[str, str | None] = MappingProxyType({})
     tokens: Sequence[str] = ()
+    is_of_split: bool = True
 
 
 def explain_difference(
@@ -131,7 +132,7 @@ def explain_difference(
     if (threshold := _describe_other_threshold(source, rows)) and len(wrong_indices) >= _TEXTS_TO_TELL_BY:
         return threshold
     if empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance, is_first=True):
-        return Explanation(empty)
+        return Explanation(empty, is_of_split=False)
     if moved := _explain_with_first_tokens(source, rows, tolerance, further):
         return moved
     _log.info(
@@ -209,7 +210,7 @@ def _advise_without_rules(
             "give it, too: --call, or call=."
         )
     if empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance):
-        return Explanation(empty)
+        return Explanation(empty, is_of_split=False)
     said = (describe_missing_words(source), _describe_tried_lengths(source), describe_likely_cause(rows, wrong_indices),
             _advise_on_other_split(source, tried, tolerance))  # fmt: skip
     return Explanation(f"{''.join(said)}The ids beside some answers show which is wrong.")
@@ -630,37 +631,73 @@ def _are_characters_tokens(tokens: Sequence[str], texts: Sequence[AnsweredText])
     return 2 * sum(one in known for one in characters) > len(characters)
 
 
-def _advise_on_texts_without_tokens(
-    source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float, *, is_first: bool = False
-) -> str | None:
-    """Return advice on texts in which the rules find no token: which id the bundle reads for such a text, and with
-    which ids the answers agree. Return None if one of the texts `wrong` has a token, if the rules pad texts, or if the
-    texts have letters and agree with no id; with `is_first`, also if other rules may find tokens in them."""
+def list_answers_without_module(
+    source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
+) -> list[int]:
+    """List the wrong answers that the owner's code seems to give without its module: all of them are to texts that
+    surely have no token, and no id that may be read instead gives them. Return an empty list if other answers are
+    wrong, too, or if no more answers agree.
+
+    Args:
+        source: the bundle or the module.
+        rows: the texts with both answers.
+        wrong_indices: the indices of the wrong answers.
+        tolerance: the allowed difference of probabilities.
+    """
+    wrong = [rows[i][0] for i in wrong_indices]
+    # The rules may be wrong where the owner's function does not split the texts.
+    is_sure = not _has_letters(wrong) or not (type(source.text) is TextInput and _is_split_by_text_rules(source))
+    is_sure = is_sure and 2 * len(wrong) <= len(rows) and all(_has_no_token(source, one) for one in wrong)
+    return [*wrong_indices] if is_sure and not _list_agreeing_ids(source, wrong, tolerance) else []
+
+
+def _has_letters(texts: Sequence[AnsweredText]) -> bool:
+    """Return whether any of some texts has a letter or a digit."""
+    return any(map(str.isalnum, "".join(str(one.text) for one in texts)))
+
+
+def _has_no_token(source: AnswerSource, one: AnsweredText) -> bool:
+    """Return whether the bundle reads an id for a text without a token, and not the padding, in place of its tokens."""
     text = source.text
-    rules, rows = text.rules, len(text.vocabulary)
-    if type(text) is not TextInput or rules.min_width is not None:
-        return None
-    # A tokenizer of characters, say, may find tokens in these texts.
-    if is_first and _are_characters_tokens(text.vocabulary, wrong):
-        return None
-    if any(list(source.encode(one.read)) != [rules.empty_id] for one in wrong):
-        return None
+    rules = text.rules
+    if type(text) is not TextInput or rules.min_width is not None or [*source.encode(one.read)] != [rules.empty_id]:
+        return False
+    if not isinstance(one.read, str):
+        return not [*one.read]
     # A text of one unknown word has the same ids.
-    if _is_split_by_text_rules(source) and rules.unknown_id == rules.empty_id:
-        encoder = TextEncoder(rules, text.vocabulary)
-        if any(encoder.tokens(one.text) for one in wrong):
-            return None
-    agreeing = []
-    for id_ in dict.fromkeys([rules.padding_id, *range(min(rows, MOST_TEXTS))]):
+    is_open = _is_split_by_text_rules(source) and rules.unknown_id == rules.empty_id
+    return not is_open or not TextEncoder(rules, text.vocabulary).tokens(one.text)
+
+
+def _list_agreeing_ids(source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float) -> list[int]:
+    """List the first ids with which the source gives the owner's answers to all of some texts."""
+    agreeing: list[int] = []
+    for id_ in dict.fromkeys([source.text.rules.padding_id, *range(min(len(source.text.vocabulary), MOST_TEXTS))]):
         with contextlib.suppress(PocketRNNError):
             apart = (_measure_distance_to_answer_for_ids(source, one.answer, [id_]) for one in wrong)
             if all(difference <= tolerance for difference in apart):
                 agreeing.append(id_)
         if len(agreeing) == _ENOUGH:
             break
-    if not agreeing and any(map(str.isalnum, "".join(str(one.text) for one in wrong))):
+    return agreeing
+
+
+def _advise_on_texts_without_tokens(
+    source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float, *, is_first: bool = False
+) -> str | None:
+    """Return advice on texts in which the rules find no token: which id the bundle reads for such a text, and with
+    which ids the answers agree. Return None if one of the texts `wrong` has a token, if the rules pad texts, or if the
+    texts have letters and agree with no id; with `is_first`, also if other rules may find tokens in them."""
+    # A tokenizer of characters, say, may find tokens in these texts.
+    if is_first and _are_characters_tokens(source.text.vocabulary, wrong):
+        return None
+    if not all(_has_no_token(source, one) for one in wrong):
+        return None
+    agreeing = _list_agreeing_ids(source, wrong, tolerance)
+    if not agreeing and _has_letters(wrong):
         # Other rules may find tokens in these texts.
         return None
+    rules = source.text.rules
     agrees = f"With {' or '.join(map(str, agreeing))} the answers agree. " if agreeing else ""
     return (
         f"These texts have no token, so the bundle reads the id {rules.empty_id} instead. To change it, give --rules "

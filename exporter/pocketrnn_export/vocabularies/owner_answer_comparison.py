@@ -8,6 +8,7 @@ from the module, so only the answers of the owner's classifier can show errors i
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -36,11 +37,13 @@ from pocketrnn_export.vocabularies.causes_of_different_answers import (
     MOST_TEXTS,
     Explanation,
     explain_difference,
+    list_answers_without_module,
 )
 from pocketrnn_export.vocabularies.label_order_by_answers import SURELY, measure_above_chance
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, find_threshold_of_second_label
 from pocketrnn_export.vocabularies.weights_file_by_owner_answers import find_agreeing_weights
 
+_log = logging.getLogger(__name__)
 _SHOWN_TOKENS: Final = 12
 # The fewest labels that look like true ones.
 _TEXTS_TO_TELL_BY: Final = 20
@@ -62,6 +65,7 @@ class OtherAnswersError(ParityError):
         seem_true_labels: whether the answers seem to be the true labels of the data.
         nearer_options: those with which it gives more of them.
         tokens: the vocabulary with which it gives them, if it is another.
+        is_of_split: whether texts may be split in another way.
     """
 
     def __init__(
@@ -78,9 +82,10 @@ class OtherAnswersError(ParityError):
         tokens: Sequence[str] = (),
         *,
         seem_true_labels: bool = False,
+        is_of_split: bool = True,
     ) -> None:
         super().__init__(f"{count} {example}".rstrip(), remedy)
-        self.seem_true_labels = seem_true_labels
+        self.seem_true_labels, self.is_of_split = seem_true_labels, is_of_split
         self.count, self.example = count, example
         self.before, self.agreeing, self.numbers, self.nearest = before, agreeing, numbers, nearest
         self.options, self.nearer_options = dict(options), dict(nearer_options)
@@ -163,7 +168,8 @@ def refuse_other_answers(
             answers differ.
 
     Returns:
-        the texts that it answers, with its probabilities.
+        the texts that it answers, with its probabilities. Texts without a token, which the owner's code answers without
+        its module, are left out with a note.
 
     Raises:
         ParityError: an answer differs; the message has the first such text, both answers and the likely cause.
@@ -172,6 +178,11 @@ def refuse_other_answers(
     tolerance, source = choose_tolerance(rows), read_labels_as_owner(source, rows)
     apart = [measure_distance(one.answer, found, source) for one, found in rows]
     wrong = [i for i, difference in enumerate(apart) if difference > tolerance]
+    if wrong and list_answers_without_module(source, rows, wrong, tolerance):
+        # The comparison of the bundle, which follows, covers all texts.
+        if source.name != "module":
+            _log_answers_without_module(source, [rows[i] for i in wrong])
+        return [row for i, row in enumerate(rows) if i not in {*wrong}]
     if wrong:
         one, found = rows[wrong[0]]
         of_all = (
@@ -201,8 +212,32 @@ def refuse_other_answers(
             cause.nearer_options,
             cause.tokens,
             seem_true_labels=not is_explained and _agree_like_true_labels(source, rows, wrong),
+            is_of_split=cause.is_of_split,
         )
     return rows
+
+
+def _log_answers_without_module(source: AnswerSource, rows: Sequence[Row]) -> None:
+    """Log how many texts without a token the owner's code answers without its module, and how the bundle answers
+    them."""
+    one, found = rows[0]
+    differing = sum(source.labels[int(numbers.argmax())] not in _list_given_labels(each) for each, numbers in rows)
+    _log.warning(
+        "Texts of yours without a token, left out of the comparison: %d. No id gives your classifier's answers to "
+        "them, so your code seems to answer them without the module. The bundle gives %d of them another label. The "
+        "first is %s: %s. Answer such texts before you ask the bundle",
+        len(rows),
+        differing,
+        short_repr(one.text, 60),
+        _describe_both_answers(one.answer, found, source),
+    )
+
+
+def _list_given_labels(one: AnsweredText) -> tuple[str, ...]:
+    """Return the labels that the owner gives a text, or the one with the largest probability."""
+    if not isinstance(one.answer, Mapping):
+        return one.answer
+    return one.label or (max(one.answer, key=one.answer.__getitem__),)
 
 
 def _agree_like_true_labels(source: AnswerSource, rows: Sequence[Row], wrong: Sequence[int]) -> bool:

@@ -28,6 +28,8 @@ _SINGLE: Final = (
     inspect.Parameter.KEYWORD_ONLY,
 )
 _TRIED_TEXTS: Final = 8
+# The texts that show whether a function takes plain texts.
+_TEXTS_TO_RAISE_ON: Final = 20
 _LEFT_OUT_WORDS: Final = 100
 _NAMES_TEXTS: Final = re.compile(
     r"(texts|sentences|reviews|documents|docs|comments|tweets|lines|batch)$", re.IGNORECASE
@@ -179,6 +181,32 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
             where, needed, "" if name is None else _describe_result_for_two_words(plain, words, name, where)
         )
     return forms[0]
+
+
+def describe_exceptions(function: OwnersFunction, where: object, texts: Sequence[str], *, is_external: bool) -> str:
+    """Return a sentence on the exceptions that the owner's function raises on most of some texts; if it alone splits
+    texts, on any of them. Return an empty string if it does not.
+
+    Args:
+        function: the function.
+        where: its name, for the sentence.
+        texts: the texts. Without text rules all of them are tried, and otherwise the first few.
+        is_external: whether no text rules split the texts.
+    """
+    raised: dict[str, BaseException] = {}
+    tried = texts if is_external else texts[:_TEXTS_TO_RAISE_ON]
+    for text in tried:
+        try:
+            function(text)
+        # Whatever the owner's function raises. A word that the vocabulary lacks is not a fault of the function.
+        except (Exception, SystemExit) as error:
+            if is_external or not isinstance(error, LookupError | ValueError):
+                raised[text] = error
+    if not raised or (not is_external and 2 * len(raised) <= len(tried)):
+        return ""
+    first, kind = next(iter(raised.items()))
+    shown = f"{type(kind).__name__}: {first_line(kind).rstrip('.')}, on {short_repr(first, 60)}"
+    return f"{where} raises an exception on {len(raised)} of {len(tried)} texts of yours: {shown}."
 
 
 def _list_ways_to_call(
