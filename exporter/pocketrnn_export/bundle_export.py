@@ -454,11 +454,9 @@ def _export_text_classifier(
     description, users, texts = chosen
     if characters is not None:
         description = replace(description, spellings=make_spellings_for_proof(description.text, characters, texts))
-    if callable(text.tokenizer) and rules.tokenizer == EXTERNAL and not options.two_texts:
-        answers = [(_add_missing_tokens(one, text.tokenizer), answer) for one, answer in answers]
     _warn_of_labels_of_unknown_order(description, _make_answered_texts(description, answers))
     make = functools.partial(
-        _export_text_module, module, path, description, options, kinds, users, texts, answers,
+        _export_text_module, module, path, description, options, kinds, users, texts, _add_empty_tokens(answers, text),
         ids_compared=bool(pairs) or getattr(text.tokenizer, "has_own_ids", False), force=force,
     )  # fmt: skip
     with _prepare_process(module, progress=progress):
@@ -778,10 +776,19 @@ def _refuse_tokens_without_ids_or_answer(rules: AnyTextRules, pairs: Sequence[Ow
             )
 
 
-def _add_missing_tokens(one: OwnersText, tokenizer: Tokenizer) -> OwnersText:
-    """Return a text of the owner's, with an empty list of tokens if the owner's function finds none in it."""
-    is_open = one.ids is None and one.tokens is None
-    return replace(one, tokens=[]) if is_open and not [*tokenizer(one.text)] else one
+def _add_empty_tokens(
+    answers: Sequence[tuple[OwnersText, Answer]], text: TextArguments
+) -> list[tuple[OwnersText, Answer]]:
+    """Return the texts with the owner's answers. A text in which the owner's function finds no token gets an empty list
+    of tokens, if text rules do not split the texts."""
+    function = text.tokenizer
+    if not callable(function) or text.rules is None or text.rules.tokenizer != EXTERNAL:
+        return [*answers]
+    open_ones = [one.ids is None and one.tokens is None and isinstance(one.text, str) for one, _ in answers]
+    return [
+        (replace(one, tokens=[]) if is_open and not [*function(one.text)] else one, answer)
+        for (one, answer), is_open in zip(answers, open_ones, strict=True)
+    ]
 
 
 def _make_answered_texts(description: Description, answers: Sequence[tuple[OwnersText, Answer]]) -> list[AnsweredText]:

@@ -95,6 +95,24 @@ def test_files_that_differ_are_refused_by_their_names() -> None:
     assert str(Path("nets/ids.json")) in str(refusal.value)
 
 
+@pytest.mark.parametrize("code", [NET, AT_TOP])
+@pytest.mark.parametrize("name", ["/content/drive/ids.json", "C:\\\\data\\\\ids.json", "vocabulary/ids.json"])
+def test_a_path_of_another_machine_opens_the_file_here(code: str, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    write_ids("service/ids.json")
+    assert load_net(code, name) == 3
+    assert f"which is not here: {Path('service/ids.json')} is taken" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["out/ids.json", "/content/out/ids.json"])
+def test_code_that_writes_a_file_overwrites_no_other(name: str) -> None:
+    Path("service/out").mkdir()
+    write_ids("service/out/ids.json")
+    before = Path("service/out/ids.json").read_text()
+    with pytest.raises(ExportError):
+        load_net(NET.replace("open({name!r})", "open({name!r}, 'w')"), name)
+    assert Path("service/out/ids.json").read_text() == before
+
+
 def test_a_missing_file_is_not_told_as_missing_arguments() -> None:
     with pytest.raises(ExportError, match=r"ids\.json") as refusal:
         load_net(NET, "ids.json")

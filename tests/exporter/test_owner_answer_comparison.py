@@ -1527,3 +1527,20 @@ def test_a_text_of_letters_without_a_token_by_text_rules_is_refused() -> None:
     answered = [AnsweredText(one, one, {"a": float(source.answer_text(one)[0])}) for one in ("ab", "cd", "d")]
     with pytest.raises(OtherAnswersError):
         refuse_other_answers(source, [*answered, AnsweredText("xyz", "xyz", {"a": 0.9})])
+
+
+@pytest.mark.slow
+def test_a_text_in_which_the_function_finds_no_token_is_exported_with_a_note(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = [dict(zip(LABELS, answer(ids_of(own)), strict=True)) for own in TEXTS]
+    pairs = [OwnersText(" ".join(split(one)), answer=own) for one, own in zip(TEXTS, answers, strict=True)]
+    fixed = dict.fromkeys(LABELS, 1 / len(LABELS))
+    made = exported(
+        tmp_path / "b", tokenizer=str.split, rules=TextRules("external", padding_id=1),
+        example_ids=[*pairs, OwnersText(" ", answer=fixed)],
+    )  # fmt: skip
+    assert "left out of the comparison: 1." in caplog.text
+    found = read_text_verdict(made).answers
+    assert found is not None
+    assert found.texts == len(TEXTS)

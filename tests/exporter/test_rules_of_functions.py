@@ -183,6 +183,12 @@ def test_rules_are_read_out_of_the_source_of_a_function(
     assert "rules and your tokenizer split" in caplog.text
 
 
+def test_a_filter_of_empty_words_is_read_as_a_rule() -> None:
+    found = read_rules_in_code(lambda text: list(filter(None, re.split(r"\W+", text.lower()))))
+    assert found is not None
+    assert not found.unsaid
+
+
 def test_the_rules_are_written_as_they_are_typed(caplog: pytest.LogCaptureFixture) -> None:
     choose_rules(KNOWN, None, OwnTokenizer("[^a-zA-Z0-9]"), [], [])
     assert (

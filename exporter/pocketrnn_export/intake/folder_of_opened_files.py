@@ -1,14 +1,17 @@
-"""Run a user's code in the folder from which it opens its files, if a relative path in it is wrong from the working
-folder."""
+"""Run a user's code where it finds the files that it opens: in the folder from which its relative paths are right, or
+with files here in place of those of another machine."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
+from unittest import mock
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_below
@@ -20,9 +23,10 @@ _MOST_TRIES: Final = 10
 
 
 def call_where_files_are(call: Callable[[], _T], path: Path, what: str) -> _T:
-    """Call a function that runs a user's code, and return its result. If the code opens a file by a relative path that
-    is wrong from the working folder, call the function again in the folder from which the path is right, and log this.
-    Folders in and below the working folder and that of the code are tried, the folder of the code first.
+    """Call a function that runs a user's code, and return its result. If the code opens a file by a path that is wrong
+    from the working folder, call the function again, and log this: in the folder from which a relative path is right,
+    or with the file of this name in place of that of another machine. Files in and below the working folder and the
+    folder of the code count; those from the folder of the code come first.
 
     Args:
         call: the function.
@@ -30,53 +34,85 @@ def call_where_files_are(call: Callable[[], _T], path: Path, what: str) -> _T:
         what: what the code is, for messages.
 
     Raises:
-        InputError: from several folders, the path is that of files with different contents.
-        FileNotFoundError: the path is right from none of these folders; or any exception of the code.
+        InputError: several files with different contents may be meant.
+        FileNotFoundError: there is no such file; or any exception of the code.
     """
-    missing: dict[str, None] = {}
+    in_folder: list[str] = []
+    elsewhere: dict[str, Path] = {}
     folder = Path.cwd()
     for _ in range(_MOST_TRIES):
         try:
-            with contextlib.chdir(folder):
+            with _open_files_elsewhere({**dict.fromkeys(in_folder), **elsewhere}), contextlib.chdir(folder):
                 made = call()
         except FileNotFoundError as error:
             name = error.filename if isinstance(error.filename, str) else ""
-            if not name or name in missing or Path(name).is_absolute():
+            if not name or name in (*in_folder, *elsewhere):
                 raise
-            missing[name] = None
-            folders = _list_folders_with(path, [*missing])
-            if not folders:
+            if folders := _list_folders_with(path, [*in_folder, name]):
+                in_folder.append(name)
+                _refuse_different_files([one / name for one in folders], name, what)
+                folder = folders[0].absolute()
+            elif files := _list_files_below(path, re.split(r"[/\\]", name)[-1]):
+                _refuse_different_files(files, name, what)
+                elsewhere[name] = files[0].absolute()
+            else:
                 raise
-            _refuse_different_files(folders, name, what)
-            folder = folders[0].absolute()
             continue
-        if missing:
-            shown = describe_folder(folder)
-            _log.warning("%s opens %s from another folder: it is run in %s", what, ", ".join(missing), shown)
+        if in_folder:
+            shown = _describe_path(folder)
+            _log.warning("%s opens %s from another folder: it is run in %s", what, ", ".join(in_folder), shown)
+        for name, file in elsewhere.items():
+            _log.warning("%s opens %s, which is not here: %s is taken", what, name, _describe_path(file))
         return made
     return call()
 
 
-def describe_folder(folder: Path) -> str:
-    """Return the path of a folder for messages, relative to the working folder if it is below that."""
+@contextlib.contextmanager
+def _open_files_elsewhere(files: Mapping[str, Path | None]) -> Iterator[None]:
+    """While the block runs, `open` reads other files in place of some paths. A path that is opened to be written is
+    that from the working folder before the block, also with None for its file: no file of the user is overwritten."""
+    plain, here = open, Path.cwd()
+
+    def open_file(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        name = os.fspath(file) if isinstance(file, str | os.PathLike) else ""
+        if isinstance(name, str) and name in files:
+            file = (files[name] or file) if {*mode}.isdisjoint("wax+") else here / name
+        return plain(file, mode, *args, **kwargs)
+
+    if not files:
+        yield
+        return
+    with mock.patch("builtins.open", open_file), mock.patch("io.open", open_file):
+        yield
+
+
+def _describe_path(path: Path) -> str:
+    """Return a path for messages, relative to the working folder if it is below that."""
     here = Path.cwd()
-    return str(folder.relative_to(here)) if folder.is_relative_to(here) else str(folder)
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _list_files_below(path: Path, name: str = "") -> list[Path]:
+    """List the files with a name, or all files, in and below the folder of the file `path` and the working folder."""
+    files = [file for root in dict.fromkeys((path.parent, Path())) for file in list_data_files_below(root)]
+    return [one for one in files if name in ("", one.name)]
 
 
 def _list_folders_with(path: Path, names: Sequence[str]) -> list[Path]:
     """List the folders from which all of some relative paths are those of files. The folder of `path`, and then the
     shortest paths, come first."""
+    if any(Path(name).is_absolute() for name in names):
+        return []
     roots = dict.fromkeys((path.parent, Path()))
-    files = [file for root in roots for file in list_data_files_below(root)]
-    above = {one for file in files for one in file.parents if any(one.is_relative_to(root) for root in roots)}
+    above = {one for file in _list_files_below(path) for one in file.parents if any(map(one.is_relative_to, roots))}
     folders = dict.fromkeys([*roots, *sorted(above, key=lambda one: (len(one.parts), one))])
     return [one for one in folders if all((one / name).is_file() for name in names)]
 
 
-def _refuse_different_files(folders: Sequence[Path], name: str, what: str) -> None:
-    """Raise an InputError if a relative path is that of files with different contents, from different folders."""
+def _refuse_different_files(files: Sequence[Path], name: str, what: str) -> None:
+    """Raise an InputError if the files that a path may mean have different contents."""
     contents: dict[bytes, Path] = {}
-    for file in {(one / name).resolve(): one / name for one in folders}.values():
+    for file in {one.resolve(): one for one in files}.values():
         contents.setdefault(_read_digest(file), file)
     if len(contents) > 1:
         told = [str(one) for one in contents.values()][:_MOST_TOLD]

@@ -670,7 +670,9 @@ class _Reader:
         """Follow a call of `filter` or `map` as if it were a comprehension. Return the stand-in (`_Text`) for its
         result."""
         made = ast.Name("_each", ast.Load())
-        called: ast.expr = ast.Call(node.args[0], [made], [])
+        # filter(None, words) drops empty words.
+        is_plain = is_filter and ast.unparse(node.args[0]) == "None"
+        called: ast.expr = made if is_plain else ast.Call(node.args[0], [made], [])
         if isinstance(node.args[0], ast.Lambda):
             old = node.args[0].args.args[0].arg
             called = _LambdaParameterRenamer(old).visit(ast.parse(ast.unparse(node.args[0].body), mode="eval").body)
