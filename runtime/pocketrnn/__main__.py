@@ -7,7 +7,8 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command that the user typed, and exit with its status, by SystemExit."""
+    """Run the command that the user typed, and exit with the command's status. It always ends with SystemExit or the
+    end of the process."""
     # Before the imports: they are the longest part of a short command, and an error in them would be a traceback.
     exit_on_signals()
     try:
