@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.bundle.hub_download import SCHEME, download_bundle, parse_hub_address
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON, FORMAT, GIVE_A_BUNDLE, suggest_near_bundle
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, FORMAT, GIVE_A_BUNDLE, suggest_bundle_with_similar_name
 from pocketrnn.errors import BundleError, InputError
 
 __all__ = ["find_or_download_bundle", "is_bundle", "list_bundles_of_folder"]
@@ -70,7 +70,8 @@ def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
     names = ", ".join(shipped) or "none is installed"
     raise BundleError(
         f"There is no file or folder {given!r}, and no classifier that ships with pocketrnn has this name ({names}).",
-        suggest_near_bundle(folder, shipped) or GIVE_A_BUNDLE.removesuffix(".") + ", or a shipped classifier's name.",
+        suggest_bundle_with_similar_name(folder, shipped)
+        or GIVE_A_BUNDLE.removesuffix(".") + ", or a shipped classifier's name.",
     )
 
 

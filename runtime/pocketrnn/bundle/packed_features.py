@@ -16,7 +16,8 @@ _NUMBER, _CATEGORY = 0, 1
 
 
 def encode_features(features: Features) -> bytes:
-    """Encode the section of the features, of which there is at least one: their names, then each feature."""
+    """Encode the features that a classifier takes in addition to a text, at least one, as the section of a packed file:
+    their names, then each feature."""
     made = encode_strings([name for name, _ in features])
     for _, feature in features:
         if isinstance(feature, Category):
@@ -31,7 +32,8 @@ def encode_features(features: Features) -> bytes:
 
 
 def decode_features(section: bytes) -> list[dict[str, Any]]:
-    """Decode the section of the features into the member of classifier.json. The engine has checked the section."""
+    """Decode the section of the features into the member `features` of classifier.json. The engine must have checked
+    the section before."""
     names, at = decode_strings(section, 0)
     made: list[dict[str, Any]] = []
     for name in names:

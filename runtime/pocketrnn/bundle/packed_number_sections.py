@@ -25,7 +25,7 @@ _TRAINING_RANGE: Final = 128
 
 
 def encode_number_rules(rules: NumberInput) -> bytes:
-    """Encode the section of the number rules."""
+    """Encode the rules for sequences of numbers as the rules section of a packed file."""
     members = (
         (_INTEGER_SCALE, rules.integer_scale),
         (_MEAN, rules.mean),
@@ -43,11 +43,14 @@ def encode_number_rules(rules: NumberInput) -> bytes:
 
 
 def decode_number_examples(section: bytes, count: int, labels: int, channels: int) -> list[dict[str, Any]]:
-    """Decode the golden examples of a file that the engine has opened. Return each as its object in classifier.json.
+    """Decode the section of golden examples of a classifier of numbers. Return each example as its object in
+    classifier.json. The engine must have checked the section before.
 
     Args:
-        section: the section of the examples.
-        count: the number of examples, each with `channels` channels and `labels` labels.
+        section: the bytes of the section.
+        count: the number of examples.
+        labels: the number of labels.
+        channels: the number of channels.
     """
     examples, at = [], 0
     for _ in range(count):
@@ -63,7 +66,7 @@ def decode_number_examples(section: bytes, count: int, labels: int, channels: in
 
 
 def encode_number_example(example: NumberExample) -> bytes:
-    """Encode one golden example of numbers."""
+    """Encode one golden example of a classifier of numbers: the number of steps, the samples and the logits."""
     # A number beyond the range of float32 becomes infinite and thus differs from every number of the engine.
     with np.errstate(over="ignore"):
         samples, logits = np.array(example.samples, "<f4"), np.array(example.logits, "<f4")

@@ -30,23 +30,23 @@ _SMALL_BITS: Final = 15
 
 
 def encode_utf8(text: str) -> bytes:
-    """Encode a string as UTF-8, lone surrogates included."""
+    """Encode a string as UTF-8. A lone surrogate (half of a UTF-16 pair) is encoded like any other character."""
     # A lone surrogate is encoded like a character, and the engine decodes it so, too.
     return text.encode("utf-8", "surrogatepass")
 
 
 def encode_words(numbers: Iterable[int]) -> bytes:
-    """Encode integers as words of 32 bits, the lowest byte first."""
+    """Encode integers as 32-bit words, with the lowest byte first. A negative integer becomes its two's complement."""
     return b"".join(struct.pack("<I", number & 0xFFFFFFFF) for number in numbers)
 
 
 def pad_to_word(content: bytes) -> bytes:
-    """Add zero bytes up to a multiple of 4 bytes."""
+    """Add zero bytes until the length is a multiple of 4."""
     return content + bytes(-len(content) % 4)
 
 
 def _hash_string(string: bytes) -> int:
-    """Compute the hash of a string in a packed file: FNV-1a with 32 bits, mixed."""
+    """Compute the hash by which a packed file looks a string up: 32-bit FNV-1a, then `mix_hash`."""
     made = 2166136261
     for byte in string:
         made = ((made ^ byte) * 16777619) & 0xFFFFFFFF
@@ -54,16 +54,16 @@ def _hash_string(string: bytes) -> int:
 
 
 def mix_hash(hashed: int) -> int:
-    """Mix the bits of a hash, as the last step of hashing."""
+    """Mix the bits of a 32-bit hash, so that its high bits depend on all bits. This is the last step of hashing."""
     hashed ^= hashed >> 15
     hashed = (hashed * 0x2C1B3C6D) & 0xFFFFFFFF
     return hashed ^ hashed >> 12
 
 
 def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
-    """Encode strings in order. With `looked_up`, add a hash table from each string to its number.
+    """Encode strings in their order. With `looked_up`, add a hash table that finds the index of a string.
 
-    A slot of the table holds the low bits of the hash and the number + 1.
+    A slot of the table holds the low bits of the string's hash, and its index + 1.
     """
     encoded = [encode_utf8(string) for string in strings]
     bits = (len(encoded) + 1).bit_length()
@@ -88,7 +88,8 @@ def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
 
 
 def decode_strings(content: bytes, offset: int) -> tuple[list[str], int]:
-    """Decode the strings at `offset`; return the strings, and the offset after them. The engine has checked them."""
+    """Decode the strings that `encode_strings` wrote at `offset`; return the strings, and the offset after them. The
+    engine must have checked them before."""
     count, slots, _, size, small = struct.unpack_from("<5I", content, offset)
     offset += 20
     if small:
@@ -113,15 +114,19 @@ _FROM_BOUNDARY: Final = 256
 
 
 def encode_set(ranges: Iterable[str]) -> bytes:
-    """Encode a set of code points: the number of ranges, a bit mask of the ASCII characters, and the ranges."""
+    """Encode a set of code points: the number of ranges, a bit mask of the ASCII characters, and the ranges.
+
+    Args:
+        ranges: strings of one code point, or of the first and the last code point of a range.
+    """
     made = merge_ranges(list_first_and_last_points(ranges))
     bits = sum(1 << code for start, end in made for code in range(start, min(end + 1, _ASCII)))
     return encode_words([len(made)]) + bits.to_bytes(16, "little") + encode_words(end for some in made for end in some)
 
 
 def encode_run(run: Run, *, first_part_only: bool = False) -> bytes:
-    """Encode a run of code points; with `first_part_only`, only its first part and the code points that may come
-    before it."""
+    """Encode a run, a pattern for consecutive code points in a text. With `first_part_only`, encode only the first part
+    of the pattern, and the set of code points that may come before a match."""
     content = _encode_run_part(run, _FROM_BOUNDARY * run.from_boundary) + encode_set(run.before)
     if first_part_only:
         return content
@@ -130,5 +135,11 @@ def encode_run(run: Run, *, first_part_only: bool = False) -> bytes:
 
 
 def _encode_run_part(part: Run | RunPart, boundary_flag: int = 0) -> bytes:
+    """Encode one part of a run: its smallest and largest number of code points, and their set.
+
+    Args:
+        part: the part, or a run, which begins with its first part.
+        boundary_flag: a flag that is added to the first number.
+    """
     least = part.least + _TO_BOUNDARY * part.to_boundary + boundary_flag
     return encode_words([least, part.most or 0]) + encode_set(part.ranges)

@@ -52,7 +52,7 @@ __all__ = [
     "Forms",
     "encode_pieces_trie",
     "encode_subwords_section",
-    "read_normal_forms",
+    "make_reader_of_normal_forms",
     "remove_model_numbers_and_tables",
     "restore_model_numbers_and_tables",
 ]
@@ -100,8 +100,9 @@ def encode_subwords_section(
 
     Args:
         rules: the rules.
-        vocabulary: the tokens.
-        encode_normal_form: encodes a normal form's tables; by default, the tables of this Python's Unicode version.
+        vocabulary: the tokens, in the order of their ids.
+        encode_normal_form: encodes the tables of a Unicode normal form; None for those of this Python's Unicode
+            version.
     """
     encode_normal_form = encode_normal_form or _encode_normal_form
     model = rules.model
@@ -144,7 +145,8 @@ def encode_subwords_section(
 
 
 def remove_model_numbers_and_tables(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a packed file's document without merges, ranks, scores and tables: the rules section contains them."""
+    """Return a copy of a packed file's document without the subword model's merges, ranks and scores, and without the
+    tables of cleaning steps, since the rules section holds them."""
     text = document["text"]
     model = {name: value for name, value in text["model"].items() if name not in ("merges", "ranks", "scores")}
     made = {**text, "model": model}
@@ -156,8 +158,14 @@ def remove_model_numbers_and_tables(document: Mapping[str, Any]) -> dict[str, An
 def restore_model_numbers_and_tables(
     document: Mapping[str, Any], section: bytes, token_count: int
 ) -> Mapping[str, Any]:
-    """Return a packed file's document with merges, ranks, scores and tables again. They come from the rules section,
-    which the engine has checked."""
+    """Undo `remove_model_numbers_and_tables`: return a packed file's document with the merges, ranks, scores and tables
+    from the rules section. Return a document without subword rules unchanged.
+
+    Args:
+        document: the document.
+        section: the rules section, which the engine must have checked before.
+        token_count: the number of tokens of the vocabulary.
+    """
     text = document.get("text")
     model = text.get("model") if isinstance(text, dict) else None
     if not isinstance(text, dict) or not isinstance(model, dict) or not _is_subwords_section(section):
@@ -186,13 +194,15 @@ def restore_model_numbers_and_tables(
 
 
 def _encode_table_as_base64(table_parts: _KindNumbersAndContent) -> str:
+    """Encode a table step of the rules section, a character map of SentencePiece, in base64 as classifier.json has
+    it."""
     _, units, size, content = table_parts
     return base64.b64encode(struct.pack("<I", 4 * units) + content[: 4 * units + size]).decode("ascii")
 
 
-def read_normal_forms(section: bytes, token_count: int) -> Forms:
-    """Make a function that returns the content of the next Unicode normal form in a packed file at each call. Python's
-    own tables may be of another version of Unicode."""
+def make_reader_of_normal_forms(section: bytes, token_count: int) -> Forms:
+    """Make a function that returns at each call the encoded tables of the next Unicode normal form in the rules section
+    of a packed file. Python's own tables may belong to another version of Unicode."""
     found = (
         content
         for kind, _, _, content in _read_step_operations(section, token_count)
@@ -202,8 +212,8 @@ def read_normal_forms(section: bytes, token_count: int) -> Forms:
 
 
 def _read_step_operations(section: bytes, token_count: int) -> Iterator[_KindNumbersAndContent]:
-    """Yield each cleaning step and split in the rules section of a packed file: its kind, its numbers a and b, and its
-    content. The engine has checked the section."""
+    """Yield each cleaning step in the rules section of a packed file: its kind, its numbers a and b, and its content.
+    The engine must have checked the section before."""
     if not _is_subwords_section(section):
         return
     more = struct.unpack_from(f"<{_MORE}I", section, 4 * _HEAD)
@@ -221,18 +231,23 @@ def _read_step_operations(section: bytes, token_count: int) -> Iterator[_KindNum
 
 
 def _is_subwords_section(section: bytes) -> bool:
+    """Return whether the rules section of a packed file holds subword rules."""
     return len(section) >= 4 * (_HEAD + _MORE) and struct.unpack_from("<I", section)[0] == PACKED_TOKENIZERS[SUBWORDS]
 
 
 def _compute_model_offset(numbers_after_head: Sequence[int]) -> int:
-    """Compute where the model's content begins in the rules section, in bytes, from the numbers after the section's
-    head."""
+    """Compute the offset in bytes at which the subword model begins in the rules section.
+
+    Args:
+        numbers_after_head: the 11 numbers that follow the 14 numbers of the section's head.
+    """
     prefix, suffix, first, last, outside = numbers_after_head[3:8]
     return 4 * (_HEAD + _MORE + (prefix + 3) // 4 + (suffix + 3) // 4 + first + last + outside)
 
 
 def _encode_model(rules: SubwordRules, vocabulary: Sequence[str]) -> _MergeCountSlotCountAndBytes:
-    """Encode the subword model; return its number of merges, the size of the hash table of merges, and its bytes."""
+    """Encode the merges or scores of a subword model. Return the number of merges, the size of the hash table of
+    merges, and the bytes; all are 0 or empty for a model without merges and scores."""
     model, outside = rules.model, set(rules.outside)
     if isinstance(model, Unigram):
         least = min(score for i, score in enumerate(model.scores) if i not in outside)
@@ -259,19 +274,31 @@ def _encode_model(rules: SubwordRules, vocabulary: Sequence[str]) -> _MergeCount
 
 
 def _encode_added_tokens(tokens: Mapping[str, AddedToken]) -> bytes:
+    """Encode the added tokens (special tokens that are found before a text is split), by their texts: the texts, then
+    each id with its flags."""
     found = {text: token for text, token in tokens.items() if text}
     flags = [token.id | token.strip_left << 30 | token.strip_right << 31 for token in found.values()]
     return encode_strings(list(found), looked_up=True) + encode_words(flags)
 
 
 def _encode_operation(step: SubwordStep | Split, encode_normal_form: Forms) -> bytes:
+    """Encode a cleaning step or a split with its kind and size in front.
+
+    Args:
+        step: the step or split.
+        encode_normal_form: encodes the tables of a Unicode normal form.
+    """
     kind, a, b, content = _encode_operation_parts(step, encode_normal_form)
     return encode_words([kind, 4 + len(content) // 4, a, b]) + content
 
 
 def _encode_operation_parts(step: SubwordStep | Split, encode_normal_form: Forms) -> _KindNumbersAndContent:
-    """Encode a cleaning step or a split for the packed file: its kind, its two numbers, and its content.
-    `encode_normal_form` encodes a step of Unicode normalization."""
+    """Encode a cleaning step or a split; return its kind, its two numbers, and its content.
+
+    Args:
+        step: the step or split.
+        encode_normal_form: encodes the tables of a Unicode normal form.
+    """
     match step:
         case Replace(what, by):
             return (
@@ -320,6 +347,7 @@ def _encode_operation_parts(step: SubwordStep | Split, encode_normal_form: Forms
 
 
 def _encode_table_parts(step: Table) -> _KindNumbersAndContent:
+    """Encode a table step, a character map of SentencePiece; return its kind, its two sizes, and its content."""
     size = struct.unpack_from("<I", step.charsmap)[0]
     texts = step.charsmap[4 + size :]
     longest = max((len(encode_utf8(text)) for text in step.kept), default=0)
@@ -329,7 +357,8 @@ def _encode_table_parts(step: Table) -> _KindNumbersAndContent:
 
 
 def _list_capital_ranges_beyond_engine_table() -> list[_FirstLastAndOffset]:
-    """List the ranges of capitals that the engine's own table lacks, with the offset to their lower-case letters."""
+    """List the ranges of capital letters that the engine's own table lacks: the first and the last code point, and what
+    must be added to get the lower-case letter, modulo 2^32."""
     rows: list[_FirstLastAndOffset] = []
     for code, small in sorted(LATER_CAPITALS.items()):
         added = (small - code) & 0xFFFFFFFF
@@ -342,8 +371,8 @@ def _list_capital_ranges_beyond_engine_table() -> list[_FirstLastAndOffset]:
 
 @lru_cache(maxsize=8)
 def _encode_normal_form(step: Normalize) -> bytes:
-    """Encode a Unicode normal form: decompositions, combining classes and composed pairs. The engine computes Hangul
-    itself."""
+    """Encode the tables of a Unicode normal form from this Python's Unicode version: decompositions, combining classes
+    and composed pairs. Hangul is left out, since the engine computes it."""
     inert = {code for some in step.inert for code in range(ord(some[0]), ord(some[-1]) + 1)}
     apart: dict[int, list[int]] = {}
     classes: list[tuple[int, int, int]] = []
@@ -399,14 +428,19 @@ _ByteFirstAndStop = tuple[int, int, int]
 
 
 class _Block:
-    """A block of 256 units of the trie, with a bit mask of its free units."""
+    """A block of 256 units (array elements) of the trie, with a bit mask of the free units and one of the free
+    bases."""
 
     def __init__(self, start: int) -> None:
         self.start, self.free, self.bases = start, _ALL, _ALL
 
     def find_base(self, labels: Sequence[int]) -> int | None:
-        """Find the first base at which a node of the trie fits into the block; None if there is none. It fits if the
-        units for all bytes that can follow the node, `labels`, are free."""
+        """Find the first free base at which a node's children fit into the block; None if there is no such base.
+
+        Args:
+            labels: the bytes that can follow the node. A child is stored in the unit at base xor byte, which must be
+                free.
+        """
         fitting = self.bases
         for label in labels:
             fitting &= _permute_bits_by_xor(self.free, label)
@@ -415,6 +449,7 @@ class _Block:
         return (fitting & -fitting).bit_length() - 1
 
     def mark_taken(self, base: int, labels: Sequence[int]) -> None:
+        """Mark a base, and the units of a node's children at that base, as taken."""
         self.bases &= ~(1 << base)
         for label in labels:
             self.free &= ~(1 << (base ^ label))
@@ -429,11 +464,11 @@ def _permute_bits_by_xor(bits: int, index_mask: int) -> int:
 
 
 def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
-    """Encode pieces as a trie: the number of units, the base of the root, and the units. Empty without pieces, with a
-    piece that contains the byte 0, or if the trie is too large.
+    """Encode pieces of words as a trie: the number of units, the base of the root, and the units. Return no bytes if
+    there are no pieces, a piece contains the byte 0, or the trie would be too large.
 
     Args:
-        pieces: the pieces, which are not empty, and their ids, which are below 2^22.
+        pieces: the id of each piece. A piece is not empty, and an id is below 2^22.
     """
     encoded = sorted((encode_utf8(piece), number) for piece, number in pieces.items())
     # Byte 0 stands for the end of a piece.
@@ -459,7 +494,7 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
     waiting = [(0, len(encoded), 0, -1)]
     while waiting:
         first, stop, depth, place = waiting.pop()
-        children = list(_find_following_bytes_with_pieces(encoded, first, stop, depth))
+        children = list(_iterate_following_bytes_with_pieces(encoded, first, stop, depth))
         base = place_children([label for label, _, _ in children])
         if len(units) > _MOST_UNITS:
             return b""
@@ -476,11 +511,18 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
     return encode_words([len(units), root, *units])
 
 
-def _find_following_bytes_with_pieces(
+def _iterate_following_bytes_with_pieces(
     encoded: Sequence[tuple[bytes, int]], first: int, stop: int, depth: int
 ) -> Iterator[_ByteFirstAndStop]:
-    """Yield each byte that can follow the first `depth` bytes of the pieces from `first` to `stop`, with the range of
-    the pieces that have it. The byte 0 ends a piece."""
+    """Yield each byte that can follow the first `depth` bytes of some pieces, with the first and the end index of the
+    pieces that have this byte. The byte 0 stands for the end of a piece.
+
+    Args:
+        encoded: all pieces in UTF-8 with their ids, sorted.
+        first: the index of the first of these pieces, which begin with the same `depth` bytes.
+        stop: the index after the last of them.
+        depth: the number of bytes before the byte.
+    """
     while first < stop:
         piece = encoded[first][0]
         label, start = piece[depth] if depth < len(piece) else 0, first
