@@ -522,10 +522,10 @@ class Classifier(TrainedEstimator):
             given: texts: a list, a column of numpy or pandas, or any iterable; a generator is read lazily, chunk by
                 chunk. An item is a string, or a list of the text's tokens or ids, as in `classify`. Or sequences of
                 numbers: a list of arrays [time, channels], or one array [sequences, time, channels].
-            on_error: what to do with an item that the classifier cannot answer: it is not a text (but None, bytes, a
-                number or a list of other things) or not a sequence, or it is beyond the graph's limits
-                (`manifest.graph.limits`) with too few or too many tokens or steps, or without a known word. `raise`
-                raises an error, `skip` gives None as the item's label.
+            on_error: what to do with an item that the classifier cannot answer. Such an item is not a text (but None,
+                or a number) or not a sequence, or it is beyond the graph's limits (`manifest.graph.limits`): it has too
+                few or too many tokens or steps, or no known word. `raise` raises an error, `skip` gives None as the
+                item's label.
 
         Raises:
             TextError: `given` is one string, or an item of it is not a text.

@@ -198,8 +198,8 @@ class _ChosenLabelsEngine:
         self._engine, self._chosen = engine, chosen
 
     def __getattr__(self, name: str) -> Any:
-        # Attributes that do not depend on labels, and the step: a stream saves the logits of all labels and chooses
-        # from them itself.
+        # For attributes that do not depend on labels, and for the step: a stream saves the logits of all labels and
+        # chooses from them itself.
         return getattr(self._engine, name)
 
     def compute_item_logits(self, steps: Steps) -> list[float]:

@@ -154,6 +154,8 @@ def _find_string_fault(value: str, schema: dict[str, Any], value_name: str) -> s
 
 
 def _has_json_type(value: Any, name: str) -> bool:
+    """Return whether a value has a type of JSON Schema, such as "integer". A float such as 2.0 is an integer, a bool is
+    not."""
     if isinstance(value, bool):
         return name == "boolean"
     if name == "integer" and isinstance(value, float):

@@ -271,14 +271,12 @@ class Comparison:
 
     @property
     def measures_rounding(self) -> bool:
-        """Whether this line measures the effect of rounding the weights. This effect has no limit that the export
-        checks."""
+        """Whether this line measures the effect of rounding the weights. The proof has no limit for this effect."""
         return self.candidate == ROUNDED
 
     @property
     def measures_integer_arithmetic(self) -> bool:
-        """Whether this line measures the effect of integer arithmetic. This effect has no limit that the export
-        checks."""
+        """Whether this line measures the effect of integer arithmetic. The proof has no limit for this effect."""
         return self.candidate == INTEGERS
 
     @property

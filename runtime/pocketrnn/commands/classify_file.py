@@ -384,6 +384,8 @@ class _Progress:
 
 
 def _format_progress_line(read: int, source: RowSource, seconds: float) -> str:
+    """Format the progress line: a bar and the time that is left if the size of the source is known, and the number of
+    rows."""
     rate = f"{source.rows:,} rows, {source.rows / seconds:,.0f} a second"
     if not source.size:
         return rate

@@ -260,6 +260,7 @@ def _convert_unexpected_error(error: BaseException) -> PocketRNNError:
 
 
 def _is_installed(module: str) -> bool:
+    """Return whether a module can be found, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:

@@ -221,6 +221,7 @@ def _describe_step_count(given: NumberInput, limits: Limits | None) -> str:
 
 
 def _describe_thresholds(thresholds: Sequence[float]) -> str:
+    """Describe the thresholds of all labels as one number, or as a range."""
     least, most = min(thresholds), max(thresholds)
     return f"{least:g}" if least == most else f"{least:g} to {most:g}; --json has that of each label"
 
