@@ -207,7 +207,9 @@ class Classifier(TrainedEstimator):
         other.__dict__.update(self.__dict__)
         other._chosen = chosen.combine_with_earlier_choice(self._chosen)
         other._answers = self._answers.restrict_to_labels(chosen.indices)
-        other._intake = self._intake.replace_engine(wrap_engine_for_labels(self._engine, other._chosen), other._answers)
+        other._intake = self._intake.copy_with_engine(
+            wrap_engine_for_labels(self._engine, other._chosen), other._answers
+        )
         return other
 
     @property

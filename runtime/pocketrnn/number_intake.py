@@ -95,7 +95,7 @@ class NumberIntake:
         self.input.check_samples(samples, first_step)
         self.check_numbers(self.input.convert_to_channel_units(samples), first_step)
 
-    def replace_engine(self, engine: Engine, answers: Answers) -> NumberIntake:
+    def copy_with_engine(self, engine: Engine, answers: Answers) -> NumberIntake:
         """Return a copy of this object with another engine, and with other `Answers` for its logits."""
         other = copy.copy(self)
         other._engine, other._answers = engine, answers
@@ -142,10 +142,10 @@ class NumberIntake:
                     raise replace_error_subject(error, "The sequence", name) from None
                 skipped.append(index)
         logits = np.zeros((len(items), len(self._answers.labels)), np.float32)
-        logits[kept] = self.compute_prepared_logits(prepared)
+        logits[kept] = self.compute_logits_of_prepared_sequences(prepared)
         return logits, skipped
 
-    def compute_prepared_logits(self, sequences: list[Floats]) -> Floats:
+    def compute_logits_of_prepared_sequences(self, sequences: list[Floats]) -> Floats:
         """Compute the logits of sequences that are prepared already, each float32 [time, channels]. The list may be
         empty.
 

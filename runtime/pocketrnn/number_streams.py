@@ -116,7 +116,7 @@ class CarriedStream:
         """
         rules, limits = self._intake.input, self._manifest.graph.limits or Limits()
         given = convert_steps_to_array(samples, rules.channels, rules.integer_scale)
-        _check_same_kind(rules, given.dtype, self._dtype)
+        _refuse_mixed_integers_and_floats(rules, given.dtype, self._dtype)
         prepared = rules.scaled(given, self.steps, self._intake.check_numbers)
         if not limits.allows_length(self.steps + len(prepared)):
             raise SequenceError(
@@ -187,7 +187,7 @@ class NumberStream:
         """
         rules = self._intake.input
         given = convert_steps_to_array(samples, rules.channels, rules.integer_scale)
-        _check_same_kind(rules, given.dtype, self._dtype if len(self._held) else None)
+        _refuse_mixed_integers_and_floats(rules, given.dtype, self._dtype if len(self._held) else None)
         # Checked here, and not in each window: refused samples do not become part of the recording.
         self._intake.check_arriving_samples(given, self._first + len(self._held))
         held = np.concatenate([self._held, rules.convert_to_channel_units(given)])
@@ -195,7 +195,9 @@ class NumberStream:
         prepared = [
             self._intake.prepared(held[start - self._first : start - self._first + self.window]) for start in starts
         ]
-        answers = self._answers.make_predictions_or_values(self._intake.compute_prepared_logits(prepared), self._top)
+        answers = self._answers.make_predictions_or_values(
+            self._intake.compute_logits_of_prepared_sequences(prepared), self._top
+        )
         if starts:
             self._next = starts[-1] + self.hop
         # With a hop longer than the window, the next window may begin after all held samples.
@@ -219,7 +221,7 @@ class NumberStream:
         return self.push(given)
 
 
-def _check_same_kind(rules: NumberInput, given: np.dtype[Any], before: np.dtype[Any] | None) -> None:
+def _refuse_mixed_integers_and_floats(rules: NumberInput, given: np.dtype[Any], before: np.dtype[Any] | None) -> None:
     """If integers are multiplied by a factor, check that a recording has either integers only or floats only.
 
     Args:
@@ -228,7 +230,7 @@ def _check_same_kind(rules: NumberInput, given: np.dtype[Any], before: np.dtype[
         before: the type of the samples before them; None if there are none.
 
     Raises:
-        SequenceError: floats follow integers, or integers follow floats.
+        SequenceError: the samples before were floats and these are integers, or the reverse.
     """
     if rules.integer_scale is not None and before is not None and (given.kind in "iu") != (before.kind in "iu"):
         raise SequenceError(

@@ -49,7 +49,7 @@ class TagIntake(TextIntake):
         self._crf = manifest.output.crf if isinstance(manifest.output, TagOutput) else None
         self._characters = manifest.characters
 
-    def replace_engine(self, engine: Engine, answers: Answers) -> TagIntake:
+    def copy_with_engine(self, engine: Engine, answers: Answers) -> TagIntake:
         """Return a copy of this object with another engine, and with other `Answers` for its logits.
 
         Raises:
@@ -60,7 +60,7 @@ class TagIntake(TextIntake):
                 f"{self._name} decodes its labels by a CRF, so no label can be left out.",
                 "Use the tagger with all its labels.",
             )
-        other = super().replace_engine(engine, answers)
+        other = super().copy_with_engine(engine, answers)
         assert isinstance(other, TagIntake)  # noqa: S101 - a copy of this
         return other
 

@@ -89,7 +89,7 @@ class TextIntake:
                 "Give the function that the export was made with, with the same vocabulary and settings.",
             )
 
-    def replace_engine(self, engine: Engine, answers: Answers) -> TextIntake:
+    def copy_with_engine(self, engine: Engine, answers: Answers) -> TextIntake:
         """Return a copy of this object with another engine, and with other `Answers` for its logits."""
         other = copy.copy(self)
         other._engine, other._answers, other._text_engine = engine, answers, self._choose_text_engine(engine)

@@ -462,7 +462,7 @@ def describe_origin_of_number_scale(manifest: Manifest) -> str:
 def _describe_difference_from_other_precision(line: Comparison) -> str:
     """If a comparison is with a module in another precision than float32, describe how far its answers differ, as a
     sentence; else return an empty string."""
-    if line.measures_rounding or line.measures_integer_arithmetic or not line.is_measured:
+    if line.measures_rounding or line.measures_integer_arithmetic or not line.is_only_measured:
         return ""
     precision = line.candidate.removeprefix(IN_OWN_PRECISION)
     apart = f"{line.largest_difference:.1e}"

@@ -185,7 +185,7 @@ def _render_export_proof(comparisons: Sequence[Comparison]) -> Iterator[str]:
         )
     rows = [
         (
-            f"{link.line.candidate}{' (measured)' if link.line.is_measured else ''}",
+            f"{link.line.candidate}{' (measured)' if link.line.is_only_measured else ''}",
             [(c.largest_difference, f"{c.inputs}: {c.largest_difference:.1e}") for c in link.each],
             _EXACT if link.line.candidate.endswith("float64") else None,
         )
@@ -201,7 +201,7 @@ def _render_export_proof(comparisons: Sequence[Comparison]) -> Iterator[str]:
         ),
         3,
     )  # fmt: skip
-    differing = sum(c.labels_differing for c in comparisons if not c.is_measured)
+    differing = sum(c.labels_differing for c in comparisons if not c.is_only_measured)
     if differing:
         yield f"<p>{differing:,} labels differ: there, two labels were equally likely within rounding.</p>"
 

@@ -94,7 +94,7 @@ def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> N
             f"You may not write in the folder {parent}.", "Check the folder's rights, or choose another one."
         )
     # Some names are too long, and some folders cannot be written although their permissions allow it.
-    with _choose_temporary_sibling(parent / path.name, ".partial") as probe:
+    with _use_and_delete_temporary_sibling(parent / path.name, ".partial") as probe:
         probe.mkdir(0o700)
 
 
@@ -113,7 +113,7 @@ def write_whole_folder(path: Path, *, force: bool, marker_file: str) -> Iterator
     """
     check_output_folder(path, force=force, marker_file=marker_file)
     path = path.absolute()
-    with _choose_temporary_sibling(path, ".partial") as work:
+    with _use_and_delete_temporary_sibling(path, ".partial") as work:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             work.mkdir(0o700)
@@ -171,7 +171,7 @@ def _move_folder_back(aside: Path, path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _choose_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
+def _use_and_delete_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
     """Yield the path of a new temporary file or folder beside `path`, and delete the file or folder when the block
     ends.
 
@@ -237,7 +237,7 @@ def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
         repair_interrupted_write(path)
     except (OSError, ValueError) as error:
         raise _make_write_error(path, error) from error
-    with _choose_temporary_sibling(path, ".partial") as work:
+    with _use_and_delete_temporary_sibling(path, ".partial") as work:
         try:
             file = open(work, "xb", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115 - closed below
         except (OSError, ValueError) as error:
@@ -290,7 +290,7 @@ def _replace_folder(work: Path, path: Path) -> None:
         return
     if _exchange_folders(work, path):
         return
-    with _choose_temporary_sibling(path, ".old") as aside:
+    with _use_and_delete_temporary_sibling(path, ".old") as aside:
         try:
             aside.mkdir(0o700)
             path.rename(aside / path.name)

@@ -280,7 +280,7 @@ class Comparison:
         return self.candidate == INTEGERS
 
     @property
-    def is_measured(self) -> bool:
+    def is_only_measured(self) -> bool:
         """Whether this line is only a measurement, and not part of the proof.
 
         Such a line measures the effect of rounding, of integer arithmetic, or of a module's precision other than
@@ -467,12 +467,14 @@ def _check_text_manifest(manifest: Manifest, text_input: TextInput) -> None:
         raise BundleError(
             f"The graph takes {takes}, but classifier.json is for {1 + text_input.pairs} texts.", MAKE_AGAIN
         )
-    if manifest.stream is not None and (held := _explain_why_texts_cannot_stream(text_input, graph.limits or Limits())):
+    if manifest.stream is not None and (
+        held := _explain_why_texts_cannot_be_streamed(text_input, graph.limits or Limits())
+    ):
         raise BundleError(held, "Leave streaming out.")
     _check_text_examples(manifest, text_input)
 
 
-def _explain_why_texts_cannot_stream(text_input: TextInput, limits: Limits) -> str:
+def _explain_why_texts_cannot_be_streamed(text_input: TextInput, limits: Limits) -> str:
     """Return a sentence that says why this classifier cannot read a text in fragments; an empty string if it can."""
     rules = text_input.rules
     if isinstance(rules, TextRules) and rules.ngrams > 1:

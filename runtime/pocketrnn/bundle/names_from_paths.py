@@ -18,7 +18,7 @@ from pocketrnn.errors import find_similar_name, suggest_similar_name
 __all__ = [
     "choose_default_bundle_folder",
     "choose_import_name",
-    "choose_module_file",
+    "choose_python_file_beside_bundle",
     "find_near_file",
     "make_classifier_name",
     "suggest_near_file",
@@ -45,7 +45,7 @@ def make_classifier_name(path: Path) -> str:
     return name
 
 
-def choose_module_file(output: Path, kind: str) -> Path:
+def choose_python_file_beside_bundle(output: Path, kind: str) -> Path:
     """Choose the path of the Python file that belongs to a bundle or packed file and lies beside it. Without `.py`, the
     file's name is a valid module name.
 
@@ -54,7 +54,7 @@ def choose_module_file(output: Path, kind: str) -> Path:
         kind: the end of the file's name, which says what the file holds.
 
     Example:
-        >>> str(choose_module_file(Path("my-model.bundle"), "words"))
+        >>> str(choose_python_file_beside_bundle(Path("my-model.bundle"), "words"))
         'my_model_words.py'
     """
     name = re.sub(r"\W", "_", unicodedata.normalize("NFKC", f"{make_classifier_name(output)}_{kind}"))
@@ -104,10 +104,10 @@ def suggest_near_file(
         other_names: names to suggest wherever `path` lies.
     """
     beside = _list_names_beside(path, ends, folders_with)
-    if len(numbered := _list_numbered_names(path, beside)) > 1:
+    if len(numbered := _list_names_that_differ_only_in_digits(path, beside)) > 1:
         listed = ", ".join(numbered[:_MOST_LISTED]) + (", ..." if len(numbered) > _MOST_LISTED else "")
         return f"Did you mean one of {listed}?"
-    if (below := _find_file_below(path)) is not None:
+    if (below := _find_file_of_same_name_in_subfolders(path)) is not None:
         return f"Did you mean {below}?"
     return suggest_similar_name(path.name, [*beside, *other_names])
 
@@ -128,9 +128,11 @@ def find_near_file(path: Path, ends: tuple[str, ...] = ()) -> Path | None:
         if meant != path and meant.is_file():
             return meant
     beside = _list_names_beside(path, ends)
-    if len(_list_numbered_names(path, beside)) > 1:
+    if len(_list_names_that_differ_only_in_digits(path, beside)) > 1:
         return None
-    if (below := _find_file_below(path) or _find_file_below(Path(parts.name))) is not None:
+    if (
+        below := _find_file_of_same_name_in_subfolders(path) or _find_file_of_same_name_in_subfolders(Path(parts.name))
+    ) is not None:
         return below
     name = find_similar_name(path.name, beside, least=_MEANT)
     return path.with_name(name) if name and path.with_name(name).is_file() else None
@@ -156,12 +158,12 @@ def _list_names_beside(path: Path, ends: tuple[str, ...], folders_with: tuple[st
         return []
 
 
-def _list_numbered_names(path: Path, names: Iterable[str]) -> list[str]:
+def _list_names_that_differ_only_in_digits(path: Path, names: Iterable[str]) -> list[str]:
     """List the names that differ from the name of `path` only in their digits; the name itself counts, too."""
     return sorted(name for name in names if _replace_digits(name) == _replace_digits(path.name))
 
 
-def _find_file_below(path: Path) -> Path | None:
+def _find_file_of_same_name_in_subfolders(path: Path) -> Path | None:
     """Return the one file with the name of a missing file in the subfolders of its folder. If that folder does not
     exist, search the nearest folder above that does. Return None if there is no such file, or more than one. Hidden
     folders are left out."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pocketrnn.bundle.packed_strings import decode_strings, encode_strings, encode_words
+from pocketrnn.bundle.packed_strings import decode_strings, encode_as_32_bit_words, encode_strings
 from pocketrnn.text.features_beside_text import Category, Features
 
 __all__ = ["decode_features", "encode_features"]
@@ -22,12 +22,12 @@ def encode_features(features: Features) -> bytes:
     for _, feature in features:
         if isinstance(feature, Category):
             ids = list(feature.values.values())
-            content = encode_words([-1 if feature.unknown is None else feature.unknown])
+            content = encode_as_32_bit_words([-1 if feature.unknown is None else feature.unknown])
             content += encode_strings(tuple(feature.values), looked_up=True) + np.array(ids, "<u4").tobytes()
             kind = _CATEGORY
         else:
             kind, content = _NUMBER, struct.pack("<2d", feature.mean, feature.scale)
-        made += encode_words([kind, 2 + len(content) // 4]) + content
+        made += encode_as_32_bit_words([kind, 2 + len(content) // 4]) + content
     return made
 
 

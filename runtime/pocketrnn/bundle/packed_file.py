@@ -23,11 +23,11 @@ from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGrap
 from pocketrnn.bundle.output_kinds import Activation, HeadsOutput, LabelOutput
 from pocketrnn.bundle.packed_enums import Section, Storage
 from pocketrnn.bundle.packed_strings import (
-    encode_run,
-    encode_set,
+    encode_as_32_bit_words,
+    encode_code_point_run,
+    encode_code_point_set,
     encode_strings,
     encode_utf8,
-    encode_words,
     pad_to_word,
 )
 from pocketrnn.errors import BundleError, find_file_error_reason
@@ -378,7 +378,7 @@ def compute_plain_and_weighted_checksums(content: bytes | bytearray) -> tuple[in
     return int(words.sum(dtype=np.uint64)), int((words * positions).sum(dtype=np.uint64))
 
 
-def _encode_rules(rules: TextRules) -> bytes:
+def _encode_text_rules(rules: TextRules) -> bytes:
     """Encode the section of the text rules: 14 numbers, then each cleaning step."""
 
     def encode_optional(number: int | None) -> int:
@@ -400,20 +400,20 @@ def _encode_rules(rules: TextRules) -> bytes:
         int(rules.pad_side == "left"),
         len(rules.steps),
     ]
-    return encode_words(head) + b"".join(map(_encode_cleaning_step, rules.steps))
+    return encode_as_32_bit_words(head) + b"".join(map(_encode_cleaning_step, rules.steps))
 
 
 def _encode_cleaning_step(step: CleaningStep) -> bytes:
     """Encode one cleaning step of the text rules: its kind, its sizes, and its strings and code points."""
     what, by = encode_utf8(getattr(step, "what", "")), encode_utf8(getattr(step, "by", ""))
     ranges, runs = merge_ranges(list_first_and_last_points(getattr(step, "ranges", ()))), getattr(step, "runs", ())
-    content = encode_words(end for some in ranges for end in some)
+    content = encode_as_32_bit_words(end for some in ranges for end in some)
     if word := getattr(step, "word", ()):
-        content += encode_set(word)
-    content += b"".join(map(encode_run, runs))
+        content += encode_code_point_set(word)
+    content += b"".join(map(encode_code_point_run, runs))
     content += pad_to_word(what) + pad_to_word(by)
     count = len(ranges) or len(runs) or len(what)
-    return encode_words([step.packed_kind, 4 + len(content) // 4, count, len(by)]) + content
+    return encode_as_32_bit_words([step.packed_kind, 4 + len(content) // 4, count, len(by)]) + content
 
 
 def _encode_example(example: Example) -> bytes:
@@ -424,7 +424,12 @@ def _encode_example(example: Example) -> bytes:
     # A number beyond the range of float32 becomes infinite and thus differs from every logit of the engine.
     with np.errstate(over="ignore"):
         logits = np.array(example.logits, "<f4").tobytes()
-    return encode_words([len(text), len(example.ids)]) + pad_to_word(text) + encode_words(example.ids) + logits
+    return (
+        encode_as_32_bit_words([len(text), len(example.ids)])
+        + pad_to_word(text)
+        + encode_as_32_bit_words(example.ids)
+        + logits
+    )
 
 
 def _encode_heads(heads: Mapping[str, LabelOutput]) -> bytes:
@@ -433,7 +438,7 @@ def _encode_heads(heads: Mapping[str, LabelOutput]) -> bytes:
     if not heads:
         return b""
     words = [number for head in heads.values() for number in (len(head.labels), _ACTIVATIONS.index(head.activation))]
-    return encode_words([len(heads), *words]) + encode_strings(tuple(heads))
+    return encode_as_32_bit_words([len(heads), *words]) + encode_strings(tuple(heads))
 
 
 def _encode_manifest_sections(
@@ -463,7 +468,7 @@ def _encode_manifest_sections(
     else:
         examples = map(_encode_example, manifest.golden_texts)
         if isinstance(given.rules, TextRules):
-            made[Section.RULES], stops = _encode_rules(given.rules), given.rules.stop_words
+            made[Section.RULES], stops = _encode_text_rules(given.rules), given.rules.stop_words
         else:
             from pocketrnn.bundle.packed_subwords import encode_subwords_section
 

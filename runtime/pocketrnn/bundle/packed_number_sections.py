@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from pocketrnn.bundle.manifest import NumberExample
-from pocketrnn.bundle.packed_strings import encode_words
+from pocketrnn.bundle.packed_strings import encode_as_32_bit_words
 from pocketrnn.numbers.number_input import NumberInput
 
 __all__ = ["decode_number_examples", "encode_number_example", "encode_number_rules"]
@@ -37,7 +37,7 @@ def encode_number_rules(rules: NumberInput) -> bytes:
     flags = sum(flag for flag, value in members if value is not None)
     flags |= 0 if rules.pad_side is None else _PADDED
     flags |= _PADDED_LEFT if rules.pad_side == "left" else 0
-    head = encode_words([flags, rules.steps or 0, rules.window or 0, rules.hop or rules.window or 0])
+    head = encode_as_32_bit_words([flags, rules.steps or 0, rules.window or 0, rules.hop or rules.window or 0])
     numbers = [number for _, value in members for number in value or ()]
     return head + struct.pack("<f", rules.pad_value) + np.array(numbers, "<f8").tobytes()
 
@@ -70,4 +70,4 @@ def encode_number_example(example: NumberExample) -> bytes:
     # A number beyond the range of float32 becomes infinite and thus differs from every number of the engine.
     with np.errstate(over="ignore"):
         samples, logits = np.array(example.samples, "<f4"), np.array(example.logits, "<f4")
-    return encode_words([0, len(samples)]) + samples.tobytes() + logits.tobytes()
+    return encode_as_32_bit_words([0, len(samples)]) + samples.tobytes() + logits.tobytes()

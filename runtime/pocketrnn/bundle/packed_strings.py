@@ -15,11 +15,11 @@ from pocketrnn.text.code_point_runs import Run, RunPart
 
 __all__ = [
     "decode_strings",
-    "encode_run",
-    "encode_set",
+    "encode_as_32_bit_words",
+    "encode_code_point_run",
+    "encode_code_point_set",
     "encode_strings",
     "encode_utf8",
-    "encode_words",
     "mix_hash",
     "pad_to_word",
 ]
@@ -35,7 +35,7 @@ def encode_utf8(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def encode_words(numbers: Iterable[int]) -> bytes:
+def encode_as_32_bit_words(numbers: Iterable[int]) -> bytes:
     """Encode integers as 32-bit words, with the lowest byte first. A negative integer becomes its two's complement."""
     return b"".join(struct.pack("<I", number & 0xFFFFFFFF) for number in numbers)
 
@@ -79,7 +79,7 @@ def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
     anchors = ends[::_BLOCK]
     offsets = ends - np.repeat(anchors, _BLOCK)[: len(ends)]
     small = bits <= _SMALL_BITS and int(offsets.max()) < 1 << 16
-    head = encode_words([len(encoded), len(slots), bits, int(ends[-1]), int(small)])
+    head = encode_as_32_bit_words([len(encoded), len(slots), bits, int(ends[-1]), int(small)])
     if small:
         tables = [anchors.astype("<u4"), offsets.astype("<u2"), (np.array(slots, np.int64) & 0xFFFF).astype("<u2")]
     else:
@@ -113,7 +113,7 @@ _TO_BOUNDARY: Final = 128
 _FROM_BOUNDARY: Final = 256
 
 
-def encode_set(ranges: Iterable[str]) -> bytes:
+def encode_code_point_set(ranges: Iterable[str]) -> bytes:
     """Encode a set of code points: the number of ranges, a bit mask of the ASCII characters, and the ranges.
 
     Args:
@@ -121,17 +121,27 @@ def encode_set(ranges: Iterable[str]) -> bytes:
     """
     made = merge_ranges(list_first_and_last_points(ranges))
     bits = sum(1 << code for start, end in made for code in range(start, min(end + 1, _ASCII)))
-    return encode_words([len(made)]) + bits.to_bytes(16, "little") + encode_words(end for some in made for end in some)
+    return (
+        encode_as_32_bit_words([len(made)])
+        + bits.to_bytes(16, "little")
+        + encode_as_32_bit_words(end for some in made for end in some)
+    )
 
 
-def encode_run(run: Run, *, first_part_only: bool = False) -> bytes:
+def encode_code_point_run(run: Run, *, first_part_only: bool = False) -> bytes:
     """Encode a run, a pattern for consecutive code points in a text. With `first_part_only`, encode only the first part
     of the pattern, and the set of code points that may come before a match."""
-    content = _encode_run_part(run, _FROM_BOUNDARY * run.from_boundary) + encode_set(run.before)
+    content = _encode_run_part(run, _FROM_BOUNDARY * run.from_boundary) + encode_code_point_set(run.before)
     if first_part_only:
         return content
     parts = b"".join(map(_encode_run_part, run.then))
-    return content + encode_set(run.ends_at) + encode_set(run.not_before) + encode_words([len(run.then)]) + parts
+    return (
+        content
+        + encode_code_point_set(run.ends_at)
+        + encode_code_point_set(run.not_before)
+        + encode_as_32_bit_words([len(run.then)])
+        + parts
+    )
 
 
 def _encode_run_part(part: Run | RunPart, boundary_flag: int = 0) -> bytes:
@@ -142,4 +152,4 @@ def _encode_run_part(part: Run | RunPart, boundary_flag: int = 0) -> bytes:
         boundary_flag: a flag that is added to the first number.
     """
     least = part.least + _TO_BOUNDARY * part.to_boundary + boundary_flag
-    return encode_words([least, part.most or 0]) + encode_set(part.ranges)
+    return encode_as_32_bit_words([least, part.most or 0]) + encode_code_point_set(part.ranges)

@@ -21,11 +21,11 @@ import numpy as np
 
 from pocketrnn.bundle.packed_enums import Cut, PatternKind, SubwordModel, SubwordOperation
 from pocketrnn.bundle.packed_strings import (
-    encode_run,
-    encode_set,
+    encode_as_32_bit_words,
+    encode_code_point_run,
+    encode_code_point_set,
     encode_strings,
     encode_utf8,
-    encode_words,
     mix_hash,
     pad_to_word,
 )
@@ -127,12 +127,12 @@ def encode_subwords_section(
     more = [_MODELS[type(model)], flags, getattr(model, "most_characters", 0), len(prefix), len(suffix)]
     more += [len(rules.first_ids), len(rules.last_ids), len(rules.outside), merges, slots, len(rules.splits)]
     parts = [
-        encode_words([*head, *more]),
+        encode_as_32_bit_words([*head, *more]),
         pad_to_word(prefix),
         pad_to_word(suffix),
-        encode_words([*rules.first_ids, *rules.last_ids]),
+        encode_as_32_bit_words([*rules.first_ids, *rules.last_ids]),
     ]
-    parts += [encode_words(sorted(rules.outside)), of_model, trie]
+    parts += [encode_as_32_bit_words(sorted(rules.outside)), of_model, trie]
     parts += [_encode_operation(step, encode_normal_form) for step in (*rules.steps, *rules.splits)]
     steps = make_subword_steps_function(rules.steps) if rules.steps else str
     early = {vocabulary[token.id]: token for token in rules.added if not token.after_steps}
@@ -269,7 +269,7 @@ def _encode_model(rules: SubwordRules, vocabulary: Sequence[str]) -> _MergeCount
         while slots[at]:
             at = (at + 1) % len(slots)
         slots[at] = (made << bits & 0xFFFFFFFF) | (number + 1)
-    content = encode_words([bits, *(number for row in rows for number in row), *slots, *model.ranks])
+    content = encode_as_32_bit_words([bits, *(number for row in rows for number in row), *slots, *model.ranks])
     return len(pairs), len(slots), content
 
 
@@ -278,7 +278,7 @@ def _encode_added_tokens(tokens: Mapping[str, AddedToken]) -> bytes:
     each id with its flags."""
     found = {text: token for text, token in tokens.items() if text}
     flags = [token.id | token.strip_left << 30 | token.strip_right << 31 for token in found.values()]
-    return encode_strings(list(found), looked_up=True) + encode_words(flags)
+    return encode_strings(list(found), looked_up=True) + encode_as_32_bit_words(flags)
 
 
 def _encode_operation(step: SubwordStep | Split, encode_normal_form: Forms) -> bytes:
@@ -289,7 +289,7 @@ def _encode_operation(step: SubwordStep | Split, encode_normal_form: Forms) -> b
         encode_normal_form: encodes the tables of a Unicode normal form.
     """
     kind, a, b, content = _encode_operation_parts(step, encode_normal_form)
-    return encode_words([kind, 4 + len(content) // 4, a, b]) + content
+    return encode_as_32_bit_words([kind, 4 + len(content) // 4, a, b]) + content
 
 
 def _encode_operation_parts(step: SubwordStep | Split, encode_normal_form: Forms) -> _KindNumbersAndContent:
@@ -311,12 +311,17 @@ def _encode_operation_parts(step: SubwordStep | Split, encode_normal_form: Forms
             kind = SubwordOperation.KEEP if isinstance(step, Keep) else SubwordOperation.SURROUND
             if isinstance(step, Fold):
                 kind = SubwordOperation.FOLD if step.least == 1 else SubwordOperation.FOLD_RUNS
-            return kind, 0, len(encode_utf8(by)), encode_set(ranges) + pad_to_word(encode_utf8(by))
+            return kind, 0, len(encode_utf8(by)), encode_code_point_set(ranges) + pad_to_word(encode_utf8(by))
         case LowercaseEach():
             rows = _list_capital_ranges_beyond_engine_table()
-            return SubwordOperation.LOWERCASE, len(rows), 0, encode_words(number for row in rows for number in row)
+            return (
+                SubwordOperation.LOWERCASE,
+                len(rows),
+                0,
+                encode_as_32_bit_words(number for row in rows for number in row),
+            )
         case Strip(sides, of):
-            points = encode_set(tuple(of)) if of else b""
+            points = encode_code_point_set(tuple(of)) if of else b""
             return SubwordOperation.STRIP, _SIDES[sides], int(bool(of)), points
         case Prepend(text):
             return SubwordOperation.PREPEND, 0, len(encode_utf8(text)), pad_to_word(encode_utf8(text))
@@ -329,7 +334,7 @@ def _encode_operation_parts(step: SubwordStep | Split, encode_normal_form: Forms
         case Normalize(form):
             return SubwordOperation.NORMAL, int(form.endswith("C")), 0, encode_normal_form(step)
         case SplitAt(ranges, how):
-            return SubwordOperation.AT, _HOW[how], 0, encode_set(ranges)
+            return SubwordOperation.AT, _HOW[how], 0, encode_code_point_set(ranges)
         case SplitAtText(text, how):
             return SubwordOperation.AT_TEXT, len(encode_utf8(text)), _HOW[how], pad_to_word(encode_utf8(text))
         case SplitAtRuns(runs, how, inverted):
@@ -339,11 +344,11 @@ def _encode_operation_parts(step: SubwordStep | Split, encode_normal_form: Forms
                 SubwordOperation.RUNS,
                 _HOW[how] + flags,
                 len(runs),
-                b"".join(encode_run(run, first_part_only=not goes_on) for run in runs),
+                b"".join(encode_code_point_run(run, first_part_only=not goes_on) for run in runs),
             )
         case Pattern(name):
             digits = step.digits + (0 if step.contractions else _WITHOUT_CONTRACTIONS)
-            return SubwordOperation.PATTERN, _PATTERNS[name], digits, b"".join(map(encode_set, step.sets))
+            return SubwordOperation.PATTERN, _PATTERNS[name], digits, b"".join(map(encode_code_point_set, step.sets))
 
 
 def _encode_table_parts(step: Table) -> _KindNumbersAndContent:
@@ -351,7 +356,9 @@ def _encode_table_parts(step: Table) -> _KindNumbersAndContent:
     size = struct.unpack_from("<I", step.charsmap)[0]
     texts = step.charsmap[4 + size :]
     longest = max((len(encode_utf8(text)) for text in step.kept), default=0)
-    more = encode_words([int(bool(step.clusters)), longest]) + b"".join(map(encode_set, step.clusters))
+    more = encode_as_32_bit_words([int(bool(step.clusters)), longest]) + b"".join(
+        map(encode_code_point_set, step.clusters)
+    )
     kept = encode_strings(list(dict.fromkeys(step.kept)), looked_up=True)
     return SubwordOperation.TABLE, size // 4, len(texts), step.charsmap[4 : 4 + size] + pad_to_word(texts) + more + kept
 
@@ -404,13 +411,13 @@ def _encode_normal_form(step: Normalize) -> bytes:
     rows = zip([*apart, 0xFFFFFFFF], starts, strict=True)
     # Jamo are composed without a row, and composition stops at code points that are left as they are.
     least = min([*inert, *apart, *(first for first, _, _ in classes), *(code for _, code, _ in pairs), _HANGUL[0]])
-    head = encode_words([least, len(apart), len(codes), len(classes), len(pairs)])
+    head = encode_as_32_bit_words([least, len(apart), len(codes), len(classes), len(pairs)])
     tables = [(number for row in table for number in row) for table in (rows, classes, pairs)]
     return (
         head
-        + (encode_set(step.inert) if step.inert else bytes(20))
-        + b"".join(map(encode_words, tables))
-        + encode_words(codes)
+        + (encode_code_point_set(step.inert) if step.inert else bytes(20))
+        + b"".join(map(encode_as_32_bit_words, tables))
+        + encode_as_32_bit_words(codes)
     )
 
 
@@ -477,7 +484,7 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
     units: list[int] = []
     blocks: deque[_Block] = deque(maxlen=_OPEN)
 
-    def place_children(labels: Sequence[int]) -> int:
+    def reserve_units_for_children(labels: Sequence[int]) -> int:
         """Take free units for a node's children, in one of the last blocks or else in a new one; return the base of the
         node."""
         for block in blocks:
@@ -495,7 +502,7 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
     while waiting:
         first, stop, depth, place = waiting.pop()
         children = list(_iterate_following_bytes_with_pieces(encoded, first, stop, depth))
-        base = place_children([label for label, _, _ in children])
+        base = reserve_units_for_children([label for label, _, _ in children])
         if len(units) > _MOST_UNITS:
             return b""
         if place < 0:
@@ -508,7 +515,7 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
                 units[base ^ label] |= _PIECE | encoded[start][1] << _PIECE_SHIFT
             else:
                 waiting.append((start, end, depth + 1, base ^ label))
-    return encode_words([len(units), root, *units])
+    return encode_as_32_bit_words([len(units), root, *units])
 
 
 def _iterate_following_bytes_with_pieces(

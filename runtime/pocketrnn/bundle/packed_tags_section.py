@@ -12,7 +12,7 @@ import numpy as np
 
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output_kinds import TagOutput
-from pocketrnn.bundle.packed_strings import encode_words
+from pocketrnn.bundle.packed_strings import encode_as_32_bit_words
 from pocketrnn.text import TextRules
 from pocketrnn.text.code_point_ranges import merge_ranges
 
@@ -45,7 +45,7 @@ def encode_tags_section(manifest: Manifest, punctuation_ranges: Marks | None = N
         kind = _OVER_TOKENS if output.crf.over_tokens else _OVER_IDS
         parts = (output.crf.start, *output.crf.transitions, output.crf.end)
         numbers = np.array([number for part in parts for number in part], "<f8").tobytes()
-    return encode_words([kind, len(punctuation_ranges) // 2, *punctuation_ranges]) + numbers
+    return encode_as_32_bit_words([kind, len(punctuation_ranges) // 2, *punctuation_ranges]) + numbers
 
 
 def read_punctuation_marks(section: bytes) -> Marks:

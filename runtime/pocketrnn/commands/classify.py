@@ -21,7 +21,7 @@ from pocketrnn.commands.standard_streams import (
     read_arriving_lines,
 )
 from pocketrnn.commands.suggested_command import format_command_with_changes
-from pocketrnn.commands.tokenizer_function import find_written_tokenizer, load_tokenizer_function
+from pocketrnn.commands.tokenizer_function import find_tokenizer_function_beside_bundle, load_tokenizer_function
 from pocketrnn.errors import DataError, InputError, LimitError, replace_error_subject
 from pocketrnn.tables.row_reader import OtherColumnsError
 
@@ -231,7 +231,7 @@ def classify(
     classifier = _restrict_to_head_and_labels(_load_classifier(bundle, threads, prior, tokenizer), head, among)
     answers, of_texts = get_answers_of_chosen_labels(classifier), isinstance(classifier.manifest.input, TextInput)
     if of_texts and not as_tokens:
-        _refuse_texts_that_written_function_splits(classifier, bundle)
+        _refuse_texts_if_function_beside_bundle_splits_them(classifier, bundle)
     not_for_tags = (files.asks_for_file, top, threshold is not None, explains, as_stream, sequence_column)
     if _answer_if_bundle_labels_tokens(
         classifier, texts, not_for_tags, as_json=as_json, as_conll=as_conll, as_tokens=as_tokens
@@ -294,12 +294,12 @@ def _load_classifier(bundle: str, threads: int, prior: str | None, tokenizer: st
     return classifier
 
 
-def _refuse_texts_that_written_function_splits(classifier: Classifier, bundle: str) -> None:
+def _refuse_texts_if_function_beside_bundle_splits_them(classifier: Classifier, bundle: str) -> None:
     """Raise an InputError if the bundle cannot split texts, but a Python file beside the bundle, which `pocketrnn
     export` wrote, can. The error shows the whole command with --tokenizer and this file."""
     from pocketrnn.classifier import can_split_texts
 
-    if not can_split_texts(classifier) and (found := find_written_tokenizer(Path(bundle))):
+    if not can_split_texts(classifier) and (found := find_tokenizer_function_beside_bundle(Path(bundle))):
         line = format_command_with_changes({"tokenizer": found})
         raise InputError(
             f"{classifier.name} does not split texts: its tokenizer is external.",

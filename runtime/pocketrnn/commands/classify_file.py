@@ -87,7 +87,7 @@ def classify_file(
             written = find_file_kind(destination, files.output_format, "--output-format")
         if by_threshold and written in DELIMITERS:
             check_labels_separable(answers, "write JSON Lines: --output-format jsonl")
-        heads = _plan_columns(answers, files, top, by_threshold=by_threshold, threshold=threshold)
+        heads = _plan_answer_columns_of_each_head(answers, files, top, by_threshold=by_threshold, threshold=threshold)
         status = _read_file_status(stream)
         # A pipe or a terminal has no size.
         size = status.st_size if status is not None and stat.S_ISREG(status.st_mode) else None
@@ -137,7 +137,7 @@ class _HeadColumns:
     make_columns: Callable[[NDArray[np.float32], list[int]], list[Column]]
 
 
-def _plan_columns(
+def _plan_answer_columns_of_each_head(
     answers: Answers, files: FileOptions, top: int, *, by_threshold: bool, threshold: float | None
 ) -> list[_HeadColumns]:
     """Choose the new columns of each head: one pair of columns with the labels that reach their thresholds, or a pair

@@ -28,7 +28,7 @@ from pocketrnn.commands.standard_streams import (
     discard_stdout,
     discard_stream,
     get_lines_to_print_at_end,
-    make_write_error,
+    make_stdout_write_error,
     print_line,
     replace_closed_stderr,
 )
@@ -204,7 +204,7 @@ class _CommandGroup(click.Group):
             # An error without a file name comes from standard output.
             if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
                 discard_stdout()
-                raise _CommandError(make_write_error(error)) from error
+                raise _CommandError(make_stdout_write_error(error)) from error
             raise _CommandError(_convert_unexpected_error(error)) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit, Terminated):
             raise
@@ -234,7 +234,7 @@ def _report_write_error_and_choose_status(error: OSError) -> int:
         discard_stream(sys.stderr)
         return error.__context__.exit_code
     discard_stdout()
-    failed = _CommandError(make_write_error(error))
+    failed = _CommandError(make_stdout_write_error(error))
     print_line(f"Error: {failed.message}", err=True)
     return failed.exit_code
 

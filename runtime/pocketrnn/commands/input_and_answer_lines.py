@@ -117,11 +117,14 @@ class AnswerFormat:
                     {**named, "heads": {head: own.make_json_members(one) for head, own, one in heads}}
                 )
             return "\t".join(
-                (*(f"{escape_line(head)}: {own.format_line_columns(one)}" for head, own, one in heads), *columns)
+                (
+                    *(f"{escape_line(head)}: {own.format_labels_and_probabilities(one)}" for head, own, one in heads),
+                    *columns,
+                )
             )
         if self.as_json:
             return format_json_line({**named, **self.make_json_members(answer)})
-        return "\t".join((self.format_line_columns(answer), *columns))
+        return "\t".join((self.format_labels_and_probabilities(answer), *columns))
 
     def _make_format_for_head(self, answers: Answers) -> AnswerFormat:
         """Make the format for the answers of one head. If labels are printed by threshold, a head without a threshold
@@ -144,7 +147,7 @@ class AnswerFormat:
         pairs = [{"label": label, "probability": probability} for label, probability in given]
         return {"label": answer.label if given else "", "probability": answer.probability, "top": pairs}
 
-    def format_line_columns(self, answer: Prediction) -> str:
+    def format_labels_and_probabilities(self, answer: Prediction) -> str:
         """Format the printed labels and probabilities of one prediction, with tabs between the columns."""
         given = self._select_shown_labels(answer)
         if self.by_threshold:

@@ -25,7 +25,7 @@ __all__ = [
     "discard_stream",
     "format_json_line",
     "get_lines_to_print_at_end",
-    "make_write_error",
+    "make_stdout_write_error",
     "open_standard_input",
     "open_standard_output",
     "print_at_end_if_command_runs",
@@ -184,10 +184,10 @@ def print_text(text: str, *, err: bool = False) -> None:
         raise
     except OSError as error:
         discard_stdout()
-        raise make_write_error(error) from error
+        raise make_stdout_write_error(error) from error
 
 
-def make_write_error(error: OSError) -> OutputError:
+def make_stdout_write_error(error: OSError) -> OutputError:
     """Make the error for an answer that could not be written to standard output, from the system's error."""
     problem = f"The answer cannot be written: {error.strerror or error}."
     if error.errno == errno.ENOSPC:

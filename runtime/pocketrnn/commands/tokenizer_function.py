@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from pocketrnn.bundle.names_from_paths import choose_import_name, choose_module_file, suggest_near_file
+from pocketrnn.bundle.names_from_paths import choose_import_name, choose_python_file_beside_bundle, suggest_near_file
 from pocketrnn.errors import InputError, first_line
 
 # The function of a file that `pocketrnn export` writes.
@@ -97,12 +97,12 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
     return found
 
 
-def find_written_tokenizer(bundle: Path) -> str:
+def find_tokenizer_function_beside_bundle(bundle: Path) -> str:
     """Return the tokenizer function that `pocketrnn export` wrote beside a bundle, in the form `file.py:words`; an
     empty string if there is none.
 
     Args:
         bundle: the folder of the bundle.
     """
-    path = choose_module_file(bundle, _WRITTEN)
+    path = choose_python_file_beside_bundle(bundle, _WRITTEN)
     return f"{path}:{_WRITTEN}" if _WRITTEN in _list_probable_tokenizer_functions(path) else ""

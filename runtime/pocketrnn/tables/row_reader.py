@@ -281,6 +281,7 @@ def _make_long_line_error() -> DataError:
 
 
 def _is_utf8(line: bytes) -> bool:
+    """Return whether a line is valid UTF-8."""
     try:
         line.decode()
     except UnicodeDecodeError:
@@ -306,7 +307,7 @@ class _DelimitedRows:
     def __init__(self, chunks: _LineChunks, kind: Kind, wanted: Sequence[str]) -> None:
         self._chunks = chunks
         self.not_utf8: set[int] = set()
-        lines = self._lines()
+        lines = self._iterate_lines()
         first: list[str] = []
         while kind == "csv" and not "".join(first).strip() and (line := next(lines, None)) is not None:
             first.append(line)
@@ -315,7 +316,8 @@ class _DelimitedRows:
         # strict: an open quotation mark at the end is an error, not a field.
         self.reader = csv.reader(chain(first, lines), delimiter=self.delimiter, strict=True)
 
-    def _lines(self) -> Iterator[str]:
+    def _iterate_lines(self) -> Iterator[str]:
+        """Yield the lines of all chunks, and collect the numbers of those that are not UTF-8."""
         for chunk in self._chunks:
             self.not_utf8 |= chunk.not_utf8
             yield from chunk.lines
