@@ -54,7 +54,7 @@ def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | Non
     size = window if window is not None else rules.window or rules.steps
     if size is None and (manifest.stream is None or hop is not None):
         raise InputError(
-            f"{manifest.name} states no window for recordings.",
+            f"{manifest.name} has no window, so it cannot answer a recording window by window.",
             "Give the steps of a window: stream(window=128, hop=64); or export the classifier with a window.",
         )
     after = hop if hop is not None else (rules.hop if window is None else None) or size
@@ -234,6 +234,6 @@ def _refuse_mixed_integers_and_floats(rules: NumberInput, given: np.dtype[Any], 
     """
     if rules.integer_scale is not None and before is not None and (given.kind in "iu") != (before.kind in "iu"):
         raise SequenceError(
-            f"The samples have the type {given}, but those before them have {before}.",
+            f"The samples have the type {given}, but the earlier samples of the recording have the type {before}.",
             "Give all of a recording as integers, or all as floats.",
         )

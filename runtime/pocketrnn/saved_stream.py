@@ -84,7 +84,8 @@ def _parse_and_check_saved_document(saved: object) -> dict[str, Any]:
         raise InputError("This is not a saved stream.", "Give the bytes that Stream.save returned.")
     if document.get("version") != _VERSION:
         raise InputError(
-            f"The stream was saved in version {document.get('version')!r:.40}; this pocketrnn reads {_VERSION}.",
+            f"The stream was saved in version {document.get('version')!r:.40} of its format, but this pocketrnn reads "
+            f"version {_VERSION}.",
             "Continue the stream with the version of pocketrnn that saved it.",
         )
     if document.pop("digest", None) != _compute_document_digest(document):

@@ -122,7 +122,9 @@ def map_packed_file(path: str | os.PathLike[str]) -> Packed:
     """
     with open(path, "rb") as file:  # noqa: PTH123 - importing pathlib takes as long as all else
         if os.fstat(file.fileno()).st_size == 0:
-            raise EngineError(_engine.NO_FILE, f"{os.fsdecode(path)} is empty, so it is not a packed classifier.")
+            raise EngineError(
+                _engine.NO_FILE, f"{os.fsdecode(path)} is empty, so it is not a packed classifier. Copy the file again."
+            )
         return Packed(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), PRODUCTS_MEMORY)
 
 
@@ -172,7 +174,9 @@ class Classifier:
 
     def __init__(self, file: Opened) -> None:
         if not isinstance(file, Opened):
-            raise TypeError(f"Classifier takes an opened file. Use Classifier.load({file!r}).")
+            raise TypeError(
+                f"Classifier() takes an opened file, not {type(file).__name__}. Use Classifier.load({file!r})."
+            )
         self._file = file
         self._packed = file.packed
         labels, start = tuple(file.packed.labels()), 0

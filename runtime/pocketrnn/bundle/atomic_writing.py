@@ -82,7 +82,7 @@ def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> N
             raise OutputError(
                 f"The folder {path} has no {marker_file}, so pocketrnn did not write this folder and "
                 "does not replace it.",
-                "Choose another output folder, or delete it yourself.",
+                "Choose another output folder, or delete this folder yourself.",
             )
     parent = path.absolute().parent
     while not parent.exists():

@@ -123,7 +123,8 @@ class Limits:
     def __post_init__(self) -> None:
         if (self.min_tokens or 1) > (self.max_tokens or sys.maxsize):
             raise BundleError(
-                f"A text cannot have at least {self.min_tokens} and at most {self.max_tokens} tokens.",
+                f"The limits contradict each other: a text must have at least {self.min_tokens} and at most "
+                f"{self.max_tokens} tokens.",
                 "Export the bundle again.",
             )
 
@@ -505,7 +506,7 @@ def _check_text_examples(manifest: Manifest, text_input: TextInput) -> None:
             )
             raise BundleError(f"{named} is not {what}.", MAKE_AGAIN)
         if not limits.allows_length(tokens := len(example.ids) - len(text_input.features)):
-            raise BundleError(f"{named} has {tokens} token ids, which is outside the graph's limits.", MAKE_AGAIN)
+            raise BundleError(f"{named} has {tokens} token ids, too few or too many for the graph.", MAKE_AGAIN)
         if not limits.accepts_ids(example.ids, text_input.rules.padding_id):
             raise BundleError(f"{named} holds no known word, but the graph needs one.", MAKE_AGAIN)
         answers = len(example.ids) if manifest.output.of_tokens else 1

@@ -262,7 +262,7 @@ def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
     elsewhere = {"vocabulary", "digest", "features", *(["examples"] if "numbers" in document else [])}
     if twice := sorted(elsewhere & document.keys()):
         raise BundleError(
-            f"{path} is damaged: its document holds {', '.join(twice)}, which other sections hold.", PACK_AGAIN
+            f"{path} is damaged: its document holds {', '.join(twice)}, which belong in other sections.", PACK_AGAIN
         )
     return document
 

@@ -118,7 +118,7 @@ def make_limit_error(name: str, limits: Limits, token_count: int) -> LimitError:
     if limits.allows_length(token_count):
         return LimitError(
             f"The text holds no known word besides padding, but {name} needs one.",
-            "Give a text with a word of its vocabulary.",
+            "Give a text with at least one word of the classifier's vocabulary.",
         )
     if token_count < (limits.min_tokens or 1):
         return LimitError(f"{becomes} at least {limits.min_tokens}.", "Give a longer text.")

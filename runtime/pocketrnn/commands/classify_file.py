@@ -99,7 +99,9 @@ def classify_file(
             source.name_columns = _NAME_BOTH
         added = [name for head in heads for pair in head.names for name in pair]
         if twice := [name for name, times in Counter(added).items() if times > 1]:
-            raise InputError(f"Two heads would write to the column {twice[0]!r}.", "Choose one of them: --head.")
+            raise InputError(
+                f"Two heads would write to the column {twice[0]!r}.", "Choose one of the heads with --head NAME."
+            )
         if kind != "parquet":
             stream = recode_to_utf8(stream, name, files.encoding)
         batches = read_batches(stream, source, files.text_column, live=size is None, added=added)

@@ -192,7 +192,7 @@ def make_stdout_write_error(error: OSError) -> OutputError:
     problem = f"The answer cannot be written: {error.strerror or error}."
     if error.errno == errno.ENOSPC:
         problem = "There is no room to write the answer."
-    return OutputError(problem, "Free some space, or write it elsewhere.")
+    return OutputError(problem, "Free some space on the disk, or send the answers elsewhere.")
 
 
 def print_at_end_if_command_runs(line: str, about: str = "") -> bool:

@@ -103,7 +103,9 @@ class _OrtWalker:
         """Read the text at a position: its length, then UTF-8."""
         size = self.read_number("I", start)
         if size > _LONGEST_NAME:
-            raise self.graph_contents.make_refusal(f"holds a name of {size:,} bytes")
+            raise self.graph_contents.make_refusal(
+                f"holds a name of {size:,} bytes, but at most {_LONGEST_NAME:,} are allowed"
+            )
         try:
             return self.content[start + 4 : start + 4 + size].decode()
         except UnicodeDecodeError:

@@ -386,7 +386,7 @@ def convert_sequence_to_array(
         wanted = f"{len(channels)} channel{'s' * (len(channels) != 1)} ({', '.join(channels[:6])})"
         raise SequenceError(
             f"The sequence has the shape {list(found.shape)}, but the classifier takes {wanted}.",
-            "Give an array [time, channels].",
+            f"Give an array [time, {len(channels)}].",
         )
     if not len(found):
         raise SequenceError("The sequence is empty.", "Give at least one time step.")
