@@ -233,9 +233,7 @@ def classify(
     if of_texts and not as_tokens:
         _refuse_texts_if_function_beside_bundle_splits_them(classifier, bundle)
     not_for_tags = (files.asks_for_file, top, threshold is not None, explains, as_stream, sequence_column)
-    if _answer_if_bundle_labels_tokens(
-        classifier, texts, not_for_tags, as_json=as_json, as_conll=as_conll, as_tokens=as_tokens
-    ):
+    if _answer_if_tagger(classifier, texts, not_for_tags, as_json=as_json, as_conll=as_conll, as_tokens=as_tokens):
         return
     _refuse_threshold_without_effect(answers, threshold)
     if of_texts:
@@ -457,7 +455,7 @@ def _restrict_to_head_and_labels(
     )
 
 
-def _answer_if_bundle_labels_tokens(
+def _answer_if_tagger(
     classifier: Classifier,
     texts: Sequence[str],
     values_of_options_not_for_tags: Sequence[object],
