@@ -42,14 +42,15 @@ TimedRun = Callable[[], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Speed:
-    """The speed of one contestant, such as the bundle or its graph in onnxruntime alone: medians over all rounds.
+    """The speed of one contestant of a measurement, such as the bundle, or its graph in onnxruntime without pocketrnn.
+    All numbers are medians over the rounds.
 
     Attributes:
-        name: what was measured.
-        p50: the median time of an answer, in microseconds; None if many texts are answered at once.
-        p99: the 99th percentile of the time of an answer, in microseconds; None if many texts are answered at once.
+        name: the name of the contestant.
+        p50: the median time of one answer, in microseconds; None if many texts are answered at once.
+        p99: the 99th percentile of the time of one answer, in microseconds; None if many texts are answered at once.
         mean: the time for all texts, divided by their number, in microseconds.
-        ratio: this contestant's time divided by the first contestant's; the median over the rounds.
+        ratio: this contestant's time divided by the time of the first contestant.
     """
 
     name: str
@@ -154,7 +155,8 @@ def format_speed_table(speeds: Sequence[Speed]) -> str:
 
 
 def open_bare_session(path: str | os.PathLike[str], threads: int = 1) -> onnxruntime.InferenceSession:
-    """Open a graph in onnxruntime on the CPU, with `threads` threads and without log messages."""
+    """Open a graph in onnxruntime on the CPU, with `threads` threads and without log messages, and without
+    pocketrnn."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -163,8 +165,8 @@ def open_bare_session(path: str | os.PathLike[str], threads: int = 1) -> onnxrun
 
 
 def encode_graph_inputs(classifier: Classifier, texts: Sequence[Text]) -> list[dict[str, NDArray[np.int64]]]:
-    """Encode each text as graph inputs: `tokens` int64 [1, sequence], and `lengths` int64 [1] if the graph takes
-    them."""
+    """Encode each text as the inputs of the graph, by their names: `tokens` int64 [1, sequence]; and, if the graph
+    takes lengths, `lengths` int64 [1]."""
     rows = [classifier.encode(text) for text in texts]
     inputs = classifier.manifest.graph.inputs
     return [

@@ -201,7 +201,8 @@ class Classifier(TrainedEstimator):
         return self._restrict_to_labels(weight_labels_by_prior(self._answers, prior, self.manifest.output.priors))
 
     def _restrict_to_labels(self, chosen: ChosenLabels) -> Classifier:
-        """Return a copy of the classifier that answers only with the chosen labels, on the same engine."""
+        """Return a copy of the classifier that answers only with the chosen labels. The copy uses the same engine, so
+        the graph is not loaded again."""
         # Not with copy.copy, which would load the bundle again, as pickle does.
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)

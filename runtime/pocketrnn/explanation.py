@@ -40,7 +40,7 @@ _WORD_OR_POINT: Final = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """One word of a text, or several adjacent words, and their effect on the label.
+    """One word of a text, or several adjacent words, and the effect of this part on the label.
 
     Attributes:
         text: the fragment as it is in the text.

@@ -82,7 +82,7 @@ class Answers:
         yield "", self, slice(0, len(self.labels))
 
     def restrict_to_labels(self, indices: Sequence[int]) -> Answers:
-        """Return `Answers` with only the labels at these indices."""
+        """Return `Answers` with only the labels at these indices of `labels`, and with their thresholds."""
         thresholds = None if self.thresholds is None else tuple(self.thresholds[index] for index in indices)
         return Answers(self.name, tuple(self.labels[index] for index in indices), self.activation, thresholds)
 

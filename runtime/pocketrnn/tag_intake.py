@@ -195,7 +195,13 @@ class TagIntake(TextIntake):
         return [self._make_tags(*pair, part) for pair, part in zip(pairs, parts, strict=True)]
 
     def _make_tags(self, text: Any, located: LocatedTokens, logits: Floats) -> Tags:
-        """Make the tags of a text from its logits, float32 [ids, labels]."""
+        """Make the tags of one text.
+
+        Args:
+            text: the text, as the user gave it.
+            located: the positions and ids of its tokens.
+            logits: the logits of its ids, float32 [ids, labels], with NaN for an id without an answer.
+        """
         # A module that counts the tokens itself gives no answer for last tokens that it takes for padding.
         answered_steps = 1 + int(np.flatnonzero(~np.isnan(logits).all(axis=1)).max(initial=-1))
         asked = [token for token in located.tokens if token.step is not None and token.step < answered_steps]

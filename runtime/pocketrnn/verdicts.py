@@ -362,7 +362,7 @@ class IntegerVerdict:
 
     @property
     def unit(self) -> str:
-        """The unit in which changes are counted: "label" or "set of labels"."""
+        """The word for what changes in a text: "label", or "set of labels" if the classifier is multi-label."""
         return "set of labels" if self.several_labels else "label"
 
     @property
@@ -375,7 +375,8 @@ class IntegerVerdict:
 
     @property
     def sentence(self) -> str:
-        """The result of the measurement in one or two sentences."""
+        """The result of the measurement in one or two sentences: how many labels change, and how the accuracy
+        changes."""
         where = f"On {self.texts:,} {self.of} of {self.source}," if self.is_data else (
             f"On {self.texts:,} golden examples, which says little,"
         )  # fmt: skip

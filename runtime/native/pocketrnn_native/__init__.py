@@ -62,10 +62,11 @@ class Prediction(NamedTuple):
 
 
 class Tag(NamedTuple):
-    """The label of one token, and its probability.
+    """The label of one token, and the probability of this label.
 
-    A token without a label has the label None and the probability 0. `start` and `end` are code points in the original
-    text; for a text given as a list of tokens, they are token numbers.
+    A token without a label has the label None and the probability 0. `start` and `end` are the position of the token in
+    the original text, in code points; `end` is the index after the token. If the text was given as a list of tokens,
+    they count tokens.
     """
 
     token: str
@@ -210,7 +211,7 @@ class Classifier:
         """Return a classifier that answers only with the labels of one head of the same file.
 
         Raises:
-            ValueError: there is no such head.
+            ValueError: the classifier has no heads, or none of this name.
 
         Example:
             >>> Classifier.load("reviews.prnn").head("mood").classify("Never again").label
@@ -362,7 +363,8 @@ class Classifier:
             raise ValueError(f"top is {top}. Give a whole number from 1 to {most}, the number of labels.")
 
     def _make_predictions(self, logits: list[float], top: int) -> Any:
-        """Make the prediction for one text; with several heads, a dict from each head's name to its prediction."""
+        """Make the prediction for one text from its logits, with the `top` likeliest labels; with several heads, a dict
+        from each head's name to its prediction."""
         probabilities = self._packed.probabilities(logits)
         if not self._parts:
             return self._own.make_prediction(logits, probabilities, top)
@@ -495,8 +497,8 @@ class Classifier:
 
 
 class Stream:
-    """A text that arrives in fragments. Make one with `Classifier.stream`; a stream may be used by one thread at a
-    time."""
+    """A stream of a text that arrives in fragments, with an answer after each fragment. Make one with
+    `Classifier.stream`. A stream may be used by one thread at a time."""
 
     def __init__(self, classifier: Classifier, saved: bytes | None = None) -> None:
         self._classifier = classifier

@@ -270,7 +270,7 @@ def check_output_file(path: Path, *, force: bool) -> None:
 
 
 def _refuse_unwritable_file(path: Path, *, force: bool) -> None:
-    """Raise an OutputError if the output path is not a file, or exists and `force` is not given."""
+    """Raise an OutputError if the output path exists and is not a file, or if it exists and `force` is False."""
     # A path that is still a link after all links were resolved is a loop of links.
     if (path.exists() and not path.is_file()) or Path(os.path.realpath(path)).is_symlink():
         raise OutputError(f"{path} exists and is not a file.", "Choose another output file.")
@@ -301,9 +301,10 @@ def _replace_folder(work: Path, path: Path) -> None:
 
 
 def _exchange_folders(one: Path, other: Path) -> bool:
-    """Exchange two folders in one atomic step; return False if the system or the disk cannot do this.
+    """Exchange two folders in one atomic step. Return False, and change nothing, if the system or the disk cannot do
+    this.
 
-    Python has no function for it: this is Linux' renameat2 with RENAME_EXCHANGE, renameat2(2).
+    Python has no function for it; this calls renameat2 of Linux with RENAME_EXCHANGE.
     """
     if sys.platform != "linux":
         return False

@@ -232,15 +232,16 @@ class Example:
 
     @property
     def rows(self) -> tuple[tuple[float, ...], ...]:
-        """The rows of logits: one row for the text, or one for each id."""
+        """The rows of logits: one row for the text, or a row for each id if the classifier labels tokens."""
         return self.logits if isinstance(self.logits[0], tuple) else (self.logits,)
 
 
 @dataclass(frozen=True)
 class NumberExample:
-    """A golden example of numbers: a sequence with the PyTorch module's answer when the bundle was made.
+    """A golden example of numbers: a sequence, prepared as the graph's input, with the PyTorch module's answer when the
+    bundle was made.
 
-    `samples` are the graph's input, float32 [time, channels].
+    `samples` are float32 [time, channels]; `logits` are one row.
     """
 
     samples: tuple[tuple[float, ...], ...]
@@ -292,7 +293,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Parity:
-    """The proof of a bundle: all its comparisons, and the largest allowed difference of logits."""
+    """The proof of a bundle: all its comparisons, and `tolerance`, the largest allowed difference of logits."""
 
     tolerance: float
     comparisons: tuple[Comparison, ...]
@@ -333,7 +334,7 @@ class Manifest:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels in the order of the logits; or the names of the values."""
+        """The labels, in the order of the logits; for a classifier that gives values, the names of the values."""
         return self.output.labels
 
     @property

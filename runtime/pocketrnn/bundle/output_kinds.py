@@ -76,7 +76,7 @@ class LabelOutput:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The output as an object for classifier.json."""
+        """The output as members of classifier.json."""
         return {
             "labels": self.labels,
             "activation": self.activation,
@@ -121,7 +121,7 @@ class TagOutput:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The output as an object for classifier.json."""
+        """The output as members of classifier.json."""
         crf = {} if self.crf is None else {"crf": self.crf.document}
         return {"labels": self.labels, "activation": self.activation, "labels_of": "tokens", **crf}
 
@@ -165,7 +165,7 @@ class ValueOutput:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The output as an object for classifier.json."""
+        """The output as members of classifier.json."""
         return {
             "labels": self.names,
             "activation": self.activation,
@@ -219,7 +219,7 @@ class HeadsOutput:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The output as an object for classifier.json."""
+        """The output as members of classifier.json."""
         return {"heads": [{"name": name, **head.document} for name, head in self.heads.items()]}
 
 

@@ -446,7 +446,8 @@ def _join_two_texts_by_tab(texts: tuple[str, ...]) -> tuple[str, ...]:
 def _restrict_to_head_and_labels(
     classifier: Classifier, head: str | None, comma_separated_labels: str | None
 ) -> Classifier:
-    """Restrict the classifier to the head of --head, and to the labels of --among."""
+    """Return a classifier that answers only with the head of --head, and with the labels of --among. An option that is
+    None changes nothing."""
     classifier = classifier if head is None else classifier.head(head)
     return (
         classifier

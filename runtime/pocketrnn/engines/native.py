@@ -99,7 +99,7 @@ class NativeEngine:
         return make_input_digest_metadata(manifest.labels, manifest.input)
 
     def compute_logits_of_text(self, text: str) -> list[float] | None:
-        """Compute the logits of one text; see `TextEngine`."""
+        """Compute the logits of one text; return None if the text is beyond the limits of the manifest."""
         try:
             logits: list[float] = self._packed.logits(text)
         except self._module.EngineError as error:
@@ -111,24 +111,32 @@ class NativeEngine:
         return logits
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
-        """Compute the logits of many texts; see `TextEngine`."""
+        """Compute the logits of many texts. Texts beyond the limits of the manifest, or too costly, are among the
+        refused texts of the answer."""
         refusal_statuses = [*self._beyond, *self._refused]
         return self._call_extension(self._packed.logits_of_texts, len(texts), refusal_statuses, list(texts))
 
     def compute_item_logits(self, steps: Steps) -> list[float]:
-        """Compute the logits of one text or sequence; see `Engine.compute_item_logits`."""
+        """Compute the logits of one text or sequence from its ids, int64 [1, tokens], or samples, float32 [1, time,
+        channels]."""
         given = np.ascontiguousarray(steps[0], self._type), np.array([steps.shape[1]], np.int64)
         rows = steps.shape[1] if self._of_tokens else 1
         return self._call_extension(self._many, 1, [], *given, row_count=rows).logits[0].tolist()  # type: ignore[no-any-return]
 
     def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
-        """Compute the logits of many texts or sequences; see `Engine.logits`."""
+        """Compute the logits of many texts or sequences, whose steps are given one after the other, with the number of
+        steps of each. Texts that are too costly are among the refused texts of the answer."""
         given = np.ascontiguousarray(steps, self._type), np.ascontiguousarray(lengths, np.int64)
         rows = len(steps) if self._of_tokens else len(lengths)
         return self._call_extension(self._many, len(lengths), self._refused, *given, row_count=rows)
 
     def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
-        """Compute the embeddings of many texts; see `Engine.embeddings`."""
+        """Compute the embeddings of many texts, whose ids are given one after the other, with the number of ids of
+        each.
+
+        Raises:
+            InputError: the program does not end with a linear layer that takes one row for each text.
+        """
         width = self._packed.embedding_size()
         if not width:
             raise InputError(
@@ -192,7 +200,8 @@ class NativeEngine:
             )
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read further steps of a text or recording; see `Engine.step`."""
+        """Read further steps of a text or recording, from the state after the earlier steps; return the logits, float32
+        [1, labels], and the new state."""
         logits, new_state = np.empty((1, self._classes), np.float32), np.empty_like(state)
         try:
             self._packed.step(np.ascontiguousarray(steps, self._type), state, logits, new_state)

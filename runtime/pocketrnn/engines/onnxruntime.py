@@ -137,11 +137,12 @@ class OnnxRuntimeEngine:
         return session
 
     def open_step(self) -> None:
-        """Open the step graph; see `Engine.open_step`."""
+        """Open and check the step graph, so that its errors are reported before the first input is read."""
         self._open_step_graph_once()
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read further steps of a text or recording; see `Engine.step`."""
+        """Read further steps of a text or recording, from the state after the earlier steps; return the logits, float32
+        [1, labels], and the new state."""
         given = np.asarray(steps, self._type)[None]
         logits, new_state = self._run_session(
             self._open_step_graph_once(), ["logits", "new_state"], {self._input: given, "state": state}
@@ -256,7 +257,8 @@ class OnnxRuntimeEngine:
         self._lock = threading.RLock()
 
     def compute_item_logits(self, steps: Steps) -> list[float]:
-        """Compute the logits of one text or sequence; see `Engine.compute_item_logits`."""
+        """Compute the logits of one text or sequence from its ids, int64 [1, tokens], or samples, float32 [1, time,
+        channels]."""
         if self._pairs or self._features or steps.shape[1] > self._largest_bound:
             return self._compute_logits_of_run(steps, np.array(steps.shape[1:2], np.int64))[0].tolist()  # type: ignore[no-any-return]
         # `pop` and `append` are atomic in the interpreter: neither another thread nor a signal handler that classifies
@@ -273,7 +275,8 @@ class OnnxRuntimeEngine:
         return logits
 
     def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
-        """Compute the logits of many texts or sequences; see `Engine.logits`."""
+        """Compute the logits of many texts or sequences, whose steps are given one after the other, with the number of
+        steps of each."""
         rows_of_each = lengths if self._of_tokens else np.ones_like(lengths)
         logits = np.empty((int(rows_of_each.sum()), self._classes), np.float32)
         starts = np.cumsum(rows_of_each) - rows_of_each
@@ -288,7 +291,8 @@ class OnnxRuntimeEngine:
         return EngineAnswer(logits, [])
 
     def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
-        """Compute the embeddings of many texts; see `Engine.embeddings`."""
+        """Compute the embeddings of many texts, whose ids are given one after the other, with the number of ids of
+        each."""
         parts = [
             (rows, self._compute_embeddings_of_run(given, lengths[rows]))
             for rows, given in self._make_padded_runs(steps, lengths)

@@ -55,7 +55,7 @@ class CsvRows:
     delimiter: str = ","
 
     def make_dicts(self) -> list[dict[str, Any]]:
-        """Return each row as a dict with a value for each column."""
+        """Return each row as a dict from the names of the columns to the fields of the row."""
         return [dict(zip(self.names, row, strict=True)) for row in self.rows]
 
 
@@ -83,7 +83,7 @@ class ArrowRows:
     batch: pyarrow.RecordBatch
 
     def make_dicts(self) -> list[dict[str, Any]]:
-        """Return each row as a dict with a value for each column.
+        """Return each row as a dict from the names of the columns to values of Python.
 
         Raises:
             OutputError: a column holds bytes that are not UTF-8, or a value that Python cannot represent, such as a

@@ -235,7 +235,7 @@ class _LineChunks:
         self.read = 0
 
     def start_batch(self) -> None:
-        """Start counting the chunks of a batch."""
+        """Begin a new batch: count its chunks from 0."""
         self._in_batch = 0
 
     def is_batch_complete(self, rows: int) -> bool:
@@ -333,7 +333,8 @@ class _DelimitedRows:
 def _read_delimited(
     chunks: _LineChunks, source: RowSource, text_column: str, added: Sequence[str]
 ) -> Iterator[RowBatch]:
-    """Yield the rows of a CSV or TSV file in batches."""
+    """Yield the rows of a CSV or TSV file in batches. The arguments are those of `read_batches`, with the lines of the
+    stream."""
     rows = _DelimitedRows(chunks, source.kind, (text_column,))
     names = _read_header(rows, source)
     _check_column_names(names, text_column, added, source)
@@ -437,7 +438,8 @@ def _iterate_stripped_lines(chunks: _LineChunks) -> Iterator[tuple[int, str, boo
 def _read_json_lines(
     chunks: _LineChunks, source: RowSource, text_column: str, added: Sequence[str]
 ) -> Iterator[RowBatch]:
-    """Yield the rows of a JSON Lines file in batches."""
+    """Yield the rows of a JSON Lines file in batches. The arguments are those of `read_batches`, with the lines of the
+    stream."""
     texts: list[str] = []
     lines: list[str] = []
     parsed: list[dict[str, Any]] = []
@@ -501,7 +503,7 @@ def _count_or_refuse_object_without_text(source: RowSource, number: int, row: Ma
 
 
 def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[RowBatch]:
-    """Yield the rows of a Parquet file in batches."""
+    """Yield the rows of a Parquet file in batches. The arguments are those of `read_batches`."""
     parquet, arrow = require_module("pyarrow.parquet", "parquet"), require_module("pyarrow", "parquet")
     try:
         # Without pre_buffer a row group is read column by column as it is needed, not fetched whole.

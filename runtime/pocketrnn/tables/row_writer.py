@@ -177,7 +177,7 @@ def _format_cell(value: Any) -> Any:
 
 
 def _format_csv(rows: list[list[Any]], delimiter: str) -> str:
-    """Format rows of cells as lines of CSV."""
+    """Format rows of cells as lines of CSV, in quotation marks where they are needed."""
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
     if "\r" in (written := text.getvalue()):
