@@ -33,8 +33,8 @@ from pocketrnn.bundle.packed_file import (
     PackedProgram,
     encode_packed_file,
     is_packed_file,
-    make_graph_entry,
-    make_step_entry,
+    make_manifest_entry_of_program,
+    make_manifest_entry_of_step_program,
 )
 from pocketrnn.classifier import Classifier, compute_logits_of_engine_input
 from pocketrnn.engines.native import import_native_module
@@ -349,9 +349,9 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step_content: bytes | No
     program = encode_program_sections(programs)
     made = replace(
         manifest,
-        graph=make_graph_entry(manifest.graph, program),
+        graph=make_manifest_entry_of_program(manifest.graph, program),
         torchscript=None,
-        stream=make_step_entry(program),
+        stream=make_manifest_entry_of_step_program(program),
         provenance={
             **manifest.provenance,
             "packed": {"from_graph": manifest.graph.sha256, "versions": read_package_versions()},
@@ -459,7 +459,9 @@ def _pack_with_integers(
     plan = packed.plan
     form, program = make_integer_programs(packed.programs, packed.manifest.name)
     made = replace(
-        packed.manifest, graph=make_graph_entry(packed.manifest.graph, program), stream=make_step_entry(program)
+        packed.manifest,
+        graph=make_manifest_entry_of_program(packed.manifest.graph, program),
+        stream=make_manifest_entry_of_step_program(program),
     )
     # The runtime refuses a file without this line, since it must not show a file with integers as proven equal.
     made = replace(made, parity=replace(made.parity, comparisons=(*made.parity.comparisons, NOT_MEASURED)))
