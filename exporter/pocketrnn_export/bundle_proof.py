@@ -26,9 +26,9 @@ from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
-from pocketrnn_export.proof.case_selection import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
 from pocketrnn_export.proof.copy_operator_comparison import refuse_differing_copy_operators
-from pocketrnn_export.proof.mixed_length_batches import check_batches_of_mixed_lengths
+from pocketrnn_export.proof.mixed_length_batches import refuse_answers_that_depend_on_batch
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
 from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
@@ -152,7 +152,7 @@ def refuse_dependence_on_batch_calls_or_copy(
         usual = [i for i in range(ids) if i != padding_id and i not in prepared.alone]
         ragged = prepared.padding
         try:
-            check_batches_of_mixed_lengths(
+            refuse_answers_that_depend_on_batch(
                 run, usual or [0], padding_id, limits, ragged=ragged, bounds=condition_sizes, numbers=graph_constants
             )
         except ExportError as error:
@@ -170,8 +170,8 @@ def make_module_proof_cases(
     **further_arguments: Any,
 ) -> dict[str, list[Case]]:
     """Make the cases for the proof of a module's forms, except those of texts. Return a dict from the kind of inputs,
-    such as "every id", to its cases. `further_arguments` are passed on to `make_cases_for_rules`."""
-    return make_cases_for_rules(
+    such as "every id", to its cases. `further_arguments` are passed on to `choose_cases_for_text_rules`."""
+    return choose_cases_for_text_rules(
         rules,
         ids=prepared.ids,
         ragged=prepared.takes_lengths,

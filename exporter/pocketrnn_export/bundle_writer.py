@@ -33,7 +33,7 @@ from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.crf_of_tagger import OwnersLabels
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.crf_discovery import make_neutral_crf
-from pocketrnn_export.proof.end_to_end_comparison import compare_difficult_rows_together_and_alone, compare_end_to_end
+from pocketrnn_export.proof.end_to_end_comparison import compare_runtime_on_hard_rows_together_and_alone, compare_runtime_with_reference
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers
 
@@ -105,8 +105,8 @@ def write_bundle(
         compared = [*compare_in_float64(proven_forms, answers), *compared]
         (work / CLASSIFIER_JSON).write_bytes(encode_manifest(manifest))
         classifier, given = Classifier.load(work), plan.make_runtime_inputs(description)
-        compared += compare_end_to_end(classifier, given, answers, reference=plan.reference.name)
-        compared += compare_difficult_rows_together_and_alone(classifier, answers, plan.engine_rows)
+        compared += compare_runtime_with_reference(classifier, given, answers, reference=plan.reference.name)
+        compared += compare_runtime_on_hard_rows_together_and_alone(classifier, answers, plan.engine_rows)
         compared += compare_decoded_labels(classifier, plan.labels, answers, plan.engine_rows)
         manifest = replace(
             manifest,

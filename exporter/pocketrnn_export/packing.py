@@ -98,10 +98,10 @@ from pocketrnn_export.packing_with_integer_products import (
 )
 from pocketrnn_export.predicted_labels_and_data_labels import check_data_labels
 from pocketrnn_export.progress import show_progress
-from pocketrnn_export.proof.case_selection import find_text_widths, make_cases_for_graph
-from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end
-from pocketrnn_export.proof.integer_product_comparison import compare_integer_products
-from pocketrnn_export.proof.packed_tag_and_feature_comparison import compare_features, compare_tags
+from pocketrnn_export.proof.case_selection import find_text_widths, choose_cases_for_graph_of_bundle
+from pocketrnn_export.proof.end_to_end_comparison import compare_runtime_with_reference
+from pocketrnn_export.proof.integer_product_comparison import compare_integer_products_with_numpy
+from pocketrnn_export.proof.packed_tag_and_feature_comparison import compare_features_of_engine_and_runtime, compare_tags_of_engine_and_runtime
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 
 if TYPE_CHECKING:
@@ -365,8 +365,8 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step_content: bytes | No
                 file, wrap_step_graph_as_form(step_content, made.stream, plan.rows), made.stream, plan, answers
             )
         rules = [] if plan.rows is None else [compare_scaling_of_engine_and_python(file, plan.rows, made.numbers)]
-        rules += [compare_tags(file, plan.texts)] if made.output.of_tokens else []
-        rules += [compare_features(file, made.features)] if made.features else []
+        rules += [compare_tags_of_engine_and_runtime(file, plan.texts)] if made.output.of_tokens else []
+        rules += [compare_features_of_engine_and_runtime(file, made.features)] if made.features else []
     # The bundle's own proof stays part of the proof; the golden examples are still the module's.
     parity = require_passed_comparisons(plan, compared, answers)
     made = replace(made, parity=replace(parity, comparisons=(*parity.comparisons, *rules)))
@@ -428,7 +428,7 @@ def _compare_packed_file(
         words = isinstance(made.input, TextInput) and isinstance(made.input.rules, TextRules)
         for opened, in_place in WAYS.items() if words else ():
             compared.append(_compare_streamed_answers(file, given, answers, way_to_open=opened, in_place=in_place))
-    return compared + compare_end_to_end(Classifier.load(file), given, answers, reference=answers.reference.name)
+    return compared + compare_runtime_with_reference(Classifier.load(file), given, answers, reference=answers.reference.name)
 
 
 def _pack_with_integers(
@@ -458,7 +458,7 @@ def _pack_with_integers(
         _write_temporary_packed_file(encode_packed_file(made, program)) as file,
     ):
         _log.info("Comparing its integers with the reference of the arithmetic")
-        exact = [compare_integer_products(file, program, in_place=in_place) for in_place in WAYS.values()]
+        exact = [compare_integer_products_with_numpy(file, program, in_place=in_place) for in_place in WAYS.values()]
         _log.info("Measuring the effect of the integers")
         first, run = (make_packed_run(path, rows=plan.rows) for path in (before, file))
         changed = compare_integer_answers(made, plan.cases, first, run)
@@ -497,7 +497,7 @@ def _make_proof_plan(manifest: Manifest, content: bytes, sizes_of_other_path: fr
         texts = select_texts_within_limits(
             manifest.graph.limits, _choose_texts_of_proof(manifest, description), description
         )
-        drawn = make_cases_for_graph(
+        drawn = choose_cases_for_graph_of_bundle(
             given.rules,
             manifest.graph,
             manifest.provenance,

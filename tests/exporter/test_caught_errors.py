@@ -14,12 +14,12 @@ from torch import nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import make_hazard_cases
 from pocketrnn_export.intake.ids_with_batch_dependent_answers import select_answered_ids
-from pocketrnn_export.proof.right_program_search import find_right_program
+from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes
 
 
 def program_of(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
-    find_right_program(kind().eval(), (torch.randint(2, zoo.WORDS, (3, 7)),))
+    find_program_right_for_all_sizes(kind().eval(), (torch.randint(2, zoo.WORDS, (3, 7)),))
 
 
 @pytest.mark.parametrize("kind", mostly_slow(zoo.REFUSED, 32, first=19), ids=lambda kind: kind.__name__)

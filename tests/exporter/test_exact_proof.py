@@ -113,7 +113,7 @@ def traced(module: nn.Module, *, takes_lengths: bool) -> bytes:
     return trace_onnx_graph(module, example(takes_lengths=takes_lengths), {}).content
 
 
-def make_cases_for_rules(*, ragged: bool) -> list[Case]:
+def choose_cases_for_text_rules(*, ragged: bool) -> list[Case]:
     # Some of the exporter's own, the largest among them: each is run in double precision four times.
     return [
         *make_shape_grid(IDS, user_modules.PAD, ragged=ragged)[1::3],
@@ -128,7 +128,7 @@ def proven(kind: type[nn.Module]) -> tuple[ExportableModule, bytes, list[ExactAn
     lengths = {"takes_lengths": made.takes_lengths}
     moved = make_perturbed_module_runs(made.reference, **lengths, draws=2)
     answers = compute_exact_answers(
-        make_float64_module_run(made.reference, **lengths), moved, make_cases_for_rules(ragged=made.takes_lengths)
+        make_float64_module_run(made.reference, **lengths), moved, choose_cases_for_text_rules(ragged=made.takes_lengths)
     )
     return made, traced(made.module, **lengths), answers
 

@@ -30,7 +30,7 @@ from pocketrnn_export.intake.ids_with_batch_dependent_answers import list_possib
 from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
 from pocketrnn_export.intake.padding_effect import measure_padding_effect
 from pocketrnn_export.mobile_profile import write_mobile_bundle
-from pocketrnn_export.proof.case_selection import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 LABELS = list("abc")
@@ -261,8 +261,8 @@ def test_an_id_is_tried_once() -> None:
 def test_the_cases_of_a_proof_ask_texts_with_such_ids_alone() -> None:
     rules = rules_of(0, {})
     plain, cases = (
-        make_cases_for_rules(rules, ids=9, ragged=True),
-        make_cases_for_rules(rules, ids=9, ragged=True, ids_run_alone=(0, 3)),
+        choose_cases_for_text_rules(rules, ids=9, ragged=True),
+        choose_cases_for_text_rules(rules, ids=9, ragged=True, ids_run_alone=(0, 3)),
     )
     assert plain.keys() == cases.keys()
     for kind, some in cases.items():

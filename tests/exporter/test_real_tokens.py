@@ -23,7 +23,7 @@ from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
-from pocketrnn_export.proof.case_selection import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
@@ -254,8 +254,8 @@ def test_a_module_that_fails_on_padding_beside_other_texts_only_is_refused() -> 
 @pytest.mark.usefixtures("whole_proofs")
 def test_no_case_of_a_proof_holds_a_text_of_padding_only() -> None:
     for padding_id, rules in ((0, rules_of(PAD_FIRST)), (1, rules_of(PAD_LAST, min_width=3))):
-        plain = make_cases_for_rules(rules, ids=5, ragged=True)
-        cases = make_cases_for_rules(rules, ids=5, ragged=True, limits=REAL)
+        plain = choose_cases_for_text_rules(rules, ids=5, ragged=True)
+        cases = choose_cases_for_text_rules(rules, ids=5, ragged=True, limits=REAL)
         rows = {kind: sum(len(case.lengths) for case in some) for kind, some in cases.items()}
         assert rows == {kind: sum(len(case.lengths) for case in some) for kind, some in plain.items()}
         for case in (case for some in cases.values() for case in some):

@@ -32,7 +32,7 @@ from pocketrnn_export.intake.module_preparation import ExportableModule, prepare
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.module_runs.quiet_cpu_run import set_eval_mode
 from pocketrnn_export.packing import pack, read_packable_manifest
-from pocketrnn_export.proof.case_selection import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 
@@ -301,7 +301,7 @@ class TestTheComparison:
         rules = TextRules(unknown_id=1)
         description = Description("t", TextInput(rules, tuple(VOCABULARY)), TagOutput(tuple(LABELS)), {})
         module, other = prepared(zoo.Plain), prepared(zoo.OtherNinth)
-        plan = ProofPlan.from_module(module, make_cases_for_rules(rules, ids=zoo.WORDS, ragged=False), texts=["w3"])
+        plan = ProofPlan.from_module(module, choose_cases_for_text_rules(rules, ids=zoo.WORDS, ragged=False), texts=["w3"])
         for kind in (module, other):
             forms = [ONNX.make(kind, description, ())]
             if kind is module:

@@ -22,7 +22,7 @@ from pocketrnn_export.comparing.proof_inputs import Case, make_boundary_cases, m
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.proof import every_size_comparison
 from pocketrnn_export.proof.case_ids import find_ids_of_extreme_vectors
-from pocketrnn_export.proof.case_selection import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
 
 # Every batch and every length up to these is compared; then sizes around the whole numbers in module and file.
 _EVERY_BATCH: Final = 16
@@ -80,7 +80,7 @@ def _make_proof_cases(
     rules = TextRules("external", unknown_id=min(1, most), empty_id=min(1, most), padding_id=called.padding_id)
     one_row = limits is not None and limits.max_batch == 1
     extreme = [] if called.samples is not None else find_ids_of_extreme_vectors(called.module, called.ids)
-    return make_cases_for_rules(
+    return choose_cases_for_text_rules(
         rules,
         ids=called.ids,
         ragged=called.ragged,

@@ -18,7 +18,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_program.graph_observation import find_needed_nodes, find_size_values
+from pocketrnn_export.forms.packed_program.graph_observation import find_nodes_that_answer_needs, find_size_values
 from pocketrnn_export.forms.packed_program.size_dependent_values import Affine, SizeValues, read_attributes
 
 _GATES: Final = frozenset({"RNN", "LSTM", "GRU"})
@@ -463,7 +463,7 @@ class _StepBuilder:
         ]
         logits = next(value for value in self.model.graph.output if value.name == "logits")
         outputs = [logits, helper.make_tensor_value_info("new_state", TensorProto.FLOAT, ["batch", state_size])]
-        kept = find_needed_nodes(nodes, [output.name for output in outputs])
+        kept = find_nodes_that_answer_needs(nodes, [output.name for output in outputs])
         read = {name for node in kept for name in node.input}
         constants = [numpy_helper.from_array(value, name) for name, value in self.constants.items() if name in read]
         weights = [tensor for tensor in self.model.graph.initializer if tensor.name in read]

@@ -62,8 +62,8 @@ from pocketrnn_export.numbers.sample_table import (
 )
 from pocketrnn_export.progress import filter_log_records
 from pocketrnn_export.proof.case_selection import find_text_widths, make_condition_sizes_entry
-from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_value_notes
-from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
+from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import write_notes_on_values_equal_for_all_texts
+from pocketrnn_export.proof.proof_duration import describe_duration_of_long_work, estimate_proof_seconds
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 from pocketrnn_export.single_text_fallback import run_with_single_text_fallback
 
@@ -479,10 +479,10 @@ def _export_on_ids(
     cases = drop_constant_rows_if_unstable(prepared.make_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
     wanted = arguments.wanted
-    closed = find_constant_value_notes(form.program, cases, graph.inputs, one_row=form.one_row)
+    closed = write_notes_on_values_equal_for_all_texts(form.program, cases, graph.inputs, one_row=form.one_row)
     plan = ProofPlan.from_module(prepared, cases, tolerance=wanted.tolerance, report=wanted.report, rows=table.rows)
     seconds = estimate_proof_seconds(plan.reference, cases, [*form.runs.values()])
-    _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch%s", describe_seconds(seconds))
+    _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch%s", describe_duration_of_long_work(seconds))
     said = {name: reword_for_numbers(value) for name, value in prepared.convention.provenance.items()}
     description = arguments.description.add_provenance({
         **log_uncompared_parts_and_make_entry([form], closed),

@@ -27,7 +27,7 @@ from pocketrnn_export.numbers.sample_table import (
     SampleTable,
     make_sample_table,
 )
-from pocketrnn_export.proof.case_selection import make_cases_for_graph
+from pocketrnn_export.proof.case_selection import choose_cases_for_graph_of_bundle
 
 # The proof's name for the graph that takes samples.
 _GRAPH: Final = "onnx on samples"
@@ -54,7 +54,7 @@ def make_number_proof_plan(manifest: Manifest, content: bytes, further_tokens: f
     table, limits = _rebuild_table(manifest), manifest.graph.limits
     reference = make_graph_reference(_GRAPH, add_table_to_graph(content, table.rows))
     rules = make_text_rules_for_proof(manifest.numbers, 1 if limits is None else limits.min_tokens or 1)
-    cases = make_cases_for_graph(
+    cases = choose_cases_for_graph_of_bundle(
         rules, manifest.graph, manifest.provenance, further_tokens=further_tokens, ids=len(table.rows)
     )
     golden = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(table.sequences)]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from pocketrnn_export.comparing.proof_inputs import Case, Ids, make_case_from_rows
-from pocketrnn_export.proof.program_runs_and_nodes import find_needed_nodes, read_operator_name
+from pocketrnn_export.proof.program_runs_and_nodes import find_nodes_that_answer_needs, read_operator_name
 
 # The most ids, in the order of the program.
 MOST_ASKED: Final = 24
@@ -43,16 +43,16 @@ def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[
     from nearly all other rows."""
     known = _find_constants_by_node(program)
     found: list[int] = []
-    for node in find_needed_nodes(program):
+    for node in find_nodes_that_answer_needs(program):
         name = read_operator_name(node)
         if name in _COMPARE:
             for arg in node.args:
                 if isinstance(arg, Node):
-                    found += _list_few_integers(known.get(arg))
+                    found += _list_integers_of_small_constant(known.get(arg))
                 elif isinstance(arg, int) and not isinstance(arg, bool):
                     found += [arg] if name in ("eq", "ne") else [arg, arg + 1, arg - 1]
         elif name in _LOOK_UP and node.args and isinstance(node.args[0], Node):
-            found += _find_ids_of_rare_rows(known.get(node.args[0]), ids)
+            found += _find_ids_with_uncommon_table_rows(known.get(node.args[0]), ids)
     return tuple(dict.fromkeys(number for number in found if 0 <= number < ids))[:MOST_ASKED]
 
 
@@ -71,14 +71,14 @@ def _find_constants_by_node(program: torch.export.ExportedProgram) -> dict[Node,
     return known
 
 
-def _list_few_integers(constant: Tensor | None) -> list[int]:
+def _list_integers_of_small_constant(constant: Tensor | None) -> list[int]:
     """Return the integers of a constant, or an empty list if it holds other numbers or more than 64 integers."""
     if constant is None or constant.is_floating_point() or constant.dtype == torch.bool or constant.numel() > _FEW:
         return []
     return [int(number) for number in constant.reshape(-1).tolist()]
 
 
-def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
+def _find_ids_with_uncommon_table_rows(table: Tensor | None, ids: int) -> list[int]:
     """Return the ids whose row in a table differs from the most common row. Return an empty list if there are more than
     8, or if `table` is not a narrow table with a row for each id."""
     if table is None or table.dim() == 0 or len(table) != ids or table.numel() > 4 * ids or ids < 3 * _ODD:

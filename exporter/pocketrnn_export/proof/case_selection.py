@@ -34,7 +34,7 @@ from pocketrnn_export.proof.feature_cases import add_features_and_feature_cases
 _EVERY_ROW: Final = 64
 
 
-def make_cases_for_rules(
+def choose_cases_for_text_rules(
     rules: AnyTextRules,
     *,
     ids: int,
@@ -109,7 +109,7 @@ def make_cases_for_rules(
     return add_features_and_feature_cases(found, features, fit_case, most_rows=limits.max_batch)
 
 
-def make_cases_for_graph(
+def choose_cases_for_graph_of_bundle(
     rules: AnyTextRules,
     graph: Graph,
     provenance: Mapping[str, Any],
@@ -118,7 +118,7 @@ def make_cases_for_graph(
     ids: int | None = None,
     features: Features = (),
 ) -> dict[str, list[Case]]:
-    """Make the cases by kind, as `make_cases_for_rules` does, for the proof of a form that is made from a bundle's
+    """Make the cases by kind, as `choose_cases_for_text_rules` does, for the proof of a form that is made from a bundle's
     graph.
 
     Args:
@@ -132,15 +132,15 @@ def make_cases_for_graph(
     Raises:
         BundleError: the provenance's entry of sizes or of ids is not valid.
     """
-    return make_cases_for_rules(
+    return choose_cases_for_text_rules(
         rules,
         ids=graph.embedding_rows if ids is None else ids,
         ragged=graph.padding,
         limits=graph.limits,
-        condition_sizes=read_condition_sizes(provenance, further_tokens),
+        condition_sizes=list_sizes_to_compare_from_provenance(provenance, further_tokens),
         one_row=graph.batch == 1,
         ids_run_alone=graph.alone,
-        compared_ids=read_compared_ids(provenance, graph.embedding_rows if ids is None else ids),
+        compared_ids=read_compared_ids_of_provenance(provenance, graph.embedding_rows if ids is None else ids),
         two_texts="second_tokens" in graph.inputs,
         features=features,
     )
@@ -191,7 +191,7 @@ _LONG: Final = 5_000
 _LONG_TURNS: Final = 4
 
 
-def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
+def read_compared_ids_of_provenance(provenance: Mapping[str, Any], ids: int) -> list[int]:
     """Read from a bundle's provenance the ids with which its module compares words.
 
     Raises:
@@ -212,7 +212,7 @@ def make_compared_ids_entry(compared_ids: Sequence[int]) -> dict[str, list[int]]
     return {ASKED_IDS: list(compared_ids)} if compared_ids else {}
 
 
-def keep_compared_ids_below(provenance: Mapping[str, Any], rows: int | None) -> dict[str, Any]:
+def drop_compared_ids_of_cut_words(provenance: Mapping[str, Any], rows: int | None) -> dict[str, Any]:
     """Return the provenance of a bundle whose vocabulary is cut: without the compared ids of the words that are left
     out.
 
@@ -234,7 +234,7 @@ def make_condition_sizes_entry(batch_and_token_counts: Iterable[tuple[int, int]]
     return {ASKED_SIZES: sizes} if sizes else {}
 
 
-def read_condition_sizes(
+def list_sizes_to_compare_from_provenance(
     provenance: Mapping[str, Any], further_text_lengths: Iterable[int] = ()
 ) -> list[tuple[int, int]]:
     """Return the sizes (batch, tokens) at which the proof of a form that is made from a bundle compares answers: those

@@ -24,7 +24,7 @@ from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 _ROWS_OF_A_CASE: Final = 12
 
 
-def compare_end_to_end(
+def compare_runtime_with_reference(
     classifier: Classifier, rows: Sequence[Any], answers: ReferenceAnswers, *, reference: str
 ) -> list[CandidateComparison]:
     """Run the runtime on all texts or sequences in one call, and compare its answers with the reference's and with its
@@ -50,12 +50,12 @@ def compare_end_to_end(
         streamed = compute_streamed_logits(classifier, [text for text in rows if isinstance(text, str)])
         pairs.append((reference, "runtime, as a stream", expected, streamed))
     return [
-        _compare_answers_in_one_call(candidate, rows, cases, wanted, answers, reference=against, inputs="texts")
+        _compare_batch_answers_with_case_answers(candidate, rows, cases, wanted, answers, reference=against, inputs="texts")
         for against, candidate, wanted, rows in pairs
     ]
 
 
-def compare_difficult_rows_together_and_alone(
+def compare_runtime_on_hard_rows_together_and_alone(
     classifier: Classifier, answers: ReferenceAnswers, engine_input_by_id: NDArray[Any] | None = None
 ) -> list[CandidateComparison]:
     """Run the runtime on rows of difficult cases, such as rows of padding, in one call and on each row alone, and
@@ -82,10 +82,10 @@ def compare_difficult_rows_together_and_alone(
     together = compute_logits_of_engine_input(classifier, given)
     alone = [compute_logits_of_engine_input(classifier, [one]) for one in given]
     inputs = f"rows of special {'numbers' if classifier.manifest.golden_sequences else 'ids'}"
-    return [_compare_answers_in_one_call("together", together, cases, alone, answers, reference="alone", inputs=inputs)]
+    return [_compare_batch_answers_with_case_answers("together", together, cases, alone, answers, reference="alone", inputs=inputs)]
 
 
-def _compare_answers_in_one_call(
+def _compare_batch_answers_with_case_answers(
     candidate: str,
     given_together: Logits,
     cases: Sequence[Case],

@@ -66,7 +66,7 @@ class AnswersDifferError(ExportError):
         self.module, self.inputs = module, inputs
 
 
-def check_every_size(
+def refuse_differences_at_any_size(
     module: nn.Module,
     program: Answers,
     limits: Limits,
@@ -88,7 +88,7 @@ def check_every_size(
         one_text: whether the batch size is always 1.
     """
     copied, started = copy_without_comparison(module), time.process_time()
-    texts, keeps = _KEPT if compares_identity(module) else MOST_TEXTS, False
+    texts, keeps = _KEPT if may_compare_numbers_by_identity(module) else MOST_TEXTS, False
     for sizes in log_item_progress(
         list_sizes_to_try(texts, one_text=one_text), "Comparing the trace at every length and batch"
     ):
@@ -101,7 +101,7 @@ def check_every_size(
         inputs = inputs_of(sizes)
         expected = _compute_memoryless_answer(lambda given: compute_answer(copied, given), inputs)
         # If the module fails, any program passes.
-        if expected is None or is_answer_near(_compute_memoryless_answer(program, inputs), expected):
+        if expected is None or is_answer_near_expected(_compute_memoryless_answer(program, inputs), expected):
             continue
         if agree(sizes):
             # The module has a loop of its own with memory, so without memory the two differ at each size.
@@ -139,7 +139,7 @@ def _compute_memoryless_answer(run: Answers, inputs: tuple[Tensor, ...]) -> Any:
         return compute_answer_or_none(run, inputs)
 
 
-def is_answer_near(given: Any, expected: Any) -> bool:
+def is_answer_near_expected(given: Any, expected: Any) -> bool:
     """Return whether an answer is at most `APART` from the expected one. Where the expected number is not finite, any
     number passes."""
     if given is None or given.shape != expected.shape:
@@ -166,24 +166,24 @@ def _describe_sizes(sizes: Sizes) -> str:
 # another object.
 
 
-def compares_identity(module: nn.Module) -> bool:
+def may_compare_numbers_by_identity(module: nn.Module) -> bool:
     """Return whether a file with a module's code may compare numbers by identity: by `is` or `id`."""
-    return any(map(_compares_identity, find_users_files(module)))
+    return any(map(_may_file_compare_by_identity, find_users_files(module)))
 
 
 @functools.lru_cache(maxsize=256)
-def _compares_identity(file: str) -> bool:
+def _may_file_compare_by_identity(file: str) -> bool:
     """Return whether a file's code compares objects by identity, as by `is`, or cannot be parsed."""
     tree = parse_file(file)
     return tree is None or any(
         (isinstance(node, ast.Name) and node.id in ("id", "is_", "is_not"))
         or (isinstance(node, ast.Attribute) and node.attr in ("is_", "is_not"))
-        or (isinstance(node, ast.Compare) and _compares_objects(node))
+        or (isinstance(node, ast.Compare) and _compares_two_values_by_is(node))
         for node in ast.walk(tree)
     )
 
 
-def _compares_objects(node: ast.Compare) -> bool:
+def _compares_two_values_by_is(node: ast.Compare) -> bool:
     """Return whether `is` compares two values of which neither is a constant."""
     pairs = zip(node.ops, [node.left, *node.comparators], node.comparators, strict=False)
     return any(

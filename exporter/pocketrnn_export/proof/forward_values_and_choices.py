@@ -67,8 +67,8 @@ class ForwardValues:
         # A user's module may raise anything.
         try:
             if id(traced) not in self._own:
-                self._own[id(traced)] = traced, _find_if_missing_by_place(self._module, traced, inputs_of_trace)
-            found = _find_if_missing_by_place(self._module, traced, inputs)
+                self._own[id(traced)] = traced, _find_values_missing_in_program(self._module, traced, inputs_of_trace)
+            found = _find_values_missing_in_program(self._module, traced, inputs)
         except Exception:
             return True
         before = self._own[id(traced)][1]
@@ -81,13 +81,13 @@ class ForwardValues:
         )
 
 
-def _find_if_missing_by_place(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
+def _find_values_missing_in_program(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
     """Run a module and its program on the same inputs, and look up what forward computes among the values of the
     program. Return for each operator of forward, by file, line, name and False, whether the program lacks one of its
     results. For an operator with several operands, also return, by the same key with True, whether the program lacks an
     operator of this name with these operands."""
     values = NodeValues(traced.program)(inputs)
-    made = _digest_values([*values.values(), *_list_sorted_operands_of_argsort(values)])
+    made = _digest_values([*values.values(), *_sort_operands_of_argsort(values)])
     known, operands = _group_by_key([(one[0], one) for one in made]), _group_by_key(_list_operands_of_nodes(values))
     recorder = _ValueRecorder()
     with recorder:
@@ -104,7 +104,7 @@ def _find_if_missing_by_place(module: nn.Module, traced: TracedProgram, inputs: 
     return found
 
 
-def _list_sorted_operands_of_argsort(values: Mapping[torch.fx.Node, Any]) -> list[Tensor]:
+def _sort_operands_of_argsort(values: Mapping[torch.fx.Node, Any]) -> list[Tensor]:
     """Return the sorted operand of each `argsort` in a program. The module calls `sort` in its place and so has these
     values, but the program does not compute them."""
     return [
@@ -199,7 +199,7 @@ _CHOOSE: Final = frozenset({
 })  # fmt: skip
 
 
-def record_choices(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[Choice]:
+def record_choosing_operators_and_read_weights(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[Choice]:
     """Run a module, and record what its choices depend on. The returned set contains the names of operators that
     choose, such as a comparison or a clamp, the Python numbers that these operators are called with, and the names of
     the weights that any operator reads.

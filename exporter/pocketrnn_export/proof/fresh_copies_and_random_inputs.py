@@ -69,31 +69,31 @@ class FreshCopyModule:
             return tuple(texts)
         of_features = getattr(self.module, "classifier", self.module)
         if isinstance(of_features, FeatureModule):
-            more = (self._cut_to_random_lengths(texts[0], generator),) if takes_lengths(self.example) else ()
+            more = (self._write_padding_after_random_lengths(texts[0], generator),) if takes_lengths(self.example) else ()
             return (texts[0], *more, derive_features_from_first_ids(of_features.features, texts[0]))
         if self.example[-1].dim() > 1:
             state = torch.rand((sizes.batch, *self.example[1].shape[1:]), generator=generator)
             return texts[0], state.to(self.example[1].dtype)
-        return (*texts, *(self._cut_to_random_lengths(text, generator) for text in texts))
+        return (*texts, *(self._write_padding_after_random_lengths(text, generator) for text in texts))
 
     def draw_batch(self, rows: int, tokens: int) -> tuple[Tensor, ...]:
         """Draw random inputs for a batch of `rows` texts of `tokens` tokens."""
         return self.draw_inputs(Sizes(rows, tokens))
 
-    def draw_inputs_for_pair(self, batch: int, first: int, second: int) -> tuple[Tensor, ...]:
+    def draw_inputs_of_two_texts(self, batch: int, first: int, second: int) -> tuple[Tensor, ...]:
         """Draw random inputs for two texts with these numbers of tokens."""
         generator = torch.Generator().manual_seed(batch * 1_000_003 + first * 1_009 + second)
         texts = [self._draw_tokens(Sizes(batch, tokens), generator) for tokens in (first, second)]
         if len(self.example) == len(texts):
             return tuple(texts)
-        return (*texts, *(self._cut_to_random_lengths(text, generator) for text in texts))
+        return (*texts, *(self._write_padding_after_random_lengths(text, generator) for text in texts))
 
     def _draw_tokens(self, sizes: Sizes, generator: torch.Generator) -> Tensor:
         low = 2 if self.ids > 4 else 0
         tokens = torch.randint(low, self.ids, (sizes.batch, sizes.tokens), generator=generator)
         return write_phrases_into_rows(tokens, self.compared_ids)
 
-    def _cut_to_random_lengths(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
+    def _write_padding_after_random_lengths(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a random length for each row, the longest first. Write padding into `tokens` after each length, and
         return the lengths."""
         rows, width = tokens.shape

@@ -89,7 +89,7 @@ def multiply_by_integer_weights(rounded_rows: Integers, weights: IntegerWeights)
     return made
 
 
-def compare_integer_products(file: Path, program: PackedProgram, *, in_place: bool) -> CandidateComparison:
+def compare_integer_products_with_numpy(file: Path, program: PackedProgram, *, in_place: bool) -> CandidateComparison:
     """Compare the engine's products with numpy's, for each integer matrix, on random and difficult rows.
 
     Args:

@@ -14,7 +14,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import Run
 from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.proof import every_size_comparison
-from pocketrnn_export.proof.every_size_comparison import SHORT_TEXT, is_answer_near, list_sizes_to_try
+from pocketrnn_export.proof.every_size_comparison import SHORT_TEXT, is_answer_near_expected, list_sizes_to_try
 from pocketrnn_export.proof.program_runs_and_nodes import compute_answer_or_none
 from pocketrnn_export.tracing.layers.memoryless_layers import use_memoryless_layers
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
@@ -27,7 +27,7 @@ _MOST_BOUNDS: Final = 60
 _MixedBatchSizes = tuple[int, int, int]
 
 
-def check_batches_of_mixed_lengths(
+def refuse_answers_that_depend_on_batch(
     run: Run,
     ids: Sequence[int],
     padding_id: int,
@@ -85,7 +85,7 @@ def check_batches_of_mixed_lengths(
         (max(2, s.batch), s.tokens, min(s.tokens, SHORT_TEXT))
         for s in list_sizes_to_try(every_size_comparison.MOST_TEXTS, one_text=False)
     )
-    for sizes in (_list_sizes_on_both_sides_of_bounds(bounds, numbers), list(asked)):
+    for sizes in (_list_batch_sizes_around_bounds(bounds, numbers), list(asked)):
         started = time.process_time()
         for rows, steps, length in log_item_progress(sizes, "Running texts in batches with others"):
             if time.process_time() - started > every_size_comparison.SECONDS:
@@ -93,7 +93,7 @@ def check_batches_of_mixed_lengths(
             compare_in_batch_and_alone(rows, steps, length)
 
 
-def _list_sizes_on_both_sides_of_bounds(
+def _list_batch_sizes_around_bounds(
     sizes_near_conditions: Iterable[tuple[int, int]], compared_numbers: Iterable[int]
 ) -> list[_MixedBatchSizes]:
     """Return the sizes of batches just below and above each condition on a length."""
@@ -108,4 +108,4 @@ def _list_sizes_on_both_sides_of_bounds(
 def _is_text_answered_alike(together: Any, alone: Any) -> bool:
     """Return whether the last text of a batch has nearly the same answer in the batch as alone. Return True if one of
     the two answers is None, because the run failed."""
-    return together is None or alone is None or is_answer_near(together[-len(alone) :], alone)
+    return together is None or alone is None or is_answer_near_expected(together[-len(alone) :], alone)

@@ -20,7 +20,7 @@ _NEAR: Final = 1e-6
 _SpanLabelProbability = tuple[int, int, int | None, float | None]
 
 
-def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
+def compare_tags_of_engine_and_runtime(file: Path, texts: Sequence[str]) -> Comparison:
     """Tag texts by the engine in C and by the runtime in Python, both from the logits that a packed file gives. Compare
     the positions, the labels and the probabilities of their tokens, and return the comparison for the proof.
 
@@ -77,7 +77,7 @@ _DRAWN: Final = 200
 _OTHER: Final = "\N{REPLACEMENT CHARACTER}"
 
 
-def compare_features(file: Path, features: Features) -> Comparison:
+def compare_features_of_engine_and_runtime(file: Path, features: Features) -> Comparison:
     """Compare each number and each category that the engine encodes with the runtime's, bit by bit. Return the result
     as a line of the proof.
 
@@ -86,7 +86,7 @@ def compare_features(file: Path, features: Features) -> Comparison:
     """
     packed, count = import_native_module().Packed(file.read_bytes()), 0
     for index, (name, feature) in enumerate(features):
-        for value in _list_test_values(feature):
+        for value in _list_feature_values_to_try(feature):
             found, expected = _encode_in_engine(packed, index, value), _encode_in_runtime(feature, name, value)
             if found != expected:
                 raise ParityError(
@@ -98,7 +98,7 @@ def compare_features(file: Path, features: Features) -> Comparison:
     return Comparison("features in Python", "features in C", "features", count, count, 0.0, 0)
 
 
-def _list_test_values(feature: Feature) -> Iterator[Any]:
+def _list_feature_values_to_try(feature: Feature) -> Iterator[Any]:
     """Yield values to try for a feature: all categories and two unknown ones, or ordinary and extreme numbers."""
     if isinstance(feature, Category):
         yield from (*feature.values, "", _OTHER)

@@ -37,8 +37,8 @@ def estimate_proof_seconds(
     every = [case for some in cases.values() for case in some]
     if not every:
         return 0.0
-    single = _measure_cost(reference.run, every)
-    double = _Cost() if reference.float64_run is None else _measure_cost(reference.float64_run, every)
+    single = _measure_seconds_per_call_step_and_token(reference.run, every)
+    double = _Cost() if reference.float64_run is None else _measure_seconds_per_call_step_and_token(reference.float64_run, every)
     of_module, texts = single.estimate_seconds(every), cases.get("texts", ())
     of_texts = double.estimate_seconds(texts)
     if rows_alone and texts:
@@ -48,7 +48,7 @@ def estimate_proof_seconds(
     return (
         of_module * _OWN_RUNS
         # The first runs of TorchScript are its slowest.
-        + sum(min(of_module, _measure_cost(run, every).estimate_seconds(every)) for run in forms)
+        + sum(min(of_module, _measure_seconds_per_call_step_and_token(run, every).estimate_seconds(every)) for run in forms)
         + double.estimate_seconds(every) * _DOUBLE_RUNS
         + of_texts * DRAWS
     )
@@ -70,7 +70,7 @@ class _Cost:
         return self.of_call * len(cases) + self.of_step * steps + self.of_token * tokens
 
 
-def _measure_cost(run: Callable[..., Any], cases: Sequence[Case]) -> _Cost:
+def _measure_seconds_per_call_step_and_token(run: Callable[..., Any], cases: Sequence[Case]) -> _Cost:
     """Measure how the time of a run grows with the number of steps and tokens. Three cases are run: the smallest one,
     one of about the mean size, and the longest row of that one alone."""
     mean = sum(case.tokens.size for case in cases) / len(cases)
@@ -99,7 +99,7 @@ def _measure_seconds(run: Callable[..., Any], case: Case) -> float:
     return min(time.perf_counter() - started[0], time.process_time() - started[1])
 
 
-def describe_seconds(seconds: float) -> str:
+def describe_duration_of_long_work(seconds: float) -> str:
     """Describe how long some work takes, as words to put after the name of the work. Return "" for less than 20 s."""
     if seconds < _SHORT:
         return ""

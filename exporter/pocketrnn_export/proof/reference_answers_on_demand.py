@@ -78,7 +78,7 @@ class ReferenceAnswers:
             ExportError: the answer to one of the user's texts is not finite.
         """
         logits = self.reference.run(case.tokens, case.lengths)
-        answered = np.array([_is_answered(rows) for rows in split_by_text(logits, case.lengths)])
+        answered = np.array([_is_answer_finite(rows) for rows in split_by_text(logits, case.lengths)])
         if answered.all():
             return [(case, logits)]
         if inputs == "texts":
@@ -103,7 +103,7 @@ class ReferenceAnswers:
             if one_row and self._rows_alone:
                 whole = self.compute_exact_answers_of_kind(inputs, one_row=False)
                 rows = [case for case, _ in self.compute_answers(inputs, one_row=True)]
-                return None if whole is None else _split_exact_rows(whole, rows)
+                return None if whole is None else _split_batch_answers_into_texts(whole, rows)
             if inputs == "texts" and not one_row:
                 return self._compute_text_answers(spreads=False)
             cases = [case for case, _ in self.compute_answers(inputs, one_row=one_row)]
@@ -161,7 +161,7 @@ class ReferenceAnswers:
         joined = [_join_cases([case for case, _ in group]) for group in groups.values()]
         whole = self.reference.compute_exact_answers(joined, spreads=spreads, inputs="texts") if joined else []
         pairs = [pair for group in groups.values() for pair in group]
-        found = _split_exact_rows(whole, [case for case, _ in pairs])
+        found = _split_batch_answers_into_texts(whole, [case for case, _ in pairs])
         if not joined or not all(
             one.logits.shape == logits.shape and np.allclose(one.logits, logits, 1e-3, 1e-3)
             for one, (_, logits) in zip(found, pairs, strict=True)
@@ -178,14 +178,14 @@ def _join_cases(cases: Sequence[Case]) -> Case:
     return Case(cases[0].name, tokens, lengths)
 
 
-def _is_answered(rows: Logits) -> bool:
+def _is_answer_finite(rows: Logits) -> bool:
     """Return whether an answer to a text is finite, [tokens, labels] for a tagger and [1, labels] otherwise. A tagger
     may give no finite answer to the last tokens of a text."""
     finite = np.isfinite(rows.max(1))
     return bool(finite[0] and (finite[:-1] >= finite[1:]).all())
 
 
-def _split_exact_rows(whole: Sequence[ExactAnswer], rows: Sequence[Case]) -> list[ExactAnswer]:
+def _split_batch_answers_into_texts(whole: Sequence[ExactAnswer], rows: Sequence[Case]) -> list[ExactAnswer]:
     """Split answers to whole batches, in double precision, into answers to single texts. Return the answers to the
     texts `rows`, in their order."""
     of_rows = (

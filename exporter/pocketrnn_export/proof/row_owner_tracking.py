@@ -23,8 +23,8 @@ from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import set_lengths_to_full_width
 from pocketrnn_export.proof.program_runs_and_nodes import (
     NodeValues,
-    describe_node_line,
-    find_needed_nodes,
+    describe_first_known_line_of_nodes,
+    find_nodes_that_answer_needs,
     read_operator_name,
 )
 from pocketrnn_export.proof.texts_mixed_in_batch import BY_POSITION, OF_LENGTHS
@@ -84,7 +84,7 @@ class _Call:
         return [i for i, one in enumerate(asked) if one is not None and bool((one >= 0).any())]
 
 
-def find_mixing_line_by_runs(
+def find_line_that_mixes_texts_by_runs(
     program: torch.export.ExportedProgram, inputs_of: Callable[[int, int], tuple[Tensor, ...]], batch_symbols: set[Any]
 ) -> str:
     """Return the line at which a program combines values of different texts in a batch, or "" if there is no such line.
@@ -98,19 +98,19 @@ def find_mixing_line_by_runs(
     # sizes.
     found = ""
     for rows in _ROWS:
-        found = _find_line_with_batch_size(program, inputs_of, batch_symbols, rows)
+        found = _find_line_that_mixes_texts_in_batch_of_size(program, inputs_of, batch_symbols, rows)
         if not found:
             return ""
     return found
 
 
-def _find_line_with_batch_size(
+def _find_line_that_mixes_texts_in_batch_of_size(
     program: torch.export.ExportedProgram,
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
     batch_symbols: set[Any],
     rows: int,
 ) -> str:
-    """Find the line as `find_mixing_line_by_runs` does, with batches of this many rows."""
+    """Find the line as `find_line_that_mixes_texts_by_runs` does, with batches of this many rows."""
     # Lengths in falling order stay in place when they are sorted; equal lengths have several orders.
     orders = (torch.arange(rows).view(4, -1).t().flatten(), torch.arange(rows - 1, -1, -1))
     for more in _STEPS:
@@ -134,7 +134,7 @@ class _OwnerRun(NodeValues):
         self._rows = rows
         self.place = ""
         self._owners: dict[Node, Any] = {}
-        self._batch, self._words, self._needed = batch, find_word_dependence(program), set(find_needed_nodes(program))
+        self._batch, self._words, self._needed = batch, find_word_dependence(program), set(find_nodes_that_answer_needs(program))
         self._texts = set(program.graph_signature.user_inputs)
         self._generator = torch.Generator().manual_seed(5)
 
@@ -177,7 +177,7 @@ class _OwnerRun(NodeValues):
         """Return for each result of a call the owner of each number: the index of the text on which it depends, or -1.
         Record the line if a number depends on several texts."""
         node, name, owned = call.node, read_operator_name(call.node).removesuffix("_"), call.find_owned_arguments()
-        if (views := _find_view_owners(call, results)) is not None:
+        if (views := _find_owners_of_views(call, results)) is not None:
             return views
         if not owned or node not in self._needed or name.startswith(GIVES_NO_NUMBERS):
             return [_make_initial_owners(one) for one in results]
@@ -187,13 +187,13 @@ class _OwnerRun(NodeValues):
             return [of_lengths[results[-1]] for _ in results]
         # Numbers written at positions that follow from lengths belong to the texts of these positions.
         places = [i for i in owned if name in _PUTS and self._words[call.nodes[i]] <= WordDependence.COUNTS]
-        told = _find_result_owners(call, results, [i for i in owned if i not in places], lengths, self._generator)
+        told = _find_owners_with_arguments_that_operator_accepts(call, results, [i for i in owned if i not in places], lengths, self._generator)
         stated = flatten_tree(node.meta.get("val"))[0]
         if told is None or ((name not in OF_LENGTHS or len(lengths) < len(owned)) and any(one.mixed for one in told)):
-            self.place = describe_node_line(node)
+            self.place = describe_first_known_line_of_nodes(node)
             return [_make_initial_owners(one) for one in results]
         return [
-            self._fill_missing_owners(one, result, val, call) if isinstance(result, Tensor) else None
+            self._fill_unknown_owners(one, result, val, call) if isinstance(result, Tensor) else None
             for one, result, val in zip(told, results, stated, strict=True)
         ]
 
@@ -204,7 +204,7 @@ class _OwnerRun(NodeValues):
         whole = isinstance(value, Tensor) and value.dim() == 1 and not value.is_floating_point()
         return whole and value.dtype != torch.bool and self._words[node] <= WordDependence.COUNTS
 
-    def _fill_missing_owners(self, changes: _ResultOwners, result: Tensor, stated: Any, call: _Call) -> Tensor:
+    def _fill_unknown_owners(self, changes: _ResultOwners, result: Tensor, stated: Any, call: _Call) -> Tensor:
         """Return the owner of each number of a result, the text that it depends on. Numbers that did not change with
         any text get the owners of the operator's arguments, or else of their row."""
         owners = changes.owners
@@ -240,7 +240,7 @@ class _OwnerRun(NodeValues):
                 for axis in self._find_batch_axes_of_value(node.meta.get("val"), owners)[:1]:
                     rows = torch.arange(self._rows).view([-1 if i == axis else 1 for i in range(owners.dim())])
                     if bool(((owners != rows) & (owners != _NONE)).any()):
-                        self.place = describe_node_line(node)
+                        self.place = describe_first_known_line_of_nodes(node)
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ def _make_initial_owners(value: Any, *, row_is_owner: bool = False) -> Any:
     return owners
 
 
-def _find_view_owners(call: _Call, results: list[Any]) -> list[Any] | None:
+def _find_owners_of_views(call: _Call, results: list[Any]) -> list[Any] | None:
     """For results that are views of arguments, return the owner of each number, the index of the text that it depends
     on. The operator is applied to the owners of the arguments. Return None for other results."""
     node = call.node
@@ -288,7 +288,7 @@ def _can_broadcast(given: Tensor, result: Tensor) -> bool:
     return given.dim() <= result.dim() and all(size in (1, other) for size, other in sizes)
 
 
-def _find_result_owners(
+def _find_owners_with_arguments_that_operator_accepts(
     call: _Call,
     results: list[Any],
     changing_arguments: list[int],
@@ -327,7 +327,7 @@ def _find_owners_by_changes(
     for _ in range(_DRAWS if all(_is_float(call.given[i]) for i in changing_arguments) else _INTEGER_DRAWS):
         base, other = (
             {
-                i: _draw_argument(call, i, generator, with_other_integers=with_other_integers, keep_integers=base)
+                i: _draw_random_argument(call, i, generator, with_other_integers=with_other_integers, keep_integers=base)
                 for i in changing_arguments
             }
             for base in (True, False)
@@ -336,7 +336,7 @@ def _find_owners_by_changes(
         for bit in range(call.bits):
             for side in (0, 1):
                 mixed = {
-                    i: torch.where(_has_owner_bit(call.owners[i], bit, side), other[i], base[i])
+                    i: torch.where(_mask_numbers_with_owner_bit(call.owners[i], bit, side), other[i], base[i])
                     for i in changing_arguments
                 }
                 for told, one, two, result in zip(
@@ -370,7 +370,7 @@ def _replace_arguments(call: _Call, changed: dict[int, Tensor]) -> list[Any]:
     ]
 
 
-def _has_owner_bit(owners: Any, bit: int, bit_value: int) -> Any:
+def _mask_numbers_with_owner_bit(owners: Any, bit: int, bit_value: int) -> Any:
     """Return a mask of the numbers that depend on a text whose index has the value `bit_value` in this bit."""
     return (owners >= 0) & ((owners >> bit) & 1 == bit_value)
 
@@ -379,7 +379,7 @@ def _is_float(value: Tensor) -> bool:
     return value.is_floating_point() or value.is_complex()
 
 
-def _draw_argument(
+def _draw_random_argument(
     call: _Call, i: int, generator: torch.Generator, *, with_other_integers: bool, keep_integers: bool
 ) -> Tensor:
     """Draw random numbers for an argument of an operator. Integers are drawn from those in the argument, and with

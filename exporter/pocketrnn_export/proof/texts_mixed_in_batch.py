@@ -17,10 +17,10 @@ from torch.fx import Node
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.program_runs_and_nodes import (
-    describe_node_line,
+    describe_first_known_line_of_nodes,
     find_batch_axes,
     find_batch_symbols,
-    find_needed_nodes,
+    find_nodes_that_answer_needs,
     read_operator_name,
 )
 from pocketrnn_export.proof.word_dependence_of_values import WordDependence, find_word_dependence
@@ -55,18 +55,18 @@ BY_POSITION: Final = frozenset({
 })  # fmt: skip
 
 
-def find_mixing_line_by_operators(program: torch.export.ExportedProgram) -> str:
+def find_line_that_mixes_texts_by_operators(program: torch.export.ExportedProgram) -> str:
     """Return the line at which a program combines values of different texts in a batch, or moves texts by their words
     to other rows. Return "" if there is no such line."""
     batch = find_batch_symbols(program)
     if not batch:
         return ""
     words = find_word_dependence(program)
-    for node in find_needed_nodes(program):
+    for node in find_nodes_that_answer_needs(program):
         if node.op == "call_function" and (
             _combines_rows(node, batch, words) or _moves_rows_by_words(node, batch, words)
         ):
-            return describe_node_line(node)
+            return describe_first_known_line_of_nodes(node)
     return ""
 
 
@@ -82,20 +82,20 @@ def _combines_rows(node: Node, batch_symbols: set[Any], words: Mapping[Node, Wor
         return False
     if name in _ALONG:
         return bool(_read_axes(node, 1, 0) & set(find_batch_axes(sources[0], batch_symbols))) and not (
-            name in OF_LENGTHS and _are_lengths(sources, words)
+            name in OF_LENGTHS and _are_one_integer_per_text(sources, words)
         )
     if not isinstance(value, Tensor):
         return False
     if find_batch_axes(node, batch_symbols):
         return False
-    if name in OF_LENGTHS and _are_lengths(sources, words):
+    if name in OF_LENGTHS and _are_one_integer_per_text(sources, words):
         return not _is_used_as_size(node)
     return not (
-        name in ("max", "amax") and _are_lengths(sources, words, counted_from_ids=True) and _is_used_as_size(node)
+        name in ("max", "amax") and _are_one_integer_per_text(sources, words, counted_from_ids=True) and _is_used_as_size(node)
     )
 
 
-def _are_lengths(
+def _are_one_integer_per_text(
     sources: Sequence[Node], words: Mapping[Node, WordDependence], *, counted_from_ids: bool = False
 ) -> bool:
     """Return whether all `sources` are one integer for each text that does not depend on words, such as the lengths.

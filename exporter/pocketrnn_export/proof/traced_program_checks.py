@@ -17,9 +17,9 @@ from pocketrnn_export.intake.wrappers_for_trace import FeatureModule
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
 from pocketrnn_export.progress import log_step
-from pocketrnn_export.proof.every_size_comparison import APART, MOST_TOKENS, SECONDS, check_every_size
+from pocketrnn_export.proof.every_size_comparison import APART, MOST_TOKENS, SECONDS, refuse_differences_at_any_size
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModule, is_text, set_lengths_to_full_width
-from pocketrnn_export.proof.loop_iteration_comparison import Notes, check_every_step
+from pocketrnn_export.proof.loop_iteration_comparison import Notes, refuse_loop_with_unequal_steps
 from pocketrnn_export.proof.padding_and_tied_values import find_padding_sensitive_line, find_tie_sensitive_line
 from pocketrnn_export.proof.program_runs_and_nodes import (
     Answers,
@@ -29,9 +29,9 @@ from pocketrnn_export.proof.program_runs_and_nodes import (
     find_numbers_tested_for_equality,
     make_runnable_program,
 )
-from pocketrnn_export.proof.row_index_dependence import find_row_number_use
-from pocketrnn_export.proof.row_owner_tracking import find_mixing_line_by_runs
-from pocketrnn_export.proof.texts_mixed_in_batch import find_mixing_line_by_operators
+from pocketrnn_export.proof.row_index_dependence import find_line_that_uses_row_number
+from pocketrnn_export.proof.row_owner_tracking import find_line_that_mixes_texts_by_runs
+from pocketrnn_export.proof.texts_mixed_in_batch import find_line_that_mixes_texts_by_operators
 from pocketrnn_export.tracing.module_trace import TracedProgram, find_lines_of_caught_errors
 from pocketrnn_export.tracing.reversed_tie_sort import run_with_reversed_ties
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
@@ -44,7 +44,7 @@ _COUNTED: Final = 4
 _MOST_IDS: Final = 12
 
 
-def refuse_changed_answers(
+def refuse_answers_changed_by_earlier_runs(
     compared: FreshCopyModule, traced: TracedProgram, usual_inputs: tuple[Tensor, ...], answer_before: Any
 ) -> None:
     """Raise an ExportError if a module's answer to a text changes after the module has run on texts of other sizes.
@@ -148,7 +148,7 @@ def refuse_unequal_iterations(compared: FreshCopyModule, graph: Answers, traced:
             )
 
 
-def refuse_tie_dependence(compared: FreshCopyModule, traced: TracedProgram) -> None:
+def refuse_answers_that_depend_on_tie_order(compared: FreshCopyModule, traced: TracedProgram) -> None:
     """Raise an ExportError if a module's answers depend on the order in which a sort returns equal values. To have
     equal values, the texts of this check repeat words."""
     for batch, width in ((1, 1), (3, 8), (4, 33), *([(1, 200)] if compared.compared_ids else [])):
@@ -169,15 +169,15 @@ def refuse_tie_dependence(compared: FreshCopyModule, traced: TracedProgram) -> N
                 )
 
 
-def refuse_mixed_rows(compared: FreshCopyModule, traced: TracedProgram) -> None:
+def refuse_answers_that_depend_on_other_texts(compared: FreshCopyModule, traced: TracedProgram) -> None:
     """Raise an UntraceableError if a program does not compute the answer to each text of a batch from this text's
     tokens alone."""
     log_step("Looking for values that several texts of a batch change")
-    place = find_mixing_line_by_operators(traced.program)
+    place = find_line_that_mixes_texts_by_operators(traced.program)
     if not place and (batch := find_batch_symbols(traced.program)):
-        place = find_mixing_line_by_runs(traced.program, compared.draw_batch, batch)
+        place = find_line_that_mixes_texts_by_runs(traced.program, compared.draw_batch, batch)
         values = NodeValues(traced.program)
-        if not place and (number := find_row_number_use(traced.program, values, compared.draw_batch, batch)):
+        if not place and (number := find_line_that_uses_row_number(traced.program, values, compared.draw_batch, batch)):
             raise UntraceableError(
                 f"The module computes with the position of a text in its batch, {number}, so a text may get another "
                 "answer in a batch than alone.",
@@ -192,7 +192,7 @@ def refuse_mixed_rows(compared: FreshCopyModule, traced: TracedProgram) -> None:
         )
 
 
-def find_line_by_harmful_padding_id(compared: FreshCopyModule, traced: TracedProgram) -> dict[int, str]:
+def find_padding_ids_that_change_answers(compared: FreshCopyModule, traced: TracedProgram) -> dict[int, str]:
     """Return the padding ids that may change a text's answer if they follow the text in a batch, each with the line
     that causes it. If the module takes lengths, try only the example's padding id; else try up to 12 ids that forward
     may count. Return {} for a fixed batch size, and for a module that takes a state."""
@@ -219,7 +219,7 @@ def find_line_by_harmful_padding_id(compared: FreshCopyModule, traced: TracedPro
     return {i: place for i, place in found.items() if place}
 
 
-def _write_ties_note(compared: FreshCopyModule, traced: TracedProgram) -> Notes:
+def _write_note_on_order_of_equal_values(compared: FreshCopyModule, traced: TracedProgram) -> Notes:
     """Return a note if the order of equal values may change an answer of a program; else an empty tuple."""
     if not traced.sort_operators:
         return ()
@@ -239,10 +239,10 @@ def refuse_differences_at_other_sizes(compared: FreshCopyModule, traced: TracedP
     def do_answers_agree(sizes: Sizes) -> bool:
         return compared.agrees(exported, compared.draw_inputs(sizes))
 
-    notes = _write_ties_note(compared, traced)
+    notes = _write_note_on_order_of_equal_values(compared, traced)
     # Check loops first: the error names the loop.
     if traced.loops:
-        notes += check_every_step(
+        notes += refuse_loop_with_unequal_steps(
             compared.module,
             traced.limits,
             traced.loops[0],
@@ -252,7 +252,7 @@ def refuse_differences_at_other_sizes(compared: FreshCopyModule, traced: TracedP
             sizes_near_conditions=traced.bounds,
         )
     in_pytorch = make_runnable_program(traced).run
-    check_every_size(
+    refuse_differences_at_any_size(
         compared.module, in_pytorch, traced.limits, compared.draw_inputs, do_answers_agree, one_text=compared.one_text
     )
     return notes

@@ -243,7 +243,7 @@ def _run_model(model: onnx.ModelProto, names: list[str], feeds: Iterable[dict[st
 def _drop_unneeded_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Remove the nodes and weights that are needed neither for the logits nor for the new state of a step."""
     outputs = ("logits", "new_state")
-    kept = find_needed_nodes(model.graph.node, outputs)
+    kept = find_nodes_that_answer_needs(model.graph.node, outputs)
     del model.graph.node[:]
     model.graph.node.extend(kept)
     read = {*outputs, *(name for node in kept for name in node.input)}
@@ -253,7 +253,7 @@ def _drop_unneeded_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def find_needed_nodes(
+def find_nodes_that_answer_needs(
     nodes: Sequence[onnx.NodeProto], outputs: Iterable[str], *, given: Container[str] = ()
 ) -> list[onnx.NodeProto]:
     """Return the nodes that compute the outputs of a graph, in their order. Values in `given` need no nodes."""

@@ -17,7 +17,7 @@ from pocketrnn_export.forms.packed_program.float32_in_place_of_double import (
     Precision,
     makes_integers_from_integers,
 )
-from pocketrnn_export.forms.packed_program.graph_observation import ObservedGraph, evaluate_node, find_needed_nodes
+from pocketrnn_export.forms.packed_program.graph_observation import ObservedGraph, evaluate_node, find_nodes_that_answer_needs
 from pocketrnn_export.forms.packed_program.integer_bounds import (
     LARGEST,
     Bound,
@@ -102,7 +102,7 @@ class Lowering:
         """
         answers = ("logits", "new_state") if self.graph.state_size else ("logits",)
         known = self.graph.size_values.known
-        for node in find_needed_nodes(self.graph.model.graph.node, answers, given=known):
+        for node in find_nodes_that_answer_needs(self.graph.model.graph.node, answers, given=known):
             handler = HANDLERS.get(node.op_type)
             try:
                 if handler is None:

@@ -31,7 +31,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
-from pocketrnn_export.forms.packed_program.graph_observation import find_needed_nodes
+from pocketrnn_export.forms.packed_program.graph_observation import find_nodes_that_answer_needs
 from pocketrnn_export.forms.packed_program.operator_lowering import (
     HANDLERS,
     Lowering,
@@ -40,7 +40,7 @@ from pocketrnn_export.forms.packed_program.operator_lowering import (
 )
 from pocketrnn_export.forms.packed_program.packed_program import FLOAT, INT, Program, UnsupportedOperatorError
 from pocketrnn_export.forms.packed_program.size_dependent_values import Size, multiply_sizes, read_attributes
-from pocketrnn_export.proof.operator_comparison import draw_extreme_numbers, find_first_wrong_number
+from pocketrnn_export.proof.operator_comparison import draw_difficult_numbers, find_first_wrong_number
 
 Array = npt.NDArray[Any]
 # Lengths around the vector widths, which are 4 to 16 numbers.
@@ -150,7 +150,7 @@ def run_operators_alone(lowering: Lowering) -> Iterator[OperatorOutput]:
     lengths = [n for n in _LENGTHS if span.least <= n <= span.end] or [n for n in graph.lengths if isinstance(n, int)]
     values = graph.observe_other_lengths(lengths)
     answers = ("logits", "new_state") if graph.state_size else ("logits",)
-    nodes = find_needed_nodes(graph.model.graph.node, answers, given=graph.size_values.known)
+    nodes = find_nodes_that_answer_needs(graph.model.graph.node, answers, given=graph.size_values.known)
     parts = [part for node in nodes if (part := _find_operator_with_expands(lowering, node)).made]
     # A sum in double precision has other last digits in float32, and cancellation may leave only these.
     parts = [part for part in parts if part.last.op_type not in _SUMS or values[part.made[0]][0].dtype != np.float64]
@@ -283,7 +283,7 @@ def _draw_inputs(
     alike = [torch.from_numpy(np.zeros(array.shape, array.dtype)) for array in given.values()]
     kind = part.last.op_type
     more = (_LARGE_SUMMED,) if kind in _SUMS else (_FAR,) if kind in _BOUNDED else (_FAR, _NOT_FINITE)
-    for drawn in draw_extreme_numbers(alike, more, _DRAWS if tokens <= _SHORT else 1):
+    for drawn in draw_difficult_numbers(alike, more, _DRAWS if tokens <= _SHORT else 1):
         made = {}
         for (name, array), numbers in zip(given.items(), drawn, strict=True):
             made[name] = _limit_numbers(lowering, part, name, tokens, numbers.numpy()).astype(array.dtype)
