@@ -46,7 +46,7 @@ from pocketrnn_export.comparing.proof_inputs import (
     MADE_TEXTS,
     choose_pairs_for_proof,
     choose_texts_for_proof,
-    encode_text_cases,
+    encode_each_text_as_case,
     make_texts_of_random_words,
 )
 from pocketrnn_export.crf_of_tagger import add_crf
@@ -596,7 +596,7 @@ def _export_text_module(
         possible_padding_ids=_find_possible_padding_ids_with_answer(prepared),
         compared_ids=phrase,
     )
-    every = {**cases, "texts": encode_text_cases(proof_texts, description.encoder())}
+    every = {**cases, "texts": encode_each_text_as_case(proof_texts, description.encoder())}
     closed = write_notes_on_values_equal_for_all_texts(program, every, inputs, one_row=graph.batch == 1)
     description = description.add_provenance(log_uncompared_parts_and_make_entry(forms, closed))
     plan = ProofPlan.from_module(
@@ -605,7 +605,9 @@ def _export_text_module(
     )  # fmt: skip
     runs = [run for form in forms for run in form.runs.values()]
     seconds = estimate_proof_seconds(plan.reference, every, runs, rows_alone=plan.rows_alone)
-    _log.info("Proving all forms, and the runtime on texts, equal to PyTorch%s", describe_duration_of_long_work(seconds))
+    _log.info(
+        "Proving all forms, and the runtime on texts, equal to PyTorch%s", describe_duration_of_long_work(seconds)
+    )
     return write_bundle(path, description, forms, plan, force=force)
 
 

@@ -32,7 +32,7 @@ from pocketrnn_export.bundle_proof import ProofPlan, select_texts_within_limits
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
 from pocketrnn_export.comparing.logit_comparison import make_graph_reference
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
-from pocketrnn_export.comparing.proof_inputs import Case, choose_texts_for_proof, encode_text_cases
+from pocketrnn_export.comparing.proof_inputs import Case, choose_texts_for_proof, encode_each_text_as_case
 from pocketrnn_export.forms.edge_profile_graph import wrap_edge_graph_as_form
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.onnx_form import wrap_onnx_graph_as_form
@@ -46,7 +46,7 @@ from pocketrnn_export.predicted_labels_and_data_labels import (
     read_target_labels_and_whether_known,
 )
 from pocketrnn_export.progress import show_progress
-from pocketrnn_export.proof.case_selection import drop_compared_ids_of_cut_words, choose_cases_for_graph_of_bundle
+from pocketrnn_export.proof.case_selection import choose_cases_for_graph_of_bundle, drop_compared_ids_of_cut_words
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 from pocketrnn_export.vocabularies.texts_with_known_ids import replace_high_ids
 
@@ -284,7 +284,7 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
     )
     write_bundle(path, description, forms, plan)
     return _compare_rounded_graph(
-        manifest, content, small.rounded, plan, encode_text_cases(texts, description.encoder())
+        manifest, content, small.rounded, plan, encode_each_text_as_case(texts, description.encoder())
     )
 
 

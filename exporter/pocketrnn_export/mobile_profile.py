@@ -53,7 +53,9 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
         forms.append(make_ort_step_form(read_checked_bytes(folder / stream.file, stream.sha256), stream))
     plan = ProofPlan(
         reference=make_graph_reference(find_graph_name_in_proof(manifest), content),
-        cases=choose_cases_for_graph_of_bundle(manifest.text.rules, graph, manifest.provenance, features=manifest.features),
+        cases=choose_cases_for_graph_of_bundle(
+            manifest.text.rules, graph, manifest.provenance, features=manifest.features
+        ),
         rows_alone=graph.batch != 1,
         texts=[example.text for example in manifest.golden_texts],
         earlier=manifest.parity,

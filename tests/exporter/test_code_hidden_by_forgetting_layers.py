@@ -17,7 +17,10 @@ from pocketrnn_export import export
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program
-from pocketrnn_export.proof.right_program_search import copy_with_layers_that_forget_nothing, find_program_right_for_all_sizes
+from pocketrnn_export.proof.right_program_search import (
+    copy_with_layers_that_forget_nothing,
+    find_program_right_for_all_sizes,
+)
 
 
 # As a whole; in the fast suite, the next one asks the program.

@@ -55,7 +55,9 @@ def form(prepared: ExportableModule) -> Form:
 @pytest.fixture
 def plan(prepared: ExportableModule) -> ProofPlan:
     return ProofPlan(
-        prepared.make_reference(), choose_cases_for_text_rules(DESCRIPTION.text.rules, ids=WORDS, ragged=True), ["w1 w2", "w3"]
+        prepared.make_reference(),
+        choose_cases_for_text_rules(DESCRIPTION.text.rules, ids=WORDS, ragged=True),
+        ["w1 w2", "w3"],
     )
 
 

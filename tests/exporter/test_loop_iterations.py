@@ -138,7 +138,9 @@ def test_whatever_counts_the_steps() -> None:
             yield next(numbers), word
 
     with pytest.raises(ExportError, match=r"\b801\b"):
-        find_program_right_for_all_sizes(stepping(lambda t, word, h: (word, h * 2 if t == 800 else h), counted), EXAMPLE)
+        find_program_right_for_all_sizes(
+            stepping(lambda t, word, h: (word, h * 2 if t == 800 else h), counted), EXAMPLE
+        )
 
 
 @pytest.mark.slow
@@ -188,7 +190,9 @@ def test_nothing_is_said_beyond_the_limits_of_the_program() -> None:
 @pytest.mark.slow
 def test_a_step_of_several_texts_alone_is_found() -> None:
     with pytest.raises(ExportError, match=r"\b701\b"):
-        find_program_right_for_all_sizes(stepping(lambda t, word, h: (word, -h if t == 700 and len(h) > 2 else h)), EXAMPLE)
+        find_program_right_for_all_sizes(
+            stepping(lambda t, word, h: (word, -h if t == 700 and len(h) > 2 else h)), EXAMPLE
+        )
 
 
 @torch.jit.script

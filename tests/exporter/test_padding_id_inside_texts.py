@@ -22,7 +22,12 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.proof_inputs import Case, Widths, move_ids_run_alone_to_own_cases, replace_unwanted_ids
+from pocketrnn_export.comparing.proof_inputs import (
+    Case,
+    Widths,
+    move_ids_run_alone_to_own_cases,
+    replace_ids_by_other_ids,
+)
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.intake.compiled_call_line import compile_call
@@ -281,7 +286,7 @@ def test_only_the_rows_that_hold_an_id_stand_apart() -> None:
     assert shared.tokens.tolist() == [[1, 5, 0], [4, 6, 7]]
     assert (single.tokens.tolist(), single.lengths.tolist()) == ([[0, 5]], [2])
     assert move_ids_run_alone_to_own_cases([case], [], 8, most=3) == [case]
-    assert replace_unwanted_ids([case], [9], 10) == [case]
+    assert replace_ids_by_other_ids([case], [9], 10) == [case]
 
 
 @pytest.mark.slow

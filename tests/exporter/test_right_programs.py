@@ -115,7 +115,9 @@ def assert_program_answers_as_module(module: nn.Module, *, with_lengths: bool = 
     with torch.no_grad():
         module(*inputs_of(3, 7, with_lengths=with_lengths))
     assert_equal_answers(
-        module, find_program_right_for_all_sizes(module, inputs_of(3, 7, with_lengths=with_lengths)), with_lengths=with_lengths
+        module,
+        find_program_right_for_all_sizes(module, inputs_of(3, 7, with_lengths=with_lengths)),
+        with_lengths=with_lengths,
     )
 
 

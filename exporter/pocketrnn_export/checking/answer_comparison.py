@@ -22,12 +22,12 @@ from pocketrnn_export.checking.forward_call_recording import ModuleCall, Recorde
 from pocketrnn_export.checking.input_output_matching import MatchedInput, OutputPair, make_file_inputs, squeeze_shape
 from pocketrnn_export.checking.joined_outputs import JoinedOutputModule, choose_column_scales, join_outputs
 from pocketrnn_export.checking.missing_activation import MissingActivation
-from pocketrnn_export.comparing.first_operation_not_in_graph import find_differing_operation
-from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
+from pocketrnn_export.comparing.first_operation_not_in_graph import find_first_operation_missing_in_graph
+from pocketrnn_export.comparing.float64_graph import convert_model_to_float64, make_function_of_float64_model
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.float64_proof import SPREADS, measure_distance_to_exact_answer
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Difference, Reference, measure_difference
-from pocketrnn_export.comparing.parity_decision_and_report import is_near_enough
+from pocketrnn_export.comparing.parity_decision_and_report import is_within_tolerance_or_rounding
 from pocketrnn_export.comparing.proof_inputs import Case, Logits
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer, make_perturbed_module_runs
 from pocketrnn_export.intake.compiled_call_line import Call
@@ -263,7 +263,7 @@ class ComparedFile:
             self._asked.extend([] if is_same else [case])
             return Outcome(case, found, is_same)
         found = replace(found, spreads=measure_difference("file", case.name, expected, given, exact).spreads)
-        is_same = is_near_enough(found, None) or (
+        is_same = is_within_tolerance_or_rounding(found, None) or (
             relative <= _NEAR and self._is_explained_by_engine_rounding(case, found)
         )
         if found.largest <= LEAST_TOLERANCE:
@@ -425,7 +425,9 @@ class ComparedFile:
         if self.file.model is None:
             return "the file is not ONNX."
         try:
-            return build_evaluator(convert_model_to_float64(onnx.load_from_string(self.file.model.SerializeToString())))
+            return make_function_of_float64_model(
+                convert_model_to_float64(onnx.load_from_string(self.file.model.SerializeToString()))
+            )
         except ExportError as error:
             _log.debug("%s", error.problem)
             return f"{self.file.path.name} does not run in that precision."
@@ -456,7 +458,7 @@ class ComparedFile:
             inputs: Any = [case.tokens, case.lengths]
             content = self.file.model.SerializeToString()
             names = [fed.port.name for fed in self.fed]
-            found = find_differing_operation(
+            found = find_first_operation_missing_in_graph(
                 table, content, inputs, _find_forward_line, given=dict(zip(names, arrays, strict=True))
             )
         except ExportError:

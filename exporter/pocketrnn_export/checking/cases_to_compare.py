@@ -18,7 +18,7 @@ from pocketrnn.text import TextRules
 from pocketrnn_export.checking.correct_sizes import NO_PADDING, TO_LONGEST, WIDER, Bounds
 from pocketrnn_export.checking.exported_file import CheckedFile, list_reshape_sizes
 from pocketrnn_export.checking.forward_call_recording import ModuleCall, RowsAndSteps, draw_case, record_inputs
-from pocketrnn_export.comparing.proof_inputs import Case, make_boundary_cases, make_one_row_cases
+from pocketrnn_export.comparing.proof_inputs import Case, make_cases_of_given_sizes, split_cases_into_single_rows
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.proof import every_size_comparison
 from pocketrnn_export.proof.case_ids import find_ids_of_extreme_vectors
@@ -53,10 +53,10 @@ def collect_cases(called: ModuleCall, file: CheckedFile, fixed_sizes: Bounds) ->
     steps = [(2, n) for n in range(1, min(_EVERY_LENGTH, every_size_comparison.MOST_TOKENS) + 1)]
     rows = [(n, 5) for n in range(1, min(_EVERY_BATCH, every_size_comparison.MOST_TEXTS) + 1)]
     sweep = [*steps, *((1, n) for n in range(1, 13)), *rows]
-    cases = {"every small size": make_boundary_cases(sweep, ids, padding_id, ragged=False)}
+    cases = {"every small size": make_cases_of_given_sizes(sweep, ids, padding_id, ragged=False)}
     if ragged:
-        uneven = make_boundary_cases([(3, n) for n in (2, 5, 9, 21)], ids, padding_id, ragged=True)
-        even = make_boundary_cases([(1, 4), (2, 6)], ids, padding_id, ragged=False)
+        uneven = make_cases_of_given_sizes([(3, n) for n in (2, 5, 9, 21)], ids, padding_id, ragged=True)
+        even = make_cases_of_given_sizes([(1, 4), (2, 6)], ids, padding_id, ragged=False)
         cases["uneven rows"] = uneven
         widened = [_widen_case(case, 1 + 2 * n, padding_id) for n, case in enumerate([*even, *uneven])]
         cases["padded wider"] = [case for case in widened if not _is_cut_to_longest_row(called, case)]
@@ -67,7 +67,7 @@ def collect_cases(called: ModuleCall, file: CheckedFile, fixed_sizes: Bounds) ->
         row
         for some in (proof["shapes"], proof["drawn shapes"])
         for case in some
-        for row in make_one_row_cases([case])[:_ALONE]
+        for row in split_cases_into_single_rows([case])[:_ALONE]
     ]
     return {**cases, **proof, "rows alone": few}
 

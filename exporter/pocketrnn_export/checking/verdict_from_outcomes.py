@@ -17,7 +17,7 @@ from pocketrnn_export.checking.forward_call_recording import draw_case, record_c
 from pocketrnn_export.checking.input_output_matching import make_file_inputs
 from pocketrnn_export.checking.verdict import Shown, Verdict
 from pocketrnn_export.comparing.logit_comparison import summarize_differences
-from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases
+from pocketrnn_export.comparing.proof_inputs import Case, split_cases_into_single_rows
 
 
 def make_verdict(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], bounds: Bounds | None) -> Verdict:
@@ -312,7 +312,7 @@ def _shorten_case(case: Case) -> Iterator[Case]:
     """Yield shorter cases made from a case: first with fewer rows, then with fewer tokens."""
     rows, steps = case.tokens.shape
     if rows > 1:
-        yield from make_one_row_cases([case])[:_ROWS]
+        yield from split_cases_into_single_rows([case])[:_ROWS]
         # A row that is padded wider than its length may be what shows it.
         for row in range(min(rows, _ROWS) if case.lengths.max() < steps else 0):
             yield Case(case.name, case.tokens[row : row + 1], case.lengths[row : row + 1])

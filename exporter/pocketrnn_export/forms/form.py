@@ -39,7 +39,8 @@ class Form:
         runs: the ways to run it, by their names in the proof. Each is compared on all cases.
         one_row: whether a run takes one text only, so that each row of the cases is run alone.
         float64_run: makes the run in double precision; None if the form has none.
-        retraced: traces the module in double precision, and otherwise as `content` was traced; see `prove_graph`.
+        retraced: traces the module in double precision, and otherwise as `content` was traced; see
+            `prove_graph_in_double_precision`.
         bounds: the sizes (batch, sequence) around every size condition in forward.
         notes: the parts that were not compared with the module, a sentence each.
         program: the traced module, for the form that was made of it.

@@ -417,7 +417,7 @@ def normalize_program_with_positions(program: Program) -> tuple[Program, list[in
         arguments = tuple(
             tuple(sorted({origin for step in one for origin in origins[step]})) if isinstance(one, tuple) else plain_one
             for one in (_read_slice_arguments(given) if name == "slice" else given)
-            if (plain_one := _simplify_argument(one)) is not None
+            if (plain_one := _simplify_argument_for_comparison(one)) is not None
         )
         if name == "rsub" and isinstance(arguments[1], float):
             # TorchScript writes `rsub` like this.
@@ -436,7 +436,7 @@ def _read_slice_arguments(given: Sequence[Any]) -> tuple[Any, ...]:
     return tensor, axis or 0, first or 0, _END if last is None else last, step or 1
 
 
-def _simplify_argument(one: Any) -> Any:
+def _simplify_argument_for_comparison(one: Any) -> Any:
     """Simplify an argument of a recorded operator, so that two programs can be compared. A number becomes a float;
     positions of operators and constant tensors do not change; any other value, such as a dtype, becomes None."""
     if isinstance(one, _Constant) and one.values.numel() == 1:

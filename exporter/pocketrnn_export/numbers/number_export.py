@@ -33,7 +33,7 @@ from pocketrnn_export.bundle_proof import (
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
-from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, make_one_row_cases
+from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, split_cases_into_single_rows
 from pocketrnn_export.export_arguments import ExportOptions
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts_and_make_entry, sha256
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
@@ -482,7 +482,9 @@ def _export_on_ids(
     closed = write_notes_on_values_equal_for_all_texts(form.program, cases, graph.inputs, one_row=form.one_row)
     plan = ProofPlan.from_module(prepared, cases, tolerance=wanted.tolerance, report=wanted.report, rows=table.rows)
     seconds = estimate_proof_seconds(plan.reference, cases, [*form.runs.values()])
-    _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch%s", describe_duration_of_long_work(seconds))
+    _log.info(
+        "Proving the graph, and the runtime on sequences, equal to PyTorch%s", describe_duration_of_long_work(seconds)
+    )
     said = {name: reword_for_numbers(value) for name, value in prepared.convention.provenance.items()}
     description = arguments.description.add_provenance({
         **log_uncompared_parts_and_make_entry([form], closed),
@@ -523,7 +525,9 @@ def drop_constant_rows_if_unstable(
     """
     furthest = 0.0
     # One by one: a graph may take one sequence a run.
-    for case in filter(_has_constant_row, make_one_row_cases(case for some in cases.values() for case in some)):
+    for case in filter(
+        _has_constant_row, split_cases_into_single_rows(case for some in cases.values() for case in some)
+    ):
         # If the module has no answer, or none in double precision, the proof reports it.
         with contextlib.suppress(ExportError):
             if reference.float64_run is not None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import Case
-from pocketrnn_export.comparing.torch_threads import restore_threads
+from pocketrnn_export.comparing.torch_threads import use_thread_count_from_before_use_one_thread
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import copy_module
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32
@@ -84,7 +84,7 @@ def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case])
     """
     for case in cases:
         inputs = [torch.from_numpy(case.tokens), *([torch.from_numpy(case.lengths)] if owners.takes_lengths else [])]
-        with restore_module(owners.module), restore_threads():
+        with restore_module(owners.module), use_thread_count_from_before_use_one_thread():
             own = _record_program(owners, owners.module, inputs)
         if own is None:
             return

@@ -96,7 +96,10 @@ def refuse_caught_errors_of_rare_texts(module: nn.Module, inputs_to_try: Sequenc
     """
     done: set[tuple[_Site, type[Exception]]] = set()
     for inputs in inputs_to_try:
-        if not _catches_possible_errors(module, inputs) or (usual := _run_with_injected_error(module, inputs)).program is None:
+        if (
+            not _catches_possible_errors(module, inputs)
+            or (usual := _run_with_injected_error(module, inputs)).program is None
+        ):
             continue
         for met in usual.met:
             for kind in met.errors:
@@ -165,7 +168,9 @@ def _run_with_injected_error(
     operations = OperatorRecorder()
     operations.label_tensors(_TEXT, inputs[0])
     tokens = operations.find_steps_that_made(inputs[0])
-    calls = _CallRecorder(lambda tensor: _classify_tensor_as_ids_or_made_from_ids(operations, tensor, tokens), site, kind)
+    calls = _CallRecorder(
+        lambda tensor: _classify_tensor_as_ids_or_made_from_ids(operations, tensor, tokens), site, kind
+    )
     program = None
     with torch.no_grad(), calls, operations, _run_eagerly_and_suppress_errors(module):
         answer = _run_module(copy_without_comparison(module), inputs)
@@ -179,7 +184,12 @@ def _run_eagerly_and_suppress_errors(module: nn.Module) -> Iterator[None]:
     """While the block runs, modules run on the CPU and print nothing, and their compiled and scripted functions run as
     Python. An error in the block ends it and is ignored."""
     as_written = torch.compiler.set_stance("force_eager")
-    with run_quietly_on_cpu(), use_python_originals_of_scripted_functions(module), as_written, contextlib.suppress(Exception, SystemExit):
+    with (
+        run_quietly_on_cpu(),
+        use_python_originals_of_scripted_functions(module),
+        as_written,
+        contextlib.suppress(Exception, SystemExit),
+    ):
         yield
 
 

@@ -111,7 +111,9 @@ def refuse_loop_with_unequal_steps(
         most = limits.max_tokens or MOST_STEPS
         longest = min(MOST_STEPS, most, int(_SECONDS / calls.seconds_per_token))
         if (
-            tokens := calls.find_shortest_text_with_other_calls(longest, [size.tokens for size in sizes_near_conditions])
+            tokens := calls.find_shortest_text_with_other_calls(
+                longest, [size.tokens for size in sizes_near_conditions]
+            )
         ) is not None:
             says = f"calls another function, or passes another number, in {_TEXTS[rows]} of {tokens} tokens"
             raise ExportError(
@@ -384,7 +386,9 @@ class _CallLog:
             while left:
                 found = {
                     place
-                    for place in _list_calls_whose_results_are_arguments(self._calls[left.pop()][1], include_long_lists=True)
+                    for place in _list_calls_whose_results_are_arguments(
+                        self._calls[left.pop()][1], include_long_lists=True
+                    )
                     if place >= 0
                 }
                 found -= kept
@@ -426,7 +430,9 @@ class _CallLog:
         kind of its own. The kind of an integer is its difference from the integer in the previous such call: 1 for the
         index of a step.
         """
-        uses = Counter(place for _, arguments in self._calls for place in _list_calls_whose_results_are_arguments(arguments))
+        uses = Counter(
+            place for _, arguments in self._calls for place in _list_calls_whose_results_are_arguments(arguments)
+        )
         often = {place: i for i, place in enumerate(sorted(p for p, n in uses.items() if n >= _OFTEN))}
         before: dict[Hashable, list[int]] = {}
         found: _Calls = Counter()
@@ -435,7 +441,10 @@ class _CallLog:
             kind = (func, _classify_argument(arguments, call, often, numbers))
             last = before.get(kind, numbers)
             before[kind] = numbers
-            found[kind, tuple(_replace_large_distance_by_far(n - b, _POSITIONS) for n, b in zip(numbers, last, strict=True))] += 1
+            found[
+                kind,
+                tuple(_replace_large_distance_by_far(n - b, _POSITIONS) for n, b in zip(numbers, last, strict=True)),
+            ] += 1
         return found
 
 
@@ -490,7 +499,10 @@ def _classify_argument(
     if isinstance(argument, list | tuple):
         if len(argument) > _OFTEN and all(isinstance(one, _CallIndex) for one in argument):
             # The results of all iterations: a longer text has more.
-            return ("many", frozenset(_replace_large_distance_by_far(b - a, _CALLS) for a, b in itertools.pairwise(argument)))
+            return (
+                "many",
+                frozenset(_replace_large_distance_by_far(b - a, _CALLS) for a, b in itertools.pairwise(argument)),
+            )
         return tuple(
             _classify_argument(one, call_index, numbers_of_often_used_calls, found_integers) for one in argument
         )

@@ -43,11 +43,11 @@ def refuse_answers_that_depend_on_batch(
     Args:
         run: computes the module's answers from tokens and lengths; may raise anything.
         ids: the ids of random texts.
-        padding_id: the token after a text that is shorter than another.
-        limits: the limits of its graph.
+        padding_id: the id that fills the places after a text that is shorter than others.
+        limits: the limits of the graph's sizes; other sizes are skipped.
         ragged: whether a batch may hold texts of several lengths.
-        bounds: sizes (texts, tokens) around each condition on a size.
-        numbers: the numbers that the graph may compare a length with.
+        bounds: sizes (texts, tokens) near each condition on a size in forward, which are tried, too.
+        numbers: the numbers that the graph may compare a length with; these lengths are tried, too.
     """
     generator, limits = np.random.default_rng(0), limits or Limits()
     texts: dict[int, Any] = {SHORT_TEXT: generator.choice(ids, SHORT_TEXT)}
@@ -96,7 +96,13 @@ def refuse_answers_that_depend_on_batch(
 def _list_batch_sizes_around_bounds(
     sizes_near_conditions: Iterable[tuple[int, int]], compared_numbers: Iterable[int]
 ) -> list[_MixedBatchSizes]:
-    """Return the sizes of batches just below and above each condition on a length."""
+    """Return sizes of batches (texts, tokens of the longest text, tokens of the last text) in which the two lengths lie
+    on different sides of a condition on a length.
+
+    Args:
+        sizes_near_conditions: sizes (texts, tokens) near each condition on a size.
+        compared_numbers: the numbers that the graph may compare a length with.
+    """
     asked = {tokens for _, tokens in sizes_near_conditions if tokens > 1}
     # All shorter lengths are tried beside a short text anyway.
     asked |= {number for number in compared_numbers if every_size_comparison.MOST_TOKENS < number <= _LONGEST}
@@ -106,6 +112,6 @@ def _list_batch_sizes_around_bounds(
 
 
 def _is_text_answered_alike(together: Any, alone: Any) -> bool:
-    """Return whether the last text of a batch has nearly the same answer in the batch as alone. Return True if one of
-    the two answers is None, because the run failed."""
+    """Return whether the last text of a batch has nearly the same answer in the batch, whose answers are `together`, as
+    alone. Return True if one of the two is None, because the run failed."""
     return together is None or alone is None or is_answer_near_expected(together[-len(alone) :], alone)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.comparing.module_and_graph_as_functions import list_graph_inputs
-from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases
+from pocketrnn_export.comparing.module_and_graph_as_functions import make_graph_inputs_from_ids
+from pocketrnn_export.comparing.proof_inputs import Case, split_cases_into_single_rows
 from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, describe_user_line_of_node
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.program_runs_and_nodes import NodeValues, find_nodes_that_answer_needs, read_operator_name
@@ -177,8 +177,8 @@ def _make_program_inputs(
     kinds of batches that change the most values of a program come first."""
     kinds = sorted(cases, key=lambda kind: _ORDER.index(kind) if kind in _ORDER else len(_ORDER))
     for case in itertools.chain.from_iterable(cases[kind] for kind in kinds):
-        for one in make_one_row_cases([case]) if one_row else [case]:
+        for one in split_cases_into_single_rows([case]) if one_row else [case]:
             # A module may need its texts sorted by length.
             order = np.argsort(-one.lengths, kind="stable")
-            given = list_graph_inputs(input_names, one.tokens[order], one.lengths[order])
+            given = make_graph_inputs_from_ids(input_names, one.tokens[order], one.lengths[order])
             yield tuple(map(torch.from_numpy, given[: len(input_names)]))

@@ -233,9 +233,9 @@ def _find_smallest_operator_group_in_graph(
     # same.
     known = graph.names
     equal = graph.equal
-    while (group := _find_operators_back_to_values_of_graph(node, values, known, program_input_names, order)) is not None and (
-        cut := graph.cut_out_group(group)
-    ) is not None:
+    while (
+        group := _find_operators_back_to_values_of_graph(node, values, known, program_input_names, order)
+    ) is not None and (cut := graph.cut_out_group(group)) is not None:
         made = {equal[one] for one in group.nodes}
         twice = {one.name for one in group.given if equal[one] in made}
         if not twice and cut.read == {graph.find_value_name(one) for one in group.given}:
@@ -367,8 +367,14 @@ def _sum_absolute_terms(
     group: _OperatorGroup, values: Mapping[Node, Any], replaced_values: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
     """Compute, for each number in the result of a group of operators, the sum of the absolute values of the products
-    that the number adds up. Return None if a group has operators other than sums of products. The other arguments are
-    those of `_compute_pytorch_result`."""
+    that the number adds up. Return None if the group has operators other than sums of products.
+
+    Args:
+        group: the operators.
+        values: the values of the program's nodes in a run.
+        replaced_values: other numbers for some nodes, used in place of those in `values`.
+        run: runs operators of the program.
+    """
     names = {str(node.target).partition(".")[2].partition(".")[0].strip("_") for node in group.nodes}
     if not names <= _SUMS:
         return None

@@ -232,7 +232,9 @@ class HiddenDifferences:
         for i in range(len(own)) if writes_in_place(node.target) else (*equal_operands, *differing_operands):
             own[i], beside[i] = _clone_tensors([own[i], beside[i]])
         for i, part in equal_operands.items():
-            own[i][part] = beside[i][part] = self._draw_numbers_for_compared_text(narrow.nodes[i], own[i], part, beside[i].shape)
+            own[i][part] = beside[i][part] = self._draw_numbers_for_compared_text(
+                narrow.nodes[i], own[i], part, beside[i].shape
+            )
         ends = [0.0, *(float(one) for one in own if isinstance(one, int | float))]
         for i, part in differing_operands.items():
             numbers = own[i][part].double().flatten().nan_to_num(0.0, 0.0, 0.0)
@@ -349,7 +351,8 @@ def find_padding_sensitive_line(
         pair = _run_with_and_without_padding(program, inputs_of, length, length + more, padding_id, side)
         if (
             pair is not None
-            and (node := HiddenDifferences(program, *pair).find_first_node_that_may_differ_between_runs(deadline)) is not None
+            and (node := HiddenDifferences(program, *pair).find_first_node_that_may_differ_between_runs(deadline))
+            is not None
         ):
             return describe_first_known_line_of_nodes(node)
         if time.process_time() > deadline:
@@ -399,9 +402,9 @@ def _run_with_and_without_padding(
 # Find out whether the order of equal values, which PyTorch leaves undefined, may change the answer to some text.
 #
 # A word that occurs twice in a text has equal scores. If the answer depends on which one is taken, the module is
-# refused (`traced_program_checks.refuse_answers_that_depend_on_tie_order`); but a gate may hide the difference for every text that was
-# tried. So the program runs with equal values in both orders, and its operators are checked one by one
-# (`HiddenDifferences`).
+# refused (`traced_program_checks.refuse_answers_that_depend_on_tie_order`); but a gate may hide the difference for
+# every text that was tried. So the program runs with equal values in both orders, and its operators are checked one by
+# one (`HiddenDifferences`).
 
 _STEPS: Final = (2, 9, 40)
 # The values at the places of equal scores may also be equal, as the vectors of one word are. Then their order does not
@@ -426,7 +429,12 @@ def find_tie_sensitive_line(
         one, other = RecordedRun(program), _ReversedTieRun(program)
         if not (one(inputs) and other(inputs)):
             continue
-        if HiddenDifferences(program, one, other).find_first_node_that_may_differ_between_runs(operators_left_out=_TAKES) is not None:
+        if (
+            HiddenDifferences(program, one, other).find_first_node_that_may_differ_between_runs(
+                operators_left_out=_TAKES
+            )
+            is not None
+        ):
             orders = [node for node in program.graph.nodes if read_operator_name(node) in ORDERS]
             return describe_first_known_line_of_nodes(*orders)
     return ""

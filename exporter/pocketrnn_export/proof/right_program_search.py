@@ -33,7 +33,11 @@ from pocketrnn_export.proof.errors_caught_for_some_texts import refuse_caught_er
 from pocketrnn_export.proof.every_size_comparison import APART
 from pocketrnn_export.proof.forward_values_and_choices import ForwardValues, record_choosing_operators_and_read_weights
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModule, resize_example
-from pocketrnn_export.proof.loop_iteration_comparison import MOST_SHORT_STEPS, refuse_loop_with_unequal_steps, loops_over_steps
+from pocketrnn_export.proof.loop_iteration_comparison import (
+    MOST_SHORT_STEPS,
+    loops_over_steps,
+    refuse_loop_with_unequal_steps,
+)
 from pocketrnn_export.proof.program_runs_and_nodes import (
     Answers,
     RunnableProgram,
@@ -42,13 +46,13 @@ from pocketrnn_export.proof.program_runs_and_nodes import (
 )
 from pocketrnn_export.proof.traced_program_checks import (
     find_padding_ids_that_change_answers,
-    refuse_caught_trace_errors,
     refuse_answers_changed_by_earlier_runs,
+    refuse_answers_that_depend_on_other_texts,
+    refuse_answers_that_depend_on_tie_order,
+    refuse_caught_trace_errors,
     refuse_differences_at_other_sizes,
     refuse_differences_by_counted_lengths,
-    refuse_answers_that_depend_on_other_texts,
     refuse_size_tests_in_loops,
-    refuse_answers_that_depend_on_tie_order,
     refuse_unequal_iterations,
 )
 from pocketrnn_export.torch_internals import replace_program_weights
@@ -130,7 +134,9 @@ def _find_program_with_answers_of_module(
         made(found)
         return found
 
-    plain = _trace_fixed_width_loops(trace_with_log, compared) or _trace_once_with_branches_of_example(trace_with_log, log)
+    plain = _trace_fixed_width_loops(trace_with_log, compared) or _trace_once_with_branches_of_example(
+        trace_with_log, log
+    )
     refuse_size_tests_in_loops(log)
     if takes_two_texts(compared.example):
         log = replace(log, questions=find_conditions_that_program_may_disobey(compared, plain, log.questions))
@@ -343,12 +349,16 @@ def _trace_fixed_width_loops(trace: Callable[..., TracedProgram], compared: Fres
         found = trace(None, TraceLog(), rolled=True)
         if found.loops:
             limits, one_text = Limits(max_tokens=max(width, MOST_SHORT_STEPS)), compared.one_text
-            notes = refuse_loop_with_unequal_steps(free, limits, found.loops[0], compared.draw_inputs, None, one_text=one_text)
+            notes = refuse_loop_with_unequal_steps(
+                free, limits, found.loops[0], compared.draw_inputs, None, one_text=one_text
+            )
             return replace(found, loops=(), limits=Limits(width, width), notes=notes)
     return None
 
 
-def _trace_once_with_branches_of_example(trace: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
+def _trace_once_with_branches_of_example(
+    trace: Callable[..., TracedProgram], log: TraceLog
+) -> TracedProgram | ExportError:
     """Trace a module once, with the branches that its example inputs take. Return the program. If the trace fails
     because of a size, return the error, since a trace with other branches may succeed; raise any other error.
 

@@ -17,7 +17,11 @@ from pocketrnn_export.forms.packed_program.float32_in_place_of_double import (
     Precision,
     makes_integers_from_integers,
 )
-from pocketrnn_export.forms.packed_program.graph_observation import ObservedGraph, evaluate_node, find_nodes_that_answer_needs
+from pocketrnn_export.forms.packed_program.graph_observation import (
+    ObservedGraph,
+    evaluate_node,
+    find_nodes_that_answer_needs,
+)
 from pocketrnn_export.forms.packed_program.integer_bounds import (
     LARGEST,
     Bound,

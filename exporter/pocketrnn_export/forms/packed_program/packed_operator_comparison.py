@@ -29,7 +29,7 @@ from pocketrnn.bundle.packed_strings import encode_strings
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
+from pocketrnn_export.comparing.float64_graph import convert_model_to_float64, make_function_of_float64_model
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.forms.packed_program.graph_observation import find_nodes_that_answer_needs
 from pocketrnn_export.forms.packed_program.operator_lowering import (
@@ -247,7 +247,7 @@ def _run_session(session: Any, feed: Mapping[str, Array]) -> list[Array] | None:
 def _run_in_float64(model: onnx.ModelProto, feed: Mapping[str, Array], output: int) -> Array | None:
     doubles = {name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in feed.items()}
     try:
-        return np.asarray(build_evaluator(convert_model_to_float64(model))(doubles)[output])
+        return np.asarray(make_function_of_float64_model(convert_model_to_float64(model))(doubles)[output])
     except ExportError:
         return None
 
