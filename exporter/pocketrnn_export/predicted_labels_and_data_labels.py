@@ -124,7 +124,7 @@ def compare_answers_and_labels(
     inputs: str,
     reference: str,
 ) -> CandidateComparison:
-    """Compare the answers of a form with the expected logits, as `compare_logits_of_candidate` does. Also count the rows
+    """Compare the answers of a form with the expected logits, as `compare_logits_of_candidate` does. Also count rows
     that get other predicted labels."""
     found = []
 

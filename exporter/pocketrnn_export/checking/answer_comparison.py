@@ -20,7 +20,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.checking.exported_file import Array, CheckedFile
 from pocketrnn_export.checking.forward_call_recording import ModuleCall, RecordedCall, record_call
 from pocketrnn_export.checking.input_output_matching import MatchedInput, OutputPair, make_file_inputs, squeeze_shape
-from pocketrnn_export.checking.joined_outputs import JoinedOutputModule, choose_column_scales, join_outputs
+from pocketrnn_export.checking.joined_outputs import JoinedOutputModule, choose_column_scales, join_outputs_into_table
 from pocketrnn_export.checking.missing_activation import MissingActivation
 from pocketrnn_export.comparing.first_operation_not_in_graph import find_first_operation_missing_in_graph
 from pocketrnn_export.comparing.float64_graph import convert_model_to_float64, make_function_of_float64_model
@@ -165,7 +165,7 @@ class ComparedFile:
             return None
         call, own = found
         rows = len(case.lengths)
-        expected = join_outputs(own, rows)
+        expected = join_outputs_into_table(own, rows)
         if not np.isfinite(expected).any():
             return None
         given = self._compute_comparable_file_outputs(call)
@@ -182,10 +182,10 @@ class ComparedFile:
         ]
         outcome = self._make_outcome(
             case,
-            np.maximum(join_outputs(units, rows), _SMALLEST),
+            np.maximum(join_outputs_into_table(units, rows), _SMALLEST),
             self._make_scale_table(own, rows),
             expected,
-            join_outputs(alike, rows),
+            join_outputs_into_table(alike, rows),
         )
         shapes = _describe_shape_difference(own, given)
         difference = replace(outcome.difference, labels_differing=self._count_different_labels(own, alike, rows))
@@ -200,7 +200,7 @@ class ComparedFile:
             for one, other, (_, name) in zip(module_outputs, file_outputs, self.outputs, strict=True)
             if name in self.classes or one.dtype.kind != "f"
         ]
-        return int(join_outputs(differing, rows).any(1).sum()) if differing else 0
+        return int(join_outputs_into_table(differing, rows).any(1).sum()) if differing else 0
 
     def _measure_value_difference(self, module_outputs: Sequence[Array], file_outputs: Sequence[Array]) -> float:
         """Return the largest difference between the module's and the file's numbers, as a share of the largest number
@@ -236,7 +236,7 @@ class ComparedFile:
             np.broadcast_to(choose_column_scales(self.scales.get(name, np.ones(1)), one.shape), one.shape)
             for one, (_, name) in zip(outputs, self.outputs, strict=True)
         ]
-        table: Logits = np.maximum(join_outputs(each, rows), 1.0)
+        table: Logits = np.maximum(join_outputs_into_table(each, rows), 1.0)
         return table
 
     def _make_outcome(self, case: Case, units: Logits, scales: Logits, expected: Logits, given: Logits) -> Outcome:
@@ -292,14 +292,14 @@ class ComparedFile:
         the distance by which its rounding may move an answer."""
         return measure_distance_to_exact_answer("file", exact, given).spreads <= most_spreads * self.file.rounding
 
-    def measure_case(self, case: Case) -> Difference:
+    def measure_difference_on_case(self, case: Case) -> Difference:
         """Measure the difference between the module's and the file's answer to a case. Both must answer the case."""
         call = record_call(self.called, case)
         own, given = self._compute_comparable_module_outputs(call), self._compute_comparable_file_outputs(call)
         assert not isinstance(given, str)  # noqa: S101 - both answered before
         alike = [one.reshape(other.shape) for one, other in zip(given, own, strict=True)]
         rows = len(case.lengths)
-        expected, numbers = join_outputs(own, rows), join_outputs(alike, rows)
+        expected, numbers = join_outputs_into_table(own, rows), join_outputs_into_table(alike, rows)
         left_out = _make_mask_of_uncompared_numbers(expected, numbers)
         found = measure_difference("file", case.name, *_replace_uncompared_by_zeros(left_out, expected, numbers))
         return replace(found, labels_differing=self._count_different_labels(own, alike, rows))
@@ -308,9 +308,9 @@ class ComparedFile:
         """Compute the answers of the module and of the file to a case, each as one table. The second is the file's
         error if the file fails."""
         call, rows = record_call(self.called, case), len(case.lengths)
-        expected = join_outputs(self._compute_comparable_module_outputs(call), rows)
+        expected = join_outputs_into_table(self._compute_comparable_module_outputs(call), rows)
         given = self._compute_comparable_file_outputs(call)
-        return expected, given if isinstance(given, str) else join_outputs(given, rows)
+        return expected, given if isinstance(given, str) else join_outputs_into_table(given, rows)
 
     def find_most_differing_output(self, case: Case) -> OutputColumns:
         """Find the output in which file and module differ most, relative to its largest number. Return the output's
@@ -320,7 +320,7 @@ class ComparedFile:
         expected, given = self.compute_both_answers(case)
         if len(own) == 1 or isinstance(given, str):
             return OutputColumns("", slice(0, None))
-        ends = np.cumsum([join_outputs([one], len(case.lengths)).shape[1] for one in own]).tolist()
+        ends = np.cumsum([join_outputs_into_table([one], len(case.lengths)).shape[1] for one in own]).tolist()
         columns = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
         apart = np.nan_to_num(np.abs(expected.astype(float) - given.astype(float)), nan=np.inf)
         largest = [
@@ -354,7 +354,7 @@ class ComparedFile:
         except ExportError as error:
             _log.debug("%s", error.problem)
             return f"{self.called.name} does not run in that precision."
-        moved = replace(self.called, function=perturb_number_inputs(self.called.function))
+        moved = replace(self.called, function=make_call_with_perturbed_inputs(self.called.function))
         table = JoinedOutputModule(moved, self._joined_output_module.outputs, self.scales)
         return Reference(
             "module", run, run, lambda: make_perturbed_module_runs(table, takes_lengths=True, sorts_rows=False)
@@ -403,7 +403,7 @@ class ComparedFile:
             _log.debug("%s", error.problem)
             return f"{self.file.path.name} or {self.called.name} does not run in that precision."
         scales = self._make_scale_table([call.outputs[name] for _, name in self.outputs], len(case.lengths))
-        table = join_outputs([answers[number] for number, _ in self.outputs], len(case.lengths)) / scales
+        table = join_outputs_into_table([answers[number] for number, _ in self.outputs], len(case.lengths)) / scales
         left_out = _make_mask_of_uncompared_numbers(expected, table)
         expected, given = _replace_uncompared_by_zeros(left_out, expected, table)
         apart = measure_difference("file, float64", case.name, expected, given)
@@ -439,7 +439,7 @@ class ComparedFile:
         onnx's reference operators. If so, these operators compute something else, and their answer shows nothing about
         the file. Answers are divided by `scales` before they are compared."""
         given = self._compute_comparable_file_outputs(call)
-        own = by_reference if isinstance(given, str) else join_outputs(given, len(exact)) / scales
+        own = by_reference if isinstance(given, str) else join_outputs_into_table(given, len(exact)) / scales
         return bool(np.abs(own - exact).max() < np.abs(own - by_reference).max())
 
     def _convert_inputs_to_float64(self, call: RecordedCall) -> list[Array]:
@@ -482,9 +482,9 @@ def compare_cases(compared: ComparedFile, cases: Iterable[Case]) -> list[Outcome
 
 def _find_forward_line(frame: FrameType | None) -> str:
     """Describe the line of the user's code that called the function in `frame`, for a message. Return an empty string
-    if the line is unknown, or if `join_outputs` called the function."""
+    if the line is unknown, or if `join_outputs_into_table` called the function."""
     inner = frame
-    while inner is not None and inner.f_code is not join_outputs.__code__:
+    while inner is not None and inner.f_code is not join_outputs_into_table.__code__:
         inner = inner.f_back
     return describe_user_line_if_known(frame) if inner is None else ""
 
@@ -513,7 +513,7 @@ _BITS: Final = 24
 _EXACT: Final = 16
 
 
-def perturb_number_inputs(function: Call) -> Call:
+def make_call_with_perturbed_inputs(function: Call) -> Call:
     """Return a call that changes each number of the module's float inputs by one step of float32, up or down. Multiples
     of 1/16 stay as they are, since they are exact.
 

@@ -28,7 +28,7 @@ from pocketrnn_export.checking.forward_call_recording import (
     record_calls,
     record_inputs,
 )
-from pocketrnn_export.checking.joined_outputs import join_outputs
+from pocketrnn_export.checking.joined_outputs import join_outputs_into_table
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import list_forward_parameters
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 
@@ -86,7 +86,7 @@ def find_call_by_axes(
     batch's, but the sequence's. If there is no such call, one that runs is chosen.
 
     Args:
-        module, file: as for `find_call`.
+        module, file: as for `find_how_to_call_module`.
         id_counts: the possible numbers of ids of an input, in ascending order; each input gets the largest with which
             the module runs.
         padding_id: the id that fills a row after its last token.
@@ -235,7 +235,9 @@ def has_independent_rows(called: ModuleCall) -> bool:
     if calls is None:
         return rows == 1
     counts = (rows, *[copies] * rows)
-    together, *alone = (join_outputs(list(one.outputs.values()), n) for one, n in zip(calls, counts, strict=True))
+    together, *alone = (
+        join_outputs_into_table(list(one.outputs.values()), n) for one, n in zip(calls, counts, strict=True)
+    )
     expected = np.concatenate([one[:1] for one in alone])
     return together.shape == expected.shape and np.allclose(
         together, expected, rtol=_APART, atol=_APART, equal_nan=True

@@ -59,7 +59,7 @@ class _TorchCalls(NamedTuple):
     calls: int
 
 
-def find_call_without_axes(
+def find_call_without_declared_axes(
     module: nn.Module,
     file: CheckedFile,
     counts: Sequence[int],
@@ -74,7 +74,7 @@ def find_call_without_axes(
 
     Args:
         module, file, counts, padding_id: as for `find_call_by_axes`.
-        rate_in_file: rates how well the file's answers to a call fit the module's, as `rate_answers` does.
+        rate_in_file: rates how well the file's answers to a call fit the module's, as `rate_fit_of_file_answers` does.
     """
     return _MeaningSearch(module, file, counts, padding_id, rate_in_file).find_best_call()
 
@@ -129,7 +129,7 @@ class _MeaningSearch:
         drawn = random.Random(0)  # noqa: S311
         best = way = tuple(choices[0] for choices in self.choices)
         while self._rate_way(best) != _COMPLETE and time.process_time() < self.until:
-            best = max(best, self._climb_from(way), key=self._rate_way)
+            best = max(best, self._climb_to_best_way_near(way), key=self._rate_way)
             if self._rate_way(best) >= (*_COMPLETE[:3], 0, AGREEING):
                 # Only steps are missing, and there may be none.
                 self.until = min(self.until, time.process_time() + _MORE_SECONDS)
@@ -138,16 +138,16 @@ class _MeaningSearch:
         runs = called is not None and has_independent_rows(called) and self.rate_in_file(called) > 0
         return called if runs else None
 
-    def _climb_from(self, way: _Way) -> _Way:
+    def _climb_to_best_way_near(self, way: _Way) -> _Way:
         """Change the types and axes of the inputs, always by the change with the highest rating, as long as the rating
         improves. `way` has the types and axes to begin with; return the last ones."""
-        while (better := max(self._list_changes(way), key=self._rate_way, default=way)) != way:
+        while (better := max(self._list_ways_with_one_change(way), key=self._rate_way, default=way)) != way:
             if self._rate_way(better) <= self._rate_way(way):
                 break
             way = better
         return way
 
-    def _list_changes(self, way: _Way) -> Iterator[_Way]:
+    def _list_ways_with_one_change(self, way: _Way) -> Iterator[_Way]:
         """Yield types and axes of the inputs that differ from those in `way` in one input, or in one size or all sizes
         that are replaced in all inputs. Stop when the time is over."""
         one = ({n: other} for n, choices in enumerate(self.choices) for other in choices)

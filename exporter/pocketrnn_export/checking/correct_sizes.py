@@ -75,7 +75,9 @@ def _describe_range(bounds: tuple[int, int | None], only: str, most: str, least:
     )
 
 
-def find_right_sizes(compared: Sequence[ComparedSize], is_right_at: Callable[[int, int], bool]) -> Bounds | None:
+def find_simplest_bounds_of_right_sizes(
+    compared: Sequence[ComparedSize], is_right_at: Callable[[int, int], bool]
+) -> Bounds | None:
     """Find the simplest bounds that contain all right cases and no wrong case; None without such bounds.
 
     Args:

@@ -95,13 +95,13 @@ def match_inputs(
         for port in file.inputs
     ]
     every = [tuple(matched) for matched in itertools.islice(itertools.product(*each), _MOST_RANKED)]
-    ranks = {matched: _rank_orders(matched, calls, sizes) for matched in every}
+    ranks = {matched: _rank_axis_orders_of_inputs(matched, calls, sizes) for matched in every}
     # Names of the axes that fit the module's own call say that nothing is transposed.
     fewest = min((rank[0] for rank in ranks.values() if not rank[1]), default=sys.maxsize)
     ranked = sorted((matched for matched in every if ranks[matched][0] <= fewest), key=lambda matched: ranks[matched])
     best, most = ranked[0], (-1, -1)
     for matched in ranked[:_MOST_RUN]:
-        agreeing = [rate_answers(file, matched, call) for call in calls]
+        agreeing = [rate_fit_of_file_answers(file, matched, call) for call in calls]
         runs = sum(map(bool, agreeing))
         if runs == len(calls) and matched == ranked[0] and all(fed.order is None for fed in matched):
             return matched
@@ -149,7 +149,7 @@ def _list_axis_orders(port: Port, module_input: str, calls: Sequence[RecordedCal
     return found or [None]
 
 
-def _rank_orders(
+def _rank_axis_orders_of_inputs(
     matched: Sequence[MatchedInput], calls: Sequence[RecordedCall], sizes: Sequence[RowsAndSteps]
 ) -> tuple[int, int]:
     """Return the rank of an assignment of inputs, which is smallest for the best: how many names of axes contradict the
@@ -167,7 +167,7 @@ def _rank_orders(
     return wrong, sum(fed.order is not None for fed in matched)
 
 
-def rate_answers(file: CheckedFile, matched: Sequence[MatchedInput], call: RecordedCall) -> int:
+def rate_fit_of_file_answers(file: CheckedFile, matched: Sequence[MatchedInput], call: RecordedCall) -> int:
     """Return a rating of how well the file's answers to a call fit the module's.
 
     0: the file fails; 1: a shape does not fit; 2: all shapes fit; 3: the numbers are near, too.
@@ -188,14 +188,14 @@ def rate_answers(file: CheckedFile, matched: Sequence[MatchedInput], call: Recor
 
 def _match_by_name(port: Port, unmatched: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
     """Return the unmatched input of the module that has the name of the file's input and fits it, or None."""
-    fits = [name for name in unmatched if _fits_port(port, calls[0].inputs[name])]
+    fits = [name for name in unmatched if _can_port_take_array(port, calls[0].inputs[name])]
     return next((name for name in fits if normalize_name(name) == normalize_name(port.name)), None)
 
 
 def _match_by_type_and_order(port: Port, unmatched: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
     """Return the first unmatched input of the module that fits, if possible one of the same type; else None. Exporters
     keep the order of inputs."""
-    fits = [name for name in unmatched if _fits_port(port, calls[0].inputs[name])]
+    fits = [name for name in unmatched if _can_port_take_array(port, calls[0].inputs[name])]
     same_type = [name for name in fits if port.kind == str(calls[0].inputs[name].dtype)]
     return next(iter(same_type or fits), None)
 
@@ -205,7 +205,7 @@ def normalize_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _fits_port(port: Port, array: Array) -> bool:
+def _can_port_take_array(port: Port, array: Array) -> bool:
     """Return whether an input of a file may take an array, by its number of axes and its type."""
     if port.axes is not None and len(port.axes) != array.ndim:
         return False

@@ -22,7 +22,7 @@ from pocketrnn_export.checking.calls_by_axis_roles import (
     find_call_by_axes,
     has_independent_rows,
 )
-from pocketrnn_export.checking.calls_for_torchscript_inputs import find_call_without_axes
+from pocketrnn_export.checking.calls_for_torchscript_inputs import find_call_without_declared_axes
 from pocketrnn_export.checking.exported_file import CheckedFile, count_table_rows
 from pocketrnn_export.checking.forward_call_recording import (
     SIZES,
@@ -35,7 +35,7 @@ from pocketrnn_export.checking.forward_call_recording import (
     record_call,
     record_calls,
 )
-from pocketrnn_export.checking.input_output_matching import match_inputs, normalize_name, rate_answers
+from pocketrnn_export.checking.input_output_matching import match_inputs, normalize_name, rate_fit_of_file_answers
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
@@ -55,7 +55,7 @@ _MOST_STEPS: Final = 64
 _APART: Final = 1e-3
 
 
-def find_call(
+def find_how_to_call_module(
     module: nn.Module,
     file: CheckedFile,
     *,
@@ -86,12 +86,14 @@ def find_call(
     if padding_id is None:
         padding_id = 0 if table is None or table.padding_idx is None else table.padding_idx
     # The owner's call may turn ids into numbers itself.
-    numbers = channels is not None or ((call is None or ids is None) and _takes_numbers(file, table))
+    numbers = channels is not None or ((call is None or ids is None) and _takes_numbers_instead_of_ids(file, table))
     counts = _list_likely_id_counts(file, module, ids)
     known = ids or counts[0]
     if call is not None:
         channels = (channels or _count_channels(file)) if numbers else None
-        return _choose_most_ids(_make_owners_call(module, call, known, padding_id, channels), counts)
+        return _raise_id_count_to_largest_that_runs(
+            _make_owners_call(module, call, known, padding_id, channels), counts
+        )
 
     declares_axes = all(port.axes is not None for port in file.inputs)
 
@@ -101,20 +103,20 @@ def find_call(
             fed = match_inputs(file, calls, inputs, called.sizes)
         except InputError:
             return 0
-        return 1 if declares_axes else max(rate_answers(file, fed, call) for call in calls)
+        return 1 if declares_axes else max(rate_fit_of_file_answers(file, fed, call) for call in calls)
 
     def runs_in_file(called: ModuleCall) -> bool:
         return rate_in_file(called) > 0
 
     if not numbers and (of_one := _find_call_of_one_text(module, file, known, padding_id)) is not None:
-        return _choose_most_ids(of_one, counts)
+        return _raise_id_count_to_largest_that_runs(of_one, counts)
     of_texts = None if numbers else _find_call_of_texts(module, file, counts, known, padding_id, runs_in_file)
     if of_texts is not None and runs_in_file(of_texts) and has_independent_rows(of_texts):
         return of_texts
     tried = [] if of_texts is None else [of_texts]
     every = sorted({*counts, *_list_table_row_counts(module, ids)})
     if not declares_axes and len(file.inputs) > 1:
-        without_axes = find_call_without_axes(module, file, every, padding_id, rate_in_file)
+        without_axes = find_call_without_declared_axes(module, file, every, padding_id, rate_in_file)
         if without_axes is not None:
             return without_axes
     try:
@@ -140,7 +142,7 @@ def _find_call_of_texts(
     """Find a call of the module on token ids, among the calls that `export` tries. Prefer a call whose inputs the file
     accepts, too. Return None if the module runs with none of the calls."""
     names = _list_inputs_in_file_if_some_are_optional(module, file)
-    kept = module if names is None else _restrict_to_inputs(module, names)
+    kept = module if names is None else _wrap_module_to_take_only_inputs(module, names)
     last = None
     for classes, of_tokens in itertools.product(_list_likely_class_counts(file, module), (False, True)):
         facts = ModuleFacts(kept, ids, padding_id, classes, values=True, of_tokens=of_tokens)
@@ -153,10 +155,10 @@ def _find_call_of_texts(
         except PocketRNNError as error:
             _log.debug("Found no call that gives %d numbers for a text: %s", classes, error.problem)
             continue
-        function = found.function if names is None else _restrict_call_to_inputs(found.function, names)
+        function = found.function if names is None else _make_call_with_only_inputs(found.function, names)
         called = ModuleCall(module, found.line, function, ids, padding_id, found.takes_lengths)
         if (running := limit_call_to_running_sizes(called, SIZES)) is not None:
-            last = _choose_most_ids(running, id_counts)
+            last = _raise_id_count_to_largest_that_runs(running, id_counts)
             if is_preferred(last):
                 break
     return last
@@ -177,10 +179,10 @@ def _find_call_of_one_text(module: nn.Module, file: CheckedFile, ids: int, paddi
     made = ModuleCall(module, "module(tokens[0])", function, ids, padding_id)
     sizes = [(1, steps)] if isinstance(steps, int) else [(1, size[1]) for size in SIZES]
     called = limit_call_to_running_sizes(made, dict.fromkeys(sizes))
-    return None if called is None or _answers_each_token_alone(called) else called
+    return None if called is None or _answers_each_token_independently(called) else called
 
 
-def _answers_each_token_alone(called: ModuleCall) -> bool:
+def _answers_each_token_independently(called: ModuleCall) -> bool:
     """Return whether the module answers each token of a text as it answers the token alone."""
     case = draw_case(called, *called.sizes[0])
     words = [Case("word", case.tokens[:, [place]], np.ones(1, np.int64)) for place in range(case.tokens.shape[1])]
@@ -222,7 +224,7 @@ def _list_inputs_in_file_if_some_are_optional(module: nn.Module, file: CheckedFi
     return next((names for names in likely if len(names) == len(file.inputs)), None)
 
 
-def _restrict_to_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
+def _wrap_module_to_take_only_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
     """Wrap a module so that it takes only the inputs with these names."""
     wrapped = ModuleWithSignature(lambda *tensors: module(**dict(zip(names, tensors, strict=True))), names)
     # Its layers are looked at.
@@ -230,11 +232,11 @@ def _restrict_to_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
     return wrapped
 
 
-def _restrict_call_to_inputs(function: Call, names: Sequence[str]) -> Call:
-    return lambda module, tokens, lengths: function(_restrict_to_inputs(module, names), tokens, lengths)
+def _make_call_with_only_inputs(function: Call, names: Sequence[str]) -> Call:
+    return lambda module, tokens, lengths: function(_wrap_module_to_take_only_inputs(module, names), tokens, lengths)
 
 
-def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
+def _takes_numbers_instead_of_ids(file: CheckedFile, table: nn.Embedding | None) -> bool:
     """Return whether a file takes rows of numbers instead of token ids, by the types and axes of its inputs."""
     kinds = [port.kind for port in file.inputs if port.axes is None or len(port.axes) > 1]
     if any(kind is None for kind in kinds):
@@ -264,7 +266,7 @@ def _list_table_row_counts(module: nn.Module, below: int | None) -> list[int]:
     return [layer.num_embeddings for layer in layers if below is None or layer.num_embeddings < below]
 
 
-def _choose_most_ids(called: ModuleCall, id_counts: Sequence[int]) -> ModuleCall:
+def _raise_id_count_to_largest_that_runs(called: ModuleCall, id_counts: Sequence[int]) -> ModuleCall:
     """Return the call with the largest number of ids, among its own and `id_counts`, with which the module runs. A call
     on rows of numbers is returned unchanged."""
     more = id_counts[:0:-1] if called.samples is None else ()
@@ -354,7 +356,7 @@ class ModuleWithSignature(nn.Module):
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         if all(name.isidentifier() for name in names):
             # The intake reads this signature.
-            vars(self)["forward"] = _make_function_with_signature(
+            vars(self)["forward"] = _make_function_with_named_parameters(
                 run, [inspect.Parameter(name, kind) for name in names]
             )
 
@@ -363,7 +365,7 @@ class ModuleWithSignature(nn.Module):
         return self.run(*tensors)
 
 
-def _make_function_with_signature(run: Any, parameters: Sequence[inspect.Parameter]) -> Any:
+def _make_function_with_named_parameters(run: Any, parameters: Sequence[inspect.Parameter]) -> Any:
     def forward(*args: Any, **kwargs: Any) -> Any:
         return run(*args, **kwargs)
 

@@ -215,7 +215,7 @@ def _classify_tensor_as_ids_or_made_from_ids(
     except NotImplementedError:
         # Inside vmap a tensor has no memory to look up.
         return "made"
-    return "ids" if operations.find_steps_and_moves_before_operators(SHAPES, tensor, _TEXT)[0] <= tokens else "made"
+    return "ids" if operations.trace_back_through_operators_and_moves(SHAPES, tensor, _TEXT)[0] <= tokens else "made"
 
 
 class _CallRecorder(FunctionMode):
