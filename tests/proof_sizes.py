@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 _Cases = Callable[..., list[Any]]
-_CHOSEN: Final = ("make_shape_grid", "make_random_cases", "make_hazard_cases")
+_CHOSEN: Final = ("make_cases_for_grid_of_shapes", "make_cases_of_random_shapes", "make_cases_that_often_show_errors")
 
 # So many of 20 shapes, 16 drawn ones and 13 hazards are left: the others take nine tenths of the time.
 _SMALLEST: Final = 5

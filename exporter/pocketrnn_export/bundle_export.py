@@ -46,7 +46,7 @@ from pocketrnn_export.comparing.proof_inputs import (
     MADE_TEXTS,
     choose_pairs_for_proof,
     choose_texts_for_proof,
-    encode_text_cases,
+    encode_each_text_as_case,
     make_texts_of_random_words,
 )
 from pocketrnn_export.crf_of_tagger import add_crf
@@ -103,8 +103,8 @@ from pocketrnn_export.numbers.number_export import export_number_module
 from pocketrnn_export.progress import ABOUT_PADDING, AFTER_AN_ERROR, hide_log_records, show_progress
 from pocketrnn_export.proof.case_ids import find_compared_ids, find_ids_of_extreme_vectors
 from pocketrnn_export.proof.case_selection import find_text_widths, make_compared_ids_entry, make_condition_sizes_entry
-from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_value_notes
-from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
+from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import write_notes_on_values_equal_for_all_texts
+from pocketrnn_export.proof.proof_duration import describe_duration_of_long_work, estimate_proof_seconds
 from pocketrnn_export.single_text_fallback import run_with_single_text_fallback
 from pocketrnn_export.source_code.sigmoid_or_softmax_in_code import find_activations_in_code
 from pocketrnn_export.source_code.text_settings_in_code import (
@@ -599,8 +599,8 @@ def _export_text_module(
         possible_padding_ids=_find_possible_padding_ids_with_answer(prepared),
         compared_ids=phrase,
     )
-    every = {**cases, "texts": encode_text_cases(proof_texts, description.encoder())}
-    closed = find_constant_value_notes(program, every, inputs, one_row=graph.batch == 1)
+    every = {**cases, "texts": encode_each_text_as_case(proof_texts, description.encoder())}
+    closed = write_notes_on_values_equal_for_all_texts(program, every, inputs, one_row=graph.batch == 1)
     description = description.add_provenance(log_uncompared_parts_and_make_provenance_entry(forms, closed))
     plan = ProofPlan.from_module(
         prepared, cases, proof_texts, private=private, tolerance=options.tolerance, report=options.report,
@@ -608,7 +608,9 @@ def _export_text_module(
     )  # fmt: skip
     runs = [run for form in forms for run in form.runs.values()]
     seconds = estimate_proof_seconds(plan.reference, every, runs, rows_alone=plan.rows_alone)
-    _log.info("Proving all forms, and the runtime on texts, equal to PyTorch%s", describe_seconds(seconds))
+    _log.info(
+        "Proving all forms, and the runtime on texts, equal to PyTorch%s", describe_duration_of_long_work(seconds)
+    )
     return write_bundle(path, description, forms, plan, force=force)
 
 

@@ -16,19 +16,23 @@ from pocketrnn.bundle.manifest import Comparison, Graph, Limits, Parity
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.bundle_description import Description
-from pocketrnn_export.comparing.float64_proof import prove_graph
-from pocketrnn_export.comparing.logit_comparison import CandidateComparison, Reference, compare_candidate
+from pocketrnn_export.comparing.float64_proof import prove_graph_in_double_precision
+from pocketrnn_export.comparing.logit_comparison import CandidateComparison, Reference, compare_logits_of_candidate
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_module_run
-from pocketrnn_export.comparing.parity_decision_and_report import is_near_enough, prove_parity, write_report
-from pocketrnn_export.comparing.proof_inputs import Case, make_boundary_cases
+from pocketrnn_export.comparing.parity_decision_and_report import (
+    is_within_tolerance_or_rounding,
+    prove_parity,
+    write_comparison_report,
+)
+from pocketrnn_export.comparing.proof_inputs import Case, make_cases_of_given_sizes
 from pocketrnn_export.crf_of_tagger import OwnersLabels
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
-from pocketrnn_export.proof.case_selection import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
 from pocketrnn_export.proof.copy_operator_comparison import refuse_differing_copy_operators
-from pocketrnn_export.proof.mixed_length_batches import check_batches_of_mixed_lengths
+from pocketrnn_export.proof.mixed_length_batches import refuse_answers_that_depend_on_batch
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
 from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
@@ -65,7 +69,7 @@ class ProofPlan:
             are taken from them.
         private: the texts that must not become golden examples.
         rows_alone: whether a row's answer depends neither on the other rows of a case nor on its padding.
-        tolerance: as for `is_near_enough`.
+        tolerance: as for `is_within_tolerance_or_rounding`.
         report: a file to write every single case to, also where the proof fails.
         earlier: the proof of the graph that the reference was made from, which stays part of the bundle's proof.
         given: the user's own module, where the reference is a copy of it.
@@ -142,7 +146,7 @@ def refuse_dependence_on_batch_calls_or_copy(
     ids, padding_id = prepared.ids, prepared.padding_id
     if prepared.given is not None:
         sizes = [(1 if prepared.one_text else batch, tokens) for batch, tokens in _SIZES]
-        cases = make_boundary_cases(sizes, ids, padding_id, ragged=prepared.takes_lengths)
+        cases = make_cases_of_given_sizes(sizes, ids, padding_id, ragged=prepared.takes_lengths)
         refuse_differing_copy_operators(prepared.given, prepared.fit_cases_to_module(cases))
     prepared.refuse_kept(condition_sizes)
     if not prepared.one_text and prepared.widths.fixed is None:
@@ -152,7 +156,7 @@ def refuse_dependence_on_batch_calls_or_copy(
         usual = [i for i in range(ids) if i != padding_id and i not in prepared.alone]
         ragged = prepared.padding
         try:
-            check_batches_of_mixed_lengths(
+            refuse_answers_that_depend_on_batch(
                 run, usual or [0], padding_id, limits, ragged=ragged, bounds=condition_sizes, numbers=graph_constants
             )
         except ExportError as error:
@@ -160,7 +164,7 @@ def refuse_dependence_on_batch_calls_or_copy(
                 raise
             advice = "A pair's answer must depend on its own tokens only, and not on the sizes of its batch."
             raise ExportError(error.problem, advice) from error
-    prepared.refuse_batch_dependence(make_boundary_cases(condition_sizes, ids, padding_id, ragged=False))
+    prepared.refuse_batch_dependence(make_cases_of_given_sizes(condition_sizes, ids, padding_id, ragged=False))
 
 
 def make_module_proof_cases(
@@ -170,8 +174,8 @@ def make_module_proof_cases(
     **further_arguments: Any,
 ) -> dict[str, list[Case]]:
     """Make the cases for the proof of a module's forms, except those of texts. Return a dict from the kind of inputs,
-    such as "every id", to its cases. `further_arguments` are passed on to `make_cases_for_rules`."""
-    return make_cases_for_rules(
+    such as "every id", to its cases. `further_arguments` are passed on to `choose_cases_for_text_rules`."""
+    return choose_cases_for_text_rules(
         rules,
         ids=prepared.ids,
         ragged=prepared.takes_lengths,
@@ -209,7 +213,9 @@ def select_provable_forms(
                 raise FormsDifferError(error.problem, error.remedy) from error
             _log.warning("%s is left out. %s", form.file, error.problem)
             continue
-        if not form.required and not all(is_near_enough(one, plan.tolerance) for line in found for one in line.each):
+        if not form.required and not all(
+            is_within_tolerance_or_rounding(one, plan.tolerance) for line in found for one in line.each
+        ):
             _log.warning("%s is left out: its answers differ from those of %s", form.file, plan.reference.name)
             continue
         kept.append(form)
@@ -225,14 +231,14 @@ def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[Candida
         for inputs in answers.kinds:
             pairs = answers.compute_answers(inputs, one_row=form.one_row)
             compared.append(
-                compare_candidate(
+                compare_logits_of_candidate(
                     candidate,
                     run,
                     [case for case, _ in pairs],
                     [logits for _, logits in pairs],
                     inputs=inputs,
                     reference=answers.reference.name,
-                    exact=answers.compute_answer_and_its_rounding,
+                    exact=answers.compute_exact_answer_with_rounding,
                     heads=answers.reference.heads,
                 )
             )
@@ -269,12 +275,12 @@ def _compare_float64_runs_with_exact_answers(
             if exact is None:
                 _log.warning("Not proven in double precision. %s", answers.not_exact)
                 return []
-            found = prove_graph(
+            found = prove_graph_in_double_precision(
                 run,
                 exact,
                 content=form.content,
                 retraced=retraced,
-                spreads=answers.compute_answer_and_its_rounding,
+                spreads=answers.compute_exact_answer_with_rounding,
                 inputs=inputs,
             )
             line = Comparison(
@@ -315,7 +321,7 @@ def require_passed_comparisons(
         ParityError: a comparison differs by too much.
     """
     if plan.report is not None:
-        write_report(plan.report, compared, plan.tolerance)
+        write_comparison_report(plan.report, compared, plan.tolerance)
     allowed = answers.tolerance if plan.tolerance is None else plan.tolerance
     parity = prove_parity(compared, plan.tolerance, allowed=allowed, float64_error=answers.measure_float64_error)
     if plan.rows is not None:

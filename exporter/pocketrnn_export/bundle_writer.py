@@ -28,12 +28,15 @@ from pocketrnn_export.bundle_proof import (
     select_provable_forms,
 )
 from pocketrnn_export.comparing.logit_comparison import CandidateComparison, Difference, summarize_differences
-from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, encode_text_cases
+from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, encode_each_text_as_case
 from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.crf_of_tagger import OwnersLabels
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.crf_discovery import make_neutral_crf
-from pocketrnn_export.proof.end_to_end_comparison import compare_difficult_rows_together_and_alone, compare_end_to_end
+from pocketrnn_export.proof.end_to_end_comparison import (
+    compare_runtime_on_hard_rows_together_and_alone,
+    compare_runtime_with_reference,
+)
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers
 
@@ -71,7 +74,7 @@ def write_bundle(
     """
     cases = dict(plan.cases)
     if plan.rows is None:
-        cases["texts"] = encode_text_cases(plan.texts, description.encoder())
+        cases["texts"] = encode_each_text_as_case(plan.texts, description.encoder())
     answers = ReferenceAnswers(plan.reference, cases, rows_alone=plan.rows_alone)
     if examples is None:
         texts, words = [answer for _, answer in answers.compute_answers("texts", one_row=False)], cases["texts"]
@@ -105,8 +108,8 @@ def write_bundle(
         compared = [*compare_in_float64(proven_forms, answers), *compared]
         (work / CLASSIFIER_JSON).write_bytes(encode_manifest(manifest))
         classifier, given = Classifier.load(work), plan.make_runtime_inputs(description)
-        compared += compare_end_to_end(classifier, given, answers, reference=plan.reference.name)
-        compared += compare_difficult_rows_together_and_alone(classifier, answers, plan.engine_rows)
+        compared += compare_runtime_with_reference(classifier, given, answers, reference=plan.reference.name)
+        compared += compare_runtime_on_hard_rows_together_and_alone(classifier, answers, plan.engine_rows)
         compared += compare_decoded_labels(classifier, plan.labels, answers, plan.engine_rows)
         manifest = replace(
             manifest,
@@ -125,7 +128,7 @@ def _compare_copy_with_module(
     if plan.given is None:
         return []
     copy_answers = answers.compute_all_answers(one_row=all(form.one_row for form in forms))
-    return plan.given.compare_with_copy(copy_answers, answers.compute_answer_and_its_rounding)
+    return plan.given.compare_with_copy(copy_answers, answers.compute_exact_answer_with_rounding)
 
 
 def _add_answer_comparison(provenance: Mapping[str, Any], answers: AnswerComparison | None) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ from pocketrnn_export.bundle_proof import ProofPlan, select_texts_within_limits
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
 from pocketrnn_export.comparing.logit_comparison import make_graph_reference
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
-from pocketrnn_export.comparing.proof_inputs import Case, choose_texts_for_proof, encode_text_cases
+from pocketrnn_export.comparing.proof_inputs import Case, choose_texts_for_proof, encode_each_text_as_case
 from pocketrnn_export.forms.edge_profile_graph import wrap_edge_graph_as_form
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.onnx_form import wrap_onnx_graph_as_form
@@ -46,7 +46,7 @@ from pocketrnn_export.predicted_labels_and_data_labels import (
     read_target_labels_and_whether_known,
 )
 from pocketrnn_export.progress import show_progress
-from pocketrnn_export.proof.case_selection import keep_compared_ids_below, make_cases_for_graph
+from pocketrnn_export.proof.case_selection import choose_cases_for_graph_of_bundle, drop_compared_ids_of_cut_words
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 from pocketrnn_export.vocabularies.texts_with_known_ids import replace_high_ids
 
@@ -246,7 +246,7 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
     """Write the bundle with its weights in `storage`, and prove it equal to the original with rounded weights. Return
     the comparisons of the original graph with the graph of rounded weights."""
     kept_words = replace(manifest.text, vocabulary=manifest.text.vocabulary[: storage.rows])
-    provenance = keep_compared_ids_below(manifest.provenance, storage.rows)
+    provenance = drop_compared_ids_of_cut_words(manifest.provenance, storage.rows)
     description = replace(Description.from_manifest(manifest), input=kept_words, provenance=provenance)
     if storage.rows is not None:
         cut = {
@@ -278,13 +278,13 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
     plan = ProofPlan(
         # The reference has all rows of the embedding; the smaller one's ids mean the same in both.
         reference=make_graph_reference(ROUNDED, small.rounded),
-        cases=make_cases_for_graph(manifest.text.rules, graph, provenance),
+        cases=choose_cases_for_graph_of_bundle(manifest.text.rules, graph, provenance),
         rows_alone=graph.batch != 1,
         texts=texts,
     )
     write_bundle(path, description, forms, plan)
     return _compare_rounded_graph(
-        manifest, content, small.rounded, plan, encode_text_cases(texts, description.encoder())
+        manifest, content, small.rounded, plan, encode_each_text_as_case(texts, description.encoder())
     )
 
 
@@ -412,7 +412,7 @@ def _make_compressed_provenance(
     if data is not None:
         measured = {"accuracy_before": steps[0].accuracy, "accuracy": steps[-1].accuracy}
         done |= {"data": {"source": data.source, "rows": len(data)}, **measured}
-    return {**keep_compared_ids_below(manifest.provenance, storage.rows), "compression": done}
+    return {**drop_compared_ids_of_cut_words(manifest.provenance, storage.rows), "compression": done}
 
 
 def format_steps_table(steps: Sequence[StageMeasurement]) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import PocketRNNError
 from pocketrnn_export.bundle_proof import FormsDifferError
-from pocketrnn_export.comparing.float64_proof import DOUBLE_TOLERANCE, measure_agreement
+from pocketrnn_export.comparing.float64_proof import DOUBLE_TOLERANCE, measure_agreement_in_double_precision
 from pocketrnn_export.intake.user_frames import (
     describe_line,
     describe_user_line_if_known,
@@ -75,7 +75,7 @@ def _add_first_differing_operation(error: FormsDifferError) -> FormsDifferError:
     ]
     for exact in sorted(known, key=lambda exact: exact.case.tokens.size):
         with contextlib.suppress(PocketRNNError):
-            if measure_agreement(run, [exact]).largest_difference > DOUBLE_TOLERANCE:
+            if measure_agreement_in_double_precision(run, [exact]).largest_difference > DOUBLE_TOLERANCE:
                 found = answers.reference.departs(form.content, exact.case, describe_user_line_if_known)
                 if not found:
                     break

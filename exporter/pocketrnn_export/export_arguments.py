@@ -28,7 +28,7 @@ from pocketrnn.text.text_row_encoder import Tokenizer
 from pocketrnn.text.token_characters import Characters, add_character_ids, make_characters
 from pocketrnn.text.token_positions import locate_text_tokens
 from pocketrnn_export.bundle_description import Description, LabelsOf, make_label_output
-from pocketrnn_export.comparing.parity_decision_and_report import write_report
+from pocketrnn_export.comparing.parity_decision_and_report import write_comparison_report
 from pocketrnn_export.comparing.proof_inputs import choose_texts_for_proof
 from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.json_reading_and_writing import parse_json
@@ -160,7 +160,7 @@ def check_export_options(options: ExportOptions) -> None:
     if options.gives not in (None, "logits", "probabilities"):
         raise InputError(f"gives is {short_repr(options.gives)}, which is unknown.", "Use 'logits' or 'probabilities'.")
     if options.report is not None:
-        write_report(options.report, [], options.tolerance)
+        write_comparison_report(options.report, [], options.tolerance)
 
 
 def refuse_options(reason: str, **options: bool) -> None:

@@ -20,7 +20,7 @@ from pocketrnn_export.forms.ort_format import (
     make_ort_form,
     make_ort_step_form,
 )
-from pocketrnn_export.proof.case_selection import make_cases_for_graph
+from pocketrnn_export.proof.case_selection import choose_cases_for_graph_of_bundle
 
 
 def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = False) -> Manifest:
@@ -53,7 +53,9 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
         forms.append(make_ort_step_form(read_checked_bytes(folder / stream.file, stream.sha256), stream))
     plan = ProofPlan(
         reference=make_graph_reference(find_graph_name_in_proof(manifest), content),
-        cases=make_cases_for_graph(manifest.text.rules, graph, manifest.provenance, features=manifest.features),
+        cases=choose_cases_for_graph_of_bundle(
+            manifest.text.rules, graph, manifest.provenance, features=manifest.features
+        ),
         rows_alone=graph.batch != 1,
         texts=[example.text for example in manifest.golden_texts],
         earlier=manifest.parity,

@@ -33,8 +33,8 @@ from pocketrnn.bundle.packed_file import (
     PackedProgram,
     encode_packed_file,
     is_packed_file,
-    make_graph_entry,
-    make_step_entry,
+    make_manifest_entry_of_program,
+    make_manifest_entry_of_step_program,
 )
 from pocketrnn.classifier import Classifier, compute_logits_of_engine_input
 from pocketrnn.engines.native import import_native_module
@@ -56,7 +56,7 @@ from pocketrnn_export.bundle_writer import read_package_versions
 from pocketrnn_export.comparing.logit_comparison import (
     CandidateComparison,
     Reference,
-    compare_candidate,
+    compare_logits_of_candidate,
     make_graph_reference,
 )
 from pocketrnn_export.comparing.parity_decision_and_report import prove_parity
@@ -66,7 +66,7 @@ from pocketrnn_export.comparing.proof_inputs import (
     Logits,
     choose_pairs_for_proof,
     choose_texts_for_proof,
-    encode_text_cases,
+    encode_each_text_as_case,
 )
 from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.export_arguments import choose_texts_with_features
@@ -103,10 +103,13 @@ from pocketrnn_export.packing_with_integer_products import (
 )
 from pocketrnn_export.predicted_labels_and_data_labels import check_data_labels
 from pocketrnn_export.progress import show_progress
-from pocketrnn_export.proof.case_selection import find_text_widths, make_cases_for_graph
-from pocketrnn_export.proof.end_to_end_comparison import compare_end_to_end
-from pocketrnn_export.proof.integer_product_comparison import compare_integer_products
-from pocketrnn_export.proof.packed_tag_and_feature_comparison import compare_features, compare_tags
+from pocketrnn_export.proof.case_selection import choose_cases_for_graph_of_bundle, find_text_widths
+from pocketrnn_export.proof.end_to_end_comparison import compare_runtime_with_reference
+from pocketrnn_export.proof.integer_product_comparison import compare_integer_products_with_numpy
+from pocketrnn_export.proof.packed_tag_and_feature_comparison import (
+    compare_features_of_engine_and_runtime,
+    compare_tags_of_engine_and_runtime,
+)
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 
 if TYPE_CHECKING:
@@ -349,9 +352,9 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step_content: bytes | No
     program = encode_program_sections(programs)
     made = replace(
         manifest,
-        graph=make_graph_entry(manifest.graph, program),
+        graph=make_manifest_entry_of_program(manifest.graph, program),
         torchscript=None,
-        stream=make_step_entry(program),
+        stream=make_manifest_entry_of_step_program(program),
         provenance={
             **manifest.provenance,
             "packed": {"from_graph": manifest.graph.sha256, "versions": read_package_versions()},
@@ -376,8 +379,8 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step_content: bytes | No
                 file, wrap_step_graph_as_form(step_content, made.stream, plan.rows), made.stream, plan, answers
             )
         rules = [] if plan.rows is None else [compare_scaling_of_engine_and_python(file, plan.rows, made.numbers)]
-        rules += [compare_tags(file, plan.texts)] if made.output.of_tokens else []
-        rules += [compare_features(file, made.features)] if made.features else []
+        rules += [compare_tags_of_engine_and_runtime(file, plan.texts)] if made.output.of_tokens else []
+        rules += [compare_features_of_engine_and_runtime(file, made.features)] if made.features else []
     # The bundle's own proof stays part of the proof; the golden examples are still the module's.
     parity = require_passed_comparisons(plan, compared, answers)
     made = replace(made, parity=replace(parity, comparisons=(*parity.comparisons, *rules)))
@@ -439,7 +442,9 @@ def _compare_packed_file(
         words = isinstance(made.input, TextInput) and isinstance(made.input.rules, TextRules)
         for opened, in_place in WAYS.items() if words else ():
             compared.append(_compare_streamed_answers(file, given, answers, way_to_open=opened, in_place=in_place))
-    return compared + compare_end_to_end(Classifier.load(file), given, answers, reference=answers.reference.name)
+    return compared + compare_runtime_with_reference(
+        Classifier.load(file), given, answers, reference=answers.reference.name
+    )
 
 
 def _pack_with_integers(
@@ -459,7 +464,9 @@ def _pack_with_integers(
     plan = packed.plan
     form, program = make_integer_programs(packed.programs, packed.manifest.name)
     made = replace(
-        packed.manifest, graph=make_graph_entry(packed.manifest.graph, program), stream=make_step_entry(program)
+        packed.manifest,
+        graph=make_manifest_entry_of_program(packed.manifest.graph, program),
+        stream=make_manifest_entry_of_step_program(program),
     )
     # The runtime refuses a file without this line, since it must not show a file with integers as proven equal.
     made = replace(made, parity=replace(made.parity, comparisons=(*made.parity.comparisons, NOT_MEASURED)))
@@ -469,7 +476,7 @@ def _pack_with_integers(
         _write_temporary_packed_file(encode_packed_file(made, program)) as file,
     ):
         _log.info("Comparing its integers with the reference of the arithmetic")
-        exact = [compare_integer_products(file, program, in_place=in_place) for in_place in WAYS.values()]
+        exact = [compare_integer_products_with_numpy(file, program, in_place=in_place) for in_place in WAYS.values()]
         _log.info("Measuring the effect of the integers")
         first, run = (make_packed_run(path, rows=plan.rows) for path in (before, file))
         changed = compare_integer_answers(made, plan.cases, first, run)
@@ -508,14 +515,14 @@ def _make_proof_plan(manifest: Manifest, content: bytes, sizes_of_other_path: fr
         texts = select_texts_within_limits(
             manifest.graph.limits, _choose_texts_of_proof(manifest, description), description
         )
-        drawn = make_cases_for_graph(
+        drawn = choose_cases_for_graph_of_bundle(
             given.rules,
             manifest.graph,
             manifest.provenance,
             further_tokens=sizes_of_other_path,
             features=manifest.features,
         )
-        cases = {**drawn, "texts": encode_text_cases(texts, description.encoder())}
+        cases = {**drawn, "texts": encode_each_text_as_case(texts, description.encoder())}
     rows_alone = manifest.graph.batch != 1
     return ProofPlan(reference, cases, texts, rows_alone=rows_alone, earlier=manifest.parity, rows=rows)
 
@@ -539,9 +546,9 @@ def _compare_steps_with_step_graph(
     expected = [stepped(case.tokens, case.lengths) for case in cases]
     steps = make_packed_step_form(file, stream, plan.rows)
     return [
-        compare_candidate(
+        compare_logits_of_candidate(
             name.partition(",")[0], run, cases, expected,
-            inputs="texts", reference="step graph", exact=answers.compute_answer_and_its_rounding,
+            inputs="texts", reference="step graph", exact=answers.compute_exact_answer_with_rounding,
         )
         for name, run in steps.runs.items()
         if name.endswith(" each")
@@ -567,7 +574,7 @@ def _compare_streamed_answers(
         rows = [stream.push(content[a:b]) for a, b in itertools.pairwise(places)]
         return np.array(rows[-1:], np.float32)
 
-    return compare_candidate(
+    return compare_logits_of_candidate(
         f"{way_to_open}, as a stream", stream_texts, cases, expected, inputs="texts", reference=answers.reference.name,
-        exact=answers.compute_answer_and_its_rounding,
+        exact=answers.compute_exact_answer_with_rounding,
     )  # fmt: skip

@@ -16,7 +16,7 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError
 from pocketrnn.predictions_from_logits import Answers
 from pocketrnn.tables.column_and_label_checks import check_same_labels
-from pocketrnn_export.comparing.logit_comparison import CandidateComparison, compare_candidate
+from pocketrnn_export.comparing.logit_comparison import CandidateComparison, compare_logits_of_candidate
 from pocketrnn_export.comparing.proof_inputs import Case, Ids, Logits, Run
 
 if TYPE_CHECKING:
@@ -124,15 +124,15 @@ def compare_answers_and_labels(
     inputs: str,
     reference: str,
 ) -> CandidateComparison:
-    """Compare the answers of a form with the expected logits, as `compare_candidate` does. Also count the rows that get
-    other predicted labels."""
+    """Compare the answers of a form with the expected logits, as `compare_logits_of_candidate` does. Also count rows
+    that get other predicted labels."""
     found = []
 
     def run_candidate(tokens: Ids, lengths: Ids) -> Logits:
         found.append(candidate(tokens, lengths))
         return found[-1]
 
-    compared = compare_candidate(name, run_candidate, cases, expected, inputs=inputs, reference=reference)
+    compared = compare_logits_of_candidate(name, run_candidate, cases, expected, inputs=inputs, reference=reference)
     pairs = zip(expected, found, strict=True)
     differing = sum(
         int((compute_predicted_labels(manifest, a) != compute_predicted_labels(manifest, b)).any(1).sum())

@@ -69,7 +69,7 @@ _MODULE_OF_NAME = {
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Import a name of `__all__`, or a module such as `pocketrnn.errors`, when it is first used."""
+        """Import a name of `__all__`, or a module such as `pocketrnn.errors`, when the name is first used."""
         from importlib import import_module
 
         if name in _MODULE_OF_NAME:

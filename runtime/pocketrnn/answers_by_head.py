@@ -25,7 +25,8 @@ __all__ = [
 
 
 def build_answers(manifest: Manifest) -> Answers:
-    """Make the `Answers` of a classifier from its bundle's manifest; with several heads, its `HeadAnswers`."""
+    """Make the object that turns logits into answers: `HeadAnswers` if the manifest's output has several heads, else
+    `Answers`."""
     output = manifest.output
     if not isinstance(output, HeadsOutput):
         return Answers.from_manifest(manifest)
@@ -38,14 +39,13 @@ def build_answers(manifest: Manifest) -> Answers:
 
 @dataclass(frozen=True, slots=True)
 class HeadAnswers(Answers):
-    """The meaning of the logits of a classifier with several heads.
+    """Turns the logits of a classifier with several heads into answers: a dict from each head's name to its answer.
 
-    The answer to a text is a dict from the name of each head to the answer of that head. `labels` has the labels of all
-    heads.
+    `labels` holds the labels of all heads, in the order of the logits.
     """
 
     def iterate_heads(self) -> Iterator[tuple[str, Answers, slice]]:
-        """Yield the name, the `Answers` and the columns of logits of each head."""
+        """Yield for each head its name, its `Answers`, and the slice of the columns of logits that belong to it."""
         start = 0
         for name, head in self.heads.items():
             end = start + len(head.labels)
@@ -53,14 +53,18 @@ class HeadAnswers(Answers):
             start = end
 
     def restrict_to_labels(self, indices: Sequence[int]) -> Answers:
-        """Return `Answers` with only the labels at these indices, which all belong to one head."""
+        """Return the `Answers` of one head with only the labels at these indices. The indices count the labels of all
+        heads, and must belong to the same head."""
         for _, head, columns in self.iterate_heads():
             if columns.start <= indices[0] < columns.stop:
                 return head.restrict_to_labels([index - columns.start for index in indices])
         raise IndexError(f"The index {indices[0]} is beyond the labels of all heads.")
 
     def require_single_head(self, capability: str) -> None:
-        """Raise the error for a method or an option, `capability`, that needs a single set of labels.
+        """Refuse a method or an option that needs a single set of labels.
+
+        Args:
+            capability: the method or option, as the subject of a sentence: `explain()`.
 
         Raises:
             InputError: always.
@@ -76,24 +80,32 @@ class HeadAnswers(Answers):
         return {name: head.probabilities(logits[:, columns]) for name, head, columns in self.iterate_heads()}
 
     def make_prediction(self, logits: Sequence[float], top: int = 1) -> Any:
-        """Convert one row of logits to a dict from each head's name to its `Prediction`.
-
-        A head with fewer labels than `top` gives all its labels.
-        """
+        """Convert one row of logits to a dict from each head's name to its `Prediction` of the `top` likeliest
+        labels."""
         return {
             name: head.make_prediction(logits[columns], min(top, len(head.labels)))
             for name, head, columns in self.iterate_heads()
         }
 
     def list_reached_labels(self, probabilities: Any, threshold: float | None = None) -> Any:
-        """List for each text a dict from each head's name to its labels that reach their threshold."""
+        """List for each text a dict from each head's name to the labels of that head whose probabilities reach their
+        thresholds.
+
+        Args:
+            probabilities: a dict from each head's name to float32 [texts, labels], as `probabilities` returns it.
+            threshold: one probability for all labels; None for each head's own thresholds.
+        """
         found = {
             name: head.list_reached_labels(probabilities[name], threshold) for name, head, _ in self.iterate_heads()
         }
         return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
     def find_likeliest_labels(self, chunks: Iterable[LogitsAndSkipped]) -> Any:
-        """List for each text a dict from each head's name to its likeliest label; None for a skipped text."""
+        """List for each text a dict from each head's name to its likeliest label; None for a skipped text.
+
+        Args:
+            chunks: the logits of some texts, and the indices of the skipped texts among them.
+        """
         labels: list[dict[str, str] | None] = []
         for logits, skipped in chunks:
             best = [
@@ -106,7 +118,7 @@ class HeadAnswers(Answers):
         return labels
 
     def check_top(self, top: int) -> None:
-        """Check `top`, the number of labels to give of each head.
+        """Check `top`, the number of likeliest labels to give for each head.
 
         Raises:
             InputError: `top` is not a whole number from 1 to the number of labels of the largest head.
@@ -114,23 +126,25 @@ class HeadAnswers(Answers):
         max(self.heads.values(), key=lambda head: len(head.labels)).check_top(top)
 
     def check_finite(self, logits: Floats) -> None:
-        """Check that logits are neither NaN nor infinite; see `Answers.check_finite`.
+        """Check that the logits of all heads are neither NaN nor infinite.
 
         Raises:
-            PocketRNNError: the logits of a head are refused.
+            PocketRNNError: a logit is NaN or infinite.
         """
         for _, head, columns in self.iterate_heads():
             head.check_finite(logits[:, columns])
 
 
 def choose_labels_of_head(answers: Answers, name: str) -> ChosenLabels:
-    """Choose the labels of the head `name` among the labels of all heads.
+    """Choose the labels of the head `name` among the labels of all heads, without a prior.
 
     Raises:
-        InputError: there is no such head.
+        InputError: the classifier has no heads, or none of this name.
     """
     if not isinstance(answers, HeadAnswers):
-        raise InputError(f"{answers.name} has no heads: it answers with one set of labels.", "Leave the head out.")
+        raise InputError(
+            f"{answers.name} has no heads: it has a single set of labels.", "Do not choose a head: leave it out."
+        )
     for known, head, columns in answers.iterate_heads():
         if known == name:
             return ChosenLabels(tuple(range(columns.start, columns.stop)), (0.0,) * len(head.labels))
@@ -147,5 +161,6 @@ def find_likeliest_label_indices(answers: Answers, logits: NDArray[Any]) -> NDAr
 
 
 def join_likeliest_labels(answers: Answers, logits: Sequence[float]) -> str:
-    """Join the likeliest labels of one row of logits, one for each head, with commas."""
+    """Join the likeliest label of each head with commas, for one row of logits: `topic: oil, mood: bad`. Without heads,
+    return the likeliest label."""
     return ", ".join(answers.labels[i] for i in find_likeliest_label_indices(answers, np.array([logits]))[0].tolist())

@@ -42,14 +42,15 @@ TimedRun = Callable[[], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Speed:
-    """The speed of one contestant, such as the bundle or its graph in onnxruntime alone: medians over all rounds.
+    """The speed of one contestant of a measurement, such as the bundle, or its graph in onnxruntime without pocketrnn.
+    All numbers are medians over the rounds.
 
     Attributes:
-        name: what was measured.
-        p50: the median time of an answer, in microseconds; None if many texts are answered at once.
-        p99: the 99th percentile of the time of an answer, in microseconds; None if many texts are answered at once.
+        name: the name of the contestant.
+        p50: the median time of one answer, in microseconds; None if many texts are answered at once.
+        p99: the 99th percentile of the time of one answer, in microseconds; None if many texts are answered at once.
         mean: the time for all texts, divided by their number, in microseconds.
-        ratio: this contestant's time divided by the first contestant's; the median over the rounds.
+        ratio: this contestant's time divided by the time of the first contestant.
     """
 
     name: str
@@ -65,8 +66,8 @@ class Speed:
 
 
 def make_one_by_one_run(answer: Callable[[Any], object], items: Sequence[Any]) -> TimedRun:
-    """Make a function that answers the items one after the other, and returns the seconds of each answer, float64
-    [items]."""
+    """Make a function that calls `answer` for one item after the other, and returns the seconds that each call took,
+    float64 [items]."""
 
     def time_each_item() -> NDArray[np.float64]:
         clock = time.perf_counter
@@ -80,7 +81,8 @@ def make_one_by_one_run(answer: Callable[[Any], object], items: Sequence[Any]) -
 
 
 def make_all_at_once_run(answer: Callable[[Any], object], items: Sequence[Any]) -> TimedRun:
-    """Make a function that answers all items in one call, and returns the seconds of the call, float64 [1]."""
+    """Make a function that calls `answer` once with all items, and returns the seconds that the call took, float64
+    [1]."""
 
     def time_all_items() -> NDArray[np.float64]:
         start = time.perf_counter()
@@ -91,15 +93,16 @@ def make_all_at_once_run(answer: Callable[[Any], object], items: Sequence[Any]) 
 
 
 def measure_interleaved(contestants: Mapping[str, TimedRun], text_count: int, rounds: int) -> list[Speed]:
-    """Measure every contestant once in every round. A first round, which does not count, warms up the machine.
+    """Measure the speed of several contestants: in every round, each contestant runs once. A first round, which does
+    not count, warms up the machine.
 
     Args:
-        contestants: names and runs. The ratios compare with the first one.
+        contestants: the function to run for each contestant's name. Ratios compare with the first contestant.
         text_count: how many texts a run answers.
         rounds: how many rounds count.
 
     Returns:
-        One Speed for each contestant, in their order.
+        one Speed for each contestant, in the order of `contestants`.
     """
     seconds: dict[str, list[NDArray[np.float64]]] = {name: [] for name in contestants}
     for turn in range(rounds + 1):
@@ -114,8 +117,14 @@ def measure_interleaved(contestants: Mapping[str, TimedRun], text_count: int, ro
 def _compute_median_speed(
     name: str, seconds_by_round: list[NDArray[np.float64]], first_contestant_totals: list[float], text_count: int
 ) -> Speed:
-    """Compute the speed of a contestant from the seconds that each of its rounds took, and from the total of the first
-    contestant in each round."""
+    """Compute a contestant's speed from its times in all rounds.
+
+    Args:
+        name: the contestant's name.
+        seconds_by_round: for each round, the seconds of each call, float64 [calls].
+        first_contestant_totals: for each round, the seconds that the first contestant took in all.
+        text_count: how many texts a round answers.
+    """
     is_single = len(seconds_by_round[0]) == text_count
 
     def compute_percentile_in_microseconds(q: int) -> float | None:
@@ -146,7 +155,8 @@ def format_speed_table(speeds: Sequence[Speed]) -> str:
 
 
 def open_bare_session(path: str | os.PathLike[str], threads: int = 1) -> onnxruntime.InferenceSession:
-    """Open a graph in onnxruntime on the CPU, with `threads` threads and without log messages."""
+    """Open a graph in onnxruntime on the CPU, with `threads` threads and without log messages, and without
+    pocketrnn."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -155,8 +165,8 @@ def open_bare_session(path: str | os.PathLike[str], threads: int = 1) -> onnxrun
 
 
 def encode_graph_inputs(classifier: Classifier, texts: Sequence[Text]) -> list[dict[str, NDArray[np.int64]]]:
-    """Encode each text as graph inputs: `tokens` int64 [1, sequence], and `lengths` int64 [1] if the graph takes
-    them."""
+    """Encode each text as the inputs of the graph, by their names: `tokens` int64 [1, sequence]; and, if the graph
+    takes lengths, `lengths` int64 [1]."""
     rows = [classifier.encode(text) for text in texts]
     inputs = classifier.manifest.graph.inputs
     return [
@@ -168,18 +178,20 @@ def encode_graph_inputs(classifier: Classifier, texts: Sequence[Text]) -> list[d
 
 
 def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int = 5, threads: int = 2) -> list[Speed]:
-    """Measure how fast a bundle answers texts, one at a time and all at once; and, for comparison, how fast plain
-    onnxruntime runs its graph, one text at a time.
+    """Measure how fast a bundle answers texts, one at a time and all at once. For comparison, measure how fast plain
+    onnxruntime runs the bundle's graph, one text at a time.
 
     Args:
-        bundle: a bundle's folder, a shipped classifier's name, or a packed file, for which the bare graph is left out.
-        texts: some hundred texts, or lists of their tokens or ids, with the usual lengths of your texts.
-        rounds: how often each contestant takes its turn.
-        threads: how many cores `predict` may use in its second measurement; 1 omits that measurement.
+        bundle: a bundle's folder, the name of a shipped classifier, or a packed file. A packed file has no graph to
+            compare with.
+        texts: some hundred texts of the lengths that your texts usually have. Each is a string, or a list of tokens or
+            ids.
+        rounds: how often each contestant is measured.
+        threads: how many cores `predict` may use in a second measurement of `predict`; 1 omits that measurement.
 
     Raises:
         BundleError: there is no such bundle, or it is damaged.
-        InputError: there is no text, or `rounds` or `threads` is less than 1.
+        InputError: `texts` is empty, or `rounds` or `threads` is less than 1.
     """
     if not texts:
         raise InputError("There is no text to measure.", "Give at least one text.")

@@ -43,10 +43,10 @@ __all__ = [
     "Prediction",
     "compute_logits_of_batches",
     "compute_logits_of_engine_input",
-    "compute_logits_until_refused",
+    "compute_logits_up_to_first_refused_text",
+    "find_refusal_error_of_text",
     "get_answers_of_chosen_labels",
     "list_refusal_reasons",
-    "make_refusal_error",
     "read_graph_metadata",
 ]
 
@@ -58,8 +58,8 @@ _log: Final = logging.getLogger(__name__)
 class Classifier(TrainedEstimator):
     """A classifier of texts, or of sequences of numbers, from a bundle. Make one with `Classifier.load`.
 
-    Thread-safe: the only mutable state is a pool of buffers, each used by one call at a time. It may be used after a
-    fork. A pickled classifier is loaded again from its folder. scikit-learn's tools take it as an estimator.
+    Several threads may use one classifier at once, and a forked process may use it, too. Unpickling a classifier loads
+    its bundle again from the same folder. scikit-learn's tools take a classifier as an estimator.
 
     Attributes:
         manifest: the content of classifier.json.
@@ -107,30 +107,31 @@ class Classifier(TrainedEstimator):
         """Read and check a bundle, or a packed file.
 
         Args:
-            path_or_name: a bundle's folder, the name of a classifier that ships with pocketrnn, or a file that
-                `pocketrnn pack` wrote, which the native engine answers (pip install pocketrnn-native).
+            path_or_name: a bundle's folder, the name of a classifier that ships with pocketrnn, an address on a model
+                hub (`hf://user/name`), or a file that `pocketrnn pack` wrote. A packed file needs the native engine
+                (pip install pocketrnn-native).
             threads: how many processor cores one call for several texts may use. One text is answered on one core.
-            max_batch_tokens: how many tokens one run of the graph may hold, padding included. It bounds the memory of a
-                run for any texts; only a text that is longer than this is run alone, at its own length.
+            max_batch_tokens: how many tokens one run of the graph may hold, padding included. This bounds the memory of
+                a run, whatever the texts; only a text that is longer than this is run alone, at its own length.
             providers: onnxruntime's execution providers, most wanted first.
             trust: allow graphs with any operator, among them loops, which may never end. For a bundle that you made
                 yourself: see SECURITY.md.
-            tokenizer: your own function, text -> its tokens, or its ids, which splits every string in place of the
-                bundle's tokenizer. If it gives a string, the tokens stand between white space. A bundle with the
-                tokenizer `external` cannot split strings (docs/text-rules.md): its golden examples are split by this
-                function first, and must have the same ids as at the export.
+            tokenizer: your own function that splits every string in place of the bundle's tokenizer. It takes a text
+                and returns the list of its tokens, the list of its ids, or one string with white space between the
+                tokens. A bundle with the tokenizer `external` cannot split strings (docs/text-rules.md): this function
+                then splits its golden examples first, and must give the same ids as at the export.
             out_of_range: for a bundle that takes sequences of numbers and knows the range of its training rows: what to
-                do about numbers far outside that range: `warn`, the default, warns once, `refuse` refuses the sequence,
+                do about numbers far outside that range. `warn`, the default, warns once, `refuse` refuses the sequence,
                 `ignore` does neither.
             prior: how often each label is expected, in any unit, such as how many of your texts are in each language:
-                {"en": 70, "de": 25, "fr": 5}. The labels that are not named are together expected as often as the
+                {"en": 70, "de": 25, "fr": 5}. All labels that are not named are together expected as often as the
                 rarest named one. The less a text says, the more the prior decides. Or the name of a prior in the bundle
-                (`manifest.output.priors`): "web" of `languages`.
+                (`manifest.output.priors`), such as "web" of `languages`.
 
         Raises:
-            InputError: `threads` or `max_batch_tokens` is not a number from 1, onnxruntime lacks a provider,
-                `tokenizer` is not a function or gives other ids than the bundle was exported with, `out_of_range` is
-                not one of these words or is given for texts, or `prior` is not valid for this classifier.
+            InputError: `threads` or `max_batch_tokens` is not a whole number from 1; onnxruntime lacks a provider;
+                `tokenizer` is not a function, or gives other ids than the bundle was exported with; `out_of_range` is
+                not one of these words, or is given for texts; or `prior` is not valid for this classifier.
             BundleError: there is no such bundle, it is damaged, or its graph does not fit its classifier.json.
             MissingExtraError: the path is a packed file, and the native engine is not installed.
 
@@ -160,11 +161,13 @@ class Classifier(TrainedEstimator):
     def among(self, labels: Iterable[str]) -> Classifier:
         """Return the same classifier restricted to some labels, for texts that can have only these labels.
 
-        Probabilities, thresholds, `top`, streams and files are then of these labels. The graph is not loaded again.
+        All methods of the returned classifier then have only these labels: its probabilities add up to 1 over them. The
+        graph is not loaded again.
 
         Args:
-            labels: the labels to keep. `und`, the label for texts that are none of the others, stays where the
-                classifier has it. A label after a minus is left out: "-und"; with only such labels, all others stay.
+            labels: the labels to keep. `und`, the label for texts that have none of the other labels, is kept, too, if
+                the classifier has it. A label after a minus is left out, such as "-und"; if all labels have a minus,
+                all others are kept.
 
         Raises:
             InputError: a label is unknown, no label is left, or the classifier gives several labels for a text, or
@@ -179,10 +182,10 @@ class Classifier(TrainedEstimator):
     def head(self, name: str) -> Classifier:
         """Return a classifier that answers only with the labels of one head of the same bundle.
 
-        All methods then give what they give for a classifier of these labels. The graph is not loaded again.
+        Its methods work like those of a classifier with a single set of labels. The graph is not loaded again.
 
         Raises:
-            InputError: there is no such head.
+            InputError: the classifier has no heads, or none of this name.
 
         Example:
             >>> Classifier.load("reviews").head("mood").classify("Never again").label
@@ -191,18 +194,23 @@ class Classifier(TrainedEstimator):
         return self._restrict_to_labels(choose_labels_of_head(self._answers, name))
 
     def _apply_prior(self, prior: str | Mapping[str, float] | None) -> Classifier:
+        """Return a classifier that weights its labels by a prior; the same classifier if `prior` is None. The argument
+        is that of `load`."""
         if prior is None:
             return self
         return self._restrict_to_labels(weight_labels_by_prior(self._answers, prior, self.manifest.output.priors))
 
     def _restrict_to_labels(self, chosen: ChosenLabels) -> Classifier:
-        """Return a copy of the classifier that answers only with the chosen labels, on the same engine."""
+        """Return a copy of the classifier that answers only with the chosen labels. The copy uses the same engine, so
+        the graph is not loaded again."""
         # Not with copy.copy, which would load the bundle again, as pickle does.
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._chosen = chosen.combine_with_earlier_choice(self._chosen)
         other._answers = self._answers.restrict_to_labels(chosen.indices)
-        other._intake = self._intake.replace_engine(wrap_engine_for_labels(self._engine, other._chosen), other._answers)
+        other._intake = self._intake.copy_with_engine(
+            wrap_engine_for_labels(self._engine, other._chosen), other._answers
+        )
         return other
 
     @property
@@ -217,9 +225,10 @@ class Classifier(TrainedEstimator):
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The names of the heads, if the classifier gives several answers to a text, such as its topic and its mood.
+        """The names of the heads, if the classifier gives several answers to a text, such as its topic and its mood
+        (docs/heads.md).
 
-        The page docs/heads.md describes them. Empty for other classifiers, and for the result of `head`.
+        It is empty for other classifiers, and for the classifier that `head` returns.
 
         Example:
             >>> Classifier.load("reviews").heads
@@ -229,7 +238,7 @@ class Classifier(TrainedEstimator):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels in the order of the columns of `predict_proba`; or the names of the values.
+        """The labels, in the order of the columns of `predict_proba`; for a bundle of values, the names of the values.
 
         With several heads, these are the labels of all heads in the order of the columns of `logits`, each with its
         head's name in front: `topic: oil`.
@@ -242,8 +251,8 @@ class Classifier(TrainedEstimator):
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
-        """The threshold of each label: `predict_labels` gives a label whose probability reaches it. None without
-        thresholds.
+        """The threshold of each label, the probability from which `predict_labels` lists the label; None if the bundle
+        has no thresholds.
 
         Example:
             >>> Classifier.load("ag_news").thresholds is None
@@ -253,7 +262,7 @@ class Classifier(TrainedEstimator):
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The channels of a sequence of numbers, in order.
+        """The names of the channels of a sequence of numbers, in order.
 
         Raises:
             InputError: the bundle takes texts.
@@ -265,17 +274,18 @@ class Classifier(TrainedEstimator):
         return self.manifest.numbers.channels
 
     def encode(self, text: Text) -> list[int]:
-        """Encode one text as token ids; there is at least one.
+        """Encode one text as a list of token ids. There is at least one id, also for an empty text.
 
-        A pair becomes the ids of the first text, a negative mark, and the ids of the second text. The features of a
-        text become negative marks before its ids.
+        A pair of texts becomes the ids of the first text, a negative id, and the ids of the second text. A text with
+        features gets a negative id in front for each feature.
 
         Args:
-            text: as in `classify`.
+            text: a text in any form that `classify` takes.
 
         Raises:
-            TextError: as `classify`.
-            InputError: the bundle takes sequences of numbers; see `prepared`.
+            TextError: the argument is not a text, or the text rules cannot produce such ids.
+            InputError: the bundle takes sequences of numbers (for these, use `prepared`); the text is a string and the
+                bundle's tokenizer is external; or the tokenizer given to `load` fails.
 
         Example:
             >>> classifier = Classifier.load("ag_news")
@@ -288,8 +298,9 @@ class Classifier(TrainedEstimator):
         """Prepare a sequence of numbers as the graph's input, float32 [time, channels].
 
         Raises:
-            SequenceError: the argument is not a sequence that the bundle takes, or is beyond the graph's limits.
-            InputError: the bundle takes texts; see `encode`.
+            SequenceError: the argument is not a sequence that the bundle takes, or is too short or too long for the
+                graph.
+            InputError: the bundle takes texts; for these, use `encode`.
 
         Example:
             >>> Classifier.load("walking").prepared([[0.1, 0.2, 9.7]]).shape
@@ -328,15 +339,16 @@ class Classifier(TrainedEstimator):
         ones.
 
         Args:
-            saved: the bytes of `Stream.save` or `CarriedStream.save`, to continue from that state.
-            window: for a recording, how many steps are answered at once; by default the bundle's window.
-            hop: how many steps the next window begins after the one before; by default the bundle's hop, else the
-                window.
-            top: how many labels an answer to a recording has; for a text, give it to `Stream.push`.
+            saved: the bytes that `Stream.save` or `CarriedStream.save` returned, to continue from that state; None to
+                begin.
+            window: for a recording, how many steps each answer is for; by default the bundle's window.
+            hop: for a recording, how many steps after the beginning of a window the next window begins; by default the
+                bundle's hop, or else the length of the window.
+            top: how many labels each answer to a recording has. For a text, give `top` to `Stream.push`.
 
         Raises:
-            InputError: the bundle was not exported for streaming, and there is not a window; the window or hop is not
-                valid; or `saved` is damaged or another bundle's.
+            InputError: there is no window, and the bundle was not exported for streaming; the window or hop is not
+                valid; or `saved` is damaged, or comes from another bundle.
             BundleError: the step graph is damaged or does not fit its classifier.json.
 
         Example:
@@ -371,8 +383,8 @@ class Classifier(TrainedEstimator):
     def _make_recording_stream(
         self, saved: bytes | None, window: int | None, hop: int | None, top: int
     ) -> NumberStream | CarriedStream:
-        """Open a stream of a recording: one that answers windows; or, without a window, one that answers for all
-        samples so far."""
+        """Open a stream of a recording. With a window, given or the bundle's, it answers each window; else it answers
+        for all samples so far."""
         from pocketrnn.number_streams import CarriedStream, NumberStream, choose_window_and_hop
 
         intake = self._get_number_intake("Stream.push()")
@@ -391,12 +403,20 @@ class Classifier(TrainedEstimator):
     def recording(
         self, recording: object, *, window: int | None = None, hop: int | None = None, top: int = 1
     ) -> list[Window]:
-        """Answer all windows of a complete recording; see `stream`. The last steps are ignored if they do not fill a
-        window. Without a window, there is one answer for all steps.
+        """Answer all windows of a complete recording. The last steps are ignored if they do not fill a window. If there
+        is no window, return one answer for all steps.
+
+        Args:
+            recording: the samples, as `classify` takes them.
+            window: how many steps each answer is for; by default the bundle's window.
+            hop: how many steps after the beginning of a window the next window begins; by default the bundle's hop, or
+                else the length of the window.
+            top: how many labels each answer has.
 
         Raises:
             SequenceError: the recording has fewer steps than a window.
-            InputError: the bundle takes texts; or as `stream`.
+            InputError: the bundle takes texts; there is no window, and the bundle was not exported for streaming; or
+                the window or hop is not valid.
 
         Example:
             >>> walking = Classifier.load("walking")
@@ -409,23 +429,25 @@ class Classifier(TrainedEstimator):
     def classify(self, given: object, top: int = 1, *, among: Iterable[str] | None = None) -> Prediction:
         """Classify one text, one text with features, one pair of texts, or one sequence of numbers.
 
-        With several heads, the answer is a dict from each head's name to its prediction, from one run of the graph. So
-        do `predict`, `classify_all` and `predict_labels` give a dict for each text, and `predict_proba` one dict of
-        arrays. `head` gives a classifier for one of them.
+        With several heads, the answer is a dict from each head's name to its prediction, from one run of the graph.
+        `predict`, `classify_all` and `predict_labels` then give such a dict for each text, and `predict_proba` gives
+        one dict of arrays. To use a single head, call `head` first.
 
         Args:
-            given: a text is any string; a text without a known token gets the answer of the empty text. Or a text that
-                is split already: a list of its tokens, which are looked up, or of all its ids (docs/text-rules.md). A
-                pair is a tuple of two texts, in the order of the module's forward (docs/pairs.md). A text with features
-                is a tuple of it and a map from their names to their values (docs/features.md). A sequence is an
-                array of numbers [time, channels] as the sensor gives them, or [time] for a single channel; or lists, a
-                table with a column for each channel, or an Arrow array (docs/numbers.md).
+            given: one input of the classifier. A text is any string, or a text that is split already: a list of its
+                tokens, which are looked up, or of all its ids (docs/text-rules.md). A text without a known token gets
+                the answer of the empty text. A pair is a tuple of two texts, in the order of the module's forward
+                (docs/pairs.md). A text with features is a tuple of the text and a mapping from the features' names to
+                their values (docs/features.md). A sequence is an array of numbers [time, channels] as the sensor gives
+                them, or [time] for a single channel; or lists, a table with a column for each channel, or an Arrow
+                array (docs/numbers.md).
             top: how many labels to give, from 1 to the number of labels.
-            among: labels to choose among; see the method `among`, which is for many texts.
+            among: the labels to choose among, as for the method `among`; None for all. For many texts, call that method
+                once.
 
         Raises:
-            TextError: `given` is neither a string nor such a list, or the text rules cannot produce such ids.
-            SequenceError: `given` is not such a sequence, or is beyond the graph's limits.
+            TextError: `given` is not a text, or the text rules cannot produce such ids.
+            SequenceError: `given` is not a sequence that the bundle takes, or is too short or too long for the graph.
             LimitError: a text has fewer or more tokens than the graph takes, or no known word where the graph needs one
                 (`manifest.graph.limits`).
             InputError: `top` is out of its range; the bundle gives values; `among` names an unknown label; a text is a
@@ -442,22 +464,21 @@ class Classifier(TrainedEstimator):
         return self._answers.make_prediction(self._intake.compute_item_logits(given), top)
 
     def explain(self, text: Text, label: str | None = None, *, most_fragments: int = 64) -> Explanation:
-        """Explain an answer by its words. Each word is left out once, and the evidence that the label loses is
-        measured.
+        """Explain an answer by its words: leave each word out once, and measure how much evidence the label loses.
 
         All shortened texts are answered in one call. A text of n words takes about as long as n texts of that length.
 
         Args:
             text: any string, or a list of tokens. For a list, `start` and `end` of a fragment count tokens.
             label: the label to explain; None for the likeliest.
-            most_fragments: a text of more words than this is explained in fragments of several words. Very long texts
-                are cut into fewer fragments, and not at all where even two would take too long.
+            most_fragments: the most fragments that are left out. In a text of more words, a fragment has several words.
+                A very long text gets fewer fragments, or none if even two would take too long.
 
         Raises:
             TextError: `text` is neither a string nor a list of tokens.
-            LimitError: `text` is beyond the graph's limits.
-            InputError: there is no such label, `most_fragments` is out of its range, or the bundle takes sequences of
-                numbers.
+            LimitError: `text` has too few or too many tokens for the graph, or no known word where the graph needs one.
+            InputError: there is no such label; `most_fragments` is not a whole number from 1; or the bundle takes
+                pairs, features or sequences of numbers, or has several heads.
 
         Example:
             >>> explanation = Classifier.load("ag_news").explain("Oil prices rise again")
@@ -476,10 +497,11 @@ class Classifier(TrainedEstimator):
         )
 
     def _compute_logits_and_refused(self, text_and_variants: Sequence[str | list[str]]) -> tuple[Floats, list[int]]:
-        """Compute the logits of a text and of its shortened variants; also return the indices of the refused variants.
+        """Compute the logits of a text and of its shortened variants. Return the logits, float32 [texts, labels], and
+        the indices of the variants that the graph cannot take.
 
         Raises:
-            LimitError: the text itself, which comes first, is refused.
+            LimitError: the graph cannot take the text itself, which comes first.
         """
         parts: list[Floats] = []
         refused: list[int] = []
@@ -488,7 +510,7 @@ class Classifier(TrainedEstimator):
             refused += [before + index for index in skipped]
             parts.append(logits)
         if refused and refused[0] == 0:
-            raise make_refusal_error(self, text_and_variants[0])
+            raise find_refusal_error_of_text(self, text_and_variants[0])
         return np.concatenate(parts), refused
 
     @overload
@@ -496,20 +518,21 @@ class Classifier(TrainedEstimator):
     @overload
     def predict(self, given: Iterable[object], *, on_error: OnError) -> list[str] | list[str | None]: ...
     def predict(self, given: Iterable[object], *, on_error: OnError = "raise") -> list[str] | list[str | None]:
-        """Predict the likeliest label of every text or sequence, in order. A bundle of values gives the result of
+        """Predict the likeliest label of every text or sequence, in order. For a bundle of values, return the result of
         `values`.
 
         Args:
             given: texts: a list, a column of numpy or pandas, or any iterable; a generator is read lazily, chunk by
                 chunk. An item is a string, or a list of the text's tokens or ids, as in `classify`. Or sequences of
                 numbers: a list of arrays [time, channels], or one array [sequences, time, channels].
-            on_error: what to do with an item that is not a text (None, bytes, a number, a list of other things) or not
-                a sequence, or that is beyond the graph's limits (`manifest.graph.limits`): too few or too many tokens
-                or steps, or without a known word. `raise` refuses it, `skip` gives None as its label.
+            on_error: what to do with an item that the classifier cannot answer. Such an item is not a text (but None,
+                or a number) or not a sequence, or it is beyond the graph's limits (`manifest.graph.limits`): it has too
+                few or too many tokens or steps, or no known word. `raise` raises an error, `skip` gives None as the
+                item's label.
 
         Raises:
             TextError: `given` is one string, or an item of it is not a text.
-            SequenceError: an item is not a sequence that the bundle takes, or is beyond the limits.
+            SequenceError: an item is not a sequence that the bundle takes, or is too short or too long for the graph.
             LimitError: a text is beyond the graph's limits.
 
         Example:
@@ -524,15 +547,16 @@ class Classifier(TrainedEstimator):
         """Compute the values of every sequence, with a bundle that gives values and not labels.
 
         Args:
-            given: as in `predict`.
-            on_error: `raise` refuses an item as in `predict`, `skip` gives a row of NaN for it.
+            given: the sequences, as in `predict`.
+            on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives a
+                row of NaN.
 
         Returns:
             float32 [sequences, values], the columns in the order of `labels`.
 
         Raises:
             InputError: the bundle gives labels.
-            SequenceError: as `predict`.
+            SequenceError: an item is not a sequence that the bundle takes, or is too short or too long for the graph.
 
         Example:
             >>> forecast.values([[[0.4], [0.5]]]).shape
@@ -547,16 +571,17 @@ class Classifier(TrainedEstimator):
     ) -> Iterator[Prediction | None]:
         """Yield the prediction for each item, in order. Items are read a few chunks ahead.
 
-        Neither items nor answers are collected: memory does not grow with their number. The answers before an error are
-        still given.
+        Neither items nor answers are collected, so the memory does not grow with their number. If an item raises an
+        error, the answers before it are yielded first.
 
         Args:
             given: any iterable of texts or sequences, as in `predict`.
             top: how many labels to give, from 1 to the number of labels.
-            on_error: `raise` refuses an item as in `predict`, `skip` gives None for it.
+            on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives
+                None.
 
         Raises:
-            TextError, SequenceError, LimitError: as `predict`.
+            TextError, SequenceError, LimitError: an item cannot be answered, as in `predict`.
             InputError: `top` is out of its range, or the bundle gives values.
 
         Example:
@@ -573,13 +598,13 @@ class Classifier(TrainedEstimator):
             text: any string; or a text that is split already, a list of its tokens.
 
         Returns:
-            a sequence of `Tag`, each with the position of its token in the original text; and, as `spans`, the entities
-            that BIO or IOBES labels mark. Tokens that the rules cut off or drop are its `untagged`.
+            a sequence of `Tag`, each with the position of its token in the original text. Its `spans` are the entities
+            that BIO or IOBES labels mark; its `untagged` are the tokens that the text rules cut off or drop.
 
         Raises:
-            TextError: `text` is neither a string nor such a list.
-            LimitError: `text` is beyond the graph's limits.
-            InputError: the bundle does not label tokens; or the position of a token cannot be found.
+            TextError: `text` is neither a string nor a list of tokens.
+            LimitError: `text` has too few or too many tokens for the graph.
+            InputError: the bundle does not label tokens; or the position of a token in the text cannot be found.
 
         Example:
             >>> [(tag.token, tag.label, tag.start) for tag in Classifier.load("people").tag("Ada lives in Berlin")]
@@ -592,15 +617,15 @@ class Classifier(TrainedEstimator):
     @overload
     def predict_tags(self, texts: Iterable[Text], *, on_error: OnError) -> list[Tags] | list[Tags | None]: ...
     def predict_tags(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> list[Tags] | list[Tags | None]:
-        """Label the tokens of every text, in order; see `tag`.
+        """Label the tokens of every text, in order, with a bundle that labels tokens.
 
         Args:
             texts: any iterable of texts, as in `tag`.
-            on_error: `raise` refuses an item that is not a text, or is beyond the graph's limits; `skip` gives None for
-                it.
+            on_error: what to do with an item that is not a text, or has too few or too many tokens: `raise` raises an
+                error, `skip` gives None.
 
         Raises:
-            TextError, LimitError, InputError: as `tag`.
+            TextError, LimitError, InputError: an item cannot be tagged, as in `tag`.
 
         Example:
             >>> [len(tags) for tags in Classifier.load("people").predict_tags(["Ada", "New York"])]
@@ -609,13 +634,13 @@ class Classifier(TrainedEstimator):
         return list(self.tag_all(texts, on_error=on_error))
 
     def tag_all(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Iterator[Any]:
-        """Yield the tags of each text, in order. Some hundred texts are read ahead.
+        """Yield the tags of each text, in order, with a bundle that labels tokens. Some hundred texts are read ahead.
 
         Args:
             texts, on_error: as in `predict_tags`.
 
         Raises:
-            TextError, LimitError, InputError: as `tag`.
+            TextError, LimitError, InputError: an item cannot be tagged, as in `tag`.
 
         Example:
             >>> [tags[0].label for tags in Classifier.load("people").tag_all(iter(["Ada"]))]
@@ -630,7 +655,8 @@ class Classifier(TrainedEstimator):
         self._warn_of_skipped(skipped)
 
     def _get_tag_intake(self) -> TagIntake:
-        """Return the intake if the classifier labels tokens; raise an InputError for any other classifier."""
+        """Return the `TagIntake`, the object that tags texts. If the classifier does not label tokens, raise an
+        InputError."""
         if not self.manifest.output.of_tokens:
             what = "values" if self._gives_values else "a label for a text, not for its tokens"
             raise InputError(f"{self.name} gives {what}.", "Use classify() or predict().")
@@ -640,15 +666,16 @@ class Classifier(TrainedEstimator):
         """Compute the probabilities of every label for every text or sequence.
 
         Args:
-            given: as in `predict`.
-            on_error: `raise` refuses an item as in `predict`, `skip` gives a row of NaN for it.
+            given: texts or sequences, as in `predict`.
+            on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives a
+                row of NaN.
 
         Returns:
             float32 [texts, labels], the columns in the order of `labels`; each row adds up to 1, unless the classifier
             is multi-label.
 
         Raises:
-            TextError, SequenceError, LimitError: as `predict`.
+            TextError, SequenceError, LimitError: an item cannot be answered, as in `predict`.
 
         Example:
             >>> Classifier.load("ag_news").predict_proba(["Oil prices rise again"]).shape
@@ -659,20 +686,22 @@ class Classifier(TrainedEstimator):
     def predict_labels(
         self, given: Iterable[object], threshold: float | None = None, *, on_error: OnError = "raise"
     ) -> list[tuple[str, ...]]:
-        """List the labels of every text that reach their threshold, for a multi-label classifier.
+        """List for every text the labels whose probabilities reach their thresholds, for a multi-label classifier.
 
-        A softmax classifier, where exactly one label is right, gives its likeliest label, or none below the threshold.
+        A softmax classifier, where exactly one label is right, gives its likeliest label if that label reaches its
+        threshold, or else no label.
 
         Args:
-            given: as in `predict`.
-            threshold: a probability, for all labels; None for the bundle's own thresholds, or 0.5 where it has none.
-            on_error: `raise` refuses an item as in `predict`, `skip` gives it an empty tuple.
+            given: texts or sequences, as in `predict`.
+            threshold: one probability for all labels; None for the bundle's own thresholds, or 0.5 if it has none.
+            on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives
+                an empty tuple.
 
         Returns:
             for each text a tuple of its labels, in the order of `labels`; it may be empty.
 
         Raises:
-            TextError, SequenceError, LimitError: as `predict`.
+            TextError, SequenceError, LimitError: an item cannot be answered, as in `predict`.
 
         Example:
             >>> Classifier.load("ag_news").predict_labels(["Oil prices rise again"], 0.5)
@@ -684,14 +713,15 @@ class Classifier(TrainedEstimator):
         """Compute the logits: the graph's outputs before softmax or sigmoid.
 
         Args:
-            given: as in `predict`.
-            on_error: `raise` refuses an item as in `predict`, `skip` gives a row of NaN for it.
+            given: texts or sequences, as in `predict`.
+            on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives a
+                row of NaN.
 
         Returns:
             float32 [texts, labels], the columns in the order of `labels`.
 
         Raises:
-            TextError, SequenceError, LimitError: as `predict`.
+            TextError, SequenceError, LimitError: an item cannot be answered, as in `predict`.
             PocketRNNError: the graph fails, for instance because a text is too long for this machine's memory, or its
                 logits are NaN or infinite.
 
@@ -704,23 +734,24 @@ class Classifier(TrainedEstimator):
     def embed(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Floats:
         """Compute the embedding of each text: the input of the graph's last linear layer.
 
-        Texts that are similar to the classifier have similar embeddings, for instance by their cosine: for search,
-        clustering or outlier detection. They come from the graph whose logits are proven; the proof covers them through
-        the logits only. The first call opens the graph of a bundle a second time; a packed file gives the embeddings of
-        its own program, which are rounded where it multiplies integers.
+        Texts that the classifier finds similar have similar embeddings, for instance by their cosine: for search,
+        clustering or outlier detection. The embeddings come from the graph whose logits are proven; the proof covers
+        the embeddings only through the logits. The first call opens the graph of a bundle a second time. A packed file
+        gives the embeddings of its own program, which are rounded if that program multiplies integers.
 
         Args:
-            texts: as in `predict`.
-            on_error: `raise` refuses an item as in `predict`, `skip` gives a row of NaN for it.
+            texts: texts, as in `predict`.
+            on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives a
+                row of NaN.
 
         Returns:
             float32 [texts, features]; [0, 0] where `texts` is empty.
 
         Raises:
-            InputError: the graph does not end with a linear layer of one input row for each text, or it has
-                onnxruntime's own format.
+            InputError: the graph does not end with a linear layer that takes one row for each text; or the graph's file
+                is in onnxruntime's own format.
             TextError: `texts` is one string, or an item of it is not a text.
-            LimitError: an item of it is beyond the graph's limits.
+            LimitError: a text is beyond the graph's limits.
 
         Example:
             >>> Classifier.load("ag_news").embed(["Oil prices rise again", "A cup final"]).shape
@@ -743,7 +774,8 @@ class Classifier(TrainedEstimator):
     def _compute_logits_of_chunks(
         self, given: Iterable[Any], on_error: OnError, *, warns: bool = True
     ) -> Generator[LogitsAndSkipped, None, None]:
-        """Yield for each chunk, in order, its logits and the indices of its skipped items."""
+        """Yield for each chunk of `given`, in order, its logits and the indices of the skipped items in the chunk. With
+        `warns`, log at the end how many items were skipped."""
         total, intake = 0, cast("Any", self._intake)
         work = partial(intake.compute_chunk_logits, on_error=on_error)
         chunks = intake.divide_into_chunks(given, on_error, self._workers.threads)
@@ -754,7 +786,8 @@ class Classifier(TrainedEstimator):
             self._warn_of_skipped(total)
 
     def _warn_of_skipped(self, count: int) -> None:
-        """Log how many items were skipped, and for which reasons items are skipped."""
+        """Log how many items were skipped, and the reasons for which the classifier skips items; nothing for the count
+        0."""
         if count:
             _log.warning("%s skipped %d items %s", self.name, count, ", or ".join(self._intake.skip_reasons))
 
@@ -776,8 +809,8 @@ class Classifier(TrainedEstimator):
 def _build_intake(
     manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None, out_of_range: str | None
 ) -> TextIntake | NumberIntake:
-    """Make the object that checks users' inputs and runs the engine on them: texts, pairs, texts with features, texts
-    whose tokens are labelled, or numbers."""
+    """Make the object that checks the user's inputs and runs the engine on them, for the kind of input that the
+    manifest states: texts, pairs, texts with features, texts whose tokens are labelled, or numbers."""
     if isinstance(manifest.input, TextInput):
         if out_of_range is not None:
             raise InputError(
@@ -825,9 +858,9 @@ def compute_logits_of_batches(
         float32 [texts of the batch, labels], the columns in the order of `classifier.labels`.
 
     Raises:
-        TextError: an item of a batch is not a string; it is named by its position in all batches.
-        LimitError: a text is beyond the graph's limits; likewise.
-        PocketRNNError: as `Classifier.logits`.
+        TextError: an item of a batch is not a string. The error names the item's position in all batches.
+        LimitError: a text is beyond the graph's limits. The error names the text's position in all batches.
+        PocketRNNError: the graph fails, or its logits are NaN or infinite.
     """
     intake = classifier._get_text_intake("logits()")
     work = partial(intake.compute_chunk_logits, on_error=on_error)
@@ -837,16 +870,19 @@ def compute_logits_of_batches(
 
 
 def encode_texts_as_engine_input(classifier: Classifier, texts: Iterable[Any]) -> list[Any]:
-    """Encode each text as ids for `compute_logits_of_engine_input`.
+    """Encode each text as the row of ids that `compute_logits_of_engine_input` takes.
 
-    With characters, the rows are int64 [ids, 1 + width].
+    If the classifier reads the characters of tokens, a row is int64 [ids, 1 + width]: each id, then the ids of its
+    characters.
 
     Args:
         classifier: a classifier of texts.
-        texts: strings, or lists of their tokens or ids; with characters, not of ids.
+        texts: strings, or lists of tokens or ids; lists of ids only if the classifier does not read characters.
 
     Raises:
-        TextError, LimitError, InputError: as `Classifier.tag`.
+        TextError: an item is not a text.
+        LimitError: a text is beyond the graph's limits.
+        InputError: a text is a string, and the bundle's tokenizer is external; or the tokenizer given to `load` fails.
     """
     if classifier.manifest.characters is None:
         return [classifier.encode(text) for text in texts]
@@ -858,21 +894,20 @@ def encode_texts_as_engine_input(classifier: Classifier, texts: Iterable[Any]) -
 
 
 def compute_logits_of_engine_input(classifier: Classifier, rows: Sequence[Sequence[int] | Steps]) -> Floats:
-    """Compute the logits of texts that are given as ids, or of sequences of numbers that are already prepared for the
-    graph.
+    """Compute the logits of texts that are encoded already, or of sequences of numbers that are prepared already.
 
     Args:
         classifier: the classifier that answers.
-        rows: the ids of each text, or its samples, float32 [time, channels]; at least one row, all within the graph's
-            limits.
+        rows: for each text its ids; for each sequence its samples, float32 [time, channels]. There is at least one row,
+            and all are within the graph's limits.
 
     Returns:
-        float32 [texts, labels]; [ids of all texts, labels] where the labels are of tokens, with NaN where there is no
-        answer.
+        float32 [texts, labels]; if the classifier labels tokens, [ids of all texts, labels], with NaN for an id without
+        an answer.
 
     Raises:
         LimitError: the native engine would need too much memory or time for a row, or too large integers.
-        PocketRNNError: as `Classifier.logits`.
+        PocketRNNError: the graph fails, or its logits are NaN or infinite.
     """
     kind = find_step_dtype(classifier.manifest)
     logits = compute_logits(classifier._engine, classifier.name, [np.asarray(row, kind) for row in rows])
@@ -884,32 +919,35 @@ def compute_logits_of_engine_input(classifier: Classifier, rows: Sequence[Sequen
 
 
 def list_refusal_reasons(classifier: Classifier) -> list[str]:
-    """List the reasons for which the classifier refuses a text, each as the end of a sentence."""
+    """List the reasons for which the classifier refuses a text, each as the end of a sentence, such as "with too few or
+    too many tokens"."""
     return classifier._get_text_intake("classify()").refusal_reasons
 
 
-def compute_logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -> tuple[Floats, LimitError | None]:
-    """Compute the logits of the texts before the first refused one; also return the error for that one.
+def compute_logits_up_to_first_refused_text(
+    classifier: Classifier, texts: Sequence[Any]
+) -> tuple[Floats, LimitError | None]:
+    """Compute the logits of texts or sequences, up to the first that the classifier refuses.
 
     Args:
         classifier: the classifier that answers.
         texts: strings, or lists of tokens or ids; or valid sequences.
 
     Returns:
-        float32 [texts before it, labels], and the error; None if all texts are answered.
+        float32 [answered texts, labels], and the error for the refused text; None if all texts are answered.
     """
     parts = [np.empty((0, len(classifier.labels)), np.float32)]
     for logits, skipped in classifier._compute_logits_of_chunks(texts, "skip", warns=False):
         if skipped:
             parts.append(logits[: skipped[0]])
             answered = np.concatenate(parts)
-            return answered, make_refusal_error(classifier, texts[len(answered)])
+            return answered, find_refusal_error_of_text(classifier, texts[len(answered)])
         parts.append(logits)
     return np.concatenate(parts), None
 
 
-def make_refusal_error(classifier: Classifier, text: Text) -> LimitError:
-    """Return the error that `classify` would raise for a skipped text."""
+def find_refusal_error_of_text(classifier: Classifier, text: Text) -> LimitError:
+    """Return the error that `classify` would raise for a text that was skipped."""
     return classifier._get_text_intake("classify()").find_refusal_error(text)
 
 
@@ -919,12 +957,14 @@ def read_graph_metadata(classifier: Classifier) -> Mapping[str, str]:
 
 
 def get_answers_of_chosen_labels(classifier: Classifier) -> Answers:
-    """Return the `Answers` of a classifier, restricted to its chosen labels."""
+    """Return the object that turns a classifier's logits into answers, with only the labels that `among` or `head`
+    left."""
     return classifier._answers
 
 
 def can_split_texts(classifier: Classifier) -> bool:
-    """Return whether a classifier splits texts, by the rules of its bundle or by the function that `load` was given."""
+    """Return whether a classifier can split strings into tokens, by its bundle's tokenizer or by the function that was
+    given to `load`."""
     return classifier._tokenizer is not None or classifier.manifest.text.rules.tokenizer != "external"
 
 
@@ -936,7 +976,8 @@ def _load_pickled_copy(
     out_of_range: OutOfRange | None,
     chosen: ChosenLabels | None,
 ) -> Classifier:
-    """Load a pickled classifier from the folder of its bundle, with the options and the chosen labels that it had."""
+    """Load a pickled classifier again from its bundle's folder. The arguments are the options and the chosen labels
+    that it had."""
     classifier = Classifier.load(
         folder,
         threads=threads,

@@ -47,8 +47,8 @@ class PocketRNNError(Exception):
         remedy: one sentence that says what to do.
 
     Attributes:
-        exit_status: the exit status of a command that the error ends.
-        of_lines: whether the message may have several lines, as a table has.
+        exit_status: the exit status of a command that fails with this error.
+        of_lines: whether the message may have several lines, such as those of a table.
     """
 
     exit_status = 1
@@ -70,12 +70,12 @@ class InputError(PocketRNNError):
 
 
 class TextError(InputError, TypeError):
-    """An item given as a text is not one, or is a text that the text rules or the features of the classifier refuse."""
+    """An item that was given as a text is not a text; or the text rules or the features of the classifier refuse it."""
 
 
 class LimitError(InputError):
-    """A text has too few or too many tokens for the graph, or no word of the vocabulary although the graph needs one
-    (`Limits`); or the native engine would need too much memory or time for it, or too large integers."""
+    """A text has too few or too many tokens for the graph, or no word of the vocabulary although the graph needs one;
+    or the native engine would need too much memory or time for the text, or too large integers."""
 
 
 class SequenceError(InputError, ValueError):
@@ -134,7 +134,7 @@ class Terminated(BaseException):
 
 
 def require_module(module: str, extra: str) -> ModuleType:
-    """Import `module`. If it is missing, raise an error that names the extra to install.
+    """Import `module`. If its package is not installed, raise an error that names the extra of pocketrnn to install.
 
     Raises:
         MissingExtraError: the package is not installed.
@@ -156,10 +156,10 @@ def require_module(module: str, extra: str) -> ModuleType:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line with words of an error's message, without its full stop and without a terminal's colours,
-    for the end of a sentence.
+    """Return the first line of an error's message that has a letter or digit, for use at the end of a sentence: without
+    its full stop, and without the codes for a terminal's colours.
 
-    For an error without a message, it is the name of its class.
+    For an error without a message, return the name of its class.
     """
     try:
         plain = re.sub(r"\x1b\[[\d;]*m", "", str(error))
@@ -171,35 +171,42 @@ def first_line(error: BaseException) -> str:
 
 
 def find_file_error_reason(error: Exception) -> str:
-    """Return why a file cannot be read, for the end of a sentence: the system's reason, or else the first line of the
-    error."""
+    """Return why a file cannot be read, for use at the end of a sentence: the system's reason, or else the first line
+    of the error's message."""
     return getattr(error, "strerror", None) or first_line(error)
 
 
 def replace_error_subject(error: _Error, subject: str, new_subject: str) -> _Error:
-    """Return the error with `new_subject` in place of `subject`: "The text has ..." becomes "Line 3 has ...".
+    """Return an error of the same class in which `new_subject` replaces `subject`: "The text has ..." becomes "Line 3
+    has ...".
 
-    A problem that does not begin with `subject` gets `new_subject` in front, with a colon.
+    If the message does not begin with `subject`, put `new_subject` and a colon in front.
     """
     problem = error.problem.replace(subject, new_subject, 1)
     return type(error)(problem if problem.startswith(new_subject) else f"{new_subject}: {problem}", error.remedy)
 
 
 def short_repr(value: object, length: int = 60) -> str:
-    """Return the `repr` of a value for a message, cut to `length` characters."""
+    """Return the `repr` of a value for a message, cut to at most `length` characters."""
     text = repr(value)
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def suggest_similar_name(given: str, known: Iterable[str], *, least: float = 0.6) -> str:
-    """Suggest the known name that is most similar to a wrong name, as a sentence. Empty if none is similar. The
-    arguments are those of `find_similar_name`."""
+    """Return a sentence that suggests the known name most similar to a wrong name, "Did you mean ...?"; an empty string
+    if none is similar.
+
+    Args:
+        given: the wrong name.
+        known: the valid names.
+        least: the smallest similarity, from 0 to 1 (`difflib`).
+    """
     near = find_similar_name(given, known, least=least)
     return f"Did you mean {near}?" if near else ""
 
 
 def find_similar_name(given: str, known: Iterable[str], *, least: float = 0.6) -> str:
-    """Return the known name that is most similar to a wrong name; an empty string if none is similar. Case is ignored.
+    """Return the known name that is most similar to a wrong name, ignoring case; an empty string if none is similar.
 
     Args:
         given: the wrong name.

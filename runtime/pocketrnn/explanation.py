@@ -40,15 +40,15 @@ _WORD_OR_POINT: Final = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """One word of a text, or several adjacent words, and their effect on the label.
+    """One word of a text, or several adjacent words, and the effect of this part on the label.
 
     Attributes:
         text: the fragment as it is in the text.
-        start: the index in the text where it begins.
-        end: the index after its end.
-        log_odds: how far the label's log-odds, log(p / (1 - p)), fall when the fragment is left out. It is negative
-            where they rise: the fragment speaks against the label.
-        probability: how far the label's probability falls. It says little if the probability is near 1 or 0.
+        start: the index in the text of the fragment's first character.
+        end: the index after the fragment's last character.
+        log_odds: how far the label's log-odds, log(p / (1 - p)), fall when the fragment is left out. A negative number
+            means that they rise: the fragment speaks against the label.
+        probability: how far the label's probability falls. This says little if the probability is near 1 or 0.
     """
 
     text: str
@@ -64,10 +64,9 @@ class Explanation:
 
     Attributes:
         label: the label that is explained.
-        probability: its probability for the whole text.
-        fragments: the words, or groups of adjacent words, in the text's order; without those that cannot be left out,
-            since the rest would be too short for the graph. Empty if the text does not have a word, or is too long
-            to be explained.
+        probability: the probability of this label for the whole text.
+        fragments: the words, or groups of adjacent words, in the order of the text. A fragment is missing if the text
+            without it would be too short for the graph. Empty if the text has no word, or is too long to be explained.
 
     Example:
         >>> Explanation("Business", 0.9, (Fragment("Oil", 0, 3, 1.2, 0.2),)).fragments[0].text
@@ -85,7 +84,7 @@ class Explainer:
 
     Attributes:
         manifest: the classifier's manifest, with its text rules and limits.
-        answers: the meaning of its logits, with its labels.
+        answers: turns logits into labels and probabilities.
         encode: returns the token ids of one text, or of a list of its tokens.
         logits: returns the logits of many texts, float32 [texts, labels], and the indices of refused texts.
     """
@@ -96,11 +95,17 @@ class Explainer:
     logits: Callable[[Sequence[str | list[str]]], tuple[NDArray[np.float32], list[int]]]
 
     def explain_label(self, text: str | list[str], label: str | None, most_fragments: int) -> Explanation:
-        """Measure the effect of each word on a label; see `Classifier.explain`.
+        """Measure the effect of each word of a text on one label.
+
+        Args:
+            text: a string, or a list of tokens.
+            label: the label; None for the likeliest.
+            most_fragments: the most fragments that are left out. In a text of more words, a fragment has several words.
 
         Raises:
             InputError: the label is unknown, or `most_fragments` is not a whole number from 1.
-            LimitError: the whole text is beyond the graph's limits.
+            LimitError: the whole text has too few or too many tokens for the graph, or no known word where the graph
+                needs one.
         """
         labels = self.answers.labels
         if label is not None and label not in labels:
@@ -133,7 +138,8 @@ class Explainer:
 
 
 def _find_word_positions(text: str | list[str], tokenizer: str) -> list[Place]:
-    """Find where each word begins and ends.
+    """Find the words of a text between white space; return the first index of each and the index after it. With
+    subwords, each character of a script without spaces, such as Thai or Han, is a word.
 
     If the tokenizer is `characters`, or the text is a list, each character or item counts as a word.
     """
@@ -143,8 +149,9 @@ def _find_word_positions(text: str | list[str], tokenizer: str) -> list[Place]:
 
 
 def _group_words_into_fragments(words: list[Place], most_fragments: int) -> list[Place]:
-    """Group the words into at most `most_fragments` fragments, with as many words in each but the last. Return an empty
-    list if several words would become a single fragment."""
+    """Group adjacent words into at most `most_fragments` fragments of equally many words; the last fragment may have
+    fewer. Return the first index of each fragment and the index after it. Return an empty list if several words would
+    become a single fragment."""
     if not words or (len(words) > 1 and most_fragments < 2):
         return []
     together = -(-len(words) // max(most_fragments, 1))
@@ -152,9 +159,9 @@ def _group_words_into_fragments(words: list[Place], most_fragments: int) -> list
 
 
 def _compute_log_odds(logits: Floats, label_index: int, activation: str) -> Floats:
-    """Compute log(p / (1 - p)) of one label for every row.
+    """Compute the log-odds log(p / (1 - p)) of one label for every row of logits.
 
-    It is computed from the logits, since a probability near 1 has lost its digits.
+    They are computed from the logits, since a probability near 1 has lost its digits.
     """
     if activation == "sigmoid":
         return logits[:, label_index]
@@ -167,7 +174,7 @@ def _compute_log_odds(logits: Floats, label_index: int, activation: str) -> Floa
 
 
 def _compute_drops_from_first(numbers: Floats) -> list[float]:
-    """Compute how far each later number lies below the first number; 0 for two equal infinities."""
+    """Compute how far each number after the first lies below the first number; 0 for two equal infinities."""
     with np.errstate(invalid="ignore"):
         lost = numbers[0] - numbers[1:]
     return np.where(numbers[1:] == numbers[0], 0.0, lost).tolist()  # type: ignore[no-any-return]

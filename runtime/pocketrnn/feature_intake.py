@@ -17,7 +17,7 @@ __all__ = ["FeatureIntake"]
 
 
 class FeatureIntake(TextIntake):
-    """Turns texts with features into the engine's input. The arguments are those of `TextIntake`."""
+    """Converts texts with features to the engine's input. The arguments are those of `TextIntake`."""
 
     _item_kind = "texts with their features"
 
@@ -38,15 +38,17 @@ class _FeatureRowEncoder(TextRowEncoder):
         self.blank = [*encode_numbers_as_negative_ids(example).tolist(), *encoder.encode_tokens([])]
 
     def encode_text(self, item: object, text_name: str = "The text") -> list[int]:
-        """Encode one text as ids. A negative number for each feature, which encodes its value, comes first.
+        """Encode one text with its features as ids: first a negative id for each feature, which encodes the feature's
+        value, and then the ids of the text.
 
         Args:
-            item: a tuple of the text, as for `TextRowEncoder.encode_text`, and a map from the names of the features to
-                their values.
-            text_name: the name of the text, as the beginning of a sentence.
+            item: a tuple of the text, which is a string or a list of tokens or ids, and a mapping from the features'
+                names to their values.
+            text_name: the name of the text in messages, as the beginning of a sentence.
 
         Raises:
-            TextError: the argument is not a tuple of a text and its features, or the text or a feature is refused.
+            TextError: `item` is not such a tuple; the text rules refuse the text; or a feature is missing, unknown, or
+                has an impossible value.
         """
         text, values = check_text_with_features(item, text_name)
         marks = encode_numbers_as_negative_ids(encode_values(self._features, values, text_name)).tolist()

@@ -34,23 +34,23 @@ def push(
 ) -> HubAddress:
     """Verify a bundle or a packed file, and upload it to a model hub in one commit.
 
-    A missing repository is created. A card, README.md, is written where there is none. The hub's library handles
-    authentication: `hf auth login`, or the variable HF_TOKEN.
+    A missing repository is created. If the repository has no README.md, a card that describes the classifier is
+    written. The hub's library handles authentication: `hf auth login`, or the variable HF_TOKEN.
 
     Args:
-        bundle: a bundle's folder, a shipped classifier's name, or a packed file.
-        address: hf://user/name, or user/name.
-        private: a new repository is open to its owner only.
-        message: the message of the commit.
+        bundle: a bundle's folder, the name of a shipped classifier, or a packed file.
+        address: the repository: hf://user/name, or user/name.
+        private: whether a new repository is open to its owner only.
+        message: the message of the commit; None for one with the classifier's name.
 
     Returns:
-        the address with the new commit as its revision, whose content never changes.
+        the address with the new commit as its revision, so that its content never changes.
 
     Raises:
-        MissingExtraError: the hub's library is not installed.
-        InputError: the address has a revision, or is not an address.
-        BundleError: the bundle is missing or damaged, or the hub refuses or cannot be reached.
-        ParityError: an example is answered differently here.
+        MissingExtraError: the library `huggingface_hub` is not installed.
+        InputError: the address has a revision, or is not an address; or the classifier takes sequences of numbers.
+        BundleError: the bundle is missing or damaged, or the hub refuses the upload or cannot be reached.
+        ParityError: a golden example is answered differently here.
     """
     wanted = parse_hub_address(address)
     if wanted.revision is not None:
@@ -78,8 +78,14 @@ def push(
 
 
 def _format_card_lines(manifest: Manifest, address: HubAddress, files: list[Path]) -> Iterator[str]:
-    """Yield the lines of a classifier's card for a hub: Markdown that says what the classifier does, how to use it, and
-    what is proven."""
+    """Yield the lines of a classifier's card, the README.md of its repository: what the classifier does, how to use it,
+    and what is proven.
+
+    Args:
+        manifest: the classifier's manifest.
+        address: the address of the repository.
+        files: the files to upload, whose sizes are shown.
+    """
     of_tokens = manifest.output.of_tokens
     task = "token-classification" if of_tokens else "text-classification"
     name, labels = _escape_markdown(manifest.name), [_escape_markdown(label) for label in manifest.labels]

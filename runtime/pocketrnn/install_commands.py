@@ -16,7 +16,8 @@ _NATIVE_FOLDER: Final = "runtime/native"
 
 
 def make_extra_install_command(extra: str) -> str:
-    """Make the command that installs an extra of this package."""
+    """Make the pip command that installs pocketrnn with an extra, such as `export`, from where pocketrnn was
+    installed."""
     wanted, origin = f"pocketrnn[{extra}]", _find_install_origin()
     if origin is None:
         return f"pip install {shlex.quote(wanted)}"
@@ -25,10 +26,7 @@ def make_extra_install_command(extra: str) -> str:
 
 
 def make_native_install_command() -> str:
-    """Make the command that installs the native engine.
-
-    It is a separate package; it is installed from sources if this package was.
-    """
+    """Make the pip command that installs the native engine, a separate package, from where pocketrnn was installed."""
     origin = _find_install_origin()
     if origin is None:
         return f"pip install {_NATIVE}"
@@ -39,10 +37,11 @@ def make_native_install_command() -> str:
 
 
 def _find_install_origin() -> str | None:
-    """Find the URL of the folder or repository that pip installed pocketrnn from; None for an index or a single file.
-    Without an installation, it is the folder of the sources.
+    """Return the URL of the folder or repository from which pip installed pocketrnn; None if pip installed it from a
+    package index or a single file. If pocketrnn is not installed, return the URL of its source folder.
 
-    pip stores it in the file direct_url.json (https://packaging.python.org/en/latest/specifications/direct-url/).
+    pip writes this URL into the file direct_url.json
+    (https://packaging.python.org/en/latest/specifications/direct-url/).
     """
     from importlib.metadata import PackageNotFoundError, distribution
 
@@ -64,7 +63,7 @@ def _find_install_origin() -> str | None:
 
 
 def _find_folder_from_url(url: str) -> Path | None:
-    """Find the folder of a URL that begins with file:; None for another URL."""
+    """Return the folder that a URL of the form file:... names; None for another URL."""
     from urllib.request import url2pathname
 
     parts = urlsplit(url)

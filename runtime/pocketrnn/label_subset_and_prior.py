@@ -27,26 +27,31 @@ class ChosenLabels:
     """The labels that a user chose among those of a classifier, and a weight for each.
 
     Attributes:
-        indices: their indices among the labels of the engine, in order.
-        weights: for each, the number that is added to its logit: the logarithm of how often the label is expected.
+        indices: the indices of the chosen labels among the labels of the engine, in increasing order.
+        weights: for each chosen label, the number that is added to its logit: the logarithm of how often the label is
+            expected.
     """
 
     indices: tuple[int, ...]
     weights: tuple[float, ...]
 
     def select_and_weight_logits_of_row(self, logits: Sequence[float]) -> list[float]:
-        """Select the logits of these labels from one row of all logits, and weight them."""
+        """Select the logits of the chosen labels from one row with the logits of all labels, and add the weights."""
         return [logits[index] + weight for index, weight in zip(self.indices, self.weights, strict=True)]
 
     def select_and_weight_logits_of_rows(self, logits: Floats) -> Floats:
-        """Select the logits of these labels and weight them: float32 [texts, labels] to float32 [texts, chosen
-        labels]."""
+        """Select the logits of the chosen labels from float32 [texts, labels], and add the weights: float32 [texts,
+        chosen labels]."""
         chosen: Floats = logits[:, list(self.indices)] + np.array(self.weights, np.float32)
         return chosen
 
     def combine_with_earlier_choice(self, already_chosen: ChosenLabels | None) -> ChosenLabels:
-        """Return this choice, which was made among the labels of `already_chosen`, as a choice among the labels of the
-        engine. The weights of both choices are added."""
+        """Combine this choice, whose indices count the labels of an earlier choice, with that earlier choice. Return a
+        choice whose indices count the labels of the engine, with the sums of both weights.
+
+        Args:
+            already_chosen: the earlier choice; None if there was none.
+        """
         if already_chosen is None:
             return self
         weights = (
@@ -56,16 +61,18 @@ class ChosenLabels:
 
 
 def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
-    """Choose the labels that `among` names, in the classifier's order.
+    """Choose some labels of a classifier, in the classifier's order and without weights.
 
     The label `und` (undetermined) is chosen, too, unless `among` has "-und".
 
     Args:
-        answers: the classifier's answers.
-        among: labels. A label after a minus is left out: "-und", or "-la" for all but Latin.
+        answers: the labels and the activation of the classifier.
+        among: the labels to choose. A label after a minus is left out; if all labels have a minus, all others are
+            chosen, as in ["-la"] for all but Latin.
 
     Raises:
-        InputError: a label is unknown, no label is left, or the classifier may give a text several labels or none.
+        InputError: a label is unknown, no label is left, or the classifier has several heads, several labels for a
+            text, or values.
     """
     if isinstance(among, str):
         raise InputError(
@@ -95,20 +102,20 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
 
 
 def weight_labels_by_prior(answers: Answers, prior: str | Mapping[str, float], bundle_priors: Priors) -> ChosenLabels:
-    """Weight all labels by how often each is expected; return them as `ChosenLabels`.
+    """Choose all labels of a classifier, with weights by how often each is expected.
 
-    The labels that `prior` does not name are together expected as often as the rarest label that it names.
-
-    If the classifier was trained on equally many texts of each label, its probabilities are then those for this prior.
+    All labels that `prior` does not name are together expected as often as the rarest label that it names. If the
+    classifier was trained on equally many texts of each label, its weighted probabilities are those for this prior.
 
     Args:
-        answers: the classifier's answers.
-        prior: for each label, a number from 0: how often it is expected, in any unit. Or a name in `bundle_priors`.
-        bundle_priors: the priors of the bundle.
+        answers: the labels and the activation of the classifier.
+        prior: how often each label is expected, as numbers from 0 in any unit. Or the name of a prior in
+            `bundle_priors`.
+        bundle_priors: the priors of the bundle, by their names.
 
     Raises:
-        InputError: a name or a label is unknown, a number is not finite or below 0, all are 0, or the classifier may
-            give a text several labels or none.
+        InputError: a name or a label is unknown; a number is below 0 or not finite, or all are 0; or the classifier has
+            several heads, several labels for a text, or values.
     """
     _require_exactly_one_label(answers, "prior")
     if isinstance(prior, str):
@@ -122,14 +129,17 @@ def weight_labels_by_prior(answers: Answers, prior: str | Mapping[str, float], b
         prior = bundle_priors[prior]
     if not isinstance(prior, Mapping):
         raise InputError(
-            f"prior is {short_repr(prior, 40)}, which is not a map.",
-            'Give a map such as {"en": 70, "de": 30}, or the name of a prior.',
+            f"prior is {short_repr(prior, 40)}, which is neither a dict nor a name.",
+            'Give a dict such as {"en": 70, "de": 30}, or the name of a prior in the bundle.',
         )
     for label, weight in prior.items():
         if label not in answers.labels:
             raise _make_unknown_label_error(answers, label)
         if not isinstance(weight, int | float) or not isfinite(weight) or weight < 0:
-            raise InputError(f"The prior of {label} is {short_repr(weight, 40)}.", "Use a finite number from 0.")
+            raise InputError(
+                f"The prior of {label} is {short_repr(weight, 40)}, which is not a finite number from 0.",
+                "Give how often the label is expected, such as 70.",
+            )
     expected = [weight for weight in prior.values() if weight > 0]
     if not expected:
         raise InputError("The prior gives every label the weight 0.", "Give at least one label a weight above 0.")
@@ -141,8 +151,8 @@ def weight_labels_by_prior(answers: Answers, prior: str | Mapping[str, float], b
 
 
 def _require_exactly_one_label(answers: Answers, option: str) -> None:
-    """Raise an InputError for `among` or `prior` if a classifier has several heads, or gives several labels or values.
-    `option` is the name of the argument for the message."""
+    """Raise an InputError if the classifier has several heads, or gives several labels or values for a text. `option`
+    is the name of the argument that cannot be used then, `among` or `prior`."""
     answers.require_single_head(option)
     if answers.activation != "softmax":
         raise InputError(
@@ -155,11 +165,14 @@ def _require_exactly_one_label(answers: Answers, option: str) -> None:
 
 
 def _format_first_labels(answers: Answers) -> str:
+    """Join the first 20 labels with commas for a message, and say how many more there are."""
     more = len(answers.labels) - _SHOWN
     return f"{', '.join(answers.labels[:_SHOWN])}{f' and {more} more' if more > 0 else ''}"
 
 
 def _make_unknown_label_error(answers: Answers, label: object) -> InputError:
+    """Make the error for a label that the classifier does not have. It suggests a similar label, or lists the
+    labels."""
     near = (
         suggest_similar_name(str(label).removeprefix("-"), answers.labels)
         or f"Its labels: {_format_first_labels(answers)}."
@@ -168,7 +181,8 @@ def _make_unknown_label_error(answers: Answers, label: object) -> InputError:
 
 
 def wrap_engine_for_labels(engine: Engine, chosen: ChosenLabels) -> Engine:
-    """Wrap an engine so that it gives only the logits of the chosen labels, with their weights added."""
+    """Return an engine that gives the logits of the chosen labels only, with their weights added, and computes them
+    with `engine`."""
     return (
         _ChosenLabelsTextEngine(engine, chosen)
         if isinstance(engine, TextEngine)
@@ -177,15 +191,15 @@ def wrap_engine_for_labels(engine: Engine, chosen: ChosenLabels) -> Engine:
 
 
 class _ChosenLabelsEngine:
-    """An engine that gives only another engine's logits for the chosen labels, with their weights added; see
-    `Engine`."""
+    """Wraps an engine: gives the logits of the chosen labels only, with their weights added. Everything else is done by
+    the wrapped engine."""
 
     def __init__(self, engine: Any, chosen: ChosenLabels) -> None:
         self._engine, self._chosen = engine, chosen
 
     def __getattr__(self, name: str) -> Any:
-        # Attributes that do not depend on labels, and the step: a stream saves the logits of all labels and chooses
-        # from them itself.
+        # For attributes that do not depend on labels, and for the step: a stream saves the logits of all labels and
+        # chooses from them itself.
         return getattr(self._engine, name)
 
     def compute_item_logits(self, steps: Steps) -> list[float]:
@@ -197,7 +211,7 @@ class _ChosenLabelsEngine:
 
 
 class _ChosenLabelsTextEngine(_ChosenLabelsEngine):
-    """A `_ChosenLabelsEngine` around an engine that takes texts; see `TextEngine`."""
+    """Wraps an engine that encodes texts itself (`TextEngine`) in the same way."""
 
     def compute_logits_of_text(self, text: str) -> list[float] | None:
         logits = self._engine.compute_logits_of_text(text)

@@ -26,17 +26,18 @@ _FirstIndexAndSequences = tuple[int, list[object]]
 
 
 class NumberIntake:
-    """Turns users' sequences of numbers into the engine's input.
+    """Converts users' sequences of numbers to the engine's input, and runs the engine on them.
 
     Args:
         manifest: the manifest of a classifier of numbers.
         engine: the engine that answers.
-        answers: the meaning of the logits.
+        answers: turns logits into labels and probabilities, or values.
         out_of_range: what to do about numbers far outside the training range: `warn`, `refuse` or `ignore`.
 
     Attributes:
-        input: the rules for channels, their scale, and steps.
-        check_numbers: checks samples before they are scaled.
+        input: the rules for channels, scale and steps.
+        check_numbers: called with samples before they are scaled; warns of numbers far outside the training range, or
+            refuses them.
 
     Raises:
         InputError: `out_of_range` is none of these.
@@ -54,7 +55,8 @@ class NumberIntake:
         """Compute the logits of one sequence.
 
         Raises:
-            SequenceError: the argument is not a sequence that the classifier takes, or it is beyond the limits.
+            SequenceError: the argument is not a sequence that the classifier takes, or is too short or too long for the
+                graph.
         """
         return self._engine.compute_item_logits(self.prepared(sequence)[None])
 
@@ -62,7 +64,8 @@ class NumberIntake:
         """Prepare a sequence as the graph's input, float32 [time, channels].
 
         Raises:
-            SequenceError: the argument is not a sequence that the classifier takes, or it is beyond the limits.
+            SequenceError: the argument is not a sequence that the classifier takes, or is too short or too long for the
+                graph.
         """
         samples, limits = self.input.prepared(sequence, self.check_numbers), self._limits
         if not limits.allows_length(len(samples)):
@@ -77,14 +80,14 @@ class NumberIntake:
         return samples
 
     def check_arriving_samples(self, samples: NDArray[Any], first_step: int) -> None:
-        """Check that the samples [time, channels] of a recording are finite. A missing sample is accepted if a rule
-        replaces it.
+        """Check samples of a recording, [time, channels], as they arrive: they must be finite. A missing sample is
+        accepted if the rules have a value for it.
 
-        Samples far outside the training range are refused, too, if the user wants this.
+        If the user chose `refuse`, samples far outside the training range are refused, too.
 
         Args:
             samples: the samples as the sensor gives them.
-            first_step: the index in the recording of the first step.
+            first_step: the index in the recording of the first of these steps.
 
         Raises:
             SequenceError: a sample is refused.
@@ -92,8 +95,8 @@ class NumberIntake:
         self.input.check_samples(samples, first_step)
         self.check_numbers(self.input.convert_to_channel_units(samples), first_step)
 
-    def replace_engine(self, engine: Engine, answers: Answers) -> NumberIntake:
-        """Return a copy of the intake with another engine and other `Answers`."""
+    def copy_with_engine(self, engine: Engine, answers: Answers) -> NumberIntake:
+        """Return a copy of this object with another engine, and with other `Answers` for its logits."""
         other = copy.copy(self)
         other._engine, other._answers = engine, answers
         return other
@@ -104,10 +107,11 @@ class NumberIntake:
         on_error: OnError,
         threads: int,  # noqa: ARG002 - as for texts
     ) -> Iterator[_FirstIndexAndSequences]:
-        """Divide sequences into chunks. Each sequence is checked when it is answered.
+        """Divide sequences into chunks of at most 256 sequences. The sequences themselves are checked later, when they
+        are answered. `threads` is ignored.
 
         Raises:
-            SequenceError: `sequences` is not a list of sequences.
+            SequenceError: `sequences` is not a list or another iterable of sequences.
             InputError: `on_error` is neither `raise` nor `skip`.
         """
         check_on_error(on_error)
@@ -119,9 +123,8 @@ class NumberIntake:
         return _divide_into_chunks(iter(sequences))
 
     def compute_chunk_logits(self, chunk: _FirstIndexAndSequences, on_error: OnError) -> LogitsAndSkipped:
-        """Compute the logits, float32 [sequences, labels]; also return the indices of skipped sequences.
-
-        The rows of skipped sequences hold no answer.
+        """Compute the logits of a chunk, float32 [sequences, labels]; also return the indices in the chunk of the
+        skipped sequences, whose rows of logits have no meaning.
 
         Raises:
             SequenceError: the classifier does not take one of the sequences, and `on_error` is `raise`.
@@ -139,11 +142,12 @@ class NumberIntake:
                     raise replace_error_subject(error, "The sequence", name) from None
                 skipped.append(index)
         logits = np.zeros((len(items), len(self._answers.labels)), np.float32)
-        logits[kept] = self.compute_prepared_logits(prepared)
+        logits[kept] = self.compute_logits_of_prepared_sequences(prepared)
         return logits, skipped
 
-    def compute_prepared_logits(self, sequences: list[Floats]) -> Floats:
-        """Compute the logits of prepared sequences, each float32 [time, channels].
+    def compute_logits_of_prepared_sequences(self, sequences: list[Floats]) -> Floats:
+        """Compute the logits of sequences that are prepared already, each float32 [time, channels]. The list may be
+        empty.
 
         Raises:
             LimitError: a sequence would take more memory or time than the native engine allows.
@@ -155,10 +159,11 @@ class NumberIntake:
         return logits
 
     def stop(self) -> None:
-        """Do nothing: the engine's work for one sequence is short."""
+        """Do nothing: the engine's work for one sequence is short, so a signal need not interrupt it."""
 
 
 def _divide_into_chunks(sequences: Iterator[object]) -> Iterator[_FirstIndexAndSequences]:
+    """Yield chunks of at most 256 sequences, each with the index of its first sequence."""
     first = 0
     while items := list(islice(sequences, _CHUNK)):
         yield first, items

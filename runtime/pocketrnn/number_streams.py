@@ -22,12 +22,12 @@ __all__ = ["CarriedStream", "NumberStream", "Window", "choose_window_and_hop"]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The answer to one window of a recording.
+    """The answer to one window of a recording, a number of consecutive steps.
 
     Attributes:
-        start, stop: the index of the window's first step, from 0, and of the step after its last.
-        answer: a `Prediction`; with several heads, a dict from each head's name to its `Prediction`; or float32
-            [values], from a bundle that gives values.
+        start, stop: the index of the window's first step, from 0, and the index after its last step.
+        answer: a `Prediction`; with several heads, a dict from each head's name to its `Prediction`; for a bundle that
+            gives values, float32 [values].
     """
 
     start: int
@@ -36,19 +36,25 @@ class Window:
 
 
 def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | None) -> tuple[int, int] | None:
-    """Return how many steps a window has, and how many steps later the next window begins.
+    """Return how many steps a window has, and how many steps after its beginning the next window begins. The numbers of
+    the caller come before those of the bundle.
 
-    None if neither the bundle nor the caller gives a window, and the bundle can carry a state.
+    Return None if there is no window, and the bundle has a step graph that can answer without one.
+
+    Args:
+        manifest: the manifest of a classifier of numbers.
+        window: the number that the caller gives; None for the bundle's.
+        hop: the number that the caller gives; None for the bundle's, or else for the length of the window.
 
     Raises:
-        InputError: a window is not stated, and the bundle cannot carry a state or `hop` is given; or a number is not a
-            whole number from 1.
+        InputError: there is no window, and `hop` is given or the bundle has no step graph; or a number is not a whole
+            number from 1.
     """
     rules = manifest.numbers
     size = window if window is not None else rules.window or rules.steps
     if size is None and (manifest.stream is None or hop is not None):
         raise InputError(
-            f"{manifest.name} states no window for recordings.",
+            f"{manifest.name} has no window, so it cannot answer a recording window by window.",
             "Give the steps of a window: stream(window=128, hop=64); or export the classifier with a window.",
         )
     after = hop if hop is not None else (rules.hop if window is None else None) or size
@@ -61,8 +67,8 @@ def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | Non
 
 
 class CarriedStream:
-    """A stream of a recording that answers for all samples so far. Each push reads only the new samples, from the state
-    after the earlier ones.
+    """A stream of a recording that answers for all samples so far. It keeps the state of the network, so that each push
+    reads only the new samples.
 
     `Classifier.stream` makes one; a stream may be used by one thread at a time.
 
@@ -93,14 +99,15 @@ class CarriedStream:
             self._resume(saved)
 
     def push(self, samples: object) -> list[Window]:
-        """Read the next samples and answer for all samples so far, as one window.
+        """Read the next samples, and answer for all samples so far. Return a list with one `Window` that begins at the
+        first step of the recording.
 
         Args:
             samples: the next steps, numbers [time, channels]; or one step, [channels].
 
         Raises:
-            SequenceError: these are not such samples, or the recording would have more steps than the graph takes. The
-                stream is then unchanged.
+            SequenceError: the argument is not such samples, or the recording would have more steps than the graph
+                takes. After an error, the stream is as it was before.
 
         Example:
             >>> stream = classifier.stream()                  # a bundle exported with streaming=True
@@ -109,7 +116,7 @@ class CarriedStream:
         """
         rules, limits = self._intake.input, self._manifest.graph.limits or Limits()
         given = convert_steps_to_array(samples, rules.channels, rules.integer_scale)
-        _check_same_kind(rules, given.dtype, self._dtype)
+        _refuse_mixed_integers_and_floats(rules, given.dtype, self._dtype)
         prepared = rules.scaled(given, self.steps, self._intake.check_numbers)
         if not limits.allows_length(self.steps + len(prepared)):
             raise SequenceError(
@@ -125,11 +132,12 @@ class CarriedStream:
         return [Window(0, self.steps, answer)]
 
     def answer_whole_recording(self, recording: object) -> list[Window]:
-        """Answer a complete recording, like `push`."""
+        """Answer for all samples of a complete recording; the arguments and the result are those of `push`."""
         return self.push(recording)
 
     def save(self) -> bytes:
-        """Save the stream as JSON of some kilobytes. `stream(saved=...)` of the same bundle continues it elsewhere.
+        """Save the stream as some kilobytes of JSON. `Classifier.stream(saved=...)` continues it elsewhere with the
+        same bundle.
 
         Example:
             >>> stream = classifier.stream(saved=stream.save())
@@ -137,6 +145,7 @@ class CarriedStream:
         return encode_stream(self._manifest, "steps", self.steps, self._state, self._logits)
 
     def _resume(self, saved: bytes) -> None:
+        """Continue from a saved stream. Raise an InputError if it is damaged or comes from another bundle."""
         self.steps, self._state, self._logits = decode_stream(saved, self._manifest, "steps")
         if type(self.steps) is not int or self.steps < 0 or (self.steps > 0) != (self._logits is not None):
             raise make_damaged_stream_error("holds an impossible position")
@@ -145,10 +154,11 @@ class CarriedStream:
 class NumberStream:
     """A stream of a recording that arrives in pieces of any length and is answered in windows.
 
-    `Classifier.stream` makes one. Not thread-safe.
+    `Classifier.stream` makes one; a stream may be used by one thread at a time.
 
     Attributes:
-        window, hop: the length of a window, and the distance between the begins of two windows, in steps.
+        window: how many steps a window has.
+        hop: how many steps after the beginning of a window the next window begins.
     """
 
     def __init__(self, intake: NumberIntake, answers: Answers, window: int, hop: int, top: int) -> None:
@@ -162,13 +172,14 @@ class NumberStream:
         self._first = self._next = 0
 
     def push(self, samples: object) -> list[Window]:
-        """Read the next samples, and answer the windows that they complete, in order. There may be none.
+        """Read the next samples, and answer the windows that are now complete, in order. The list of answers may be
+        empty.
 
         Args:
             samples: the next steps, numbers [time, channels]; or one step, [channels].
 
         Raises:
-            SequenceError: these are not such samples. The stream is then unchanged.
+            SequenceError: the argument is not such samples. After an error, the stream is as it was before.
 
         Example:
             >>> classifier.stream(window=2).push([[0.1, 0.2, 9.7], [0.3, 0.1, 9.9]])[0].answer.label
@@ -176,7 +187,7 @@ class NumberStream:
         """
         rules = self._intake.input
         given = convert_steps_to_array(samples, rules.channels, rules.integer_scale)
-        _check_same_kind(rules, given.dtype, self._dtype if len(self._held) else None)
+        _refuse_mixed_integers_and_floats(rules, given.dtype, self._dtype if len(self._held) else None)
         # Checked here, and not in each window: refused samples do not become part of the recording.
         self._intake.check_arriving_samples(given, self._first + len(self._held))
         held = np.concatenate([self._held, rules.convert_to_channel_units(given)])
@@ -184,7 +195,9 @@ class NumberStream:
         prepared = [
             self._intake.prepared(held[start - self._first : start - self._first + self.window]) for start in starts
         ]
-        answers = self._answers.make_predictions_or_values(self._intake.compute_prepared_logits(prepared), self._top)
+        answers = self._answers.make_predictions_or_values(
+            self._intake.compute_logits_of_prepared_sequences(prepared), self._top
+        )
         if starts:
             self._next = starts[-1] + self.hop
         # With a hop longer than the window, the next window may begin after all held samples.
@@ -193,7 +206,7 @@ class NumberStream:
         return [Window(start, start + self.window, answer) for start, answer in zip(starts, answers, strict=True)]
 
     def answer_whole_recording(self, recording: object) -> list[Window]:
-        """Answer all windows of a complete recording.
+        """Answer all windows of a complete recording. Its last steps are ignored if they do not fill a window.
 
         Raises:
             SequenceError: the recording has fewer steps than a window.
@@ -208,19 +221,19 @@ class NumberStream:
         return self.push(given)
 
 
-def _check_same_kind(rules: NumberInput, given: np.dtype[Any], before: np.dtype[Any] | None) -> None:
-    """Check that floats do not follow integers, nor integers floats, if integers are multiplied.
+def _refuse_mixed_integers_and_floats(rules: NumberInput, given: np.dtype[Any], before: np.dtype[Any] | None) -> None:
+    """If integers are multiplied by a factor, check that a recording has either integers only or floats only.
 
     Args:
-        rules: the rules for the samples.
+        rules: the rules for the samples, with the factor.
         given: the type of the samples that arrive.
-        before: the type of those before them; None if it does not matter.
+        before: the type of the samples before them; None if there are none.
 
     Raises:
-        SequenceError: the kinds of the types differ.
+        SequenceError: the samples before were floats and these are integers, or the reverse.
     """
     if rules.integer_scale is not None and before is not None and (given.kind in "iu") != (before.kind in "iu"):
         raise SequenceError(
-            f"The samples have the type {given}, but those before them have {before}.",
+            f"The samples have the type {given}, but the earlier samples of the recording have the type {before}.",
             "Give all of a recording as integers, or all as floats.",
         )

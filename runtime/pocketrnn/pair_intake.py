@@ -12,7 +12,7 @@ __all__ = ["PairIntake"]
 
 
 class PairIntake(TextIntake):
-    """Turns pairs of texts into the engine's input. The arguments are those of `TextIntake`."""
+    """Converts pairs of texts to the engine's input. The arguments are those of `TextIntake`."""
 
     _item_kind = "two texts"
 
@@ -32,14 +32,14 @@ class _PairRowEncoder(TextRowEncoder):
         self.blank = [*encoder.encode_tokens([]), self._mark, *encoder.encode_tokens([])]
 
     def encode_text(self, pair: object, text_name: str = "The pair") -> list[int]:
-        """Encode one pair as ids, with a negative number between the two texts.
+        """Encode one pair as ids: those of the first text, a negative id, and those of the second text.
 
         Args:
-            pair: two texts, each as for `TextRowEncoder.encode_text`.
-            text_name: the name of the pair, as the beginning of a sentence.
+            pair: a tuple of two texts, each a string or a list of tokens or ids.
+            text_name: the name of the pair in messages, as the beginning of a sentence.
 
         Raises:
-            TextError: the argument is not a pair, or `TextRowEncoder.encode_text` refuses one of its texts.
+            TextError: `pair` is not a pair of texts, or the text rules refuse one of its texts.
         """
         text_name = text_name.replace("The text", "The pair", 1)
         first, second = check_pair(pair, text_name)

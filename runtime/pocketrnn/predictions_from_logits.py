@@ -27,12 +27,13 @@ LogitsAndSkipped = tuple[Floats, list[int]]
 class Prediction:
     """The answer to one text or sequence of numbers: its likeliest labels, with their probabilities.
 
-    The probabilities of a multi-label classifier are each label's own, and need not add up to 1.
+    If the classifier is multi-label, each label has a probability of its own, and the probabilities need not add up to
+    1.
 
     Attributes:
         label: the likeliest label.
         probability: the probability of this label.
-        top: the likeliest labels with their probabilities, likeliest first; as many as were asked for, at least one.
+        top: pairs of a label and its probability, the likeliest label first; as many as were asked for, at least one.
 
     Example:
         >>> Prediction("Sports", 0.9, (("Sports", 0.9), ("World", 0.1))).label
@@ -46,16 +47,16 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The meaning of a classifier's logits: labels with probabilities, or values.
+    """Turns the logits of a classifier into answers: labels with probabilities, or values.
 
     Attributes:
         name: the classifier's name, for messages.
-        labels: the classes, in the order of the logits.
-        activation: `softmax`, where exactly one label is right; `sigmoid`, where each label is decided by itself;
-            `values`, where the logits are values and the labels their names.
-        thresholds: for each label, the probability from which it is given; None if the bundle has no thresholds.
-        heads: the answers of each head by its name, in the order of the logits (`HeadAnswers`); empty if there is
-            one set of labels.
+        labels: the classes, in the order of the logits; for values, the names of the values.
+        activation: `softmax` if exactly one label is right; `sigmoid` if each label is decided by itself; `values` if
+            the logits are the values themselves.
+        thresholds: for each label, the probability from which the label is given; None if the bundle has no thresholds.
+        heads: the answers of each head by its name, in the order of the logits (`HeadAnswers`); empty if there is a
+            single set of labels.
     """
 
     name: str
@@ -66,29 +67,28 @@ class Answers:
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> Answers:
-        """Make the `Answers` of a classifier with a single set of labels, or with values, from its bundle's
-        manifest."""
+        """Make the `Answers` for a manifest whose output has a single set of labels, or values."""
         return cls(manifest.name, manifest.labels, manifest.output.activation, manifest.output.thresholds)
 
     @property
     def gives_reached_labels(self) -> bool:
-        """Whether the classifier answers with all labels that reach their threshold: it has thresholds, or its
-        activation is sigmoid."""
+        """Whether the classifier, unless asked otherwise, gives all labels whose probabilities reach their thresholds:
+        it has thresholds, or is multi-label."""
         return self.thresholds is not None or self.activation == "sigmoid"
 
     def iterate_heads(self) -> Iterator[tuple[str, Answers, slice]]:
-        """Yield the name, the `Answers` and the columns of logits of each head. A classifier with a single set of
-        labels has one head here, with the name ""."""
+        """Yield for each head its name, its `Answers`, and the slice of the columns of logits that belong to it. A
+        classifier with a single set of labels has one head here, with the name ""."""
         yield "", self, slice(0, len(self.labels))
 
     def restrict_to_labels(self, indices: Sequence[int]) -> Answers:
-        """Return `Answers` with only the labels at these indices."""
+        """Return `Answers` with only the labels at these indices of `labels`, and with their thresholds."""
         thresholds = None if self.thresholds is None else tuple(self.thresholds[index] for index in indices)
         return Answers(self.name, tuple(self.labels[index] for index in indices), self.activation, thresholds)
 
     def require_single_head(self, capability: str) -> None:
-        """Check that the classifier has a single set of labels, which a method or an option needs. It always has one in
-        this class; `HeadAnswers` always raises the error.
+        """Refuse a method or an option that needs a single set of labels, if there are several heads. In this class,
+        there never are; `HeadAnswers` always raises the error.
 
         Args:
             capability: the method or option, as the subject of a sentence: `explain()`.
@@ -107,24 +107,23 @@ class Answers:
             float32 [texts, labels]; each row adds up to 1, unless the classifier is multi-label.
 
         Raises:
-            InputError: the logits are values.
+            InputError: the classifier gives values.
         """
         self.check_gives_labels()
         return _softmax(logits) if self.activation == "softmax" else _sigmoid(logits)
 
     def make_prediction(self, logits: Sequence[float], top: int = 1) -> Prediction:
-        """Convert one row of logits to a `Prediction`. Labels with equal logits are given in the classifier's order.
-
-        It is computed in Python's own floats: on one row, numpy's calls take four times as long. The two agree to 1e-7.
+        """Convert one row of logits to a `Prediction`. Labels with equal logits keep the order of `labels`.
 
         Args:
             logits: one row, as a list.
             top: how many labels to give, from 1 to the number of labels.
 
         Raises:
-            InputError: `top` is out of its range; or the logits are values.
+            InputError: `top` is out of its range; or the classifier gives values.
             PocketRNNError: the logits are NaN or infinite.
         """
+        # In Python's own floats: on one row, numpy's calls take four times as long. The two agree to 1e-7.
         labels = self.labels
         largest = max(logits)
         if self.activation == "softmax":
@@ -146,14 +145,15 @@ class Answers:
         return Prediction(*likeliest[0], likeliest)
 
     def mark_reached_labels(self, probabilities: Floats, threshold: float | None = None) -> NDArray[np.bool_]:
-        """Return a mask of the labels that reach their threshold. With softmax, only the likeliest label can reach it.
+        """Mark the labels whose probabilities reach their thresholds. With softmax, only the likeliest label of a text
+        can be marked.
 
         Args:
             probabilities: float32 [texts, labels].
-            threshold: one for all labels; None for the bundle's own thresholds, or 0.5 where it has none.
+            threshold: one probability for all labels; None for the bundle's own thresholds, or 0.5 if it has none.
 
         Returns:
-            bool [texts, labels].
+            bool [texts, labels], True for a label that reaches its threshold.
         """
         needed = np.array(self._list_thresholds(threshold), np.float32)
         reached: NDArray[np.bool_] = probabilities >= needed
@@ -164,16 +164,22 @@ class Answers:
         return reached
 
     def list_reached_labels(self, probabilities: Floats, threshold: float | None = None) -> list[tuple[str, ...]]:
-        """List for each text the labels that `mark_reached_labels` marks, in the classifier's order.
+        """List for each text the labels whose probabilities reach their thresholds, in the order of `labels`. With
+        softmax, list at most the likeliest label.
 
         Args:
-            probabilities, threshold: as in `mark_reached_labels`.
+            probabilities: float32 [texts, labels].
+            threshold: one probability for all labels; None for the bundle's own thresholds, or 0.5 if it has none.
         """
         rows = self.mark_reached_labels(probabilities, threshold)
         return [tuple(label for label, is_one in zip(self.labels, row, strict=True) if is_one) for row in rows]
 
     def find_likeliest_labels(self, chunks: Iterable[LogitsAndSkipped]) -> list[str | None]:
-        """Find the likeliest label of each text from chunks of logits; None for a skipped text."""
+        """Return the likeliest label of each text; None for a skipped text.
+
+        Args:
+            chunks: the logits of some texts, and the indices of the skipped texts among them.
+        """
         labels: list[str | None] = []
         for logits, skipped in chunks:
             start = len(labels)
@@ -183,7 +189,8 @@ class Answers:
         return labels
 
     def make_predictions_or_values(self, logits: Floats, top: int) -> list[Any]:
-        """Convert each row of logits to a `Prediction`, or to float32 [values] if the logits are values.
+        """Convert each row of logits to a `Prediction` with the `top` likeliest labels; if the classifier gives values,
+        to float32 [values].
 
         Raises:
             InputError: `top` is out of its range.
@@ -195,13 +202,13 @@ class Answers:
     def iterate_predictions(
         self, chunks: Generator[LogitsAndSkipped, None, None], top: int
     ) -> Iterator[Prediction | None]:
-        """Yield the `Prediction` for each text from chunks of logits; None for a skipped text.
+        """Yield for each text its `Prediction`; None for a skipped text.
 
-        If the caller stops before the end, the generator of the chunks is closed, too.
+        If the caller stops before the end, the generator `chunks` is closed, too.
 
         Args:
-            chunks: the logits and skipped texts.
-            top: as in `make_prediction`.
+            chunks: yields the logits of some texts, and the indices of the skipped texts among them.
+            top: how many labels to give, from 1 to the number of labels.
         """
         with contextlib.closing(chunks):
             for logits, skipped in chunks:
@@ -210,7 +217,11 @@ class Answers:
                     yield None if index in passed_over else self.make_prediction(row, top)
 
     def join_logits(self, chunks: Iterable[LogitsAndSkipped]) -> Floats:
-        """Join chunks of logits into one array; the row of a skipped text is NaN."""
+        """Join chunks of logits to one array; the row of a skipped text becomes NaN.
+
+        Args:
+            chunks: the logits of some texts, and the indices of the skipped texts among them.
+        """
         parts = [np.empty((0, len(self.labels)), np.float32)]
         for logits, skipped in chunks:
             logits[list(skipped)] = np.nan
@@ -220,32 +231,34 @@ class Answers:
     def list_reached_labels_with_probabilities(
         self, answer_with_all_labels: Prediction, threshold: float | None = None
     ) -> tuple[tuple[str, float], ...]:
-        """List the labels of one text that reach their threshold, with their probabilities, likeliest first. With
-        softmax, only the likeliest label can reach it.
+        """List the labels of one text whose probabilities reach their thresholds, with these probabilities, likeliest
+        first. With softmax, list at most the likeliest label.
 
         Args:
             answer_with_all_labels: the prediction for the text, with all labels in `top`.
-            threshold: as in `mark_reached_labels`.
+            threshold: one probability for all labels; None for the bundle's own thresholds, or 0.5 if it has none.
         """
         needed = dict(zip(self.labels, self._list_thresholds(threshold), strict=True))
         some = answer_with_all_labels.top[:1] if self.activation == "softmax" else answer_with_all_labels.top
         return tuple(pair for pair in some if pair[1] >= needed[pair[0]])
 
     def _list_thresholds(self, threshold: float | None) -> tuple[float, ...]:
+        """Return the threshold of each label: `threshold` for all if it is given, else the bundle's own thresholds, or
+        0.5."""
         if threshold is None and self.thresholds is not None:
             return self.thresholds
         return (0.5 if threshold is None else threshold,) * len(self.labels)
 
     @property
     def gives_values(self) -> bool:
-        """Whether the logits are values, as for regression, and not scores of labels."""
+        """Whether the classifier gives values, as in regression, and not labels."""
         return self.activation == "values"
 
     def check_gives_labels(self) -> None:
-        """Check that the classifier answers with labels and not with values.
+        """Check that the classifier gives labels and not values.
 
         Raises:
-            InputError: the logits are values.
+            InputError: the classifier gives values.
         """
         if self.gives_values:
             raise InputError(f"{self.name} gives values, not labels.", "Use values() or predict().")
@@ -254,8 +267,7 @@ class Answers:
         """Check `top`, the number of labels to give for a text.
 
         Raises:
-            InputError: `top` is not a whole number from 1 to the number of labels; or the logits are values, without
-                labels.
+            InputError: `top` is not a whole number from 1 to the number of labels; or the classifier gives values.
         """
         self.check_gives_labels()
         try:
@@ -271,18 +283,19 @@ class Answers:
     def check_finite(self, logits: Floats) -> None:
         """Check that logits are neither NaN nor infinite.
 
-        One infinity is accepted: a logit of minus infinity, which means a probability of 0, beside a finite logit.
+        A logit of minus infinity is accepted if another logit of the row is finite: it means the probability 0.
 
         Args:
             logits: float32 [texts, labels].
 
         Raises:
-            PocketRNNError: the logits of a row are refused.
+            PocketRNNError: a row has NaN or another infinity.
         """
         if not np.isfinite(logits if self.gives_values else logits.max(1)).all():
             raise self._make_not_finite_error()
 
     def _make_not_finite_error(self) -> PocketRNNError:
+        """Make the error for logits that are NaN or infinite."""
         return PocketRNNError(
             f"The graph of {self.name} answered with logits that are NaN or infinite.",
             "Check the bundle with: pocketrnn verify",
@@ -291,6 +304,7 @@ class Answers:
 
 def _softmax(logits: Floats) -> Floats:
     # The largest logit is subtracted first, so that no exponential overflows.
+    """Convert logits [texts, labels] to probabilities whose rows add up to 1, without overflow."""
     powers = np.exp(logits - logits.max(1, keepdims=True))
     powers /= powers.sum(1, keepdims=True)
     return powers  # type: ignore[no-any-return]
@@ -298,4 +312,5 @@ def _softmax(logits: Floats) -> Floats:
 
 def _sigmoid(logits: Floats) -> Floats:
     # The tanh form overflows for no logit.
+    """Convert each logit to a probability of its own, without overflow."""
     return np.float32(0.5) * (np.tanh(np.float32(0.5) * logits) + np.float32(1))  # type: ignore[no-any-return]

@@ -16,7 +16,7 @@ class ProofLink:
     was made from.
 
     Attributes:
-        line: one comparison for all: the sums of their numbers, and the largest of their differences.
+        line: one comparison that sums the link up: the sums of the counts, and the largest of the differences.
         each: the comparisons, one for each kind of inputs.
     """
 
@@ -25,7 +25,8 @@ class ProofLink:
 
 
 def group_comparisons_into_links(comparisons: Iterable[Comparison]) -> list[ProofLink]:
-    """Group the comparisons of a proof into links. Consecutive comparisons of the same two forms make a link."""
+    """Group the comparisons of a proof into links. Consecutive comparisons of the same candidate with the same
+    reference form a link."""
     chain: list[list[Comparison]] = []
     for line in comparisons:
         if chain and (chain[-1][0].reference, chain[-1][0].candidate) == (line.reference, line.candidate):
@@ -36,7 +37,7 @@ def group_comparisons_into_links(comparisons: Iterable[Comparison]) -> list[Proo
 
 
 def _join_comparisons(lines: list[Comparison]) -> Comparison:
-    """Join the comparisons of a link into one, with the sums of their counts and the largest of their differences."""
+    """Join the comparisons of a link to one, with the sums of their counts and the largest of their differences."""
     spreads = [line.spreads for line in lines if line.spreads is not None]
     return replace(
         lines[0],

@@ -46,26 +46,26 @@ def classify_dataset(
     """Return a Ray data set with two more columns: each row's likeliest label, and the probability of that label.
 
     The work starts when the result is consumed or written. If the process of an actor dies, Ray starts the actor again
-    and gives its batches to another. No row is lost or duplicated.
+    and gives the actor's batches to another one. No row is lost or duplicated.
 
     Args:
         dataset: the rows.
-        bundle: a bundle's folder on this machine, or a shipped classifier's name. classifier.json and the graph go
+        bundle: a bundle's folder on this machine, or the name of a shipped classifier. classifier.json and the graph go
             to Ray's object store, and each worker fetches them once.
         workers: how many actors answer; each holds one Classifier.
         threads: how many processor cores each actor uses; Ray reserves as many for it.
         text_column: the column that holds the texts.
-        label_column: the column to write labels to, a string.
-        probability_column: the column to write probabilities to, float32.
-        on_error: `raise` lets the job fail at a row whose text is null, not a string, or beyond the graph's limits;
-            `skip` makes both new columns null in that row.
+        label_column: the column to write labels to, as strings.
+        probability_column: the column to write probabilities to, as float32.
+        on_error: what to do with a row whose text is null, not a string, or beyond the graph's limits: `raise` lets the
+            job fail, `skip` makes both new columns null in that row.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        BundleError: there is no such bundle, or it is damaged.
-        InputError: `workers` or `threads` is not a number from 1, or `text_column` is also the name of a new column.
-            A worker finds out whether the rows lack the text column, or have a new column already: Ray then raises
-            its own error, which quotes the sentence.
+        BundleError: there is no such bundle, it is damaged, or it takes sequences of numbers.
+        InputError: `workers` or `threads` is not a whole number from 1; two of the three columns have the same name; or
+            the bundle takes pairs or features, or has several heads. If the rows lack the text column, or have a new
+            column already, a worker finds this out later: Ray then raises its own error, which quotes this one.
 
     Example:
         >>> import ray.data
@@ -103,7 +103,7 @@ def classify_dataset(
 
 
 def _read_bundle_files(folder: Path) -> dict[str, bytes]:
-    """Read the files of a bundle that a worker needs; return their names and contents. Raise a BundleError for a bundle
+    """Read classifier.json and the graph of a bundle; return their contents by their names. Raise an error for a bundle
     that does not give one label to a single text."""
     manifest = manifests.read_manifest(folder)
     if not isinstance(manifest.input, TextInput):
@@ -115,7 +115,7 @@ def _read_bundle_files(folder: Path) -> dict[str, bytes]:
 
 
 class _ClassifierActor:
-    """An actor of Ray Data. It holds a Classifier, and answers batches of rows as tables of pyarrow."""
+    """An actor of Ray Data. It holds a Classifier, and adds answers to batches of rows, which are tables of pyarrow."""
 
     def __init__(self, files: list[Any], threads: int, columns: tuple[str, str, str], on_error: OnError) -> None:
         import ray
@@ -129,7 +129,7 @@ class _ClassifierActor:
 
 
 def _load_classifier(files: Mapping[str, bytes], threads: int) -> Classifier:
-    """Load a classifier from the names and contents of its files."""
+    """Load a classifier from the contents of its files, by their names."""
     # The Classifier reads the files when it is loaded; they can be deleted afterwards.
     with tempfile.TemporaryDirectory(prefix="pocketrnn-") as folder:
         for name, content in files.items():
@@ -143,18 +143,20 @@ def add_answer_columns(
     text_label_and_probability_columns: tuple[str, str, str],
     on_error: OnError,
 ) -> pyarrow.Table:
-    """Return a table of pyarrow with two more columns: labels and probabilities.
+    """Return a table of pyarrow with two more columns: the likeliest label of each row, and the probability of that
+    label.
 
     Args:
         table: the rows.
         classifier: the classifier that gives the labels.
-        text_label_and_probability_columns: the names of the columns of texts, labels and probabilities.
-        on_error: as in `classify_dataset`.
+        text_label_and_probability_columns: the names of the column of texts and of the two new columns.
+        on_error: what to do with a text that is null, not a string, or beyond the graph's limits: `raise` raises an
+            error, `skip` makes both new columns null.
 
     Raises:
         InputError: the column of texts is missing, or the table has one of the new columns already.
-        TextError: a row's text is not a string.
-        LimitError: a row's text is beyond the graph's limits.
+        TextError: a text is not a string, and `on_error` is `raise`.
+        LimitError: a text is beyond the graph's limits, and `on_error` is `raise`.
     """
     import pyarrow
 

@@ -24,14 +24,14 @@ _MAKE_AGAIN: Final = "Begin the stream again from its text, or its samples."
 def encode_stream(
     manifest: Manifest, position_member: str, position: Any, state: Floats, logits: Floats | None
 ) -> bytes:
-    """Encode the position, the state and the last logits of a stream as bytes.
+    """Encode the position, the state and the last logits of a stream as JSON.
 
     Args:
-        manifest: the bundle's manifest.
-        position_member: the name of the member that holds the position.
-        position: how far the stream has read, as a value of JSON.
-        state: float32 [1, state_size].
-        logits: the answer for the tokens or samples that were finally read; None before the first.
+        manifest: the manifest of the stream's bundle.
+        position_member: the name of the JSON member for the position.
+        position: how far the stream has read, as a JSON value.
+        state: the state of the network, float32 [1, state_size].
+        logits: the logits after the steps that the state covers, float32 [1, labels]; None before the first step.
     """
     document = {
         "format": _FORMAT,
@@ -45,15 +45,16 @@ def encode_stream(
 
 
 def decode_stream(saved: object, manifest: Manifest, position_member: str) -> tuple[Any, Floats, Floats | None]:
-    """Decode a saved stream. Return its position, its state and its last logits; the position is not checked yet.
+    """Decode a stream that `encode_stream` encoded. Return its position, which is not checked yet, its state and its
+    last logits.
 
     Args:
-        saved: the bytes from `encode_stream`.
+        saved: the bytes.
         manifest: the manifest of the bundle that continues the stream.
-        position_member: the name of the member that holds the position.
+        position_member: the name of the JSON member for the position.
 
     Raises:
-        InputError: the bytes are not a saved stream, are of another version or bundle, or were changed.
+        InputError: the bytes are not a saved stream, have another version, come from another bundle, or were changed.
     """
     document = _parse_and_check_saved_document(saved)
     if document.get("bundle") != _compute_bundle_digest(manifest):
@@ -70,7 +71,7 @@ def decode_stream(saved: object, manifest: Manifest, position_member: str) -> tu
 
 
 def _parse_and_check_saved_document(saved: object) -> dict[str, Any]:
-    """Parse a saved stream, and check its format, its version and its digest."""
+    """Parse a saved stream, and check its format, version and digest. Raise an InputError if one of them is wrong."""
     if not isinstance(saved, bytes):
         raise InputError(
             f"A saved stream is bytes, not {type(saved).__name__}.", "Give the bytes that Stream.save returned."
@@ -83,7 +84,8 @@ def _parse_and_check_saved_document(saved: object) -> dict[str, Any]:
         raise InputError("This is not a saved stream.", "Give the bytes that Stream.save returned.")
     if document.get("version") != _VERSION:
         raise InputError(
-            f"The stream was saved in version {document.get('version')!r:.40}; this pocketrnn reads {_VERSION}.",
+            f"The stream was saved in version {document.get('version')!r:.40} of its format, but this pocketrnn reads "
+            f"version {_VERSION}.",
             "Continue the stream with the version of pocketrnn that saved it.",
         )
     if document.pop("digest", None) != _compute_document_digest(document):
@@ -92,7 +94,7 @@ def _parse_and_check_saved_document(saved: object) -> dict[str, Any]:
 
 
 def _compute_bundle_digest(manifest: Manifest) -> str:
-    """Compute a sha256 that identifies a bundle by its step graph, labels and input rules."""
+    """Compute a sha256 that identifies a bundle: that of its step graph, labels and input rules."""
     step = "" if manifest.stream is None else manifest.stream.sha256
     return hashlib.sha256(
         f"{step} {compute_labels_and_input_digest(manifest.labels, manifest.input)}".encode()
@@ -108,7 +110,7 @@ def _decode_floats(text: Any, size: int) -> Floats:
     """Decode base64 text to float32 [1, size].
 
     Raises:
-        InputError: the text does not hold `size` finite numbers.
+        InputError: the text does not contain `size` finite numbers.
     """
     try:
         content = base64.b64decode(text, validate=True)
@@ -123,10 +125,12 @@ def _decode_floats(text: Any, size: int) -> Floats:
 
 
 def _compute_document_digest(document: dict[str, Any]) -> str:
+    """Compute the sha256 of a JSON document without its member `digest`."""
     return hashlib.sha256(_encode_json(document)).hexdigest()
 
 
 def _encode_json(document: dict[str, Any]) -> bytes:
+    """Encode a document as JSON in ASCII, always with the same bytes."""
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
@@ -134,6 +138,6 @@ def make_damaged_stream_error(damage: str) -> InputError:
     """Make the error for a damaged saved stream.
 
     Args:
-        damage: what is wrong, as the end of a sentence about the stream.
+        damage: what is wrong, as the end of a sentence: `holds an impossible position`.
     """
     return InputError(f"The saved stream {damage}.", _MAKE_AGAIN)

@@ -19,7 +19,7 @@ __all__ = ["TrainedEstimator"]
 class TrainedEstimator:
     """A trained classifier that works with scikit-learn's scorers, displays and pipelines.
 
-    It cannot be trained further. Where a tool calls `fit`, as `Pipeline.fit` and cross-validation do, wrap it:
+    It cannot be trained further. If a tool calls `fit`, as `Pipeline.fit` and cross-validation do, wrap the classifier:
     `sklearn.frozen.FrozenEstimator(classifier)`.
     """
 
@@ -35,7 +35,7 @@ class TrainedEstimator:
 
     @property
     def classes_(self) -> NDArray[Any]:
-        """The labels as scikit-learn expects them: str [labels], in the order of `labels`.
+        """The labels as scikit-learn expects them: an array of strings [labels], in the order of `labels`.
 
         Raises:
             InputError: there are several heads.
@@ -52,7 +52,7 @@ class TrainedEstimator:
         return np.array(self.labels)
 
     def fit(self, texts: object, labels: object = None) -> NoReturn:  # noqa: ARG002 - scikit-learn gives both
-        """Refuse to fit: the classifier is already trained. scikit-learn requires this method of every estimator.
+        """Raise an error: the classifier is already trained. scikit-learn requires this method of every estimator.
 
         Args:
             texts: ignored.

@@ -30,16 +30,16 @@ _TEXTS: Final = 512
 
 @dataclass(frozen=True)
 class _LocatedText:
-    """A text with the positions and ids of its tokens. A text that is skipped has neither."""
+    """A text with the positions and ids of its tokens; `located` is None for a text that is skipped."""
 
     text: Any
     located: LocatedTokens | None
 
 
 class TagIntake(TextIntake):
-    """Turns users' texts into tags. The arguments are those of `TextIntake`.
+    """Converts users' texts to tags. The arguments are those of `TextIntake`.
 
-    Methods that answer for a whole text are refused.
+    Methods that answer for a whole text raise an error.
     """
 
     def __init__(
@@ -49,23 +49,23 @@ class TagIntake(TextIntake):
         self._crf = manifest.output.crf if isinstance(manifest.output, TagOutput) else None
         self._characters = manifest.characters
 
-    def replace_engine(self, engine: Engine, answers: Answers) -> TagIntake:
-        """Return a copy of the intake with another engine and other `Answers`.
+    def copy_with_engine(self, engine: Engine, answers: Answers) -> TagIntake:
+        """Return a copy of this object with another engine, and with other `Answers` for its logits.
 
         Raises:
-            InputError: the labels are decoded by a CRF, which needs all labels.
+            InputError: the labels are decoded by a CRF, which needs the logits of all labels.
         """
         if self._crf is not None:
             raise InputError(
                 f"{self._name} decodes its labels by a CRF, so no label can be left out.",
                 "Use the tagger with all its labels.",
             )
-        other = super().replace_engine(engine, answers)
+        other = super().copy_with_engine(engine, answers)
         assert isinstance(other, TagIntake)  # noqa: S101 - a copy of this
         return other
 
     def require_text_labels(self) -> NoReturn:
-        """Raise the error for a method that answers for a whole text: this classifier labels tokens.
+        """Refuse a method that answers for a whole text: this classifier labels tokens.
 
         Raises:
             InputError: always.
@@ -73,38 +73,43 @@ class TagIntake(TextIntake):
         raise InputError(f"{self._name} gives a label for each token, not for a text.", "Use tag() or predict_tags().")
 
     def compute_item_logits(self, _text: object) -> list[float]:
-        """Raise the error of `require_text_labels`."""
+        """Raise an InputError: this classifier labels tokens, and has no logits for a whole text."""
         self.require_text_labels()
 
     def divide_into_chunks(self, *_: Any, **__: Any) -> Iterable[Any]:
-        """Raise the error of `require_text_labels`."""
+        """Raise an InputError: this classifier labels tokens, and has no answer for a whole text."""
         self.require_text_labels()
 
     def check_batches(self, *_: Any, **__: Any) -> Iterator[Any]:
-        """Raise the error of `require_text_labels`."""
+        """Raise an InputError: this classifier labels tokens, and has no answer for a whole text."""
         self.require_text_labels()
 
     def make_text_tags(self, text: object) -> Tags:
-        """Compute the tags of one text.
+        """Label the tokens of one text, and return its tags.
 
         Raises:
             TextError: the argument is neither a string nor a list of tokens.
-            LimitError: the text is beyond the graph's limits.
-            InputError: the positions of its tokens cannot be found.
+            LimitError: the text has too few or too many tokens for the graph.
+            InputError: the position of a token in the text cannot be found.
         """
         return self._compute_tags_of_located_texts([self._locate_tokens(text)])[0]
 
     def make_engine_input(self, text: object) -> Steps:
-        """Make the engine's input for one text: int64 [ids]; with the characters of each token, [ids, 1 + width].
+        """Encode one text for the engine: int64 [ids]; or, if the module reads the characters of tokens, int64 [ids, 1
+        + width].
 
         Raises:
-            TextError, LimitError, InputError: as `make_text_tags`.
+            TextError: the argument is neither a string nor a list of tokens.
+            LimitError: the text has too few or too many tokens for the graph.
+            InputError: the position of a token in the text cannot be found.
         """
         located = self._locate_tokens(text).located
         assert located is not None  # noqa: S101 - a text that cannot be located is refused
         return self._convert_to_engine_input(located)
 
     def _convert_to_engine_input(self, located: LocatedTokens) -> Steps:
+        """Convert located tokens to the engine's input: their ids, with the ids of their characters if the module reads
+        these."""
         return (
             np.array(located.ids, np.int64)
             if self._characters is None
@@ -112,11 +117,12 @@ class TagIntake(TextIntake):
         )
 
     def locate_texts_in_groups(self, texts: Iterable[object], on_error: OnError) -> Iterator[list[_LocatedText]]:
-        """Yield groups of some hundred texts, checked and with the positions of their tokens.
+        """Yield groups of at most 512 texts, with the positions and ids of their tokens.
 
         Raises:
-            TextError, LimitError, InputError: as `make_text_tags`, with the position of the text; the first two only
-                if `on_error` is `raise`.
+            TextError: an item is neither a string nor a list of tokens, and `on_error` is `raise`.
+            LimitError: a text has too few or too many tokens, and `on_error` is `raise`.
+            InputError: the position of a token in a text cannot be found.
         """
         check_on_error(on_error)
         numbered = enumerate(check_and_iterate_texts(texts))
@@ -124,13 +130,13 @@ class TagIntake(TextIntake):
             yield [self._locate_tokens_or_mark_skipped(i, text, on_error) for i, text in some]
 
     def compute_group_tags(self, group: list[_LocatedText]) -> list[Tags | None]:
-        """Compute the tags of each text of a group; None for a skipped text."""
+        """Return the tags of each text of a group; None for a skipped text."""
         made = iter(self._compute_tags_of_located_texts(group))
         return [None if one.located is None else next(made) for one in group]
 
     def _locate_tokens_or_mark_skipped(self, text_index: int, text: object, on_error: OnError) -> _LocatedText:
-        """Locate the tokens of a text; `text_index` is its position among all texts. With `on_error` `skip`, mark a
-        refused text as skipped."""
+        """Locate the tokens of a text, whose index among all texts is `text_index`. If the text is refused and
+        `on_error` is `skip`, return it without positions."""
         text_name = f"The text at position {text_index} (counted from 0)"
         try:
             return self._locate_tokens(text, text_name)
@@ -142,7 +148,8 @@ class TagIntake(TextIntake):
             raise TextError(error.problem, f"{error.remedy.removesuffix('.')}; or {SKIP_THEM}.") from None
 
     def _locate_tokens(self, text: object, text_name: str = "The text") -> _LocatedText:
-        """Locate the tokens of a string or of a list of tokens, and raise a LimitError for a text beyond the limits."""
+        """Find the positions and ids of the tokens of a string, or of a list of tokens. Raise a LimitError for too few
+        or too many tokens. `text_name` is the name of the text in messages."""
         if isinstance(text, str) and self.row_encoder.splits:
             located = locate_text_tokens(self.encoder, text)
         elif isinstance(text, str):
@@ -160,7 +167,8 @@ class TagIntake(TextIntake):
         return _LocatedText(text, located)
 
     def _split_by_callers_tokenizer_and_locate(self, text: str) -> LocatedTokens:
-        """Split a text with the caller's tokenizer, and find each token in the text after the token before it."""
+        """Split a text with the caller's tokenizer, and find the position of each token in the text, after the token
+        before it. Raise an InputError for a token that does not occur there."""
         tokens, found, end = self.row_encoder.get_tokens(text), [], 0
         for token in tokens:
             start = text.find(token, end)
@@ -177,7 +185,7 @@ class TagIntake(TextIntake):
         return LocatedTokens(located.ids, moved)
 
     def _compute_tags_of_located_texts(self, group: list[_LocatedText]) -> list[Tags]:
-        """Compute the tags of the texts of a group that are not skipped."""
+        """Return the tags of the texts of a group, without those that are skipped."""
         pairs = [(one.text, one.located) for one in group if one.located is not None]
         if not pairs:
             return []
@@ -187,7 +195,13 @@ class TagIntake(TextIntake):
         return [self._make_tags(*pair, part) for pair, part in zip(pairs, parts, strict=True)]
 
     def _make_tags(self, text: Any, located: LocatedTokens, logits: Floats) -> Tags:
-        """Make the tags of a text from its logits, float32 [ids, labels]."""
+        """Make the tags of one text.
+
+        Args:
+            text: the text, as the user gave it.
+            located: the positions and ids of its tokens.
+            logits: the logits of its ids, float32 [ids, labels], with NaN for an id without an answer.
+        """
         # A module that counts the tokens itself gives no answer for last tokens that it takes for padding.
         answered_steps = 1 + int(np.flatnonzero(~np.isnan(logits).all(axis=1)).max(initial=-1))
         asked = [token for token in located.tokens if token.step is not None and token.step < answered_steps]
@@ -206,8 +220,12 @@ class TagIntake(TextIntake):
     def _decide_label_indices_and_probabilities(
         self, logits: Floats, token_steps: Ids
     ) -> tuple[list[int], list[float]]:
-        """Choose the label of each token from the logits of a text; `token_steps` are the indices of their logits.
-        Return the indices of the labels, and their probabilities."""
+        """Choose the label of each token of one text; return the indices of the labels, and their probabilities.
+
+        Args:
+            logits: the logits of all ids of the text, float32 [ids, labels].
+            token_steps: the rows of `logits` that belong to tokens, int64 [tokens].
+        """
         if self._crf is None or self._crf.over_tokens:
             logits, token_steps = logits[token_steps], np.arange(len(token_steps))
         self._answers.check_finite(logits)

@@ -21,10 +21,10 @@ class Tag:
 
     Attributes:
         token: the token as it is in the text.
-        label: its likeliest label; with a CRF, its label in the likeliest sequence of labels.
+        label: the likeliest label of the token; with a CRF, its label in the likeliest sequence of labels.
         probability: the probability of this label.
-        start, end: the position of the token in the original text, in code points, the end not included. For a text
-            that was given as a list of tokens, in tokens.
+        start, end: the position of the token in the original text, in code points; `end` is the index after the token.
+            If the text was given as a list of tokens, they count tokens.
 
     Example:
         >>> Tag("Berlin", "B-LOC", 0.98, 11, 17).label
@@ -43,9 +43,9 @@ class Span:
     """Consecutive tokens that form one entity, such as a name.
 
     Attributes:
-        label: the label without its prefix.
-        start, end: the position, as for a tag.
-        text: the part of the text at that position.
+        label: the label without its prefix: `LOC` for `B-LOC`.
+        start, end: the position in the original text, as for a tag.
+        text: the part of the text at this position.
 
     Example:
         >>> Span("LOC", 11, 19, "New York").text
@@ -65,7 +65,7 @@ class Tags(Sequence[Tag]):
     Attributes:
         tags: one tag for each token that the module answers.
         text: the original text: a string, or a list of tokens.
-        untagged: the tokens without a tag, as (token, start, end): those that the rules cut off or drop.
+        untagged: the tokens without a tag, each as (token, start, end): those that the text rules cut off or drop.
 
     Example:
         >>> tags = Tags((Tag("Berlin", "B-LOC", 0.98, 0, 6),), "Berlin")
@@ -89,21 +89,21 @@ class Tags(Sequence[Tag]):
 
     @property
     def spans(self) -> list[Span]:
-        """The spans that the labels mark; see `spans_of`."""
+        """The entities that the labels mark, as `spans_of` finds them."""
         return spans_of(self.tags, self.text)
 
 
 def spans_of(tags: Iterable[Tag], text: str | Sequence[str]) -> list[Span]:
-    """Find the spans that labels mark.
+    """Find the entities (spans of tokens) that labels mark.
 
-    Labels such as B-PER and I-PER belong to BIO, or, with E and S (or L and U), to IOBES; other labels among them, such
-    as O, are outside every span. I, M, E or L of the same label continue a span; without such a span before them they
-    begin one, as in conlleval. Labels without such prefixes are plain: consecutive tokens with one label are one span;
-    O is outside every span.
+    Labels with prefixes, such as B-PER and I-PER, follow BIO, or, with E and S (or L and U), IOBES. Labels without a
+    prefix, such as O, are then outside every span. I, M, E or L of the same kind continues a span; without such a span
+    before it, it begins one, as in conlleval. If no label has a prefix, consecutive tokens with the same label are one
+    span, and O is outside every span.
 
     Args:
         tags: the tags of one text, in order.
-        text: the original text.
+        text: the original text, from which each span gets its text.
 
     Example:
         >>> spans_of([Tag("New", "B-LOC", 0.9, 0, 3), Tag("York", "I-LOC", 0.8, 4, 8)], "New York")
@@ -132,9 +132,9 @@ def has_span_prefixes(labels: Iterable[str]) -> bool:
 
 
 def may_follow_label(label: str, before: str | None) -> bool:
-    """Return whether a label may follow the label `before`, or begin a text if that is None.
+    """Return whether a label may follow the label `before`, or begin a text if `before` is None.
 
-    I, M, E and L must continue a span of the same kind that B, I or M has left open. All other labels may stand
+    I, M, E and L must continue a span of the same kind: `before` has the prefix B, I or M. All other labels may stand
     anywhere.
     """
     prefix, name = _split_label_into_prefix_and_kind(label, is_plain=False)
@@ -148,10 +148,10 @@ def may_follow_label(label: str, before: str | None) -> bool:
 
 
 def _split_label_into_prefix_and_kind(label: str, *, is_plain: bool) -> tuple[str, str | None]:
-    """Split a label such as B-PER into its prefix and its kind. The kind is None for a label outside all spans. With
-    `is_plain`, the labels have no prefixes.
+    """Split a label such as B-PER into its prefix, B, and its kind, PER. The kind is None for a label outside all
+    spans.
 
-    A plain label is its own kind, with the prefix I.
+    With `is_plain`, labels have no prefixes: a label is its own kind, and its prefix counts as I.
     """
     if is_plain:
         return "I", None if _OUTSIDE.match(label) else label
@@ -160,5 +160,6 @@ def _split_label_into_prefix_and_kind(label: str, *, is_plain: bool) -> tuple[st
 
 
 def select_text_between(text: str | Sequence[str], start: int, end: int) -> str:
-    """Return the original text from `start` to `end`: a part of a string, or some words of a list, joined by spaces."""
+    """Return a part of a text: the characters from `start` to `end` of a string, or the words of a list from `start` to
+    `end`, joined by spaces."""
     return text[start:end] if isinstance(text, str) else " ".join(text[start:end])

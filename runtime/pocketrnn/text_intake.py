@@ -26,17 +26,17 @@ __all__ = ["TextIntake"]
 
 
 class TextIntake:
-    """Turns users' texts into the engine's input.
+    """Converts users' texts to the engine's input, and runs the engine on it.
 
     Args:
         manifest: the manifest of a classifier of texts.
         engine: the engine that answers ids; or texts, if it is a `TextEngine`.
-        answers: the meaning of the logits.
+        answers: turns logits into labels and probabilities.
         tokenizer: the caller's own tokenizer, which splits every string; None for the bundle's.
 
     Attributes:
         row_encoder: encodes texts that are given as tokens or ids, or that the caller's tokenizer splits.
-        encoder: encodes strings.
+        encoder: encodes strings by the bundle's rules.
 
     Raises:
         InputError: the tokenizer is not a function.
@@ -58,23 +58,25 @@ class TextIntake:
         self._text_engine = self._choose_text_engine(engine)
 
     def _make_row_encoder(self, manifest: Manifest, tokenizer: Tokenizer | None) -> TextRowEncoder:
+        """Make the object that encodes texts one by one. `tokenizer` is the caller's own tokenizer; None for the
+        bundle's."""
         files = manifest.provenance.get("tokenizer_files")
         files = [one for one in files if isinstance(one, str)] if isinstance(files, list) else []
         return TextRowEncoder(manifest.name, self.encoder, manifest.graph.embedding_rows, tokenizer, files)
 
     def _choose_text_engine(self, engine: Engine) -> TextEngine | None:
-        """Return the engine if it encodes texts itself and the bundle's tokenizer splits strings; else None."""
+        """Return the engine if it encodes texts itself, and strings are split by the bundle's rules; else None."""
         return engine if isinstance(engine, TextEngine) and self.row_encoder.splits else None
 
     def refuse_tokenizer_with_other_ids(self, manifest: Manifest) -> None:
-        """Check that the caller's tokenizer gives the golden examples the ids with which the bundle was exported. This
-        is done only for a bundle whose golden examples were split by its owner's function.
+        """Check that the caller's tokenizer gives the golden examples the same ids as at the export. Only a bundle
+        whose golden examples were split by its owner's function is checked.
 
         Args:
             manifest: the manifest of the classifier.
 
         Raises:
-            InputError: the ids of a golden example are others, or the tokenizer fails.
+            InputError: a golden example gets other ids, or the tokenizer fails.
         """
         if manifest.provenance.get("examples_split_by") != "function":
             return
@@ -89,26 +91,27 @@ class TextIntake:
                 "Give the function that the export was made with, with the same vocabulary and settings.",
             )
 
-    def replace_engine(self, engine: Engine, answers: Answers) -> TextIntake:
-        """Return a copy of the intake with another engine and other `Answers`."""
+    def copy_with_engine(self, engine: Engine, answers: Answers) -> TextIntake:
+        """Return a copy of this object with another engine, and with other `Answers` for its logits."""
         other = copy.copy(self)
         other._engine, other._answers, other._text_engine = engine, answers, self._choose_text_engine(engine)
         return other
 
     def require_text_labels(self) -> None:
-        """Check that the classifier labels texts, which a method needs. It always does in this class; `TagIntake`
-        always raises the error.
+        """Refuse a method that answers for a whole text, if the classifier labels tokens. In this class, it never does;
+        `TagIntake` always raises the error.
 
         Raises:
-            InputError: the labels are of tokens.
+            InputError: the classifier labels tokens.
         """
 
     def compute_item_logits(self, text: object) -> list[float]:
-        """Compute the logits of one text.
+        """Compute the logits of one text: a string, or a list of its tokens or ids.
 
         Raises:
             TextError: the argument is not a text.
-            LimitError: the text is beyond the limits.
+            LimitError: the text has too few or too many tokens for the graph, or no known word where the graph needs
+                one.
         """
         if isinstance(text, str) and self.row_encoder.splits:
             engine = self._text_engine
@@ -118,26 +121,27 @@ class TextIntake:
         return self._compute_logits_of_row(np.array([self.row_encoder.encode_text(text)], np.int64))
 
     def _compute_logits_of_row(self, tokens: Ids) -> list[float]:
-        """Compute the logits of token ids, int64 [1, tokens]."""
+        """Compute the logits of one text from its ids, int64 [1, tokens]. Raise a LimitError if the ids are beyond the
+        graph's limits."""
         if self._limits is not None and not self._limits.accepts_ids(tokens[0], self._padding_id):
             raise make_limit_error(self._name, self._limits, tokens.shape[1] - self._marks)
         return self._engine.compute_item_logits(tokens)
 
     def divide_into_chunks(self, texts: Iterable[Text], on_error: OnError, threads: int) -> Iterable[Chunk]:
-        """Check texts and divide them into chunks; see `pocketrnn.text.chunks_of_checked_texts.divide_into_chunks`."""
+        """Check texts, and divide them into chunks for `threads` threads; see
+        `pocketrnn.text.chunks_of_checked_texts.divide_into_chunks`."""
         return divide_into_chunks(texts, self.row_encoder, on_error=on_error, threads=threads)
 
     def check_batches(self, batches: Iterable[list[str]]) -> Iterator[Chunk]:
-        """Check lists of texts; each list becomes a chunk."""
+        """Check lists of texts, and make a chunk of each list."""
         return check_batches(batches, self.row_encoder)
 
     def compute_chunk_logits(self, chunk: Chunk, on_error: OnError) -> LogitsAndSkipped:
-        """Compute the logits, float32 [texts, labels]; also return the indices of skipped texts.
-
-        The rows of skipped texts hold no answer.
+        """Compute the logits of a chunk, float32 [texts, labels]; also return the indices in the chunk of the skipped
+        texts, whose rows of logits have no meaning.
 
         Raises:
-            LimitError: a text is beyond the limits, and `on_error` is `raise`.
+            LimitError: a text is beyond the graph's limits, and `on_error` is `raise`.
         """
         strings = chunk.texts_if_all_strings
         if strings is not None and self._text_engine is not None:
@@ -155,7 +159,13 @@ class TextIntake:
         return logits, sorted({*chunk.skipped, *refused})
 
     def _compute_logits_within_limits(self, ids: Ids, lengths: Ids) -> EngineAnswer:
-        """Compute the logits of texts that are given as ids. Texts beyond the limits are refused, too."""
+        """Compute the logits of encoded texts. Texts beyond the graph's limits are among the refused texts of the
+        answer.
+
+        Args:
+            ids: int64 [ids of all texts], one text after the other.
+            lengths: int64 [texts], how many ids each text has.
+        """
         if self._limits is None:
             return self._engine.logits(ids, lengths)
         beyond = mark_texts_beyond_limits(self._limits, ids, lengths, self._padding_id)
@@ -167,12 +177,11 @@ class TextIntake:
         return EngineAnswer(logits, sorted({*np.flatnonzero(beyond).tolist(), *within[refused].tolist()}))
 
     def compute_chunk_embeddings(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
-        """Compute the embeddings, float32 [texts, features]; also return the indices of skipped texts.
-
-        The rows of skipped texts are NaN.
+        """Compute the embeddings of a chunk, float32 [texts, features]; also return the indices in the chunk of the
+        skipped texts, whose rows are NaN.
 
         Raises:
-            LimitError: a text is beyond the limits, and `on_error` is `raise`.
+            LimitError: a text is beyond the graph's limits, and `on_error` is `raise`.
         """
         ids, lengths = self.encoder.encode_all(chunk.texts)
         refused = np.zeros(len(lengths), bool)
@@ -192,14 +201,15 @@ class TextIntake:
         return embeddings, np.flatnonzero(refused).tolist()
 
     def _make_error_for_refused_text(self, chunk: Chunk, index: int) -> LimitError:
-        """Make the error for a refused text of a chunk, with its position among all texts."""
+        """Make the error for the refused text at `index` in a chunk; the message has its position among all texts."""
         text = f"The text at position {chunk.first + index} (counted from 0)"
         return add_text_name_to_error(self.find_refusal_error(chunk.texts[index]), text, SKIP_THEM)
 
     def find_refusal_error(self, text: Text) -> LimitError:
-        """Find the error that `compute_item_logits` raises for a refused text.
+        """Return the error that `compute_item_logits` would raise for a text that was refused.
 
-        The text is a string, its tokens, or checked ids.
+        Args:
+            text: a string, its tokens, or ids that were checked before.
         """
         try:
             if isinstance(text, str) or not (text and isinstance(text[0], int)):
@@ -212,7 +222,8 @@ class TextIntake:
 
     @property
     def refusal_reasons(self) -> list[str]:
-        """The reasons for which a text, although a string, may be refused, each as the end of a sentence."""
+        """The reasons for which a text may be refused although it is a string, each as the end of a sentence: "without
+        a known word"."""
         has_limits_of_work = isinstance(self._engine, TextEngine)
         limits = [] if self._limits is None else list_possible_limit_faults(self._limits)
         return [
@@ -222,10 +233,10 @@ class TextIntake:
 
     @property
     def skip_reasons(self) -> list[str]:
-        """The reasons for which items are skipped, each as the end of a sentence."""
+        """The reasons for which an item may be skipped, each as the end of a sentence: "that are not texts"."""
         return [f"that are not {self._item_kind}", *self.refusal_reasons]
 
     def stop(self) -> None:
-        """Stop the engine's work in all threads."""
+        """Stop the engine's work in all threads: the calls that run raise an error."""
         if isinstance(self._engine, TextEngine):
             self._engine.stop()

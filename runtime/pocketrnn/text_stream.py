@@ -51,14 +51,17 @@ _PositionFinalAndOpenIds = tuple["StreamPosition", list[int], list[int]]
 class StreamPosition:
     """How far a stream has read its text.
 
+    A token is final if no later text can change it.
+
     Attributes:
-        tokens: how many tokens are final; `max_tokens` counts these.
-        ids: how many ids they became: fewer, where unknown words are dropped.
+        tokens: how many tokens are final; `max_tokens` of the rules limits this number.
+        ids: how many ids these tokens became: fewer, if unknown words are dropped.
         context: "a" if a capital sigma at this position would follow a cased letter, else ""; with subword rules, "a"
             if any token is final.
-        undecided: text that is not lower-cased yet: a capital sigma, and characters after it that may be in its word.
-        tail: text that is lower-cased, where the rules do so, and not final yet; with subword rules, text as it
-            arrived.
+        undecided: text that cannot be lower-cased yet: a capital sigma, and the characters after it that may belong to
+            its word.
+        tail: text after the final tokens and before `undecided`. It is in lower case if the rules ask for this; with
+            subword rules, it is as it arrived.
     """
 
     tokens: int = 0
@@ -71,20 +74,20 @@ class StreamPosition:
 def read_fragment(
     position: StreamPosition, fragment: str, rules: TextRules, longest_token_length: int = sys.maxsize
 ) -> _PositionFinalAndOpenTokens:
-    """Read the next fragment of a text. Find the tokens that are now final, and those of the tail, as they are if the
-    text ends here.
+    """Read the next fragment of a text with word rules. Return the tokens that are now final, and the tokens of the
+    rest, as if the text ended here.
 
     Args:
         position: how far the stream has read.
-        fragment: the new text; may be empty, and may begin and end anywhere.
+        fragment: the new text, which may be empty, and may begin and end anywhere.
         rules: the text rules, without n-grams.
         longest_token_length: the length of the vocabulary's longest token in characters.
 
     Returns:
-        the new position, without the new `ids`; the tokens that are now final; and the tokens of the tail.
+        the new position, whose `ids` are not updated; the tokens that are now final; and the tokens of the rest.
 
     Raises:
-        InputError: more than 4,096 characters do not decide the form of a capital sigma before them.
+        InputError: more than 4,096 characters after a capital sigma do not show whether its word ends.
     """
     if rules.max_tokens is not None and position.tokens >= rules.max_tokens:
         return replace(position, context="", undecided="", tail=""), [], []
@@ -122,12 +125,12 @@ def read_fragment(
 
 
 class _LoweredFragment(NamedTuple):
-    """A fragment in lower case. Its end is separate, if later text may change how the end is lower-cased.
+    """A fragment in lower case. Its end is kept apart if later text may change how the end is lower-cased.
 
     Attributes:
         context: the new `StreamPosition.context`.
-        undecided: the end as it was given.
-        lowered: the text before the end.
+        undecided: the end as it arrived; empty if the end is decided.
+        lowered: the text before the end, in lower case.
         provisional: the end in lower case, as if the text ended here.
     """
 
@@ -138,10 +141,10 @@ class _LoweredFragment(NamedTuple):
 
 
 def _lower_and_split_fragment(position: StreamPosition, fragment: str) -> _LoweredFragment:
-    """Lower-case a fragment, and the text before it that is not lower-cased yet. Separate its end from a capital sigma
-    on, if later text can change how this sigma is lower-cased.
+    """Lower-case a fragment, together with the undecided text before it. Keep the end from a capital sigma on apart, if
+    later text can change how this sigma is lower-cased: a sigma has another form at the end of a word.
 
-    Python's own lower-casing decides everything, with the context's letter in front; there are no Unicode rules here.
+    Python's own lower-casing decides this, with the letter of the context in front of the text.
     """
     text = position.undecided + fragment
     sigma = text.rfind(_SIGMA)
@@ -156,24 +159,26 @@ def _lower_and_split_fragment(position: StreamPosition, fragment: str) -> _Lower
 
 
 def _is_case_ignorable(text: str) -> bool:
-    """Return whether all of `text` is case-ignorable: it does not affect how a capital sigma beside it is
-    lower-cased."""
+    """Return whether all characters of a text are "case-ignorable" in Unicode: they do not affect how a capital sigma
+    before or after them is lower-cased."""
     return (f"a{text}{_SIGMA}".lower()[-1], f"1{text}{_SIGMA}".lower()[-1]) == (_FINAL_SIGMA, _SIGMA.lower())
 
 
-def _find_last_word_start(text: str) -> int:
-    """Find the index at which the last word of `text` begins. White space separates words."""
+def _find_start_of_last_word(text: str) -> int:
+    """Return the index at which the last word of a text begins, where white space separates words; the length of the
+    text if it ends with white space."""
     end = len(text)
     while end and not text[end - 1].isspace():
         end -= 1
     return end
 
 
-def _find_last_basic_english_word_start(text: str) -> int:
-    """Find the index at which the last word begins, as the tokenizer `basic_english` splits words. Later text may
-    continue this word.
+def _find_start_of_last_basic_english_word(text: str) -> int:
+    """Return the index at which the last word of a text begins, as the tokenizer `basic_english` splits words. Later
+    text may continue this word.
 
-    The text is lower-cased, without quotation marks.
+    Args:
+        text: text in lower case, without quotation marks.
     """
     # The space in an end that may still become "<br />" may not separate words.
     undecided = next((len(end) for end in (" /", " ") if text.endswith(f"<br{end}")), 0)
@@ -188,16 +193,16 @@ def _find_last_basic_english_word_start(text: str) -> int:
 
 # For each tokenizer, the index up to which the tokens of lower-cased text are final, whatever follows.
 _LAST_CUT: Final[dict[str, Callable[[str], int]]] = {
-    "basic_english": _find_last_basic_english_word_start,
-    "whitespace": _find_last_word_start,
+    "basic_english": _find_start_of_last_basic_english_word,
+    "whitespace": _find_start_of_last_word,
     "characters": len,
 }
 
 
 def _shorten_unfinished_word(tail: str, longest_token_length: int) -> str:
-    """Shorten an unfinished word that is longer than every token: it is unknown, whatever follows.
+    """Shorten an unfinished word that is longer than every token of the vocabulary: it is unknown, whatever follows.
 
-    A push thus costs as much after a million characters without white space as after ten. The last characters are kept,
+    So a push costs as much after a million characters without white space as after ten. The last characters are kept,
     since they may be the beginning of "<br />".
     """
     kept = longest_token_length + 1
@@ -207,10 +212,8 @@ def _shorten_unfinished_word(tail: str, longest_token_length: int) -> str:
 class Stream:
     """A stream of a text that arrives in fragments. Make one with `Classifier.stream`.
 
-    A stream may be used by one thread at a time.
-
-    The cost of each `push` is that of its own tokens, however long the text is, and its answer is that of
-    `Classifier.classify` for all the text so far, but for the last digits.
+    A stream may be used by one thread at a time. The time of each `push` depends on its own tokens only, however long
+    the text is. Its answer is that of `Classifier.classify` for all the text so far; only the last digits may differ.
     """
 
     def __init__(
@@ -250,10 +253,10 @@ class Stream:
             top: how many labels to give, from 1 to the number of labels.
 
         Raises:
-            TextError: `fragment` is not a string. Like every error, it leaves the stream as it was.
+            TextError: `fragment` is not a string.
             LimitError: the text so far has more tokens than the graph takes.
-            InputError: `top` is out of its range; or more than 4,096 characters do not decide the form of a capital
-                sigma before them.
+            InputError: `top` is out of its range; or more than 4,096 characters after a capital sigma do not show
+                whether its word ends. After any error, the stream is as it was before.
 
         Example:
             >>> stream = Classifier.load("one-way").stream()    # a bundle exported with --streaming
@@ -267,8 +270,9 @@ class Stream:
         """Read the next fragment of the text, and return the logits of the whole text so far, float32 [labels].
 
         Raises:
-            TextError, LimitError: as `push`.
-            InputError: more than 4,096 characters do not decide the form of a capital sigma before them.
+            TextError: `fragment` is not a string.
+            LimitError: the text so far has more tokens than the graph takes.
+            InputError: more than 4,096 characters after a capital sigma do not show whether its word ends.
 
         Example:
             >>> Classifier.load("one-way").stream().logits("Oil prices").shape
@@ -276,7 +280,8 @@ class Stream:
         """
         if not isinstance(fragment, str):
             raise TextError(
-                f"A fragment of text must be a string, not {type(fragment).__name__}.", "Decode bytes first."
+                f"A fragment of text must be a string, not {type(fragment).__name__}.",
+                "Give a str; decode bytes first, such as with codecs.getincrementaldecoder('utf-8').",
             )
         position, ids, open_ids = self._read_on(self._position, fragment)
         state, logits = self._state, self._logits
@@ -299,16 +304,19 @@ class Stream:
         return (answer.copy() if self._chosen is None else self._chosen.select_and_weight_logits_of_rows(answer))[0]  # type: ignore[no-any-return]
 
     def _read_fragment_as_words(self, position: StreamPosition, fragment: str) -> _PositionFinalAndOpenIds:
-        """Read a fragment with word rules. Return the new position, the ids that are now final, and the ids of the rest
-        as if the text ended here."""
+        """Read a fragment with word rules. Return the new position, the ids that are now final, and the ids of the
+        rest, as if the text ended here."""
         rules = cast("TextRules", self._manifest.text.rules)
         position, settled, open_ = read_fragment(position, fragment, rules, self._longest)
         return position, self._encoder.look_up(settled), self._encoder.look_up(open_)
 
     def _read_fragment_as_pieces(self, position: StreamPosition, fragment: str) -> _PositionFinalAndOpenIds:
         """Read a fragment with subword rules. Return the new position, the ids that are now final, and the ids of the
-        rest as if the text ended here. The ids added at the beginning are among the final ids, and those added at the
-        end among the rest."""
+        rest, as if the text ended here.
+
+        Ids that the rules add before a text are among the first final ids, and ids that they add after a text are
+        always among the rest.
+        """
         rules = cast("SubwordRules", self._manifest.text.rules)
         pieces = cast("SubwordEncoder", self._encoder.subword_encoder)
         most = sys.maxsize if rules.max_tokens is None else rules.max_tokens - position.tokens
@@ -326,8 +334,8 @@ class Stream:
         return position, [], [*first, *open_, *rules.last_ids]
 
     def save(self) -> bytes:
-        """Save the stream as JSON of some kilobytes. `Classifier.stream(saved)` of the same bundle continues it
-        elsewhere.
+        """Save the stream as some kilobytes of JSON. `Classifier.stream(saved)` continues it elsewhere with the same
+        bundle.
 
         The saved stream includes the unfinished last word of the text.
 
@@ -338,6 +346,7 @@ class Stream:
         return encode_stream(self._manifest, "at", asdict(self._position), self._state, self._logits)
 
     def _resume(self, saved: bytes) -> None:
+        """Continue from a saved stream. Raise an InputError if it is damaged or comes from another bundle."""
         members, self._state, self._logits = decode_stream(saved, self._manifest, "at")
         if not _is_valid_position(members, self._manifest.text.rules):
             raise make_damaged_stream_error("holds an impossible position")
@@ -347,7 +356,7 @@ class Stream:
 
 
 def _is_valid_position(members: Any, rules: AnyTextRules) -> bool:
-    """Return whether the members of a saved position are those of a `StreamPosition` that the rules can lead to."""
+    """Return whether the members of a saved position are those of a `StreamPosition`, and possible with the rules."""
     if not isinstance(members, dict) or members.keys() != asdict(StreamPosition()).keys():
         return False
     counts, texts = [members["tokens"], members["ids"]], [members["undecided"], members["tail"]]

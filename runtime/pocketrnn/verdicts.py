@@ -64,21 +64,23 @@ _FLOAT64: Final = ", float64"
 
 @dataclass(frozen=True)
 class AnswerComparison:
-    """The comparison of the bundle's answers with the answers of its owner's classifier to the same texts.
+    """The comparison of the bundle's answers with the answers that its owner's classifier gave to the same texts.
 
     Attributes:
-        labels: on how many texts the labels were compared, also beside probabilities.
+        labels: on how many texts the labels were compared; these texts may also count in `probabilities`.
         probabilities: on how many texts the probabilities were compared.
         largest_difference: the largest difference of a probability.
-        tolerance: how far a probability may be from the owner's, and a label's from the likeliest.
-        unordered: labels whose order the answers do not show: if some are exchanged, all answers still agree.
-        is_before: whether the weights were rounded, or integer arithmetic was introduced, after the comparison.
+        tolerance: the largest difference of a probability that is allowed. A compared label may be this much less
+            probable than the likeliest label.
+        unordered: labels that could be exchanged without a contradiction to these answers: the answers do not show
+            their order.
+        is_before: whether weights were rounded, or integer arithmetic was introduced, after this comparison.
         texts: how many texts were compared; 0 if this is not known.
-        threshold: the probability from which the owner's classifier gives the second of two labels, if this is not 0.5.
-            The labels are compared by it.
-        labels_in_order: the two labels, if there is a threshold.
-        of_likeliest: whether the owner's labels are the likeliest of several that a text may have. The likeliest labels
-            are then compared.
+        threshold: the probability from which the owner's classifier gives the second of two labels, if this is not 0.5;
+            else None. The labels were compared by this threshold.
+        labels_in_order: the two labels if there is a threshold; else empty.
+        of_likeliest: whether a text may have several labels, of which the owner's answers have only the likeliest. Then
+            the likeliest labels were compared.
     """
 
     labels: int
@@ -94,7 +96,7 @@ class AnswerComparison:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The comparison as the member `answers` of the text rules in provenance."""
+        """The comparison as the member `answers` of the text rules in the provenance."""
         left_out = {"is_before", "texts", "labels_in_order", *(["threshold"] if self.threshold is None else [])}
         left_out |= set() if self.of_likeliest else {"of_likeliest"}
         stated = {name: value for name, value in asdict(self).items() if name not in left_out}
@@ -102,7 +104,8 @@ class AnswerComparison:
 
     @property
     def sentence(self) -> str:
-        """The comparison in one or more sentences."""
+        """The comparison in one or more sentences: on how many texts the answers agree, and what the answers do not
+        show."""
         near = f"probabilities within {self.tolerance:g}, at most {self.largest_difference:.1e} apart"
         same = "the same likeliest label" if self.of_likeliest else "the same labels"
         compared = [(self.labels, same), (self.probabilities, near)]
@@ -111,7 +114,7 @@ class AnswerComparison:
             compared = [(self.texts, f"{same} and {near}")]
         (first, equal), *second = [(number, equal) for number, equal in compared if number]
         found = [
-            f"On {_format_text_count(first)} {self._agreement_words}: {equal}"
+            f"On {_format_text_count(first)} {self._words_of_agreement}: {equal}"
             + "".join(f"; on {_format_text_count(number)}: {also}" for number, also in second)
             + "."
         ]
@@ -128,38 +131,42 @@ class AnswerComparison:
 
     @property
     def code_for_owners_label(self) -> str:
-        """A line of Python that gives the label of the owner's classifier; empty if the bundle gives the same one."""
+        """A line of Python that computes the label of the owner's classifier by its threshold; empty if there is no
+        such threshold, so that the bundle gives the same label."""
         if self.threshold is None or len(self.labels_in_order) != 2:
             return ""
         first, second = map(json.dumps, self.labels_in_order)
         return f"label = {second} if classifier.predict_proba([text])[0][1] >= {self.threshold:g} else {first}"
 
     @property
-    def _agreement_words(self) -> str:
+    def _words_of_agreement(self) -> str:
+        """The part of a sentence that says that the bundle answers like the owner's classifier."""
         return "it answered as your classifier before its numbers were rounded" if self.is_before else (
             "it answers as your classifier"
         )  # fmt: skip
 
 
 def _format_text_count(number: int) -> str:
+    """Return a number of texts in words: "1 text", "2,000 texts"."""
     return "1 text" if number == 1 else f"{number:,} texts"
 
 
 @dataclass(frozen=True)
 class TextVerdict:
-    """The verdict on the text rules: whether they were compared with the owner's pipeline, and how.
+    """The verdict on the text rules: whether they were compared with the pipeline of the classifier's owner, and how.
 
     Attributes:
-        kind: `compared` with the owner's pipeline on some texts; `trained`: the rules that pocketrnn trained the
-            classifier with; `external`: the owner's code splits the texts; `read` from a tokenizer's file; or
-            `not compared`, also for bundles that state nothing.
-        texts: how many texts were compared; 0 for `read` rules that were not compared.
-        by: the other side of the comparison: `ids` of the owner's pipeline, `tokens` of the owner's tokenizer,
-            `strings` that it gives in place of tokens and that are split at white space or into characters,
-            `answers` of the owner's classifier to texts without ids, or the name of the library of the file.
-        source: the source of `read` rules, such as "a tokenizer.json".
+        kind: `compared`: with the owner's pipeline, on some texts; `trained`: pocketrnn trained the classifier with
+            these rules; `external`: the owner's code splits the texts; `read`: from a tokenizer's file; or `not
+            compared`, also if the bundle says nothing.
+        texts: how many texts were compared; 0 if none were.
+        by: what the rules were compared with: `ids` of the owner's pipeline; `tokens` of the owner's tokenizer;
+            `strings` of the owner's tokenizer, in which the tokens stand between white space or are characters;
+            `answers` of the owner's classifier to texts without ids; or the name of the library that reads the
+            tokenizer's file.
+        source: the kind of file of `read` rules, such as "a tokenizer.json".
         answers: the comparison with the owner's answers; None if they were not given.
-        unknown_words: whether one of the compared texts has a word that the vocabulary lacks; True also if unknown.
+        unknown_words: False if it is known that no compared text has a word that the vocabulary lacks.
     """
 
     kind: Literal["compared", "trained", "external", "read", "not compared"] = "not compared"
@@ -171,7 +178,7 @@ class TextVerdict:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The verdict as the member `text_rules` of provenance."""
+        """The verdict as the member `text_rules` of the provenance."""
         answers = {} if self.answers is None else {"answers": self.answers.document}
         if self.kind == "read":
             return {"verdict": self.kind, "source": self.source, "texts": self.texts, "by": self.by, **answers}
@@ -182,7 +189,8 @@ class TextVerdict:
 
     @property
     def is_open(self) -> bool:
-        """Whether a step from a text to its labels was not compared, which is shown as a warning."""
+        """Whether a step from a text to its labels was not compared with the owner's pipeline. This is shown as a
+        warning."""
         if self.answers is not None and self.answers.unordered:
             return True
         if self.kind == "read":
@@ -191,10 +199,8 @@ class TextVerdict:
 
     @property
     def remedy(self) -> str:
-        """How to compare the step that was not compared; empty if all steps were compared.
-
-        It is a sentence without its full stop.
-        """
+        """What to do so that the missing step is compared, as a sentence without its full stop; empty if no step is
+        missing."""
         if not self.is_open:
             return ""
         if self.kind == "read" and not self.texts:
@@ -205,11 +211,13 @@ class TextVerdict:
 
     @property
     def sentence(self) -> str:
-        """The verdict as the end of a sentence that begins with "The text rules: "."""
+        """The verdict as the rest of a sentence that begins with "The text rules: ". Further sentences may follow."""
         return self._sentence_on_text_rules + ("" if self.answers is None else f" {self.answers.sentence}")
 
     @property
     def _sentence_on_text_rules(self) -> str:
+        """The verdict without the comparison of answers, as the rest of a sentence that begins with "The text rules:
+        "."""
         if self.kind == "trained":
             return "those that it was trained with."
         if self.kind == "external":
@@ -235,7 +243,8 @@ class TextVerdict:
 
 
 def read_text_verdict(manifest: Manifest) -> TextVerdict:
-    """Read the verdict on the text rules from a bundle. If the bundle states none, it is `not compared`."""
+    """Read the verdict on the text rules from a bundle's provenance. If the provenance states no valid verdict, the
+    kind is `external` for the tokenizer `external`, and else `not compared`."""
     stated = manifest.provenance.get(TEXT_RULES)
     stated = stated if isinstance(stated, Mapping) else {}
     texts, by, answers = stated.get("texts"), stated.get("by"), _read_answer_comparison(stated.get("answers"), manifest)
@@ -262,8 +271,8 @@ def read_text_verdict(manifest: Manifest) -> TextVerdict:
 
 
 def describe_uncompared_steps(manifest: Manifest) -> list[str]:
-    """List what a bundle does with long texts, unknown words and padding: a sentence for each of these that was not
-    compared with the owner's pipeline.
+    """Describe what a bundle does with long texts, unknown words and padding, in a sentence for each of these that was
+    not compared with the owner's pipeline.
 
     Example:
         >>> describe_uncompared_steps(Classifier.load("ag_news").manifest)
@@ -294,7 +303,8 @@ def describe_uncompared_steps(manifest: Manifest) -> list[str]:
 
 
 def _read_answer_comparison(stated: Any, manifest: Manifest) -> AnswerComparison | None:
-    """Read the comparison with the owner's answers from a bundle; None if it has no valid one."""
+    """Read the comparison with the owner's answers from the member `answers` of the provenance; None if it is not a
+    valid one."""
     stated = stated if isinstance(stated, Mapping) else {}
     labels, probabilities, largest, tolerance = (
         stated.get(name) for name in ("labels", "probabilities", "largest_difference", "tolerance")
@@ -324,14 +334,16 @@ class IntegerVerdict:
     """The effect of integer arithmetic on answers, as it was measured when a packed file was made.
 
     Attributes:
-        texts: how many texts were answered in both arithmetics.
-        source: the source of the texts.
-        is_data: whether they are data, and not the golden examples.
+        texts: how many texts were answered both in float32 and with integers.
+        source: the name of the source of these texts.
+        is_data: True if the texts are a data set; False if they are the golden examples.
         changed: how many texts get another label, or another set of labels.
         largest_change: the largest change of a probability.
         labelled: how many of the texts have known labels.
-        accuracy_before, accuracy: the accuracy on these in float32, and with integers; None without labels.
-        interval: the 95 % confidence interval of the change, as shares.
+        accuracy_before: the accuracy on the texts with known labels in float32; None if there are none.
+        accuracy: the accuracy on the same texts with integers; None if there are none.
+        interval: the 95 % confidence interval of the change of the accuracy, as shares; None if there are no known
+            labels.
         of: the kind of inputs: `texts`, or `sequences` of numbers.
         several_labels: whether the classifier is multi-label, so that sets of labels were compared.
     """
@@ -350,12 +362,12 @@ class IntegerVerdict:
 
     @property
     def unit(self) -> str:
-        """The unit in which changes are counted: "label" or "set of labels"."""
+        """The word for what changes in a text: "label", or "set of labels" if the classifier is multi-label."""
         return "set of labels" if self.several_labels else "label"
 
     @property
     def document(self) -> dict[str, Any]:
-        """The verdict as the member `measured` of the integers in provenance."""
+        """The verdict as the member `measured` of `int8` in the provenance."""
         stated = asdict(self)
         left_out = {"of"} if self.of == "texts" else set()
         left_out |= set() if self.several_labels else {"several_labels"}
@@ -363,7 +375,8 @@ class IntegerVerdict:
 
     @property
     def sentence(self) -> str:
-        """The result of the measurement in one or two sentences."""
+        """The result of the measurement in one or two sentences: how many labels change, and how the accuracy
+        changes."""
         where = f"On {self.texts:,} {self.of} of {self.source}," if self.is_data else (
             f"On {self.texts:,} golden examples, which says little,"
         )  # fmt: skip
@@ -385,7 +398,7 @@ class IntegerVerdict:
 
 
 def read_integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
-    """Read the verdict on integer arithmetic from a packed file; None if the file states no valid one."""
+    """Read the verdict on integer arithmetic from a packed file's provenance; None if it states no valid one."""
     stated: Any = manifest.provenance
     for member in ("packed", "int8", "measured"):
         stated = stated.get(member) if isinstance(stated, Mapping) else None
@@ -414,12 +427,14 @@ def read_integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
 
 
 def find_graph_name_in_proof(manifest: Manifest) -> str:
-    """Return the name of a bundle's graph in its proof: "compressed" if the graph was compressed, else "onnx"."""
+    """Return the name that the proof has for a bundle's graph: "compressed" if the graph was compressed, else
+    "onnx"."""
     return COMPRESSED if any(line.candidate == COMPRESSED for line in manifest.parity.comparisons) else "onnx"
 
 
 def describe_graph_proof(manifest: Manifest) -> str:
-    """Describe the proof of the graph, as the end of a sentence that begins with "The graph: "."""
+    """Describe how the graph is proven equal to the module, as the rest of a sentence that begins with "The graph: ".
+    Further sentences may follow."""
     first = manifest.parity.comparisons[0]
     module = first.reference.removesuffix(_FLOAT64)
     exact = first.candidate.endswith(_FLOAT64)
@@ -439,16 +454,16 @@ def describe_graph_proof(manifest: Manifest) -> str:
 
 
 def describe_origin_of_number_scale(manifest: Manifest) -> str:
-    """Describe where the scale of numbers comes from, as the end of a sentence that begins with "Numbers: "."""
+    """Describe where the scale of numbers comes from, as the rest of a sentence that begins with "Numbers: "."""
     if manifest.provenance.get(SCALE) == "trained":
         return "scaled as in training, by the same code."
     return "scaled as their owner said; that was not compared with anything."
 
 
 def _describe_difference_from_other_precision(line: Comparison) -> str:
-    """If the module computes in another precision than float32, describe how far the bundle is from the module's
-    answers; else return an empty string."""
-    if line.measures_rounding or line.measures_integer_arithmetic or not line.is_measured:
+    """If a comparison is with a module in another precision than float32, describe how far its answers differ, as a
+    sentence; else return an empty string."""
+    if line.measures_rounding or line.measures_integer_arithmetic or not line.is_only_measured:
         return ""
     precision = line.candidate.removeprefix(IN_OWN_PRECISION)
     apart = f"{line.largest_difference:.1e}"
@@ -456,7 +471,7 @@ def _describe_difference_from_other_precision(line: Comparison) -> str:
 
 
 def _describe_integer_verdict(manifest: Manifest) -> str:
-    """Describe the verdict on a packed file that multiplies integers, which is not proven equal to the module."""
+    """Describe a packed file that multiplies integers, and is therefore not proven equal to the module."""
     verdict = read_integer_verdict(manifest)
     measured = "The file does not say what that changes." if verdict is None else verdict.sentence
     lines = [line for line in manifest.parity.comparisons if line.measures_integer_arithmetic]
@@ -472,7 +487,8 @@ def _describe_integer_verdict(manifest: Manifest) -> str:
 
 
 def _describe_rounding(manifest: Manifest) -> str:
-    """Describe how rounding the weights changed the answers; empty if no weight was rounded."""
+    """Describe how rounding the weights changed the answers, in a sentence; an empty string if no weight was
+    rounded."""
     changed = [line for line in manifest.parity.comparisons if line.measures_rounding]
     if not changed:
         return ""

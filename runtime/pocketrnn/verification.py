@@ -39,13 +39,13 @@ _FRAGMENT: Final = 7
 
 @dataclass(frozen=True)
 class Replay:
-    """How far the logits of the golden examples, computed again in one way, are from the logits that the bundle states.
+    """How far the logits of the golden examples on this machine are from the logits that the bundle states.
 
     Attributes:
-        how: the way: each alone, all in one batch, or each as a stream.
+        how: how the examples were answered: "each alone", "all in one batch" or "each as a stream".
         examples: how many examples there are.
-        largest_difference: the largest difference, as `compute_largest_logit_differences` computes it.
-        differences: the difference of each example.
+        largest_difference: the largest of `differences`.
+        differences: the difference of each example, as `compute_largest_logit_differences` computes it.
     """
 
     how: str
@@ -60,9 +60,9 @@ class Verification:
 
     Attributes:
         name: the classifier's name.
-        files: the files whose sha256 was checked.
-        replays: the golden examples, each alone and all in one batch.
-        tolerance: the largest logit difference that passes.
+        files: the names of the files whose sha256 was checked.
+        replays: the answers to the golden examples, given in several ways.
+        tolerance: the largest difference of logits that is allowed.
         manifest: the bundle's manifest, with the proof that was made at its export.
     """
 
@@ -74,19 +74,18 @@ class Verification:
 
 
 def compute_largest_logit_differences(expected: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
-    """Compute for every text the largest difference between two sets of logits.
+    """Compute for every text the largest difference between two sets of logits. A bundle's `tolerance` and
+    `largest_difference` are such differences.
 
-    A bundle's `tolerance` and `largest_difference` are such differences.
-
-    It is the largest absolute difference of a text's logits. If an expected logit of the text is beyond 10 or below
-    -10, the difference is divided by a tenth of the largest absolute value: float32 has seven digits, so that at logits
-    of 100 two exact ways to add up 257 steps differed by 5e-5.
+    It is the largest absolute difference of the text's logits. If an expected logit of the text is above 10 or below
+    -10, this is divided by a tenth of the largest absolute value: float32 has seven digits, so that at logits of 100
+    two exact ways to add up 257 steps differed by 5e-5.
 
     Args:
-        expected, given: float [texts, labels].
+        expected, given: the two sets of logits, float [texts, labels].
 
     Returns:
-        float [texts]; NaN where either of them holds NaN.
+        float [texts]; NaN for a text with a NaN in either set.
     """
     # The logarithm of a probability of 0 is minus infinity, in both.
     off = np.zeros(expected.shape, np.result_type(expected, given))
@@ -99,16 +98,16 @@ def compute_largest_logit_differences(expected: NDArray[Any], given: NDArray[Any
 def verify(bundle: str | os.PathLike[str]) -> Verification:
     """Check every digest of a bundle, and answer its golden examples again on this machine.
 
-    Every example is answered alone, in a batch with all the others and, where the bundle can, as a stream. Each time it
-    must give the label and, within the bundle's tolerance, the logits that the PyTorch module gave when the bundle was
-    made. A text must also become the same token ids.
+    Every example is answered alone, in a batch with all the others and, if the bundle has a step graph, as a stream.
+    Each time, it must get the same label as when the bundle was made and, within the bundle's tolerance, the same
+    logits. A text must also become the same token ids.
 
     Args:
-        bundle: a bundle's folder, a shipped classifier's name, or a packed file.
+        bundle: a bundle's folder, the name of a shipped classifier, or a packed file.
 
     Raises:
         BundleError: the bundle is missing or damaged, or its parts do not belong together.
-        ParityError: an example is answered differently here; the message names it.
+        ParityError: an example is answered differently here; the message names the example.
 
     Example:
         >>> verify("ag_news").name
@@ -132,7 +131,7 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
 
 
 def compute_streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Stream texts in fragments of a few characters; return the logits after the last fragment of each text.
+    """Stream each text in fragments of seven characters; return the logits after its last fragment.
 
     Returns:
         float32 [texts, labels].
@@ -146,9 +145,12 @@ def compute_streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDA
 
 
 def _check_graph_metadata_fits_manifest(classifier: Classifier, path: Path) -> None:
-    """Raise a BundleError if the graph's metadata states other labels or input rules than the manifest. Loading leaves
-    this out: there the graph's sha256 in classifier.json ties the two together already, and this would add 1.7 ms to
-    the 15 ms of loading a 20,000-word bundle. By its metadata, a graph without its bundle is recognised."""
+    """Raise a BundleError if the graph's metadata states other labels or input rules than the manifest. By this
+    metadata, a graph without its bundle is recognised.
+
+    Loading a bundle leaves this check out: the graph's sha256 in classifier.json ties the two together already, and the
+    check would add 1.7 ms to the 15 ms of loading a bundle of 20,000 words.
+    """
     manifest = classifier.manifest
     stated = read_graph_metadata(classifier)
     expected = manifests.make_input_digest_metadata(manifest.labels, manifest.input)
@@ -163,8 +165,8 @@ def _check_graph_metadata_fits_manifest(classifier: Classifier, path: Path) -> N
 
 
 def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
-    """Answer the golden examples again in each way: alone, in one batch, and as streams. Raise a ParityError for
-    answers that differ from those of the export."""
+    """Answer the golden examples again in each way: alone, in one batch, and as streams. Raise a ParityError if an
+    answer differs from that of the export."""
     manifest = classifier.manifest
     rows = manifest.golden_logit_rows
     golden = np.array([row for each in rows for row in each], np.float64)
@@ -191,8 +193,12 @@ def _replay_examples(classifier: Classifier) -> tuple[Replay, ...]:
 
 
 def _answer_examples_and_describe_id_faults(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
-    """Answer the golden examples alone, in one batch, and as streams. Return a dict from the name of each way to its
-    logits, and a message for each text whose ids differ from those in the bundle."""
+    """Answer the golden examples alone, in one batch, and as streams.
+
+    Returns:
+        a dict from the name of each way to its logits; and for each text whose ids differ from those in the bundle a
+        message.
+    """
     manifest = classifier.manifest
     given: list[Any] = [np.array(example.samples, np.float32) for example in manifest.golden_sequences]
     logits: Callable[[Any], NDArray[np.float32]] = partial(compute_logits_of_engine_input, classifier)
@@ -221,8 +227,15 @@ def _answer_examples_and_describe_id_faults(classifier: Classifier) -> tuple[dic
 def _describe_wrong_answers(
     manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.float32], way: str
 ) -> list[str]:
-    """Describe each answer, given in the way `way`, whose label is not the golden one, or whose logits differ from the
-    golden logits by more than the tolerance."""
+    """Describe each answer whose label is not the golden one, or whose logits differ from the golden logits by more
+    than the tolerance.
+
+    Args:
+        manifest: the bundle's manifest.
+        golden: the logits of the golden examples, float64 [rows, labels].
+        logits: the logits on this machine, of the same shape.
+        way: how the examples were answered, for the message.
+    """
     faults = []
     differences = compute_largest_logit_differences(golden, logits)
     of_labels = manifest.output.activation != "values"

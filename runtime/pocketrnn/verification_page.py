@@ -53,14 +53,14 @@ svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; }
 
 
 def proof_page(verified: Verification, *, now: datetime | None = None) -> str:
-    """Make the page for a bundle that passed `verify`.
+    """Make an HTML page for a bundle that passed `verify`: its proof, and how its golden examples were answered here.
 
     Args:
         verified: the result of `verify`.
-        now: the time of the verification; by default the current time.
+        now: the time of the verification; None for the present time.
 
     Returns:
-        a complete HTML document, ASCII only.
+        a complete HTML document in ASCII.
 
     Example:
         >>> from pocketrnn import verify
@@ -87,8 +87,8 @@ def proof_page(verified: Verification, *, now: datetime | None = None) -> str:
 
 
 def _escape_html(value: object, longest: int = _LONGEST) -> str:
-    """Escape a value as HTML text, after it is cut to `longest` characters. Markup is shown, and characters that cannot
-    be printed are shown as escapes."""
+    """Return a value as HTML text of at most `longest` characters. Markup in it is shown as text, and unprintable
+    characters as escapes."""
     text = str(value)
     text = text if len(text) <= longest else f"{text[: longest - 3]}..."
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
@@ -98,7 +98,7 @@ def _escape_html(value: object, longest: int = _LONGEST) -> str:
 def _render_html_table(
     head: Sequence[str], rows: Iterable[Sequence[object]], first_number_column: int
 ) -> Iterator[str]:
-    """Yield the parts of an HTML table. Its columns from `first_number_column` on are right-aligned."""
+    """Yield the parts of an HTML table. The columns from the index `first_number_column` on are right-aligned."""
     yield "<table><thead><tr>" + "".join(f"<th>{_escape_html(cell)}</th>" for cell in head) + "</tr></thead><tbody>"
     for row in rows:
         cells = (
@@ -110,7 +110,8 @@ def _render_html_table(
 
 
 def _render_verdict(verified: Verification, when: datetime) -> Iterator[str]:
-    """Yield the box with the verdicts, the result of the verification, and the versions that computed it."""
+    """Yield the box at the top of the page: the verdicts on graph and text rules, the result of the verification, and
+    the versions that computed it."""
     largest = max(replay.largest_difference for replay in verified.replays)
     examples = len(verified.manifest.examples)
     yield '<div class="verdict">'
@@ -134,7 +135,7 @@ def _render_verdict(verified: Verification, when: datetime) -> Iterator[str]:
 
 
 def _read_installed_versions() -> str:
-    """Read the versions of the installed packages that computed the answers."""
+    """Return the names and versions of the installed packages that computed the answers, joined with commas."""
     found = []
     for package in ("pocketrnn", "numpy", "onnxruntime", "pocketrnn-native"):
         try:
@@ -145,7 +146,7 @@ def _read_installed_versions() -> str:
 
 
 def _render_labels_vocabulary_and_digests(manifest: Manifest) -> Iterator[str]:
-    """Yield the table with the labels, the vocabulary and the digests of the files."""
+    """Yield the table with the labels, the size of the vocabulary, and the sha256 of each file."""
     graph = manifest.graph
     files = [(graph.file, graph.sha256)]
     files += [(form.file, form.sha256) for form in (manifest.torchscript, manifest.stream) if form is not None]
@@ -160,7 +161,7 @@ def _render_labels_vocabulary_and_digests(manifest: Manifest) -> Iterator[str]:
 
 
 def _render_export_proof(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    """Yield the comparisons that were made at export, as a drawing and as a table."""
+    """Yield the comparisons that were made at the export, as a drawing and as a table."""
     yield "<h2>At export: every form against what it was made from</h2>"
     yield (
         "<p>Before the bundle was written, each form was run on the same token ids as what it was made from, from the "
@@ -184,7 +185,7 @@ def _render_export_proof(comparisons: Sequence[Comparison]) -> Iterator[str]:
         )
     rows = [
         (
-            f"{link.line.candidate}{' (measured)' if link.line.is_measured else ''}",
+            f"{link.line.candidate}{' (measured)' if link.line.is_only_measured else ''}",
             [(c.largest_difference, f"{c.inputs}: {c.largest_difference:.1e}") for c in link.each],
             _EXACT if link.line.candidate.endswith("float64") else None,
         )
@@ -200,13 +201,14 @@ def _render_export_proof(comparisons: Sequence[Comparison]) -> Iterator[str]:
         ),
         3,
     )  # fmt: skip
-    differing = sum(c.labels_differing for c in comparisons if not c.is_measured)
+    differing = sum(c.labels_differing for c in comparisons if not c.is_only_measured)
     if differing:
         yield f"<p>{differing:,} labels differ: there, two labels were equally likely within rounding.</p>"
 
 
 def _render_replays(verified: Verification) -> Iterator[str]:
-    """Yield the differences of the golden examples on this machine, as a drawing and as a table."""
+    """Yield how far the golden examples' logits on this machine differ from those at the export, as a drawing and as a
+    table."""
     manifest, answers = verified.manifest, build_answers(verified.manifest)
     yield "<h2>Here: the golden examples again</h2>"
     rows = [
@@ -230,6 +232,7 @@ def _render_replays(verified: Verification) -> Iterator[str]:
 
 
 def _describe_activations(manifest: Manifest) -> str:
+    """Return how logits become probabilities: "softmax of the logits", or the activation of each head."""
     if isinstance(manifest.output, HeadsOutput):
         each = (f"of {name} {head.activation}" for name, head in manifest.output.heads.items())
         return f"{', '.join(each)} of its logits"
@@ -237,7 +240,7 @@ def _describe_activations(manifest: Manifest) -> str:
 
 
 def _render_limits_of_proof(manifest: Manifest) -> Iterator[str]:
-    """Yield the list of what neither the proof nor the verification says."""
+    """Yield a list of what neither the proof nor the verification shows."""
     yield "<h2>What this does not say</h2><ul>"
     as_what = (
         "the program in float32 does, but for what was measured"
@@ -266,6 +269,7 @@ def _render_limits_of_proof(manifest: Manifest) -> Iterator[str]:
 
 
 def _render_provenance(manifest: Manifest) -> Iterator[str]:
+    """Yield the provenance as indented JSON, at most 300 lines; nothing if there is none."""
     if manifest.provenance:
         yield "<h2>Its origin, as stated by its maker</h2>"
         stated = json.dumps(manifest.provenance, indent=1, ensure_ascii=True, default=str)
@@ -278,11 +282,11 @@ def _render_provenance(manifest: Manifest) -> Iterator[str]:
 def _draw_dots(
     names_dots_and_limits: Sequence[tuple[str, Sequence[tuple[float, str]], float | None]], title: str
 ) -> str:
-    """Draw dots on a logarithmic axis as SVG, with a line for each row.
+    """Draw differences as dots on a logarithmic axis, with one line for each row; return the SVG.
 
     Args:
-        names_dots_and_limits: for each row its name, its dots (a difference and its description), and the limit, which
-            is drawn as a bar.
+        names_dots_and_limits: for each row its name, its dots (each a difference and its description), and the largest
+            allowed difference, which is drawn as a bar; None for no bar.
         title: the title of the drawing, for screen readers.
     """
     height = _ROW * len(names_dots_and_limits) + 46
@@ -313,6 +317,7 @@ def _draw_dots(
 
 
 def _compute_x_position(difference: Any) -> float:
-    """Compute the x coordinate of a difference. 0 is at the left end, and values beyond the axis are at its ends."""
+    """Compute the x coordinate of a difference on the logarithmic axis. A difference beyond the axis, such as 0, is
+    drawn at its end."""
     power = math.log10(difference) if difference > 0 else -math.inf
     return _LEFT + _WIDTH * (min(max(power, _FIRST), _LAST) - _FIRST) / (_LAST - _FIRST)

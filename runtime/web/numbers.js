@@ -489,10 +489,10 @@ export class NumberClassifier extends AnyClassifier {
     const few = status === STATUS.TOO_SHORT;
     if (fixed !== undefined)
       return new SequenceError(
-        `The sequence has ${formatNumber(steps)} steps, but the classifier takes ${formatNumber(fixed)}.`,
+        `The sequence has ${formatNumber(steps)} steps, but the classifier takes ${this.#rules.pad_side ? "at most" : "exactly"} ${formatNumber(fixed)}.`,
         few
-          ? `Give ${formatNumber(fixed)} steps; or export the classifier with a pad_side, if it was trained on padded sequences.`
-          : "Cut the sequence, or give the whole recording to recording() or stream(), which answer each window.",
+          ? `Give exactly ${formatNumber(fixed)} steps; or, if the module was trained on padded sequences, export it with pad_side, and shorter sequences are padded.`
+          : `Cut the sequence to ${formatNumber(fixed)} steps; or, to answer a long recording window by window, call recording() or stream().`,
       );
     const bound = few ? `at least ${formatNumber(this._engine.least)}` : `at most ${formatNumber(this._engine.most)}`;
     return new SequenceError(

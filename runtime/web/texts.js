@@ -118,7 +118,7 @@ export class TextClassifier extends AnyClassifier {
     if (status === STATUS.NO_WORD)
       throw new LimitError(
         `${which} holds no known word besides padding, but ${this.name} needs one.`,
-        "Give a text with a word of its vocabulary.",
+        "Give a text with at least one word of the classifier's vocabulary.",
       );
     const few = status === STATUS.TOO_SHORT;
     throw new LimitError(

@@ -165,7 +165,7 @@ def test_the_engine_uses_no_double_arithmetic_and_no_heap(tmp_path: Path) -> Non
         "keep_better_path",
         "find_best_path",
         "encode_unigram",
-        "encode_words",
+        "encode_as_32_bit_words",
         "add_way",
         "is_model_sound",
         "read_subwords",

@@ -28,7 +28,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.diagnosis import add_first_difference_to_error
 from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program
-from pocketrnn_export.proof.right_program_search import find_right_program
+from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]
@@ -406,7 +406,7 @@ def exported(module: nn.Module, path: Path) -> None:
 @pytest.mark.parametrize("kind", mostly_slow(REFUSED, 31, first=10))
 def test_what_is_answered_without_asking_a_size_or_a_tensor_is_refused_by_its_line(kind: type[Base]) -> None:
     with pytest.raises(ExportError) as refused, add_first_difference_to_error():
-        find_right_program(kind().eval(), (torch.zeros(3, 7, dtype=torch.int64),))
+        find_program_right_for_all_sizes(kind().eval(), (torch.zeros(3, 7, dtype=torch.int64),))
     assert Path(__file__).name in refused.value.problem
 
 
@@ -427,7 +427,7 @@ def test_what_is_asked_so_is_right_at_every_length(kind: type[Base]) -> None:
     module = kind().eval()
     # As export does: what forward imports is there when it is traced.
     module(torch.zeros(3, 7, dtype=torch.int64))
-    run = make_runnable_program(find_right_program(module, (torch.zeros(3, 7, dtype=torch.int64),))).run
+    run = make_runnable_program(find_program_right_for_all_sizes(module, (torch.zeros(3, 7, dtype=torch.int64),))).run
     for count in (1, 2, 22, 23, 24):
         ids = torch.randint(2, len(WORDS), (1, count))
         torch.testing.assert_close(torch.from_numpy(run((ids,))), module(ids).detach(), atol=1e-5, rtol=0)

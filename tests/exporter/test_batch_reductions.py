@@ -18,9 +18,9 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.proof import fresh_copies_and_random_inputs
 from pocketrnn_export.proof.program_runs_and_nodes import find_batch_symbols
-from pocketrnn_export.proof.right_program_search import find_right_program
-from pocketrnn_export.proof.row_owner_tracking import find_mixing_line_by_runs
-from pocketrnn_export.proof.texts_mixed_in_batch import _is_used_as_size, find_mixing_line_by_operators
+from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes
+from pocketrnn_export.proof.row_owner_tracking import find_line_that_mixes_texts_by_runs
+from pocketrnn_export.proof.texts_mixed_in_batch import _is_used_as_size, find_line_that_mixes_texts_by_operators
 from pocketrnn_export.tracing.module_trace import trace_program
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog, UntraceableError
 
@@ -249,13 +249,13 @@ ACROSS_BY_RARE_WORDS = [
 def test_what_rare_words_say_of_a_text_is_no_length(kind: type[Base]) -> None:
     module = kind().eval()
     with pytest.raises(UntraceableError, match=r"test_batch_reductions\.py:\d+"):
-        find_right_program(module, (torch.full((3, 7), 2),))
+        find_program_right_for_all_sizes(module, (torch.full((3, 7), 2),))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ACROSS_BY_RARE_WORDS)
 def test_what_rare_words_say_of_a_text_goes_for_one_text(kind: type[Base]) -> None:
-    find_right_program(kind().eval(), (torch.full((1, 7), 2),), one_text=True)
+    find_program_right_for_all_sizes(kind().eval(), (torch.full((1, 7), 2),), one_text=True)
 
 
 @pytest.mark.parametrize(
@@ -271,8 +271,8 @@ def test_a_computation_across_the_texts_of_a_batch_is_refused_by_its_line_and_go
 ) -> None:
     module = kind().eval()
     with pytest.raises(UntraceableError, match=r"test_batch_reductions\.py:\d+"):
-        find_right_program(module, (torch.full((3, 7), 2),))
-    find_right_program(module, (torch.full((1, 7), 2),), one_text=True)
+        find_program_right_for_all_sizes(module, (torch.full((3, 7), 2),))
+    find_program_right_for_all_sizes(module, (torch.full((1, 7), 2),), one_text=True)
 
 
 class SortsAndPacks(Base):
@@ -355,15 +355,15 @@ class LastPlaceThatIsReal(CutsToItsLongest):
 def test_counts_of_ids_that_are_tried_are_lengths(kind: type[Base]) -> None:
     if kind is CountsBySigns and torch.__version__ < "2.13":
         pytest.skip("a cut at a count that may be negative is refused with older torch")
-    traced = find_right_program(kind().eval(), (torch.full((3, 7), 2),))
-    assert find_mixing_line_by_operators(traced.program) == ""
+    traced = find_program_right_for_all_sizes(kind().eval(), (torch.full((3, 7), 2),))
+    assert find_line_that_mixes_texts_by_operators(traced.program) == ""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([SortsAndPacks, MasksToTheLongest, AttendsWithFlatSteps], 3))
 def test_sorting_the_longest_length_and_flat_steps_cross_no_rows(kind: type[Base]) -> None:
-    traced = find_right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
-    assert find_mixing_line_by_operators(traced.program) == ""
+    traced = find_program_right_for_all_sizes(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
+    assert find_line_that_mixes_texts_by_operators(traced.program) == ""
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def test_the_shortest_of_a_batch_and_whether_it_holds_a_length_are_its_neighbour
             return self.fc(self.gru(packed)[1][-1] * torch.where(asks(lengths), 2.0, 1.0))
 
     with pytest.raises(UntraceableError, match=r"across .*test_batch_reductions\.py:\d+"):
-        find_right_program(Lengths().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
+        find_program_right_for_all_sizes(Lengths().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
 
 
 class Placed(Base):
@@ -456,8 +456,8 @@ class PlacedInPlace(Placed):
 def test_what_is_made_of_the_place_of_a_text_in_its_batch_goes_for_one_text(kind: type[Base]) -> None:
     module = kind().eval()
     with pytest.raises(UntraceableError, match=r"(across|position) .*test_batch_reductions\.py:\d+"):
-        find_right_program(module, (torch.full((3, 7), 2),))
-    find_right_program(module, (torch.full((1, 7), 2),), one_text=True)
+        find_program_right_for_all_sizes(module, (torch.full((3, 7), 2),))
+    find_program_right_for_all_sizes(module, (torch.full((1, 7), 2),), one_text=True)
 
 
 class LastByItsPlace(Base):
@@ -491,35 +491,35 @@ class BeginsInATable(Base):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow([LastByItsPlace, LastOfFlatPlaces, PutsByItsPlace, BeginsInATable], 4))
 def test_the_place_of_a_text_may_be_where_its_own_numbers_stand(kind: type[Base]) -> None:
-    find_right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
+    find_program_right_for_all_sizes(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(row_mixing_modules.OVER_ROWS, 20, first=6))
 def test_what_a_gate_hides_of_the_texts_beside_goes_for_one_text(kind: type[nn.Module]) -> None:
     with pytest.raises(UntraceableError, match=r"(across|position) .*row_mixing_modules\.py:\d+"):
-        find_right_program(kind().eval(), (torch.full((3, 7), 2),))
+        find_program_right_for_all_sizes(kind().eval(), (torch.full((3, 7), 2),))
     # PyTorch normalizes no single row itself.
     refused = pytest.raises(UntraceableError, match=r"row_mixing_modules\.py:\d+.*spatial")
     with refused if kind is row_mixing_modules.NormedOverRows else contextlib.nullcontext():
-        find_right_program(kind().eval(), (torch.full((1, 7), 2),), one_text=True)
+        find_program_right_for_all_sizes(kind().eval(), (torch.full((1, 7), 2),), one_text=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(row_mixing_modules.STAY_SORTED, 2))
 def test_an_order_of_lengths_that_is_not_taken_back_is_across_the_texts(kind: type[nn.Module]) -> None:
     with pytest.raises(UntraceableError, match=r"across .*row_mixing_modules\.py:\d+"):
-        find_right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
+        find_program_right_for_all_sizes(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", mostly_slow(row_mixing_modules.BACK_IN_ORDER, 3))
 def test_an_order_of_lengths_that_is_taken_back_stays_in_batches(kind: type[nn.Module]) -> None:
-    find_right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
+    find_program_right_for_all_sizes(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
 
 
 def test_flat_rows_and_groups_of_a_text_stay_in_batches() -> None:
-    find_right_program(row_mixing_modules.GatedByItself().eval(), (torch.full((3, 7), 2),))
+    find_program_right_for_all_sizes(row_mixing_modules.GatedByItself().eval(), (torch.full((3, 7), 2),))
 
 
 class SixteenNumbers(nn.Module):
@@ -538,7 +538,7 @@ class SixteenNumbers(nn.Module):
 
 @pytest.mark.slow
 def test_an_axis_of_as_many_numbers_as_there_are_rows_is_none_of_rows() -> None:
-    find_right_program(SixteenNumbers().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
+    find_program_right_for_all_sizes(SixteenNumbers().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
 
 
 def _of_padded(kind: type[row_mixing_modules.Gated]) -> Any:
@@ -547,7 +547,7 @@ def _of_padded(kind: type[row_mixing_modules.Gated]) -> Any:
     lengths = () if counts else (torch.tensor([7, 5, 3]),)
     tokens = torch.full((3, 7), 2)
     tokens[2, 3:] = 1
-    return find_right_program(kind().eval(), (tokens, *lengths))
+    return find_program_right_for_all_sizes(kind().eval(), (tokens, *lengths))
 
 
 @pytest.mark.slow
@@ -588,10 +588,10 @@ def test_an_order_of_equal_values_that_only_rare_texts_tell_of_is_said_with_its_
     torch.manual_seed(0)
     module, example = kind().eval(), (torch.full((3, 7), 2),)
     with pytest.raises(ExportError, match="topk"):
-        find_right_program(module, example)
+        find_program_right_for_all_sizes(module, example)
     # As if the words of the gate did not stand in the program.
     monkeypatch.setattr(fresh_copies_and_random_inputs, "find_compared_ids", lambda *_arguments: ())
-    (note,) = find_right_program(module, example).notes
+    (note,) = find_program_right_for_all_sizes(module, example).notes
     assert "row_mixing_modules.py" in note
     assert "topk(2, 1)" in note
 
@@ -600,7 +600,7 @@ def test_an_order_of_equal_values_that_only_rare_texts_tell_of_is_said_with_its_
 @pytest.mark.parametrize("kind", mostly_slow(list(row_mixing_modules.TIES_NEVER_TELL), 2, first=1))
 def test_equal_vectors_and_sums_of_all_have_no_order(kind: type[row_mixing_modules.Gated]) -> None:
     torch.manual_seed(0)
-    assert find_right_program(kind().eval(), (torch.full((3, 7), 2),)).notes == ()
+    assert find_program_right_for_all_sizes(kind().eval(), (torch.full((3, 7), 2),)).notes == ()
 
 
 class SortsTextsOfMostlyPadding(Base):
@@ -619,7 +619,7 @@ def test_texts_of_mostly_padding_do_not_seem_to_be_mixed() -> None:
 
     example = torch.full((3, 7), 2), torch.tensor([7, 5, 3])
     program = trace_program(SortsTextsOfMostlyPadding().eval(), example, None, TraceLog()).program
-    assert find_mixing_line_by_runs(program, draw_mostly_padding, find_batch_symbols(program)) == ""
+    assert find_line_that_mixes_texts_by_runs(program, draw_mostly_padding, find_batch_symbols(program)) == ""
 
 
 def test_a_value_that_is_checked_and_read_elsewhere_is_used_as_more_than_a_size() -> None:

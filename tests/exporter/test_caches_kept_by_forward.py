@@ -15,7 +15,7 @@ from pocketrnn import Classifier
 from pocketrnn_export import export
 from pocketrnn_export.module_runs.function_caches import find_cached_functions, use_fresh_caches
 from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program
-from pocketrnn_export.proof.right_program_search import find_right_program
+from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]
 
@@ -202,7 +202,7 @@ def test_the_owners_caches_keep_what_they_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", mostly_slow(CACHES, 8, first=2))
 def test_a_trace_asks_no_cache_and_leaves_nothing_in_one(kind: type[Base]) -> None:
     module = kind().eval()
-    program = find_right_program(module, (torch.full((3, 7), 2),))
+    program = find_program_right_for_all_sizes(module, (torch.full((3, 7), 2),))
     tokens = torch.randint(2, len(WORDS), (2, 11))
     torch.testing.assert_close(torch.from_numpy(make_runnable_program(program).run((tokens,))), module(tokens).detach())
 
@@ -237,7 +237,7 @@ class PoolsByAScriptedFunction(Base):
 @pytest.mark.parametrize("kind", mostly_slow([CountsSteps, RollsByHalf, MatchesAnInt, PoolsByAScriptedFunction], 4))
 def test_sizes_counted_rolled_by_matched_and_asked_in_a_script_hold_for_every_length(kind: type[Base]) -> None:
     module = kind().eval()
-    program = make_runnable_program(find_right_program(module, (torch.full((3, 7), 2),)))
+    program = make_runnable_program(find_program_right_for_all_sizes(module, (torch.full((3, 7), 2),)))
     for count in (1, 2, 3, 9, 10, 50):
         tokens = torch.randint(2, len(WORDS), (2, count))
         torch.testing.assert_close(

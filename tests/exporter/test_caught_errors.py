@@ -12,14 +12,14 @@ from slow_case_sampling import mostly_slow
 from torch import nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.proof_inputs import make_hazard_cases
+from pocketrnn_export.comparing.proof_inputs import make_cases_that_often_show_errors
 from pocketrnn_export.intake.ids_with_batch_dependent_answers import select_answered_ids
-from pocketrnn_export.proof.right_program_search import find_right_program
+from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes
 
 
 def program_of(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
-    find_right_program(kind().eval(), (torch.randint(2, zoo.WORDS, (3, 7)),))
+    find_program_right_for_all_sizes(kind().eval(), (torch.randint(2, zoo.WORDS, (3, 7)),))
 
 
 @pytest.mark.parametrize("kind", mostly_slow(zoo.REFUSED, 32, first=19), ids=lambda kind: kind.__name__)
@@ -49,6 +49,6 @@ def test_texts_of_one_id_are_cases_of_a_proof_where_the_module_answers_them() ->
 
     tried = select_answered_ids(run, [0, 5, 7], 12)
     assert tried == [0, 7]
-    cases = make_hazard_cases(zoo.WORDS, [], 1, ragged=False, possible_padding_ids=tried)
+    cases = make_cases_that_often_show_errors(zoo.WORDS, [], 1, ragged=False, possible_padding_ids=tried)
     filled = {int(row[0]) for case in cases for row in case.tokens if case.name.endswith("padding") and len(row) == 12}
     assert filled == {0, 7}

@@ -21,7 +21,12 @@ from torch import Tensor, nn
 
 from pocketrnn.commands.cli import main
 from pocketrnn_export import check_files
-from pocketrnn_export.checking.correct_sizes import NO_PADDING, Bounds, ComparedSize, find_right_sizes
+from pocketrnn_export.checking.correct_sizes import (
+    NO_PADDING,
+    Bounds,
+    ComparedSize,
+    find_simplest_bounds_of_right_sizes,
+)
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 
@@ -253,8 +258,8 @@ def test_a_file_with_a_fixed_batch_is_right_for_that(tmp_path: Path) -> None:
 def test_a_large_batch_that_is_wrong_by_its_ids_limits_no_rows() -> None:
     right = [ComparedSize(rows, 3, NO_PADDING, True) for rows in range(1, 8)]
     looked = [*right, ComparedSize(34, 3, NO_PADDING, False)]
-    assert find_right_sizes(looked, lambda rows, _steps: rows <= 7) == Bounds(rows=(1, 7))
-    assert find_right_sizes(looked, lambda _rows, _steps: True) is None
+    assert find_simplest_bounds_of_right_sizes(looked, lambda rows, _steps: rows <= 7) == Bounds(rows=(1, 7))
+    assert find_simplest_bounds_of_right_sizes(looked, lambda _rows, _steps: True) is None
 
 
 def test_other_weights_of_a_layer_are_told_with_the_line(right: Path) -> None:

@@ -17,7 +17,10 @@ from pocketrnn_export import export
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program
-from pocketrnn_export.proof.right_program_search import copy_without_forgetting, find_right_program
+from pocketrnn_export.proof.right_program_search import (
+    copy_with_layers_that_forget_nothing,
+    find_program_right_for_all_sizes,
+)
 
 
 # As a whole; in the fast suite, the next one asks the program.
@@ -43,7 +46,7 @@ def test_the_program_cuts_what_only_a_layer_that_lasts_shows(monkeypatch: pytest
     monkeypatch.setattr(zoo, "LONG", 150)
     torch.manual_seed(0)
     module = zoo.LastStepsIfLong().eval()
-    traced = find_right_program(module, (torch.full((3, 7), 2),))
+    traced = find_program_right_for_all_sizes(module, (torch.full((3, 7), 2),))
     row = torch.tensor([[7, 8, 9, 20, *[zoo.HELD] * (zoo.LONG + 40)]])
     np.testing.assert_allclose(make_runnable_program(traced).run((row,)), module(row).detach(), atol=1e-4)
 
@@ -59,7 +62,7 @@ def test_the_program_cuts_what_only_a_layer_that_lasts_shows(monkeypatch: pytest
 )
 def test_a_step_long_ago_shows_in_a_layer_that_lasts(layer: nn.RNNBase) -> None:
     torch.manual_seed(0)
-    lasting = copy_without_forgetting(layer)
+    lasting = copy_with_layers_that_forget_nothing(layer)
     assert lasting is not None
     steps = torch.randn(1, 1500, 4)
     with torch.no_grad():
@@ -82,10 +85,10 @@ def test_a_program_that_cuts_to_the_longest_length_is_made_a_graph_twice() -> No
 def test_the_layers_of_the_module_stay_as_they_are() -> None:
     layer = nn.GRU(4, 6)
     before = {name: weight.clone() for name, weight in layer.named_parameters()}
-    copy_without_forgetting(layer)
+    copy_with_layers_that_forget_nothing(layer)
     for name, weight in layer.named_parameters():
         torch.testing.assert_close(weight, before[name], rtol=0, atol=0)
 
 
 def test_a_layer_without_biases_has_none_that_lasts() -> None:
-    assert copy_without_forgetting(nn.GRU(4, 6, bias=False)) is None
+    assert copy_with_layers_that_forget_nothing(nn.GRU(4, 6, bias=False)) is None

@@ -25,7 +25,7 @@ from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn_export import export
-from pocketrnn_export.comparing.proof_inputs import make_shape_grid
+from pocketrnn_export.comparing.proof_inputs import make_cases_for_grid_of_shapes
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.module_runs.state_restoration import restore_module
 
@@ -237,7 +237,9 @@ def compared(module: nn.Module, before: Callable[[], object] = lambda: None) -> 
     ready = prepare_module(module, lengths=None, ids=20, padding_id=1, classes=3, multi_label=False)
     assert ready.given is not None
     run = ready.make_reference().run
-    answered = [(case, run(case.tokens, case.lengths)) for case in make_shape_grid(20, 1, ragged=False)[:6]]
+    answered = [
+        (case, run(case.tokens, case.lengths)) for case in make_cases_for_grid_of_shapes(20, 1, ragged=False)[:6]
+    ]
     before()
     return [
         one.line

@@ -21,7 +21,7 @@ from pocketrnn_export import export
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_writer import compare_decoded_labels
 from pocketrnn_export.comparing.logit_comparison import Reference
-from pocketrnn_export.comparing.proof_inputs import encode_text_cases
+from pocketrnn_export.comparing.proof_inputs import encode_each_text_as_case
 from pocketrnn_export.crf_of_tagger import OwnersLabels, add_crf
 from pocketrnn_export.intake.compiled_call_line import given_to
 from pocketrnn_export.intake.crf_discovery import (
@@ -266,7 +266,7 @@ def test_labels_that_the_owner_decodes_otherwise_are_seen(tagger: Classifier) ->
             answer: Tensor = module(torch.from_numpy(tokens))
         return answer[0].numpy()
 
-    cases = {"texts": encode_text_cases(["w3 w7 w1"], tagger.manifest.text.encoder())}
+    cases = {"texts": encode_each_text_as_case(["w3 w7 w1"], tagger.manifest.text.encoder())}
     answers = ReferenceAnswers(Reference("pytorch", run), cases, rows_alone=True)
     decoder, _ = find_decoder_or_unknown_layers(made(zoo.WithCrf), zoo.CLASSES)
     assert decoder is not None

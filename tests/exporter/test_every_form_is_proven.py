@@ -25,7 +25,7 @@ from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.onnx_form import ONNX, trace_onnx_graph
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
-from pocketrnn_export.proof.case_selection import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = user_modules.WORDS
@@ -55,7 +55,9 @@ def form(prepared: ExportableModule) -> Form:
 @pytest.fixture
 def plan(prepared: ExportableModule) -> ProofPlan:
     return ProofPlan(
-        prepared.make_reference(), make_cases_for_rules(DESCRIPTION.text.rules, ids=WORDS, ragged=True), ["w1 w2", "w3"]
+        prepared.make_reference(),
+        choose_cases_for_text_rules(DESCRIPTION.text.rules, ids=WORDS, ragged=True),
+        ["w1 w2", "w3"],
     )
 
 

@@ -21,7 +21,7 @@ from pocketrnn_export.diagnosis import add_first_difference_to_error
 from pocketrnn_export.proof import every_size_comparison, mixed_length_batches
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModule
 from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program
-from pocketrnn_export.proof.right_program_search import find_right_program
+from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes
 from pocketrnn_export.tracing.layers.memoryless_layers import use_memoryless_layers
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
@@ -60,7 +60,7 @@ def unseen(size: Any) -> bool:
 )
 def test_an_odd_size_is_found_and_named_where_no_question_was_seen(axis: int, said: str) -> None:
     with pytest.raises(ExportError, match=said):
-        find_right_program(sentiment(unseen, axis), EXAMPLE)
+        find_program_right_for_all_sizes(sentiment(unseen, axis), EXAMPLE)
 
 
 def by_the_text_of_a_dataclass(size: Any) -> bool:
@@ -75,7 +75,7 @@ def by_the_text_of_a_dataclass(size: Any) -> bool:
 def test_one_odd_length_is_never_lost(asks: Callable[[Any], bool]) -> None:
     module = sentiment(asks)
     try:
-        traced = find_right_program(module, EXAMPLE)
+        traced = find_program_right_for_all_sizes(module, EXAMPLE)
     except PocketRNNError:
         return
     tokens = torch.randint(2, 40, (1, 23))
@@ -98,7 +98,7 @@ def test_a_batch_of_as_many_texts_as_python_keeps_numbers_is_asked_where_one_is_
         pytest.raises(ExportError, match=r"\b200 texts.*test_every_size_comparison.py:\d+: `.*n is special"),
         add_first_difference_to_error(),
     ):
-        find_right_program(Sums().eval(), EXAMPLE)
+        find_program_right_for_all_sizes(Sums().eval(), EXAMPLE)
 
 
 @pytest.mark.slow
@@ -147,8 +147,8 @@ def test_a_text_stands_beside_others_on_both_sides_of_what_is_asked_beyond_512_t
 
     given: Any = {"ragged": True, "bounds": bounds, "numbers": numbers}
     with pytest.raises(ExportError, match=r"2 texts with \d+ tokens .*one_text=True"):
-        mixed_length_batches.check_batches_of_mixed_lengths(run, range(2, 40), 0, None, **given)
-    mixed_length_batches.check_batches_of_mixed_lengths(
+        mixed_length_batches.refuse_answers_that_depend_on_batch(run, range(2, 40), 0, None, **given)
+    mixed_length_batches.refuse_answers_that_depend_on_batch(
         lambda tokens, _: np.ones((len(tokens), 2)), range(2, 40), 0, None, **given
     )
 
@@ -166,7 +166,7 @@ def test_a_module_that_fails_beyond_a_length_is_asked_below_it() -> None:
             return self.fc(self.gru(steps)[1][-1])  # type: ignore[no-any-return]
 
     module = Positions().eval()
-    run = make_runnable_program(find_right_program(module, EXAMPLE)).run
+    run = make_runnable_program(find_program_right_for_all_sizes(module, EXAMPLE)).run
     for count in (1, 24, 25):
         tokens = torch.randint(2, 40, (1, count))
         np.testing.assert_allclose(run((tokens,)), module(tokens).detach(), atol=1e-5)
@@ -232,9 +232,9 @@ def test_a_program_without_memory_answers_as_its_module_without_memory(kind: Any
         return True
 
     example = (*EXAMPLE, torch.tensor([7, 5, 3]))
-    traced = find_right_program(module, example)
+    traced = find_program_right_for_all_sizes(module, example)
     inputs_of = FreshCopyModule(module, example, 40).draw_inputs
-    every_size_comparison.check_every_size(
+    every_size_comparison.refuse_differences_at_any_size(
         module, make_runnable_program(traced).run, traced.limits, inputs_of, agree, one_text=False
     )
     assert asked == []

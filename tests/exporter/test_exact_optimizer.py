@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from pocketrnn_export import export
-from pocketrnn_export.comparing.first_operation_not_in_graph import find_differing_operation
+from pocketrnn_export.comparing.first_operation_not_in_graph import find_first_operation_missing_in_graph
 from pocketrnn_export.comparing.float64_module import make_float64_copy
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.forms.onnx.exact_optimizer import (
@@ -272,7 +272,7 @@ def test_a_refusal_of_the_proof_names_the_operation() -> None:
     model = onnx.load_from_string(content)
     (small,) = (t for t in model.graph.initializer if onnx.numpy_helper.to_array(t).ravel()[:1] == np.float32(1e-10))
     small.CopyFrom(onnx.numpy_helper.from_array(np.float32(1e-3), small.name))
-    found = find_differing_operation(
+    found = find_first_operation_missing_in_graph(
         make_float64_copy(made(Attention)), model.SerializeToString(), [np.full((2, 5), 3)], describe_user_line
     )
     assert found is not None

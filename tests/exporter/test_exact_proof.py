@@ -22,7 +22,11 @@ from torch import nn
 from torch.nn import functional
 
 from pocketrnn.errors import ExportError, ParityError
-from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64, make_float64_onnx_run
+from pocketrnn_export.comparing.float64_graph import (
+    convert_model_to_float64,
+    make_float64_onnx_run,
+    make_function_of_float64_model,
+)
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.float64_operators import OPERATORS
 from pocketrnn_export.comparing.float64_proof import (
@@ -30,13 +34,19 @@ from pocketrnn_export.comparing.float64_proof import (
     DistanceToExactAnswer,
     compute_rounding_tolerance,
     find_difference_beyond_rounding,
-    measure_agreement,
+    measure_agreement_in_double_precision,
     measure_distance_to_exact_answer,
-    prove_module_graph,
+    prove_graph_of_module_in_double_precision,
 )
 from pocketrnn_export.comparing.logit_comparison import Reference, measure_difference
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_module_run, make_onnx_run
-from pocketrnn_export.comparing.proof_inputs import Case, Run, make_one_row_cases, make_random_cases, make_shape_grid
+from pocketrnn_export.comparing.proof_inputs import (
+    Case,
+    Run,
+    make_cases_for_grid_of_shapes,
+    make_cases_of_random_shapes,
+    split_cases_into_single_rows,
+)
 from pocketrnn_export.comparing.rounding_spread import (
     DRAWS,
     ExactAnswer,
@@ -49,7 +59,7 @@ from pocketrnn_export.forms.onnx.onnx_form import retrace_in_float64, trace_onnx
 from pocketrnn_export.forms.torchscript_form import trace_torchscript as torchscript
 from pocketrnn_export.forms.weight_quantization import Storage, quantize_graph
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
-from pocketrnn_export.proof.case_selection import make_cases_with_every_id
+from pocketrnn_export.proof.case_selection import make_cases_that_contain_every_id
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 
 # The proof of a graph is asked by itself.
@@ -113,11 +123,11 @@ def traced(module: nn.Module, *, takes_lengths: bool) -> bytes:
     return trace_onnx_graph(module, example(takes_lengths=takes_lengths), {}).content
 
 
-def make_cases_for_rules(*, ragged: bool) -> list[Case]:
+def choose_cases_for_text_rules(*, ragged: bool) -> list[Case]:
     # Some of the exporter's own, the largest among them: each is run in double precision four times.
     return [
-        *make_shape_grid(IDS, user_modules.PAD, ragged=ragged)[1::3],
-        *make_random_cases(IDS, user_modules.PAD, ragged=ragged)[:4],
+        *make_cases_for_grid_of_shapes(IDS, user_modules.PAD, ragged=ragged)[1::3],
+        *make_cases_of_random_shapes(IDS, user_modules.PAD, ragged=ragged)[:4],
     ]
 
 
@@ -128,7 +138,9 @@ def proven(kind: type[nn.Module]) -> tuple[ExportableModule, bytes, list[ExactAn
     lengths = {"takes_lengths": made.takes_lengths}
     moved = make_perturbed_module_runs(made.reference, **lengths, draws=2)
     answers = compute_exact_answers(
-        make_float64_module_run(made.reference, **lengths), moved, make_cases_for_rules(ragged=made.takes_lengths)
+        make_float64_module_run(made.reference, **lengths),
+        moved,
+        choose_cases_for_text_rules(ragged=made.takes_lengths),
     )
     return made, traced(made.module, **lengths), answers
 
@@ -143,12 +155,12 @@ def verdict(kind: type[nn.Module], change: Change | None = None, *, few: bool = 
         model = onnx.load_from_string(content)
         change(model)
         content = model.SerializeToString()
-    return prove_module_graph(
+    return prove_graph_of_module_in_double_precision(
         made.reference,
         content,
         exact,
         takes_lengths=made.takes_lengths,
-        every_id=() if few else make_cases_with_every_id(IDS),
+        every_id=() if few else make_cases_that_contain_every_id(IDS),
         retrace=lambda _: traced_in_float64(kind),
     )
 
@@ -292,10 +304,10 @@ def test_a_defect_in_a_graph_is_found(kind: type[nn.Module], change: Change) -> 
 
 def test_every_id_stands_in_some_case() -> None:
     for ids in (1, 2, 3, 60, 7_000, 400_000):
-        cases = make_cases_with_every_id(ids)
+        cases = make_cases_that_contain_every_id(ids)
         assert set(range(ids)) == {int(i) for case in cases for i in np.unique(case.tokens)}
         assert all((case.lengths == case.tokens.shape[1]).all() for case in cases)
-    assert {case.tokens.shape for case in make_cases_with_every_id(10, batch=1)} == {(1, 3)}
+    assert {case.tokens.shape for case in make_cases_that_contain_every_id(10, batch=1)} == {(1, 3)}
 
 
 def test_an_embedding_row_that_only_the_cases_of_every_id_read_is_found() -> None:
@@ -304,9 +316,14 @@ def test_an_embedding_row_that_only_the_cases_of_every_id_read_is_found() -> Non
     model = onnx.load_from_string(content)
     one_row_off(model)
     wrong = model.SerializeToString()
-    assert prove_module_graph(made.reference, wrong, unread, takes_lengths=True).largest_difference < 1e-10
+    assert (
+        prove_graph_of_module_in_double_precision(made.reference, wrong, unread, takes_lengths=True).largest_difference
+        < 1e-10
+    )
     with pytest.raises(ParityError, match=r"\b0 .*\b59\b"):
-        prove_module_graph(made.reference, wrong, unread, takes_lengths=True, every_id=make_cases_with_every_id(IDS))
+        prove_graph_of_module_in_double_precision(
+            made.reference, wrong, unread, takes_lengths=True, every_id=make_cases_that_contain_every_id(IDS)
+        )
 
 
 @pytest.mark.parametrize(
@@ -323,7 +340,7 @@ def test_weights_that_are_stored_small_count_as_what_they_stand_for(kind: type[n
     small = quantize_graph(content, storage, {})
     rounded = make_float64_onnx_run(small.rounded)
     answers = compute_exact_answers(rounded, make_perturbed_graph_runs(small.rounded, draws=2), [e.case for e in exact])
-    found = measure_agreement(make_float64_onnx_run(small.content), answers)
+    found = measure_agreement_in_double_precision(make_float64_onnx_run(small.content), answers)
     assert found.largest_difference < 1e-14
     runs = [make_onnx_run(small.content, optimized=optimized) for optimized in (True, False)]
     assert all(n.passes for run in runs for n in measure_distances("form", run, answers))
@@ -334,10 +351,12 @@ def test_a_graph_of_an_old_opset_that_takes_one_text_is_computed_too() -> None:
     made, _, exact = proven(user_modules.MaskedAttention)
     graph, opset = trace_edge_graph(made.module, {}, takes_lengths=True)
     assert opset < 18
-    rows = make_one_row_cases(e.case for e in exact[:8])
+    rows = split_cases_into_single_rows(e.case for e in exact[:8])
     reference = make_float64_module_run(made.reference, takes_lengths=True)
     answers = [ExactAnswer(case, reference(case.tokens, case.lengths), np.ones(1)) for case in rows]
-    assert measure_agreement(make_float64_onnx_run(graph.content), answers).largest_difference < 1e-14
+    assert (
+        measure_agreement_in_double_precision(make_float64_onnx_run(graph.content), answers).largest_difference < 1e-14
+    )
 
 
 RECURRENT = {"RNN": (nn.RNN, 1), "LSTM": (nn.LSTM, 4), "GRU": (nn.GRU, 3)}
@@ -397,7 +416,7 @@ def model_of(node: onnx.NodeProto, feeds: dict[str, Any]) -> onnx.ModelProto:
 
 
 def computed(node: onnx.NodeProto, feeds: dict[str, Any]) -> list[Any]:
-    evaluate = build_evaluator(convert_model_to_float64(model_of(node, feeds)))
+    evaluate = make_function_of_float64_model(convert_model_to_float64(model_of(node, feeds)))
     return evaluate({k: v.astype(np.float64) if v.dtype == np.float32 else v for k, v in feeds.items()})
 
 
@@ -484,7 +503,7 @@ def test_an_output_that_nothing_uses_is_no_input_of_an_operator_that_leaves_one_
     )
     inputs = generator.normal(size=(5, 2, 3)).astype(np.float32)
     expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": inputs})[0]
-    given = build_evaluator(convert_model_to_float64(model))({"x": inputs.astype(np.float64)})[0]
+    given = make_function_of_float64_model(convert_model_to_float64(model))({"x": inputs.astype(np.float64)})[0]
     np.testing.assert_allclose(given, expected, atol=1e-6)
 
 

@@ -23,7 +23,7 @@ from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text import TextRules
 from pocketrnn.text.features_beside_text import Features, make_features, separate_features_from_ids
 from pocketrnn_export import export
-from pocketrnn_export.comparing.proof_inputs import make_shape_grid
+from pocketrnn_export.comparing.proof_inputs import make_cases_for_grid_of_shapes
 from pocketrnn_export.compression import compress
 from pocketrnn_export.export_arguments import read_features
 from pocketrnn_export.intake.character_pair_and_feature_calls import (
@@ -333,7 +333,7 @@ def of_case(tokens: Any, lengths: Any) -> Any:
 
 def test_the_proof_draws_every_id_and_numbers_of_many_sizes() -> None:
     features: Features = make_features({**PRICE, **USER})
-    plain = {"shapes": make_shape_grid(zoo.WORDS, 0, ragged=True)}
+    plain = {"shapes": make_cases_for_grid_of_shapes(zoo.WORDS, 0, ragged=True)}
     cases = add_features_and_feature_cases(plain, features, lambda case: case, most_rows=4)
     drawn = np.concatenate([of_case(case.tokens, case.lengths) for some in cases.values() for case in some])
     assert set(drawn[:, 1]) == set(range(zoo.USERS))

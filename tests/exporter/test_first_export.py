@@ -22,7 +22,7 @@ from pocketrnn_export.intake.checks_of_module_made_again import refuse_random_co
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.proof import proof_duration
-from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
+from pocketrnn_export.proof.proof_duration import describe_duration_of_long_work, estimate_proof_seconds
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
 from pocketrnn_export.vocabularies.owner_answer_comparison import list_labels_that_no_answer_names
 from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
@@ -157,7 +157,7 @@ def test_the_length_of_a_proof_is_estimated_from_two_runs(monkeypatch: pytest.Mo
     ("seconds", "said"), [(3, ""), (44, ", which takes about 40 seconds"), (131, ", which takes about 2 minutes")]
 )
 def test_a_long_proof_says_how_long_it_takes(seconds: float, said: str) -> None:
-    assert describe_seconds(seconds) == said
+    assert describe_duration_of_long_work(seconds) == said
 
 
 def test_the_help_has_what_most_exports_need_on_its_first_screen() -> None:

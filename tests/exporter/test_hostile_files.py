@@ -211,7 +211,7 @@ def test_a_manifest_with_another_value_anywhere_is_read_or_refused(tmp_path: Pat
     def read(text: str) -> object:
         found = json.loads(text)
         # With the digest that it then has: else this alone would refuse it.
-        content = manifest.encode_with_digest(found) if isinstance(found, dict) else text.encode()
+        content = manifest.encode_json_with_digest(found) if isinstance(found, dict) else text.encode()
         (tmp_path / "classifier.json").write_bytes(content)
         return manifest.read_manifest(tmp_path)
 

@@ -22,9 +22,13 @@ from pocketrnn_export.proof.case_ids import (
     make_cases_with_compared_ids,
     write_phrases_into_rows,
 )
-from pocketrnn_export.proof.case_selection import ASKED_IDS, make_cases_for_graph, read_compared_ids
+from pocketrnn_export.proof.case_selection import (
+    ASKED_IDS,
+    choose_cases_for_graph_of_bundle,
+    read_compared_ids_of_provenance,
+)
 from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_values
-from pocketrnn_export.proof.right_program_search import find_right_program
+from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes
 
 IDS = 40
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(2, IDS))]
@@ -106,7 +110,7 @@ class MaskedMean(Reads):
 
 def program_of(kind: type[nn.Module]) -> torch.export.ExportedProgram:
     torch.manual_seed(0)
-    return find_right_program(kind().eval(), (torch.zeros(3, 7, dtype=torch.int64),)).program
+    return find_program_right_for_all_sizes(kind().eval(), (torch.zeros(3, 7, dtype=torch.int64),)).program
 
 
 def exported(kind: type[nn.Module], path: Path, *texts: str) -> manifests.Manifest:
@@ -160,7 +164,7 @@ def test_a_bundle_notes_the_asked_ids_and_its_forms_are_asked_about_them(tmp_pat
     assert set(manifest.provenance[ASKED_IDS]) == {9, 12, 21, 33}
     assert "asked ids" in {line.inputs for line in manifest.parity.comparisons}
     assert "not_compared" not in manifest.provenance
-    drawn = make_cases_for_graph(manifest.text.rules, manifest.graph, manifest.provenance)
+    drawn = choose_cases_for_graph_of_bundle(manifest.text.rules, manifest.graph, manifest.provenance)
     assert {9, 12, 21, 33} <= set(np.unique(drawn["asked ids"][0].tokens).tolist())
 
 
@@ -199,5 +203,5 @@ def test_ordinary_code_has_no_value_that_stays_the_same() -> None:
 @pytest.mark.parametrize("stated", [{"3": 5}, [[1]], ["2"], [IDS], [-1], [True], [2] * 25, 7])
 def test_asked_ids_that_no_export_writes_are_refused_in_a_sentence(stated: object) -> None:
     with pytest.raises(BundleError, match=ASKED_IDS):
-        read_compared_ids({ASKED_IDS: stated}, IDS)
-    assert read_compared_ids({}, IDS) == []
+        read_compared_ids_of_provenance({ASKED_IDS: stated}, IDS)
+    assert read_compared_ids_of_provenance({}, IDS) == []

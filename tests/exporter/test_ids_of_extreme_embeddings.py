@@ -7,7 +7,7 @@ from torch import nn
 
 from pocketrnn.text import TextRules
 from pocketrnn_export.proof.case_ids import find_ids_of_extreme_vectors
-from pocketrnn_export.proof.case_selection import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
 
 IDS = 30
 
@@ -34,7 +34,7 @@ def test_ids_of_the_longest_vectors_and_of_the_largest_and_least_sums_are_loud()
 
 
 def test_each_loud_id_stands_alone_and_often_in_rows_of_its_own(whole_proofs: None) -> None:
-    cases = make_cases_for_rules(TextRules(), ids=IDS, ragged=True, extreme_ids=[17, 23])["hazards"]
+    cases = choose_cases_for_text_rules(TextRules(), ids=IDS, ragged=True, extreme_ids=[17, 23])["hazards"]
     of_loud = {case.tokens.shape[1]: case.tokens for case in cases if "large vector" in case.name}
     assert sorted(of_loud) == [1, 7, 30, 300]
     assert all((rows == torch.tensor([[17], [23]]).numpy()).all() for rows in of_loud.values())

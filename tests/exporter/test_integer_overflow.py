@@ -16,7 +16,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
-from pocketrnn_export.proof.right_program_search import find_right_program
+from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
@@ -51,7 +51,7 @@ class Counting(nn.Module):
 )
 def test_products_and_powers_that_depend_on_the_words_are_refused(number: Number) -> None:
     with pytest.raises(ExportError, match=r"test_integer_overflow\.py:\d+: .*floats"):
-        find_right_program(Counting(number).eval(), EXAMPLE)
+        find_program_right_for_all_sizes(Counting(number).eval(), EXAMPLE)
 
 
 # The first runs over at 430 words.

@@ -20,7 +20,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.wrappers_for_trace import FixedWidthModule
 from pocketrnn_export.proof import loop_iteration_comparison
 from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program
-from pocketrnn_export.proof.right_program_search import find_right_program
+from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
 # Maps (number of the step, its word [batch, 6], state [batch, 5]) to the word and the state for the cell.
@@ -79,7 +79,7 @@ def test_a_step_far_behind_that_does_something_else_is_refused_with_its_place(st
 
 def assert_refused_at(at: int, step: Step) -> None:
     with pytest.raises(ExportError, match=rf"test_loop_iterations\.py:\d+: `for t, .*\b{at} tokens"):
-        find_right_program(stepping(step), EXAMPLE)
+        find_program_right_for_all_sizes(stepping(step), EXAMPLE)
 
 
 def turned_by_a_rare_word(words: Tensor, h: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ def test_the_steps_of_texts_that_are_cut_are_alike() -> None:
     def inputs_of(sizes: Any) -> tuple[Tensor, ...]:
         return (torch.randint(2, 40, (sizes.batch, sizes.tokens)),)
 
-    loop_iteration_comparison.check_every_step(
+    loop_iteration_comparison.refuse_loop_with_unequal_steps(
         Shortened().eval(), Limits(max_tokens=200), "", inputs_of, lambda _: True, one_text=True
     )
 
@@ -138,14 +138,16 @@ def test_whatever_counts_the_steps() -> None:
             yield next(numbers), word
 
     with pytest.raises(ExportError, match=r"\b801\b"):
-        find_right_program(stepping(lambda t, word, h: (word, h * 2 if t == 800 else h), counted), EXAMPLE)
+        find_program_right_for_all_sizes(
+            stepping(lambda t, word, h: (word, h * 2 if t == 800 else h), counted), EXAMPLE
+        )
 
 
 @pytest.mark.slow
 def test_a_state_that_is_detached_every_so_many_steps_is_the_same_state() -> None:
     module = stepping(lambda t, word, h: (word, h.detach() if t % 100 == 99 else h))
     tokens = torch.randint(2, 40, (1, 150))
-    run = make_runnable_program(find_right_program(module, EXAMPLE)).run
+    run = make_runnable_program(find_program_right_for_all_sizes(module, EXAMPLE)).run
     np.testing.assert_allclose(run((tokens,)), module(tokens).detach(), atol=1e-5)
 
 
@@ -170,7 +172,7 @@ def test_the_iterations_of_loops_as_people_write_them_are_alike(kind: type[nn.Mo
         return (torch.randint(2, loop_modules.WORDS, (sizes.batch, sizes.tokens)),)
 
     # The program is asked only where iterations differ.
-    loop_iteration_comparison.check_every_step(
+    loop_iteration_comparison.refuse_loop_with_unequal_steps(
         module, Limits(max_tokens=200), "", inputs_of, lambda _: False, one_text=True
     )
     assert asked == [40, 41, 60, 3, 4, 200]
@@ -179,7 +181,7 @@ def test_the_iterations_of_loops_as_people_write_them_are_alike(kind: type[nn.Mo
 def test_nothing_is_said_beyond_the_limits_of_the_program() -> None:
     module = stepping(lambda t, word, h: (word, -h if t == 560 else h))
     for most in (30, 500):
-        loop_iteration_comparison.check_every_step(
+        loop_iteration_comparison.refuse_loop_with_unequal_steps(
             module, Limits(max_tokens=most), "", lambda sizes: (torch.ones(1, sizes.tokens, dtype=torch.int64),),
             lambda _: False, one_text=False,
         )  # fmt: skip
@@ -188,7 +190,9 @@ def test_nothing_is_said_beyond_the_limits_of_the_program() -> None:
 @pytest.mark.slow
 def test_a_step_of_several_texts_alone_is_found() -> None:
     with pytest.raises(ExportError, match=r"\b701\b"):
-        find_right_program(stepping(lambda t, word, h: (word, -h if t == 700 and len(h) > 2 else h)), EXAMPLE)
+        find_program_right_for_all_sizes(
+            stepping(lambda t, word, h: (word, -h if t == 700 and len(h) > 2 else h)), EXAMPLE
+        )
 
 
 @torch.jit.script
@@ -215,7 +219,7 @@ class Scripted(nn.Module):
 def test_a_step_of_a_scripted_loop_that_does_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_iteration_comparison, "MOST_STEPS", 100)
     with pytest.raises(ExportError, match=r"test_loop_iterations\.py:\d+: .*\b71 tokens"):
-        find_right_program(Scripted().eval(), EXAMPLE)
+        find_program_right_for_all_sizes(Scripted().eval(), EXAMPLE)
 
 
 def irregular(t: int, word: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -231,7 +235,7 @@ def irregular(t: int, word: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
 )
 def test_the_steps_that_are_not_looked_at_are_told(step: Step, names: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop_iteration_comparison, "MOST_STEPS", 100)
-    (note,) = find_right_program(stepping(step), EXAMPLE).notes
+    (note,) = find_program_right_for_all_sizes(stepping(step), EXAMPLE).notes
     assert names in note
     assert "test_loop_iterations.py:" in note
 
@@ -239,7 +243,7 @@ def test_the_steps_that_are_not_looked_at_are_told(step: Step, names: str, monke
 def is_rolled(step: Step, width: int = 24) -> bool:
     """Whether a loop over exactly so many tokens is traced as a loop. Its program gives the module's answers."""
     module, ids = stepping(step), torch.randint(2, 40, (3, width))
-    found = find_right_program(FixedWidthModule(module, width).eval(), (ids,))
+    found = find_program_right_for_all_sizes(FixedWidthModule(module, width).eval(), (ids,))
     assert found.rolled == (len(found.program.graph.nodes) < 30)
     torch.testing.assert_close(found.program.module()(ids), module(ids))
     return found.rolled

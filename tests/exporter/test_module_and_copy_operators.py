@@ -14,7 +14,7 @@ from torch import nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.comparing.proof_inputs import make_boundary_cases
+from pocketrnn_export.comparing.proof_inputs import make_cases_of_given_sizes
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.proof.copy_operator_comparison import refuse_differing_copy_operators
 
@@ -25,7 +25,7 @@ def compared(module: nn.Module) -> None:
     known = {"lengths": None, "ids": zoo.WORDS, "padding_id": 1, "multi_label": False}
     prepared = prepare_module(module.eval(), classes=zoo.CLASSES, **known)
     assert prepared.given is not None
-    cases = make_boundary_cases([(3, 7), (1, 1)], zoo.WORDS, 1, ragged=False)
+    cases = make_cases_of_given_sizes([(3, 7), (1, 1)], zoo.WORDS, 1, ragged=False)
     refuse_differing_copy_operators(prepared.given, cases)
 
 

@@ -22,7 +22,12 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.proof_inputs import Case, Widths, move_ids_run_alone_to_own_cases, replace_unwanted_ids
+from pocketrnn_export.comparing.proof_inputs import (
+    Case,
+    Widths,
+    move_ids_run_alone_to_own_cases,
+    replace_ids_by_other_ids,
+)
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.intake.compiled_call_line import compile_call
@@ -30,7 +35,7 @@ from pocketrnn_export.intake.ids_with_batch_dependent_answers import list_possib
 from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
 from pocketrnn_export.intake.padding_effect import measure_padding_effect
 from pocketrnn_export.mobile_profile import write_mobile_bundle
-from pocketrnn_export.proof.case_selection import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 LABELS = list("abc")
@@ -261,8 +266,8 @@ def test_an_id_is_tried_once() -> None:
 def test_the_cases_of_a_proof_ask_texts_with_such_ids_alone() -> None:
     rules = rules_of(0, {})
     plain, cases = (
-        make_cases_for_rules(rules, ids=9, ragged=True),
-        make_cases_for_rules(rules, ids=9, ragged=True, ids_run_alone=(0, 3)),
+        choose_cases_for_text_rules(rules, ids=9, ragged=True),
+        choose_cases_for_text_rules(rules, ids=9, ragged=True, ids_run_alone=(0, 3)),
     )
     assert plain.keys() == cases.keys()
     for kind, some in cases.items():
@@ -281,7 +286,7 @@ def test_only_the_rows_that_hold_an_id_stand_apart() -> None:
     assert shared.tokens.tolist() == [[1, 5, 0], [4, 6, 7]]
     assert (single.tokens.tolist(), single.lengths.tolist()) == ([[0, 5]], [2])
     assert move_ids_run_alone_to_own_cases([case], [], 8, most=3) == [case]
-    assert replace_unwanted_ids([case], [9], 10) == [case]
+    assert replace_ids_by_other_ids([case], [9], 10) == [case]
 
 
 @pytest.mark.slow

@@ -27,9 +27,9 @@ from pocketrnn_export.comparing import proof_inputs as cases
 from pocketrnn_export.comparing.logit_comparison import are_rows_independent
 from pocketrnn_export.comparing.proof_inputs import (
     Case,
-    convert_to_pairs,
-    make_pair_cases,
-    make_shape_grid,
+    cut_rows_into_text_pairs,
+    make_cases_for_grid_of_shapes,
+    make_cases_for_module_of_two_texts,
     put_real_token_in_padding_rows,
 )
 from pocketrnn_export.compression import compress
@@ -382,7 +382,7 @@ def test_rows_with_and_without_a_mark_are_parted_alike(rows: list[list[int]], ma
     for made, row in zip(tokens, rows, strict=True):
         made[: len(row)] = row
     case = Case("", tokens, lengths)
-    pairs = convert_to_pairs(case, 0)
+    pairs = cut_rows_into_text_pairs(case, 0)
     expected = make_pair_inputs(pairs.tokens, pairs.lengths)
     asked = pairs if marked else case
     first, second, *both = split_pairs(torch.from_numpy(asked.tokens), torch.from_numpy(asked.lengths))
@@ -393,7 +393,7 @@ def test_rows_with_and_without_a_mark_are_parted_alike(rows: list[list[int]], ma
 
 def test_the_cases_of_pairs_hold_every_id_on_both_sides_and_long_beside_short() -> None:
     every = np.arange(12).reshape(4, 3)
-    found = make_pair_cases({"every id": [Case("", every, np.full(4, 3))]}, 12, 0, ragged=True)
+    found = make_cases_for_module_of_two_texts({"every id": [Case("", every, np.full(4, 3))]}, 12, 0, ragged=True)
     for side in (0, 1):
         inputs = [make_pair_inputs(case.tokens, case.lengths) for case in found["every id"]]
         assert set(np.concatenate([one[side].ravel() for one in inputs])) == set(range(12))
@@ -412,7 +412,7 @@ def test_each_text_of_a_pair_gets_a_real_token() -> None:
 @pytest.mark.slow
 def test_pairs_that_look_at_their_neighbours_are_seen() -> None:
     found = prepared(zoo.Packed)
-    grid = found.fit_cases_to_module(make_shape_grid(zoo.WORDS, 0, ragged=True)[:8])
+    grid = found.fit_cases_to_module(make_cases_for_grid_of_shapes(zoo.WORDS, 0, ragged=True)[:8])
     assert are_rows_independent(found.make_reference().run, grid)
 
 

@@ -18,12 +18,12 @@ from pocketrnn.classifier import read_graph_metadata
 from pocketrnn.errors import CompressionError, ExportError, LimitError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.comparing.proof_inputs import Case, fit_to_limits, put_real_token_in_padding_rows
+from pocketrnn_export.comparing.proof_inputs import Case, fit_cases_to_graph_limits, put_real_token_in_padding_rows
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.intake.module_preparation import prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
-from pocketrnn_export.proof.case_selection import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
@@ -254,8 +254,8 @@ def test_a_module_that_fails_on_padding_beside_other_texts_only_is_refused() -> 
 @pytest.mark.usefixtures("whole_proofs")
 def test_no_case_of_a_proof_holds_a_text_of_padding_only() -> None:
     for padding_id, rules in ((0, rules_of(PAD_FIRST)), (1, rules_of(PAD_LAST, min_width=3))):
-        plain = make_cases_for_rules(rules, ids=5, ragged=True)
-        cases = make_cases_for_rules(rules, ids=5, ragged=True, limits=REAL)
+        plain = choose_cases_for_text_rules(rules, ids=5, ragged=True)
+        cases = choose_cases_for_text_rules(rules, ids=5, ragged=True, limits=REAL)
         rows = {kind: sum(len(case.lengths) for case in some) for kind, some in cases.items()}
         assert rows == {kind: sum(len(case.lengths) for case in some) for kind, some in plain.items()}
         for case in (case for some in cases.values() for case in some):
@@ -269,8 +269,8 @@ def test_a_row_of_padding_gets_another_id_and_the_case_stays_as_it_was() -> None
     (made,) = put_real_token_in_padding_rows([case], 1)
     assert made.tokens.tolist() == [[0, 1], [1, 7]]
     assert tokens.tolist() == [[1, 1], [1, 7]]
-    assert fit_to_limits([case], None, 1) == [case]
-    (cut,) = fit_to_limits([case], Limits(max_tokens=1, real_token=True), 1)
+    assert fit_cases_to_graph_limits([case], None, 1) == [case]
+    (cut,) = fit_cases_to_graph_limits([case], Limits(max_tokens=1, real_token=True), 1)
     assert cut.tokens.tolist() == [[0], [0]]
 
 
@@ -280,7 +280,7 @@ def test_a_limit_shortens_or_repeats_rows_and_leaves_out_no_case() -> None:
         Case("short", np.array([[4, 5], [6, 1]]), np.array([2, 1])),
         Case("many", np.full((9, 4), 3), np.full(9, 4)),
     ]
-    long, short, many = fit_to_limits(cases, Limits(min_tokens=3, max_tokens=700, max_batch=2), 1)
+    long, short, many = fit_cases_to_graph_limits(cases, Limits(min_tokens=3, max_tokens=700, max_batch=2), 1)
     assert long.tokens.tolist() == [[*range(700)]]
     assert short.tokens.tolist() == [[4, 5, 4], [6, 6, 6]]
     assert many.tokens.shape == (2, 4)

@@ -23,7 +23,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.proof import right_program_search as right_programs
 from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program
-from pocketrnn_export.proof.right_program_search import find_right_program
+from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 from pocketrnn_export.tracing.module_trace import TracedProgram
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
@@ -115,7 +115,9 @@ def assert_program_answers_as_module(module: nn.Module, *, with_lengths: bool = 
     with torch.no_grad():
         module(*inputs_of(3, 7, with_lengths=with_lengths))
     assert_equal_answers(
-        module, find_right_program(module, inputs_of(3, 7, with_lengths=with_lengths)), with_lengths=with_lengths
+        module,
+        find_program_right_for_all_sizes(module, inputs_of(3, 7, with_lengths=with_lengths)),
+        with_lengths=with_lengths,
     )
 
 
@@ -168,7 +170,7 @@ class Encoded(nn.Module):
 def test_encoders_answer_as_where_no_gradients_are_recorded() -> None:
     torch.manual_seed(0)
     module = Encoded().eval()
-    run = make_runnable_program(find_right_program(module, inputs_of(3, 7, with_lengths=False))).run
+    run = make_runnable_program(find_program_right_for_all_sizes(module, inputs_of(3, 7, with_lengths=False))).run
     for rows in ([[5, 6, 0, 0]], [[5, 0, 6, 0]], [[0, 5]], [[7, 8, 9]], [[5, 6, 0], [5, 0, 0]]):
         tokens = torch.tensor(rows)
         with torch.no_grad():
@@ -220,14 +222,14 @@ class NeedsFive(nn.Module):
 
 @pytest.mark.slow
 def test_sizes_that_pytorch_cannot_take_are_limits() -> None:
-    found = find_right_program(NeedsFive().eval(), inputs_of(3, 7, with_lengths=False))
+    found = find_program_right_for_all_sizes(NeedsFive().eval(), inputs_of(3, 7, with_lengths=False))
     assert found.limits == Limits(min_tokens=5, max_tokens=40)
 
 
 @pytest.mark.slow
 def test_a_program_of_two_branches_answers_as_its_module_and_one_that_departs_is_seen() -> None:
     module = CutsLongTexts().eval()
-    found = find_right_program(module, inputs_of(3, 7, with_lengths=False))
+    found = find_program_right_for_all_sizes(module, inputs_of(3, 7, with_lengths=False))
     assert_equal_answers(module, found, with_lengths=False)
     with torch.no_grad():
         module.fc.bias += 1
@@ -284,7 +286,7 @@ class OfFiveTexts(OfNineTokens):
 @pytest.mark.slow
 def test_a_branch_by_the_number_of_texts_that_only_a_rare_word_shows_is_refused() -> None:
     with pytest.raises(ExportError, match=r"5 texts.*x\.size\(0\)"):
-        find_right_program(OfFiveTexts().eval(), (torch.randint(2, 40, (3, 7)),))
+        find_program_right_for_all_sizes(OfFiveTexts().eval(), (torch.randint(2, 40, (3, 7)),))
 
 
 class FixedLastStep(OfNineTokens):
@@ -315,7 +317,7 @@ class AddsHalfATruth(OfNineTokens):
 @pytest.mark.slow
 def test_the_truth_of_a_size_is_multiplied_by_a_fraction() -> None:
     module = AddsHalfATruth().eval()
-    run = make_runnable_program(find_right_program(module, (torch.randint(2, 40, (3, 7)),))).run
+    run = make_runnable_program(find_program_right_for_all_sizes(module, (torch.randint(2, 40, (3, 7)),))).run
     for tokens in (1, 4, 5, 8):
         text = torch.full((2, tokens), 5)
         np.testing.assert_allclose(run((text,)), compute_answer(module, (text,)), atol=1e-5)
@@ -324,7 +326,7 @@ def test_the_truth_of_a_size_is_multiplied_by_a_fraction() -> None:
 @pytest.mark.slow
 def test_a_branch_for_a_single_token_is_one_of_its_own() -> None:
     module = CountsPairsOfWords().eval()
-    run = make_runnable_program(find_right_program(module, (torch.randint(2, 40, (3, 7)),))).run
+    run = make_runnable_program(find_program_right_for_all_sizes(module, (torch.randint(2, 40, (3, 7)),))).run
     for tokens in (1, 2, 3, 8):
         text = torch.full((2, tokens), 5)
         text[1, 0] = CountsPairsOfWords.RARE
@@ -337,7 +339,7 @@ def test_a_branch_for_a_single_token_is_one_of_its_own() -> None:
 )
 def test_a_branch_that_only_a_rare_word_shows_is_followed(kind: type[OfNineTokens]) -> None:
     module = kind().eval()
-    run = make_runnable_program(find_right_program(module, (torch.randint(2, 40, (3, 7)),))).run
+    run = make_runnable_program(find_program_right_for_all_sizes(module, (torch.randint(2, 40, (3, 7)),))).run
     for tokens in (4, 8, 9, 10):
         text = torch.full((2, tokens), 5)
         text[1, 3] = kind.RARE
@@ -392,7 +394,7 @@ class RareSumsOfASingleToken(RareSums):
 def test_a_branch_behind_a_gate_that_no_text_opens_is_followed(kind: type[RareSums]) -> None:
     torch.manual_seed(0)
     module = kind().eval()
-    run = make_runnable_program(find_right_program(module, (torch.randint(2, 40, (3, 7)),))).run
+    run = make_runnable_program(find_program_right_for_all_sizes(module, (torch.randint(2, 40, (3, 7)),))).run
     generator = torch.Generator().manual_seed(1)
     for tokens in (1, 6, 9, 10, 21):
         # Texts of this sum are drawn until there are some; a single token has none.
@@ -442,7 +444,7 @@ for name in ("onnx", "onnxruntime", "onnxscript", "onnx_ir"):
 import torch
 from torch import nn
 from pocketrnn_export.proof.program_runs_and_nodes import make_runnable_program
-from pocketrnn_export.proof.right_program_search import find_right_program
+from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes
 from pocketrnn_export.tracing.module_trace import TracedProgram
 
 class Last(nn.Module):
@@ -453,7 +455,7 @@ class Last(nn.Module):
         return self.fc(self.rnn(self.embedding(x))[0][:, -1])
 
 module, example = Last().eval(), (torch.ones(3, 7, dtype=torch.int64),)
-run = make_runnable_program(find_right_program(module, example)).run
+run = make_runnable_program(find_program_right_for_all_sizes(module, example)).run
 tokens = torch.tensor([[1, 2, 3, 4]])
 assert abs(run((tokens,)) - module(tokens).detach().numpy()).max() < 1e-6
 """
@@ -482,7 +484,7 @@ def test_a_forward_that_calls_itself_for_the_halves_of_a_text_is_refused_in_time
     monkeypatch.setattr(right_programs, "_SECONDS_A_WAY", 1)
     started = time.process_time()
     with pytest.raises(ExportError, match=r"test_right_programs\.py:\d+"):
-        find_right_program(FoldsHalves().eval(), (torch.full((3, 7), 2),))
+        find_program_right_for_all_sizes(FoldsHalves().eval(), (torch.full((3, 7), 2),))
     assert time.process_time() - started < 60
 
 
@@ -519,7 +521,7 @@ class PacksWholeRows(nn.Module):
 )
 def test_a_size_is_repeated_as_often_as_another_says(lengths: Callable[[Any, Any], Any]) -> None:
     module = PacksWholeRows(lengths).eval()
-    run = make_runnable_program(find_right_program(module, (torch.randint(2, WORDS, (3, 7)),))).run
+    run = make_runnable_program(find_program_right_for_all_sizes(module, (torch.randint(2, WORDS, (3, 7)),))).run
     for batch, width in ((1, 1), (2, 5), (5, 30)):
         tokens = torch.randint(2, WORDS, (batch, width))
         torch.testing.assert_close(torch.from_numpy(run((tokens,))), module(tokens).detach())

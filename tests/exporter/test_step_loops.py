@@ -23,7 +23,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
-from pocketrnn_export.proof.right_program_search import find_right_program
+from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]
@@ -132,12 +132,12 @@ GATED = (
 @pytest.mark.parametrize("kind", mostly_slow(GATED, 7, first=6))
 def test_a_gate_that_no_drawn_number_opens_is_no_part_of_a_layer(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match=r"loop_modules\.py:\d+"):
-        find_right_program(made(kind).eval(), (torch.full((3, 7), 2),))
+        find_program_right_for_all_sizes(made(kind).eval(), (torch.full((3, 7), 2),))
 
 
 def test_a_loop_of_two_cells_in_turn_has_no_program() -> None:
     with pytest.raises(ExportError, match=r"(each iteration|iterations differ).* max_width"):
-        find_right_program(made(loop_modules.CellsInTurn).eval(), (torch.full((3, 7), 2),))
+        find_program_right_for_all_sizes(made(loop_modules.CellsInTurn).eval(), (torch.full((3, 7), 2),))
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from pocketrnn_export import export
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
-from pocketrnn_export.comparing.answer_row_selection import select_answer_rows, split_by_text
+from pocketrnn_export.comparing.answer_row_selection import drop_padding_rows_of_answer, split_answer_rows_by_text
 from pocketrnn_export.comparing.logit_comparison import are_rows_independent, measure_difference
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_module_run
 from pocketrnn_export.comparing.proof_inputs import Case
@@ -32,7 +32,7 @@ from pocketrnn_export.intake.module_preparation import ExportableModule, prepare
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.module_runs.quiet_cpu_run import set_eval_mode
 from pocketrnn_export.packing import pack, read_packable_manifest
-from pocketrnn_export.proof.case_selection import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 
@@ -258,16 +258,19 @@ class TestTheComparison:
 
     def test_the_rows_of_an_answer_are_those_of_the_texts_own_tokens(self) -> None:
         answer = np.arange(12.0).reshape(2, 3, 2)
-        rows = select_answer_rows(answer, self.LENGTHS)
+        rows = drop_padding_rows_of_answer(answer, self.LENGTHS)
         assert rows.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
-        assert [part.tolist() for part in split_by_text(rows, self.LENGTHS)] == [rows[:3].tolist(), rows[3:].tolist()]
-        assert select_answer_rows(answer[:, 0], self.LENGTHS).tolist() == answer[:, 0].tolist()
-        assert [len(part) for part in split_by_text(answer[:, 0], self.LENGTHS)] == [1, 1]
+        assert [part.tolist() for part in split_answer_rows_by_text(rows, self.LENGTHS)] == [
+            rows[:3].tolist(),
+            rows[3:].tolist(),
+        ]
+        assert drop_padding_rows_of_answer(answer[:, 0], self.LENGTHS).tolist() == answer[:, 0].tolist()
+        assert [len(part) for part in split_answer_rows_by_text(answer[:, 0], self.LENGTHS)] == [1, 1]
         with pytest.raises(ValueError, match="3 rows"):
-            split_by_text(rows[:3], self.LENGTHS)
+            split_answer_rows_by_text(rows[:3], self.LENGTHS)
 
     def test_tokens_without_an_answer_are_so_in_both(self) -> None:
-        cut = select_answer_rows(np.ones((2, 2, 2)), self.LENGTHS)
+        cut = drop_padding_rows_of_answer(np.ones((2, 2, 2)), self.LENGTHS)
         assert np.isnan(cut).all(1).tolist() == [False, False, True, False]
         assert measure_difference("", "", cut, cut).largest == 0
         assert measure_difference("", "", cut, np.ones((4, 2))).largest == float("inf")
@@ -279,8 +282,8 @@ class TestTheComparison:
         found = measure_difference(
             "",
             "",
-            select_answer_rows(np.zeros((2, 3, 2), np.float32), self.LENGTHS),
-            select_answer_rows(given, self.LENGTHS),
+            drop_padding_rows_of_answer(np.zeros((2, 3, 2), np.float32), self.LENGTHS),
+            drop_padding_rows_of_answer(given, self.LENGTHS),
         )
         assert (found.largest > 0, found.labels_differing) == (seen, int(seen))
 
@@ -292,7 +295,7 @@ class TestTheComparison:
             answer = np.repeat(tokens[:, :, None].astype(np.float32), 2, axis=2)
             if len(tokens) > 1 and wrong:
                 answer[-1, 0] += 1
-            return select_answer_rows(answer, lengths)
+            return drop_padding_rows_of_answer(answer, lengths)
 
         assert are_rows_independent(run, [case]) == (not wrong)
 
@@ -301,7 +304,9 @@ class TestTheComparison:
         rules = TextRules(unknown_id=1)
         description = Description("t", TextInput(rules, tuple(VOCABULARY)), TagOutput(tuple(LABELS)), {})
         module, other = prepared(zoo.Plain), prepared(zoo.OtherNinth)
-        plan = ProofPlan.from_module(module, make_cases_for_rules(rules, ids=zoo.WORDS, ragged=False), texts=["w3"])
+        plan = ProofPlan.from_module(
+            module, choose_cases_for_text_rules(rules, ids=zoo.WORDS, ragged=False), texts=["w3"]
+        )
         for kind in (module, other):
             forms = [ONNX.make(kind, description, ())]
             if kind is module:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from pocketrnn_export.proof.program_runs_and_nodes import NodeValues, find_batch_symbols
-from pocketrnn_export.proof.row_index_dependence import find_row_number_use
+from pocketrnn_export.proof.row_index_dependence import find_line_that_uses_row_number
 
 
 class SortedBack(nn.Module):
@@ -38,4 +38,4 @@ def test_numbers_of_an_empty_tensor_are_not_taken_for_row_numbers(filled: int) -
     def make_inputs(rows: int, steps: int) -> tuple[Tensor, ...]:
         return (torch.ones(rows, steps // 2, dtype=torch.int64),)
 
-    assert not find_row_number_use(program, run, make_inputs, find_batch_symbols(program))
+    assert not find_line_that_uses_row_number(program, run, make_inputs, find_batch_symbols(program))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pocketrnn.answers_by_head import build_answers
 from pocketrnn.bundle.manifest import Comparison, Example, Graph, Manifest, Parity
 from pocketrnn.bundle.output_kinds import HeadsOutput, LabelOutput, Output
-from pocketrnn.bundle.packed_file import encode_packed_file, make_graph_entry
+from pocketrnn.bundle.packed_file import encode_packed_file, make_manifest_entry_of_program
 from pocketrnn.text import TextRules
 from pocketrnn.text.features_beside_text import Category, Number, freeze_text_with_features, make_features
 from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput
@@ -184,7 +184,7 @@ def made(name: str) -> Made:
         parity=Parity(1e-5, (Comparison("packed", "onnx", "nothing", 1, 1, 0.0, 0),)),
     )
     program = make_bundle_program(manifest, form.content, None)
-    content = encode_packed_file(replace(manifest, graph=make_graph_entry(form.entry, program)), program)
+    content = encode_packed_file(replace(manifest, graph=make_manifest_entry_of_program(form.entry, program)), program)
     return Made(content, [_line(manifest, example) for example in examples])
 
 

@@ -17,7 +17,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Graph, Manifest, NumberExample, Parity
 from pocketrnn.bundle.output_kinds import Activation, build_output
-from pocketrnn.bundle.packed_file import encode_packed_file, make_graph_entry, make_step_entry
+from pocketrnn.bundle.packed_file import (
+    encode_packed_file,
+    make_manifest_entry_of_program,
+    make_manifest_entry_of_step_program,
+)
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
 from pocketrnn_export.forms.packed_program.integer_product_conversion import convert_products_to_integers
@@ -179,10 +183,10 @@ def made(name: str) -> MadeOfNumbers:
         name=name,
         input=rules,
         output=build_output(labels, activation, value_units=("kW", "kW") if activation == "values" else None),
-        graph=make_graph_entry(graph, program),
+        graph=make_manifest_entry_of_program(graph, program),
         examples=tuple(golden),
         parity=Parity(1e-5, (line,)),
-        stream=make_step_entry(program),
+        stream=make_manifest_entry_of_step_program(program),
     )
     vectors = [
         _vector(answered, rules, kind, _as_a_sensor_gives(generator, rules, kind, steps))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Manifest, Parity
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.bundle.packed_enums import Binary, Reduction, Unary
-from pocketrnn.bundle.packed_file import encode_packed_file, has_integer_weights, make_graph_entry
+from pocketrnn.bundle.packed_file import encode_packed_file, has_integer_weights, make_manifest_entry_of_program
 from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.forms.packed_program.packed_program import (
@@ -133,7 +133,7 @@ class _Maker:
                 TextRules(tokenizer="whitespace", unknown_id=0, padding_id=0), tuple(f"w{i}" for i in range(WORDS))
             ),
             output=LabelOutput(tuple(self.labels)),
-            graph=make_graph_entry(graph, finished),
+            graph=make_manifest_entry_of_program(graph, finished),
             torchscript=None,
             examples=(Example(TEXTS[0], tuple(vectors[0]["ids"]), tuple(vectors[0]["logits"])),),
             parity=Parity(1e-5, (Comparison("numpy", candidate, "texts", len(TEXTS), len(TEXTS), 0.0, 0),)),

@@ -17,8 +17,8 @@ from pocketrnn.bundle.packed_file import (
     PackedProgram,
     encode_packed_file,
     has_integer_weights,
-    make_graph_entry,
-    make_step_entry,
+    make_manifest_entry_of_program,
+    make_manifest_entry_of_step_program,
 )
 from pocketrnn.errors import PocketRNNError
 from pocketrnn.text import AnyTextRules, TextRules
@@ -64,9 +64,9 @@ def packed_manifest(manifest: Manifest, program: PackedProgram) -> Manifest:
     """The manifest of a packed file, of a bundle's."""
     return replace(
         manifest,
-        graph=make_graph_entry(manifest.graph, program),
+        graph=make_manifest_entry_of_program(manifest.graph, program),
         torchscript=None,
-        stream=make_step_entry(program),
+        stream=make_manifest_entry_of_step_program(program),
         provenance={},
     )
 
@@ -96,9 +96,9 @@ def packed_graph(
         name="graph",
         input=TextInput(TextRules(padding_id=1), vocabulary),
         output=LabelOutput(labels),
-        graph=make_graph_entry(graph, program),
+        graph=make_manifest_entry_of_program(graph, program),
         torchscript=None,
-        stream=make_step_entry(program),
+        stream=make_manifest_entry_of_step_program(program),
         examples=(Example(vocabulary[2], (2,), (0.0,) * len(labels)),),
         parity=Parity(1e-5, (Comparison("packed", reference, "nothing", 1, 1, 0.0, 0),)),
     )
@@ -157,7 +157,7 @@ def packed_tagger(
         name=name,
         input=given,
         output=output,
-        graph=replace(make_graph_entry(entry, program), limits=limits),
+        graph=replace(make_manifest_entry_of_program(entry, program), limits=limits),
         torchscript=None,
         examples=(Example(text, tuple(ids), tuple(tuple(float(str(one)) for one in row) for row in rows)),),
         parity=Parity(1e-5, (Comparison("packed", "onnx", "nothing", 1, 1, 0.0, 0),)),

@@ -34,9 +34,9 @@ from pocketrnn_export.integer_accuracy import AllowedChange, compute_accuracy_ch
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof import integer_product_comparison
 from pocketrnn_export.proof.integer_product_comparison import (
-    multiply_by_integer_weights,
+    multiply_rounded_rows_by_weights,
     read_integer_weights,
-    round_to_integers,
+    round_rows_to_engine_integers,
 )
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import NOT_FINITE
@@ -197,13 +197,13 @@ def test_a_step_of_integers_is_proven_against_the_whole_text(tmp_path: Path) -> 
 
 def test_the_statement_is_that_of_the_format() -> None:
     x = np.array([[0.5, -1.0, 2.5 / 127, 1.5 / 127, 4.0]], np.float32)
-    assert round_to_integers(x, as_states=True).tolist() == [[64, -127, 2, 2, 127]]
-    assert round_to_integers(x, as_states=False).tolist() == [[16, -32, 1, 0, 127]]
-    assert round_to_integers(np.zeros((1, 3), np.float32), as_states=False).tolist() == [[0, 0, 0]]
+    assert round_rows_to_engine_integers(x, as_states=True).tolist() == [[64, -127, 2, 2, 127]]
+    assert round_rows_to_engine_integers(x, as_states=False).tolist() == [[16, -32, 1, 0, 127]]
+    assert round_rows_to_engine_integers(np.zeros((1, 3), np.float32), as_states=False).tolist() == [[0, 0, 0]]
     whole = np.arange(-10, 0, dtype=np.int8).reshape(5, 2)
     assert group_rows_by_four(whole).tolist() == [[[-10, -8, -6, -4], [-9, -7, -5, -3]], [[-2, 0, 0, 0], [-1, 0, 0, 0]]]
     weights = integer_product_comparison.IntegerWeights(0, whole, np.ones(2, np.float32))
-    assert multiply_by_integer_weights(np.array([[1, 0, 0, 0, 2]]), weights).tolist() == [[-14, -11]]
+    assert multiply_rounded_rows_by_weights(np.array([[1, 0, 0, 0, 2]]), weights).tolist() == [[-14, -11]]
 
 
 @pytest.mark.slow

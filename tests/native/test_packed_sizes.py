@@ -30,8 +30,8 @@ from pocketrnn_export.forms.packed_program.size_dependent_values import AffineRa
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof.case_selection import (
     ASKED_SIZES,
+    list_sizes_to_compare_from_provenance,
     make_condition_sizes_entry,
-    read_condition_sizes,
 )
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(2, zoo.WORDS))]
@@ -132,7 +132,7 @@ def test_the_proof_of_a_packed_file_asks_what_the_bundle_says_that_its_module_as
     step_at_620: Path, tmp_path: Path
 ) -> None:
     manifest = manifests.read_manifest(step_at_620)
-    assert {620, 621, 700} <= {tokens for _, tokens in read_condition_sizes(manifest.provenance)}
+    assert {620, 621, 700} <= {tokens for _, tokens in list_sizes_to_compare_from_provenance(manifest.provenance)}
     report = pack(step_at_620, tmp_path / "packed.prnn").parity
     assert {line.inputs for line in report.comparisons if line.candidate == "packed"} >= {"bounds", "hazards"}
 
@@ -152,15 +152,16 @@ def test_a_program_that_turns_elsewhere_than_its_graph_is_found_by_the_proof(
 )
 def test_sizes_that_no_export_writes_are_refused_in_a_sentence(stated: object) -> None:
     with pytest.raises(BundleError, match=re.escape(ASKED_SIZES)):
-        read_condition_sizes({ASKED_SIZES: stated})
+        list_sizes_to_compare_from_provenance({ASKED_SIZES: stated})
 
 
 def test_sizes_that_are_noted_are_those_that_are_asked_and_few_long_ones() -> None:
-    assert read_condition_sizes(make_condition_sizes_entry([(3, 512), (1, 700)]), [90, *range(6_000, 6_010)]) == [
+    entry = make_condition_sizes_entry([(3, 512), (1, 700)])
+    assert list_sizes_to_compare_from_provenance(entry, [90, *range(6_000, 6_010)]) == [
         (3, 512), (1, 700), (1, 90), (1, 6_000), (1, 6_001), (1, 6_002), (1, 6_003),
     ]  # fmt: skip
     assert make_condition_sizes_entry([]) == {}
-    assert read_condition_sizes({}) == []
+    assert list_sizes_to_compare_from_provenance({}) == []
 
 
 # Expressions of the number of tokens in a graph; their known values up to 700 tokens, and up to 600.

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from pocketrnn import CharacterInput, Characters, Classifier, verify
-from pocketrnn.bundle.manifest import Example, Manifest, encode_with_digest, read_manifest
+from pocketrnn.bundle.manifest import Example, Manifest, encode_json_with_digest, read_manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError
 from pocketrnn.text import TextRules
@@ -90,7 +90,7 @@ def changed(bundle: Path, folder: Path, **members: Any) -> Path:
     document = {name: value for name, value in {**document, **members}.items() if value is not None}
     folder.mkdir()
     (folder / "model.onnx").write_bytes((bundle / "model.onnx").read_bytes())
-    (folder / "classifier.json").write_bytes(encode_with_digest(document))
+    (folder / "classifier.json").write_bytes(encode_json_with_digest(document))
     return folder
 
 

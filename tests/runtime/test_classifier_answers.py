@@ -292,7 +292,7 @@ def test_an_address_is_refused_as_an_address(zoo: Path) -> None:
 
 
 def test_what_is_no_path_is_refused() -> None:
-    with pytest.raises(InputError, match="not by int"):
+    with pytest.raises(InputError, match="given as int"):
         Classifier.load(3)  # type: ignore[arg-type]
 
 

@@ -19,7 +19,7 @@ from row_files import write_rows
 
 from pocketrnn import Category, Classifier, FeatureInput, Number, verify
 from pocketrnn.bundle.hub_download import parse_hub_address
-from pocketrnn.bundle.manifest import Limits, encode_with_digest, read_manifest
+from pocketrnn.bundle.manifest import Limits, encode_json_with_digest, read_manifest
 from pocketrnn.bundle.texts_beyond_limits import mark_texts_beyond_limits
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, PocketRNNError, TextError
@@ -289,7 +289,7 @@ def test_a_damaged_document_of_features_is_refused(
     document = json.loads((bundle / "classifier.json").read_bytes())
     change(document)
     del document["digest"]
-    (tmp_path / "classifier.json").write_bytes(encode_with_digest(document))
+    (tmp_path / "classifier.json").write_bytes(encode_json_with_digest(document))
     with pytest.raises(BundleError, match=r"classifier\.json"):
         read_manifest(tmp_path)
 

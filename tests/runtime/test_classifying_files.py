@@ -497,8 +497,8 @@ def test_a_line_to_copy_names_the_only_column_that_is_named_after_texts(
         (["-i", "in.csv", "--json"], "--json cannot be used"),
         (["-i", "in.csv", "oil"], "TEXTS cannot be used"),
         (["-i", "in.csv", "--explain"], "--explain cannot be used"),
-        (["-i", "in.csv", "--threshold", "0.5", "--top", "2"], "exclude each other"),
-        (["-i", "in.csv", "--threshold", "nan"], "not a number"),
+        (["-i", "in.csv", "--threshold", "0.5", "--top", "2"], "cannot be used together"),
+        (["-i", "in.csv", "--threshold", "nan"], "--threshold is nan"),
     ],
     ids=range(12),
 )

@@ -200,7 +200,7 @@ def test_heads_that_contradict_themselves_are_refused(folder: Path, tmp_path: Pa
     del document["digest"]
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "classifier.json").write_bytes(manifests.encode_with_digest(document))
+    (tmp_path / "classifier.json").write_bytes(manifests.encode_json_with_digest(document))
     with pytest.raises(BundleError, match=says):
         Classifier.load(tmp_path)
 
@@ -213,7 +213,7 @@ def test_members_of_one_head_stand_beside_no_heads(folder: Path, tmp_path: Path,
         "priors": {"web": {"a": 1}},
     }[member]  # fmt: skip
     del document["digest"]
-    (tmp_path / "classifier.json").write_bytes(manifests.encode_with_digest(document))
+    (tmp_path / "classifier.json").write_bytes(manifests.encode_json_with_digest(document))
     with pytest.raises(BundleError, match=rf"{member}|heads|labels"):
         manifests.read_manifest(tmp_path)
 

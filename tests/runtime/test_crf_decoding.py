@@ -96,13 +96,13 @@ def test_a_crf_of_other_labels_is_refused(tmp_path: Path) -> None:
     document = json.loads((folder / "classifier.json").read_text())
     document["crf"]["start"].pop()
     (folder / "classifier.json").write_bytes(
-        manifests.encode_with_digest({k: v for k, v in document.items() if k != "digest"})
+        manifests.encode_json_with_digest({k: v for k, v in document.items() if k != "digest"})
     )
     with pytest.raises(BundleError, match="CRF"):
         manifests.read_manifest(folder)
     document["crf"] = {"start": [0.0, 0.0]}
     (folder / "classifier.json").write_bytes(
-        manifests.encode_with_digest({k: v for k, v in document.items() if k != "digest"})
+        manifests.encode_json_with_digest({k: v for k, v in document.items() if k != "digest"})
     )
     with pytest.raises(BundleError, match="not valid"):
         manifests.read_manifest(folder)

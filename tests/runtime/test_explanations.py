@@ -21,7 +21,7 @@ from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.classifier import get_answers_of_chosen_labels
 from pocketrnn.commands.cli import main
-from pocketrnn.commands.explanation_output import format_coloured_line, format_explanation_as_json
+from pocketrnn.commands.explanation_output import format_explanation_as_coloured_line, format_explanation_as_json
 from pocketrnn.errors import InputError, LimitError, TextError
 from pocketrnn.explanation import Explainer, Explanation, Fragment
 from pocketrnn.text import SubwordRules, TextRules
@@ -151,7 +151,7 @@ def test_infinite_log_odds_are_no_fault(classifier: Classifier) -> None:
     explanation = explainer.explain_label("x y", None, 64)
     assert [fragment.log_odds for fragment in explanation.fragments] == [0.0, math.inf]
     assert json.loads(format_explanation_as_json("x y", explanation))["fragments"][1]["log_odds"] is None
-    assert "x" in format_coloured_line("x y", explanation)
+    assert "x" in format_explanation_as_coloured_line("x y", explanation)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_words_are_coloured_by_what_they_did_and_escape_nothing_to_the_terminal(
             Fragment("no", 14, 16, -0.5, -0.1),
         ),
     )
-    line = format_coloured_line(text, explanation)
+    line = format_explanation_as_coloured_line(text, explanation)
     assert line == "a\\x07b\t0.7500\t\x1b[32m\x1b[1mfor\\x1b[31m\x1b[0m weak \x1b[31m\x1b[4mno\x1b[0m"
 
 

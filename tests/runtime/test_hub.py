@@ -165,7 +165,7 @@ def test_what_the_hub_refuses_is_one_sentence(hub: Hub, run: Run) -> None:
     hub.gated.add("some/gated")
     named = {
         "hf://no/body": "hf://no/body", "hf://some/one@nowhere": "revision", "hf://some/one": "classifier.json",
-        "hf://some/empty": "packed file", "hf://some/two": "2 packed files", "hf://some/gated": "Ask its owner",
+        "hf://some/empty": "packed file", "hf://some/two": "2 packed files", "hf://some/gated": "Ask for access",
     }  # fmt: skip
     limits = str(VECTORS / "limits")
     *inspected, with_revision, of_another = run(

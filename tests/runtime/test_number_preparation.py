@@ -233,7 +233,7 @@ class _Echo:
     def prepared(self, sequence: object) -> Any:
         return COUNTS.prepared(sequence)
 
-    def compute_prepared_logits(self, sequences: list[Any]) -> list[Any]:
+    def compute_logits_of_prepared_sequences(self, sequences: list[Any]) -> list[Any]:
         return sequences
 
     def make_predictions_or_values(self, answers: list[Any], top: int) -> list[Any]:  # noqa: ARG002

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from pocketrnn import Classifier, classifier
 from pocketrnn.bundle.bundle_lookup import find_or_download_bundle
 from pocketrnn.commands.cli import main
-from pocketrnn.commands.tokenizer_function import find_written_tokenizer, load_tokenizer_function
+from pocketrnn.commands.tokenizer_function import find_tokenizer_function_beside_bundle, load_tokenizer_function
 from pocketrnn.errors import InputError
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.rules import TextRules
@@ -105,8 +105,8 @@ def test_a_name_that_is_not_complete_leads_to_the_function_of_a_written_file(
     monkeypatch.chdir(tmp_path)
     written = Path("my_mine_words.py")
     written.write_text("def cut(text):\n    return text.split()\n\nwords = cut\n")
-    assert find_written_tokenizer(Path("my-mine.bundle")) == "my_mine_words.py:words"
-    assert find_written_tokenizer(Path("other")) == ""
+    assert find_tokenizer_function_beside_bundle(Path("my-mine.bundle")) == "my_mine_words.py:words"
+    assert find_tokenizer_function_beside_bundle(Path("other")) == ""
     with pytest.raises(InputError, match=r"my_mine_words\.py:words"):
         load_tokenizer_function("my_mine_words.py")
     with pytest.raises(InputError, match=r"mean my_mine_words\.py"):

@@ -20,14 +20,14 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.checking.exported_file import Array, CheckedFile
 from pocketrnn_export.checking.forward_call_recording import ModuleCall, RecordedCall, record_call
 from pocketrnn_export.checking.input_output_matching import MatchedInput, OutputPair, make_file_inputs, squeeze_shape
-from pocketrnn_export.checking.joined_outputs import JoinedOutputModule, choose_column_scales, join_outputs
+from pocketrnn_export.checking.joined_outputs import JoinedOutputModule, choose_column_scales, join_outputs_into_table
 from pocketrnn_export.checking.missing_activation import MissingActivation
-from pocketrnn_export.comparing.first_operation_not_in_graph import find_differing_operation
-from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
+from pocketrnn_export.comparing.first_operation_not_in_graph import find_first_operation_missing_in_graph
+from pocketrnn_export.comparing.float64_graph import convert_model_to_float64, make_function_of_float64_model
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.float64_proof import SPREADS, measure_distance_to_exact_answer
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Difference, Reference, measure_difference
-from pocketrnn_export.comparing.parity_decision_and_report import is_near_enough
+from pocketrnn_export.comparing.parity_decision_and_report import is_within_tolerance_or_rounding
 from pocketrnn_export.comparing.proof_inputs import Case, Logits
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer, make_perturbed_module_runs
 from pocketrnn_export.intake.compiled_call_line import Call
@@ -133,17 +133,18 @@ class ComparedFile:
     _asked: list[Case] = field(default_factory=list, repr=False, compare=False)
 
     def run_file(self, call: RecordedCall) -> list[Array] | str:
-        """Run the file on the inputs of a call; return its outputs or its error."""
+        """Run the file on the inputs of a recorded call of the module. Return the list of the file's outputs, or, if it
+        fails, the error's message."""
         return self.file.compute_outputs(make_file_inputs(self.fed, call.inputs))
 
     def _compute_comparable_module_outputs(self, call: RecordedCall) -> list[Array]:
-        """Return the outputs of the module that are compared. An activation that only the file has at its end is
-        applied to the module's output."""
+        """Return those outputs of the module in a recorded call that are compared with the file's. An activation, such
+        as softmax, that only the file has at its end is applied to them."""
         return [self._apply_activation_missing_on("module", name, call.outputs[name]) for _, name in self.outputs]
 
     def _compute_comparable_file_outputs(self, call: RecordedCall) -> list[Array] | str:
-        """Return the outputs of the file that are compared, or the file's error. An activation that only the module has
-        at its end is applied to the file's output."""
+        """Run the file on the inputs of a recorded call. Return those of its outputs that are compared, or the error's
+        message. An activation, such as softmax, that only the module has at its end is applied to them."""
         answers = self.run_file(call)
         if isinstance(answers, str):
             return answers
@@ -154,10 +155,9 @@ class ComparedFile:
         return numbers if found is None or found.side != side else found.activation.compute(numbers)
 
     def compare_case(self, case: Case) -> Outcome | None:
-        """Compare the file with the module on a case; return None if the module fails.
-
-        If the module does not run on the rows as they are, they are sorted by length.
-        """
+        """Run the file and the module on a batch (case), and compare their answers. If the module does not run on the
+        rows as they are, they are sorted by decreasing length. Return None if the module fails, or if its answer
+        contains only NaN and infinity."""
         found = self._call_module(case)
         if found is None and (in_order := _sort_rows_by_length(case)) is not case:
             case, found = in_order, self._call_module(in_order)
@@ -165,7 +165,7 @@ class ComparedFile:
             return None
         call, own = found
         rows = len(case.lengths)
-        expected = join_outputs(own, rows)
+        expected = join_outputs_into_table(own, rows)
         if not np.isfinite(expected).any():
             return None
         given = self._compute_comparable_file_outputs(call)
@@ -177,15 +177,15 @@ class ComparedFile:
         # Each output has its own unit for differences: a right number of one output may be as small as an error in
         # another.
         units = [
-            np.full(one.shape, self._find_difference_unit(name))
+            np.full(one.shape, self._choose_divisor_of_differences(name))
             for one, (_, name) in zip(own, self.outputs, strict=True)
         ]
         outcome = self._make_outcome(
             case,
-            np.maximum(join_outputs(units, rows), _SMALLEST),
+            np.maximum(join_outputs_into_table(units, rows), _SMALLEST),
             self._make_scale_table(own, rows),
             expected,
-            join_outputs(alike, rows),
+            join_outputs_into_table(alike, rows),
         )
         shapes = _describe_shape_difference(own, given)
         difference = replace(outcome.difference, labels_differing=self._count_different_labels(own, alike, rows))
@@ -194,13 +194,14 @@ class ComparedFile:
         )
 
     def _count_different_labels(self, module_outputs: Sequence[Array], file_outputs: Sequence[Array], rows: int) -> int:
-        """Count the rows in which the two answers have another label: another largest class, or another integer."""
+        """Count the rows of a batch in which module and file give different labels: another largest class, or another
+        integer. The outputs are in the same order and shapes on both sides."""
         differing = [
             one.argmax(-1) != other.argmax(-1) if name in self.classes else one != other
             for one, other, (_, name) in zip(module_outputs, file_outputs, self.outputs, strict=True)
             if name in self.classes or one.dtype.kind != "f"
         ]
-        return int(join_outputs(differing, rows).any(1).sum()) if differing else 0
+        return int(join_outputs_into_table(differing, rows).any(1).sum()) if differing else 0
 
     def _measure_value_difference(self, module_outputs: Sequence[Array], file_outputs: Sequence[Array]) -> float:
         """Return the largest difference between the module's and the file's numbers, as a share of the largest number
@@ -215,7 +216,8 @@ class ComparedFile:
         )
 
     def _call_module(self, case: Case) -> tuple[RecordedCall, list[Array]] | None:
-        """Call the module on a case; return the recorded call and the compared outputs, or None if the module fails."""
+        """Call the module on a batch (case). Return the recorded call, and its outputs that are compared with the
+        file's. Return None if the module fails."""
         try:
             call = record_call(self.called, case)
             return call, self._compute_comparable_module_outputs(call)
@@ -223,26 +225,33 @@ class ComparedFile:
         except (Exception, SystemExit):
             return None
 
-    def _find_difference_unit(self, output: str) -> float:
-        """Return the number by which differences in an output are divided: the largest number of the output, but at
-        most 1."""
+    def _choose_divisor_of_differences(self, output: str) -> float:
+        """Return the number by which differences in the module's output of this name are divided, so that errors of
+        small outputs count: the output's largest number, but at most 1."""
         return min(1.0, self.largest.get(output, 0.0) or 1.0)
 
     def _make_scale_table(self, outputs: Sequence[Array], rows: int) -> Logits:
-        """Return a table with a scale for each number of the joined outputs: how many times larger its column is than
-        the smallest column, at least 1. Differences are divided by these scales, since rounding changes large numbers
-        more."""
+        """Return a table [rows, numbers] with the scale of each number in the joined outputs: how many times larger the
+        numbers of its column are than those of the smallest column, at least 1. Differences are divided by these
+        scales, since rounding changes large numbers more."""
         each = [
             np.broadcast_to(choose_column_scales(self.scales.get(name, np.ones(1)), one.shape), one.shape)
             for one, (_, name) in zip(outputs, self.outputs, strict=True)
         ]
-        table: Logits = np.maximum(join_outputs(each, rows), 1.0)
+        table: Logits = np.maximum(join_outputs_into_table(each, rows), 1.0)
         return table
 
     def _make_outcome(self, case: Case, units: Logits, scales: Logits, expected: Logits, given: Logits) -> Outcome:
-        """Decide whether the file's answer to a case (`given`) is the module's (`expected`) up to rounding, and return
-        the outcome. The difference is divided by `units`, as `_find_difference_unit` gives them. If it may be rounding,
-        the exact answer decides; differences from it are divided by `scales`."""
+        """Decide whether the file's answer to a batch equals the module's up to rounding, and return the outcome.
+
+        Args:
+            case: the batch.
+            units: the number by which each difference between the two answers is divided.
+            scales: if the difference may be rounding, both answers are compared with the module's in double precision;
+                these differences are divided by `scales`.
+            expected: the module's answer, as one table.
+            given: the file's answer, as one table.
+        """
         left_out = _make_mask_of_uncompared_numbers(expected, given)
         expected, given = _replace_uncompared_by_zeros(left_out, expected, given)
         found = measure_difference("file", case.name, expected, given)
@@ -263,7 +272,7 @@ class ComparedFile:
             self._asked.extend([] if is_same else [case])
             return Outcome(case, found, is_same)
         found = replace(found, spreads=measure_difference("file", case.name, expected, given, exact).spreads)
-        is_same = is_near_enough(found, None) or (
+        is_same = is_within_tolerance_or_rounding(found, None) or (
             relative <= _NEAR and self._is_explained_by_engine_rounding(case, found)
         )
         if found.largest <= LEAST_TOLERANCE:
@@ -276,62 +285,60 @@ class ComparedFile:
         return Outcome(case, found, is_same)
 
     def _is_explained_by_engine_rounding(self, case: Case, found: Difference) -> bool:
-        """Return whether onnxruntime's rounding alone explains a difference: it is small beside the rounding of
-        weights, or file and module agree in double precision.
-
-        onnxruntime rounds some operators more than changed weights show, such as a sigmoid, or a standard deviation of
-        equal numbers.
-        """
+        """Return whether onnxruntime's rounding alone explains the difference `found` on a batch: the difference is at
+        most twice what rounding of weights explains, or file and module agree in double precision. onnxruntime rounds
+        some operators more than changed weights show, such as a sigmoid."""
         if found.spreads is not None and found.spreads <= _OF_ENGINE * SPREADS:
             return True
         in_doubles = self._compare_case_in_double_precision(case)
         return not isinstance(in_doubles, str) and in_doubles.is_rounding
 
     def _is_within_half_precision_rounding(self, exact: ExactAnswer, given: Any, most_spreads: float) -> bool:
-        """Return whether an answer is as near to the exact answer as half precision allows: within `most_spreads` times
-        the distance by which its rounding may move an answer."""
+        """Return whether the answer `given` is as near to the exact answer as half precision allows: within
+        `most_spreads` times the distance by which rounding to half precision may move an answer."""
         return measure_distance_to_exact_answer("file", exact, given).spreads <= most_spreads * self.file.rounding
 
-    def measure_case(self, case: Case) -> Difference:
-        """Measure the difference between the module's and the file's answer to a case. Both must answer the case."""
+    def measure_difference_on_case(self, case: Case) -> Difference:
+        """Measure the difference between the module's and the file's answer to a batch (case). Both must answer it."""
         call = record_call(self.called, case)
         own, given = self._compute_comparable_module_outputs(call), self._compute_comparable_file_outputs(call)
         assert not isinstance(given, str)  # noqa: S101 - both answered before
         alike = [one.reshape(other.shape) for one, other in zip(given, own, strict=True)]
         rows = len(case.lengths)
-        expected, numbers = join_outputs(own, rows), join_outputs(alike, rows)
+        expected, numbers = join_outputs_into_table(own, rows), join_outputs_into_table(alike, rows)
         left_out = _make_mask_of_uncompared_numbers(expected, numbers)
         found = measure_difference("file", case.name, *_replace_uncompared_by_zeros(left_out, expected, numbers))
         return replace(found, labels_differing=self._count_different_labels(own, alike, rows))
 
     def compute_both_answers(self, case: Case) -> tuple[Logits, Logits | str]:
-        """Compute the answers of the module and of the file to a case, each as one table. The second is the file's
-        error if the file fails."""
+        """Return the module's and the file's answer to a batch (case), each with all compared outputs joined in one
+        table. If the file fails, the second is the error's message."""
         call, rows = record_call(self.called, case), len(case.lengths)
-        expected = join_outputs(self._compute_comparable_module_outputs(call), rows)
+        expected = join_outputs_into_table(self._compute_comparable_module_outputs(call), rows)
         given = self._compute_comparable_file_outputs(call)
-        return expected, given if isinstance(given, str) else join_outputs(given, rows)
+        return expected, given if isinstance(given, str) else join_outputs_into_table(given, rows)
 
     def find_most_differing_output(self, case: Case) -> OutputColumns:
-        """Find the output in which file and module differ most, relative to its largest number. Return the output's
-        name and its columns in the tables of `compute_both_answers`. If only one output is compared, or the file fails,
-        return an empty name and all columns."""
+        """Find the output in which file and module differ most on a batch (case), relative to the output's largest
+        number. Return its name in the file, and its columns in a table of all joined outputs. If only one output is
+        compared, or the file fails, return "" and all columns."""
         own = self._compute_comparable_module_outputs(record_call(self.called, case))
         expected, given = self.compute_both_answers(case)
         if len(own) == 1 or isinstance(given, str):
             return OutputColumns("", slice(0, None))
-        ends = np.cumsum([join_outputs([one], len(case.lengths)).shape[1] for one in own]).tolist()
+        ends = np.cumsum([join_outputs_into_table([one], len(case.lengths)).shape[1] for one in own]).tolist()
         columns = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
         apart = np.nan_to_num(np.abs(expected.astype(float) - given.astype(float)), nan=np.inf)
         largest = [
-            apart[:, some].max(initial=0.0) / self._find_difference_unit(name)
+            apart[:, some].max(initial=0.0) / self._choose_divisor_of_differences(name)
             for some, (_, name) in zip(columns, self.outputs, strict=True)
         ]
         worst = int(np.argmax(largest))
         return OutputColumns(self.file.find_output_name(self.outputs[worst][0]), columns[worst])
 
     def describe_shape_difference(self, case: Case) -> str:
-        """Describe the two shapes that differ, if the answers cannot be compared number by number; else return ""."""
+        """If the two answers to a batch (case) cannot be compared number by number, return a phrase with their shapes;
+        else return ""."""
         call = record_call(self.called, case)
         own, given = self._compute_comparable_module_outputs(call), self._compute_comparable_file_outputs(call)
         if isinstance(given, str) or [squeeze_shape(one) for one in given] == [squeeze_shape(one) for one in own]:
@@ -354,15 +361,15 @@ class ComparedFile:
         except ExportError as error:
             _log.debug("%s", error.problem)
             return f"{self.called.name} does not run in that precision."
-        moved = replace(self.called, function=perturb_number_inputs(self.called.function))
+        moved = replace(self.called, function=make_call_with_perturbed_inputs(self.called.function))
         table = JoinedOutputModule(moved, self._joined_output_module.outputs, self.scales)
         return Reference(
             "module", run, run, lambda: make_perturbed_module_runs(table, takes_lengths=True, sorts_rows=False)
         )
 
     def _compute_exact_answer(self, case: Case) -> ExactAnswer | None:
-        """Return the module's exact answer to a case, with how far rounding may move it; None if it cannot be
-        computed."""
+        """Return the module's answer to a batch (case) in double precision, with how far rounding may move it. Return
+        None if the module does not run in double precision."""
         if isinstance(self._float64_reference, str):
             return None
         try:
@@ -371,7 +378,8 @@ class ComparedFile:
             return None
 
     def compare_in_double_precision(self, outcomes: Sequence[Outcome]) -> Float64Comparison:
-        """Compare the file with the module in double precision, on the smaller cases of `outcomes`."""
+        """Compare the file with the module in double precision, on up to 40 of the batches in `outcomes`, those of at
+        most 400 tokens."""
         small = [one.case for one in outcomes if one.case.tokens.size <= _TOKENS_IN_DOUBLES]
         chosen = small[:: max(1, len(small) // _CASES_IN_DOUBLES)]
         largest = 0.0
@@ -389,7 +397,8 @@ class ComparedFile:
         return Float64Comparison(largest, "", None)
 
     def _compare_case_in_double_precision(self, case: Case) -> _Float64Difference | str:
-        """Compare the file with the module in double precision on one case. Return the reason if this is impossible."""
+        """Compare the file with the module in double precision on one batch (case). If this is impossible, return the
+        reason as a clause for a note."""
         if isinstance(self._float64_graph, str):
             return self._float64_graph
         if isinstance(self._float64_reference, str):
@@ -403,7 +412,7 @@ class ComparedFile:
             _log.debug("%s", error.problem)
             return f"{self.file.path.name} or {self.called.name} does not run in that precision."
         scales = self._make_scale_table([call.outputs[name] for _, name in self.outputs], len(case.lengths))
-        table = join_outputs([answers[number] for number, _ in self.outputs], len(case.lengths)) / scales
+        table = join_outputs_into_table([answers[number] for number, _ in self.outputs], len(case.lengths)) / scales
         left_out = _make_mask_of_uncompared_numbers(expected, table)
         expected, given = _replace_uncompared_by_zeros(left_out, expected, table)
         apart = measure_difference("file, float64", case.name, expected, given)
@@ -425,7 +434,9 @@ class ComparedFile:
         if self.file.model is None:
             return "the file is not ONNX."
         try:
-            return build_evaluator(convert_model_to_float64(onnx.load_from_string(self.file.model.SerializeToString())))
+            return make_function_of_float64_model(
+                convert_model_to_float64(onnx.load_from_string(self.file.model.SerializeToString()))
+            )
         except ExportError as error:
             _log.debug("%s", error.problem)
             return f"{self.file.path.name} does not run in that precision."
@@ -433,21 +444,25 @@ class ComparedFile:
     def _is_engine_nearer_to_exact_answer(
         self, exact: Logits, by_reference: Logits, call: RecordedCall, scales: Logits
     ) -> bool:
-        """Return whether onnxruntime's answer is nearer to the exact answer than to `by_reference`, the answer of
-        onnx's reference operators. If so, these operators compute something else, and their answer shows nothing about
-        the file. Answers are divided by `scales` before they are compared."""
+        """Return whether onnxruntime's answer to a call is nearer to the exact answer than to that of onnx's reference
+        operators. If so, these operators are wrong, and their answer shows nothing about the file.
+
+        Args:
+            exact: the module's answer in double precision.
+            by_reference: the answer of onnx's reference operators.
+            call: the recorded call.
+            scales: onnxruntime's answer is divided by these, as the other two are already.
+        """
         given = self._compute_comparable_file_outputs(call)
-        own = by_reference if isinstance(given, str) else join_outputs(given, len(exact)) / scales
+        own = by_reference if isinstance(given, str) else join_outputs_into_table(given, len(exact)) / scales
         return bool(np.abs(own - exact).max() < np.abs(own - by_reference).max())
 
     def _convert_inputs_to_float64(self, call: RecordedCall) -> list[Array]:
         return [a.astype(np.float64) if a.dtype.kind == "f" else a for a in make_file_inputs(self.fed, call.inputs)]
 
     def describe_first_differing_operation(self, case: Case) -> str:
-        """Describe the first operation of forward whose result differs in the file; empty if it cannot be found.
-
-        It is a sentence with the line of forward and the node of the file.
-        """
+        """Return a sentence on the first operation of forward whose result the file lacks, with its line and the node
+        of the file. It is searched for on the batch `case`. Return "" if it cannot be found."""
         if self.file.model is None or isinstance(self._float64_reference, str):
             return ""
         try:
@@ -456,7 +471,7 @@ class ComparedFile:
             inputs: Any = [case.tokens, case.lengths]
             content = self.file.model.SerializeToString()
             names = [fed.port.name for fed in self.fed]
-            found = find_differing_operation(
+            found = find_first_operation_missing_in_graph(
                 table, content, inputs, _find_forward_line, given=dict(zip(names, arrays, strict=True))
             )
         except ExportError:
@@ -474,27 +489,30 @@ def _describe_shape_difference(module_outputs: Sequence[Array], file_outputs: Se
 
 
 def compare_cases(compared: ComparedFile, cases: Iterable[Case]) -> list[Outcome]:
-    """Compare a file with its module on cases. Cases that the module does not answer are left out."""
+    """Compare a file with its module on batches (cases), and return the outcomes. Batches that the module does not
+    answer are left out."""
     return [outcome for case in cases if (outcome := compared.compare_case(case)) is not None]
 
 
 def _find_forward_line(frame: FrameType | None) -> str:
-    """Describe the line of the user's code that called the function in `frame`, for a message. Return an empty string
-    if the line is unknown, or if `join_outputs` called the function."""
+    """Return a description of the line of user code from which the function in `frame` was called. Return "" if the
+    line is not known, or if our own code that joins outputs called the function."""
     inner = frame
-    while inner is not None and inner.f_code is not join_outputs.__code__:
+    while inner is not None and inner.f_code is not join_outputs_into_table.__code__:
         inner = inner.f_back
     return describe_user_line_if_known(frame) if inner is None else ""
 
 
 def _sort_rows_by_length(case: Case) -> Case:
-    """Sort the rows of a case by decreasing length: some modules require this."""
+    """Return a batch (case) with its rows sorted by decreasing length, as some modules require. A sorted batch is
+    returned itself."""
     order = np.argsort(-case.lengths, kind="stable")
     return case if (order == np.arange(len(order))).all() else Case(case.name, case.tokens[order], case.lengths[order])
 
 
 def _make_mask_of_uncompared_numbers(expected: Any, given: Any) -> Any:
-    """Return a mask of the numbers that are not compared: NaN in the module's answer, or the same infinity in both."""
+    """Return a mask of the numbers that are not compared: where the module's answer, `expected`, is NaN, or where both
+    answers have the same infinity."""
     is_nan = np.isnan(expected)
     return is_nan | (~np.isfinite(expected) & (expected == given)) if expected.shape == given.shape else is_nan
 
@@ -511,12 +529,11 @@ _BITS: Final = 24
 _EXACT: Final = 16
 
 
-def perturb_number_inputs(function: Call) -> Call:
-    """Return a call that changes each number of the module's float inputs by one step of float32, up or down. Multiples
-    of 1/16 stay as they are, since they are exact.
+def make_call_with_perturbed_inputs(function: Call) -> Call:
+    """Return a call that does the same as `function`, but moves each number of the module's float inputs to a
+    neighbouring float32 number, up or down at random. Multiples of 1/16, which count as exact, stay as they are.
 
-    This shows rounding that changed weights do not show: if a row is divided by its own deviation, the answer depends
-    on the last digits of the row's numbers.
+    This shows rounding that changed weights do not show, such as in a row that is divided by its own deviation.
     """
     generator = torch.Generator().manual_seed(0)
 

@@ -28,7 +28,7 @@ from pocketrnn_export.checking.forward_call_recording import (
     record_calls,
     record_inputs,
 )
-from pocketrnn_export.checking.joined_outputs import join_outputs
+from pocketrnn_export.checking.joined_outputs import join_outputs_into_table
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import list_forward_parameters
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 
@@ -79,27 +79,28 @@ def find_call_by_axes(
     padding_id: int,
     is_preferred: Callable[[ModuleCall], bool],
 ) -> ModuleCall:
-    """Find a call of a module with the inputs that a file declares. Each axis is tried as the batch, as the sequence,
-    and with a fixed size.
+    """Find a call of a module with the inputs that a file declares. Each axis of each input is tried as the batch, as
+    the sequence, and with a fixed size.
 
-    The first call is chosen that gives each row of a batch the same answer as alone: otherwise the axis is not the
-    batch's, but the sequence's. If there is no such call, one that runs is chosen.
+    The first call is returned in which each row of a batch gets the same answer as alone, since otherwise the supposed
+    batch axis is the sequence. If there is no such call, one that runs is returned.
 
     Args:
-        module, file: as for `find_call`.
-        id_counts: the possible numbers of ids of an input, in ascending order; each input gets the largest with which
-            the module runs.
+        module: in float32 and eval mode, on the CPU.
+        file: the file that was exported from it.
+        id_counts: the possible numbers of ids of an input, in ascending order; each input gets the largest number with
+            which the module runs.
         padding_id: the id that fills a row after its last token.
-        is_preferred: tells whether a call is better than others, since the file runs on its inputs, too.
+        is_preferred: returns whether a call is better than others, such as since the file runs on its inputs, too.
 
     Raises:
         UncallableModuleError: the module runs with none of the calls that were tried.
     """
-    ports = _sort_and_type_ports(module, file)
+    ports = _order_file_inputs_as_module_inputs(module, file)
     # The input size of a layer is the second axis of its weight, or a later one of a convolution over columns.
     matrices = [weight.shape for weight in module.parameters() if weight.dim() > 1]
     taken = list(dict.fromkeys([*(shape[1] for shape in matrices), *itertools.chain(*(one[2:] for one in matrices))]))
-    role_choices = _list_role_choices(ports, taken[:_MOST_SIZES])[:_MOST_WAYS]
+    role_choices = _list_choices_of_axis_roles(ports, taken[:_MOST_SIZES])[:_MOST_WAYS]
     # First try any sizes, then the declared ones: a module may accept only those.
     of_any, of_declared = (itertools.product([sizes], role_choices) for sizes in (SIZES[:2], ()))
     others: list[ModuleCall] = []
@@ -115,7 +116,7 @@ def find_call_by_axes(
         if called is None or _mistakes_features_for_steps(called, ports, axis_roles):
             continue
         if is_declared:
-            called = _note_limit_to_declared_sizes(called, others)
+            called = _note_if_only_declared_sizes_are_compared(called, others)
         varies = len(_list_input_shapes(called)) > 1
         if is_declared or (varies and has_independent_rows(called) and is_preferred(called)):
             return _choose_call_with_variable_steps(called, axis_roles, zip(roles_of_others, others, strict=True))
@@ -144,8 +145,17 @@ def _find_call_with_one_number_of_steps(
     id_counts: Sequence[int],
     padding_id: int,
 ) -> ModuleCall | None:
-    """Find the number of steps of a module that runs with a single number of steps. Return the call with this number;
-    None if the module runs with no number of steps that is tried."""
+    """Find a call of a module that runs with only one number of steps, by trying many. Return None if the module runs
+    with none of them.
+
+    Args:
+        module: in float32 and eval mode, on the CPU.
+        ports: the inputs of the file.
+        role_choices: choices of roles (batch, sequence or a fixed size) for the axes of all inputs, the likeliest
+            first.
+        id_counts: the possible numbers of ids of an input.
+        padding_id: the id that fills a row after its last token.
+    """
     widths = {int(size) for weight in module.parameters() for size in weight.shape if size > 1}
     joined = {int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1}
     lengths = {all_steps // width for all_steps, width in itertools.product(joined, widths)}
@@ -164,10 +174,13 @@ def _find_call_with_one_number_of_steps(
 def _choose_call_with_variable_steps(
     called: ModuleCall, axis_roles: Sequence[Roles], others: Iterable[tuple[Sequence[Roles], ModuleCall]]
 ) -> ModuleCall:
-    """Return the call in `others` that differs from `called` only in having a variable number of steps. Return `called`
-    if there is none.
+    """Return the call in `others` that differs from `called` only in that its number of steps is variable: tracing
+    fixed this number in the file, but the module accepts any. Return `called` if there is no such call.
 
-    Tracing fixed the number in the file, and the module accepts any number.
+    Args:
+        called: the call that was found.
+        axis_roles: its roles (batch, sequence or a fixed size) of the axes of all inputs.
+        others: other calls, each with its roles.
     """
     for earlier, other in others:
         before, after = (list(itertools.chain(*one)) for one in (earlier, axis_roles))
@@ -188,11 +201,19 @@ def try_axis_roles(
     optional_sizes: Sequence[RowsAndSteps] = (),
     kinds_of_numbers: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
 ) -> ModuleCall | None:
-    """Call the module with inputs whose axes have the roles `axis_roles`: batch, sequence or a fixed size. Return the
-    call if the module runs on all `required_sizes`; else None.
+    """Call a module with random inputs whose axes have the given roles. Return the call, or None if the module does not
+    run or its answers are not finite with any kind of numbers and masks.
 
-    The returned call has those of the `optional_sizes` on which the module runs, at least one; by default, they are the
-    usual sizes for trials. Several kinds of random numbers and masks are tried, until the answers are finite.
+    Args:
+        module: in float32 and eval mode, on the CPU.
+        ports: the inputs of the file.
+        axis_roles: the role of each axis of each input: "b" for the batch, "s" for the sequence, or a fixed size.
+        required_sizes: sizes (rows, steps) on all of which the module must run.
+        id_counts: the possible numbers of ids of an input; the largest with which the module runs is used.
+        padding_id: the id that fills a row after its last token.
+        optional_sizes: the module must run on at least one of these sizes, and the returned call has those on which it
+            runs. By default, they are a few usual sizes and those that the file declares.
+        kinds_of_numbers: the kinds of random numbers to try for inputs of floats.
     """
     usual, unusual = ((KEEPS, HIDES), (ONE_STEP,)) if any(map(is_mask, ports)) else ((KEEPS,), ())
     failing: set[str] = set()
@@ -219,13 +240,13 @@ def try_axis_roles(
             failing.add(masks)
         elif _gives_finite_answers(called):
             return limit_call_to_running_sizes(
-                make(_find_most_ids_per_column(make, called, ports, axis_roles, id_counts)), called.sizes
+                make(_find_largest_id_count_of_each_column(make, called, ports, axis_roles, id_counts)), called.sizes
             )
     return None
 
 
 def has_independent_rows(called: ModuleCall) -> bool:
-    """Return whether a module answers each row of a batch as it answers that row alone."""
+    """Return whether a module gives each row of a random batch the same answer as this row alone, up to 1e-3."""
     rows, steps = called.sizes[0]
     case = draw_case(called, rows, steps, ragged=False)
     # Beside its copy, where the module takes no row alone.
@@ -235,16 +256,18 @@ def has_independent_rows(called: ModuleCall) -> bool:
     if calls is None:
         return rows == 1
     counts = (rows, *[copies] * rows)
-    together, *alone = (join_outputs(list(one.outputs.values()), n) for one, n in zip(calls, counts, strict=True))
+    together, *alone = (
+        join_outputs_into_table(list(one.outputs.values()), n) for one, n in zip(calls, counts, strict=True)
+    )
     expected = np.concatenate([one[:1] for one in alone])
     return together.shape == expected.shape and np.allclose(
         together, expected, rtol=_APART, atol=_APART, equal_nan=True
     )
 
 
-def _sort_and_type_ports(module: nn.Module, file: CheckedFile) -> Sequence[Port]:
-    """Return the inputs of a file in the order of the module's inputs. If the module has no embedding, an input without
-    a declared type gets float32."""
+def _order_file_inputs_as_module_inputs(module: nn.Module, file: CheckedFile) -> Sequence[Port]:
+    """Return the inputs of a file, in the order of the module's inputs if they have the same names. If the module does
+    not have an embedding, an input without a declared type gets float32."""
     names = [parameter.name for parameter in list_forward_parameters(module)]
     ports: Sequence[Port] = file.inputs
     if {port.name for port in ports} <= set(names):
@@ -255,19 +278,16 @@ def _sort_and_type_ports(module: nn.Module, file: CheckedFile) -> Sequence[Port]
 
 
 def _rate_call(called: ModuleCall) -> tuple[bool, bool, int]:
-    """Return a rating of a call, which is larger for a better call: whether the call takes several sizes, whether its
-    rows are independent, and how many of the sizes `SIZES` it takes.
-
-    If only one size runs, nothing shows that its one row is independent.
-    """
+    """Return a rating of a call as a tuple, which is larger for a better call: whether it takes several sizes, whether
+    its rows are independent, and how many of the usual sizes it takes."""
     rows, steps = called.sizes[0]
     varies = len(_list_input_shapes(replace(called, sizes=(*called.sizes, (rows, steps + 1))))) > 1
     return varies, has_independent_rows(called), len({*SIZES} & {*called.sizes})
 
 
-def _note_limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCall]) -> ModuleCall:
-    """Return `called`, a call whose inputs have the sizes that the file declares. If the calls in `others` show that
-    the module also runs on other sizes, add the note that only the declared sizes are compared."""
+def _note_if_only_declared_sizes_are_compared(called: ModuleCall, others: Iterable[ModuleCall]) -> ModuleCall:
+    """Return `called`, whose inputs have the sizes that the file declares. If the calls in `others` show that the
+    module also runs on other sizes, set `only_these`, so that the verdict says that only these sizes were compared."""
     own = _list_input_shapes(called)
     if all(_list_input_shapes(other) <= own for other in others):
         return called
@@ -277,15 +297,21 @@ def _note_limit_to_declared_sizes(called: ModuleCall, others: Iterable[ModuleCal
 
 
 def _list_input_shapes(called: ModuleCall) -> set[tuple[tuple[int, ...], ...]]:
-    """Return the shapes of the call's inputs, one tuple of shapes for each size (rows, steps) on which the module
-    runs."""
+    """Return the set of the shapes of a call's inputs: a tuple of shapes for each size (rows, steps) on which the
+    module runs."""
     cases = [draw_case(called, *size) for size in called.sizes if can_run_on_size(called, *size)]
     return {tuple(array.shape for array in record_inputs(called, case).values()) for case in cases}
 
 
 def _mistakes_features_for_steps(called: ModuleCall, ports: Sequence[Port], axis_roles: Sequence[Roles]) -> bool:
-    """Return whether a call takes the axis of the features for the sequence. The module then fails if there are fewer
-    columns than the file declares, and ignores further columns."""
+    """Return whether a call treats the feature axis of an input as the sequence. Then the module fails with fewer
+    columns than the file declares, and ignores further columns.
+
+    Args:
+        called: the call.
+        ports: the inputs of the file, with their declared sizes.
+        axis_roles: the roles that the call gives the axes of each input.
+    """
     declared = {
         size
         for port, roles in zip(ports, axis_roles, strict=True)
@@ -304,15 +330,23 @@ def _mistakes_features_for_steps(called: ModuleCall, ports: Sequence[Port], axis
     return False
 
 
-def _find_most_ids_per_column(
+def _find_largest_id_count_of_each_column(
     make_call: Callable[[Mapping[str, Sequence[int]]], ModuleCall],
     called: ModuleCall,
     ports: Sequence[Port],
     axis_roles: Sequence[Roles],
     id_counts: Sequence[int],
 ) -> dict[str, Sequence[int]]:
-    """Find the largest number of ids, among `id_counts`, with which the module runs. Return a dict from each input to
-    one such number for each of its columns, since a column may have an embedding table of its own."""
+    """Find, for each column of each input, the largest number of ids among `id_counts` with which the module runs: a
+    column may have an embedding table of its own. Return a list of numbers for each input, by name.
+
+    Args:
+        make_call: makes the call from such a dict.
+        called: a call that runs with the smallest number.
+        ports: the inputs of the file.
+        axis_roles: the roles of the axes of each input.
+        id_counts: the possible numbers, in ascending order.
+    """
     widths = [_multiply_fixed_sizes(roles) for roles in axis_roles]
     found: dict[str, Sequence[int]] = {
         port.name: [id_counts[0]] * (width if width <= _MOST_COLUMNS else 1)
@@ -330,8 +364,9 @@ def _find_most_ids_per_column(
 
 
 def _list_trial_sizes(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> list[RowsAndSteps]:
-    """List the sizes (rows, steps) with which a module is called first: `SIZES`, and the sizes that the file declares,
-    since a module may accept only these."""
+    """List the sizes (rows, steps) with which a module is called first: a few usual ones, and those that the file
+    declares, since a module may accept only these. `axis_roles` says which axis of each input is the batch ("b") and
+    which the sequence ("s")."""
     if "b" not in itertools.chain(*axis_roles):
         return [(1, SIZES[0][1])]
     declared: dict[str | int, int] = {}
@@ -350,7 +385,8 @@ Roles = tuple[str | int, ...]
 
 
 def _list_possible_roles(port: Port, layer_widths: Sequence[int]) -> Iterator[Roles]:
-    """Yield the roles that an input's axes may have. Each axis is the batch, the sequence, or has a fixed size."""
+    """Yield the possible roles of the axes of an input: each is the batch ("b"), the sequence ("s"), or has a fixed
+    size. For an input without declared axes, sizes of layers, `layer_widths`, are tried as fixed sizes."""
     if port.axes is None:
         yield from (("b", "s"), ("b", "s", 1), ("b",), ("s",))
         for size in layer_widths if _is_float(port) else ():
@@ -368,11 +404,10 @@ def _list_possible_roles(port: Port, layer_widths: Sequence[int]) -> Iterator[Ro
             yield roles
 
 
-def _list_role_choices(ports: Sequence[Port], layer_widths: Sequence[int]) -> list[tuple[Roles, ...]]:
-    """List the choices of roles (batch, sequence or a fixed size) for the axes of all inputs, the likeliest first.
-
-    Inputs with equal axes, such as two states, get equal roles.
-    """
+def _list_choices_of_axis_roles(ports: Sequence[Port], layer_widths: Sequence[int]) -> list[tuple[Roles, ...]]:
+    """List choices of roles for the axes of all inputs, the likeliest first: each axis is the batch ("b"), the sequence
+    ("s"), or has a fixed size. Choices in which inputs with equal axes, such as two states, have equal roles come
+    first. `layer_widths` are fixed sizes to try for inputs without declared axes."""
     alike = {(port.axes, _is_float(port)): port for port in ports}
     every = itertools.product(*(list(_list_possible_roles(port, layer_widths)) for port in alike.values()))
     chosen = (dict(zip(alike, roles, strict=True)) for roles in itertools.islice(every, _MOST_ROLES))
@@ -380,7 +415,9 @@ def _list_role_choices(ports: Sequence[Port], layer_widths: Sequence[int]) -> li
     others = itertools.islice(
         itertools.product(*(list(_list_possible_roles(port, layer_widths)) for port in ports)), _MOST_ROLES
     )
-    in_order = (sorted(ways, key=lambda axis_roles: _rank_axis_roles(ports, axis_roles)) for ways in (same, others))
+    in_order = (
+        sorted(ways, key=lambda axis_roles: _make_sort_key_of_axis_roles(ports, axis_roles)) for ways in (same, others)
+    )
     return [
         axis_roles for axis_roles in dict.fromkeys(itertools.chain(*in_order)) if "b" in itertools.chain(*axis_roles)
     ]
@@ -393,12 +430,10 @@ def _list_roles_with_declared_sizes(ports: Sequence[Port]) -> list[tuple[Roles, 
     return [tuple(declared)] if all(isinstance(n, int) for axes in declared for n in axes) else []  # type: ignore[arg-type]
 
 
-def _rank_axis_roles(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> tuple[int, ...]:
-    """Return the key by which choices of roles are sorted, the likeliest first.
-
-    Choices that agree with the names of the axes come first, then choices with more variable axes, then choices with
-    the batch axis first.
-    """
+def _make_sort_key_of_axis_roles(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> tuple[int, ...]:
+    """Return the sort key of a choice of roles for the axes of all inputs, smaller for a likelier choice: how many
+    roles contradict the declared names of the axes, how few axes are variable, and how late the batch and the sequence
+    axis come."""
     changing = sum(role in ("b", "s") for roles in axis_roles for role in roles)
     late = sum(roles.index("b") for roles in axis_roles if "b" in roles)
     misplaced = sum(roles.index("s") for roles in axis_roles if "s" in roles)
@@ -422,20 +457,23 @@ def make_call_with_roles(
     kind_of_numbers: str,
     marked_by_masks: str,
 ) -> ModuleCall:
-    """Make a call of the module with inputs whose axes have the roles `axis_roles`: batch, sequence or a fixed size.
+    """Return a call of a module in which batches of ids become inputs whose axes have the given roles: ids, rows of
+    random numbers, lengths, offsets or masks. The module is not run.
 
     Args:
-        module, ports: the module, and its inputs.
-        axis_roles: the roles of the axes of each input.
+        module: the module.
+        ports: the inputs of the file, which the module takes.
+        axis_roles: the role of each axis of each input: "b" for the batch, "s" for the sequence, or a fixed size.
         id_counts: how many ids each column of an input may have, by the name of the input.
         padding_id: the id that fills a row after its last token.
         kind_of_numbers: the kind of random numbers that float inputs get, such as POSITIVE.
-        marked_by_masks: what a mask marks: the steps of a row (KEEPS), the padding (HIDES) or the last step (ONE_STEP).
+        marked_by_masks: where a mask is true: at the steps of a row (KEEPS), at the padding (HIDES) or at the last step
+            (ONE_STEP).
     """
     # Whole numbers may be ids of any table.
     least = min(map(min, id_counts.values())) if kind_of_numbers == _WHOLE else None
     sizes = {_multiply_fixed_sizes(roles) for port, roles in zip(ports, axis_roles, strict=True) if _is_float(port)}
-    tables = {size: _make_sample_rows(size, kind_of_numbers, least) for size in sizes}
+    tables = {size: _make_rows_of_random_numbers(size, kind_of_numbers, least) for size in sizes}
     most = min((len(table) for table in tables.values()), default=0)
     has_steps, has_offsets = any("s" in roles for roles in axis_roles), any(map(_is_offset_input, ports, axis_roles))
     missing = _count_missing_steps(ports, axis_roles)
@@ -485,8 +523,8 @@ def make_call_with_roles(
 
 
 def _make_mask(lengths: Tensor, steps: int, marked: str) -> Tensor:
-    """Make the mask of rows of these lengths, bool [batch, steps]. It is true at the steps of a row for KEEPS, at the
-    padding for HIDES, and at the last step for ONE_STEP."""
+    """Make the mask of rows of these lengths, bool [batch, steps]. `marked` says where it is true: at the steps of a
+    row (KEEPS), at the padding (HIDES), or at the last step (ONE_STEP)."""
     places = torch.arange(steps)
     if marked == ONE_STEP:
         return places == lengths[:, None] - 1
@@ -494,8 +532,9 @@ def _make_mask(lengths: Tensor, steps: int, marked: str) -> Tensor:
 
 
 def _call_with_inputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
-    """Call a module with the inputs of a file. They are given by name if the module's inputs have the same names in
-    another order, else by position."""
+    """Call a module with the inputs of a file. The inputs are passed by name if the module's parameters have the same
+    names in another order, else by position. If there are more inputs than parameters, the last parameter gets a
+    tuple."""
     parameters = list_forward_parameters(module)
     names = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
     if set(inputs) <= set(names) and list(inputs) != names[: len(inputs)]:
@@ -508,7 +547,8 @@ def _call_with_inputs(module: nn.Module, inputs: Mapping[str, Tensor]) -> Any:
 
 
 def _order_axes(value: Tensor, port: Port, roles: Roles) -> Tensor:
-    """Return a tensor [batch, sequence, numbers] with its axes in the order of an input, and with the input's type."""
+    """Return a tensor [batch, sequence, numbers] reshaped for an input whose axes have these roles: "b" for the batch,
+    "s" for the sequence, or a fixed size, into which the numbers are reshaped. The result has the input's type."""
     inner = [role for role in roles if isinstance(role, int)]
     value = value.reshape(value.shape[0], value.shape[1], *inner)
     axes = ["b", "s", *range(len(inner))]
@@ -528,11 +568,9 @@ def _cast_as_declared(value: Tensor, port: Port) -> Tensor:
 
 
 @functools.lru_cache(maxsize=16)
-def _make_sample_rows(width: int, kind_of_numbers: str, integers_below: int | None) -> Tensor:
-    """Make rows of `width` random numbers. With `integers_below`, they are integers from 0 to `integers_below` - 1.
-
-    For sizes as large as a picture's, return fewer rows with repeated numbers.
-    """
+def _make_rows_of_random_numbers(width: int, kind_of_numbers: str, integers_below: int | None) -> Tensor:
+    """Make rows of `width` random numbers of a kind. If `integers_below` is not None, they are integers from 0 to
+    `integers_below` - 1. For a width above 4,096, there are fewer rows, and their numbers repeat."""
     rows = make_sample_table(min(width, _LARGE), kind=EVERYWHERE if kind_of_numbers == _WHOLE else kind_of_numbers).rows
     if width > _LARGE:
         rows = np.stack([np.resize(row, width) for row in rows[:: -(-len(rows) * width // _MOST_NUMBERS)]])
@@ -553,10 +591,8 @@ def _make_axis_name(role: str | int, missing: int) -> str:
 
 
 def _count_missing_steps(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> list[int]:
-    """Count how many fewer steps each input has than the longest, by the sizes that the file declares.
-
-    For example, a question has 30 tokens, and its text 50.
-    """
+    """Return how many fewer steps each input has than the longest one, by the sizes that the file declares: [20, 0] for
+    a question of 30 tokens and a text of 50."""
     declared = [
         next((size for size, role in zip(port.axes or (), roles, strict=False) if role == "s"), None)
         for port, roles in zip(ports, axis_roles, strict=True)
@@ -592,7 +628,8 @@ def is_mask(port: Port) -> bool:
 
 
 def _gives_finite_answers(called: ModuleCall) -> bool:
-    """Return whether the module's answers to some random cases contain only finite numbers."""
+    """Return whether the module's answers to two or three random batches contain only finite numbers. A batch on which
+    the module fails does not count."""
     answered: list[bool] = []
     for rows, steps in called.sizes[:2] if called.samples is None else (*called.sizes[:2], (32, called.sizes[-1][1])):
         # The module may take no such size.

@@ -59,22 +59,25 @@ class _TorchCalls(NamedTuple):
     calls: int
 
 
-def find_call_without_axes(
+def find_call_without_declared_axes(
     module: nn.Module,
     file: CheckedFile,
     counts: Sequence[int],
     padding_id: int,
     rate_in_file: Callable[[ModuleCall], int],
 ) -> ModuleCall | None:
-    """Search for a call with which both the module and a file run, if the file declares neither the types nor the axes
-    of its inputs. Return None if no such call is found.
+    """Search for a call with which both a module and a file run, if the file declares neither the types nor the axes of
+    its inputs, such as TorchScript. Return None if no such call is found.
 
     The search begins with likely types and axes, and changes those of one input at a time. It keeps a change if forward
     then calls torch at more places before it fails, or if its answers fit the file's better.
 
     Args:
-        module, file, counts, padding_id: as for `find_call_by_axes`.
-        rate_in_file: rates how well the file's answers to a call fit the module's, as `rate_answers` does.
+        module: in float32 and eval mode, on the CPU.
+        file: the file that was exported from it.
+        counts: the possible numbers of ids of an input, in ascending order.
+        padding_id: the id that fills a row after its last token.
+        rate_in_file: returns how well the file's answers to a call fit the module's, from 0 (the file fails) to 3.
     """
     return _MeaningSearch(module, file, counts, padding_id, rate_in_file).find_best_call()
 
@@ -120,36 +123,33 @@ class _MeaningSearch:
         self.until = time.process_time() + _SECONDS
 
     def find_best_call(self) -> ModuleCall | None:
-        """Search for the best types and axes of the inputs, by hill climbing. Return the call with them, or None if the
-        rows of its answers depend on each other, or if the file fails.
-
-        The search starts from the likeliest types and axes, then from random ones, until the rating is the highest
-        possible or the time is over.
-        """
+        """Search for the types and axes of the inputs with the best rating, by hill climbing: from the likeliest ones,
+        then from random ones, until the rating is the highest possible or the time is over. Return the call with them.
+        Return None if the module or the file fails with it, or if the rows of its answers depend on each other."""
         drawn = random.Random(0)  # noqa: S311
         best = way = tuple(choices[0] for choices in self.choices)
-        while self._rate_way(best) != _COMPLETE and time.process_time() < self.until:
-            best = max(best, self._climb_from(way), key=self._rate_way)
-            if self._rate_way(best) >= (*_COMPLETE[:3], 0, AGREEING):
+        while self._rate_types_and_roles(best) != _COMPLETE and time.process_time() < self.until:
+            best = max(best, self._climb_to_best_way_near(way), key=self._rate_types_and_roles)
+            if self._rate_types_and_roles(best) >= (*_COMPLETE[:3], 0, AGREEING):
                 # Only steps are missing, and there may be none.
                 self.until = min(self.until, time.process_time() + _MORE_SECONDS)
             way = tuple(drawn.choices(some, [1 / n for n, _ in enumerate(some, 1)])[0] for some in self.choices)
-        called = self._make_running_call(best) if self._rate_way(best)[0] else None
+        called = self._make_call_if_module_runs(best) if self._rate_types_and_roles(best)[0] else None
         runs = called is not None and has_independent_rows(called) and self.rate_in_file(called) > 0
         return called if runs else None
 
-    def _climb_from(self, way: _Way) -> _Way:
-        """Change the types and axes of the inputs, always by the change with the highest rating, as long as the rating
-        improves. `way` has the types and axes to begin with; return the last ones."""
-        while (better := max(self._list_changes(way), key=self._rate_way, default=way)) != way:
-            if self._rate_way(better) <= self._rate_way(way):
+    def _climb_to_best_way_near(self, way: _Way) -> _Way:
+        """Start from the types and axes of the inputs in `way`, and make the change with the best rating, again and
+        again, until no change improves the rating. Return the types and axes at the end."""
+        while (better := max(self._list_ways_with_one_change(way), key=self._rate_types_and_roles, default=way)) != way:
+            if self._rate_types_and_roles(better) <= self._rate_types_and_roles(way):
                 break
             way = better
         return way
 
-    def _list_changes(self, way: _Way) -> Iterator[_Way]:
-        """Yield types and axes of the inputs that differ from those in `way` in one input, or in one size or all sizes
-        that are replaced in all inputs. Stop when the time is over."""
+    def _list_ways_with_one_change(self, way: _Way) -> Iterator[_Way]:
+        """Yield all types and axes of the inputs that differ from those in `way` by one change: of one input, or of one
+        fixed size (or all of them) in all inputs. Stop when the time is over."""
         one = ({n: other} for n, choices in enumerate(self.choices) for other in choices)
         sizes, others = (
             dict.fromkeys(size for _, roles in some for size in roles if isinstance(size, int))
@@ -166,18 +166,17 @@ class _MeaningSearch:
                 return
             yield tuple(change.get(n, meaning) for n, meaning in enumerate(way))
 
-    def _rate_way(self, way: _Way) -> tuple[int, ...]:
-        """Return the rating of types and axes for the inputs. Better ones have a larger rating.
-
-        The rating is whether forward runs; if not, at how many places it calls torch; if so, whether its rows are
-        independent, whether the file runs, whether there are steps, and how well the answers fit.
-        """
+    def _rate_types_and_roles(self, way: _Way) -> tuple[int, ...]:
+        """Return the rating of the types and axes of the inputs in `way`, a tuple that is larger for better ones. It
+        begins with whether forward runs. If forward fails, the number of places where it called torch before follows;
+        else whether its rows are independent, whether the file runs, whether there are steps, and how well the answers
+        fit."""
         if way not in self.rated:
             if not any("b" in roles for _, roles in way):
                 self.rated[way] = (0, 0)
             elif (places := self._count_torch_calls_before_failure(way)) is not None:
                 self.rated[way] = (0, *places)
-            elif (called := self._make_running_call(way)) is None:
+            elif (called := self._make_call_if_module_runs(way)) is None:
                 self.rated[way] = (1, 0)
             else:
                 level = self.rate_in_file(called)
@@ -186,19 +185,20 @@ class _MeaningSearch:
         return self.rated[way]
 
     def _count_torch_calls_before_failure(self, way: _Way) -> _TorchCalls | None:
-        """Call the module on inputs with the types and axes in `way`. Return at how many places in the code forward
-        calls torch before it fails, and how often; None if forward runs."""
+        """Run forward on inputs with the types and axes in `way`. If it fails, return at how many places in the code it
+        called torch before, and how often, as a measure of how far it came. Return None if forward runs."""
         kinds = (KEEPS, ONE_STEP) if any(map(is_mask, self._split_into_ports_and_roles(way)[0])) else (KEEPS,)
         furthest = _TorchCalls(0, 0)
         for masks in kinds:
-            if (places := self._count_torch_calls_with_masks(way, masks)) is None:
+            if (places := self._count_torch_calls_before_failure_with_masks(way, masks)) is None:
                 return None
             furthest = max(furthest, places)
         return furthest
 
-    def _count_torch_calls_with_masks(self, way: _Way, marked_by_masks: str) -> _TorchCalls | None:
-        """Do the same as `_count_torch_calls_before_failure`, for masks that mark only `marked_by_masks`, such as the
-        padding."""
+    def _count_torch_calls_before_failure_with_masks(self, way: _Way, marked_by_masks: str) -> _TorchCalls | None:
+        """Run forward on inputs with the types and axes in `way`, and with masks that are true at `marked_by_masks`,
+        such as the padding. If it fails, return at how many places in the code it called torch before, and how often.
+        Return None if forward runs."""
         ports, roles = self._split_into_ports_and_roles(way)
         counts = {port.name: self.counts[:1] for port in ports}
         called = make_call_with_roles(
@@ -225,9 +225,9 @@ class _MeaningSearch:
             return None
         return _TorchCalls(len(recorder.places), recorder.places.total())
 
-    def _make_running_call(self, way: _Way) -> ModuleCall | None:
-        """Make the call that gives the inputs the types and axes in `way`. Return None if the module does not run with
-        it on several numbers of rows."""
+    def _make_call_if_module_runs(self, way: _Way) -> ModuleCall | None:
+        """Return the call that gives the inputs the types and axes in `way`. Return None if the module does not run
+        with this call on several numbers of rows."""
         ports, roles = self._split_into_ports_and_roles(way)
         called = try_axis_roles(
             self.module, ports, roles, SIZES[:1], self.counts, self.padding_id, optional_sizes=SIZES
@@ -242,13 +242,13 @@ class _MeaningSearch:
 def _list_likely_types_and_roles(
     port: Port, widths: Sequence[int], hidden_state_counts: Sequence[int], *, takes_ids: bool
 ) -> list[_Meaning]:
-    """List the types and axes that an input may have, the likeliest first.
+    """List the types and axes that an input of a file may have, by its name, the likeliest first.
 
     Args:
-        port: the input of the file.
+        port: the input.
         widths: the sizes that an axis of fixed size may have.
-        hidden_state_counts: the possible numbers of hidden states that are joined in one input.
-        takes_ids: whether ids are likelier than other numbers.
+        hidden_state_counts: the possible first sizes of an input [count, batch, hidden] that holds hidden states.
+        takes_ids: whether ids are likelier than other numbers, since the module has an embedding.
     """
     masks = [(kind, roles) for roles in _OF_MASKS for kind in ("bool", "int64", "float32")]
     if is_mask(port):
@@ -272,11 +272,9 @@ def _list_likely_types_and_roles(
 
 
 def _list_likely_axis_sizes(module: nn.Module, file: CheckedFile) -> list[int]:
-    """List the sizes that an axis may have: the sizes of the module's weights, their halves and their differences.
-
-    Halves and differences count, since a layer may read two joined inputs. For a module without weights, list sizes by
-    the numbers in its file.
-    """
+    """List up to ten sizes that a fixed axis of an input may have: the sizes of the module's weights, and their halves
+    and differences, since a layer may read two concatenated inputs. For a module without weights, use the numbers in
+    the file's code."""
     shapes = [tuple(weight.shape) for weight in module.parameters()]
     taken = [shape[1] for shape in shapes if len(shape) > 1]
     given = [shape[0] for shape in shapes if shape]

@@ -18,11 +18,11 @@ from pocketrnn.text import TextRules
 from pocketrnn_export.checking.correct_sizes import NO_PADDING, TO_LONGEST, WIDER, Bounds
 from pocketrnn_export.checking.exported_file import CheckedFile, list_reshape_sizes
 from pocketrnn_export.checking.forward_call_recording import ModuleCall, RowsAndSteps, draw_case, record_inputs
-from pocketrnn_export.comparing.proof_inputs import Case, make_boundary_cases, make_one_row_cases
+from pocketrnn_export.comparing.proof_inputs import Case, make_cases_of_given_sizes, split_cases_into_single_rows
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.proof import every_size_comparison
 from pocketrnn_export.proof.case_ids import find_ids_of_extreme_vectors
-from pocketrnn_export.proof.case_selection import make_cases_for_rules
+from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
 
 # Every batch and every length up to these is compared; then sizes around the whole numbers in module and file.
 _EVERY_BATCH: Final = 16
@@ -39,13 +39,14 @@ _MOST_HELD_ROWS: Final = 64
 _MOST_HELD: Final = 300
 
 
-def collect_cases(called: ModuleCall, file: CheckedFile, fixed_sizes: Bounds) -> dict[str, list[Case]]:
-    """Collect the cases by kind: the cases of `export`'s proof, and every small batch and length.
+def collect_cases_to_compare(called: ModuleCall, file: CheckedFile, fixed_sizes: Bounds) -> dict[str, list[Case]]:
+    """Collect the batches (cases) on which a file is compared with its module, by kind: those with which `export`
+    proves a bundle, and every small batch size and length.
 
     Args:
-        called: how the module is called.
-        file: the exported file; sizes near its whole numbers are among the cases.
-        fixed_sizes: the sizes that the file declares as fixed; the proof's cases stay inside them.
+        called: the module, and how it is called.
+        file: the exported file; sizes near the integers in it are among the batches.
+        fixed_sizes: the sizes that the file declares as fixed; the batches of `export`'s proof stay inside them.
     """
     if called.one_row:
         return make_cases_within_bounds(called, fixed_sizes)
@@ -53,12 +54,12 @@ def collect_cases(called: ModuleCall, file: CheckedFile, fixed_sizes: Bounds) ->
     steps = [(2, n) for n in range(1, min(_EVERY_LENGTH, every_size_comparison.MOST_TOKENS) + 1)]
     rows = [(n, 5) for n in range(1, min(_EVERY_BATCH, every_size_comparison.MOST_TEXTS) + 1)]
     sweep = [*steps, *((1, n) for n in range(1, 13)), *rows]
-    cases = {"every small size": make_boundary_cases(sweep, ids, padding_id, ragged=False)}
+    cases = {"every small size": make_cases_of_given_sizes(sweep, ids, padding_id, ragged=False)}
     if ragged:
-        uneven = make_boundary_cases([(3, n) for n in (2, 5, 9, 21)], ids, padding_id, ragged=True)
-        even = make_boundary_cases([(1, 4), (2, 6)], ids, padding_id, ragged=False)
+        uneven = make_cases_of_given_sizes([(3, n) for n in (2, 5, 9, 21)], ids, padding_id, ragged=True)
+        even = make_cases_of_given_sizes([(1, 4), (2, 6)], ids, padding_id, ragged=False)
         cases["uneven rows"] = uneven
-        widened = [_widen_case(case, 1 + 2 * n, padding_id) for n, case in enumerate([*even, *uneven])]
+        widened = [_add_padding_columns(case, 1 + 2 * n, padding_id) for n, case in enumerate([*even, *uneven])]
         cases["padded wider"] = [case for case in widened if not _is_cut_to_longest_row(called, case)]
     if fixed_sizes != Bounds():
         return {**make_cases_within_bounds(called, fixed_sizes), **cases}
@@ -67,7 +68,7 @@ def collect_cases(called: ModuleCall, file: CheckedFile, fixed_sizes: Bounds) ->
         row
         for some in (proof["shapes"], proof["drawn shapes"])
         for case in some
-        for row in make_one_row_cases([case])[:_ALONE]
+        for row in split_cases_into_single_rows([case])[:_ALONE]
     ]
     return {**cases, **proof, "rows alone": few}
 
@@ -75,12 +76,18 @@ def collect_cases(called: ModuleCall, file: CheckedFile, fixed_sizes: Bounds) ->
 def _make_proof_cases(
     called: ModuleCall, limits: Limits | None, boundary_sizes: Iterable[RowsAndSteps] = ()
 ) -> dict[str, list[Case]]:
-    """Make the cases of `export`'s proof by kind, for the ids and the padding of the module."""
+    """Make the batches (cases) with which `export` proves a bundle, by kind, for a module's ids and padding.
+
+    Args:
+        called: the module, and how it is called.
+        limits: the sizes to which the batches are limited; None for all.
+        boundary_sizes: further sizes (rows, steps).
+    """
     most = called.ids - 1
     rules = TextRules("external", unknown_id=min(1, most), empty_id=min(1, most), padding_id=called.padding_id)
     one_row = limits is not None and limits.max_batch == 1
     extreme = [] if called.samples is not None else find_ids_of_extreme_vectors(called.module, called.ids)
-    return make_cases_for_rules(
+    return choose_cases_for_text_rules(
         rules,
         ids=called.ids,
         ragged=called.ragged,
@@ -92,7 +99,8 @@ def _make_proof_cases(
 
 
 def make_cases_within_bounds(called: ModuleCall, bounds: Bounds) -> dict[str, list[Case]]:
-    """Make the cases of `export`'s proof that are inside the bounds, and padded batches inside them."""
+    """Return the batches (cases), with which `export` proves a bundle, that are inside the bounds, and padded batches
+    inside the bounds, as one kind "these sizes"."""
     (least_rows, most_rows), (least, most) = bounds.rows, bounds.steps
     limits = Limits(max_batch=most_rows, min_tokens=least, max_tokens=most)
     found = [case for some in _make_proof_cases(called, limits).values() for case in some]
@@ -109,8 +117,8 @@ def make_cases_within_bounds(called: ModuleCall, bounds: Bounds) -> dict[str, li
 
 
 def draw_cases_of_reshape_sizes(called: ModuleCall, file: CheckedFile) -> list[Case]:
-    """Draw a batch for each pair (rows, steps) of numbers to which a Reshape in the file is fixed. The file may accept
-    only the size with which it was traced."""
+    """Draw a batch for each pair (rows, steps) of the constant sizes in the file's Reshape operators, since the file
+    may accept only the size with which it was traced. Return an empty list for inputs without a batch axis."""
     if called.one_row:
         return []
     numbers = list_reshape_sizes(file)
@@ -122,15 +130,13 @@ def draw_cases_of_reshape_sizes(called: ModuleCall, file: CheckedFile) -> list[C
 def draw_cases_that_reshape_regroups(
     called: ModuleCall, right_cases: Sequence[Case], fixed_sizes: Bounds
 ) -> list[Case]:
-    """Draw batches that a file may answer wrongly: its Reshape to a constant number of rows or steps accepts them, but
-    mixes their rows.
-
-    They have as many numbers as a batch that the file answers right, or a multiple, in rows of other lengths.
+    """Draw batches that a Reshape in a file, to a constant number of rows or steps, may accept although it mixes their
+    rows: 6 rows of 4 tokens, for example, if the file answers only rows of 8 tokens right.
 
     Args:
-        called: how the module is called.
-        right_cases: the cases that the file answers right.
-        fixed_sizes: the sizes that the file declares as fixed.
+        called: the module, and how it is called.
+        right_cases: the batches that the file answers right.
+        fixed_sizes: the sizes that the file declares as fixed; no batch is outside of them.
     """
     sizes = {(len(case.lengths), case.tokens.shape[1]) for case in right_cases}
     rows, steps = ({size[place] for size in sizes} for place in (0, 1))
@@ -150,7 +156,8 @@ def draw_cases_that_reshape_regroups(
 
 
 def _is_cut_to_longest_row(called: ModuleCall, case: Case) -> bool:
-    """Return whether the call removes padding beyond the longest row before forward gets the rows."""
+    """Return whether the user's call cuts a batch (case), which is padded beyond its longest row, to this row before
+    forward gets it. Return False for a batch without such padding."""
     if classify_padding(case) != WIDER:
         return False
     narrow = Case(case.name, case.tokens[:, : case.lengths.max()], case.lengths)
@@ -162,7 +169,8 @@ def _is_cut_to_longest_row(called: ModuleCall, case: Case) -> bool:
 
 
 def _draw_padded_cases(called: ModuleCall, rows: int, steps: int) -> list[Case]:
-    """Draw three cases with padding: decreasing lengths, increasing lengths, and rows that all end with padding."""
+    """Draw three batches of this size with padding: one with decreasing lengths, one with increasing lengths, and one
+    whose rows all end with padding."""
     drawn = draw_case(called, rows, steps, ragged=True)
     lengths = -(-drawn.lengths // 2)
     shorter = np.where(np.arange(steps) < lengths[:, None], drawn.tokens, called.padding_id)
@@ -174,13 +182,14 @@ def _draw_padded_cases(called: ModuleCall, rows: int, steps: int) -> list[Case]:
 
 
 def classify_padding(case: Case) -> int:
-    """Return the kind of padding of a case: NO_PADDING, TO_LONGEST or WIDER."""
+    """Return how a batch (case) is padded: NO_PADDING, TO_LONGEST (up to its longest row) or WIDER than this row."""
     width, longest = case.tokens.shape[1], case.lengths.max()
     return WIDER if longest < width else TO_LONGEST if case.lengths.min() < width else NO_PADDING
 
 
-def _widen_case(case: Case, added_columns: int, padding_id: int) -> Case:
-    """Add columns of padding at the end of a case, as in batches that are all padded to one width."""
+def _add_padding_columns(case: Case, added_columns: int, padding_id: int) -> Case:
+    """Return a batch (case) with `added_columns` more columns of padding at the end, as if all batches were padded to
+    one width. The lengths do not change."""
     tokens = np.pad(case.tokens, ((0, 0), (0, added_columns)), constant_values=padding_id)
     return Case(f"{case.name}, padded to {tokens.shape[1]}", tokens, case.lengths)
 
@@ -191,8 +200,9 @@ def _repeat_rows(case: Case, rows: int) -> Case:
 
 
 def _list_boundary_sizes(module: nn.Module, file: CheckedFile) -> list[RowsAndSteps]:
-    """List the sizes (2, steps) for numbers of steps just below, at and above each whole number in the module's layers,
-    in its code and in the file."""
+    """List sizes (2, steps) near each integer from 49 to 1,100 in the attributes of the module's layers, in the code of
+    forward, and in the file: the steps are one less, equal and one more. Conditions on lengths may compare with these
+    integers."""
     numbers = [] if file.model is None else list_integers_near_constants(file.model.SerializeToString())
     for layer in module.modules():
         held = [value for value in vars(layer).values() if type(value) is int]

@@ -22,7 +22,7 @@ from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome, c
 from pocketrnn_export.checking.calls_by_axis_roles import UncallableModuleError
 from pocketrnn_export.checking.cases_to_compare import (
     classify_padding,
-    collect_cases,
+    collect_cases_to_compare,
     draw_cases_of_reshape_sizes,
     draw_cases_that_reshape_regroups,
     make_cases_within_bounds,
@@ -31,7 +31,7 @@ from pocketrnn_export.checking.correct_sizes import (
     ANY,
     Bounds,
     ComparedSize,
-    find_right_sizes,
+    find_simplest_bounds_of_right_sizes,
 )
 from pocketrnn_export.checking.exported_file import Array, CheckedFile, find_missing_matrices, open_checked_file
 from pocketrnn_export.checking.forward_call_recording import (
@@ -44,7 +44,7 @@ from pocketrnn_export.checking.forward_call_recording import (
 )
 from pocketrnn_export.checking.input_output_matching import match_inputs, match_outputs
 from pocketrnn_export.checking.missing_activation import are_probabilities, find_missing_activation
-from pocketrnn_export.checking.module_call_for_file_inputs import ModuleWithSignature, find_call
+from pocketrnn_export.checking.module_call_for_file_inputs import ModuleWithSignature, find_how_to_call_module
 from pocketrnn_export.checking.reversed_masks_and_unequal_lengths import (
     compare_unequal_lengths,
     compare_with_reversed_masks,
@@ -186,7 +186,7 @@ class _FileRunner:
 
 
 def _wrap_file_as_module(file: CheckedFile) -> ModuleWithSignature:
-    """Make a module whose forward takes the inputs of a file and runs the file.
+    """Make a module whose forward takes the inputs of an exported file by name, and runs the file on them.
 
     Raises:
         InputError: the file does not declare the axes of its inputs.
@@ -211,11 +211,20 @@ class _CallOptions:
 
 
 def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOptions) -> Verdict:
-    """Find out how the module is called, compare the file with the module on all cases, and make the verdict."""
+    """Find out how a module is called, compare a file with the module on all cases, and return the verdict.
+
+    Args:
+        module: the module, or another file that was wrapped as a module.
+        file: the exported file.
+        options: what the user says about how the module is called.
+
+    Raises:
+        InputError: the two cannot be compared.
+    """
     _log.info("Finding out how the module is called")
     own, name = _copy_and_name_module(module)
     first = module.run.file if isinstance(module, ModuleWithSignature) else file
-    called = find_call(
+    called = find_how_to_call_module(
         own,
         first,
         call=options.call,
@@ -228,13 +237,16 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOpt
     cases = [draw_case(called, *size) for size in called.sizes]
     calls = [record_call(called, case) for case in cases]
     if not calls[0].outputs:
-        raise InputError("The module's answer holds no tensor.", "Give a module whose forward returns tensors.")
+        raise InputError(
+            "The module's forward returns a value without tensors.",
+            "Let forward return a tensor, or a tuple, list or dict of tensors.",
+        )
     fed = match_inputs(file, calls, options.inputs, called.sizes)
-    compared = _pair_outputs(ComparedFile(called, file, fed, ()), calls)
+    compared = _pair_outputs_of_file_and_module(ComparedFile(called, file, fed, ()), calls)
     _refuse_random_answers(called, compared, cases[0], calls[0])
     fixed = _find_fixed_sizes(compared, calls)
     with _round_weights_if_file_is_half_precision(own, file):
-        outcomes = _compare_cases(compared, collect_cases(called, file, fixed))
+        outcomes = _compare_cases(compared, collect_cases_to_compare(called, file, fixed))
         if not outcomes:
             raise InputError(
                 f"{name} answers none of the batches that were tried.",
@@ -259,9 +271,13 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOpt
     return replace(verdict, called=called.line)
 
 
-def _pair_outputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> ComparedFile:
-    """Pair the outputs of the file with the outputs of the module, by a call that both answer. Return the comparison
-    with these pairs.
+def _pair_outputs_of_file_and_module(compared: ComparedFile, calls: Sequence[RecordedCall]) -> ComparedFile:
+    """Find out which output of the file belongs to which output of the module, by a call that both answer. Return
+    `compared` with these pairs, and with facts on the module's outputs such as their largest numbers.
+
+    Args:
+        compared: the file and its module.
+        calls: recorded calls of the module.
 
     Raises:
         InputError: the file fails on each of the calls, or no outputs match.
@@ -290,7 +306,7 @@ def _pair_outputs(compared: ComparedFile, calls: Sequence[RecordedCall]) -> Comp
         compared,
         outputs=outputs,
         largest=_find_largest_numbers(calls),
-        scales=_compute_output_scales(calls, classes, activations),
+        scales=_compute_scales_of_outputs(calls, classes, activations),
         classes=classes,
         values=frozenset(values),
         activations=activations,
@@ -318,7 +334,7 @@ def _round_weights_if_file_is_half_precision(module: nn.Module, file: CheckedFil
 
 
 def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
-    """Return the largest absolute number of each output in all calls."""
+    """Return the largest absolute number of each of the module's outputs, by name, in all recorded calls."""
     return {
         name: max(float(np.abs(np.nan_to_num(call.outputs[name].astype(float))).max(initial=0.0)) for call in calls)
         for name in calls[0].outputs
@@ -326,12 +342,17 @@ def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
     }
 
 
-def _compute_output_scales(
+def _compute_scales_of_outputs(
     calls: Sequence[RecordedCall], scaled_by_column: Collection[str], unscaled: Collection[str]
 ) -> dict[str, Array]:
-    """Compute how many times larger the numbers of each output are than those of the output with the smallest numbers.
-    Return a dict from the names of outputs to scales: one for each column of an output in `scaled_by_column`, else a
-    single one. Outputs in `unscaled`, and those that are not larger, are left out."""
+    """Compute how many times larger the numbers of each float output are than the smallest such scale. Return a dict
+    from names of outputs to arrays of scales. Outputs that are not larger are left out.
+
+    Args:
+        calls: recorded calls of the module.
+        scaled_by_column: the outputs that get a scale for each column; all others get one scale.
+        unscaled: the outputs that are left out.
+    """
     found: dict[str, Array] = {}
     for name, array in calls[0].outputs.items():
         if array.dtype.kind != "f" or name in unscaled:
@@ -344,7 +365,8 @@ def _compute_output_scales(
 
 
 def _find_outputs_with_classes(calls: Sequence[RecordedCall]) -> frozenset[str]:
-    """Find the float outputs whose last axis has one size, above 1, in all calls; return their names."""
+    """Return the names of the outputs that may hold a number for each class: floats whose last axis has the same size,
+    above 1, in all recorded calls."""
     return frozenset(
         name
         for name, first in calls[0].outputs.items()
@@ -354,8 +376,8 @@ def _find_outputs_with_classes(calls: Sequence[RecordedCall]) -> frozenset[str]:
 
 
 def _copy_and_name_module(module: nn.Module) -> tuple[nn.Module, str]:
-    """Return a copy of the module, and the module's name. A copy of TorchScript is wrapped in a module that takes
-    hooks. A module that runs a file is not copied."""
+    """Return a copy of a module, and the module's name. A copy of TorchScript is wrapped in a Python module, which
+    supports hooks. A module that runs an exported file is not copied; its name is the file's."""
     if isinstance(module, ModuleWithSignature):
         return module, module.run.file.path.name
     own = copy_for_export(module)
@@ -367,7 +389,14 @@ def _copy_and_name_module(module: nn.Module) -> tuple[nn.Module, str]:
 
 
 def _refuse_random_answers(called: ModuleCall, compared: ComparedFile, case: Case, first_call: RecordedCall) -> None:
-    """Raise an InputError if a module, or a file, answers the same inputs differently when it runs again."""
+    """Raise an InputError if the module, or the file, answers the same inputs differently when it runs again.
+
+    Args:
+        called: the module, and how it is called.
+        compared: the file.
+        case: the inputs.
+        first_call: a recorded call of the module on these inputs.
+    """
     again = record_call(called, case)
     if not _are_near(list(first_call.outputs.values()), list(again.outputs.values())):
         line = find_random_draw_line(called.module, lambda: record_call(called, case))
@@ -387,8 +416,9 @@ def _are_near(one: Sequence[Array], other: Sequence[Array]) -> bool:
 
 
 def _find_fixed_sizes(compared: ComparedFile, calls: Sequence[RecordedCall]) -> Bounds:
-    """Return the bounds on rows and steps for which a file can be compared: sizes that the file declares as fixed, or
-    the only number of steps on which the module runs."""
+    """Return the bounds on rows and steps for which the file can be compared with its module: sizes that the file
+    declares as fixed, or the only number of steps on which the module runs; else no bounds. `calls` are recorded calls
+    of different sizes."""
     sizes = compared.called.sizes
     if compared.called.one_row:
         ((rows, steps),) = sizes
@@ -411,8 +441,8 @@ def _find_fixed_sizes(compared: ComparedFile, calls: Sequence[RecordedCall]) -> 
 def _compare_cases(
     compared: ComparedFile, cases: Mapping[str, Sequence[Case]], time_limit: float = SECONDS
 ) -> dict[str, list[Outcome]]:
-    """Compare the file with its module on the cases of each kind, until the processor time is used up. Return the
-    outcomes by kind."""
+    """Compare the file with its module on the cases of each kind, until `time_limit` seconds of processor time are used
+    up. Return the outcomes by kind; kinds without an outcome are left out."""
     found: dict[str, list[Outcome]] = {}
     started = time.process_time()
     for inputs, some in cases.items():
@@ -427,9 +457,15 @@ def _compare_cases(
 def _compare_more_cases_after_failures(
     compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], fixed_sizes: Bounds
 ) -> dict[str, list[Outcome]]:
-    """If a file fails on some cases and answers all others right, compare it on further batches. They have the sizes
-    that a Reshape in the file expects, or mix rows in such a Reshape. Return the new outcomes by kind of case; an empty
-    dict for any other file."""
+    """If the file fails on some cases and answers all others right, compare it on further batches: of the sizes that a
+    Reshape in the file expects, and of sizes with which such a Reshape may mix rows. Return the new outcomes by kind of
+    case. For any other file, return an empty dict.
+
+    Args:
+        compared: the file and its module.
+        outcomes: the outcomes so far, by kind of case.
+        fixed_sizes: the bounds that the file declares; no batch is outside of them.
+    """
     every = [outcome for some in outcomes.values() for outcome in some]
     if not all(outcome.is_same or outcome.error for outcome in every) or all(outcome.is_same for outcome in every):
         return {}
@@ -444,7 +480,8 @@ def _compare_more_cases_after_failures(
 
 
 def _find_bounds_of_right_sizes(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]) -> Bounds | None:
-    """Find the sizes for which the file is right, or None if no simple bounds fit the outcomes."""
+    """Return simple bounds that contain all sizes for which the file is right and none for which it is wrong. Return
+    None if there are no such bounds, or if all outcomes are right or all are wrong."""
     looked = [
         ComparedSize(len(one.case.lengths), one.case.tokens.shape[1], classify_padding(one.case), one.is_same)
         for some in outcomes.values()
@@ -455,4 +492,4 @@ def _find_bounds_of_right_sizes(compared: ComparedFile, outcomes: Mapping[str, S
         outcome = compared.compare_case(draw_case(compared.called, rows, steps, ragged=False))
         return outcome is not None and outcome.is_same
 
-    return find_right_sizes(looked, is_right_at)
+    return find_simplest_bounds_of_right_sizes(looked, is_right_at)

@@ -44,12 +44,13 @@ class Bounds:
     padding: int = WIDER
 
     def contains_size(self, rows: int, steps: int, *, padding: int) -> bool:
-        """Return whether a batch of this size is inside the bounds. `padding` is its kind of padding, as
-        `classify_padding` returns it."""
+        """Return whether a batch of this size is inside the bounds. `padding` is its kind of padding: NO_PADDING,
+        TO_LONGEST or WIDER."""
         return _is_within_bounds(self.rows, rows) and _is_within_bounds(self.steps, steps) and padding <= self.padding
 
     def describe_bounds(self, step_word: str) -> str:
-        """Describe the bounds in words. `step_word` is the unit of a row's length: tokens, or steps."""
+        """Describe the bounds in words: "batches of up to 8 and up to 40 tokens". `step_word` is the unit of a row's
+        length: "tokens" or "steps". All sizes give ""."""
         parts = [_describe_range(self.rows, "batch {0} only", "batches of up to {0}", "batches of {0} or more")]
         parts.append(
             _describe_range(
@@ -65,8 +66,8 @@ def _is_within_bounds(bounds: tuple[int, int | None], size: int) -> bool:
 
 
 def _describe_range(bounds: tuple[int, int | None], only: str, most: str, least: str) -> str:
-    """Describe a range of sizes with the phrase that fits: `only` for one size, `least` without a largest size, else
-    `most`. Return an empty string for all sizes."""
+    """Describe a range of sizes (smallest, largest) with the phrase that fits: `only` for a single size, `least` for a
+    range without a largest size, else `most`, in which {0} is replaced by the size. Return "" for all sizes."""
     if bounds[0] == bounds[1]:
         said = only.format(bounds[0])
         return said.replace("s only", " only") if bounds[0] == 1 else said
@@ -75,18 +76,21 @@ def _describe_range(bounds: tuple[int, int | None], only: str, most: str, least:
     )
 
 
-def find_right_sizes(compared: Sequence[ComparedSize], is_right_at: Callable[[int, int], bool]) -> Bounds | None:
-    """Find the simplest bounds that contain all right cases and no wrong case; None without such bounds.
+def find_simplest_bounds_of_right_sizes(
+    compared: Sequence[ComparedSize], is_right_at: Callable[[int, int], bool]
+) -> Bounds | None:
+    """Find the simplest bounds that contain the sizes of all batches for which a file is right, and of none for which
+    it is wrong. Return None if there are no such bounds, or if all batches are right or all are wrong.
 
     Args:
-        compared: the sizes of the compared cases.
+        compared: the sizes of the compared batches.
         is_right_at: returns whether the file is right for a batch of (rows, steps). It is called to find the largest
             number of steps, and to test one row more than the bounds contain.
     """
     right = [one for one in compared if one.right]
     if not right or len(right) == len(compared):
         return None
-    for bounds in _list_candidate_bounds(right):
+    for bounds in _list_bounds_that_contain_right_sizes(right):
         if all(bounds.contains_size(one.rows, one.steps, padding=one.padding) == one.right for one in compared):
             most = bounds.rows[1]
             # A large batch may be wrong by its ids, and not by its size.
@@ -95,18 +99,22 @@ def find_right_sizes(compared: Sequence[ComparedSize], is_right_at: Callable[[in
     return None
 
 
-def _list_candidate_bounds(right_sizes: Sequence[ComparedSize]) -> Iterator[Bounds]:
-    """Yield bounds that contain all right sizes, the simplest first."""
+def _list_bounds_that_contain_right_sizes(right_sizes: Sequence[ComparedSize]) -> Iterator[Bounds]:
+    """Yield bounds that contain all the given sizes, the simplest first: those that limit the fewest of rows, steps and
+    padding."""
     of_rows, of_steps = ([getattr(one, name) for one in right_sizes] for name in ("rows", "steps"))
     every = itertools.product(
-        _list_possible_ranges(of_rows), _list_possible_ranges(of_steps), (WIDER, TO_LONGEST, NO_PADDING)
+        _list_ranges_that_contain_sizes(of_rows),
+        _list_ranges_that_contain_sizes(of_steps),
+        (WIDER, TO_LONGEST, NO_PADDING),
     )
     found = [Bounds(rows, steps, padding) for rows, steps, padding in every]
     yield from sorted(found, key=lambda b: (b.rows != ANY) + (b.steps != ANY) + (b.padding != WIDER))
 
 
-def _list_possible_ranges(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
-    """Return the ranges, (least, largest), that contain these sizes: without limits, with one limit, and with both."""
+def _list_ranges_that_contain_sizes(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
+    """Return the ranges (smallest, largest) that contain these sizes: without limits; with the smallest or the largest
+    of them as the limit; and with both. None stands for no largest size."""
     least, most = min(sizes), max(sizes)
     return [ANY, (least, most)] if least == most else [ANY, (1, most), (least, None), (least, most)]
 
@@ -114,7 +122,14 @@ def _list_possible_ranges(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
 def _extend_bounds_to_most_steps(
     bounds: Bounds, compared: Sequence[ComparedSize], is_right_at: Callable[[int, int], bool]
 ) -> Bounds:
-    """Find by bisection the largest number of steps at which the file is right. Return the bounds with this number."""
+    """Find by bisection the largest number of steps at which the file is right. Return the bounds with this number as
+    their largest; bounds without a largest number of steps are returned unchanged.
+
+    Args:
+        bounds: the bounds of the compared sizes.
+        compared: these sizes.
+        is_right_at: returns whether the file is right for a batch of (rows, steps).
+    """
     least, most = bounds.steps
     if most is None or least == most:
         return bounds

@@ -87,11 +87,13 @@ class CheckedFile:
         return self.rounding > 1 or any(array.dtype == np.float16 for array in self.weights)
 
     def find_output_name(self, number: int) -> str:
-        """Return the name of an output. An output without a name gets its number."""
+        """Return the name of the output with this index. If the file does not declare it, return the index as a
+        string."""
         return self.outputs[number].name if number < len(self.outputs) else str(number)
 
     def compute_outputs(self, arrays: Sequence[Array]) -> list[Array] | str:
-        """Run the file on one array for each input; return its outputs, or the error of its engine in one line."""
+        """Run the file on one array for each input. Return the list of its outputs, or, if it fails, the error's
+        message in one line."""
         try:
             return [np.asarray(answer) for answer in self.run(arrays)]
         # Engines raise errors of many classes.
@@ -140,7 +142,12 @@ _MAKE_AGAIN: Final = "Export the module again, and leave all files that the expo
 
 
 def _open_onnx(path: Path) -> CheckedFile:
-    """Open an ONNX file, with its weights in further files. Declared sizes are checked before anything is loaded."""
+    """Open an ONNX file; its weights may be in further files beside it. Before these are loaded, their declared sizes
+    are compared with the sizes of the files.
+
+    Raises:
+        InputError: the file is not a complete ONNX file, or too large.
+    """
     size = path.stat().st_size
     try:
         model = onnx.load(path, load_external_data=False)
@@ -177,10 +184,8 @@ def _open_onnx(path: Path) -> CheckedFile:
 
 
 def _has_half_precision_operators(graph: GraphProto) -> bool:
-    """Return whether an operator computes in half precision.
-
-    An operator that only casts stored weights does not count.
-    """
+    """Return whether an operator of a graph computes in half precision (float16). A Cast of stored weights to float32
+    does not count."""
     half = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT16}
     half |= {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
     for node in graph.node:
@@ -191,7 +196,11 @@ def _has_half_precision_operators(graph: GraphProto) -> bool:
 
 
 def _read_port(value: ValueInfoProto) -> Port:
-    """Read an input or an output: its name, and the type and axes that the file declares."""
+    """Read the name, type and axes that an ONNX file declares for an input or an output.
+
+    Raises:
+        InputError: it is not a tensor.
+    """
     if value.type.WhichOneof("value") != "tensor_type":
         raise InputError(
             f"The input or output {value.name} is a sequence or a map, not a tensor.",
@@ -216,8 +225,12 @@ def _list_graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
 
 
 def _measure_external_data(tensor: TensorProto, folder: Path) -> int:
-    """Return the size in bytes of a tensor's data in another file; 0 if the data is not in another file. Raise an
-    InputError for data that is missing or too short."""
+    """Return the number of bytes of a tensor's data that is in another file in `folder`. Return 0 if the data is in the
+    ONNX file itself.
+
+    Raises:
+        InputError: the other file does not exist, or ends before the data does.
+    """
     if tensor.data_location != TensorProto.EXTERNAL:
         return 0
     said = {entry.key: entry.value for entry in tensor.external_data}
@@ -283,8 +296,8 @@ class _TorchScriptRunner:
 
 
 def _convert_weights_and_find_rounding_factor(state: Mapping[str, torch.Tensor]) -> tuple[list[Array], float]:
-    """Convert weights to arrays. Return the arrays, and how many times coarser than float32 the weights are rounded:
-    1.0 for float32."""
+    """Convert a state dict to a list of arrays. Return it with a factor, how many times coarser than float32 the
+    weights are rounded: 1.0 for float32, 8192.0 if a weight has half precision."""
     tensors = [tensor.detach() for tensor in state.values() if tensor.layout is torch.strided]
     half = any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in tensors)
     arrays = [(tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy() for tensor in tensors]
@@ -292,7 +305,7 @@ def _convert_weights_and_find_rounding_factor(state: Mapping[str, torch.Tensor])
 
 
 def _open_torch_export(path: Path) -> CheckedFile:
-    """Open a .pt2 file. Its tuple arguments are taken apart, so that each tensor is an input."""
+    """Open a .pt2 file of torch.export. Each tensor in an argument that is a tuple is an input of its own."""
     program = torch.export.load(path)
     made = {node.name: node.meta.get("val") for node in program.graph.nodes}
 
@@ -317,10 +330,13 @@ def _open_torch_export(path: Path) -> CheckedFile:
 
 
 def _run_on_arrays(module: nn.Module, arrays: Sequence[Array], tuple_sizes: Sequence[int] = ()) -> list[Array]:
-    """Run a module on arrays.
+    """Run a module on arrays, and return the tensors in its output as arrays. If the module's weights are in half
+    precision, float arrays are converted to half precision first.
 
-    `tuple_sizes` has the number of arrays for each argument that is a tuple, and 0 for one that is a tensor. If the
-    module's weights are in half precision, float arrays are first converted to half precision.
+    Args:
+        module: the module.
+        arrays: an array for each tensor that the module takes.
+        tuple_sizes: for each argument, the number of tensors if it is a tuple, else 0.
     """
     kinds = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
     kind = next(iter(kinds)) if len(kinds) == 1 else torch.float32
@@ -355,10 +371,8 @@ def find_axis_role(axis_name: str) -> Literal["b", "s"] | None:
 
 
 def find_missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> list[str]:
-    """Find the matrices of a module that a file lacks, and return their names; none if the file shows no weights.
-
-    The numbers of a matrix may be in any order.
-    """
+    """Return the names of those weight matrices of a module, `matrices`, whose numbers the file does not hold in any
+    order. Return an empty list if the file does not show its weights."""
     if not file.weights:
         return []
     held: dict[int, list[Array]] = {}
@@ -378,7 +392,8 @@ def find_missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> l
 
 
 def count_table_rows(file: CheckedFile, input_name: str) -> int | None:
-    """Count the rows of the smallest table in which a file looks up the ids of an input; None if unknown."""
+    """Return the number of rows of the smallest table, such as an embedding, in which an ONNX file looks up the ids of
+    an input. Return None if there is no such table, and for other files."""
     if file.model is None:
         return None
     nodes = list(_list_graph_nodes(file.model.graph))
@@ -393,8 +408,8 @@ def count_table_rows(file: CheckedFile, input_name: str) -> int | None:
 
 
 def list_reshape_sizes(file: CheckedFile) -> list[int]:
-    """Return the sizes up to 1,100 to which a file may reshape tensors: 1, and the whole numbers in its Reshape
-    operators or its TorchScript code."""
+    """Return the sizes, at most 1,100, to which a file may reshape tensors: 1, and the integers in its Reshape and
+    Expand operators or in its TorchScript code."""
     numbers: list[Any] = [1, *file.numbers]
     if file.model is not None:
         nodes = list(_list_graph_nodes(file.model.graph))

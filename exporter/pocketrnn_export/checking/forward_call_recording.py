@@ -75,15 +75,16 @@ class RecordedCall:
 
 
 def record_call(called: ModuleCall, case: Case) -> RecordedCall:
-    """Call a module on a case, and return the recorded inputs and outputs of forward. Exceptions of the module are not
-    caught."""
+    """Call a module on a batch of ids (case), and return the inputs and outputs of its forward, by name. Exceptions of
+    the module are not caught."""
     inputs: dict[str, Tensor] = {}
     outputs = _record_tensors(called, case, inputs)
     return RecordedCall(*({n: t.detach().numpy().copy() for n, t in part.items()} for part in (inputs, outputs)))
 
 
 def record_calls(called: ModuleCall, cases: Iterable[Case]) -> list[RecordedCall] | None:
-    """Call a module on cases, and return the recorded calls; None if the module fails on one of the cases."""
+    """Call a module on batches of ids (cases), and return the inputs and outputs of its forward for each. Return None
+    if the module fails on one of the batches."""
     try:
         return [record_call(called, case) for case in cases]
     # Whatever a user's module raises.
@@ -98,7 +99,8 @@ def _record_tensors(called: ModuleCall, case: Case, inputs_to_fill: dict[str, Te
 
 
 def gives_same_answers_again(called: ModuleCall, case: Case) -> bool:
-    """Return whether a second call gives the same answers. The first call may have changed the module."""
+    """Return whether two calls of a module in a row, on the same batch, give the same answers; a module that keeps a
+    state may not."""
     tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
     with run_quietly_and_undo_assignments(called.module):
         one, other = (record_forward(called.module, called.function, *tensors, {}) for _ in range(2))
@@ -106,10 +108,8 @@ def gives_same_answers_again(called: ModuleCall, case: Case) -> bool:
 
 
 def record_inputs(called: ModuleCall, case: Case) -> Mapping[str, Array]:
-    """Record the inputs of forward for a case, even if forward fails.
-
-    Return an empty dict if the call fails before forward.
-    """
+    """Call a module on a batch of ids (case), and return the inputs that forward got, by name, even if forward then
+    failed. Return an empty dict if the call fails before forward."""
     inputs: dict[str, Tensor] = {}
     with contextlib.suppress(Exception, SystemExit):
         _record_tensors(called, case, inputs)
@@ -117,8 +117,8 @@ def record_inputs(called: ModuleCall, case: Case) -> Mapping[str, Array]:
 
 
 def draw_case(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> Case:
-    """Draw a case of random ids. With `ragged`, the lengths decrease from row to row; by default, they do if the module
-    takes lengths."""
+    """Draw a batch (case) of `rows` rows with `steps` random ids. With `ragged`, the lengths decrease from row to row,
+    and padding follows; None means that they do if the module takes lengths."""
     generator = np.random.default_rng(rows * 1_000 + steps)
     low = 8 if called.samples is not None else min(2, called.ids - 1)
     tokens = generator.integers(low, called.ids, (rows, steps), dtype=np.int64)
@@ -130,23 +130,27 @@ def draw_case(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None 
 
 
 def limit_call_to_running_sizes(called: ModuleCall, sizes: Iterable[RowsAndSteps]) -> ModuleCall | None:
-    """Return the call with only the sizes on which it runs; None if it runs on no size."""
+    """Return `called` with those of `sizes` (rows, steps) on which the module runs. Return None if it runs on none of
+    them."""
     running = tuple(size for size in sizes if can_run_on_size(called, *size))
     return replace(called, sizes=running) if running else None
 
 
 def list_sizes_with_different_rows(steps: int) -> tuple[RowsAndSteps, ...]:
-    """List three sizes (rows, steps) with this number of steps, and with different numbers of rows."""
+    """List three sizes (rows, steps) with this number of steps and with different numbers of rows, none of them equal
+    to `steps`."""
     return tuple((rows, steps) for rows in (3, 2, 1, 4) if rows != steps)[:3]
 
 
 def can_run_on_size(called: ModuleCall, rows: int, steps: int, *, ragged: bool | None = None) -> bool:
-    """Return whether a module runs on this number of rows and steps."""
+    """Return whether a module runs on a random batch of this number of rows and steps. With `ragged`, the rows have
+    different lengths; None means that they do if the module takes lengths."""
     return record_calls(called, [draw_case(called, rows, steps, ragged=ragged)]) is not None
 
 
 def can_take_ids_below(called: ModuleCall, id_limit: int, *, tried_ids: int = 1) -> bool:
-    """Return whether a module accepts the `tried_ids` largest ids below `id_limit`, each in a batch of this id only."""
+    """Return whether a module runs on each of the `tried_ids` largest ids below `id_limit`, each in a batch of only
+    this id. An embedding with fewer rows raises an error."""
     rows, steps = called.sizes[0]
     every = [np.full((rows, steps), (id_limit - 1 - last) % id_limit) for last in range(tried_ids)]
     cases = (Case("the last ids", tokens, np.full(rows, steps, np.int64)) for tokens in every)
@@ -156,8 +160,9 @@ def can_take_ids_below(called: ModuleCall, id_limit: int, *, tried_ids: int = 1)
 def record_forward(
     module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor, inputs_to_fill: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Call `function` on the module. Record the inputs of the last call of forward in `inputs_to_fill`, and return its
-    outputs."""
+    """Call `function` with the module, tokens and lengths, and return the tensors in the output of the module's
+    forward, by path. The inputs of forward are stored in the dict `inputs_to_fill`. If forward runs several times, the
+    last run counts."""
     outputs: dict[str, Tensor] = {}
 
     def record_inputs_of_call(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -182,14 +187,15 @@ def record_forward(
 
 
 def list_named_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in a module's arguments, each with its path: the parameter's name and, in a list or dict, the
-    index or key, such as `state.0`."""
+    """Yield a pair (path, tensor) for each tensor in the arguments of a call of a module. A path is the parameter's
+    name and, in a list or dict, the index or key, such as `state.0`."""
     for name, value in inspect.signature(layer.forward).bind(*args, **kwargs).arguments.items():
         yield from _list_named_tensors(name, value)
 
 
 def _list_named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in a value, each with its path, such as `state.0` for the first of a tuple `state`."""
+    """Yield a pair (path, tensor) for each tensor in a value with the path `name`: `state.0` for the first tensor of a
+    tuple `state`. The value may be a list, a tuple, a dict or an object with attributes, however nested."""
     if isinstance(value, Tensor):
         yield name or "0", value
         return

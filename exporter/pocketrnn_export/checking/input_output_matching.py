@@ -52,11 +52,11 @@ def match_inputs(
     owners_pairs: Mapping[str, str],
     sizes: Sequence[RowsAndSteps],
 ) -> tuple[MatchedInput, ...]:
-    """Match each input of a file with an input of the module, and find the order of its axes.
+    """Find out which input of the module each input of a file takes, and in which order of axes.
 
-    An order must agree with the sizes and the names of the axes that the file declares. If the file runs on all calls
-    with the module's own order, that order is taken. Otherwise, it is the order with which most answers of the file
-    have the shapes of the module's answers. A transposed order is left out if these shapes may fit by chance.
+    An order must agree with the sizes and names of axes that the file declares. If the file runs on all calls with the
+    module's own order, this order is taken. Otherwise the order is taken with which most answers of the file have the
+    shapes of the module's answers; a transposed order is left out if these shapes may fit by chance.
 
     Args:
         file: the file.
@@ -65,7 +65,7 @@ def match_inputs(
         sizes: the numbers (rows, steps) of each call.
 
     Raises:
-        InputError: an input of the file has no counterpart, or several.
+        InputError: `owners_pairs` has an unknown name, or an input of the file fits no input of the module.
     """
     given = calls[0].inputs
     fed: dict[str, str] = {}
@@ -78,7 +78,7 @@ def match_inputs(
                 raise InputError(f"{whose} has no input {one}, only {known_names}.", advice)
         fed[of_file] = name
     left = [name for name in given if name not in fed.values()]
-    for same in (_match_by_name, _match_by_type_and_order):
+    for same in (_find_module_input_by_name, _find_module_input_by_type_and_order):
         for port in file.inputs:
             found = None if port.name in fed else same(port, left, calls)
             if found is not None:
@@ -95,18 +95,18 @@ def match_inputs(
         for port in file.inputs
     ]
     every = [tuple(matched) for matched in itertools.islice(itertools.product(*each), _MOST_RANKED)]
-    ranks = {matched: _rank_orders(matched, calls, sizes) for matched in every}
+    ranks = {matched: _make_sort_key_of_axis_orders(matched, calls, sizes) for matched in every}
     # Names of the axes that fit the module's own call say that nothing is transposed.
     fewest = min((rank[0] for rank in ranks.values() if not rank[1]), default=sys.maxsize)
     ranked = sorted((matched for matched in every if ranks[matched][0] <= fewest), key=lambda matched: ranks[matched])
     best, most = ranked[0], (-1, -1)
     for matched in ranked[:_MOST_RUN]:
-        agreeing = [rate_answers(file, matched, call) for call in calls]
+        agreeing = [rate_fit_of_file_answers(file, matched, call) for call in calls]
         runs = sum(map(bool, agreeing))
         if runs == len(calls) and matched == ranked[0] and all(fed.order is None for fed in matched):
             return matched
         fitting_sizes = [size for size, rate in zip(sizes, agreeing, strict=True) if rate >= _FITTING]
-        if any(fed.order is not None for fed in matched) and _may_match_by_chance(matched, sizes, fitting_sizes):
+        if any(fed.order is not None for fed in matched) and _may_shapes_fit_by_chance(matched, sizes, fitting_sizes):
             continue
         # Where no answer has the module's shape, the inputs are not the ones that the file was made for.
         fits = len(fitting_sizes), runs
@@ -115,13 +115,17 @@ def match_inputs(
     return best
 
 
-def _may_match_by_chance(
+def _may_shapes_fit_by_chance(
     matched: Sequence[MatchedInput], sizes: Sequence[RowsAndSteps], fitting_sizes: Sequence[RowsAndSteps]
 ) -> bool:
-    """Return whether the answers to transposed inputs may have the right shapes by chance. This is so if no sizes have
-    right shapes (`fitting_sizes`), or if all such sizes have the same number of rows.
+    """Return whether a file's answers to transposed inputs may have the shapes of the module's answers by chance. This
+    is so if they have these shapes at no size, or only at sizes with one number of rows; but not if the file declares a
+    fixed size for a transposed input.
 
-    If the file declares a fixed size for a transposed input, this is not chance.
+    Args:
+        matched: the inputs, with the orders of their axes.
+        sizes: all sizes (rows, steps) that were tried.
+        fitting_sizes: those at which the shapes fit.
     """
     if not fitting_sizes:
         return True
@@ -131,8 +135,8 @@ def _may_match_by_chance(
 
 
 def _list_axis_orders(port: Port, module_input: str, calls: Sequence[RecordedCall]) -> list[tuple[int, ...] | None]:
-    """List the orders of an input's axes that agree with the declared sizes. The unchanged order (None) is the
-    first."""
+    """List the orders in which the axes of a module's input may be given to an input of the file so that the sizes in
+    all `calls` agree with the declared ones. The unchanged order is None, and comes first."""
     shapes = [call.inputs[module_input].shape for call in calls]
     axes = port.axes or (None,) * len(shapes[0])
     if len(axes) != len(shapes[0]) or len(axes) > _MOST_AXES:
@@ -149,11 +153,17 @@ def _list_axis_orders(port: Port, module_input: str, calls: Sequence[RecordedCal
     return found or [None]
 
 
-def _rank_orders(
+def _make_sort_key_of_axis_orders(
     matched: Sequence[MatchedInput], calls: Sequence[RecordedCall], sizes: Sequence[RowsAndSteps]
 ) -> tuple[int, int]:
-    """Return the rank of an assignment of inputs, which is smallest for the best: how many names of axes contradict the
-    assignment, and how many inputs it transposes."""
+    """Return the sort key of an assignment of inputs with orders of axes, smallest for the best: how many declared
+    names of axes contradict the sizes in the calls, and how many inputs are transposed.
+
+    Args:
+        matched: the assignment.
+        calls: recorded calls of the module.
+        sizes: the size (rows, steps) of each call.
+    """
     by_role = {role: tuple(size[place] for size in sizes) for place, role in enumerate("bs")}
     meant: dict[str, set[tuple[int, ...]]] = {}
     wrong = 0
@@ -167,11 +177,9 @@ def _rank_orders(
     return wrong, sum(fed.order is not None for fed in matched)
 
 
-def rate_answers(file: CheckedFile, matched: Sequence[MatchedInput], call: RecordedCall) -> int:
-    """Return a rating of how well the file's answers to a call fit the module's.
-
-    0: the file fails; 1: a shape does not fit; 2: all shapes fit; 3: the numbers are near, too.
-    """
+def rate_fit_of_file_answers(file: CheckedFile, matched: Sequence[MatchedInput], call: RecordedCall) -> int:
+    """Run a file on the inputs of a recorded call of the module. Return a rating of how well its answers fit the
+    module's: 0 if the file fails, 1 if a shape differs, 2 if all shapes fit, 3 if the numbers are near, too."""
     answers = file.compute_outputs(make_file_inputs(matched, call.inputs))
     if isinstance(answers, str):
         return 0
@@ -186,16 +194,19 @@ def rate_answers(file: CheckedFile, matched: Sequence[MatchedInput], call: Recor
     return AGREEING if all(near) else _FITTING
 
 
-def _match_by_name(port: Port, unmatched: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
-    """Return the unmatched input of the module that has the name of the file's input and fits it, or None."""
-    fits = [name for name in unmatched if _fits_port(port, calls[0].inputs[name])]
+def _find_module_input_by_name(port: Port, unmatched: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
+    """Return the name of the module's input, among `unmatched`, that has the name of the file's input `port`, apart
+    from case and punctuation, and fits its axes and type. Return None if there is no such input."""
+    fits = [name for name in unmatched if _can_port_take_array(port, calls[0].inputs[name])]
     return next((name for name in fits if normalize_name(name) == normalize_name(port.name)), None)
 
 
-def _match_by_type_and_order(port: Port, unmatched: Sequence[str], calls: Sequence[RecordedCall]) -> str | None:
-    """Return the first unmatched input of the module that fits, if possible one of the same type; else None. Exporters
-    keep the order of inputs."""
-    fits = [name for name in unmatched if _fits_port(port, calls[0].inputs[name])]
+def _find_module_input_by_type_and_order(
+    port: Port, unmatched: Sequence[str], calls: Sequence[RecordedCall]
+) -> str | None:
+    """Return the name of the module's first input, among `unmatched`, that fits the axes and type of the file's input
+    `port`; one of exactly the same type is preferred. Return None if there is none. (Exporters keep the order.)"""
+    fits = [name for name in unmatched if _can_port_take_array(port, calls[0].inputs[name])]
     same_type = [name for name in fits if port.kind == str(calls[0].inputs[name].dtype)]
     return next(iter(same_type or fits), None)
 
@@ -205,15 +216,17 @@ def normalize_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _fits_port(port: Port, array: Array) -> bool:
-    """Return whether an input of a file may take an array, by its number of axes and its type."""
+def _can_port_take_array(port: Port, array: Array) -> bool:
+    """Return whether an input of a file may take an array, by the array's number of axes and type. Integers and bools
+    may be cast to any type."""
     if port.axes is not None and len(port.axes) != array.ndim:
         return False
     return port.kind is None or np.dtype(port.kind).kind == array.dtype.kind or array.dtype.kind in "ib"
 
 
 def make_file_inputs(matched: Sequence[MatchedInput], module_inputs: Mapping[str, Array]) -> list[Array]:
-    """Make the arrays for a file's inputs from the inputs of the module."""
+    """Return the arrays for a file's inputs, in order, made from the module's inputs: with the axes in the file's
+    order, and cast to the types that the file declares."""
     made = []
     for one in matched:
         array = module_inputs[one.name] if one.order is None else module_inputs[one.name].transpose(one.order)
@@ -224,12 +237,12 @@ def make_file_inputs(matched: Sequence[MatchedInput], module_inputs: Mapping[str
 def match_outputs(
     file: CheckedFile, answers: Sequence[Array] | None, outputs: Mapping[str, Array]
 ) -> tuple[OutputPair, ...]:
-    """Match the outputs of a file with the outputs of the module. Return pairs: the index of the file's output, and the
-    name of the module's output.
+    """Find out which output of the module each output of a file is compared with: by name, by order, or by shape and
+    numbers. Return pairs of the index of the file's output, and the name of the module's output.
 
     Args:
         file: the file.
-        answers: its outputs in a call; None if it failed.
+        answers: the file's outputs in a call; None if the file failed.
         outputs: the module's outputs in the same call.
 
     Raises:

@@ -39,13 +39,13 @@ class JoinedOutputModule(nn.Module):
             else outputs[name]
             for name in self.outputs
         ]
-        table: Tensor = join_outputs(scaled, len(tokens), torch)
+        table: Tensor = join_outputs_into_table(scaled, len(tokens), torch)
         return table
 
 
 def choose_column_scales(scale: Array, shape: tuple[int, ...]) -> Array:
-    """Return the scales by which an array of this shape is divided, one for each of its columns. If there are more or
-    fewer scales than columns, the largest scale is used for all columns."""
+    """Return the array by which an output of this shape is divided. It is `scale` if this has a number for each column
+    of the output, else the largest number in `scale`, for all columns."""
     return scale if shape[-1:] == scale.shape else np.asarray(scale.max())
 
 
@@ -62,8 +62,15 @@ class _SharedFunction:
         return self
 
 
-def join_outputs(outputs: list[Any], rows: int, library: Any = np) -> Any:
-    """Join arrays or tensors into one table of `rows` rows. The batch axis of each becomes the first."""
+def join_outputs_into_table(outputs: list[Any], rows: int, library: Any = np) -> Any:
+    """Join several outputs of a batch of `rows` rows into one table [rows, numbers]. An output whose second axis is the
+    batch is transposed first.
+
+    Args:
+        outputs: arrays of numpy or tensors of torch.
+        rows: the batch size.
+        library: `numpy` or `torch`, which joins them.
+    """
     parts = []
     for output in outputs:
         if output.ndim > 1 and output.shape[0] != rows == output.shape[1]:

@@ -60,11 +60,12 @@ class MissingActivation(NamedTuple):
 
 
 def find_missing_activation(module_output: Array, file_output: Array) -> MissingActivation | None:
-    """Find an activation that only one side has; return it with the side that lacks it, or None if none is found.
+    """Find an activation, such as softmax, with which only one of two outputs ends: the other output with this
+    activation applied is nearly equal. Return the activation and the side without it, or None if there is none.
 
     Args:
-        module_output: the module's output.
-        file_output: the file's, of the same shape.
+        module_output: the module's output to some inputs.
+        file_output: the file's output to the same inputs.
     """
     outputs = module_output, file_output
     if (

@@ -22,7 +22,7 @@ from pocketrnn_export.checking.calls_by_axis_roles import (
     find_call_by_axes,
     has_independent_rows,
 )
-from pocketrnn_export.checking.calls_for_torchscript_inputs import find_call_without_axes
+from pocketrnn_export.checking.calls_for_torchscript_inputs import find_call_without_declared_axes
 from pocketrnn_export.checking.exported_file import CheckedFile, count_table_rows
 from pocketrnn_export.checking.forward_call_recording import (
     SIZES,
@@ -35,7 +35,7 @@ from pocketrnn_export.checking.forward_call_recording import (
     record_call,
     record_calls,
 )
-from pocketrnn_export.checking.input_output_matching import match_inputs, normalize_name, rate_answers
+from pocketrnn_export.checking.input_output_matching import match_inputs, normalize_name, rate_fit_of_file_answers
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
@@ -55,7 +55,7 @@ _MOST_STEPS: Final = 64
 _APART: Final = 1e-3
 
 
-def find_call(
+def find_how_to_call_module(
     module: nn.Module,
     file: CheckedFile,
     *,
@@ -65,9 +65,8 @@ def find_call(
     channels: int | None,
     inputs: Mapping[str, str],
 ) -> ModuleCall:
-    """Find how to call a module with the inputs of a file.
-
-    If the file does not declare the axes of its inputs, the file must run with the call, too.
+    """Find out how to call a module so that its forward gets the inputs that a file takes: first by the calls that
+    `export` tries, then by the inputs that the file declares. A call on whose inputs the file runs, too, is preferred.
 
     Args:
         module: in float32 and eval mode, on the CPU.
@@ -86,12 +85,14 @@ def find_call(
     if padding_id is None:
         padding_id = 0 if table is None or table.padding_idx is None else table.padding_idx
     # The owner's call may turn ids into numbers itself.
-    numbers = channels is not None or ((call is None or ids is None) and _takes_numbers(file, table))
+    numbers = channels is not None or ((call is None or ids is None) and _takes_numbers_instead_of_ids(file, table))
     counts = _list_likely_id_counts(file, module, ids)
     known = ids or counts[0]
     if call is not None:
         channels = (channels or _count_channels(file)) if numbers else None
-        return _choose_most_ids(_make_owners_call(module, call, known, padding_id, channels), counts)
+        return _raise_id_count_to_largest_that_runs(
+            _make_call_stated_by_owner(module, call, known, padding_id, channels), counts
+        )
 
     declares_axes = all(port.axes is not None for port in file.inputs)
 
@@ -101,20 +102,20 @@ def find_call(
             fed = match_inputs(file, calls, inputs, called.sizes)
         except InputError:
             return 0
-        return 1 if declares_axes else max(rate_answers(file, fed, call) for call in calls)
+        return 1 if declares_axes else max(rate_fit_of_file_answers(file, fed, call) for call in calls)
 
     def runs_in_file(called: ModuleCall) -> bool:
         return rate_in_file(called) > 0
 
-    if not numbers and (of_one := _find_call_of_one_text(module, file, known, padding_id)) is not None:
-        return _choose_most_ids(of_one, counts)
-    of_texts = None if numbers else _find_call_of_texts(module, file, counts, known, padding_id, runs_in_file)
+    if not numbers and (of_one := _find_call_on_ids_of_single_text(module, file, known, padding_id)) is not None:
+        return _raise_id_count_to_largest_that_runs(of_one, counts)
+    of_texts = None if numbers else _find_call_on_token_ids(module, file, counts, known, padding_id, runs_in_file)
     if of_texts is not None and runs_in_file(of_texts) and has_independent_rows(of_texts):
         return of_texts
     tried = [] if of_texts is None else [of_texts]
     every = sorted({*counts, *_list_table_row_counts(module, ids)})
     if not declares_axes and len(file.inputs) > 1:
-        without_axes = find_call_without_axes(module, file, every, padding_id, rate_in_file)
+        without_axes = find_call_without_declared_axes(module, file, every, padding_id, rate_in_file)
         if without_axes is not None:
             return without_axes
     try:
@@ -129,7 +130,7 @@ def find_call(
     return next((called for called in with_steps if called is not None), tried[0])
 
 
-def _find_call_of_texts(
+def _find_call_on_token_ids(
     module: nn.Module,
     file: CheckedFile,
     id_counts: Sequence[int],
@@ -137,10 +138,19 @@ def _find_call_of_texts(
     padding_id: int,
     is_preferred: Callable[[ModuleCall], bool],
 ) -> ModuleCall | None:
-    """Find a call of the module on token ids, among the calls that `export` tries. Prefer a call whose inputs the file
-    accepts, too. Return None if the module runs with none of the calls."""
+    """Find a call of a module on token ids, among the calls that `export` tries. Return None if the module runs with
+    none of these.
+
+    Args:
+        module: in float32 and eval mode, on the CPU.
+        file: the file, whose outputs show how many classes there may be.
+        id_counts: the possible numbers of ids; the call gets the largest with which the module runs.
+        ids: the number of ids for the search.
+        padding_id: the id that fills a row after its last token.
+        is_preferred: returns whether a call ends the search, such as since the file runs on its inputs, too.
+    """
     names = _list_inputs_in_file_if_some_are_optional(module, file)
-    kept = module if names is None else _restrict_to_inputs(module, names)
+    kept = module if names is None else _wrap_module_to_take_only_inputs(module, names)
     last = None
     for classes, of_tokens in itertools.product(_list_likely_class_counts(file, module), (False, True)):
         facts = ModuleFacts(kept, ids, padding_id, classes, values=True, of_tokens=of_tokens)
@@ -153,18 +163,28 @@ def _find_call_of_texts(
         except PocketRNNError as error:
             _log.debug("Found no call that gives %d numbers for a text: %s", classes, error.problem)
             continue
-        function = found.function if names is None else _restrict_call_to_inputs(found.function, names)
+        function = found.function if names is None else _make_call_with_only_inputs(found.function, names)
         called = ModuleCall(module, found.line, function, ids, padding_id, found.takes_lengths)
         if (running := limit_call_to_running_sizes(called, SIZES)) is not None:
-            last = _choose_most_ids(running, id_counts)
+            last = _raise_id_count_to_largest_that_runs(running, id_counts)
             if is_preferred(last):
                 break
     return last
 
 
-def _find_call_of_one_text(module: nn.Module, file: CheckedFile, ids: int, padding_id: int) -> ModuleCall | None:
-    """Find a call that gives the module the ids of a single text, without a batch axis. Return None unless the file
-    declares such an input, and the answers to the ids of a text depend on each other."""
+def _find_call_on_ids_of_single_text(
+    module: nn.Module, file: CheckedFile, ids: int, padding_id: int
+) -> ModuleCall | None:
+    """Find a call that gives a module the ids of a single text, without a batch axis. Return None if the file does not
+    declare one input with one axis, if the module does not run so, or if it answers each id independently of the
+    others, so that the axis is a batch of words.
+
+    Args:
+        module: in float32 and eval mode, on the CPU.
+        file: the file.
+        ids: the number of ids.
+        padding_id: the id that fills a row after its last token.
+    """
     axes = [port.axes for port in file.inputs]
     if len(axes) != 1 or axes[0] is None or len(axes[0]) != 1:
         return None
@@ -177,11 +197,12 @@ def _find_call_of_one_text(module: nn.Module, file: CheckedFile, ids: int, paddi
     made = ModuleCall(module, "module(tokens[0])", function, ids, padding_id)
     sizes = [(1, steps)] if isinstance(steps, int) else [(1, size[1]) for size in SIZES]
     called = limit_call_to_running_sizes(made, dict.fromkeys(sizes))
-    return None if called is None or _answers_each_token_alone(called) else called
+    return None if called is None or _answers_each_token_independently(called) else called
 
 
-def _answers_each_token_alone(called: ModuleCall) -> bool:
-    """Return whether the module answers each token of a text as it answers the token alone."""
+def _answers_each_token_independently(called: ModuleCall) -> bool:
+    """Return whether a module's answer to each token of a text does not depend on the other tokens: it equals the
+    answer to a text of this token only."""
     case = draw_case(called, *called.sizes[0])
     words = [Case("word", case.tokens[:, [place]], np.ones(1, np.int64)) for place in range(case.tokens.shape[1])]
     calls = record_calls(called, [case, *words])
@@ -198,8 +219,8 @@ def _answers_each_token_alone(called: ModuleCall) -> bool:
 def _find_call_with_undeclared_steps(
     called: ModuleCall, runs_in_file: Callable[[ModuleCall], bool]
 ) -> ModuleCall | None:
-    """Find a number of steps on which the file runs, although the file does not declare this number. Return the call
-    with this number of steps; None if there is no such number."""
+    """Find a number of steps, from 1 to 64, with which module and file run, for a file that takes only one number but
+    does not declare it. Return `called` with sizes of this number of steps, or None if there is no such number."""
     for steps in range(1, _MOST_STEPS + 1) if called.unit else ():
         running = limit_call_to_running_sizes(called, list_sizes_with_different_rows(steps))
         if running is not None and runs_in_file(running):
@@ -208,8 +229,8 @@ def _find_call_with_undeclared_steps(
 
 
 def _list_inputs_in_file_if_some_are_optional(module: nn.Module, file: CheckedFile) -> list[str] | None:
-    """Return the names of the module's inputs that the file takes, if the module has inputs with a default that the
-    file may lack. Else return None."""
+    """Return the names of the module's inputs that the file takes, if some inputs of the module have a default, so that
+    the file may lack them. Return None if none has a default, or if the names cannot be found out."""
     parameters = list_forward_parameters(module)
     named = {normalize_name(port.name) for port in file.inputs}
     needed = [p.name for p in parameters if p.default is inspect.Parameter.empty]
@@ -222,7 +243,7 @@ def _list_inputs_in_file_if_some_are_optional(module: nn.Module, file: CheckedFi
     return next((names for names in likely if len(names) == len(file.inputs)), None)
 
 
-def _restrict_to_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
+def _wrap_module_to_take_only_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
     """Wrap a module so that it takes only the inputs with these names."""
     wrapped = ModuleWithSignature(lambda *tensors: module(**dict(zip(names, tensors, strict=True))), names)
     # Its layers are looked at.
@@ -230,12 +251,13 @@ def _restrict_to_inputs(module: nn.Module, names: Sequence[str]) -> nn.Module:
     return wrapped
 
 
-def _restrict_call_to_inputs(function: Call, names: Sequence[str]) -> Call:
-    return lambda module, tokens, lengths: function(_restrict_to_inputs(module, names), tokens, lengths)
+def _make_call_with_only_inputs(function: Call, names: Sequence[str]) -> Call:
+    return lambda module, tokens, lengths: function(_wrap_module_to_take_only_inputs(module, names), tokens, lengths)
 
 
-def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
-    """Return whether a file takes rows of numbers instead of token ids, by the types and axes of its inputs."""
+def _takes_numbers_instead_of_ids(file: CheckedFile, table: nn.Embedding | None) -> bool:
+    """Return whether a file takes rows of numbers instead of token ids, by the types and axes of its inputs. `table` is
+    the module's embedding, which decides if the types are not declared; None if it has none."""
     kinds = [port.kind for port in file.inputs if port.axes is None or len(port.axes) > 1]
     if any(kind is None for kind in kinds):
         return table is None
@@ -245,9 +267,11 @@ def _takes_numbers(file: CheckedFile, table: nn.Embedding | None) -> bool:
 
 
 def _list_likely_id_counts(file: CheckedFile, module: nn.Module, stated_count: int | None) -> list[int]:
-    """List how many ids an input may have, in ascending order, by the row counts of embedding tables. With
-    `stated_count`, these are this number and the smaller tables of the module; else, the smallest table of the file and
-    the larger tables of the module."""
+    """List the possible numbers of ids of an input, in ascending order, by the numbers of rows of embeddings.
+
+    If the user stated a number, `stated_count`, these are this number and those of the module's smaller embeddings.
+    Else they are that of the file's smallest embedding and those of the module's larger ones.
+    """
     tables = _list_table_row_counts(module, stated_count)
     if stated_count is not None:
         return sorted({stated_count, *tables})
@@ -259,14 +283,14 @@ def _list_likely_id_counts(file: CheckedFile, module: nn.Module, stated_count: i
 
 
 def _list_table_row_counts(module: nn.Module, below: int | None) -> list[int]:
-    """List the row counts of the module's embedding tables; with `below`, of the tables with fewer rows."""
+    """List the numbers of rows of a module's embeddings. If `below` is not None, only smaller numbers are listed."""
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Embedding | nn.EmbeddingBag)]
     return [layer.num_embeddings for layer in layers if below is None or layer.num_embeddings < below]
 
 
-def _choose_most_ids(called: ModuleCall, id_counts: Sequence[int]) -> ModuleCall:
-    """Return the call with the largest number of ids, among its own and `id_counts`, with which the module runs. A call
-    on rows of numbers is returned unchanged."""
+def _raise_id_count_to_largest_that_runs(called: ModuleCall, id_counts: Sequence[int]) -> ModuleCall:
+    """Return the call with the largest number of ids, among its own and those in `id_counts` (in ascending order), with
+    which the module runs. A call on rows of numbers in place of ids is returned unchanged."""
     more = id_counts[:0:-1] if called.samples is None else ()
     largest = next((count for count in more if count > called.ids and can_take_ids_below(called, count)), called.ids)
     return replace(called, ids=largest)
@@ -279,14 +303,20 @@ def _list_likely_class_counts(file: CheckedFile, module: nn.Module) -> list[int]
     return list(dict.fromkeys([*(size for size in last if isinstance(size, int)), *layers[-1:]]))
 
 
-def _make_owners_call(
+def _make_call_stated_by_owner(
     module: nn.Module, call: str | Call, ids: int, padding_id: int, channels: int | None
 ) -> ModuleCall:
-    """Make the call that the owner stated, with the sizes on which the module runs. A module of numbers gets random
-    numbers of a kind on which it runs.
+    """Make the call that the user stated, with the sizes on which the module runs.
+
+    Args:
+        module: in float32 and eval mode, on the CPU.
+        call: a line of Python, or a function of the module, tokens and lengths.
+        ids: the number of ids.
+        padding_id: the id that fills a row after its last token.
+        channels: how many numbers a step has, for a module that takes random numbers; None for ids.
 
     Raises:
-        UncallableModuleError: the module does not run with it.
+        UncallableModuleError: the module does not run with this call.
     """
     line = call.strip() if isinstance(call, str) else getattr(call, "__name__", "call")
     tables: list[Any] = [None]
@@ -313,7 +343,8 @@ def _count_channels(file: CheckedFile) -> int:
 
 
 def _depends_on_lengths_argument(called: ModuleCall) -> bool:
-    """Return whether a call gives forward other inputs when the call's lengths are shorter."""
+    """Return whether the inputs that a call gives forward change if only the lengths are shorter: whether the user's
+    line or function uses the lengths."""
     for size in called.sizes:
         full = draw_case(called, *size, ragged=False)
         short = Case(full.name, full.tokens, draw_case(called, *size, ragged=True).lengths)
@@ -329,8 +360,8 @@ def _depends_on_lengths_argument(called: ModuleCall) -> bool:
 
 
 def _make_call_on_sample_rows(function: Call, rows_of_ids: Any) -> Call:
-    """Return a call that takes ids. In place of each id, it gives `function` the row with this index in
-    `rows_of_ids`."""
+    """Return a call that takes ids, and calls `function` with the row of `rows_of_ids` at the index of each id in place
+    of the id."""
     table = torch.from_numpy(rows_of_ids)
     return lambda module, tokens, lengths: function(module, table[tokens], lengths)
 
@@ -354,7 +385,7 @@ class ModuleWithSignature(nn.Module):
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         if all(name.isidentifier() for name in names):
             # The intake reads this signature.
-            vars(self)["forward"] = _make_function_with_signature(
+            vars(self)["forward"] = _make_function_with_named_parameters(
                 run, [inspect.Parameter(name, kind) for name in names]
             )
 
@@ -363,7 +394,7 @@ class ModuleWithSignature(nn.Module):
         return self.run(*tensors)
 
 
-def _make_function_with_signature(run: Any, parameters: Sequence[inspect.Parameter]) -> Any:
+def _make_function_with_named_parameters(run: Any, parameters: Sequence[inspect.Parameter]) -> Any:
     def forward(*args: Any, **kwargs: Any) -> Any:
         return run(*args, **kwargs)
 

@@ -24,7 +24,12 @@ _SIZES: Final = ((2, 5), (3, 9), (1, 4), (4, 12))
 
 def compare_with_reversed_masks(compared: ComparedFile, verdict: Verdict) -> Verdict:
     """Compare file and module again, with each mask reversed along all its axes, so that it hides the beginning of the
-    rows. Return the verdict on all cases."""
+    rows. Return the verdict on these batches and those before together; without such masks, it is unchanged.
+
+    Args:
+        compared: the file and its module.
+        verdict: the verdict so far.
+    """
     called = compared.called
     if verdict.kind not in ("right", "some sizes") or not called.ragged or called.one_row:
         return verdict
@@ -80,10 +85,14 @@ _ORDINARY_STEPS: Final = 7
 
 
 def compare_unequal_lengths(compared: ComparedFile, calls: Sequence[RecordedCall], verdict: Verdict) -> Verdict:
-    """Compare file and module on batches in which one input is half as long as the others. Return the verdict that also
-    covers these batches.
+    """Compare file and module on batches in which one input is half as long as the others. Return the verdict on these
+    batches and those before together. If the file declares one name for the sequence axes of all inputs, lengths must
+    be equal, and the verdict is unchanged.
 
-    They are left out if the file declares the same name for the sequence axes of all inputs.
+    Args:
+        compared: the file and its module.
+        calls: recorded calls of the module.
+        verdict: the verdict so far.
     """
     if verdict.kind not in ("right", "some sizes") or compared.called.one_row:
         return verdict
@@ -117,8 +126,9 @@ class _UnequalInputs(NamedTuple):
 
 
 def _list_comparisons_with_a_shorter_input(compared: ComparedFile, calls: Sequence[RecordedCall]) -> _UnequalInputs:
-    """Find the inputs that the file may take shorter than the others. Return a comparison with a shorter input for
-    each, and the names of the module's inputs that may be shorter."""
+    """Find the inputs that may be shorter than the others. Return, for each of them that the file does not declare as
+    equally long, `compared` with a call in which this input is shorter; and the names of all of them. `calls` are
+    recorded calls of the module."""
     called = compared.called
     size = max(called.sizes, key=lambda size: -abs(size[1] - _ORDINARY_STEPS))
     full = record_call(called, draw_case(called, *size, ragged=False)).inputs

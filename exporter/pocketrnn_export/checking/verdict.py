@@ -159,7 +159,8 @@ class Verdict:
 
 
 def _format_inputs(given: tuple[Any, ...]) -> str:
-    """Return the shown input as text: its rows, or for several inputs the name and the numbers of each."""
+    """Return the input that shows a difference as text: its rows, or for several inputs the name and the numbers of
+    each."""
     if all(isinstance(one, tuple) and len(one) > 1 and isinstance(one[0], str) for one in given):
         return ", ".join(f"{name} {_format_numbers(rows)}" for name, *rows in given)
     return _format_numbers(given)
@@ -172,7 +173,7 @@ def _format_numbers(value: Any) -> str:
 
 
 def make_verdict_page(verdict: Verdict) -> str:
-    """Make an HTML page of a verdict, without scripts."""
+    """Return a verdict as an HTML page without scripts: its lines, and the table of comparisons."""
     cells = (("".join(f"<td>{html.escape(cell)}</td>" for cell in row)) for row in verdict.table)
     table = "\n".join(f"<tr>{row}</tr>" for row in cells)
     said = "\n".join(f"<p>{html.escape(line)}</p>" for line in verdict.lines)

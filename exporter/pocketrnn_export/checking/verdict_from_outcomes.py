@@ -17,16 +17,16 @@ from pocketrnn_export.checking.forward_call_recording import draw_case, record_c
 from pocketrnn_export.checking.input_output_matching import make_file_inputs
 from pocketrnn_export.checking.verdict import Shown, Verdict
 from pocketrnn_export.comparing.logit_comparison import summarize_differences
-from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases
+from pocketrnn_export.comparing.proof_inputs import Case, split_cases_into_single_rows
 
 
 def make_verdict(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], bounds: Bounds | None) -> Verdict:
-    """Make the verdict on a file from the outcomes of its cases.
+    """Make the verdict on a file from the comparisons with its module.
 
     Args:
         compared: the file and its module.
-        outcomes: the outcomes by kind of cases; at least one.
-        bounds: the sizes for which the file is right; None if no such rule was found.
+        outcomes: the result of each compared batch, by kind of batches; at least one.
+        bounds: the sizes for which the file is right; None if no such bounds were found.
     """
     every = [outcome for some in outcomes.values() for outcome in some]
     file, name, unit = compared.file, compared.called.name, compared.called.unit
@@ -38,7 +38,7 @@ def make_verdict(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome
         outputs={file.find_output_name(number): own for number, own in compared.outputs},
         comparisons=summarize_outcomes(name, outcomes),
         numbers_changed=max((one.numbers_off for one in every), default=0.0),
-        looked_at=_describe_sizes(every, unit),
+        looked_at=_describe_compared_sizes(every, unit),
         notes=(
             *_describe_transposed_inputs(compared), *_describe_limited_numbers(compared),
             *_describe_compared_outputs(compared), *shapes,
@@ -46,7 +46,7 @@ def make_verdict(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome
     )  # fmt: skip
     wrong = [outcome for outcome in every if not outcome.is_same]
     if compared.activations:
-        return _report_activation(compared, every, replace(verdict, kind="wrong"))
+        return _report_activation_on_one_side_only(compared, every, replace(verdict, kind="wrong"))
     if not wrong:
         found = compared.compare_in_double_precision(every)
         notes = (*verdict.notes, *filter(None, [found.why_not]))
@@ -75,16 +75,22 @@ def make_verdict(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome
 def report_half_precision_rounding(
     compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], verdict: Verdict
 ) -> Verdict:
-    """Return the verdict on a file in half precision with how far its answers are from the module's. A right file whose
-    labels differ gets the verdict `changed`. If the file is wrong or not comparable, only note that the module's
-    weights were rounded, too."""
+    """Return the verdict on a file in half precision, with a note on how far its answers are from the module's. If
+    rounding changes labels, a verdict `right` becomes `changed`. A file that is wrong or not comparable gets only the
+    note that the module's weights were rounded to half precision, too.
+
+    Args:
+        compared: the file and its module.
+        outcomes: the result of each compared batch, by kind of batches.
+        verdict: the verdict so far.
+    """
     if verdict.kind not in ("right", "some sizes"):
         note = (
             "The file is in half precision: it was compared with the module with its weights rounded to half precision."
         )
         return replace(verdict, notes=(*verdict.notes, note))
     apart = {
-        inputs: [replace(one, difference=compared.measure_case(one.case)) for one in some if one.is_same]
+        inputs: [replace(one, difference=compared.measure_difference_on_case(one.case)) for one in some if one.is_same]
         for inputs, some in outcomes.items()
     }
     lines = summarize_outcomes(verdict.name, {inputs: some for inputs, some in apart.items() if some})
@@ -97,9 +103,17 @@ def report_half_precision_rounding(
     return replace(verdict, notes=(*verdict.notes, f"The file {said}."))
 
 
-def _report_activation(compared: ComparedFile, outcomes: Sequence[Outcome], verdict: Verdict) -> Verdict:
-    """Return the verdict with the reason that only one side has an activation at its end. The reason also says whether
-    the answers are equal if both have it."""
+def _report_activation_on_one_side_only(
+    compared: ComparedFile, outcomes: Sequence[Outcome], verdict: Verdict
+) -> Verdict:
+    """Return the verdict with another reason: only the file, or only the module, ends with an activation such as
+    softmax. The reason also says whether the answers are equal if this activation is added to the other side.
+
+    Args:
+        compared: the file and its module.
+        outcomes: the result of each compared batch, with the activation on both sides.
+        verdict: the verdict so far.
+    """
     side, activation = next(iter(compared.activations.values()))
     more, plain = (
         (compared.file.path, compared.called.name) if side == "module" else (compared.called.name, compared.file.path)
@@ -116,8 +130,14 @@ def _report_activation(compared: ComparedFile, outcomes: Sequence[Outcome], verd
 
 
 def _report_size_limit(compared: ComparedFile, outcomes: Sequence[Outcome], verdict: Verdict) -> Verdict:
-    """Return the verdict, limited to one row if neither the module nor the file runs on more, or to the sizes that the
-    file declares if the file takes no others."""
+    """Return the verdict with the note "some sizes", if the file and its module were compared only on batches of one
+    row, since neither runs on more, or only on the sizes that the file declares. Else return it unchanged.
+
+    Args:
+        compared: the file and its module.
+        outcomes: the result of each compared batch.
+        verdict: the verdict so far.
+    """
     called, file = compared.called, compared.file
     if called.only_these:
         reason = f"{file.path} answers as {called.name} does at the sizes that it declares; {called.name} takes others."
@@ -143,7 +163,8 @@ def _report_size_limit(compared: ComparedFile, outcomes: Sequence[Outcome], verd
 
 
 def summarize_outcomes(module_name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[Comparison, ...]:
-    """Return a comparison for each kind of cases: how many rows were compared, and their largest difference."""
+    """Return an entry of the report for each kind of batches: how many batches and rows were compared, and their
+    largest difference. `module_name` is the reference in it."""
     return tuple(
         summarize_differences(
             [one.difference for one in some],
@@ -182,8 +203,9 @@ def _describe_missing_weights(compared: ComparedFile) -> _MissingWeights:
     return _MissingWeights([f"{held}, but {lacking[0]} is not among them: it may be made with other weights."], True)
 
 
-def _describe_sizes(outcomes: Sequence[Outcome], unit: str) -> str:
-    """Describe in a sentence how many batches were compared, and of how many rows and steps."""
+def _describe_compared_sizes(outcomes: Sequence[Outcome], unit: str) -> str:
+    """Return a sentence on how many batches were compared, and of how many rows and steps. `unit` is "tokens" or
+    "steps", or "" if the inputs do not have a sequence axis."""
     shapes = np.array([outcome.case.tokens.shape for outcome in outcomes])
     (least_rows, least), (most_rows, most) = shapes.min(0), shapes.max(0)
     rows = _format_range(least_rows, most_rows, "rows")
@@ -199,8 +221,9 @@ def _format_range(least: int, most: int, unit: str) -> str:
 
 
 def _describe_differing_operation(compared: ComparedFile, failing_case: Case) -> str:
-    """Describe the first operation in which file and module differ. An ordinary batch is preferred to the failing case,
-    since short texts hide differences: the mean of one token is also its sum."""
+    """Return a sentence on the first operation in which file and module differ, or "" if it is not found. It is
+    searched for on an ordinary batch if file and module differ there, else on `failing_case`: short texts hide
+    differences, as between the mean and the sum of one token."""
     ordinary = compared.compare_case(draw_case(compared.called, *compared.called.sizes[0]))
     return compared.describe_first_differing_operation(
         failing_case if ordinary is None or ordinary.is_same or ordinary.error else ordinary.case
@@ -232,7 +255,8 @@ def _describe_limited_numbers(compared: ComparedFile) -> list[str]:
 
 
 def _describe_compared_outputs(compared: ComparedFile) -> list[str]:
-    """Return sentences on which outputs were compared and which were not, if the file or the module has several."""
+    """Return sentences on which outputs were compared and which were not. Return an empty list if the file and the
+    module have one output each."""
     numbers, names = ({pair[place] for pair in compared.outputs} for place in (0, 1))
     left = [port.name for number, port in enumerate(compared.file.outputs) if number not in numbers]
     lacking = [name for name in compared.largest if name not in names]
@@ -247,13 +271,14 @@ def _describe_compared_outputs(compared: ComparedFile) -> list[str]:
 
 
 def limit_verdict_to_inputs(verdict: Verdict, verdict_on_others: Verdict, right_inputs: str, reason: str) -> Verdict:
-    """Return the verdict on a file that is right for some inputs only.
+    """Join two verdicts on a file that is right for some kinds of inputs, such as masks that hide the end of rows, and
+    not for others.
 
     Args:
         verdict: the verdict on the inputs for which the file is right.
-        verdict_on_others: the verdict on other inputs.
+        verdict_on_others: the verdict on the other inputs.
         right_inputs: a phrase for the inputs for which the file is right.
-        reason: why the file is not right for all inputs, unless `verdict_on_others` is `wrong` and has its own reason.
+        reason: the reason of the joined verdict. If `verdict_on_others` is `wrong`, its own reason is kept.
     """
     joined = replace(
         verdict_on_others,
@@ -280,11 +305,12 @@ _SHOWN_NUMBERS: Final = 24
 
 
 def find_shortest_failing_input(compared: ComparedFile, wrong: Sequence[Outcome]) -> tuple[Shown, Case]:
-    """Find the shortest input for which file and module differ. Return its description with both answers, and its case.
+    """Find the shortest batch for which file and module still differ, by leaving out rows and tokens. Return a
+    description of it with both answers, and the batch.
 
     Args:
-        compared: the file beside its module.
-        wrong: cases on which the two differ.
+        compared: the file and its module.
+        wrong: the results of batches on which the two differ.
     """
     worst = min(wrong, key=lambda one: (one.case.tokens.size, -one.difference.largest))
     least = worst.difference.largest * _PART if math.isfinite(worst.difference.largest) else 0.0
@@ -298,21 +324,21 @@ def find_shortest_failing_input(compared: ComparedFile, wrong: Sequence[Outcome]
     shrinks = True
     while shrinks:
         shrinks = False
-        for shorter in _shorten_case(case):
+        for shorter in _list_shorter_cases(case):
             tried += 1
             if tried > _TRIED:
                 break
             if is_still_different(shorter):
                 case, shrinks = shorter, True
                 break
-    return _describe_input(compared, case), case
+    return _describe_input_and_both_answers(compared, case), case
 
 
-def _shorten_case(case: Case) -> Iterator[Case]:
-    """Yield shorter cases made from a case: first with fewer rows, then with fewer tokens."""
+def _list_shorter_cases(case: Case) -> Iterator[Case]:
+    """Yield smaller batches that are made from a batch (case): first with fewer rows, then with fewer tokens."""
     rows, steps = case.tokens.shape
     if rows > 1:
-        yield from make_one_row_cases([case])[:_ROWS]
+        yield from split_cases_into_single_rows([case])[:_ROWS]
         # A row that is padded wider than its length may be what shows it.
         for row in range(min(rows, _ROWS) if case.lengths.max() < steps else 0):
             yield Case(case.name, case.tokens[row : row + 1], case.lengths[row : row + 1])
@@ -328,10 +354,11 @@ def _shorten_case(case: Case) -> Iterator[Case]:
                 yield Case(case.name, tokens, np.full(rows, steps - taken, np.int64))
 
 
-def _describe_input(compared: ComparedFile, case: Case) -> Shown:
-    """Describe the input of a case, the module's answer, and the file's answer or error at the largest difference."""
+def _describe_input_and_both_answers(compared: ComparedFile, case: Case) -> Shown:
+    """Describe a batch (case), the module's answer to it, and the file's answer or error. Of long answers, the numbers
+    at the largest difference are described."""
     expected, given = compared.compute_both_answers(case)
-    shown = _list_shown_rows(compared, case)
+    shown = _list_input_rows_to_show(compared, case)
     if isinstance(given, str):
         return Shown(shown, _round_first_numbers(expected[0]), f"fails: {given}", math.inf)
     if shapes := compared.describe_shape_difference(case):
@@ -345,9 +372,9 @@ def _describe_input(compared: ComparedFile, case: Case) -> Shown:
     return Shown(shown, own, other, float(apart.max()), output)
 
 
-def _list_shown_rows(compared: ComparedFile, case: Case) -> tuple[Any, ...]:
-    """Return the first rows of the input, as the verdict shows them. If the module has several inputs, return the name
-    and the numbers of each."""
+def _list_input_rows_to_show(compared: ComparedFile, case: Case) -> tuple[Any, ...]:
+    """Return the first three rows of a batch (case) as the verdict shows them: ids or numbers, or the shape of a long
+    row. If the module has several inputs, return the name and the numbers of each input."""
     samples = compared.called.samples
     most = _SHOWN if samples is None else _SHOWN_NUMBERS
     inputs = record_call(compared.called, case).inputs

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from pocketrnn.bundle.atomic_writing import write_whole_file
-from pocketrnn.bundle.names_from_paths import choose_module_file
+from pocketrnn.bundle.names_from_paths import choose_python_file_beside_bundle
 from pocketrnn.commands.standard_streams import (
     get_lines_to_print_at_end,
     print_at_end_if_command_runs,
@@ -503,7 +503,7 @@ def _add_import_folders(code: str, place: Path, file: Path) -> str:
 def _choose_code_file(output: Path, kind: str, content: bytes) -> Path:
     """Return the first file beside the output that is free, that has this content, or that an export has written and
     may write again."""
-    first = choose_module_file(output, kind)
+    first = choose_python_file_beside_bundle(output, kind)
     context = click.get_current_context(silent=True)
     is_kept = output.exists() and not (context and context.params.get("force"))
     for number in range(1, _MOST_FILES):

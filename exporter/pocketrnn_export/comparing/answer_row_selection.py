@@ -9,11 +9,10 @@ import numpy as np
 from pocketrnn_export.comparing.proof_inputs import Ids
 
 
-def select_answer_rows(answer: Any, lengths: Ids) -> Any:
-    """Select the rows of an answer that are not padding.
-
-    From [batch, classes], these are all rows; from [batch, sequence, classes], the rows of real tokens, as [tokens,
-    classes]. If the module counts fewer tokens and does not answer some, these rows get NaN.
+def drop_padding_rows_of_answer(answer: Any, lengths: Ids) -> Any:
+    """Return the rows of an answer that are not padding: [batch, classes] is returned as it is; from [batch, sequence,
+    classes], the rows of the tokens within each text's length are returned as [tokens, classes]. If the answer has
+    fewer than the longest length's tokens, the missing rows are NaN.
 
     Args:
         answer: the output of a module or a graph.
@@ -27,17 +26,16 @@ def select_answer_rows(answer: Any, lengths: Ids) -> Any:
     return answer[np.arange(answer.shape[1]) < lengths[:, None]]
 
 
-def split_by_text(rows: Any, lengths: Ids) -> list[Any]:
-    """Split the rows of an answer by text, and return an array of rows for each text.
-
-    A row may also be a single number that was measured for the text or token.
+def split_answer_rows_by_text(rows: Any, lengths: Ids) -> list[Any]:
+    """Return a list with the rows of each text. The rows are a row for each text, or a row for each token of all texts,
+    without padding.
 
     Args:
-        rows: [batch, ...], or [tokens, ...] as `select_answer_rows` returns them.
-        lengths: int64 [batch].
+        rows: [batch, ...] or [tokens, ...].
+        lengths: the number of tokens of each text, int64 [batch].
 
     Raises:
-        ValueError: the number of rows fits neither shape.
+        ValueError: the number of rows is neither the number of texts nor that of their tokens.
     """
     if len(rows) == len(lengths):
         return [rows[i : i + 1] for i in range(len(rows))]

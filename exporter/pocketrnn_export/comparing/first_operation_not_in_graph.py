@@ -76,7 +76,7 @@ class DifferingOperation:
         return f"The first operation whose result the file lacks is {self}{node}."
 
 
-def find_differing_operation(
+def find_first_operation_missing_in_graph(
     module: Callable[..., Any],
     content: bytes,
     inputs: Sequence[npt.NDArray[np.int64]],
@@ -91,7 +91,7 @@ def find_differing_operation(
         module: the module in double precision.
         content: the graph's ONNX file.
         inputs: a batch to which module and graph give different answers: tokens, and lengths if the module takes them.
-        find_line: a function that returns the source line of a stack frame.
+        find_line: returns the line of user code that a stack frame was called from.
         given: the graph's inputs by name, if they are not `inputs` in this order.
     """
     steps: list[_Step] = []
@@ -116,7 +116,7 @@ def find_differing_operation(
         and step.line
         and all(_is_in_graph_values_or_unsearchable(values, tensor) for tensor in step.given)
     ):
-        behind = _find_differing_node(model, made, replace(step, taken=step.given), steps)
+        behind = _find_first_node_with_other_result(model, made, replace(step, taken=step.given), steps)
         return DifferingOperation(step.name, step.line, behind, is_behind=True) if behind else None
     while step is not None and id(step) not in seen:
         seen.add(id(step))
@@ -127,7 +127,7 @@ def find_differing_operation(
         ]
         if not missing:
             return (
-                DifferingOperation(step.name, step.line, _find_differing_node(model, made, step, steps))
+                DifferingOperation(step.name, step.line, _find_first_node_with_other_result(model, made, step, steps))
                 if step.line
                 else None
             )
@@ -135,11 +135,18 @@ def find_differing_operation(
     return None
 
 
-def _find_differing_node(
+def _find_first_node_with_other_result(
     model: onnx.ModelProto, graph_values: Mapping[str, _Sorted], step: _Step, steps: Sequence[_Step]
 ) -> str:
-    """Return the name of the first graph node that uses a result of a call in forward (`step`), but whose own result is
-    not a value of forward. Return "" if there is no such node."""
+    """Return the name of the graph's first node that reads an input of a call in forward, but whose own result is not
+    a value of forward. Return "" if there is no such node.
+
+    Args:
+        model: the graph.
+        graph_values: the numbers of each value of the graph, flat and sorted, by name.
+        step: the call.
+        steps: all calls of forward.
+    """
     given = {id(tensor) for one in steps for tensor in one.given}
     taken = _group_by_size(_sort_numbers(tensor) for tensor in step.taken if id(tensor) in given and tensor.numel() > 1)
     forward = _group_by_size(

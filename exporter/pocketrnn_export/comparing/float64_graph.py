@@ -16,9 +16,9 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, num
 from onnx.reference import ReferenceEvaluator
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
+from pocketrnn_export.comparing.answer_row_selection import drop_padding_rows_of_answer
 from pocketrnn_export.comparing.float64_operators import OPERATORS
-from pocketrnn_export.comparing.module_and_graph_as_functions import list_graph_inputs
+from pocketrnn_export.comparing.module_and_graph_as_functions import make_graph_inputs_from_ids
 from pocketrnn_export.comparing.proof_inputs import Doubles, Ids, Run64
 
 _FLOAT: Final = int(TensorProto.FLOAT)
@@ -33,12 +33,13 @@ _PYTORCH_S: Final = {np.float32(number): number for number in (1.050700987355480
 
 
 def make_float64_onnx_run(content: bytes, *, restores_constants: bool = False) -> Run64:
-    """Wrap an ONNX file for whole texts as a function of arrays that computes in double precision.
+    """Return a function that computes an ONNX graph's logits in double precision from arrays of tokens and lengths.
 
     Args:
-        content: the file's bytes, weights included; its inputs are tokens and perhaps lengths, its first output is
-            logits. int8 and float16 weights are used as the numbers that they stand for.
-        restores_constants: replace attributes that hold one of PyTorch's constants, rounded, by the exact constant.
+        content: the file's bytes, weights included; the graph's inputs are tokens and perhaps lengths, its first output
+            is logits. int8 and float16 weights are used as the numbers that they stand for.
+        restores_constants: replace attributes that hold a constant of PyTorch's rounded to float32, such as those of
+            SELU, by the exact constant.
 
     Raises:
         ExportError: the graph cannot be computed in double precision; the returned function may raise it too.
@@ -49,28 +50,32 @@ def make_float64_onnx_run(content: bytes, *, restores_constants: bool = False) -
 
 
 def make_float64_model_run(model: onnx.ModelProto, *, restores_constants: bool = False) -> Run64:
-    """Wrap a model from `convert_model_to_float64` as a function of arrays."""
-    evaluate = build_evaluator(model, restores_constants=restores_constants)
+    """Return a function that computes the logits of a model that was converted to float64, from arrays of tokens and
+    lengths. `restores_constants` replaces attributes that hold a constant of PyTorch's, rounded to float32, by the
+    exact constant."""
+    evaluate = make_function_of_float64_model(model, restores_constants=restores_constants)
     names = [value.name for value in model.graph.input]
 
     def run_graph(tokens: Ids, lengths: Ids) -> Doubles:
-        given = dict(zip(names, list_graph_inputs(names, tokens, lengths), strict=False))
+        given = dict(zip(names, make_graph_inputs_from_ids(names, tokens, lengths), strict=False))
         if "features" in given:
             given["features"] = given["features"].astype(np.float64)
-        answer: Doubles = select_answer_rows(evaluate(given)[0], lengths)
+        answer: Doubles = drop_padding_rows_of_answer(evaluate(given)[0], lengths)
         return answer
 
     return run_graph
 
 
-def build_evaluator(
+def make_function_of_float64_model(
     model: onnx.ModelProto, *, restores_constants: bool = False
 ) -> Callable[[dict[str, npt.NDArray[Any]]], list[Doubles]]:
-    """Wrap a model from `convert_model_to_float64` as a function from its inputs to its outputs.
+    """Return a function that runs a model that was converted to float64: from a dict of inputs to the list of outputs.
+    `restores_constants` replaces attributes that hold a constant of PyTorch's, rounded to float32, by the exact
+    constant.
 
     Raises:
-        ExportError: an operator is not known. The returned function raises it if an operator fails or computes in
-            float32.
+        ExportError: the evaluator does not know an operator. The returned function also raises it if an operator fails
+            or computes in float32.
     """
     outputs = [value.name for value in model.graph.output]
     try:
@@ -100,7 +105,8 @@ def build_evaluator(
 
 
 def _restore_float64_constants(evaluator: Any) -> None:
-    """Replace each float32 attribute that is a rounded constant of PyTorch by the float64 constant, in place."""
+    """Replace each attribute that holds a constant of PyTorch's rounded to float32, such as 1/6 of hardsigmoid, by the
+    float64 constant, in the evaluator's nodes in place."""
     for node in evaluator.rt_nodes_:
         for name in node.attributes_names_:
             value = getattr(node, name)
@@ -127,7 +133,7 @@ def convert_model_to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     for place, graph in enumerate(list_nested_graphs(copied.graph)):
-        _name_unused_outputs(graph, place)
+        _give_names_to_unused_outputs(graph, place)
         del graph.value_info[:]
         for value in (*graph.input, *graph.output):
             if value.type.tensor_type.elem_type == _FLOAT:
@@ -141,7 +147,7 @@ def convert_model_to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
     return copied
 
 
-def _name_unused_outputs(graph: GraphProto, graph_number: int) -> None:
+def _give_names_to_unused_outputs(graph: GraphProto, graph_number: int) -> None:
     """Give each output without a name a name, since the evaluator takes such an output for an omitted input.
     `graph_number` makes the names unique among nested graphs."""
     for i, node in enumerate(graph.node):
@@ -174,10 +180,8 @@ def _round_products_of_int8(graph: GraphProto) -> None:
 
 
 def _round_marked_values_to_float32(graph: GraphProto) -> None:
-    """Round marked values to float32: insert casts after the values whose name has the ending SINGLE.
-
-    PyTorch rounds a Python number to float32 if it is used beside a float32 tensor.
-    """
+    """Insert casts that round to float32 the values whose names mark them, with the ending SINGLE. PyTorch rounds such
+    a value, a Python number that is used beside a float32 tensor, too."""
     nodes: list[NodeProto] = []
     for node in graph.node:
         nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
@@ -195,7 +199,7 @@ def _round_marked_values_to_float32(graph: GraphProto) -> None:
 
 
 def _is_rounded_product(graph: GraphProto, name: str) -> bool:
-    """Return whether `_round_products_of_int8` has rounded this value."""
+    """Return whether the value `name` is a product of int8 weights and their scale that a cast rounds to float32."""
     return any(node.op_type == "Cast" and node.output[0] == name.removesuffix(SINGLE) for node in graph.node)
 
 
@@ -229,6 +233,6 @@ def _convert_tensor_to_float64(tensor: TensorProto) -> None:
 
 
 def list_perturbable_weights(model: onnx.ModelProto) -> list[TensorProto]:
-    """List the weights of a model that can be moved a little to measure the effect of rounding: the float64 weights
-    from `convert_model_to_float64`, without those of inner graphs."""
+    """List the weights of a model, converted to float64, that can be changed a little to measure the effect of
+    rounding: its float64 weights, but not those of inner graphs (of If, Loop and Scan)."""
     return [tensor for tensor in model.graph.initializer if tensor.data_type == _DOUBLE]

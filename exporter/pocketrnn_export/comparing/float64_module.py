@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import multi_head_attention_forward, rms_norm
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
-from pocketrnn_export.comparing.module_and_graph_as_functions import compute_rows_by_length
+from pocketrnn_export.comparing.answer_row_selection import drop_padding_rows_of_answer
+from pocketrnn_export.comparing.module_and_graph_as_functions import compute_answer_with_rows_sorted_by_length
 from pocketrnn_export.comparing.proof_inputs import Doubles, Ids, Run64
 from pocketrnn_export.module_runs.attribute_changes import restore_attributes
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
@@ -110,8 +110,9 @@ def _convert_argument_for_float64_run(value: Any) -> Any:
 
 
 def _recompute_in_float64(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Tensor:
-    """Call a function again in float64, after it gave a float32 result from arguments without float32. Return the new
-    result; if the function refuses float64, return the old result as float64."""
+    """Call a torch function again so that it computes in float64, after it gave a float32 result from arguments without
+    float32, such as two integers. Return the new result. If the function refuses float64, return the old result
+    converted to float64."""
 
     def widen_value(value: Any) -> Any:
         if isinstance(value, Tensor) and not value.is_floating_point() and value.dtype != torch.bool:
@@ -132,9 +133,8 @@ def _recompute_in_float64(func: Any, args: tuple[Any, ...], kwargs: dict[str, An
 
 
 def make_float64_copy(module: nn.Module) -> nn.Module:
-    """Copy a module so that forward computes in double precision. Its weights keep their values.
-
-    The copy gets a new class that inherits the module's class, so that the copy can be copied and traced.
+    """Copy a module so that the copy's forward computes in double precision. The weights keep their values. The copy
+    has a new class, which inherits the module's class, so that it can be copied and traced.
 
     Raises:
         ExportError: the module is TorchScript, whose code holds float32 numbers and types.
@@ -149,7 +149,8 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
 
     @contextlib.contextmanager
     def compute_in_float64(run: nn.Module) -> Iterator[None]:
-        """While the block runs, compute in float64. Caches and attributes are not shared with float32 runs."""
+        """While the block runs, torch computes in float64. Function caches, and attributes that `run` sets, are
+        restored after it."""
         with use_fresh_caches(caches), restore_attributes(run), Float64Mode():
             yield
 
@@ -175,14 +176,12 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
 
 
 def make_float64_module_run(module: nn.Module, *, takes_lengths: bool, sorts_rows: bool = True) -> Run64:
-    """Wrap a module as a function of arrays that computes in double precision.
-
-    Rows are sorted by decreasing length, as in `make_module_run`.
+    """Return a function that computes a module's logits in double precision from arrays of tokens and lengths.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
         takes_lengths: whether forward takes lengths.
-        sorts_rows: whether the rows are sorted; where each may depend on the others, they stay in their order.
+        sorts_rows: sort the rows by decreasing length for the module; False where a row may depend on other rows.
 
     Raises:
         ExportError: the module is TorchScript. The returned function raises it if the module cannot compute in double
@@ -192,11 +191,18 @@ def make_float64_module_run(module: nn.Module, *, takes_lengths: bool, sorts_row
 
 
 def make_float64_copy_run(float64_copy: nn.Module, *, takes_lengths: bool, sorts_rows: bool = True) -> Run64:
-    """Wrap a module from `make_float64_copy` as a function of arrays, as `make_float64_module_run` does."""
+    """Return a function that computes the logits of a module that was copied to float64, from arrays of tokens and
+    lengths.
+
+    Args:
+        float64_copy: a copy whose forward computes in double precision.
+        takes_lengths: whether forward takes lengths.
+        sorts_rows: sort the rows by decreasing length for the module; False where a row may depend on other rows.
+    """
 
     def run_module(tokens: Ids, lengths: Ids) -> Doubles:
         try:
-            answer = compute_rows_by_length(
+            answer = compute_answer_with_rows_sorted_by_length(
                 float64_copy, tokens, lengths, takes_lengths=takes_lengths, sorts_rows=sorts_rows
             )
         # A user's module may raise anything, also by a call of sys.exit.
@@ -204,7 +210,7 @@ def make_float64_copy_run(float64_copy: nn.Module, *, takes_lengths: bool, sorts
             raise _make_float64_module_error(first_line(error)) from error
         if answer.dtype != torch.float64:
             raise _make_float64_module_error(f"its answer has the type {answer.dtype}")
-        logits: Doubles = select_answer_rows(answer.numpy(), lengths)
+        logits: Doubles = drop_padding_rows_of_answer(answer.numpy(), lengths)
         return logits
 
     return run_module

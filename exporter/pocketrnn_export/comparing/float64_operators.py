@@ -62,12 +62,19 @@ class _Recurrent(_Operator):
     def _make_step_function(
         self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]
     ) -> CellFunction:
-        """Return the function that computes one step in one direction from the recurrent weights `r` and biases `b`."""
+        """Return the function that computes one step in one direction: from the gates of the input and the state to the
+        new state.
+
+        Args:
+            r: the recurrent weights of this direction.
+            b: the recurrent biases that are added in each step.
+            activations: the activation functions, in ONNX's order.
+        """
         raise NotImplementedError
 
     def _count_recurrent_biases_added_to_inputs(self, hidden: int) -> int:
-        """Return how many of the recurrent biases are added to the products of the inputs, once before the loop over
-        the steps. The others are added in each step."""
+        """Return how many of the recurrent biases, for a hidden size of `hidden`, are added to the products of the
+        inputs once before the loop over the steps. The others are added in each step."""
         return self.gates * hidden
 
     def _run(self, x: Doubles, w: Doubles, r: Doubles, *more: Any, **attributes: Any) -> tuple[Doubles, ...]:
@@ -258,8 +265,15 @@ class ScatterND(_Operator):
 
 
 def _scatter_updates(data: Any, positions: tuple[Any, ...], updates: Any, reduction: str | None) -> Any:
-    """Copy an array, and write each update at its position: in place of the number there, or combined with this number
-    by the reduction."""
+    """Return a copy of `data` in which each update is written at its position. Without `reduction`, the update replaces
+    the number there; else it is added, multiplied, or combined by minimum or maximum with it.
+
+    Args:
+        data: the array.
+        positions: an index array for each axis.
+        updates: the numbers to write.
+        reduction: ONNX's name: "add", "mul", "min", "max", "none" or None.
+    """
     result = data.copy()
     if reduction in (None, "none"):
         result[positions] = updates
@@ -331,8 +345,14 @@ def _make_writable_tensor(x: Doubles) -> torch.Tensor:
 def _compute_padding_sizes(
     sizes: Sequence[int], kernel: Sequence[int], attributes: dict[str, Any]
 ) -> tuple[list[int], list[int]]:
-    """Return two lists with a number for each axis of a convolution: the padding before it, and the padding after
-    it."""
+    """Return two lists with a number for each axis of a convolution or pooling: the padding before the axis, and the
+    padding after it.
+
+    Args:
+        sizes: the sizes of the axes.
+        kernel: the sizes of the kernel.
+        attributes: those of the ONNX node, such as `pads` and `auto_pad`.
+    """
     axes = len(kernel)
     kind = attributes.get("auto_pad") or "NOTSET"
     if kind in ("NOTSET", "VALID"):

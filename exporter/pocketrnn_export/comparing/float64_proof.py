@@ -88,7 +88,7 @@ class DistanceToExactAnswer:
         return self.spreads <= SPREADS
 
 
-def prove_graph(
+def prove_graph_in_double_precision(
     run: Run64,
     exact: Sequence[ExactAnswer],
     *,
@@ -97,34 +97,35 @@ def prove_graph(
     spreads: Callable[[Case], ExactAnswer | None] = lambda _: None,
     inputs: str = "cases",
 ) -> Float64Agreement:
-    """Prove that a graph in double precision gives the exact answers, up to 1e-10 or to what rounding explains.
+    """Run a graph in double precision, and raise an error if its answers differ from the module's in double precision,
+    the exact answers, by more than 1e-10 or than rounding explains. Return how well they agree.
 
     Args:
-        run: the graph in double precision.
-        exact: the answers that it must give.
-        content: the graph's ONNX file.
-        retraced: traces the module in double precision as `content` was traced. It is called only if the graph is more
-            than 1e-10 off: forward may hold numbers that float32 cannot represent.
-        spreads: gives the exact answer to a case with how far rounding may move it. It is called only if the graph is
-            more than 1e-10 off: a chaotic network's float64 answers depend on rounding too.
-        inputs: the name of the inputs, for the progress.
+        run: runs the graph in double precision.
+        exact: the answers that the graph must give.
+        content: the bytes of the graph's ONNX file.
+        retraced: traces the module in double precision, and returns that ONNX file. It is called only if a difference
+            exceeds 1e-10: forward may hold numbers that float32 cannot represent.
+        spreads: returns the exact answer to a batch with how far rounding may move it. It is called only if a
+            difference exceeds 1e-10: a chaotic network's float64 answers depend on rounding, too.
+        inputs: the name of the batches, for the progress.
 
     Raises:
         ParityError: the graph computes something else; the message says where.
         ExportError: the graph cannot be computed in double precision.
     """
-    found = measure_agreement(run, exact, inputs)
+    found = measure_agreement_in_double_precision(run, exact, inputs)
     if found.largest_difference <= DOUBLE_TOLERANCE:
         return found
-    reason = "the numbers in forward that float32 rounds do not explain it"
+    reason = "rounding of numbers in forward to float32 does not explain this difference"
     if retraced is not None and math.isfinite(found.largest_difference):
-        again, reason = _compare_retraced_module(content, exact, retraced)
+        again, reason = _explain_difference_by_rounded_numbers(content, exact, retraced)
         if again is not None:
             return again
     if found.largest_difference < _ROUNDING_AT_MOST:
-        off = [measure_agreement(run, [one]).largest_difference > DOUBLE_TOLERANCE for one in exact]
+        off = [measure_agreement_in_double_precision(run, [one]).largest_difference > DOUBLE_TOLERANCE for one in exact]
         exact = [(spreads(one.case) or one) if is_off else one for one, is_off in zip(exact, off, strict=True)]
-        found = measure_agreement(run, exact)
+        found = measure_agreement_in_double_precision(run, exact)
         if found.largest_difference <= DOUBLE_TOLERANCE:
             return found
     raise ParityError(
@@ -143,29 +144,39 @@ class _RetracedComparison(NamedTuple):
     why_not: str
 
 
-def _compare_retraced_module(
+def _explain_difference_by_rounded_numbers(
     content: bytes, exact: Sequence[ExactAnswer], retraced: Callable[[], bytes]
 ) -> _RetracedComparison:
-    """Trace the module in double precision, and find out whether the shipped graph differs from the new graph only by
-    rounded numbers.
+    """Trace the module in double precision, and find out whether the shipped graph is the new graph with its numbers
+    rounded to float32. If so, and the new graph gives the exact answers, the result has this agreement; else it has the
+    reason why not.
 
-    If so, and the new graph gives the exact answers, the result has an agreement; else it has the reason why not.
+    Args:
+        content: the bytes of the shipped ONNX file.
+        exact: the exact answers.
+        retraced: traces the module in double precision, and returns that ONNX file.
     """
     try:
         double = retraced()
-        again = measure_agreement(make_float64_onnx_run(double, restores_constants=True), exact)
+        again = measure_agreement_in_double_precision(make_float64_onnx_run(double, restores_constants=True), exact)
     except ExportError as error:
-        return _RetracedComparison(None, f"traced in double precision, {first_line(error)}")
+        return _RetracedComparison(None, f"a trace of the module in double precision fails: {first_line(error)}")
     different = find_difference_beyond_rounding(content, double)
     if different is not None:
-        return _RetracedComparison(None, f"traced in double precision, its graph has another {different}")
+        return _RetracedComparison(
+            None, f"a trace of the module in double precision gives a different graph ({different})"
+        )
     if again.largest_difference > DOUBLE_TOLERANCE:
-        return _RetracedComparison(None, f"traced in double precision, it is {again.largest_difference:.1e} off too")
+        return _RetracedComparison(
+            None,
+            "a graph that is traced in double precision also differs from the module, by "
+            f"{again.largest_difference:.1e}",
+        )
     found = Float64Agreement(again.cases, again.rows, again.largest_difference, again.case, numbers_rounded=True)
     return _RetracedComparison(found, "")
 
 
-def prove_module_graph(
+def prove_graph_of_module_in_double_precision(
     module: nn.Module,
     content: bytes,
     exact: Sequence[ExactAnswer],
@@ -174,19 +185,17 @@ def prove_module_graph(
     every_id: Sequence[Case] = (),
     retrace: Retrace | None = None,
 ) -> Float64Agreement:
-    """Prove that a graph computes the same as its module, in double precision up to 1e-10.
-
-    It is for callers that have only a module and a graph: `scripts/measure_proof` and the tests. The exporter already
-    has both runs and calls `prove_graph`.
+    """Run a module and its graph in double precision, and raise an error if their answers differ by more than 1e-10 or
+    than rounding explains. Return how well they agree. (`scripts/measure_proof` and the tests use this function.)
 
     Args:
         module: the reference, in eval mode, on the CPU; it is copied, not changed.
-        content: the ONNX file to ship.
-        exact: the module's exact answers, from `compute_exact_answers` with `make_float64_module_run(module)`.
+        content: the bytes of the ONNX file.
+        exact: the module's answers in double precision.
         takes_lengths: whether forward takes lengths.
-        every_id: more cases, compared in double precision only; from `make_cases_with_every_id`.
-        retrace: traces a module as `content` was traced. It is called only if forward holds numbers that float32 cannot
-            represent: `x * 0.1` in float32 multiplies by another number than in float64.
+        every_id: more batches to compare.
+        retrace: traces a module, and returns the ONNX file. It is called only if a difference exceeds 1e-10: forward
+            may hold numbers that float32 cannot represent, such as 0.1 in `x * 0.1`.
 
     Raises:
         ParityError: the graph computes something else; the message says where.
@@ -194,7 +203,7 @@ def prove_module_graph(
     """
     reference = make_float64_copy_run(make_float64_copy(module), takes_lengths=takes_lengths)
     exact = [*exact, *(ExactAnswer(c, reference(c.tokens, c.lengths), np.zeros(len(c.lengths))) for c in every_id)]
-    return prove_graph(
+    return prove_graph_in_double_precision(
         make_float64_onnx_run(content),
         exact,
         content=content,
@@ -202,12 +211,18 @@ def prove_module_graph(
     )
 
 
-def measure_agreement(run: Run64, exact: Sequence[ExactAnswer], inputs: str = "cases") -> Float64Agreement:
-    """Run a form in double precision, and measure how far it is from the exact answers. Progress messages name the
-    cases by `inputs`.
+def measure_agreement_in_double_precision(
+    run: Run64, exact: Sequence[ExactAnswer], inputs: str = "cases"
+) -> Float64Agreement:
+    """Run a graph in double precision, and measure how far its answers are from the exact ones.
+
+    Args:
+        run: runs the graph.
+        exact: the exact answers, each with the batch to run.
+        inputs: the name of the batches, for the progress.
 
     Raises:
-        ParityError: the run fails on a case that the module answers.
+        ParityError: the graph fails on a batch that the module answers.
     """
     largest, where, rows = 0.0, exact[0].case.name, 0
     for answer in log_item_progress(exact, f"Comparing the graph on {inputs} in double precision"):
@@ -247,7 +262,8 @@ def _compute_absolute_differences(exact: Numbers, given: Numbers) -> npt.NDArray
 def measure_distance_to_exact_answer(
     candidate: str, exact: ExactAnswer, given: npt.NDArray[np.float32]
 ) -> DistanceToExactAnswer:
-    """Measure how far a float32 answer is from the exact answer."""
+    """Measure how far a float32 answer is from the exact answer, which was computed in double precision. `candidate` is
+    the name of what gave the answer."""
     apart = _compute_absolute_differences(exact.logits, given)
     if exact.logits.shape != given.shape:
         return DistanceToExactAnswer(candidate, exact.case.name, math.inf, math.inf, len(exact.logits))
@@ -261,12 +277,9 @@ def measure_distance_to_exact_answer(
 
 
 def compute_rounding_tolerance(exact: Sequence[ExactAnswer]) -> float:
-    """Return by how much two float32 answers to these cases may differ if both are right but rounded differently.
-
-    Each may be away from the exact answer by `SPREADS` times the answer's `spread`, which is how far rounding moves it.
-    The result is between 1e-5 and 1e-2, rounded up to one digit. `verify` allows this difference on a bundle's golden
-    examples.
-    """
+    """Return by how much two float32 answers to the same texts may differ if both are right but rounded differently:
+    80 times as much as rounding of the weights moves the exact answers. The result is between 1e-5 and 1e-2, rounded up
+    to one digit."""
     largest = 2 * SPREADS * max(float(answer.spread.max()) for answer in exact)
     if not _LEAST_TOLERANCE < largest < _MOST_TOLERANCE:
         return _LEAST_TOLERANCE if largest <= _LEAST_TOLERANCE else _MOST_TOLERANCE
@@ -294,7 +307,8 @@ _ZERO: Final = helper.make_tensor("", TensorProto.FLOAT, [1], [0.0])
 
 
 def find_difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None:
-    """Describe the first difference between two graphs that rounding their numbers does not explain, or return None.
+    """Describe the first difference between two graphs that rounding their numbers does not explain, such as "5 and 6
+    nodes". Return None if there is no such difference.
 
     Args:
         shipped: an ONNX file in float32.
@@ -303,20 +317,26 @@ def find_difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None
     a, b = onnx.load_from_string(shipped), onnx.load_from_string(double)
     opsets = [sorted((o.domain, o.version) for o in model.opset_import) for model in (a, b)]
     if opsets[0] != opsets[1] or a.functions or b.functions:
-        return "their opsets"
-    return _compare_graphs(a.graph, b.graph, {})
+        return "other opsets"
+    return _describe_first_graph_difference(a.graph, b.graph, {})
 
 
-def _compare_graphs(a: GraphProto, b: GraphProto, names_in_b: dict[str, str]) -> str | None:
-    """Describe the first difference between two graphs, or return None. `names_in_b` has the names in the second
-    graph of values in the first."""
+def _describe_first_graph_difference(a: GraphProto, b: GraphProto, names_in_b: dict[str, str]) -> str | None:
+    """Describe the first difference, beyond rounding, between a float32 graph and a float64 graph. Return None if there
+    is no such difference.
+
+    Args:
+        a: the float32 graph.
+        b: the float64 graph.
+        names_in_b: for inner graphs, the name in the outer graph of `b` of each value of the outer graph of `a`.
+    """
     b = _remove_widening_casts(b)
     if (len(a.node), len(a.input), len(a.output)) != (len(b.node), len(b.input), len(b.output)):
         return f"{len(a.node)} and {len(b.node)} nodes"
     names_in_b = {**names_in_b, "": ""} | {x.name: y.name for x, y in zip(a.input, b.input, strict=True)}
     numbers = {tensor.name: tensor for tensor in a.initializer}, {tensor.name: tensor for tensor in b.initializer}
     for x, y in zip(a.node, b.node, strict=True):
-        different = _compare_nodes(x, y, names_in_b, numbers)
+        different = _describe_first_node_difference(x, y, names_in_b, numbers)
         if different:
             return f"{x.op_type} {x.name or x.output[0]}: {different}"
         names_in_b.update(zip(x.output, y.output, strict=True))
@@ -325,12 +345,9 @@ def _compare_graphs(a: GraphProto, b: GraphProto, names_in_b: dict[str, str]) ->
 
 
 def _remove_widening_casts(graph: GraphProto) -> GraphProto:
-    """Return a copy of a float64 graph without the casts that the float32 graph does not have. These casts change no
-    number.
-
-    They cast tensors that forward makes in float32, such as `torch.full((n, n), -1e9)`, and float32 inputs, such as
-    features.
-    """
+    """Return a copy of a float64 graph without the casts from float32 to float64, which change no number and which the
+    float32 graph does not have: those of float32 inputs, such as features, and of tensors that forward makes in
+    float32, such as `torch.full((n, n), -1e9)`."""
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input)}
     made = GraphProto()
     made.CopyFrom(graph)
@@ -347,13 +364,21 @@ def _remove_widening_casts(graph: GraphProto) -> GraphProto:
     return made
 
 
-def _compare_nodes(
+def _describe_first_node_difference(
     a: NodeProto,
     b: NodeProto,
     names_in_b: dict[str, str],
     initializers: tuple[dict[str, TensorProto], dict[str, TensorProto]],
 ) -> str | None:
-    """Describe the first difference between two nodes: operator, inputs or attributes. Return None if there is none."""
+    """Describe the first difference, beyond rounding, between two nodes: their operators, inputs or attributes. Return
+    None if there is no difference.
+
+    Args:
+        a: the node of the float32 graph.
+        b: the node of the float64 graph.
+        names_in_b: the name in the float64 graph of each value in the float32 graph.
+        initializers: the weights of the float32 graph, and those of the float64 graph, by name.
+    """
     if (a.op_type, a.domain, len(a.input), len(a.output)) != (b.op_type, b.domain, len(b.input), len(b.output)):
         return f"is in the place of {b.op_type}"
     for x, y in zip(a.input, b.input, strict=True):
@@ -370,7 +395,7 @@ def _compare_nodes(
     if [x.name for x in theirs] != [y.name for y in others]:
         return "its attributes"
     for x, y in zip(theirs, others, strict=True):
-        if not _are_attributes_equal(x, y, names_in_b):
+        if not _are_attributes_equal_after_rounding(x, y, names_in_b):
             return f"its attribute {x.name}"
     return None
 
@@ -382,16 +407,21 @@ def _read_node_attributes(node: NodeProto) -> Sequence[AttributeProto]:
     return [*node.attribute]
 
 
-def _are_attributes_equal(a: AttributeProto, b: AttributeProto, names_in_b: dict[str, str]) -> bool:
-    """Return whether attribute `a` of a float32 graph equals attribute `b` of a float64 graph after rounding. The
-    numbers of `b` are rounded to float32, and the type float64 counts as float32. `names_in_b` has the names in the
-    float64 graph of values in the float32 graph."""
+def _are_attributes_equal_after_rounding(a: AttributeProto, b: AttributeProto, names_in_b: dict[str, str]) -> bool:
+    """Return whether attribute `a` of a float32 graph equals attribute `b` of a float64 graph after the numbers of `b`
+    are rounded to float32. An attribute that names the type float32 equals one that names float64.
+
+    Args:
+        a: the attribute in the float32 graph.
+        b: the attribute in the float64 graph.
+        names_in_b: the name in the float64 graph of each value in the float32 graph.
+    """
     if a.type != b.type:
         return False
     if a.type == AttributeProto.TENSOR:
         return _is_rounded_to_float32(a.t, b.t)
     if a.type == AttributeProto.GRAPH:
-        return _compare_graphs(a.g, b.g, names_in_b) is None
+        return _describe_first_graph_difference(a.g, b.g, names_in_b) is None
     if a.type == AttributeProto.INT and a.name in {"to", "dtype"}:
         return bool(_TYPES.get(b.i, b.i) == a.i)
     return bool(a.SerializeToString(deterministic=True) == b.SerializeToString(deterministic=True))

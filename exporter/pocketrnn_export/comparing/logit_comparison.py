@@ -12,7 +12,7 @@ import numpy as np
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError, first_line
 from pocketrnn.verification import compute_largest_logit_differences
-from pocketrnn_export.comparing.answer_row_selection import split_by_text
+from pocketrnn_export.comparing.answer_row_selection import split_answer_rows_by_text
 from pocketrnn_export.comparing.first_operation_not_in_graph import LineFinder
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
 from pocketrnn_export.comparing.float64_proof import SPREADS, measure_distance_to_exact_answer
@@ -59,13 +59,14 @@ class Reference:
     def compute_exact_answers(
         self, cases: Sequence[Case], *, spreads: bool, inputs: str = "cases"
     ) -> list[ExactAnswer]:
-        """Compute the answers to the cases in double precision, with how far rounding may move each.
+        """Compute the reference's answers to batches of texts (cases) in double precision, each with how far rounding
+        may move it.
 
         Args:
-            cases: the inputs.
-            spreads: measure how far rounding may move each answer; it takes eight times as long. Without it, only the
-                rounding of the answer itself counts.
-            inputs: the name of the inputs, for the progress.
+            cases: the batches.
+            spreads: measure how far rounding of the weights may move each answer, which takes eight times as long.
+                Without it, only the rounding of the answer itself counts.
+            inputs: the name of the batches, for the progress.
 
         Raises:
             ExportError: the reference cannot be computed in double precision.
@@ -107,7 +108,12 @@ class CandidateComparison:
 
 
 def make_graph_reference(name: str, content: bytes) -> Reference:
-    """Return an ONNX graph as the reference with which the other forms of the graph are compared."""
+    """Return an ONNX graph as the reference with which other forms of the graph are compared.
+
+    Args:
+        name: the name of the reference in the proof.
+        content: the bytes of the ONNX file.
+    """
     return Reference(
         name,
         make_onnx_run(content, optimized=False),
@@ -116,7 +122,7 @@ def make_graph_reference(name: str, content: bytes) -> Reference:
     )
 
 
-def compare_candidate(
+def compare_logits_of_candidate(
     name: str,
     candidate: Run,
     cases: Sequence[Case],
@@ -127,18 +133,18 @@ def compare_candidate(
     exact: Callable[[Case], ExactAnswer | None] = lambda _: None,
     heads: Sequence[int] = (),
 ) -> CandidateComparison:
-    """Run `candidate` on `cases`, and compare its logits with the expected logits.
+    """Run `candidate` on batches of texts (cases), and compare its logits with the reference's, `expected`.
 
     Args:
         name: the name of the candidate in the proof.
         candidate: computes the logits to compare.
-        cases: the inputs.
+        cases: the batches.
         expected: the reference's logits for each case.
         inputs: the name for this kind of inputs in the proof.
         reference: the name of the reference in the proof.
-        exact: gives the exact answer to a case, with how far rounding may move it. It is called only if the logits
-            differ by more than 1e-5, or a label differs: it takes longer than everything else.
-        heads: how many labels each of several heads has.
+        exact: returns the answer to a batch in double precision, with how far rounding may move it. This is slow, so it
+            is called only if the logits differ by more than 1e-5, or a label differs.
+        heads: the number of labels of each head, for a model with several heads.
 
     Raises:
         ParityError: the candidate fails on a case that the reference answers.
@@ -150,16 +156,17 @@ def compare_candidate(
         # Engines raise exceptions of many classes.
         except Exception as error:
             raise ParityError(
-                f"{name} fails on {inputs}, {case.name}, where {reference} answers: {first_line(error)}.",
+                f"{name} fails on an input of the proof ({inputs}, {case.name}) that {reference} answers: "
+                f"{first_line(error)}.",
                 "Nothing was written. Use other operations in forward in place of those that this error names.",
             ) from error
-        differences.append(measure_case_difference(name, case, logits, given, exact, heads))
+        differences.append(measure_difference_with_exact_answer_if_needed(name, case, logits, given, exact, heads))
     return summarize_differences(
         differences, reference=reference, inputs=inputs, rows=sum(len(case.lengths) for case in cases)
     )
 
 
-def measure_case_difference(
+def measure_difference_with_exact_answer_if_needed(
     candidate: str,
     case: Case,
     expected: Logits,
@@ -167,8 +174,17 @@ def measure_case_difference(
     exact: Callable[[Case], ExactAnswer | None],
     heads: Sequence[int],
 ) -> Difference:
-    """Measure the difference of an answer to a case, as `measure_difference` does. The exact answer is computed only if
-    the logits differ by more than 1e-5 or a label differs. The arguments are those of `compare_candidate`."""
+    """Measure how far the logits `given` are from the reference's, `expected`. If they differ by more than 1e-5, or a
+    label differs, also measure how far they are from the logits in double precision.
+
+    Args:
+        candidate: the name of the form that gives the logits.
+        case: the batch.
+        expected: the reference's logits, [rows, classes].
+        given: the logits to compare, [rows, classes].
+        exact: computes the logits of a batch in double precision, which is slow.
+        heads: the number of labels of each head, for a model with several heads.
+    """
     found = measure_difference(candidate, case.name, expected, given, heads=heads)
     if found.largest <= LEAST_TOLERANCE and not found.labels_differing:
         return found
@@ -183,10 +199,16 @@ def measure_difference(
     exact: ExactAnswer | None = None,
     heads: Sequence[int] = (),
 ) -> Difference:
-    """Measure how far the logits `given` are from the reference's logits, `expected`, and from the logits in double
-    precision, `exact`. All are [rows, classes].
+    """Measure how far the logits `given` are from the reference's, `expected`, and from those in double precision,
+    `exact`; all are [rows, classes]. The differences are infinite if the shapes differ.
 
-    The differences are infinite if the shapes differ. With several heads, `heads` has the number of labels of each.
+    Args:
+        candidate: the name of the form that gives the logits.
+        case: the name of the batch.
+        expected: the reference's logits.
+        given: the logits to compare.
+        exact: the logits in double precision; None if they are not needed.
+        heads: the number of labels of each head, for a model with several heads.
     """
     spreads = None if exact is None else _measure_distance_in_spreads(candidate, expected, given, exact)
     if expected.shape != given.shape:
@@ -203,8 +225,15 @@ def measure_difference(
 
 
 def _measure_distance_in_spreads(candidate: str, expected: Logits, given: Logits, exact: ExactAnswer) -> float:
-    """Return how far a candidate's answer is from the exact answer, in units of the exact answer's `spread`, which is
-    how far rounding may move it."""
+    """Return how far a candidate's answer is from the exact answer, in units of how far rounding may move the exact
+    answer (its `spread`).
+
+    Args:
+        candidate: the name of the candidate.
+        expected: the reference's answer, whose own error is allowed, too.
+        given: the candidate's answer.
+        exact: the answer in double precision.
+    """
     if expected.shape != exact.logits.shape:
         return measure_distance_to_exact_answer(candidate, exact, given).spreads
     # The exact answers come from a copy in double precision. If the copy computes something else than the reference,
@@ -221,7 +250,8 @@ def _measure_distance_in_spreads(candidate: str, expected: Logits, given: Logits
 
 
 def _is_only_candidate_far(exact: ExactAnswer, expected: Logits, given: Logits) -> bool:
-    """Return whether the candidate's answer to some text is far from the exact one, but the reference's is near."""
+    """Return whether, for some text, the candidate's answer `given` is far from the exact one, but the reference's
+    answer `expected` is near it."""
     size = np.maximum(1.0, np.abs(exact.logits))
     with np.errstate(invalid="ignore"):
         near = (np.abs(expected - exact.logits) <= _NEAR * size).all(1)
@@ -232,8 +262,14 @@ def _is_only_candidate_far(exact: ExactAnswer, expected: Logits, given: Logits) 
 def summarize_differences(
     differences: Sequence[Difference], *, reference: str, inputs: str, rows: int
 ) -> CandidateComparison:
-    """Summarize the differences of a candidate, one for each case, as one line of the proof. `rows` is the number of
-    rows in all cases."""
+    """Summarize a candidate's differences from the reference, one for each batch, as one entry of the proof.
+
+    Args:
+        differences: the differences.
+        reference: the name of the reference in the proof.
+        inputs: the name of this kind of batches in the proof.
+        rows: the number of rows in all batches.
+    """
     spreads = [d.spreads for d in differences if d.spreads is not None]
     line = Comparison(
         reference=reference,
@@ -251,10 +287,10 @@ def summarize_differences(
 def are_rows_independent(
     run: Run, cases: Iterable[Case], *, tolerance: float = 1e-5, rows: Sequence[int] | None = None
 ) -> bool:
-    """Return whether each row of the cases, or each whose index is in `rows`, gets the same answer alone as in its
-    batch."""
+    """Return whether each row of some batches (cases) gets the same answer alone as in its batch, up to `tolerance`.
+    With `rows`, only the rows with these indices are tried."""
     for case in cases:
-        together = split_by_text(run(case.tokens, case.lengths), case.lengths)
+        together = split_answer_rows_by_text(run(case.tokens, case.lengths), case.lengths)
         for row in range(len(case.lengths)) if rows is None else rows:
             length = case.lengths[row]
             alone = run(case.tokens[row : row + 1, :length], case.lengths[row : row + 1])
@@ -269,11 +305,8 @@ def are_rows_independent(
 
 
 def are_rows_independent_up_to_rounding(reference: Reference, cases: Sequence[Case]) -> bool:
-    """Return whether each row of the cases gets the same answer alone as in its batch, up to rounding.
-
-    A larger batch may be summed in another order and rounded otherwise. A module that reads neighbouring rows differs
-    in float64 too.
-    """
+    """Return whether each row of some batches (cases) gets the same answer alone as in its batch, up to rounding. A
+    difference above 1e-5 counts as rounding if there is none in double precision."""
     if are_rows_independent(reference.run, cases):
         return True
     try:

@@ -13,7 +13,7 @@ from torch import Tensor
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.text.features_beside_text import separate_features_from_ids
 from pocketrnn.text.pairs import make_pair_inputs
-from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
+from pocketrnn_export.comparing.answer_row_selection import drop_padding_rows_of_answer
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 
@@ -22,34 +22,29 @@ if TYPE_CHECKING:
 
 
 def make_module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
-    """Wrap a module, in eval mode on the CPU, as a function of arrays. The function sorts the rows by decreasing length
-    for the module.
-
-    PyTorch's warnings are silenced: the module's owner has seen them before.
-    """
+    """Return a function that computes a module's logits from arrays of tokens and lengths. The module is in eval mode,
+    on the CPU; it gets the rows sorted by decreasing length. PyTorch's warnings are silenced."""
 
     def run_module(tokens: Ids, lengths: Ids) -> Logits:
-        logits = compute_rows_by_length(module, tokens, lengths, takes_lengths=takes_lengths)
-        result: Logits = select_answer_rows(logits.float().numpy(), lengths)
+        logits = compute_answer_with_rows_sorted_by_length(module, tokens, lengths, takes_lengths=takes_lengths)
+        result: Logits = drop_padding_rows_of_answer(logits.float().numpy(), lengths)
         return result
 
     return run_module
 
 
-def compute_rows_by_length(
+def compute_answer_with_rows_sorted_by_length(
     module: Callable[..., Any], tokens: Ids, lengths: Ids, *, takes_lengths: bool, sorts_rows: bool = True
 ) -> Tensor:
-    """Sort the rows by decreasing length, compute the module's answer, and return the answer with the rows in their
-    original order.
-
-    A module that packs with `enforce_sorted=True` needs such rows; their order does not matter to other modules.
+    """Run a module on rows that are sorted by decreasing length, as `pack_padded_sequence` with `enforce_sorted=True`
+    needs them. Return the answer with the rows in their original order.
 
     Args:
         module: in eval mode, on the CPU.
         tokens: int64 [batch, sequence].
         lengths: int64 [batch].
         takes_lengths: whether forward takes lengths.
-        sorts_rows: False to leave the rows in their order.
+        sorts_rows: False runs the module on the rows in their original order.
     """
     order = np.argsort(-lengths, kind="stable") if sorts_rows else np.arange(len(lengths))
     inputs = [torch.from_numpy(tokens[order])]
@@ -60,15 +55,16 @@ def compute_rows_by_length(
 
 
 def make_onnx_run(content: bytes, *, optimized: bool) -> Run:
-    """Wrap an ONNX file's bytes as a function of arrays, run by onnxruntime as `open_session` opens it."""
+    """Return a function that computes the logits of an ONNX graph from arrays of tokens and lengths, in onnxruntime on
+    one thread. `content` is the file's bytes; `optimized` turns onnxruntime's graph optimization on."""
     session = open_session(content, optimized=optimized)
     names = [node.name for node in session.get_inputs()]
 
     def run_graph(tokens: Ids, lengths: Ids) -> Logits:
         logits: Logits = session.run(
-            ["logits"], dict(zip(names, list_graph_inputs(names, tokens, lengths), strict=False))
+            ["logits"], dict(zip(names, make_graph_inputs_from_ids(names, tokens, lengths), strict=False))
         )[0]
-        rows: Logits = select_answer_rows(logits, lengths)
+        rows: Logits = drop_padding_rows_of_answer(logits, lengths)
         return rows
 
     return run_graph
@@ -99,12 +95,12 @@ def open_session(content: bytes, *, optimized: bool = True) -> onnxruntime.Infer
         ) from error
 
 
-def list_graph_inputs(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[npt.NDArray[Any], ...]:
-    """Return the arrays for a graph's inputs with these names, made from rows of ids: tokens, lengths, second texts,
-    features.
+def make_graph_inputs_from_ids(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[npt.NDArray[Any], ...]:
+    """Return the arrays for a graph's inputs, made from rows of ids: tokens and lengths; for a graph with features, the
+    features that negative ids in the rows stand for; for a graph of two texts, both texts of each row.
 
     Args:
-        names: the names of its inputs.
+        names: the names of the graph's inputs.
         tokens: int64 [batch, sequence].
         lengths: int64 [batch].
     """

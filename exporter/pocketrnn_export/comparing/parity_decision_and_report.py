@@ -22,11 +22,11 @@ _ROUNDING: Final = 1e-3
 _LISTED: Final = 20
 
 
-def is_near_enough(found: Difference, tolerance: float | None) -> bool:
+def is_within_tolerance_or_rounding(found: Difference, tolerance: float | None) -> bool:
     """Return whether a difference is within the tolerance, or so small that rounding explains it.
 
     Args:
-        found: the difference from the reference, and from the exact answer.
+        found: the difference of an answer from the reference's, and from the exact answer in double precision.
         tolerance: the largest difference from the reference that passes, with equal labels. With None, an answer passes
             if it is at most 1e-5 from the reference with the same label, or as near to the exact answer as the
             module's own rounding allows (docs/proof.md).
@@ -43,20 +43,20 @@ def prove_parity(
     allowed: float = LEAST_TOLERANCE,
     float64_error: Callable[[str, str], float | None] = lambda _inputs, _case: None,
 ) -> Parity:
-    """Return the comparisons as a proof, if every case of them passes.
+    """Return all comparisons of an export as its proof, or raise an error if a difference in one of them is too large.
 
     Args:
         compared: all comparisons.
-        tolerance: as for `is_near_enough`.
-        allowed: the bundle's tolerance on its golden examples, if `tolerance` is None.
-        float64_error: gives the distance of the reference from its own answer in double precision, on a case of a kind
-            of inputs. The error states it if the differences are of the size of rounding.
+        tolerance: the largest difference of a logit that passes; None allows 1e-5, and what rounding explains.
+        allowed: the tolerance that the proof states for running the bundle again, if `tolerance` is None.
+        float64_error: returns how far the reference is from its own answer in double precision, for a kind of inputs
+            and the name of a case. The error states this distance if the differences are of the size of rounding.
 
     Raises:
-        ParityError: a case does not pass; the message is a table of the failing cases.
+        ParityError: a difference is too large; the message is a table of the failing cases.
     """
     compared = list(compared)
-    failing = [(one.line, d) for one in compared for d in one.each if not is_near_enough(d, tolerance)]
+    failing = [(one.line, d) for one in compared for d in one.each if not is_within_tolerance_or_rounding(d, tolerance)]
     if failing:
         reference = failing[0][0].reference
         is_module = reference.startswith("pytorch")
@@ -68,7 +68,14 @@ def prove_parity(
         raise ParityError(
             f"The {'exported forms do' if is_module else 'new file does'} not give "
             f"{'PyTorch' if is_module else f'the bundle ({reference})'}'s answers (allowed difference {wanted}):",
-            "\n".join(["", *rows, *more, _make_failure_advice(failing, tolerance, float64_error, is_module=is_module)]),
+            "\n".join(
+                [
+                    "",
+                    *rows,
+                    *more,
+                    _make_advice_on_failing_cases(failing, tolerance, float64_error, is_module=is_module),
+                ]
+            ),
         )
     return Parity(
         tolerance=allowed if tolerance is None else tolerance, comparisons=tuple(one.line for one in compared)
@@ -83,15 +90,23 @@ def _format_failure(inputs: str, found: Difference) -> str:
     )
 
 
-def _make_failure_advice(
+def _make_advice_on_failing_cases(
     failing: Sequence[tuple[Comparison, Difference]],
     tolerance: float | None,
     float64_error: Callable[[str, str], float | None],
     *,
     is_module: bool,
 ) -> str:
-    """Return advice on failing cases: either their answers are wrong, or they differ by rounding only. `is_module` says
-    whether a module was exported, and not a bundle changed."""
+    """Return the second sentence of the error for failing cases: use other operations if their answers are wrong, or a
+    larger tolerance if they differ by rounding only.
+
+    Args:
+        failing: the failing cases, each with its comparison.
+        tolerance: the user's tolerance, or None.
+        float64_error: returns how far the reference is from its own answer in double precision, for a kind of inputs
+            and the name of a case.
+        is_module: whether a module was exported, and not a bundle changed.
+    """
     largest = max(d.largest for _, d in failing)
     if tolerance is None or largest >= _ROUNDING or any(d.labels_differing for _, d in failing):
         return "Nothing was written. " + (
@@ -110,8 +125,8 @@ def _make_failure_advice(
     )
 
 
-def write_report(path: str | Path, compared: Iterable[CandidateComparison], tolerance: float | None) -> None:
-    """Write a report of comparisons as JSON: the tolerance, and the differences on all cases of each comparison.
+def write_comparison_report(path: str | Path, compared: Iterable[CandidateComparison], tolerance: float | None) -> None:
+    """Write all comparisons of an export as JSON: the tolerance, and each comparison with its differences on all cases.
 
     Raises:
         OutputError: the file cannot be written.

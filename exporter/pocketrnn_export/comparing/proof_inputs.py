@@ -82,21 +82,22 @@ class Widths:
         return self.least if self.least == self.most else None
 
     def clip(self, tokens: int) -> int:
-        """Return the nearest number of tokens that a text can have."""
+        """Return the number of tokens nearest to `tokens` that a text can have."""
         return max(self.least, min(tokens, self.most or tokens))
 
     def fit_cases(self, cases: Iterable[Case], padding_id: int, *, pads_some_rows: bool = True) -> list[Case]:
-        """Cut or lengthen each row of the cases to a length that a text can have. Return the changed cases, without
-        repeated ones.
+        """Cut or lengthen each row of the batches (cases) to a length that a text can have. Return the changed batches;
+        equal ones are returned once.
 
-        A short row is lengthened by its own tokens; with `pads_some_rows`, rows with an even index are padded instead.
+        A short row is lengthened by repeating its tokens; with `pads_some_rows`, rows with an even index are padded
+        instead.
         """
         if self.least == 1 and self.most is None:
             return list(cases)
         made: dict[tuple[tuple[int, int], bytes], Case] = {}
         for case in cases:
             if self.most is not None and (case.tokens < 0).any():
-                cut = _cut_pairs(case, self.most, padding_id)
+                cut = _shorten_texts_of_pairs(case, self.most, padding_id)
                 made.setdefault((cut.tokens.shape, cut.tokens.tobytes()), cut)
                 continue
             lengths = np.array([self.clip(int(length)) for length in case.lengths], np.int64)
@@ -113,13 +114,13 @@ class Widths:
         return list(made.values())
 
 
-def make_shape_grid(ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
-    """Make cases of random tokens for every batch size in `BATCHES` and every length in `SEQUENCES`.
+def make_cases_for_grid_of_shapes(ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
+    """Make batches of random tokens (cases) in a grid of shapes, from one text of 1 token to 33 texts of 257 tokens.
 
     Args:
         ids: tokens are drawn below this.
-        padding_id: the token past a row's length.
-        ragged: give rows random lengths, with one full row; else all rows are full.
+        padding_id: the id that fills the places after a text.
+        ragged: give the texts random lengths, and one of each batch the full length; else all have the full length.
     """
     generator = np.random.default_rng(0)
     shapes = itertools.product(BATCHES, SEQUENCES)
@@ -127,15 +128,19 @@ def make_shape_grid(ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
 
 
 def select_cases_for_row_independence(grid: Iterable[Case]) -> list[Case]:
-    """Select a few cases of a grid for a further test: each of their rows is also run alone, to see whether its answer
-    depends on other rows."""
+    """Select a few batches (cases) of a grid, of 7 medium texts each, for a further test: each of their rows is also
+    run alone, to see whether the row's answer depends on other rows."""
     return [case for case in grid if case.tokens.shape in _NEIGHBOURS]
 
 
-def make_random_cases(ids: int, padding_id: int, *, ragged: bool, seed: int = 1) -> list[Case]:
-    """Make cases of random batch sizes and lengths. They find errors at sizes that the grid lacks.
+def make_cases_of_random_shapes(ids: int, padding_id: int, *, ragged: bool, seed: int = 1) -> list[Case]:
+    """Make 16 batches of random tokens (cases), of random batch sizes and lengths.
 
-    The arguments are those of `make_shape_grid`.
+    Args:
+        ids: tokens are drawn below this.
+        padding_id: the id that fills the places after a text.
+        ragged: give the texts random lengths, and one of each batch the full length; else all have the full length.
+        seed: the seed of the random numbers.
     """
     generator = np.random.default_rng(seed)
     shapes = zip(generator.integers(1, 41, _DRAWN), generator.integers(1, 129, _DRAWN), strict=True)
@@ -145,7 +150,7 @@ def make_random_cases(ids: int, padding_id: int, *, ragged: bool, seed: int = 1)
     ]
 
 
-def make_hazard_cases(
+def make_cases_that_often_show_errors(
     ids: int,
     special: Sequence[int],
     padding_id: int,
@@ -154,16 +159,16 @@ def make_hazard_cases(
     extreme_ids: Sequence[int] = (),
     possible_padding_ids: Sequence[int] = (),
 ) -> list[Case]:
-    """Make cases that often show errors of a graph: long rows, large batches, special ids, repeated tokens, padding
-    inside of texts and, if `ragged`, uneven lengths.
+    """Make batches of texts (cases) that often show errors of a graph: long texts, large batches, special ids, repeated
+    tokens, padding inside of texts and, if `ragged`, several lengths in a batch.
 
     Args:
         ids: tokens are drawn below this.
         special: the ids for unknown words, empty texts and padding. 0, 1 and the last id are added.
-        padding_id: the token past a row's length; here it also occurs inside texts.
-        ragged: add rows of several lengths; else all rows are full.
-        extreme_ids: ids with the largest embedding vectors; each is repeated in rows of its own.
-        possible_padding_ids: ids that a module may take for padding; each fills rows of its own.
+        padding_id: the id that fills the places after a text; here it also occurs inside texts.
+        ragged: add batches with texts of several lengths.
+        extreme_ids: ids with the longest embedding vectors; each is repeated in texts of its own.
+        possible_padding_ids: ids that a module may take for padding; each fills texts of its own.
     """
     generator = np.random.default_rng(3)
     few = np.unique(np.clip([*special, padding_id, 0, 1, ids - 1], 0, ids - 1))
@@ -213,23 +218,28 @@ def make_hazard_cases(
     return cases
 
 
-def make_boundary_cases(sizes: Iterable[tuple[int, int]], ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
-    """Make cases of random tokens in the given sizes (batch, tokens), such as those just below and above a size
-    condition of the module.
+def make_cases_of_given_sizes(
+    sizes: Iterable[tuple[int, int]], ids: int, padding_id: int, *, ragged: bool
+) -> list[Case]:
+    """Make a batch of random tokens (case) for each of the given sizes, such as those just below and above a size that
+    forward compares with.
 
     Args:
-        sizes: (batch, sequence) of each case.
-        ids, padding_id, ragged: as for `make_shape_grid`.
+        sizes: the number of texts and of tokens of each batch.
+        ids: tokens are drawn below this.
+        padding_id: the id that fills the places after a text.
+        ragged: give the texts random lengths, and one of each batch the full length; else all have the full length.
     """
     generator = np.random.default_rng(4)
     return [_make_random_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in sizes]
 
 
-def fit_to_limits(cases: Iterable[Case], limits: Limits | None, padding_id: int) -> list[Case]:
-    """Change the cases so that a graph with these limits accepts them. Cases that become equal are kept once.
+def fit_cases_to_graph_limits(cases: Iterable[Case], limits: Limits | None, padding_id: int) -> list[Case]:
+    """Change batches (cases) so that a graph with these limits accepts them. Batches that become equal are kept once.
 
-    Rows that are too long are cut, those that are too short repeat their tokens, and rows beyond the largest batch are
-    dropped. If the graph refuses a text of padding only, such a row gets another id as its first token.
+    Texts that are too long are cut, texts that are too short repeat their tokens, and texts beyond the largest batch
+    are dropped. If the graph refuses a text of padding only, such a text gets another id as its first token. With None
+    for `limits`, nothing is changed.
     """
     if limits is None:
         return list(cases)
@@ -245,7 +255,8 @@ def _select_first_rows(case: Case, rows: int) -> Case:
 
 
 def put_real_token_in_padding_rows(cases: Iterable[Case], padding_id: int) -> list[Case]:
-    """In each row of padding only, replace the first id by another id; in a pair, in each text of padding only."""
+    """Replace the first id of each text that consists of padding only by another id. A row may be a text, or a pair of
+    texts."""
     made = []
     for case in cases:
         # The tokens past a row's length are padding too.
@@ -262,7 +273,8 @@ def put_real_token_in_padding_rows(cases: Iterable[Case], padding_id: int) -> li
 
 
 def _add_real_tokens_to_pair(case: Case, padding_id: int) -> Ids:
-    """Return the tokens of pairs, with another id at the start of each text that is only padding."""
+    """Return the tokens of a batch of text pairs, with another id at the start of each text that consists of padding
+    only."""
     tokens = case.tokens.copy()
     for row, at in zip(tokens, (tokens < 0).argmax(1), strict=True):
         for start, text in ((0, row[:at]), (at + 1, row[at + 1 :])):
@@ -271,9 +283,9 @@ def _add_real_tokens_to_pair(case: Case, padding_id: int) -> Ids:
     return tokens
 
 
-def convert_to_pairs(case: Case, padding_id: int) -> Case:
-    """Return a case whose rows are pairs of texts, for a module that takes two texts: each row is cut in two, with a
-    special id, the mark, between. A case of pairs is not changed.
+def cut_rows_into_text_pairs(case: Case, padding_id: int) -> Case:
+    """Return a batch (case) for a module that takes two texts: each row is cut into two texts, with a negative id
+    between them. A batch of pairs is not changed.
 
     The place of the cut depends on the length of the row. A row of one id gives two texts of this id.
     """
@@ -286,8 +298,8 @@ def convert_to_pairs(case: Case, padding_id: int) -> Case:
     return make_case_from_rows(case.name, rows, padding_id)
 
 
-def _cut_pairs(case: Case, most_tokens: int, padding_id: int) -> Case:
-    """Cut both texts of each pair to at most `most_tokens` tokens."""
+def _shorten_texts_of_pairs(case: Case, most_tokens: int, padding_id: int) -> Case:
+    """Cut both texts of each pair in a batch to at most `most_tokens` tokens."""
     rows = [row[:length] for row, length in zip(case.tokens.tolist(), case.lengths.tolist(), strict=True)]
     ends = [row.index(make_pair_mark(padding_id)) for row in rows]
     cut = [[*row[: min(at, most_tokens)], *row[at : at + 1 + most_tokens]] for row, at in zip(rows, ends, strict=True)]
@@ -297,7 +309,8 @@ def _cut_pairs(case: Case, most_tokens: int, padding_id: int) -> Case:
 
 
 def make_case_from_rows(name: str, rows: Sequence[Sequence[int]], padding_id: int) -> Case:
-    """Make a case of rows of ids. Each row is padded to the longest."""
+    """Make a batch (case) of rows of ids, each padded with `padding_id` to the longest. The lengths are those of the
+    rows."""
     lengths = np.array([len(row) for row in rows], np.int64)
     tokens = np.full((len(rows), lengths.max()), padding_id, np.int64)
     for made, row in zip(tokens, rows, strict=True):
@@ -305,15 +318,19 @@ def make_case_from_rows(name: str, rows: Sequence[Sequence[int]], padding_id: in
     return Case(name, tokens, lengths)
 
 
-def make_pair_cases(
+def make_cases_for_module_of_two_texts(
     cases: Mapping[str, Sequence[Case]], ids: int, padding_id: int, *, ragged: bool
 ) -> dict[str, list[Case]]:
-    """Make the cases, by kind, for the proof of a module that takes two texts.
+    """Make the batches (cases), by kind, for the proof of a module that takes two texts: the given batches with each
+    row cut into two texts, the same with the two texts swapped, and pairs of short and long texts of random ids.
 
-    They are the given cases as pairs, the same pairs swapped, and pairs of all combinations of the sizes in
-    `SEQUENCES`.
+    Args:
+        cases: batches of single texts, by kind.
+        ids: random tokens are drawn below this.
+        padding_id: the id that fills the places after a text.
+        ragged: add a batch with pairs of several lengths.
     """
-    made = {kind: [convert_to_pairs(case, padding_id) for case in some] for kind, some in cases.items()}
+    made = {kind: [cut_rows_into_text_pairs(case, padding_id) for case in some] for kind, some in cases.items()}
     both = {kind: [*some, *(_swap_texts(case, padding_id) for case in some)] for kind, some in made.items()}
     generator = np.random.default_rng(5)
     sizes = [(a, b) for a in SEQUENCES for b in SEQUENCES]
@@ -335,14 +352,15 @@ def make_pair_cases(
 
 
 def _swap_texts(case: Case, padding_id: int) -> Case:
-    """Swap the two texts of each pair."""
+    """Return a batch of text pairs with the two texts of each pair swapped."""
     rows = [row[:length].tolist() for row, length in zip(case.tokens, case.lengths, strict=True)]
     turned = [[*row[at + 1 :], row[at], *row[:at]] for row in rows for at in [row.index(make_pair_mark(padding_id))]]
     return make_case_from_rows(f"{case.name}, exchanged", turned, padding_id)
 
 
-def replace_unwanted_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> list[Case]:
-    """Replace the ids `unwanted` by other ids in every text. Tokens after the end of a row are not changed."""
+def replace_ids_by_other_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> list[Case]:
+    """Replace the ids in `unwanted` by other ids in every text of the batches (cases). Tokens after the end of a text
+    are not changed. `ids` is the number of all ids."""
     others = np.setdiff1d(np.arange(ids), list(unwanted))
     made = []
     for case in cases:
@@ -358,35 +376,33 @@ def replace_unwanted_ids(cases: Iterable[Case], unwanted: Collection[int], ids: 
 def move_ids_run_alone_to_own_cases(
     cases: Sequence[Case], alone: Collection[int], ids: int, *, most: int
 ) -> list[Case]:
-    """Change the cases for a module that must run a text with one of the ids `alone` in a batch of its own.
+    """Change the batches (cases) for a module that must run a text with one of the ids in `alone` in a batch of its
+    own.
 
-    In each case, these ids are replaced by others. The original rows with such ids are added as cases of one row, at
-    most `most` from each case. If there are no other ids, only cases of one row are returned.
+    In each batch, these ids are replaced by others. The original rows with such ids are added as batches of one row, at
+    most `most` from each batch. If `alone` holds all `ids` ids, only batches of one row are returned.
     """
     if not alone:
         return list(cases)
     if len(set(alone)) == ids:
-        return [row for case in cases for row in make_one_row_cases([case])[:most]]
-    shared, by_themselves = replace_unwanted_ids(cases, alone, ids), []
+        return [row for case in cases for row in split_cases_into_single_rows([case])[:most]]
+    shared, by_themselves = replace_ids_by_other_ids(cases, alone, ids), []
     for before, after in zip(cases, shared, strict=True):
         changed = (before.tokens != after.tokens).any(1)
-        by_themselves += [row for row, wanted in zip(make_one_row_cases([before]), changed, strict=True) if wanted][
-            :most
-        ]
+        by_themselves += [
+            row for row, wanted in zip(split_cases_into_single_rows([before]), changed, strict=True) if wanted
+        ][:most]
     return [*shared, *by_themselves]
 
 
 def choose_non_padding_id(padding_id: int) -> int:
-    """Return an id other than the padding id."""
+    """Return an id that is not the padding id: 1 if the padding id is 0, else 0."""
     return int(padding_id == 0)
 
 
 def choose_split_position(length: int) -> int:
-    """Return the number of ids in the first text, if a row of this length is split in two.
-
-    A row of at least 4 ids gives two texts of at least 2 ids: a text of one id is broadcast, and that hides an error in
-    the number of ids.
-    """
+    """Return the number of ids in the first text if a row of `length` ids is split into two texts. A row of at least 4
+    ids gives two texts of at least 2 ids, since PyTorch broadcasts a text of one id, which hides errors."""
     return 1 if length < 4 else 2 + (length * 2_654_435_761 >> 7) % (length - 3)
 
 
@@ -402,8 +418,8 @@ def _make_random_case(
     return Case(f"batch {batch} x sequence {sequence}", tokens, lengths)
 
 
-def make_one_row_cases(cases: Iterable[Case]) -> list[Case]:
-    """Make every row a case, without padding, for a form that takes one text at a time."""
+def split_cases_into_single_rows(cases: Iterable[Case]) -> list[Case]:
+    """Return a batch (case) of one row, without the padding after it, for each row of the given batches."""
     return [
         Case(f"{case.name}, row {row}", case.tokens[row : row + 1, :length], case.lengths[row : row + 1])
         for case in cases
@@ -414,16 +430,17 @@ def make_one_row_cases(cases: Iterable[Case]) -> list[Case]:
 def choose_texts_for_proof(
     given: Sequence[str], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
 ) -> list[str]:
-    """Choose the texts of a proof: the given texts, or random texts if none are given; and two texts without a known
-    token.
+    """Choose the texts of a proof: the given texts, or texts of random words if none are given; and two texts without a
+    known token, one of them empty.
 
     Args:
-        given: the owner's texts.
-        vocabulary, rules: the source of random texts.
+        given: the user's texts.
+        vocabulary: the words of random texts.
+        rules: the text rules, which say how words are joined.
         made_too: add random texts even if texts are given, and put them first.
 
     Raises:
-        InputError: something in `given` is not a string.
+        InputError: `given` is one string, or an item of it is not a string.
     """
     if isinstance(given, str):
         raise InputError("example_texts is one string, not a list of strings.", "Put the text into a list.")
@@ -436,7 +453,8 @@ def choose_texts_for_proof(
 
 
 def make_texts_of_random_words(vocabulary: Sequence[str], rules: AnyTextRules, sizes: Iterable[int]) -> list[str]:
-    """Make texts of random words of the vocabulary."""
+    """Make a text of random words of the vocabulary for each number of words in `sizes`. The text rules say how words
+    are joined, such as with spaces."""
     generator = np.random.default_rng(0)
     if rules.tokenizer == SUBWORDS:
         return ["".join(map(_convert_piece_to_text, generator.choice(vocabulary, size))).strip() for size in sizes]
@@ -447,10 +465,14 @@ def make_texts_of_random_words(vocabulary: Sequence[str], rules: AnyTextRules, s
 def choose_pairs_for_proof(
     given: Sequence[tuple[str, str]], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
 ) -> list[tuple[str, str]]:
-    """Choose the pairs of a proof, as `choose_texts_for_proof` chooses texts.
+    """Choose the text pairs of a proof: the given pairs, or pairs of random texts if none are given, each of a short
+    and a long text; and pairs in which the first text, the second, or both do not have a known token.
 
-    Random pairs join a short text and a long one. The last pairs have no known token in the first text, the second, or
-    both.
+    Args:
+        given: the user's pairs.
+        vocabulary: the words of random texts.
+        rules: the text rules, which say how words are joined.
+        made_too: add random pairs even if pairs are given, and put them first.
     """
     pairs = [(first, second) for first, second in given]
     if not pairs or made_too:
@@ -461,14 +483,14 @@ def choose_pairs_for_proof(
 
 
 def _convert_piece_to_text(piece: str) -> str:
-    """Return the text of a subword piece. A piece of BERT's loses its ##. Any other piece gets one space in front, in
-    place of its mark of a space."""
+    """Return the text that a subword piece stands for. BERT's "##ing" becomes "ing". Any other piece gets one space in
+    front, in place of a mark for a space: "\u2581word" becomes " word"."""
     marks = str.maketrans({"\u2581": " ", "\u0120": " "})
     return piece.removeprefix("##") if piece.startswith("##") else " " + str(piece).translate(marks).lstrip()
 
 
-def encode_text_cases(texts: Sequence[Any], encoder: TextEncoder) -> list[Case]:
-    """Encode each text, or pair, as a batch of one row."""
+def encode_each_text_as_case(texts: Sequence[Any], encoder: TextEncoder) -> list[Case]:
+    """Encode each text, or pair of texts, as a batch (case) of one row of ids."""
     cases = []
     for i, text in enumerate(texts):
         tokens: Ids = np.array([encoder.encode(text)], dtype=np.int64)

@@ -60,15 +60,15 @@ class ExactAnswer:
 def compute_exact_answers(
     run: Run64, perturbed_runs: Iterator[Run64], cases: Sequence[Case], inputs: str = "cases"
 ) -> list[ExactAnswer]:
-    """Compute the answers to the cases in double precision, and how far the logits of each row move when all weights
-    move by one ulp.
+    """Compute the answers to batches of texts (cases) in double precision, and how far the logits of each row move when
+    each weight moves to a neighbouring float32 number.
 
     Args:
-        run: the module, or a graph, in double precision.
-        perturbed_runs: the same with moved weights, one run for each draw; from `make_perturbed_module_runs` or
-            `make_perturbed_graph_runs`. Each run is used before the next one is made.
-        cases: the inputs.
-        inputs: the name of the inputs, for the progress.
+        run: runs the module, or a graph, in double precision.
+        perturbed_runs: run the same with moved weights, one for each random draw. Each is used before the next one is
+            taken from the iterator.
+        cases: the batches.
+        inputs: the name of the batches, for the progress.
     """
     doing = f"Answering {inputs} in double precision"
     answers = [run(case.tokens, case.lengths) for case in log_item_progress(cases, doing)]
@@ -92,7 +92,13 @@ def make_perturbed_module_runs(
     module: nn.Module, *, takes_lengths: bool, draws: int = DRAWS, sorts_rows: bool = True
 ) -> Iterator[Run64]:
     """Yield functions that run a module in double precision with slightly changed weights, one for each random draw.
-    Each rounded weight and float buffer is moved by one ulp, up or down at random.
+    Each weight and float buffer is moved to the next float32 number, up or down at random.
+
+    Args:
+        module: in eval mode, on the CPU; it is copied.
+        takes_lengths: whether forward takes lengths.
+        draws: the number of functions.
+        sorts_rows: sort the rows by decreasing length for the module; False where a row may depend on other rows.
 
     Raises:
         ExportError: the module is TorchScript.
@@ -109,8 +115,8 @@ def make_perturbed_module_runs(
 
 
 def make_perturbed_graph_runs(content: bytes, *, draws: int = DRAWS) -> Iterator[Run64]:
-    """Yield functions that run an ONNX file in double precision with slightly changed weights, one for each random
-    draw. Each rounded weight is moved by one ulp, up or down at random."""
+    """Yield functions that run an ONNX file in double precision with slightly changed weights, one for each of `draws`
+    random draws. Each weight is moved to the next float32 number, up or down at random."""
     model = convert_model_to_float64(onnx.load_from_string(content))
     tensors = list_perturbable_weights(model)
     originals = [numpy_helper.to_array(tensor).astype(np.float32) for tensor in tensors]
@@ -121,15 +127,16 @@ def make_perturbed_graph_runs(content: bytes, *, draws: int = DRAWS) -> Iterator
 
 
 def _compute_ulp_steps(weights: npt.NDArray[np.float32]) -> Doubles:
-    """Return by how much each weight is moved: one ulp, or 0 for a weight that counts as exact, a multiple of 1/16."""
+    """Return by how much each weight is moved to measure rounding: the distance to the next float32 number (one ulp),
+    but 0 for a multiple of 1/16, which counts as exact."""
     with np.errstate(invalid="ignore", over="ignore"):
         meant = ~np.isfinite(weights) | (weights * _MEANT == np.round(weights * _MEANT))
         return np.where(meant, 0.0, np.spacing(np.abs(weights)).astype(np.float64))
 
 
 def _move_weights_by_one_ulp(originals: Sequence[npt.NDArray[np.float32]], draws: int) -> Iterator[Iterator[Doubles]]:
-    """Yield for each draw an iterator of all weight tensors, in the order of `originals`, with each weight moved by one
-    ulp up or down at random."""
+    """Yield, for each of `draws` random draws, an iterator of the weight tensors `originals` with each weight moved to
+    the next float32 number, up or down at random."""
     steps = [_compute_ulp_steps(original) for original in originals]
     generator = np.random.default_rng(0)
 

@@ -13,10 +13,8 @@ _before: list[int] = []
 
 @contextlib.contextmanager
 def use_one_thread() -> Iterator[None]:
-    """Let torch use one thread while the block runs.
-
-    The products of single steps are too small to share: on two busy cores they took ten times as long with two threads.
-    """
+    """While the block runs, let torch use one thread. The products of single steps of a text are too small to share: on
+    two busy cores they took ten times as long with two threads."""
     before = torch.get_num_threads()
     _before.append(before)
     torch.set_num_threads(1)
@@ -28,8 +26,9 @@ def use_one_thread() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def restore_threads() -> Iterator[None]:
-    """While the block runs, let torch use as many threads as before the enclosing block of `use_one_thread`."""
+def use_thread_count_from_before_use_one_thread() -> Iterator[None]:
+    """While the block runs inside a block of `use_one_thread`, let torch use as many threads as before that outer
+    block, as the owner's own runs do."""
     now = torch.get_num_threads()
     torch.set_num_threads(_before[0] if _before else now)
     try:

@@ -16,7 +16,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.text_input import name_rules_against_streaming
 from pocketrnn_export.bundle_description import Description
-from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
+from pocketrnn_export.comparing.float64_graph import convert_model_to_float64, make_function_of_float64_model
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.comparing.proof_inputs import Doubles, Ids, Run64
 from pocketrnn_export.forms.chunked_step_graph_runs import (
@@ -114,7 +114,7 @@ def _make_float64_step_run(content: bytes, state_size: int, input_name: str, row
         input_name: the name of the graph's first input: `tokens` or `samples`.
         rows_of_ids: float32 [ids, channels], the sample that each id stands for, if the input is `samples`; else None.
     """
-    evaluate = build_evaluator(convert_model_to_float64(onnx.load_from_string(content)))
+    evaluate = make_function_of_float64_model(convert_model_to_float64(onnx.load_from_string(content)))
 
     def run_step_graph(tokens: Ids, lengths: Ids) -> Doubles:
         # Rows of one length are read together: the graph takes a batch, and Python is slow.

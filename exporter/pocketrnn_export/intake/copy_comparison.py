@@ -17,17 +17,17 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import ParityError, first_line
-from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
+from pocketrnn_export.comparing.answer_row_selection import drop_padding_rows_of_answer
 from pocketrnn_export.comparing.float64_proof import SPREADS
 from pocketrnn_export.comparing.logit_comparison import (
     LEAST_TOLERANCE,
     CandidateComparison,
-    compare_candidate,
+    compare_logits_of_candidate,
     measure_difference,
     summarize_differences,
 )
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_module_run
-from pocketrnn_export.comparing.parity_decision_and_report import is_near_enough
+from pocketrnn_export.comparing.parity_decision_and_report import is_within_tolerance_or_rounding
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32
@@ -99,12 +99,14 @@ class OwnersModule:
                     ", ".join(drawn), f", at {line}" if line else "", sum(len(case.lengths) for case, _ in answered),
                 )  # fmt: skip
             changed = sorted(name for name in after if name not in counts or after[name] != counts[name])
-            failing = [one for one in found.each if not is_near_enough(one, None)]
+            failing = [one for one in found.each if not is_within_tolerance_or_rounding(one, None)]
             # It may count its calls where no attribute shows it, as in an iterator.
             by_calls = bool(changed)
             if failing and not changed:
                 again = self._compare_all_answers(answered[:1], compute_exact_answer).each[0]
-                by_calls = is_near_enough(found.each[0], None) != is_near_enough(again, None)
+                by_calls = is_within_tolerance_or_rounding(found.each[0], None) != is_within_tolerance_or_rounding(
+                    again, None
+                )
             if apart := self._measure_difference_with_gradients(answered):
                 _log.warning(
                     "While gradients are recorded, the module's answers differ by up to %.1e: PyTorch then runs other "
@@ -153,7 +155,7 @@ class OwnersModule:
         """Compare the copy's answers to all cases with the module's own answers."""
         run = make_module_run(self.called(self.module), takes_lengths=self.takes_lengths)
         cases, expected = [case for case, _ in answered], [logits for _, logits in answered]
-        return compare_candidate(
+        return compare_logits_of_candidate(
             "as given", run, cases, expected, inputs=_INPUTS, exact=compute_exact_answer, heads=self.heads
         )
 
@@ -169,7 +171,7 @@ class OwnersModule:
                 order = np.argsort(-case.lengths, kind="stable")
                 inputs = [torch.from_numpy(each[order]) for each in (case.tokens, case.lengths)]
                 answer = called(*inputs[: 1 + self.takes_lengths]).detach().float().numpy()
-                given = select_answer_rows(answer[np.argsort(order)], case.lengths)
+                given = drop_padding_rows_of_answer(answer[np.argsort(order)], case.lengths)
                 if given.shape == logits.shape:
                     worst = max(worst, float(np.nan_to_num(np.abs(given - logits)).max()))
         return worst if worst > _TOLD else 0.0

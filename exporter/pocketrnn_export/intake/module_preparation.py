@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text.features_beside_text import Features
-from pocketrnn_export.comparing.first_operation_not_in_graph import LineFinder, find_differing_operation
+from pocketrnn_export.comparing.first_operation_not_in_graph import LineFinder, find_first_operation_missing_in_graph
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.logit_comparison import (
     Reference,
@@ -30,10 +30,10 @@ from pocketrnn_export.comparing.proof_inputs import (
     Run64,
     Widths,
     choose_non_padding_id,
-    convert_to_pairs,
-    make_shape_grid,
+    cut_rows_into_text_pairs,
+    make_cases_for_grid_of_shapes,
     put_real_token_in_padding_rows,
-    replace_unwanted_ids,
+    replace_ids_by_other_ids,
     select_cases_for_row_independence,
 )
 from pocketrnn_export.comparing.rounding_spread import make_perturbed_module_runs
@@ -183,10 +183,10 @@ class ExportableModule:
         """The number of labels of each head. Empty if there are no heads."""
         return () if isinstance(self.activation, str) else tuple(labels for _, labels in self.activation)
 
-    def convert_to_pairs(self, cases: Iterable[Case]) -> list[Case]:
+    def cut_rows_into_text_pairs(self, cases: Iterable[Case]) -> list[Case]:
         """Convert cases of texts to cases of pairs, if the module takes two texts. Otherwise, return the cases
         unchanged."""
-        return [convert_to_pairs(case, self.padding_id) for case in cases] if self.two_texts else list(cases)
+        return [cut_rows_into_text_pairs(case, self.padding_id) for case in cases] if self.two_texts else list(cases)
 
     @property
     def module_to_script(self) -> nn.Module:
@@ -212,10 +212,10 @@ class ExportableModule:
     def fit_cases_to_module(self, cases: Iterable[Case]) -> list[Case]:
         """Change the cases so that the module answers them: to widths that a text can have, without the ids in
         `self.alone`, and with a real token in each row if the module needs one. Return the changed cases."""
-        fitted = self.widths.fit_cases(self.convert_to_pairs(cases), self.padding_id)
+        fitted = self.widths.fit_cases(self.cut_rows_into_text_pairs(cases), self.padding_id)
         real = put_real_token_in_padding_rows(fitted, self.padding_id) if self.needs_real_token else fitted
         real = [case for case in real if case.lengths.min() >= self.least]
-        return replace_unwanted_ids(real, self.alone, self.ids) if self.alone else real
+        return replace_ids_by_other_ids(real, self.alone, self.ids) if self.alone else real
 
     def refuse_batch_dependence(self, cases: Iterable[Case]) -> None:
         """Raise an ExportError if the module's answer to a text in one of these batches differs from its answer to the
@@ -413,7 +413,10 @@ def _find_padding_and_ids_run_alone(prepared: ExportableModule, candidates: Sequ
     Return the module with both. Raise an ExportError if the module mixes the texts of a batch."""
     log_step("Running texts alone and in batches")
     ids, padding_id = prepared.ids, prepared.padding_id
-    full, uneven = make_shape_grid(ids, 0, ragged=False), make_shape_grid(ids, padding_id, ragged=True)
+    full, uneven = (
+        make_cases_for_grid_of_shapes(ids, 0, ragged=False),
+        make_cases_for_grid_of_shapes(ids, padding_id, ragged=True),
+    )
     prepared = add_ids_that_need_own_batch(prepared, candidates)
     alone = _are_rows_independent(prepared, full)
     if not alone and ids <= _FEW:
@@ -484,7 +487,10 @@ def _find_differing_operation(prepared: ExportableModule, content: bytes, case: 
     order = np.argsort(-case.lengths, kind="stable")
     inputs = [case.tokens[order], *([case.lengths[order]] if prepared.takes_lengths else [])]
     return str(
-        find_differing_operation(make_float64_copy(prepared.module_for_float64), content, inputs, find_line) or ""
+        find_first_operation_missing_in_graph(
+            make_float64_copy(prepared.module_for_float64), content, inputs, find_line
+        )
+        or ""
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.comparing.answer_row_selection import split_by_text
+from pocketrnn_export.comparing.answer_row_selection import split_answer_rows_by_text
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Ids, Run, Widths, choose_non_padding_id
 from pocketrnn_export.intake.ids_with_batch_dependent_answers import (
@@ -165,7 +165,7 @@ class _PaddedRun:
             return [found for row in rows for found in self.measure_changes([row], width, side)]
         try:
             padded = self._pad_rows_beside_text(rows, width, side)
-            together = split_by_text(self._run(*padded), padded[1])
+            together = split_answer_rows_by_text(self._run(*padded), padded[1])
         except ExportError:
             # It may fail on a batch of this many.
             return (

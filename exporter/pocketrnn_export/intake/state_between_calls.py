@@ -30,7 +30,7 @@ from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.user_frames import find_random_draw_line, list_call_frames, run_user_call
 from pocketrnn_export.module_runs.attribute_changes import (
     ChangedAttribute,
-    assigns_attributes,
+    does_run_assign_attributes,
     find_attributes_changed_by_run,
     restore_attributes,
 )
@@ -382,7 +382,7 @@ def _assigns_without_effect_at_size(
     """Return whether repeated calls on a batch of one size assign to attributes of the module, but always give the same
     answer."""
     batch = facts.draw_batch(rows, width)
-    if not assigns_attributes(
+    if not does_run_assign_attributes(
         lambda: _compute_answers_to_batches(facts, convention, [batch], recorded=False), facts.module
     ):
         return False

@@ -37,33 +37,34 @@ class ChangedAttribute:
 def restore_attributes(module: nn.Module) -> Iterator[None]:
     """After the block, give the attributes of a module and its layers their values from before. Parameters, buffers,
     sublayers, and the entries of dicts are restored, too. Writes into a tensor are not undone."""
-    tables = _list_attribute_dicts(module)
+    tables = _list_dicts_that_hold_attributes(module)
     before = [dict(table) for table in tables]
     try:
         yield
     finally:
         for table, entries in zip(tables, before, strict=True):
             # Compare by identity: a comparison of two tensors would be traced as an operator.
-            if _are_attribute_tables_different(table, entries):
+            if _hold_dicts_different_objects(table, entries):
                 table.clear()
                 table.update(entries)
 
 
-def assigns_attributes(run: Callable[[], object], module: nn.Module) -> bool:
-    """Run a module, and return whether the run assigns to attributes of the module or its layers, or to entries of
-    dicts in these attributes. The attributes and entries are restored."""
-    tables = _list_attribute_dicts(module)
+def does_run_assign_attributes(run: Callable[[], object], module: nn.Module) -> bool:
+    """Run a module with `run`, and return whether the run assigns to attributes of the module or its layers, or to
+    entries of dicts in these attributes. The attributes and entries are restored. An error of the run is ignored."""
+    tables = _list_dicts_that_hold_attributes(module)
     before = [dict(table) for table in tables]
     with restore_attributes(module):
         # A user's module may raise anything; the proof meets and reports the same error.
         with contextlib.suppress(Exception, SystemExit):
             run()
-        return any(map(_are_attribute_tables_different, tables, before))
+        return any(map(_hold_dicts_different_objects, tables, before))
 
 
 def find_attributes_changed_by_run(run: Callable[[], object], module: nn.Module) -> list[ChangedAttribute]:
-    """Run a module, and return the public attributes, parameters and buffers that the run assigns, or whose tensor,
-    list, set or dict it changes. Plain numbers come first. The changes are not undone."""
+    """Run a module with `run`. Return the public attributes, parameters and buffers that the run assigns, or whose
+    tensor, list, set or dict the run changes; plain numbers come first. The changes are not undone. An error of the run
+    is ignored."""
     before = dict(_list_attribute_states(module))
     # A user's module may raise anything; the proof meets and reports the same error.
     with contextlib.suppress(Exception, SystemExit):
@@ -86,8 +87,8 @@ class _AttributeState(NamedTuple):
 
 
 def _list_attribute_states(module: nn.Module) -> Iterator[tuple[str, _AttributeState]]:
-    """Yield the name and the state of each public attribute, parameter and buffer of a module and its layers.
-    TorchScript layers are left out."""
+    """Yield the dotted name and the state of each public attribute, parameter and buffer of a module and its layers.
+    Two states have equal keys if the attribute did not change. TorchScript layers are left out."""
     for path, layer in module.named_modules():
         if isinstance(layer, torch.jit.ScriptModule):
             continue
@@ -108,7 +109,7 @@ def _list_attribute_states(module: nn.Module) -> Iterator[tuple[str, _AttributeS
                 yield f"{path}.{name}".lstrip("."), _AttributeState(key, value)
 
 
-def _list_attribute_dicts(module: nn.Module) -> list[dict[Any, Any]]:
+def _list_dicts_that_hold_attributes(module: nn.Module) -> list[dict[Any, Any]]:
     """Return the dicts in which a module and its layers hold attributes, parameters, buffers and sublayers. Attributes
     that are dicts themselves are included."""
     tables: list[dict[Any, Any]] = []
@@ -120,7 +121,7 @@ def _list_attribute_dicts(module: nn.Module) -> list[dict[Any, Any]]:
     return tables
 
 
-def _are_attribute_tables_different(table: dict[Any, Any], entries: dict[Any, Any]) -> bool:
+def _hold_dicts_different_objects(table: dict[Any, Any], entries: dict[Any, Any]) -> bool:
     """Return whether two dicts have different keys, or hold different objects under a key."""
     if not entries:
         return bool(table)

@@ -35,8 +35,12 @@ _ATOMS: Final = (type, ModuleType, BuiltinFunctionType, torch.dtype, torch.devic
 
 
 def make_complete_copy(value: _T, copies_by_id: Mapping[int, Any] | None = None) -> _T:
-    """Make a deep copy that shares nothing with the original. If `copy.deepcopy` fails at that, copy each object
-    attribute by attribute. `copies_by_id` has the copies to use for some objects, by the objects' ids.
+    """Make a deep copy that shares nothing with the original. If `copy.deepcopy` does not give such a copy, copy each
+    object attribute by attribute.
+
+    Args:
+        value: the original.
+        copies_by_id: copies to use for some objects inside it, by `id()` of these objects.
 
     Raises:
         Exception: the exception of `copy.deepcopy`, if both ways fail.
@@ -67,8 +71,8 @@ def make_complete_copy(value: _T, copies_by_id: Mapping[int, Any] | None = None)
 
 
 def copy_without_comparison(value: _T) -> _T:
-    """Make a deep copy of an object that `make_complete_copy` made, in the same way but without comparing the copy with
-    the object."""
+    """Make a deep copy of an object that is known to be copied completely, so that the copy need not be compared with
+    the object. If `copy.deepcopy` fails, copy each object attribute by attribute."""
     memory: dict[int, Any] = {}
     try:
         made = copy.deepcopy(value, memory)
@@ -127,8 +131,8 @@ def _find_original_class(value: Any) -> type:
 
 
 def _is_equal_without_contents(one: Any, other: Any) -> bool:
-    """Return whether two values are equal, apart from the values inside them. Two containers are equal if they have the
-    same length, and two functions if they have the same code."""
+    """Return whether two values of one class are equal, apart from the values that they contain: tensors by their
+    numbers, containers by their lengths, functions by their code."""
     if isinstance(one, Tensor):
         if one.is_meta or one.layout != torch.strided or other.layout != torch.strided:
             return True
@@ -148,8 +152,8 @@ def _is_equal_without_contents(one: Any, other: Any) -> bool:
 
 
 def _list_named_parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield (name, part) for each value that a value holds: `("[0]", item)` for a list, `(".size", number)` for an
-    attribute."""
+    """Yield a pair (name, part) for each value inside a container, a function or an object: `("[0]", item)` for a list,
+    `(".size", number)` for an attribute `size`."""
     if isinstance(value, Mapping) and not isinstance(value, weakref.WeakKeyDictionary | weakref.WeakValueDictionary):
         for i, (key, part) in enumerate(value.items()):
             yield f".{key}" if isinstance(key, str) else f"[{key}]" if isinstance(key, int) else f"[item {i}]", part
@@ -178,8 +182,8 @@ def _is_filled(cell: CellType) -> bool:
 
 
 def _has_copy_hook(kind: type) -> bool:
-    """Return whether a user's code defines how objects of a class are copied: in the class, in a base class, or with
-    `copyreg`."""
+    """Return whether user code defines how objects of a class are copied: by a method such as `__deepcopy__` in the
+    class or a base class, or with `copyreg`."""
     if kind in copyreg.dispatch_table:
         return True
     return any(
@@ -188,8 +192,9 @@ def _has_copy_hook(kind: type) -> bool:
 
 
 def _copy_by_attributes(value: Any, memory: dict[int, Any]) -> Any:
-    """Make a deep copy without the methods by which classes define their own copying. `memory` has the copies that were
-    made so far, by the ids of the originals, as in `copy.deepcopy`."""
+    """Make a deep copy attribute by attribute, without the methods by which classes define their own copying, such as
+    `__deepcopy__`. `memory` is the memo of `copy.deepcopy`: the copies that were made so far, by `id()` of the
+    originals."""
     waiting, met, asked = [value], set[int](), []
     while waiting:
         one = waiting.pop()
@@ -216,8 +221,8 @@ def _make_object_without_attributes(kind: type) -> Any:
 
 
 def _fill_copy(copied: Any, original: Any, memory: dict[int, Any]) -> None:
-    """Copy the items and attributes of an object into an empty object of its class. `memory` is that of
-    `_copy_by_attributes`."""
+    """Copy the items and attributes of `original` into `copied`, an empty object of the same class. `memory` is the
+    memo of `copy.deepcopy`: the copies that were made so far, by `id()` of the originals."""
     if isinstance(original, dict):
         dict.update(copied, {key: _copy_or_share(part, memory) for key, part in original.items()})
     elif isinstance(original, list | deque):
@@ -240,9 +245,9 @@ def _read_slot_values(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _copy_or_share(value: Any, memory: dict[int, Any]) -> Any:
-    """Copy a value. If that fails, copy a list, tuple or dict part by part, raise the error for a tensor or a
-    module, and return anything else without copying it, such as a package or a lock. `memory` is that of
-    `_copy_by_attributes`."""
+    """Return a deep copy of a value. If `copy.deepcopy` fails, copy a list, tuple or dict part by part, raise the error
+    for a tensor or a module, and return anything else itself, such as a package or a lock. `memory` is the memo of
+    `copy.deepcopy`: the copies that were made so far, by `id()` of the originals."""
     if isinstance(value, _ATOMS):
         return value
     attempt = dict(memory)
@@ -265,8 +270,8 @@ def _copy_or_share(value: Any, memory: dict[int, Any]) -> Any:
 
 @functools.cache
 def _make_attribute_copied_class(kind: type) -> type:
-    """Return the class for the copy of an object: a subclass of `kind` whose objects are copied attribute by attribute.
-    Return `kind` itself if it defines no copying of its own, or cannot have such a subclass."""
+    """Return a subclass of the class `kind` whose objects are copied attribute by attribute. Return `kind` itself if it
+    does not define how its objects are copied, or if it cannot have such a subclass."""
     if not _has_copy_hook(kind):
         return kind
 
@@ -299,8 +304,9 @@ class _ReferenceFixer:
         self._kept: list[Any] = []
 
     def fix_references(self, value: Any) -> Any:
-        """Make a value of a copied module refer to other values of the copy, and not to those of the original. Return
-        the value, or the object that replaces it if the value cannot be changed, such as a function."""
+        """Make a value of a copied module, and all values inside it, refer to values of the copy and not to those of
+        the original. Return the value, or a new object in its place if the value cannot be changed, such as a
+        function."""
         if isinstance(value, _ATOMS):
             return value
         if id(value) in self._met:
@@ -316,8 +322,8 @@ class _ReferenceFixer:
         return made
 
     def _fix_value(self, value: Any) -> Any:
-        """Fix the references of a value, except those of its attributes. Return the value or the object that replaces
-        it."""
+        """Make a value refer to values of the copy and not to those of the original; its attributes are not changed.
+        Return the value, or a new object in its place, such as for a function or a tuple."""
         if isinstance(value, FunctionType):
             return self._fix_function(value)
         if isinstance(value, weakref.ref) and type(value) is weakref.ref:
@@ -363,7 +369,8 @@ class _ReferenceFixer:
         return made
 
     def _fix_cell(self, cell: CellType) -> CellType:
-        """Return a closure's cell with the copy of its content; the cell itself if the content needs no copy."""
+        """Return a new closure cell with the copy of a cell's content. Return the cell itself if it is empty, or if its
+        content is not copied, such as a string."""
         if not _is_filled(cell):
             return cell
         if id(cell) not in self._met:
@@ -387,7 +394,8 @@ class _ReferenceFixer:
         return value
 
     def _copy_tensor_attributes(self, made: Tensor) -> None:
-        """Copy the attributes that were set on the original of a tensor, and that the copy lacks."""
+        """Give a copied tensor, `made`, copies of the attributes that were set on its original, such as
+        `weight.my_flag`; `copy.deepcopy` leaves them out."""
         if (original := self._originals.get(id(made))) is not None:
             for name, part in vars(original).items():
                 if name not in vars(made) and not name.startswith("_"):

@@ -23,32 +23,35 @@ CACHED: Final[type] = type(functools.lru_cache(lambda: None))
 
 
 def find_cached_functions(module: nn.Module) -> list[Entry]:
-    """Find the functions with a cache that a module may call: in its layers, their classes, and the user's files.
-    Return for each function the class or dict that holds it, its name there, and the function."""
-    kinds, files = list_user_tables(module)
+    """Find the functions under `functools.lru_cache` or `functools.cache` that a module may call: in its layers, their
+    classes, and the user's files. Return a tuple for each function: the class or dict that holds the function, its name
+    there, and the function."""
+    kinds, files = list_user_classes_and_globals(module)
     tables: list[tuple[Any, dict[str, Any]]] = [(names, names) for names in (*map(vars, module.modules()), *files)]
     tables += [(kind, dict(vars(kind))) for kind in kinds]
     return [
         (holder, name, value)
         for holder, names in tables
         for name, value in list(names.items())
-        if isinstance(get_function_of_method(value), CACHED)
+        if isinstance(unwrap_static_or_class_method(value), CACHED)
     ]
 
 
-def get_function_of_method(value: Any) -> Any:
-    """Return the function in a static method or class method; return any other value unchanged."""
+def unwrap_static_or_class_method(value: Any) -> Any:
+    """Return the function inside a `staticmethod` or `classmethod` object. Return any other value unchanged."""
     return value.__func__ if isinstance(value, staticmethod | classmethod) else value
 
 
-def replace_function_of_method(value: Any, function: Any) -> Any:
-    """Return a function as a static method or class method if `value` is one; else return the function."""
+def wrap_as_static_or_class_method_like(value: Any, function: Any) -> Any:
+    """Return `function` as a `staticmethod` or `classmethod` object if `value` is one. Else return `function`
+    unchanged."""
     return type(value)(function) if isinstance(value, staticmethod | classmethod) else function
 
 
-def list_user_tables(module: nn.Module) -> tuple[list[type], list[dict[str, Any]]]:
-    """List the classes of a module's layers that are not PyTorch's; and the globals of the files with the layers'
-    functions, and of the files that these import and that are not installed."""
+def list_user_classes_and_globals(module: nn.Module) -> tuple[list[type], list[dict[str, Any]]]:
+    """Return two lists: the classes of a module's layers, without PyTorch's; and the dicts of globals of the user's
+    files, which are the files with the layers' functions, and the files that these import and that are not
+    installed."""
     layers, kinds = list(module.modules()), dict[type, None]()
     for layer in layers:
         kinds |= dict.fromkeys(
@@ -68,16 +71,17 @@ def list_user_tables(module: nn.Module) -> tuple[list[type], list[dict[str, Any]
 
 @contextlib.contextmanager
 def use_fresh_caches(caches: Iterable[Entry]) -> Iterator[None]:
-    """While the block runs, the functions in `caches` have new, empty caches, so that they do not return results of
-    other runs."""
+    """While the block runs, give the cached functions in `caches` new, empty caches, so that these functions do not
+    return results of other runs. Each entry of `caches` is the class or dict that holds a function, the function's name
+    there, and the function."""
     fresh: dict[int, Any] = {}
     methods: dict[Any, Any] = {}
     entries: list[Entry] = []
     for holder, name, value in caches:
-        cached = get_function_of_method(value)
+        cached = unwrap_static_or_class_method(value)
         again = fresh.setdefault(id(cached), functools.lru_cache(**cached.cache_parameters())(cached.__wrapped__))
         if isinstance(holder, type):
-            methods[holder, name] = replace_function_of_method(value, again)
+            methods[holder, name] = wrap_as_static_or_class_method_like(value, again)
         else:
             entries.append((holder, name, again))
     with replace_dict_values(entries), replace_methods(methods):

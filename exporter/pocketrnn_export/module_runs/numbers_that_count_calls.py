@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pocketrnn_export.module_runs.function_caches import list_user_tables
+from pocketrnn_export.module_runs.function_caches import list_user_classes_and_globals
 
 # Longer lists and dicts, such as a vocabulary, are not searched.
 _FEW: Final = 256
@@ -55,7 +55,7 @@ class CallCounter:
 
     @contextlib.contextmanager
     def holding(self, value: Any) -> Iterator[None]:
-        """While the block runs, the counter has the value `value`."""
+        """While the block runs, give the counter the value `value`; afterwards, restore it."""
         is_number = self.iterator is None
         _write(self.holder, self.key, value if is_number else _count_from(value, self.step))
         try:
@@ -73,12 +73,12 @@ def _count_from(value: Any, step: Any) -> Iterator[Any]:
 
 
 def find_call_counters(run: Callable[[], object], module: nn.Module) -> list[CallCounter]:
-    """Run a module four times, and return the numbers that each run changes, such as a counter of calls, and the
-    iterators whose next value a run takes. A number that the first run creates is included if the later runs change it.
-    Numbers that existed before are restored.
+    """Run a module four times. Return the numbers that each run changes, such as a counter of calls, and the iterators
+    whose next value a run takes. A number that the first run creates is included if the later runs change it. Numbers
+    that existed before are restored.
 
     Args:
-        run: runs the module, and undoes no changes.
+        run: runs the module, and does not undo the run's changes to the module.
         module: the module.
     """
     seen = [_list_numbers_and_iterators(module)[0]]
@@ -101,11 +101,12 @@ def find_call_counters(run: Callable[[], object], module: nn.Module) -> list[Cal
                 # Before it is an attribute of the layer, a number is read from the class.
                 before = getattr(type(module.get_submodule(name.rpartition(".")[0])), key, before)
             found.append(CallCounter(holder, key, name, before, steps[-1]))
-    return [*found, *_find_advanced_iterators(run, module)]
+    return [*found, *_find_iterators_advanced_by_run(run, module)]
 
 
-def _find_advanced_iterators(run: Callable[[], object], module: nn.Module) -> list[CallCounter]:
-    """Run a module, and return the iterators whose next value the run takes."""
+def _find_iterators_advanced_by_run(run: Callable[[], object], module: nn.Module) -> list[CallCounter]:
+    """Run a module once, and return the iterators whose next value the run takes, such as `itertools.count()`. `run`
+    runs the module."""
     watched = [(place, _WatchedIterator(place.value)) for place in _list_numbers_and_iterators(module)[1].values()]
     try:
         for place, iterator in watched:
@@ -164,8 +165,8 @@ _Places = dict[tuple[int, Any], _Place]
 
 
 def _list_numbers_and_iterators(module: nn.Module) -> tuple[_Places, _Places]:
-    """List the numbers, and the iterators, that may be a counter of calls: in a module's layers, and in the user's
-    classes and files."""
+    """Return two dicts, of the numbers and of the iterators that may be a counter of calls: in a module's layers, and
+    in the user's classes and files. The keys are `id()` of what holds the value, and the value's key or name there."""
     numbers, iterators, searched = _Places(), _Places(), set[int]()
 
     def search(holder: Any, entries: Iterable[tuple[Any, Any]], path: str | None, depth: int) -> None:
@@ -185,10 +186,10 @@ def _list_numbers_and_iterators(module: nn.Module) -> tuple[_Places, _Places]:
                 if not is_fixed and type(value).__module__ in ("builtins", "itertools"):
                     iterators[id(holder), key] = _Place(holder, key, name, 0, value)
             else:
-                for inner, inner_entries in _list_entries(value, of_user):
+                for inner, inner_entries in _list_containers_with_entries(value, of_user):
                     search(inner, inner_entries, None, depth - 1)
 
-    kinds, files = list_user_tables(module)
+    kinds, files = list_user_classes_and_globals(module)
     files = [names for names in files if names.get("__name__") not in sys.stdlib_module_names]
     of_user = {names.get("__name__") for names in files}
     for path, layer in module.named_modules():
@@ -200,9 +201,10 @@ def _list_numbers_and_iterators(module: nn.Module) -> tuple[_Places, _Places]:
     return numbers, iterators
 
 
-def _list_entries(value: Any, of_user: set[Any]) -> Iterator[tuple[Any, list[tuple[Any, Any]]]]:
-    """Yield the containers that a value consists of, each with its keys and entries. An object with attributes is a
-    container if its class is the user's: `of_user` has the names of the user's files."""
+def _list_containers_with_entries(value: Any, of_user: set[Any]) -> Iterator[tuple[Any, list[tuple[Any, Any]]]]:
+    """Yield the containers in which a value holds other values, such as a dict or a closure's cells, each with a list
+    of its (key, value) pairs. Attributes are included only for objects whose class is in a Python module named in
+    `of_user`, those of the user's files."""
     if isinstance(value, dict):
         if len(value) <= _FEW:
             yield value, list(value.items())
@@ -269,9 +271,9 @@ class ComparisonFlipper:
         made.flipper = self
         return made
 
-    def count_and_answer(self, is_true: bool) -> bool:
-        """Count a comparison of a watched number. Return its result `is_true`, or the opposite result if the comparison
-        is the one to flip."""
+    def count_comparison_and_maybe_flip(self, is_true: bool) -> bool:
+        """Count a comparison of a watched number whose result is `is_true`. Return this result, or the opposite one if
+        this comparison is the one to flip."""
         self.count += 1
         return is_true != (self.count - 1 == self._flipped)
 
@@ -282,7 +284,7 @@ class _WatchedNumber(int):
     flipper: ComparisonFlipper
 
     def __bool__(self) -> bool:
-        return self.flipper.count_and_answer(int(self) != 0)
+        return self.flipper.count_comparison_and_maybe_flip(int(self) != 0)
 
     __hash__ = int.__hash__
 
@@ -295,7 +297,11 @@ def _add_operators_to_watched_numbers() -> None:
             made = of_int(number, other)
             if made is NotImplemented:
                 return made
-            return number.flipper.count_and_answer(made) if type(made) is bool else number.flipper.watch(made)
+            return (
+                number.flipper.count_comparison_and_maybe_flip(made)
+                if type(made) is bool
+                else number.flipper.watch(made)
+            )
 
         return apply
 

@@ -130,11 +130,9 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     """Records each operator that runs inside the block, with the labels of the inputs on which its result depends.
 
     Args:
-        fixed: a label. An operator that picks from numbers with this label, by an index that has a label, along an axis
-            on which the numbers differ, is recorded as `mixed.NAME`, where `find_steps_and_moves_before_operators`
-            stops.
-        neutral: skip an operator whose constants leave its operand unchanged: a product with ones, a mask that hides
-            nothing.
+        fixed: a label. If an operator picks from numbers with this label, by an index that has a label, along an axis
+            on which the numbers differ, it is recorded under the name `mixed.NAME`.
+        neutral: skip an operator whose constants leave its operand unchanged, such as a product with ones.
     """
 
     def __init__(self, fixed: str | None = None, *, neutral: bool = False) -> None:
@@ -164,7 +162,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         _entered.remove(self)
 
     def label_tensors(self, label: str, *tensors: Tensor) -> None:
-        """Give tensors a label. Results that are computed from these tensors have the label, too."""
+        """Give tensors, such as the inputs of a module, a label. Results that are computed from these tensors get the
+        label, too."""
         # numpy may have written since.
         self._constants.clear()
         for tensor in filter(_has_memory, tensors):
@@ -195,8 +194,14 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return steps | {last} if last > until else steps
 
     def extract_program(self, steps: Iterable[int], label: str) -> Program:
-        """Return, as a program, the recorded operators that are needed to compute the results of the operators `steps`.
-        Values with the label are the program's inputs, and all other values are constants."""
+        """Return the recorded operators that compute the results of `steps` from the tensors with a label, in order:
+        each a pair of its name and its arguments. An argument is a tuple of positions in this program for a result of
+        it, or a constant.
+
+        Args:
+            steps: the numbers of recorded operators, such as those that made an answer.
+            label: operators whose results do not depend on this label are left out.
+        """
         places = {step: place for place, step in enumerate(self.find_needed_steps(steps, label))}
         return [
             (self._steps[step].name, _replace_tensors_by_positions(self._steps[step].arguments, places))
@@ -204,8 +209,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         ]
 
     def find_needed_steps(self, steps: Iterable[int], label: str) -> list[int]:
-        """Return, in order, the numbers of the recorded operators that compute the results of `steps` from values with
-        the label."""
+        """Return, in order, the numbers of the recorded operators that compute the results of the operators `steps`
+        from the tensors with this label."""
         needed: set[int] = set()
         waiting = list(steps)
         while waiting:
@@ -215,13 +220,18 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
                 waiting += self._steps[step].steps
         return sorted(needed)
 
-    def find_steps_and_moves_before_operators(
+    def trace_back_through_operators_and_moves(
         self, names: Collection[str], tensor: Tensor, label: str
     ) -> tuple[frozenset[int], list[Move]]:
-        """Find the operators that made a tensor, apart from operators with the given names and from moves, such as a
-        transpose. The search goes back from the tensor along the operands that depend on `label`. Return the numbers of
-        the operators at which the search stops, and the moves that it passed: the name and the arguments of each that
-        are not tensors."""
+        """Go back from a tensor to the operators that made it, through operators with the given names and through
+        moves, such as a transpose. Return the numbers of the operators at which the search stops, and the moves that it
+        passed, each with its name and its arguments that are not tensors.
+
+        Args:
+            names: the operators that the search passes, such as "view".
+            tensor: where the search begins.
+            label: at an operator, the search goes on to the operand with this label.
+        """
         steps, moved = self.find_steps_that_made(tensor), []
         while len(steps) == 1:
             step = self._steps[next(iter(steps))]
@@ -269,7 +279,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def record_as_one_operator(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Call a function of torch, and return its result. The whole call is recorded as one operator."""
+        """Call a function of torch, `func`, and return its result. Record the whole call as one operator `name`."""
         # Operators on its weights are not the module's either.
         with without_dispatch_modes():
             step = self._make_operator_step(name, flatten_tree((args, kwargs))[0])
@@ -288,8 +298,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         self._made[id(tensor)] = frozenset({step}), len(self._steps) - 1
 
     def _record_write(self, tensor: Tensor, step: int, *, replaces_all: bool) -> None:
-        """Record that the operator with the number `step` wrote into a tensor. `replaces_all` means that the write
-        replaces all numbers of the tensor."""
+        """Record that the operator with the number `step` wrote into a tensor's memory. `replaces_all` says that it
+        replaced all numbers of the tensor, so that earlier writes do not count."""
         place = read_memory_address(tensor)
         before = self._written.get(place)
         self._written[place] = step
@@ -309,8 +319,15 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     def _find_unchanged_operand_steps(
         self, name: str, arguments: Sequence[Any], step: _Step, result: Any
     ) -> frozenset[int] | None:
-        """If an operator returns its operand `x` unchanged, as in `x * 1`, return the numbers of the operators that
-        made `x`. Else return None."""
+        """If an operator returned its operand `x` unchanged, as in `x * 1`, return the numbers of the operators that
+        made `x`. Else return None.
+
+        Args:
+            name: the operator.
+            arguments: its arguments.
+            step: the record of this call.
+            result: its result.
+        """
         values = [one for one in zip(arguments, step.arguments, strict=True) if isinstance(one[1], _Argument)]
         constants = [one.constant for _, one in values if one.constant is not None]
         if name == "where" and values[0][1].constant is not None:
@@ -323,8 +340,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return left[1].steps if left is not None and left[0].shape == result.shape else None
 
     def _gathers_unequal_numbers(self, name: str, args: tuple[Any, ...]) -> bool:
-        """Return whether an operator picks numbers by an index tensor that depends on a labelled input, along an axis
-        on which the numbers differ."""
+        """Return whether the operator `name`, called with `args`, picks numbers by an index tensor that depends on a
+        labelled input, along an axis on which the numbers differ."""
         if name == "index":
             along = [axis for axes, index in _find_indexed_axes(args[1]) if self.find_labels(index) for axis in axes]
         elif name in ("gather", "index_select"):
@@ -334,8 +351,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return any(bool((args[0].amax(axis) != args[0].amin(axis)).any()) for axis in along)
 
     def _make_operator_step(self, name: str, operands: Sequence[Any]) -> _Step:
-        """Return the step for a call of an operator with these operands. The step has the labels of all inputs on
-        which the operands depend."""
+        """Return the record (step) of a call of the operator `name` with these operands. It has the labels of all
+        inputs on which the operands depend."""
         steps = [self.find_steps_that_made(value) if isinstance(value, Tensor) else frozenset() for value in operands]
         every = frozenset[int]().union(*steps)
         labels = _NONE.union(*(self._steps[step].labels for step in every))
@@ -379,8 +396,8 @@ class _WholeLayers(FunctionMode):
 
 
 def label_input_beside_text(value: Any) -> Any:
-    """Mark the tensors of an input that is not the text, so that recorders know which results depend on it. Return the
-    input unchanged."""
+    """Give the tensors in an input that is not the text, such as an initial state, the label "beside" in all active
+    recorders, so that these know which results depend on it. Return the input unchanged."""
     for operations in _entered:
         operations.label_tensors(BESIDE, *(one for one in flatten_tree(value)[0] if isinstance(one, Tensor)))
     return value
@@ -400,9 +417,9 @@ def find_first_different_operator(one: Program, other: Program) -> int | None:
 
 
 def normalize_program_with_positions(program: Program) -> tuple[Program, list[int]]:
-    """Return a program in a form that is the same for Python and TorchScript: operators that change only the shape or
-    the dtype are left out, and all overloads of an operator get one name. Also return the position of each operator in
-    the original program."""
+    """Return a recorded program in a form that is the same for Python and TorchScript: operators that change only the
+    shape or the dtype are left out, and all overloads of an operator get one name. Also return, for each operator in
+    the new form, its position in the original program."""
     plain: list[tuple[str, tuple[Any, ...]]] = []
     places: list[int] = []
     origins: list[tuple[int, ...]] = []
@@ -417,7 +434,7 @@ def normalize_program_with_positions(program: Program) -> tuple[Program, list[in
         arguments = tuple(
             tuple(sorted({origin for step in one for origin in origins[step]})) if isinstance(one, tuple) else plain_one
             for one in (_read_slice_arguments(given) if name == "slice" else given)
-            if (plain_one := _simplify_argument(one)) is not None
+            if (plain_one := _simplify_recorded_argument(one)) is not None
         )
         if name == "rsub" and isinstance(arguments[1], float):
             # TorchScript writes `rsub` like this.
@@ -436,9 +453,10 @@ def _read_slice_arguments(given: Sequence[Any]) -> tuple[Any, ...]:
     return tensor, axis or 0, first or 0, _END if last is None else last, step or 1
 
 
-def _simplify_argument(one: Any) -> Any:
-    """Simplify an argument of a recorded operator, so that two programs can be compared. A number becomes a float;
-    positions of operators and constant tensors do not change; any other value, such as a dtype, becomes None."""
+def _simplify_recorded_argument(one: Any) -> Any:
+    """Return an argument of a recorded operator in a form in which Python and TorchScript agree. A number, or a tensor
+    of one number, becomes a float; positions of operators and larger constant tensors stay as they are; any other
+    value, such as a dtype, becomes None."""
     if isinstance(one, _Constant) and one.values.numel() == 1:
         return float(one.values[0])
     if isinstance(one, bool | int | float):
@@ -464,8 +482,8 @@ def _find_indexed_axes(indices: Sequence[Tensor | None]) -> Iterator[tuple[range
 
 
 def _replace_tensors_by_positions(arguments: tuple[Any, ...], positions_of_steps: Mapping[int, int]) -> tuple[Any, ...]:
-    """Return the arguments of a recorded operator. A tensor that other operators of the program made is replaced by
-    their positions in the program, and any other tensor by a constant."""
+    """Return the arguments of a recorded operator with each tensor replaced: by the positions of the operators that
+    made it, if these are in `positions_of_steps`, else by its constant (None for a tensor without one)."""
     placed: list[Any] = []
     for argument in arguments:
         inside = argument.steps & positions_of_steps.keys() if isinstance(argument, _Argument) else ()
@@ -477,7 +495,7 @@ def _replace_tensors_by_positions(arguments: tuple[Any, ...], positions_of_steps
 
 
 def _make_constant(tensor: Tensor) -> _Constant:
-    """Make a constant of a tensor: its shape, some of its numbers, and the sum of all."""
+    """Return what is compared of a constant tensor: its shape, at most 4,096 of its numbers, and the sum of all."""
     with past_function_modes():
         numbers = tensor.detach().reshape(-1)
         every = max(1, -(-numbers.numel() // _SAMPLED))
@@ -494,10 +512,12 @@ def _replace_nonfinite_numbers(numbers: Tensor) -> Tensor:
 
 
 def _has_memory(tensor: Any) -> bool:
-    """Return whether a value is a tensor with memory. Empty, sparse and nested tensors have no such memory."""
+    """Return whether a value is a tensor whose numbers are in memory at one address; empty, sparse and nested tensors
+    are not."""
     return isinstance(tensor, Tensor) and tensor.layout is torch.strided and read_memory_address(tensor) != 0
 
 
 def _make_memory_key(tensor: Tensor) -> Hashable:
-    """Return a key for the part of memory that holds a tensor's numbers."""
+    """Return a key that is equal for two tensors that show the same part of memory in the same shape: address, offset,
+    shape and strides."""
     return read_memory_address(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()

@@ -33,22 +33,26 @@ _NEAR: Final = 1e-4
 
 @contextlib.contextmanager
 def run_quietly_on_cpu() -> Iterator[None]:
-    """While the block runs, this thread makes all tensors on the CPU, writes nothing to stdout and shows no warning.
-
-    Layers of torch.nn that have a fast path without gradients use it here, too, as they do in the user's own runs.
-    """
-    with replace_gpu_types(), _CpuMode(), silence_output(), _allow_fast_paths(), warnings.catch_warnings():
+    """While the block runs, let this thread make all tensors on the CPU, write nothing to stdout and show no warning.
+    Layers of torch.nn that have a fast path without gradients use this path, as they do in the user's own runs."""
+    with (
+        replace_gpu_tensor_types_by_cpu_types(),
+        _CpuMode(),
+        silence_stdout_of_thread(),
+        _allow_fast_paths(),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         yield
 
 
 def set_eval_mode(module: nn.Module) -> nn.Module:
-    """Put a module into eval mode, as its own eval() does, and return the module.
+    """Put a module into eval mode with its own eval(), and return the module.
 
-    A module or layer may define another `train` or `eval`, such as a method that trains it, so that eval() fails or
-    does nothing: then the flags of its layers are set. A layer that eval() leaves in training mode on purpose, as a
-    dropout that always draws, stays so. TorchScript that was frozen before it was saved is always in eval mode, and has
-    no eval().
+    A module or layer may define a `train` or `eval` of its own, such as a method that trains it, so that eval() fails
+    or does nothing: then `training` is set to False in its layers. A layer that eval() leaves in training mode on
+    purpose, such as a dropout that always draws, stays in this mode. Frozen TorchScript, which does not have `training`
+    and is always in eval mode, is returned unchanged.
     """
     if not hasattr(module, "training"):
         return module
@@ -83,13 +87,13 @@ def compute_answer(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
             alone = module(*inputs)
         # A user's module may raise anything.
         except Exception:
-            beside = _compute_answer_beside_copy(module, inputs)
+            beside = _compute_answer_to_text_beside_its_copy(module, inputs)
             if beside is None:
                 raise
             return beside
         if not isinstance(alone, Tensor) or alone.dim() != 1:
             return alone
-        beside = _compute_answer_beside_copy(module, inputs)
+        beside = _compute_answer_to_text_beside_its_copy(module, inputs)
         same = beside is not None and beside.numel() == alone.numel() and _is_near(beside.reshape(-1), alone)
         return beside if same else alone
 
@@ -98,9 +102,9 @@ def _is_near(first: Tensor, second: Tensor) -> bool:
     return bool(torch.allclose(first, second, rtol=_NEAR, atol=_NEAR, equal_nan=True))
 
 
-def _compute_answer_beside_copy(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Tensor | None:
-    """Call the module once, with a batch of the text and a copy of it. Return the answer to the text, [1, ...]; None if
-    the module fails, or if the two answers differ."""
+def _compute_answer_to_text_beside_its_copy(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Tensor | None:
+    """Call a module with a batch of two equal rows, the text in `inputs` twice. Return the answer to the first row,
+    [1, classes]. Return None if the module fails, gives another shape, or answers the two rows differently."""
     try:
         answer = module(*(torch.cat([value, value]) for value in inputs))
     except Exception:
@@ -110,7 +114,7 @@ def _compute_answer_beside_copy(module: Callable[..., Any], inputs: Sequence[Ten
 
 
 @contextlib.contextmanager
-def replace_gpu_types() -> Iterator[None]:
+def replace_gpu_tensor_types_by_cpu_types() -> Iterator[None]:
     """While the block runs on a machine without a GPU, `torch.cuda.FloatTensor` and similar types stand for the types
     of the CPU."""
     there = vars(torch.cuda)
@@ -133,10 +137,11 @@ _LOOKED_AT: Final = _TO_A_DEVICE | _OF_LAYERS
 
 
 def _refuse_states_of_other_batch_size(args: Sequence[Any]) -> None:
-    """Raise torch's error if the initial state of a recurrent layer has another batch size than the packed sequence.
+    """Raise torch's RuntimeError if the initial state of a recurrent layer has another batch size than the packed
+    sequence. torch 2.13 does not check this, reads foreign memory, and may end the process.
 
-    torch 2.13 checks no state beside packed rows, and reads foreign memory: a state of a fixed batch size ended the
-    process.
+    Args:
+        args: the arguments of the layer's function, such as `torch.gru`.
     """
     if len(args) < 3 or not (isinstance(args[1], Tensor) and args[1].dim() == 1 and len(args[1])):
         return
@@ -193,8 +198,9 @@ def _allow_fast_paths() -> Iterator[None]:
 
 
 def call_on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[..., Any]) -> Any:
-    """Let `run` call a function of torch on the CPU, and return the result. The CPU replaces any other device in the
-    arguments."""
+    """Return `run(func, args, kwargs)`, where `func` is a function of torch. In the arguments, the CPU replaces any GPU
+    first, so that `func` makes tensors on the CPU. A call that would only move a tensor to a GPU returns this
+    tensor."""
     kwargs = dict(kwargs)
     if func is Tensor.cuda:
         return args[0]
@@ -239,7 +245,7 @@ class _SilencedOutput(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def silence_output() -> Iterator[None]:
+def silence_stdout_of_thread() -> Iterator[None]:
     """While the block runs, drop what this thread writes to stdout."""
     shipped = sys.stdout
     _silent_here.depth += 1

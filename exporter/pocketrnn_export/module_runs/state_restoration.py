@@ -47,11 +47,9 @@ def restore_module(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def keep_module_unchanged(module: nn.Module) -> Iterator[None]:
-    """At the end of the block, undo all changes to the user's module. `undo_changes_to_module` undoes them earlier.
-
-    This is for runs of the module that do not undo their own changes. A copy that is made later then still equals the
-    module that the user gave, with which the proof compares.
-    """
+    """At the end of the block, undo all changes that the block made to the user's module, and restore torch's default
+    dtype. Inside the block, `undo_changes_to_module()` undoes the changes so far, so that a copy that is made later
+    equals the module that the user gave."""
     _undoing.append(list(_make_restorers(module)))
     dtype = torch.get_default_dtype()
     try:
@@ -81,8 +79,8 @@ def restore_random_state() -> Iterator[None]:
 
 
 def _make_restorers(module: nn.Module) -> Iterator[Callable[[], object]]:
-    """Yield functions that restore the present state of all objects that a module can reach, such as its lists, classes
-    and globals."""
+    """Yield functions without arguments that restore the present state of all objects that a module can reach, such as
+    its tensors, lists, classes and globals."""
     waiting: list[Any] = [module]
     met: dict[int, Any] = {}
     while waiting:
@@ -107,7 +105,7 @@ def _make_restorers(module: nn.Module) -> Iterator[Callable[[], object]]:
         yield from _make_content_restorers(value)
         waiting += _list_held_values(value)
         if isinstance(value, FunctionType):
-            for names, name, held in _list_globals_read(value):
+            for names, name, held in _list_globals_read_by_function(value):
                 if isinstance(held, FunctionType) and held.__globals__ is names:
                     waiting.append(held)
                 elif isinstance(held, type) and held.__module__ == value.__module__ and id(held) not in met:
@@ -119,7 +117,7 @@ def _make_restorers(module: nn.Module) -> Iterator[Callable[[], object]]:
                     waiting.append(held)
 
 
-def _list_globals_read(function: FunctionType) -> Iterator[tuple[dict[str, Any], str, Any]]:
+def _list_globals_read_by_function(function: FunctionType) -> Iterator[tuple[dict[str, Any], str, Any]]:
     """Yield each global that a function reads: the dict that holds it, its name and its value. Attributes of the user's
     other files, such as `config.CALLS`, are included."""
     for name in find_global_names_read(function.__code__) & function.__globals__.keys():
@@ -175,8 +173,8 @@ def _list_held_values(value: Any) -> list[Any]:
 
 
 def _make_content_restorers(value: Any) -> Iterator[Callable[[], object]]:
-    """Yield functions that restore the items or attributes that a value holds now. Changes inside an item are not
-    undone."""
+    """Yield functions without arguments that give a container, array, random generator, closure or object its present
+    items or attributes again. Changes inside an item are not undone."""
     if isinstance(value, dict | set | deque):
         yield functools.partial(_restore_items, value, dict(value) if isinstance(value, dict) else list(value))
     elif isinstance(value, list):
@@ -217,7 +215,8 @@ def _restore_array(array: Any, content: Any) -> None:
 
 
 def _make_tensor_restorer(tensor: Tensor) -> Callable[[], object]:
-    """Return a function that restores a tensor's numbers, memory, gradient and `requires_grad`."""
+    """Return a function without arguments that restores a tensor's present numbers, memory, gradient and
+    `requires_grad`."""
     if is_lazy(tensor) or tensor.is_nested or tensor.layout != torch.strided:
         # It has no numbers in memory of its own; the export refuses it.
         return lambda: None
@@ -241,7 +240,7 @@ def _make_tensor_restorer(tensor: Tensor) -> Callable[[], object]:
 
 
 def _make_class_restorer(kind: type) -> Callable[[], object]:
-    """Return a function that restores the attributes of a class."""
+    """Return a function without arguments that restores the present attributes of a class."""
     before = dict(vars(kind))
 
     def restore_class() -> None:

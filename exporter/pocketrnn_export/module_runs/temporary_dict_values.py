@@ -16,7 +16,7 @@ def replace_dict_values(changes: Iterable[Entry]) -> Iterator[None]:
     their old values.
 
     Args:
-        changes: (dict, name, the temporary value), each name of a dict once.
+        changes: tuples (dict, name, temporary value); a name occurs only once for each dict.
     """
     missing: Any = object()
     shipped: list[Entry] = []

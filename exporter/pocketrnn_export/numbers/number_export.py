@@ -33,7 +33,7 @@ from pocketrnn_export.bundle_proof import (
 from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
-from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, make_one_row_cases
+from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Widths, split_cases_into_single_rows
 from pocketrnn_export.export_arguments import ExportOptions
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts_and_make_provenance_entry, sha256
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
@@ -62,8 +62,8 @@ from pocketrnn_export.numbers.sample_table import (
 )
 from pocketrnn_export.progress import filter_log_records
 from pocketrnn_export.proof.case_selection import find_text_widths, make_condition_sizes_entry
-from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_value_notes
-from pocketrnn_export.proof.proof_duration import describe_seconds, estimate_proof_seconds
+from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import write_notes_on_values_equal_for_all_texts
+from pocketrnn_export.proof.proof_duration import describe_duration_of_long_work, estimate_proof_seconds
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 from pocketrnn_export.single_text_fallback import run_with_single_text_fallback
 
@@ -544,10 +544,12 @@ def _export_module_that_takes_ids(
     cases = drop_constant_sequences_if_answers_are_unstable(prepared.make_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
     wanted = arguments.wanted
-    closed = find_constant_value_notes(form.program, cases, graph.inputs, one_row=form.one_row)
+    closed = write_notes_on_values_equal_for_all_texts(form.program, cases, graph.inputs, one_row=form.one_row)
     plan = ProofPlan.from_module(prepared, cases, tolerance=wanted.tolerance, report=wanted.report, rows=table.rows)
     seconds = estimate_proof_seconds(plan.reference, cases, [*form.runs.values()])
-    _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch%s", describe_seconds(seconds))
+    _log.info(
+        "Proving the graph, and the runtime on sequences, equal to PyTorch%s", describe_duration_of_long_work(seconds)
+    )
     said = {name: reword_sentence_on_texts_for_numbers(value) for name, value in prepared.convention.provenance.items()}
     description = arguments.description.add_provenance({
         **log_uncompared_parts_and_make_provenance_entry([form], closed),
@@ -593,7 +595,7 @@ def drop_constant_sequences_if_answers_are_unstable(
     furthest = 0.0
     # One by one: a graph may take one sequence a run.
     for case in filter(
-        _has_sequence_of_equal_steps, make_one_row_cases(case for some in cases.values() for case in some)
+        _has_sequence_of_equal_steps, split_cases_into_single_rows(case for some in cases.values() for case in some)
     ):
         # If the module has no answer, or none in double precision, the proof reports it.
         with contextlib.suppress(ExportError):

@@ -3,7 +3,7 @@ far."""
 
 from __future__ import annotations
 
-from pocketrnn.bundle.manifest import Limits, StepGraph, explain_no_step_answers
+from pocketrnn.bundle.manifest import Limits, StepGraph, explain_why_no_answer_after_each_step
 from pocketrnn.errors import InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.form import sha256
@@ -22,7 +22,7 @@ def refuse_rules_that_cannot_stream(rules: NumberInput, limits: Limits | None) -
     Raises:
         InputError: the rules contain windows or a fixed number of steps, or the graph needs a minimum number of steps.
     """
-    if held := explain_no_step_answers(rules, limits or Limits()):
+    if held := explain_why_no_answer_after_each_step(rules, limits or Limits()):
         raise InputError(
             f"The bundle cannot answer while samples arrive: {held}.",
             "Leave streaming out; or remove what the message names from the rules or from the module.",

@@ -30,7 +30,7 @@ from pocketrnn_export.numbers.sample_table import (
     SampleTable,
     make_sample_table,
 )
-from pocketrnn_export.proof.case_selection import make_cases_for_graph
+from pocketrnn_export.proof.case_selection import choose_cases_for_graph_of_bundle
 
 # The proof's name for the graph that takes samples.
 _GRAPH: Final = "onnx on samples"
@@ -65,7 +65,7 @@ def make_proof_plan_for_packed_numbers(
     table, limits = _make_table_of_bundle_proof(manifest), manifest.graph.limits
     reference = make_graph_reference(_GRAPH, make_graph_take_ids_of_samples(content, table.rows))
     rules = make_text_rules_for_proof(manifest.numbers, 1 if limits is None else limits.min_tokens or 1)
-    cases = make_cases_for_graph(
+    cases = choose_cases_for_graph_of_bundle(
         rules, manifest.graph, manifest.provenance, further_tokens=further_tokens, ids=len(table.rows)
     )
     golden = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(table.sequences)]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from pocketrnn_export.comparing.proof_inputs import Case, Ids, make_case_from_rows
-from pocketrnn_export.proof.program_runs_and_nodes import find_needed_nodes, read_operator_name
+from pocketrnn_export.proof.program_runs_and_nodes import read_operator_name, select_nodes_needed_for_outputs
 
 # The most ids, in the order of the program.
 MOST_ASKED: Final = 24
@@ -38,26 +38,27 @@ _UNEVEN: Final = (44, 200, 17, 120, 63)
 
 
 def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[int, ...]:
-    """Return up to 24 ids with which a program compares words, each once, in the program's order. For a comparison by
-    order, such as `x > 3`, the numbers next to the compared one are included. So are ids whose row in a table differs
-    from nearly all other rows."""
+    """Return up to 24 token ids with which a program compares words, each once, in the program's order: 7 for `x == 7`;
+    2, 3 and 4 for `x > 3`; and ids whose row in a constant table differs from nearly all other rows. `ids` is the
+    number of ids."""
     known = _find_constants_by_node(program)
     found: list[int] = []
-    for node in find_needed_nodes(program):
+    for node in select_nodes_needed_for_outputs(program):
         name = read_operator_name(node)
         if name in _COMPARE:
             for arg in node.args:
                 if isinstance(arg, Node):
-                    found += _list_few_integers(known.get(arg))
+                    found += _list_integers_of_small_constant(known.get(arg))
                 elif isinstance(arg, int) and not isinstance(arg, bool):
                     found += [arg] if name in ("eq", "ne") else [arg, arg + 1, arg - 1]
         elif name in _LOOK_UP and node.args and isinstance(node.args[0], Node):
-            found += _find_ids_of_rare_rows(known.get(node.args[0]), ids)
+            found += _find_ids_with_uncommon_table_rows(known.get(node.args[0]), ids)
     return tuple(dict.fromkeys(number for number in found if 0 <= number < ids))[:MOST_ASKED]
 
 
 def _find_constants_by_node(program: torch.export.ExportedProgram) -> dict[Node, Tensor]:
-    """Return a dict from each node that is a constant of a program, or a copied or reshaped constant, to its tensor."""
+    """Return a dict from each node of a program that is a constant or weight, or a copied or reshaped one, to the
+    tensor of this constant or weight."""
     held = {**program.constants, **program.state_dict}
     specs = {spec.arg.name: str(spec.target) for spec in program.graph_signature.input_specs if spec.target}
     known: dict[Node, Tensor] = {}
@@ -71,16 +72,17 @@ def _find_constants_by_node(program: torch.export.ExportedProgram) -> dict[Node,
     return known
 
 
-def _list_few_integers(constant: Tensor | None) -> list[int]:
-    """Return the integers of a constant, or an empty list if it holds other numbers or more than 64 integers."""
+def _list_integers_of_small_constant(constant: Tensor | None) -> list[int]:
+    """Return the integers of a constant tensor. Return an empty list for None, and for a tensor of other numbers or of
+    more than 64 integers."""
     if constant is None or constant.is_floating_point() or constant.dtype == torch.bool or constant.numel() > _FEW:
         return []
     return [int(number) for number in constant.reshape(-1).tolist()]
 
 
-def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
-    """Return the ids whose row in a table differs from the most common row. Return an empty list if there are more than
-    8, or if `table` is not a narrow table with a row for each id."""
+def _find_ids_with_uncommon_table_rows(table: Tensor | None, ids: int) -> list[int]:
+    """Return the ids whose row in a table differs from the table's most common row. Return an empty list if there are
+    more than 8 such ids, or if `table` does not have one row of at most four numbers for each of the `ids` ids."""
     if table is None or table.dim() == 0 or len(table) != ids or table.numel() > 4 * ids or ids < 3 * _ODD:
         return []
     rows, which, counts = np.unique(
@@ -91,11 +93,11 @@ def _find_ids_of_rare_rows(table: Tensor | None, ids: int) -> list[int]:
 
 
 def write_phrases_into_rows(tokens: Tensor, compared_ids: Sequence[int]) -> Tensor:
-    """Return tokens [rows, steps] in which two of every four rows contain phrases of the ids that a program compares
-    words with. So random texts also reach the code that looks for such phrases.
+    """Return a copy of tokens [rows, steps] in which phrases of `compared_ids` are written into two of every four rows,
+    so that random texts also reach the code that looks for such phrases.
 
-    In a phrase, the ids stand next to each other, in each of their orders in turn. A row gets as many phrases as fit.
-    The two rows are the first two if the number of steps is even, else the last two.
+    A phrase is these ids, each once, next to each other in some order. A row gets as many phrases as fit. The two rows
+    are the first two of four if the number of steps is even, else the last two.
     """
     if not compared_ids:
         return tokens
@@ -117,15 +119,15 @@ def _list_id_orders(compared_ids: Sequence[int]) -> list[list[int]]:
 
 
 def make_cases_with_compared_ids(compared_ids: Sequence[int], ids: int, padding_id: int, *, ragged: bool) -> list[Case]:
-    """Make cases for a program that compares words with some ids. They contain these ids in the program's order and
-    reversed, once and many times, alone and among random words. One case contains every sequence of ids that are
-    adjacent in the program.
+    """Make batches of texts for a program that compares words with some ids. The texts contain these ids in the
+    program's order and reversed, once and many times, alone and among random words. One batch contains every sequence
+    of up to four ids that are adjacent in the program.
 
     Args:
         compared_ids: the ids, in the order of the program.
-        ids: the number of ids.
-        padding_id: the token past a row's length.
-        ragged: add rows of several lengths.
+        ids: the number of all ids.
+        padding_id: the id that fills the places after a text.
+        ragged: add a batch with texts of several lengths.
     """
     real = [i for i in compared_ids if i != padding_id]
     if not real:
@@ -170,8 +172,8 @@ def make_cases_with_compared_ids(compared_ids: Sequence[int], ids: int, padding_
 
 
 def find_ids_of_extreme_vectors(module: nn.Module, ids: int) -> list[int]:
-    """Return up to three ids for each table of a module that has a row for each id: the id with the longest vector, and
-    the ids whose vectors have the largest and the smallest sum. Each id is returned once."""
+    """Return the ids with extreme rows in a module's embeddings and other tables of `ids` rows, each id once: for each
+    table, the id with the longest row, and the ids whose rows have the largest and the smallest sum."""
     found: list[int] = []
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.dim() and len(tensor) == ids and tensor.is_floating_point() and tensor.numel():

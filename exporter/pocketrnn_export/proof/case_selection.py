@@ -18,14 +18,14 @@ from pocketrnn_export.comparing.proof_inputs import (
     LARGEST,
     Case,
     Widths,
-    fit_to_limits,
-    make_boundary_cases,
-    make_hazard_cases,
-    make_pair_cases,
-    make_random_cases,
-    make_shape_grid,
+    fit_cases_to_graph_limits,
+    make_cases_for_grid_of_shapes,
+    make_cases_for_module_of_two_texts,
+    make_cases_of_given_sizes,
+    make_cases_of_random_shapes,
+    make_cases_that_often_show_errors,
     move_ids_run_alone_to_own_cases,
-    replace_unwanted_ids,
+    replace_ids_by_other_ids,
 )
 from pocketrnn_export.proof.case_ids import MOST_ASKED, make_cases_with_compared_ids
 from pocketrnn_export.proof.feature_cases import add_features_and_feature_cases
@@ -34,7 +34,7 @@ from pocketrnn_export.proof.feature_cases import add_features_and_feature_cases
 _EVERY_ROW: Final = 64
 
 
-def make_cases_for_rules(
+def choose_cases_for_text_rules(
     rules: AnyTextRules,
     *,
     ids: int,
@@ -49,22 +49,23 @@ def make_cases_for_rules(
     two_texts: bool = False,
     features: Features = (),
 ) -> dict[str, list[Case]]:
-    """Make the inputs (cases) on which a proof compares a module with its forms. Return them by kind, such as "every
-    id" for rows that together contain every id. The user's own texts are not included.
+    """Make the batches of random and difficult texts (cases) on which a proof compares a module with its exported
+    forms. Return them by kind, such as "every id" for texts that together contain every id. The user's own texts are
+    not included.
 
     Args:
         rules: the text rules; their special ids occur more often.
         ids: the number of ids that the graph takes.
-        ragged: use rows of several lengths; else all rows are full.
-        limits: the limits of the graph; other rows are cut or repeated.
-        condition_sizes: (batch, sequence) around each condition on a size in forward.
-        one_row: the graph takes one text a run: then fewer and longer rows hold every id.
+        ragged: use texts of several lengths in a batch; else all are full.
+        limits: the limits of the graph's sizes; texts of other sizes are cut or repeated.
+        condition_sizes: sizes (texts, tokens) near each condition on a size in forward.
+        one_row: the graph takes one text a run: then fewer and longer texts hold every id.
         ids_run_alone: a text with one of these ids must run alone.
-        extreme_ids: ids with the largest embedding vectors; see `proof.case_ids`.
-        possible_padding_ids: ids that the module may take for padding, if it answers a text of only this id.
-        compared_ids: ids with which the program compares words; see `proof.case_ids`.
-        two_texts: the rows are pairs of texts.
-        features: the features of the rows.
+        extreme_ids: ids with the longest embedding vectors, or the largest or smallest sum.
+        possible_padding_ids: ids that the module may take for padding.
+        compared_ids: ids with which the program compares words.
+        two_texts: each row is a pair of texts.
+        features: the features that the graph takes beside a text.
     """
     padding_id = rules.padding_id
     widths = find_text_widths(rules)
@@ -73,10 +74,10 @@ def make_cases_for_rules(
     # Three tokens a row, so that each changes the answer. With one text a run, 5,000 rows would take 10 s.
     width = widths.clip(min(max(64 if one_row else 3, limits.min_tokens or 1), limits.max_tokens or sys.maxsize))
     cases = {
-        "shapes": make_shape_grid(ids, padding_id, ragged=ragged),
-        "drawn shapes": make_random_cases(ids, padding_id, ragged=ragged),
-        "bounds": make_boundary_cases(condition_sizes, ids, padding_id, ragged=ragged),
-        "hazards": make_hazard_cases(
+        "shapes": make_cases_for_grid_of_shapes(ids, padding_id, ragged=ragged),
+        "drawn shapes": make_cases_of_random_shapes(ids, padding_id, ragged=ragged),
+        "bounds": make_cases_of_given_sizes(condition_sizes, ids, padding_id, ragged=ragged),
+        "hazards": make_cases_that_often_show_errors(
             ids,
             special,
             padding_id,
@@ -84,13 +85,14 @@ def make_cases_for_rules(
             extreme_ids=extreme_ids,
             possible_padding_ids=possible_padding_ids,
         ),
-        "every id": make_cases_with_every_id(ids, batch=limits.max_batch, width=width),
+        "every id": make_cases_that_contain_every_id(ids, batch=limits.max_batch, width=width),
         "asked ids": make_cases_with_compared_ids(compared_ids, ids, padding_id, ragged=ragged),
     }
     if two_texts:
-        cases = make_pair_cases(cases, ids, padding_id, ragged=ragged)
+        cases = make_cases_for_module_of_two_texts(cases, ids, padding_id, ragged=ragged)
     inside = {
-        inputs: fit_to_limits(widths.fit_cases(some, padding_id), limits, padding_id) for inputs, some in cases.items()
+        inputs: fit_cases_to_graph_limits(widths.fit_cases(some, padding_id), limits, padding_id)
+        for inputs, some in cases.items()
     }
     # Up to 64 rows of the hazards and of the cases with every id, and two rows of each other case.
     most = {"hazards": _EVERY_ROW, "every id": _EVERY_ROW}
@@ -103,13 +105,13 @@ def make_cases_for_rules(
         return found
 
     def fit_case(case: Case) -> Case:
-        (inside,) = fit_to_limits(widths.fit_cases([case], padding_id), limits, padding_id)
-        return replace_unwanted_ids([inside], ids_run_alone, ids)[0] if len(set(ids_run_alone)) < ids else inside
+        (inside,) = fit_cases_to_graph_limits(widths.fit_cases([case], padding_id), limits, padding_id)
+        return replace_ids_by_other_ids([inside], ids_run_alone, ids)[0] if len(set(ids_run_alone)) < ids else inside
 
     return add_features_and_feature_cases(found, features, fit_case, most_rows=limits.max_batch)
 
 
-def make_cases_for_graph(
+def choose_cases_for_graph_of_bundle(
     rules: AnyTextRules,
     graph: Graph,
     provenance: Mapping[str, Any],
@@ -118,36 +120,38 @@ def make_cases_for_graph(
     ids: int | None = None,
     features: Features = (),
 ) -> dict[str, list[Case]]:
-    """Make the cases by kind, as `make_cases_for_rules` does, for the proof of a form that is made from a bundle's
-    graph.
+    """Make the batches of random and difficult texts (cases) on which the proof compares a form that is made from a
+    bundle's graph. Return them by kind, such as "every id".
 
     Args:
         rules: the text rules of the bundle.
         graph: the bundle's description of the graph.
-        provenance: the bundle's provenance, which has the sizes near the module's conditions, and the compared ids.
-        further_tokens: further numbers of tokens to compare.
+        provenance: the bundle's provenance. It lists sizes near the module's conditions on sizes, and ids with which
+            the module compares words.
+        further_tokens: further text lengths to compare.
         ids: the number of ids; None for the number of the graph's embedding rows.
-        features: the features that the graph takes.
+        features: the features that the graph takes beside a text.
 
     Raises:
-        BundleError: the provenance's entry of sizes or of ids is not valid.
+        BundleError: the provenance lists sizes or ids that are not valid.
     """
-    return make_cases_for_rules(
+    return choose_cases_for_text_rules(
         rules,
         ids=graph.embedding_rows if ids is None else ids,
         ragged=graph.padding,
         limits=graph.limits,
-        condition_sizes=read_condition_sizes(provenance, further_tokens),
+        condition_sizes=list_sizes_to_compare_from_provenance(provenance, further_tokens),
         one_row=graph.batch == 1,
         ids_run_alone=graph.alone,
-        compared_ids=read_compared_ids(provenance, graph.embedding_rows if ids is None else ids),
+        compared_ids=read_compared_ids_of_provenance(provenance, graph.embedding_rows if ids is None else ids),
         two_texts="second_tokens" in graph.inputs,
         features=features,
     )
 
 
 def find_text_widths(rules: AnyTextRules) -> Widths:
-    """Return the numbers of tokens that a text can have under the text rules."""
+    """Return the smallest and the largest number of tokens that a text can have under the text rules, and the side on
+    which shorter texts are padded."""
     return Widths(rules.min_width or 1, rules.max_width, pad_left=rules.pad_side == "left")
 
 
@@ -159,12 +163,12 @@ _WIDTH: Final = 3
 _ROWS: Final = 2048
 
 
-def make_cases_with_every_id(ids: int, *, batch: int | None = None, width: int = _WIDTH) -> list[Case]:
-    """Make cases of short rows that together contain every id from 0 to `ids` - 1, in random order.
+def make_cases_that_contain_every_id(ids: int, *, batch: int | None = None, width: int = _WIDTH) -> list[Case]:
+    """Make batches of short texts that together contain every id from 0 to `ids` - 1, in random order.
 
     Args:
         ids: the number of ids.
-        batch: the most rows of a case, such as 1 for a graph that takes one text a run; None for 2,048.
+        batch: the most rows of a batch, such as 1 for a graph that takes one text a run; None for 2,048.
         width: the number of tokens in a row.
     """
     order = np.random.default_rng(2).permutation(ids)
@@ -191,11 +195,11 @@ _LONG: Final = 5_000
 _LONG_TURNS: Final = 4
 
 
-def read_compared_ids(provenance: Mapping[str, Any], ids: int) -> list[int]:
+def read_compared_ids_of_provenance(provenance: Mapping[str, Any], ids: int) -> list[int]:
     """Read from a bundle's provenance the ids with which its module compares words.
 
     Raises:
-        BundleError: the provenance's entry of ids is not valid.
+        BundleError: the entry is not a list of at most 24 integers from 0 to `ids` - 1.
     """
     stated = provenance.get(ASKED_IDS, [])
     plain = isinstance(stated, list) and len(stated) <= MOST_ASKED and all(type(i) is int for i in stated)
@@ -212,9 +216,9 @@ def make_compared_ids_entry(compared_ids: Sequence[int]) -> dict[str, list[int]]
     return {ASKED_IDS: list(compared_ids)} if compared_ids else {}
 
 
-def keep_compared_ids_below(provenance: Mapping[str, Any], rows: int | None) -> dict[str, Any]:
-    """Return the provenance of a bundle whose vocabulary is cut: without the compared ids of the words that are left
-    out.
+def drop_compared_ids_of_cut_words(provenance: Mapping[str, Any], rows: int | None) -> dict[str, Any]:
+    """Return the provenance of a bundle whose vocabulary is cut to its first words. The ids with which the module
+    compares words are dropped from it if their words are cut.
 
     Args:
         provenance: that of the bundle with all words.
@@ -234,19 +238,15 @@ def make_condition_sizes_entry(batch_and_token_counts: Iterable[tuple[int, int]]
     return {ASKED_SIZES: sizes} if sizes else {}
 
 
-def read_condition_sizes(
+def list_sizes_to_compare_from_provenance(
     provenance: Mapping[str, Any], further_text_lengths: Iterable[int] = ()
 ) -> list[tuple[int, int]]:
-    """Return the sizes (batch, tokens) at which the proof of a form that is made from a bundle compares answers: those
-    that the bundle's provenance lists, and one text of each length in `further_text_lengths`. At most four of these
-    lengths may exceed 5,000, and lengths above 50,000 are left out.
-
-    Args:
-        provenance: the bundle's provenance.
-        further_text_lengths: further numbers of tokens, each for a batch of one text.
+    """Return the sizes (texts, tokens) at which the proof of a form that is made from a bundle compares answers: those
+    that the bundle's provenance lists, and one text of each length in `further_text_lengths`. Only four of these
+    lengths above 5,000 are used, and none above 50,000.
 
     Raises:
-        BundleError: the provenance's entry of sizes is not valid.
+        BundleError: the entry in the provenance is not a list of at most 10,000 pairs of positive integers.
     """
     stated = provenance.get(ASKED_SIZES, [])
     plain = isinstance(stated, list) and len(stated) <= _MOST_SIZES

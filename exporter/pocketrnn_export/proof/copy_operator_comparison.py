@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import Case
-from pocketrnn_export.comparing.torch_threads import restore_threads
+from pocketrnn_export.comparing.torch_threads import use_thread_count_from_before_use_one_thread
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import copy_module
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32
@@ -32,7 +32,7 @@ from pocketrnn_export.module_runs.operator_recording import (
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module, restore_random_state
 from pocketrnn_export.module_runs.temporary_dict_values import Entry, replace_dict_values
-from pocketrnn_export.proof.scripted_functions_as_python import list_global_replacements
+from pocketrnn_export.proof.scripted_functions_as_python import list_replacements_of_global_functions
 from pocketrnn_export.torch_internals import replace_methods, unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import unwrap_cached_function
 
@@ -58,26 +58,33 @@ class _RecordedProgram:
         self.program, self.lines = program, lines
 
     def make_normal_form(self) -> _RecordedProgram:
-        """Return the program in a form that is the same whether Python or TorchScript ran it."""
+        """Return the recorded operators in a form in which a run by Python and a run by TorchScript are equal."""
         program, places = normalize_program_with_positions(self.program)
         return _RecordedProgram(program, [self.lines[place] for place in places])
 
-    def name_operator(self, index: int) -> str:
-        """Return the name of the operator at this index of the program."""
+    def get_operator_name_at_index(self, index: int) -> str:
+        """Return the name of the operator at this index of the record, such as "add". Return "no further operator" if
+        the record is shorter."""
         return self.program[index][0].partition(".")[0] if index < len(self.program) else "no further operator"
 
     def describe_line(self, index: int) -> str:
-        """Return the line of user code that calls the operator at this index, or the last operator if there are
-        fewer."""
+        """Return the line of user code that calls the operator at this index of the record. If the record is shorter,
+        return the line of its last operator."""
         return self.lines[min(index, len(self.lines) - 1)] if self.lines else UNKNOWN_LINE
 
 
 def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case]) -> None:
-    """Raise an ExportError if a module's copy runs other operators than the module itself, or if its scripted and
-    cached functions run other operators than the Python functions that are traced in their place."""
+    """Raise an ExportError if the copy of a module, which is traced, runs other operators than the module itself. Raise
+    it also if a scripted or cached function of the module runs other operators than the plain Python function that is
+    traced in its place.
+
+    Args:
+        owners: the module as its owner calls it.
+        cases: batches of texts on which the module and its copy run.
+    """
     for case in cases:
         inputs = [torch.from_numpy(case.tokens), *([torch.from_numpy(case.lengths)] if owners.takes_lengths else [])]
-        with restore_module(owners.module), restore_threads():
+        with restore_module(owners.module), use_thread_count_from_before_use_one_thread():
             own = _record_program(owners, owners.module, inputs)
         if own is None:
             return
@@ -90,10 +97,10 @@ def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case])
             "threads. Store such values as attributes of the module.",
         )  # fmt: skip
         for find_replacement, what, advice in (
-            (unwrap_scripted_function, "as a Python function, which is traced, than after torch.jit.script",
+            (unwrap_scripted_function, "as plain Python code, which the export traces, than after torch.jit.script",
              "Remove torch.jit.script from that function and check the module's answers. Or make both versions "
              "compute the same: without torch.jit.is_scripting(), and without a helper that was redefined later."),
-            (unwrap_cached_function, "without its cache, as it is traced, than with the cache",
+            (unwrap_cached_function, "without its cache, as the export traces it, than with the cache",
              "Let a cached function depend only on its arguments, and not on values that may change. Or store its "
              "result as an attribute of the module."),
         ):  # fmt: skip
@@ -105,7 +112,7 @@ def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case])
             with replace_dict_values(entries), replace_methods(methods):
                 _refuse_differing_programs(
                     own.make_normal_form(), (_record_program(owners, fresh, inputs) or own).make_normal_form(),
-                    f"A function of the module's file runs other operators {what}",
+                    f"A function in the module's file runs other operators {what}",
                     advice,
                 )  # fmt: skip
 
@@ -113,19 +120,31 @@ def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case])
 def _refuse_differing_programs(
     own: _RecordedProgram, other: _RecordedProgram | None, problem: str, advice: str
 ) -> None:
-    """Raise an ExportError if the operators that were recorded in two runs differ. `problem` begins the error's
-    message, and `advice` says what to do."""
+    """Raise an ExportError if the operators that were recorded in two runs differ.
+
+    Args:
+        own: the record of the owner's module.
+        other: the other record; None, for a run that failed, is accepted.
+        problem: the beginning of the error's message.
+        advice: the error's sentence on what to do.
+    """
     index = None if other is None else find_first_different_operator(own.program, other.program)
     if other is None or index is None:
         return
-    names = own.name_operator(index), other.name_operator(index)
+    names = own.get_operator_name_at_index(index), other.get_operator_name_at_index(index)
     apart = f"{names[0]} gets other numbers" if len(set(names)) == 1 else f"{names[1]} in place of {names[0]}"
     raise ExportError(f"{problem}: {apart}, {own.describe_line(index)}.", advice)
 
 
 def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Tensor]) -> _RecordedProgram | None:
-    """Record the operators that a module runs on inputs. Return None if the module fails, which another check
-    reports."""
+    """Record the operators that a module runs on some inputs. Return None if the module fails: another check reports
+    that.
+
+    Args:
+        owners: says how the owner calls a module.
+        module: the owner's module or a copy.
+        inputs: its inputs.
+    """
     noted = _LineRecorder()
     inputs = [value.clone() for value in inputs]
     noted.label_tensors(_TEXT, *inputs)
@@ -147,13 +166,18 @@ def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Te
 def _find_replaceable_functions(
     module: nn.Module, find_replacement: Callable[[Any], Any]
 ) -> tuple[list[Entry], dict[tuple[type, str], Any]]:
-    """Find the functions in a module's files and classes for which `find_replacement` returns another function, such as
-    the Python function of a scripted one. Return a list for the global functions, as `replace_dict_values` takes it,
-    and a dict from the class and the name of each method to its replacement."""
+    """Find the functions in a module's files and classes for which there is a replacement. Return a list of (dict of
+    globals, name, replacement) for the global functions, and a dict from (class, name) to the replacement for the
+    methods.
+
+    Args:
+        module: the module.
+        find_replacement: returns the replacement of a value, such as the Python function of a scripted one, or None.
+    """
     methods = {
         (kind, name): function
         for kind in {kind for layer in module.modules() for kind in type(layer).__mro__}
         for name, value in list(vars(kind).items())
         if (function := find_replacement(value)) is not None
     }
-    return list_global_replacements(module, find_replacement), methods
+    return list_replacements_of_global_functions(module, find_replacement), methods

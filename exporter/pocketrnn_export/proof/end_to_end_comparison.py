@@ -15,26 +15,25 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn.verification import compute_streamed_logits
 from pocketrnn_export.comparing.logit_comparison import (
     CandidateComparison,
-    measure_case_difference,
+    measure_difference_with_exact_answer_if_needed,
     summarize_differences,
 )
-from pocketrnn_export.comparing.proof_inputs import Case, Logits, make_one_row_cases
+from pocketrnn_export.comparing.proof_inputs import Case, Logits, split_cases_into_single_rows
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 
 _ROWS_OF_A_CASE: Final = 12
 
 
-def compare_end_to_end(
+def compare_runtime_with_reference(
     classifier: Classifier, rows: Sequence[Any], answers: ReferenceAnswers, *, reference: str
 ) -> list[CandidateComparison]:
-    """Run the runtime on all texts or sequences in one call, and compare its answers with the reference's and with its
-    own answers to each text alone.
+    """Run the runtime on all texts or sequences in one call. Compare its answers with the reference's, and with the
+    runtime's answers to each text alone. If the bundle supports streams, compare the answers of a stream, too.
 
     Args:
         classifier: the bundle, as the runtime loads it.
-        rows: strings or their ids, or samples as the graph takes them. They run all in one call and each alone;
-            strings also run as a stream, if the bundle supports it.
-        answers: the reference's answers, with each text or sequence as a case of its own.
+        rows: the texts, as strings or token ids, or the sequences of samples, as the graph takes them.
+        answers: the reference's answers to the same texts or sequences, one batch for each.
         reference: the name of the reference in the proof.
     """
     cases, expected = zip(*answers.compute_answers("texts", one_row=False), strict=True)
@@ -50,42 +49,45 @@ def compare_end_to_end(
         streamed = compute_streamed_logits(classifier, [text for text in rows if isinstance(text, str)])
         pairs.append((reference, "runtime, as a stream", expected, streamed))
     return [
-        _compare_answers_in_one_call(candidate, rows, cases, wanted, answers, reference=against, inputs="texts")
+        _compare_batch_answers_with_case_answers(
+            candidate, rows, cases, wanted, answers, reference=against, inputs="texts"
+        )
         for against, candidate, wanted, rows in pairs
     ]
 
 
-def compare_difficult_rows_together_and_alone(
+def compare_runtime_on_hard_rows_together_and_alone(
     classifier: Classifier, answers: ReferenceAnswers, engine_input_by_id: NDArray[Any] | None = None
 ) -> list[CandidateComparison]:
-    """Run the runtime on rows of difficult cases, such as rows of padding, in one call and on each row alone, and
-    compare the answers.
-
-    Some rows hold padding inside, at the start, at the end, or only padding. Their batches hold rows of the same and of
-    other lengths.
+    """Run the runtime on difficult rows in one call and on each row alone, and compare the answers. Such rows hold
+    padding inside, at the start, at the end, or only padding; they have several lengths.
 
     Args:
         classifier: the bundle, as the runtime loads it.
-        answers: the reference's answers; their cases are used.
-        engine_input_by_id: what the engine is given for each id, if it is not the id: samples float32 [ids, channels],
+        answers: the reference's answers. The rows are taken from its batches of the kind `hazards`.
+        engine_input_by_id: the engine's input for each id, if it is not the id itself: samples float32 [ids, channels],
             or words with their characters int64 [ids, 1 + width].
 
     Returns:
-        a list of one comparison; empty for a graph that takes one text a run, or without cases of the kind `hazards`.
+        A list of one comparison; an empty list for a graph that takes one text a run, or without `hazards`.
     """
     if classifier.manifest.graph.batch == 1 or "hazards" not in answers.kinds:
         return []
     # The first rows of a batch of 300 show as much as all of them.
     hazards = [case for case, _ in answers.compute_answers("hazards", one_row=False)]
-    cases = [row for case in hazards for row in make_one_row_cases([case])[:_ROWS_OF_A_CASE]]
+    cases = [row for case in hazards for row in split_cases_into_single_rows([case])[:_ROWS_OF_A_CASE]]
     given = [case.tokens[0] if engine_input_by_id is None else engine_input_by_id[case.tokens[0]] for case in cases]
     together = compute_logits_of_engine_input(classifier, given)
     alone = [compute_logits_of_engine_input(classifier, [one]) for one in given]
     inputs = f"rows of special {'numbers' if classifier.manifest.golden_sequences else 'ids'}"
-    return [_compare_answers_in_one_call("together", together, cases, alone, answers, reference="alone", inputs=inputs)]
+    return [
+        _compare_batch_answers_with_case_answers(
+            "together", together, cases, alone, answers, reference="alone", inputs=inputs
+        )
+    ]
 
 
-def _compare_answers_in_one_call(
+def _compare_batch_answers_with_case_answers(
     candidate: str,
     given_together: Logits,
     cases: Sequence[Case],
@@ -95,12 +97,21 @@ def _compare_answers_in_one_call(
     reference: str,
     inputs: str,
 ) -> CandidateComparison:
-    """Compare answers that were computed for all cases in one call, [rows, labels], with the answers to each case, and
-    return the comparison."""
+    """Compare the answers to all batches from one call, [rows, labels], with the answers to each batch.
+
+    Args:
+        candidate: the name in the proof of the answers from one call.
+        given_together: these answers.
+        cases: the batches.
+        expected_by_case: the expected answer to each batch.
+        answers: the reference, which says how far rounding may move an answer.
+        reference: the name in the proof of the expected answers.
+        inputs: the name in the proof of the batches.
+    """
     parts = np.split(given_together, np.cumsum(list(map(len, expected_by_case)))[:-1])
     differences = [
-        measure_case_difference(
-            candidate, case, rows, part, answers.compute_answer_and_its_rounding, answers.reference.heads
+        measure_difference_with_exact_answer_if_needed(
+            candidate, case, rows, part, answers.compute_exact_answer_with_rounding, answers.reference.heads
         )
         for case, rows, part in zip(cases, expected_by_case, parts, strict=True)
     ]

@@ -32,7 +32,7 @@ from pocketrnn_export.module_runs.operator_recording import (
     find_first_different_operator,
 )
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
-from pocketrnn_export.proof.scripted_functions_as_python import use_unscripted_functions
+from pocketrnn_export.proof.scripted_functions_as_python import use_python_originals_of_scripted_functions
 from pocketrnn_export.torch_internals import FunctionMode, flatten_tree
 from pocketrnn_export.tracing.rules.asserts_and_equality_tests import TRUTHS, is_in_assert
 
@@ -87,23 +87,26 @@ class _Answer:
 
 
 def refuse_caught_errors_of_rare_texts(module: nn.Module, inputs_to_try: Sequence[tuple[Tensor, ...]]) -> None:
-    """Raise an ExportError if a module catches an error which depends on the words of a text, and then computes another
-    answer.
+    """Raise an ExportError if a module's forward catches an error that only some texts cause, and then computes its
+    answer by other operators: `try: F.one_hot(k, 2) except RuntimeError: h = -h`.
 
     Args:
         module: in eval mode, on the CPU; copies of it are run.
-        inputs_to_try: inputs of sizes that take all branches of forward.
+        inputs_to_try: inputs whose sizes lead through all branches of forward.
     """
     done: set[tuple[_Site, type[Exception]]] = set()
     for inputs in inputs_to_try:
-        if not _catches_possible_errors(module, inputs) or (usual := _run_with_error(module, inputs)).program is None:
+        if (
+            not _catches_possible_errors(module, inputs)
+            or (usual := _run_with_injected_error(module, inputs)).program is None
+        ):
             continue
         for met in usual.met:
             for kind in met.errors:
                 if (met.site, kind) in done:
                     continue
                 done.add((met.site, kind))
-                failed = _run_with_error(module, inputs, met.site, kind)
+                failed = _run_with_injected_error(module, inputs, met.site, kind)
                 if (
                     failed.error
                     and failed.program is not None
@@ -113,7 +116,13 @@ def refuse_caught_errors_of_rare_texts(module: nn.Module, inputs_to_try: Sequenc
 
 
 def _make_caught_error_refusal(call: _FailingCall, error: Exception) -> ExportError:
-    """Make the error for a module that catches the error of a call, with the line of the call and of the handler."""
+    """Make the ExportError for a module that catches the error of a call. Its message names the line of the call and
+    the line that catches the error.
+
+    Args:
+        call: the call that may fail for some texts.
+        error: the error that the module caught, with its traceback.
+    """
     catches = "code around the call"
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
@@ -136,22 +145,32 @@ def _make_caught_error_refusal(call: _FailingCall, error: Exception) -> ExportEr
 
 
 def _catches_possible_errors(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
-    """Run the module. Return whether a call that may fail for some texts stands in code that catches its error."""
+    """Run a module. Return whether it makes a call that may fail for some texts inside code that may catch the error,
+    such as a `try` block."""
     calls = _CallRecorder(None)
     with torch.no_grad(), calls, _run_eagerly_and_suppress_errors(module):
         _run_module(copy_without_comparison(module), inputs)
     return bool(calls.met)
 
 
-def _run_with_error(
+def _run_with_injected_error(
     module: nn.Module, inputs: tuple[Tensor, ...], site: _Site | None = None, kind: type[Exception] | None = None
 ) -> _Answer:
-    """Run a module, and return its operators, the calls that may fail, and the error that was raised on purpose. With
-    `site`, the first call there is made to raise an error of the class `kind`."""
+    """Run a module while one of its calls is made to fail. Return the operators that ran, the calls that may fail for
+    some texts, and the error that was raised.
+
+    Args:
+        module: the module; a copy of it is run.
+        inputs: its inputs.
+        site: the place in the code of the call that fails; None to let no call fail.
+        kind: the class of the error.
+    """
     operations = OperatorRecorder()
     operations.label_tensors(_TEXT, inputs[0])
     tokens = operations.find_steps_that_made(inputs[0])
-    calls = _CallRecorder(lambda tensor: _find_text_relation(operations, tensor, tokens), site, kind)
+    calls = _CallRecorder(
+        lambda tensor: _classify_tensor_as_ids_or_made_from_ids(operations, tensor, tokens), site, kind
+    )
     program = None
     with torch.no_grad(), calls, operations, _run_eagerly_and_suppress_errors(module):
         answer = _run_module(copy_without_comparison(module), inputs)
@@ -165,7 +184,12 @@ def _run_eagerly_and_suppress_errors(module: nn.Module) -> Iterator[None]:
     """While the block runs, modules run on the CPU and print nothing, and their compiled and scripted functions run as
     Python. An error in the block ends it and is ignored."""
     as_written = torch.compiler.set_stance("force_eager")
-    with run_quietly_on_cpu(), use_unscripted_functions(module), as_written, contextlib.suppress(Exception, SystemExit):
+    with (
+        run_quietly_on_cpu(),
+        use_python_originals_of_scripted_functions(module),
+        as_written,
+        contextlib.suppress(Exception, SystemExit),
+    ):
         yield
 
 
@@ -174,17 +198,24 @@ def _run_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     return module(*inputs)
 
 
-def _find_text_relation(
+def _classify_tensor_as_ids_or_made_from_ids(
     operations: OperatorRecorder, tensor: Tensor, tokens: frozenset[int]
 ) -> Literal["ids", "made", ""]:
-    """Return "ids" for the ids of a text, "made" for a tensor that is computed from them, and "" for any other."""
+    """Return "ids" for a tensor that holds the token ids, perhaps in another shape, "made" for a tensor that is
+    computed from the ids, and "" for any other tensor.
+
+    Args:
+        operations: recorded the operators that ran so far.
+        tensor: the tensor.
+        tokens: the steps of the record that made the token ids.
+    """
     try:
         if _TEXT not in operations.find_labels(tensor):
             return ""
     except NotImplementedError:
         # Inside vmap a tensor has no memory to look up.
         return "made"
-    return "ids" if operations.find_steps_and_moves_before_operators(SHAPES, tensor, _TEXT)[0] <= tokens else "made"
+    return "ids" if operations.trace_back_through_operators_and_moves(SHAPES, tensor, _TEXT)[0] <= tokens else "made"
 
 
 class _CallRecorder(FunctionMode):
@@ -192,9 +223,10 @@ class _CallRecorder(FunctionMode):
     It also makes one of these calls fail.
 
     Args:
-        made: gives for a tensor "made" if it is computed from a text, "ids" if it is the text's ids, else an empty
-            string; None to treat all tensors as "made".
-        site, kind: the call that raises, and the class of its error.
+        made: returns "made" for a tensor that is computed from a text, "ids" for the text's ids, and "" for any other
+            tensor. None treats all tensors as "made".
+        site: the place in the code of the call that fails; None lets no call fail.
+        kind: the class of the error that this call raises.
     """
 
     def __init__(
@@ -216,14 +248,15 @@ class _CallRecorder(FunctionMode):
             caught = any(_find_catching_line(frame.f_code, frame.f_lasti) for frame in frames)
             if (
                 caught
-                and self._may_fail_by_text(name, args, kwargs)
+                and self._may_fail_because_of_text(name, args, kwargs)
                 and (name not in TRUTHS or is_in_assert(frames[0]))
             ):
                 self._record_failing_call(frames, errors)
         return func(*args, **kwargs)
 
     def _record_failing_call(self, frames: Sequence[FrameType], errors: tuple[type[Exception], ...]) -> None:
-        """Record a call that may fail. If it is the call at `site`, raise the error of the class `kind` from it."""
+        """Record a call that may fail, by its user frames, the innermost first, and the classes of its possible errors.
+        If this call is the one that shall fail, raise its error."""
         site = tuple((frame.f_code, frame.f_lasti) for frame in frames)
         written = [frame for frame in frames if frame.f_code.co_filename != traceable_torchscript.__file__]
         own = next((frame for frame in written if not is_installed_file(frame.f_code.co_filename)), frames[0])
@@ -232,8 +265,9 @@ class _CallRecorder(FunctionMode):
             self.error = self._kind(_SAID)
             raise self.error
 
-    def _may_fail_by_text(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-        """Return whether a call may fail because of numbers that are computed from a text."""
+    def _may_fail_because_of_text(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+        """Return whether a call of the torch function `name` may fail because of the numbers in its arguments, and
+        these are computed from a text."""
         given = [tensor for tensor in flatten_tree([args, kwargs])[0] if isinstance(tensor, Tensor)]
         others = [args[1:], {key: value for key, value in kwargs.items() if args or key not in ("input", "self")}]
         if _name_contains(name, _DIVIDING) and any(tensor.is_floating_point() for tensor in given):
@@ -267,7 +301,8 @@ def _name_contains(name: str, parts: Sequence[str]) -> bool:
 
 
 def _list_user_frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield the frames of user code and of libraries up to `_run_module`, the innermost first."""
+    """Yield the frames that are not PyTorch's or ours, the innermost first, from `frame` outwards to the call of the
+    module."""
     while frame is not None and frame.f_code is not _run_module.__code__:
         if is_user_frame(frame):
             yield frame
@@ -275,7 +310,8 @@ def _list_user_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _find_catching_line(code: CodeType, instruction: int) -> int | None:
-    """Return the line of the `except`, `finally` or `with` that may catch the error of an instruction, or None."""
+    """Return the line of the `except`, `finally` or `with` that may catch the error of an instruction, or None if
+    nothing in this code catches it. `instruction` is an offset in bytes, such as `frame.f_lasti`."""
     target = next((start for first, last, start in _list_error_handlers(code) if first <= instruction < last), None)
     if target is None:
         return None
@@ -285,7 +321,7 @@ def _find_catching_line(code: CodeType, instruction: int) -> int | None:
 
 @functools.lru_cache(maxsize=512)
 def _list_error_handlers(code: CodeType) -> tuple[_HandlerOffsets, ...]:
-    """Return for each error handler in a function's code the start and the end of the range whose errors it handles,
-    and the start of the handler."""
+    """Return three offsets in bytes for each error handler in a function's code: the start and the end of the
+    instructions whose errors it handles, and the start of the handler itself."""
     entries: Any = getattr(dis.Bytecode(code), "exception_entries", ())
     return tuple((one.start, one.end, one.target) for one in entries)

@@ -66,7 +66,7 @@ class AnswersDifferError(ExportError):
         self.module, self.inputs = module, inputs
 
 
-def check_every_size(
+def refuse_differences_at_any_size(
     module: nn.Module,
     program: Answers,
     limits: Limits,
@@ -75,20 +75,23 @@ def check_every_size(
     *,
     one_text: bool,
 ) -> None:
-    """Raise an AnswersDifferError if a program that agrees with its module at the usual sizes differs for some text of
-    1 to 512 tokens, or some batch of 2 to 64 short texts. If the module's code may compare numbers by `is` or `id`, the
-    batches have up to 256 texts. After 5 s of processor time, no further size is tried.
+    """Raise an AnswersDifferError if a program that gives its module's answers at the usual sizes gives another answer
+    to some text of 1 to 512 tokens, or to some batch of 2 to 64 short texts. If the module's code may compare numbers
+    by `is` or `id`, the batches have up to 256 texts. After 5 s of processor time, no further size is tried.
+
+    Both run with recurrent layers that start each step from the initial state, so that no step hides another.
 
     Args:
         module: in eval mode, on the CPU; it is copied.
-        program: the program, as PyTorch runs it.
-        limits: the limits of the program.
+        program: runs the program in PyTorch.
+        limits: the limits of the program's sizes; other sizes are skipped.
         inputs_of: makes random inputs of some sizes, as the module takes them.
-        agree: whether the module and the exported program give the same answer at some sizes, with real layers.
+        agree: returns whether the module and the exported program give the same answer at some sizes, with the real
+            layers; asked before an error is raised.
         one_text: whether the batch size is always 1.
     """
     copied, started = copy_without_comparison(module), time.process_time()
-    texts, keeps = _KEPT if compares_identity(module) else MOST_TEXTS, False
+    texts, keeps = _KEPT if may_compare_numbers_by_identity(module) else MOST_TEXTS, False
     for sizes in log_item_progress(
         list_sizes_to_try(texts, one_text=one_text), "Comparing the trace at every length and batch"
     ):
@@ -101,7 +104,7 @@ def check_every_size(
         inputs = inputs_of(sizes)
         expected = _compute_memoryless_answer(lambda given: compute_answer(copied, given), inputs)
         # If the module fails, any program passes.
-        if expected is None or is_answer_near(_compute_memoryless_answer(program, inputs), expected):
+        if expected is None or is_answer_near_expected(_compute_memoryless_answer(program, inputs), expected):
             continue
         if agree(sizes):
             # The module has a loop of its own with memory, so without memory the two differ at each size.
@@ -121,8 +124,8 @@ def check_every_size(
 
 
 def list_sizes_to_try(most_texts: int, *, one_text: bool) -> Iterator[Sizes]:
-    """Yield the sizes to compare: one text of 1 to 128 tokens; then, unless `one_text`, batches of 2 to `most_texts`
-    short texts; then one text of each length up to 512."""
+    """Yield the sizes at which a module and its program are compared: one text of 1 to 128 tokens; then, unless
+    `one_text`, batches of 2 to `most_texts` short texts; then one text of each length up to 512."""
     lengths = range(1, MOST_TOKENS + 1)
     near = min(128, MOST_TOKENS)
     yield from (Sizes(1, length) for length in lengths[:near])
@@ -133,15 +136,15 @@ def list_sizes_to_try(most_texts: int, *, one_text: bool) -> Iterator[Sizes]:
 
 
 def _compute_memoryless_answer(run: Answers, inputs: tuple[Tensor, ...]) -> Any:
-    """Return the answer of a run in which recurrent layers start each step from the initial state, or None if the run
-    fails."""
+    """Return the answer of `run`, a module or program as a function, while recurrent layers start each step from the
+    initial state. Return None if the run fails."""
     with use_memoryless_layers():
         return compute_answer_or_none(run, inputs)
 
 
-def is_answer_near(given: Any, expected: Any) -> bool:
-    """Return whether an answer is at most `APART` from the expected one. Where the expected number is not finite, any
-    number passes."""
+def is_answer_near_expected(given: Any, expected: Any) -> bool:
+    """Return whether an answer differs from the expected one by at most 1e-4, relative to numbers above 1. Where the
+    expected number is not finite, any number passes. Return False for None, and for another shape."""
     if given is None or given.shape != expected.shape:
         return False
     there = np.isfinite(expected)
@@ -166,25 +169,27 @@ def _describe_sizes(sizes: Sizes) -> str:
 # another object.
 
 
-def compares_identity(module: nn.Module) -> bool:
+def may_compare_numbers_by_identity(module: nn.Module) -> bool:
     """Return whether a file with a module's code may compare numbers by identity: by `is` or `id`."""
-    return any(map(_compares_identity, find_users_files(module)))
+    return any(map(_may_file_compare_by_identity, find_users_files(module)))
 
 
 @functools.lru_cache(maxsize=256)
-def _compares_identity(file: str) -> bool:
-    """Return whether a file's code compares objects by identity, as by `is`, or cannot be parsed."""
+def _may_file_compare_by_identity(file: str) -> bool:
+    """Return whether the code of a Python file may compare two values by identity: by `is` or `id`. Return True for a
+    file that cannot be parsed."""
     tree = parse_file(file)
     return tree is None or any(
         (isinstance(node, ast.Name) and node.id in ("id", "is_", "is_not"))
         or (isinstance(node, ast.Attribute) and node.attr in ("is_", "is_not"))
-        or (isinstance(node, ast.Compare) and _compares_objects(node))
+        or (isinstance(node, ast.Compare) and _compares_two_values_by_is(node))
         for node in ast.walk(tree)
     )
 
 
-def _compares_objects(node: ast.Compare) -> bool:
-    """Return whether `is` compares two values of which neither is a constant."""
+def _compares_two_values_by_is(node: ast.Compare) -> bool:
+    """Return whether a comparison in the syntax tree uses `is` or `is not` between two values that are both not
+    literals, unlike `x is None`."""
     pairs = zip(node.ops, [node.left, *node.comparators], node.comparators, strict=False)
     return any(
         isinstance(operator, ast.Is | ast.IsNot) and not any(isinstance(one, ast.Constant) for one in operands)

@@ -27,19 +27,19 @@ _DRAWN: Final = 33
 def add_features_and_feature_cases(
     cases: Mapping[str, Sequence[Case]], features: Features, fit_case: Callable[[Case], Case], *, most_rows: int | None
 ) -> dict[str, list[Case]]:
-    """Add random features to each case of a proof. Add cases of the kind `features`, each of one text with different
-    features: random ones, every id of each category, and extreme values of each number.
+    """Return the batches of a proof with random features added to each row. Batches of a further kind, `features`, are
+    added: each repeats one text with different features (random ones, every id of each category, extreme numbers).
 
     Args:
-        cases: the inputs without features, as the graph takes them.
-        features: the features.
-        fit_case: fits a case of one row to the sizes that the graph takes.
+        cases: the batches without features, by kind.
+        features: the features that the graph takes.
+        fit_case: fits a batch of one row to the sizes that the graph takes.
         most_rows: the most rows of a batch; None for any number.
     """
     generator = np.random.default_rng(6)
     made = {
         kind: [
-            _add_features_to_case(case, _draw_feature_rows_of_many_sizes(features, generator, len(case.tokens)))
+            _add_features_to_case(case, _draw_feature_rows_of_many_magnitudes(features, generator, len(case.tokens)))
             for case in some
         ]
         for kind, some in cases.items()
@@ -58,7 +58,8 @@ def add_features_and_feature_cases(
 
 
 def make_example_features(features: Features, rows: int) -> list[dict[str, Any]]:
-    """Make feature values for some texts, in the user's units: numbers around the mean, and each category in turn."""
+    """Return a dict of feature values, by name, for each of `rows` texts, as a user gives them: numbers around the
+    feature's mean, and each category in turn."""
     generator = np.random.default_rng(7)
 
     def make_value(feature: Number | Category, row: int) -> Any:
@@ -80,10 +81,11 @@ def _draw_feature_rows(features: Features, generator: np.random.Generator, rows:
     return numbers
 
 
-def _draw_feature_rows_of_many_sizes(
+def _draw_feature_rows_of_many_magnitudes(
     features: Features, generator: np.random.Generator, rows: int
 ) -> NDArray[np.float32]:
-    """Draw features, float32 [rows, features]. The numbers of each row are scaled by one of `_SIZES`."""
+    """Draw random features, float32 [rows, features], as the graph takes them. The numbers of each row are multiplied
+    by a random factor between 0 and 1,000."""
     numbers = _draw_feature_rows(features, generator, rows)
     sizes = generator.choice(_SIZES, rows).astype(np.float32)
     for column, (_, feature) in enumerate(features):
@@ -95,8 +97,9 @@ def _draw_feature_rows_of_many_sizes(
 def _draw_named_feature_batches(
     features: Features, generator: np.random.Generator
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield batches of features, float32 [rows, features], each with its name: first random features, then a batch for
-    each feature, in which it takes all its ids or extreme numbers."""
+    """Yield batches of features, float32 [rows, features], each with a name for the proof. The first has random
+    features. Then follows a batch for each feature, in which this feature takes all ids of its category, or numbers
+    from 0 to 10,000 and their negatives; the other features are random."""
     yield "rows that differ in features only", _draw_feature_rows(features, generator, _DRAWN)
     for column, (name, feature) in enumerate(features):
         if isinstance(feature, Category):

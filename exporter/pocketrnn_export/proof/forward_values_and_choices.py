@@ -52,23 +52,21 @@ class ForwardValues:
         self._own: dict[int, tuple[TracedProgram, dict[_Place, bool]]] = {}
 
     def are_computed_by_program(self, traced: TracedProgram, inputs_of_trace: _Inputs, inputs: _Inputs) -> bool:
-        """Return whether a program computes each value that the module computes for these inputs. An operator with
-        several operands, such as `torch.where`, must also get the same operands. If the module or the program fails,
-        return True.
-
-        If the program lacks the values of a line of forward even for the inputs that it was traced with, the trace has
-        rewritten this line. Then the line is ignored.
+        """Return whether a program computes each value that the module's forward computes for `inputs`. An operator
+        with several operands, such as `torch.where`, must also get the same operands. If the module or the program
+        fails, return True.
 
         Args:
             traced: the program.
-            inputs_of_trace: inputs of the sizes that it was traced for.
+            inputs_of_trace: inputs of the sizes that the program was traced for. If the program lacks the values of a
+                line of forward even for these, the trace has rewritten this line, and it is ignored.
             inputs: inputs of other sizes.
         """
         # A user's module may raise anything.
         try:
             if id(traced) not in self._own:
-                self._own[id(traced)] = traced, _find_if_missing_by_place(self._module, traced, inputs_of_trace)
-            found = _find_if_missing_by_place(self._module, traced, inputs)
+                self._own[id(traced)] = traced, _find_values_missing_in_program(self._module, traced, inputs_of_trace)
+            found = _find_values_missing_in_program(self._module, traced, inputs)
         except Exception:
             return True
         before = self._own[id(traced)][1]
@@ -81,13 +79,15 @@ class ForwardValues:
         )
 
 
-def _find_if_missing_by_place(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
-    """Run a module and its program on the same inputs, and look up what forward computes among the values of the
-    program. Return for each operator of forward, by file, line, name and False, whether the program lacks one of its
-    results. For an operator with several operands, also return, by the same key with True, whether the program lacks an
-    operator of this name with these operands."""
+def _find_values_missing_in_program(module: nn.Module, traced: TracedProgram, inputs: _Inputs) -> dict[_Place, bool]:
+    """Run a module and its program on the same inputs, and look for each value of forward among the program's values.
+
+    Return a dict with a bool for each operator of forward: the key (file, line, operator, False) tells whether the
+    program lacks one of the operator's results. For an operator with several operands, the key (file, line, operator,
+    True) tells whether the program lacks an operator of this name with the same operands.
+    """
     values = NodeValues(traced.program)(inputs)
-    made = _digest_values([*values.values(), *_list_sorted_operands_of_argsort(values)])
+    made = _digest_values([*values.values(), *_sort_operands_of_argsort(values)])
     known, operands = _group_by_key([(one[0], one) for one in made]), _group_by_key(_list_operands_of_nodes(values))
     recorder = _ValueRecorder()
     with recorder:
@@ -104,9 +104,9 @@ def _find_if_missing_by_place(module: nn.Module, traced: TracedProgram, inputs: 
     return found
 
 
-def _list_sorted_operands_of_argsort(values: Mapping[torch.fx.Node, Any]) -> list[Tensor]:
-    """Return the sorted operand of each `argsort` in a program. The module calls `sort` in its place and so has these
-    values, but the program does not compute them."""
+def _sort_operands_of_argsort(values: Mapping[torch.fx.Node, Any]) -> list[Tensor]:
+    """Return, for each `argsort` in a program, its operand in sorted order. A module that calls `sort` computes these
+    values, but its program, which keeps only the order, does not. `values` are those of the program's nodes."""
     return [
         torch.sort(
             values[cast("torch.fx.Node", node.args[0])], *cast("Any", node.args[1:]), **cast("Any", node.kwargs)
@@ -117,8 +117,9 @@ def _list_sorted_operands_of_argsort(values: Mapping[torch.fx.Node, Any]) -> lis
 
 
 def _list_operands_of_nodes(values: Mapping[torch.fx.Node, Any]) -> list[tuple[Any, list[_Digest]]]:
-    """Return a pair for each operator with several operands: a key made of its name and the number of elements of each
-    operand, and the digests of the operands."""
+    """Return a pair for each operator of a program with several operands: a key, made of the operator's name and the
+    number of elements of each operand, and the digests of the operands. `values` are those of the program's nodes; a
+    digest is three numbers by which tensors are compared."""
     made = []
     for node in values:
         given = _digest_values([values[one] for one in node.all_input_nodes if one in values])
@@ -162,8 +163,8 @@ class _ValueRecorder(DispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _digest_values(values: Any) -> list[_Digest]:
-    """Return a digest of each real tensor that is neither empty nor large: it depends on the numbers and their order,
-    but not on the shape."""
+    """Return a digest, three numbers by which tensors are compared, of each tensor in some values: the number of its
+    elements, their norm, and their product with fixed random numbers. Complex, empty and large tensors are skipped."""
     made = []
     for value in list_tensors_in(values):
         if value.is_complex() or not 0 < value.numel() <= _LARGEST:
@@ -175,7 +176,8 @@ def _digest_values(values: Any) -> list[_Digest]:
 
 @functools.cache
 def _draw_digest_weights() -> Tensor:
-    """Return fixed random numbers from a standard normal distribution, the weights of a digest."""
+    """Return the fixed random numbers, from a standard normal distribution, with which a digest multiplies the elements
+    of a tensor."""
     return torch.randn(_LARGEST, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
@@ -199,13 +201,13 @@ _CHOOSE: Final = frozenset({
 })  # fmt: skip
 
 
-def record_choices(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[Choice]:
-    """Run a module, and record what its choices depend on. The returned set contains the names of operators that
-    choose, such as a comparison or a clamp, the Python numbers that these operators are called with, and the names of
-    the weights that any operator reads.
+def record_choosing_operators_and_read_weights(module: nn.Module, inputs: tuple[Tensor, ...]) -> frozenset[Choice]:
+    """Run a module, and return a set of pairs: (name, None) for each operator that makes a choice, such as a comparison
+    or a clamp; (name, number) for each Python number that this operator is called with, as 3 in `x > 3`; and (weight,
+    None) for the name of each weight that any operator reads.
 
     Raises:
-        Exception: whatever the module raises.
+        Exception: the module fails.
     """
     copied = copy_without_comparison(module)
     recorder = _ChoiceRecorder({id(one): name for name, one in (*copied.named_parameters(), *copied.named_buffers())})

@@ -40,8 +40,8 @@ class FreshCopyModule:
     compared_ids: tuple[int, ...] = ()
 
     def add_compared_ids(self, program: ExportedProgram) -> FreshCopyModule:
-        """Return the same module, but with random texts that also contain the ids with which the program compares
-        words. Ids that may be padding are left out."""
+        """Return this module with `compared_ids` set to the ids with which a program of it compares words: random texts
+        then contain them. Ids that may be padding are left out."""
         maybe_padding = {0, 1, int(self.example[0][-1, -1])}
         return replace(
             self, compared_ids=tuple(i for i in find_compared_ids(program, self.ids) if i not in maybe_padding)
@@ -53,11 +53,11 @@ class FreshCopyModule:
         return len(self.example[0]) == 1
 
     def draw_inputs(self, sizes: Sizes) -> tuple[Tensor, ...]:
-        """Draw random inputs of these sizes: a text, and whichever of a second text, lengths, features and a state the
-        module takes.
+        """Draw random inputs of these sizes, as the module takes them: texts, and perhaps second texts, lengths,
+        features or a state.
 
-        The first length is the number of tokens, and the others decrease. A second text has 9 tokens more for an odd
-        number of tokens, and half as many for an even one.
+        The first length is the number of tokens, and the others decrease. A second text has 9 tokens more than the
+        first if the number of tokens is odd, and half as many if it is even.
         """
         generator = torch.Generator().manual_seed(sizes.batch * 1_000_003 + sizes.tokens)
         # Without 0 and 1 if there are other ids: a module may take these for padding, and refuse a text of padding.
@@ -69,31 +69,34 @@ class FreshCopyModule:
             return tuple(texts)
         of_features = getattr(self.module, "classifier", self.module)
         if isinstance(of_features, FeatureModule):
-            more = (self._cut_to_random_lengths(texts[0], generator),) if takes_lengths(self.example) else ()
+            more = (
+                (self._write_padding_after_random_lengths(texts[0], generator),) if takes_lengths(self.example) else ()
+            )
             return (texts[0], *more, derive_features_from_first_ids(of_features.features, texts[0]))
         if self.example[-1].dim() > 1:
             state = torch.rand((sizes.batch, *self.example[1].shape[1:]), generator=generator)
             return texts[0], state.to(self.example[1].dtype)
-        return (*texts, *(self._cut_to_random_lengths(text, generator) for text in texts))
+        return (*texts, *(self._write_padding_after_random_lengths(text, generator) for text in texts))
 
     def draw_batch(self, rows: int, tokens: int) -> tuple[Tensor, ...]:
         """Draw random inputs for a batch of `rows` texts of `tokens` tokens."""
         return self.draw_inputs(Sizes(rows, tokens))
 
-    def draw_inputs_for_pair(self, batch: int, first: int, second: int) -> tuple[Tensor, ...]:
-        """Draw random inputs for two texts with these numbers of tokens."""
+    def draw_inputs_of_two_texts(self, batch: int, first: int, second: int) -> tuple[Tensor, ...]:
+        """Draw random inputs for a module that takes two texts: `batch` first texts of `first` tokens, as many second
+        texts of `second` tokens, and their lengths if the module takes lengths."""
         generator = torch.Generator().manual_seed(batch * 1_000_003 + first * 1_009 + second)
         texts = [self._draw_tokens(Sizes(batch, tokens), generator) for tokens in (first, second)]
         if len(self.example) == len(texts):
             return tuple(texts)
-        return (*texts, *(self._cut_to_random_lengths(text, generator) for text in texts))
+        return (*texts, *(self._write_padding_after_random_lengths(text, generator) for text in texts))
 
     def _draw_tokens(self, sizes: Sizes, generator: torch.Generator) -> Tensor:
         low = 2 if self.ids > 4 else 0
         tokens = torch.randint(low, self.ids, (sizes.batch, sizes.tokens), generator=generator)
         return write_phrases_into_rows(tokens, self.compared_ids)
 
-    def _cut_to_random_lengths(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
+    def _write_padding_after_random_lengths(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a random length for each row, the longest first. Write padding into `tokens` after each length, and
         return the lengths."""
         rows, width = tokens.shape
@@ -114,8 +117,8 @@ class FreshCopyModule:
         return _compute_logits(make_float64_copy(self.module), inputs)
 
     def agrees(self, graph: Answers, inputs: tuple[Tensor, ...]) -> bool:
-        """Return whether a graph's answer to some inputs differs from the module's by at most `APART`. If the module
-        fails, return True."""
+        """Return whether the answer of `graph` to some inputs differs from the module's by at most 1e-4. Return True if
+        the module fails on these inputs, and False if only the graph fails."""
         if (expected := compute_answer_or_none(self, inputs)) is None:
             return True
         given = compute_answer_or_none(graph, inputs)
@@ -125,7 +128,7 @@ class FreshCopyModule:
 
 
 def is_text(value: Tensor) -> bool:
-    """Return whether an input contains the token ids of texts, int64 [batch, sequence]."""
+    """Return whether an input of a module contains the token ids of texts: integers of two axes [batch, sequence]."""
     return value.dim() == 2 and not value.is_floating_point()
 
 
@@ -144,9 +147,9 @@ def _compute_logits(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 
 
 def resize_example(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]:
-    """Make example inputs of these sizes from the example of a module. Every token is the first id of `example`, and
-    all lengths are full. Each row of another input, such as a state, equals the first row of that input. If the example
-    has one text, so does the result."""
+    """Make example inputs of these sizes from the example of a module. Every token is the first id of `example`; each
+    length is the number of tokens; each row of another input, such as a state, is the example's first row of it. If the
+    example has only one text, the result has one text, too, whatever the batch size in `sizes`."""
     sizes = sizes if len(example[0]) > 1 else replace(sizes, batch=1)
     tokens = example[0][:1, :1].expand(sizes.batch, sizes.tokens).contiguous()
     more = (

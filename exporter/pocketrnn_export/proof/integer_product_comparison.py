@@ -38,9 +38,9 @@ class IntegerWeights:
     """The weights in a packed file that are multiplied as integers.
 
     Attributes:
-        value: the number of the value in the file.
-        whole: int8 [rows, columns].
-        scales: float32 [columns].
+        value: the index of the weights among the values in the file.
+        whole: the integers, int8 [rows, columns].
+        scales: the factor of each column's integers, float32 [columns].
     """
 
     value: int
@@ -49,7 +49,8 @@ class IntegerWeights:
 
 
 def read_integer_weights(program: PackedProgram) -> Iterator[IntegerWeights]:
-    """Read the integer weights from a program's constants, as the file format defines them."""
+    """Yield the weights of a packed program that are stored as integers, read from the file's bytes as
+    docs/packed-format.md defines them."""
     for number, record in enumerate(np.frombuffer(program.values, "<u4").reshape(-1, _VALUE)):
         region, storage, offset, at_scales = (int(word) for word in record[1:5])
         if region != _NONE or storage != Storage.INTEGERS_BY_COLUMN:
@@ -60,7 +61,7 @@ def read_integer_weights(program: PackedProgram) -> Iterator[IntegerWeights]:
         yield IntegerWeights(number, whole, np.frombuffer(program.weights, "<f4", columns, at_scales))
 
 
-def round_to_integers(x: Floats, *, as_states: bool) -> Integers:
+def round_rows_to_engine_integers(x: Floats, *, as_states: bool) -> Integers:
     """Round float rows to the integers that the engine multiplies in place of the floats.
 
     Args:
@@ -83,22 +84,24 @@ def round_to_integers(x: Floats, *, as_states: bool) -> Integers:
     return whole
 
 
-def multiply_by_integer_weights(rounded_rows: Integers, weights: IntegerWeights) -> Integers:
-    """Multiply rounded rows, int8 [count, rows], by integer weights. Return the sums, int32 [count, columns]."""
+def multiply_rounded_rows_by_weights(rounded_rows: Integers, weights: IntegerWeights) -> Integers:
+    """Return the matrix product of `rounded_rows`, int8 [count, rows], and integer weights, int8 [rows, columns]:
+    int32 [count, columns]. The scales of the weights are not applied."""
     made: Integers = rounded_rows.astype(np.int32) @ weights.whole.astype(np.int32)
     return made
 
 
-def compare_integer_products(file: Path, program: PackedProgram, *, in_place: bool) -> CandidateComparison:
-    """Compare the engine's products with numpy's, for each integer matrix, on random and difficult rows.
+def compare_integer_products_with_numpy(file: Path, program: PackedProgram, *, in_place: bool) -> CandidateComparison:
+    """Multiply random and difficult rows by each integer matrix of a packed file, in the native engine and in numpy,
+    and compare the integers exactly.
 
     Args:
         file: the packed file.
-        program: its sections.
-        in_place: whether the engine leaves the weights in the file's memory and does not copy them.
+        program: the sections of this file.
+        in_place: whether the engine reads the weights from the file's memory and does not copy them.
 
     Returns:
-        a line of the proof, with the number of rows, all equal to the last bit.
+        The entry for the proof, with the number of rows.
 
     Raises:
         ParityError: an integer differs.
@@ -111,9 +114,9 @@ def compare_integer_products(file: Path, program: PackedProgram, *, in_place: bo
             x = _make_test_rows(weights.whole, generator)
             given = np.empty(x.shape, np.int8), np.empty((len(x), weights.whole.shape[1]), np.int32)
             engine.integers(weights.value, x, as_states, *given)
-            wanted = round_to_integers(x, as_states=as_states)
+            wanted = round_rows_to_engine_integers(x, as_states=as_states)
             if not np.array_equal(wanted, given[0]) or not np.array_equal(
-                multiply_by_integer_weights(wanted, weights), given[1]
+                multiply_rounded_rows_by_weights(wanted, weights), given[1]
             ):
                 raise ParityError(
                     f"The engine's products with weights number {weights.value} of the file differ from the arithmetic "
@@ -128,9 +131,9 @@ def compare_integer_products(file: Path, program: PackedProgram, *, in_place: bo
 
 
 def _make_test_rows(integer_weights: Integers, generator: np.random.Generator) -> Floats:
-    """Make rows of x for weights [rows, columns]: random rows; rows with the largest possible sums; numbers halfway
-    between two integers, and the floats next to them; numbers larger than states can be; numbers too small to divide
-    by."""
+    """Make rows of floats, float32 [count, rows], to be multiplied by weights [rows, columns]: random rows; rows with
+    the largest possible sums; numbers halfway between two integers, and the floats next to them; numbers larger than
+    states can be; numbers too small to divide by."""
     rows, columns = integer_weights.shape
     drawn = generator.normal(0, 0.5, (_DRAWN, rows))
     largest = np.sign(integer_weights[:, generator.integers(0, columns, 8)]).T

@@ -29,7 +29,7 @@ from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.module_runs.tensors_in_values import list_tensors_in
 from pocketrnn_export.progress import log_step
-from pocketrnn_export.proof.scripted_functions_as_python import use_unscripted_functions
+from pocketrnn_export.proof.scripted_functions_as_python import use_python_originals_of_scripted_functions
 from pocketrnn_export.torch_internals import DispatchMode, FunctionMode
 from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS
 from pocketrnn_export.tracing.rules.lengths import writes_into_first_argument
@@ -73,7 +73,7 @@ _Numbers = dict[Hashable, list[Counter[Hashable]]]
 _Usual = dict[Hashable, tuple[bool, ...]]
 
 
-def check_every_step(
+def refuse_loop_with_unequal_steps(
     module: nn.Module,
     limits: Limits,
     loop: str,
@@ -83,20 +83,21 @@ def check_every_step(
     one_text: bool,
     sizes_near_conditions: Sequence[Sizes] = (),
 ) -> Notes:
-    """Refuse a module whose loop over the steps of a text computes something else in one of 3,000 steps. Return a note
-    on the steps that were not checked, or an empty tuple if all were.
+    """Refuse a module whose loop over the steps of a text computes something else in one of the first 3,000 steps than
+    in the others. Return a note on the steps that were not checked, or an empty tuple if all were.
 
     The check runs a batch of one text and, unless `one_text`, a batch of three.
 
     Args:
         module: in eval mode, on the CPU; it is copied.
-        limits: the limits of the program.
-        loop: the line of the loop.
+        limits: the limits of the program's sizes.
+        loop: the description of the loop's line, for the error.
         inputs_of: makes random inputs of some sizes, as the module takes them.
-        agree: whether the module and the exported program give the same answer at some sizes. It decides if a step
-            makes other calls than the steps before it. If `agree` is None, a module with such a step is refused.
+        agree: returns whether the module and the exported program give the same answer at some sizes. It is asked
+            where a step makes other calls of torch functions than the steps before it. If `agree` is None, a module
+            with such a step is refused.
         one_text: whether the batch size is always 1.
-        sizes_near_conditions: the sizes around each condition on a size, at which forward may do something else.
+        sizes_near_conditions: sizes near each condition on a size in forward, where it may do something else.
 
     Raises:
         ExportError: a step computes something else.
@@ -110,25 +111,27 @@ def check_every_step(
         most = limits.max_tokens or MOST_STEPS
         longest = min(MOST_STEPS, most, int(_SECONDS / calls.seconds_per_token))
         if (
-            tokens := calls.find_length_with_other_calls(longest, [size.tokens for size in sizes_near_conditions])
+            tokens := calls.find_shortest_text_with_other_calls(
+                longest, [size.tokens for size in sizes_near_conditions]
+            )
         ) is not None:
             says = f"calls another function, or passes another number, in {_TEXTS[rows]} of {tokens} tokens"
             raise ExportError(
                 f"The module's loop over the steps of a text, {loop}, {says} than in shorter texts.", _SAME_STEPS
             )
-        if not calls.makes_same_calls(MOST_SHORT_STEPS):
+        if not calls.adds_same_calls_with_each_token(MOST_SHORT_STEPS):
             if agree is None:
                 raise ExportError(_write_unchecked_steps_note(loop, 0)[0], _SAME_STEPS)
             looked_at.append(0)
             continue
         if limits.max_tokens is None or longest < most:
             looked_at.append(longest)
-        if longest <= MOST_SHORT_STEPS or calls.makes_same_calls(longest):
+        if longest <= MOST_SHORT_STEPS or calls.adds_same_calls_with_each_token(longest):
             continue
         alike, other = MOST_SHORT_STEPS, longest
         while other - alike > 1:
             middle = (alike + other) // 2
-            alike, other = (middle, other) if calls.makes_same_calls(middle) else (alike, middle)
+            alike, other = (middle, other) if calls.adds_same_calls_with_each_token(middle) else (alike, middle)
         for tokens in range(other, min(other + _AFTER, longest) + 1):
             if agree is None or not agree(Sizes(rows, tokens)):
                 raise ExportError(
@@ -141,16 +144,17 @@ def check_every_step(
 
 
 def loops_over_steps(module: nn.Module, inputs_of: Callable[[Sizes], tuple[Tensor, ...]]) -> bool:
-    """Return whether a module calls more functions for a longer text. Return False if it fails on texts of 40 or 41
-    tokens."""
+    """Return whether a module calls more torch functions for a text of 41 tokens than for one of 40. Return False if
+    the module fails on such a text."""
     logs = [_log_calls(module, inputs_of(Sizes(1, tokens))) for tokens in (_FIRST, _SECOND)]
     shorter, longer = (0 if log is None else log.count_calls_by_kind().total() for log in logs)
     return 0 < shorter < longer
 
 
 def _write_unchecked_steps_note(loop: str, steps: int) -> Notes:
-    """Return the note that the steps of a loop were compared only up to the step `steps`. For 0, return the note that
-    its first steps already differ, so that only the proof's texts can show a wrong step."""
+    """Return a note on a loop, whose line is `loop`: only its first `steps` steps were compared with each other. If
+    `steps` is 0, the note says that even the first steps differ, so that only the proof's texts can show a wrong
+    step."""
     if steps:
         return (
             f"The steps of the module's loop over a text, {loop}, were compared up to step {steps}. If a later step "
@@ -181,14 +185,14 @@ class _CallCounter:
         log = self._log_calls_of_text(tokens)
         return None if log is None else log.count_calls_by_kind()
 
-    def find_length_with_other_calls(self, longest: int, lengths_with_conditions: Iterable[int]) -> int | None:
-        """Find the shortest text in which one step calls another function, or passes another number, than the steps
-        before it. Return its number of tokens, or None if all steps make the same calls.
+    def find_shortest_text_with_other_calls(self, longest: int, lengths_with_conditions: Iterable[int]) -> int | None:
+        """Find the shortest text in which one step calls another torch function, or passes another number, than the
+        steps before it. Return the number of tokens of this text, or None if all steps make the same calls.
 
         Args:
             longest: the most tokens of a text.
-            lengths_with_conditions: numbers of tokens at which a condition on a size may change what forward does. Only
-                texts between two of them are compared with each other.
+            lengths_with_conditions: text lengths at which a condition on a size may change what forward does. Only
+                texts between two such lengths are compared with each other.
         """
         logs = [self._log_calls_of_text(tokens) for tokens in (_FIRST, _SECOND, MOST_SHORT_STEPS)]
         if any(log is None for log in logs):
@@ -217,9 +221,9 @@ class _CallCounter:
             return None
         return None
 
-    def makes_same_calls(self, tokens: int) -> bool:
-        """Return whether each token of a text after the 40th, up to `tokens` tokens, adds the same calls as the 41st.
-        If the module fails, return True."""
+    def adds_same_calls_with_each_token(self, tokens: int) -> bool:
+        """Return whether each token of a text of `tokens` tokens, from the 42nd on, adds the same calls as the 41st
+        token does. If the module fails, return True."""
         first, second, found = self._first, self._second, self._count_calls_of_text(tokens)
         if first is None or second is None or found is None:
             return True
@@ -228,9 +232,13 @@ class _CallCounter:
 
 
 def _find_places_of_constant_numbers(numbers_by_text: Sequence[_Numbers]) -> _Usual:
-    """Find the numbers in the arguments of functions that are the same in nearly all calls, for texts of several
-    lengths. Return for each function a tuple with a bool for each position of a number in its arguments: whether this
-    number is constant."""
+    """Find the numbers in the arguments of torch functions that are the same in nearly all calls, such as the axis of
+    a sum, and unlike the index of a step. Return for each function a tuple of bools: whether the number at each
+    position of its arguments is constant.
+
+    Args:
+        numbers_by_text: for texts of several lengths, how often each number occurs at each position.
+    """
     usual: _Usual = {}
     for key in set.intersection(*(set(one) for one in numbers_by_text)):
         places = zip(*(one[key] for one in numbers_by_text), strict=True)
@@ -243,7 +251,7 @@ def _find_places_of_constant_numbers(numbers_by_text: Sequence[_Numbers]) -> _Us
 
 
 def _subtract_counts(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
-    """Return by how much each count in `more` exceeds that in `fewer`, by kind of call, where the two differ."""
+    """Return the difference of two counts of calls, `more` minus `fewer`, for each kind of call where it is not 0."""
     apart = {kind: more[kind] - fewer[kind] for kind in more.keys() | fewer.keys()}
     return {kind: number for kind, number in apart.items() if number}
 
@@ -251,8 +259,14 @@ def _subtract_counts(more: _Calls, fewer: _Calls) -> dict[Hashable, int]:
 def _adds_same_calls(
     shorter_calls: _Calls, calls_per_token: Mapping[Hashable, int], most_times: int, longer_calls: _Calls | None
 ) -> bool:
-    """Return whether the calls that a longer text adds to those of a shorter one are a multiple of the calls for one
-    token, at most `most_times` of them. Return True if `longer_calls` is None: the module fails on the longer text."""
+    """Return whether a longer text makes the calls of a shorter text plus a multiple of the calls for one token.
+
+    Args:
+        shorter_calls: the calls of the shorter text, counted by kind.
+        calls_per_token: how many calls of each kind one token adds.
+        most_times: the largest multiple; the module may skip tokens, so it may be smaller.
+        longer_calls: the calls of the longer text. None, for a module that fails on this text, returns True.
+    """
     if longer_calls is None:
         return True
     more = _subtract_counts(longer_calls, shorter_calls)
@@ -261,12 +275,12 @@ def _adds_same_calls(
 
 
 def _log_calls(module: nn.Module, inputs: tuple[Tensor, ...]) -> _CallLog | None:
-    """Log the calls that a module makes for these inputs. Return None if the module fails."""
+    """Run a module on these inputs, and log the torch functions that it calls. Return None if the module fails."""
     log = _CallLog()
     mode = _OperatorLogger(log) if any(isinstance(one, torch.jit.ScriptModule) for one in module.modules()) else None
     try:
-        with use_unscripted_functions(module), mode or _FunctionLogger(log):
-            log.select_calls_that_reach_answer(compute_answer(copy_without_comparison(module), inputs))
+        with use_python_originals_of_scripted_functions(module), mode or _FunctionLogger(log):
+            log.keep_only_calls_that_reach_answer(compute_answer(copy_without_comparison(module), inputs))
     # A user's module may raise anything.
     except Exception:
         return None
@@ -315,8 +329,8 @@ class _CallLog:
         self._kept: list[Tensor] = []
 
     def record_equal_tensor(self, tensor: Tensor, as_before: Tensor) -> None:
-        """Record that a tensor has the same numbers as `as_before`. From now on it counts as the result of the call
-        that made `as_before`."""
+        """Record that a tensor has the same numbers as the tensor `as_before`. From now on, `tensor` counts as the
+        result of the call that made `as_before`."""
         self._set_call_index(tensor, self._find_call_index(as_before))
 
     def record_function_call(self, func: Any, arguments: Iterable[Any], result: Any) -> None:
@@ -340,7 +354,8 @@ class _CallLog:
         return -1 - self._given.setdefault(id(tensor), len(self._given))
 
     def _make_comparable_argument(self, value: Any) -> Any:
-        """Return an argument in a form that can be compared and hashed. A tensor becomes the index of its call."""
+        """Return the argument of a call in a form that can be compared and hashed. A tensor becomes the index of the
+        call that made it."""
         if isinstance(value, Tensor):
             return _CallIndex(self._find_call_index(value))
         if isinstance(value, list | tuple):
@@ -360,8 +375,8 @@ class _CallLog:
             )
         return repr(value) if isinstance(value, torch.dtype | torch.device) else type(value)
 
-    def select_calls_that_reach_answer(self, answer: Any) -> None:
-        """Keep only the calls from whose results the answer is computed, and not, for example, those of prints."""
+    def keep_only_calls_that_reach_answer(self, answer: Any) -> None:
+        """Drop the logged calls on whose results the module's answer does not depend, such as those for a print."""
         kept = {self._made[id(one)] for one in list_tensors_in(answer) if self._made.get(id(one), -1) >= 0}
         if kept:
             # An operator of a dispatch mode has its overload in its name: `add_.Tensor`.
@@ -371,7 +386,9 @@ class _CallLog:
             while left:
                 found = {
                     place
-                    for place in _find_used_calls(self._calls[left.pop()][1], include_long_lists=True)
+                    for place in _list_calls_whose_results_are_arguments(
+                        self._calls[left.pop()][1], include_long_lists=True
+                    )
                     if place >= 0
                 }
                 found -= kept
@@ -381,7 +398,8 @@ class _CallLog:
         self._made, self._given, self._kept = {}, {}, []
 
     def count_argument_numbers(self) -> _Numbers:
-        """Return how often each number occurs at each place of each function's arguments."""
+        """Return, for each torch function, a list with a counter for each position of a number in its arguments: how
+        often each number occurs there."""
         found: _Numbers = {}
         for func, arguments in self._needed:
             numbers: list[Hashable] = []
@@ -391,8 +409,12 @@ class _CallLog:
         return found
 
     def count_calls_by_function(self, constant_places: _Usual) -> _Calls:
-        """Return how often each function is called. At the places of arguments that `constant_places` marks, calls with
-        different numbers count separately."""
+        """Return how often each torch function is called.
+
+        Args:
+            constant_places: for each function, whether the number at each position of its arguments is the same in
+                nearly all calls. Calls with different numbers at such a position are counted separately.
+        """
         found: _Calls = Counter()
         for func, arguments in self._needed:
             numbers: list[Hashable] = []
@@ -404,11 +426,13 @@ class _CallLog:
     def count_calls_by_kind(self) -> _Calls:
         """Return how often calls of each kind occur: the same function with the same kinds of arguments.
 
-        The kind of a tensor is how many calls ago it was made. For a tensor that many calls use, it is the tensor's
-        number among these. The kind of an integer is its difference from the integer in the previous such call, which
-        is 1 for positions.
+        Two tensors are of the same kind if they were made equally many calls ago; a tensor that many calls use is a
+        kind of its own. The kind of an integer is its difference from the integer in the previous such call: 1 for the
+        index of a step.
         """
-        uses = Counter(place for _, arguments in self._calls for place in _find_used_calls(arguments))
+        uses = Counter(
+            place for _, arguments in self._calls for place in _list_calls_whose_results_are_arguments(arguments)
+        )
         often = {place: i for i, place in enumerate(sorted(p for p, n in uses.items() if n >= _OFTEN))}
         before: dict[Hashable, list[int]] = {}
         found: _Calls = Counter()
@@ -417,7 +441,10 @@ class _CallLog:
             kind = (func, _classify_argument(arguments, call, often, numbers))
             last = before.get(kind, numbers)
             before[kind] = numbers
-            found[kind, tuple(_normalize_distance(n - b, _POSITIONS) for n, b in zip(numbers, last, strict=True))] += 1
+            found[
+                kind,
+                tuple(_replace_large_distance_by_far(n - b, _POSITIONS) for n, b in zip(numbers, last, strict=True)),
+            ] += 1
         return found
 
 
@@ -426,8 +453,8 @@ class _CallIndex(int):
 
 
 def _split_off_numbers(argument: Any, numbers: list[Hashable]) -> Hashable:
-    """Move the numbers of an argument to a list, and return the rest of the argument. All tensors count as equal, and
-    so do all lists of tensors. A list of numbers counts as one number."""
+    """Append the numbers in an argument to the list `numbers`, and return the argument with their types in their
+    places. A list of numbers is appended as one tuple. Tensors, and lists of tensors, are replaced by `Tensor`."""
     if isinstance(argument, _CallIndex):
         return Tensor
     if isinstance(argument, bytes | int | float | complex) and not isinstance(argument, bool):
@@ -443,29 +470,39 @@ def _split_off_numbers(argument: Any, numbers: list[Hashable]) -> Hashable:
     return argument  # type: ignore[no-any-return]
 
 
-def _normalize_distance(apart: int, most: int) -> Hashable:
-    """Return how far apart two calls or positions are, or "far" if that exceeds `most`. So two iterations compare as
-    equal even if one is farther from the start of the text."""
+def _replace_large_distance_by_far(apart: int, most: int) -> Hashable:
+    """Return the distance `apart` between two calls or positions, or "far" if it exceeds `most`. So two iterations of a
+    loop compare as equal even if they are not equally far from the start of the text."""
     return apart if abs(apart) <= most else "far"
 
 
 def _classify_argument(
     argument: Any, call_index: int, numbers_of_often_used_calls: dict[int, int], found_integers: list[int]
 ) -> Hashable:
-    """Return the kind of an argument, as `count_calls_by_kind` compares it, and append its integers to
-    `found_integers`."""
+    """Return the kind of a call's argument, which is equal for the arguments of two iterations that are alike: a tensor
+    is given by how many calls ago it was made, an integer by its type only.
+
+    Args:
+        argument: the argument; tensors are given by the indices of the calls that made them.
+        call_index: the index of the call.
+        numbers_of_often_used_calls: a number for each call whose result many calls use.
+        found_integers: the list to which the argument's integers are appended.
+    """
     if isinstance(argument, _CallIndex):
         if argument < 0:
             return ("given", int(argument))
         return (
             ("often", numbers_of_often_used_calls[argument])
             if argument in numbers_of_often_used_calls
-            else ("made", _normalize_distance(call_index - argument, _CALLS))
+            else ("made", _replace_large_distance_by_far(call_index - argument, _CALLS))
         )
     if isinstance(argument, list | tuple):
         if len(argument) > _OFTEN and all(isinstance(one, _CallIndex) for one in argument):
             # The results of all iterations: a longer text has more.
-            return ("many", frozenset(_normalize_distance(b - a, _CALLS) for a, b in itertools.pairwise(argument)))
+            return (
+                "many",
+                frozenset(_replace_large_distance_by_far(b - a, _CALLS) for a, b in itertools.pairwise(argument)),
+            )
         return tuple(
             _classify_argument(one, call_index, numbers_of_often_used_calls, found_integers) for one in argument
         )
@@ -475,11 +512,11 @@ def _classify_argument(
     return (type(argument), argument) if isinstance(argument, float | complex) else argument
 
 
-def _find_used_calls(arguments: Any, *, include_long_lists: bool = False) -> Iterable[int]:
-    """Yield the indices of the calls whose results are among some arguments. Unless `include_long_lists`, skip long
-    lists, which hold the results of all iterations."""
+def _list_calls_whose_results_are_arguments(arguments: Any, *, include_long_lists: bool = False) -> Iterable[int]:
+    """Yield the indices of the calls whose results are among the arguments of a call. Lists of more than 20 results,
+    one of each iteration of a loop, are skipped unless `include_long_lists`."""
     for argument in arguments:
         if isinstance(argument, _CallIndex):
             yield argument
         elif isinstance(argument, tuple) and (include_long_lists or len(argument) <= _OFTEN):
-            yield from _find_used_calls(argument, include_long_lists=include_long_lists)
+            yield from _list_calls_whose_results_are_arguments(argument, include_long_lists=include_long_lists)

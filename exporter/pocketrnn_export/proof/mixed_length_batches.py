@@ -14,7 +14,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import Run
 from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.proof import every_size_comparison
-from pocketrnn_export.proof.every_size_comparison import SHORT_TEXT, is_answer_near, list_sizes_to_try
+from pocketrnn_export.proof.every_size_comparison import SHORT_TEXT, is_answer_near_expected, list_sizes_to_try
 from pocketrnn_export.proof.program_runs_and_nodes import compute_answer_or_none
 from pocketrnn_export.tracing.layers.memoryless_layers import use_memoryless_layers
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
@@ -27,7 +27,7 @@ _MOST_BOUNDS: Final = 60
 _MixedBatchSizes = tuple[int, int, int]
 
 
-def check_batches_of_mixed_lengths(
+def refuse_answers_that_depend_on_batch(
     run: Run,
     ids: Sequence[int],
     padding_id: int,
@@ -43,11 +43,11 @@ def check_batches_of_mixed_lengths(
     Args:
         run: computes the module's answers from tokens and lengths; may raise anything.
         ids: the ids of random texts.
-        padding_id: the token after a text that is shorter than another.
-        limits: the limits of its graph.
+        padding_id: the id that fills the places after a text that is shorter than others.
+        limits: the limits of the graph's sizes; other sizes are skipped.
         ragged: whether a batch may hold texts of several lengths.
-        bounds: sizes (texts, tokens) around each condition on a size.
-        numbers: the numbers that the graph may compare a length with.
+        bounds: sizes (texts, tokens) near each condition on a size in forward, which are tried, too.
+        numbers: the numbers that the graph may compare a length with; these lengths are tried, too.
     """
     generator, limits = np.random.default_rng(0), limits or Limits()
     texts: dict[int, Any] = {SHORT_TEXT: generator.choice(ids, SHORT_TEXT)}
@@ -85,7 +85,7 @@ def check_batches_of_mixed_lengths(
         (max(2, s.batch), s.tokens, min(s.tokens, SHORT_TEXT))
         for s in list_sizes_to_try(every_size_comparison.MOST_TEXTS, one_text=False)
     )
-    for sizes in (_list_sizes_on_both_sides_of_bounds(bounds, numbers), list(asked)):
+    for sizes in (_list_batch_sizes_around_bounds(bounds, numbers), list(asked)):
         started = time.process_time()
         for rows, steps, length in log_item_progress(sizes, "Running texts in batches with others"):
             if time.process_time() - started > every_size_comparison.SECONDS:
@@ -93,10 +93,16 @@ def check_batches_of_mixed_lengths(
             compare_in_batch_and_alone(rows, steps, length)
 
 
-def _list_sizes_on_both_sides_of_bounds(
+def _list_batch_sizes_around_bounds(
     sizes_near_conditions: Iterable[tuple[int, int]], compared_numbers: Iterable[int]
 ) -> list[_MixedBatchSizes]:
-    """Return the sizes of batches just below and above each condition on a length."""
+    """Return sizes of batches (texts, tokens of the longest text, tokens of the last text) in which the two lengths lie
+    on different sides of a condition on a length.
+
+    Args:
+        sizes_near_conditions: sizes (texts, tokens) near each condition on a size.
+        compared_numbers: the numbers that the graph may compare a length with.
+    """
     asked = {tokens for _, tokens in sizes_near_conditions if tokens > 1}
     # All shorter lengths are tried beside a short text anyway.
     asked |= {number for number in compared_numbers if every_size_comparison.MOST_TOKENS < number <= _LONGEST}
@@ -106,6 +112,6 @@ def _list_sizes_on_both_sides_of_bounds(
 
 
 def _is_text_answered_alike(together: Any, alone: Any) -> bool:
-    """Return whether the last text of a batch has nearly the same answer in the batch as alone. Return True if one of
-    the two answers is None, because the run failed."""
-    return together is None or alone is None or is_answer_near(together[-len(alone) :], alone)
+    """Return whether the last text of a batch has nearly the same answer in the batch, whose answers are `together`, as
+    alone. Return True if one of the two is None, because the run failed."""
+    return together is None or alone is None or is_answer_near_expected(together[-len(alone) :], alone)

@@ -15,11 +15,15 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.comparing.module_and_graph_as_functions import list_graph_inputs
-from pocketrnn_export.comparing.proof_inputs import Case, make_one_row_cases
+from pocketrnn_export.comparing.module_and_graph_as_functions import make_graph_inputs_from_ids
+from pocketrnn_export.comparing.proof_inputs import Case, split_cases_into_single_rows
 from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, describe_user_line_of_node
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
-from pocketrnn_export.proof.program_runs_and_nodes import NodeValues, find_needed_nodes, read_operator_name
+from pocketrnn_export.proof.program_runs_and_nodes import (
+    NodeValues,
+    read_operator_name,
+    select_nodes_needed_for_outputs,
+)
 
 # Numbers that differ by less, relative to the largest, count as equal.
 _APART: Final = 1e-6
@@ -35,15 +39,22 @@ _ORDER: Final = ("texts", "drawn shapes", "asked ids", "hazards", "shapes", "eve
 _LIKE: Final = frozenset({"isfinite", "isinf", "isnan", "scalar_tensor", "zeros_like", "ones_like", "full_like"})
 
 
-def find_constant_value_notes(
+def write_notes_on_values_equal_for_all_texts(
     program: torch.export.ExportedProgram | None,
     cases: Mapping[str, Sequence[Case]],
     input_names: Sequence[str],
     *,
     one_row: bool,
 ) -> tuple[str, ...]:
-    """Run a program on the cases of a proof. Return a note for each of the first five lines of code whose value is
-    equal for all texts."""
+    """Run a program on all inputs of a proof. Return a note for each of the first five lines of user code that compute
+    a value which is equal for all texts: the proof did not compare other values there.
+
+    Args:
+        program: from torch.export; None returns no notes.
+        cases: batches of texts by kind.
+        input_names: the names of the program's inputs.
+        one_row: run each text alone.
+    """
     if program is None:
         return ()
     lines: dict[str, str] = {}
@@ -61,14 +72,14 @@ def find_constant_value_notes(
 def find_constant_values(
     program: torch.export.ExportedProgram, runs: Iterable[tuple[Tensor, ...]]
 ) -> Mapping[Node, str]:
-    """Run a program on several inputs. Return the nodes whose results are equal in all runs although their inputs
-    differ, each with its result as a string.
+    """Run a program on several inputs. Return the nodes whose results are equal in all runs although the operands of
+    these nodes differ, each with its result as a string, such as "True" or "nearly 0".
 
     Args:
         program: from torch.export.
-        runs: inputs, as the program takes them; the runs stop as soon as each value has changed.
+        runs: the inputs of each run; no further run is made when each value has changed.
     """
-    waiting = _find_text_nodes(program)
+    waiting = _find_nodes_that_depend_on_words(program)
     seen = _RangeRecorder(program, waiting)
     for inputs in runs:
         if not seen.left:
@@ -82,11 +93,11 @@ def find_constant_values(
     }
 
 
-def _find_text_nodes(program: torch.export.ExportedProgram) -> dict[Node, None]:
+def _find_nodes_that_depend_on_words(program: torch.export.ExportedProgram) -> dict[Node, None]:
     """Return the nodes that depend on the words of texts and not only on their sizes, in the program's order."""
     inputs = set(program.graph_signature.user_inputs)
     found: dict[Node, None] = {}
-    for node in find_needed_nodes(program):
+    for node in select_nodes_needed_for_outputs(program):
         if node.op == "placeholder" and node.name in inputs:
             found[node] = None
         elif node.op == "call_function":
@@ -119,8 +130,8 @@ class _ValueRange:
         return self.low[self.high - self.low <= _APART * np.maximum(1.0, np.abs(self.high))]
 
     def format_first_constant(self, *, is_truth: bool) -> str:
-        """Return, as a string for a note, the first of the numbers that were equal in all runs. With `is_truth`, the
-        string is "True" or "False"."""
+        """Return the first of the numbers that were equal in all runs as a string, such as "0.5" or "nearly 0". With
+        `is_truth`, the string is "True" or "False"."""
         same = self.numbers_equal_in_all_runs[0]
         if is_truth:
             return str(bool(same))
@@ -150,15 +161,15 @@ class _RangeRecorder(NodeValues):
             self.left.discard(n)
         elif result.numel():
             span = self.spans.setdefault(n, _ValueRange())
-            span.add(result, _count_checked_places(n, result))
+            span.add(result, _count_parts_checked_for_being_constant(n, result))
             if not span.numbers_equal_in_all_runs.size:
                 self.left.discard(n)
         return result
 
 
-def _count_checked_places(node: Node, value: Tensor) -> int:
-    """Return how many parts of a node's value are checked separately for being constant: one for each index of the last
-    axis if the value has integers and this axis is small, else 1."""
+def _count_parts_checked_for_being_constant(node: Node, value: Tensor) -> int:
+    """Return how many parts of a node's value are checked separately for being constant in all runs: the size of the
+    last axis if the value has integers or bools and this size is at most 16, else 1."""
     size = node.meta["val"].shape[-1] if value.dim() > 1 and not value.is_floating_point() else 1
     return size if isinstance(size, int) and size <= _PLACES else 1
 
@@ -166,12 +177,12 @@ def _count_checked_places(node: Node, value: Tensor) -> int:
 def _make_program_inputs(
     cases: Mapping[str, Sequence[Case]], input_names: Sequence[str], *, one_row: bool
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the inputs of the cases as tensors, as a program takes them. Cases that change the most values come first.
-    With `one_row`, each row is an input of its own."""
+    """Yield the inputs of a program as tensors, one tuple for each batch in `cases`, or for each text if `one_row`. The
+    kinds of batches that change the most values of a program come first."""
     kinds = sorted(cases, key=lambda kind: _ORDER.index(kind) if kind in _ORDER else len(_ORDER))
     for case in itertools.chain.from_iterable(cases[kind] for kind in kinds):
-        for one in make_one_row_cases([case]) if one_row else [case]:
+        for one in split_cases_into_single_rows([case]) if one_row else [case]:
             # A module may need its texts sorted by length.
             order = np.argsort(-one.lengths, kind="stable")
-            given = list_graph_inputs(input_names, one.tokens[order], one.lengths[order])
+            given = make_graph_inputs_from_ids(input_names, one.tokens[order], one.lengths[order])
             yield tuple(map(torch.from_numpy, given[: len(input_names)]))

@@ -98,14 +98,14 @@ class _GraphCutout:
 def refuse_differing_operators(
     program: torch.export.ExportedProgram, content: bytes, inputs: tuple[Tensor, ...], names: Sequence[str]
 ) -> None:
-    """Raise an AnswersDifferError if the graph's nodes for an operator give other numbers than the operator gives in
-    PyTorch.
+    """Run each operator of a program alone, in PyTorch and by the ONNX graph's nodes for it, and raise an
+    AnswersDifferError if the numbers differ by more than rounding.
 
     Args:
         program: the program from which the graph was made, operator by operator.
-        content: the graph's ONNX file, whose values have the operators' names.
+        content: the bytes of the ONNX file; the graph's values have the names of the program's nodes.
         inputs: some inputs, as the module takes them.
-        names: the names of the graph's inputs.
+        names: the names of the graph's inputs, in the same order.
     """
     run = NodeValues(program)
     values = run(inputs)
@@ -114,14 +114,14 @@ def refuse_differing_operators(
     specs = program.graph_signature.input_specs
     taken = [spec.arg.name for spec in specs if spec.kind == InputKind.USER_INPUT]
     graph = _Graph(content, dict(zip(names, inputs, strict=True)), dict(zip(taken, names, strict=True)), values)
-    graph.equal = _give_equal_nodes_one_number(program.graph.nodes)
+    graph.equal = _give_one_number_to_nodes_that_compute_the_same(program.graph.nodes)
     order = {node: place for place, node in enumerate(program.graph.nodes)}
     started, seen = time.process_time(), set[str]()
     for node in order:
         if time.process_time() - started > _SECONDS:
             return
-        found = _find_complete_operator_group(node, values, graph, frozenset(taken), order)
-        if found is None or (key := _make_group_key(found[0], values)) in seen:
+        found = _find_smallest_operator_group_in_graph(node, values, graph, frozenset(taken), order)
+        if found is None or (key := _make_key_of_what_group_computes(found[0], values)) in seen:
             continue
         seen.add(key)
         _refuse_differing_group(*found, values, graph, run)
@@ -130,16 +130,23 @@ def refuse_differing_operators(
 def _refuse_differing_group(
     group: _OperatorGroup, cut: _GraphCutout, values: Mapping[Node, Any], graph: _Graph, run: NodeValues
 ) -> None:
-    """Run a group of operators in PyTorch, and its nodes in onnxruntime, on difficult numbers, and refuse the graph if
-    the results differ.
+    """Run a group of operators in PyTorch, and the graph's nodes for this group in onnxruntime, on difficult numbers,
+    and compare the results.
+
+    Args:
+        group: the operators.
+        cut: the graph's nodes that compute the same.
+        values: the values of the program's nodes in a run, for types and shapes.
+        graph: the ONNX graph.
+        run: runs operators of the program in PyTorch.
 
     Raises:
         AnswersDifferError: a number differs by more than rounding.
     """
-    run_cutout = graph.make_run(group, cut)
+    run_cutout = graph.make_run_of_cutout(group, cut)
     if run_cutout is None:
         return
-    for draw in draw_extreme_numbers([values[node] for node in group.given]):
+    for draw in draw_difficult_numbers([values[node] for node in group.given]):
         given = dict(zip(group.given, draw, strict=True))
         expected = _compute_pytorch_result(group, values, given, run)
         if expected is None:
@@ -171,14 +178,17 @@ def find_first_wrong_number(
     inputs: Sequence[Any],
     sums_of_absolute_terms: np.ndarray[Any, Any] | None = None,
 ) -> int | None:
-    """Return the flat index in `found` of the first number that differs from `expected` by more than rounding, or None
-    if all numbers agree, or the shapes or kinds of numbers differ.
+    """Return the flat index of the first number in `found` that differs from `expected` by more than rounding. Return
+    None if there is no such number, and if the shapes or the kinds of numbers (integers, floats) differ.
 
     Args:
-        found, expected: the numbers to compare.
-        expected_in_float64: the expected numbers in double precision, which show how much they are rounded.
-        inputs: the inputs that they were computed from.
-        sums_of_absolute_terms: for sums, the sum of the absolute terms of each.
+        found: ONNX's numbers.
+        expected: PyTorch's numbers.
+        expected_in_float64: PyTorch's numbers computed in double precision: more difference is allowed where these
+            show a larger rounding error.
+        inputs: the tensors that the numbers were computed from: larger inputs allow more difference.
+        sums_of_absolute_terms: for numbers that are sums, the sum of the absolute values of the terms of each: larger
+            sums allow more difference.
     """
     if found.shape != expected.shape or found.dtype.kind != expected.dtype.kind:
         return None
@@ -202,7 +212,7 @@ def find_first_wrong_number(
     return int(differ.ravel().argmax()) if differ.any() else None
 
 
-def _find_complete_operator_group(
+def _find_smallest_operator_group_in_graph(
     node: Node,
     values: Mapping[Node, Any],
     graph: _Graph,
@@ -212,14 +222,20 @@ def _find_complete_operator_group(
     """Return the smallest group of the program's operators that ends with `node` and whose inputs are all values of the
     ONNX graph, and the graph's nodes that compute this group. Return None if there is no such group.
 
-    A value that is also computed inside the group cannot be its input: the graph has one node for operators that
-    compute the same.
+    Args:
+        node: the last operator of the group.
+        values: the values of the program's nodes in a run.
+        graph: the ONNX graph.
+        program_input_names: the names of the program's inputs.
+        order: the position of each node in the program.
     """
+    # A value that the group computes cannot be its input, too: the graph has one node for operators that compute the
+    # same.
     known = graph.names
     equal = graph.equal
-    while (group := _find_operator_group(node, values, known, program_input_names, order)) is not None and (
-        cut := graph.cut_out_group(group)
-    ) is not None:
+    while (
+        group := _find_operators_back_to_values_of_graph(node, values, known, program_input_names, order)
+    ) is not None and (cut := graph.cut_out_group(group)) is not None:
         made = {equal[one] for one in group.nodes}
         twice = {one.name for one in group.given if equal[one] in made}
         if not twice and cut.read == {graph.find_value_name(one) for one in group.given}:
@@ -230,8 +246,9 @@ def _find_complete_operator_group(
     return None
 
 
-def _give_equal_nodes_one_number(nodes: Iterable[Node]) -> dict[Node, int]:
-    """Return a number for each node. Nodes that compute the same have the same number."""
+def _give_one_number_to_nodes_that_compute_the_same(nodes: Iterable[Node]) -> dict[Node, int]:
+    """Return a dict from each node to a number that is the same for nodes that call the same operator with the same
+    arguments, and different for all others."""
     numbers, known = dict[Node, int](), dict[str, int]()
     for node in nodes:
         read = torch.fx.node.map_arg((node.args, node.kwargs), lambda one: f"value {numbers[one]}")
@@ -240,16 +257,24 @@ def _give_equal_nodes_one_number(nodes: Iterable[Node]) -> dict[Node, int]:
     return numbers
 
 
-def _find_operator_group(
+def _find_operators_back_to_values_of_graph(
     node: Node,
     values: Mapping[Node, Any],
     graph_value_names: frozenset[str],
     program_input_names: frozenset[str],
     order: Mapping[Node, int],
 ) -> _OperatorGroup | None:
-    """Return the operators from which a node is computed, back to the nearest values that the graph has too. Return
-    None if they cannot be run alone."""
-    if node.op != "call_function" or node.name not in graph_value_names or not _can_compare(values.get(node)):
+    """Return the group of operators that ends with `node` and goes back to the nearest values that the ONNX graph has,
+    too. Return None if these operators cannot run alone.
+
+    Args:
+        node: the last operator of the group.
+        values: the values of the program's nodes in a run.
+        graph_value_names: the names of the values that may be inputs of the group.
+        program_input_names: the names of the program's inputs.
+        order: the position of each node in the program.
+    """
+    if node.op != "call_function" or node.name not in graph_value_names or not _is_comparable_tensor(values.get(node)):
         return None
     nodes, given, left = [node], list[Node](), [node]
     while left:
@@ -260,7 +285,7 @@ def _find_operator_group(
                 continue
             if (
                 before.name in graph_value_names | program_input_names
-                and _can_compare(value)
+                and _is_comparable_tensor(value)
                 and not _is_made_from_bools(before, values)
             ):
                 given.append(before)
@@ -277,7 +302,7 @@ def _find_operator_group(
 
 
 def _is_made_from_bools(node: Node, values: Mapping[Node, Any]) -> bool:
-    """Return whether a value contains only 0 and 1, because it is made from bools."""
+    """Return whether a node converts bools to numbers, so that its value contains only 0 and 1."""
     made_of = [values.get(one) for one in node.all_input_nodes]
     return (
         values[node].dtype != torch.bool
@@ -286,13 +311,14 @@ def _is_made_from_bools(node: Node, values: Mapping[Node, Any]) -> bool:
     )
 
 
-def _can_compare(value: Any) -> bool:
-    """Return whether a value is a tensor of real numbers, neither empty nor large."""
+def _is_comparable_tensor(value: Any) -> bool:
+    """Return whether a value is a tensor of 1 to 200,000 real numbers; larger tensors take too long to compare."""
     return isinstance(value, Tensor) and value.numel() <= _LARGEST and not value.is_complex() and value.numel() > 0
 
 
-def _make_group_key(group: _OperatorGroup, values: Mapping[Node, Any]) -> str:
-    """Return a key that is the same for groups that compute the same."""
+def _make_key_of_what_group_computes(group: _OperatorGroup, values: Mapping[Node, Any]) -> str:
+    """Return a string that is equal for two groups of operators that compute the same, even at other places of the
+    program, so that only one of them is compared. `values` are the values of the program's nodes in a run."""
     places = {node: f"given {place}" for place, node in enumerate(group.given)}
     places |= {node: f"made {place}" for place, node in enumerate(group.nodes)}
 
@@ -311,7 +337,14 @@ def _make_group_key(group: _OperatorGroup, values: Mapping[Node, Any]) -> str:
 def _compute_pytorch_result(
     group: _OperatorGroup, values: Mapping[Node, Any], replaced_values: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
-    """Compute PyTorch's result of a group for other input numbers. Return None if an operator fails."""
+    """Run a group of operators in PyTorch. Return the result of its last operator, or None if an operator fails.
+
+    Args:
+        group: the operators.
+        values: the values of the program's nodes in a run.
+        replaced_values: other numbers for some nodes, used in place of those in `values`.
+        run: runs operators of the program.
+    """
     made: dict[Node, Any] = {}
 
     def find_node_value(node: Node) -> Any:
@@ -333,8 +366,15 @@ def _compute_pytorch_result(
 def _sum_absolute_terms(
     group: _OperatorGroup, values: Mapping[Node, Any], replaced_values: Mapping[Node, Tensor], run: NodeValues
 ) -> np.ndarray[Any, Any] | None:
-    """Compute for each number of a group's result the sum of its terms' absolute values. Return None if the operators
-    are not sums of products."""
+    """Compute, for each number in the result of a group of operators, the sum of the absolute values of the products
+    that the number adds up. Return None if the group has operators other than sums of products.
+
+    Args:
+        group: the operators.
+        values: the values of the program's nodes in a run.
+        replaced_values: other numbers for some nodes, used in place of those in `values`.
+        run: runs operators of the program.
+    """
     names = {str(node.target).partition(".")[2].partition(".")[0].strip("_") for node in group.nodes}
     if not names <= _SUMS:
         return None
@@ -352,7 +392,7 @@ def _convert_to_float64(value: Tensor) -> Tensor:
     return value.double() if value.dtype == torch.float32 else value
 
 
-def draw_extreme_numbers(
+def draw_difficult_numbers(
     values: Sequence[Tensor],
     further_kinds: Sequence[tuple[Sequence[float], Sequence[int]]] = (),
     most_draws_per_kind: int = _MOST_DRAWS,
@@ -363,8 +403,8 @@ def draw_extreme_numbers(
 
     Args:
         values: tensors; the yielded tensors have their types and shapes.
-        further_kinds: further kinds of numbers: floats, and integers.
-        most_draws_per_kind: the most draws of each kind.
+        further_kinds: more sets of numbers to draw from, each a pair: the floats and the integers.
+        most_draws_per_kind: the most lists that are yielded for each set of numbers.
     """
     generator = np.random.default_rng(0)
 
@@ -405,12 +445,12 @@ class _Graph:
         self.equal: Mapping[Node, int] = {}
 
     def find_value_name(self, node: Node) -> str:
-        """Return the name that a node's value has in the graph."""
+        """Return the name in the ONNX graph of the value of a program's node."""
         return self._taken.get(node.name, node.name)
 
     def cut_out_group(self, group: _OperatorGroup) -> _GraphCutout | None:
-        """Return the graph's nodes that compute a group's last value from the group's inputs. Return None if they
-        cannot be cut out: they need other inputs of the graph, or contain a branch or loop."""
+        """Return the ONNX graph's nodes that compute the last value of a group of operators from the group's inputs.
+        Return None if these nodes need other inputs of the graph, or if one of them is a branch or a loop."""
         by_name = {self.find_value_name(node) for node in group.given}
         nodes, fed, weights = dict[int, onnx.NodeProto](), dict[str, Tensor](), dict[str, onnx.TensorProto]()
         left, read = [(group.last.name, False)], set[str]()
@@ -436,8 +476,9 @@ class _Graph:
             [node for node in self._model.graph.node if id(node) in nodes], fed, list(weights.values()), read
         )
 
-    def make_run(self, group: _OperatorGroup, cut: _GraphCutout) -> Any:
-        """Return a function that runs the nodes of a cutout, or None if onnxruntime does not support them."""
+    def make_run_of_cutout(self, group: _OperatorGroup, cut: _GraphCutout) -> Any:
+        """Return a function that runs in onnxruntime the nodes that were cut out for a group. It takes a dict of values
+        by name, and returns the group's last value. Return None if onnxruntime does not support the nodes."""
         fed = cut.fed | {self.find_value_name(node): self._known[node.name] for node in group.given}
         alone = helper.make_model(
             helper.make_graph(

@@ -20,12 +20,12 @@ _NEAR: Final = 1e-6
 _SpanLabelProbability = tuple[int, int, int | None, float | None]
 
 
-def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
-    """Tag texts by the engine in C and by the runtime in Python, both from the logits that a packed file gives. Compare
-    the positions, the labels and the probabilities of their tokens, and return the comparison for the proof.
+def compare_tags_of_engine_and_runtime(file: Path, texts: Sequence[str]) -> Comparison:
+    """Tag texts with the engine in C and with the runtime in Python, both from the logits that a packed file gives, and
+    compare the positions, labels and probabilities of the tags. Return the entry for the proof.
 
     Raises:
-        ParityError: the tags differ.
+        ParityError: a position or label differs, or a probability by more than 1e-6.
     """
     packed, classifier = import_native_module().Packed(file.read_bytes()), Classifier.load(file)
     largest, rows = 0.0, 0
@@ -42,8 +42,8 @@ def compare_tags(file: Path, texts: Sequence[str]) -> Comparison:
 
 
 def _compute_engine_tags(packed: Any, text: str) -> list[_SpanLabelProbability]:
-    """Return the engine's tags of a text as rows (start, end, index of the label, probability); an empty list if the
-    positions are unknown."""
+    """Return the engine's tags of a text as tuples (start, end, index of the label, probability). Return an empty list
+    if the engine cannot tell the positions of the tokens in the text."""
     module = import_native_module()
     try:
         rows: list[_SpanLabelProbability] = packed.tag(text)
@@ -55,8 +55,8 @@ def _compute_engine_tags(packed: Any, text: str) -> list[_SpanLabelProbability]:
 
 
 def _compute_runtime_tags(classifier: Classifier, text: str) -> list[_SpanLabelProbability]:
-    """Return the runtime's tags of a text, in order, as rows (start, end, index of the label, probability); an empty
-    list if the positions are unknown."""
+    """Return the runtime's tags of a text, in order, as tuples (start, end, index of the label, probability); the last
+    two are None for a token without a tag. Return an empty list if the runtime cannot tag the text."""
     try:
         tags = classifier.tag(text)
     except InputError:
@@ -77,29 +77,30 @@ _DRAWN: Final = 200
 _OTHER: Final = "\N{REPLACEMENT CHARACTER}"
 
 
-def compare_features(file: Path, features: Features) -> Comparison:
-    """Compare each number and each category that the engine encodes with the runtime's, bit by bit. Return the result
-    as a line of the proof.
+def compare_features_of_engine_and_runtime(file: Path, features: Features) -> Comparison:
+    """Encode the values of features, numbers and categories, in the engine in C and in the runtime in Python, and
+    compare the float32 results exactly. Return the entry for the proof.
 
     Raises:
-        ParityError: a number or a category differs.
+        ParityError: a result differs, or only one of the two refuses a value.
     """
     packed, count = import_native_module().Packed(file.read_bytes()), 0
     for index, (name, feature) in enumerate(features):
-        for value in _list_test_values(feature):
+        for value in _list_feature_values_to_try(feature):
             found, expected = _encode_in_engine(packed, index, value), _encode_in_runtime(feature, name, value)
             if found != expected:
                 raise ParityError(
                     f"For the feature {name}={short_repr(value, 40)}, the engine computes {found}, but the runtime "
-                    f"{expected} (None: it refuses the value).",
+                    f"computes {expected} (None means that the value is refused).",
                     "This is a fault of pocketrnn. Report it with the bundle's classifier.json.",
                 )
             count += 1
     return Comparison("features in Python", "features in C", "features", count, count, 0.0, 0)
 
 
-def _list_test_values(feature: Feature) -> Iterator[Any]:
-    """Yield values to try for a feature: all categories and two unknown ones, or ordinary and extreme numbers."""
+def _list_feature_values_to_try(feature: Feature) -> Iterator[Any]:
+    """Yield the values of a feature to compare: for a category, all known values and two unknown ones; for a number,
+    ordinary and extreme numbers."""
     if isinstance(feature, Category):
         yield from (*feature.values, "", _OTHER)
         return
@@ -110,7 +111,8 @@ def _list_test_values(feature: Feature) -> Iterator[Any]:
 
 
 def _encode_in_engine(packed: Any, index: int, value: float | str) -> float | None:
-    """Encode a value of a feature in C; return None if the engine refuses the value."""
+    """Return the number that the engine in C computes for a value of the feature with this index, or None if the engine
+    refuses the value."""
     module = import_native_module()
     try:
         return float(packed.feature(index, value))

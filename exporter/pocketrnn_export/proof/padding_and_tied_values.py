@@ -23,10 +23,10 @@ from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import is_text, set_lengths_to_full_width
 from pocketrnn_export.proof.program_runs_and_nodes import (
     NodeValues,
-    describe_node_line,
+    describe_first_known_line_of_nodes,
     find_batch_symbols,
-    find_needed_nodes,
     read_operator_name,
+    select_nodes_needed_for_outputs,
 )
 from pocketrnn_export.proof.texts_mixed_in_batch import BY_POSITION
 from pocketrnn_export.proof.word_dependence_of_values import WordDependence, find_word_dependence
@@ -99,14 +99,19 @@ def _clone_tensors(values: Sequence[Any]) -> list[Any]:
 
 
 class HiddenDifferences:
-    """Compares two runs of a program, each on a batch of two texts, for the text in row 1 of both. The batch of the
-    second run may be wider."""
+    """Compares two runs of a program, each on a batch of two texts. The text in row 1 is the same in both runs. The
+    batch of the second run may be wider.
+
+    Args:
+        program: from torch.export.
+        narrow, wide: the first and the second run.
+    """
 
     def __init__(self, program: torch.export.ExportedProgram, narrow: RecordedRun, wide: RecordedRun) -> None:
         self._narrow, self._wide, self._batch = narrow, wide, find_batch_symbols(program)
-        self._words, self._needed = find_word_dependence(program), find_needed_nodes(program)
+        self._words, self._needed = find_word_dependence(program), select_nodes_needed_for_outputs(program)
         self._same = {
-            node: self._is_value_near(node, narrow.ran[node].results, wide.ran[node].results)
+            node: self._is_value_equal_for_compared_text(node, narrow.ran[node].results, wide.ran[node].results)
             for node in self._needed
             if node in narrow.ran and node in wide.ran
         }
@@ -114,16 +119,16 @@ class HiddenDifferences:
         self._answer = next((node for node in self._needed if node.name in answers), None)
         self._generator = torch.Generator().manual_seed(3)
 
-    def find_node_that_may_differ(
+    def find_first_node_that_may_differ_between_runs(
         self, deadline: float = float("inf"), operators_left_out: Collection[str] = ()
     ) -> Node | None:
-        """Return the first node of the program whose result may differ between its two recorded runs for some text,
-        although it is equal for the compared text. If the answer differs for the compared text, return the node of the
+        """Return the program's first node whose result may differ between the two runs for some other text, although it
+        is equal for the text in row 1. If the answer itself differs for the text in row 1, return the node of the
         answer. Return None if nothing may differ.
 
         Args:
             deadline: the search stops at this `time.process_time()`.
-            operators_left_out: operators that are not checked.
+            operators_left_out: names of operators that are not checked, such as "index".
         """
         if self._answer is not None and self._same.get(self._answer) is False:
             return self._answer
@@ -135,19 +140,19 @@ class HiddenDifferences:
                 continue
             if name.startswith(GIVES_NO_NUMBERS):
                 continue
-            if self._same.get(node) and self._can_differ(node):
+            if self._same.get(node) and self._may_differ_for_some_text(node):
                 return node
         return None
 
-    def _is_value_near(self, node: Node, narrow: Sequence[Any], wide: Sequence[Any]) -> bool | None:
-        """Return whether a node's results in the first run, `narrow`, and in the second, `wide`, are equal for the
-        compared text, up to rounding. Return None if the numbers of this text cannot be selected."""
+    def _is_value_equal_for_compared_text(self, node: Node, narrow: Sequence[Any], wide: Sequence[Any]) -> bool | None:
+        """Return whether a node's results in the first run, `narrow`, and in the second run, `wide`, are equal for the
+        text in row 1, up to rounding. Return None if the numbers of this text cannot be selected from the results."""
         stated = flatten_tree(node.meta.get("val"))[0]
         found = False
         for one, other, like in zip(narrow, wide, stated, strict=False):
             if not isinstance(one, Tensor) or not isinstance(other, Tensor):
                 continue
-            if (part := self._find_text_index(like, one, other)) is None:
+            if (part := self._find_index_of_compared_text(like, one, other)) is None:
                 return None
             # The weights of both runs are the same.
             if one is other or (one.dtype == other.dtype and torch.equal(one[part], other[part])):
@@ -160,10 +165,14 @@ class HiddenDifferences:
             found = True
         return found or None
 
-    def _find_text_index(self, stated: Any, narrow: Tensor, wide: Tensor) -> _Index | None:
-        """Return the index that selects the compared text's numbers from a value in the first run, `narrow`, and from
-        the same value in the second run, `wide`, or None if there is no such index. `stated` is the value in the
-        program, with symbolic sizes."""
+    def _find_index_of_compared_text(self, stated: Any, narrow: Tensor, wide: Tensor) -> _Index | None:
+        """Return the index, a tuple of slices, that selects the numbers of the text in row 1 from a value in both runs.
+        Return None if there is no such index.
+
+        Args:
+            stated: the value in the program, with symbolic sizes.
+            narrow, wide: the value in the first and in the second run.
+        """
         if not isinstance(stated, Tensor) or not stated.dim() == narrow.dim() == wide.dim():
             return None
         found: list[Any] = []
@@ -175,9 +184,9 @@ class HiddenDifferences:
             found.append(slice(TEXT, TEXT + 1) if is_batch else slice(own))
         return tuple(found)
 
-    def _can_differ(self, node: Node) -> bool:
-        """Return whether a node can give different results in the two recorded runs for some text. To find out, its
-        operands are changed at random, in the same way in both runs."""
+    def _may_differ_for_some_text(self, node: Node) -> bool:
+        """Return whether a node can give different results in the two runs for some text. To find out, the node's
+        operands are changed at random, in the same way in both runs, and its operator runs on them."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         changing: dict[int, _Index] = {}
         differing: dict[int, _Index] = {}
@@ -186,7 +195,7 @@ class HiddenDifferences:
             one, other = narrow.given[i], wide.given[i]
             if not isinstance(source, Node) or not isinstance(one, Tensor):
                 continue
-            part = self._find_text_index(source.meta.get("val"), one, other)
+            part = self._find_index_of_compared_text(source.meta.get("val"), one, other)
             if part is None:
                 return False
             same = self._same.get(source)
@@ -209,15 +218,23 @@ class HiddenDifferences:
     def _differs_with_changed_operands(
         self, node: Node, equal_operands: Mapping[int, _Index], differing_operands: Mapping[int, _Index]
     ) -> bool:
-        """Return whether a node gives different results in the two runs after its operands are changed.
-        `equal_operands`, the operands that are equal in both runs, are replaced by the same random numbers; the same
-        number is added to `differing_operands` in both runs. Each operand's index selects the compared text."""
+        """Return whether a node gives different results in the two runs after its operands are changed for the text in
+        row 1.
+
+        Args:
+            node: the node, whose operator runs alone.
+            equal_operands: the operands that are equal in both runs; the same random numbers replace them. Each is
+                given by its position and the index that selects the text.
+            differing_operands: the operands that differ, given likewise; the same number is added to both.
+        """
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         own, beside = list(narrow.given), list(wide.given)
         for i in range(len(own)) if writes_in_place(node.target) else (*equal_operands, *differing_operands):
             own[i], beside[i] = _clone_tensors([own[i], beside[i]])
         for i, part in equal_operands.items():
-            own[i][part] = beside[i][part] = self._draw_numbers_for_text(narrow.nodes[i], own[i], part, beside[i].shape)
+            own[i][part] = beside[i][part] = self._draw_numbers_for_compared_text(
+                narrow.nodes[i], own[i], part, beside[i].shape
+            )
         ends = [0.0, *(float(one) for one in own if isinstance(one, int | float))]
         for i, part in differing_operands.items():
             numbers = own[i][part].double().flatten().nan_to_num(0.0, 0.0, 0.0)
@@ -231,7 +248,7 @@ class HiddenDifferences:
         # An operator may raise anything on other numbers.
         with contextlib.suppress(Exception):
             results = (self._call_with_flat_arguments(node, one, narrow.form) for one in (own, beside))
-            return self._is_value_near(node, *results) is False
+            return self._is_value_equal_for_compared_text(node, *results) is False
         return False
 
     def _call_with_flat_arguments(self, node: Node, arguments: list[Any], tree_form: Any) -> list[Any]:
@@ -239,12 +256,19 @@ class HiddenDifferences:
         with torch.no_grad():
             return flatten_tree(self._narrow.call_function(node.target, args, kwargs))[0]
 
-    def _draw_numbers_for_text(
+    def _draw_numbers_for_compared_text(
         self, source: Node, narrow_value: Tensor, text_index: _Index, wide_shape: torch.Size
     ) -> Tensor:
-        """Draw random numbers for the compared text in an operand. Along an axis that is longer in the second run, the
-        numbers are close to one random number. So in some draws all are smaller than the numbers of the padding, and in
-        others larger."""
+        """Draw random numbers for the text in row 1, in the shape that this text has in an operand. Along an axis that
+        is longer in the second run, all numbers are close to one random number. So in some draws they are all smaller
+        than the numbers of the padding, and in other draws all larger.
+
+        Args:
+            source: the node of the operand, which limits the range of the numbers.
+            narrow_value: the operand in the first run.
+            text_index: selects the text from the operand.
+            wide_shape: the operand's shape in the second run.
+        """
         shape = narrow_value[text_index].shape
         of_text = [
             1 if own != other else size for size, own, other in zip(shape, narrow_value.shape, wide_shape, strict=True)
@@ -254,7 +278,7 @@ class HiddenDifferences:
         if not narrow_value.is_floating_point():
             known = torch.cat([narrow_value[text_index].flatten(), torch.tensor([0, 1, 2], dtype=narrow_value.dtype)])
             return known[torch.randint(len(known), shape, generator=self._generator)]
-        low, high = self._find_number_range(source)
+        low, high = self._find_range_of_possible_results(source)
         if high < _UNBOUNDED:
             middle = low + (high - low) * torch.rand(of_text, generator=self._generator)
         else:
@@ -265,8 +289,9 @@ class HiddenDifferences:
         near = middle + 0.05 * torch.randn(shape, generator=self._generator)
         return near.clamp(low, high).to(narrow_value.dtype)
 
-    def _find_number_range(self, node: Node) -> tuple[float, float]:
-        """Return the smallest and the largest number that a node can give for any text."""
+    def _find_range_of_possible_results(self, node: Node) -> tuple[float, float]:
+        """Return the smallest and the largest number that a node can give for any text, such as (0, 1) for a sigmoid;
+        infinite where there is no bound."""
         name = read_operator_name(node).removesuffix("_")
         sources = node.all_input_nodes
         if name == "getitem" and read_operator_name(sources[0]) == "recurrence":
@@ -277,10 +302,10 @@ class HiddenDifferences:
             return _RANGES[name]
         texts = [one for one in sources if self._words[one] is not WordDependence.NOTHING]
         if name in MOVES and sources:
-            return self._find_number_range(sources[0])
+            return self._find_range_of_possible_results(sources[0])
         # One operand is a mask of lengths.
         if name in ("mul", "where") and len(texts) == 1 < len(sources):
-            return self._find_number_range(texts[0])
+            return self._find_range_of_possible_results(texts[0])
         return -_UNBOUNDED, _UNBOUNDED
 
 
@@ -308,14 +333,15 @@ def find_padding_sensitive_line(
     padding_id: int,
     deadline: float = float("inf"),
 ) -> str:
-    """Return the line at which the padding after a text may change the answer to some text, or "".
+    """Return the line of user code at which the padding after a text may change the answer to some text, or "" if there
+    is no such line.
 
     Args:
-        program: from torch.export. If it takes no lengths, it may count them: then the text has the same padding in
-            both runs that are compared, and only the text beside it is longer in one of them.
-        inputs_of: makes random inputs from rows and steps, as the program takes them.
-        lengths_near_conditions: the numbers of tokens around each condition on a length.
-        padding_id: the token after a text.
+        program: from torch.export.
+        inputs_of: makes random inputs, as the program takes them, from the number of texts and of tokens.
+        lengths_near_conditions: text lengths near each condition on a length in forward, such as 100 and 101 for
+            `x.size(1) > 100`; they are tried, too.
+        padding_id: the id that fills the places after a text.
         deadline: the search stops at this `time.process_time()`.
     """
     asked = sorted({n for n in lengths_near_conditions if 1 < n <= _LONGEST} - set(_LENGTHS))
@@ -325,9 +351,10 @@ def find_padding_sensitive_line(
         pair = _run_with_and_without_padding(program, inputs_of, length, length + more, padding_id, side)
         if (
             pair is not None
-            and (node := HiddenDifferences(program, *pair).find_node_that_may_differ(deadline)) is not None
+            and (node := HiddenDifferences(program, *pair).find_first_node_that_may_differ_between_runs(deadline))
+            is not None
         ):
-            return describe_node_line(node)
+            return describe_first_known_line_of_nodes(node)
         if time.process_time() > deadline:
             break
     return ""
@@ -341,9 +368,18 @@ def _run_with_and_without_padding(
     padding_id: int,
     padded_text_index: int,
 ) -> tuple[RecordedRun, RecordedRun] | None:
-    """Run a text in a batch with a text of the same length, and in a batch with a longer text. Return both runs, or
-    None if the program fails. In a program of two texts, `padded_text_index` is the index of the text that is padded;
-    the other text is the same in both runs."""
+    """Run a program on a text beside another text of the same length, and on the same text beside a longer one, so that
+    the text is followed by padding. Return both runs, or None if the program fails. A program without lengths gets the
+    same padding in both runs, since it may count the lengths.
+
+    Args:
+        program: from torch.export.
+        inputs_of: makes random inputs from the number of texts and of tokens.
+        length: the number of tokens of the text.
+        width: the number of tokens of the longer text.
+        padding_id: the id that fills the places after a text.
+        padded_text_index: which text of a pair is padded, 0 or 1, in a program that takes pairs of texts; else 0.
+    """
     inputs = [value.clone() for value in inputs_of(2, width)]
     texts = 2 if takes_two_texts(inputs) else 1
     words = inputs[0][inputs[0] != padding_id]
@@ -366,9 +402,9 @@ def _run_with_and_without_padding(
 # Find out whether the order of equal values, which PyTorch leaves undefined, may change the answer to some text.
 #
 # A word that occurs twice in a text has equal scores. If the answer depends on which one is taken, the module is
-# refused (`traced_program_checks.refuse_tie_dependence`); but a gate may hide the difference for every text that was
-# tried. So the program runs with equal values in both orders, and its operators are checked one by one
-# (`HiddenDifferences`).
+# refused (`traced_program_checks.refuse_answers_that_depend_on_tie_order`); but a gate may hide the difference for
+# every text that was tried. So the program runs with equal values in both orders, and its operators are checked one by
+# one (`HiddenDifferences`).
 
 _STEPS: Final = (2, 9, 40)
 # The values at the places of equal scores may also be equal, as the vectors of one word are. Then their order does not
@@ -379,11 +415,12 @@ _TAKES: Final = (*BY_POSITION, "embedding", "index", "take")
 def find_tie_sensitive_line(
     program: torch.export.ExportedProgram, inputs_of: Callable[[int, int], tuple[Tensor, ...]], *, one_text: bool
 ) -> str:
-    """Return the line of a sort, or a similar function, whose order of equal values may change an answer, or "".
+    """Return the line of user code with a sort, or a similar function, whose order of equal values may change an
+    answer. Return "" if there is no such line.
 
     Args:
         program: from torch.export.
-        inputs_of: makes random inputs from rows and steps, as the program takes them.
+        inputs_of: makes random inputs, as the program takes them, from the number of texts and of tokens.
         one_text: whether the batch size is always 1.
     """
     for steps in _STEPS:
@@ -392,15 +429,20 @@ def find_tie_sensitive_line(
         one, other = RecordedRun(program), _ReversedTieRun(program)
         if not (one(inputs) and other(inputs)):
             continue
-        if HiddenDifferences(program, one, other).find_node_that_may_differ(operators_left_out=_TAKES) is not None:
+        if (
+            HiddenDifferences(program, one, other).find_first_node_that_may_differ_between_runs(
+                operators_left_out=_TAKES
+            )
+            is not None
+        ):
             orders = [node for node in program.graph.nodes if read_operator_name(node) in ORDERS]
-            return describe_node_line(*orders)
+            return describe_first_known_line_of_nodes(*orders)
     return ""
 
 
 def _repeat_each_token(tokens: Tensor) -> Tensor:
-    """Return tokens with equal values: every row holds the first half of the tokens of the first row, each of them
-    twice."""
+    """Return tokens of the same shape in which each row holds the first half of the first row, each token twice: a
+    first row [1, 2, 3, 4] becomes [1, 1, 2, 2]."""
     return tokens[:1, torch.arange(tokens.shape[1]) // 2].expand(len(tokens), -1).contiguous()
 
 

@@ -35,11 +35,11 @@ class RunnableProgram:
 
 
 def make_runnable_program(traced: TracedProgram, weights: Mapping[str, Tensor] | None = None) -> RunnableProgram:
-    """Make a function that runs a program in PyTorch, operator by operator, without assertions about sizes. The given
-    weights replace the program's weights of the same names."""
+    """Make a function that runs a traced program in PyTorch, operator by operator, without its assertions about sizes.
+    The given `weights` replace the program's weights of the same names."""
     program = traced.program
     kinds = [spec.kind for spec in program.graph_signature.output_specs]
-    forward = functools.cache(lambda: _remove_size_assertions(program.graph_module))
+    forward = functools.cache(lambda: _make_function_without_size_assertions(program.graph_module))
 
     def run_program(inputs: tuple[Tensor, ...]) -> Any:
         with torch.no_grad():
@@ -50,14 +50,15 @@ def make_runnable_program(traced: TracedProgram, weights: Mapping[str, Tensor] |
 
 
 class NodeValues(torch.fx.Interpreter):
-    """Computes the value of each node of a program, without the assertions about sizes, which no form has."""
+    """Computes the value of each node of a program in PyTorch. Assertions about sizes are left out, since an exported
+    graph does not contain them."""
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
         super().__init__(program.graph_module, garbage_collect_values=False)
         self._program = program
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> dict[torch.fx.Node, Any]:
-        """Return the value of each node for the module's inputs. The dict is empty if a node fails."""
+        """Return a dict from each node to its value for the module's inputs. The dict is empty if a node fails."""
 
         def run_interpreter(*inputs: Tensor) -> Any:
             with torch.no_grad():
@@ -77,15 +78,16 @@ class NodeValues(torch.fx.Interpreter):
 def _list_graph_arguments(
     program: torch.export.ExportedProgram, inputs: tuple[Tensor, ...], weights: Mapping[str, Tensor]
 ) -> list[Any]:
-    """Return the arguments of a program's graph in order: the weights, and the module's inputs."""
+    """Return the arguments of a program's graph in order: its weights and the module's inputs. The given `weights`
+    replace the program's own of the same names."""
     given, known = iter(inputs), {**program.constants, **program.state_dict, **weights}
     specs = program.graph_signature.input_specs
     return [next(given) if spec.kind == InputKind.USER_INPUT else known[str(spec.target)] for spec in specs]
 
 
-def _remove_size_assertions(module: torch.fx.GraphModule) -> Callable[..., Any]:
-    """Return a graph as a function without its assertions about sizes, which the forms do not have. For a small
-    classifier, which runs at hundreds of sizes, interpreting the nodes would take 1.5 times as long."""
+def _make_function_without_size_assertions(module: torch.fx.GraphModule) -> Callable[..., Any]:
+    """Return a function that runs a graph module's graph without its assertions about sizes, which an exported graph
+    does not contain. Running the graph node by node instead would take 1.5 times as long for a small classifier."""
     graph = torch.fx.Graph()
     graph.output(graph.graph_copy(module.graph, {}))
     for node in reversed(graph.nodes):
@@ -96,11 +98,8 @@ def _remove_size_assertions(module: torch.fx.GraphModule) -> Callable[..., Any]:
 
 
 def compute_answer_or_none(run: Callable[..., Any], *inputs: Any) -> Any:
-    """Return the answer of a run as an array, or None if the run fails.
-
-    A comparison skips inputs for which the module gives None. If they are among the cases of the proof, the proof
-    refuses the module.
-    """
+    """Call `run`, a module or a program as a function, with some inputs. Return its answer as an array, or None if the
+    call raises an error."""
     try:
         answer = run(*inputs)
     # A user's module, or an engine, may raise anything.
@@ -114,22 +113,25 @@ def compute_answer_or_none(run: Callable[..., Any], *inputs: Any) -> Any:
 
 
 def find_batch_symbols(program: torch.export.ExportedProgram) -> set[Any]:
-    """Return the symbols of the batch size, one for each input; an empty set for a fixed batch size."""
+    """Return the symbols that stand for the batch size in the shapes of a program's inputs; an empty set for a fixed
+    batch size."""
     inputs = set(program.graph_signature.user_inputs)
     values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in inputs]
     return {read_size_expression(value.shape[0]) for value in values if isinstance(value.shape[0], torch.SymInt)}
 
 
 def find_numbers_tested_for_equality(program: torch.export.ExportedProgram) -> list[int]:
-    """Return the integers from 0 on that a program tests for equality, as in `x != 1`."""
+    """Return the integers, 0 or larger, with which a program compares values by `==` or `!=`, such as 1 for
+    `x != 1`."""
     asked = [node for node in program.graph.nodes if read_operator_name(node) in ("eq", "ne")]
     return [
         arg for node in asked for arg in node.args if isinstance(arg, int) and not isinstance(arg, bool) and arg >= 0
     ]
 
 
-def find_needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:
-    """Return the nodes on which the answer depends, in order. Writes into views of these nodes count, too."""
+def select_nodes_needed_for_outputs(program: torch.export.ExportedProgram) -> list[Node]:
+    """Return the nodes on which a program's answer depends, in the program's order. Nodes that write in place into the
+    value of such a node, or into a view of it, are included."""
     memory: dict[Node, Node] = {}
     writes: dict[Node, list[Node]] = {}
     for node in program.graph.nodes:
@@ -148,7 +150,8 @@ def find_needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:
 
 
 def find_batch_axes(node: Node, batch_symbols: set[Any]) -> list[int]:
-    """Return the axes of a node's value whose size depends on the batch size."""
+    """Return the axes of a node's value whose size depends on the batch size, that is, contains one of
+    `batch_symbols`."""
     sizes = list(node.meta["val"].shape)
     return [
         i
@@ -158,13 +161,15 @@ def find_batch_axes(node: Node, batch_symbols: set[Any]) -> list[int]:
 
 
 def read_operator_name(node: Node) -> str:
-    """Return the name of the operator or function that a node calls, without its overload."""
+    """Return the name of the operator or function that a node calls, without its overload: "add" for
+    `aten.add.Tensor`."""
     if node.target is operator.getitem:
         return "getitem"
     packet = getattr(node.target, "overloadpacket", node.target)
     return str(getattr(packet, "__name__", packet))
 
 
-def describe_node_line(*nodes: Node) -> str:
-    """Describe the line of the user's code that made the first of these nodes whose line is known."""
+def describe_first_known_line_of_nodes(*nodes: Node) -> str:
+    """Return the description of a line of user code for error messages: the line that made the first of these nodes
+    whose line is known. If none is known, the description says so."""
     return next(filter(None, map(describe_user_line_of_node, nodes)), UNKNOWN_LINE)

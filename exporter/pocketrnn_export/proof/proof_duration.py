@@ -25,20 +25,24 @@ _DOUBLE_RUNS: Final = 3
 def estimate_proof_seconds(
     reference: Reference, cases: Mapping[str, Sequence[Case]], forms: Sequence[Run], *, rows_alone: bool = False
 ) -> float:
-    """Estimate how many seconds the comparisons of a proof take. Runs that fail count as 0 seconds.
+    """Estimate how many seconds the comparisons of a proof take, from a few runs. Runs that fail count as 0 seconds.
 
     Args:
         reference: the module.
-        cases: the inputs to compare, by kind. The kind `texts` is run several times to measure rounding.
-        forms: the runs of forms that are compared with the module.
+        cases: the batches to compare, by kind. The kind `texts` is run several times to measure rounding.
+        forms: run the exported forms, such as the ONNX graph, that are compared with the module.
         rows_alone: whether each text's answer is independent of its batch. Then texts with equally many tokens share a
             run in double precision.
     """
     every = [case for some in cases.values() for case in some]
     if not every:
         return 0.0
-    single = _measure_cost(reference.run, every)
-    double = _Cost() if reference.float64_run is None else _measure_cost(reference.float64_run, every)
+    single = _measure_seconds_per_call_step_and_token(reference.run, every)
+    double = (
+        _Cost()
+        if reference.float64_run is None
+        else _measure_seconds_per_call_step_and_token(reference.float64_run, every)
+    )
     of_module, texts = single.estimate_seconds(every), cases.get("texts", ())
     of_texts = double.estimate_seconds(texts)
     if rows_alone and texts:
@@ -48,7 +52,10 @@ def estimate_proof_seconds(
     return (
         of_module * _OWN_RUNS
         # The first runs of TorchScript are its slowest.
-        + sum(min(of_module, _measure_cost(run, every).estimate_seconds(every)) for run in forms)
+        + sum(
+            min(of_module, _measure_seconds_per_call_step_and_token(run, every).estimate_seconds(every))
+            for run in forms
+        )
         + double.estimate_seconds(every) * _DOUBLE_RUNS
         + of_texts * DRAWS
     )
@@ -64,15 +71,15 @@ class _Cost:
     of_token: float = 0.0
 
     def estimate_seconds(self, cases: Sequence[Case]) -> float:
-        """Estimate how many seconds the runs on some cases take."""
+        """Estimate how many seconds the runs on these batches take together."""
         steps: int = sum(case.tokens.shape[1] for case in cases)
         tokens: int = sum(case.tokens.size for case in cases)
         return self.of_call * len(cases) + self.of_step * steps + self.of_token * tokens
 
 
-def _measure_cost(run: Callable[..., Any], cases: Sequence[Case]) -> _Cost:
-    """Measure how the time of a run grows with the number of steps and tokens. Three cases are run: the smallest one,
-    one of about the mean size, and the longest row of that one alone."""
+def _measure_seconds_per_call_step_and_token(run: Callable[..., Any], cases: Sequence[Case]) -> _Cost:
+    """Measure how many seconds a run takes for the call, for each step, and for each token. Three batches are run: the
+    smallest of `cases`, one of about the mean size, and the longest row of the latter alone."""
     mean = sum(case.tokens.size for case in cases) / len(cases)
     small = min(cases, key=lambda case: case.tokens.size)
     usual = min(cases, key=lambda case: abs(case.tokens.size - mean))
@@ -99,8 +106,9 @@ def _measure_seconds(run: Callable[..., Any], case: Case) -> float:
     return min(time.perf_counter() - started[0], time.process_time() - started[1])
 
 
-def describe_seconds(seconds: float) -> str:
-    """Describe how long some work takes, as words to put after the name of the work. Return "" for less than 20 s."""
+def describe_duration_of_long_work(seconds: float) -> str:
+    """Return words to put after the name of some work, such as ", which takes about 3 minutes". Return "" for less than
+    20 seconds."""
     if seconds < _SHORT:
         return ""
     if seconds < 90:

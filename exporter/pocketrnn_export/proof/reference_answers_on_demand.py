@@ -10,10 +10,10 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn_export.comparing.answer_row_selection import split_by_text
+from pocketrnn_export.comparing.answer_row_selection import split_answer_rows_by_text
 from pocketrnn_export.comparing.float64_proof import compute_rounding_tolerance
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Reference, measure_difference
-from pocketrnn_export.comparing.proof_inputs import Case, Logits, make_one_row_cases
+from pocketrnn_export.comparing.proof_inputs import Case, Logits, split_cases_into_single_rows
 from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.progress import log_item_progress
 
@@ -45,9 +45,13 @@ class ReferenceAnswers:
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def compute_answers(self, inputs: str, *, one_row: bool) -> list[tuple[Case, Logits]]:
-        """Return the cases of the kind `inputs`, each with the reference's answer in single precision. Rows without a
-        finite answer are left out. With `one_row`, each row is a case of its own."""
-        cases = make_one_row_cases(self._cases[inputs]) if one_row else self._cases[inputs]
+        """Return the batches of the kind `inputs`, such as "texts", each with the reference's answer in single
+        precision. Rows without a finite answer are left out. With `one_row`, each row is a batch of its own.
+
+        Raises:
+            ExportError: the reference fails, or its answer to one of the user's texts is not finite.
+        """
+        cases = split_cases_into_single_rows(self._cases[inputs]) if one_row else self._cases[inputs]
         answered = []
         for case in log_item_progress(cases, f"Running {self.reference.name} on {inputs}"):
             try:
@@ -58,7 +62,8 @@ class ReferenceAnswers:
                     raise
                 if inputs != _MAY_FAIL:
                     raise ExportError(
-                        f"{self.reference.name} fails on {inputs}, {case.name}: {first_line(error)}.",
+                        f"{self.reference.name} fails on an input of the proof ({inputs}, {case.name}): "
+                        f"{first_line(error)}.",
                         "Let forward answer texts of any length and with any id. For an empty text, forward gets the "
                         "id empty_id of the text rules.",
                     ) from error
@@ -66,19 +71,23 @@ class ReferenceAnswers:
         return answered
 
     def compute_all_answers(self, *, one_row: bool) -> list[tuple[Case, Logits]]:
-        """Return the cases of all kinds, each with the answer in single precision. With `one_row`, each row is a case
-        of its own."""
+        """Return the batches of all kinds, each with the reference's answer in single precision. With `one_row`, each
+        row is a batch of its own."""
         return [pair for inputs in self.kinds for pair in self.compute_answers(inputs, one_row=one_row)]
 
     def _run_and_drop_rows_without_answer(self, case: Case, inputs: str) -> list[tuple[Case, Logits]]:
-        """Run the reference on a case, and drop the rows whose answer is not finite, such as a text that a mask hides
-        as a whole. Return a list of one pair, the remaining case and its answer, or an empty list if no row remains.
+        """Run the reference on a batch, and drop the rows whose answer is not finite, such as a text that consists of
+        padding. Return a list of one pair, the remaining rows and their answer, or an empty list if no row remains.
+
+        Args:
+            case: the batch.
+            inputs: its kind, "texts" for the user's texts.
 
         Raises:
             ExportError: the answer to one of the user's texts is not finite.
         """
         logits = self.reference.run(case.tokens, case.lengths)
-        answered = np.array([_is_answered(rows) for rows in split_by_text(logits, case.lengths)])
+        answered = np.array([_is_answer_finite(rows) for rows in split_answer_rows_by_text(logits, case.lengths)])
         if answered.all():
             return [(case, logits)]
         if inputs == "texts":
@@ -97,13 +106,14 @@ class ReferenceAnswers:
 
     @functools.cache  # noqa: B019 - it lives as long as one proof
     def compute_exact_answers_of_kind(self, inputs: str, *, one_row: bool) -> list[ExactAnswer] | None:
-        """Return the answers in double precision to the cases of one kind, or to each of their rows. If the reference
-        cannot compute them, return None and store the reason in `not_exact`."""
+        """Return the reference's answers in double precision to the batches of the kind `inputs`, or to each of their
+        rows if `one_row`. If the reference cannot compute these answers, return None and store the reason in
+        `not_exact`."""
         try:
             if one_row and self._rows_alone:
                 whole = self.compute_exact_answers_of_kind(inputs, one_row=False)
                 rows = [case for case, _ in self.compute_answers(inputs, one_row=True)]
-                return None if whole is None else _split_exact_rows(whole, rows)
+                return None if whole is None else _split_batch_answers_into_texts(whole, rows)
             if inputs == "texts" and not one_row:
                 return self._compute_text_answers(spreads=False)
             cases = [case for case, _ in self.compute_answers(inputs, one_row=one_row)]
@@ -112,9 +122,9 @@ class ReferenceAnswers:
             self.not_exact = first_line(error)
             return None
 
-    def compute_answer_and_its_rounding(self, case: Case) -> ExactAnswer | None:
-        """Return the answer to a case in double precision, with how far rounding may move it. If the reference cannot
-        compute the answer, return None and store the reason in `not_exact`."""
+    def compute_exact_answer_with_rounding(self, case: Case) -> ExactAnswer | None:
+        """Return the reference's answer to a batch in double precision, with how far rounding may move each number of
+        the answer. If the reference cannot compute them, return None and store the reason in `not_exact`."""
         if id(case) not in self._spreads:
             try:
                 (self._spreads[id(case)],) = self.reference.compute_exact_answers(
@@ -126,19 +136,20 @@ class ReferenceAnswers:
         return self._spreads[id(case)]
 
     def measure_float64_error(self, inputs: str, case_name: str) -> float | None:
-        """Return how far the reference's answer to the case `case_name` is from its answer in double precision; None if
-        that is unknown."""
+        """Return the largest difference between the reference's answers to a batch in single and in double precision.
+        The batch is given by its kind, `inputs`, and its name. Return None if there is no such batch, or no answer in
+        double precision."""
         for one_row in (False, True):
             for case, logits in self.compute_answers(inputs, one_row=one_row):
                 if case.name == case_name:
-                    exact = self.compute_answer_and_its_rounding(case)
+                    exact = self.compute_exact_answer_with_rounding(case)
                     return None if exact is None else measure_difference("", case_name, exact.logits, logits).largest
         return None
 
     @functools.cached_property
     def tolerance(self) -> float:
-        """The largest difference between answers to the texts that `verify` accepts when it runs the bundle again: the
-        difference that rounding can cause, but at least 1e-5."""
+        """The largest difference from the reference's answers to the texts that `pocketrnn verify` accepts when it runs
+        a bundle again: the difference that rounding can cause, but at least 1e-5."""
         try:
             return compute_rounding_tolerance(self._compute_text_answers(spreads=True))
         except ExportError as error:
@@ -158,10 +169,10 @@ class ReferenceAnswers:
         for number, (case, logits) in enumerate(answered if self._rows_alone else ()):
             width = case.tokens.shape[1]
             groups.setdefault((width, *case.lengths, number * width // JOINED_TOKENS), []).append((case, logits))
-        joined = [_join_cases([case for case, _ in group]) for group in groups.values()]
+        joined = [_join_cases_of_equal_length([case for case, _ in group]) for group in groups.values()]
         whole = self.reference.compute_exact_answers(joined, spreads=spreads, inputs="texts") if joined else []
         pairs = [pair for group in groups.values() for pair in group]
-        found = _split_exact_rows(whole, [case for case, _ in pairs])
+        found = _split_batch_answers_into_texts(whole, [case for case, _ in pairs])
         if not joined or not all(
             one.logits.shape == logits.shape and np.allclose(one.logits, logits, 1e-3, 1e-3)
             for one, (_, logits) in zip(found, pairs, strict=True)
@@ -172,29 +183,29 @@ class ReferenceAnswers:
         return sorted(found, key=lambda one: places[id(one.case)])
 
 
-def _join_cases(cases: Sequence[Case]) -> Case:
-    """Join cases whose rows all have equally many tokens into one case with all their rows."""
+def _join_cases_of_equal_length(cases: Sequence[Case]) -> Case:
+    """Join batches whose rows all have equally many tokens into one batch with all their rows."""
     tokens, lengths = (np.concatenate([getattr(case, name) for case in cases]) for name in ("tokens", "lengths"))
     return Case(cases[0].name, tokens, lengths)
 
 
-def _is_answered(rows: Logits) -> bool:
-    """Return whether an answer to a text is finite, [tokens, labels] for a tagger and [1, labels] otherwise. A tagger
-    may give no finite answer to the last tokens of a text."""
+def _is_answer_finite(rows: Logits) -> bool:
+    """Return whether an answer to a text is finite. It has the shape [tokens, labels] for a tagger, and [1, labels]
+    otherwise. A tagger's answers to the last tokens of a text may be NaN or infinite."""
     finite = np.isfinite(rows.max(1))
     return bool(finite[0] and (finite[:-1] >= finite[1:]).all())
 
 
-def _split_exact_rows(whole: Sequence[ExactAnswer], rows: Sequence[Case]) -> list[ExactAnswer]:
-    """Split answers to whole batches, in double precision, into answers to single texts. Return the answers to the
-    texts `rows`, in their order."""
+def _split_batch_answers_into_texts(whole: Sequence[ExactAnswer], rows: Sequence[Case]) -> list[ExactAnswer]:
+    """Split the answers to batches, in double precision, into answers to single texts. Return the answers to the texts
+    in `rows`, which have the same order as in the batches `whole`; other texts of the batches are skipped."""
     of_rows = (
         each
         for answer in whole
         for each in zip(
-            make_one_row_cases([answer.case]),
-            split_by_text(answer.logits, answer.case.lengths),
-            split_by_text(answer.spread, answer.case.lengths),
+            split_cases_into_single_rows([answer.case]),
+            split_answer_rows_by_text(answer.logits, answer.case.lengths),
+            split_answer_rows_by_text(answer.spread, answer.case.lengths),
             strict=True,
         )
     )

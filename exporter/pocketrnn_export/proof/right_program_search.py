@@ -31,9 +31,13 @@ from pocketrnn_export.intake.wrappers_for_trace import free_width
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.proof.errors_caught_for_some_texts import refuse_caught_errors_of_rare_texts
 from pocketrnn_export.proof.every_size_comparison import APART
-from pocketrnn_export.proof.forward_values_and_choices import ForwardValues, record_choices
+from pocketrnn_export.proof.forward_values_and_choices import ForwardValues, record_choosing_operators_and_read_weights
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModule, resize_example
-from pocketrnn_export.proof.loop_iteration_comparison import MOST_SHORT_STEPS, check_every_step, loops_over_steps
+from pocketrnn_export.proof.loop_iteration_comparison import (
+    MOST_SHORT_STEPS,
+    loops_over_steps,
+    refuse_loop_with_unequal_steps,
+)
 from pocketrnn_export.proof.program_runs_and_nodes import (
     Answers,
     RunnableProgram,
@@ -41,14 +45,14 @@ from pocketrnn_export.proof.program_runs_and_nodes import (
     make_runnable_program,
 )
 from pocketrnn_export.proof.traced_program_checks import (
-    find_line_by_harmful_padding_id,
+    find_padding_ids_that_change_answers,
+    refuse_answers_changed_by_earlier_runs,
+    refuse_answers_that_depend_on_other_texts,
+    refuse_answers_that_depend_on_tie_order,
     refuse_caught_trace_errors,
-    refuse_changed_answers,
     refuse_differences_at_other_sizes,
     refuse_differences_by_counted_lengths,
-    refuse_mixed_rows,
     refuse_size_tests_in_loops,
-    refuse_tie_dependence,
     refuse_unequal_iterations,
 )
 from pocketrnn_export.torch_internals import replace_program_weights
@@ -75,7 +79,7 @@ _SECONDS_A_WAY: Final = 15
 _SMALL: Final = 4_096
 
 
-def find_right_program(
+def find_program_right_for_all_sizes(
     module: nn.Module,
     example: tuple[Tensor, ...],
     make_form: Callable[[TracedProgram], RunnableProgram] = make_runnable_program,
@@ -88,8 +92,8 @@ def find_right_program(
         module: in eval mode, on the CPU; it is copied, not changed.
         example: the module's inputs: token ids int64 [batch, sequence], and perhaps a second tensor [batch, ...]; at
             least two rows and steps.
-        make_form: converts a program to what will be shipped, such as an ONNX graph, whose answers are compared with
-            the module's; raises ExportError if it cannot.
+        make_form: converts a program to what will be shipped, such as an ONNX graph; raises ExportError if it cannot.
+            The answers of the result are compared with the module's. By default, the program runs in PyTorch.
         one_text: keep the batch size of the example, which is 1, and make only the sequence dynamic.
 
     Raises:
@@ -100,9 +104,9 @@ def find_right_program(
     compared = FreshCopyModule(module, example, ids)
     usual = compared.draw_inputs(Sizes(len(example[0]), USUAL.tokens))
     before = compute_answer_or_none(compared, usual)
-    found = _find_program(compared, make_form, one_text=one_text)
+    found = _find_program_with_answers_of_module(compared, make_form, one_text=one_text)
     if before is not None:
-        refuse_changed_answers(compared, found, usual, before)
+        refuse_answers_changed_by_earlier_runs(compared, found, usual, before)
     most = LARGEST if find_files_that_may_catch_errors(module) else _SMALL
     bounds = [
         sizes for sizes in found.bounds if is_within_limits(found.limits, sizes) and sizes.batch * sizes.tokens <= most
@@ -111,11 +115,17 @@ def find_right_program(
     return found
 
 
-def _find_program(
+def _find_program_with_answers_of_module(
     compared: FreshCopyModule, make_form: Callable[[TracedProgram], RunnableProgram], *, one_text: bool
 ) -> TracedProgram:
-    """Find a program that gives the module's answers for all sizes. Raise an ExportError if there is none. Two kinds of
-    modules are left to the caller: those that store values between calls, and those that catch their own errors."""
+    """Find a program that gives the module's answers for all sizes. Raise an ExportError if there is none. The caller
+    must still refuse modules that store values between calls, and modules that catch their own errors.
+
+    Args:
+        compared: the module.
+        make_form: converts a program to what will be shipped, such as an ONNX graph.
+        one_text: keep the batch size 1.
+    """
     made, log = functools.cache(make_form), TraceLog()
 
     def trace_with_log(plan: TracePlan | None, log: TraceLog, **how: bool) -> TracedProgram:
@@ -124,19 +134,21 @@ def _find_program(
         made(found)
         return found
 
-    plain = _trace_fixed_width_loops(trace_with_log, compared) or _trace_without_chosen_sizes(trace_with_log, log)
+    plain = _trace_fixed_width_loops(trace_with_log, compared) or _trace_once_with_branches_of_example(
+        trace_with_log, log
+    )
     refuse_size_tests_in_loops(log)
     if takes_two_texts(compared.example):
-        log = replace(log, questions=find_disobeyed_conditions(compared, plain, log.questions))
-        _refuse_pair_questions(plain, log)
+        log = replace(log, questions=find_conditions_that_program_may_disobey(compared, plain, log.questions))
+        _refuse_size_tests_of_two_texts(plain, log)
     if isinstance(plain, TracedProgram):
         graph = made(plain)
         compared = (compared if graph.ids is None else replace(compared, ids=graph.ids)).add_compared_ids(plain.program)
         _refuse_ordinary_trace_faults(compared, plain, graph.run, log)
         if not log.questions:
-            refuse_mixed_rows(compared, plain)
+            refuse_answers_that_depend_on_other_texts(compared, plain)
             notes = plain.notes + refuse_differences_at_other_sizes(compared, plain, graph.run)
-            return replace(plain, notes=notes, padding_tells=find_line_by_harmful_padding_id(compared, plain))
+            return replace(plain, notes=notes, padding_tells=find_padding_ids_that_change_answers(compared, plain))
 
     non_forgetting = _NonForgettingModule.make_copy(compared)
 
@@ -157,27 +169,27 @@ def _find_program(
     found = find_program_for_all_sizes(
         make_attempt(plain, log) if isinstance(plain, TracedProgram) else plain,
         log.questions,
-        _make_follow_function(compared, trace_plan),
+        _make_recorder_of_size_conditions(compared, trace_plan),
         trace_plan,
         lambda sizes: compared(compared.draw_inputs(sizes)),
         compared.compute_float64_logits,
         batch=1 if one_text else None,
         non_forgetting=None if non_forgetting is None else non_forgetting.make_judge(1 if one_text else None),
-        choices=lambda sizes: record_choices(compared.module, compared.draw_inputs(sizes)),
+        choices=lambda sizes: record_choosing_operators_and_read_weights(compared.module, compared.draw_inputs(sizes)),
         computes_values=_make_check_of_values_at_other_sizes(compared),
     )
     if non_forgetting is not None:
         non_forgetting.refuse_incomplete_form(found.traced, make_form, found.bounds)
     settled = replace(found.traced, limits=found.limits, bounds=found.bounds)
     compared = compared.add_compared_ids(settled.program)
-    refuse_mixed_rows(compared, settled)
+    refuse_answers_that_depend_on_other_texts(compared, settled)
     notes = refuse_differences_at_other_sizes(compared, settled, made(found.traced).run)
-    return replace(settled, notes=notes, padding_tells=find_line_by_harmful_padding_id(compared, settled))
+    return replace(settled, notes=notes, padding_tells=find_padding_ids_that_change_answers(compared, settled))
 
 
 def _make_check_of_values_at_other_sizes(compared: FreshCopyModule) -> Callable[[TracedProgram, Sizes, Sizes], bool]:
-    """Return a function that tells whether a program, traced for some sizes, computes all values that forward computes
-    for other sizes."""
+    """Return a function of a program, the sizes that it was traced for, and other sizes. It returns whether the program
+    computes all values that the module's forward computes for the other sizes."""
     values = ForwardValues(compared.module)
     return lambda program, own, sizes: values.are_computed_by_program(
         program, compared.draw_inputs(own), compared.draw_inputs(sizes)
@@ -193,8 +205,9 @@ class _NonForgettingModule:
 
     @classmethod
     def make_copy(cls, compared: FreshCopyModule) -> _NonForgettingModule | None:
-        """Copy a module so that its recurrent layers forget nothing. Return None if it has no such layers."""
-        module = copy_without_forgetting(compared.module)
+        """Copy a module, and set weights with which the copy's recurrent layers keep their states. Return None if the
+        module does not have such layers."""
+        module = copy_with_layers_that_forget_nothing(compared.module)
         if module is None:
             return None
         named = copy_without_comparison(module)
@@ -202,8 +215,8 @@ class _NonForgettingModule:
         return cls(replace(compared, module=module), named.state_dict())
 
     def make_run(self, program: TracedProgram) -> Callable[[Sizes], Any] | None:
-        """Make a function that runs a program with the weights of this module, for the sizes that the function gets.
-        Return None if the program has weights that this module lacks."""
+        """Return a function that runs a program with this module's weights, on random inputs of the sizes that the
+        function gets. Return None if the program has weights that this module does not have."""
         if not self.weights.keys() >= program.program.state_dict.keys():
             return None
         run = make_runnable_program(program, self.weights).run
@@ -215,8 +228,14 @@ class _NonForgettingModule:
         make_form: Callable[[TracedProgram], RunnableProgram],
         compared_sizes: Iterable[Sizes],
     ) -> None:
-        """Raise an ExportError if an exported form lacks a part of its program. Such a form gives other answers than
-        the program at one of the sizes `compared_sizes` if recurrent layers forget nothing."""
+        """Raise an ExportError if an exported graph lacks a part of its program: with weights by which recurrent layers
+        forget nothing, the two give different answers.
+
+        Args:
+            program: the program.
+            make_form: exports a program, such as to an ONNX graph.
+            compared_sizes: the sizes of the random inputs on which the two are compared.
+        """
         if (run := self.make_run(program)) is None:
             return
         form = make_form(replace(program, program=replace_program_weights(program.program, self.weights))).run
@@ -234,16 +253,21 @@ class _NonForgettingModule:
                 )
 
     def make_judge(self, batch: int | None) -> AnswerJudge:
-        """Return an `AnswerJudge` that compares the answers of programs with those of this module."""
+        """Return an object that compares the answers of programs with those of this module. `batch` is a fixed number
+        of texts, or None for any number."""
         return AnswerJudge(
             lambda sizes: self.compared(self.compared.draw_inputs(sizes)), self.compared.compute_float64_logits, batch
         )
 
 
-def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:
-    """Raise an ExportError if the code of a module of two texts tests the size of a text. No trace can take another
-    branch for it, since a trace for chosen sizes takes one text only. If the trace of the module failed, raise the
-    trace's error."""
+def _refuse_size_tests_of_two_texts(plain: TracedProgram | ExportError, log: TraceLog) -> None:
+    """Raise an ExportError if a module that takes two texts tests the size of a text: its other branches cannot be
+    traced.
+
+    Args:
+        plain: the program, or the error with which the trace failed, which is then raised.
+        log: the trace's record of forward's conditions on sizes.
+    """
     if log.questions:
         # A condition in the module's own code tells more than one inside PyTorch.
         question = max(log.questions, key=lambda one: (one.branch, one.line > 0))
@@ -260,9 +284,16 @@ def _refuse_pair_questions(plain: TracedProgram | ExportError, log: TraceLog) ->
 def _refuse_ordinary_trace_faults(
     compared: FreshCopyModule, plain: TracedProgram, graph: Answers, log: TraceLog
 ) -> None:
-    """Raise an ExportError if a trace of a module's example shows a fault: the module catches an error of the trace,
-    its graph is wrong for lengths that forward computes itself, the iterations of its loop differ, or its answer
-    depends on the order of equal values."""
+    """Raise an ExportError if the module catches an error that only tracing raises, if its graph is wrong for lengths
+    that forward computes itself, if the iterations of its loop differ, or if its answer depends on the order of equal
+    values.
+
+    Args:
+        compared: the module.
+        plain: the program that was traced with the module's example.
+        graph: computes the answers of what was exported from this program.
+        log: the record of the trace.
+    """
     few = replace(compared, ids=1)
     refuse_caught_trace_errors(
         compared.module, log, few.draw_inputs(Sizes(len(compared.example[0]), compared.example[0].shape[1]))
@@ -272,14 +303,19 @@ def _refuse_ordinary_trace_faults(
     if plain.loops and not log.questions:
         refuse_unequal_iterations(compared, graph, plain)
     if plain.sort_operators:
-        refuse_tie_dependence(compared, plain)
+        refuse_answers_that_depend_on_tie_order(compared, plain)
 
 
-def _make_follow_function(
+def _make_recorder_of_size_conditions(
     compared: FreshCopyModule, trace: Callable[[TracePlan], ProgramAttempt[TracedProgram]]
 ) -> Callable[[Sizes], FollowedRun]:
-    """Return a function that runs forward for the sizes that it gets, and records the conditions on sizes that forward
-    tests."""
+    """Return a function that runs a module's forward for the sizes that the function gets, and returns the record of
+    the conditions on sizes that forward tests.
+
+    Args:
+        compared: the module.
+        trace: traces the module for some sizes; used where forward cannot be run with recorded conditions.
+    """
 
     def follow_sizes(sizes: Sizes) -> FollowedRun:
         log = TraceLog(until=time.process_time() + _SECONDS_A_WAY)
@@ -297,9 +333,14 @@ def _make_follow_function(
 
 
 def _trace_fixed_width_loops(trace: Callable[..., TracedProgram], compared: FreshCopyModule) -> TracedProgram | None:
-    """Trace a module whose texts all have the same number of tokens, and that loops over them, as if the number were
-    free. So the loop becomes a layer, if it computes the same in every step. Return None for other modules: the usual
-    trace contains each step of their loops."""
+    """Trace a module that takes a fixed number of tokens and loops over them, as if it took any number. Then the trace
+    contains the loop as one recurrent layer and not each step. Return None for all other modules, and for a loop whose
+    steps do not compute the same.
+
+    Args:
+        trace: traces the module.
+        compared: the module.
+    """
     free = copy_without_comparison(compared.module)
     width = free_width(free)
     if width is None or not loops_over_steps(free, compared.draw_inputs):
@@ -308,14 +349,23 @@ def _trace_fixed_width_loops(trace: Callable[..., TracedProgram], compared: Fres
         found = trace(None, TraceLog(), rolled=True)
         if found.loops:
             limits, one_text = Limits(max_tokens=max(width, MOST_SHORT_STEPS)), compared.one_text
-            notes = check_every_step(free, limits, found.loops[0], compared.draw_inputs, None, one_text=one_text)
+            notes = refuse_loop_with_unequal_steps(
+                free, limits, found.loops[0], compared.draw_inputs, None, one_text=one_text
+            )
             return replace(found, loops=(), limits=Limits(width, width), notes=notes)
     return None
 
 
-def _trace_without_chosen_sizes(trace: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
-    """Trace a module once, with the branches that its example takes. Return the program. If the trace fails, return its
-    error if a trace with other branches may succeed, and raise it otherwise."""
+def _trace_once_with_branches_of_example(
+    trace: Callable[..., TracedProgram], log: TraceLog
+) -> TracedProgram | ExportError:
+    """Trace a module once, with the branches that its example inputs take. Return the program. If the trace fails
+    because of a size, return the error, since a trace with other branches may succeed; raise any other error.
+
+    Args:
+        trace: traces the module.
+        log: where the trace records forward's conditions on sizes.
+    """
     try:
         return trace(None, log)
     except ExportError as error:
@@ -331,7 +381,8 @@ def _trace_without_chosen_sizes(trace: Callable[..., TracedProgram], log: TraceL
 
 
 def _is_raised_by_user(error: BaseException) -> bool:
-    """Return whether a line of forward itself, and not an operation inside it, raised an error."""
+    """Return whether an error was raised by a line of user code, and not by an operation of PyTorch that the line
+    calls."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return bool(frames) and is_user_frame(frames[-1])
 
@@ -354,15 +405,19 @@ _MOST: Final = 40
 _FEW: Final = 4
 
 
-def find_disobeyed_conditions(
+def find_conditions_that_program_may_disobey(
     compared: FreshCopyModule, plain: TracedProgram | ExportError, questions: Sequence[Question]
 ) -> list[Question]:
-    """For a module of two texts, return the conditions on sizes whose two results its program may not distinguish.
-    These are all conditions in user code, and conditions near which the module fails or its program computes something
-    else.
+    """For a module that takes two texts, return the conditions on sizes for which its program may compute only one of
+    the two branches.
 
-    A condition that has the same result for all sizes that are tried is included. If `plain` is an error in place of a
-    program, all conditions are returned.
+    These are all conditions in user code; those inside PyTorch at whose sizes the module fails, or the program gives
+    another answer; and those that are always true, or always false, at all sizes that are tried.
+
+    Args:
+        compared: the module.
+        plain: its program, or the error with which the trace failed: then all conditions are returned.
+        questions: the recorded conditions.
     """
     if isinstance(plain, ExportError):
         return list(questions)
@@ -375,11 +430,11 @@ def find_disobeyed_conditions(
         for holds in (True, False):
             sides = [
                 sizes
-                for sizes in _list_sizes_near_question(question)
+                for sizes in _list_pair_sizes_near_condition(question)
                 if question.condition.holds_for_two_texts(*sizes) == holds
             ]
             for i, (batch, first, second) in enumerate(sides[:_MOST]):
-                inputs = compared.draw_inputs_for_pair(batch, first, second)
+                inputs = compared.draw_inputs_of_two_texts(batch, first, second)
                 if compute_answer_or_none(compared, inputs) is None or not compared.agrees(run, inputs):
                     return True
                 if i < _FEW and not values.are_computed_by_program(plain, usual, inputs):
@@ -391,9 +446,10 @@ def find_disobeyed_conditions(
     return list(filter(may_be_disobeyed, questions))
 
 
-def _list_sizes_near_question(question: Question) -> list[_PairSizes]:
-    """Return sizes of two texts at which a program and its module are compared to test a condition. Sizes near the
-    numbers in the condition come first."""
+def _list_pair_sizes_near_condition(question: Question) -> list[_PairSizes]:
+    """Return sizes of pairs, each (number of pairs, tokens of the first texts, tokens of the second texts), at which a
+    program and its module are compared to test a condition on sizes. Sizes near the numbers in the condition come
+    first."""
     named = [abs(int(number)) for number in question.condition.numbers]
     near = sorted({n + more for n in named for more in range(-_BEYOND, _BEYOND + 1) if n + more > 0 and n < 5_000})
     beside = (1, 4, 9)
@@ -423,9 +479,10 @@ _ADDED: Final = 0.003
 _RISEN: Final = 0.01
 
 
-def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
-    """Copy a module, and change the weights of the copy's recurrent layers so that these keep their states, and early
-    tokens still change the answer. Layers without biases stay as they are. Return None if no layer is changed."""
+def copy_with_layers_that_forget_nothing(module: nn.Module) -> nn.Module | None:
+    """Copy a module, and set weights with which the copy's recurrent layers keep their states, so that even the first
+    tokens of a long text change the answer. Layers without biases stay as they are. Return None if no layer was
+    changed."""
     copy, changed = copy_without_comparison(module), False
     with torch.no_grad():
         for layer in copy.modules():
@@ -437,8 +494,15 @@ def copy_without_forgetting(module: nn.Module) -> nn.Module | None:
 
 
 def _set_non_forgetting_weight(name: str, weight: Tensor, hidden_size: int, *, rectified: bool) -> bool:
-    """Change a weight or bias of a recurrent layer in place, so that the layer keeps its state. Return whether the
-    parameter, by its name, is such a weight or bias."""
+    """Change a weight or bias of a recurrent layer in place, so that the layer keeps its state. Return False, and
+    change nothing, for other parameters.
+
+    Args:
+        name: the parameter's name in its layer, such as `weight_hh_l0`.
+        weight: the parameter.
+        hidden_size: that of the layer.
+        rectified: whether the layer uses ReLU in place of tanh.
+    """
     kind = name.partition("_l")[0]
     if kind not in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
         return False

@@ -17,10 +17,10 @@ from torch.fx import Node
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.program_runs_and_nodes import (
-    describe_node_line,
+    describe_first_known_line_of_nodes,
     find_batch_axes,
-    find_needed_nodes,
     read_operator_name,
+    select_nodes_needed_for_outputs,
 )
 from pocketrnn_export.proof.texts_mixed_in_batch import BY_POSITION
 from pocketrnn_export.torch_internals import read_size_expression
@@ -44,35 +44,41 @@ _STAYS: Final = frozenset({
 })  # fmt: skip
 
 
-def find_row_number_use(
+def find_line_that_uses_row_number(
     program: torch.export.ExportedProgram,
     values_of: Callable[[tuple[Tensor, ...]], Mapping[Node, Any]],
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
     batch_symbols: set[Any],
 ) -> str:
-    """Return the line that computes with the row number of a text in its batch, or that cuts a table to the batch size.
-    Return "" if there is no such line.
+    """Return the line of user code that computes with the row number of a text in its batch, or that cuts a table to
+    the batch size. Return "" if there is no such line.
 
     Args:
         program: from torch.export.
         values_of: computes the value of each node of the program from inputs.
-        inputs_of: makes random inputs from rows and steps, as the program takes them.
-        batch_symbols: the symbols of the batch size.
+        inputs_of: makes random inputs, as the program takes them, from the number of texts and of tokens.
+        batch_symbols: the symbols that stand for the batch size in the program's shapes.
     """
     values = values_of(tuple(value[:1].repeat(_ROWS, *[1] * (value.dim() - 1)) for value in inputs_of(_ROWS, _STEPS)))
-    needed = dict.fromkeys(find_needed_nodes(program))
+    needed = dict.fromkeys(select_nodes_needed_for_outputs(program))
     numbers = {node for node in needed if _differs_between_rows(node, values.get(node), batch_symbols)}
     for node in needed:
         if _cuts_table_to_batch_size(node, values, batch_symbols):
-            return describe_node_line(node)
+            return describe_first_known_line_of_nodes(node)
         for user in node.users if node in numbers else ():
             if user in needed and not _is_harmless_row_number_use(node, user, numbers, batch_symbols):
-                return describe_node_line(user, node)
+                return describe_first_known_line_of_nodes(user, node)
     return ""
 
 
 def _differs_between_rows(node: Node, value: Any, batch_symbols: set[Any]) -> bool:
-    """Return whether a value differs between the rows of a batch in which all texts are equal."""
+    """Return whether the value of a node differs between the rows of a batch in which all texts are equal.
+
+    Args:
+        node: the node; its batch axes are known from its symbolic shape.
+        value: its value in a run with four equal texts.
+        batch_symbols: the symbols that stand for the batch size in symbolic shapes.
+    """
     stated = node.meta.get("val")
     if node.op != "call_function" or not isinstance(stated, Tensor) or not isinstance(value, Tensor):
         return False
@@ -99,7 +105,7 @@ def _differs_between_rows(node: Node, value: Any, batch_symbols: set[Any]) -> bo
 
 
 def _are_rows_different(rows: Tensor) -> bool:
-    """Return whether any row differs from the first by more than rounding."""
+    """Return whether any row, an entry along the first axis, differs from the first row by more than rounding."""
     if not rows.is_floating_point():
         return bool((rows != rows[:1]).any())
     rows = rows.double().nan_to_num()
@@ -107,8 +113,14 @@ def _are_rows_different(rows: Tensor) -> bool:
 
 
 def _cuts_table_to_batch_size(node: Node, values: Mapping[Node, Any], batch_symbols: set[Any]) -> bool:
-    """Return whether a node takes as many rows of a table as the batch has texts. The table must not depend on the
-    batch, and its rows must differ."""
+    """Return whether a node takes the first rows of a table, as many as the batch has texts: `table[: len(x)]`. Return
+    False for a table that depends on the batch, and for one with equal rows.
+
+    Args:
+        node: the node.
+        values: the values of nodes in a run.
+        batch_symbols: the symbols that stand for the batch size in symbolic shapes.
+    """
     stated = node.meta.get("val")
     if (
         read_operator_name(node) not in _CUTS
@@ -124,8 +136,15 @@ def _cuts_table_to_batch_size(node: Node, values: Mapping[Node, Any], batch_symb
 
 
 def _is_harmless_row_number_use(node: Node, user: Node, numbers: set[Node], batch_symbols: set[Any]) -> bool:
-    """Return whether the node `user` only passes on the row numbers in `node`, or uses them as indices into the texts'
-    own values."""
+    """Return whether a node uses row numbers only in ways that cannot change an answer: it passes them on, or each text
+    reads its own values by them, as in `states[torch.arange(len(x)), lengths - 1]`.
+
+    Args:
+        node: the node whose value is the row numbers.
+        user: the node that uses them.
+        numbers: all nodes whose values are row numbers or computed from them.
+        batch_symbols: the symbols that stand for the batch size in symbolic shapes.
+    """
     name, value = read_operator_name(user).removesuffix("_"), user.meta.get("val")
     if name.startswith(GIVES_NO_NUMBERS) or name in _ORDERS:
         return True

@@ -23,9 +23,9 @@ from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import set_lengths_to_full_width
 from pocketrnn_export.proof.program_runs_and_nodes import (
     NodeValues,
-    describe_node_line,
-    find_needed_nodes,
+    describe_first_known_line_of_nodes,
     read_operator_name,
+    select_nodes_needed_for_outputs,
 )
 from pocketrnn_export.proof.texts_mixed_in_batch import BY_POSITION, OF_LENGTHS
 from pocketrnn_export.proof.word_dependence_of_values import WordDependence, find_word_dependence
@@ -78,39 +78,48 @@ class _Call:
     bits: int
 
     def find_owned_arguments(self) -> list[int]:
-        """Return the indices of the arguments that contain numbers which depend on a text. Arguments from which the
-        operator takes only a type or a shape are left out."""
+        """Return the indices of the call's arguments that contain numbers which depend on a text of the batch.
+        Arguments from which the operator takes only a type or a shape are left out."""
         asked = self.owners[:1] if read_operator_name(self.node) in _LIKE else self.owners
         return [i for i, one in enumerate(asked) if one is not None and bool((one >= 0).any())]
 
 
-def find_mixing_line_by_runs(
+def find_line_that_mixes_texts_by_runs(
     program: torch.export.ExportedProgram, inputs_of: Callable[[int, int], tuple[Tensor, ...]], batch_symbols: set[Any]
 ) -> str:
-    """Return the line at which a program combines values of different texts in a batch, or "" if there is no such line.
+    """Run each operator of a program on random numbers, and change the numbers of some texts. Return the line of user
+    code at which a number changes with several texts of a batch, or "" if there is no such line.
 
     Args:
         program: from torch.export.
-        inputs_of: makes random inputs from rows and steps, as the program takes them.
-        batch_symbols: the symbols of the batch size.
+        inputs_of: makes random inputs, as the program takes them, from the number of texts and of tokens.
+        batch_symbols: the symbols that stand for the batch size in the program's shapes.
     """
     # An axis of 16 numbers may be mistaken for a batch of 16. So a line counts only if it is found with both batch
     # sizes.
     found = ""
     for rows in _ROWS:
-        found = _find_line_with_batch_size(program, inputs_of, batch_symbols, rows)
+        found = _find_line_that_mixes_texts_in_batch_of_size(program, inputs_of, batch_symbols, rows)
         if not found:
             return ""
     return found
 
 
-def _find_line_with_batch_size(
+def _find_line_that_mixes_texts_in_batch_of_size(
     program: torch.export.ExportedProgram,
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
     batch_symbols: set[Any],
     rows: int,
 ) -> str:
-    """Find the line as `find_mixing_line_by_runs` does, with batches of this many rows."""
+    """Run each operator of a program on batches of `rows` texts with random numbers, and change the numbers of some
+    texts. Return the line of user code at which a number changes with several texts, or "".
+
+    Args:
+        program: from torch.export.
+        inputs_of: makes random inputs, as the program takes them, from the number of texts and of tokens.
+        batch_symbols: the symbols that stand for the batch size in the program's shapes.
+        rows: the number of texts.
+    """
     # Lengths in falling order stay in place when they are sorted; equal lengths have several orders.
     orders = (torch.arange(rows).view(4, -1).t().flatten(), torch.arange(rows - 1, -1, -1))
     for more in _STEPS:
@@ -134,7 +143,11 @@ class _OwnerRun(NodeValues):
         self._rows = rows
         self.place = ""
         self._owners: dict[Node, Any] = {}
-        self._batch, self._words, self._needed = batch, find_word_dependence(program), set(find_needed_nodes(program))
+        self._batch, self._words, self._needed = (
+            batch,
+            find_word_dependence(program),
+            set(select_nodes_needed_for_outputs(program)),
+        )
         self._texts = set(program.graph_signature.user_inputs)
         self._generator = torch.Generator().manual_seed(5)
 
@@ -174,10 +187,10 @@ class _OwnerRun(NodeValues):
         return value
 
     def _find_owners_of_results(self, call: _Call, results: list[Any]) -> list[Any]:
-        """Return for each result of a call the owner of each number: the index of the text on which it depends, or -1.
-        Record the line if a number depends on several texts."""
+        """Return a tensor for each result of a call, with the owner of each number: the index of the text on which this
+        number depends, or -1. If a number depends on several texts, store the line of the call in `place`."""
         node, name, owned = call.node, read_operator_name(call.node).removesuffix("_"), call.find_owned_arguments()
-        if (views := _find_view_owners(call, results)) is not None:
+        if (views := _find_owners_of_views(call, results)) is not None:
             return views
         if not owned or node not in self._needed or name.startswith(GIVES_NO_NUMBERS):
             return [_make_initial_owners(one) for one in results]
@@ -187,26 +200,36 @@ class _OwnerRun(NodeValues):
             return [of_lengths[results[-1]] for _ in results]
         # Numbers written at positions that follow from lengths belong to the texts of these positions.
         places = [i for i in owned if name in _PUTS and self._words[call.nodes[i]] <= WordDependence.COUNTS]
-        told = _find_result_owners(call, results, [i for i in owned if i not in places], lengths, self._generator)
+        told = _find_owners_with_arguments_that_operator_accepts(
+            call, results, [i for i in owned if i not in places], lengths, self._generator
+        )
         stated = flatten_tree(node.meta.get("val"))[0]
         if told is None or ((name not in OF_LENGTHS or len(lengths) < len(owned)) and any(one.mixed for one in told)):
-            self.place = describe_node_line(node)
+            self.place = describe_first_known_line_of_nodes(node)
             return [_make_initial_owners(one) for one in results]
         return [
-            self._fill_missing_owners(one, result, val, call) if isinstance(result, Tensor) else None
+            self._fill_unknown_owners(one, result, val, call) if isinstance(result, Tensor) else None
             for one, result, val in zip(told, results, stated, strict=True)
         ]
 
     def _is_length_of_each_text(self, node: Any) -> bool:
-        """Return whether a node's value is one integer for each text that depends on a few ids only, like the number of
-        its tokens that are not padding. Other checks try each of these ids."""
+        """Return whether a node's value is one integer for each text that depends on a few ids only, such as the number
+        of the text's tokens that are not padding. Other checks try each of these ids."""
         value: Any = node.meta.get("val") if isinstance(node, Node) else None
         whole = isinstance(value, Tensor) and value.dim() == 1 and not value.is_floating_point()
         return whole and value.dtype != torch.bool and self._words[node] <= WordDependence.COUNTS
 
-    def _fill_missing_owners(self, changes: _ResultOwners, result: Tensor, stated: Any, call: _Call) -> Tensor:
-        """Return the owner of each number of a result, the text that it depends on. Numbers that did not change with
-        any text get the owners of the operator's arguments, or else of their row."""
+    def _fill_unknown_owners(self, changes: _ResultOwners, result: Tensor, stated: Any, call: _Call) -> Tensor:
+        """Return the owner of each number of a result: the index of the text on which this number depends. A number
+        that did not change with any text gets the owner of the numbers in the operator's arguments from which it is
+        computed, or else the owner of other numbers in its row.
+
+        Args:
+            changes: the owners that were found by changing texts.
+            result: the result of the call.
+            stated: the result in the program, with symbolic sizes.
+            call: the call.
+        """
         owners = changes.owners
         if bool((owners != _NONE).all()):
             return owners
@@ -240,7 +263,7 @@ class _OwnerRun(NodeValues):
                 for axis in self._find_batch_axes_of_value(node.meta.get("val"), owners)[:1]:
                     rows = torch.arange(self._rows).view([-1 if i == axis else 1 for i in range(owners.dim())])
                     if bool(((owners != rows) & (owners != _NONE)).any()):
-                        self.place = describe_node_line(node)
+                        self.place = describe_first_known_line_of_nodes(node)
 
 
 @dataclass(frozen=True)
@@ -253,9 +276,9 @@ class _ResultOwners:
 
 
 def _make_initial_owners(value: Any, *, row_is_owner: bool = False) -> Any:
-    """Return the initial owners of a tensor's numbers, int64 in the tensor's shape. The owner of a number is the index
-    of the text that it depends on: with `row_is_owner` the index of its row, else -1 for none. Return None for a value
-    that is not a tensor."""
+    """Return a tensor of the shape of `value` with the owner of each number before any operator ran: the index of the
+    text on which this number depends. With `row_is_owner` that is the number's row, else -1 for no text. Return None
+    for a value that is not a tensor."""
     if not isinstance(value, Tensor):
         return None
     owners = torch.full(value.shape, _NONE, dtype=torch.int64)
@@ -264,9 +287,9 @@ def _make_initial_owners(value: Any, *, row_is_owner: bool = False) -> Any:
     return owners
 
 
-def _find_view_owners(call: _Call, results: list[Any]) -> list[Any] | None:
-    """For results that are views of arguments, return the owner of each number, the index of the text that it depends
-    on. The operator is applied to the owners of the arguments. Return None for other results."""
+def _find_owners_of_views(call: _Call, results: list[Any]) -> list[Any] | None:
+    """Return the owner of each number, the index of the text on which this number depends, for results that are views
+    of a call's arguments: the operator is applied to the owners of the arguments. Return None for other results."""
     node = call.node
     shared = list_aliased_arguments(node.target, node.args, node.kwargs)
     if (
@@ -288,15 +311,24 @@ def _can_broadcast(given: Tensor, result: Tensor) -> bool:
     return given.dim() <= result.dim() and all(size in (1, other) for size, other in sizes)
 
 
-def _find_result_owners(
+def _find_owners_with_arguments_that_operator_accepts(
     call: _Call,
     results: list[Any],
     changing_arguments: list[int],
     length_arguments: list[int],
     generator: torch.Generator,
 ) -> list[_ResultOwners] | None:
-    """Find for each number of the results the text that it depends on. The operator is run on random arguments, and
-    only some texts are changed. Return None if the operator fails on these arguments."""
+    """Find for each number in the results of a call the text on which this number depends: the operator runs on random
+    arguments, and the numbers of some texts are changed. If it fails on them, integers are changed less. Return None if
+    the operator still fails.
+
+    Args:
+        call: the call.
+        results: its results.
+        changing_arguments: the indices of the arguments that depend on texts.
+        length_arguments: the indices of those that are the lengths of the texts.
+        generator: draws the random arguments.
+    """
     whole = [i for i in changing_arguments if not _is_float(call.given[i]) and call.given[i].dtype != torch.bool]
     # Try any integers; only integers of the argument, which may be positions; equal lengths; equal integers.
     for wide, kept in ((True, []), (False, []), (False, length_arguments), (False, whole)):
@@ -316,18 +348,28 @@ def _find_owners_by_changes(
     *,
     with_other_integers: bool,
 ) -> list[_ResultOwners]:
-    """Find for each number of an operator's results the text that it depends on, by changing half of the texts at a
-    time: for each bit of the texts' indices, first those with this bit 0, and then those with this bit 1.
+    """Find for each number in the results of a call the text on which this number depends. Half of the texts are
+    changed at a time: for each bit of the texts' indices, first the texts whose index has a 0 there, and then those
+    with a 1.
+
+    Args:
+        call: the call.
+        results: its results.
+        changing_arguments: the indices of the arguments that are changed.
+        generator: draws the random arguments.
+        with_other_integers: also draw integers that the arguments do not contain.
 
     Raises:
-        ValueError: a result has another shape.
+        ValueError: the operator gives a result of another shape for the random arguments.
     """
     shapes = [one.shape if isinstance(one, Tensor) else () for one in results]
     seen = [torch.zeros(2, call.bits, *shape, dtype=torch.bool) for shape in shapes]
     for _ in range(_DRAWS if all(_is_float(call.given[i]) for i in changing_arguments) else _INTEGER_DRAWS):
         base, other = (
             {
-                i: _draw_argument(call, i, generator, with_other_integers=with_other_integers, keep_integers=base)
+                i: _draw_random_argument(
+                    call, i, generator, with_other_integers=with_other_integers, keep_integers=base
+                )
                 for i in changing_arguments
             }
             for base in (True, False)
@@ -336,7 +378,7 @@ def _find_owners_by_changes(
         for bit in range(call.bits):
             for side in (0, 1):
                 mixed = {
-                    i: torch.where(_has_owner_bit(call.owners[i], bit, side), other[i], base[i])
+                    i: torch.where(_mask_numbers_with_owner_bit(call.owners[i], bit, side), other[i], base[i])
                     for i in changing_arguments
                 }
                 for told, one, two, result in zip(
@@ -370,8 +412,9 @@ def _replace_arguments(call: _Call, changed: dict[int, Tensor]) -> list[Any]:
     ]
 
 
-def _has_owner_bit(owners: Any, bit: int, bit_value: int) -> Any:
-    """Return a mask of the numbers that depend on a text whose index has the value `bit_value` in this bit."""
+def _mask_numbers_with_owner_bit(owners: Any, bit: int, bit_value: int) -> Any:
+    """Return a mask of the numbers in `owners`, the indices of texts, whose bit number `bit` is `bit_value`. Negative
+    numbers, which stand for no text, are not in the mask."""
     return (owners >= 0) & ((owners >> bit) & 1 == bit_value)
 
 
@@ -379,12 +422,18 @@ def _is_float(value: Tensor) -> bool:
     return value.is_floating_point() or value.is_complex()
 
 
-def _draw_argument(
+def _draw_random_argument(
     call: _Call, i: int, generator: torch.Generator, *, with_other_integers: bool, keep_integers: bool
 ) -> Tensor:
-    """Draw random numbers for an argument of an operator. Integers are drawn from those in the argument, and with
-    `with_other_integers` from others, too. With `keep_integers`, integers do not change, since they may be
-    positions."""
+    """Return the argument number `i` of a call with random numbers in place of those that depend on a text.
+
+    Args:
+        call: the call.
+        i: the index of the argument.
+        generator: draws the numbers.
+        with_other_integers: draw integers from those in the argument and a few others; else only from those in it.
+        keep_integers: do not change integers, since they may be positions.
+    """
     given: Tensor = call.given[i]
     owners: Any = call.owners[i]
     numbers = [float(one) for one in call.given if isinstance(one, int | float) and abs(one) < 2**31]

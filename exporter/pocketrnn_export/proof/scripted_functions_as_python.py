@@ -13,15 +13,20 @@ from pocketrnn_export.torch_internals import unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics.user_files_and_globals import find_users_globals
 
 
-def use_unscripted_functions(module: nn.Module) -> AbstractContextManager[None]:
-    """While the block runs, replace scripted functions in a module's files by the Python functions from which they were
-    made. A torch function mode does not see the calls inside scripted functions."""
-    return replace_dict_values(list_global_replacements(module, unwrap_scripted_function))
+def use_python_originals_of_scripted_functions(module: nn.Module) -> AbstractContextManager[None]:
+    """While a `with` block runs, replace the scripted functions in a module's files by the Python functions from which
+    `torch.jit.script` made them. A torch function mode does not see the calls inside scripted functions."""
+    return replace_dict_values(list_replacements_of_global_functions(module, unwrap_scripted_function))
 
 
-def list_global_replacements(module: nn.Module, find_replacement: Callable[[Any], Any]) -> list[Entry]:
-    """List the global functions in a module's files for which `find_replacement` returns another function and not None.
-    Return the dict of globals, the name and the other function of each, as `replace_dict_values` takes them."""
+def list_replacements_of_global_functions(module: nn.Module, find_replacement: Callable[[Any], Any]) -> list[Entry]:
+    """List the global functions in a module's files for which there is a replacement, each as a tuple: the dict of
+    globals, the function's name, and the replacement.
+
+    Args:
+        module: its classes' files are searched.
+        find_replacement: returns the replacement of a global value, or None for a value that stays.
+    """
     return [
         (names, name, function)
         for names in find_users_globals(module)

@@ -17,11 +17,11 @@ from torch.fx import Node
 
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.program_runs_and_nodes import (
-    describe_node_line,
+    describe_first_known_line_of_nodes,
     find_batch_axes,
     find_batch_symbols,
-    find_needed_nodes,
     read_operator_name,
+    select_nodes_needed_for_outputs,
 )
 from pocketrnn_export.proof.word_dependence_of_values import WordDependence, find_word_dependence
 from pocketrnn_export.torch_internals import read_size_expression
@@ -55,23 +55,30 @@ BY_POSITION: Final = frozenset({
 })  # fmt: skip
 
 
-def find_mixing_line_by_operators(program: torch.export.ExportedProgram) -> str:
-    """Return the line at which a program combines values of different texts in a batch, or moves texts by their words
-    to other rows. Return "" if there is no such line."""
+def find_line_that_mixes_texts_by_operators(program: torch.export.ExportedProgram) -> str:
+    """Return the line of user code at which a program combines values of different texts in a batch, or moves texts to
+    other rows depending on their words. Return "" if there is no such line. The program is read and not run."""
     batch = find_batch_symbols(program)
     if not batch:
         return ""
     words = find_word_dependence(program)
-    for node in find_needed_nodes(program):
+    for node in select_nodes_needed_for_outputs(program):
         if node.op == "call_function" and (
             _combines_rows(node, batch, words) or _moves_rows_by_words(node, batch, words)
         ):
-            return describe_node_line(node)
+            return describe_first_known_line_of_nodes(node)
     return ""
 
 
 def _combines_rows(node: Node, batch_symbols: set[Any], words: Mapping[Node, WordDependence]) -> bool:
-    """Return whether a node combines the values of several texts into one value."""
+    """Return whether a node combines the values of several texts of a batch into one value, as a sum over the batch
+    axis does.
+
+    Args:
+        node: the node.
+        batch_symbols: the symbols that stand for the batch size in symbolic shapes.
+        words: how much the value of each node depends on the words of a text.
+    """
     value, name = node.meta.get("val"), read_operator_name(node)
     if name in _LIKE or name.startswith(GIVES_NO_NUMBERS):
         return False
@@ -82,25 +89,33 @@ def _combines_rows(node: Node, batch_symbols: set[Any], words: Mapping[Node, Wor
         return False
     if name in _ALONG:
         return bool(_read_axes(node, 1, 0) & set(find_batch_axes(sources[0], batch_symbols))) and not (
-            name in OF_LENGTHS and _are_lengths(sources, words)
+            name in OF_LENGTHS and _are_one_integer_per_text(sources, words)
         )
     if not isinstance(value, Tensor):
         return False
     if find_batch_axes(node, batch_symbols):
         return False
-    if name in OF_LENGTHS and _are_lengths(sources, words):
+    if name in OF_LENGTHS and _are_one_integer_per_text(sources, words):
         return not _is_used_as_size(node)
     return not (
-        name in ("max", "amax") and _are_lengths(sources, words, counted_from_ids=True) and _is_used_as_size(node)
+        name in ("max", "amax")
+        and _are_one_integer_per_text(sources, words, counted_from_ids=True)
+        and _is_used_as_size(node)
     )
 
 
-def _are_lengths(
+def _are_one_integer_per_text(
     sources: Sequence[Node], words: Mapping[Node, WordDependence], *, counted_from_ids: bool = False
 ) -> bool:
-    """Return whether all `sources` are one integer for each text that does not depend on words, such as the lengths.
-    With `counted_from_ids`, they must instead be counted from a few ids, such as padding, each of which other checks
-    try."""
+    """Return whether the value of each node in `sources` is one integer for each text that does not depend on the
+    text's words, such as a length that the module takes. With `counted_from_ids`, the integer must instead be counted
+    from a few ids, such as padding, each of which other checks try.
+
+    Args:
+        sources: the nodes.
+        words: how much the value of each node depends on the words of a text.
+        counted_from_ids: look for counts of a few ids.
+    """
     least = WordDependence.FLAGS if counted_from_ids else WordDependence.NOTHING
     most = WordDependence.COUNTS if counted_from_ids else WordDependence.NOTHING
     whole = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
@@ -108,8 +123,8 @@ def _are_lengths(
 
 
 def _is_used_as_size(node: Node) -> bool:
-    """Return whether a value is used only as a size: it is cast, clamped, added to, subtracted from or checked, and no
-    other operator reads it."""
+    """Return whether the value of a node is used only as a size: only casts, clamps, additions, subtractions and
+    assertions read it and what they compute from it."""
     waiting = [node]
     while waiting:
         for user in waiting.pop().users:
@@ -123,9 +138,13 @@ def _is_used_as_size(node: Node) -> bool:
 
 
 def _moves_rows_by_words(node: Node, batch_symbols: set[Any], words: Mapping[Node, WordDependence]) -> bool:
-    """Return whether a node moves texts to other rows depending on their words, or joins each text with all others.
+    """Return whether a node moves texts to other rows depending on their words, or pairs each text with all others.
+    Return False for a sort by lengths: another check looks at it.
 
-    Return False for a sort by lengths, whose use `row_owner_tracking.py` checks.
+    Args:
+        node: the node.
+        batch_symbols: the symbols that stand for the batch size in symbolic shapes.
+        words: how much the value of each node depends on the words of a text.
     """
     name, first = read_operator_name(node), node.all_input_nodes[0] if node.all_input_nodes else None
     value = node.meta.get("val")
@@ -156,7 +175,13 @@ def _moves_rows_by_words(node: Node, batch_symbols: set[Any], words: Mapping[Nod
 
 
 def _read_axes(node: Node, argument_position: int, default: int) -> set[int]:
-    """Return the axes that a node's operator computes along, counted from 0."""
+    """Return the axes that a node's operator computes along, counted from 0.
+
+    Args:
+        node: the node.
+        argument_position: the position of the axis among the operator's arguments, if it is not given by name.
+        default: the axis if none is given.
+    """
     dims = max(1, node.all_input_nodes[0].meta["val"].dim())
     given = node.kwargs.get(
         "dim", node.kwargs.get("dims", node.args[argument_position] if len(node.args) > argument_position else None)
@@ -174,8 +199,9 @@ def _has_same_sizes(node: Node, other: Node) -> bool:
 
 
 def _depends_on_words(positions: Any, words: Mapping[Node, WordDependence]) -> bool:
-    """Return whether row positions depend on the words of texts. Return False for positions that depend only on a few
-    ids, such as padding, each of which other checks try."""
+    """Return whether an index, the node `positions`, depends on the words of texts. Return False for constants, and for
+    an index that depends only on a few ids, such as padding, each of which other checks try. `words` says how much the
+    value of each node depends on words."""
     return isinstance(positions, Node) and words[positions] not in (
         WordDependence.NOTHING,
         WordDependence.FLAGS,

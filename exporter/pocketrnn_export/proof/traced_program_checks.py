@@ -17,9 +17,9 @@ from pocketrnn_export.intake.wrappers_for_trace import FeatureModule
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
 from pocketrnn_export.progress import log_step
-from pocketrnn_export.proof.every_size_comparison import APART, MOST_TOKENS, SECONDS, check_every_size
+from pocketrnn_export.proof.every_size_comparison import APART, MOST_TOKENS, SECONDS, refuse_differences_at_any_size
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import FreshCopyModule, is_text, set_lengths_to_full_width
-from pocketrnn_export.proof.loop_iteration_comparison import Notes, check_every_step
+from pocketrnn_export.proof.loop_iteration_comparison import Notes, refuse_loop_with_unequal_steps
 from pocketrnn_export.proof.padding_and_tied_values import find_padding_sensitive_line, find_tie_sensitive_line
 from pocketrnn_export.proof.program_runs_and_nodes import (
     Answers,
@@ -29,9 +29,9 @@ from pocketrnn_export.proof.program_runs_and_nodes import (
     find_numbers_tested_for_equality,
     make_runnable_program,
 )
-from pocketrnn_export.proof.row_index_dependence import find_row_number_use
-from pocketrnn_export.proof.row_owner_tracking import find_mixing_line_by_runs
-from pocketrnn_export.proof.texts_mixed_in_batch import find_mixing_line_by_operators
+from pocketrnn_export.proof.row_index_dependence import find_line_that_uses_row_number
+from pocketrnn_export.proof.row_owner_tracking import find_line_that_mixes_texts_by_runs
+from pocketrnn_export.proof.texts_mixed_in_batch import find_line_that_mixes_texts_by_operators
 from pocketrnn_export.tracing.module_trace import TracedProgram, find_lines_of_caught_errors
 from pocketrnn_export.tracing.reversed_tie_sort import run_with_reversed_ties
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
@@ -44,13 +44,17 @@ _COUNTED: Final = 4
 _MOST_IDS: Final = 12
 
 
-def refuse_changed_answers(
+def refuse_answers_changed_by_earlier_runs(
     compared: FreshCopyModule, traced: TracedProgram, usual_inputs: tuple[Tensor, ...], answer_before: Any
 ) -> None:
-    """Raise an ExportError if a module's answer to a text changes after the module has run on texts of other sizes.
+    """Raise an ExportError if a module's answer to a text changes after the module has run on texts of other sizes,
+    since it stores values between calls.
 
-    The answer is computed after the trace and its checks, and then after a run at each size around a condition in
-    forward.
+    Args:
+        compared: the module, which has been traced and checked by now.
+        traced: its program. Its sizes near the conditions in forward are run, too.
+        usual_inputs: the inputs whose answer is compared.
+        answer_before: the answer to them before the trace.
     """
     changed = "texts of other sizes changed values in the module's file, classes or functions"
     copied, started = copy_without_comparison(compared.module), time.process_time()
@@ -92,8 +96,13 @@ def refuse_size_tests_in_loops(log: TraceLog) -> None:
 
 
 def refuse_caught_trace_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor, ...]) -> None:
-    """Raise an ExportError if forward catches an error which only the trace raises: no run on inputs of the same sizes
-    raises it."""
+    """Raise an ExportError if a module's forward catches an error that only tracing raises, and not an ordinary run.
+
+    Args:
+        module: the module.
+        log: the trace's record, with the lines of the errors that it raised in forward.
+        inputs: inputs of the trace's sizes, for the ordinary run.
+    """
     if not log.raised:
         return
     with torch.no_grad(), run_quietly_on_cpu():
@@ -107,12 +116,8 @@ def refuse_caught_trace_errors(module: nn.Module, log: TraceLog, inputs: tuple[T
 
 
 def refuse_differences_by_counted_lengths(compared: FreshCopyModule, graph: Answers) -> None:
-    """Refuse a module that computes the lengths for `pack_padded_sequence` itself, if its graph gives another answer
-    for rows that are longer than these lengths.
-
-    Raises:
-        ExportError: an answer differs.
-    """
+    """Raise an ExportError if a module computes the lengths for `pack_padded_sequence` itself, and its graph gives
+    another answer where all these lengths are shorter than the padded batch. `graph` computes the graph's answers."""
     generator = torch.Generator().manual_seed(7)
     edges = torch.tensor([0, 1, int(compared.example[0][-1, -1]), compared.ids - 1])
     for rows, width in ((1, 6), (3, 9), (4, 40), (2, 700)):
@@ -128,16 +133,19 @@ def refuse_differences_by_counted_lengths(compared: FreshCopyModule, graph: Answ
             raise ExportError(
                 "The module computes the lengths that it gives to pack_padded_sequence. If all of them are shorter "
                 "than the padded batch, the graph gives another answer than the module.",
-                "Give it the lengths that forward gets, or call pad_packed_sequence with total_length=x.size(1).",
+                "Give pack_padded_sequence the lengths that forward gets, or call pad_packed_sequence with "
+                "total_length=x.size(1).",
             )
 
 
 def refuse_unequal_iterations(compared: FreshCopyModule, graph: Answers, traced: TracedProgram) -> None:
-    """Refuse a module whose loops were traced from their first iterations, if its graph gives another answer at other
-    lengths.
+    """Raise an UntraceableError if a graph gives another answer than its module for texts of 1 to 300 tokens: only the
+    first iterations of the module's loops were traced, and later ones compute something else.
 
-    Raises:
-        ExportError: an answer differs.
+    Args:
+        compared: the module.
+        graph: computes the graph's answers.
+        traced: the program, with the lines of the loops.
     """
     for rows, width in ((1, 1), (2, 3), (3, 9), (2, 40), (1, 300)):
         if not compared.agrees(graph, compared.draw_inputs(Sizes(1 if compared.one_text else rows, width))):
@@ -148,9 +156,9 @@ def refuse_unequal_iterations(compared: FreshCopyModule, graph: Answers, traced:
             )
 
 
-def refuse_tie_dependence(compared: FreshCopyModule, traced: TracedProgram) -> None:
-    """Raise an ExportError if a module's answers depend on the order in which a sort returns equal values. To have
-    equal values, the texts of this check repeat words."""
+def refuse_answers_that_depend_on_tie_order(compared: FreshCopyModule, traced: TracedProgram) -> None:
+    """Raise an ExportError if a module's answers depend on the order in which a sort returns equal values, which
+    PyTorch leaves undefined. The module runs on texts that repeat words; `traced` names the sorts in the error."""
     for batch, width in ((1, 1), (3, 8), (4, 33), *([(1, 200)] if compared.compared_ids else [])):
         # Rows of equal length are equal values, too, but another check's task: so only single texts hold phrases.
         given = (compared if batch == 1 else replace(compared, compared_ids=())).draw_inputs(Sizes(batch, width))
@@ -169,15 +177,20 @@ def refuse_tie_dependence(compared: FreshCopyModule, traced: TracedProgram) -> N
                 )
 
 
-def refuse_mixed_rows(compared: FreshCopyModule, traced: TracedProgram) -> None:
-    """Raise an UntraceableError if a program does not compute the answer to each text of a batch from this text's
-    tokens alone."""
+def refuse_answers_that_depend_on_other_texts(compared: FreshCopyModule, traced: TracedProgram) -> None:
+    """Raise an UntraceableError if a program computes the answer to a text of a batch also from other texts, or from
+    the text's row number.
+
+    Args:
+        compared: the module, which makes the program's random inputs.
+        traced: the program.
+    """
     log_step("Looking for values that several texts of a batch change")
-    place = find_mixing_line_by_operators(traced.program)
+    place = find_line_that_mixes_texts_by_operators(traced.program)
     if not place and (batch := find_batch_symbols(traced.program)):
-        place = find_mixing_line_by_runs(traced.program, compared.draw_batch, batch)
+        place = find_line_that_mixes_texts_by_runs(traced.program, compared.draw_batch, batch)
         values = NodeValues(traced.program)
-        if not place and (number := find_row_number_use(traced.program, values, compared.draw_batch, batch)):
+        if not place and (number := find_line_that_uses_row_number(traced.program, values, compared.draw_batch, batch)):
             raise UntraceableError(
                 f"The module computes with the position of a text in its batch, {number}, so a text may get another "
                 "answer in a batch than alone.",
@@ -192,10 +205,13 @@ def refuse_mixed_rows(compared: FreshCopyModule, traced: TracedProgram) -> None:
         )
 
 
-def find_line_by_harmful_padding_id(compared: FreshCopyModule, traced: TracedProgram) -> dict[int, str]:
-    """Return the padding ids that may change a text's answer if they follow the text in a batch, each with the line
-    that causes it. If the module takes lengths, try only the example's padding id; else try up to 12 ids that forward
-    may count. Return {} for a fixed batch size, and for a module that takes a state."""
+def find_padding_ids_that_change_answers(compared: FreshCopyModule, traced: TracedProgram) -> dict[int, str]:
+    """Find the ids that, as padding after a text, may change the answer to this text. Return a dict from each such id
+    to the line of user code that causes it.
+
+    If the module takes lengths, try only the padding id of its example inputs; else try up to 12 ids that forward may
+    count. Return {} for a fixed batch size, and for a module that takes a state.
+    """
     batch, padding_id = find_batch_symbols(traced.program), int(compared.example[0][-1, -1])
     texts = 2 if takes_two_texts(compared.example) else 1
     has_lengths = takes_lengths(compared.example)
@@ -219,8 +235,9 @@ def find_line_by_harmful_padding_id(compared: FreshCopyModule, traced: TracedPro
     return {i: place for i, place in found.items() if place}
 
 
-def _write_ties_note(compared: FreshCopyModule, traced: TracedProgram) -> Notes:
-    """Return a note if the order of equal values may change an answer of a program; else an empty tuple."""
+def _write_note_on_order_of_equal_values(compared: FreshCopyModule, traced: TracedProgram) -> Notes:
+    """Return a note, which names the line, if the order of equal values in a sort may change an answer of a program;
+    else an empty tuple. `compared` makes random inputs."""
     if not traced.sort_operators:
         return ()
     line = find_tie_sensitive_line(traced.program, compared.draw_batch, one_text=compared.one_text)
@@ -233,16 +250,22 @@ def _write_ties_note(compared: FreshCopyModule, traced: TracedProgram) -> Notes:
 
 
 def refuse_differences_at_other_sizes(compared: FreshCopyModule, traced: TracedProgram, exported: Answers) -> Notes:
-    """Raise an ExportError if a program gives another answer than its module for some size. Return notes on what was
-    not compared."""
+    """Raise an ExportError if a program gives another answer than its module for some text length or batch size. Return
+    notes for the user on what was not compared, such as late steps of a slow loop.
+
+    Args:
+        compared: the module.
+        traced: the program, which also runs in PyTorch.
+        exported: computes the answers of what was exported from the program, such as an ONNX graph.
+    """
 
     def do_answers_agree(sizes: Sizes) -> bool:
         return compared.agrees(exported, compared.draw_inputs(sizes))
 
-    notes = _write_ties_note(compared, traced)
+    notes = _write_note_on_order_of_equal_values(compared, traced)
     # Check loops first: the error names the loop.
     if traced.loops:
-        notes += check_every_step(
+        notes += refuse_loop_with_unequal_steps(
             compared.module,
             traced.limits,
             traced.loops[0],
@@ -252,7 +275,7 @@ def refuse_differences_at_other_sizes(compared: FreshCopyModule, traced: TracedP
             sizes_near_conditions=traced.bounds,
         )
     in_pytorch = make_runnable_program(traced).run
-    check_every_size(
+    refuse_differences_at_any_size(
         compared.module, in_pytorch, traced.limits, compared.draw_inputs, do_answers_agree, one_text=compared.one_text
     )
     return notes

@@ -21,13 +21,14 @@ from pocketrnn_export.proof.program_runs_and_nodes import read_operator_name
 
 
 class WordDependence(IntEnum):
-    """How much a value may depend on the words of a text.
+    """How much a value may depend on the words of a text. Some ids, such as padding, are called tried: other checks run
+    a text with each of these ids.
 
-    NOTHING: it depends only on sizes, given lengths and weights.
-    IDS: it is the ids themselves, each at its place; MOVED_IDS: at other places.
-    FLAGS: it marks the places of tried ids.
-    COUNTS: it counts tried ids, or gives their places; two counts together may depend on more than one id.
-    ANYTHING: any word may change it.
+    NOTHING: the value depends only on sizes, given lengths and weights.
+    IDS: the value is the token ids themselves, each at its place; MOVED_IDS: at other places.
+    FLAGS: the value marks the places of tried ids.
+    COUNTS: the value counts tried ids, or gives their places.
+    ANYTHING: any word may change the value.
     """
 
     NOTHING = 0
@@ -61,7 +62,7 @@ _OF_VECTORS: Final = frozenset({"abs", "amax", "any", "count_nonzero", "linalg_v
 
 
 def find_word_dependence(program: torch.export.ExportedProgram) -> dict[Node, WordDependence]:
-    """Return for each node of a program how much its value depends on the words of the texts."""
+    """Return a dict from each node of a program to how much the node's value depends on the words of the texts."""
     inputs = program.graph_signature.user_inputs
     dependences: dict[Node, WordDependence] = {}
     for node in program.graph.nodes:
@@ -75,7 +76,8 @@ def find_word_dependence(program: torch.export.ExportedProgram) -> dict[Node, Wo
 
 
 def _find_dependence_of_node(node: Node, dependences: dict[Node, WordDependence]) -> WordDependence:
-    """Return how much a node's value depends on the words of a text; `dependences` says the same of its inputs."""
+    """Return how much a node's value depends on the words of a text. `dependences` gives this for all nodes before
+    it."""
     name = read_operator_name(node)
     given = [dependences[n] for n in node.all_input_nodes if dependences[n] is not WordDependence.NOTHING]
     # The input of an operator that only reads sizes does not count: the width of a batch says nothing about words.
@@ -106,8 +108,14 @@ def _find_dependence_of_node(node: Node, dependences: dict[Node, WordDependence]
 def _find_dependence_on_ids(
     node: Node, dependences: dict[Node, WordDependence], ids: WordDependence, dependent_inputs: int
 ) -> WordDependence:
-    """Return how much a node's value depends on the words of a text if its inputs hold ids. `dependent_inputs` is how
-    many inputs depend on words."""
+    """Return how much a node's value depends on the words of a text if the node reads token ids.
+
+    Args:
+        node: the node.
+        dependences: how much the values of the nodes before it depend on words.
+        ids: IDS if the ids that it reads are at their places, else MOVED_IDS.
+        dependent_inputs: how many of its inputs depend on words.
+    """
     name, flags = read_operator_name(node), WordDependence.FLAGS if ids is WordDependence.IDS else WordDependence.COUNTS
     to = node.kwargs.get("dtype", node.args[1] if name == "to" and len(node.args) > 1 else None)
     if name == "sign" or (name in ("_to_copy", "to") and to is torch.bool):
@@ -123,8 +131,8 @@ def _find_dependence_on_ids(
 
 
 def _compares_with_tried_ids(operator_name: str, compared_with: Any) -> bool:
-    """Return whether a comparison of ids with `compared_with` separates only a few ids from all others, as `ids != 0`
-    does. Other checks try each of these few ids."""
+    """Return whether the comparison `operator_name`, such as "ne", of token ids with `compared_with` separates only a
+    few ids from all others, as `ids != 0` does. Other checks run a text with each of these few ids."""
     if isinstance(compared_with, Node):
         value = compared_with.meta.get("val")
         return operator_name in ("eq", "ne") and isinstance(value, Tensor) and value.dim() == 0
@@ -134,7 +142,8 @@ def _compares_with_tried_ids(operator_name: str, compared_with: Any) -> bool:
 
 
 def _finds_zero_vectors(node: Node, name: str, dependences: dict[Node, WordDependence]) -> bool:
-    """Return whether a node tells embedding vectors that are zero from others, as `vectors.abs().sum(2) != 0` does."""
+    """Return whether a node finds the embedding vectors that are zero, as `vectors.abs().sum(2) != 0` does. `name` is
+    the node's operator; `dependences` says how much the values before it depend on words."""
     if name not in _COMPARED or len(node.all_input_nodes) != 1 or node.args[1] != 0:
         return False
     inner = node.all_input_nodes[0]

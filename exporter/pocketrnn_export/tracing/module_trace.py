@@ -27,7 +27,7 @@ from pocketrnn_export.intake import traceable_torchscript
 from pocketrnn_export.intake.user_frames import describe_line, is_user_frame
 from pocketrnn_export.intake.wrappers_for_trace import free_width
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
-from pocketrnn_export.module_runs.quiet_cpu_run import call_on_cpu, replace_gpu_types
+from pocketrnn_export.module_runs.quiet_cpu_run import call_on_cpu, replace_gpu_tensor_types_by_cpu_types
 from pocketrnn_export.progress import log_step
 from pocketrnn_export.torch_internals import (
     LOGGERS,
@@ -93,7 +93,7 @@ DEVICE: Final = Topic(
 )
 
 _USERS_CODE: Final = (
-    lambda _: replace_gpu_types(),
+    lambda _: replace_gpu_tensor_types_by_cpu_types(),
     replace_globals_of_user_files,
     bypass_caches_keyed_by_sizes,
     refuse_traced_numbers_as_dict_keys,

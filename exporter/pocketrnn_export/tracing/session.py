@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from pocketrnn_export.intake.user_frames import describe_user_line
 from pocketrnn_export.module_runs.attribute_changes import restore_attributes
-from pocketrnn_export.module_runs.quiet_cpu_run import silence_output
+from pocketrnn_export.module_runs.quiet_cpu_run import silence_stdout_of_thread
 from pocketrnn_export.torch_internals import (
     FunctionMode,
     find_base_tensor,
@@ -364,7 +364,7 @@ class TraceSession:
             with (
                 restore_attributes(self.module),
                 remove_export_buffer_hooks(),
-                silence_output(),
+                silence_stdout_of_thread(),
                 warnings.catch_warnings(),
             ):
                 warnings.simplefilter("ignore")

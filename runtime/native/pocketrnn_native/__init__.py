@@ -62,10 +62,11 @@ class Prediction(NamedTuple):
 
 
 class Tag(NamedTuple):
-    """The label of one token, and its probability.
+    """The label of one token, and the probability of this label.
 
-    A token without a label has the label None and the probability 0. `start` and `end` are code points in the original
-    text; for a text given as a list of tokens, they are token numbers.
+    A token without a label has the label None and the probability 0. `start` and `end` are the position of the token in
+    the original text, in code points; `end` is the index after the token. If the text was given as a list of tokens,
+    they count tokens.
     """
 
     token: str
@@ -84,18 +85,26 @@ class _Labels(NamedTuple):
     is_multi_label: bool
 
     def make_prediction(self, file_logits: list[float], file_probabilities: list[float], top: int) -> Prediction:
-        """Make the prediction for one text from its logits and probabilities for all labels of the file."""
+        """Make the prediction for one text from its logits and probabilities for all labels of the file; its `top`
+        labels are the likeliest of this head or set of labels."""
         own, found = file_logits[self.columns], file_probabilities[self.columns]
         order = sorted(range(len(own)), key=own.__getitem__, reverse=True)[:top]
         likeliest = tuple((self.labels[i], found[i]) for i in order)
         return Prediction(*likeliest[0], likeliest)
 
     def find_likeliest_label(self, file_probabilities: list[float]) -> str:
+        """Return the likeliest of these labels for one text, from its probabilities for all labels of the file."""
         own = file_probabilities[self.columns]
         return self.labels[own.index(max(own))]
 
     def select_reached_labels(self, file_probabilities: list[float], thresholds: tuple[float, ...]) -> tuple[str, ...]:
-        """Select the labels of one text that reach their thresholds; at most one, unless the labels are multi-label."""
+        """Select the labels of one text whose probabilities reach their thresholds. Unless the labels are multi-label,
+        select at most the likeliest label.
+
+        Args:
+            file_probabilities: the probabilities of all labels of the file.
+            thresholds: one threshold for each of these labels.
+        """
         own = file_probabilities[self.columns]
         asked = range(len(own)) if self.is_multi_label else (own.index(max(own)),)
         return tuple(self.labels[i] for i in asked if own[i] >= thresholds[i])
@@ -105,8 +114,8 @@ def map_packed_file(path: str | os.PathLike[str]) -> Packed:
     """Map a packed file into memory. Processes that open the same file share the memory.
 
     Raises:
-        EngineError: it is not a packed file, or damaged.
-        OSError: it cannot be read.
+        EngineError: the file is not a packed file, or is damaged.
+        OSError: the file cannot be read.
 
     Example:
         >>> map_packed_file("news.prnn").labels()
@@ -114,12 +123,14 @@ def map_packed_file(path: str | os.PathLike[str]) -> Packed:
     """
     with open(path, "rb") as file:  # noqa: PTH123 - importing pathlib takes as long as all else
         if os.fstat(file.fileno()).st_size == 0:
-            raise EngineError(_engine.NO_FILE, "This is not a packed classifier.")
+            raise EngineError(
+                _engine.NO_FILE, f"{os.fsdecode(path)} is empty, so it is not a packed classifier. Copy the file again."
+            )
         return Packed(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), PRODUCTS_MEMORY)
 
 
 class Opened:
-    """An open packed file, which all classifiers of this file share; see `open_once`."""
+    """An open packed file. All classifiers of the same file share one such object, which `open_once` returns."""
 
     __slots__ = ("__weakref__", "packed")
 
@@ -134,8 +145,8 @@ def open_once(path: str | os.PathLike[str]) -> Opened:
     """Open a packed file. If the file is already open, return the open object.
 
     Raises:
-        EngineError: it is not a packed file, or damaged.
-        OSError: it cannot be read.
+        EngineError: the file is not a packed file, or is damaged.
+        OSError: the file cannot be read.
 
     Example:
         >>> open_once("news.prnn") is open_once("news.prnn")
@@ -153,9 +164,9 @@ class Classifier:
     """A classifier in a packed file. Make one with `Classifier.load`. Several threads may use the same one.
 
     Attributes:
-        labels: the classes, in the order of the columns of `predict_proba`; with several heads the labels of all,
-            `topic: oil`.
-        heads: the names of the heads, where each text is answered by several; else empty.
+        labels: the classes, in the order of the columns of `predict_proba`. With several heads, these are the labels of
+            all heads with the head's name in front: `topic: oil`.
+        heads: the names of the heads; empty if the classifier has a single set of labels.
 
     Example:
         >>> Classifier.load("news.prnn").classify("Oil prices rise again").label
@@ -164,7 +175,9 @@ class Classifier:
 
     def __init__(self, file: Opened) -> None:
         if not isinstance(file, Opened):
-            raise TypeError(f"Classifier takes an opened file. Use Classifier.load({file!r}).")
+            raise TypeError(
+                f"Classifier() takes an opened file, not {type(file).__name__}. Use Classifier.load({file!r})."
+            )
         self._file = file
         self._packed = file.packed
         labels, start = tuple(file.packed.labels()), 0
@@ -185,8 +198,8 @@ class Classifier:
         """Open a packed file.
 
         Raises:
-            EngineError: it is not a packed file, or damaged.
-            OSError: it cannot be read.
+            EngineError: the file is not a packed file, or is damaged.
+            OSError: the file cannot be read.
 
         Example:
             >>> Classifier.load("news.prnn").labels
@@ -198,7 +211,7 @@ class Classifier:
         """Return a classifier that answers only with the labels of one head of the same file.
 
         Raises:
-            ValueError: there is no such head.
+            ValueError: the classifier has no heads, or none of this name.
 
         Example:
             >>> Classifier.load("reviews.prnn").head("mood").classify("Never again").label
@@ -213,7 +226,8 @@ class Classifier:
         return other
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of one text; there is at least one. The two texts of a pair are encoded one by one.
+        """Return the token ids of one text. There is at least one id, also for an empty text. For a classifier of
+        pairs, encode each of the two texts by itself.
 
         Example:
             >>> len(Classifier.load("news.prnn").encode("Oil prices rise again"))
@@ -224,19 +238,21 @@ class Classifier:
     def classify(self, text: Given, top: int = 1) -> Prediction:
         """Classify one text, one pair of texts, or one text with its features.
 
-        With several heads the answer is a dict from the name of each to its prediction; so are those of `predict`,
-        `predict_labels` and `predict_proba`.
+        If the classifier has several heads, the answer is a dict from each head's name to its prediction. `predict`,
+        `predict_labels` and `predict_proba` then return dicts, too.
 
         Args:
-            text: any string; a tuple of two, with a file of two texts; or a tuple of a text and a map from the names of
-                its features to their values.
+            text: any string; for a classifier of pairs, a tuple of two strings; for a classifier with features, a tuple
+                of the text and a mapping from each feature's name to its value.
             top: how many labels to give, from 1 to the number of labels.
 
         Raises:
-            EngineError: the text has fewer or more tokens than the classifier takes, or would take more memory or time
-                than a file of this size may ask for; there is too little memory; or the logits are not finite.
-            ValueError: `top` is out of its range; or a feature is missing, unknown, or has a value that it cannot have.
-            TypeError: it is not such a text.
+            EngineError: the text has fewer or more tokens than the classifier takes; the text would take more memory or
+                time than the engine allows for a file of this size; there is too little memory; or the logits are not
+                finite.
+            ValueError: `top` is out of its range; or a feature is missing, is unknown, or has an impossible value.
+            TypeError: `text` is not a string where the classifier takes a single text, or not a tuple where it takes
+                two texts or features.
 
         Example:
             >>> Classifier.load("news.prnn").classify("Striker scores twice in cup final").label
@@ -247,7 +263,8 @@ class Classifier:
         return answer
 
     def _compute_logits(self, given: Any, text_name: str = "The text") -> list[float]:
-        """Compute the logits of a text, of a pair, or of a text with its features."""
+        """Compute the logits of a text, of a pair, or of a text with its features. Error messages call the text
+        `text_name`, such as "The text at position 3"."""
         if self._takes_single_texts:
             return self._packed.logits(given)
         if not isinstance(given, tuple | list) or len(given) != 2:
@@ -257,10 +274,13 @@ class Classifier:
         return self._packed.logits_beside(text, self._encode_features(beside, text_name) if self._features else beside)
 
     def _encode_features(self, values: Any, text_name: str) -> list[float]:
-        """Check the values of a text's features, and encode them in the order of the file."""
+        """Check the values of a text's features, given by name, and encode them in the order of the file. Error
+        messages call the text `text_name`."""
         names = [name for name, _ in self._features]
         if not isinstance(values, Mapping):
-            raise TypeError(f"{text_name} is without its features. Give a tuple of both: (text, {{name: value, ...}}).")
+            raise TypeError(
+                f"{text_name} has no features. Give a tuple of the text and its features: (text, {{name: value, ...}})."
+            )
         if unknown := [name for name in values if name not in names]:
             raise ValueError(
                 f"{text_name} has the feature {unknown[0]!r}, which the classifier does not take. Leave it out."
@@ -270,7 +290,8 @@ class Classifier:
         return [self._encode_feature(i, values[name], text_name) for i, name in enumerate(names)]
 
     def _encode_feature(self, index: int, value: Any, text_name: str) -> float:
-        """Encode the value of one feature as the number that the engine takes."""
+        """Encode the value of the feature at `index` as the number that the engine takes. Error messages call the text
+        `text_name`."""
         name, is_category = self._features[index]
         kinds = (str, int) if is_category else (int, float)
         if not isinstance(value, kinds) or isinstance(value, bool):
@@ -285,8 +306,8 @@ class Classifier:
         except EngineError as error:
             if error.args[0] == _engine.UNKNOWN:
                 raise ValueError(
-                    f"{text_name} has {name}={value!r}, which {name} does not know. Give one of its values, which "
-                    "pocketrnn inspect lists."
+                    f"{text_name} has {name}={value!r}, which is not one of the known values of {name}. Give one of "
+                    "the values that `pocketrnn inspect` lists."
                 ) from None
             if error.args[0] != _engine.NOT_FINITE:
                 raise
@@ -299,7 +320,8 @@ class Classifier:
             text: any string, or the list of its tokens.
 
         Raises:
-            EngineError: as `classify`; or the file labels texts, or the places of the tokens are not known.
+            EngineError: the classifier labels whole texts; the position of a token in the text cannot be found; the
+                text has fewer or more tokens than the classifier takes, or would take too much memory or time.
 
         Example:
             >>> [(tag.token, tag.label) for tag in Classifier.load("people.prnn").tag("Ada lives in Berlin")]
@@ -318,13 +340,14 @@ class Classifier:
         ]
 
     def stream(self, saved: bytes | None = None) -> Stream:
-        """Open a stream: a text that arrives in fragments, with an answer after each.
+        """Open a stream: a text that arrives in fragments, with an answer after each fragment.
 
         Args:
-            saved: what `Stream.save` gave, to go on from there.
+            saved: the bytes that `Stream.save` returned, to continue that stream; None to begin a text.
 
         Raises:
-            EngineError: the file was packed of a bundle without streams; or `saved` is damaged, or another file's.
+            EngineError: the file was packed from a bundle without streams; or `saved` is damaged, or comes from another
+                file.
 
         Example:
             >>> stream = Classifier.load("one-way.prnn").stream()    # of a bundle exported with --streaming
@@ -334,22 +357,26 @@ class Classifier:
         return Stream(self, saved)
 
     def _check_top(self, top: int) -> None:
+        """Raise a ValueError unless `top` is from 1 to the number of labels, with several heads of the largest head."""
         most = max(len(part.labels) for part in (*self._parts.values(),) or (self._own,))
         if not 1 <= top <= most:
             raise ValueError(f"top is {top}. Give a whole number from 1 to {most}, the number of labels.")
 
     def _make_predictions(self, logits: list[float], top: int) -> Any:
-        """Make the prediction for one text; with several heads, a dict from each head's name to its prediction."""
+        """Make the prediction for one text from its logits, with the `top` likeliest labels; with several heads, a dict
+        from each head's name to its prediction."""
         probabilities = self._packed.probabilities(logits)
         if not self._parts:
             return self._own.make_prediction(logits, probabilities, top)
         return {name: part.make_prediction(logits, probabilities, top) for name, part in self._parts.items()}
 
     def predict(self, texts: Iterable[Given]) -> list[str]:
-        """Return the likeliest label of every text.
+        """Return the likeliest label of every text. With several heads, return a dict from each head's name to its
+        likeliest label for every text.
 
         Raises:
-            EngineError: as `classify`.
+            EngineError: a text is refused, for a reason that `classify` lists. The message names its position.
+            TypeError: `texts` is one string, or an item of it is not a text.
 
         Example:
             >>> Classifier.load("news.prnn").predict(["Oil prices rise again", "Striker scores twice in cup final"])
@@ -362,8 +389,8 @@ class Classifier:
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
-        """The threshold of each label: `predict_labels` gives a label whose probability reaches it. None without
-        thresholds.
+        """The threshold of each label, the probability from which `predict_labels` lists the label; None if the file
+        has no thresholds.
 
         Example:
             >>> Classifier.load("news.prnn").thresholds is None
@@ -372,7 +399,8 @@ class Classifier:
         return self._read_thresholds(self._head)
 
     def _read_thresholds(self, head: str | None) -> tuple[float, ...] | None:
-        """Return one threshold for each label of the file, or of the named head. Return None if the file has none."""
+        """Read the thresholds of the labels of `head`, or of a file without heads if `head` is None. Return None if
+        there are no thresholds."""
         # Here and not above: few ask, and importing json takes as long as all else.
         import json
 
@@ -383,17 +411,18 @@ class Classifier:
         return None if found is None else tuple(found)
 
     def predict_labels(self, texts: Iterable[Given], threshold: float | None = None) -> list[tuple[str, ...]]:
-        """List for every text the labels that reach their threshold. If a text can have only one label, list the
-        likeliest label if it reaches its threshold.
+        """List for every text the labels whose probabilities reach their thresholds. If a text can have only one label,
+        list the likeliest label if it reaches its threshold.
 
         Args:
             texts: any strings.
-            threshold: a probability, for all labels; None for the thresholds that the file keeps, or else 0.5.
+            threshold: one probability, for all labels; None for the thresholds of the file, or 0.5 if the file has
+                none.
 
         Raises:
-            EngineError: as `classify`; it names the text.
+            EngineError: a text is refused, for a reason that `classify` lists. The message names its position.
             TypeError: `texts` is one string, or an item of it is not a string.
-            ValueError: `threshold` is out of its range.
+            ValueError: `threshold` is not from 0 to 1.
 
         Example:
             >>> Classifier.load("news.prnn").predict_labels(["Oil prices rise again"], 0.4)
@@ -417,10 +446,11 @@ class Classifier:
         return found  # type: ignore[no-any-return]
 
     def predict_proba(self, texts: Iterable[Given]) -> list[list[float]]:
-        """Return the probabilities of every label for every text.
+        """Return the probability of every label for every text, as one list for each text. With several heads, return a
+        dict from each head's name to such lists.
 
         Raises:
-            EngineError: as `classify`; it names the text.
+            EngineError: a text is refused, for a reason that `classify` lists. The message names its position.
             TypeError: `texts` is one string, or an item of it is not a string.
 
         Example:
@@ -434,8 +464,8 @@ class Classifier:
         return found  # type: ignore[no-any-return]
 
     def _compute_probabilities(self, texts: Iterable[Given]) -> list[list[float]]:
-        """Compute for every text the probabilities of all labels of the file; with several heads, of the labels of all
-        heads."""
+        """Compute for every text the probabilities of all labels of the file, in the order of the file. With several
+        heads, the row of a text holds the labels of all heads."""
         if isinstance(texts, str):
             raise TypeError("The texts are one string. Give a list of texts, or use classify for one text.")
         given: list[Any] = list(texts)
@@ -467,8 +497,8 @@ class Classifier:
 
 
 class Stream:
-    """A text that arrives in fragments. Make one with `Classifier.stream`; a stream may be used by one thread at a
-    time."""
+    """A stream of a text that arrives in fragments, with an answer after each fragment. Make one with
+    `Classifier.stream`. A stream may be used by one thread at a time."""
 
     def __init__(self, classifier: Classifier, saved: bytes | None = None) -> None:
         self._classifier = classifier
@@ -483,8 +513,9 @@ class Stream:
             top: how many labels to give, from 1 to the number of labels.
 
         Raises:
-            EngineError: as `Classifier.classify`; or bytes are not UTF-8. Like every error, it leaves the stream as it
-                was.
+            EngineError: the text so far has more tokens than the classifier takes, or would take too much memory or
+                time; the logits are not finite; or bytes are not UTF-8. After an error, the stream is as it was before
+                the call.
             ValueError: `top` is out of its range.
 
         Example:
@@ -500,7 +531,8 @@ class Stream:
         """Read the next fragment of the text, and return the logits of the whole text so far.
 
         Raises:
-            EngineError: as `push`.
+            EngineError: the fragment is refused, for a reason that `push` lists. After an error, the stream is as it
+                was before.
 
         Example:
             >>> len(Classifier.load("one-way.prnn").stream().logits("Oil prices"))

@@ -38,17 +38,17 @@ _siblings: dict[Path, tuple[Path, int]] = {}
 
 def check_output_folder(path: Path, *, force: bool, marker_file: str) -> None:
     """Check before the work starts that an output folder can be written, and may be replaced if it exists already.
-
-    `repair_interrupted_write` runs first.
+    First repair what a killed process left there (`repair_interrupted_write`).
 
     Args:
         path: the folder to be written.
-        force: replace a folder that exists already.
-        marker_file: the file that marks such a folder as ours (`classifier.json`, `config.json`); `force` replaces a
-            folder only if it is empty or holds that file, so that a mistyped path cannot delete somebody's work.
+        force: whether a folder that exists already may be replaced.
+        marker_file: the file that shows that pocketrnn wrote the folder, such as `classifier.json`. `force` replaces a
+            folder only if it is empty or holds this file, so that a mistyped path cannot delete other work.
 
     Raises:
-        OutputError: the folder exists, is a file, or its parent cannot be written.
+        OutputError: the folder exists and may not be replaced, `path` is a file, or its parent folder cannot be
+            written.
     """
     try:
         repair_interrupted_write(path)
@@ -58,8 +58,8 @@ def check_output_folder(path: Path, *, force: bool, marker_file: str) -> None:
 
 
 def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> None:
-    """Raise an OutputError for an output folder that `check_output_folder` refuses, but do not repair an interrupted
-    write first."""
+    """Raise an OutputError if an output folder cannot be written, or exists and may not be replaced. The arguments are
+    those of `check_output_folder`."""
     # The name is written into files, and libraries such as PyTorch open only names that are valid Unicode.
     os.fsencode(path.absolute()).decode()
     if path.is_symlink() or (path.exists() and not path.is_dir()):
@@ -82,7 +82,7 @@ def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> N
             raise OutputError(
                 f"The folder {path} has no {marker_file}, so pocketrnn did not write this folder and "
                 "does not replace it.",
-                "Choose another output folder, or delete it yourself.",
+                "Choose another output folder, or delete this folder yourself.",
             )
     parent = path.absolute().parent
     while not parent.exists():
@@ -94,7 +94,7 @@ def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> N
             f"You may not write in the folder {parent}.", "Check the folder's rights, or choose another one."
         )
     # Some names are too long, and some folders cannot be written although their permissions allow it.
-    with _choose_temporary_sibling(parent / path.name, ".partial") as probe:
+    with _use_and_delete_temporary_sibling(parent / path.name, ".partial") as probe:
         probe.mkdir(0o700)
 
 
@@ -108,11 +108,12 @@ def write_whole_folder(path: Path, *, force: bool, marker_file: str) -> Iterator
     process was killed there.
 
     Raises:
-        OutputError: as for `check_output_folder`; or the disk is full or cannot be written.
+        OutputError: the folder exists and may not be replaced, `path` is a file, its parent folder cannot be written,
+            or the disk is full.
     """
     check_output_folder(path, force=force, marker_file=marker_file)
     path = path.absolute()
-    with _choose_temporary_sibling(path, ".partial") as work:
+    with _use_and_delete_temporary_sibling(path, ".partial") as work:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             work.mkdir(0o700)
@@ -135,13 +136,13 @@ def write_whole_folder(path: Path, *, force: bool, marker_file: str) -> Iterator
 
 
 def repair_interrupted_write(path: Path) -> None:
-    """Repair the folder or file `path` if a process was killed while it wrote `path`.
+    """Clean up after a process that was killed while it wrote the folder or file `path`.
 
-    A folder that was moved aside to be replaced is moved back where `path` does not exist. Temporary siblings in
-    which nothing was written for an hour are deleted.
+    If the old folder was moved aside to be replaced and `path` does not exist, move the old folder back. Delete
+    temporary siblings of `path` in which nothing was written for an hour.
 
     Raises:
-        OSError: the folder cannot be moved back.
+        OSError: the old folder cannot be moved back.
     """
     path = path.absolute()
     if not path.parent.is_dir():
@@ -161,8 +162,7 @@ def repair_interrupted_write(path: Path) -> None:
 
 
 def _move_folder_back(aside: Path, path: Path) -> bool:
-    """If `aside` holds a folder that was moved there from `path`, and `path` does not exist, move the folder back;
-    return whether it was moved."""
+    """Move the old folder in `aside` back to `path` if `path` does not exist. Return whether a folder was moved."""
     old = aside / path.name
     if not old.is_dir() or path.exists():
         return False
@@ -171,11 +171,12 @@ def _move_folder_back(aside: Path, path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _choose_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
-    """Choose the name of a temporary file or folder beside a path. It is deleted when the block ends.
+def _use_and_delete_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
+    """Yield the path of a new temporary file or folder beside `path`, and delete the file or folder when the block
+    ends.
 
-    If a signal raises an exception here or in the caller's `with`, `delete_own_temporary_siblings` still knows the
-    name.
+    The path is registered first: if a signal interrupts the block, `delete_own_temporary_siblings` deletes it at the
+    end of the process.
     """
     sibling = path.parent / f".{path.name}.{os.urandom(4).hex()}{suffix}"
     _siblings[sibling] = path, os.getpid()
@@ -190,7 +191,7 @@ def _choose_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]:
 def delete_own_temporary_siblings() -> None:
     """Delete the temporary files and folders that this process left; called when the process ends.
 
-    If a folder was moved aside into one of them, it is moved back first.
+    If an old folder was moved aside into one of them, move the folder back first.
     """
     for sibling, (path, process) in list(_siblings.items()):
         # A forked process has its parent's list, too.
@@ -202,8 +203,8 @@ def delete_own_temporary_siblings() -> None:
 
 
 def _find_last_write_time(path: Path) -> float:
-    """Return when a file, or anything in a folder, was last written, in seconds since 1970; now if it was deleted
-    meanwhile."""
+    """Return when a file, or anything in a folder, was last written, in seconds since 1970; the present time if the
+    path does not exist."""
     try:
         return max(found.lstat().st_mtime for found in (path, *path.rglob("*")))
     except FileNotFoundError:
@@ -211,7 +212,7 @@ def _find_last_write_time(path: Path) -> float:
 
 
 def _delete_path(path: Path) -> None:
-    """Delete a file or a folder, as far as the system allows."""
+    """Delete a file or a folder, as far as the system allows; ignore what cannot be deleted."""
     with contextlib.suppress(OSError, ValueError):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -227,7 +228,8 @@ def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
     link, the link's target is written. Temporary siblings that a killed process left an hour ago are deleted.
 
     Raises:
-        OutputError: `path` exists without `force`, or is not a file; it cannot be written; the disk is full.
+        OutputError: `path` exists and `force` is False; `path` is not a file, or cannot be written; or the disk is
+            full.
     """
     try:
         path = Path(os.path.realpath(path))
@@ -235,7 +237,7 @@ def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
         repair_interrupted_write(path)
     except (OSError, ValueError) as error:
         raise _make_write_error(path, error) from error
-    with _choose_temporary_sibling(path, ".partial") as work:
+    with _use_and_delete_temporary_sibling(path, ".partial") as work:
         try:
             file = open(work, "xb", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115 - closed below
         except (OSError, ValueError) as error:
@@ -259,7 +261,7 @@ def check_output_file(path: Path, *, force: bool) -> None:
     """Check before the work starts that an output file can be written, and may be replaced if it exists already.
 
     Raises:
-        OutputError: the path exists without `force`, or is not a file.
+        OutputError: the file exists and `force` is False, or the path is not that of a file.
     """
     try:
         _refuse_unwritable_file(path, force=force)
@@ -268,7 +270,7 @@ def check_output_file(path: Path, *, force: bool) -> None:
 
 
 def _refuse_unwritable_file(path: Path, *, force: bool) -> None:
-    """Raise an OutputError if the output path is not a file, or exists and `force` is not given."""
+    """Raise an OutputError if the output path exists and is not a file, or if it exists and `force` is False."""
     # A path that is still a link after all links were resolved is a loop of links.
     if (path.exists() and not path.is_file()) or Path(os.path.realpath(path)).is_symlink():
         raise OutputError(f"{path} exists and is not a file.", "Choose another output file.")
@@ -279,16 +281,16 @@ def _refuse_unwritable_file(path: Path, *, force: bool) -> None:
 
 
 def _replace_folder(work: Path, path: Path) -> None:
-    """Move the folder `work` to `path`, and delete an old folder at `path`.
+    """Move the folder `work` to `path`, in place of an old folder there.
 
-    If the two folders were exchanged, the caller finds the old folder at `work` and deletes it.
+    If the two folders were exchanged in one step, `work` holds the old folder afterwards, and the caller deletes it.
     """
     if not path.exists():
         work.rename(path)
         return
     if _exchange_folders(work, path):
         return
-    with _choose_temporary_sibling(path, ".old") as aside:
+    with _use_and_delete_temporary_sibling(path, ".old") as aside:
         try:
             aside.mkdir(0o700)
             path.rename(aside / path.name)
@@ -299,9 +301,10 @@ def _replace_folder(work: Path, path: Path) -> None:
 
 
 def _exchange_folders(one: Path, other: Path) -> bool:
-    """Exchange two folders in one atomic step; return False if the system or the disk cannot do this.
+    """Exchange two folders in one atomic step. Return False, and change nothing, if the system or the disk cannot do
+    this.
 
-    Python has no function for it: this is Linux' renameat2 with RENAME_EXCHANGE, renameat2(2).
+    Python has no function for it; this calls renameat2 of Linux with RENAME_EXCHANGE.
     """
     if sys.platform != "linux":
         return False
@@ -318,15 +321,15 @@ def _exchange_folders(one: Path, other: Path) -> bool:
 
 
 def _is_write_error(error: OSError, parent: Path) -> bool:
-    """Return whether the error names a path below `parent`; or, without a path, whether it is one of a full or broken
-    disk."""
+    """Return whether an error is about writing below `parent`: it names a path there; or it names no path, and says
+    that a disk is full or broken."""
     if error.filename is None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
     return Path(os.fsdecode(error.filename)).is_relative_to(parent)
 
 
 def _make_write_error(path: Path, error: OSError | ValueError) -> OutputError:
-    """Make the error for a path that could not be written, from the error of the system."""
+    """Make the OutputError for a path that could not be written, from the system's error."""
     # A ValueError is about a name that is invalid on every system, such as one with a NUL.
     if not isinstance(error, OSError):
         return OutputError(f"{path} could not be written: {first_line(error)}.", "Choose another name.")

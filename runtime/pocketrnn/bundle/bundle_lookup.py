@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.bundle.hub_download import SCHEME, download_bundle, parse_hub_address
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON, FORMAT, GIVE_A_BUNDLE, suggest_near_bundle
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, FORMAT, GIVE_A_BUNDLE, suggest_bundle_with_similar_name
 from pocketrnn.errors import BundleError, InputError
 
 __all__ = ["find_or_download_bundle", "is_bundle", "list_bundles_of_folder"]
@@ -24,7 +24,7 @@ _APART: Final = dict.fromkeys(
 
 
 def _list_shipped_classifiers() -> dict[str, Path]:
-    """List the names of the shipped classifiers and the folders of their bundles."""
+    """Return the bundle folders of the installed classifiers that ship with pocketrnn, by their names."""
     spec = importlib.util.find_spec(_ZOO)
     folders = [] if spec is None else list(spec.submodule_search_locations or ())
     found = [bundle for folder in folders for bundle in Path(folder).glob("*/bundle") if _is_bundle_folder(bundle)]
@@ -32,21 +32,21 @@ def _list_shipped_classifiers() -> dict[str, Path]:
 
 
 def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
-    """Return the path of a bundle's folder or of a packed file. The argument is this path, the name of a shipped
-    classifier, or an address on a model hub.
+    """Return the path of a bundle's folder or of a packed file, from a path, the name of a shipped classifier, or an
+    address on a model hub (`hf://user/name`).
 
-    A folder that holds a bundle comes before a shipped classifier of that name. The bundle's files are not read here.
-    The repository at an address is downloaded unless it is cached. A path need not exist.
+    A folder that holds a bundle comes before a shipped classifier of the same name. A repository on a hub is downloaded
+    unless it is cached. The bundle's files are not read, and a path that has more than one part need not exist.
 
     Raises:
         InputError: the argument is neither a string nor a path, or is not a valid address of a repository.
         MissingExtraError: the argument is an address, and the hub's library is not installed.
-        BundleError: neither a folder nor a shipped classifier has that name, or the classifier's distribution is not
-            installed.
+        BundleError: neither a folder nor a shipped classifier has this name; the classifier is not installed; or the
+            repository cannot be read.
     """
     if not isinstance(path_or_name, (str, os.PathLike)):
         raise InputError(
-            f"A bundle is named by a path or a name, not by {type(path_or_name).__name__}.",
+            f"The bundle is given as {type(path_or_name).__name__}, not as a string or a path.",
             GIVE_A_BUNDLE,
         )
     given = os.fspath(path_or_name)
@@ -70,21 +70,22 @@ def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
     names = ", ".join(shipped) or "none is installed"
     raise BundleError(
         f"There is no file or folder {given!r}, and no classifier that ships with pocketrnn has this name ({names}).",
-        suggest_near_bundle(folder, shipped) or GIVE_A_BUNDLE.removesuffix(".") + ", or a shipped classifier's name.",
+        suggest_bundle_with_similar_name(folder, shipped)
+        or GIVE_A_BUNDLE.removesuffix(".") + ", or a shipped classifier's name.",
     )
 
 
 def list_bundles_of_folder(folder: Path) -> list[str]:
-    """List the bundles and packed files in a folder, sorted by name; empty for a folder that cannot be read."""
+    """List the names of the bundles and packed files in a folder, sorted; empty for a folder that cannot be read."""
     try:
-        return sorted(one.name for one in folder.iterdir() if is_bundle(one) and _names_format(one))
+        return sorted(one.name for one in folder.iterdir() if is_bundle(one) and _may_be_written_by_pocketrnn(one))
     except OSError:
         return []
 
 
-def _names_format(path: Path) -> bool:
-    """Return whether a packed file, or the classifier.json of a folder, may be pocketrnn's: other programs write files
-    of that name, too."""
+def _may_be_written_by_pocketrnn(path: Path) -> bool:
+    """Return whether a path is a file, or a folder whose classifier.json mentions pocketrnn's format. Other programs
+    write files of the name classifier.json, too."""
     try:
         return not path.is_dir() or FORMAT.encode() in (path / CLASSIFIER_JSON).read_bytes()
     except OSError:
@@ -92,11 +93,12 @@ def _names_format(path: Path) -> bool:
 
 
 def is_bundle(path: Path) -> bool:
-    """Return whether a path is that of a bundle's folder or of a packed file."""
+    """Return whether a path is that of a bundle's folder or of a packed file, judged by the names of files."""
     return (path.suffix == ".prnn" and os.path.lexists(path)) or _is_bundle_folder(path)
 
 
 def _is_bundle_folder(folder: Path) -> bool:
+    """Return whether a folder holds a classifier.json."""
     try:
         return (folder / CLASSIFIER_JSON).is_file()
     except OSError:

@@ -31,11 +31,11 @@ def read_checked_bytes(path: Path, sha256: str) -> bytes:
 
     Args:
         path: the file.
-        sha256: its digest, in hexadecimal digits.
+        sha256: the sha256 that the bytes must have, in hexadecimal digits.
 
     Raises:
-        BundleError: the file is missing, cannot be read, is not a regular file, is larger than 2 GiB, or a byte of it
-            was changed.
+        BundleError: the bytes have another sha256; or the file is missing, cannot be read, is not a regular file, or is
+            larger than 2 GiB.
     """
     content = read_regular_file(path, LARGEST_FILE)
     if hashlib.sha256(content).hexdigest() != sha256:
@@ -47,8 +47,8 @@ def read_regular_file(path: Path, largest_size: int) -> bytes:
     """Read a regular file of at most `largest_size` bytes.
 
     Raises:
-        BundleError: the file is missing, cannot be read, is not a regular file, is larger, or changes its size while
-            it is read.
+        BundleError: the file is missing, cannot be read, is not a regular file, has more bytes, or changes its size
+            while it is read.
     """
     with _open_regular_file(path, largest_size) as (file, size):
         content = file.read(size)
@@ -84,10 +84,11 @@ def read_file_size(path: Path) -> int:
 
 @contextlib.contextmanager
 def _open_regular_file(path: Path, largest_size: int) -> Iterator[tuple[BinaryIO, int]]:
-    """Open a regular file and yield it with its size.
+    """Open a regular file of at most `largest_size` bytes, and yield the file and its size.
 
-    A pipe would make the reader wait for ever, a device may never end, and a sparse file of 20 GB takes almost no disk
-    space. Links are followed: model hubs keep their files behind links, and the digest alone identifies a file.
+    Other files are refused: a pipe would make the reader wait for ever, a device may never end, and a sparse file of 20
+    GB takes almost no disk space. Links are followed: model hubs keep their files behind links, and the digest alone
+    identifies a file.
     """
     with contextlib.ExitStack() as stack:
         with _translate_read_errors(path):
@@ -104,7 +105,12 @@ def _open_regular_file(path: Path, largest_size: int) -> Iterator[tuple[BinaryIO
 
 def _check_regular_file(path: Path, status: os.stat_result, largest_size: int) -> None:
     """Raise a BundleError if a path is a folder, a device or a pipe, or a file of more than `largest_size` bytes.
-    `status` is the result of `os.stat`."""
+
+    Args:
+        path: the path, for the message.
+        status: the result of `os.stat` for the path.
+        largest_size: the most bytes that the file may have.
+    """
     if stat.S_ISDIR(status.st_mode):
         raise BundleError(f"{path} cannot be read: it is a folder.", MAKE_AGAIN)
     if not stat.S_ISREG(status.st_mode):
@@ -115,6 +121,7 @@ def _check_regular_file(path: Path, status: os.stat_result, largest_size: int) -
 
 @contextlib.contextmanager
 def _translate_read_errors(path: Path) -> Iterator[None]:
+    """Convert the errors of reading `path` in the block, such as OSError and MemoryError, to BundleErrors."""
     try:
         yield
     except FileNotFoundError:

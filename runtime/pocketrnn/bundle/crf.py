@@ -18,17 +18,17 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Crf:
-    """The scores that a CRF adds to the logits of a sequence of labels.
+    """The scores that a conditional random field (CRF) adds to the logits of a sequence of labels.
 
     Attributes:
         start: for each label, its score at the first token.
         end: for each label, its score at the last token.
         transitions: [from, to]: for each label of a token, the score of each label of the next token.
-        over_tokens: whether the sequence is that of the tokens that have a tag, such as the first pieces of words; else
-            it is that of all ids.
+        over_tokens: True if the sequence has only the tokens that get a tag, such as the first subword of each word;
+            False if it has all token ids of the text.
 
     Raises:
-        InputError: the sizes do not fit each other.
+        InputError: `start`, `end` and `transitions` are not for the same number of labels.
     """
 
     start: tuple[float, ...] = field(repr=False)
@@ -53,16 +53,16 @@ class Crf:
         return {"start": self.start, "end": self.end, "transitions": self.transitions, **over}
 
     def decode_labels(self, logits: NDArray[Any]) -> NDArray[np.int64]:
-        """Find the sequence of labels with the largest score (Viterbi). If two labels give the same score, the earlier
-        label is chosen.
+        """Find the sequence of labels with the largest score (Viterbi). If two sequences have the same score, the label
+        with the smaller index is chosen.
 
         Args:
             logits: float [tokens, labels], of at least one token.
 
         Returns:
-            int64 [tokens].
+            the index of each token's label, int64 [tokens].
         """
-        scores, moves = self._convert_logits_and_transitions(logits)
+        scores, moves = self._convert_logits_and_transitions_to_float64(logits)
         best, before = scores[0] + np.array(self.start), []
         for step in scores[1:]:
             ways = best[:, None] + moves
@@ -74,15 +74,18 @@ class Crf:
         return np.array(path[::-1], np.int64)
 
     def score(self, logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
-        """Return the score of a sequence of labels: the sum of its logits, transitions, start and end."""
-        scores, moves = self._convert_logits_and_transitions(logits)
+        """Return the score of one sequence of labels: the sum of its logits, transitions, start and end.
+
+        Args:
+            logits: float [tokens, labels], of at least one token.
+            labels: the index of each token's label, int64 [tokens].
+        """
+        scores, moves = self._convert_logits_and_transitions_to_float64(logits)
         own = scores[np.arange(len(labels)), labels].sum() + moves[labels[:-1], labels[1:]].sum()
         return float(own + self.start[labels[0]] + self.end[labels[-1]])
 
     def probabilities(self, logits: NDArray[Any]) -> Doubles:
-        """Return the marginal probability of each label of each token.
-
-        It is summed over all labels of the other tokens.
+        """Return the marginal probability of each label of each token: the sum over all labels of the other tokens.
 
         Args:
             logits: float [tokens, labels], of at least one token.
@@ -90,7 +93,7 @@ class Crf:
         Returns:
             float64 [tokens, labels]; each row adds up to 1.
         """
-        scores, moves = self._convert_logits_and_transitions(logits)
+        scores, moves = self._convert_logits_and_transitions_to_float64(logits)
         forward, backward = np.empty_like(scores), np.empty_like(scores)
         forward[0], backward[-1] = scores[0] + np.array(self.start), self.end
         for i in range(1, len(scores)):
@@ -102,5 +105,5 @@ class Crf:
         shares: Doubles = powers / powers.sum(axis=1, keepdims=True)
         return shares
 
-    def _convert_logits_and_transitions(self, logits: NDArray[Any]) -> tuple[Doubles, Doubles]:
+    def _convert_logits_and_transitions_to_float64(self, logits: NDArray[Any]) -> tuple[Doubles, Doubles]:
         return np.asarray(logits, np.float64), np.array(self.transitions)

@@ -37,8 +37,8 @@ _ADDRESS: Final = re.compile(rf"(?P<name>{_NAME}/{_NAME})(?:@(?P<revision>[A-Za-
 
 @dataclass(frozen=True)
 class HubAddress:
-    """The address of a repository on a hub. The revision is a commit, a tag or a branch; None means the newest
-    commit."""
+    """The address of a repository on a hub: its name `user/name`, and a revision, which is a commit, a tag or a branch.
+    The revision None means the newest commit."""
 
     name: str
     revision: str | None = None
@@ -51,7 +51,7 @@ def parse_hub_address(address: str) -> HubAddress:
     """Parse the address of a repository on a hub, such as `hf://user/name@revision`.
 
     Raises:
-        InputError: the text is not an address.
+        InputError: `address` does not have this form.
     """
     found = _ADDRESS.fullmatch(address.removeprefix(SCHEME))
     if found is None or ".." in address:
@@ -60,14 +60,15 @@ def parse_hub_address(address: str) -> HubAddress:
 
 
 def download_bundle(address: HubAddress) -> Path:
-    """Download a repository's bundle or packed file, unless it was downloaded before; return its path.
+    """Download a repository's bundle or packed file, unless it was downloaded before; return its path on this machine.
 
-    A repository may change: without a revision, the downloaded commit is logged, so that it can be pinned.
+    Without a revision in the address, log the commit that was downloaded, so that the user can ask for the same commit
+    again.
 
     Raises:
-        MissingExtraError: the hub's library is not installed.
-        BundleError: the repository or revision does not exist, may not be read or does not hold a classifier; or the
-            hub cannot be reached.
+        MissingExtraError: the library `huggingface_hub` is not installed.
+        BundleError: the repository or revision does not exist or may not be read; the repository does not hold exactly
+            one classifier; or the hub cannot be reached.
     """
     library = import_hub_library()
     folder = _download_manifest(library, address)
@@ -91,7 +92,8 @@ def download_bundle(address: HubAddress) -> Path:
 
 
 def _download_manifest(library: Any, address: HubAddress) -> Path | None:
-    """Download classifier.json and return its folder; None if the repository lacks that file."""
+    """Download classifier.json, and return the folder of the downloaded file; None if the repository has no
+    classifier.json."""
     with translate_hub_errors(address):
         try:
             return Path(library.hf_hub_download(address.name, CLASSIFIER_JSON, revision=address.revision)).parent
@@ -110,17 +112,23 @@ def import_hub_library() -> Any:
 
 @contextlib.contextmanager
 def translate_hub_errors(address: HubAddress) -> Iterator[None]:
-    """Translate the errors that the hub and its library raise in the block into BundleErrors of one sentence.
+    """Convert the errors that the hub and its library raise in the block to BundleErrors of one sentence.
+
+    Args:
+        address: the address that the errors name.
 
     Raises:
-        BundleError: the hub or its library failed.
+        BundleError: the code in the block failed.
     """
     from huggingface_hub import errors
 
     try:
         yield
     except errors.GatedRepoError as error:
-        raise BundleError(f"Only some users may read {address}.", "Ask its owner, and log in: hf auth login") from error
+        raise BundleError(
+            f"Only users whom its owner has accepted may read {address}.",
+            "Ask for access on the repository's page, and log in: hf auth login",
+        ) from error
     except errors.RevisionNotFoundError as error:
         raise BundleError(
             f"{SCHEME}{address.name} has no revision {address.revision}.", "Give a commit, a tag or a branch."

@@ -32,22 +32,22 @@ def parse_versioned_document(
 
     Args:
         content: the file's bytes.
-        path: the file's name, for the error.
-        form: the format that the document must have.
-        version: the version that can be read.
+        path: the file's path, for the error.
+        form: the value that the document's member `format` must have.
+        version: the value that its member `version` must have.
         error: the class of the errors to raise.
-        written_by: the command that writes such files.
-        remedy: what to do about a file that is not JSON.
-        version_remedy: what to do about a file of another version, which another release wrote.
+        written_by: the command that writes such files, for the error.
+        remedy: what to do about a file that is not JSON, as a sentence.
+        version_remedy: what to do about a file of another version, which another release wrote, as a sentence.
 
     Raises:
-        PocketRNNError: as `error`; the file is not JSON, or has another format or version.
+        PocketRNNError: the file is not JSON, or has another format or version. Its class is `error`.
     """
 
     try:
         document = json.loads(
             content.decode("utf-8"),
-            parse_constant=_refuse_constant,
+            parse_constant=_refuse_nan_or_infinity,
             parse_float=_parse_finite_float,
             parse_int=_parse_integer,
             object_pairs_hook=_make_object_without_duplicates,
@@ -66,11 +66,13 @@ def parse_versioned_document(
     return document
 
 
-def _refuse_constant(constant: str) -> None:
+def _refuse_nan_or_infinity(constant: str) -> None:
+    """Refuse NaN, Infinity and -Infinity, which Python's JSON reader accepts: raise a ValueError."""
     raise ValueError(f"{constant} is not JSON")
 
 
 def _parse_finite_float(digits: str) -> float:
+    """Parse a number; raise a ValueError if it is too large for a float, such as 1e999."""
     number = float(digits)
     if math.isinf(number):
         raise ValueError(f"{digits[:40]} is too large a number")
@@ -79,12 +81,14 @@ def _parse_finite_float(digits: str) -> float:
 
 def _parse_integer(digits: str) -> int:
     # 10^308 is the largest power of ten in a float, and int() takes at most 4,300 digits.
+    """Parse an integer of any size that fits into a float; raise a ValueError for a larger one."""
     if len(digits) > 300:
         _parse_finite_float(digits)
     return int(digits)
 
 
 def _make_object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make the dict for a JSON object; raise a ValueError if two of its members have the same name."""
     members = dict(pairs)
     if len(members) < len(pairs):
         seen: set[str] = set()

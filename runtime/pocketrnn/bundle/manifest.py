@@ -59,15 +59,15 @@ __all__ = [
     "build_manifest_from_document",
     "compute_labels_and_input_digest",
     "describe_padding_effect",
+    "encode_json_with_digest",
     "encode_manifest",
-    "encode_with_digest",
-    "explain_no_step_answers",
+    "explain_why_no_answer_after_each_step",
     "list_bundle_files",
     "load_manifest_schema",
     "make_input_digest_metadata",
     "make_manifest_document",
     "read_manifest",
-    "suggest_near_bundle",
+    "suggest_bundle_with_similar_name",
 ]
 
 FORMAT: Final = "pocketrnn-classifier"
@@ -99,7 +99,7 @@ _EXPORT_AGAIN: Final = "Export it again with this pocketrnn."
 @dataclass(frozen=True)
 class Limits:
     """The limits of a graph: how many tokens a text may have, how many texts a run may have, and whether a text needs a
-    word of the vocabulary.
+    token other than padding.
 
     The PyTorch module has the same limits: 300 position embeddings allow at most 300 tokens, a convolution over 5
     tokens needs at least 5, and a mean over the tokens that are not padding needs at least one such token. None means
@@ -123,7 +123,8 @@ class Limits:
     def __post_init__(self) -> None:
         if (self.min_tokens or 1) > (self.max_tokens or sys.maxsize):
             raise BundleError(
-                f"A text cannot have at least {self.min_tokens} and at most {self.max_tokens} tokens.",
+                f"The limits contradict each other: a text must have at least {self.min_tokens} and at most "
+                f"{self.max_tokens} tokens.",
                 "Export the bundle again.",
             )
 
@@ -132,40 +133,45 @@ class Limits:
         return (self.min_tokens or 1) <= token_count <= (self.max_tokens or sys.maxsize)
 
     def accepts_ids(self, ids: Sequence[int], padding_id: int) -> bool:
-        """Return whether the graph accepts a text, or a pair of texts, with these ids. Negative ids that encode
-        features do not count as tokens."""
+        """Return whether the graph accepts a text, or a pair of texts, with these ids: whether there are neither too
+        few nor too many, and, if `real_token` is True, whether each text has an id other than `padding_id`. Negative
+        ids that encode features do not count as tokens."""
         ids = ids[count_leading_negative_ids(ids) :]
         if not self.allows_length(len(ids)):
             return False
         return not self.real_token or not any(
-            all(i == padding_id for i in text) for is_mark, text in itertools.groupby(ids, _is_pair_mark) if not is_mark
+            all(i == padding_id for i in text)
+            for is_mark, text in itertools.groupby(ids, _is_negative_id)
+            if not is_mark
         )
 
 
-def _is_pair_mark(token_id: int) -> bool:
+def _is_negative_id(token_id: int) -> bool:
+    """Return whether an id is negative: such an id separates two texts, or encodes a feature."""
     return token_id < 0
 
 
 def count_leading_negative_ids(ids: Sequence[int]) -> int:
-    """Return how many negative ids, which encode features (`pocketrnn.text.features_beside_text`), stand at the
-    beginning of a row of ids."""
+    """Return how many ids at the beginning of a text's ids are negative. They encode the text's features
+    (`pocketrnn.text.features_beside_text`)."""
     return next((i for i, token_id in enumerate(ids) if token_id >= 0), len(ids))
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The ONNX file of a bundle, and its inputs.
+    """The ONNX file of a bundle, and the graph's inputs.
 
-    Its inputs are `tokens` int64 [batch, sequence], or `samples` float32 [batch, time, channels]; and `lengths` int64
-    [batch] if the model uses them. Its output is `logits` float32 [batch, labels], or [batch, sequence, labels] if it
-    labels tokens. For two texts, `second_tokens` follows `tokens`, and `second_lengths` follows `lengths`. For texts
-    with numbers or categories, the last input is `features` float32 [batch, features]; for tokens with their
-    characters, it is `characters` int64 [batch, sequence, width].
+    The inputs are `tokens` int64 [batch, sequence], or `samples` float32 [batch, time, channels]; and `lengths` int64
+    [batch] if the model uses lengths. The output is `logits` float32 [batch, labels], or [batch, sequence, labels] if
+    the model labels tokens. For two texts, `second_tokens` follows `tokens`, and `second_lengths` follows `lengths`.
+    For texts with numbers or categories, the last input is `features` float32 [batch, features]; for tokens with their
+    characters, the last input is `characters` int64 [batch, sequence, width].
 
-    `padding` says whether rows may be padded without changing an answer; `batch` is 1 where a run takes one text or
-    sequence only, else None. `limits` are the limits of its texts and runs, if it has any. `embedding_rows` is the
-    number of embedding rows, for texts only: every id is below it. A text that holds one of the ids `alone` gets a run
-    of its own: the module takes such an id for padding inside a text, so that its answer depends on its neighbours.
+    `padding` is True if rows may be padded without changing an answer. `batch` is 1 if a run takes only one text or
+    sequence, else None. `limits` are the limits of texts and runs; None without limits. `embedding_rows` is the number
+    of rows of the embedding, 0 for sequences of numbers; every id is below it. A text that holds one of the ids in
+    `alone` gets a run of its own: the module takes such an id for padding inside a text, so that the answer would
+    depend on the other texts in the run.
     """
 
     file: str
@@ -189,9 +195,10 @@ class TorchScript:
 
 @dataclass(frozen=True)
 class StepGraph:
-    """The ONNX file that answers while a text or a recording arrives.
+    """The ONNX file of the step graph, which answers while a text or a recording arrives: it reads some further steps,
+    and carries a state from run to run.
 
-    Its inputs are `tokens` or `samples`, as in the graph, and `state` float32 [batch, state_size]; its outputs are
+    The inputs are `tokens` or `samples`, as in the graph, and `state` float32 [batch, state_size]; the outputs are
     `logits` float32 [batch, labels] and `new_state`, with the shape of `state`.
     """
 
@@ -205,9 +212,10 @@ class Example:
     """A golden example: a text, two texts, or a text with features, with the PyTorch module's answer when the bundle
     was made.
 
-    The answer is one row of logits, or a row for each id. A mark separates the ids of two texts
-    (`pocketrnn.text.pairs`). A text with features is a tuple of the text and their names and values; marks come before
-    its ids (`pocketrnn.text.features_beside_text`).
+    `text` is a string, a tuple of two texts, or a tuple of a text and its features' names and values. `ids` are the
+    token ids; a negative id separates those of two texts (`pocketrnn.text.pairs`), and negative ids that encode
+    features come before those of the text (`pocketrnn.text.features_beside_text`). `logits` are one row, or a row for
+    each id if the module labels tokens.
     """
 
     text: str | tuple[str, Any]
@@ -224,15 +232,16 @@ class Example:
 
     @property
     def rows(self) -> tuple[tuple[float, ...], ...]:
-        """The rows of logits: one row for the text, or one for each id."""
+        """The rows of logits: one row for the text, or a row for each id if the classifier labels tokens."""
         return self.logits if isinstance(self.logits[0], tuple) else (self.logits,)
 
 
 @dataclass(frozen=True)
 class NumberExample:
-    """A golden example of numbers: a sequence with the PyTorch module's answer when the bundle was made.
+    """A golden example of numbers: a sequence, prepared as the graph's input, with the PyTorch module's answer when the
+    bundle was made.
 
-    `samples` are the graph's input, float32 [time, channels].
+    `samples` are float32 [time, channels]; `logits` are one row.
     """
 
     samples: tuple[tuple[float, ...], ...]
@@ -246,11 +255,11 @@ class NumberExample:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the proof: the answers of one form of the classifier, such as ONNX, compared with those of a
-    reference, such as the module.
+    """One line of the proof: the answers of a candidate, one form of the classifier such as ONNX, compared with those
+    of a reference, such as the module.
 
     There were `rows` texts or sequences, in `cases` runs. `spreads` is the candidate's largest distance from the exact
-    answer, in units of the error that rounding may cause; None if it was not measured.
+    answer, in units of the error that rounding may cause; None if this distance was not measured.
     """
 
     reference: str
@@ -264,26 +273,27 @@ class Comparison:
 
     @property
     def measures_rounding(self) -> bool:
-        """Whether this line measures the effect of rounding the weights. There is no limit for this effect."""
+        """Whether this line measures the effect of rounding the weights. The proof has no limit for this effect."""
         return self.candidate == ROUNDED
 
     @property
     def measures_integer_arithmetic(self) -> bool:
-        """Whether this line measures the effect of integer arithmetic. There is no limit for this effect."""
+        """Whether this line measures the effect of integer arithmetic. The proof has no limit for this effect."""
         return self.candidate == INTEGERS
 
     @property
-    def is_measured(self) -> bool:
+    def is_only_measured(self) -> bool:
         """Whether this line is only a measurement, and not part of the proof.
 
-        It measures rounding, integer arithmetic, or a module in another precision than float32.
+        Such a line measures the effect of rounding, of integer arithmetic, or of a module's precision other than
+        float32.
         """
         return self.measures_rounding or self.measures_integer_arithmetic or self.candidate.startswith(IN_OWN_PRECISION)
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The proof of a bundle: all its comparisons, and the largest allowed difference of logits."""
+    """The proof of a bundle: all its comparisons, and `tolerance`, the largest allowed difference of logits."""
 
     tolerance: float
     comparisons: tuple[Comparison, ...]
@@ -297,9 +307,10 @@ class Manifest:
     """The content of classifier.json. `classifier.schema.json` documents each member.
 
     Attributes:
-        input: the kind of input, and the rules that turn it into the graph's inputs.
+        input: the kind of input, with the rules that convert it to the graph's inputs.
         output: what the graph's logits mean.
-        stream: the graph of one step from a state, where the bundle can answer while a text or a recording arrives.
+        stream: the step graph, which reads a text or a recording while it arrives; None if the bundle has no step
+            graph.
 
     Raises:
         BundleError: the parts do not fit each other.
@@ -323,7 +334,7 @@ class Manifest:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels in the order of the logits; or the names of the values."""
+        """The labels, in the order of the logits; for a classifier that gives values, the names of the values."""
         return self.output.labels
 
     @property
@@ -353,14 +364,13 @@ class Manifest:
         return self.input.characters if isinstance(self.input, TextInput) else None
 
     def require_single_text(self, capability: str) -> None:
-        """Check that the classifier takes a single text, which a method or an option needs: not two texts, and not a
-        text with features or characters.
+        """Check that the classifier takes one text and nothing else, since a method or an option needs this.
 
         Args:
             capability: the method or option, as the subject of a sentence: `explain()`, `a packed file`.
 
         Raises:
-            InputError: the classifier takes two texts, or a text with features or characters.
+            InputError: the classifier takes two texts, or a text with features, or the characters of tokens.
         """
         if self.features:
             names = ", ".join(name for name, _ in self.features)
@@ -385,7 +395,7 @@ class Manifest:
         return tuple(self.output.heads) if isinstance(self.output, HeadsOutput) else ()
 
     def require_single_head(self, capability: str) -> None:
-        """Check that the classifier has a single set of labels, which a method or an option needs.
+        """Check that the classifier has a single set of labels, since a method or an option needs this.
 
         Args:
             capability: the method or option, as the subject of a sentence: `a stream`.
@@ -417,7 +427,7 @@ class Manifest:
 
     @property
     def golden_logit_rows(self) -> list[tuple[tuple[float, ...], ...]]:
-        """The logits of each golden example: one row, or a row for each token."""
+        """The logits of each golden example, as a tuple of rows: one row, or a row for each token."""
         return [example.rows for example in self.golden_texts] + [example.rows for example in self.golden_sequences]
 
     @property
@@ -427,8 +437,8 @@ class Manifest:
 
 
 def _check_text_manifest(manifest: Manifest, text_input: TextInput) -> None:
-    """Raise a BundleError unless the vocabulary, rules, graph, stream and examples of a classifier of texts fit each
-    other."""
+    """Raise a BundleError if the vocabulary, rules, graph, step graph and golden examples of a classifier of texts
+    contradict each other."""
     graph, rules, rows = manifest.graph, text_input.rules, manifest.graph.embedding_rows
     takes = ", ".join(graph.inputs)
     if len(text_input.vocabulary) > rows:
@@ -459,13 +469,15 @@ def _check_text_manifest(manifest: Manifest, text_input: TextInput) -> None:
         raise BundleError(
             f"The graph takes {takes}, but classifier.json is for {1 + text_input.pairs} texts.", MAKE_AGAIN
         )
-    if manifest.stream is not None and (held := _explain_no_streaming(text_input, graph.limits or Limits())):
+    if manifest.stream is not None and (
+        held := _explain_why_texts_cannot_be_streamed(text_input, graph.limits or Limits())
+    ):
         raise BundleError(held, "Leave streaming out.")
     _check_text_examples(manifest, text_input)
 
 
-def _explain_no_streaming(text_input: TextInput, limits: Limits) -> str:
-    """Explain in a sentence why this classifier cannot stream texts; empty if it can."""
+def _explain_why_texts_cannot_be_streamed(text_input: TextInput, limits: Limits) -> str:
+    """Return a sentence that says why this classifier cannot read a text in fragments; an empty string if it can."""
     rules = text_input.rules
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         return (
@@ -480,13 +492,14 @@ def _explain_no_streaming(text_input: TextInput, limits: Limits) -> str:
 
 
 def _check_text_examples(manifest: Manifest, text_input: TextInput) -> None:
-    """Raise a BundleError unless each golden example has texts, ids and logits that the classifier takes and gives."""
+    """Raise a BundleError if a golden example has another number of texts, features, ids or logits than the classifier,
+    or an id that the embedding lacks."""
     rows, labels, limits = manifest.graph.embedding_rows, len(manifest.labels), manifest.graph.limits or Limits()
     for example in manifest.golden_texts:
         named = f"The golden example {example.shown[:40]!r}"
         beside = text_input.pairs or bool(text_input.features)
         marks = int(text_input.pairs) + len(text_input.features)
-        if isinstance(example.text, tuple) != beside or sum(map(_is_pair_mark, example.ids)) != marks:
+        if isinstance(example.text, tuple) != beside or sum(map(_is_negative_id, example.ids)) != marks:
             what = (
                 f"{len(text_input.features)} features and a text"
                 if text_input.features
@@ -494,7 +507,7 @@ def _check_text_examples(manifest: Manifest, text_input: TextInput) -> None:
             )
             raise BundleError(f"{named} is not {what}.", MAKE_AGAIN)
         if not limits.allows_length(tokens := len(example.ids) - len(text_input.features)):
-            raise BundleError(f"{named} has {tokens} token ids, which is outside the graph's limits.", MAKE_AGAIN)
+            raise BundleError(f"{named} has {tokens} token ids, too few or too many for the graph.", MAKE_AGAIN)
         if not limits.accepts_ids(example.ids, text_input.rules.padding_id):
             raise BundleError(f"{named} holds no known word, but the graph needs one.", MAKE_AGAIN)
         answers = len(example.ids) if manifest.output.of_tokens else 1
@@ -509,14 +522,15 @@ def _check_text_examples(manifest: Manifest, text_input: TextInput) -> None:
 
 
 def _check_number_manifest(manifest: Manifest, number_input: NumberInput) -> None:
-    """Raise a BundleError unless the rules, graph, stream and examples of a classifier of numbers fit each other."""
+    """Raise a BundleError if the rules, graph, step graph and golden examples of a classifier of numbers contradict
+    each other."""
     limits = manifest.graph.limits or Limits()
-    if manifest.stream is not None and (held := explain_no_step_answers(number_input, limits)):
+    if manifest.stream is not None and (held := explain_why_no_answer_after_each_step(number_input, limits)):
         raise BundleError(f"The bundle has a step graph, which cannot be used: {held}.", MAKE_AGAIN)
     steps = number_input.steps or number_input.window
     if steps and not limits.allows_length(steps):
         raise BundleError(
-            f"The rules make sequences of {steps:,} steps, but the graph does not take this number.", MAKE_AGAIN
+            f"The rules make sequences of {steps:,} steps, but the graph takes other lengths only.", MAKE_AGAIN
         )
     for number, example in enumerate(manifest.golden_sequences, 1):
         named, steps, channels = f"The golden example {number}", len(example.samples), len(number_input.channels)
@@ -530,13 +544,13 @@ def _check_number_manifest(manifest: Manifest, number_input: NumberInput) -> Non
             )
         if not limits.allows_length(steps) or steps != (number_input.steps or steps):
             raise BundleError(
-                f"{named} has {steps:,} steps, but the graph or the rules do not allow this number.", MAKE_AGAIN
+                f"{named} has {steps:,} steps, but the graph or the rules allow other lengths only.", MAKE_AGAIN
             )
 
 
-def explain_no_step_answers(number_input: NumberInput, limits: Limits) -> str:
-    """Explain why this classifier cannot answer a recording step by step, as the end of a sentence; empty if it
-    can."""
+def explain_why_no_answer_after_each_step(number_input: NumberInput, limits: Limits) -> str:
+    """Return a clause that says why this classifier of numbers cannot answer a recording after each step, such as
+    "every sequence has 100 steps"; an empty string if it can."""
     if number_input.steps is not None:
         return f"every sequence has {number_input.steps:,} steps"
     if number_input.window is not None:
@@ -546,12 +560,11 @@ def explain_no_step_answers(number_input: NumberInput, limits: Limits) -> str:
 
 
 def describe_padding_effect(provenance: Mapping[str, Any]) -> str | None:
-    """Describe how padding changes answers, as the export measured it; None if the bundle does not say.
-
-    It is a sentence without its full stop.
+    """Describe how much padding would change the answers, as the export measured it: a sentence without its full stop.
+    Return None if the bundle does not say.
 
     Args:
-        provenance: the bundle's provenance, which may hold anything.
+        provenance: the bundle's provenance, a mapping with any content.
     """
     found = provenance.get("padding")
     if not isinstance(found, Mapping):
@@ -567,14 +580,14 @@ def describe_padding_effect(provenance: Mapping[str, Any]) -> str | None:
 
 @functools.cache
 def load_manifest_schema() -> dict[str, Any]:
-    """Load the JSON Schema of classifier.json."""
+    """Load the JSON Schema of classifier.json. The result is cached, so callers must not change it."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("classifier.schema.json").read_bytes())
     return schema
 
 
 def compute_labels_and_input_digest(labels: tuple[str, ...], input_rules: Input) -> str:
-    """Compute the sha256 of the labels and of all that turns the input into ids or samples: the rules, and for texts
-    the vocabulary."""
+    """Compute the sha256 of the labels and of all rules that convert the input to ids or samples; for texts, the
+    vocabulary is included."""
     of_texts: list[Any] = [input_rules.vocabulary] if isinstance(input_rules, TextInput) else []
     of_texts += ["two texts"] if isinstance(input_rules, TextInput) and input_rules.pairs else []
     of_texts += (
@@ -589,21 +602,22 @@ def compute_labels_and_input_digest(labels: tuple[str, ...], input_rules: Input)
 
 
 def make_input_digest_metadata(labels: tuple[str, ...], input_rules: Input) -> dict[str, str]:
-    """Make a metadata entry for a graph: the digest of labels and input rules. It identifies the graph without its
-    bundle."""
+    """Make the metadata entry that an exported graph carries: the digest of its labels and input rules, under a name
+    such as `pocketrnn.text_digest`. The entry identifies the graph without its bundle."""
     return {f"pocketrnn.{input_rules.kind}_digest": compute_labels_and_input_digest(labels, input_rules)}
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Encode classifier.json as UTF-8: one top-level member on each line, and its digest as the last member."""
+    """Encode a manifest as the content of classifier.json, in UTF-8: one top-level member on each line, and the sha256
+    of the rest as the last member, `digest`."""
     words = {"vocabulary": manifest.input.vocabulary} if isinstance(manifest.input, TextInput) else {}
-    return encode_with_digest({**make_manifest_document(manifest), **words})
+    return encode_json_with_digest({**make_manifest_document(manifest), **words})
 
 
-def encode_with_digest(document: Mapping[str, Any]) -> bytes:
-    """Encode a document as JSON with its digest as the last member.
+def encode_json_with_digest(document: Mapping[str, Any]) -> bytes:
+    """Encode a document as JSON, with the sha256 of the rest as the last member, `digest`.
 
-    It is UTF-8, with one top-level member on each line.
+    The JSON is UTF-8, with one top-level member on each line.
     """
     # The vocabulary has no spaces after its commas: 13,000 words take 133 kB so, and 146 kB with them.
     between = {"vocabulary": ","}
@@ -617,7 +631,7 @@ def encode_with_digest(document: Mapping[str, Any]) -> bytes:
 
 
 def make_manifest_document(manifest: Manifest) -> dict[str, Any]:
-    """Convert the manifest to the members of classifier.json, without the vocabulary and the digest."""
+    """Convert a manifest to the members of classifier.json, without `vocabulary` and `digest`."""
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -643,7 +657,7 @@ def make_manifest_document(manifest: Manifest) -> dict[str, Any]:
 
 
 def _make_example_document(example: Example | NumberExample) -> dict[str, Any]:
-    """Convert a golden example to an object for classifier.json, without the negative ids that stand for features or
+    """Convert a golden example to an object for classifier.json. Leave out the negative ids that encode features or
     separate two texts."""
     document = asdict(example)
     if isinstance(example, Example) and isinstance(example.text, tuple):
@@ -661,17 +675,17 @@ def _make_example_document(example: Example | NumberExample) -> dict[str, Any]:
 
 
 def list_bundle_files(manifest: Manifest) -> tuple[str, ...]:
-    """List the names of a bundle's files; classifier.json comes first."""
+    """List the names of the files of a bundle; classifier.json comes first."""
     further = (entry.file for entry in (manifest.graph, manifest.torchscript, manifest.stream) if entry is not None)
     return CLASSIFIER_JSON, *further
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and check classifier.json of a bundle. The other files are checked when they are opened.
+    """Read and check classifier.json in the folder of a bundle. The other files are checked when they are opened.
 
     Raises:
-        BundleError: the folder or the file is missing or unreadable; it is not JSON, or has another format or
-            version; a byte was changed; or its parts do not fit each other.
+        BundleError: the folder or the file is missing or unreadable; the file is not JSON, or has another format or
+            version; a byte was changed; or the members contradict each other.
     """
     path = folder / CLASSIFIER_JSON
     try:
@@ -679,7 +693,7 @@ def read_manifest(folder: Path) -> Manifest:
     except OSError as error:  # a name that is too long
         raise BundleError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from None
     if not exists:
-        raise _make_no_bundle_error(folder)
+        raise _make_not_a_bundle_error(folder)
     content = read_regular_file(path, _LARGEST_JSON)
     document = parse_versioned_document(
         content,
@@ -696,8 +710,9 @@ def read_manifest(folder: Path) -> Manifest:
     return _build_consistent_manifest(document, path)
 
 
-def _make_no_bundle_error(path: Path) -> BundleError:
-    """Make the error for a path that is not a bundle. The error says what the path is, if this is known."""
+def _make_not_a_bundle_error(path: Path) -> BundleError:
+    """Make the error for a path that is not a bundle. If the path is a checkpoint or a file of a bundle, the error says
+    so."""
     if path.is_dir():
         if _is_pocketrnn_checkpoint(path):
             # Imported here, since loading a bundle needs neither.
@@ -715,18 +730,19 @@ def _make_no_bundle_error(path: Path) -> BundleError:
         return BundleError(f"{path} is a file of a bundle.", f"Give its folder: {path.parent}")
     if path.exists():
         return BundleError(f"{path} is neither a folder nor a packed file.", GIVE_A_BUNDLE)
-    return BundleError(f"{path} does not exist.", suggest_near_bundle(path) or GIVE_A_BUNDLE)
+    return BundleError(f"{path} does not exist.", suggest_bundle_with_similar_name(path) or GIVE_A_BUNDLE)
 
 
-def suggest_near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
-    """Suggest, in a sentence, an existing bundle, packed file or checkpoint with a name similar to the missing one.
+def suggest_bundle_with_similar_name(path: Path, shipped: Iterable[str] = ()) -> str:
+    """Return a sentence that suggests an existing bundle, packed file or checkpoint with a name similar to that of a
+    missing one, such as "Did you mean news.bundle?"
 
     Args:
         path: the path that does not exist.
-        shipped: the names of shipped classifiers, where one of them could be meant.
+        shipped: the names of shipped classifiers, if the user may mean one of them.
 
     Returns:
-        The sentence; empty if no name is similar.
+        the sentence; an empty string if no name is similar.
     """
     from pocketrnn.bundle.names_from_paths import suggest_near_file
 
@@ -734,7 +750,8 @@ def suggest_near_bundle(path: Path, shipped: Iterable[str] = ()) -> str:
 
 
 def _is_pocketrnn_checkpoint(folder: Path) -> bool:
-    """Return whether the folder is a checkpoint of `pocketrnn train`: its config.json begins with the format's name."""
+    """Return whether a folder is a checkpoint of `pocketrnn train`: whether its config.json begins with the name of
+    this format."""
     config = folder / "config.json"
     try:
         if not config.is_file():
@@ -749,18 +766,19 @@ def build_manifest_from_document(document: dict[str, Any], path: Path) -> Manife
     """Build a manifest from the members of classifier.json, without checking their digest.
 
     Args:
-        document: as `make_manifest_document` returns it, with the vocabulary and any digest.
-        path: for messages.
+        document: the members, as `make_manifest_document` returns them, with `vocabulary` and any `digest`.
+        path: the file's path, for messages.
 
     Raises:
-        BundleError: the document is not valid, or its parts do not fit each other.
+        BundleError: the document breaks the schema, or its members contradict each other.
     """
     _check_schema_and_nesting(document, path)
     return _build_consistent_manifest(document, path)
 
 
 def _build_consistent_manifest(document: dict[str, Any], path: Path) -> Manifest:
-    """Build a manifest from valid members. A contradiction between them raises a BundleError that names the file."""
+    """Build a manifest from members that fit the schema. If they contradict each other, raise a BundleError that names
+    `path`."""
     try:
         return _build_manifest(document)
     except PocketRNNError as error:
@@ -768,7 +786,7 @@ def _build_consistent_manifest(document: dict[str, Any], path: Path) -> Manifest
 
 
 def _check_schema_and_nesting(document: dict[str, Any], path: Path) -> None:
-    """Raise a BundleError if the members of classifier.json do not fit its schema, or if the provenance is nested too
+    """Raise a BundleError if the members of classifier.json break its schema, or if the provenance is nested too
     deeply."""
     if fault := find_first_fault(document, load_manifest_schema()):
         raise BundleError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
@@ -777,8 +795,14 @@ def _check_schema_and_nesting(document: dict[str, Any], path: Path) -> None:
 
 
 def _check_digest(document: Mapping[str, Any], content: bytes, path: Path) -> None:
-    """Raise a BundleError if the digest at the end of classifier.json is not that of the rest: then the document was
-    changed."""
+    """Raise a BundleError if the digest at the end of classifier.json is not the sha256 of the rest, since the file was
+    changed then.
+
+    Args:
+        document: the parsed members.
+        content: the bytes of the file.
+        path: the file's path, for messages.
+    """
     stated = _DIGEST.search(content)
     if stated is None or stated[1].decode() != document["digest"]:
         raise BundleError(f"{path} does not end with its digest.", MAKE_AGAIN)
@@ -788,7 +812,7 @@ def _check_digest(document: Mapping[str, Any], content: bytes, path: Path) -> No
 
 
 def _build_manifest(document: dict[str, Any]) -> Manifest:
-    """Build a manifest from the valid members of classifier.json."""
+    """Build a manifest from the members of classifier.json, which fit the schema."""
     parity, graph = document["parity"], document["graph"]
     torchscript, stream = document.get("torchscript"), document.get("stream")
     given = NumberInput.from_document(document["numbers"]) if "numbers" in document else _build_text_input(document)
@@ -831,6 +855,8 @@ def _build_manifest(document: dict[str, Any]) -> Manifest:
 
 
 def _build_text_input(document: Mapping[str, Any]) -> TextInput:
+    """Build the input of a classifier of texts from the members of classifier.json: its rules and vocabulary, and its
+    characters or features if there are any."""
     rules, vocabulary = rules_of(document["text"]), tuple(document["vocabulary"])
     if "characters" in document:
         return CharacterInput(rules, vocabulary, Characters(**document["characters"]))
@@ -842,7 +868,13 @@ def _build_text_input(document: Mapping[str, Any]) -> TextInput:
 def _build_examples(
     members: Sequence[Mapping[str, Any]], padding_id: int, features: Features
 ) -> tuple[Example, ...] | tuple[NumberExample, ...]:
-    """Build the golden examples of texts or of numbers from their objects in classifier.json."""
+    """Build the golden examples from their objects in classifier.json.
+
+    Args:
+        members: the objects.
+        padding_id: the padding id of the text rules.
+        features: the features that the classifier takes in addition to a text; empty without features.
+    """
     golden: list[Any] = [
         tuple(tuple(map(float, row)) if isinstance(row, list) else float(row) for row in one["logits"])
         for one in members
@@ -857,8 +889,12 @@ def _build_examples(
 def _read_golden_text_and_ids(
     example: Mapping[str, Any], padding_id: int, features: Features
 ) -> tuple[str | tuple[str, Any], tuple[int, ...]]:
-    """Read a golden example from its object in classifier.json. Return its text, its two texts, or its text and
-    features; and its ids, with the negative ids that stand for features or separate two texts."""
+    """Read the text and the ids of a golden example from its object in classifier.json.
+
+    Returns:
+        the text, a tuple of two texts, or a tuple of the text and its features; and the ids, with the negative ids that
+        encode features or separate two texts.
+    """
     if features:
         marks = encode_numbers_as_negative_ids(
             encode_values(features, example["features"], "A golden example")
@@ -871,12 +907,14 @@ def _read_golden_text_and_ids(
 
 
 def _build_limits(members: Mapping[str, Any]) -> Limits:
+    """Build the limits of a graph from their object in classifier.json."""
     sizes = {name: int(value) for name, value in members.items() if name != "real_token"}
     return Limits(**sizes, real_token=True if "real_token" in members else None)
 
 
 def _drop_empty_members(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members of a graph without those that are None, 0 or empty, and without limits that are all None."""
+    """Return an object without the members that are None, 0 or empty, and without inner objects of which nothing is
+    left. Members that are False stay."""
     members = {
         name: _drop_empty_members(value) if isinstance(value, dict) else value for name, value in members.items()
     }
@@ -884,7 +922,7 @@ def _drop_empty_members(members: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_nested_deeper(value: Any, levels: int) -> bool:
-    """Return whether lists and objects in a JSON value are nested more than `levels` deep."""
+    """Return whether a JSON value has lists and objects nested in more than `levels` levels."""
     level = [value]
     for _ in range(levels + 1):
         level = [m for v in level if isinstance(v, (dict, list)) for m in (v.values() if isinstance(v, dict) else v)]
@@ -892,8 +930,8 @@ def _is_nested_deeper(value: Any, levels: int) -> bool:
 
 
 def _encode_json_with_item_separator(value: Any, item_separator: str) -> str:
-    """Encode a value as JSON with `item_separator` after each item. Only a value with a lone surrogate is written in
-    ASCII."""
+    """Encode a value as JSON with `item_separator`, such as ",", after each item. Non-ASCII characters are not escaped,
+    unless the value holds a lone surrogate (half of a UTF-16 pair)."""
     text = json.dumps(value, ensure_ascii=False, separators=(item_separator, ": "), allow_nan=False)
     try:
         text.encode()

@@ -18,7 +18,7 @@ from pocketrnn.errors import find_similar_name, suggest_similar_name
 __all__ = [
     "choose_default_bundle_folder",
     "choose_import_name",
-    "choose_module_file",
+    "choose_python_file_beside_bundle",
     "find_near_file",
     "make_classifier_name",
     "suggest_near_file",
@@ -37,22 +37,24 @@ _MEANT: Final = 0.75
 
 
 def make_classifier_name(path: Path) -> str:
-    """Make the name of a classifier from its output path; empty for the root of a file system."""
+    """Make the name of a classifier from its output path, without endings such as `.bundle`; an empty string for the
+    root of a file system."""
     name = path.absolute().name
     while (shorter := name.removesuffix(next((end for end in _ENDS if name.endswith(end)), ""))) not in ("", name):
         name = shorter
     return name
 
 
-def choose_module_file(output: Path, kind: str) -> Path:
-    """Choose the file of Python code beside an output. Its name, without the ending, is that of a module.
+def choose_python_file_beside_bundle(output: Path, kind: str) -> Path:
+    """Choose the path of the Python file that belongs to a bundle or packed file and lies beside it. Without `.py`, the
+    file's name is a valid module name.
 
     Args:
-        output: a bundle or packed file.
-        kind: what the file holds: the end of its name.
+        output: the path of the bundle or packed file.
+        kind: the end of the file's name, which says what the file holds.
 
     Example:
-        >>> str(choose_module_file(Path("my-model.bundle"), "words"))
+        >>> str(choose_python_file_beside_bundle(Path("my-model.bundle"), "words"))
         'my_model_words.py'
     """
     name = re.sub(r"\W", "_", unicodedata.normalize("NFKC", f"{make_classifier_name(output)}_{kind}"))
@@ -60,18 +62,18 @@ def choose_module_file(output: Path, kind: str) -> Path:
 
 
 def choose_default_bundle_folder(checkpoint: Path) -> Path:
-    """Choose the default output folder for the bundle of a checkpoint: beside the checkpoint, named after the
-    classifier."""
+    """Choose the output folder for the bundle of a checkpoint if the user names none: beside the checkpoint, with its
+    name and `.bundle`."""
     return checkpoint.parent / f"{make_classifier_name(checkpoint) or 'classifier'}.bundle"
 
 
 def choose_import_name(path: Path, package: str = "") -> str:
-    """Choose the name under which Python imports a user's file: its own, as in messages and pickles; or another one, if
-    its own is not an identifier or would hide a loaded file or a library.
+    """Choose the module name under which a user's file is imported: the file's own name, which then stands in messages
+    and pickles. If that name is not an identifier, or belongs to a loaded module or a library, make another name.
 
     Args:
         path: a Python file or a notebook.
-        package: the package that the file is in; empty without one.
+        package: the package that contains the file; empty without a package.
 
     Example:
         >>> choose_import_name(Path("split_texts.py")), choose_import_name(Path("tokenize.py")).startswith("file_")
@@ -89,50 +91,56 @@ def choose_import_name(path: Path, package: str = "") -> str:
 def suggest_near_file(
     path: Path, ends: tuple[str, ...] = (), *, folders_with: tuple[str, ...] = (), other_names: Iterable[str] = ()
 ) -> str:
-    """Suggest, in a sentence, an existing file in place of a missing file: the one below its folder that has its name,
-    or one beside it with a similar name.
+    """Return a sentence that suggests an existing file in place of a missing file: the file of the same name in a
+    subfolder, or a file with a similar name in the same folder. Return an empty string if there is no such file.
 
-    The sentence lists the files whose names differ from it in digits only, such as those of other epochs. Empty if
-    there is no such file.
+    If several names in the folder differ from the missing name only in digits, such as those of other epochs, the
+    sentence lists them.
 
     Args:
         path: the path of a file that does not exist.
-        ends: the endings of names to suggest, such as `.py`; by default, the path's own.
-        folders_with: also suggest folders that hold a file with one of these names.
-        other_names: names to suggest wherever the path lies.
+        ends: the endings of the names to suggest, such as `.py`; by default, the ending of `path`.
+        folders_with: also suggest a folder that holds a file with one of these names.
+        other_names: names to suggest wherever `path` lies.
     """
     beside = _list_names_beside(path, ends, folders_with)
-    if len(numbered := _list_numbered_names(path, beside)) > 1:
+    if len(numbered := _list_names_that_differ_only_in_digits(path, beside)) > 1:
         listed = ", ".join(numbered[:_MOST_LISTED]) + (", ..." if len(numbered) > _MOST_LISTED else "")
         return f"Did you mean one of {listed}?"
-    if (below := _find_file_below(path)) is not None:
+    if (below := _find_file_of_same_name_in_subfolders(path)) is not None:
         return f"Did you mean {below}?"
     return suggest_similar_name(path.name, [*beside, *other_names])
 
 
 def find_near_file(path: Path, ends: tuple[str, ...] = ()) -> Path | None:
     """Return the existing file that the user probably means by the path of a missing file; None if there is no such
-    file, or several. It is the file that `suggest_near_file` names, or a file of the same name below the working
-    folder. In a path of Windows, a backslash counts as a slash.
+    file, or more than one.
+
+    This is the file that `suggest_near_file` suggests, or a file of the same name below the working folder. A backslash
+    in the path counts as a slash, too, as in Windows.
 
     Args:
-        path, ends: as for `suggest_near_file`.
+        path: the path of a file that does not exist.
+        ends: the endings of the names to consider; by default, the ending of `path`.
     """
     parts = Path(str(path).replace("\\", "/").strip())
     for meant in (parts, Path(parts.name)):
         if meant != path and meant.is_file():
             return meant
     beside = _list_names_beside(path, ends)
-    if len(_list_numbered_names(path, beside)) > 1:
+    if len(_list_names_that_differ_only_in_digits(path, beside)) > 1:
         return None
-    if (below := _find_file_below(path) or _find_file_below(Path(parts.name))) is not None:
+    if (
+        below := _find_file_of_same_name_in_subfolders(path) or _find_file_of_same_name_in_subfolders(Path(parts.name))
+    ) is not None:
         return below
     name = find_similar_name(path.name, beside, least=_MEANT)
     return path.with_name(name) if name and path.with_name(name).is_file() else None
 
 
 def _list_names_beside(path: Path, ends: tuple[str, ...], folders_with: tuple[str, ...] = ()) -> list[str]:
-    """List the names beside a missing file that have one of the endings, or are folders with one of the files."""
+    """List the other names in the folder of a missing file that have one of the endings, or belong to a folder with one
+    of the files `folders_with`."""
     # Numbered files have other endings than the missing one: model.epoch10 and model.epoch2.
     endings = {_replace_digits(end) for end in ends or (path.suffix.lower(),)}
     try:
@@ -150,14 +158,15 @@ def _list_names_beside(path: Path, ends: tuple[str, ...], folders_with: tuple[st
         return []
 
 
-def _list_numbered_names(path: Path, names: Iterable[str]) -> list[str]:
-    """List the names that differ from that of a path in digits only."""
+def _list_names_that_differ_only_in_digits(path: Path, names: Iterable[str]) -> list[str]:
+    """List the names that differ from the name of `path` only in their digits; the name itself counts, too."""
     return sorted(name for name in names if _replace_digits(name) == _replace_digits(path.name))
 
 
-def _find_file_below(path: Path) -> Path | None:
-    """Return the one file with the name of a missing file in the subfolders of its folder, or of the nearest folder
-    above that exists. Return None if there is none, or several. Hidden folders are left out."""
+def _find_file_of_same_name_in_subfolders(path: Path) -> Path | None:
+    """Return the one file with the name of a missing file in the subfolders of its folder. If that folder does not
+    exist, search the nearest folder above that does. Return None if there is no such file, or more than one. Hidden
+    folders are left out."""
     found: list[Path] = []
     try:
         folder = next((one for one in path.parents if one.is_dir()), None)
@@ -172,4 +181,5 @@ def _find_file_below(path: Path) -> Path | None:
 
 
 def _replace_digits(name: str) -> str:
+    """Replace each run of digits in a name by 0, so that names that differ only in digits become equal."""
     return re.sub(r"[0-9]+", "0", name)

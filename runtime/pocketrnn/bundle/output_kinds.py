@@ -32,16 +32,19 @@ NO_PRIORS: Final[Priors] = {}
 
 @dataclass(frozen=True)
 class LabelOutput:
-    """An answer of labels, each with a probability.
+    """Labels as an answer, each with a probability.
 
     Attributes:
         labels: the classes, in the order of the logits.
-        activation: `softmax`, where exactly one label is right; `sigmoid`, where each label is decided by itself.
-        thresholds: for each label, the probability from which it is given; None for a classifier without thresholds.
-        priors: how often labels are expected, in any unit, by a name that `Classifier.load(..., prior=name)` takes.
+        activation: `softmax` if exactly one label is right; `sigmoid` if each label is decided by itself.
+        thresholds: for each label, the probability from which the label is given; None for a classifier without
+            thresholds.
+        priors: for each name that `Classifier.load(..., prior=name)` takes, how often each label is expected, in any
+            unit.
 
     Raises:
-        InputError: there are fewer than two labels, another number of thresholds, or a prior for unknown labels.
+        InputError: there are fewer than two labels; the number of thresholds is not the number of labels; there are
+            priors although the activation is sigmoid; or a prior names an unknown label.
 
     Example:
         >>> LabelOutput(("ham", "spam"), thresholds=(0.5, 0.9)).document["thresholds"]
@@ -62,7 +65,9 @@ class LabelOutput:
             count = len(self.thresholds)
             raise InputError(f"There are {count} thresholds for {len(self.labels)} labels.", "Give one for each label.")
         if self.priors and self.activation != "softmax":
-            raise InputError("Priors are for softmax, but the activation is sigmoid.", "Leave the priors out.")
+            raise InputError(
+                "Priors need the activation softmax, but the activation is sigmoid.", "Leave the priors out."
+            )
         for name, prior in self.priors.items():
             if unknown := sorted(prior.keys() - set(self.labels)):
                 raise InputError(
@@ -71,7 +76,7 @@ class LabelOutput:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The output as an object for classifier.json."""
+        """The output as members of classifier.json."""
         return {
             "labels": self.labels,
             "activation": self.activation,
@@ -82,11 +87,12 @@ class LabelOutput:
 
 @dataclass(frozen=True)
 class TagOutput:
-    """The answer of a tagger: exactly one label for each token of a text.
+    """Exactly one label for each token of a text: the answer of a tagger.
 
     Attributes:
         labels: the classes, in the order of the logits.
-        crf: the scores for the order of labels; None if each token simply gets its likeliest label.
+        crf: the scores of a conditional random field for the order of labels; None if each token simply gets its
+            likeliest label.
 
     Raises:
         InputError: there are fewer than two labels, or the CRF has another number of labels.
@@ -109,27 +115,27 @@ class TagOutput:
             raise InputError("There is one label." if self.labels else "There is no label.", "Give at least 2 labels.")
         if self.crf is not None and len(self.crf.start) != len(self.labels):
             raise InputError(
-                f"The CRF has {len(self.crf.start)} labels, but there are {len(self.labels)}.",
-                "Give a CRF for these labels.",
+                f"The CRF has {len(self.crf.start)} labels, but the classifier has {len(self.labels)}.",
+                "Give a CRF with a score for each label of the classifier.",
             )
 
     @property
     def document(self) -> dict[str, Any]:
-        """The output as an object for classifier.json."""
+        """The output as members of classifier.json."""
         crf = {} if self.crf is None else {"crf": self.crf.document}
         return {"labels": self.labels, "activation": self.activation, "labels_of": "tokens", **crf}
 
 
 @dataclass(frozen=True)
 class ValueOutput:
-    """An answer of values, as for regression: the numbers of the graph, without labels and probabilities.
+    """Numbers as an answer, as in regression: the numbers that the graph computes, without labels and probabilities.
 
     Attributes:
-        names: the name of each value, in their order.
-        units: the unit of each value; None if they are not stated.
+        names: the name of each value, in the order of the graph's output.
+        units: the unit of each value, such as `1/min`; None if they are not stated.
 
     Raises:
-        InputError: there are no names, or another number of units.
+        InputError: `names` is empty, or the number of units is not the number of names.
 
     Example:
         >>> ValueOutput(("speed",), ("1/min",)).document
@@ -154,12 +160,12 @@ class ValueOutput:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the values. Code that reads `labels` thus works for values, too."""
+        """The names of the values, so that code that reads `labels` also works for values."""
         return self.names
 
     @property
     def document(self) -> dict[str, Any]:
-        """The output as an object for classifier.json."""
+        """The output as members of classifier.json."""
         return {
             "labels": self.names,
             "activation": self.activation,
@@ -169,13 +175,15 @@ class ValueOutput:
 
 @dataclass(frozen=True)
 class HeadsOutput:
-    """The answer of a classifier with several heads. Each head has its own labels for the text, such as topic and mood.
+    """The answers of a classifier with several heads. Each head has its own labels for the text, such as its topic and
+    its mood.
 
     Attributes:
-        heads: the output of each head by its name, in the order of their logits.
+        heads: the output of each head by its name, in the order of the heads' logits.
 
     Raises:
-        InputError: there are fewer than two heads, a name is empty or not a string, or a head has priors.
+        InputError: there are fewer than two heads; a name is not a string of 1 to 200 printable characters; or a head
+            has priors.
 
     Example:
         >>> HeadsOutput({"topic": LabelOutput(("oil", "cup")), "mood": LabelOutput(("bad", "good"))}).labels
@@ -211,7 +219,7 @@ class HeadsOutput:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The output as an object for classifier.json."""
+        """The output as members of classifier.json."""
         return {"heads": [{"name": name, **head.document} for name, head in self.heads.items()]}
 
 
@@ -219,10 +227,10 @@ Output = LabelOutput | HeadsOutput | TagOutput | ValueOutput
 
 
 def build_heads(members: Sequence[Mapping[str, Any]]) -> HeadsOutput:
-    """Build the output from the member `heads` of classifier.json.
+    """Build the output of a classifier with several heads from the member `heads` of classifier.json.
 
     Raises:
-        InputError: two heads have one name, or the members of a head do not fit each other.
+        InputError: two heads have the same name, or the members of a head contradict each other.
     """
     heads: dict[str, LabelOutput] = {}
     for one in members:
@@ -244,10 +252,11 @@ def build_output(
     labels_of: str = "texts",
     crf: Mapping[str, Any] | None = None,
 ) -> Output:
-    """Build the output of a classifier without heads from its members of classifier.json.
+    """Build the output of a classifier without heads from members of classifier.json. The arguments have the names of
+    these members; `crf` is an object with `start`, `end` and `transitions`.
 
     Raises:
-        InputError: the members do not fit each other, or the activation is unknown.
+        InputError: the members contradict each other, or the activation is unknown.
     """
     if activation == "values":
         if thresholds is not None:
@@ -260,7 +269,7 @@ def build_output(
     if value_units is not None:
         raise InputError(f"{len(value_units)} units are given, but labels have no units.", "Leave the units out.")
     if activation not in ("softmax", "sigmoid"):
-        raise InputError(f"activation is {activation!r}.", "Use 'softmax', 'sigmoid' or 'values'.")
+        raise InputError(f"activation is {activation!r}, which is unknown.", "Use 'softmax', 'sigmoid' or 'values'.")
     if labels_of == "tokens":
         if activation != "softmax" or thresholds is not None or priors:
             raise InputError(
@@ -272,6 +281,7 @@ def build_output(
 
 
 def _build_crf(members: Mapping[str, Any]) -> Crf:
+    """Build a conditional random field from the member `crf` of classifier.json."""
     start, end = (tuple(map(float, members[name])) for name in ("start", "end"))
     moves = tuple(tuple(map(float, row)) for row in members["transitions"])
     return Crf(start, end, moves, over_tokens=members.get("over") == "tokens")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pocketrnn.bundle.packed_strings import decode_strings, encode_strings, encode_words
+from pocketrnn.bundle.packed_strings import decode_strings, encode_as_32_bit_words, encode_strings
 from pocketrnn.text.features_beside_text import Category, Features
 
 __all__ = ["decode_features", "encode_features"]
@@ -16,22 +16,24 @@ _NUMBER, _CATEGORY = 0, 1
 
 
 def encode_features(features: Features) -> bytes:
-    """Encode the section of the features, of which there is at least one: their names, then each feature."""
+    """Encode the features that a classifier takes in addition to a text, at least one, as the section of a packed file:
+    their names, then each feature."""
     made = encode_strings([name for name, _ in features])
     for _, feature in features:
         if isinstance(feature, Category):
             ids = list(feature.values.values())
-            content = encode_words([-1 if feature.unknown is None else feature.unknown])
+            content = encode_as_32_bit_words([-1 if feature.unknown is None else feature.unknown])
             content += encode_strings(tuple(feature.values), looked_up=True) + np.array(ids, "<u4").tobytes()
             kind = _CATEGORY
         else:
             kind, content = _NUMBER, struct.pack("<2d", feature.mean, feature.scale)
-        made += encode_words([kind, 2 + len(content) // 4]) + content
+        made += encode_as_32_bit_words([kind, 2 + len(content) // 4]) + content
     return made
 
 
 def decode_features(section: bytes) -> list[dict[str, Any]]:
-    """Decode the section of the features into the member of classifier.json. The engine has checked the section."""
+    """Decode the section of the features into the member `features` of classifier.json. The engine must have checked
+    the section before."""
     names, at = decode_strings(section, 0)
     made: list[dict[str, Any]] = []
     for name in names:

@@ -23,11 +23,11 @@ from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGrap
 from pocketrnn.bundle.output_kinds import Activation, HeadsOutput, LabelOutput
 from pocketrnn.bundle.packed_enums import Section, Storage
 from pocketrnn.bundle.packed_strings import (
-    encode_run,
-    encode_set,
+    encode_as_32_bit_words,
+    encode_code_point_run,
+    encode_code_point_set,
     encode_strings,
     encode_utf8,
-    encode_words,
     pad_to_word,
 )
 from pocketrnn.errors import BundleError, find_file_error_reason
@@ -53,8 +53,8 @@ __all__ = [
     "encode_packed_text_rules",
     "has_integer_weights",
     "is_packed_file",
-    "make_graph_entry",
-    "make_step_entry",
+    "make_manifest_entry_of_program",
+    "make_manifest_entry_of_step_program",
     "map_file",
     "read_packed_document",
     "read_packed_manifest",
@@ -83,10 +83,16 @@ PACK_AGAIN: Final = "Copy the file again from where it was made, or make it agai
 
 @dataclass(frozen=True)
 class PackedProgram:
-    """A program in a packed file: the sections of its values, operations and weights, and four numbers of the header.
+    """A program in a packed file: the sections of its values (tensors), operations and weights, and four numbers of the
+    header.
 
-    The numbers are the index of the logits' value, and the numbers of values, operations and memory regions. The
-    section of the step program is empty if texts cannot be streamed.
+    Attributes:
+        values: the section of the values.
+        ops: the section of the operations.
+        weights: the section of the weights.
+        numbers: the index of the logits among the values, and the numbers of values, operations and memory regions.
+        step: the section of the step program, which reads a text or a recording while it arrives; empty without
+            streaming.
     """
 
     values: bytes = field(repr=False)
@@ -101,26 +107,26 @@ _NO_PROGRAM: Final = PackedProgram(b"", b"", b"", (0, 0, 0, 0))
 
 
 def has_integer_weights(values_section: bytes) -> bool:
-    """Return whether a program multiplies any weight as integers.
+    """Return whether the program of a packed file multiplies any weights as integers.
 
     Args:
-        values_section: the section of the values; see docs/packed-format.md.
+        values_section: the section that describes the program's values; see docs/packed-format.md.
     """
     records = struct.iter_unpack(_VALUE, values_section)
     return any((region, storage) == (_CONSTANT, Storage.INTEGERS_BY_COLUMN) for _, region, storage, *_ in records)
 
 
-def make_step_entry(program: PackedProgram) -> StepGraph | None:
-    """Make the manifest entry for a packed file's step program; None without one. It replaces the entry for the step
-    graph."""
+def make_manifest_entry_of_step_program(program: PackedProgram) -> StepGraph | None:
+    """Make the manifest entry that describes the step program of a packed file, in place of the entry for a bundle's
+    step graph. Return None if there is no step program."""
     if not program.step:
         return None
     digest = hashlib.sha256(program.values + program.step + program.weights).hexdigest()
     return StepGraph("step", digest, struct.unpack_from("<I", program.step)[0])
 
 
-def make_graph_entry(graph: Graph, program: PackedProgram) -> Graph:
-    """Make the manifest entry for a packed file's program. It replaces the entry for the graph.
+def make_manifest_entry_of_program(graph: Graph, program: PackedProgram) -> Graph:
+    """Make the manifest entry that describes the program of a packed file, in place of the entry for a bundle's graph.
 
     Args:
         graph: the entry of the graph that the program was made from.
@@ -144,7 +150,7 @@ def make_graph_entry(graph: Graph, program: PackedProgram) -> Graph:
 
 
 def is_packed_file(path: Path) -> bool:
-    """Return whether the file at a path begins like a packed classifier."""
+    """Return whether the file at a path begins with the four bytes of a packed file; False if it cannot be read."""
     try:
         if not path.is_file():
             return False
@@ -158,7 +164,7 @@ def map_file(path: Path) -> mmap.mmap:
     """Map a packed file into memory. Processes that map the same file share the memory.
 
     Raises:
-        BundleError: the file cannot be read, is not a regular file, or has not the size of a packed file.
+        BundleError: the file cannot be read, is not a regular file, or is too small or too large for a packed file.
     """
     size = read_file_size(path)
     try:
@@ -173,15 +179,17 @@ def map_file(path: Path) -> mmap.mmap:
 
 
 def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[str]], path: Path) -> Manifest:
-    """Read the manifest of a packed file. The engine must open the file first, since only the engine checks offsets.
+    """Read the manifest of a packed file. The engine must open the file before, since only the engine checks the
+    offsets in it.
 
     Args:
         content: the file's bytes.
-        list_tokens: returns its vocabulary, where it takes texts.
-        path: for messages.
+        list_tokens: returns the file's vocabulary; called only if the classifier takes texts.
+        path: the file's path, for messages.
 
     Raises:
-        BundleError: the document is not valid, or contradicts the sections that the engine reads.
+        BundleError: the file has no program; its document is not valid; or the document contradicts the sections that
+            the engine reads.
     """
     # From the number of labels to the flag of two texts.
     header = list(struct.unpack_from("<14I", content, _NUMBERS_AT))
@@ -201,10 +209,10 @@ def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[
     else:
         vocabulary, rules = list(list_tokens()), _read_section(content, Section.RULES)
         if rules[:4] == _RULES_OF_SUBWORDS:
-            from pocketrnn.bundle.packed_subwords import read_normal_forms, restore_model_numbers_and_tables
+            from pocketrnn.bundle.packed_subwords import make_reader_of_normal_forms, restore_model_numbers_and_tables
 
             document = {**restore_model_numbers_and_tables(document, rules, len(vocabulary))}
-            forms = read_normal_forms(rules, len(vocabulary))
+            forms = make_reader_of_normal_forms(rules, len(vocabulary))
         document["vocabulary"] = vocabulary
         if features := _read_section(content, Section.FEATURES):
             from pocketrnn.bundle.packed_features import decode_features
@@ -234,10 +242,12 @@ def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[
 
 
 def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
-    """Read and parse the document of a packed file; check its format and version, but not its schema.
+    """Read and parse the JSON document of a packed file, which has the members of classifier.json. Check its format and
+    version, but not its schema.
 
     Raises:
-        BundleError: the document is not valid JSON, has another format or version, or holds what other sections hold.
+        BundleError: the document is not JSON, has another format or version, or has a member that belongs in another
+            section, such as the vocabulary.
     """
     document: dict[str, Any] = parse_versioned_document(
         _read_section(content, Section.DOCUMENT),
@@ -252,16 +262,16 @@ def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
     elsewhere = {"vocabulary", "digest", "features", *(["examples"] if "numbers" in document else [])}
     if twice := sorted(elsewhere & document.keys()):
         raise BundleError(
-            f"{path} is damaged: its document holds {', '.join(twice)}, which other sections hold.", PACK_AGAIN
+            f"{path} is damaged: its document holds {', '.join(twice)}, which belong in other sections.", PACK_AGAIN
         )
     return document
 
 
 def check_packed_file_sha256(path: Path) -> None:
-    """Read a packed file, and check the sha256 that it contains.
+    """Check that a packed file has the sha256 that is written in its header.
 
     Raises:
-        BundleError: a byte was changed.
+        BundleError: a byte was changed, or the file cannot be read.
     """
     content = bytearray(read_regular_file(path, LARGEST))
     stated = bytes(content[32:64])
@@ -274,8 +284,9 @@ def encode_packed_file(manifest: Manifest, program: PackedProgram | None) -> byt
     """Encode a classifier as the bytes of a packed file.
 
     Args:
-        manifest: the classifier's manifest, with its graph as `make_graph_entry` describes it.
-        program: from ids to logits; None for a file of text rules alone, whose golden examples are in its document.
+        manifest: the classifier's manifest, with the graph's entry that `make_manifest_entry_of_program` makes.
+        program: the program that computes logits from ids; None for a file of text rules only, whose document then
+            holds the golden examples.
 
     Raises:
         BundleError: the file would be larger than 2 GiB.
@@ -313,8 +324,7 @@ def encode_packed_file(manifest: Manifest, program: PackedProgram | None) -> byt
 def encode_packed_text_rules(manifest: Manifest) -> bytes:
     """Encode the text rules of a bundle as a packed file without a program.
 
-    Programs that run the bundle's graph themselves use it: the engine turns texts into ids with this file. Its document
-    is that of classifier.json.
+    Such a file is for programs that run the bundle's graph themselves, and use the engine only to convert texts to ids.
 
     Raises:
         BundleError: the file would be larger than 2 GiB.
@@ -323,7 +333,7 @@ def encode_packed_text_rules(manifest: Manifest) -> bytes:
 
 
 def encode_compact_json(document: Mapping[str, Any]) -> bytes:
-    """Encode the document of a packed file as JSON in ASCII."""
+    """Encode a document as JSON in ASCII without spaces."""
     return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
 
 
@@ -331,8 +341,8 @@ def assemble_packed_file(header_words: Sequence[int], sections: Sequence[bytes])
     """Join a header and sections into a packed file.
 
     Args:
-        header_words: the 32-bit integers of the header, from the number of labels on.
-        sections: the sections in their order.
+        header_words: the 32-bit integers of the header, beginning with the number of labels.
+        sections: the bytes of each section, in the order of `Section`.
 
     Raises:
         BundleError: the file would be larger than 2 GiB.
@@ -368,8 +378,8 @@ def compute_plain_and_weighted_checksums(content: bytes | bytearray) -> tuple[in
     return int(words.sum(dtype=np.uint64)), int((words * positions).sum(dtype=np.uint64))
 
 
-def _encode_rules(rules: TextRules) -> bytes:
-    """Encode the section of the text rules: its numbers, and then each cleaning step."""
+def _encode_text_rules(rules: TextRules) -> bytes:
+    """Encode the section of the text rules: 14 numbers, then each cleaning step."""
 
     def encode_optional(number: int | None) -> int:
         return _NONE if number is None else number
@@ -390,20 +400,20 @@ def _encode_rules(rules: TextRules) -> bytes:
         int(rules.pad_side == "left"),
         len(rules.steps),
     ]
-    return encode_words(head) + b"".join(map(_encode_step, rules.steps))
+    return encode_as_32_bit_words(head) + b"".join(map(_encode_cleaning_step, rules.steps))
 
 
-def _encode_step(step: CleaningStep) -> bytes:
-    """Encode one cleaning step of the text rules."""
+def _encode_cleaning_step(step: CleaningStep) -> bytes:
+    """Encode one cleaning step of the text rules: its kind, its sizes, and its strings and code points."""
     what, by = encode_utf8(getattr(step, "what", "")), encode_utf8(getattr(step, "by", ""))
     ranges, runs = merge_ranges(list_first_and_last_points(getattr(step, "ranges", ()))), getattr(step, "runs", ())
-    content = encode_words(end for some in ranges for end in some)
+    content = encode_as_32_bit_words(end for some in ranges for end in some)
     if word := getattr(step, "word", ()):
-        content += encode_set(word)
-    content += b"".join(map(encode_run, runs))
+        content += encode_code_point_set(word)
+    content += b"".join(map(encode_code_point_run, runs))
     content += pad_to_word(what) + pad_to_word(by)
     count = len(ranges) or len(runs) or len(what)
-    return encode_words([step.packed_kind, 4 + len(content) // 4, count, len(by)]) + content
+    return encode_as_32_bit_words([step.packed_kind, 4 + len(content) // 4, count, len(by)]) + content
 
 
 def _encode_example(example: Example) -> bytes:
@@ -414,24 +424,36 @@ def _encode_example(example: Example) -> bytes:
     # A number beyond the range of float32 becomes infinite and thus differs from every logit of the engine.
     with np.errstate(over="ignore"):
         logits = np.array(example.logits, "<f4").tobytes()
-    return encode_words([len(text), len(example.ids)]) + pad_to_word(text) + encode_words(example.ids) + logits
+    return (
+        encode_as_32_bit_words([len(text), len(example.ids)])
+        + pad_to_word(text)
+        + encode_as_32_bit_words(example.ids)
+        + logits
+    )
 
 
 def _encode_heads(heads: Mapping[str, LabelOutput]) -> bytes:
-    """Encode the section of the heads; empty for a single set of labels."""
+    """Encode the section of the heads: the number of labels and the activation of each, then their names. Return no
+    bytes if there are no heads."""
     if not heads:
         return b""
     words = [number for head in heads.values() for number in (len(head.labels), _ACTIVATIONS.index(head.activation))]
-    return encode_words([len(heads), *words]) + encode_strings(tuple(heads))
+    return encode_as_32_bit_words([len(heads), *words]) + encode_strings(tuple(heads))
 
 
 def _encode_manifest_sections(
     manifest: Manifest, encode_normal_form: Forms | None = None, punctuation_ranges: Marks | None = None
 ) -> dict[int, bytes]:
-    """Encode the sections that the manifest determines; return their bytes by the number of the section (`Section`).
+    """Encode the sections that the manifest determines; return the bytes of each section by its number (`Section`).
 
-    They are labels, rules, stop words, golden examples, channels, tags, heads and features; a text vocabulary is
-    encoded elsewhere. Normal forms and punctuation marks may be taken from an existing file.
+    These are labels, rules, stop words, golden examples, channels, tags, heads and features; the vocabulary of a text
+    classifier is encoded elsewhere.
+
+    Args:
+        manifest: the manifest.
+        encode_normal_form: encodes the tables of a Unicode normal form; None for those of this Python's Unicode
+            version.
+        punctuation_ranges: the ranges of punctuation marks; None for those of this Python's Unicode version.
     """
     given, stops = manifest.input, tuple[str, ...]()
     output = manifest.output
@@ -446,7 +468,7 @@ def _encode_manifest_sections(
     else:
         examples = map(_encode_example, manifest.golden_texts)
         if isinstance(given.rules, TextRules):
-            made[Section.RULES], stops = _encode_rules(given.rules), given.rules.stop_words
+            made[Section.RULES], stops = _encode_text_rules(given.rules), given.rules.stop_words
         else:
             from pocketrnn.bundle.packed_subwords import encode_subwords_section
 
@@ -470,8 +492,8 @@ def _encode_manifest_sections(
 
 
 def _make_header_words_before_and_after_program(manifest: Manifest) -> tuple[list[int], list[int]]:
-    """Compute the numbers of the header that the manifest determines: those before the program's, and those after the
-    number of examples."""
+    """Compute the numbers of the header that the manifest determines. Return two lists: the numbers before those of the
+    program, and the numbers after the count of golden examples."""
     limits, given = manifest.graph.limits or Limits(), manifest.input
     steps, channels = (None, 0) if isinstance(given, TextInput) else (given.steps, len(given.channels))
     first = [
@@ -485,6 +507,6 @@ def _make_header_words_before_and_after_program(manifest: Manifest) -> tuple[lis
 
 
 def _read_section(content: mmap.mmap, section: int) -> bytes:
-    """Read one section of a packed file."""
+    """Return the bytes of one section of a packed file; `section` is its number (`Section`)."""
     offset, size = struct.unpack_from("<2I", content, _SECTIONS_AT + 8 * section)
     return content[offset : offset + size]

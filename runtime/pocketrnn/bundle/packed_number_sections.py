@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from pocketrnn.bundle.manifest import NumberExample
-from pocketrnn.bundle.packed_strings import encode_words
+from pocketrnn.bundle.packed_strings import encode_as_32_bit_words
 from pocketrnn.numbers.number_input import NumberInput
 
 __all__ = ["decode_number_examples", "encode_number_example", "encode_number_rules"]
@@ -25,7 +25,7 @@ _TRAINING_RANGE: Final = 128
 
 
 def encode_number_rules(rules: NumberInput) -> bytes:
-    """Encode the section of the number rules."""
+    """Encode the rules for sequences of numbers as the rules section of a packed file."""
     members = (
         (_INTEGER_SCALE, rules.integer_scale),
         (_MEAN, rules.mean),
@@ -37,17 +37,20 @@ def encode_number_rules(rules: NumberInput) -> bytes:
     flags = sum(flag for flag, value in members if value is not None)
     flags |= 0 if rules.pad_side is None else _PADDED
     flags |= _PADDED_LEFT if rules.pad_side == "left" else 0
-    head = encode_words([flags, rules.steps or 0, rules.window or 0, rules.hop or rules.window or 0])
+    head = encode_as_32_bit_words([flags, rules.steps or 0, rules.window or 0, rules.hop or rules.window or 0])
     numbers = [number for _, value in members for number in value or ()]
     return head + struct.pack("<f", rules.pad_value) + np.array(numbers, "<f8").tobytes()
 
 
 def decode_number_examples(section: bytes, count: int, labels: int, channels: int) -> list[dict[str, Any]]:
-    """Decode the golden examples of a file that the engine has opened. Return each as its object in classifier.json.
+    """Decode the section of golden examples of a classifier of numbers. Return each example as its object in
+    classifier.json. The engine must have checked the section before.
 
     Args:
-        section: the section of the examples.
-        count: the number of examples, each with `channels` channels and `labels` labels.
+        section: the bytes of the section.
+        count: the number of examples.
+        labels: the number of labels.
+        channels: the number of channels.
     """
     examples, at = [], 0
     for _ in range(count):
@@ -63,8 +66,8 @@ def decode_number_examples(section: bytes, count: int, labels: int, channels: in
 
 
 def encode_number_example(example: NumberExample) -> bytes:
-    """Encode one golden example of numbers."""
+    """Encode one golden example of a classifier of numbers: the number of steps, the samples and the logits."""
     # A number beyond the range of float32 becomes infinite and thus differs from every number of the engine.
     with np.errstate(over="ignore"):
         samples, logits = np.array(example.samples, "<f4"), np.array(example.logits, "<f4")
-    return encode_words([0, len(samples)]) + samples.tobytes() + logits.tobytes()
+    return encode_as_32_bit_words([0, len(samples)]) + samples.tobytes() + logits.tobytes()

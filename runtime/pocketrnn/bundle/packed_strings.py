@@ -15,11 +15,11 @@ from pocketrnn.text.code_point_runs import Run, RunPart
 
 __all__ = [
     "decode_strings",
-    "encode_run",
-    "encode_set",
+    "encode_as_32_bit_words",
+    "encode_code_point_run",
+    "encode_code_point_set",
     "encode_strings",
     "encode_utf8",
-    "encode_words",
     "mix_hash",
     "pad_to_word",
 ]
@@ -30,23 +30,23 @@ _SMALL_BITS: Final = 15
 
 
 def encode_utf8(text: str) -> bytes:
-    """Encode a string as UTF-8, lone surrogates included."""
+    """Encode a string as UTF-8. A lone surrogate (half of a UTF-16 pair) is encoded like any other character."""
     # A lone surrogate is encoded like a character, and the engine decodes it so, too.
     return text.encode("utf-8", "surrogatepass")
 
 
-def encode_words(numbers: Iterable[int]) -> bytes:
-    """Encode integers as words of 32 bits, the lowest byte first."""
+def encode_as_32_bit_words(numbers: Iterable[int]) -> bytes:
+    """Encode integers as 32-bit words, with the lowest byte first. A negative integer becomes its two's complement."""
     return b"".join(struct.pack("<I", number & 0xFFFFFFFF) for number in numbers)
 
 
 def pad_to_word(content: bytes) -> bytes:
-    """Add zero bytes up to a multiple of 4 bytes."""
+    """Add zero bytes until the length is a multiple of 4."""
     return content + bytes(-len(content) % 4)
 
 
 def _hash_string(string: bytes) -> int:
-    """Compute the hash of a string in a packed file: FNV-1a with 32 bits, mixed."""
+    """Compute the hash by which a packed file looks a string up: 32-bit FNV-1a, then `mix_hash`."""
     made = 2166136261
     for byte in string:
         made = ((made ^ byte) * 16777619) & 0xFFFFFFFF
@@ -54,16 +54,16 @@ def _hash_string(string: bytes) -> int:
 
 
 def mix_hash(hashed: int) -> int:
-    """Mix the bits of a hash, as the last step of hashing."""
+    """Mix the bits of a 32-bit hash, so that its high bits depend on all bits. This is the last step of hashing."""
     hashed ^= hashed >> 15
     hashed = (hashed * 0x2C1B3C6D) & 0xFFFFFFFF
     return hashed ^ hashed >> 12
 
 
 def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
-    """Encode strings in order. With `looked_up`, add a hash table from each string to its number.
+    """Encode strings in their order. With `looked_up`, add a hash table that finds the index of a string.
 
-    A slot of the table holds the low bits of the hash and the number + 1.
+    A slot of the table holds the low bits of the string's hash, and its index + 1.
     """
     encoded = [encode_utf8(string) for string in strings]
     bits = (len(encoded) + 1).bit_length()
@@ -79,7 +79,7 @@ def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
     anchors = ends[::_BLOCK]
     offsets = ends - np.repeat(anchors, _BLOCK)[: len(ends)]
     small = bits <= _SMALL_BITS and int(offsets.max()) < 1 << 16
-    head = encode_words([len(encoded), len(slots), bits, int(ends[-1]), int(small)])
+    head = encode_as_32_bit_words([len(encoded), len(slots), bits, int(ends[-1]), int(small)])
     if small:
         tables = [anchors.astype("<u4"), offsets.astype("<u2"), (np.array(slots, np.int64) & 0xFFFF).astype("<u2")]
     else:
@@ -88,7 +88,8 @@ def encode_strings(strings: Sequence[str], *, looked_up: bool = False) -> bytes:
 
 
 def decode_strings(content: bytes, offset: int) -> tuple[list[str], int]:
-    """Decode the strings at `offset`; return the strings, and the offset after them. The engine has checked them."""
+    """Decode the strings that `encode_strings` wrote at `offset`; return the strings, and the offset after them. The
+    engine must have checked them before."""
     count, slots, _, size, small = struct.unpack_from("<5I", content, offset)
     offset += 20
     if small:
@@ -112,23 +113,43 @@ _TO_BOUNDARY: Final = 128
 _FROM_BOUNDARY: Final = 256
 
 
-def encode_set(ranges: Iterable[str]) -> bytes:
-    """Encode a set of code points: the number of ranges, a bit mask of the ASCII characters, and the ranges."""
+def encode_code_point_set(ranges: Iterable[str]) -> bytes:
+    """Encode a set of code points: the number of ranges, a bit mask of the ASCII characters, and the ranges.
+
+    Args:
+        ranges: strings of one code point, or of the first and the last code point of a range.
+    """
     made = merge_ranges(list_first_and_last_points(ranges))
     bits = sum(1 << code for start, end in made for code in range(start, min(end + 1, _ASCII)))
-    return encode_words([len(made)]) + bits.to_bytes(16, "little") + encode_words(end for some in made for end in some)
+    return (
+        encode_as_32_bit_words([len(made)])
+        + bits.to_bytes(16, "little")
+        + encode_as_32_bit_words(end for some in made for end in some)
+    )
 
 
-def encode_run(run: Run, *, first_part_only: bool = False) -> bytes:
-    """Encode a run of code points; with `first_part_only`, only its first part and the code points that may come
-    before it."""
-    content = _encode_run_part(run, _FROM_BOUNDARY * run.from_boundary) + encode_set(run.before)
+def encode_code_point_run(run: Run, *, first_part_only: bool = False) -> bytes:
+    """Encode a run, a pattern for consecutive code points in a text. With `first_part_only`, encode only the first part
+    of the pattern, and the set of code points that may come before a match."""
+    content = _encode_run_part(run, _FROM_BOUNDARY * run.from_boundary) + encode_code_point_set(run.before)
     if first_part_only:
         return content
     parts = b"".join(map(_encode_run_part, run.then))
-    return content + encode_set(run.ends_at) + encode_set(run.not_before) + encode_words([len(run.then)]) + parts
+    return (
+        content
+        + encode_code_point_set(run.ends_at)
+        + encode_code_point_set(run.not_before)
+        + encode_as_32_bit_words([len(run.then)])
+        + parts
+    )
 
 
 def _encode_run_part(part: Run | RunPart, boundary_flag: int = 0) -> bytes:
+    """Encode one part of a run: its smallest and largest number of code points, and their set.
+
+    Args:
+        part: the part, or a run, which begins with its first part.
+        boundary_flag: a flag that is added to the first number.
+    """
     least = part.least + _TO_BOUNDARY * part.to_boundary + boundary_flag
-    return encode_words([least, part.most or 0]) + encode_set(part.ranges)
+    return encode_as_32_bit_words([least, part.most or 0]) + encode_code_point_set(part.ranges)

@@ -21,11 +21,11 @@ import numpy as np
 
 from pocketrnn.bundle.packed_enums import Cut, PatternKind, SubwordModel, SubwordOperation
 from pocketrnn.bundle.packed_strings import (
-    encode_run,
-    encode_set,
+    encode_as_32_bit_words,
+    encode_code_point_run,
+    encode_code_point_set,
     encode_strings,
     encode_utf8,
-    encode_words,
     mix_hash,
     pad_to_word,
 )
@@ -52,7 +52,7 @@ __all__ = [
     "Forms",
     "encode_pieces_trie",
     "encode_subwords_section",
-    "read_normal_forms",
+    "make_reader_of_normal_forms",
     "remove_model_numbers_and_tables",
     "restore_model_numbers_and_tables",
 ]
@@ -100,8 +100,9 @@ def encode_subwords_section(
 
     Args:
         rules: the rules.
-        vocabulary: the tokens.
-        encode_normal_form: encodes a normal form's tables; by default, the tables of this Python's Unicode version.
+        vocabulary: the tokens, in the order of their ids.
+        encode_normal_form: encodes the tables of a Unicode normal form; None for those of this Python's Unicode
+            version.
     """
     encode_normal_form = encode_normal_form or _encode_normal_form
     model = rules.model
@@ -126,12 +127,12 @@ def encode_subwords_section(
     more = [_MODELS[type(model)], flags, getattr(model, "most_characters", 0), len(prefix), len(suffix)]
     more += [len(rules.first_ids), len(rules.last_ids), len(rules.outside), merges, slots, len(rules.splits)]
     parts = [
-        encode_words([*head, *more]),
+        encode_as_32_bit_words([*head, *more]),
         pad_to_word(prefix),
         pad_to_word(suffix),
-        encode_words([*rules.first_ids, *rules.last_ids]),
+        encode_as_32_bit_words([*rules.first_ids, *rules.last_ids]),
     ]
-    parts += [encode_words(sorted(rules.outside)), of_model, trie]
+    parts += [encode_as_32_bit_words(sorted(rules.outside)), of_model, trie]
     parts += [_encode_operation(step, encode_normal_form) for step in (*rules.steps, *rules.splits)]
     steps = make_subword_steps_function(rules.steps) if rules.steps else str
     early = {vocabulary[token.id]: token for token in rules.added if not token.after_steps}
@@ -144,7 +145,8 @@ def encode_subwords_section(
 
 
 def remove_model_numbers_and_tables(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a packed file's document without merges, ranks, scores and tables: the rules section contains them."""
+    """Return a copy of a packed file's document without the subword model's merges, ranks and scores, and without the
+    tables of cleaning steps, since the rules section holds them."""
     text = document["text"]
     model = {name: value for name, value in text["model"].items() if name not in ("merges", "ranks", "scores")}
     made = {**text, "model": model}
@@ -156,8 +158,14 @@ def remove_model_numbers_and_tables(document: Mapping[str, Any]) -> dict[str, An
 def restore_model_numbers_and_tables(
     document: Mapping[str, Any], section: bytes, token_count: int
 ) -> Mapping[str, Any]:
-    """Return a packed file's document with merges, ranks, scores and tables again. They come from the rules section,
-    which the engine has checked."""
+    """Undo `remove_model_numbers_and_tables`: return a packed file's document with the merges, ranks, scores and tables
+    from the rules section. Return a document without subword rules unchanged.
+
+    Args:
+        document: the document.
+        section: the rules section, which the engine must have checked before.
+        token_count: the number of tokens of the vocabulary.
+    """
     text = document.get("text")
     model = text.get("model") if isinstance(text, dict) else None
     if not isinstance(text, dict) or not isinstance(model, dict) or not _is_subwords_section(section):
@@ -186,13 +194,15 @@ def restore_model_numbers_and_tables(
 
 
 def _encode_table_as_base64(table_parts: _KindNumbersAndContent) -> str:
+    """Encode a table step of the rules section, a character map of SentencePiece, in base64 as classifier.json has
+    it."""
     _, units, size, content = table_parts
     return base64.b64encode(struct.pack("<I", 4 * units) + content[: 4 * units + size]).decode("ascii")
 
 
-def read_normal_forms(section: bytes, token_count: int) -> Forms:
-    """Make a function that returns the content of the next Unicode normal form in a packed file at each call. Python's
-    own tables may be of another version of Unicode."""
+def make_reader_of_normal_forms(section: bytes, token_count: int) -> Forms:
+    """Make a function that returns at each call the encoded tables of the next Unicode normal form in the rules section
+    of a packed file. Python's own tables may belong to another version of Unicode."""
     found = (
         content
         for kind, _, _, content in _read_step_operations(section, token_count)
@@ -202,8 +212,8 @@ def read_normal_forms(section: bytes, token_count: int) -> Forms:
 
 
 def _read_step_operations(section: bytes, token_count: int) -> Iterator[_KindNumbersAndContent]:
-    """Yield each cleaning step and split in the rules section of a packed file: its kind, its numbers a and b, and its
-    content. The engine has checked the section."""
+    """Yield each cleaning step in the rules section of a packed file: its kind, its numbers a and b, and its content.
+    The engine must have checked the section before."""
     if not _is_subwords_section(section):
         return
     more = struct.unpack_from(f"<{_MORE}I", section, 4 * _HEAD)
@@ -221,18 +231,23 @@ def _read_step_operations(section: bytes, token_count: int) -> Iterator[_KindNum
 
 
 def _is_subwords_section(section: bytes) -> bool:
+    """Return whether the rules section of a packed file holds subword rules."""
     return len(section) >= 4 * (_HEAD + _MORE) and struct.unpack_from("<I", section)[0] == PACKED_TOKENIZERS[SUBWORDS]
 
 
 def _compute_model_offset(numbers_after_head: Sequence[int]) -> int:
-    """Compute where the model's content begins in the rules section, in bytes, from the numbers after the section's
-    head."""
+    """Compute the offset in bytes at which the subword model begins in the rules section.
+
+    Args:
+        numbers_after_head: the 11 numbers that follow the 14 numbers of the section's head.
+    """
     prefix, suffix, first, last, outside = numbers_after_head[3:8]
     return 4 * (_HEAD + _MORE + (prefix + 3) // 4 + (suffix + 3) // 4 + first + last + outside)
 
 
 def _encode_model(rules: SubwordRules, vocabulary: Sequence[str]) -> _MergeCountSlotCountAndBytes:
-    """Encode the subword model; return its number of merges, the size of the hash table of merges, and its bytes."""
+    """Encode the merges or scores of a subword model. Return the number of merges, the size of the hash table of
+    merges, and the bytes; all are 0 or empty for a model without merges and scores."""
     model, outside = rules.model, set(rules.outside)
     if isinstance(model, Unigram):
         least = min(score for i, score in enumerate(model.scores) if i not in outside)
@@ -254,24 +269,36 @@ def _encode_model(rules: SubwordRules, vocabulary: Sequence[str]) -> _MergeCount
         while slots[at]:
             at = (at + 1) % len(slots)
         slots[at] = (made << bits & 0xFFFFFFFF) | (number + 1)
-    content = encode_words([bits, *(number for row in rows for number in row), *slots, *model.ranks])
+    content = encode_as_32_bit_words([bits, *(number for row in rows for number in row), *slots, *model.ranks])
     return len(pairs), len(slots), content
 
 
 def _encode_added_tokens(tokens: Mapping[str, AddedToken]) -> bytes:
+    """Encode the added tokens (special tokens that are found before a text is split), by their texts: the texts, then
+    each id with its flags."""
     found = {text: token for text, token in tokens.items() if text}
     flags = [token.id | token.strip_left << 30 | token.strip_right << 31 for token in found.values()]
-    return encode_strings(list(found), looked_up=True) + encode_words(flags)
+    return encode_strings(list(found), looked_up=True) + encode_as_32_bit_words(flags)
 
 
 def _encode_operation(step: SubwordStep | Split, encode_normal_form: Forms) -> bytes:
+    """Encode a cleaning step or a split with its kind and size in front.
+
+    Args:
+        step: the step or split.
+        encode_normal_form: encodes the tables of a Unicode normal form.
+    """
     kind, a, b, content = _encode_operation_parts(step, encode_normal_form)
-    return encode_words([kind, 4 + len(content) // 4, a, b]) + content
+    return encode_as_32_bit_words([kind, 4 + len(content) // 4, a, b]) + content
 
 
 def _encode_operation_parts(step: SubwordStep | Split, encode_normal_form: Forms) -> _KindNumbersAndContent:
-    """Encode a cleaning step or a split for the packed file: its kind, its two numbers, and its content.
-    `encode_normal_form` encodes a step of Unicode normalization."""
+    """Encode a cleaning step or a split; return its kind, its two numbers, and its content.
+
+    Args:
+        step: the step or split.
+        encode_normal_form: encodes the tables of a Unicode normal form.
+    """
     match step:
         case Replace(what, by):
             return (
@@ -284,12 +311,17 @@ def _encode_operation_parts(step: SubwordStep | Split, encode_normal_form: Forms
             kind = SubwordOperation.KEEP if isinstance(step, Keep) else SubwordOperation.SURROUND
             if isinstance(step, Fold):
                 kind = SubwordOperation.FOLD if step.least == 1 else SubwordOperation.FOLD_RUNS
-            return kind, 0, len(encode_utf8(by)), encode_set(ranges) + pad_to_word(encode_utf8(by))
+            return kind, 0, len(encode_utf8(by)), encode_code_point_set(ranges) + pad_to_word(encode_utf8(by))
         case LowercaseEach():
             rows = _list_capital_ranges_beyond_engine_table()
-            return SubwordOperation.LOWERCASE, len(rows), 0, encode_words(number for row in rows for number in row)
+            return (
+                SubwordOperation.LOWERCASE,
+                len(rows),
+                0,
+                encode_as_32_bit_words(number for row in rows for number in row),
+            )
         case Strip(sides, of):
-            points = encode_set(tuple(of)) if of else b""
+            points = encode_code_point_set(tuple(of)) if of else b""
             return SubwordOperation.STRIP, _SIDES[sides], int(bool(of)), points
         case Prepend(text):
             return SubwordOperation.PREPEND, 0, len(encode_utf8(text)), pad_to_word(encode_utf8(text))
@@ -302,7 +334,7 @@ def _encode_operation_parts(step: SubwordStep | Split, encode_normal_form: Forms
         case Normalize(form):
             return SubwordOperation.NORMAL, int(form.endswith("C")), 0, encode_normal_form(step)
         case SplitAt(ranges, how):
-            return SubwordOperation.AT, _HOW[how], 0, encode_set(ranges)
+            return SubwordOperation.AT, _HOW[how], 0, encode_code_point_set(ranges)
         case SplitAtText(text, how):
             return SubwordOperation.AT_TEXT, len(encode_utf8(text)), _HOW[how], pad_to_word(encode_utf8(text))
         case SplitAtRuns(runs, how, inverted):
@@ -312,24 +344,28 @@ def _encode_operation_parts(step: SubwordStep | Split, encode_normal_form: Forms
                 SubwordOperation.RUNS,
                 _HOW[how] + flags,
                 len(runs),
-                b"".join(encode_run(run, first_part_only=not goes_on) for run in runs),
+                b"".join(encode_code_point_run(run, first_part_only=not goes_on) for run in runs),
             )
         case Pattern(name):
             digits = step.digits + (0 if step.contractions else _WITHOUT_CONTRACTIONS)
-            return SubwordOperation.PATTERN, _PATTERNS[name], digits, b"".join(map(encode_set, step.sets))
+            return SubwordOperation.PATTERN, _PATTERNS[name], digits, b"".join(map(encode_code_point_set, step.sets))
 
 
 def _encode_table_parts(step: Table) -> _KindNumbersAndContent:
+    """Encode a table step, a character map of SentencePiece; return its kind, its two sizes, and its content."""
     size = struct.unpack_from("<I", step.charsmap)[0]
     texts = step.charsmap[4 + size :]
     longest = max((len(encode_utf8(text)) for text in step.kept), default=0)
-    more = encode_words([int(bool(step.clusters)), longest]) + b"".join(map(encode_set, step.clusters))
+    more = encode_as_32_bit_words([int(bool(step.clusters)), longest]) + b"".join(
+        map(encode_code_point_set, step.clusters)
+    )
     kept = encode_strings(list(dict.fromkeys(step.kept)), looked_up=True)
     return SubwordOperation.TABLE, size // 4, len(texts), step.charsmap[4 : 4 + size] + pad_to_word(texts) + more + kept
 
 
 def _list_capital_ranges_beyond_engine_table() -> list[_FirstLastAndOffset]:
-    """List the ranges of capitals that the engine's own table lacks, with the offset to their lower-case letters."""
+    """List the ranges of capital letters that the engine's own table lacks: the first and the last code point, and what
+    must be added to get the lower-case letter, modulo 2^32."""
     rows: list[_FirstLastAndOffset] = []
     for code, small in sorted(LATER_CAPITALS.items()):
         added = (small - code) & 0xFFFFFFFF
@@ -342,8 +378,8 @@ def _list_capital_ranges_beyond_engine_table() -> list[_FirstLastAndOffset]:
 
 @lru_cache(maxsize=8)
 def _encode_normal_form(step: Normalize) -> bytes:
-    """Encode a Unicode normal form: decompositions, combining classes and composed pairs. The engine computes Hangul
-    itself."""
+    """Encode the tables of a Unicode normal form from this Python's Unicode version: decompositions, combining classes
+    and composed pairs. Hangul is left out, since the engine computes it."""
     inert = {code for some in step.inert for code in range(ord(some[0]), ord(some[-1]) + 1)}
     apart: dict[int, list[int]] = {}
     classes: list[tuple[int, int, int]] = []
@@ -375,13 +411,13 @@ def _encode_normal_form(step: Normalize) -> bytes:
     rows = zip([*apart, 0xFFFFFFFF], starts, strict=True)
     # Jamo are composed without a row, and composition stops at code points that are left as they are.
     least = min([*inert, *apart, *(first for first, _, _ in classes), *(code for _, code, _ in pairs), _HANGUL[0]])
-    head = encode_words([least, len(apart), len(codes), len(classes), len(pairs)])
+    head = encode_as_32_bit_words([least, len(apart), len(codes), len(classes), len(pairs)])
     tables = [(number for row in table for number in row) for table in (rows, classes, pairs)]
     return (
         head
-        + (encode_set(step.inert) if step.inert else bytes(20))
-        + b"".join(map(encode_words, tables))
-        + encode_words(codes)
+        + (encode_code_point_set(step.inert) if step.inert else bytes(20))
+        + b"".join(map(encode_as_32_bit_words, tables))
+        + encode_as_32_bit_words(codes)
     )
 
 
@@ -399,14 +435,19 @@ _ByteFirstAndStop = tuple[int, int, int]
 
 
 class _Block:
-    """A block of 256 units of the trie, with a bit mask of its free units."""
+    """A block of 256 units (array elements) of the trie, with a bit mask of the free units and one of the free
+    bases."""
 
     def __init__(self, start: int) -> None:
         self.start, self.free, self.bases = start, _ALL, _ALL
 
     def find_base(self, labels: Sequence[int]) -> int | None:
-        """Find the first base at which a node of the trie fits into the block; None if there is none. It fits if the
-        units for all bytes that can follow the node, `labels`, are free."""
+        """Find the first free base at which a node's children fit into the block; None if there is no such base.
+
+        Args:
+            labels: the bytes that can follow the node. A child is stored in the unit at base xor byte, which must be
+                free.
+        """
         fitting = self.bases
         for label in labels:
             fitting &= _permute_bits_by_xor(self.free, label)
@@ -415,6 +456,7 @@ class _Block:
         return (fitting & -fitting).bit_length() - 1
 
     def mark_taken(self, base: int, labels: Sequence[int]) -> None:
+        """Mark a base, and the units of a node's children at that base, as taken."""
         self.bases &= ~(1 << base)
         for label in labels:
             self.free &= ~(1 << (base ^ label))
@@ -429,11 +471,11 @@ def _permute_bits_by_xor(bits: int, index_mask: int) -> int:
 
 
 def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
-    """Encode pieces as a trie: the number of units, the base of the root, and the units. Empty without pieces, with a
-    piece that contains the byte 0, or if the trie is too large.
+    """Encode pieces of words as a trie: the number of units, the base of the root, and the units. Return no bytes if
+    there are no pieces, a piece contains the byte 0, or the trie would be too large.
 
     Args:
-        pieces: the pieces, which are not empty, and their ids, which are below 2^22.
+        pieces: the id of each piece. A piece is not empty, and an id is below 2^22.
     """
     encoded = sorted((encode_utf8(piece), number) for piece, number in pieces.items())
     # Byte 0 stands for the end of a piece.
@@ -442,7 +484,7 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
     units: list[int] = []
     blocks: deque[_Block] = deque(maxlen=_OPEN)
 
-    def place_children(labels: Sequence[int]) -> int:
+    def reserve_units_for_children(labels: Sequence[int]) -> int:
         """Take free units for a node's children, in one of the last blocks or else in a new one; return the base of the
         node."""
         for block in blocks:
@@ -459,8 +501,8 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
     waiting = [(0, len(encoded), 0, -1)]
     while waiting:
         first, stop, depth, place = waiting.pop()
-        children = list(_find_following_bytes_with_pieces(encoded, first, stop, depth))
-        base = place_children([label for label, _, _ in children])
+        children = list(_iterate_following_bytes_with_pieces(encoded, first, stop, depth))
+        base = reserve_units_for_children([label for label, _, _ in children])
         if len(units) > _MOST_UNITS:
             return b""
         if place < 0:
@@ -473,14 +515,21 @@ def encode_pieces_trie(pieces: Mapping[str, int]) -> bytes:
                 units[base ^ label] |= _PIECE | encoded[start][1] << _PIECE_SHIFT
             else:
                 waiting.append((start, end, depth + 1, base ^ label))
-    return encode_words([len(units), root, *units])
+    return encode_as_32_bit_words([len(units), root, *units])
 
 
-def _find_following_bytes_with_pieces(
+def _iterate_following_bytes_with_pieces(
     encoded: Sequence[tuple[bytes, int]], first: int, stop: int, depth: int
 ) -> Iterator[_ByteFirstAndStop]:
-    """Yield each byte that can follow the first `depth` bytes of the pieces from `first` to `stop`, with the range of
-    the pieces that have it. The byte 0 ends a piece."""
+    """Yield each byte that can follow the first `depth` bytes of some pieces, with the first and the end index of the
+    pieces that have this byte. The byte 0 stands for the end of a piece.
+
+    Args:
+        encoded: all pieces in UTF-8 with their ids, sorted.
+        first: the index of the first of these pieces, which begin with the same `depth` bytes.
+        stop: the index after the last of them.
+        depth: the number of bytes before the byte.
+    """
     while first < stop:
         piece = encoded[first][0]
         label, start = piece[depth] if depth < len(piece) else 0, first

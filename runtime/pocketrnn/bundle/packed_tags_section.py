@@ -12,7 +12,7 @@ import numpy as np
 
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.output_kinds import TagOutput
-from pocketrnn.bundle.packed_strings import encode_words
+from pocketrnn.bundle.packed_strings import encode_as_32_bit_words
 from pocketrnn.text import TextRules
 from pocketrnn.text.code_point_ranges import merge_ranges
 
@@ -25,11 +25,13 @@ _NO_CRF, _OVER_IDS, _OVER_TOKENS = range(3)
 
 
 def encode_tags_section(manifest: Manifest, punctuation_ranges: Marks | None = None) -> bytes:
-    """Encode the section of the tags; empty if the classifier labels whole texts.
+    """Encode the section for labels of tokens: the punctuation marks that end words, and the CRF if there is one.
+    Return no bytes if the classifier labels whole texts.
 
     Args:
-        manifest: the file's manifest.
-        punctuation_ranges: the punctuation marks of an existing file; None for those of this Python's Unicode.
+        manifest: the classifier's manifest.
+        punctuation_ranges: the first and the last code point of each range of punctuation marks; None for those of this
+            Python's Unicode version.
     """
     output = manifest.output
     if not isinstance(output, TagOutput):
@@ -43,21 +45,22 @@ def encode_tags_section(manifest: Manifest, punctuation_ranges: Marks | None = N
         kind = _OVER_TOKENS if output.crf.over_tokens else _OVER_IDS
         parts = (output.crf.start, *output.crf.transitions, output.crf.end)
         numbers = np.array([number for part in parts for number in part], "<f8").tobytes()
-    return encode_words([kind, len(punctuation_ranges) // 2, *punctuation_ranges]) + numbers
+    return encode_as_32_bit_words([kind, len(punctuation_ranges) // 2, *punctuation_ranges]) + numbers
 
 
 def read_punctuation_marks(section: bytes) -> Marks:
-    """Read the punctuation marks from the section of the tags."""
+    """Read the punctuation marks from the section of the tags: the first and the last code point of each range."""
     count = int.from_bytes(section[4:8], "little")
     return tuple(np.frombuffer(section, "<u4", 2 * count, 8).tolist())
 
 
 def restore_crf(document: Mapping[str, Any], section: bytes, label_count: int) -> dict[str, Any]:
-    """Return a packed file's document with the numbers of the CRF, which come from the section of the tags.
+    """Return a copy of a packed file's document with the numbers of the CRF, which the section of the tags holds.
+    Without a CRF, the copy is unchanged.
 
     Args:
         document: the document.
-        section: the section, which the engine has checked.
+        section: the section of the tags, which the engine must have checked before.
         label_count: the number of labels.
     """
     if not section[0]:
@@ -72,6 +75,7 @@ def restore_crf(document: Mapping[str, Any], section: bytes, label_count: int) -
 
 @lru_cache(maxsize=1)
 def _list_punctuation_ranges_beyond_ascii() -> Marks:
-    """List the ranges of punctuation marks beyond ASCII. Every reader knows the ASCII marks."""
+    """List the first and the last code point of each range of punctuation marks beyond ASCII, by this Python's Unicode
+    version."""
     marks = (code for code in range(0x80, sys.maxunicode + 1) if unicodedata.category(chr(code)).startswith("P"))
     return tuple(end for some in merge_ranges((code, code) for code in marks) for end in some)

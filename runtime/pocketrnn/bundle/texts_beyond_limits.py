@@ -30,16 +30,17 @@ SKIP_THEM: Final = "skip such texts with on_error='skip'"
 def mark_texts_beyond_limits(
     limits: Limits, ids: NDArray[np.int64], lengths: NDArray[np.int64], padding_id: int
 ) -> NDArray[np.bool_]:
-    """Mark the texts that are beyond the limits of the graph.
+    """Mark the texts with too few or too many ids for the graph, or, if the graph needs another id than padding,
+    without one.
 
     Args:
-        limits: the bundle's limits.
-        ids: int64 [tokens of all texts], one text after the other.
+        limits: the graph's limits.
+        ids: int64 [ids of all texts], one text after the other.
         lengths: int64 [texts], how many ids each text has, at least 1.
         padding_id: the padding id of the text rules.
 
     Returns:
-        bool [texts].
+        bool [texts], True for a text beyond the limits.
     """
     if len(ids) and ids[0] < 0:
         # Negative ids at the beginning of a row encode features. Each row has equally many.
@@ -58,7 +59,8 @@ def mark_texts_beyond_limits(
 
 
 def list_possible_limit_faults(limits: Limits) -> list[str]:
-    """List the faults that `mark_texts_beyond_limits` looks for, as ends of a sentence."""
+    """List the faults that a text can have under these limits, as ends of a sentence: "with too few or too many
+    tokens"."""
     sized = limits.min_tokens is not None or limits.max_tokens is not None
     return [
         *(["with too few or too many tokens"] if sized else []),
@@ -67,19 +69,24 @@ def list_possible_limit_faults(limits: Limits) -> list[str]:
 
 
 def add_text_name_to_error(error: LimitError, text_name: str, other_remedy: str = "") -> LimitError:
-    """Return the error with the name of one of several texts in place of "The text".
+    """Return an error about "The text" with the name of the text in its place, such as "Line 3".
 
     Args:
         error: the error.
         text_name: the name of the text, as the beginning of a sentence.
-        other_remedy: what else can be done about it, as the end of a sentence.
+        other_remedy: what else the user can do, as the end of a sentence; empty for nothing.
     """
     remedy = f"{error.remedy.removesuffix('.')}, or {other_remedy}." if other_remedy else error.remedy
     return LimitError(error.problem.replace("The text", text_name, 1), remedy)
 
 
 def make_engine_memory_or_time_error(name: str, row_word: str = "text") -> LimitError:
-    """Make the error for a text that would take more memory or time than the native engine allows."""
+    """Make the error for a text that would take more memory or time than the native engine allows.
+
+    Args:
+        name: the classifier's name.
+        row_word: the word for an input of the classifier: `text` or `sequence`.
+    """
     return LimitError(
         f"The {row_word} would need more memory or time than the engine allows for {name}.",
         f"Shorten the {row_word}; if a short {row_word} is refused, too, do not use the file.",
@@ -87,7 +94,12 @@ def make_engine_memory_or_time_error(name: str, row_word: str = "text") -> Limit
 
 
 def make_integer_overflow_error(name: str, row_word: str = "text") -> LimitError:
-    """Make the error for a text that would make a packed file compute an integer beyond 32 bits."""
+    """Make the error for a text that would make the program of a packed file compute an integer beyond 32 bits.
+
+    Args:
+        name: the classifier's name.
+        row_word: the word for an input of the classifier: `text` or `sequence`.
+    """
     return LimitError(
         f"The {row_word} makes {name} compute an integer beyond 32 bits, which a packed file cannot hold.",
         f"Give the {row_word} to the bundle that the file was made from, or shorten the {row_word}.",
@@ -99,14 +111,14 @@ def make_limit_error(name: str, limits: Limits, token_count: int) -> LimitError:
 
     Args:
         name: the classifier's name.
-        limits: the bundle's limits.
-        token_count: how many ids the text has. If these are neither too few nor too many, all of them are padding.
+        limits: the graph's limits.
+        token_count: how many ids the text has. If this number is within the limits, all ids are padding.
     """
     becomes = f"The text becomes {'1 token id' if token_count == 1 else f'{token_count} token ids'}, but {name} takes"
     if limits.allows_length(token_count):
         return LimitError(
             f"The text holds no known word besides padding, but {name} needs one.",
-            "Give a text with a word of its vocabulary.",
+            "Give a text with at least one word of the classifier's vocabulary.",
         )
     if token_count < (limits.min_tokens or 1):
         return LimitError(f"{becomes} at least {limits.min_tokens}.", "Give a longer text.")

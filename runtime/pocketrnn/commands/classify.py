@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
-from pocketrnn.commands.file_options import FileOptions, add_file_options, choose_free_columns
+from pocketrnn.commands.file_options import FileOptions, add_file_options, choose_unused_answer_columns
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.input_and_answer_lines import AnswerFormat, check_labels_separable
 from pocketrnn.commands.standard_streams import (
@@ -21,7 +21,7 @@ from pocketrnn.commands.standard_streams import (
     read_arriving_lines,
 )
 from pocketrnn.commands.suggested_command import format_command_with_changes
-from pocketrnn.commands.tokenizer_function import find_written_tokenizer, load_tokenizer_function
+from pocketrnn.commands.tokenizer_function import find_tokenizer_function_beside_bundle, load_tokenizer_function
 from pocketrnn.errors import DataError, InputError, LimitError, replace_error_subject
 from pocketrnn.tables.row_reader import OtherColumnsError
 
@@ -231,7 +231,7 @@ def classify(
     classifier = _restrict_to_head_and_labels(_load_classifier(bundle, threads, prior, tokenizer), head, among)
     answers, of_texts = get_answers_of_chosen_labels(classifier), isinstance(classifier.manifest.input, TextInput)
     if of_texts and not as_tokens:
-        _refuse_texts_that_written_function_splits(classifier, bundle)
+        _refuse_texts_if_function_beside_bundle_splits_them(classifier, bundle)
     not_for_tags = (files.asks_for_file, top, threshold is not None, explains, as_stream, sequence_column)
     if _answer_if_tagger(classifier, texts, not_for_tags, as_json=as_json, as_conll=as_conll, as_tokens=as_tokens):
         return
@@ -268,7 +268,8 @@ def classify(
 
 
 def _answer_texts_or_lines(classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, row_name: str) -> None:
-    """Answer the given texts, or, if there are none, the lines of standard input."""
+    """Answer the texts of the command line, or, if there are none, the lines of standard input. Messages call each of
+    the texts `row_name`, such as "Text"."""
     if texts:
         _answer_texts(classifier, texts, wanted, row_name)
     else:
@@ -276,7 +277,7 @@ def _answer_texts_or_lines(classifier: Classifier, texts: Sequence[str], wanted:
 
 
 def _load_classifier(bundle: str, threads: int, prior: str | None, tokenizer: str | None) -> Classifier:
-    """Load a bundle with a prior and a function that splits texts, if these are named."""
+    """Load the bundle, with the prior of --prior and the function of --tokenizer if these are given."""
     from pocketrnn.classifier import Classifier
 
     try:
@@ -287,16 +288,16 @@ def _load_classifier(bundle: str, threads: int, prior: str | None, tokenizer: st
         raise
     classifier = Classifier.load(bundle, threads=threads, prior=prior, tokenizer=function)
     if click.get_current_context().get_parameter_source("bundle") is ParameterSource.DEFAULT:
-        _show_bundle_that_default_leaves_out(bundle)
+        _tell_that_default_bundle_answers_if_another_may_be_meant(bundle)
     return classifier
 
 
-def _refuse_texts_that_written_function_splits(classifier: Classifier, bundle: str) -> None:
-    """Raise an InputError if the bundle does not split texts, but a function that does lies beside the bundle. The
-    error has the whole command with this function."""
+def _refuse_texts_if_function_beside_bundle_splits_them(classifier: Classifier, bundle: str) -> None:
+    """Raise an InputError if the bundle cannot split texts, but a Python file beside the bundle, which `pocketrnn
+    export` wrote, can. The error shows the whole command with --tokenizer and this file."""
     from pocketrnn.classifier import can_split_texts
 
-    if not can_split_texts(classifier) and (found := find_written_tokenizer(Path(bundle))):
+    if not can_split_texts(classifier) and (found := find_tokenizer_function_beside_bundle(Path(bundle))):
         line = format_command_with_changes({"tokenizer": found})
         raise InputError(
             f"{classifier.name} does not split texts: its tokenizer is external.",
@@ -304,8 +305,8 @@ def _refuse_texts_that_written_function_splits(classifier: Classifier, bundle: s
         )
 
 
-def _show_bundle_that_default_leaves_out(default: str) -> None:
-    """Tell the user that the default bundle answers, and how to ask another one. This is for a user who may mean
+def _tell_that_default_bundle_answers_if_another_may_be_meant(default: str) -> None:
+    """Tell the user that the default bundle answers, and show the command for another bundle, if the user may mean
     another one: a text is the path of a bundle, or the current folder holds a bundle."""
     from pocketrnn.bundle.bundle_lookup import is_bundle, list_bundles_of_folder
 
@@ -319,7 +320,8 @@ def _show_bundle_that_default_leaves_out(default: str) -> None:
 
 
 def _refuse_threshold_without_effect(answers: Answers, threshold: float | None) -> None:
-    """Raise a UsageError if every answer reaches the threshold, since each text has one label: the likeliest one."""
+    """Raise a UsageError if --threshold changes no answer: every text has one label, and the likeliest label always
+    reaches the threshold."""
     from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
 
     if threshold is None:
@@ -333,14 +335,14 @@ def _refuse_threshold_without_effect(answers: Answers, threshold: float | None) 
 
 
 def _classify_file(classifier: Classifier, files: FileOptions, top: int, **thresholds: Any) -> None:
-    """Classify the rows of a file. If it has the new columns already, or its texts seem to be in another column, the
-    error has the command with the right names."""
+    """Classify the rows of a file. If the file already has a column with the name of a new one, or if its texts seem to
+    be in another column than --text-column says, raise a DataError with the corrected command."""
     from pocketrnn.commands.classify_file import classify_file
 
     try:
         classify_file(classifier, files, top, **thresholds)
     except OtherColumnsError as error:
-        changes = choose_free_columns(files, error.taken) if error.taken else {}
+        changes = choose_unused_answer_columns(files, error.taken) if error.taken else {}
         changes |= {"text_column": error.text_column} if error.text_column else {}
         line = format_command_with_changes(changes)
         raise DataError(error.problem, f"{error.remedy} Write: {line}") from None
@@ -356,10 +358,10 @@ def _refuse_clashing_options(
     as_stream: bool,
     as_tokens: bool,
 ) -> None:
-    """Refuse options that exclude each other, whatever the classifier.
+    """Refuse options that cannot be used together with any classifier.
 
     Raises:
-        click.UsageError: two options exclude each other.
+        click.UsageError: two such options are given.
     """
     not_for_files = {"TEXTS": texts, "--stream": as_stream, "--tokens": as_tokens, "--explain": explains}
     for name in (name for name, value in not_for_files.items() if value and files.asks_for_file):
@@ -370,11 +372,13 @@ def _refuse_clashing_options(
         )
     not_explained = {"--stream": as_stream, "--threshold": threshold is not None, "--top": top not in (None, 1)}
     for name in (name for name, is_given in not_explained.items() if is_given and explains):
-        raise click.UsageError(f"--explain explains the likeliest label of a whole text: leave {name} out.")
+        raise click.UsageError(
+            f"--explain is for the likeliest label of a whole text, so it does not work with {name}: leave {name} out."
+        )
     if threshold is not None and threshold != threshold:
-        raise click.UsageError("--threshold is not a number: give a probability, from 0 to 1.")
+        raise click.UsageError("--threshold is nan: give a probability from 0 to 1.")
     if threshold is not None and top is not None:
-        raise click.UsageError("--threshold and --top exclude each other: leave one of them out.")
+        raise click.UsageError("--threshold and --top cannot be used together: leave one of them out.")
 
 
 def _refuse_options_not_for_texts(
@@ -383,7 +387,7 @@ def _refuse_options_not_for_texts(
     """Refuse options that have no meaning for a classifier of texts.
 
     Raises:
-        click.UsageError: such an option is given.
+        click.UsageError: such an option is given, or an option for files without a file.
     """
     if sequence_column is not None:
         raise click.UsageError(f"{classifier.name} takes texts, not sequences of numbers: leave --sequence-column out.")
@@ -400,14 +404,14 @@ def _refuse_options_not_for_texts(
 def _parse_feature_options(
     classifier: Classifier, files: FileOptions, feature_options: Sequence[str]
 ) -> dict[str, Any] | None:
-    """Parse NAME=VALUE of each feature, and return the values by name.
+    """Parse the NAME=VALUE of each --feature, and return the values by name.
 
-    None for files, or if the classifier takes no features.
+    Return None if the texts come from a file, or if the classifier takes no features.
 
     Raises:
-        click.UsageError: features are given for files or to another classifier; an option does not have the form
-            NAME=VALUE, or names a feature twice.
-        TextError: a feature is unknown, or has a value that it cannot have.
+        click.UsageError: --feature is given for a file or to a classifier without features; an option does not have the
+            form NAME=VALUE, or gives a feature twice; or a feature is missing.
+        TextError: a feature is unknown, or has an impossible value.
     """
     from pocketrnn.text.features_beside_text import encode_values, parse_feature_values_from_strings
 
@@ -434,14 +438,16 @@ def _parse_feature_options(
 
 
 def _join_two_texts_by_tab(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Join two arguments into one pair with a tab between them; return other arguments unchanged."""
+    """Join two arguments into one pair with a tab between them. Return the arguments unchanged if there are not exactly
+    two, or if one contains a tab."""
     return ("\t".join(texts),) if len(texts) == 2 and not any("\t" in text for text in texts) else texts
 
 
 def _restrict_to_head_and_labels(
     classifier: Classifier, head: str | None, comma_separated_labels: str | None
 ) -> Classifier:
-    """Restrict the classifier to the head of --head, and to the labels of --among."""
+    """Return a classifier that answers only with the head of --head, and with the labels of --among. An option that is
+    None changes nothing."""
     classifier = classifier if head is None else classifier.head(head)
     return (
         classifier
@@ -459,9 +465,16 @@ def _answer_if_tagger(
     as_conll: bool,
     as_tokens: bool,
 ) -> bool:
-    """Answer all texts if the bundle labels tokens; return whether it does.
+    """Answer all texts if the bundle labels tokens. Return whether it does.
 
-    A tagger refuses the options whose values are `values_of_options_not_for_tags`, if they are given."""
+    Args:
+        classifier: the bundle's classifier.
+        texts: the texts of the command line; empty for standard input.
+        values_of_options_not_for_tags: the values of the options `_NOT_FOR_TAGS`, which are refused if they are given.
+        as_json: whether --json is given.
+        as_conll: whether --conll is given.
+        as_tokens: whether --tokens is given.
+    """
     if not classifier.manifest.output.of_tokens:
         if as_conll:
             raise click.UsageError(f"{classifier.name} gives no labels of tokens: leave --conll out.")
@@ -473,7 +486,7 @@ def _answer_if_tagger(
         if value:
             raise click.UsageError(f"{classifier.name} gives a label for each token: leave {name} out.")
     if as_conll and as_json:
-        raise click.UsageError("--json and --conll exclude each other: leave one of them out.")
+        raise click.UsageError("--json and --conll cannot be used together: leave one of them out.")
     content = "tokens or ids" if as_tokens else None
     wanted = AnswerFormat(get_answers_of_chosen_labels(classifier), 1, False, None, as_json, False, content)
     classify_tags(classifier, texts, wanted, as_conll=as_conll)
@@ -481,15 +494,15 @@ def _answer_if_tagger(
 
 
 def _answer_fragments(classifier: Classifier, fragments: Sequence[str], wanted: AnswerFormat) -> None:
-    """Print an answer after each fragment of one text. The fragments are the arguments; without arguments, they come
-    from standard input."""
+    """Print an answer after each fragment of one text. The fragments are the arguments of the command, or without
+    arguments those that arrive at standard input."""
     stream = classifier.stream()
     for fragment in fragments or read_arriving_fragments(open_standard_input()):
         print_text(wanted.format_answer_line(fragment, stream.push(fragment, wanted.top)))
 
 
 def _answer_lines(classifier: Classifier, wanted: AnswerFormat) -> None:
-    """Answer the lines of standard input when they arrive. At a terminal, say first what is read."""
+    """Answer the lines of standard input when they arrive. At a terminal, first tell the user what is expected."""
     stdin = open_standard_input()
     if stdin.isatty():
         what = "sequences, a JSON list on each line" if wanted.line_content == "rows" else "texts, one a line"
@@ -504,19 +517,20 @@ def _answer_lines(classifier: Classifier, wanted: AnswerFormat) -> None:
 def _answer_texts(
     classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, row_name: str, rows_before: int = 0
 ) -> None:
-    """Answer texts or sequences. Messages call each of them `row_name`, and count them from `rows_before` + 1.
+    """Print the answers to texts or sequences. Messages call each of them `row_name`, such as "Line", with a number
+    that counts from `rows_before` + 1.
 
     Raises:
-        InputError: one of them cannot be answered. Those before it are answered first.
+        InputError: a text or sequence cannot be answered. The answers before it are printed first.
     """
     from pocketrnn.bundle.texts_beyond_limits import add_text_name_to_error
-    from pocketrnn.classifier import compute_logits_until_refused
+    from pocketrnn.classifier import compute_logits_up_to_first_refused_text
 
     if wanted.explains:
         _explain_texts(classifier, texts, wanted, row_name, rows_before)
         return
     given = _parse_and_check_inputs(classifier, texts, wanted, row_name, rows_before)
-    logits, error = compute_logits_until_refused(classifier, given)
+    logits, error = compute_logits_up_to_first_refused_text(classifier, given)
     rows = wanted.answers.make_predictions_or_values(logits, wanted.top)
     answers = [
         wanted.format_answer_line(wanted.shorten_shown_sequence(text), row)
@@ -532,10 +546,11 @@ def _answer_texts(
 def _parse_and_check_inputs(
     classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, row_name: str, rows_before: int
 ) -> Sequence[Any]:
-    """Parse each line as an input of the classifier, and check that the classifier takes it.
+    """Parse each line as an input of the classifier, and check that the classifier takes it. Messages call a line
+    `row_name`, with a number that counts from `rows_before` + 1.
 
     Raises:
-        InputError: a line is not a valid list of tokens, ids or rows, where lists are expected. The lines before it are
+        InputError: a line is not a valid pair, or not a valid JSON list of tokens, ids or rows. The lines before it are
             answered first.
     """
     if wanted.line_content is None and wanted.features is None:
@@ -557,13 +572,14 @@ def _parse_and_check_inputs(
 def _explain_texts(
     classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, row_name: str, rows_before: int
 ) -> None:
-    """Answer each text, and show the effect of each of its words on the answer."""
+    """Print the answer to each text with the effect of each of its words: coloured on a terminal, else as JSON.
+    Messages call a text `row_name`, with a number that counts from `rows_before` + 1."""
     from pocketrnn.bundle.texts_beyond_limits import add_text_name_to_error
-    from pocketrnn.commands.explanation_output import format_coloured_line, format_explanation_as_json
+    from pocketrnn.commands.explanation_output import format_explanation_as_coloured_line, format_explanation_as_json
 
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     coloured = on_terminal and not wanted.as_json and wanted.line_content is None
-    format_line = format_coloured_line if coloured else format_explanation_as_json
+    format_line = format_explanation_as_coloured_line if coloured else format_explanation_as_json
     for index, text in enumerate(texts):
         name = f"{row_name} {rows_before + index + 1}"
         try:

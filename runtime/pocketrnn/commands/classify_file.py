@@ -27,9 +27,9 @@ from pocketrnn.classifier import (
     Classifier,
     can_split_texts,
     compute_logits_of_batches,
+    find_refusal_error_of_text,
     get_answers_of_chosen_labels,
     list_refusal_reasons,
-    make_refusal_error,
 )
 from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT, FileOptions, name_answer_columns
 from pocketrnn.commands.input_and_answer_lines import check_labels_separable
@@ -58,10 +58,11 @@ def classify_file(
 
     Args:
         classifier: the classifier that gives the labels.
-        files: the files to read and write.
+        files: the options that name the files to read and write.
         top: how many labels to give. The columns of the second label end in `_2`, those of the third in `_3`.
-        by_threshold: give instead, in one column, the labels that reach their threshold, which may be none.
-        threshold: one for all labels; None for the bundle's own thresholds.
+        by_threshold: give instead, in one column, all labels whose probabilities reach their thresholds, which may be
+            none.
+        threshold: one probability for all labels; None for the bundle's own thresholds.
 
     Raises:
         InputError: an option, a file or a row cannot be used. The output file is not written then.
@@ -86,7 +87,7 @@ def classify_file(
             written = find_file_kind(destination, files.output_format, "--output-format")
         if by_threshold and written in DELIMITERS:
             check_labels_separable(answers, "write JSON Lines: --output-format jsonl")
-        heads = _plan_columns(answers, files, top, by_threshold=by_threshold, threshold=threshold)
+        heads = _plan_answer_columns_of_each_head(answers, files, top, by_threshold=by_threshold, threshold=threshold)
         status = _read_file_status(stream)
         # A pipe or a terminal has no size.
         size = status.st_size if status is not None and stat.S_ISREG(status.st_mode) else None
@@ -98,7 +99,9 @@ def classify_file(
             source.name_columns = _NAME_BOTH
         added = [name for head in heads for pair in head.names for name in pair]
         if twice := [name for name, times in Counter(added).items() if times > 1]:
-            raise InputError(f"Two heads would write to the column {twice[0]!r}.", "Choose one of them: --head.")
+            raise InputError(
+                f"Two heads would write to the column {twice[0]!r}.", "Choose one of the heads with --head NAME."
+            )
         if kind != "parquet":
             stream = recode_to_utf8(stream, name, files.encoding)
         batches = read_batches(stream, source, files.text_column, live=size is None, added=added)
@@ -126,9 +129,9 @@ class _HeadColumns:
     """The new columns for one head, or for the only set of labels.
 
     Attributes:
-        names: the names of the columns, each for labels and for their probabilities.
-        logits: the positions of the head's logits.
-        make_columns: makes the columns from the head's logits and the indices of the rows without an answer.
+        names: pairs of column names: one for the labels, one for their probabilities.
+        logits: the slice of the columns of logits that belong to the head.
+        make_columns: makes the new columns from the head's logits and the indices of the rows without an answer.
     """
 
     names: list[tuple[str, str]]
@@ -136,10 +139,11 @@ class _HeadColumns:
     make_columns: Callable[[NDArray[np.float32], list[int]], list[Column]]
 
 
-def _plan_columns(
+def _plan_answer_columns_of_each_head(
     answers: Answers, files: FileOptions, top: int, *, by_threshold: bool, threshold: float | None
 ) -> list[_HeadColumns]:
-    """Choose the new columns of each head: the labels that reach their threshold, or the likeliest labels."""
+    """Choose the new columns of each head: one pair of columns with the labels that reach their thresholds, or a pair
+    for each of the `top` likeliest labels."""
     planned = []
     for name, head, logits in answers.iterate_heads():
         names = name_answer_columns(files, min(top, len(head.labels)), name)
@@ -151,7 +155,8 @@ def _plan_columns(
 
 
 def _report_skipped_rows(source: RowSource, refusal_reasons: list[str]) -> None:
-    """Write how many rows have no answer, for which reasons, and what is wrong with the first of them."""
+    """Write to standard error how many rows have no answer, for which reasons, and what is wrong with the first of
+    them. Write nothing if all rows have an answer."""
     counts = (source.left_out, source.without_text, source.without_feature, source.without_answer)
     if passed_over := sum(counts):
         reasons = " or ".join(refusal_reasons)
@@ -171,7 +176,15 @@ def _answer_batches(
     source: RowSource,
     progress: _Progress,
 ) -> Iterator[tuple[RowBatch, list[Column]]]:
-    """Answer batches of rows; yield each batch with its new columns."""
+    """Answer batches of rows, and yield each batch with its new columns.
+
+    Args:
+        classifier: the classifier that answers.
+        batches: the batches.
+        make_columns: makes the new columns from the logits of a batch and the indices of its rows without an answer.
+        source: the file that is read, which counts the skipped rows.
+        progress: the progress bar.
+    """
     # The classifier reads a few batches ahead. Their rows wait here for their answers.
     waiting: deque[RowBatch] = deque()
 
@@ -184,27 +197,27 @@ def _answer_batches(
     with contextlib.closing(compute_logits_of_batches(classifier, yield_texts(), on_error="skip")) as answers:
         for logits in answers:
             batch = waiting.popleft()
-            without = _find_and_count_or_refuse_rows_without_answer(classifier, logits, batch, source, before)
+            without = _find_rows_without_answer(classifier, logits, batch, source, before)
             yield batch, make_columns(logits, without)
             before += len(batch.texts)
             progress.show(batch.read)
 
 
-def _find_and_count_or_refuse_rows_without_answer(
+def _find_rows_without_answer(
     classifier: Classifier, logits: NDArray[np.float32], batch: RowBatch, source: RowSource, rows_before: int
 ) -> list[int]:
-    """Find the rows of a batch without an answer: they lack a text, or have a text beyond the graph's limits. Count the
-    rows with such a text in `source`, or refuse them.
+    """Return the indices of a batch's rows without an answer: rows without a text, and rows whose text is beyond the
+    graph's limits. Count the latter in `source`.
 
     Args:
         classifier: the classifier that answered.
         logits: float32 [rows, labels], with NaN for texts beyond the graph's limits.
         batch: the rows.
-        source: the source of the rows.
+        source: the file of the rows, with the option that says whether such texts are skipped.
         rows_before: the number of rows in the batches before this one.
 
     Raises:
-        LimitError: a text is beyond the graph's limits, and such rows are refused.
+        LimitError: a text is beyond the graph's limits, and `source.on_error` is "raise".
     """
     beyond = sorted(set(np.flatnonzero(np.isnan(logits[:, 0])).tolist()) - set(batch.without_text))
     if not beyond:
@@ -213,7 +226,7 @@ def _find_and_count_or_refuse_rows_without_answer(
     first, text = beyond[0], batch.texts[beyond[0]]
     which = f"Row {rows_before + first + 1}" if source.on_error == "raise" else f"The text {short_repr(text, 40)}"
     error = add_text_name_to_error(
-        make_refusal_error(classifier, text), f"{which} of {source.name}", "skip such rows with --on-error skip"
+        find_refusal_error_of_text(classifier, text), f"{which} of {source.name}", "skip such rows with --on-error skip"
     )
     if source.on_error == "raise":
         raise error
@@ -229,11 +242,11 @@ def _make_reached_label_columns(
     logits: NDArray[np.float32],
     rows_without_answer: list[int],
 ) -> list[Column]:
-    """Make a column of the labels that reach their threshold, and a column of their probabilities. Rows in
-    `rows_without_answer` get None in both.
+    """Make a column of the labels whose probabilities reach their thresholds, and a column of these probabilities. Rows
+    in `rows_without_answer` get None in both.
 
-    If no label reaches its threshold, the label is empty and the probability is the largest one. With sigmoid, several
-    labels can be right, and both columns contain lists.
+    With sigmoid, several labels can be right, and both columns contain lists. If no label reaches its threshold, the
+    label is empty, and the probability is that of the likeliest label.
     """
     probabilities = answers.probabilities(logits)
     reached = answers.mark_reached_labels(probabilities, threshold)
@@ -258,8 +271,8 @@ def _make_likeliest_label_columns(
     logits: NDArray[np.float32],
     rows_without_answer: list[int],
 ) -> list[Column]:
-    """Make a column of labels and one of probabilities for each of `column_names`, the likeliest label first. Rows in
-    `rows_without_answer` get None in all."""
+    """Make for each pair of `column_names` a column of labels and a column of their probabilities: the first pair for
+    the likeliest label of each row, the second pair for the next label. Rows in `rows_without_answer` get None."""
     rows, labels = np.arange(len(logits)), answers.labels
     # Sorted by logit and not by probability: with large logits, several labels of a row have the probability 1.0.
     order = logits.argmax(1)[:, None] if len(column_names) == 1 else np.argsort(-logits, axis=1, kind="stable")
@@ -277,6 +290,7 @@ def _make_likeliest_label_columns(
 
 @contextlib.contextmanager
 def _open_input(name: str) -> Iterator[IO[bytes]]:
+    """Open the input for bytes: the file `name`, or standard input for `-`."""
     if name == _STREAM:
         if sys.stdin is None:
             raise InputError("Standard input is closed.", "Name a file with --input.")
@@ -294,7 +308,7 @@ def _open_input(name: str) -> Iterator[IO[bytes]]:
 
 
 def _read_file_status(stream: IO[bytes]) -> os.stat_result | None:
-    """Return the system's status of the stream's file; None if the stream has no file."""
+    """Return the system's status (`os.fstat`) of a stream's file; None if the stream has no file."""
     try:
         return os.fstat(stream.fileno())
     except OSError:
@@ -303,7 +317,8 @@ def _read_file_status(stream: IO[bytes]) -> os.stat_result | None:
 
 @contextlib.contextmanager
 def _copy_to_temporary_file(stream: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Copy the stream to a temporary file: Parquet is read from its end."""
+    """Copy a stream to a temporary file that can be read from its end, as Parquet needs; yield the file, and delete it
+    when the block ends."""
     with tempfile.TemporaryFile() as copy:
         shutil.copyfileobj(stream, copy)
         copy.seek(0)
@@ -317,10 +332,11 @@ def open_answer_output(
     """Open the output for answers: standard output, or a file that is written as a whole.
 
     Args:
-        destination: the file; `-` is standard output.
+        destination: the path of the file; `-` for standard output.
         kind: the format of the output.
-        input_status: the system's record of the input file, which must not be overwritten; None if there is none.
-        force: replace a file that exists.
+        input_status: the system's status of the input file, which must not be overwritten; None if the input is not a
+            file.
+        force: whether a file that exists is replaced.
 
     Raises:
         OutputError: the output is the input file, exists already, or is Parquet for a terminal.
@@ -344,7 +360,7 @@ def open_answer_output(
 
 
 class _Progress:
-    """A progress bar on standard error. It is shown on a terminal, if the work takes long."""
+    """A progress bar on standard error. It is shown only on a terminal, and only after two seconds."""
 
     def __init__(self, source: RowSource, *, hidden: bool) -> None:
         self._source = source
@@ -353,7 +369,8 @@ class _Progress:
         self._shown = False
 
     def show(self, read: int) -> None:
-        """Show that `read` of the source's `size` is done, if the bar is due for an update."""
+        """Update the bar, if it is shown and was not updated a moment ago. `read` is how much of the source was read,
+        in the unit of `source.size`."""
         now = time.monotonic()
         if self._hidden or now - self._start < _BAR_AFTER or now - self._last < _BAR_EVERY:
             return
@@ -369,6 +386,8 @@ class _Progress:
 
 
 def _format_progress_line(read: int, source: RowSource, seconds: float) -> str:
+    """Format the progress line: a bar and the time that is left if the size of the source is known, and the number of
+    rows."""
     rate = f"{source.rows:,} rows, {source.rows / seconds:,.0f} a second"
     if not source.size:
         return rate

@@ -45,12 +45,13 @@ def check_recording_options(
     Args:
         classifier: the classifier that answers.
         files: the options for files.
-        sequence_column: the column that names the sequence of each row.
-        top: how many labels an answer has.
-        are_text_options_given: whether each option of `_FOR_TEXTS` is given.
+        sequence_column: the value of --sequence-column; None if it is not given.
+        top: the value of --top; None if it is not given.
+        are_text_options_given: for each option of `_FOR_TEXTS`, in their order, whether it is given.
 
     Raises:
-        click.UsageError, InputError: such an option is given.
+        click.UsageError: such an option is given, or an option for files without a file.
+        InputError: --encoding is given.
     """
     for name, is_given in zip(_FOR_TEXTS, are_text_options_given, strict=True):
         if is_given:
@@ -73,12 +74,12 @@ def check_recording_options(
 def classify_recordings(
     classifier: Classifier, files: FileOptions, wanted: AnswerFormat, sequence_column: str | None
 ) -> None:
-    """Answer the sequences of a file as readable lines, as JSON, or as a table in a file.
+    """Answer the sequences of a file, and write the answers as readable lines, as JSON lines, or as a table in a file.
 
     Args:
         classifier: the classifier that answers.
-        files: the file of a recording, with a column for each channel; and where the answers are written.
-        wanted: the format of an answer.
+        files: the file to read, which has a column for each channel, and the file to write.
+        wanted: the format of an answer line.
         sequence_column: the column that names the sequence of each row; None if the file is one recording.
 
     Raises:
@@ -106,7 +107,8 @@ def classify_recordings(
 
 
 def _make_answer_columns(answers: Sequence[Any], files: FileOptions, wanted: AnswerFormat) -> list[Column]:
-    """Make the columns of a table from answers: labels and probabilities, or values."""
+    """Make the columns of an answer table: for each label its name and probability, or for a bundle of values a column
+    for each value."""
     if wanted.answers.gives_values:
         by_name = zip(wanted.answers.labels, np.array(answers).T.tolist(), strict=True)
         return [Column(name, [round(value, DECIMALS) for value in column], True) for name, column in by_name]
@@ -121,7 +123,8 @@ def _make_answer_columns(answers: Sequence[Any], files: FileOptions, wanted: Ans
 def _answer_windows_or_sequences(
     classifier: Classifier, files: FileOptions, wanted: AnswerFormat, sequence_column: str | None
 ) -> Iterator[_NamesAndAnswers]:
-    """Answer each window of a recording, or each sequence of a file; yield their names and answers, some at a time."""
+    """Answer each window of a recording, or, with `sequence_column`, each sequence of the file. Yield some names and
+    their answers at a time. A window has a name such as "0-127", its first and last step."""
     rules, name = classifier.manifest.numbers, str(files.input)
     kind = find_file_kind(name, files.input_format, "--input-format")
     columns = read_columns(name, kind, [*rules.channels, *([sequence_column] if sequence_column is not None else [])])
@@ -149,13 +152,14 @@ def _answer_windows_or_sequences(
 def _make_answer_table(
     answered: Iterator[_NamesAndAnswers], name_column: str, files: FileOptions, wanted: AnswerFormat
 ) -> Answered:
-    """Make the rows of a table from answers; `name_column` names the sequence or the window of each row."""
+    """Yield the rows of an answer table with their new columns. The column `name_column` holds the name of the sequence
+    or window of each row."""
     for names, answers in answered:
         columns = _make_answer_columns(answers, files, wanted)
         if name_column in (column.name for column in columns):
             raise InputError(
                 f"Two columns would have the name {name_column!r}: one names the sequences, the other holds answers.",
-                "Give --label-column and --probability-column other names; or leave --output out, and the answers "
+                "Give other names with --label-column and --probability-column; or leave --output out, and the answers "
                 "are printed as lines.",
             )
         yield RowBatch(names, [], CsvRows([name_column], [[name] for name in names]), read=0), columns

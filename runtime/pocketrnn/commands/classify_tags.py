@@ -29,16 +29,16 @@ _UNTAGGED = "_"
 
 
 def classify_tags(classifier: Classifier, texts: Sequence[str], wanted: AnswerFormat, *, as_conll: bool) -> None:
-    """Write the tags of texts, or of the lines of standard input. Each text is answered when it arrives.
+    """Print the tags of texts, or of the lines of standard input as they arrive.
 
     Args:
         classifier: a classifier that labels tokens.
         texts: the texts; empty for standard input.
-        wanted: whether texts are JSON lists, and answers JSON objects.
-        as_conll: whether answers are CoNLL columns.
+        wanted: the format of inputs and answers: whether an input is a JSON list, and an answer a JSON object.
+        as_conll: whether answers are printed as CoNLL columns.
 
     Raises:
-        InputError: a text cannot be tagged. Those before it are answered first.
+        InputError: a text cannot be tagged. The texts before it are answered first.
     """
     format_line = (
         _format_tags_as_conll
@@ -53,7 +53,7 @@ def classify_tags(classifier: Classifier, texts: Sequence[str], wanted: AnswerFo
     batches = [list(texts)] if stdin is None else read_arriving_lines(stdin)
     answered = untagged = 0
     for lines in batches:
-        untagged += _write_tags_and_count_untagged_tokens(
+        untagged += _print_tags_and_count_untagged_tokens(
             classifier, lines, wanted, format_line, "Text" if texts else "Line", answered
         )
         answered += len(lines)
@@ -61,7 +61,7 @@ def classify_tags(classifier: Classifier, texts: Sequence[str], wanted: AnswerFo
         print_line(f"{untagged:,} tokens have no label: the text rules cut them off, or drop them.", err=True)
 
 
-def _write_tags_and_count_untagged_tokens(
+def _print_tags_and_count_untagged_tokens(
     classifier: Classifier,
     texts: Sequence[str],
     wanted: AnswerFormat,
@@ -69,9 +69,11 @@ def _write_tags_and_count_untagged_tokens(
     row_name: str,
     rows_before: int,
 ) -> int:
-    """Write the tags of texts; return how many of their tokens have no tag.
+    """Print the tags of texts; return how many of their tokens have no tag, since the text rules cut them off or drop
+    them.
 
-    Messages call the texts `row_name`, and count them from `rows_before` + 1.
+    Messages call a text `row_name`, such as "Line", with a number that counts from `rows_before` + 1. `format_line`
+    makes the output for the tags of one text.
     """
     try:
         tagged = classifier.predict_tags([wanted.parse_input(text, "") for text in texts])
@@ -103,6 +105,7 @@ def _format_text_with_spans_in_brackets(tags: Tags) -> str:
 
 
 def _escape_text_between(text: str | Sequence[str], start: int, end: int) -> str:
+    """Return a part of a text, or of a list of tokens, with control characters escaped."""
     return escape_line(select_text_between(text, start, end))
 
 
@@ -119,7 +122,8 @@ def _format_tags_as_json(tags: Tags) -> str:
 
 
 def _format_tags_as_conll(tags: Tags) -> str:
-    """Format each token with its label on a line, and an empty line at the end."""
+    """Format each token with its label on a line of its own, with a tab between them, and end with an empty line. A
+    token without a label gets `_`."""
     rows = [(tag.start, tag.token, tag.label) for tag in tags]
     rows += [(start, token, _UNTAGGED) for token, start, _ in tags.untagged]
     return "".join(

@@ -28,7 +28,7 @@ from pocketrnn.commands.standard_streams import (
     discard_stdout,
     discard_stream,
     get_lines_to_print_at_end,
-    make_write_error,
+    make_stdout_write_error,
     print_line,
     replace_closed_stderr,
 )
@@ -66,7 +66,13 @@ _COMMAND: Final = " Write: pocketrnn "
 
 
 class _CommandError(click.ClickException):
-    """A PocketRNNError that click shows as `Error: ...` on stderr, without a traceback."""
+    """A PocketRNNError that click prints as `Error: ...` on standard error, without a traceback.
+
+    Args:
+        error: the error.
+        command: the command that failed, whose options the message then names; None if it is not known.
+        lines_after: lines to print after the error.
+    """
 
     def __init__(
         self, error: PocketRNNError, command: click.Command | None = None, lines_after: Sequence[str] = ()
@@ -82,14 +88,14 @@ class _CommandError(click.ClickException):
         self._lines_after = [*lines_after, *(_shorten_message(line.rstrip()) for line in last)]
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Write the error to standard error, and then the lines that belong after it."""
+        """Print the error, and then the lines that follow it, on standard error."""
         super().show(file)
         for line in self._lines_after:
             print_line(line, err=True)
 
 
 class _OneLineUsageError(click.UsageError):
-    """A usage error on one line. click's own has three."""
+    """A usage error that is printed on one line. click's own usage errors take three lines."""
 
     def __init__(self, error: click.UsageError) -> None:
         message = error.format_message()
@@ -100,7 +106,7 @@ class _OneLineUsageError(click.UsageError):
         super().__init__(_shorten_message(message), error.ctx)
 
     def show(self, file: IO[Any] | None = None) -> None:
-        """Write the line to standard error."""
+        """Print the error as one line on standard error."""
         path = "pocketrnn" if self.ctx is None else self.ctx.command_path
         # The system's messages about files have no full stop.
         message = self.message if self.message.endswith((".", "?", "!")) else f"{self.message}."
@@ -108,8 +114,8 @@ class _OneLineUsageError(click.UsageError):
 
 
 def _shorten_message(message: str) -> str:
-    """Escape a message so that it is one line, and shorten a long one: its beginning and its end, which is the remedy,
-    are kept."""
+    """Escape line breaks in a message, and shorten a message of more than 2,000 characters: keep its beginning, and its
+    end, which is the remedy."""
     line = escape_line(message)
     half = _LONGEST_LINE // 2
     return line if len(line) <= _LONGEST_LINE else f"{line[:half]} [...] {line[-half:]}"
@@ -117,7 +123,7 @@ def _shorten_message(message: str) -> str:
 
 @contextlib.contextmanager
 def _shorten_usage_errors() -> Iterator[None]:
-    """While the block runs, replace click's usage errors by errors of one line."""
+    """Replace click's usage errors in the block by errors that are printed on one line."""
     try:
         yield
     except click.UsageError as error:
@@ -128,14 +134,15 @@ def _shorten_usage_errors() -> Iterator[None]:
 
 
 class _CommandGroup(click.Group):
-    """The commands of the runtime, and of the other packages that are installed."""
+    """The commands of the runtime, and those of the other packages of pocketrnn that are installed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         others = [name for name, (module, _) in _OTHER_PACKAGES_COMMANDS.items() if _is_installed(module)]
         return sorted([*super().list_commands(ctx), *others])
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands that use a classifier, then those that make one, then all others."""
+        """Write the list of commands in the help: first the commands that use a classifier, then those that make one,
+        then all others."""
         names = set(self.list_commands(ctx))
         groups = {"Use a classifier": _RUNTIME_COMMANDS, "Make one": tuple(_OTHER_PACKAGES_COMMANDS)}
         groups["Other commands"] = tuple(sorted(names - {*_RUNTIME_COMMANDS, *_OTHER_PACKAGES_COMMANDS}))
@@ -197,7 +204,7 @@ class _CommandGroup(click.Group):
             # An error without a file name comes from standard output.
             if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
                 discard_stdout()
-                raise _CommandError(make_write_error(error)) from error
+                raise _CommandError(make_stdout_write_error(error)) from error
             raise _CommandError(_convert_unexpected_error(error)) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit, Terminated):
             raise
@@ -208,8 +215,8 @@ class _CommandGroup(click.Group):
 
 @contextlib.contextmanager
 def _refuse_exit_of_users_code() -> Iterator[None]:
-    """Convert the SystemExit of a user's code to an error. Otherwise `sys.exit(0)` in that code would end the command
-    with the status 0, as if the command had succeeded."""
+    """Convert a SystemExit that a user's code raises in the block to an InputError. Otherwise `sys.exit(0)` in that
+    code would end the command with the status 0, as if the command had succeeded."""
     try:
         yield
     except SystemExit as error:
@@ -222,21 +229,22 @@ def _refuse_exit_of_users_code() -> Iterator[None]:
 
 
 def _report_write_error_and_choose_status(error: OSError) -> int:
-    """Report that an error or a help text could not be written; return the exit status."""
+    """Report that standard output or standard error could not be written; return the exit status of the process."""
     if isinstance(error.__context__, click.ClickException):
         discard_stream(sys.stderr)
         return error.__context__.exit_code
     discard_stdout()
-    failed = _CommandError(make_write_error(error))
+    failed = _CommandError(make_stdout_write_error(error))
     print_line(f"Error: {failed.message}", err=True)
     return failed.exit_code
 
 
 def _convert_unexpected_error(error: BaseException) -> PocketRNNError:
-    """Convert an unexpected error to one line. In Python's development mode, raise it with its traceback."""
+    """Convert an unexpected error to a PocketRNNError of one line. In Python's development mode (PYTHONDEVMODE=1),
+    raise the error itself, so that its traceback is shown."""
     if isinstance(error, MemoryError):
         return PocketRNNError(
-            "There is not enough memory for this command.", "Give less at a time, or use a larger machine."
+            "There is not enough memory for this command.", "Give fewer or shorter inputs, or use a larger machine."
         )
     if isinstance(error, OSError) and error.filename is not None:
         name, reason = os.fsdecode(error.filename), error.strerror or error
@@ -252,6 +260,7 @@ def _convert_unexpected_error(error: BaseException) -> PocketRNNError:
 
 
 def _is_installed(module: str) -> bool:
+    """Return whether a module can be found, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:

@@ -11,7 +11,7 @@ from pocketrnn.commands.standard_streams import format_json_line
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.explanation import Explanation, Fragment
 
-__all__ = ["format_coloured_line", "format_explanation_as_json"]
+__all__ = ["format_explanation_as_coloured_line", "format_explanation_as_json"]
 
 # Words with at least this share of the strongest word's effect are bold; words below the smaller share have no colour.
 _STRONG: Final = 0.5
@@ -19,7 +19,7 @@ _WEAK: Final = 0.1
 
 
 def format_explanation_as_json(text: str, explanation: Explanation) -> str:
-    """Format an explanation as JSON on one line. Infinite numbers become null, since JSON lacks them."""
+    """Format an explanation as a JSON object on one line. Infinite log-odds become null, since JSON has no infinity."""
     fragments = [
         {
             "text": fragment.text,
@@ -34,11 +34,12 @@ def format_explanation_as_json(text: str, explanation: Explanation) -> str:
     return format_json_line({**answer, "fragments": fragments})
 
 
-def format_coloured_line(text: str, explanation: Explanation) -> str:
-    """Format label, probability and coloured text with tabs between them.
+def format_explanation_as_coloured_line(text: str, explanation: Explanation) -> str:
+    """Format an explanation as one line for a terminal: the label, its probability and the coloured text, with tabs
+    between them.
 
-    Words that speak for the label are green, words that speak against it are red and underlined; words with little
-    effect have no colour, and those with the strongest effect are bold.
+    Words that raise the label's probability are green; words that lower it are red and underlined. Words with little
+    effect have no colour, and those with the strongest effects are bold.
     """
     strongest = max((abs(fragment.log_odds) for fragment in explanation.fragments), default=0.0)
     shown, end = [], 0
@@ -50,6 +51,8 @@ def format_coloured_line(text: str, explanation: Explanation) -> str:
 
 
 def _colour_word(fragment: Fragment, strongest: float) -> str:
+    """Return a word, escaped, in the colour of its effect. `strongest` is the largest effect of any word of the text,
+    in log-odds."""
     word, share = escape_line(fragment.text), abs(fragment.log_odds) / strongest if strongest else 0.0
     if not share >= _WEAK:
         return word

@@ -15,7 +15,14 @@ from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.file_kinds import KINDS, Kind
 from pocketrnn.text.chunks_of_checked_texts import OnError
 
-__all__ = ["DECIMALS", "SECOND_TEXT", "FileOptions", "add_file_options", "choose_free_columns", "name_answer_columns"]
+__all__ = [
+    "DECIMALS",
+    "SECOND_TEXT",
+    "FileOptions",
+    "add_file_options",
+    "choose_unused_answer_columns",
+    "name_answer_columns",
+]
 
 # A probability or a value is a float32, which has about six exact decimals. Writing all its digits would take twice the
 # space.
@@ -29,7 +36,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class FileOptions:
-    """The options of `pocketrnn classify` for files of rows; the help texts in `_OPTIONS` explain them."""
+    """The values of the options of `pocketrnn classify` for files of rows. Each attribute has the name of its option;
+    `pocketrnn classify --help` explains them."""
 
     input: str | None
     output: str | None
@@ -50,10 +58,15 @@ class FileOptions:
 
 
 def name_answer_columns(files: FileOptions, top: int, head: str = "") -> list[tuple[str, str]]:
-    """Name the new columns: for each of the `top` likeliest labels, the column of the label and that of its
-    probability.
+    """Return the names of the new columns: for each of the `top` likeliest labels a pair, the column of labels and the
+    column of their probabilities.
 
-    With several heads, the head's name follows: `label_topic`.
+    With several heads, the name of the head follows: `label_topic`, `probability_topic`.
+
+    Args:
+        files: the options with the names of the first two columns.
+        top: how many labels are written for each row.
+        head: the name of the head; empty without heads.
 
     Raises:
         InputError: two columns would have the same name.
@@ -71,16 +84,16 @@ def name_answer_columns(files: FileOptions, top: int, head: str = "") -> list[tu
     return names
 
 
-def choose_free_columns(files: FileOptions, taken: Collection[str]) -> dict[str, str]:
-    """Choose names for the columns of answers, with a prefix that the name of no other column has. Return a dict from
-    the option for each name, such as `label_column`, to the name.
+def choose_unused_answer_columns(files: FileOptions, taken: Collection[str]) -> dict[str, str]:
+    """Choose names for the new columns that no column of the file has. Return a dict from the option for each name,
+    such as `label_column`, to the name.
 
     Args:
-        files: the options.
-        taken: the columns of the file.
+        files: the options with the names that are taken.
+        taken: the names of the file's columns.
 
     Example:
-        >>> choose_free_columns(files, ["text", "label"])
+        >>> choose_unused_answer_columns(files, taken=["text", "label"])
         {'label_column': 'predicted_label', 'probability_column': 'predicted_probability'}
     """
     prefix = "predicted_"
@@ -91,7 +104,7 @@ def choose_free_columns(files: FileOptions, taken: Collection[str]) -> dict[str,
 
 
 def add_file_options(command: _Command) -> _Command:
-    """Add the options for files to a command, which receives them as the argument `files`."""
+    """Add the options for files to a command function. The function then gets their values as one argument, `files`."""
 
     @functools.wraps(command)
     def call_with_file_options(**options: Any) -> Any:

@@ -28,15 +28,15 @@ _EXAMPLES: Final = "Examples:"
 
 
 class Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
-    """An argument that is a text and not a path.
+    """The type of a command-line argument that is a text and not a path.
 
-    Bytes that the locale could not decode arrive as surrogates; they are decoded as UTF-8 in every locale, or refused.
+    Bytes that the locale could not decode are decoded as UTF-8, in every locale. Bytes that are not UTF-8 are refused.
     """
 
     name = "text"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Convert an argument to text; raise click's own error if it is not UTF-8."""
+        """Convert an argument to text; fail with click's own error if it is not UTF-8."""
         text = str(value)
         try:
             text.encode()
@@ -52,12 +52,14 @@ class Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.
 
 
 def make_column_option(name: str, help: str) -> Callable[[_Decorated], _Decorated]:  # noqa: A002
-    """Make the option for a column of a file, such as `--text-column`, which is `text` by default."""
+    """Make the option for the name of a column of a file. For the name `text`, the option is `--text-column`, and its
+    default is `text`."""
     return click.option(f"--{name}-column", type=Text(), default=name, show_default=True, metavar="NAME", help=help)
 
 
 def make_encoding_option(help: str) -> Callable[[_Decorated], _Decorated]:  # noqa: A002
-    """Make the option `--encoding` for the encoding of text files, which is UTF-8 by default."""
+    """Make the option `--encoding` for the encoding of text files, with UTF-8 as the default. `help` is its help
+    text."""
     return click.option(
         "--encoding",
         type=Text(),
@@ -90,7 +92,8 @@ class Command(click.Command):
             raise
 
     def format_help_text(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the first paragraph and the examples of the help. The other paragraphs follow the common options."""
+        """Write the first paragraph of the help and the examples. `format_options` writes the other paragraphs after
+        the common options."""
         first = _make_help_without_examples(self).partition("\n\n")[0]
         with formatter.indentation():
             formatter.write_paragraph()
@@ -100,7 +103,7 @@ class Command(click.Command):
                 formatter.write_text("\b\n" + "\n".join(examples))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the common options first, then the text, then the other groups of options."""
+        """Write the common options first, then the other paragraphs of the help, then the other groups of options."""
         rest = _make_help_without_examples(self).partition("\n\n")[2]
         for place, (title, parameters) in enumerate(self.list_options_by_group(ctx).items()):
             records = [record for p in parameters if (record := p.get_help_record(ctx)) is not None]
@@ -113,7 +116,7 @@ class Command(click.Command):
                     formatter.write_text(rest)
 
     def list_options_by_group(self, ctx: click.Context) -> dict[str, list[click.Option]]:
-        """Return the options of each group by its title, in the order of the help."""
+        """Return a dict from the title of each group to its options, in the order of the help."""
         by_name = {p.name: p for p in self.get_params(ctx) if isinstance(p, click.Option)}
         found = {title: [by_name.pop(name) for name in names] for title, names in self.groups.items()}
         found[list(found)[-1]] += by_name.values()
@@ -121,7 +124,7 @@ class Command(click.Command):
 
 
 def list_command_examples(command: click.Command) -> list[str]:
-    """List the examples in a command's help, as a user types them."""
+    """List the lines of the examples in a command's help, as a user types them."""
     examples = _dedent_help(command).partition(f"{_EXAMPLES}\n")[2]
     return [line[2:] for line in examples.splitlines()]
 
@@ -132,4 +135,5 @@ def _make_help_without_examples(command: click.Command) -> str:
 
 
 def _dedent_help(command: click.Command) -> str:
+    """Return a command's help text without indentation; an empty string if there is none."""
     return inspect.cleandoc(command.help or "")

@@ -25,18 +25,19 @@ _SHOWN: Final = 60
 
 @dataclass(frozen=True)
 class AnswerFormat:
-    """The format of the lines of `pocketrnn classify`: which parts of an answer are shown, and how.
+    """The format of the lines of `pocketrnn classify`: what an input line holds, and which parts of an answer are
+    printed.
 
     Attributes:
-        answers: the meaning of the classifier's logits.
-        top: how many labels to show.
-        by_threshold: whether only the labels that reach their threshold are shown.
-        threshold: one for all labels; None for the bundle's own thresholds.
+        answers: turns logits into labels and probabilities.
+        top: how many labels to print.
+        by_threshold: whether to print all labels that reach their thresholds, in place of the `top` likeliest.
+        threshold: one probability for all labels; None for the bundle's own thresholds.
         as_json: whether an answer is a JSON object.
-        explains: whether the words that decided are shown.
-        line_content: what an input line holds: None for a text, `tokens or ids` or `rows` of numbers for a JSON list
-            of these, `pairs` for two texts with a tab between.
-        features: the values of the features of all texts, by their names; None if a text has none.
+        explains: whether to show the effect of each word.
+        line_content: what an input line holds: None for a text; `tokens or ids` or `rows` (of numbers) for a JSON list
+            of these; `pairs` for two texts with a tab between.
+        features: the values of the features, by their names, which apply to all texts; None without features.
     """
 
     answers: Answers
@@ -53,19 +54,20 @@ class AnswerFormat:
 
         Args:
             line: the line.
-            line_name: the name of the line, as the beginning of a sentence: `Line 3`.
+            line_name: the name of the line in messages, as the beginning of a sentence: `Line 3`.
 
         Returns:
-            what `Classifier.classify` takes: a text, two texts, tokens, ids, or rows; with the features, if there are
-            some.
+            what `Classifier.classify` takes: a text, a pair of texts, tokens, ids, or rows of numbers; with features, a
+            tuple of the text and the features.
 
         Raises:
-            InputError: the line is not a JSON list, or not two texts.
+            InputError: the line is not a JSON list, or not a pair of texts, although `line_content` asks for it.
         """
         given = self._parse_line_without_features(line, line_name)
         return given if self.features is None else (given, dict(self.features))
 
     def _parse_line_without_features(self, line: str, line_name: str) -> Any:
+        """Parse an input line as `parse_input` does, but leave the features out."""
         if self.line_content is None:
             return line
         if self.line_content == "pairs":
@@ -88,13 +90,16 @@ class AnswerFormat:
         return values
 
     def shorten_shown_sequence(self, text: str) -> str:
-        """Shorten an input for the line of its answer: the text, or the beginning of a sequence's JSON."""
+        """Return what is printed of an input line: a text as it is, and the first 60 characters of a sequence's
+        JSON."""
         return text if self.line_content != "rows" or len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
     def format_answer_line(self, text_or_name: str, answer: Any) -> str:
-        """Format one answer as a line; `text_or_name` is the text, or the name of the sequence or window.
+        """Format one answer as a line without a line break.
 
-        The line has no line break. An answer is a prediction or values.
+        Args:
+            text_or_name: the text, the pair of texts with a tab between, or the name of the sequence or window.
+            answer: the prediction, a dict of predictions by head, or the values.
         """
         kind = "sequence" if self.line_content == "rows" else "text"
         # A pair's two texts are two columns, or two members.
@@ -112,34 +117,38 @@ class AnswerFormat:
                     {**named, "heads": {head: own.make_json_members(one) for head, own, one in heads}}
                 )
             return "\t".join(
-                (*(f"{escape_line(head)}: {own.format_line_columns(one)}" for head, own, one in heads), *columns)
+                (
+                    *(f"{escape_line(head)}: {own.format_labels_and_probabilities(one)}" for head, own, one in heads),
+                    *columns,
+                )
             )
         if self.as_json:
             return format_json_line({**named, **self.make_json_members(answer)})
-        return "\t".join((self.format_line_columns(answer), *columns))
+        return "\t".join((self.format_labels_and_probabilities(answer), *columns))
 
     def _make_format_for_head(self, answers: Answers) -> AnswerFormat:
-        """Make the format for the answers of one head. If labels are shown by threshold, a head without a threshold
-        shows its likeliest label."""
+        """Make the format for the answers of one head. If labels are printed by threshold, a head without a threshold
+        prints its likeliest label."""
         if not self.by_threshold:
             return replace(self, answers=answers)
         has_some = self.threshold is not None or answers.gives_reached_labels
         return replace(self, answers=answers, by_threshold=has_some, top=len(answers.labels) if has_some else 1)
 
     def _select_shown_labels(self, answer: Prediction) -> tuple[tuple[str, float], ...]:
-        """Select the labels of a prediction that are shown, with their probabilities."""
+        """Select the labels of a prediction that are printed, with their probabilities."""
         if self.by_threshold:
             return self.answers.list_reached_labels_with_probabilities(answer, self.threshold)
         return answer.top[: self.top]
 
     def make_json_members(self, answer: Prediction) -> dict[str, Any]:
-        """Make the members of the JSON object for one prediction."""
+        """Make the members of the JSON object for one prediction: the label, its probability, and all printed
+        labels."""
         given = self._select_shown_labels(answer)
         pairs = [{"label": label, "probability": probability} for label, probability in given]
         return {"label": answer.label if given else "", "probability": answer.probability, "top": pairs}
 
-    def format_line_columns(self, answer: Prediction) -> str:
-        """Make the columns of labels and probabilities for one prediction."""
+    def format_labels_and_probabilities(self, answer: Prediction) -> str:
+        """Format the printed labels and probabilities of one prediction, with tabs between the columns."""
         given = self._select_shown_labels(answer)
         if self.by_threshold:
             # One column of labels and one of probabilities, however many there are.
@@ -150,11 +159,12 @@ class AnswerFormat:
 
 
 def check_labels_separable(answers: Answers, remedy_end: str) -> None:
-    """Refuse labels that contain the separator `|`, if it stands between the labels of one text.
+    """Refuse labels that contain `|`, if a text can have several labels, since `|` separates these in the output.
 
     Args:
-        answers: the meaning of the classifier's logits. With softmax, a text has at most one label.
-        remedy_end: what the user can do, as the end of the remedy.
+        answers: the labels and activations of the classifier or of its heads. With softmax, a text has at most one
+            label.
+        remedy_end: the end of the remedy, which begins with "To tell them apart,".
 
     Raises:
         InputError: a text can have several labels, and one of them holds the separator.

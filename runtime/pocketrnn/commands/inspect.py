@@ -67,7 +67,8 @@ def inspect(bundle: str, as_json: bool) -> None:
 
 
 def _describe_as_document(manifest: Manifest, file_sizes: Mapping[str, int]) -> dict[str, Any]:
-    """Describe a bundle and the sizes of its files as a JSON object."""
+    """Describe a bundle as a JSON object for `pocketrnn inspect --json`. `file_sizes` are the sizes of its files in
+    bytes."""
     from pocketrnn.bundle.manifest import make_manifest_document
     from pocketrnn.text.text_input import TextInput
     from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
@@ -81,7 +82,8 @@ def _describe_as_document(manifest: Manifest, file_sizes: Mapping[str, int]) -> 
 
 
 def _describe_as_lines(manifest: Manifest, file_sizes: Mapping[str, int]) -> Iterator[str]:
-    """Describe a bundle and the sizes of its files as lines: facts, verdicts, proof and provenance."""
+    """Describe a bundle as lines for a reader: facts, verdicts, proof and provenance. `file_sizes` are the sizes of its
+    files in bytes."""
     from pocketrnn.bundle.manifest import describe_padding_effect
     from pocketrnn.text.text_input import TextInput
 
@@ -126,7 +128,8 @@ def _describe_as_lines(manifest: Manifest, file_sizes: Mapping[str, int]) -> Ite
 
 
 def _describe_output(manifest: Manifest) -> list[tuple[str, str]]:
-    """Describe a classifier's labels and activation, its heads, or its values, as pairs of a name and a value."""
+    """Describe a classifier's labels and activation, its heads, or its values. Return pairs of a name and a
+    description."""
     from pocketrnn.bundle.output_kinds import HeadsOutput, ValueOutput
 
     output, count = manifest.output, len(manifest.labels)
@@ -143,18 +146,20 @@ def _describe_output(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def _describe_head(name: str, head: LabelOutput) -> list[tuple[str, str]]:
+    """Describe the labels, activation and thresholds of one head. Return pairs of a name and a description."""
     facts = [(f"head {escape_line(name)}", f"{len(head.labels)}: {', '.join(head.labels)}")]
     facts.append(("  probabilities", f"{head.activation} of its logits"))
     return facts if head.thresholds is None else [*facts, ("  thresholds", _describe_thresholds(head.thresholds))]
 
 
 def _join_with_units(names: Sequence[str], units: Sequence[str] | None) -> str:
+    """Join names with commas, each with its unit in brackets if there is one: "ax (m/s^2), temperature"."""
     pairs = zip(names, units or ("",) * len(names), strict=True)
     return ", ".join(f"{name} ({unit})" if unit else name for name, unit in pairs)
 
 
 def _describe_text_input(given: TextInput, graph: Graph) -> list[tuple[str, str]]:
-    """Describe the text rules and the vocabulary as pairs of a name and a value."""
+    """Describe the text rules and the vocabulary. Return pairs of a name and a description."""
     from pocketrnn.text import TextRules
 
     text = given.rules
@@ -176,6 +181,7 @@ def _describe_text_input(given: TextInput, graph: Graph) -> list[tuple[str, str]
 
 
 def _describe_feature(feature: Feature) -> str:
+    """Describe a feature: a number and how it is scaled, or a category and its values."""
     from pocketrnn.text.features_beside_text import Number
 
     if isinstance(feature, Number):
@@ -188,13 +194,14 @@ def _describe_feature(feature: Feature) -> str:
 
 
 def _describe_characters(given: Characters) -> str:
+    """Describe which characters of each token the classifier reads."""
     known = sum(len(entry) == 1 for entry in given.vocabulary)
     others = "are left out" if given.unknown_id is None else f"are the id {given.unknown_id}"
     return f"the first {given.width} of each token{', in lower case' * given.lowercase}: {known:,}; others {others}"
 
 
 def _describe_number_input(given: NumberInput, limits: Limits | None) -> list[tuple[str, str]]:
-    """Describe the rules for sequences of numbers as pairs of a name and a value."""
+    """Describe the rules for sequences of numbers. Return pairs of a name and a description."""
     scaled = "(number - mean) / scale" if given.mean or given.scale else "no: numbers are used as they are"
     window = f"{given.window}, the next {given.hop or given.window} later"
     return [
@@ -209,6 +216,7 @@ def _describe_number_input(given: NumberInput, limits: Limits | None) -> list[tu
 
 
 def _describe_step_count(given: NumberInput, limits: Limits | None) -> str:
+    """Describe how many steps a sequence may have."""
     if given.steps is not None:
         return f"{given.steps:,}" + (f"; shorter ones are padded on the {given.pad_side}" if given.pad_side else "")
     bounds = () if limits is None else (("at least", limits.min_tokens), ("at most", limits.max_tokens))
@@ -216,15 +224,16 @@ def _describe_step_count(given: NumberInput, limits: Limits | None) -> str:
 
 
 def _describe_thresholds(thresholds: Sequence[float]) -> str:
+    """Describe the thresholds of all labels as one number, or as a range."""
     least, most = min(thresholds), max(thresholds)
     return f"{least:g}" if least == most else f"{least:g} to {most:g}; --json has that of each label"
 
 
 def _format_verdicts_and_proof_table(manifest: Manifest, row_word: str) -> Iterator[str]:
-    """Yield the verdict on the graph, that on the text rules or on the scale of numbers, and a table of the proof with
-    one line for each form of the classifier, such as ONNX.
+    """Yield the verdict on the graph; the verdict on the text rules, or on the scale of numbers; and a table of the
+    proof. The table has one line for each form of the classifier, such as ONNX.
 
-    A row of a comparison is a text or a sequence, as `row_word` says. --json shows all comparisons.
+    `row_word` is `texts` or `sequences`: what the numbers of rows in the table count.
     """
     from pocketrnn.proof_comparison_chain import group_comparisons_into_links
     from pocketrnn.verdicts import describe_graph_proof, describe_origin_of_number_scale, read_text_verdict
@@ -256,6 +265,7 @@ def _format_verdicts_and_proof_table(manifest: Manifest, row_word: str) -> Itera
 
 
 def _describe_tokenizer(text: AnyTextRules) -> str:
+    """Describe the tokenizer of the text rules, or the kind of their subword model."""
     from pocketrnn.text import TextRules, make_rules_document
 
     if not isinstance(text, TextRules):
@@ -274,7 +284,8 @@ def _describe_cleaning_steps(text: AnyTextRules) -> list[str]:
 
 
 def _describe_added_ids_and_width(text: AnyTextRules) -> str:
-    """Describe the ids that are added before and after a text's own ids, and the limits on their number."""
+    """Describe the ids that are added before and after a text's own ids, and the numbers of ids to which a text is cut
+    or padded; an empty string if there are none."""
     stated = (
         *(("id {} before it", number) for number in text.first_ids),
         *(("id {} after it", number) for number in text.last_ids),
@@ -285,7 +296,7 @@ def _describe_added_ids_and_width(text: AnyTextRules) -> str:
 
 
 def _describe_batches(graph: Graph, row_word: str) -> str:
-    """Describe which texts or sequences may share a batch; `row_word` is the word for one of them."""
+    """Describe which texts or sequences may share a batch; `row_word` is `text` or `sequence`."""
     # The program of a packed file takes one, also where its document does not state it.
     if graph.batch == 1 or graph.file == "program":
         return f"of one {row_word}"
@@ -297,11 +308,12 @@ def _describe_batches(graph: Graph, row_word: str) -> str:
 
 
 def describe_limits(limits: Limits, rules: AnyTextRules | None = None) -> str:
-    """Describe the texts that a graph accepts.
+    """Describe the limits of a graph for texts and batches, such as "a text of at most 300 tokens"; an empty string if
+    there are none.
 
     Args:
         limits: the limits of the graph.
-        rules: the text rules, which may give unknown words another id than the padding's.
+        rules: the text rules; None if they are not known. A limit that every text meets by these rules is left out.
     """
     # The rules pad and cut texts: a limit that every text then meets is left out.
     padded, cut = (0, None) if rules is None else rules.sizes

@@ -18,11 +18,11 @@ _ALSO_IN_PYTHON: Final = re.compile(
 
 
 def translate_to_options(message: str, command: click.Command | None) -> str:
-    """Translate a message of the library to the options of the command line: `min_freq` becomes `--min-freq`.
+    """Replace the names of Python arguments in a message by the options of a command: `min_freq` becomes `--min-freq`.
 
     Args:
-        message: a message that names arguments of Python functions, perhaps beside the equal options.
-        command: the command that has these options.
+        message: a message of the library.
+        command: the command that has these options; None if it is not known.
     """
     message = _ALSO_IN_PYTHON.sub(r"\1", message)
     for parameter in command.params if command is not None else ():

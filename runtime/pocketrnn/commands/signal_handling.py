@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from pocketrnn.errors import Terminated
 
-__all__ = ["SHELL_STATUS", "exit_on_signals", "exit_process", "raise_on_signals"]
+__all__ = ["SHELL_STATUS", "exit_on_signals", "exit_process_with_status", "raise_on_signals"]
 
 # A shell's exit status for a command that was ended by a signal is this plus the signal's number.
 SHELL_STATUS = 128
@@ -32,18 +32,16 @@ _SOON = 0.02
 
 
 def exit_on_signals() -> None:
-    """Let the signals end the process immediately and silently, with the status that a shell would report.
-
-    This is for the start and the end of the command line: nothing is cleaned up.
-    """
-    _install_handler_where_default(_exit_by_signal)
+    """Let SIGINT, SIGTERM and SIGHUP end the process immediately and silently, with the status that a shell would
+    report."""
+    _install_handler_for_unhandled_signals(_exit_by_signal)
 
 
-def exit_process(status: int) -> NoReturn:
+def exit_process_with_status(status: int) -> NoReturn:
     """End the process with an exit status.
 
-    After a signal, end it immediately: an interrupted thread of a library can prevent Python from ending, or make it
-    abort.
+    If the status is that of a signal, end the process immediately: an interrupted thread of a library could prevent
+    Python from ending, or make it abort.
 
     Raises:
         SystemExit: the status is not that of a signal.
@@ -62,20 +60,19 @@ def exit_process(status: int) -> NoReturn:
 
 @contextlib.contextmanager
 def raise_on_signals() -> Iterator[None]:
-    """While the block runs, SIGINT raises KeyboardInterrupt in it, and SIGTERM and SIGHUP raise `Terminated`.
+    """While the block runs, let SIGINT raise KeyboardInterrupt in it, and SIGTERM and SIGHUP raise `Terminated`.
 
-    After a signal the block ends with KeyboardInterrupt, or with SystemExit and the status that a shell would report,
-    even if code in the block caught or replaced the exception.
+    After a signal, the block ends with KeyboardInterrupt, or with SystemExit and the status that a shell would report,
+    even if code in the block caught or replaced the exception. A second SIGTERM does not interrupt a `finally`.
 
-    A second SIGTERM does not interrupt a `finally`. Signals belong to the process: this is only for the command line.
-    It does nothing outside the main thread, and leaves alone signals that are ignored or handled already.
+    Outside the main thread, this does nothing. Signals that are ignored or have another handler are left alone.
 
     Raises:
         KeyboardInterrupt: SIGINT came.
         SystemExit: SIGTERM or SIGHUP came.
     """
     block = _SignalledBlock()
-    before = _install_handler_where_default(block.handle_signal)
+    before = _install_handler_for_unhandled_signals(block.handle_signal)
     hook = sys.unraisablehook
     if before:
         sys.unraisablehook = lambda raised: block.resend_lost_signal(raised, hook)
@@ -99,12 +96,12 @@ def raise_on_signals() -> Iterator[None]:
 
 
 class _SignalledBlock:
-    """The state of a block of code that a signal can end.
+    """The state of a block of code in which signals raise exceptions.
 
     Attributes:
         is_running: whether the block is running, so that there may be something to clean up.
-        came: the first signal that came.
-        again: the timer that sends the signal once more.
+        came: the number of the first signal that came; None before.
+        again: the timer that sends a signal once more, if Python lost the exception.
     """
 
     def __init__(self) -> None:
@@ -129,9 +126,11 @@ class _SignalledBlock:
     def resend_lost_signal(
         self, raised: sys.UnraisableHookArgs, previous_hook: Callable[[sys.UnraisableHookArgs], object]
     ) -> None:
-        """Send the signal again soon, if Python lost its exception.
+        """Send the signal again soon, if Python lost the exception that the signal raised. Call `previous_hook` for any
+        other lost exception.
 
-        Python loses an exception in a `__del__` or in a callback from C.
+        Python loses an exception that is raised in a `__del__` or in a callback from C, and calls `sys.unraisablehook`,
+        which is this function.
         """
         if self.came is None or not isinstance(raised.exc_value, KeyboardInterrupt | Terminated):
             previous_hook(raised)
@@ -143,6 +142,7 @@ class _SignalledBlock:
         self.again.start()
 
     def _resend_signal(self) -> None:
+        """Send the signal that came to the main thread once more, if the block is still running."""
         if not self.is_running or self.came is None:
             return
         # To the main thread, which may be waiting. Windows has no such function.
@@ -152,8 +152,9 @@ class _SignalledBlock:
             signal.raise_signal(self.came)
 
 
-def _install_handler_where_default(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """Install a handler for the signals that have no handler and are not ignored; return their previous handlers."""
+def _install_handler_for_unhandled_signals(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Install a handler for each of SIGINT, SIGTERM and SIGHUP that has no handler of its own and is not ignored.
+    Return the previous handlers by signal; an empty dict outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     free = (signal.SIG_DFL, signal.default_int_handler, _exit_by_signal)
@@ -161,8 +162,11 @@ def _install_handler_where_default(handler: Callable[[int, FrameType | None], No
 
 
 def _exit_by_signal(number: int, _frame: FrameType | None) -> None:
+    """End the process immediately, with the status that a shell reports for this signal."""
     os._exit(SHELL_STATUS + number)
 
 
 def _choose_signal_exception(number: int) -> BaseException:
+    """Return the exception that ends a block after a signal: KeyboardInterrupt for SIGINT, else SystemExit with the
+    status of the signal."""
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(SHELL_STATUS + number)

@@ -25,7 +25,7 @@ __all__ = [
     "discard_stream",
     "format_json_line",
     "get_lines_to_print_at_end",
-    "make_write_error",
+    "make_stdout_write_error",
     "open_standard_input",
     "open_standard_output",
     "print_at_end_if_command_runs",
@@ -48,17 +48,18 @@ _AT_THE_END: Final = "pocketrnn.lines_at_the_end"
 
 
 def replace_closed_stderr() -> None:
-    """Discard all output to standard error, if the process was started without standard error.
+    """If the process was started without standard error, discard all output to it.
 
-    Otherwise click writes errors to standard output, among the answers. The closed file descriptors themselves are
-    taken: onnxruntime opens the null device at them when it is imported, so that none of our files gets one.
+    Otherwise click writes errors to standard output, among the answers.
     """
+    # The closed file descriptors are taken: onnxruntime opens the null device at them when it is imported, so that none
+    # of our files gets one.
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
 
 
 def open_standard_output() -> IO[bytes]:
-    """Open standard output for bytes.
+    """Return standard output as a stream of bytes.
 
     Raises:
         OutputError: standard output is closed.
@@ -68,12 +69,13 @@ def open_standard_output() -> IO[bytes]:
 
 
 def _check_stdout_open() -> None:
+    """Raise an OutputError if standard output is closed."""
     if sys.stdout is None:
         raise OutputError("Standard output is closed.", f"Send the answers to a file, or to {os.devnull}.")
 
 
 def open_standard_input() -> IO[bytes]:
-    """Open standard input for bytes.
+    """Return standard input as a stream of bytes.
 
     Raises:
         InputError: standard input is closed.
@@ -86,10 +88,11 @@ def open_standard_input() -> IO[bytes]:
 
 
 def read_arriving_lines(stream: IO[bytes]) -> Iterator[list[str]]:
-    """Yield lists of the lines that have arrived since the last list, without their line ends.
+    """Yield lists of lines as they arrive: each list holds the lines that arrived since the last list, without line
+    ends.
 
     Raises:
-        InputError: a line is not UTF-8, or longer than 256 MiB. The lines before it are yielded first.
+        InputError: a line is not UTF-8, or is longer than 256 MiB. The lines before it are yielded first.
     """
     number = 0
 
@@ -107,8 +110,8 @@ def read_arriving_lines(stream: IO[bytes]) -> Iterator[list[str]]:
 
 
 def _decode_lines(lines: Iterable[bytes], lines_before: int) -> Iterator[list[str]]:
-    """Decode lines of standard input. If a line is not UTF-8, yield the lines before it, then raise an InputError. It
-    counts the lines from `lines_before` + 1."""
+    """Decode lines of standard input, and yield them as one list. If a line is not UTF-8, yield the lines before it,
+    and then raise an InputError with the number of the line, counted from `lines_before` + 1."""
     texts: list[str] = []
     for number, line in enumerate(lines, lines_before + 1):
         try:
@@ -124,10 +127,11 @@ def _decode_lines(lines: Iterable[bytes], lines_before: int) -> Iterator[list[st
 
 
 def read_arriving_fragments(stream: IO[bytes]) -> Iterator[str]:
-    """Yield the fragments of one text when they arrive. A fragment ends with a line end, if it has one.
+    """Yield the parts of one text as they arrive. A part ends where the arrived bytes end, or after a line end, which
+    it keeps.
 
     Raises:
-        InputError: the stream is not UTF-8. The fragments before the invalid bytes are yielded first.
+        InputError: the stream is not UTF-8. The text before the invalid bytes is yielded first.
     """
     # A fragment may end inside a character: the decoder keeps the character's first bytes. A file from Windows may
     # begin with a byte order mark, which the decoder drops.
@@ -148,7 +152,8 @@ def read_arriving_fragments(stream: IO[bytes]) -> Iterator[str]:
 
 
 def format_json_line(value: Mapping[str, Any]) -> str:
-    """Format `value` as JSON on one line. Non-ASCII characters are escaped if standard output's encoding lacks one."""
+    """Format an object as JSON on one line. If the encoding of standard output lacks a character, write all non-ASCII
+    characters as JSON escapes."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     try:
         text.encode(_find_stream_encoding(sys.stdout))
@@ -160,15 +165,16 @@ def format_json_line(value: Mapping[str, Any]) -> str:
 
 
 def print_text(text: str, *, err: bool = False) -> None:
-    """Write `text` and a line end to standard output. Characters that its encoding lacks are escaped.
+    """Write a text and a line end to standard output. Characters that the stream's encoding lacks are written as
+    escapes.
 
     Args:
-        text: what to write.
-        err: write to standard error.
+        text: the text.
+        err: whether to write to standard error instead.
 
     Raises:
         OutputError: the text cannot be written, or standard output is closed.
-        BrokenPipeError: the reader of the output has closed it.
+        BrokenPipeError: the program that reads the output has closed it.
     """
     if not err:
         _check_stdout_open()
@@ -178,24 +184,24 @@ def print_text(text: str, *, err: bool = False) -> None:
         raise
     except OSError as error:
         discard_stdout()
-        raise make_write_error(error) from error
+        raise make_stdout_write_error(error) from error
 
 
-def make_write_error(error: OSError) -> OutputError:
-    """Make the error for an answer that standard output does not take."""
+def make_stdout_write_error(error: OSError) -> OutputError:
+    """Make the error for an answer that could not be written to standard output, from the system's error."""
     problem = f"The answer cannot be written: {error.strerror or error}."
     if error.errno == errno.ENOSPC:
         problem = "There is no room to write the answer."
-    return OutputError(problem, "Free some space, or write it elsewhere.")
+    return OutputError(problem, "Free some space on the disk, or send the answers elsewhere.")
 
 
 def print_at_end_if_command_runs(line: str, about: str = "") -> bool:
-    """Keep a line, to write it when the command ends; if the command fails, after its error. Return False if a command
-    is not running.
+    """Print a line on standard error when the running command ends; if the command fails, after its error. Return
+    False, and do nothing, if no command is running.
 
     Args:
         line: the line.
-        about: the topic of the line, by which the command may leave the line out.
+        about: the topic of the line, by which other code can find and remove the line; empty for none.
     """
     context = click.get_current_context(silent=True)
     if context is not None:
@@ -204,15 +210,15 @@ def print_at_end_if_command_runs(line: str, about: str = "") -> bool:
 
 
 def get_lines_to_print_at_end(context: click.Context) -> list[tuple[str, str]]:
-    """Return the list of the lines that are written when the command ends, each with its topic. The caller may change
-    the list."""
+    """Return the list of the lines that are printed when the command ends, each with its topic. The caller may change
+    this list."""
     lines: list[tuple[str, str]] = context.meta.setdefault(_AT_THE_END, [])
     return lines
 
 
 @contextlib.contextmanager
 def print_line_if_slow(line: str, seconds: float = 2.0) -> Iterator[None]:
-    """Write a line to standard error while the block runs, if the block takes longer than `seconds`."""
+    """Print a line on standard error if the block takes longer than `seconds`, while it still runs."""
     timer = threading.Timer(seconds, print_line, (line,), {"err": True})
     timer.daemon = True
     timer.start()
@@ -223,13 +229,13 @@ def print_line_if_slow(line: str, seconds: float = 2.0) -> Iterator[None]:
 
 
 def print_line(line: str, *, err: bool = False) -> None:
-    """Write one status line. Nothing is written if the stream is closed.
+    """Write one status line; write nothing if the stream is closed.
 
-    Line breaks, terminal control characters, and characters that the stream's encoding lacks are escaped.
+    Line breaks, control characters, and characters that the stream's encoding lacks are written as escapes.
 
     Args:
         line: the line, without a line end.
-        err: write to standard error. If that is full or closed by its reader, the work goes on.
+        err: whether to write to standard error. An error there is ignored, so that the command goes on.
 
     Raises:
         OSError: standard output cannot be written.
@@ -243,6 +249,7 @@ def print_line(line: str, *, err: bool = False) -> None:
 
 
 def _print_with_escapes(text: str, *, err: bool) -> None:
+    """Write a text and a line end; characters that the stream's encoding lacks are written as escapes."""
     encoding = _find_stream_encoding(sys.stderr if err else sys.stdout)
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding), err=err)
 
@@ -252,7 +259,8 @@ def _find_stream_encoding(stream: object) -> str:
 
 
 def discard_stdout() -> None:
-    """Discard the unwritten output: Python would try to write it at exit, and print an error."""
+    """Discard the unwritten output to standard output, and all later output: Python would otherwise try to write it at
+    exit, and print an error."""
     discard_stream(sys.stdout)
 
 

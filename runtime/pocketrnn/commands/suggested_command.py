@@ -13,10 +13,11 @@ __all__ = ["format_command_with_changes"]
 
 
 def format_command_with_changes(changed: Mapping[str, str | Sequence[str] | None]) -> str:
-    """Write the running command again, quoted for a shell, with other values for some arguments.
+    """Format the running command as a user would type it, quoted for a shell, with other values for some parameters.
 
     Args:
-        changed: the values by the names of the parameters, in a list for a repeated one; None for one to leave out.
+        changed: the new values by the names of the parameters: a list for a parameter that takes several values, None
+            for a parameter to leave out.
     """
     context = click.get_current_context()
     parts = []
@@ -38,8 +39,8 @@ def format_command_with_changes(changed: Mapping[str, str | Sequence[str] | None
 
 
 def _quote_for_shell(part: str) -> str:
-    """Quote an argument for a shell. Characters that a terminal does not show are written as escapes, which Bash and
-    Zsh read."""
+    """Quote an argument for a shell. Characters that a terminal does not show become escapes that Bash and Zsh
+    understand."""
     if part.isprintable():
         return shlex.quote(part)
     shown = (f"\\{one}" if one in "\\'" else one if one.isprintable() else f"\\U{ord(one):08x}" for one in part)
@@ -47,7 +48,8 @@ def _quote_for_shell(part: str) -> str:
 
 
 def _convert_json_to_printable_line(value: str) -> str:
-    """Convert JSON to one line of ASCII if it has several lines or characters that a terminal does not show."""
+    """Convert JSON that has line breaks or other unprintable characters to one line of ASCII. Return any other value
+    unchanged."""
     if value.isprintable():
         return value
     try:

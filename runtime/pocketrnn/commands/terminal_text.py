@@ -10,19 +10,19 @@ __all__ = ["align_columns", "escape_line", "format_nested_members"]
 
 
 def escape_line(text: str) -> str:
-    """Escape every character of `text` that would break a line or a table, or control the terminal."""
+    """Escape the characters of a text that would break its line or control the terminal, such as line breaks."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def align_columns(rows: Sequence[Sequence[str]], *, left_aligned: int | None = None) -> list[str]:
-    """Align rows of cells as lines. Columns have equal widths in all lines, with two spaces between them.
+    """Format rows of cells as lines in which the columns have equal widths, with two spaces between them.
 
     Args:
         rows: the cells, the same number in every row.
-        left_aligned: how many columns are left-aligned; those after them, which hold numbers, are right-aligned. None
-            for all.
+        left_aligned: how many columns are left-aligned, counted from the first; the others, which hold numbers, are
+            right-aligned. None for all.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     first = len(widths) if left_aligned is None else left_aligned
@@ -36,7 +36,7 @@ def align_columns(rows: Sequence[Sequence[str]], *, left_aligned: int | None = N
 
 
 def format_nested_members(members: Mapping[str, Any], indent: str = "  ") -> Iterator[str]:
-    """Format the members of an object as lines; inner objects are indented."""
+    """Yield the members of an object as lines "name: value". The members of inner objects follow, indented further."""
     for name, value in members.items():
         if isinstance(value, Mapping) and value:
             yield f"{indent}{escape_line(name)}:"

@@ -8,8 +8,14 @@ from pocketrnn.errors import short_repr
 
 
 def describe_threshold_without_effect(thresholds: Sequence[float], labels: Sequence[str]) -> str:
-    """Return the end of a sentence that begins with the option for the thresholds, for a classifier that gives the
-    likeliest label of a text. Return an empty string if a text may have no label that reaches its threshold.
+    """Explain why thresholds change no answer: the likeliest label always reaches them. The result is the end of a
+    sentence that begins with the option for the thresholds.
+
+    Return an empty string if the thresholds can have an effect.
+
+    Args:
+        thresholds: the thresholds of the labels, or one for all.
+        labels: the labels, of which exactly one is right.
 
     Example:
         >>> describe_threshold_without_effect([0.2], ["ham", "spam"])[:60]

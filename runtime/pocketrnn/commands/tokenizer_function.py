@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from pocketrnn.bundle.names_from_paths import choose_import_name, choose_module_file, suggest_near_file
+from pocketrnn.bundle.names_from_paths import choose_import_name, choose_python_file_beside_bundle, suggest_near_file
 from pocketrnn.errors import InputError, first_line
 from pocketrnn.text.text_row_encoder import write_remedy_of_missing_file
 
@@ -20,9 +20,9 @@ _WRITTEN: Final = "words"
 _MOST_NAMED: Final = 3
 
 
-def _list_functions(path: Path) -> list[str]:
-    """Return the names of the functions that the user may mean by a Python file alone: `words`, which
-    `pocketrnn export` writes, or else the first functions of the file. Return an empty list if the file is not
+def _list_probable_tokenizer_functions(path: Path) -> list[str]:
+    """Return the names of the functions in a Python file that the user may mean as tokenizer: `words`, the name that
+    `pocketrnn export` writes, or else the file's first three functions. Return an empty list if the file is not
     Python."""
     if path.suffix != ".py" or not path.is_file():
         return []
@@ -35,20 +35,20 @@ def _list_functions(path: Path) -> list[str]:
     return []
 
 
-def _suggest_longer_name(path: Path) -> str:
-    """Return a sentence with the files beside a missing one whose names end in its name, such as model_words.py for
+def _suggest_files_with_longer_names(path: Path) -> str:
+    """Return a sentence that suggests files whose names end in the name of a missing file, such as model_words.py for
     words.py; an empty string if there are none."""
     found = sorted(path.parent.glob(f"*_{glob.escape(path.name)}"))[:_MOST_NAMED]
     return f"Did you mean {' or '.join(map(str, found))}?" if found else ""
 
 
 def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
-    """Run a Python file, and return one of its functions. The file imports from its own folder first, and what its
-    function imports later is looked for there last.
+    """Run a Python file, and return one of its functions. While the file runs, its imports are looked up first in the
+    file's own folder; later imports are looked up there last.
 
     Args:
         file_and_function: the file and the function, as `file.py:function`; or a method, as `file.py:Class.method` or
-            `file.py:object.method`.
+            `file.py:object.method`. A class is called without arguments first.
 
     Raises:
         InputError: there is no such file or function, or the file raises an error.
@@ -56,17 +56,19 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
     file, colon, name = file_and_function.rpartition(":")
     path = Path(file)
     if not colon or path.suffix != ".py":
-        named = ", ".join(f"{file_and_function}:{one}" for one in _list_functions(Path(file_and_function)))
+        named = ", ".join(
+            f"{file_and_function}:{one}" for one in _list_probable_tokenizer_functions(Path(file_and_function))
+        )
         raise InputError(
             f"--tokenizer {file_and_function} is not of the form file.py:function.",
             f"Write it as {named or 'split.py:words'}.",
         )
     if not path.is_file():
-        near = suggest_near_file(path) or _suggest_longer_name(path)
-        raise InputError(f"There is no file {path}.", near or "Give the Python file that has the function.")
+        near = suggest_near_file(path) or _suggest_files_with_longer_names(path)
+        raise InputError(f"There is no file {path}.", near or "Give the path of the Python file with the function.")
     spec = importlib.util.spec_from_file_location(choose_import_name(path), path)
     if spec is None or spec.loader is None:
-        raise InputError(f"{path} cannot be imported.", "Give a Python file.")
+        raise InputError(f"{path} cannot be imported as Python.", "Give a file whose name ends in .py.")
     folder = str(path.absolute().parent)
     sys.path.insert(0, folder)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
@@ -88,7 +90,7 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
         sys.path.remove(folder)
         sys.path.append(folder)
     if not callable(function):
-        near = " or ".join(f"{path}:{one}" for one in _list_functions(path))
+        near = " or ".join(f"{path}:{one}" for one in _list_probable_tokenizer_functions(path))
         raise InputError(
             f"{path} has no function {name}.",
             f"Did you mean {near}?" if near else "Name the function that gives the tokens or ids of a text.",
@@ -97,12 +99,12 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
     return found
 
 
-def find_written_tokenizer(bundle: Path) -> str:
-    """Return the function that `pocketrnn export` wrote beside a bundle, as file.py:words; an empty string if there is
-    none.
+def find_tokenizer_function_beside_bundle(bundle: Path) -> str:
+    """Return the tokenizer function that `pocketrnn export` wrote beside a bundle, in the form `file.py:words`; an
+    empty string if there is none.
 
     Args:
         bundle: the folder of the bundle.
     """
-    path = choose_module_file(bundle, _WRITTEN)
-    return f"{path}:{_WRITTEN}" if _WRITTEN in _list_functions(path) else ""
+    path = choose_python_file_beside_bundle(bundle, _WRITTEN)
+    return f"{path}:{_WRITTEN}" if _WRITTEN in _list_probable_tokenizer_functions(path) else ""

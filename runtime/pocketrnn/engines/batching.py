@@ -35,17 +35,18 @@ def divide_into_runs(
     max_texts: int | None = None,
     alone: NDArray[np.bool_] | None = None,
 ) -> Iterator[NDArray[np.intp]]:
-    """Divide texts into runs of at most `max_tokens` tokens, padding included. A text above this limit runs alone.
+    """Divide texts of similar lengths into runs of the graph, each of at most `max_tokens` tokens, padding included. A
+    longer text runs alone.
 
     Args:
-        lengths: int64 [n], the number of ids of every text, each at least 1.
-        padding: whether texts of several lengths may share a run.
-        max_tokens: the largest run, from 1.
-        max_texts: the most texts in a run, from 1; None for no limit.
-        alone: bool [n], which texts get a run of their own; None if there are none.
+        lengths: int64 [texts], how many ids each text has, at least 1.
+        padding: whether texts of different lengths may share a run.
+        max_tokens: the most tokens of a run, from 1.
+        max_texts: the most texts of a run, from 1; None for no limit.
+        alone: bool [texts], True for a text that gets a run of its own; None if there is no such text.
 
     Yields:
-        intp [texts of the run], the indices in `lengths` of one run's texts, longest first. Every index comes once.
+        intp [texts of the run], the indices of the run's texts, the longest text first. Every text is in one run.
     """
     order = np.argsort(-lengths, kind="stable")
     by_themselves = order[:0] if alone is None else order[alone[order]]
@@ -64,15 +65,15 @@ def divide_into_runs(
 
 
 def mark_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence[int]) -> NDArray[np.bool_] | None:
-    """Return a mask of the texts that contain at least one of the wanted ids; None if no text does.
+    """Mark the texts that contain at least one of the wanted ids.
 
     Args:
-        ids: int64 [tokens of all texts], one text after the other.
+        ids: int64 [ids of all texts], one text after the other.
         lengths: int64 [texts], how many ids each text has, at least 1.
-        wanted: the ids.
+        wanted: the ids to look for.
 
     Returns:
-        bool [texts]; None if no text holds one, which takes 0.3 ns a token to find out for one id.
+        bool [texts]; None if no text contains one.
     """
     if not wanted:
         return None
@@ -81,16 +82,17 @@ def mark_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence
 
 
 def pad_rows(steps: Steps, starts: NDArray[np.int64], lengths: NDArray[np.int64], padding: float | list[int]) -> Steps:
-    """Pad rows of ids or samples to the longest row, and join them into one array.
+    """Pad rows of ids or samples to the length of the longest row, and join them into one array.
 
     Args:
-        steps: [tokens] or [time, channels], the concatenated steps of these and other texts.
-        starts: int64 [rows], the index in `steps` of each row's first step.
-        lengths: int64 [rows], how many steps each row has.
-        padding: the id, the number or the step that fills the rest.
+        steps: [ids of all texts] or [time of all sequences, channels], one row after the other; more rows than the
+            wanted ones may be there.
+        starts: int64 [rows], the index in `steps` of each wanted row's first step.
+        lengths: int64 [rows], how many steps each wanted row has.
+        padding: what fills the rest of a row: an id, a number, or the values of one step.
 
     Returns:
-        [rows, lengths.max(), ...].
+        [rows, longest length, ...].
     """
     across = np.arange(int(lengths.max()))
     inside = across < lengths[:, None]

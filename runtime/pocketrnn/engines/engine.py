@@ -41,12 +41,12 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class MessageWords:
-    """The words for messages about a bundle's input: a text of tokens, or a sequence of steps.
+    """The words with which messages name a classifier's input: a text of tokens, or a sequence of steps.
 
     Attributes:
-        row: what the classifier answers: `text`.
-        step: what a row consists of: `token`.
-        arrival: what a classifier without streaming cannot do, as the end of a sentence.
+        row: one input of the classifier: `text` or `sequence`.
+        step: one element of an input: `token` or `step`.
+        arrival: what a classifier without streaming cannot do, as the end of a sentence: `while a text arrives`.
         step_graph_remedy: what to do about a bundle without a step graph.
         step_program_remedy: what to do about a packed file without a step program.
     """
@@ -58,7 +58,7 @@ class MessageWords:
     step_program_remedy: str
 
 
-_OF_TEXTS: Final = MessageWords(
+_WORDS_FOR_TEXTS: Final = MessageWords(
     "text",
     "token",
     "while a text arrives",
@@ -67,7 +67,7 @@ _OF_TEXTS: Final = MessageWords(
     "Pack the bundle with --streaming, which classifiers allow that read in one direction.",
 )
 _WINDOWS: Final = "Say how long a window is: stream(window=128, hop=64); or"
-_OF_NUMBERS: Final = MessageWords(
+_WORDS_FOR_NUMBERS: Final = MessageWords(
     "sequence",
     "step",
     "while a recording arrives, but in windows",
@@ -77,18 +77,18 @@ _OF_NUMBERS: Final = MessageWords(
 
 
 def choose_message_words(manifest: Manifest) -> MessageWords:
-    """Choose the words for messages about a bundle's input."""
-    return _OF_TEXTS if isinstance(manifest.input, TextInput) else _OF_NUMBERS
+    """Choose the words for messages about the input of a classifier of texts, or of numbers."""
+    return _WORDS_FOR_TEXTS if isinstance(manifest.input, TextInput) else _WORDS_FOR_NUMBERS
 
 
 def find_step_dtype(manifest: Manifest) -> type[np.int64 | np.float32]:
-    """Return the dtype of a step of the graph's input: int64 for token ids, float32 for numbers."""
+    """Return the dtype of the graph's input: int64 for token ids, float32 for samples."""
     return np.int64 if isinstance(manifest.input, TextInput) else np.float32
 
 
 def choose_padding_value(manifest: Manifest) -> float | list[int]:
-    """Choose the number, or the token id, that pads short rows in a run. If the module reads characters, the ids of the
-    padding token's characters follow."""
+    """Choose what pads short rows in a run of the graph: the padding id for texts, a number for sequences. If the
+    module reads the characters of tokens, choose a list: the padding id, then the ids of its characters."""
     given = manifest.input
     if not isinstance(given, TextInput):
         return given.pad_value
@@ -100,7 +100,7 @@ def check_threads(threads: int) -> int:
     """Check the number of threads that one call may use, and return it.
 
     Raises:
-        InputError: `threads` is not a whole number from 1, or is too large.
+        InputError: `threads` is not a whole number from 1 to 1,024.
     """
     if not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
         raise InputError(f"threads is {threads!r}.", f"Use a whole number from 1 to {_MOST_THREADS}.")
@@ -111,9 +111,9 @@ class EngineAnswer(NamedTuple):
     """The logits of many texts, and the indices of the texts that the engine refused.
 
     Attributes:
-        logits: float32 [texts, labels]; [tokens of all texts, labels] where the labels are of tokens.
-        refused: the indices of texts that are not answered, in order: they would take more memory or time than the
-            engine allows, or larger integers than it has. Their rows of logits hold no answer.
+        logits: float32 [texts, labels]; if the classifier labels tokens, [ids of all texts, labels].
+        refused: the indices of the texts without an answer, in order: they would take more memory or time than the
+            engine allows, or larger integers than it has. Their rows of `logits` have no meaning.
     """
 
     logits: Floats
@@ -122,7 +122,8 @@ class EngineAnswer(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """The options of onnxruntime; see `Classifier.load`. The native engine ignores them."""
+    """The options of onnxruntime, with the meaning that they have in `Classifier.load`. The native engine ignores
+    them."""
 
     max_batch_tokens: int = MAX_TOKENS
     providers: tuple[str, ...] = (CPU,)
@@ -130,24 +131,23 @@ class Options:
 
 
 class Engine(Protocol):
-    """Computes logits from steps: the token ids of a text, or the samples of a sequence.
+    """Computes logits from steps: the token ids of texts, or the samples of sequences, which were prepared as the
+    graph's input.
 
-    The samples have the form of the graph's input. Several threads may use one engine at the same time, also in a
-    forked process.
-
-    The engine itself decides how texts share a run, and how large a run may be.
+    The engine decides how texts share a run of the graph, and how large a run may be. Several threads may use one
+    engine at the same time, also in a forked process.
     """
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The metadata of the graph."""
+        """The metadata of the graph, by name."""
         ...
 
     def compute_item_logits(self, steps: Steps) -> list[float]:
         """Compute the logits of one text or sequence.
 
         Args:
-            steps: its ids, int64 [1, tokens], or samples, float32 [1, time, channels]; at least one.
+            steps: the ids, int64 [1, tokens], or the samples, float32 [1, time, channels]; there is at least one step.
 
         Raises:
             LimitError: the text would take more memory or time than the engine allows.
@@ -159,8 +159,8 @@ class Engine(Protocol):
         """Compute the logits of many texts or sequences.
 
         Args:
-            steps: int64 [tokens of all texts], with the characters of each [tokens of all texts, 1 + width]; or float32
-                [time of all sequences, channels], concatenated.
+            steps: the steps of all texts, one text after the other: int64 [tokens]; with the characters of each token,
+                int64 [tokens, 1 + width]; or float32 [time, channels].
             lengths: int64 [texts], how many steps each has, at least 1.
 
         Raises:
@@ -169,20 +169,20 @@ class Engine(Protocol):
         ...
 
     def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
-        """Compute embeddings in place of logits: the input of the last linear layer, float32 [texts, features].
+        """Compute embeddings in place of logits: the input of the graph's last linear layer, float32 [texts, features].
 
         Args:
-            steps: as for `Engine.logits`.
-            lengths: as for `Engine.logits`.
+            steps: the steps of all texts, as for `Engine.logits`.
+            lengths: int64 [texts], how many steps each has, at least 1.
 
         Raises:
-            InputError: the graph does not end with a linear layer of one input row for each text.
+            InputError: the graph does not end with a linear layer that takes one row for each text.
             PocketRNNError: the graph fails.
         """
         ...
 
     def open_step(self) -> None:
-        """Open the step graph. Its errors are thus reported before the first input is read.
+        """Open the step graph, so that its errors are reported before the first input is read.
 
         Raises:
             InputError: the bundle has no step graph.
@@ -191,33 +191,34 @@ class Engine(Protocol):
         ...
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read further steps of a text or recording, beginning with the state after the earlier ones; return the new
-        logits and the new state.
+        """Read further steps of a text or recording, from the state after the earlier steps; return the logits for all
+        steps so far, and the new state.
 
         Args:
-            steps: the new token ids, or samples float32 [time, channels]; at least one.
-            state: the state before them, float32 [1, state_size].
+            steps: the new token ids, or samples float32 [time, channels]; at least one step.
+            state: the state after the earlier steps, float32 [1, state_size]; zeros at the beginning.
 
         Returns:
-            the logits, float32 [1, labels], and the state after them, float32 [1, state_size].
+            the logits, float32 [1, labels], and the new state, float32 [1, state_size].
 
         Raises:
-            LimitError: as `compute_item_logits`.
+            LimitError: the text would take more memory or time than the engine allows.
             PocketRNNError: the graph fails.
         """
         ...
 
 
 def compute_logits(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> Floats:
-    """Compute the logits of texts or sequences, and raise an error if the engine refuses one.
+    """Compute the logits of texts or sequences. Raise an error if the engine refuses one of them.
 
     Args:
         engine: the engine that answers.
-        name: the classifier's name.
-        rows: int64 [tokens] or float32 [time, channels] each; at least one row, each with at least one step.
+        name: the classifier's name, for messages.
+        rows: for each text its ids, int64 [tokens], or for each sequence its samples, float32 [time, channels]. There
+            is at least one row, and each has at least one step.
 
     Returns:
-        float32 [rows, labels]; [tokens of all rows, labels] where the labels are of tokens.
+        float32 [rows, labels]; if the classifier labels tokens, [ids of all rows, labels].
 
     Raises:
         LimitError: the native engine would need too much memory or time for a row, or too large integers.
@@ -234,10 +235,11 @@ def compute_logits(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> F
 
 @runtime_checkable
 class TextEngine(Protocol):
-    """An engine that encodes texts to token ids itself. It uses the same rules, but is faster."""
+    """An engine that encodes texts to token ids itself, by the same rules but faster."""
 
     def compute_logits_of_text(self, text: str) -> list[float] | None:
-        """Compute the logits of one text; None if the text is beyond the limits of the manifest.
+        """Compute the logits of one text; return None if the text has too few or too many tokens for the graph, or no
+        known word where the graph needs one.
 
         Raises:
             LimitError: the text would take more memory or time than the engine allows.
@@ -246,7 +248,7 @@ class TextEngine(Protocol):
         ...
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
-        """Compute the logits of many texts. Texts beyond the limits of the manifest are refused.
+        """Compute the logits of many texts. Texts beyond the graph's limits are among the refused texts of the answer.
 
         Raises:
             PocketRNNError: the logits cannot be computed.
@@ -254,5 +256,5 @@ class TextEngine(Protocol):
         ...
 
     def stop(self) -> None:
-        """Stop the calls that run in all threads. These calls then raise an error."""
+        """Stop the calls of this engine that run in any thread: they raise an error."""
         ...

@@ -24,10 +24,10 @@ _INTERFACE: Final = 7
 
 
 def import_native_module() -> ModuleType:
-    """Import the extension module of the native engine.
+    """Import the C extension of the native engine.
 
     Raises:
-        MissingExtraError: it is not installed, or has another version.
+        MissingExtraError: the extension is not installed, cannot be loaded, or has another version.
     """
     try:
         from pocketrnn_native import _engine
@@ -52,11 +52,11 @@ def import_native_module() -> ModuleType:
 
 
 class NativeEngine:
-    """A packed file in the native engine; see `Engine` and `TextEngine`.
+    """Runs the program of a packed file with the native engine, written in C. It implements `Engine` and `TextEngine`.
 
     Args:
-        path: the file.
-        in_place: use the weights in the file without unpacking them, as a machine with little memory does; for the
+        path: the packed file.
+        in_place: use the weights in the file without unpacking them first, as on a machine with little memory; for the
             proof.
 
     Raises:
@@ -94,12 +94,12 @@ class NativeEngine:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The metadata of the file, from its manifest. A file whose rules contradict its document does not open."""
+        """The metadata that the graph of the same bundle has, computed from the file's manifest."""
         manifest = self.manifest
         return make_input_digest_metadata(manifest.labels, manifest.input)
 
     def compute_logits_of_text(self, text: str) -> list[float] | None:
-        """Compute the logits of one text; see `TextEngine`."""
+        """Compute the logits of one text; return None if the text is beyond the limits of the manifest."""
         try:
             logits: list[float] = self._packed.logits(text)
         except self._module.EngineError as error:
@@ -111,24 +111,32 @@ class NativeEngine:
         return logits
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
-        """Compute the logits of many texts; see `TextEngine`."""
+        """Compute the logits of many texts. Texts beyond the limits of the manifest, or too costly, are among the
+        refused texts of the answer."""
         refusal_statuses = [*self._beyond, *self._refused]
         return self._call_extension(self._packed.logits_of_texts, len(texts), refusal_statuses, list(texts))
 
     def compute_item_logits(self, steps: Steps) -> list[float]:
-        """Compute the logits of one text or sequence; see `Engine.compute_item_logits`."""
+        """Compute the logits of one text or sequence from its ids, int64 [1, tokens], or samples, float32 [1, time,
+        channels]."""
         given = np.ascontiguousarray(steps[0], self._type), np.array([steps.shape[1]], np.int64)
         rows = steps.shape[1] if self._of_tokens else 1
         return self._call_extension(self._many, 1, [], *given, row_count=rows).logits[0].tolist()  # type: ignore[no-any-return]
 
     def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
-        """Compute the logits of many texts or sequences; see `Engine.logits`."""
+        """Compute the logits of many texts or sequences, whose steps are given one after the other, with the number of
+        steps of each. Texts that are too costly are among the refused texts of the answer."""
         given = np.ascontiguousarray(steps, self._type), np.ascontiguousarray(lengths, np.int64)
         rows = len(steps) if self._of_tokens else len(lengths)
         return self._call_extension(self._many, len(lengths), self._refused, *given, row_count=rows)
 
     def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
-        """Compute the embeddings of many texts; see `Engine.embeddings`."""
+        """Compute the embeddings of many texts, whose ids are given one after the other, with the number of ids of
+        each.
+
+        Raises:
+            InputError: the program does not end with a linear layer that takes one row for each text.
+        """
         width = self._packed.embedding_size()
         if not width:
             raise InputError(
@@ -149,19 +157,20 @@ class NativeEngine:
         row_count: int | None = None,
         row_width: int | None = None,
     ) -> EngineAnswer:
-        """Call the extension module on many texts, and check the status of each text.
+        """Call a function of the C extension for many texts, and check the status of each text.
 
         Args:
-            function: the extension's function, called with `given` and the arrays for logits and statuses.
+            function: the function. It takes `given`, and then the arrays that it fills with logits and statuses.
             text_count: the number of texts.
-            refusal_statuses: the statuses for which a text counts as refused.
-            given: the texts.
-            row_count: the number of rows in the answer; by default, the number of texts.
-            row_width: the length of a row; by default, the number of labels.
+            refusal_statuses: the statuses that mean that a text is refused, but the other texts are answered.
+            given: the texts, in the form that the function takes.
+            row_count: the number of rows of the answer; None for the number of texts.
+            row_width: the length of a row; None for the number of labels.
 
         Raises:
-            LimitError: the engine does not answer a text, and its status is not among `refusal_statuses`.
-            PocketRNNError: a text has any other status than OK.
+            LimitError: a text would take more memory or time than the engine allows, or too large integers, and this is
+                not among `refusal_statuses`.
+            PocketRNNError: the call fails, or a text has any other status.
         """
         try:
             shape = text_count if row_count is None else row_count, self._classes if row_width is None else row_width
@@ -178,10 +187,10 @@ class NativeEngine:
         return EngineAnswer(logits, np.flatnonzero(is_refused).tolist())
 
     def open_step(self) -> None:
-        """Check that the file holds a step program, which the engine opened together with the file.
+        """Check that the file has a step program, which the engine opened together with the file.
 
         Raises:
-            InputError: the file holds no step program.
+            InputError: the file has no step program.
         """
         if self.manifest.stream is None:
             raise InputError(
@@ -191,7 +200,8 @@ class NativeEngine:
             )
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read further steps of a text or recording; see `Engine.step`."""
+        """Read further steps of a text or recording, from the state after the earlier steps; return the logits, float32
+        [1, labels], and the new state."""
         logits, new_state = np.empty((1, self._classes), np.float32), np.empty_like(state)
         try:
             self._packed.step(np.ascontiguousarray(steps, self._type), state, logits, new_state)
@@ -202,11 +212,11 @@ class NativeEngine:
         return logits, new_state
 
     def stop(self) -> None:
-        """Stop the engine's work in all threads."""
+        """Stop the engine's work in all threads: the calls that run raise an error."""
         self._packed.stop()
 
     def _convert_error(self, error: Exception) -> PocketRNNError:
-        """Convert an error of the extension to an error of one sentence with a remedy."""
+        """Convert an error of the C extension to an error of pocketrnn, with a remedy."""
         status, sentence = error.args
         if status == self._module.COSTLY:
             return make_engine_memory_or_time_error(self.manifest.name, self._words.row)
@@ -220,7 +230,7 @@ class NativeEngine:
 
 
 def _make_out_of_memory_error(name: str) -> PocketRNNError:
-    """Make the error for a classifier that needs more memory than is available."""
+    """Make the error for a classifier, `name`, that needs more memory than is available."""
     return PocketRNNError(
         f"{name} needs more memory than is available.", "Give shorter inputs, or use a larger machine."
     )

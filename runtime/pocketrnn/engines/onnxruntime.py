@@ -61,8 +61,8 @@ def check_engine_options(max_batch_tokens: int, providers: Sequence[str], *, tru
     """Check the options of onnxruntime, and return them.
 
     Raises:
-        InputError: `max_batch_tokens` is not a whole number from 1; `providers` is one string or empty; or this build
-            of onnxruntime lacks a provider.
+        InputError: `max_batch_tokens` is not a whole number from 1; `providers` is a string or empty; or the installed
+            onnxruntime lacks a provider.
     """
     if not isinstance(max_batch_tokens, int) or max_batch_tokens < 1:
         raise InputError(f"max_batch_tokens is {max_batch_tokens!r}.", "Use a whole number from 1.")
@@ -80,15 +80,14 @@ def check_engine_options(max_batch_tokens: int, providers: Sequence[str], *, tru
 
 
 class OnnxRuntimeEngine:
-    """The engine that runs a bundle's graphs in onnxruntime. A forked process opens the graphs again.
+    """Runs a bundle's graphs in onnxruntime. A forked process opens the graphs again.
 
-    Thread-safe: the only mutable state is a pool of bound runs, each used by one call at a time, and the sessions,
-    which are opened under a lock.
+    Several threads may use one engine at once.
 
     Args:
         folder: the bundle's folder.
-        manifest: its classifier.json.
-        options: the options for onnxruntime.
+        manifest: the content of its classifier.json.
+        options: the options of onnxruntime.
 
     Raises:
         BundleError: the graph is missing, damaged, or does not fit classifier.json.
@@ -118,10 +117,11 @@ class OnnxRuntimeEngine:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The ONNX file's metadata (`metadata_props`)."""
+        """The metadata of the ONNX file (`metadata_props`), by name."""
         return dict(self._open_graph_once().get_modelmeta().custom_metadata_map)
 
     def _open_graph_once(self) -> onnxruntime.InferenceSession:
+        """Return the session of the graph; open the graph if it is not open, as in a process that was just forked."""
         if self._session is None:
             with self._lock:
                 if self._session is None:
@@ -129,6 +129,7 @@ class OnnxRuntimeEngine:
         return self._session
 
     def _open_session(self) -> onnxruntime.InferenceSession:
+        """Open and check the bundle's graph."""
         graph = self._manifest.graph
         path = self._folder / graph.file
         session = _open_checked_session(path, graph.sha256, self._options)
@@ -136,11 +137,12 @@ class OnnxRuntimeEngine:
         return session
 
     def open_step(self) -> None:
-        """Open the step graph; see `Engine.open_step`."""
+        """Open and check the step graph, so that its errors are reported before the first input is read."""
         self._open_step_graph_once()
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
-        """Read further steps of a text or recording; see `Engine.step`."""
+        """Read further steps of a text or recording, from the state after the earlier steps; return the logits, float32
+        [1, labels], and the new state."""
         given = np.asarray(steps, self._type)[None]
         logits, new_state = self._run_session(
             self._open_step_graph_once(), ["logits", "new_state"], {self._input: given, "state": state}
@@ -148,7 +150,8 @@ class OnnxRuntimeEngine:
         return logits, new_state
 
     def _open_step_graph_once(self) -> onnxruntime.InferenceSession:
-        """Return the session of the step graph; open and check the graph at the first call."""
+        """Return the session of the step graph; open and check the graph at the first call. Raise an InputError if the
+        bundle has no step graph."""
         step = self._manifest.stream
         if step is None:
             raise InputError(
@@ -165,8 +168,14 @@ class OnnxRuntimeEngine:
         return self._step_session
 
     def _check_step_signature(self, session: onnxruntime.InferenceSession, step: StepGraph, path: Path) -> None:
-        """Raise a BundleError if the step graph's inputs and outputs have other names, types, ranks or sizes than its
-        entry in classifier.json says."""
+        """Raise a BundleError if the inputs and outputs of a step graph have other names, types, ranks or sizes than
+        classifier.json says.
+
+        Args:
+            session: the session of the step graph.
+            step: the entry of the step graph in classifier.json.
+            path: the file of the step graph, for the message.
+        """
         inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
         outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
         widths = {node.name: node.shape[-1] for node in (*session.get_inputs()[1:], *session.get_outputs())}
@@ -185,9 +194,13 @@ class OnnxRuntimeEngine:
     def _run_graph_for_output(
         self, session: onnxruntime.InferenceSession, output: str, steps: NDArray[Any], lengths: Ids
     ) -> Floats:
-        """Run the graph on padded rows and their lengths, and return one output.
+        """Run the graph once on padded rows, and return one of its outputs. Free the memory of a large run afterwards.
 
-        The rows are [batch, sequence, ...], the lengths int64 [batch]. The memory of a large run is freed.
+        Args:
+            session: the session of the graph.
+            output: the name of the output.
+            steps: the rows, [batch, sequence, ...]. Negative ids separate two texts, or encode features.
+            lengths: int64 [batch], how many steps each row has without padding.
         """
         if self._pairs:
             feed: dict[str, NDArray[Any]] = dict(
@@ -214,12 +227,14 @@ class OnnxRuntimeEngine:
         feed: dict[str, NDArray[Any]],
         options: onnxruntime.RunOptions | None = None,
     ) -> list[Floats]:
+        """Run a session, and convert any error of onnxruntime to a PocketRNNError."""
         try:
             return session.run(outputs, feed, options)  # type: ignore[no-any-return]
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise self._make_run_error(next(iter(feed.values())), error) from error
 
     def _make_run_error(self, steps: NDArray[Any], error: Exception) -> PocketRNNError:
+        """Make the error for a run that failed on rows `steps`, [batch, sequence, ...]."""
         (rows, width), words = steps.shape[:2], self._words
         return PocketRNNError(
             f"The graph of {self._name} failed on {rows} {words.row}s of up to {width} {words.step}s: "
@@ -228,11 +243,12 @@ class OnnxRuntimeEngine:
         )
 
     def reset_after_fork(self) -> None:
-        """Forget all sessions of the parent process without freeing them. New sessions are opened when they are needed.
+        """Forget all sessions that a forked process has inherited, without freeing them. New sessions are opened when
+        they are needed.
 
-        Another thread may have held a lock of the arena when the process was forked, and it is never released in the
-        child: of 60 children forked under load, 5 hung in their first answer. The objects are never freed, since that
-        may take such a lock, too.
+        Another thread may have held a lock of onnxruntime's memory when the process was forked; in the child, such a
+        lock is never released. Of 60 children forked under load, 5 hung in their first answer. The sessions are never
+        freed, since that may need such a lock, too.
         """
         for inherited in (self._session, self._step_session, self._embedding_session, self._idle):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
@@ -241,7 +257,8 @@ class OnnxRuntimeEngine:
         self._lock = threading.RLock()
 
     def compute_item_logits(self, steps: Steps) -> list[float]:
-        """Compute the logits of one text or sequence; see `Engine.compute_item_logits`."""
+        """Compute the logits of one text or sequence from its ids, int64 [1, tokens], or samples, float32 [1, time,
+        channels]."""
         if self._pairs or self._features or steps.shape[1] > self._largest_bound:
             return self._compute_logits_of_run(steps, np.array(steps.shape[1:2], np.int64))[0].tolist()  # type: ignore[no-any-return]
         # `pop` and `append` are atomic in the interpreter: neither another thread nor a signal handler that classifies
@@ -258,7 +275,8 @@ class OnnxRuntimeEngine:
         return logits
 
     def logits(self, steps: Steps, lengths: Ids) -> EngineAnswer:
-        """Compute the logits of many texts or sequences; see `Engine.logits`."""
+        """Compute the logits of many texts or sequences, whose steps are given one after the other, with the number of
+        steps of each."""
         rows_of_each = lengths if self._of_tokens else np.ones_like(lengths)
         logits = np.empty((int(rows_of_each.sum()), self._classes), np.float32)
         starts = np.cumsum(rows_of_each) - rows_of_each
@@ -273,7 +291,8 @@ class OnnxRuntimeEngine:
         return EngineAnswer(logits, [])
 
     def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
-        """Compute the embeddings of many texts; see `Engine.embeddings`."""
+        """Compute the embeddings of many texts, whose ids are given one after the other, with the number of ids of
+        each."""
         parts = [
             (rows, self._compute_embeddings_of_run(given, lengths[rows]))
             for rows, given in self._make_padded_runs(steps, lengths)
@@ -285,14 +304,15 @@ class OnnxRuntimeEngine:
         return EngineAnswer(embeddings, [])
 
     def _make_padded_runs(self, steps: Steps, lengths: Ids) -> Iterator[tuple[NDArray[np.intp], Steps]]:
-        """Yield the indices and the padded steps of each run.
+        """Divide texts into runs of the graph; yield for each run the indices of its texts and their padded steps.
 
-        A run has texts of similar length. A text whose answer would depend on other texts has a run of its own.
+        A run has texts of similar length. A text whose answer would depend on the other texts of a run gets a run of
+        its own.
         """
         starts, graph = np.cumsum(lengths) - lengths, self._manifest.graph
         ids = steps if self._characters is None else steps[:, 0]
         alone = mark_texts_with_ids(ids, lengths, graph.alone)
-        for some in self._group_texts_that_may_share_runs(steps, starts):
+        for some in self._group_pairs_by_length_of_first_text(steps, starts):
             shapes = divide_into_runs(
                 lengths[some],
                 padding=graph.padding,
@@ -303,9 +323,16 @@ class OnnxRuntimeEngine:
             for rows in (some[run] for run in shapes):
                 yield rows, pad_rows(steps, starts[rows], lengths[rows], self._padding)
 
-    def _group_texts_that_may_share_runs(self, steps: Steps, starts: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
-        """Yield the indices of texts that may share runs, group by group. If the graph takes pairs without padding, the
-        first texts of a group are equally long."""
+    def _group_pairs_by_length_of_first_text(
+        self, steps: Steps, starts: NDArray[np.int64]
+    ) -> Iterator[NDArray[np.intp]]:
+        """Yield groups of indices of texts that may share a run. If the graph takes pairs and its answers depend on
+        padding, a group has the pairs whose first texts are equally long; else all texts are one group.
+
+        Args:
+            steps: the ids of all texts, one text after the other.
+            starts: int64 [texts], the index in `steps` of each text's first id.
+        """
         if not self._pairs or self._manifest.graph.padding:
             yield np.arange(len(starts))
             return
@@ -314,7 +341,8 @@ class OnnxRuntimeEngine:
             yield np.flatnonzero(firsts == length)
 
     def _open_embedding_graph(self) -> tuple[onnxruntime.InferenceSession, str]:
-        """Open the graph with the embedding as an additional output; return the session and the name of that output."""
+        """Open the graph with the input of its last linear layer as a further output; return the session and the name
+        of that output. Raise an InputError for a graph in onnxruntime's own format."""
         if self._embedding_session is None:
             with self._lock:
                 if self._embedding_session is None:
@@ -332,8 +360,12 @@ class OnnxRuntimeEngine:
         return self._embedding_session
 
     def _compute_embeddings_of_run(self, steps: Steps, lengths: Ids) -> Floats:
-        """Compute the embeddings of one run: [batch, sequence, ...] and lengths int64 [batch] give float32 [batch,
-        features]."""
+        """Compute the embeddings of the texts of one run, float32 [batch, features].
+
+        Args:
+            steps: the padded steps, [batch, sequence, ...].
+            lengths: int64 [batch], how many steps each text has.
+        """
         session, name = self._open_embedding_graph()
         found = self._run_graph_for_output(session, name, steps, lengths)
         # A layer's last states are [1, batch, features]; a graph of one text may leave its batch out.
@@ -348,8 +380,13 @@ class OnnxRuntimeEngine:
         return rows
 
     def _compute_logits_of_run(self, steps: Steps, lengths: Ids) -> Floats:
-        """Run the graph once: [batch, sequence, ...] and lengths int64 [batch] give float32 [batch, labels], or [batch,
-        sequence, labels] for labels of tokens."""
+        """Compute the logits of one run: float32 [batch, labels], or [batch, sequence, labels] if the classifier labels
+        tokens.
+
+        Args:
+            steps: the padded steps, [batch, sequence, ...].
+            lengths: int64 [batch], how many steps each text has.
+        """
         logits = self._run_graph_for_output(self._open_graph_once(), "logits", steps, lengths)
         logits = self._append_nan_for_missing_steps(logits, steps)
         if logits.shape != self._compute_expected_logits_shape(steps):
@@ -361,7 +398,8 @@ class OnnxRuntimeEngine:
         return logits
 
     def _check_graph_on_shortest_input(self) -> None:
-        """Run the graph once to check that it accepts an input and gives one logit for each label."""
+        """Run the graph once to check that it accepts an input, and gives one logit for each label. Raise a BundleError
+        if not."""
         steps, asked = _make_and_describe_shortest_input(self._manifest)
         try:
             logits = self._run_graph_for_output(
@@ -380,23 +418,23 @@ class OnnxRuntimeEngine:
             )
 
     def _append_nan_for_missing_steps(self, logits: Floats, steps: Steps) -> Floats:
-        """Append NaN for the last tokens of the batch if the graph gives no logits for them: a module may give logits
-        only up to the length of the longest text."""
+        """If the graph gives no logits for the last tokens of a batch, append NaN for them. A module that labels tokens
+        may give logits only up to the length of the longest text."""
         if not self._of_tokens or logits.ndim != 3 or logits.shape[1] >= steps.shape[1]:
             return logits
         missing = steps.shape[1] - logits.shape[1]
         return np.pad(logits, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
 
     def _compute_expected_logits_shape(self, steps: Steps) -> tuple[int, ...]:
-        """Return the shape of the logits for steps [batch, sequence, ...]."""
+        """Return the shape that the logits must have for steps [batch, sequence, ...]."""
         return (*steps.shape[: 2 if self._of_tokens else 1], self._classes)
 
 
 def _make_and_describe_shortest_input(manifest: Manifest) -> tuple[Steps, str]:
     """Make the shortest input that the graph accepts, and describe it for a message.
 
-    For texts, it is the highest id, which tests the embedding's last row, after a lower id if the highest is the
-    padding; for sequences, it is zeros.
+    For sequences, the input has only zeros. For texts, it has only the highest id, which tests the last row of the
+    embedding; if this is the padding id and the graph needs another one, it begins with the next lower id.
     """
     given, limits, rows = manifest.input, manifest.graph.limits or Limits(), manifest.graph.embedding_rows
     least = limits.min_tokens or 1
@@ -420,7 +458,7 @@ def _make_and_describe_shortest_input(manifest: Manifest) -> tuple[Steps, str]:
 
 
 class _BoundRun:
-    """Answers one text at a time, with the graph bound to fixed memory for lengths and logits (IO binding).
+    """Answers one text at a time, with fixed memory for lengths and logits (IO binding of onnxruntime).
 
     `session.run` allocates both for each call and checks their names, which takes 5 % of the time of a text.
     """
@@ -447,7 +485,7 @@ _engines: weakref.WeakSet[OnnxRuntimeEngine] = weakref.WeakSet()
 
 
 def _register_for_reset_in_forks(engine: OnnxRuntimeEngine) -> None:
-    """Register `engine` to be reset in every forked process."""
+    """Register an engine, so that every forked process forgets the engine's sessions."""
     if hasattr(os, "register_at_fork") and not _registered.is_set():
         _registered.set()
         os.register_at_fork(after_in_child=_reset_all_engines)
@@ -459,12 +497,13 @@ _registered: Final = threading.Event()
 
 
 def _reset_all_engines() -> None:
+    """Let all engines forget their sessions, in a process that was just forked."""
     for engine in list(_engines):
         engine.reset_after_fork()
 
 
 def _make_arena_shrinkage_options() -> onnxruntime.RunOptions:
-    """Make the options for a run after which onnxruntime frees the memory that it keeps."""
+    """Make options for a run after which onnxruntime frees the memory that it would keep for the next run."""
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -472,15 +511,22 @@ def _make_arena_shrinkage_options() -> onnxruntime.RunOptions:
 
 
 def _open_checked_session(path: Path, sha256: str, engine_options: Options) -> onnxruntime.InferenceSession:
-    """Open a graph from the bytes that were checked: the file may have changed since."""
+    """Read and check a graph's file, and open a session from the bytes that were checked, since the file may change
+    meanwhile.
+
+    Args:
+        path: the graph's file.
+        sha256: the sha256 that the file must have.
+        engine_options: the options of onnxruntime.
+    """
     return _create_session(read_graph(path, sha256, trusted=engine_options.trust), path, engine_options)
 
 
 def _create_session(content: bytes, path: Path, engine_options: Options) -> onnxruntime.InferenceSession:
-    """Open a checked graph in onnxruntime on one thread.
+    """Open a session of onnxruntime with one thread, from the bytes of a graph that was checked.
 
     Raises:
-        BundleError: onnxruntime cannot open it.
+        BundleError: onnxruntime cannot open the graph.
     """
     options = onnxruntime.SessionOptions()
     # One thread: our own threads divide several texts among them, and onnxruntime's threads gain nothing on one text
@@ -506,8 +552,8 @@ def _create_session(content: bytes, path: Path, engine_options: Options) -> onnx
 
 
 def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, path: Path) -> None:
-    """Raise a BundleError if the graph's inputs and outputs differ from those in classifier.json. A string or None in a
-    shape is a dynamic axis."""
+    """Raise a BundleError if the graph's inputs and outputs do not have the names, types, ranks and sizes that
+    classifier.json says."""
     given = manifest.input
     expected = {name: _INPUTS[name] for name in manifest.graph.inputs}
     inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
@@ -548,4 +594,5 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
 
 
 def _format_signature(type_and_rank_by_name: dict[str, tuple[str, int]]) -> str:
+    """Format inputs or outputs for a message: "tokens (tensor(int64), rank 2)"; "none" if there are none."""
     return ", ".join(f"{name} ({kind}, rank {rank})" for name, (kind, rank) in type_and_rank_by_name.items()) or "none"

@@ -17,17 +17,17 @@ _GRAPH, _OUTPUT, _NAME = 7, 12, 1
 
 
 def find_last_layer_input(content: bytes, path: Path) -> str:
-    """Find the name of the value that a graph's last linear layer takes.
+    """Find the name of the tensor that a graph's last linear layer takes as input.
 
-    The search goes back from the logits through operators with one variable input, such as a division by a temperature,
-    to a product with weights.
+    The search goes back from the logits to a product with weights, through operators with one input that is not
+    constant, such as a division by a temperature.
 
     Args:
-        content: an ONNX file that was checked.
-        path: its name, for the message.
+        content: the bytes of an ONNX file that was checked.
+        path: the file, for the message.
 
     Raises:
-        InputError: the logits are computed in another way.
+        InputError: the graph does not end with a linear layer.
     """
     graph_contents = GraphContents(path, trusted=True)
     read_onnx_contents(content, graph_contents)
@@ -48,7 +48,7 @@ def find_last_layer_input(content: bytes, path: Path) -> str:
 
 
 def _find_names_independent_of_input(graph_contents: GraphContents) -> set[str]:
-    """Find the names of all values that do not depend on the graph's input."""
+    """Return the names of all tensors of a graph that do not depend on its input."""
     fixed = set(graph_contents.constants)
     for node in graph_contents.nodes:
         if all(name in fixed for name in node.inputs if name):
@@ -57,10 +57,10 @@ def _find_names_independent_of_input(graph_contents: GraphContents) -> set[str]:
 
 
 def add_graph_output(content: bytes, name: str) -> bytes:
-    """Return an ONNX file whose graph gives the value `name` as a further output.
+    """Return an ONNX file whose graph gives the tensor `name` as a further output.
 
-    A message may be given in several parts, one after the other, which protobuf merges: its specification, "Last One
-    Wins".
+    The output is appended as a second GraphProto, which protobuf merges with the first ("Last One Wins" in its
+    specification).
     """
     return content + _encode_protobuf_field(
         _GRAPH, _encode_protobuf_field(_OUTPUT, _encode_protobuf_field(_NAME, name.encode()))
@@ -68,6 +68,7 @@ def add_graph_output(content: bytes, name: str) -> bytes:
 
 
 def _encode_protobuf_field(field_number: int, content: bytes) -> bytes:
+    """Encode a field of a protobuf message: its number, its length and its content."""
     size, left = b"", len(content)
     while left > 0x7F:
         size, left = size + bytes([left & 0x7F | 0x80]), left >> 7

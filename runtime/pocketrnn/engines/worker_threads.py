@@ -21,10 +21,8 @@ Result = TypeVar("Result")
 class Workers:
     """The threads of one classifier, among which its calls divide their work.
 
-    The first call with several items starts them, and they end with this object.
-
-    To start two new threads for each call would take 0.3 ms, as long as 60 texts of a small LSTM take on two threads.
-    Several calls may run at once and then share the threads. A forked process starts its own.
+    The threads start at the first call with several items, and end with this object. Several calls may run at once and
+    then share the threads. A forked process starts its own threads.
 
     Args:
         threads: the number of threads, from 1. With one, the caller's thread does the work.
@@ -40,15 +38,16 @@ class Workers:
         items: Iterable[Given],
         stop_running_work: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[Given, Result]]:
-        """Yield every item with the result of `work`, in the order of the items.
+        """Call `work` for each item, in several threads, and yield every item with its result, in the order of the
+        items.
 
-        Items are read lazily, only as many ahead as there are threads. If the iteration ends early, running work is
-        waited for. An error in reading the items is raised after the results of the items read before.
+        Items are read only a few ahead, as many as there are threads. If reading the items raises an error, the results
+        of the items before it are yielded first. If the caller stops early, running work is waited for.
 
         Args:
             work: called with one item; it must release the interpreter lock to gain from several threads.
             items: the items.
-            stop_running_work: called when a signal ends the iteration, since the running work is then waited for.
+            stop_running_work: called if a signal ends the iteration, so that running work ends soon.
         """
         if self.threads == 1 or (isinstance(items, list) and len(items) <= 1):
             for item in items:
@@ -83,7 +82,7 @@ class Workers:
             raise failure
 
     def _start_pool_once(self) -> ThreadPoolExecutor:
-        """Return the thread pool of this process; start it if there is none, as in a process that was just forked."""
+        """Return the thread pool of this process. Start one if there is none, as in a process that was just forked."""
         # This module is imported here and not at the top: it takes 1 % of the start time, which programs for one text
         # at a time need not spend.
         from concurrent.futures import ThreadPoolExecutor

@@ -32,7 +32,8 @@ Values = tuple[float, ...]
 
 @dataclass
 class Node:
-    """An operator of a graph. Only attributes that are integers or small tensors of numbers are kept."""
+    """An operator of a graph, with its domain, inputs and outputs. Only attributes that are integers or small tensors
+    are kept. `holds_graphs` is True if an attribute is a graph, such as the body of a loop."""
 
     domain: str = ""
     operator: str = ""
@@ -44,15 +45,15 @@ class Node:
 
 @dataclass
 class GraphContents:
-    """The contents of a graph's file, counted against the limits.
+    """The operators and small tensors of a graph's file, and counts that are compared with the limits.
 
     Attributes:
-        path: the file's name, for messages.
-        trusted: whether all operators, inner graphs and functions are allowed.
-        nodes: the operators, in the file's order, those of inner graphs and functions among them.
-        constants: the numbers of small tensors by name.
-        fields: how many fields were read.
-        weights: how many bytes are tensor data.
+        path: the file, for messages.
+        trusted: whether all operators, graphs inside operators, and functions are allowed.
+        nodes: the operators in the order of the file, with those inside graphs and functions.
+        constants: the numbers of small tensors, by the tensors' names.
+        fields: how many fields of the file were read.
+        weights: how many bytes of the file are tensor data.
     """
 
     path: Path
@@ -63,35 +64,40 @@ class GraphContents:
     weights: int = 0
 
     def make_refusal(self, fault: str, remedy: str = "Export the bundle again.") -> BundleError:
-        """Make the error for a file with a fault. The fault is the end of a sentence about the file: `holds no
-        operator`."""
+        """Make the error for a file with a fault.
+
+        Args:
+            fault: the end of a sentence that begins with the file's name: `holds no operator`.
+            remedy: what to do, as a sentence.
+        """
         return BundleError(f"{self.path} {fault}.", remedy)
 
     def count_field_or_refuse(self) -> None:
-        """Count a field of the file; refuse the file if it has too many.
+        """Count one more field of the file.
 
         Raises:
-            BundleError: there are too many fields.
+            BundleError: the file has too many fields.
         """
         self.fields += 1
         if self.fields > _MOST_FIELDS:
             raise self.make_refusal(f"has more than {_MOST_FIELDS:,} parts")
 
     def add_node(self, node: Node) -> None:
-        """Add an operator of the graph.
+        """Add an operator to `nodes`.
 
         Raises:
-            BundleError: there are too many operators.
+            BundleError: the graph has too many operators.
         """
         self.nodes.append(node)
         if len(self.nodes) > _MOST_OPERATORS:
             raise self.make_refusal(f"has more than {_MOST_OPERATORS:,} operators")
 
     def check_limits(self, file_size: int) -> None:
-        """Check the contents of a file of `file_size` bytes against the limits.
+        """Check that a file of `file_size` bytes contains only allowed operators, and is not larger than a classifier's
+        graph can be.
 
         Raises:
-            BundleError: an operator is not allowed, or something is too large.
+            BundleError: an operator is not allowed, the file has none, or something is too large.
         """
         if file_size - self.weights > _LARGEST_STRUCTURE:
             raise self.make_refusal(f"holds more than {_LARGEST_STRUCTURE >> 20} MiB beside its weights")
@@ -110,9 +116,12 @@ class GraphContents:
         self._refuse_operators_that_enlarge_data()
 
     def _refuse_operators_that_enlarge_data(self) -> None:
-        """Raise a BundleError if operators would create too much data, as far as constants of the file show their
-        sizes. Sizes are followed through the operators that only pass numbers on. A computed number is unknown; if a
-        list has known and unknown numbers, the known ones count."""
+        """Raise a BundleError if an operator would create too much data from constants of the file, such as `Expand` to
+        a huge size.
+
+        Constants are followed through operators that only pass numbers on. A computed number is unknown; if a list of
+        sizes has known and unknown numbers, only the known ones count.
+        """
         known = dict(self.constants)
         for node in self.nodes:
             given = [known.get(name, ()) for name in node.inputs]
@@ -139,8 +148,13 @@ class GraphContents:
 
 
 def _compute_growth_shown_by_constants(node: Node, input_values: Sequence[Values]) -> float:
-    """Compute how many numbers an operator makes, or by which factor it enlarges its input, as far as constants show
-    it: 1 if they do not, and NaN for a range with the step 0."""
+    """Compute how many numbers an operator makes, or by which factor it enlarges its input, as far as its constant
+    inputs show this. Return 1 if they do not show it, and NaN for a range with the step 0.
+
+    Args:
+        node: the operator.
+        input_values: for each input its numbers, if they are known constants; else an empty tuple.
+    """
     input_values = [*input_values, (), (), ()]
     padding = _compute_padding_growth(node.attributes.get("pads", ()))
     match node.operator:
@@ -164,7 +178,8 @@ def _multiply_sizes(sizes: Values) -> float:
 
 
 def _compute_padding_growth(pads: Values) -> float:
-    """Compute the largest factor by which padding can enlarge an input; `pads` has all beginnings, then all ends."""
+    """Compute the largest factor by which padding can enlarge an input. `pads` has the padding at the beginning of each
+    axis, then the padding at the end of each axis."""
     half = (len(pads) + 1) // 2
     added = [pads[i] + (*pads, 0)[i + half] for i in range(half)]
     return math.prod(1 + max(0, number) for number in added)

@@ -16,19 +16,19 @@ ORT_SUFFIX: Final = ".ort"
 
 
 def read_graph(path: Path, sha256: str, *, trusted: bool = False) -> bytes:
-    """Read a graph's file once, and check its digest and its contents.
+    """Read a graph's file once, and check its sha256 and its contents.
 
-    A session must be opened from these bytes, and with the format stated: onnxruntime may otherwise take one format for
-    the other, whatever the file's name.
+    Open the session from the returned bytes and not from the file, and tell onnxruntime the format: it might otherwise
+    take one format for the other, whatever the file's name.
 
     Args:
         path: the file, in onnxruntime's own format if its name ends in `.ort`, else in ONNX.
-        sha256: its digest in classifier.json.
-        trusted: allow all operators, for a bundle that you made yourself.
+        sha256: the sha256 that classifier.json states.
+        trusted: whether to allow all operators, for a bundle that you made yourself.
 
     Raises:
-        BundleError: the file is missing, not a regular file, larger than 2 GiB, or was changed; or as in
-            `check_graph`.
+        BundleError: the file is missing, not a regular file, larger than 2 GiB, or was changed; or `check_graph`
+            refuses its contents.
     """
     content = read_checked_bytes(path, sha256)
     check_graph(content, path, trusted=trusted)
@@ -40,13 +40,15 @@ def check_graph(content: bytes, path: Path, *, trusted: bool = False) -> None:
 
     Args:
         content: the file's bytes.
-        path: the file's name, for the message and the format.
-        trusted: allow all operators, graphs inside them, and functions. Everything else is checked all the same.
+        path: the file's path, for messages. Its ending decides the format: `.ort` is onnxruntime's own format, any
+            other is ONNX.
+        trusted: whether to allow all operators, graphs inside operators, and functions. Everything else is checked all
+            the same.
 
     Raises:
         BundleError: the file is not a graph; it keeps weights in further files; it holds an operator that is not in
-            `graph_contents.OPERATORS`, or a field that inference does not need; or it is larger than a classifier
-            can be, or creates too much data from constants.
+            `graph_contents.OPERATORS`, or a field that inference does not need; or it is larger than a classifier can
+            be, or creates too much data from constants.
     """
     graph_contents = GraphContents(path, trusted)
     walk = read_ort_contents if path.name.endswith(ORT_SUFFIX) else read_onnx_contents

@@ -86,7 +86,7 @@ def read_onnx_contents(content: bytes, graph_contents: GraphContents) -> None:
     The time is proportional to the number of the file's fields, for any bytes: 1 ms for `ag_news`.
 
     Raises:
-        BundleError: the bytes are not an ONNX file, or hold something that a classifier does not need; see the module.
+        BundleError: the bytes are not an ONNX file, or contain something that a classifier's graph does not need.
     """
     # onnxruntime reads a file with this mark as its own format, and the mark may be part of a name in an ONNX file.
     if content[4:8] == b"ORTM":
@@ -95,7 +95,8 @@ def read_onnx_contents(content: bytes, graph_contents: GraphContents) -> None:
 
 
 class _OnnxWalker:
-    """Reads the messages of an ONNX file, and adds operators and small tensors to `graph_contents`."""
+    """Reads the messages of an ONNX file, and adds operators and small tensors to `graph_contents`. The methods take
+    positions in the file: where a message or field begins, and where it ends."""
 
     def __init__(self, view: memoryview, graph_contents: GraphContents) -> None:
         self.view = view
@@ -118,7 +119,14 @@ class _OnnxWalker:
         raise self.graph_contents.make_refusal("is not an ONNX file: a number in it has more than 10 bytes")
 
     def read_fields(self, message_name: str, position: int, end: int) -> Iterator[_NumberWireBeginAndEnd]:
-        """Yield the fields of a message: number, wire type, begin and end; for an integer, value and end."""
+        """Yield the fields of a message: the field's number, its wire type, and where its content begins and ends. An
+        integer has its value in place of the beginning.
+
+        Args:
+            message_name: the type of the message, a key of `MESSAGES`.
+            position: where the message begins.
+            end: where the message ends.
+        """
         known, seen = MESSAGES[message_name], 0
         while position < end:
             self.graph_contents.count_field_or_refuse()
@@ -147,13 +155,15 @@ class _OnnxWalker:
             position += size
 
     def read_text(self, start: int, end: int) -> str:
+        """Read the name between two positions; refuse the file if the name is not UTF-8."""
         try:
             return str(self.view[start:end], "utf-8")
         except UnicodeDecodeError:
             raise self.graph_contents.make_refusal("holds a name that is not UTF-8") from None
 
     def read_integers(self, wire: int, start: int, end: int) -> list[int]:
-        """Read the integers of a field, signed with 64 bits: one integer, or several packed ones."""
+        """Read the integers of a field, as signed 64-bit integers. A field of the wire type "varint" holds one integer,
+        which is `start` itself; any other holds several, packed."""
         values = [start] if wire == _VARINT else []
         while wire == _BYTES and start < end:
             self.graph_contents.count_field_or_refuse()
@@ -162,7 +172,8 @@ class _OnnxWalker:
         return [value - (1 << 64) if value >> 63 else value for value in values]
 
     def read_model_graph_or_function(self, message_name: str, start: int, end: int, depth: int) -> None:
-        """Read a model, a graph or a function, and add its operators and tensors."""
+        """Read a model, a graph or a function, and add its operators and tensors to `graph_contents`. `depth` counts
+        the graphs around it."""
         if depth > _DEEPEST:
             raise self.graph_contents.make_refusal(f"nests graphs more than {_DEEPEST} deep")
         for number, _, begin, stop in self.read_fields(message_name, start, end):
@@ -196,7 +207,7 @@ class _OnnxWalker:
         return node
 
     def read_attribute(self, node: Node, start: int, end: int, depth: int) -> None:
-        """Read an attribute, and add its integers or its small tensor to the node."""
+        """Read an attribute, and add its integers, or the numbers of its small tensor, to the attributes of `node`."""
         name, values = "", Values()
         for number, wire, begin, stop in self.read_fields("AttributeProto", start, end):
             if number == 1:
@@ -214,7 +225,7 @@ class _OnnxWalker:
             node.attributes[name] = values
 
     def read_tensor(self, start: int, end: int) -> tuple[str, Values]:
-        """Read a tensor; return its name, and its numbers if there are few."""
+        """Read a tensor; return its name, and its numbers if there are at most 64, else no numbers."""
         name, kind, dims, stored = "", 0, list[int](), 0
         spans: dict[int, list[_WireBeginAndEnd]] = {}
         for number, wire, begin, stop in self.read_fields("TensorProto", start, end):
@@ -241,8 +252,13 @@ class _OnnxWalker:
         return name, self.read_tensor_numbers(kind, spans) if few else ()
 
     def read_tensor_numbers(self, element_type: int, spans_by_field: dict[int, list[_WireBeginAndEnd]]) -> Values:
-        """Read the numbers of a tensor of the type `element_type`; none if that type or the length of its data is not
-        known."""
+        """Read the numbers of a tensor; return an empty tuple if their type is not known, or if the data has not a
+        whole number of them.
+
+        Args:
+            element_type: the type of the numbers, a value of TensorProto.DataType.
+            spans_by_field: for each field with data its parts: the wire type, where the part begins, and where it ends.
+        """
         field, letter = _NUMBERS.get(element_type, (0, ""))
         if field in (5, 7) and field in spans_by_field:
             return tuple(value for span in spans_by_field[field] for value in self.read_integers(*span))

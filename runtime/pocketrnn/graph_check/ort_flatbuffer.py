@@ -31,13 +31,13 @@ def read_ort_contents(content: bytes, graph_contents: GraphContents) -> None:
     """Read a file in onnxruntime's format from its beginning to its end, and add its contents to `graph_contents`.
 
     Raises:
-        BundleError: the bytes are not a file in onnxruntime's format, or hold something that a classifier does not
-            need.
+        BundleError: the bytes are not a file in onnxruntime's format, or contain something that a classifier's graph
+            does not need.
     """
     walk = _OrtWalker(content, graph_contents)
     if content[4:8] != b"ORTM":
         raise graph_contents.make_refusal("is not a graph in onnxruntime's format")
-    model = walk.read_table_member(walk.follow_offset_to_table(0), _SESSION_MODEL)
+    model = walk.read_table_member(walk.follow_offset(0), _SESSION_MODEL)
     graph = None if model is None else walk.read_table_member(model, _MODEL_GRAPH)
     if graph is None:
         raise graph_contents.make_refusal("is not a graph in onnxruntime's format: it holds no graph")
@@ -47,13 +47,16 @@ def read_ort_contents(content: bytes, graph_contents: GraphContents) -> None:
 
 
 class _OrtWalker:
-    """Reads the tables of a flatbuffer, and adds operators and small tensors to `graph_contents`."""
+    """Reads the tables of a flatbuffer, and adds operators and small tensors to `graph_contents`. A table is given by
+    its position in the file; a member of a table is given by its index in the table."""
 
     def __init__(self, content: bytes, graph_contents: GraphContents) -> None:
         self.content = content
         self.graph_contents = graph_contents
 
     def read_number(self, struct_code: str, position: int) -> int:
+        """Read the number at a position, in the format `struct_code` of Python's `struct`; refuse a file that ends
+        before."""
         try:
             if position < 0:
                 raise struct.error
@@ -62,13 +65,13 @@ class _OrtWalker:
             raise self.graph_contents.make_refusal("is not a graph in onnxruntime's format: it is cut short") from None
         return value
 
-    def follow_offset_to_table(self, position: int) -> int:
-        """Find the position of the table to which the offset at `position` points."""
+    def follow_offset(self, position: int) -> int:
+        """Return the position to which the offset at `position` points, such as that of a table."""
         self.graph_contents.count_field_or_refuse()
         return position + self.read_number("I", position)
 
     def find_member(self, table: int, member_index: int) -> int | None:
-        """Find the position of a table's member; None if the member is missing."""
+        """Return the position of a member in its table; None if the member is missing."""
         fields = table - self.read_number("i", table)
         if 4 + 2 * member_index >= self.read_number("H", fields):
             return None
@@ -76,11 +79,14 @@ class _OrtWalker:
         return table + offset if offset else None
 
     def read_table_member(self, table: int, member_index: int) -> int | None:
+        """Return the position to which a member of a table points, such as that of an inner table; None if the member
+        is missing."""
         position = self.find_member(table, member_index)
-        return None if position is None else self.follow_offset_to_table(position)
+        return None if position is None else self.follow_offset(position)
 
     def list_item_positions(self, table: int, member_index: int, item_size: int) -> range:
-        """List the positions of a member's items of `item_size` bytes; empty if the member is missing."""
+        """Return the positions of the items of a list member, each of `item_size` bytes; an empty range if the member
+        is missing."""
         start = self.read_table_member(table, member_index)
         if start is None:
             return range(0)
@@ -90,23 +96,29 @@ class _OrtWalker:
         return range(start + 4, end, item_size)
 
     def list_tables(self, table: int, member_index: int) -> list[int]:
-        return [self.follow_offset_to_table(position) for position in self.list_item_positions(table, member_index, 4)]
+        """Return the positions of the tables to which the items of a list member point."""
+        return [self.follow_offset(position) for position in self.list_item_positions(table, member_index, 4)]
 
     def read_text_at(self, start: int) -> str:
+        """Read the text at a position: its length, then UTF-8."""
         size = self.read_number("I", start)
         if size > _LONGEST_NAME:
-            raise self.graph_contents.make_refusal(f"holds a name of {size:,} bytes")
+            raise self.graph_contents.make_refusal(
+                f"holds a name of {size:,} bytes, but at most {_LONGEST_NAME:,} are allowed"
+            )
         try:
             return self.content[start + 4 : start + 4 + size].decode()
         except UnicodeDecodeError:
             raise self.graph_contents.make_refusal("holds a name that is not UTF-8") from None
 
     def read_member_text(self, table: int, member_index: int) -> str:
+        """Read the text of a member; return an empty string if the member is missing."""
         start = self.read_table_member(table, member_index)
         return "" if start is None else self.read_text_at(start)
 
     def read_graph(self, table: int, depth: int) -> None:
-        """Read a graph, and add its operators and tensors."""
+        """Read the graph at the position `table`, and add its operators and tensors to `graph_contents`. `depth` counts
+        the graphs around it."""
         if depth > _DEEPEST:
             raise self.graph_contents.make_refusal(f"nests graphs more than {_DEEPEST} deep")
         if self.list_tables(table, _SPARSE):
@@ -147,13 +159,15 @@ class _OrtWalker:
         return node
 
     def read_integers(self, table: int, member_index: int) -> list[int]:
+        """Read the 64-bit integers of a list member."""
         positions = self.list_item_positions(table, member_index, 8)
         for _ in positions:
             self.graph_contents.count_field_or_refuse()
         return [self.read_number("q", position) for position in positions]
 
     def read_tensor(self, table: int) -> tuple[str, Values]:
-        """Read a tensor; return its name, and its numbers if there are few."""
+        """Read the tensor at the position `table`; return its name, and its numbers if there are at most 64, else no
+        numbers."""
         dims, raw = self.read_integers(table, _DIMS), self.list_item_positions(table, _RAW, 1)
         external = self.find_member(table, _EXTERNAL)
         if external is not None and self.read_number("q", external) != -1:

@@ -41,29 +41,30 @@ MOST_STEPS: Final = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class NumberInput:
-    """The rules that turn a sequence of numbers into the graph's input.
+    """The rules that convert a sequence of numbers to the graph's input.
 
-    In this order: integers are multiplied by `integer_scale`, a missing sample becomes `missing`, `mean` is subtracted,
-    the result is divided by `scale` and clipped to `clip`.
+    The steps have this order: integers are multiplied by `integer_scale`, a missing sample becomes `missing`, `mean` is
+    subtracted, the result is divided by `scale` and clipped to `clip`.
 
     Attributes:
         channels: the names of the channels, in the order of the module's input.
-        units: the unit of each channel, such as "m/s^2"; None if it is not stated.
-        integer_scale: the factor for integers of each channel, as for int16 from a sensor; None for 1.
-        mean, scale: for each channel: the module gets (number - mean) / scale. None for 0 and 1.
+        units: the unit of each channel, such as "m/s^2"; None if the units are not stated.
+        integer_scale: for each channel the factor for integers, as for int16 from a sensor; None for 1.
+        mean, scale: for each channel: the module gets (number - mean) / scale. None for the mean 0 and the scale 1.
         clip: the smallest and the largest number that the module gets; None for no limit.
-        missing: the value that replaces a sample that is NaN, in the channel's own unit; None refuses such a sequence.
-        steps: the number of time steps that every sequence has; None for any number.
-        pad_side: the side on which a sequence of fewer than `steps` is padded; None refuses it.
+        missing: the value that replaces a missing sample (NaN), in the channel's own unit; None refuses a sequence with
+            one.
+        steps: the exact number of time steps that the module takes; None for any number.
+        pad_side: the side on which a sequence of fewer than `steps` steps is padded; None refuses such a sequence.
         pad_value: the value of the padding, as the module gets it.
-        window, hop: how many steps of a recording are answered at once, and how many steps later the next window
-            begins; None if a recording is one sequence.
-        rate: samples a second; None if it is not stated.
-        training_range: the smallest and the largest number of each channel in training, in its own unit; None if it
-            is not stated. Numbers are not clipped to it; see `mark_numbers_far_outside_training`.
+        window: how many steps of a recording are answered at once; None if a recording is one sequence.
+        hop: how many steps after the beginning of a window the next window begins; None for the length of the window.
+        rate: how many samples a second the sensor gives; None if this is not stated.
+        training_range: for each channel the smallest and the largest number in training, in the channel's own unit;
+            None if they are not stated. Numbers are not clipped to them; see `mark_numbers_far_outside_training`.
 
     Raises:
-        InputError: a member does not have one value for each channel, or has a value that is not valid.
+        InputError: a member does not have one value for each channel, or has an invalid value.
 
     Example:
         >>> rules = NumberInput(("x", "y"), mean=(1.0, 0.0), scale=(2.0, 1.0))
@@ -100,13 +101,17 @@ class NumberInput:
             for number in getattr(self, name) or ():
                 if not _is_finite(number) or (number == 0 and name != "mean"):
                     raise InputError(
-                        f"{name} holds {short_repr(number)}.",
+                        f"{name} holds {short_repr(number)}, which is not a finite number"
+                        f"{'' if name == 'mean' else ' other than 0'}.",
                         "Give finite numbers; the scale of a channel that never changes is 1, as in scikit-learn.",
                     )
         if self.clip is not None and not (
             len(self.clip) == 2 and all(map(_is_number, self.clip)) and self.clip[0] < self.clip[1]
         ):
-            raise InputError(f"clip is {short_repr(self.clip)}.", "Give a pair: the smallest and the largest number.")
+            raise InputError(
+                f"clip is {short_repr(self.clip)}, which is not a pair of numbers, the smaller one first.",
+                "Give the smallest and the largest number that the module gets, such as (-5.0, 5.0).",
+            )
         for name in ("missing", "pad_value"):
             if (number := getattr(self, name)) is not None and not _is_finite(number):
                 raise InputError(f"{name} is {short_repr(number)}.", "Give a finite number.")
@@ -119,7 +124,7 @@ class NumberInput:
         self._check_steps()
 
     def _check_steps(self) -> None:
-        """Raise an InputError if the rules for steps are not valid: their number, windows, rate and padding."""
+        """Raise an InputError if the rules for steps, windows, rate or padding are not valid."""
         for name in ("steps", "window", "hop"):
             number = getattr(self, name)
             if number is not None and (type(number) is not int or not 1 <= number <= MOST_STEPS):
@@ -129,18 +134,21 @@ class NumberInput:
         if self.pad_side not in (None, "left", "right"):
             raise InputError(f"pad_side is {short_repr(self.pad_side)}.", "Use 'left' or 'right'.")
         if self.pad_side is not None and self.steps is None:
-            raise InputError("pad_side is given without a number of steps.", "Give steps, the number to pad to.")
+            raise InputError(
+                "pad_side is given without steps.",
+                "Also give steps, the number of steps to which sequences are padded.",
+            )
         if self.hop is not None and self.window is None:
-            raise InputError("hop is given without a window.", "Give window, the number of its steps.")
+            raise InputError("hop is given without window.", "Also give window, the number of steps of a window.")
         if self.steps is not None and self.window is not None and self.window > self.steps:
             raise InputError(
-                f"A window has {self.window} steps, but the module takes {self.steps}.",
+                f"A window has {self.window} steps, but the module takes exactly {self.steps}.",
                 f"Give a window of at most {self.steps} steps.",
             )
 
     @property
     def document(self) -> dict[str, Any]:
-        """The rules as members of classifier.json. Rules that are not stated are left out.
+        """The rules as members of classifier.json, without the rules that are not stated.
 
         Example:
             >>> NumberInput(("x",), rate=50.0).document
@@ -157,7 +165,7 @@ class NumberInput:
         """Build the rules from the member `numbers` of classifier.json.
 
         Raises:
-            InputError: as for the class.
+            InputError: a member does not have one value for each channel, or has an invalid value.
 
         Example:
             >>> NumberInput.from_document({"channels": ["x"], "rate": 50.0}).rate
@@ -173,12 +181,14 @@ class NumberInput:
         return cls(**values)
 
     def prepared(self, sequence: object, check_numbers: NumberCheck | None = None) -> Samples:
-        """Prepare a sequence as the input of the graph.
+        """Prepare a sequence as the input of the graph: scale it, and pad it if it is too short and the rules allow
+        this.
 
         Args:
             sequence: numbers [time, channels], or [time] for a single channel: an array, lists, or a table with a
                 column for each channel by its name.
-            check_numbers: as for `scaled`.
+            check_numbers: called with the numbers in the channels' own units and the index 0 before they are scaled; it
+                may refuse them. None for no check.
 
         Returns:
             float32 [time, channels].
@@ -196,16 +206,18 @@ class NumberInput:
         steps = len(samples)
         if self.steps is None or steps == self.steps:
             return samples
+        limit = "exactly" if self.pad_side is None else "at most"
         if steps > self.steps:
             raise SequenceError(
-                f"The sequence has {steps:,} steps, but the classifier takes {self.steps:,}.",
-                "Cut the sequence, or give the whole recording to recording() or stream(), which answer each window.",
+                f"The sequence has {steps:,} steps, but the classifier takes {limit} {self.steps:,}.",
+                f"Cut the sequence to {self.steps:,} steps; or, to answer a long recording window by window, call "
+                "recording() or stream().",
             )
         if self.pad_side is None:
             raise SequenceError(
-                f"The sequence has {steps:,} steps, but the classifier takes {self.steps:,}.",
-                f"Give {self.steps:,} steps; or export the classifier with a pad_side, if it was trained on padded "
-                "sequences.",
+                f"The sequence has {steps:,} steps, but the classifier takes {limit} {self.steps:,}.",
+                f"Give exactly {self.steps:,} steps; or, if the module was trained on padded sequences, export it with "
+                "pad_side, and shorter sequences are padded.",
             )
         filled = np.full((self.steps, len(self.channels)), self.pad_value, np.float32)
         start = self.steps - steps if self.pad_side == "left" else 0
@@ -213,14 +225,15 @@ class NumberInput:
         return filled
 
     def check_samples(self, samples: NDArray[Any], first_step: int = 0) -> None:
-        """Check that the samples [time, channels] are finite. A missing sample is accepted if a rule replaces it.
+        """Check that samples [time, channels] are finite. A missing sample (NaN) is accepted if `missing` is set.
 
         Args:
-            samples: as `convert_sequence_to_array` returns them.
-            first_step: the index in the recording of the first step.
+            samples: an array that `convert_sequence_to_array` returned.
+            first_step: the index in the recording of the first of these steps.
 
         Raises:
-            SequenceError: a sample is refused; the message names its channel and its step.
+            SequenceError: a sample is infinite, or missing without a value for it. The message names its channel and
+                its step.
 
         Example:
             >>> NumberInput(("x",)).check_samples(np.array([[1.0]]))
@@ -235,8 +248,8 @@ class NumberInput:
             )  # fmt: skip
 
     def convert_to_channel_units(self, samples: NDArray[Any]) -> NDArray[np.float64]:
-        """Convert samples [time, channels] to the units of the channels, in double precision. Integers are multiplied
-        by `integer_scale`.
+        """Convert samples [time, channels] to float64 in the channels' units: integers are multiplied by
+        `integer_scale`.
 
         Example:
             >>> NumberInput(("x",), integer_scale=(0.001,)).convert_to_channel_units(np.array([[1000]])).tolist()
@@ -248,7 +261,7 @@ class NumberInput:
         return numbers
 
     def mark_numbers_far_outside_training(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return a mask of the numbers that are outside the training range by more than `FAR` times its width.
+        """Mark the numbers that lie outside the training range by more than `FAR` (4) times its width.
 
         If a channel never changed in training, its absolute value counts as the width; if this was 0, the width is 1.
 
@@ -256,7 +269,7 @@ class NumberInput:
             numbers: [time, channels], in the channels' own units.
 
         Returns:
-            bool [time, channels]; all False if the training range is unknown.
+            bool [time, channels], True for such a number; all False if the training range is unknown.
 
         Example:
             >>> rules = NumberInput(("x",), training_range=((-1.0, 1.0),))
@@ -272,12 +285,14 @@ class NumberInput:
         return far
 
     def scaled(self, samples: NDArray[Any], first_step: int = 0, check_numbers: NumberCheck | None = None) -> Samples:
-        """Scale samples [time, channels] to the graph's input; there may be any number of steps.
+        """Scale samples [time, channels] to the graph's input, float32 [time, channels], without checking the number of
+        steps.
 
         Args:
-            samples: as `convert_sequence_to_array` returns them.
-            first_step: the index in the recording of the first step.
-            check_numbers: called with the numbers in the channels' own units and `first_step`; it may refuse them.
+            samples: an array that `convert_sequence_to_array` returned.
+            first_step: the index in the recording of the first of these steps.
+            check_numbers: called with the numbers in the channels' own units and `first_step` before they are scaled;
+                it may refuse them. None for no check.
 
         Raises:
             SequenceError: a sample is infinite, missing, or too large for float32.
@@ -310,9 +325,9 @@ class NumberInput:
 def convert_steps_to_array(
     samples: object, channels: Sequence[str], integer_scale: Sequence[float] | None = None
 ) -> NDArray[Any]:
-    """Convert arriving samples, several steps or one step [channels], to numbers [time, channels].
+    """Convert samples that arrive, several steps or one step [channels], to an array [time, channels].
 
-    The other arguments and the result are those of `convert_sequence_to_array`.
+    The other arguments are those of `convert_sequence_to_array`.
 
     Raises:
         SequenceError: the argument is neither several steps nor one step.
@@ -328,13 +343,14 @@ def convert_sequence_to_array(
 ) -> NDArray[Any]:
     """Convert a sequence to an array of numbers [time, channels].
 
-    A gap becomes NaN. But if all other numbers are integers and `integer_scale` is given, a gap becomes a masked item:
-    so the integers stay integers, which are multiplied later.
+    A gap (None or a masked item) becomes NaN. If all other numbers are integers and `integer_scale` is given, a gap
+    stays a masked item instead, so that the integers stay integers, which are multiplied later.
 
     Args:
-        sequence: as for `NumberInput.prepared`.
+        sequence: numbers [time, channels], or [time] for a single channel: an array, lists, or a table with a column
+            for each channel by its name.
         channels: the names of the channels.
-        integer_scale: as for `NumberInput`.
+        integer_scale: for each channel the factor for integers; None for 1.
 
     Raises:
         SequenceError: the argument is not a sequence of numbers with these channels.
@@ -370,7 +386,7 @@ def convert_sequence_to_array(
         wanted = f"{len(channels)} channel{'s' * (len(channels) != 1)} ({', '.join(channels[:6])})"
         raise SequenceError(
             f"The sequence has the shape {list(found.shape)}, but the classifier takes {wanted}.",
-            "Give an array [time, channels].",
+            f"Give an array [time, {len(channels)}].",
         )
     if not len(found):
         raise SequenceError("The sequence is empty.", "Give at least one time step.")
@@ -378,28 +394,29 @@ def convert_sequence_to_array(
 
 
 def _describe_sequence(sequence: object) -> str:
-    """Describe a sequence for a message. An array is described by its shape: its numbers would take several lines."""
+    """Describe a sequence for a message: an array by its type and shape, since its numbers would take several lines;
+    anything else by the beginning of its `repr`."""
     if isinstance(sequence, np.ndarray):
         return f"An array of {sequence.dtype} and the shape {list(sequence.shape)}"
     return short_repr(sequence, 40).replace("\n", " ")
 
 
 def _flatten_rows(rows: Sequence[Any]) -> Sequence[Any]:
-    """Return the values of rows of lists, one after the other; return a flat list unchanged."""
+    """Return the values of a list of rows as one flat list; return a flat list unchanged."""
     if rows and isinstance(rows[0], list | tuple):
         return [value for row in rows if isinstance(row, list | tuple) for value in row]
     return rows
 
 
 def join_columns(columns: Sequence[NDArray[Any]], integer_scale: Sequence[float] | None) -> NDArray[Any]:
-    """Join the columns of channels to numbers [time, channels].
+    """Join the columns of channels to an array [time, channels].
 
-    The result has integers if all columns are integers. If some columns are decimal and `integer_scale` is given, the
-    integer columns are multiplied here; but this is done only if the scale of each decimal column is 1.
+    If all columns are integers, so is the array. If some columns are floats and `integer_scale` is given, the integer
+    columns are multiplied here, but only if the factor of each float column is 1.
 
     Args:
         columns: the numbers of each channel; in a masked array of integers, gaps are masked.
-        integer_scale: as for `NumberInput`.
+        integer_scale: for each channel the factor for integers; None for 1.
 
     Example:
         >>> join_columns([np.array([2, 4]), np.array([36.5, 36.6])], (0.5, 1.0)).tolist()
@@ -439,8 +456,8 @@ def mask_gaps_among_integers(column: NDArray[Any]) -> NDArray[Any]:
 
 
 def _mask_gaps_of_rows(rows: Sequence[Any]) -> Any:
-    """Convert rows of lists, or a flat list, with None in place of gaps. Mask the gaps if all numbers are integers;
-    else replace them by NaN."""
+    """Convert rows, or a flat list, in which None stands for a gap. If all numbers are integers, return an array in
+    which the gaps are masked; else return lists with NaN for each gap."""
     is_whole = all(value is None or type(value) is int for value in _flatten_rows(rows))
     other = 0 if is_whole else math.nan
     filled = [
@@ -468,7 +485,15 @@ def _fill_gaps(samples: NDArray[Any]) -> NDArray[Any]:
 def _select_channel_columns(
     table: Any, column_names: Sequence[str], channels: Sequence[str], integer_scale: Sequence[float] | None
 ) -> Any:
-    """Select the channels' columns of a table, such as one of pandas or Arrow, in the order of the channels."""
+    """Select the columns of the channels from a table, such as one of pandas or Arrow, and join them to an array [time,
+    channels].
+
+    Args:
+        table: the table.
+        column_names: the names of the table's columns.
+        channels: the names of the wanted columns, in the order of the result.
+        integer_scale: for each channel the factor for integers; None for 1.
+    """
     if missing := [name for name in channels if name not in column_names]:
         raise SequenceError(
             f"The table has no column {missing[0]!r}; it has {', '.join(map(repr, column_names[:6])) or 'none'}.",
@@ -491,8 +516,16 @@ def _select_channel_columns(
 def _make_sample_error(
     is_faulty: NDArray[np.bool_], channels: Sequence[str], fault: str, remedy: str, first_step: int
 ) -> SequenceError:
-    """Make the error for the samples that a mask marks. It names the earliest of them, counted from the step
-    `first_step`."""
+    """Make the error for faulty samples. It names the channel and the step of the first one, and says how many more
+    there are.
+
+    Args:
+        is_faulty: bool [time, channels], True for a faulty sample.
+        channels: the names of the channels.
+        fault: what is wrong, as the end of a sentence: `infinite`.
+        remedy: what to do, as a sentence.
+        first_step: the index in the recording of the first step.
+    """
     step, channel = (int(found[0]) for found in np.nonzero(is_faulty))
     count = int(is_faulty.sum())
     more = f", and {count - 1:,} more are" if count > 1 else ""
@@ -502,7 +535,8 @@ def _make_sample_error(
 
 
 def _check_channel_names(channels: object) -> None:
-    """Raise an InputError unless `channels` is a tuple of different names, not too long and not too many."""
+    """Raise an InputError unless `channels` is a tuple of 1 to 65,536 different names of 1 to 200 printable
+    characters."""
     if isinstance(channels, str) or not isinstance(channels, tuple) or not channels:
         raise InputError(
             f"channels is {short_repr(channels)}.", "Give a tuple of the channels' names, such as ('ax', 'ay', 'az')."
@@ -518,6 +552,7 @@ def _check_channel_names(channels: object) -> None:
 
 
 def _is_number(value: object) -> bool:
+    """Return whether a value is a number of Python or numpy, but not NaN or a bool."""
     return isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool) and value == value
 
 

@@ -20,16 +20,16 @@ _log: Final = logging.getLogger(__name__)
 
 
 def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tuple[tuple[float, float], ...] | None:
-    """Find the smallest and the largest number of each channel, in the channel's unit.
+    """Find the smallest and the largest number of each channel in all sequences, in the channel's unit.
 
-    Missing samples do not count; None if a channel has only missing samples.
+    Missing samples do not count. Return None if a channel has only missing samples, or an infinite one.
 
     Args:
         rules: the rules for the sequences.
         sequences: the sequences as the sensor gives them.
 
     Raises:
-        SequenceError: an item is not a sequence that the rules allow.
+        SequenceError: an item is not a sequence of numbers with the channels of the rules.
     """
     least = np.full(len(rules.channels), np.inf)
     most = -least
@@ -44,16 +44,16 @@ def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tupl
 
 
 class TrainingRangeCheck:
-    """Compares samples with the training range before they are scaled. It warns once of samples far outside of this
-    range, or refuses them.
+    """Compares samples with the training range before they are scaled. It warns once of samples far outside this range,
+    or refuses them.
 
     Args:
-        name: the classifier's name.
-        rules: the rules for its sequences, with the training range.
-        out_of_range: `warn` warns once, `refuse` refuses such a sequence, `ignore` does neither.
+        name: the classifier's name, for messages.
+        rules: the rules for the classifier's sequences, with the training range.
+        out_of_range: `warn` warns once, `refuse` refuses the sequence, `ignore` does neither.
 
     Raises:
-        InputError: `out_of_range` is none of these words.
+        InputError: `out_of_range` is not one of these words.
     """
 
     def __init__(self, name: str, rules: NumberInput, out_of_range: str) -> None:
@@ -65,10 +65,11 @@ class TrainingRangeCheck:
         self._quiet = out_of_range == "ignore" or rules.training_range is None
 
     def __call__(self, numbers: NDArray[Any], first: int) -> None:
-        """Check numbers [time, channels] in the channels' units; `first` is the index of the first step.
+        """Check numbers [time, channels] in the channels' units; `first` is the index in the recording of the first of
+        these steps.
 
         Raises:
-            SequenceError: a number is far outside the training range, and that is refused.
+            SequenceError: a number is far outside the training range, and `out_of_range` is `refuse`.
         """
         ranges = self._rules.training_range
         if self._quiet or ranges is None or not (far := self._rules.mark_numbers_far_outside_training(numbers)).any():

@@ -23,7 +23,8 @@ SAVE_AS_UTF8: Final = "Name its encoding with --encoding, such as cp1252 or utf-
 
 
 def list_first_names(names: Sequence[str]) -> str:
-    """List the first ten names for a message, and say how many more there are; empty without names."""
+    """Join the first ten names with commas for a message, and say how many more there are; an empty string without
+    names."""
     # Without a header line the names are a row's fields, which may be long.
     first = ", ".join(short_repr(name, 40) for name in names[:10])
     return first if len(names) <= 10 else f"{first} and {len(names) - 10} more"
@@ -40,8 +41,8 @@ def check_same_labels(
     Args:
         given: the labels of the rows.
         wanted: the expected labels.
-        problem: what is wrong where they differ; the message lists both after it.
-        remedy: what to do then, one sentence.
+        problem: the beginning of the message if the labels differ; both lists of labels follow it.
+        remedy: what to do then, as a sentence.
 
     Raises:
         DataError: the labels differ.
@@ -56,12 +57,12 @@ def check_columns(
     """Check that a file has each wanted column exactly once.
 
     Args:
-        present: the columns of the file.
-        wanted: the columns it must have.
-        file_name: the file, for the error.
-        remedy: what to do if a column is missing.
-        header_remedy: a further remedy where no name is similar, since the file may lack a header line:
-            `write_header_line_remedy`.
+        present: the names of the file's columns.
+        wanted: the names of the columns that the file must have.
+        file_name: the file, for the message.
+        remedy: what to do if a column is missing, as a sentence.
+        header_remedy: a further sentence if no name is similar to the missing one, since the file may lack a header
+            line; see `write_header_line_remedy`.
 
     Raises:
         DataError: a wanted column is missing, or the file has it twice.
@@ -83,7 +84,8 @@ def parse_json_object(line: str) -> dict[str, Any]:
     """Parse a line as a JSON object.
 
     Raises:
-        ValueError: the line is not one. The message is the end of a sentence whose subject is the line.
+        ValueError: the line is not a JSON object. The message is the end of a sentence that begins with the line: "is
+            not JSON".
     """
     try:
         row = json.loads(line)
@@ -99,5 +101,5 @@ DAMAGED_PARQUET: Final = (OSError, ValueError, LookupError, ArithmeticError, Mem
 
 
 def make_parquet_error(file_name: str, error: BaseException) -> DataError:
-    """Make the error for a file that pyarrow cannot read as Parquet."""
+    """Make the error for a file that pyarrow cannot read as Parquet, from pyarrow's error."""
     return DataError(f"{file_name} cannot be read as Parquet: {first_line(error)}.", "Check that it is complete.")

@@ -13,12 +13,13 @@ _MARKS: Final = (",", ";", "\t", "|")
 
 
 def find_delimiter(header: str, wanted: Sequence[str]) -> str:
-    """Find the delimiter of a CSV file from its header line: a comma, a semicolon, a tab or a vertical bar.
+    """Find the delimiter of a CSV file in its header line: a comma, a semicolon, a tab or a vertical bar.
+
+    It is the first of these with which the header has all wanted columns, or else the one that gives most columns.
 
     Args:
         header: the first line of the file.
-        wanted: the columns that the file should have. The result is the first delimiter with which the header has them
-            all, or else the one that gives most columns.
+        wanted: the names of columns that the file should have.
     """
     columns = {mark: next(csv.reader([header], delimiter=mark), []) for mark in _MARKS}
     having = (mark for mark in _MARKS if set(wanted) <= set(columns[mark]))
@@ -26,5 +27,6 @@ def find_delimiter(header: str, wanted: Sequence[str]) -> str:
 
 
 def write_header_line_remedy(wanted: Sequence[str], delimiter: str) -> str:
-    """Write the remedy for a CSV or TSV file that lacks a header line with the wanted columns."""
+    """Return the remedy for a CSV or TSV file that seems to have no header line: a sentence with the line to put first,
+    which has the wanted columns."""
     return f"If the first line is a row already, put a header line before it: {delimiter.join(wanted)!r}."

@@ -21,10 +21,10 @@ _USUAL: Final = (
 
 
 def check_encoding(name: str) -> str:
-    """Check the name of an encoding, and return the name that Python's `codecs` uses.
+    """Check the name of a text encoding, such as cp1252, and return the name that Python's `codecs` uses for it.
 
     Raises:
-        InputError: the name is not that of a text encoding.
+        InputError: there is no text encoding of this name.
     """
     try:
         found = codecs.lookup(name)
@@ -41,7 +41,8 @@ def check_encoding(name: str) -> str:
 
 
 def _guess_utf16(start: bytes) -> str | None:
-    """Guess from the first bytes of a file whether it is UTF-16; return the encoding, or None."""
+    """Guess from the first bytes of a file whether it is UTF-16. Return the name of the encoding, or None if it seems
+    to be another one."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if start[1:2] == b"\0" != start[:1]:
@@ -50,12 +51,12 @@ def _guess_utf16(start: bytes) -> str | None:
 
 
 def make_not_utf8_error(file_name: str, line: int, byte: int) -> DataError:
-    """Make the error for a file that is not UTF-8, for a user who did not name an encoding.
+    """Make the error for a file that is not UTF-8, if the user has not named an encoding.
 
     Args:
         file_name: the file.
-        line: the line of the byte, from 1.
-        byte: the byte that is not valid there.
+        line: the number of the first invalid line, from 1.
+        byte: the first invalid byte in it.
     """
     return DataError(
         f"{file_name} is not UTF-8: line {line} holds the byte 0x{byte:02x}.",
@@ -65,12 +66,11 @@ def make_not_utf8_error(file_name: str, line: int, byte: int) -> DataError:
 
 
 def check_not_utf16(file_name: str, start: bytes) -> None:
-    """Check that a file does not begin like UTF-16.
-
-    ASCII text in UTF-16 is also valid UTF-8, with a zero next to each letter.
+    """Check that a file that is read as UTF-8 does not begin like UTF-16. ASCII text in UTF-16 is also valid UTF-8,
+    with a zero byte next to each letter.
 
     Args:
-        file_name: the file, for the error.
+        file_name: the file, for the message.
         start: the first bytes of the file.
 
     Raises:
@@ -85,7 +85,7 @@ def check_not_utf16(file_name: str, start: bytes) -> None:
 
 
 class _Utf8Stream(io.RawIOBase):
-    """A stream of bytes that converts a file from another encoding to UTF-8."""
+    """A stream of bytes that converts a file from another encoding to UTF-8 while it is read."""
 
     def __init__(self, file: IO[bytes], name: str, encoding: str) -> None:
         super().__init__()
@@ -113,6 +113,7 @@ class _Utf8Stream(io.RawIOBase):
         return size
 
     def _decode_chunk(self, chunk: bytes) -> str:
+        """Decode a chunk of the file, and count its lines; raise a DataError if it is not in the encoding."""
         state = self._decoder.getstate()
         try:
             text = self._decoder.decode(chunk, final=self._ended)
@@ -122,7 +123,8 @@ class _Utf8Stream(io.RawIOBase):
         return text
 
     def _make_decoding_error(self, error: UnicodeError, state: tuple[bytes, int], chunk: bytes) -> DataError:
-        """Make the error for a chunk that cannot be decoded from `state`; it names the line and the byte."""
+        """Make the error for a chunk that cannot be decoded; it names the line and the byte. `state` is the state of
+        the decoder before the chunk."""
         said = ""
         if isinstance(error, UnicodeDecodeError):
             held = len(error.object) - len(chunk)
@@ -136,8 +138,8 @@ class _Utf8Stream(io.RawIOBase):
         )
 
     def _refuse_if_already_utf8(self, chunk: bytes) -> None:
-        """Raise a DataError if a file is already UTF-8. Hardly any text in another encoding is valid UTF-8, but most
-        encodings would decode UTF-8 without an error, to wrong characters."""
+        """Raise a DataError at the end of a file that is valid UTF-8 beyond ASCII. Hardly any text in another encoding
+        is valid UTF-8, but most encodings would decode UTF-8 without an error, to wrong characters."""
         if self._utf8_decoder is None:
             return
         self._beyond_ascii = self._beyond_ascii or not chunk.isascii()
@@ -154,14 +156,15 @@ class _Utf8Stream(io.RawIOBase):
 
 
 def recode_to_utf8(file: IO[bytes], file_name: str, encoding: str) -> IO[bytes]:
-    """Return a stream that converts the bytes of a text file to UTF-8 while they are read.
+    """Return a stream that converts a text file from another encoding to UTF-8 while it is read.
 
     Args:
-        file: the bytes as they are on disk.
-        file_name: the file, for errors.
-        encoding: the result of `check_encoding`. UTF-8 is returned unchanged.
+        file: the stream of the file's bytes.
+        file_name: the file, for messages.
+        encoding: the name of the encoding, as `check_encoding` returns it. For UTF-8, `file` itself is returned.
 
     Raises:
-        DataError: while it is read: the file is not in that encoding; or it is UTF-8, which is detected at its end.
+        DataError: raised while the stream is read: the file is not in this encoding; or it is UTF-8, which is known
+            only at its end.
     """
     return file if encoding == UTF8 else io.BufferedReader(_Utf8Stream(file, file_name, encoding), _CHUNK)

@@ -23,15 +23,16 @@ DELIMITERS: Final[Mapping[str, str]] = {"csv": ",", "tsv": "\t"}
 
 
 def find_file_kind(file_name: str, stated: str | None, option: str) -> Kind:
-    """Find the kind of a file: the kind that the user stated, or else the kind that the end of the file's name tells.
+    """Return the kind of a file: the one that the user stated, or else the one that belongs to the ending of the file's
+    name.
 
     Args:
-        file_name: the file's name; `-` for a standard stream.
-        stated: one of KINDS, or None.
-        option: the option that states the kind, for the error.
+        file_name: the file's name; `-` for standard input or output.
+        stated: the kind that the user stated; None if there is none.
+        option: the option that states the kind, for the message.
 
     Raises:
-        InputError: the kind is not stated, and the name does not tell it.
+        InputError: no kind is stated, and the ending of the name is not known.
     """
     if stated is not None:
         return stated  # type: ignore[return-value]
@@ -45,7 +46,7 @@ def find_file_kind(file_name: str, stated: str | None, option: str) -> Kind:
         by_lines = f" A file with a text on each line is read from standard input: < {file_name}."
         raise InputError(
             f"{what} does not show the kind of the file.",
-            f"Use a name that ends in one of {', '.join(ENDINGS)}, or say {option} {'|'.join(KINDS)}."
+            f"Use a name that ends in one of {', '.join(ENDINGS)}, or give {option} {'|'.join(KINDS)}."
             + by_lines * (file_name != "-" and option == "--input-format"),
         )
     return found

@@ -29,7 +29,7 @@ _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 
 
 def read_columns(file_name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
-    """Read the wanted columns of a file; return them by name.
+    """Read the wanted columns of a file; return the values of each by its name.
 
     Args:
         file_name: the file.
@@ -37,7 +37,7 @@ def read_columns(file_name: str, kind: Kind, wanted: Sequence[str]) -> dict[str,
         wanted: the names of the columns.
 
     Raises:
-        DataError: the file cannot be read, or lacks a column.
+        DataError: the file cannot be read, is larger than 2 GiB, or lacks a column.
         MissingExtraError: the file is Parquet, and pyarrow is not installed.
     """
     path = Path(file_name)
@@ -80,13 +80,14 @@ def stack_channels(
     file_name: str,
     integer_scale: Sequence[float] | None = None,
 ) -> NDArray[Any]:
-    """Join the columns of the channels into numbers [time, channels], as `join_columns` does; an empty field is a gap.
+    """Join the columns of the channels to an array [time, channels]. An empty field becomes a gap.
 
     Args:
-        columns: the columns from `read_columns`.
-        channels: their names, in the order of the result.
-        file_name: the file, for the error.
-        integer_scale: as for `NumberInput`.
+        columns: the values of each column by its name, as `read_columns` returns them.
+        channels: the names of the columns to join, in the order of the result.
+        file_name: the file, for the message.
+        integer_scale: for each channel the factor for integers; None for 1. With factors, a gap among integers is
+            masked, and is else NaN.
 
     Raises:
         DataError: a field is not a number, or there are no rows.
@@ -100,7 +101,12 @@ def stack_channels(
 
 
 def group_rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.int64]]]:
-    """Group the indices of the rows by the column that names their sequence, in the order of the first rows."""
+    """Group rows by the sequence that they belong to. Return the name of each sequence with the indices of its rows, in
+    the order of their first rows.
+
+    Args:
+        column: for each row, the name of its sequence.
+    """
     rows: dict[str, list[int]] = {}
     for index, value in enumerate(column):
         rows.setdefault(str(value), []).append(index)
@@ -108,10 +114,10 @@ def group_rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.
 
 
 def parse_json_constant(constant: str) -> float:
-    """Parse a constant that `json.loads` reads but JSON does not have: NaN, which means a missing sample.
+    """Parse a constant that Python's `json.loads` accepts although JSON lacks it: NaN, which means a missing sample.
 
     Raises:
-        ValueError: the constant is another one, such as Infinity.
+        ValueError: the constant is not NaN, but Infinity or -Infinity.
     """
     if constant == "NaN":
         return math.nan
@@ -119,7 +125,8 @@ def parse_json_constant(constant: str) -> float:
 
 
 def _read_parquet_columns(file: Any, wanted: Sequence[str], file_name: str) -> dict[str, Sequence[Any]]:
-    """Read the wanted columns of a Parquet file, a few rows at a time. A file of 3 MB may hold 400 million rows."""
+    """Read the wanted columns of a Parquet file, some rows at a time; refuse a file whose rows take more than 2 GiB of
+    memory. A file of 3 MB may have 400 million rows."""
     batches, size = [], 0
     for batch in file.iter_batches(batch_size=1 << 16, columns=list(wanted)):
         batches.append(batch)
@@ -141,7 +148,8 @@ def _read_parquet_columns(file: Any, wanted: Sequence[str], file_name: str) -> d
 def _read_delimited_columns(
     path: Path, kind: Kind, wanted: Sequence[str]
 ) -> tuple[list[str], dict[str, Sequence[Any]]]:
-    """Read the names of all columns of a CSV or TSV file, and its wanted columns."""
+    """Read a CSV or TSV file. Return the names of all its columns, and the fields of the wanted columns by their
+    names."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = file.readline() if kind == "csv" else ""
         file.seek(0)
@@ -166,13 +174,16 @@ def _read_delimited_columns(
 
 
 def _replace_decimal_comma(field: str) -> str:
-    """Replace the decimal comma of a number by a point; return anything else unchanged."""
+    """Replace the decimal comma of a number by a point; return any other field unchanged."""
     return field.replace(",", ".") if _DECIMAL_COMMA.fullmatch(field.strip()) else field
 
 
 def _parse_numbers(column_values: Sequence[Any], channel: str, file_name: str) -> NDArray[Any]:
-    """Parse a column as numbers; an empty field is a missing sample. The result is int64 if all others are integers
-    below 2^53, with the missing ones masked, and else float64 with NaN. An array of numbers is returned unchanged."""
+    """Parse the values of a column as numbers; an empty field is a missing sample.
+
+    Return int64 if all numbers are integers below 2^53, with the missing samples masked; else float64, with NaN for a
+    missing sample. Return an array of numbers unchanged.
+    """
     if isinstance(column_values, np.ndarray) and column_values.dtype.kind in "iuf":
         return column_values
     made = []

@@ -45,9 +45,9 @@ class CsvRows:
     """Rows of a CSV or TSV file.
 
     Attributes:
-        names: the columns.
-        rows: the fields of each row, as many as there are columns.
-        delimiter: the delimiter of the file's fields.
+        names: the names of the columns.
+        rows: the fields of each row, one for each column.
+        delimiter: the character between the fields of the file.
     """
 
     names: Sequence[str]
@@ -55,7 +55,7 @@ class CsvRows:
     delimiter: str = ","
 
     def make_dicts(self) -> list[dict[str, Any]]:
-        """Return each row as a dict with a value for each column."""
+        """Return each row as a dict from the names of the columns to the fields of the row."""
         return [dict(zip(self.names, row, strict=True)) for row in self.rows]
 
 
@@ -64,30 +64,30 @@ class JsonRows:
     """Rows of a JSON Lines file.
 
     Attributes:
-        lines: each line, without the white space around it.
-        parsed: the object that each line holds.
+        lines: the line of each row, without the white space around it.
+        parsed: the JSON object of each row.
     """
 
     lines: list[str]
     parsed: list[dict[str, Any]]
 
     def make_dicts(self) -> list[dict[str, Any]]:
-        """Return each row as a dict with a value for each column."""
+        """Return each row as a dict from the names of its members to their values."""
         return self.parsed
 
 
 @dataclass(frozen=True)
 class ArrowRows:
-    """Rows of a Parquet file."""
+    """Rows of a Parquet file, as a record batch of pyarrow."""
 
     batch: pyarrow.RecordBatch
 
     def make_dicts(self) -> list[dict[str, Any]]:
-        """Return each row as a dict with a value for each column.
+        """Return each row as a dict from the names of the columns to values of Python.
 
         Raises:
-            OutputError: a column holds bytes that are not UTF-8, or a value that Python cannot represent: a date after
-                the year 9999, an unknown time zone.
+            OutputError: a column holds bytes that are not UTF-8, or a value that Python cannot represent, such as a
+                date after the year 9999 or an unknown time zone.
         """
         names = self.batch.schema.names
         columns = [
@@ -97,7 +97,8 @@ class ArrowRows:
 
 
 def _convert_arrow_to_python(column_name: str, column: pyarrow.Array) -> list[Any]:
-    """Convert the values of a column to Python's own."""
+    """Convert the values of a pyarrow column to Python objects. Raise an OutputError for a value that Python cannot
+    represent."""
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
@@ -117,10 +118,10 @@ class RowBatch:
     """Some consecutive rows of a file, with the text of each row.
 
     Attributes:
-        texts: for each row a text, a pair of texts, or a text with its features; an empty text where the row lacks one.
-        without_text: the indices of the rows without a text, or without the features that a classifier needs.
+        texts: for each row a text, a pair of texts, or a text with its features; an empty text if the row has none.
+        without_text: the indices of the rows without a text, or without the features that the classifier needs.
         rows: the rows as they are in the file.
-        read: how much of `RowSource.size` has been read.
+        read: how much of the file has been read, in the unit of `RowSource.size`.
     """
 
     texts: list[Any]
@@ -131,13 +132,13 @@ class RowBatch:
 
 @dataclass(frozen=True)
 class Column:
-    """A column that is added to a batch: one value for each row, or None.
+    """A new column for the rows of a batch: one value for each row; None for a row without an answer.
 
     Attributes:
         name: the name of the column.
-        values: strings or floats, or tuples of these.
+        values: strings or floats; or tuples of these, if a row can have several labels.
         is_number: whether the values are floats, or tuples of floats.
-        is_list: whether the values are tuples, of several labels. CSV joins a tuple with a separator.
+        is_list: whether the values are tuples. CSV joins the items of a tuple with `|`.
     """
 
     name: str
@@ -151,20 +152,20 @@ _CORRECT_OR_SKIP: Final = "Correct the row, or skip such rows with --on-error sk
 
 @dataclass
 class RowSource:
-    """A file of rows while it is read: what it is, how many rows were read, and how many of them are faulty.
+    """A file of rows while it is read: its name and format, how many rows were read, and how many of them are faulty.
 
     Attributes:
-        name: the file, for errors.
+        name: the file, for messages.
         kind: the format of the file.
-        size: the size of the file in bytes, or in rows if it is Parquet; None if it is not known beforehand.
+        size: the size of the file in bytes, or in rows if it is Parquet; None if the size is not known beforehand.
         rows: how many rows have been read.
-        left_out: how many of them could not be read, and are in no batch.
-        without_text: how many of them are in a batch without a text.
-        without_feature: how many of them have a text, and lack a feature or have a value that it cannot have.
-        without_answer: how many of them are in a batch with a text that the classifier cannot take.
-        first_fault: the description of the first fault in these rows.
-        on_error: `raise` refuses a row that lacks a text or cannot be read; `skip` keeps the former without a text, and
-            leaves the latter out. A row with a text that the classifier cannot take is treated like one without a text.
+        left_out: how many of these rows could not be read, and are in no batch.
+        without_text: how many of these rows have no text.
+        without_feature: how many of these rows have a text, but lack a feature or have an impossible value.
+        without_answer: how many of these rows have a text that the classifier cannot take.
+        first_fault: the description of the first fault in these rows; None before.
+        on_error: what to do with a faulty row: `raise` raises an error; `skip` leaves out a row that cannot be read,
+            and keeps any other one without an answer.
         name_columns: the remedy if the file has no column of texts by the expected name.
     """
 
@@ -181,15 +182,15 @@ class RowSource:
     name_columns: str = "Name the column with the texts with --text-column."
 
     def count_or_refuse_row_without_text(self, row_number: int, fault: str, *, has_column: bool = True) -> None:
-        """Count a row without a text; raise an error if such rows are refused.
+        """Count a row without a text; raise an error if `on_error` is `raise`.
 
         Args:
             row_number: the number of the row, from 1.
-            fault: what is wrong, as the end of a sentence about the row.
+            fault: what is wrong, as the end of a sentence about the row: `has no text`.
             has_column: whether the row has the column of texts.
 
         Raises:
-            DataError: such rows are refused.
+            DataError: `on_error` is `raise`.
         """
         self._refuse_or_record_fault(
             row_number, fault, _CORRECT_OR_SKIP if has_column else f"{self.name_columns} {_CORRECT_OR_SKIP}"
@@ -197,18 +198,34 @@ class RowSource:
         self.without_text += 1
 
     def count_or_refuse_row_without_feature(self, row_number: int, fault: str) -> None:
-        """Count a row without a usable feature; raise an error if such rows are refused. The arguments and errors are
-        those of `count_or_refuse_row_without_text`."""
+        """Count a row with a missing or impossible feature; raise an error if `on_error` is `raise`.
+
+        Args:
+            row_number: the number of the row, from 1.
+            fault: what is wrong, as the end of a sentence about the row.
+
+        Raises:
+            DataError: `on_error` is `raise`.
+        """
         self._refuse_or_record_fault(row_number, fault, _CORRECT_OR_SKIP)
         self.without_feature += 1
 
     def count_or_refuse_unreadable_row(self, row_number: int, fault: str) -> None:
-        """Count a row that cannot be read; raise an error if such rows are refused. The arguments and errors are those
-        of `count_or_refuse_row_without_text`."""
+        """Count a row that cannot be read and is left out; raise an error if `on_error` is `raise`.
+
+        Args:
+            row_number: the number of the row, from 1.
+            fault: what is wrong, as the end of a sentence about the row.
+
+        Raises:
+            DataError: `on_error` is `raise`.
+        """
         self._refuse_or_record_fault(row_number, fault, "Correct the row, or leave such rows out with --on-error skip.")
         self.left_out += 1
 
     def _refuse_or_record_fault(self, row_number: int, fault: str, remedy: str) -> None:
+        """Raise a DataError about a faulty row if `on_error` is `raise`; else keep its description if it is the
+        first."""
         problem = f"Row {row_number} of {self.name} {fault}."
         if self.on_error == "raise":
             raise DataError(problem, remedy)

@@ -57,17 +57,18 @@ _NAMES_TEXTS: Final = re.compile(
 def read_batches(
     stream: IO[bytes], source: RowSource, text_column: str, *, live: bool, added: Sequence[str] = ()
 ) -> Iterator[RowBatch]:
-    """Yield the rows in batches. There is at least one batch, which may be empty.
+    """Yield the rows of a file in batches. There is at least one batch, which may be empty.
 
     Args:
-        stream: the file's bytes. Parquet is read from its end, so its stream must allow seeking.
-        source: the description of the file; it counts the rows.
+        stream: the file's bytes. A Parquet file is read from its end, so its stream must allow seeking.
+        source: describes the file, and counts the rows that are read.
         text_column: the name of the column with the texts.
-        live: yield the rows that have arrived at once, without waiting for a full batch: for pipes.
-        added: names of columns that the rows must not have yet.
+        live: whether to yield the rows that have arrived at once, without waiting for a full batch, as for pipes.
+        added: the names of the columns that will be added, which the file must not have yet.
 
     Raises:
-        DataError: the file has another format or lacks the column, or a row is refused.
+        DataError: the file has another format, lacks the column of texts or has an added one already; or a row is
+            faulty and `source.on_error` is `raise`.
         MissingExtraError: the file is Parquet, and pyarrow is not installed.
     """
     if source.kind == "parquet":
@@ -79,15 +80,15 @@ def read_batches(
 
 
 def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str) -> Iterator[RowBatch]:
-    """Turn the texts of batches into pairs. The second texts come from another column.
+    """Turn the texts of batches into pairs, with second texts from another column.
 
     Args:
         batches: the batches from `read_batches`.
-        source: the description of the file; it counts the rows without a second text, too.
+        source: the file, which counts the rows without a second text, too.
         column: the name of the column with the second texts.
 
     Raises:
-        DataError: the column is missing, or a row without a text in it is refused.
+        DataError: the column is missing; or a row has no text in it and `source.on_error` is `raise`.
     """
     for batch in batches:
         values = _list_column_values(batch.rows, column, source, source.name_columns)
@@ -107,15 +108,15 @@ def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str
 
 
 def add_features(batches: Iterable[RowBatch], source: RowSource, features: Features) -> Iterator[RowBatch]:
-    """Turn the texts of batches into texts with features. Each feature comes from the column of its name.
+    """Turn the texts of batches into texts with features. The values of a feature come from the column with its name.
 
     Args:
         batches: the batches from `read_batches`.
-        source: the description of the file; it counts the rows without usable features, too.
+        source: the file, which counts the rows without usable features, too.
         features: the features of the classifier.
 
     Raises:
-        DataError: a column is missing, or a row is refused: a feature is missing or has a value that it cannot have.
+        DataError: a column is missing; or a row has a missing or impossible feature and `source.on_error` is `raise`.
     """
     names = [name for name, _ in features]
     remedy = f"A row has a column for each feature: {', '.join(names)}."
@@ -138,8 +139,8 @@ def add_features(batches: Iterable[RowBatch], source: RowSource, features: Featu
 
 
 def _list_column_values(rows: CsvRows | JsonRows | ArrowRows, column: str, source: RowSource, remedy: str) -> list[Any]:
-    """List the values of the column with this name, one for each row; raise a DataError for a file without this
-    column."""
+    """Return the values of a column, one for each row. Raise a DataError with `remedy` if the file lacks the column. A
+    JSON object without the member gives None."""
     if isinstance(rows, JsonRows):
         return [row.get(column) for row in rows.make_dicts()]
     names = rows.names if isinstance(rows, CsvRows) else rows.batch.schema.names
@@ -152,11 +153,12 @@ def _list_column_values(rows: CsvRows | JsonRows | ArrowRows, column: str, sourc
 
 
 class OtherColumnsError(DataError):
-    """A file already has a column by the name of an added column, or has its texts in a column of another name.
+    """The file already has a column by the name of an added column, or its texts seem to be in a column of another
+    name.
 
     Attributes:
-        taken: the names of its columns, if it has one of the added columns; else empty.
-        text_column: the column that seems to hold the texts, if it has another name; else empty.
+        taken: the names of the file's columns, if the file has one of the added columns; else empty.
+        text_column: the column that seems to hold the texts, if it has another name than expected; else empty.
     """
 
     taken: Collection[str] = ()
@@ -164,7 +166,8 @@ class OtherColumnsError(DataError):
 
 
 def _refuse_taken_columns(names: Collection[str], added: Sequence[str], source: RowSource) -> None:
-    """Raise an OtherColumnsError if a file already has a column by the name of a column that is to be added."""
+    """Raise an OtherColumnsError if a file with the columns `names` already has one of the columns that are to be
+    added."""
     for name in added:
         if name in names:
             error = OtherColumnsError(
@@ -175,9 +178,11 @@ def _refuse_taken_columns(names: Collection[str], added: Sequence[str], source: 
             raise error
 
 
-def _refuse_other_text_column(names: Sequence[str], text_column: str, added: Sequence[str], source: RowSource) -> None:
-    """Raise an OtherColumnsError if a file lacks the column of texts, and exactly one of its columns has a name that
-    says that it holds texts."""
+def _refuse_text_column_of_other_name(
+    names: Sequence[str], text_column: str, added: Sequence[str], source: RowSource
+) -> None:
+    """Raise an OtherColumnsError if a file lacks the column of texts, but exactly one of its columns has a name such as
+    `review` or `sentence`."""
     named = [one for one in names if _NAMES_TEXTS.fullmatch(one)]
     if text_column not in names and len(named) == 1:
         error = OtherColumnsError(
@@ -189,9 +194,9 @@ def _refuse_other_text_column(names: Sequence[str], text_column: str, added: Seq
 
 
 def _check_column_names(names: Sequence[str], text_column: str, added: Sequence[str], source: RowSource) -> None:
-    """Raise a DataError unless a file has the column of texts, has each column once, and has none of the columns that
+    """Raise a DataError unless a file has the column of texts, has no column twice, and has none of the columns that
     are to be added."""
-    _refuse_other_text_column(names, text_column, added, source)
+    _refuse_text_column_of_other_name(names, text_column, added, source)
     header = ""
     if source.kind in DELIMITERS:
         # It is unknown which of a row's fields is the text, unless the file has one column.
@@ -207,7 +212,7 @@ class _LineChunk:
 
     Attributes:
         lines: the lines; bytes that are not UTF-8 are replaced by U+FFFD.
-        not_utf8: the numbers of the lines that are not UTF-8, from 1.
+        not_utf8: the numbers of the lines that are not UTF-8. The first line of the file has the number 1.
     """
 
     lines: io.StringIO
@@ -230,12 +235,12 @@ class _LineChunks:
         self.read = 0
 
     def start_batch(self) -> None:
-        """Start counting the chunks of a batch."""
+        """Begin a new batch: count its chunks from 0."""
         self._in_batch = 0
 
     def is_batch_complete(self, rows: int) -> bool:
-        """Return whether a batch of `rows` rows is complete: because it is large enough, or because it has all lines
-        that have arrived, where the reader does not wait for more."""
+        """Return whether a batch of `rows` rows is complete: it is large enough; or, for a live stream, it has all
+        lines that have arrived."""
         if rows >= BATCH_ROWS or self._in_batch >= _BATCH_CHUNKS:
             return True
         return self._live and self._lines.tell() == self._end
@@ -259,6 +264,7 @@ class _LineChunks:
             first += whole.count(b"\n")
 
     def _read_chunks(self) -> Iterator[bytes]:
+        """Yield the bytes of the stream as they arrive; raise a DataError if it cannot be read."""
         try:
             while chunk := self._stream.read1(_CHUNK):  # type: ignore[attr-defined]
                 self.read += len(chunk)
@@ -270,10 +276,12 @@ class _LineChunks:
 
 
 def _make_long_line_error() -> DataError:
+    """Make the error for a line that is longer than 256 MiB."""
     return DataError(f"The input has a line of more than {LONGEST_LINE >> 20} MiB.", "Give one row in each line.")
 
 
 def _is_utf8(line: bytes) -> bool:
+    """Return whether a line is valid UTF-8."""
     try:
         line.decode()
     except UnicodeDecodeError:
@@ -284,6 +292,7 @@ def _is_utf8(line: bytes) -> bool:
 @contextlib.contextmanager
 def _allow_large_fields() -> Iterator[None]:
     # The csv module has one limit for the whole process: 131,072 characters, unless it is set.
+    """Let the csv module accept fields of up to 64 MiB while the block runs."""
     before = csv.field_size_limit(_LARGEST_FIELD)
     try:
         yield
@@ -292,13 +301,13 @@ def _allow_large_fields() -> Iterator[None]:
 
 
 class _DelimitedRows:
-    """The rows of a CSV or TSV file. It knows the line number of the last row, and the numbers of the lines that are
+    """The rows of a CSV or TSV file, with the number of the last line that was read, and the numbers of lines that are
     not UTF-8."""
 
     def __init__(self, chunks: _LineChunks, kind: Kind, wanted: Sequence[str]) -> None:
         self._chunks = chunks
         self.not_utf8: set[int] = set()
-        lines = self._lines()
+        lines = self._iterate_lines()
         first: list[str] = []
         while kind == "csv" and not "".join(first).strip() and (line := next(lines, None)) is not None:
             first.append(line)
@@ -307,13 +316,15 @@ class _DelimitedRows:
         # strict: an open quotation mark at the end is an error, not a field.
         self.reader = csv.reader(chain(first, lines), delimiter=self.delimiter, strict=True)
 
-    def _lines(self) -> Iterator[str]:
+    def _iterate_lines(self) -> Iterator[str]:
+        """Yield the lines of all chunks, and collect the numbers of those that are not UTF-8."""
         for chunk in self._chunks:
             self.not_utf8 |= chunk.not_utf8
             yield from chunk.lines
 
     def had_line_not_utf8_since_last_call(self) -> bool:
-        """Remove the lines up to the end of the last row from `not_utf8`, and return whether there were any."""
+        """Return whether any line was not UTF-8 since this was last called, up to the end of the last row that was
+        read."""
         ended = {number for number in self.not_utf8 if number <= self.reader.line_num}
         self.not_utf8 -= ended
         return bool(ended)
@@ -322,7 +333,8 @@ class _DelimitedRows:
 def _read_delimited(
     chunks: _LineChunks, source: RowSource, text_column: str, added: Sequence[str]
 ) -> Iterator[RowBatch]:
-    """Yield the rows of a CSV or TSV file in batches."""
+    """Yield the rows of a CSV or TSV file in batches. The arguments are those of `read_batches`, with the lines of the
+    stream."""
     rows = _DelimitedRows(chunks, source.kind, (text_column,))
     names = _read_header(rows, source)
     _check_column_names(names, text_column, added, source)
@@ -338,13 +350,13 @@ def _read_delimited(
                     if len(row) == width and not not_utf8:
                         kept.append(row)
                     elif row:
-                        _append_or_leave_out_or_refuse_row(row, kept, width, rows, source)
+                        _append_valid_row(row, kept, width, rows, source)
                     if chunks.is_batch_complete(len(kept)):
                         break
                 else:
                     break
         except csv.Error as error:
-            _leave_out_or_refuse_unparsable_row(len(kept), error, rows, source)
+            _count_unparsable_row_left_out(len(kept), error, rows, source)
             continue
         source.rows += len(kept)
         yield RowBatch([row[index] for row in kept], [], CsvRows(names, kept, rows.delimiter), chunks.read)
@@ -356,7 +368,7 @@ def _read_delimited(
 
 
 def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
-    """Read the names of the columns from the first row of a CSV or TSV file."""
+    """Read the names of the columns from the first row of a CSV or TSV file that is not empty."""
     try:
         with _allow_large_fields():
             names = next((row for row in rows.reader if row), None)
@@ -371,11 +383,11 @@ def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
     return names
 
 
-def _append_or_leave_out_or_refuse_row(
+def _append_valid_row(
     row: list[str], kept: list[list[str]], width: int, rows: _DelimitedRows, source: RowSource
 ) -> None:
-    """Append a row to `kept`. If it is not UTF-8 or does not have `width` fields, leave it out, or raise a DataError if
-    `source` refuses such rows."""
+    """Append a row to `kept`. If the row is not UTF-8 or does not have `width` fields, leave it out and count it, or
+    raise a DataError if `source.on_error` is `raise`."""
     if rows.had_line_not_utf8_since_last_call():
         what = "is not UTF-8"
     elif len(row) != width:
@@ -383,32 +395,39 @@ def _append_or_leave_out_or_refuse_row(
     else:
         kept.append(row)
         return
-    _leave_out_or_refuse_row(len(kept), f"(line {rows.reader.line_num}) {what}", source)
+    _count_row_left_out(len(kept), f"(line {rows.reader.line_num}) {what}", source)
 
 
-def _leave_out_or_refuse_unparsable_row(
-    rows_before: int, error: csv.Error, rows: _DelimitedRows, source: RowSource
-) -> None:
-    """Leave out a row that the csv module cannot parse; raise a DataError if `source` refuses such rows. The batch has
-    `rows_before` rows before it."""
+def _count_unparsable_row_left_out(rows_before: int, error: csv.Error, rows: _DelimitedRows, source: RowSource) -> None:
+    """Count a row that the csv module could not parse as left out; raise a DataError if `source.on_error` is `raise`.
+
+    Args:
+        rows_before: how many rows the batch has before it, which `source` has not counted yet.
+        error: the error of the csv module.
+        rows: the rows of the file.
+        source: the file, which counts the rows.
+    """
     rows.had_line_not_utf8_since_last_call()
     what = str(error).partition(" - ")[0]
     if what.startswith("field larger"):
         what = f"a field is longer than {_LARGEST_FIELD:,} characters; is a quotation mark not closed?"
-    _leave_out_or_refuse_row(
-        rows_before, f"(line {rows.reader.line_num}) cannot be read: {what.removesuffix('.')}", source
-    )
+    _count_row_left_out(rows_before, f"(line {rows.reader.line_num}) cannot be read: {what.removesuffix('.')}", source)
 
 
-def _leave_out_or_refuse_row(rows_before: int, fault: str, source: RowSource) -> None:
-    """Count a row as left out; raise a DataError if `source` refuses such rows. The batch has `rows_before` rows before
-    it, which `source` has not counted yet."""
+def _count_row_left_out(rows_before: int, fault: str, source: RowSource) -> None:
+    """Count a row as left out; raise a DataError if `source.on_error` is `raise`.
+
+    Args:
+        rows_before: how many rows the batch has before it, which `source` has not counted yet.
+        fault: what is wrong, as the end of a sentence about the row.
+        source: the file, which counts the rows.
+    """
     source.count_or_refuse_unreadable_row(source.rows + rows_before + 1, fault)
     source.rows += 1
 
 
-def _strip_and_number_lines_with_utf8_flag(chunks: _LineChunks) -> Iterator[tuple[int, str, bool]]:
-    """Yield each line without white space around it, with its number from 1, and whether it is UTF-8."""
+def _iterate_stripped_lines(chunks: _LineChunks) -> Iterator[tuple[int, str, bool]]:
+    """Yield for each line its number from 1, the line without white space around it, and whether the line is UTF-8."""
     number = 0
     for chunk in chunks:
         for line in chunk.lines:
@@ -419,18 +438,19 @@ def _strip_and_number_lines_with_utf8_flag(chunks: _LineChunks) -> Iterator[tupl
 def _read_json_lines(
     chunks: _LineChunks, source: RowSource, text_column: str, added: Sequence[str]
 ) -> Iterator[RowBatch]:
-    """Yield the rows of a JSON Lines file in batches."""
+    """Yield the rows of a JSON Lines file in batches. The arguments are those of `read_batches`, with the lines of the
+    stream."""
     texts: list[str] = []
     lines: list[str] = []
     parsed: list[dict[str, Any]] = []
     without: list[int] = []
     given = False
-    for number, line, is_utf8 in _strip_and_number_lines_with_utf8_flag(chunks):
+    for number, line, is_utf8 in _iterate_stripped_lines(chunks):
         try:
             row = _parse_object_or_empty_line(line, is_utf8)
         except ValueError as error:
             row = None
-            _leave_out_or_refuse_row(len(lines), f"(line {number}) {error}", source)
+            _count_row_left_out(len(lines), f"(line {number}) {error}", source)
         if row is not None:
             _refuse_taken_columns(row, added, source)
             text = row.get(text_column)
@@ -452,9 +472,10 @@ def _read_json_lines(
 
 
 def _parse_object_or_empty_line(line: str, is_utf8: bool) -> dict[str, Any] | None:
-    """Parse the JSON object of a line; None for an empty line.
+    """Parse the JSON object of a line; return None for an empty line.
 
-    Raises a ValueError whose message ends a sentence.
+    Raises:
+        ValueError: the line is not UTF-8 or not a JSON object. The message is the end of a sentence: "is not UTF-8".
     """
     if not is_utf8:
         raise ValueError("is not UTF-8")
@@ -462,8 +483,15 @@ def _parse_object_or_empty_line(line: str, is_utf8: bool) -> dict[str, Any] | No
 
 
 def _count_or_refuse_object_without_text(source: RowSource, number: int, row: Mapping[str, Any], column: str) -> None:
-    """Count a JSON object without a text in the column as left out. Raise a DataError if `source` refuses such rows.
-    The message describes what the object has in the column."""
+    """Count a JSON object that has no text in a column; raise a DataError if `source.on_error` is `raise`. The message
+    says what the object has there.
+
+    Args:
+        source: the file, which counts the rows.
+        number: the number of the row, from 1.
+        row: the JSON object.
+        column: the name of the column.
+    """
     value = row.get(column)
     if column not in row:
         what = f"has no {column!r}; it has {list_first_names(list(row)) or 'nothing'}"
@@ -475,7 +503,7 @@ def _count_or_refuse_object_without_text(source: RowSource, number: int, row: Ma
 
 
 def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[RowBatch]:
-    """Yield the rows of a Parquet file in batches."""
+    """Yield the rows of a Parquet file in batches. The arguments are those of `read_batches`."""
     parquet, arrow = require_module("pyarrow.parquet", "parquet"), require_module("pyarrow", "parquet")
     try:
         # Without pre_buffer a row group is read column by column as it is needed, not fetched whole.
@@ -502,7 +530,7 @@ def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added:
 
 
 def _make_batch_from_arrow_and_count_rows(batch: pyarrow.RecordBatch, source: RowSource, text_column: str) -> RowBatch:
-    """Make a batch of rows from a record batch of Parquet, and count the rows without a text."""
+    """Make a batch from a record batch of pyarrow. Count its rows in `source`, and those without a text."""
     column = batch.column(text_column)
     first = source.rows + 1
     source.rows += len(column)
@@ -516,7 +544,7 @@ def _make_batch_from_arrow_and_count_rows(batch: pyarrow.RecordBatch, source: Ro
 
 
 def _list_arrow_values(column: pyarrow.Array) -> list[Any]:
-    """List the values of a column; b"" for a string that is not UTF-8."""
+    """Return the values of a pyarrow column as Python objects; b"" for a string that is not UTF-8."""
 
     def decode_value_or_empty_bytes(value: Any) -> Any:
         try:

@@ -34,14 +34,14 @@ Answered = Iterator[tuple[RowBatch, Sequence[Column]]]
 
 
 def write_rows(stream: IO[bytes], kind: Kind, answered: Answered, text_column: str, *, flush: bool) -> None:
-    """Write rows and their answers in batches. The columns of the answers follow the columns of the rows.
+    """Write rows with their answers, batch by batch. The new columns follow the columns of the rows.
 
     Args:
         stream: the output stream.
-        kind: the format of the file.
-        answered: batches, each with its new columns. All batches have the same ones.
-        text_column: the name of the column with the texts, for a file without rows.
-        flush: flush the stream after every batch: for pipes.
+        kind: the format of the output.
+        answered: the batches, each with its new columns. All batches have the same new columns.
+        text_column: the name of the column of texts, which is written if there are no rows.
+        flush: whether to flush the stream after every batch, as for pipes.
 
     Raises:
         OutputError: a row cannot be written in this format.
@@ -58,7 +58,7 @@ def write_rows(stream: IO[bytes], kind: Kind, answered: Answered, text_column: s
 
 
 def _format_json_lines(answered: Answered) -> Iterator[str]:
-    """Yield the lines of each batch, with the answers as further members of each JSON object."""
+    """Yield the lines of each batch as JSON Lines, with the answers as further members of each object."""
     for batch, answers in answered:
         ends = map("".join, zip(*map(_format_json_members, answers), strict=True))
         lines = (
@@ -70,7 +70,8 @@ def _format_json_lines(answered: Answered) -> Iterator[str]:
 
 
 def _format_json_members(column: Column) -> list[str]:
-    """Format a column of answers as a member of each row's JSON object, with a comma in front of each."""
+    """Format each value of a column of answers as a further member of a JSON object, with a comma in front: `, "label":
+    "Sports"`."""
     start = f", {json.dumps(column.name, ensure_ascii=False)}: "
     # There are few labels, so each is written as JSON once.
     texts: dict[Any, str] = {None: f"{start}null"}
@@ -83,12 +84,13 @@ def _format_json_members(column: Column) -> list[str]:
 
 
 def _append_json_members(line: str, members: str) -> str:
-    """Append members to the JSON object of a line. They begin with a comma and a space."""
+    """Add members to the JSON object of a line, and end the line. `members` begins with a comma and a space."""
     head = line[:-1]
     return f"{head}{members}}}\n" if head.rstrip(BLANK) != "{" else f"{{{members[2:]}}}\n"
 
 
 def _encode_json(row: Mapping[str, Any]) -> str:
+    """Encode a row as a JSON object. Values that JSON lacks become null, such as NaN, or text, such as a date."""
     try:
         return json.dumps(row, ensure_ascii=False, allow_nan=False, default=_convert_value_to_text)
     except ValueError:
@@ -96,15 +98,15 @@ def _encode_json(row: Mapping[str, Any]) -> str:
 
 
 def _convert_value_to_text(value: Any) -> Any:
-    """Convert a value that JSON lacks, such as a date or a decimal number, to text; raise an OutputError for bytes."""
+    """Convert a value that JSON lacks, such as a date, to text; raise an OutputError for bytes."""
     if isinstance(value, bytes):
         raise OutputError("JSON and CSV cannot hold a column of bytes.", WRITE_PARQUET)
     return str(value)
 
 
 def replace_values_that_json_lacks(value: Any) -> Any:
-    """Replace what JSON lacks in a value: NaN and infinities by None, and values such as dates by text. Raise an
-    OutputError for bytes."""
+    """Return a value in which NaN and infinities are replaced by None, and other values that JSON lacks, such as dates,
+    by text. Raise an OutputError for bytes."""
     if isinstance(value, dict):
         return {str(name): replace_values_that_json_lacks(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
@@ -115,7 +117,7 @@ def replace_values_that_json_lacks(value: Any) -> Any:
 
 
 def _format_delimited(answered: Answered, kind: Kind, text_column: str) -> Iterator[str]:
-    """Yield the header of a CSV or TSV file, and the lines of each batch with the answers as further columns."""
+    """Yield the header of a CSV or TSV file, and then the lines of each batch, with the answers as further columns."""
     names: list[str] | None = None
     delimiter = DELIMITERS[kind]
     for batch, answers in answered:
@@ -136,12 +138,15 @@ def _format_delimited(answered: Answered, kind: Kind, text_column: str) -> Itera
 
 
 def _format_answer_cells(column: Column) -> list[Any]:
+    """Return the cells of a column of answers; several labels of a row are joined with `|`."""
     if not column.is_list:
         return column.values
     return [None if value is None else LABEL_SEPARATOR.join(map(str, value)) for value in column.values]
 
 
 def _list_column_names_of_batch(batch: RowBatch, text_column: str) -> list[str]:
+    """Return the names of a batch's columns; for JSON Lines, the members of the first row, or `text_column` if there
+    are no rows."""
     if isinstance(batch.rows, ArrowRows):
         return list(batch.rows.batch.schema.names)
     rows = batch.rows.make_dicts()
@@ -149,7 +154,8 @@ def _list_column_names_of_batch(batch: RowBatch, text_column: str) -> list[str]:
 
 
 def _format_row_cells(row: Mapping[str, Any], names: list[str]) -> list[Any]:
-    """Format a row as CSV cells, in the order of the columns `names`."""
+    """Return the cells of a row in the order of the columns `names`. Raise an OutputError if the row has another
+    member."""
     if not row.keys() <= set(names):
         other = next(name for name in row if name not in names)
         raise OutputError(
@@ -160,6 +166,7 @@ def _format_row_cells(row: Mapping[str, Any], names: list[str]) -> list[Any]:
 
 
 def _format_cell(value: Any) -> Any:
+    """Convert a value to a CSV cell: a list or an object to JSON, True to "true", a date to text."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, (dict, list)):
@@ -170,7 +177,7 @@ def _format_cell(value: Any) -> Any:
 
 
 def _format_csv(rows: list[list[Any]], delimiter: str) -> str:
-    """Format rows of cells as lines of CSV."""
+    """Format rows of cells as lines of CSV, in quotation marks where they are needed."""
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
     if "\r" in (written := text.getvalue()):
@@ -182,7 +189,8 @@ def _format_csv(rows: list[list[Any]], delimiter: str) -> str:
 
 
 class _DiscardableSink(io.RawIOBase):
-    """A stream that can discard its data. When a ParquetWriter is closed, even after an error, it writes its footer."""
+    """A stream that writes to another one until `is_given_up` is set, and then discards its data. A ParquetWriter
+    writes its footer when it is closed, even after an error."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -196,7 +204,8 @@ class _DiscardableSink(io.RawIOBase):
 
 
 def _write_parquet(stream: IO[bytes], answered: Answered, text_column: str) -> None:
-    """Write all batches as one Parquet file, in row groups of a limited size."""
+    """Write all batches as one Parquet file, in row groups of limited size. After an error, no further bytes are
+    written."""
     parquet, arrow = require_module("pyarrow.parquet", "parquet"), require_module("pyarrow", "parquet")
     writer = None
     sink = _DiscardableSink(stream)
@@ -230,7 +239,15 @@ def _write_parquet(stream: IO[bytes], answered: Answered, text_column: str) -> N
 def _make_arrow_table(
     arrow: Any, batch: RowBatch, answers: Sequence[Column], earlier_schema: Any, text_column: str
 ) -> Any:
-    """Make the table of a batch and its answers. `earlier_schema` is that of earlier batches; None at first."""
+    """Make the pyarrow table of a batch with its new columns.
+
+    Args:
+        arrow: the module pyarrow.
+        batch: the rows.
+        answers: the new columns.
+        earlier_schema: the schema of the earlier batches with their new columns; None for the first batch.
+        text_column: the name of the column of texts, which the table gets if there are no rows.
+    """
     if isinstance(batch.rows, ArrowRows):
         table = arrow.Table.from_batches([batch.rows.batch])
     elif isinstance(batch.rows, CsvRows):
@@ -260,7 +277,8 @@ def _make_arrow_table(
 
 
 def _convert_json_rows_to_table(arrow: Any, rows: Sequence[Mapping[str, Any]], earlier_schema: Any) -> Any:
-    """Convert JSON rows to a table. `earlier_schema` is the schema of the earlier rows; None for the first rows."""
+    """Convert JSON objects to a pyarrow table. `earlier_schema` is the schema of the earlier rows, which these rows
+    must fit; None for the first rows."""
     fields = (
         {name: None for row in rows for name in row}
         if earlier_schema is None
@@ -278,8 +296,17 @@ def _convert_json_rows_to_table(arrow: Any, rows: Sequence[Mapping[str, Any]], e
 
 
 def _make_arrow_array(arrow: Any, name: str, values: list[Any], wanted_type: Any) -> Any:
-    """Make the array of a column; raise an OutputError for values that `wanted_type` cannot hold. Where it is None,
-    pyarrow chooses."""
+    """Make the pyarrow array of the column `name`.
+
+    Args:
+        arrow: the module pyarrow.
+        name: the name of the column, for the message.
+        values: the values of the column.
+        wanted_type: the type that the array must have; None if pyarrow chooses it.
+
+    Raises:
+        OutputError: the values cannot be stored, or not without a loss in `wanted_type`.
+    """
     problem = None
     try:
         name.encode()
@@ -300,7 +327,8 @@ def _make_arrow_array(arrow: Any, name: str, values: list[Any], wanted_type: Any
 
 
 def _is_lossless_conversion(arrow: Any, from_type: Any, to_type: Any) -> bool:
-    """Return whether pyarrow converts values of the type `from_type` to the type `to_type` without a loss."""
+    """Return whether pyarrow converts values of one type to another type without a loss. Floats to integers are a loss,
+    and so is a member that a struct lacks."""
     types = arrow.types
     if types.is_struct(from_type) and types.is_struct(to_type):
         return all(

@@ -12,12 +12,12 @@ LONGEST_LINE: Final = 1 << 28
 
 
 def join_into_whole_lines(chunks: Iterable[bytes], make_error: Callable[[], Exception]) -> Iterator[bytes]:
-    """Join chunks of bytes into whole lines. Yield the lines that each chunk completes, as one bytes object with their
-    line ends. Yield the last line, which has no line end, after the last chunk.
+    """Yield the lines of chunks of bytes, with their line ends: for each chunk, the lines that it completes, as one
+    bytes object. The last line, if it has no line end, is yielded after the last chunk.
 
     Args:
         chunks: the bytes, as they arrive.
-        make_error: makes the error for a line of more than `LONGEST_LINE` bytes, which is raised.
+        make_error: makes the error to raise for a line of more than `LONGEST_LINE` bytes.
     """
     begun: list[bytes] = []
     for chunk in chunks:

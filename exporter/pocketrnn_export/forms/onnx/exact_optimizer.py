@@ -25,7 +25,7 @@ from onnxscript import optimizer, rewriter
 from onnxscript.rewriter import pattern
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
+from pocketrnn_export.comparing.float64_graph import convert_model_to_float64, make_function_of_float64_model
 from pocketrnn_export.forms.onnx.nan_propagation import make_graph_propagate_nans
 from pocketrnn_export.forms.onnx.value_ranges import ANYTHING, NumberRange, compute_ranges, list_subgraphs
 from pocketrnn_export.torch_internals import list_default_rewrite_rules, list_unsound_rewrite_rules
@@ -276,7 +276,7 @@ def _compute_node_in_float64(
     opsets = [helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     single = helper.make_model(helper.make_graph([proto], "constant", [], outputs, tensors), opset_imports=opsets)
     try:
-        made = build_evaluator(convert_model_to_float64(single))({})
+        made = make_function_of_float64_model(convert_model_to_float64(single))({})
     except ExportError:
         return []
     # A sequence is a list, of tensors that may have several shapes.

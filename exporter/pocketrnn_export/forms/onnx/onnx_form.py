@@ -34,7 +34,7 @@ from pocketrnn_export.proof.fresh_copies_and_random_inputs import resize_example
 from pocketrnn_export.proof.operator_comparison import refuse_differing_operators
 from pocketrnn_export.proof.padding_and_tied_values import MOVES
 from pocketrnn_export.proof.program_runs_and_nodes import RunnableProgram, read_operator_name
-from pocketrnn_export.proof.right_program_search import find_right_program
+from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes
 from pocketrnn_export.tracing.module_trace import TracedProgram, trace_program
 from pocketrnn_export.tracing.session import record_longest_is_full_width
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
@@ -265,7 +265,7 @@ def trace_onnx_graph(
 
     # Undo changes that a forward call makes to globals of the module's file.
     with restore_module(module):
-        found = find_right_program(module, example, convert_and_wrap, one_text=one_text)
+        found = find_program_right_for_all_sizes(module, example, convert_and_wrap, one_text=one_text)
     # onnxruntime has no recurrent layers in double precision, so it does not run such a graph.
     if all(parameter.dtype != torch.float64 for parameter in module.parameters()):
         try:

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError
 from pocketrnn.text.token_characters import CHARACTER_INPUTS
-from pocketrnn_export.comparing.answer_row_selection import select_answer_rows
+from pocketrnn_export.comparing.answer_row_selection import drop_padding_rows_of_answer
 from pocketrnn_export.comparing.float64_graph import list_nested_graphs
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
@@ -72,7 +72,7 @@ def _make_run_on_characters(content: bytes, spellings: Spellings, *, optimized: 
         steps = spellings.rows[tokens]
         feed = {_WORDS: steps[..., 0], "lengths": lengths, CHARACTERS: steps[..., 1:]}
         (logits,) = session.run(["logits"], {name: np.ascontiguousarray(feed[name]) for name in names})
-        rows: Logits = select_answer_rows(logits, lengths)
+        rows: Logits = drop_padding_rows_of_answer(logits, lengths)
         return rows
 
     return run_on_characters

@@ -29,7 +29,7 @@ from pocketrnn.bundle.packed_strings import encode_strings
 from pocketrnn.engines.native import import_native_module
 from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_export.comparing.float64_graph import build_evaluator, convert_model_to_float64
+from pocketrnn_export.comparing.float64_graph import convert_model_to_float64, make_function_of_float64_model
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.forms.packed_program.graph_observation import select_nodes_needed_for_outputs
 from pocketrnn_export.forms.packed_program.operator_lowering import (
@@ -46,7 +46,7 @@ from pocketrnn_export.forms.packed_program.packed_program import (
     UnsupportedOperatorError,
 )
 from pocketrnn_export.forms.packed_program.size_dependent_values import Size, multiply_sizes, read_attributes
-from pocketrnn_export.proof.operator_comparison import draw_extreme_numbers, find_first_wrong_number
+from pocketrnn_export.proof.operator_comparison import draw_difficult_numbers, find_first_wrong_number
 
 Array = npt.NDArray[Any]
 # Lengths around the vector widths, which are 4 to 16 numbers.
@@ -277,7 +277,7 @@ def _run_session(session: Any, feed: Mapping[str, Array]) -> list[Array] | None:
 def _run_in_float64(model: onnx.ModelProto, feed: Mapping[str, Array], output: int) -> Array | None:
     doubles = {name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in feed.items()}
     try:
-        return np.asarray(build_evaluator(convert_model_to_float64(model))(doubles)[output])
+        return np.asarray(make_function_of_float64_model(convert_model_to_float64(model))(doubles)[output])
     except ExportError:
         return None
 
@@ -322,7 +322,7 @@ def _draw_rare_inputs(
     alike = [torch.from_numpy(np.zeros(array.shape, array.dtype)) for array in given.values()]
     kind = part.last.op_type
     more = (_LARGE_SUMMED,) if kind in _SUMS else (_FAR,) if kind in _BOUNDED else (_FAR, _NOT_FINITE)
-    for drawn in draw_extreme_numbers(alike, more, _DRAWS if tokens <= _SHORT else 1):
+    for drawn in draw_difficult_numbers(alike, more, _DRAWS if tokens <= _SHORT else 1):
         made = {}
         for (name, array), numbers in zip(given.items(), drawn, strict=True):
             made[name] = _limit_to_numbers_possible_in_graph(lowering, part, name, tokens, numbers.numpy()).astype(

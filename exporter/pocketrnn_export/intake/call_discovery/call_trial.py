@@ -297,7 +297,7 @@ def are_answer_parts_computed_equally(
     with run_quietly_and_undo_assignments(facts.module), operations:
         leaves = dict(find_float_tensors(run_user_call(function, facts.module, tokens, lengths)))
     one, other = (
-        operations.find_steps_and_moves_before_operators(SHAPES | PROBABILITIES, leaves[suffix], "text")
+        operations.trace_back_through_operators_and_moves(SHAPES | PROBABILITIES, leaves[suffix], "text")
         for suffix in suffixes
     )
     programs = (operations.extract_program(steps, "text") for steps, _ in (one, other))

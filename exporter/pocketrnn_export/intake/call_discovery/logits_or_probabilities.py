@@ -274,7 +274,7 @@ def _is_followed_only_by_moves(
     skipper = ActivationSkipper(call, instead=replace_by_indices)
     with run_quietly_and_undo_assignments(facts.module), operations, skipper:
         answer = run_user_call(convention.function, facts.module, tokens, lengths)
-    return found == [operations.find_steps_and_moves_before_operators(SHAPES, answer, _SHARES_LABEL)[0]]
+    return found == [operations.trace_back_through_operators_and_moves(SHAPES, answer, _SHARES_LABEL)[0]]
 
 
 def _make_sum_axis_indices(shares: Tensor) -> Tensor:

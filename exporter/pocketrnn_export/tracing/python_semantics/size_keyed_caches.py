@@ -17,8 +17,8 @@ from torch import nn
 
 from pocketrnn_export.module_runs.function_caches import (
     CACHED,
-    get_function_of_method,
-    replace_function_of_method,
+    unwrap_static_or_class_method,
+    wrap_as_static_or_class_method_like,
 )
 from pocketrnn_export.module_runs.temporary_dict_values import replace_dict_values
 from pocketrnn_export.torch_internals import read_size_expression, replace_methods
@@ -36,10 +36,10 @@ def bypass_caches_keyed_by_sizes(session: TraceSession) -> Iterator[None]:
     methods and functions under `functools.lru_cache` run without the cache."""
     kinds = {kind for layer in session.module.modules() for kind in type(layer).__mro__}
     methods = {
-        (kind, name): replace_function_of_method(value, function)
+        (kind, name): wrap_as_static_or_class_method_like(value, function)
         for kind in kinds
         for name, value in list(vars(kind).items())
-        if (function := unwrap_cached_function(get_function_of_method(value))) is not None
+        if (function := unwrap_cached_function(unwrap_static_or_class_method(value))) is not None
     }
     kept = [
         (vars(layer), name, stand_in)

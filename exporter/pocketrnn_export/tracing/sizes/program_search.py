@@ -113,7 +113,7 @@ def find_program_for_all_sizes(
         search.periods |= plain.log.periods
     else:
         judge.errors.append(plain)
-    found = search.find_right_program()
+    found = search.find_program_right_for_all_sizes()
     if found is None:
         raise make_size_refusal_error(search.known, search.attempts, search.answered_cases, judge, batch)
     return ProgramWithLimits(found.traced, judge.find_limits_of_accepted_sizes(search.cases), tuple(search.cases))
@@ -151,7 +151,7 @@ class _Search(Generic[Traced]):
         """The sizes to compare at which the module runs without an exception."""
         return [case for case in self.cases if self.judge.is_answered_at(case)]
 
-    def find_right_program(self) -> ProgramAttempt[Traced] | None:
+    def find_program_right_for_all_sizes(self) -> ProgramAttempt[Traced] | None:
         """Return a program that is right for all sizes: one of the traces so far, one for the sizes of another region,
         or several in one graph. Return None if there is no such program."""
         self._update_sizes_to_compare()
