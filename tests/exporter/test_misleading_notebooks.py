@@ -649,8 +649,9 @@ class O:
     "class": ("class Net(nn.Module):\n    mode = 'mean'", "def made():\n    return Net().mode", OF_CLASSES),
 }
 ENVIRONMENT: Final = ("env POCKET_POOL=max", "set_env POCKET_POOL max")
-CASES: Final[list[Any]] = [(subject, change) for subject, (_, _, changes) in SUBJECTS.items() for change in changes]
-CASES += [("config", change) for change in OF_REACHED.strip().splitlines()]
+ALIKE: Final = [(subject, change) for subject, (_, _, changes) in SUBJECTS.items() for change in changes]
+REACHED: Final = [("config", change) for change in OF_REACHED.strip().splitlines()]
+CASES: Final[list[Any]] = mostly_slow([*ALIKE, *REACHED], 2, several=True)
 # One template, with a method each.
 CASES += mostly_slow([("config", change) for change in special_methods()], 4, several=True)
 CASES += [("name", change) for change in OF_USE]

@@ -238,8 +238,12 @@ class AlwaysDraws(Base):
         return self.drop(super().embed(x))
 
 
-@pytest.mark.parametrize("numbers", [False, True])
-@pytest.mark.parametrize("kind", [StaysInTraining, AlwaysDraws])
+@pytest.mark.parametrize(
+    ("kind", "numbers"),
+    mostly_slow(
+        [(StaysInTraining, False), (AlwaysDraws, True), (StaysInTraining, True), (AlwaysDraws, False)], 3, several=True
+    ),
+)
 def test_a_layer_that_eval_leaves_in_training_mode(kind: type[Base], numbers: bool, tmp_path: Path) -> None:
     how: dict[str, Any] = {"channels": 6} if numbers else {"vocabulary": WORDS}
     module = made(of_numbers(kind) if numbers else kind)

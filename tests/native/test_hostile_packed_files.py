@@ -74,7 +74,7 @@ def test_a_file_with_any_byte_changed_or_cut_short_anywhere_is_refused(
 def test_a_file_made_to_mislead_is_refused_or_answers_without_a_fault(
     bundle: Path, hostile: Path, tmp_path: Path
 ) -> None:
-    assert run(hostile, packed_bundle(bundle), tmp_path, examples(400, 3000)).endswith(" opened\n")
+    assert run(hostile, packed_bundle(bundle), tmp_path, examples(150, 3000)).endswith(" opened\n")
 
 
 @pytest.mark.parametrize("name", mostly_slow([*number_vectors.FILES], 5))
@@ -83,7 +83,7 @@ def test_a_file_of_numbers_changed_or_made_to_mislead_is_refused_or_answers_with
 ) -> None:
     content = number_vectors.made(name).content
     assert run(hostile, content, tmp_path) == "0 opened\n"
-    assert run(hostile, content, tmp_path, examples(400, 3000)).endswith(" opened\n")
+    assert run(hostile, content, tmp_path, examples(150, 3000)).endswith(" opened\n")
 
 
 @pytest.mark.parametrize("name", input_output_vectors.FILES)
@@ -91,7 +91,7 @@ def test_a_file_of_other_inputs_or_outputs_made_to_mislead_is_refused_or_answers
     name: str, hostile: Path, tmp_path: Path
 ) -> None:
     content = (VECTORS / "packed" / f"{name}.prnn").read_bytes()
-    assert run(hostile, content, tmp_path, examples(400, 3000)).endswith(" opened\n")
+    assert run(hostile, content, tmp_path, examples(150, 3000)).endswith(" opened\n")
 
 
 @pytest.mark.parametrize("bundle", ["external/words", *mostly_slow(["cleaned", "words", "keras", "padded"], 4)])
@@ -100,7 +100,7 @@ def test_text_rules_alone_made_to_mislead_are_refused_or_make_ids_without_a_faul
 ) -> None:
     content = encode_packed_text_rules(manifests.read_manifest(VECTORS / bundle))
     assert run(hostile, content, tmp_path) == "0 opened\n"
-    assert run(hostile, content, tmp_path, examples(400, 3000)).endswith(" opened\n")
+    assert run(hostile, content, tmp_path, examples(150, 3000)).endswith(" opened\n")
 
 
 KINDS = [_Numbers, user_modules.MaskedAttention, user_modules.ConvolutionFirst, user_modules.FlattensParameters]
