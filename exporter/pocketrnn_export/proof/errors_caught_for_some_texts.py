@@ -97,7 +97,7 @@ def refuse_caught_errors_of_rare_texts(module: nn.Module, inputs_to_try: Sequenc
     done: set[tuple[_Site, type[Exception]]] = set()
     for inputs in inputs_to_try:
         if (
-            not _catches_possible_errors(module, inputs)
+            not _calls_what_may_fail_in_catching_code(module, inputs)
             or (usual := _run_with_injected_error(module, inputs)).program is None
         ):
             continue
@@ -144,7 +144,7 @@ def _make_caught_error_refusal(call: _FailingCall, error: Exception) -> ExportEr
     )
 
 
-def _catches_possible_errors(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
+def _calls_what_may_fail_in_catching_code(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
     """Run a module. Return whether it makes a call that may fail for some texts inside code that may catch the error,
     such as a `try` block."""
     calls = _CallRecorder(None)
@@ -194,7 +194,7 @@ def _run_eagerly_and_suppress_errors(module: nn.Module) -> Iterator[None]:
 
 
 def _run_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-    """Compute the module's output. `_list_user_frames` stops at the frame of this function."""
+    """Call a module, and return its output. The frame of this function marks where the search for user frames ends."""
     return module(*inputs)
 
 

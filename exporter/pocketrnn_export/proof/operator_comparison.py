@@ -95,7 +95,7 @@ class _GraphCutout:
     read: set[str]
 
 
-def refuse_differing_operators(
+def refuse_operators_that_differ_in_onnx(
     program: torch.export.ExportedProgram, content: bytes, inputs: tuple[Tensor, ...], names: Sequence[str]
 ) -> None:
     """Run each operator of a program alone, in PyTorch and by the ONNX graph's nodes for it, and raise an
