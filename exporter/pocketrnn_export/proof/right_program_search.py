@@ -134,9 +134,7 @@ def _find_program_with_answers_of_module(
         made(found)
         return found
 
-    plain = _trace_fixed_width_loops(trace_with_log, compared) or _trace_once_with_branches_of_example(
-        trace_with_log, log
-    )
+    plain = _trace_fixed_width_loops(trace_with_log, compared) or _trace_with_branches_of_example(trace_with_log, log)
     refuse_size_tests_in_loops(log)
     if takes_two_texts(compared.example):
         log = replace(log, questions=find_conditions_that_program_may_disobey(compared, plain, log.questions))
@@ -356,9 +354,7 @@ def _trace_fixed_width_loops(trace: Callable[..., TracedProgram], compared: Fres
     return None
 
 
-def _trace_once_with_branches_of_example(
-    trace: Callable[..., TracedProgram], log: TraceLog
-) -> TracedProgram | ExportError:
+def _trace_with_branches_of_example(trace: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
     """Trace a module once, with the branches that its example inputs take. Return the program. If the trace fails
     because of a size, return the error, since a trace with other branches may succeed; raise any other error.
 
