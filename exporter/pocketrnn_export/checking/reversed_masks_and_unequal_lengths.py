@@ -88,7 +88,7 @@ _UNEQUAL_SIZES: Final = ((1, 2), (2, 3), (1, 4), (2, 9), (4, 12), (2, 33))
 _ORDINARY_STEPS: Final = 7
 
 
-def compare_unequal_lengths(compared: ComparedFile, calls: Sequence[RecordedCall], verdict: Verdict) -> Verdict:
+def compare_with_unequal_lengths(compared: ComparedFile, calls: Sequence[RecordedCall], verdict: Verdict) -> Verdict:
     """Compare file and module on batches in which one input is half as long as the others. Return the verdict on these
     batches and those before together. If the file declares one name for the sequence axes of all inputs, lengths must
     be equal, and the verdict is unchanged.

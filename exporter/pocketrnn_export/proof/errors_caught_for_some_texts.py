@@ -255,8 +255,12 @@ class _CallRecorder(FunctionMode):
         return func(*args, **kwargs)
 
     def _record_failing_call(self, frames: Sequence[FrameType], errors: tuple[type[Exception], ...]) -> None:
-        """Record a call that may fail, by its user frames, the innermost first, and the classes of its possible errors.
-        If this call is the one that shall fail, raise its error."""
+        """Record a call that may fail for some texts. If this call is the one that shall fail, raise its error.
+
+        Args:
+            frames: the frames of user code that lead to the call, the innermost first.
+            errors: the classes of the errors that the call may raise.
+        """
         site = tuple((frame.f_code, frame.f_lasti) for frame in frames)
         written = [frame for frame in frames if frame.f_code.co_filename != traceable_torchscript.__file__]
         own = next((frame for frame in written if not is_installed_file(frame.f_code.co_filename)), frames[0])
@@ -266,8 +270,8 @@ class _CallRecorder(FunctionMode):
             raise self.error
 
     def _may_fail_because_of_text(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-        """Return whether a call of the torch function `name` may fail because of the numbers in its arguments, and
-        these are computed from a text."""
+        """Return whether a call of the torch function `name` may fail for some texts only: because of the values in a
+        tensor argument that is computed from a text."""
         given = [tensor for tensor in flatten_tree([args, kwargs])[0] if isinstance(tensor, Tensor)]
         others = [args[1:], {key: value for key, value in kwargs.items() if args or key not in ("input", "self")}]
         if _name_contains(name, _DIVIDING) and any(tensor.is_floating_point() for tensor in given):
