@@ -101,8 +101,12 @@ from pocketrnn_export.numbers.number_arguments import (
 )
 from pocketrnn_export.numbers.number_export import export_number_module
 from pocketrnn_export.progress import ABOUT_PADDING, AFTER_AN_ERROR, hide_log_records, show_progress
-from pocketrnn_export.proof.case_ids import find_compared_ids, find_ids_of_extreme_vectors
-from pocketrnn_export.proof.case_selection import find_text_widths, make_compared_ids_entry, make_condition_sizes_entry
+from pocketrnn_export.proof.case_ids import find_ids_of_extreme_vectors, find_ids_that_program_compares_words_with
+from pocketrnn_export.proof.case_selection import (
+    find_text_widths,
+    make_provenance_entry_of_compared_ids,
+    make_provenance_entry_of_condition_sizes,
+)
 from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import write_notes_on_values_equal_for_all_texts
 from pocketrnn_export.proof.proof_duration import describe_duration_of_long_work, estimate_proof_seconds
 from pocketrnn_export.single_text_fallback import run_with_single_text_fallback
@@ -583,8 +587,10 @@ def _export_text_module(
     description = description.add_provenance({**prepared.convention.provenance, "golden_examples": shown})
     graph, bounds = _find_graph_and_condition_sizes(forms)
     program = next((form.program for form in forms if form.program is not None), None)
-    phrase = () if program is None else find_compared_ids(program, graph.embedding_rows)
-    description = description.add_provenance({**make_condition_sizes_entry(bounds), **make_compared_ids_entry(phrase)})
+    phrase = () if program is None else find_ids_that_program_compares_words_with(program, graph.embedding_rows)
+    description = description.add_provenance(
+        {**make_provenance_entry_of_condition_sizes(bounds), **make_provenance_entry_of_compared_ids(phrase)}
+    )
     _warn_of_extra_embedding_rows(graph, description, ids_compared=ids_compared)
     private = frozenset(() if options.examples else users_texts)
     proof_texts = _choose_proof_texts_within_limits(graph.limits, proof_texts, description, private)

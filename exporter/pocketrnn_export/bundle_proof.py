@@ -31,7 +31,7 @@ from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
-from pocketrnn_export.proof.copy_operator_comparison import refuse_differing_copy_operators
+from pocketrnn_export.proof.copy_operator_comparison import refuse_copy_that_runs_other_operators
 from pocketrnn_export.proof.mixed_length_batches import refuse_answers_that_depend_on_batch
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
@@ -147,7 +147,7 @@ def refuse_dependence_on_batch_calls_or_copy(
     if prepared.given is not None:
         sizes = [(1 if prepared.one_text else batch, tokens) for batch, tokens in _SIZES]
         cases = make_cases_of_given_sizes(sizes, ids, padding_id, ragged=prepared.takes_lengths)
-        refuse_differing_copy_operators(prepared.given, prepared.fit_cases_to_module(cases))
+        refuse_copy_that_runs_other_operators(prepared.given, prepared.fit_cases_to_module(cases))
     prepared.refuse_kept(condition_sizes)
     if not prepared.one_text and prepared.widths.fixed is None:
         _log.info("Running the module on a text in batches with other texts of each length")

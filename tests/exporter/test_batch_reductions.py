@@ -590,7 +590,9 @@ def test_an_order_of_equal_values_that_only_rare_texts_tell_of_is_said_with_its_
     with pytest.raises(ExportError, match="topk"):
         find_program_right_for_all_sizes(module, example)
     # As if the words of the gate did not stand in the program.
-    monkeypatch.setattr(fresh_copies_and_random_inputs, "find_compared_ids", lambda *_arguments: ())
+    monkeypatch.setattr(
+        fresh_copies_and_random_inputs, "find_ids_that_program_compares_words_with", lambda *_arguments: ()
+    )
     (note,) = find_program_right_for_all_sizes(module, example).notes
     assert "row_mixing_modules.py" in note
     assert "topk(2, 1)" in note

@@ -18,7 +18,7 @@ from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.proof.case_ids import (
-    find_compared_ids,
+    find_ids_that_program_compares_words_with,
     make_cases_with_compared_ids,
     write_phrases_into_rows,
 )
@@ -124,13 +124,13 @@ def exported(kind: type[nn.Module], path: Path, *texts: str) -> manifests.Manife
 
 @pytest.mark.slow
 def test_the_ids_of_comparisons_are_asked_in_the_order_of_the_program() -> None:
-    assert find_compared_ids(program_of(PhraseInDisorder), IDS) == (30, 31, 32, 33, 34)
-    assert find_compared_ids(program_of(OneOfMany), IDS) == (5, 7)
+    assert find_ids_that_program_compares_words_with(program_of(PhraseInDisorder), IDS) == (30, 31, 32, 33, 34)
+    assert find_ids_that_program_compares_words_with(program_of(OneOfMany), IDS) == (5, 7)
 
 
 @pytest.mark.slow
 def test_the_ids_of_buffers_and_those_with_another_row_than_most_are_asked() -> None:
-    assert set(find_compared_ids(program_of(FromATable), IDS)) == {9, 12, 21, 33}
+    assert set(find_ids_that_program_compares_words_with(program_of(FromATable), IDS)) == {9, 12, 21, 33}
 
 
 def test_texts_hold_the_asked_ids_in_every_order() -> None:

@@ -16,7 +16,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.comparing.proof_inputs import make_cases_of_given_sizes
 from pocketrnn_export.intake.module_preparation import prepare_module
-from pocketrnn_export.proof.copy_operator_comparison import refuse_differing_copy_operators
+from pocketrnn_export.proof.copy_operator_comparison import refuse_copy_that_runs_other_operators
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(zoo.WORDS - 2))]
 
@@ -26,7 +26,7 @@ def compared(module: nn.Module) -> None:
     prepared = prepare_module(module.eval(), classes=zoo.CLASSES, **known)
     assert prepared.given is not None
     cases = make_cases_of_given_sizes([(3, 7), (1, 1)], zoo.WORDS, 1, ragged=False)
-    refuse_differing_copy_operators(prepared.given, cases)
+    refuse_copy_that_runs_other_operators(prepared.given, cases)
 
 
 @pytest.mark.parametrize("kind", mostly_slow(zoo.OTHERS, 7), ids=lambda kind: kind.__name__)

@@ -31,7 +31,7 @@ from pocketrnn_export.packing import pack
 from pocketrnn_export.proof.case_selection import (
     ASKED_SIZES,
     list_sizes_to_compare_from_provenance,
-    make_condition_sizes_entry,
+    make_provenance_entry_of_condition_sizes,
 )
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(2, zoo.WORDS))]
@@ -156,11 +156,11 @@ def test_sizes_that_no_export_writes_are_refused_in_a_sentence(stated: object) -
 
 
 def test_sizes_that_are_noted_are_those_that_are_asked_and_few_long_ones() -> None:
-    entry = make_condition_sizes_entry([(3, 512), (1, 700)])
+    entry = make_provenance_entry_of_condition_sizes([(3, 512), (1, 700)])
     assert list_sizes_to_compare_from_provenance(entry, [90, *range(6_000, 6_010)]) == [
         (3, 512), (1, 700), (1, 90), (1, 6_000), (1, 6_001), (1, 6_002), (1, 6_003),
     ]  # fmt: skip
-    assert make_condition_sizes_entry([]) == {}
+    assert make_provenance_entry_of_condition_sizes([]) == {}
     assert list_sizes_to_compare_from_provenance({}) == []
 
 

@@ -180,7 +180,7 @@ class ComparedFile:
             np.full(one.shape, self._choose_divisor_of_differences(name))
             for one, (_, name) in zip(own, self.outputs, strict=True)
         ]
-        outcome = self._make_outcome(
+        outcome = self._decide_outcome(
             case,
             np.maximum(join_outputs_into_table(units, rows), _SMALLEST),
             self._make_scale_table(own, rows),
@@ -241,7 +241,7 @@ class ComparedFile:
         table: Logits = np.maximum(join_outputs_into_table(each, rows), 1.0)
         return table
 
-    def _make_outcome(self, case: Case, units: Logits, scales: Logits, expected: Logits, given: Logits) -> Outcome:
+    def _decide_outcome(self, case: Case, units: Logits, scales: Logits, expected: Logits, given: Logits) -> Outcome:
         """Decide whether the file's answer to a batch equals the module's up to rounding, and return the outcome.
 
         Args:
@@ -334,7 +334,7 @@ class ComparedFile:
             for some, (_, name) in zip(columns, self.outputs, strict=True)
         ]
         worst = int(np.argmax(largest))
-        return OutputColumns(self.file.find_output_name(self.outputs[worst][0]), columns[worst])
+        return OutputColumns(self.file.get_output_name(self.outputs[worst][0]), columns[worst])
 
     def describe_shape_difference(self, case: Case) -> str:
         """If the two answers to a batch (case) cannot be compared number by number, return a phrase with their shapes;

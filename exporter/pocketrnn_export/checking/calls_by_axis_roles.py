@@ -72,7 +72,7 @@ class UncallableModuleError(InputError):
         )
 
 
-def find_call_by_axes(
+def find_call_by_trying_axis_roles(
     module: nn.Module,
     file: CheckedFile,
     id_counts: Sequence[int],
@@ -591,8 +591,8 @@ def _make_axis_name(role: str | int, missing: int) -> str:
 
 
 def _count_missing_steps(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> list[int]:
-    """Return how many fewer steps each input has than the longest one, by the sizes that the file declares: [20, 0] for
-    a question of 30 tokens and a text of 50."""
+    """Return how many fewer steps each input has than the longest one, by the sizes that the file declares for the axes
+    with the role "s", the sequence: [20, 0] for a question of 30 tokens and a text of 50."""
     declared = [
         next((size for size, role in zip(port.axes or (), roles, strict=False) if role == "s"), None)
         for port, roles in zip(ports, axis_roles, strict=True)

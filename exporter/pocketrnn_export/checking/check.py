@@ -46,8 +46,8 @@ from pocketrnn_export.checking.input_output_matching import match_inputs, match_
 from pocketrnn_export.checking.missing_activation import are_probabilities, find_missing_activation
 from pocketrnn_export.checking.module_call_for_file_inputs import ModuleWithSignature, find_how_to_call_module
 from pocketrnn_export.checking.reversed_masks_and_unequal_lengths import (
-    compare_unequal_lengths,
     compare_with_reversed_masks,
+    compare_with_unequal_lengths,
 )
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, report_half_precision_rounding
@@ -259,7 +259,7 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOpt
             inside = compare_cases(compared, make_cases_within_bounds(called, bounds)["these sizes"])
             outcomes["these sizes"] = [*outcomes.get("these sizes", ()), *inside]
             bounds = bounds if all(outcome.is_same for outcome in inside) else None
-        verdict = compare_unequal_lengths(compared, calls, make_verdict(compared, outcomes, bounds))
+        verdict = compare_with_unequal_lengths(compared, calls, make_verdict(compared, outcomes, bounds))
         verdict = compare_with_reversed_masks(compared, verdict)
     if isinstance(module, ModuleWithSignature):
         return verdict

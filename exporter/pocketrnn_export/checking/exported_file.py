@@ -86,7 +86,7 @@ class CheckedFile:
         """Whether the file stores weights in half precision, or computes in it."""
         return self.rounding > 1 or any(array.dtype == np.float16 for array in self.weights)
 
-    def find_output_name(self, number: int) -> str:
+    def get_output_name(self, number: int) -> str:
         """Return the name of the output with this index. If the file does not declare it, return the index as a
         string."""
         return self.outputs[number].name if number < len(self.outputs) else str(number)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn_export.checking.calls_by_axis_roles import (
     UncallableModuleError,
-    find_call_by_axes,
+    find_call_by_trying_axis_roles,
     has_independent_rows,
 )
 from pocketrnn_export.checking.calls_for_torchscript_inputs import find_call_without_declared_axes
@@ -119,7 +119,7 @@ def find_how_to_call_module(
         if without_axes is not None:
             return without_axes
     try:
-        by_axes = find_call_by_axes(module, file, every, padding_id, runs_in_file)
+        by_axes = find_call_by_trying_axis_roles(module, file, every, padding_id, runs_in_file)
         if runs_in_file(by_axes):
             return by_axes
         tried.append(by_axes)

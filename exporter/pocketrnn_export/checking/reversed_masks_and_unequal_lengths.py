@@ -16,7 +16,11 @@ from torch import Tensor, nn
 from pocketrnn_export.checking.answer_comparison import ComparedFile, compare_cases
 from pocketrnn_export.checking.forward_call_recording import RecordedCall, draw_case, record_call, record_inputs
 from pocketrnn_export.checking.verdict import Verdict
-from pocketrnn_export.checking.verdict_from_outcomes import limit_verdict_to_inputs, make_verdict, summarize_outcomes
+from pocketrnn_export.checking.verdict_from_outcomes import (
+    join_verdicts_on_right_and_other_inputs,
+    make_verdict,
+    summarize_outcomes,
+)
 from pocketrnn_export.intake.compiled_call_line import Call
 
 _SIZES: Final = ((2, 5), (3, 9), (1, 4), (4, 12))
@@ -36,7 +40,7 @@ def compare_with_reversed_masks(compared: ComparedFile, verdict: Verdict) -> Ver
     cases = [draw_case(called, *size, ragged=True) for size in (*called.sizes, *_SIZES)]
     # Where the file fails or differs on masks as they are, the verdict says so already.
     cases = [one.case for one in compare_cases(compared, cases) if one.is_same]
-    flipped = replace(compared, called=replace(called, function=_reverse_masks(called.function)))
+    flipped = replace(compared, called=replace(called, function=_make_call_with_reversed_masks(called.function)))
     cases = [
         case
         for case in cases
@@ -53,12 +57,12 @@ def compare_with_reversed_masks(compared: ComparedFile, verdict: Verdict) -> Ver
     of_flipped = make_verdict(flipped, {"masks flipped": outcomes}, None)
     if not of_flipped.is_right:
         reason = f"{verdict.file} fails on masks that hide the beginning of rows, but {verdict.name} answers."
-        return limit_verdict_to_inputs(verdict, of_flipped, "masks that hide the end of rows", reason)
+        return join_verdicts_on_right_and_other_inputs(verdict, of_flipped, "masks that hide the end of rows", reason)
     lines = summarize_outcomes(verdict.name, {"masks flipped": outcomes})
     return replace(verdict, comparisons=(*verdict.comparisons, *lines))
 
 
-def _reverse_masks(function: Call) -> Call:
+def _make_call_with_reversed_masks(function: Call) -> Call:
     """Return a call that does the same as `function`, but reverses the masks of forward along all axes."""
 
     def flip_mask_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
@@ -84,7 +88,7 @@ _UNEQUAL_SIZES: Final = ((1, 2), (2, 3), (1, 4), (2, 9), (4, 12), (2, 33))
 _ORDINARY_STEPS: Final = 7
 
 
-def compare_unequal_lengths(compared: ComparedFile, calls: Sequence[RecordedCall], verdict: Verdict) -> Verdict:
+def compare_with_unequal_lengths(compared: ComparedFile, calls: Sequence[RecordedCall], verdict: Verdict) -> Verdict:
     """Compare file and module on batches in which one input is half as long as the others. Return the verdict on these
     batches and those before together. If the file declares one name for the sequence axes of all inputs, lengths must
     be equal, and the verdict is unchanged.
@@ -107,7 +111,7 @@ def compare_unequal_lengths(compared: ComparedFile, calls: Sequence[RecordedCall
         of_unequal = make_verdict(asked, {f"{name} shorter": outcomes}, None)
         if not of_unequal.is_right:
             reason = f"{verdict.file} fails where {name} is shorter than another input, but {verdict.name} answers."
-            return limit_verdict_to_inputs(verdict, of_unequal, "inputs of equal length", reason)
+            return join_verdicts_on_right_and_other_inputs(verdict, of_unequal, "inputs of equal length", reason)
     kinds = {f"{name} shorter": outcomes for name, (_, outcomes) in found.items()}
     count = sum(map(len, kinds.values()))
     notes = [f"In {count} more batches one of {', '.join(found)} is shorter than the others."] if count else []

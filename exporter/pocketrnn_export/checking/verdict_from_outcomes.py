@@ -35,12 +35,12 @@ def make_verdict(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome
         str(file.path), "right", f"{file.path} answers as {name} does{', in another shape' * bool(shapes)}.",
         name=name,
         inputs={fed.port.name: fed.name for fed in compared.fed},
-        outputs={file.find_output_name(number): own for number, own in compared.outputs},
+        outputs={file.get_output_name(number): own for number, own in compared.outputs},
         comparisons=summarize_outcomes(name, outcomes),
         numbers_changed=max((one.numbers_off for one in every), default=0.0),
         looked_at=_describe_compared_sizes(every, unit),
         notes=(
-            *_describe_transposed_inputs(compared), *_describe_limited_numbers(compared),
+            *_describe_transposed_inputs(compared), *_write_note_on_limited_numbers(compared),
             *_describe_compared_outputs(compared), *shapes,
         ),
     )  # fmt: skip
@@ -246,7 +246,7 @@ def _describe_transposed_inputs(compared: ComparedFile) -> list[str]:
     ]
 
 
-def _describe_limited_numbers(compared: ComparedFile) -> list[str]:
+def _write_note_on_limited_numbers(compared: ComparedFile) -> list[str]:
     """Return a list with a note if the module got only some kinds of numbers, since the module has no finite answer to
     others; else an empty list."""
     called = compared.called
@@ -261,7 +261,7 @@ def _describe_compared_outputs(compared: ComparedFile) -> list[str]:
     left = [port.name for number, port in enumerate(compared.file.outputs) if number not in numbers]
     lacking = [name for name in compared.largest if name not in names]
     of_both = ((left, "of the file"), (lacking, f"of {compared.called.name}, which the file lacks"))
-    pairs = [(compared.file.find_output_name(number), own) for number, own in compared.outputs]
+    pairs = [(compared.file.get_output_name(number), own) for number, own in compared.outputs]
     both = [f"{one} with output {own} of {compared.called.name}" if one != own else one for one, own in pairs]
     several = len(pairs) > 1 or left or lacking
     said = [f"Compared: the output{'s' * (len(both) > 1)} {', '.join(both)}."] if several else []
@@ -270,7 +270,9 @@ def _describe_compared_outputs(compared: ComparedFile) -> list[str]:
     ]
 
 
-def limit_verdict_to_inputs(verdict: Verdict, verdict_on_others: Verdict, right_inputs: str, reason: str) -> Verdict:
+def join_verdicts_on_right_and_other_inputs(
+    verdict: Verdict, verdict_on_others: Verdict, right_inputs: str, reason: str
+) -> Verdict:
     """Join two verdicts on a file that is right for some kinds of inputs, such as masks that hide the end of rows, and
     not for others.
 

@@ -139,15 +139,15 @@ def compare_logits_of_candidate(
         name: the name of the candidate in the proof.
         candidate: computes the logits to compare.
         cases: the batches.
-        expected: the reference's logits for each case.
-        inputs: the name for this kind of inputs in the proof.
+        expected: the reference's logits for each batch.
+        inputs: the name of this kind of batches in the proof.
         reference: the name of the reference in the proof.
         exact: returns the answer to a batch in double precision, with how far rounding may move it. This is slow, so it
             is called only if the logits differ by more than 1e-5, or a label differs.
         heads: the number of labels of each head, for a model with several heads.
 
     Raises:
-        ParityError: the candidate fails on a case that the reference answers.
+        ParityError: the candidate fails on a batch that the reference answers.
     """
     differences = []
     for case, logits in log_item_progress(zip(cases, expected, strict=True), f"Comparing {name} on {inputs}"):

@@ -74,7 +74,7 @@ def open_session(content: bytes, *, optimized: bool = True) -> onnxruntime.Infer
     """Open an ONNX file in onnxruntime on one thread, with or without graph optimization.
 
     Raises:
-        ExportError: onnxruntime cannot open it.
+        ExportError: onnxruntime cannot open the file.
     """
     # The right program of a module is found without it.
     import onnxruntime

@@ -255,8 +255,8 @@ def _select_first_rows(case: Case, rows: int) -> Case:
 
 
 def put_real_token_in_padding_rows(cases: Iterable[Case], padding_id: int) -> list[Case]:
-    """Replace the first id of each text that consists of padding only by another id. A row may be a text, or a pair of
-    texts."""
+    """Return the batches (cases) with another id in place of the first one in each text that consists of padding only.
+    A row may be a text, or a pair of texts."""
     made = []
     for case in cases:
         # The tokens past a row's length are padding too.

@@ -26,7 +26,7 @@ def use_one_thread() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def use_thread_count_from_before_use_one_thread() -> Iterator[None]:
+def lift_one_thread_limit() -> Iterator[None]:
     """While the block runs inside a block of `use_one_thread`, let torch use as many threads as before that outer
     block, as the owner's own runs do."""
     now = torch.get_num_threads()

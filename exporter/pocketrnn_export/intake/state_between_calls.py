@@ -196,7 +196,7 @@ def _find_attributes_with_used_state(
 
     def run_module() -> None:
         for call, batch in enumerate(batches):
-            operations.label_later_steps(f"call {call}")
+            operations.label_results_of_later_operators(f"call {call}")
             answered.append(_call_module(facts, convention, batch, operations, f"text {call}"))
 
     with restore_module(facts.module):
@@ -322,7 +322,7 @@ def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Conventi
                 )
 
             def differs(value: Any, counter: CallCounter = counter) -> bool:
-                with restore_attributes(facts.module), counter.holding(value):
+                with restore_attributes(facts.module), counter.hold_value(value):
                     answers = _compute_answers_to_batches(facts, convention, [batch])
                 return bool(answers) and not _is_same_up_to_rounding(answers[0], expected[0])
 

@@ -211,7 +211,7 @@ def _copy_by_attributes(value: Any, memory: dict[int, Any]) -> Any:
             asked.append(one)
         waiting += (part for _, part in _list_named_parts(one))
     for one in asked:
-        _fill_copy(memory[id(one)], one, memory)
+        _copy_contents_into(memory[id(one)], one, memory)
     return memory[id(value)] if id(value) in memory else copy.deepcopy(value, memory)
 
 
@@ -220,7 +220,7 @@ def _make_object_without_attributes(kind: type) -> Any:
     return next((base for base in (dict, list, set, deque) if issubclass(kind, base)), object).__new__(kind)
 
 
-def _fill_copy(copied: Any, original: Any, memory: dict[int, Any]) -> None:
+def _copy_contents_into(copied: Any, original: Any, memory: dict[int, Any]) -> None:
     """Copy the items and attributes of `original` into `copied`, an empty object of the same class. `memory` is the
     memo of `copy.deepcopy`: the copies that were made so far, by `id()` of the originals."""
     if isinstance(original, dict):
@@ -277,7 +277,7 @@ def _make_attribute_copied_class(kind: type) -> type:
 
     def __deepcopy__(self: Any, memory: dict[int, Any]) -> Any:  # noqa: N807 - set on the class below
         memory[id(self)] = made = _make_object_without_attributes(type(self))
-        _fill_copy(made, self, memory)
+        _copy_contents_into(made, self, memory)
         return made
 
     members = {"__deepcopy__": __deepcopy__, "__module__": kind.__module__, "__qualname__": kind.__qualname__}

@@ -54,7 +54,7 @@ class CallCounter:
     iterator: Iterator[Any] | None = None
 
     @contextlib.contextmanager
-    def holding(self, value: Any) -> Iterator[None]:
+    def hold_value(self, value: Any) -> Iterator[None]:
         """While the block runs, give the counter the value `value`; afterwards, restore it."""
         is_number = self.iterator is None
         _write(self.holder, self.key, value if is_number else _count_from(value, self.step))

@@ -171,7 +171,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
                 tensor, self._add_step(_Step("input", (label,), frozenset(), frozenset({label}))), replaces_all=True
             )
 
-    def label_later_steps(self, *labels: str) -> None:
+    def label_results_of_later_operators(self, *labels: str) -> None:
         """Give these labels to the results of all operators that run from now on."""
         self._now = frozenset(labels)
 
@@ -202,13 +202,13 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
             steps: the numbers of recorded operators, such as those that made an answer.
             label: operators whose results do not depend on this label are left out.
         """
-        places = {step: place for place, step in enumerate(self.find_needed_steps(steps, label))}
+        places = {step: place for place, step in enumerate(self.find_steps_needed_for_results(steps, label))}
         return [
             (self._steps[step].name, _replace_tensors_by_positions(self._steps[step].arguments, places))
             for step in places
         ]
 
-    def find_needed_steps(self, steps: Iterable[int], label: str) -> list[int]:
+    def find_steps_needed_for_results(self, steps: Iterable[int], label: str) -> list[int]:
         """Return, in order, the numbers of the recorded operators that compute the results of the operators `steps`
         from the tensors with this label."""
         needed: set[int] = set()

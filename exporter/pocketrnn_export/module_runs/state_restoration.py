@@ -36,7 +36,7 @@ def restore_module(module: nn.Module) -> Iterator[None]:
     lists and hooks, closures and defaults of functions, classes, and the globals of the file that the module reads.
     The random state is restored, too.
     """
-    undoing = list(_make_restorers(module))
+    undoing = list(_make_functions_that_restore_module(module))
     try:
         with restore_random_state():
             yield
@@ -50,7 +50,7 @@ def keep_module_unchanged(module: nn.Module) -> Iterator[None]:
     """At the end of the block, undo all changes that the block made to the user's module, and restore torch's default
     dtype. Inside the block, `undo_changes_to_module()` undoes the changes so far, so that a copy that is made later
     equals the module that the user gave."""
-    _undoing.append(list(_make_restorers(module)))
+    _undoing.append(list(_make_functions_that_restore_module(module)))
     dtype = torch.get_default_dtype()
     try:
         yield
@@ -78,7 +78,7 @@ def restore_random_state() -> Iterator[None]:
         np.random.set_state(numbers)
 
 
-def _make_restorers(module: nn.Module) -> Iterator[Callable[[], object]]:
+def _make_functions_that_restore_module(module: nn.Module) -> Iterator[Callable[[], object]]:
     """Yield functions without arguments that restore the present state of all objects that a module can reach, such as
     its tensors, lists, classes and globals."""
     waiting: list[Any] = [module]
@@ -92,17 +92,17 @@ def _make_restorers(module: nn.Module) -> Iterator[Callable[[], object]]:
             for layer in value.modules():
                 if hasattr(layer, "training"):
                     yield functools.partial(setattr, layer, "training", layer.training)
-            yield from map(_make_tensor_restorer, [*value.parameters(), *value.buffers()])
+            yield from map(_make_function_that_restores_tensor, [*value.parameters(), *value.buffers()])
             continue
         if isinstance(value, Tensor):
-            yield _make_tensor_restorer(value)
+            yield _make_function_that_restores_tensor(value)
         elif isinstance(value, nn.Module):
             yield functools.partial(object.__setattr__, value, "__class__", type(value))
             for kind in type(value).__mro__:
                 if kind.__module__.split(".")[0] not in ("torch", "builtins", "pocketrnn_export"):
                     waiting += vars(kind).values()
-                    yield _make_class_restorer(kind)
-        yield from _make_content_restorers(value)
+                    yield _make_function_that_restores_class(kind)
+        yield from _make_functions_that_restore_contents(value)
         waiting += _list_held_values(value)
         if isinstance(value, FunctionType):
             for names, name, held in _list_globals_read_by_function(value):
@@ -111,7 +111,7 @@ def _make_restorers(module: nn.Module) -> Iterator[Callable[[], object]]:
                 elif isinstance(held, type) and held.__module__ == value.__module__ and id(held) not in met:
                     met[id(held)] = held
                     waiting += vars(held).values()
-                    yield _make_class_restorer(held)
+                    yield _make_function_that_restores_class(held)
                 elif not isinstance(held, type | FunctionType | ModuleType):
                     yield functools.partial(names.__setitem__, name, held)
                     waiting.append(held)
@@ -172,7 +172,7 @@ def _list_held_values(value: Any) -> list[Any]:
     return held
 
 
-def _make_content_restorers(value: Any) -> Iterator[Callable[[], object]]:
+def _make_functions_that_restore_contents(value: Any) -> Iterator[Callable[[], object]]:
     """Yield functions without arguments that give a container, array, random generator, closure or object its present
     items or attributes again. Changes inside an item are not undone."""
     if isinstance(value, dict | set | deque):
@@ -214,7 +214,7 @@ def _restore_array(array: Any, content: Any) -> None:
         array[...] = content
 
 
-def _make_tensor_restorer(tensor: Tensor) -> Callable[[], object]:
+def _make_function_that_restores_tensor(tensor: Tensor) -> Callable[[], object]:
     """Return a function without arguments that restores a tensor's present numbers, memory, gradient and
     `requires_grad`."""
     if is_lazy(tensor) or tensor.is_nested or tensor.layout != torch.strided:
@@ -239,7 +239,7 @@ def _make_tensor_restorer(tensor: Tensor) -> Callable[[], object]:
     return restore_tensor
 
 
-def _make_class_restorer(kind: type) -> Callable[[], object]:
+def _make_function_that_restores_class(kind: type) -> Callable[[], object]:
     """Return a function without arguments that restores the present attributes of a class."""
     before = dict(vars(kind))
 

@@ -61,7 +61,7 @@ from pocketrnn_export.numbers.sample_table import (
     rewrite_call_for_ids,
 )
 from pocketrnn_export.progress import filter_log_records
-from pocketrnn_export.proof.case_selection import find_text_widths, make_condition_sizes_entry
+from pocketrnn_export.proof.case_selection import find_text_widths, make_provenance_entry_of_condition_sizes
 from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import write_notes_on_values_equal_for_all_texts
 from pocketrnn_export.proof.proof_duration import describe_duration_of_long_work, estimate_proof_seconds
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
@@ -554,7 +554,7 @@ def _export_module_that_takes_ids(
     description = arguments.description.add_provenance({
         **log_uncompared_parts_and_make_provenance_entry([form], closed),
         **said,
-        **make_condition_sizes_entry(form.bounds),
+        **make_provenance_entry_of_condition_sizes(form.bounds),
         "layout": LAYOUTS[found_layout.layout],
         "numbers_in_proof": table.kind,
         "golden_examples": "given sequences" if table.sequences and wanted.examples else "made signals",

@@ -37,7 +37,7 @@ _AROUND: Final = 9
 _UNEVEN: Final = (44, 200, 17, 120, 63)
 
 
-def find_compared_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[int, ...]:
+def find_ids_that_program_compares_words_with(program: torch.export.ExportedProgram, ids: int) -> tuple[int, ...]:
     """Return up to 24 token ids with which a program compares words, each once, in the program's order: 7 for `x == 7`;
     2, 3 and 4 for `x > 3`; and ids whose row in a constant table differs from nearly all other rows. `ids` is the
     number of ids."""
@@ -102,7 +102,7 @@ def write_phrases_into_rows(tokens: Tensor, compared_ids: Sequence[int]) -> Tens
     if not compared_ids:
         return tokens
     tokens = tokens.clone()
-    phrases = torch.tensor(_list_id_orders(compared_ids), dtype=tokens.dtype)
+    phrases = torch.tensor(_list_orders_of_ids(compared_ids), dtype=tokens.dtype)
     steps, size = tokens.shape[1], len(compared_ids)
     for row in (row for row in range(len(tokens)) if row // 2 % 2 == steps % 2):
         for turn, start in enumerate(range(0, steps - size + 1, size + _BETWEEN), start=row):
@@ -110,7 +110,7 @@ def write_phrases_into_rows(tokens: Tensor, compared_ids: Sequence[int]) -> Tens
     return tokens
 
 
-def _list_id_orders(compared_ids: Sequence[int]) -> list[list[int]]:
+def _list_orders_of_ids(compared_ids: Sequence[int]) -> list[list[int]]:
     """Return all orders of up to four ids. For more ids, return the rotations of the list and of the reversed list."""
     if len(compared_ids) <= _TOGETHER:
         return [list(order) for order in itertools.permutations(compared_ids)]

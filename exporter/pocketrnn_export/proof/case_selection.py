@@ -211,7 +211,7 @@ def read_compared_ids_of_provenance(provenance: Mapping[str, Any], ids: int) -> 
     return list(stated)
 
 
-def make_compared_ids_entry(compared_ids: Sequence[int]) -> dict[str, list[int]]:
+def make_provenance_entry_of_compared_ids(compared_ids: Sequence[int]) -> dict[str, list[int]]:
     """Return the provenance entry for the ids with which a module compares words, or {} if there are no such ids."""
     return {ASKED_IDS: list(compared_ids)} if compared_ids else {}
 
@@ -228,10 +228,12 @@ def drop_compared_ids_of_cut_words(provenance: Mapping[str, Any], rows: int | No
     if rows is None or not isinstance(ids, list):
         return {**provenance}
     others = {name: value for name, value in provenance.items() if name != ASKED_IDS}
-    return others | make_compared_ids_entry([one for one in ids if type(one) is not int or one < rows])
+    return others | make_provenance_entry_of_compared_ids([one for one in ids if type(one) is not int or one < rows])
 
 
-def make_condition_sizes_entry(batch_and_token_counts: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
+def make_provenance_entry_of_condition_sizes(
+    batch_and_token_counts: Iterable[tuple[int, int]],
+) -> dict[str, list[list[int]]]:
     """Return the provenance entry that lists sizes (batch, tokens) near forward's conditions on sizes, or {} if there
     are no such sizes."""
     sizes = [list(size) for size in batch_and_token_counts]

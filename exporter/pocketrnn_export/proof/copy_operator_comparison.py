@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import Case
-from pocketrnn_export.comparing.torch_threads import use_thread_count_from_before_use_one_thread
+from pocketrnn_export.comparing.torch_threads import lift_one_thread_limit
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import copy_module
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32
@@ -73,7 +73,7 @@ class _RecordedProgram:
         return self.lines[min(index, len(self.lines) - 1)] if self.lines else UNKNOWN_LINE
 
 
-def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case]) -> None:
+def refuse_copy_that_runs_other_operators(owners: OwnersModule, cases: Iterable[Case]) -> None:
     """Raise an ExportError if the copy of a module, which is traced, runs other operators than the module itself. Raise
     it also if a scripted or cached function of the module runs other operators than the plain Python function that is
     traced in its place.
@@ -84,7 +84,7 @@ def refuse_differing_copy_operators(owners: OwnersModule, cases: Iterable[Case])
     """
     for case in cases:
         inputs = [torch.from_numpy(case.tokens), *([torch.from_numpy(case.lengths)] if owners.takes_lengths else [])]
-        with restore_module(owners.module), use_thread_count_from_before_use_one_thread():
+        with restore_module(owners.module), lift_one_thread_limit():
             own = _record_program(owners, owners.module, inputs)
         if own is None:
             return
@@ -158,7 +158,7 @@ def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Te
         with torch.jit.optimized_execution(False), noted:  # type: ignore[attr-defined]
             answer = owners.called(module)(*inputs)
         steps = noted.find_steps_that_made(answer)
-        lines = [noted.lines[step] for step in noted.find_needed_steps(steps, _TEXT)]
+        lines = [noted.lines[step] for step in noted.find_steps_needed_for_results(steps, _TEXT)]
         return _RecordedProgram(noted.extract_program(steps, _TEXT), lines)
     return None
 

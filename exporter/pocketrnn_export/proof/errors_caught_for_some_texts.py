@@ -97,7 +97,7 @@ def refuse_caught_errors_of_rare_texts(module: nn.Module, inputs_to_try: Sequenc
     done: set[tuple[_Site, type[Exception]]] = set()
     for inputs in inputs_to_try:
         if (
-            not _catches_possible_errors(module, inputs)
+            not _calls_what_may_fail_in_catching_code(module, inputs)
             or (usual := _run_with_injected_error(module, inputs)).program is None
         ):
             continue
@@ -144,7 +144,7 @@ def _make_caught_error_refusal(call: _FailingCall, error: Exception) -> ExportEr
     )
 
 
-def _catches_possible_errors(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
+def _calls_what_may_fail_in_catching_code(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
     """Run a module. Return whether it makes a call that may fail for some texts inside code that may catch the error,
     such as a `try` block."""
     calls = _CallRecorder(None)
@@ -194,7 +194,7 @@ def _run_eagerly_and_suppress_errors(module: nn.Module) -> Iterator[None]:
 
 
 def _run_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-    """Compute the module's output. `_list_user_frames` stops at the frame of this function."""
+    """Call a module, and return its output. The frame of this function marks where the search for user frames ends."""
     return module(*inputs)
 
 
@@ -255,8 +255,12 @@ class _CallRecorder(FunctionMode):
         return func(*args, **kwargs)
 
     def _record_failing_call(self, frames: Sequence[FrameType], errors: tuple[type[Exception], ...]) -> None:
-        """Record a call that may fail, by its user frames, the innermost first, and the classes of its possible errors.
-        If this call is the one that shall fail, raise its error."""
+        """Record a call that may fail for some texts. If this call is the one that shall fail, raise its error.
+
+        Args:
+            frames: the frames of user code that lead to the call, the innermost first.
+            errors: the classes of the errors that the call may raise.
+        """
         site = tuple((frame.f_code, frame.f_lasti) for frame in frames)
         written = [frame for frame in frames if frame.f_code.co_filename != traceable_torchscript.__file__]
         own = next((frame for frame in written if not is_installed_file(frame.f_code.co_filename)), frames[0])
@@ -266,8 +270,8 @@ class _CallRecorder(FunctionMode):
             raise self.error
 
     def _may_fail_because_of_text(self, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
-        """Return whether a call of the torch function `name` may fail because of the numbers in its arguments, and
-        these are computed from a text."""
+        """Return whether a call of the torch function `name` may fail for some texts only: because of the values in a
+        tensor argument that is computed from a text."""
         given = [tensor for tensor in flatten_tree([args, kwargs])[0] if isinstance(tensor, Tensor)]
         others = [args[1:], {key: value for key, value in kwargs.items() if args or key not in ("input", "self")}]
         if _name_contains(name, _DIVIDING) and any(tensor.is_floating_point() for tensor in given):

@@ -144,8 +144,8 @@ def refuse_loop_with_unequal_steps(
 
 
 def loops_over_steps(module: nn.Module, inputs_of: Callable[[Sizes], tuple[Tensor, ...]]) -> bool:
-    """Return whether a module calls more torch functions for a text of 41 tokens than for one of 40. Return False if
-    the module fails on such a text."""
+    """Return whether a module seems to loop over the steps of a text: it calls more torch functions for a text of 41
+    tokens than for one of 40. Return False if the module fails on such a text."""
     logs = [_log_calls(module, inputs_of(Sizes(1, tokens))) for tokens in (_FIRST, _SECOND)]
     shorter, longer = (0 if log is None else log.count_calls_by_kind().total() for log in logs)
     return 0 < shorter < longer
@@ -197,7 +197,9 @@ class _CallCounter:
         logs = [self._log_calls_of_text(tokens) for tokens in (_FIRST, _SECOND, MOST_SHORT_STEPS)]
         if any(log is None for log in logs):
             return None
-        usual = _find_places_of_constant_numbers([log.count_argument_numbers() for log in logs if log is not None])
+        usual = _find_places_of_constant_numbers(
+            [log.count_numbers_by_argument_position() for log in logs if log is not None]
+        )
 
         def count_calls(tokens: int) -> _Calls | None:
             log = self._log_calls_of_text(tokens)
@@ -397,7 +399,7 @@ class _CallLog:
         self._needed = [self._calls[call] for call in sorted(kept)] if kept else self._calls
         self._made, self._given, self._kept = {}, {}, []
 
-    def count_argument_numbers(self) -> _Numbers:
+    def count_numbers_by_argument_position(self) -> _Numbers:
         """Return, for each torch function, a list with a counter for each position of a number in its arguments: how
         often each number occurs there."""
         found: _Numbers = {}

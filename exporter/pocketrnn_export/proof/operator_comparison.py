@@ -95,7 +95,7 @@ class _GraphCutout:
     read: set[str]
 
 
-def refuse_differing_operators(
+def refuse_operators_that_differ_in_onnx(
     program: torch.export.ExportedProgram, content: bytes, inputs: tuple[Tensor, ...], names: Sequence[str]
 ) -> None:
     """Run each operator of a program alone, in PyTorch and by the ONNX graph's nodes for it, and raise an
@@ -302,7 +302,8 @@ def _find_operators_back_to_values_of_graph(
 
 
 def _is_made_from_bools(node: Node, values: Mapping[Node, Any]) -> bool:
-    """Return whether a node converts bools to numbers, so that its value contains only 0 and 1."""
+    """Return whether a node converts bools to numbers, so that its value contains only 0 and 1. `values` are the values
+    of the program's nodes in a run."""
     made_of = [values.get(one) for one in node.all_input_nodes]
     return (
         values[node].dtype != torch.bool

@@ -94,7 +94,7 @@ def _measure_seconds_per_call_step_and_token(run: Callable[..., Any], cases: Seq
 
 
 def _measure_seconds(run: Callable[..., Any], case: Case) -> float:
-    """Return the seconds of the second of two runs on a case, or 0 if a run fails."""
+    """Run a batch (case) twice, and return how many seconds the second run took. Return 0 if a run fails."""
     try:
         run(case.tokens, case.lengths)
         started = time.perf_counter(), time.process_time()

@@ -45,13 +45,13 @@ from pocketrnn_export.proof.program_runs_and_nodes import (
     make_runnable_program,
 )
 from pocketrnn_export.proof.traced_program_checks import (
-    find_padding_ids_that_change_answers,
+    find_harmful_padding_ids,
     refuse_answers_changed_by_earlier_runs,
     refuse_answers_that_depend_on_other_texts,
     refuse_answers_that_depend_on_tie_order,
     refuse_caught_trace_errors,
     refuse_differences_at_other_sizes,
-    refuse_differences_by_counted_lengths,
+    refuse_graph_wrong_for_lengths_that_forward_computes,
     refuse_size_tests_in_loops,
     refuse_unequal_iterations,
 )
@@ -97,7 +97,7 @@ def find_program_right_for_all_sizes(
         one_text: keep the batch size of the example, which is 1, and make only the sequence dynamic.
 
     Raises:
-        ExportError: there is no program with the module's answers; the message names the line of its code.
+        ExportError: there is no program with the module's answers; the message names the line of the module's code.
     """
     # The ids of random inputs are rows of each embedding.
     ids = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=1)
@@ -134,9 +134,7 @@ def _find_program_with_answers_of_module(
         made(found)
         return found
 
-    plain = _trace_fixed_width_loops(trace_with_log, compared) or _trace_once_with_branches_of_example(
-        trace_with_log, log
-    )
+    plain = _trace_fixed_width_loops(trace_with_log, compared) or _trace_with_branches_of_example(trace_with_log, log)
     refuse_size_tests_in_loops(log)
     if takes_two_texts(compared.example):
         log = replace(log, questions=find_conditions_that_program_may_disobey(compared, plain, log.questions))
@@ -148,7 +146,7 @@ def _find_program_with_answers_of_module(
         if not log.questions:
             refuse_answers_that_depend_on_other_texts(compared, plain)
             notes = plain.notes + refuse_differences_at_other_sizes(compared, plain, graph.run)
-            return replace(plain, notes=notes, padding_tells=find_padding_ids_that_change_answers(compared, plain))
+            return replace(plain, notes=notes, padding_tells=find_harmful_padding_ids(compared, plain))
 
     non_forgetting = _NonForgettingModule.make_copy(compared)
 
@@ -174,7 +172,7 @@ def _find_program_with_answers_of_module(
         lambda sizes: compared(compared.draw_inputs(sizes)),
         compared.compute_float64_logits,
         batch=1 if one_text else None,
-        non_forgetting=None if non_forgetting is None else non_forgetting.make_judge(1 if one_text else None),
+        non_forgetting=None if non_forgetting is None else non_forgetting.make_answer_judge(1 if one_text else None),
         choices=lambda sizes: record_choosing_operators_and_read_weights(compared.module, compared.draw_inputs(sizes)),
         computes_values=_make_check_of_values_at_other_sizes(compared),
     )
@@ -184,7 +182,7 @@ def _find_program_with_answers_of_module(
     compared = compared.add_compared_ids(settled.program)
     refuse_answers_that_depend_on_other_texts(compared, settled)
     notes = refuse_differences_at_other_sizes(compared, settled, made(found.traced).run)
-    return replace(settled, notes=notes, padding_tells=find_padding_ids_that_change_answers(compared, settled))
+    return replace(settled, notes=notes, padding_tells=find_harmful_padding_ids(compared, settled))
 
 
 def _make_check_of_values_at_other_sizes(compared: FreshCopyModule) -> Callable[[TracedProgram, Sizes, Sizes], bool]:
@@ -252,7 +250,7 @@ class _NonForgettingModule:
                     "Report the module: this is a fault of pocketrnn.",
                 )
 
-    def make_judge(self, batch: int | None) -> AnswerJudge:
+    def make_answer_judge(self, batch: int | None) -> AnswerJudge:
         """Return an object that compares the answers of programs with those of this module. `batch` is a fixed number
         of texts, or None for any number."""
         return AnswerJudge(
@@ -299,7 +297,7 @@ def _refuse_ordinary_trace_faults(
         compared.module, log, few.draw_inputs(Sizes(len(compared.example[0]), compared.example[0].shape[1]))
     )
     if log.counted_lengths:
-        refuse_differences_by_counted_lengths(compared, graph)
+        refuse_graph_wrong_for_lengths_that_forward_computes(compared, graph)
     if plain.loops and not log.questions:
         refuse_unequal_iterations(compared, graph, plain)
     if plain.sort_operators:
@@ -325,7 +323,7 @@ def _make_recorder_of_size_conditions(
             refuse_caught_trace_errors(compared.module, log, compared.draw_inputs(sizes))
             return FollowedRun(log)
         if compute_answer_or_none(compared, compared.draw_inputs(sizes)) is None:
-            return FollowedRun(log, fails=not _is_raised_by_user(error))
+            return FollowedRun(log, fails=not _is_raised_by_line_of_user_code(error))
         # A module that cannot be followed may still be traced.
         return FollowedRun(trace(TracePlan(sizes)).log)
 
@@ -356,9 +354,7 @@ def _trace_fixed_width_loops(trace: Callable[..., TracedProgram], compared: Fres
     return None
 
 
-def _trace_once_with_branches_of_example(
-    trace: Callable[..., TracedProgram], log: TraceLog
-) -> TracedProgram | ExportError:
+def _trace_with_branches_of_example(trace: Callable[..., TracedProgram], log: TraceLog) -> TracedProgram | ExportError:
     """Trace a module once, with the branches that its example inputs take. Return the program. If the trace fails
     because of a size, return the error, since a trace with other branches may succeed; raise any other error.
 
@@ -380,7 +376,7 @@ def _trace_once_with_branches_of_example(
         return error
 
 
-def _is_raised_by_user(error: BaseException) -> bool:
+def _is_raised_by_line_of_user_code(error: BaseException) -> bool:
     """Return whether an error was raised by a line of user code, and not by an operation of PyTorch that the line
     calls."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]

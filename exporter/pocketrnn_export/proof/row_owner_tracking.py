@@ -77,7 +77,7 @@ class _Call:
     owners: list[Tensor | None]
     bits: int
 
-    def find_owned_arguments(self) -> list[int]:
+    def find_arguments_that_depend_on_texts(self) -> list[int]:
         """Return the indices of the call's arguments that contain numbers which depend on a text of the batch.
         Arguments from which the operator takes only a type or a shape are left out."""
         asked = self.owners[:1] if read_operator_name(self.node) in _LIKE else self.owners
@@ -157,7 +157,7 @@ class _OwnerRun(NodeValues):
         if n.op != "call_function" or "_assert" in str(n.target) or self.place:
             value = super().run_node(n)
             if isinstance(value, Tensor):
-                self._owners[n] = _make_initial_owners(value, row_is_owner=n.name in self._texts)
+                self._owners[n] = _make_owners_before_any_operator(value, row_is_owner=n.name in self._texts)
             return value
         given, form = flatten_tree(self.fetch_args_kwargs_from_env(n))
         nodes = flatten_tree((n.args, n.kwargs))[0]
@@ -189,11 +189,15 @@ class _OwnerRun(NodeValues):
     def _find_owners_of_results(self, call: _Call, results: list[Any]) -> list[Any]:
         """Return a tensor for each result of a call, with the owner of each number: the index of the text on which this
         number depends, or -1. If a number depends on several texts, store the line of the call in `place`."""
-        node, name, owned = call.node, read_operator_name(call.node).removesuffix("_"), call.find_owned_arguments()
+        node, name, owned = (
+            call.node,
+            read_operator_name(call.node).removesuffix("_"),
+            call.find_arguments_that_depend_on_texts(),
+        )
         if (views := _find_owners_of_views(call, results)) is not None:
             return views
         if not owned or node not in self._needed or name.startswith(GIVES_NO_NUMBERS):
-            return [_make_initial_owners(one) for one in results]
+            return [_make_owners_before_any_operator(one) for one in results]
         lengths = [i for i in owned if self._is_length_of_each_text(call.nodes[i])]
         if name in _ORDERS and lengths and results[-1].shape == call.given[owned[0]].shape:
             of_lengths: Any = call.owners[owned[0]]
@@ -206,7 +210,7 @@ class _OwnerRun(NodeValues):
         stated = flatten_tree(node.meta.get("val"))[0]
         if told is None or ((name not in OF_LENGTHS or len(lengths) < len(owned)) and any(one.mixed for one in told)):
             self.place = describe_first_known_line_of_nodes(node)
-            return [_make_initial_owners(one) for one in results]
+            return [_make_owners_before_any_operator(one) for one in results]
         return [
             self._fill_unknown_owners(one, result, val, call) if isinstance(result, Tensor) else None
             for one, result, val in zip(told, results, stated, strict=True)
@@ -234,7 +238,7 @@ class _OwnerRun(NodeValues):
         if bool((owners != _NONE).all()):
             return owners
         if read_operator_name(call.node).removesuffix("_") not in _PUTS:
-            for given in (call.owners[i] for i in call.find_owned_arguments()):
+            for given in (call.owners[i] for i in call.find_arguments_that_depend_on_texts()):
                 if given is not None and _can_broadcast(given, result):
                     owners = torch.where(owners == _NONE, given.expand(result.shape), owners)
         for axis in self._find_batch_axes_of_value(stated, result)[:1]:
@@ -275,7 +279,7 @@ class _ResultOwners:
     mixed: bool
 
 
-def _make_initial_owners(value: Any, *, row_is_owner: bool = False) -> Any:
+def _make_owners_before_any_operator(value: Any, *, row_is_owner: bool = False) -> Any:
     """Return a tensor of the shape of `value` with the owner of each number before any operator ran: the index of the
     text on which this number depends. With `row_is_owner` that is the number's row, else -1 for no text. Return None
     for a value that is not a tensor."""

@@ -64,13 +64,15 @@ def find_line_that_mixes_texts_by_operators(program: torch.export.ExportedProgra
     words = find_word_dependence(program)
     for node in select_nodes_needed_for_outputs(program):
         if node.op == "call_function" and (
-            _combines_rows(node, batch, words) or _moves_rows_by_words(node, batch, words)
+            _combines_values_of_several_texts(node, batch, words) or _moves_rows_by_words(node, batch, words)
         ):
             return describe_first_known_line_of_nodes(node)
     return ""
 
 
-def _combines_rows(node: Node, batch_symbols: set[Any], words: Mapping[Node, WordDependence]) -> bool:
+def _combines_values_of_several_texts(
+    node: Node, batch_symbols: set[Any], words: Mapping[Node, WordDependence]
+) -> bool:
     """Return whether a node combines the values of several texts of a batch into one value, as a sum over the batch
     axis does.
 

@@ -115,7 +115,7 @@ def refuse_caught_trace_errors(module: nn.Module, log: TraceLog, inputs: tuple[T
         )
 
 
-def refuse_differences_by_counted_lengths(compared: FreshCopyModule, graph: Answers) -> None:
+def refuse_graph_wrong_for_lengths_that_forward_computes(compared: FreshCopyModule, graph: Answers) -> None:
     """Raise an ExportError if a module computes the lengths for `pack_padded_sequence` itself, and its graph gives
     another answer where all these lengths are shorter than the padded batch. `graph` computes the graph's answers."""
     generator = torch.Generator().manual_seed(7)
@@ -205,7 +205,7 @@ def refuse_answers_that_depend_on_other_texts(compared: FreshCopyModule, traced:
         )
 
 
-def find_padding_ids_that_change_answers(compared: FreshCopyModule, traced: TracedProgram) -> dict[int, str]:
+def find_harmful_padding_ids(compared: FreshCopyModule, traced: TracedProgram) -> dict[int, str]:
     """Find the ids that, as padding after a text, may change the answer to this text. Return a dict from each such id
     to the line of user code that causes it.
 

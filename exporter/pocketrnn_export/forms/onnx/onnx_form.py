@@ -31,7 +31,7 @@ from pocketrnn_export.intake.module_preparation import ExportableModule
 from pocketrnn_export.intake.user_frames import find_random_draw_line
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import resize_example
-from pocketrnn_export.proof.operator_comparison import refuse_differing_operators
+from pocketrnn_export.proof.operator_comparison import refuse_operators_that_differ_in_onnx
 from pocketrnn_export.proof.padding_and_tied_values import MOVES
 from pocketrnn_export.proof.program_runs_and_nodes import RunnableProgram, read_operator_name
 from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes
@@ -275,7 +275,7 @@ def trace_onnx_graph(
     graph = graphs[found.program]
     if graph.operators is not None:
         _refuse_half_precision(graph.operators)
-        refuse_differing_operators(graph.operators, graph.content, example, names)
+        refuse_operators_that_differ_in_onnx(graph.operators, graph.content, example, names)
     return replace(
         graph,
         operators=None,

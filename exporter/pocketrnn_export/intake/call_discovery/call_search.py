@@ -328,7 +328,9 @@ def _can_decode_labels_of_one_text(facts: ModuleFacts, candidate: CallCandidate)
     # Whatever a user's module raises.
     with contextlib.suppress(Exception, SystemExit):
         call_and_restore_state(
-            facts.module, facts.compile(replace(candidate, around="").line), *facts.draw_batch(1, facts.widths.clip(7))
+            facts.module,
+            facts.compile(replace(candidate, around="").line),
+            *facts.draw_batch(1, facts.widths.clip(7)),
         )
         return True
     return False
