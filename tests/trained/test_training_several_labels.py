@@ -37,7 +37,7 @@ from pocketrnn_training.measures.logit_measures import (
 from pocketrnn_training.measures.thresholds import choose_thresholds, predict_cross_fitted_labels
 from pocketrnn_training.rows.labelled_rows import split_rows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
-from pocketrnn_training.rows.text_files import parse_labels, read_files
+from pocketrnn_training.rows.text_files import parse_labels_of_text, read_files
 from pocketrnn_training.training import TrainingState, train
 
 LABELS = ("long", "loud", "sad")
@@ -122,7 +122,7 @@ def test_lists_and_separated_strings_are_read_alike(tmp_path: Path, ending: str)
     ],
 )
 def test_what_a_value_says_of_labels(value: Any, labels: list[str] | None) -> None:
-    assert parse_labels(value) == labels
+    assert parse_labels_of_text(value) == labels
 
 
 def test_another_separator_is_taken(tmp_path: Path) -> None:

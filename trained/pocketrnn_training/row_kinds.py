@@ -60,5 +60,8 @@ _KINDS: Final = (
 
 
 def find_row_kind(data: LabelledRows) -> Kind:
-    """Find the kind of the rows: the `Kind` with the functions and classes for training on them."""
+    """Find the kind of the rows (texts, pairs, sequences or tagged sentences) by their class.
+
+    The returned `Kind` holds the settings class and the functions for training on such rows.
+    """
     return next(kind for kind in _KINDS if isinstance(data, kind.rows))

@@ -25,7 +25,7 @@ from pocketrnn_training.rows.disk_backed_data import ByteBuffer
 from pocketrnn_training.rows.encoded_rows import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.table_files import SUFFIXES, read_column_names, read_columns
-from pocketrnn_training.rows.teacher_answers import TeacherAnswers, average_teachers, normalize_probabilities
+from pocketrnn_training.rows.teacher_answers import TeacherAnswers, average_teacher_answers, normalize_probabilities
 
 __all__ = ["read_teacher"]
 
@@ -81,7 +81,7 @@ def read_teacher(
             answers.append(_read_answers_file(path, data, logits, text_column, label_column))
         else:
             answers.append(_run_teacher_classifier(str(source), data))
-    return average_teachers(answers)
+    return average_teacher_answers(answers)
 
 
 def _run_teacher_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
