@@ -27,7 +27,7 @@ from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.classifiers.random_kernels import (
     KernelArchitecture,
     KernelClassifier,
-    compute_dilation_of_each_bank,
+    choose_dilation_of_each_kernel_bank,
     standardize_and_measure_channels,
 )
 from pocketrnn_training.fitting import fit
@@ -116,9 +116,9 @@ def test_the_scores_of_rows_that_a_ridge_did_not_see_are_those_of_a_fit_without_
 
 
 def test_dilations_let_a_kernel_span_a_row_and_are_one_for_rows_of_a_step() -> None:
-    dilations = compute_dilation_of_each_bank(1008, 251)
+    dilations = choose_dilation_of_each_kernel_bank(1008, 251)
     assert (len(dilations), dilations[0], dilations[-1]) == (24, 1, 31)
-    assert compute_dilation_of_each_bank(43, 1) == (1, 1)
+    assert choose_dilation_of_each_kernel_bank(43, 1) == (1, 1)
 
 
 def test_choices_of_recurrent_layers_ask_for_them_and_kernels_beside_them_are_refused() -> None:

@@ -32,7 +32,7 @@ from pocketrnn_training.measures.logit_measures import (
     compute_macro_or_best_micro_f1,
     compute_mean_loss,
     find_best_threshold_and_its_f1,
-    find_right_rows,
+    mark_rows_classified_correctly,
 )
 from pocketrnn_training.measures.thresholds import choose_thresholds, predict_cross_fitted_labels
 from pocketrnn_training.rows.labelled_rows import split_rows
@@ -218,7 +218,7 @@ def test_measures_are_those_of_scikit_learn_and_torch() -> None:
     assert compute_mean_loss(logits, targets) == pytest.approx(
         4 * torch.nn.BCEWithLogitsLoss()(logits, targets.float()).item(), rel=1e-5
     )
-    assert find_right_rows(logits, targets).tolist() == ((logits > 0) == targets).all(dim=1).tolist()
+    assert mark_rows_classified_correctly(logits, targets).tolist() == ((logits > 0) == targets).all(dim=1).tolist()
     probabilities = torch.sigmoid(logits).numpy().astype(float)
     best = max(f1_score(targets, probabilities >= t, average="micro") for t in np.unique(probabilities))
     assert compute_macro_or_best_micro_f1(logits, targets) == pytest.approx(best)

@@ -17,7 +17,7 @@ from pocketrnn_training import run_folder
 from pocketrnn_training.baselines.baseline_accuracy import Baseline
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.classifiers.checkpoint_file_names import check_output
+from pocketrnn_training.classifiers.checkpoint_file_names import check_run_can_write_folder
 from pocketrnn_training.cross_validation import CrossValidation, cross_validate_rows
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels, make_settings_from_checkpoint
 from pocketrnn_training.preparation.teacher_reader import read_teacher
@@ -120,7 +120,7 @@ class TrainingRun:
                 "A teacher answers every row of the data, but training leaves out the rows of --outside.",
                 "Leave --teacher or --outside out.",
             )
-        check_output(self.output, force=self.force, resume=self.resume)
+        check_run_can_write_folder(self.output, force=self.force, resume=self.resume)
         if self.resume:
             self.state = _read_resume_state(self.output, self.settings)
             if ("examples" in self.state.best.data) == self.examples:

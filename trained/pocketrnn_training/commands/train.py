@@ -16,7 +16,11 @@ from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require_module
 from pocketrnn.tags import has_span_prefixes
-from pocketrnn_training.classifiers.checkpoint_file_names import CONFIG_JSON, check_output, read_checkpoint_file
+from pocketrnn_training.classifiers.checkpoint_file_names import (
+    CONFIG_JSON,
+    check_run_can_write_folder,
+    read_checkpoint_file,
+)
 from pocketrnn_training.commands.data_options import data_options, split_names
 from pocketrnn_training.commands.progress_display import show_progress
 from pocketrnn_training.rows.data_source import LABELS_OF, DataSource
@@ -552,7 +556,7 @@ def train(
     """
     # Mistakes that can be found without PyTorch are reported first, before it is loaded.
     settings = make_settings(source.settings, choices)
-    check_output(output, force=force, resume=resume)
+    check_run_can_write_folder(output, force=force, resume=resume)
     if bundle is not None:
         check_output_folder(bundle, force=force, marker_file="classifier.json")
     if before is not None:

@@ -26,9 +26,9 @@ from pocketrnn_training.loop.training_loop import VALIDATION_LENGTHS, VALIDATION
 from pocketrnn_training.measures.evaluation import (
     Evaluation,
     add_span_scores,
-    list_confusions,
+    list_confusions_by_frequency,
     score_classes,
-    score_several_labels,
+    score_multi_label_predictions,
 )
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.measures.span_scores import SpanScores
@@ -115,7 +115,7 @@ def write_report(
     probabilities, counts = answers.probabilities, None
     if validation.several_labels:
         given = predict_cross_fitted_labels(probabilities.astype(np.float64), validation.targets)
-        result = score_several_labels(checkpoint.labels, validation.targets, given)
+        result = score_multi_label_predictions(checkpoint.labels, validation.targets, given)
         right = (given == validation.targets).all(axis=1)
         mistakes = _format_label_mistakes(checkpoint, validation, probabilities, given)
     else:
@@ -310,7 +310,7 @@ def _format_classes(
     for i, c in enumerate(result.classes, start=1):
         yield f"| {i} | {_escape_start(c.label)} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | {c.rows:,} |"
     yield from ("", "## Confusion", "", _explain_confusion_picture(result), "", "![confusion](confusion.png)")
-    confused = list_confusions(confusion_counts)
+    confused = list_confusions_by_frequency(confusion_counts)
     if confused and len(result.classes) > NUMBERED_CLASSES:
         yield from ("", f"The largest of {len(confused):,} confusions:" if len(confused) > _CONFUSIONS else "")
         yield from ("", "| true class | class given | rows |", "|---|---|---:|")
