@@ -35,7 +35,7 @@ from pocketrnn_training.rows.rows_in_memory import (
     make_rows_of_texts,
 )
 from pocketrnn_training.settings.number_settings import NumberSettings
-from pocketrnn_training.settings.settings_from_options import make_settings
+from pocketrnn_training.settings.settings_from_options import make_settings_from_values_by_name
 from pocketrnn_training.training import train
 from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
 
@@ -263,7 +263,7 @@ def fit(
     data: LabelledRows
     held_out: LabelledRows | None
     if channels is not None:
-        make_settings(NumberSettings, choices).refuse_unsupported_sources(
+        make_settings_from_values_by_name(NumberSettings, choices).refuse_unsupported_sources(
             word_vectors=word_vectors, before=before, outside=outside
         )
         rules = make_number_rules(channels, numbers or {})
@@ -274,7 +274,7 @@ def fit(
         data, held_out, given = _make_training_and_validation_rows(texts, labels, validation, outside, before)
     checkpoint = train(
         data,
-        make_settings(find_row_kind(data).settings, choices),
+        make_settings_from_values_by_name(find_row_kind(data).settings, choices),
         name=name,
         validation=held_out,
         word_vectors=None if word_vectors is None else Path(word_vectors),
@@ -332,7 +332,7 @@ def cross_validate(
         data = make_rows_of_texts(texts, labels)[0]
     return cross_validate_rows(
         data,
-        make_settings(find_row_kind(data).settings, choices),
+        make_settings_from_values_by_name(find_row_kind(data).settings, choices),
         folds,
         report=_make_function_that_shows_events(progress) if report is None else report,
         word_vectors=None if word_vectors is None else Path(word_vectors),

@@ -22,7 +22,7 @@ from pocketrnn_training.candidates.candidate_comparison import (
     should_compare_candidates,
     should_measure_by_folds,
 )
-from pocketrnn_training.candidates.fit_without_epochs import fit_classifier_without_epochs, is_fitted_without_epochs
+from pocketrnn_training.candidates.fit_without_epochs import fit_classifier_without_epochs, should_fit_without_epochs
 from pocketrnn_training.classifiers.checkpoint import Checkpoint, make_rules_member
 from pocketrnn_training.loop.duration_estimate import estimate_duration
 from pocketrnn_training.loop.final_fit import FinalFit, OnlyFit
@@ -141,7 +141,7 @@ def train(
     loop = TrainingLoop(task, settings, name, _compute_run_digest(task, settings), resume)
     if resume is not None and resume.task != loop.digest:
         raise _make_different_run_error(resume, settings)
-    if is_fitted_without_epochs(task):
+    if should_fit_without_epochs(task):
         return fit_classifier_without_epochs(loop, report, keep)
     with silence_fabric(), _restore_random_generators_afterwards():
         alone = fabric if settings.processes == 1 else _make_fabric(replace(settings, processes=1))

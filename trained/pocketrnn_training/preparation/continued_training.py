@@ -143,8 +143,8 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
         if asked not in (value, getattr(type(settings), name)):
             raise InputError(
                 f"{checkpoint.name} has the {name} {value!r}, but the options ask for {asked!r}.",
-                "A run that goes on from a classifier keeps its tokenizer and its sizes: leave the option out, or train "
-                "again without --from.",
+                "A run that goes on from a classifier keeps its tokenizer and its sizes: leave the option out, or "
+                "train again without --from.",
             )
     return replace(settings, **kept)
 
