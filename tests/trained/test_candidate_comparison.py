@@ -12,7 +12,7 @@ from training_data import QUICK, easy_texts, write_csv
 
 from pocketrnn.commands.cli import main
 from pocketrnn_training.candidates import candidate_comparison
-from pocketrnn_training.candidates.candidate import Candidate, make_candidates_document, read_candidates
+from pocketrnn_training.candidates.candidate import Candidate, make_checkpoint_member_of_candidates, read_candidates
 from pocketrnn_training.candidates.candidate_comparison import should_compare_candidates, should_measure_by_folds
 from pocketrnn_training.classifiers.linear_classifier import LinearClassifier
 from pocketrnn_training.loop.training_loop import TrainingState
@@ -205,4 +205,4 @@ def test_a_candidate_is_read_as_it_was_written() -> None:
     one = Candidate("bpe", 0.4, 1.9, 3271, 4, 0.714, 0.011, 0.77, 0.69)
     assert one.weights.add_weighted_logits(1.0, 10.0) == pytest.approx(19.4)
     assert not one.is_linear
-    assert read_candidates(make_candidates_document([one])) == (one,)
+    assert read_candidates(make_checkpoint_member_of_candidates([one])) == (one,)

@@ -21,13 +21,13 @@ from pocketrnn_export import export_trained
 from pocketrnn_export.numbers.number_step_graph import make_step_graph_of_samples
 from pocketrnn_export.packing import pack
 from pocketrnn_training.baselines.sequence_baselines import fit_statistics_baseline
-from pocketrnn_training.candidates.fit_without_epochs import fit_ridge
+from pocketrnn_training.candidates.fit_without_epochs import fit_ridge_and_choose_strength
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.classifiers.random_kernels import (
     KernelArchitecture,
     KernelClassifier,
-    compute_dilation_of_each_bank,
+    choose_dilation_of_each_kernel_bank,
     standardize_and_measure_channels,
 )
 from pocketrnn_training.fitting import fit
@@ -100,7 +100,7 @@ def test_padding_and_the_rows_beside_it_change_no_answer_of_a_row(own_scale: boo
 def test_the_scores_of_rows_that_a_ridge_did_not_see_are_those_of_a_fit_without_them(kernels: int) -> None:
     rng = np.random.default_rng(0)
     shares, targets, weights = rng.random((40, kernels)), np.arange(40) % 3, rng.random(40) + 0.5
-    found = fit_ridge(shares, targets, 3, weights, np.arange(40))
+    found = fit_ridge_and_choose_strength(shares, targets, 3, weights, np.arange(40))
     # Rows 0 and 20 are of one part. With the mean, the deviation and the strength of all rows:
     x = (shares - np.average(shares, axis=0, weights=weights)) / shares.std(axis=0)
     y = np.where(targets[:, None] == np.arange(3), 1.0, -1.0)
@@ -116,9 +116,9 @@ def test_the_scores_of_rows_that_a_ridge_did_not_see_are_those_of_a_fit_without_
 
 
 def test_dilations_let_a_kernel_span_a_row_and_are_one_for_rows_of_a_step() -> None:
-    dilations = compute_dilation_of_each_bank(1008, 251)
+    dilations = choose_dilation_of_each_kernel_bank(1008, 251)
     assert (len(dilations), dilations[0], dilations[-1]) == (24, 1, 31)
-    assert compute_dilation_of_each_bank(43, 1) == (1, 1)
+    assert choose_dilation_of_each_kernel_bank(43, 1) == (1, 1)
 
 
 def test_choices_of_recurrent_layers_ask_for_them_and_kernels_beside_them_are_refused() -> None:

@@ -21,7 +21,10 @@ from pocketrnn.errors import DataError, InputError
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.fitting import FittedClassifier, fit
 from pocketrnn_training.measures.evaluation import evaluate
-from pocketrnn_training.measures.thresholds import find_separating_threshold, find_threshold_reached_by_share
+from pocketrnn_training.measures.thresholds import (
+    find_separating_threshold,
+    find_threshold_that_share_of_right_answers_reaches,
+)
 from pocketrnn_training.rows.labelled_texts import LabelledTexts, separate_outside_rows
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
@@ -35,7 +38,7 @@ def test_the_share_of_right_answers_reaches_it_and_no_more_than_needed(
     probabilities = np.c_[likeliest, 1 - likeliest]
     targets = np.array([0 if is_right else 1 for _, is_right in answers])
     right = likeliest[probabilities.argmax(axis=1) == targets]
-    threshold = find_threshold_reached_by_share(share, probabilities, targets)
+    threshold = find_threshold_that_share_of_right_answers_reaches(share, probabilities, targets)
     if not len(right):
         assert threshold == 0
         return

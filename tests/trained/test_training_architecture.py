@@ -108,7 +108,10 @@ def test_one_mask_of_dropout_is_for_all_steps_of_a_text_and_another_for_the_next
         return layers(self, values, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(classifier.rnn), "forward", forward)
-    monkeypatch.setattr("pocketrnn_training.classifiers.unpacked_layers.run_layers", lambda rnn, values, _: rnn(values))
+    monkeypatch.setattr(
+        "pocketrnn_training.classifiers.unpacked_layers.run_recurrent_layers_without_packing",
+        lambda rnn, values, _: rnn(values),
+    )
     classifier(tokens(), LENGTHS if packed else None)
     values = read[0].detach()
     assert values.unique().tolist() == pytest.approx([0.0, 1 / 0.7])

@@ -37,7 +37,7 @@ from pocketrnn_training.loop.training_processes import ProcessError
 from pocketrnn_training.measures.calibration import compute_calibration_error, fit_temperature
 from pocketrnn_training.report import report_pictures
 from pocketrnn_training.report import run_report as report
-from pocketrnn_training.report.run_report import render_page
+from pocketrnn_training.report.run_report import render_markdown_as_html_page
 from pocketrnn_training.rows.epoch_batches import draw_epoch_row_numbers
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.training import TrainingState, train
@@ -382,7 +382,7 @@ def test_the_report_shows_any_label_and_any_text_as_it_is(tmp_path: Path) -> Non
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5}
     assert (tmp_path / "confusion.png").stat().st_size > 1000
     page = Page.of((tmp_path / "report.html").read_text(encoding="ascii"))
-    wrong = [text for text in hostile[:3] if report._escape_start(text) in mistakes]
+    wrong = [text for text in hostile[:3] if report._shorten_and_escape(text) in mistakes]
     assert wrong
     assert {*wrong, "Sci/Tech", "日本"} <= set(page.cells)
     assert "script" not in page.tags
@@ -419,9 +419,17 @@ class Page(HTMLParser):
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp", "Zs", "Co", "Cn"])))
 def test_the_page_shows_what_the_markdown_shows(text: str) -> None:
-    lines = ["# a", "", "| | |", "|---|---:|", f"| {report._escape_start(text)} | {report._escape_start(text)} |"]
-    assert Page.of(render_page(lines, {})).cells == [text] * 2
-    assert "<p><strong>9.50 %</strong> &amp; <code>--a</code>" in render_page(["# a", "", "**9.50 %** & `--a`"], {})
+    lines = [
+        "# a",
+        "",
+        "| | |",
+        "|---|---:|",
+        f"| {report._shorten_and_escape(text)} | {report._shorten_and_escape(text)} |",
+    ]
+    assert Page.of(render_markdown_as_html_page(lines, {})).cells == [text] * 2
+    assert "<p><strong>9.50 %</strong> &amp; <code>--a</code>" in render_markdown_as_html_page(
+        ["# a", "", "**9.50 %** & `--a`"], {}
+    )
 
 
 def test_classes_are_named_in_the_picture_and_those_confused_most_are_drawn() -> None:

@@ -31,7 +31,10 @@ from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.encoded_rows import EncodedSequences
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences, Recording, make_labelled_sequences
 from pocketrnn_training.settings.number_settings import NumberSettings
-from pocketrnn_training.settings.settings_from_options import find_setting_default, make_settings
+from pocketrnn_training.settings.settings_from_options import (
+    find_default_of_setting_in_any_kind,
+    make_settings_from_values_by_name,
+)
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
 from pocketrnn_training.training_events import Epoch
@@ -198,15 +201,17 @@ def test_a_missing_sample_is_filled_by_the_value_that_is_said_and_does_not_move_
 def test_choices_of_texts_are_refused_for_numbers(choice: dict[str, object]) -> None:
     (name,) = choice
     with pytest.raises(InputError, match=f"^{name} is .* for texts"):
-        make_settings(NumberSettings, choice)
+        make_settings_from_values_by_name(NumberSettings, choice)
 
 
 def test_choices_of_the_other_kind_may_be_at_their_defaults_and_none_is_for_that_of_the_kind() -> None:
-    given = {name: find_setting_default(name) for name in asdict(TextSettings()) | asdict(NumberSettings())}
-    assert make_settings(NumberSettings, given) == NumberSettings()
-    assert make_settings(TextSettings, given) == TextSettings()
+    given = {
+        name: find_default_of_setting_in_any_kind(name) for name in asdict(TextSettings()) | asdict(NumberSettings())
+    }
+    assert make_settings_from_values_by_name(NumberSettings, given) == NumberSettings()
+    assert make_settings_from_values_by_name(TextSettings, given) == TextSettings()
     with pytest.raises(InputError, match="no setting 'epoch'") as refused:
-        make_settings(NumberSettings, {"epoch": 3})
+        make_settings_from_values_by_name(NumberSettings, {"epoch": 3})
     assert "epochs" in refused.value.remedy
     with pytest.raises(InputError, match="device is None"):
         NumberSettings(device=None)  # type: ignore[arg-type]

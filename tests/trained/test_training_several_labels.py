@@ -32,12 +32,12 @@ from pocketrnn_training.measures.logit_measures import (
     compute_macro_or_best_micro_f1,
     compute_mean_loss,
     find_best_threshold_and_its_f1,
-    find_right_rows,
+    mark_rows_classified_correctly,
 )
 from pocketrnn_training.measures.thresholds import choose_thresholds, predict_cross_fitted_labels
 from pocketrnn_training.rows.labelled_rows import split_rows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
-from pocketrnn_training.rows.text_files import parse_labels, read_files
+from pocketrnn_training.rows.text_files import parse_labels_of_text, read_files
 from pocketrnn_training.training import TrainingState, train
 
 LABELS = ("long", "loud", "sad")
@@ -122,7 +122,7 @@ def test_lists_and_separated_strings_are_read_alike(tmp_path: Path, ending: str)
     ],
 )
 def test_what_a_value_says_of_labels(value: Any, labels: list[str] | None) -> None:
-    assert parse_labels(value) == labels
+    assert parse_labels_of_text(value) == labels
 
 
 def test_another_separator_is_taken(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_measures_are_those_of_scikit_learn_and_torch() -> None:
     assert compute_mean_loss(logits, targets) == pytest.approx(
         4 * torch.nn.BCEWithLogitsLoss()(logits, targets.float()).item(), rel=1e-5
     )
-    assert find_right_rows(logits, targets).tolist() == ((logits > 0) == targets).all(dim=1).tolist()
+    assert mark_rows_classified_correctly(logits, targets).tolist() == ((logits > 0) == targets).all(dim=1).tolist()
     probabilities = torch.sigmoid(logits).numpy().astype(float)
     best = max(f1_score(targets, probabilities >= t, average="micro") for t in np.unique(probabilities))
     assert compute_macro_or_best_micro_f1(logits, targets) == pytest.approx(best)

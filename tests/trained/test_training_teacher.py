@@ -32,7 +32,7 @@ from pocketrnn_training.preparation.teacher_reader import read_teacher
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.labelled_rows import UNLABELLED
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
-from pocketrnn_training.rows.teacher_answers import TeacherAnswers, average_teachers
+from pocketrnn_training.rows.teacher_answers import TeacherAnswers, average_teacher_answers
 from pocketrnn_training.rows.text_files import read_files, with_unlabelled
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingState, train
@@ -232,7 +232,7 @@ def test_what_is_answered_is_one_truth_a_row() -> None:
 def test_the_mean_of_teachers_is_of_those_that_answer_a_row() -> None:
     one = TeacherAnswers.of([[0.9, 0.1], [0.5, 0.5], [0, 0]], answered=[True, True, False], sources=("one",))
     two = TeacherAnswers.of([[0, 0], [0.1, 0.9], [0, 0]], answered=[False, True, False], sources=("two",))
-    mean = average_teachers([one, two])
+    mean = average_teacher_answers([one, two])
     np.testing.assert_allclose(mean.probabilities(np.arange(3)), [[0.9, 0.1], [0.3, 0.7], [0, 0]], atol=1e-7)
     assert mean.answered.tolist() == [True, True, False]
     assert mean.sources == ("one", "two")

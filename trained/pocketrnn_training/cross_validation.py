@@ -122,7 +122,8 @@ class CrossValidation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The result as the metrics of a checkpoint: the number of folds, the mean of their scores and its deviation.
+        """The result as metrics to store in a checkpoint: the number of folds, and the mean and the standard deviation
+        of their scores.
 
         Example:
             >>> cross_validation.metrics["folds"]
@@ -140,7 +141,7 @@ def cross_validate_rows(
     word_vectors: Path | None = None,
     before: Checkpoint | None = None,
 ) -> CrossValidation:
-    """Train a classifier for each fold on the rows of the other folds, as `train` does, and measure it on the fold.
+    """Train a classifier for each fold on the rows of the other folds, and measure the classifier on its fold.
 
     Each training holds out validation rows from its own rows, so that no classifier has seen the rows of its fold.
 
@@ -150,11 +151,14 @@ def cross_validate_rows(
         folds: the number of folds, at least 2.
         report: called with the progress: a `StageNotice` after each fold, and a `Progress` whose epochs are counted
             over all folds.
-        word_vectors: as in `train`.
-        before: as in `train`.
+        word_vectors: a file of word vectors to start each training from; None to use installed ones, if there are any.
+        before: a checkpoint that each training continues from; None to start with new weights.
 
     Raises:
-        InputError, DataError, TrainingError, ProcessError: see `train` and `assign_folds`.
+        InputError: there are fewer than two folds, or the settings are for another kind of rows.
+        DataError: a row has no label, or there are fewer different rows than folds.
+        TrainingError: the loss is no longer a finite number.
+        ProcessError: one of several training processes ended before its work was done.
     """
     check_labelled(data, "row", "Leave out rows without a label: a fold is measured by its labels.")
     baseline_of = find_row_kind(data).baseline

@@ -34,7 +34,7 @@ def format_event_line(event: Progress | Epoch | Notice) -> str:
 
 
 def format_training_metrics(event: Progress) -> str:
-    """Format the loss and accuracy of the training rows since the last report."""
+    """Format the training loss, the accuracy and the rows per second since the last report, for a progress line."""
     return f"training loss {event.loss:.4f}  accuracy {event.accuracy:.1%}  {event.rows_per_second:,.0f} rows/s"
 
 
@@ -44,8 +44,9 @@ class EventLines:
     It shows all notices, and a line for each of about 20 epochs, but at least one line in half a minute.
 
     Args:
-        show: called with a line.
-        silent: for this many seconds from now on, lines are held back.
+        show: called with each line to show.
+        silent: for this many seconds after the object is made, lines are stored. They are shown with the first line
+            after that time.
     """
 
     def __init__(self, show: Callable[[str], None], silent: float = 0.0) -> None:
@@ -57,7 +58,7 @@ class EventLines:
         self._epochs = 1
 
     def show_event(self, event: Progress | Epoch | Notice) -> None:
-        """Show a line for an event, unless it is an epoch or a progress for which other lines are enough."""
+        """Show the line of an event. Most epochs and progress reports are skipped, so that a run has few lines."""
         # An epoch ends with its own line of validation scores, except an epoch of a final fit.
         ended, self._ended = self._ended, None
         if ended is not None and not isinstance(event, Epoch):
@@ -74,17 +75,19 @@ class EventLines:
                 self._show_or_hold_line(event)
 
     def _show_epoch_line_if_due(self, event: Progress | Epoch) -> None:
-        """Show the line of an epoch if it is one of the about 20 to show, or the last line is half a minute old."""
+        """Show the line of an epoch if the epoch is one of about 20 evenly spaced ones, or if no line was shown for
+        half a minute."""
         one_of = -(-self._epochs // _EPOCH_LINES)
         if event.epoch % one_of == 0 or self._was_silent_too_long():
             self._show_or_hold_line(event)
 
     def _was_silent_too_long(self) -> bool:
+        """Return whether the last line was shown half a minute ago or earlier."""
         return time.monotonic() - self._shown >= _LONGEST_SILENCE
 
     def _show_or_hold_line(self, event: Progress | Epoch | Notice) -> None:
-        """Show the line of an event. During the silent seconds at the start, store it, and show it with the first line
-        after them."""
+        """Show the line of an event. During the silent seconds at the start, store the line instead; the first call
+        after these seconds shows the stored lines, too."""
         self._held.append(format_event_line(event))
         if time.monotonic() < self._from:
             return

@@ -35,7 +35,7 @@ from pocketrnn_training.rows.rows_in_memory import (
     make_rows_of_texts,
 )
 from pocketrnn_training.settings.number_settings import NumberSettings
-from pocketrnn_training.settings.settings_from_options import make_settings
+from pocketrnn_training.settings.settings_from_options import make_settings_from_values_by_name
 from pocketrnn_training.training import train
 from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
 
@@ -145,7 +145,7 @@ class FittedClassifier(TrainedEstimator):
         If texts can have several labels, a text counts if it gets all of its right labels and no other.
 
         Raises:
-            DataError: see `evaluate`.
+            DataError: the texts or the labels cannot be used, or a label is not one of the classifier's.
 
         Example:
             >>> fitted.score(["so good", "so bad"], ["good", "bad"])
@@ -263,23 +263,23 @@ def fit(
     data: LabelledRows
     held_out: LabelledRows | None
     if channels is not None:
-        make_settings(NumberSettings, choices).refuse_unsupported_sources(
+        make_settings_from_values_by_name(NumberSettings, choices).refuse_unsupported_sources(
             word_vectors=word_vectors, before=before, outside=outside
         )
         rules = make_number_rules(channels, numbers or {})
         data, given = make_rows_of_sequences(texts, labels, rules)
         held_out = None if validation is None else make_rows_of_sequences(*validation, rules, data.labels)[0]
     else:
-        _refuse_number_options(numbers)
+        _refuse_number_options_without_channels(numbers)
         data, held_out, given = _make_training_and_validation_rows(texts, labels, validation, outside, before)
     checkpoint = train(
         data,
-        make_settings(find_row_kind(data).settings, choices),
+        make_settings_from_values_by_name(find_row_kind(data).settings, choices),
         name=name,
         validation=held_out,
         word_vectors=None if word_vectors is None else Path(word_vectors),
         examples=None if examples else (),
-        report=_make_default_report(progress) if report is None else report,
+        report=_make_function_that_shows_events(progress) if report is None else report,
         before=before.checkpoint if isinstance(before, FittedClassifier) else before,
     )
     return FittedClassifier(checkpoint, given)
@@ -328,30 +328,35 @@ def cross_validate(
     if channels is not None:
         data = make_rows_of_sequences(texts, labels, make_number_rules(channels, numbers or {}))[0]
     else:
-        _refuse_number_options(numbers)
+        _refuse_number_options_without_channels(numbers)
         data = make_rows_of_texts(texts, labels)[0]
     return cross_validate_rows(
         data,
-        make_settings(find_row_kind(data).settings, choices),
+        make_settings_from_values_by_name(find_row_kind(data).settings, choices),
         folds,
-        report=_make_default_report(progress) if report is None else report,
+        report=_make_function_that_shows_events(progress) if report is None else report,
         word_vectors=None if word_vectors is None else Path(word_vectors),
     )
 
 
-def _refuse_number_options(numbers: Mapping[str, Any] | None) -> None:
+def _refuse_number_options_without_channels(numbers: Mapping[str, Any] | None) -> None:
+    """Raise an InputError if `numbers`, the options of sequences of numbers, is given for texts."""
     if numbers is not None:
         raise InputError(
-            "numbers is given without channels, but it is for sequences of numbers.",
+            "The argument numbers is given without channels, but it is for sequences of numbers.",
             "Give the channels of your sequences: channels=['ax', 'ay']. For texts, leave numbers out.",
         )
 
 
-def _find_outside_name(outside: Any, given_labels: Mapping[str, Any]) -> str:
-    """Find the name of the label `outside` in `given_labels`, a dict of the user's labels by their names.
+def _find_name_of_outside_label(outside: Any, given_labels: Mapping[str, Any]) -> str:
+    """Find the name of the label that the user gives to texts which belong to none of the classes.
+
+    Args:
+        outside: that label, as the user gave it, such as the number 0.
+        given_labels: all labels as the user gave them, by their names: {"0": 0, "1": 1}.
 
     Raises:
-        InputError: not one text has this label.
+        InputError: not one text has the label `outside`.
     """
     name = next(
         (name for name, label in given_labels.items() if label == outside and type(label) is type(outside)), None
@@ -372,11 +377,16 @@ def _make_training_and_validation_rows(
     outside: Any,
     before: FittedClassifier | Checkpoint | None,
 ) -> tuple[LabelledTexts, LabelledTexts | None, GivenLabels]:
-    """Make the training rows, and the validation rows or None; also return the given labels by their names."""
+    """Make labelled rows from the arguments of `fit`, for texts.
+
+    Returns:
+        the training rows; the validation rows, or None without `validation`; and each label as the user gave it, by its
+        name: {"1": 1}.
+    """
     data, given = make_rows_of_texts(texts, labels)
     known = None
     if outside is not None:
-        known = _find_outside_name(outside, given)
+        known = _find_name_of_outside_label(outside, given)
         data = separate_outside_rows(data, known)
         del given[known]
     if isinstance(before, FittedClassifier):
@@ -391,8 +401,12 @@ def _make_training_and_validation_rows(
     return data, held_out if known is None else separate_outside_rows(held_out, known), given
 
 
-def _make_default_report(progress: bool) -> Callable[[Progress | Epoch | Notice], None]:
-    """Make the function that shows the events of a run: as log lines if logging is set up, else on standard error."""
+def _make_function_that_shows_events(progress: bool) -> Callable[[Progress | Epoch | Notice], None]:
+    """Make the function to call with each event of a training run.
+
+    The function writes the events to the log if `progress` is false or logging is set up; otherwise it shows them on
+    standard error.
+    """
     if not progress or _log.hasHandlers():
         return _log_event
     lines = EventLines(_print_to_stderr, _SHORT)
@@ -412,7 +426,8 @@ def _print_to_stderr(line: str) -> None:
 
 
 def _log_event(event: Progress | Epoch | Notice) -> None:
-    """Log a notice or the scores of an epoch. The progress within an epoch is not logged."""
+    """Write an event to the log if it is a notice or the scores of an epoch. The progress within an epoch is not
+    logged."""
     if isinstance(event, Notice):
         _log.log(logging.INFO if isinstance(event, StageNotice) else logging.WARNING, "%s", event.text)
     elif isinstance(event, Epoch):

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pocketrnn_training.baselines.baseline_accuracy import Baseline
 from pocketrnn_training.baselines.linear_baseline import fit_text_baseline
 from pocketrnn_training.baselines.sequence_baselines import fit_sequence_baseline
-from pocketrnn_training.baselines.tag_baseline import fit_tag_baseline
+from pocketrnn_training.baselines.tag_baseline import measure_most_frequent_label_baseline
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.preparation.prepared_data import Task
 from pocketrnn_training.preparation.sequence_preparation import prepare_sequences
@@ -55,10 +55,13 @@ _KINDS: Final = (
     Kind(LabelledPairs, PairSettings, prepare_texts, fit_text_baseline),
     Kind(LabelledTexts, TextSettings, prepare_texts, fit_text_baseline),
     Kind(LabelledSequences, NumberSettings, prepare_sequences, fit_sequence_baseline),
-    Kind(TaggedSentences, TagSettings, prepare_tags, fit_tag_baseline),
+    Kind(TaggedSentences, TagSettings, prepare_tags, measure_most_frequent_label_baseline),
 )
 
 
 def find_row_kind(data: LabelledRows) -> Kind:
-    """Find the kind of the rows: the `Kind` with the functions and classes for training on them."""
+    """Find the kind of the rows (texts, pairs, sequences or tagged sentences) by their class.
+
+    The returned `Kind` holds the settings class and the functions for training on such rows.
+    """
     return next(kind for kind in _KINDS if isinstance(data, kind.rows))

@@ -44,11 +44,10 @@ _TRAIN_ANEW: Final = "Train anew, with --force to replace it."
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Prevent other runs from writing the folder while the block runs.
+    """Prevent other training runs from writing the folder while the `with` block runs.
 
-    The file `.NAME.lock` next to the folder is locked.
-
-    The system releases the lock of a process that dies. Where a file system has no locks, the folder is not locked.
+    The lock is on the file `.NAME.lock` next to the folder. The system releases the lock of a process that dies. On a
+    file system without locks, the folder is not locked.
 
     Raises:
         OutputError: another run has locked the folder, or its parent cannot be written.
@@ -60,11 +59,12 @@ def lock_folder(folder: Path) -> Iterator[None]:
         file = _open_locked_file(path)
     except BlockingIOError:
         raise OutputError(
-            f"Another run is writing {folder}.", "Choose another output folder, or wait until it is over."
+            f"Another run is writing {folder}.", "Choose another output folder, or wait until that run is over."
         ) from None
     except OSError as error:
         raise OutputError(
-            f"{path} could not be written: {error.strerror or error}.", "Check the folder's rights, or choose another."
+            f"{path} could not be written: {error.strerror or error}.",
+            "Check the rights of its folder, or choose another output folder.",
         ) from error
     try:
         yield
@@ -157,7 +157,7 @@ def write_finished_run(state: TrainingState, folder: Path, write_report: Callabl
 
 
 def read_state(folder: Path) -> TrainingState:
-    """Read the state that `write_epoch` wrote last.
+    """Read from the folder of an interrupted run the state after its last whole epoch, to resume the run.
 
     Raises:
         CheckpointError: the folder holds no interrupted run, or its files are damaged.
@@ -177,7 +177,12 @@ def read_state(folder: Path) -> TrainingState:
 
 
 def _compute_digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
-    """Compute the SHA-256 of the content of `resume.safetensors`, as hexadecimal digits."""
+    """Compute the SHA-256 of the metadata and tensors of `resume.safetensors`, as hexadecimal digits.
+
+    Args:
+        metadata: the metadata of the file, without the SHA-256 itself.
+        tensors: the tensors of the file, by name.
+    """
     digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
@@ -186,6 +191,7 @@ def _compute_digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) 
 
 
 def _write_checkpoint_and_history(state: TrainingState, work: Path) -> None:
+    """Write the best checkpoint and `history.csv` of a run into the folder `work`."""
     checkpoints.write_files(state.best, work)
     table = io.StringIO()
     writer = csv.DictWriter(table, [field.name for field in dataclasses.fields(Epoch)], lineterminator="\n")

@@ -22,7 +22,7 @@ from pocketrnn_training.candidates.candidate_comparison import (
     should_compare_candidates,
     should_measure_by_folds,
 )
-from pocketrnn_training.candidates.fit_without_epochs import fit_classifier_without_epochs, is_fitted_without_epochs
+from pocketrnn_training.candidates.fit_without_epochs import fit_classifier_without_epochs, should_fit_without_epochs
 from pocketrnn_training.classifiers.checkpoint import Checkpoint, make_rules_member
 from pocketrnn_training.loop.duration_estimate import estimate_duration
 from pocketrnn_training.loop.final_fit import FinalFit, OnlyFit
@@ -92,8 +92,8 @@ def train(
             lacks are added. The classifier forgets what `data` does not show.
 
     Raises:
-        InputError: the settings are for other rows, the device is missing, the run to resume was another one, or the
-            checkpoint to continue from has another tokenizer or architecture than is asked for.
+        InputError: the settings are for another kind of rows, the device is missing, the run of `resume` had other
+            settings or data, or the checkpoint `before` has another tokenizer or architecture than is asked for.
         DataError: the data or the word vectors cannot be used.
         TrainingError: the loss is no longer a number.
         ProcessError: one of several processes ended before its work was done.
@@ -112,18 +112,20 @@ def train(
     if type(settings) is not kind.settings:
         raise InputError(
             f"The settings are for {settings.ROWS}, but the data holds {kind.settings.ROWS}.",
-            f"Give {kind.settings.__name__}.",
+            f"Give settings of the class {kind.settings.__name__}.",
         )
     settings.refuse_unsupported_sources(teacher=teacher, word_vectors=word_vectors, before=before)
     fabric = _make_fabric(settings)
     other_sources = OtherSources(teacher, word_vectors, before)
     of_same_data = validation is None
-    _refuse_final_fit(settings, possible=of_same_data)
-    sources = _find_vector_sources(data, settings, other_sources, report)
+    _refuse_final_fit_if_impossible(settings, possible=of_same_data)
+    sources = _list_word_vector_files_to_try(data, settings, other_sources, report)
     if isinstance(settings, PairSettings):
         # They are not compared: docs/training-measurements.md, "Two texts".
         other_sources = replace(other_sources, word_vectors=sources[-1])
-    found = _compare_by_folds(data, validation, settings, other_sources, sources, resume, report)
+    found = _compare_candidates_by_folds_or_read_chosen(
+        data, validation, settings, other_sources, sources, resume, report
+    )
     if found is not None:
         settings = replace(settings, tokenizer=found.chosen_candidate.tokenizer)  # type: ignore[call-arg]
         other_sources = replace(
@@ -134,25 +136,25 @@ def train(
     if found is not None:
         task = found.apply_to(task)
     may_fit_all = of_same_data and task.teaching is None
-    _refuse_final_fit(settings, possible=may_fit_all)
+    _refuse_final_fit_if_impossible(settings, possible=may_fit_all)
     settings = replace(decided, final_fit=decided.final_fit and may_fit_all)
     loop = TrainingLoop(task, settings, name, _compute_run_digest(task, settings), resume)
     if resume is not None and resume.task != loop.digest:
         raise _make_different_run_error(resume, settings)
-    if is_fitted_without_epochs(task):
+    if should_fit_without_epochs(task):
         return fit_classifier_without_epochs(loop, report, keep)
-    with silence_fabric(), _restore_generators():
+    with silence_fabric(), _restore_random_generators_afterwards():
         alone = fabric if settings.processes == 1 else _make_fabric(replace(settings, processes=1))
         report(StageNotice(estimate_duration(loop, alone)))
     if task.linear is not None:
         report(
             StageNotice(_SCORED_PARTS.format(", validation scores those of both parts" if task.folds is None else ""))
         )
-    return _train_to_end(loop, report, keep)
+    return _train_then_fit_on_all_rows(loop, report, keep)
 
 
-def _refuse_final_fit(settings: Settings, *, possible: bool) -> None:
-    """Raise an InputError if the settings ask for a final fit that is not possible."""
+def _refuse_final_fit_if_impossible(settings: Settings, *, possible: bool) -> None:
+    """Raise an InputError if the settings ask for a final fit on all rows, and `possible` is false."""
     if settings.final_fit and not possible:
         raise InputError(
             "A final fit on all rows is not possible with validation rows or with a teacher.",
@@ -160,11 +162,14 @@ def _refuse_final_fit(settings: Settings, *, possible: bool) -> None:
         )
 
 
-def _find_vector_sources(
+def _list_word_vector_files_to_try(
     data: LabelledRows, settings: Settings, other_sources: OtherSources, report: Callable[[Notice], None]
 ) -> tuple[Path | None, ...]:
-    """List the files of word vectors to try: the user's file; or else None (no vectors), and the file that is installed
-    for the language of the texts, if the settings allow it."""
+    """List the files of word vectors to compare; None in the list stands for a training without word vectors.
+
+    The list is the user's file alone, if there is one. Otherwise it is None, followed by the file that is installed for
+    the language of the texts, if there is one and the settings allow its use.
+    """
     if other_sources.word_vectors is not None:
         return (other_sources.word_vectors,)
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
@@ -177,7 +182,7 @@ def _find_vector_sources(
     return (None,) if found is None else (None, found)
 
 
-def _compare_by_folds(
+def _compare_candidates_by_folds_or_read_chosen(
     data: LabelledRows,
     validation: LabelledRows | None,
     settings: Settings,
@@ -186,7 +191,14 @@ def _compare_by_folds(
     resume: TrainingState | None,
     report: Callable[[Progress | Epoch | Notice], None],
 ) -> Comparison | None:
-    """Compare the candidates by folds, or read them from the run to resume; None if candidates are not compared."""
+    """Compare by folds the candidates: the combinations of tokenizer and word vectors that training may use.
+
+    A run that is resumed reads the result of its first comparison instead. Return None if nothing is compared.
+
+    Args:
+        sources: the files of word vectors to compare; None stands for no word vectors.
+        resume: the state of the run to resume, or None.
+    """
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
         return None
     assert isinstance(validation, LabelledTexts | None)  # noqa: S101 - others were refused
@@ -204,7 +216,7 @@ def _compare_by_folds(
 
 
 def _make_different_run_error(state: TrainingState, settings: Settings) -> InputError:
-    """Make the error for a run to resume that has other settings or data."""
+    """Make the error for settings or data that differ from those of the run to resume; it names the difference."""
     other = settings.describe_first_difference(state.best.training)
     return InputError(
         f"The run to resume was made with {other or 'other data, word vectors or teacher answers'}.",
@@ -212,12 +224,18 @@ def _make_different_run_error(state: TrainingState, settings: Settings) -> Input
     )
 
 
-def _train_to_end(
+def _train_then_fit_on_all_rows(
     loop: TrainingLoop,
     report: Callable[[Progress | Epoch | Notice], None],
     keep: Callable[[TrainingState], None],
 ) -> Checkpoint:
-    """Run the training loop, then the final fit, and return the resulting checkpoint."""
+    """Run the training loop, then the final fit on all rows if the settings ask for it; return the checkpoint.
+
+    Args:
+        loop: the training; if it has a state to resume, its finished parts are skipped.
+        report: called with each event of the progress.
+        keep: called after each epoch with the state to resume from.
+    """
     state = loop.resume
     work: Loop = loop if loop.task.folds is None else OnlyFit(loop)
 
@@ -246,18 +264,25 @@ def _train_to_end(
 
 
 def _run_training(work: Loop, settings: Settings, emit: Callable[[Any], None]) -> None:
-    """Run a training in this process, or in as many as the settings say. `emit` is called with its events."""
+    """Run a training in this process, or in several new ones if `settings.processes` says so.
+
+    Args:
+        work: the training to run.
+        settings: the settings of the run.
+        emit: called with each event and each state of the training.
+    """
     with silence_fabric():
         fabric = _make_fabric(settings)
         if settings.processes > 1:
             run_in_processes(fabric, work, emit)
         else:
-            with _restore_generators():
+            with _restore_random_generators_afterwards():
                 work.fit(fabric, emit, lambda: False)
 
 
 def _make_fabric(settings: Settings) -> Fabric:
-    """Make the object that runs the training on the device, in the processes and with the precision of the settings."""
+    """Make the `Fabric` that runs a training with the device, the number of processes and the precision of the
+    settings."""
     has_cuda = torch.cuda.is_available()
     if settings.device == "cuda" and not has_cuda:
         raise InputError("This torch finds no CUDA device.", "Use --device cpu, or install a torch built for CUDA.")
@@ -277,7 +302,8 @@ def _make_fabric(settings: Settings) -> Fabric:
 
 
 def _compute_run_digest(task: Task, settings: Settings) -> str:
-    """Compute a digest of all that determines the weights: the encoded rows, and the settings that must not change."""
+    """Compute a digest of all that determines the weights: the encoded rows, and the settings except those that may
+    change when a run is resumed."""
     digest = hashlib.sha256()
     if task.teaching is not None:
         for part in (task.teaching.answers.values, task.teaching.answers.places, task.teaching.label_share):
@@ -303,7 +329,7 @@ def _compute_run_digest(task: Task, settings: Settings) -> str:
 
 
 @contextmanager
-def _restore_generators() -> Iterator[None]:
-    """Restore the state of torch's random generators after the block."""
+def _restore_random_generators_afterwards() -> Iterator[None]:
+    """Restore the state of torch's global random generators at the end of the `with` block."""
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
         yield

@@ -17,7 +17,7 @@ from pocketrnn_training import run_folder
 from pocketrnn_training.baselines.baseline_accuracy import Baseline
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.classifiers.checkpoint_file_names import check_output
+from pocketrnn_training.classifiers.checkpoint_file_names import check_run_can_write_folder
 from pocketrnn_training.cross_validation import CrossValidation, cross_validate_rows
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels, make_settings_from_checkpoint
 from pocketrnn_training.preparation.teacher_reader import read_teacher
@@ -106,7 +106,9 @@ class TrainingRun:
                 "Leave --teacher or --multi-label out.",
             )
         if self.folds is not None and self.source.of_tokens:
-            raise InputError("--folds is for labelled rows, but here words have labels.", "Leave --folds out.")
+            raise InputError(
+                "--folds is for rows with one label, but here each word of a row has a label.", "Leave --folds out."
+            )
         if self.folds is not None and (self.validation or self.teachers):
             given = "--validation" if self.validation else "--teacher"
             raise InputError(
@@ -118,7 +120,7 @@ class TrainingRun:
                 "A teacher answers every row of the data, but training leaves out the rows of --outside.",
                 "Leave --teacher or --outside out.",
             )
-        check_output(self.output, force=self.force, resume=self.resume)
+        check_run_can_write_folder(self.output, force=self.force, resume=self.resume)
         if self.resume:
             self.state = _read_resume_state(self.output, self.settings)
             if ("examples" in self.state.best.data) == self.examples:
@@ -128,15 +130,19 @@ class TrainingRun:
                 )
 
     def train(self, report: Callable[[Progress | Epoch | Notice], None] = lambda _: None) -> Checkpoint:
-        """Train to the end, and return the checkpoint. The folder then has the checkpoint and its report.
+        """Train to the end, write the checkpoint and its report into the folder, and return the checkpoint.
 
-        The folder is written after every epoch. After an error or Ctrl-C, it holds the run up to the last whole epoch.
+        The folder is written after every epoch. After an error or Ctrl-C, the folder holds the run up to the last whole
+        epoch.
 
         Args:
             report: called with the progress of the run, for display.
 
         Raises:
-            InputError, DataError, TrainingError, ProcessError: see `pocketrnn_training.train`.
+            InputError: the settings do not fit the rows, the device is missing, or the run to resume had other data.
+            DataError: the rows or the word vectors cannot be used.
+            TrainingError: the loss is no longer a finite number.
+            ProcessError: one of several training processes ended before its work was done.
             OutputError: the folder cannot be written, or another run writes it.
         """
         with run_folder.lock_folder(self.output):
@@ -159,7 +165,7 @@ class TrainingRun:
             report(event)
 
         start = time.monotonic()
-        best = self._add_reading_options(
+        best = self._add_reading_options_to_checkpoint(
             train(
                 data,
                 self.settings,
@@ -199,9 +205,14 @@ class TrainingRun:
         seconds: float,
         report: Callable[[Progress | Epoch | Notice], None],
     ) -> Checkpoint:
-        """Cross-validate with the settings of the run, and return the checkpoint with the result among its metrics.
+        """Cross-validate with the settings of the run, and return `best` with the result added to its metrics.
 
-        `seconds` is how long the first training took; a notice estimates the time of the folds from it.
+        Args:
+            best: the trained checkpoint.
+            data: all rows; they are divided into the folds.
+            folds: the number of folds.
+            seconds: how long the first training took; a notice estimates the time of the folds from it.
+            report: called with each event of the progress.
         """
         # The time of a resumed run does not say how long a whole run takes.
         about = "" if self.resume else f", about {timedelta(seconds=max(1, round(seconds * (folds - 1))))}"
@@ -217,7 +228,10 @@ class TrainingRun:
         return replace(best, metrics={**best.metrics, **found.metrics})
 
     def _read_all_rows(self) -> LabelledRows:
-        """Read all rows of the source, including those that will be held out."""
+        """Read all training rows, with the teachers' answers and texts without labels if they are given.
+
+        The rows that will be held out for validation are among them.
+        """
         if self._start is None and not self.teachers:
             return self.source.read()
         columns = {"text_column": self.source.text_column}
@@ -231,14 +245,17 @@ class TrainingRun:
         columns["label_column"] = self.source.label_column
         return data.add_teacher_answers(read_teacher(self.teachers, data, logits=self.teacher_logits, **columns))
 
-    def _add_reading_options(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Return the checkpoint with the options with which the rows were read. `evaluate` reads other rows with
-        them."""
+    def _add_reading_options_to_checkpoint(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return the checkpoint with the reading options of the rows, such as column names, added to its `data`.
+
+        `pocketrnn evaluate` reads other rows with the same options.
+        """
         columns = self.source.columns
         return replace(checkpoint, data={**checkpoint.data, "columns": columns}) if columns else checkpoint
 
     def _write_epoch(self, state: TrainingState) -> None:
-        state = replace(state, best=self._add_reading_options(state.best))
+        """Write the run's folder after an epoch, and remember the state of that epoch."""
+        state = replace(state, best=self._add_reading_options_to_checkpoint(state.best))
         # From its second epoch on, a run replaces its own folder.
         run_folder.write_epoch(state, self.output, force=self.force or self.resume or self.has_kept)
         self.state, self.has_kept = state, True
@@ -247,7 +264,17 @@ class TrainingRun:
 def _measure_baseline(
     training: LabelledRows, validation: LabelledRows, best: Checkpoint, report: Callable[[Notice], None]
 ) -> Baseline | None:
-    """Fit a simple model on the training rows, and measure it on the validation rows; None if it cannot be fitted."""
+    """Fit a simple model on the training rows, and measure it on the validation rows, for comparison.
+
+    Args:
+        training: the training rows.
+        validation: the validation rows.
+        best: the trained classifier; its rules decide how the simple model reads the rows.
+        report: called with notices about the result.
+
+    Returns:
+        The scores of the simple model; None if it cannot be fitted, for example if the rows have only one class.
+    """
     report(StageNotice("A simple model is fitted on the same rows, to compare with."))
     baseline = find_row_kind(training).baseline(training, validation, best)
     if baseline is not None:
@@ -262,7 +289,12 @@ def _measure_baseline(
 
 
 def _read_resume_state(output: Path, settings: Settings) -> TrainingState:
-    """Read the state of the interrupted run. Raise an InputError for settings other than those of the run."""
+    """Read the state of the interrupted run in the folder `output`, to resume the run.
+
+    Raises:
+        CheckpointError: the folder holds no interrupted run, or its files are damaged.
+        InputError: `settings` differ from those of the run.
+    """
     state = run_folder.read_state(output)
     if other := settings.describe_first_difference(state.best.training):
         raise InputError(

@@ -38,7 +38,7 @@ class Baseline:
 
     @property
     def summary(self) -> str:
-        """The accuracy or micro F1, as the end of a sentence."""
+        """The accuracy or micro F1 as the end of a sentence: "has an accuracy of 90.0% on the same validation rows"."""
         measure = "an accuracy" if self.micro_f1 is None else "a micro F1"
         rows = "rows, by the same folds" if self.folds else "validation rows"
         return f"has {measure} of {self.compared_score:.1%} on the same {rows}"

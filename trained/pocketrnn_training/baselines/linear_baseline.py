@@ -17,7 +17,7 @@ from pocketrnn_training.rows.labelled_pairs import LabelledPairs
 from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 
-__all__ = ["LinearBaseline", "PairBaseline", "fit_linear_baseline", "fit_text_baseline", "make_linear_model"]
+__all__ = ["LinearBaseline", "PairBaseline", "fit_linear_baseline", "fit_text_baseline", "make_unfitted_linear_model"]
 
 # 20,000 news texts take 17 s of processor time; 120,000 would take longer than a classifier of them.
 MOST_ROWS: Final = 20_000
@@ -49,15 +49,16 @@ class PairBaseline(LinearBaseline):
     ADVICE = "Word vectors (`--vectors`) or more rows may bring this classifier further; if not, use the linear model."
 
 
-def make_linear_model(*, characters: bool = True, several_labels: bool = False, pairs: bool = False) -> Any:
-    """Make an unfitted linear SVM. Its features are TF-IDF of words, pairs of words, and 2 to 5 characters of a word.
+def make_unfitted_linear_model(*, characters: bool = True, several_labels: bool = False, pairs: bool = False) -> Any:
+    """Make an unfitted linear SVM on TF-IDF of words, of pairs of words, and of 2 to 5 characters of a word.
 
-    It is not tuned (Wang and Manning, "Baselines and bigrams", 2012, use a linear model of words and their pairs).
+    Its parameters are not tuned (Wang and Manning, "Baselines and bigrams", 2012, use a linear model of words and their
+    pairs).
 
     Args:
-        characters: use features of characters, too.
-        several_labels: fit one SVM for each label, for texts that can have several labels.
-        pairs: take pairs of texts. Each text has features of its own, and so have the words that both texts share.
+        characters: whether to use features of characters, too.
+        several_labels: whether to fit one SVM for each label, for texts that can have several labels.
+        pairs: whether a row is a pair of texts. Then each text has its own features, and so have the words in both.
 
     Returns:
         a pipeline of scikit-learn.
@@ -97,12 +98,13 @@ def _get_lowercase_second_text(pair: tuple[str, str]) -> str:
 
 
 def _join_common_words(pair: tuple[str, str]) -> str:
+    """Join the words that occur in both texts of a pair, sorted, with spaces between them."""
     first, second = (set(re.findall(r"\w+", text.lower())) for text in pair)
     return " ".join(sorted(first & second))
 
 
 def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> LinearBaseline | None:
-    """Fit `make_linear_model`, and measure its accuracy on the validation rows.
+    """Fit a linear SVM on words and characters, and measure its accuracy on the validation rows.
 
     Args:
         training: the rows to learn from. Rows without a label are left out; at most 20,000 are used, drawn at random.
@@ -121,7 +123,7 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
     if (some.counts() > 0).sum() < 2:
         return None
     pairs = isinstance(some, LabelledPairs)
-    model = make_linear_model(several_labels=some.several_labels, pairs=pairs)
+    model = make_unfitted_linear_model(several_labels=some.several_labels, pairs=pairs)
     found = PairBaseline if pairs else LinearBaseline
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -129,14 +131,14 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
         warnings.filterwarnings("ignore", "Label .* is present in all training examples", UserWarning)
         warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
         try:
-            counted = model[0].fit_transform(_truncate_texts(some))
+            counted = model[0].fit_transform(_truncate_long_texts(some))
         except ValueError:
             # "empty vocabulary": none of the texts has a word.
             return None
         if counted.shape[1] * len(some.labels) > _MOST_NUMBERS:
             return None
         model[1].fit(counted, some.targets)
-    given = model.predict(_truncate_texts(validation))
+    given = model.predict(_truncate_long_texts(validation))
     if validation.several_labels:
         right = (given == validation.targets).all(axis=1)
         return found(float(right.mean()), len(some), compute_micro_f1(validation.targets, given > 0))
@@ -154,7 +156,7 @@ def fit_text_baseline(
         checkpoint: the trained classifier. If it was measured by folds, the same folds measure the linear model.
 
     Returns:
-        the accuracy of the model; None if it cannot be fitted (`fit_linear_baseline`).
+        the accuracy of the model; None if it cannot be fitted, for example since all rows have one class.
     """
     if not checkpoint.measured_by_folds:
         return fit_linear_baseline(training, validation)
@@ -169,7 +171,8 @@ def fit_text_baseline(
     return replace(found[0], accuracy=float(accuracy), rows=len(training), folds=folds)
 
 
-def _truncate_texts(data: LabelledTexts) -> list[Any]:
-    """Return the first characters of each text, or of both texts of each pair."""
+def _truncate_long_texts(data: LabelledTexts) -> list[Any]:
+    """Return the first characters of each text, or of both texts of each pair, so that a long text takes no long
+    time."""
     texts = [text[:_MOST_CHARACTERS] for text in data.single_texts.texts]
     return list(zip(texts[::2], texts[1::2], strict=True)) if isinstance(data, LabelledPairs) else texts

@@ -70,9 +70,9 @@ def fit_convolution_baseline(
 
     Args:
         training: the rows to learn from, at the module's scale.
-        targets: int64 [training rows].
+        targets: int64 [training rows], the class of each row.
         validation: the rows to measure with.
-        validation_targets: int64 [validation rows].
+        validation_targets: int64 [validation rows], the class of each row.
 
     Returns:
         the accuracy of the model; None if all training rows have the same class.
@@ -108,9 +108,9 @@ def fit_sequence_baseline(
         checkpoint: the trained classifier.
 
     Returns:
-        the accuracy of a linear model on random kernels (`fit_convolution_baseline`). A classifier that was measured
-        by folds has such kernels itself: the model is then a forest (`fit_statistics_baseline`), measured by the same
-        folds. None if the model cannot be fitted.
+        the accuracy of a linear model on responses of random kernels. A classifier that was measured by folds has such
+        kernels itself: the model is then a random forest on statistics of each channel, measured by the same folds.
+        None if the model cannot be fitted.
     """
     rules = checkpoint.rules
     assert isinstance(rules, NumberInput)  # noqa: S101 - it was trained on numbers
@@ -135,8 +135,13 @@ class _Kernels:
 
 
 def _draw_kernel_groups(rng: np.random.Generator, channels: int, typical_steps: int) -> Iterator[_Kernels]:
-    """Draw `KERNELS` random kernels as ROCKET does, for sequences of about `typical_steps` steps. Yield a group for
-    each width and dilation."""
+    """Draw random convolution kernels as ROCKET does; yield them in groups of one width and dilation.
+
+    Args:
+        rng: draws the kernels.
+        channels: the number of channels of a sequence.
+        typical_steps: the usual number of steps of a sequence, which limits the dilations.
+    """
     drawn: dict[tuple[int, int], int] = {}
     for _ in range(KERNELS):
         width = int(rng.choice(_WIDTHS))
@@ -157,7 +162,16 @@ def _draw_kernel_groups(rng: np.random.Generator, channels: int, typical_steps: 
 def _compute_kernel_features(
     encoded: EncodedSequences, rows: npt.NDArray[np.int64], kernel_groups: list[_Kernels]
 ) -> npt.NDArray[np.float32]:
-    """Compute two features of each kernel: its largest response, and the share of steps with a response above 0."""
+    """Compute two features of each row for each kernel: the largest response, and the share of responses above 0.
+
+    Args:
+        encoded: all rows.
+        rows: int64, the numbers of the rows to compute.
+        kernel_groups: the kernels.
+
+    Returns:
+        float32 [rows, 2 * kernels].
+    """
     features = np.empty((len(rows), 2 * KERNELS), np.float32)
     order = np.argsort(encoded.lengths[rows], kind="stable")
     for start in range(0, len(rows), _BATCH):
@@ -191,7 +205,11 @@ class StatisticsBaseline(Baseline):
 
 
 def compute_channel_statistics(sequences: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
-    """Compute eight statistics of each channel, float64 [sequences, 8 * channels]. A missing sample counts as 0."""
+    """Compute eight statistics of each channel, such as mean, minimum and first value. A missing sample counts as 0.
+
+    Returns:
+        float64 [sequences, 8 * channels].
+    """
     found = []
     for sequence in sequences:
         steps = np.nan_to_num(np.asarray(sequence, np.float64))
@@ -206,11 +224,12 @@ def fit_statistics_baseline(
     targets: npt.NDArray[np.int64],
     fold_of: npt.NDArray[np.int64],
 ) -> StatisticsBaseline | None:
-    """Fit and measure the forest by folds: it is fitted on all rows outside a fold, and measured on the fold.
+    """Measure a random forest on statistics of each channel by folds: it is fitted on all rows outside a fold, and
+    measured on the fold.
 
     Args:
-        sequences: the rows.
-        targets: int64 [rows].
+        sequences: the rows, arrays [time, channels].
+        targets: int64 [rows], the class of each row.
         fold_of: int64 [rows], the fold of each row.
 
     Returns:

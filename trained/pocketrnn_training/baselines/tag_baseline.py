@@ -12,7 +12,7 @@ from pocketrnn_training.baselines.baseline_accuracy import Baseline
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 
-__all__ = ["TagBaseline", "fit_tag_baseline"]
+__all__ = ["TagBaseline", "measure_most_frequent_label_baseline"]
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,12 @@ class TagBaseline(Baseline):
     ADVICE: ClassVar[str] = "With so few sentences, the context of a word does not improve its label."
 
 
-def fit_tag_baseline(training: TaggedSentences, validation: TaggedSentences, _checkpoint: Checkpoint) -> TagBaseline:
-    """Measure how often each word's most frequent label in the training sentences is right in the validation sentences.
+def measure_most_frequent_label_baseline(
+    training: TaggedSentences, validation: TaggedSentences, _checkpoint: Checkpoint
+) -> TagBaseline:
+    """Measure the accuracy on validation words of a model that gives each word its most frequent training label.
 
-    A tagger is compared with this accuracy. `_checkpoint` is not used: baselines of other rows need it.
+    A tagger is compared with this accuracy. `_checkpoint` is not used: baselines of other kinds of rows need it.
     """
     labels_of: defaultdict[str, Counter[int]] = defaultdict(Counter)
     words = (word for sentence in training.sentences for word in sentence)

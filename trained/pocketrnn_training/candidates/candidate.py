@@ -10,7 +10,7 @@ from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.settings.text_settings import BPE
 from pocketrnn_training.texts.recurrent_linear_mixing import RecurrentLinearWeights
 
-__all__ = ["Candidate", "make_candidates_document", "read_candidates"]
+__all__ = ["Candidate", "make_checkpoint_member_of_candidates", "read_candidates"]
 
 # The name of the candidates in `Checkpoint.data`.
 _CANDIDATES: Final = "candidates"
@@ -18,9 +18,10 @@ _CANDIDATES: Final = "candidates"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate for the classifier of a run, and its accuracy by folds.
+    """A variant of a classifier that training compares with other variants, and its accuracy by folds.
 
-    A candidate is a way to make tokens from the texts, with both parts or with the linear part alone.
+    A variant splits texts into words or into pieces of words, and has a recurrent and a linear part, or only the linear
+    part.
 
     Attributes:
         tokenizer: how texts are cut.
@@ -58,7 +59,7 @@ class Candidate:
 
     @property
     def display_name(self) -> str:
-        """The candidate in words: its tokens, its word vectors, and its parts."""
+        """The candidate in words, such as "pieces of words with word vectors, both parts"."""
         tokens = "pieces of words" if self.tokenizer == BPE else "words"
         tokens += "" if self.vectors is None else " with word vectors"
         return f"{tokens}, {'the linear part alone' if self.is_linear else 'both parts'}"
@@ -70,7 +71,7 @@ class Candidate:
 
     @property
     def accuracy_summary(self) -> str:
-        """The candidate and its accuracy, in words."""
+        """The candidate, its accuracy by folds and the weights of its parts, as a line for a report."""
         weigh = "" if self.is_linear else (f"; recurrent {self.recurrent_weight:.2f}, linear {self.linear_weight:.2f}")
         return f"{self.display_name.capitalize()}: {self.scores.summary}{weigh}"
 
@@ -83,6 +84,6 @@ def read_candidates(data: Mapping[str, Any]) -> tuple[Candidate, ...]:
     return tuple(Candidate(**one) for one in data.get(_CANDIDATES, ()))
 
 
-def make_candidates_document(candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """Return what `read_candidates` reads: a dict with one member, for `Checkpoint.data`; empty without candidates."""
+def make_checkpoint_member_of_candidates(candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """Return the candidates as a member to add to a checkpoint's `data`; an empty dict without candidates."""
     return {_CANDIDATES: [asdict(one) for one in candidates]} if candidates else {}

@@ -22,7 +22,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from pocketrnn.errors import DataError
-from pocketrnn_training.candidates.candidate import Candidate, make_candidates_document
+from pocketrnn_training.candidates.candidate import Candidate, make_checkpoint_member_of_candidates
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.loop.final_fit import LoopFit
@@ -58,10 +58,10 @@ _FEWEST_ROWS: Final = 100
 
 
 def should_compare_candidates(data: LabelledTexts, settings: TextSettings, other_sources: OtherSources) -> bool:
-    """Return whether a run should train several variants of a classifier and choose one (`compare_candidates`).
+    """Return whether a run should train several variants of a classifier on a part of the rows and choose the best.
 
-    It should, unless the user or the number of rows rules it out, the classifier has no linear part, an option fits
-    only some of the variants, or the run learns from a teacher or an earlier checkpoint.
+    It should not if the user or the number of rows rules a comparison out, the classifier has no linear part, an option
+    fits only some of the variants, or the run learns from a teacher or an earlier checkpoint.
 
     Args:
         data: all rows, including those that will be held out.
@@ -86,7 +86,7 @@ def should_compare_candidates(data: LabelledTexts, settings: TextSettings, other
 
 
 def should_measure_by_folds(data: LabelledTexts, settings: TextSettings, other_sources: OtherSources) -> bool:
-    """Return whether folds should measure the classifier, since too few rows would be held out for validation.
+    """Return whether cross-validation should measure the classifier, since held-out rows would be too few.
 
     Args:
         data: all rows.
@@ -115,16 +115,19 @@ class Comparison:
 
     @property
     def chosen_candidate(self) -> Candidate:
-        """The chosen candidate, which is the first."""
+        """The candidate that the comparison chose; it is the first in `candidates`."""
         return self.candidates[0]
 
     def apply_to(self, task: Task) -> Task:
-        """Return the prepared data for training the chosen candidate: `task` with the weights of the candidate's parts,
-        the folds of the comparison, and the candidate's logits for the rows of the other folds."""
+        """Return a copy of the prepared data `task` for training the chosen candidate.
+
+        It has the weights of the candidate's parts, the folds of the comparison, and the logits of the candidate for
+        rows that it was not trained on.
+        """
         architecture = task.architecture
         if self.chosen_candidate.is_linear and isinstance(architecture, Architecture):
             architecture = architecture.linear_only_architecture
-        about = task.about | make_candidates_document(self.candidates)
+        about = task.about | make_checkpoint_member_of_candidates(self.candidates)
         return replace(
             task,
             architecture=architecture,
@@ -177,7 +180,7 @@ def compare_candidates(
     rivals = [
         way
         for way in best_of.values()
-        if not _are_clearly_lower(ways[0].linear_answers.losses, way.linear_answers.losses)
+        if not _are_losses_lower_beyond_chance(ways[0].linear_answers.losses, way.linear_answers.losses)
     ]
     for fold in range(_FOLDS):
         for way in rivals:
@@ -185,11 +188,11 @@ def compare_candidates(
         if fold + 1 == _FOLDS_OF_ALL and rivals:
             best = min(rivals, key=lambda way: way.joint_answers.losses.mean())
             linear = ways[0].compute_linear_answers(fold + 1)
-            gain, _ = _compute_mean_gain_and_error(best.joint_answers.losses, linear.losses)
+            gain, _ = _compute_mean_loss_reduction_and_error(best.joint_answers.losses, linear.losses)
             rivals = [best] if gain > 0 else []
     taken, is_linear = ways[0], True
     for way in rivals:
-        gain, error = _compute_mean_gain_and_error(way.joint_answers.losses, ways[0].linear_answers.losses)
+        gain, error = _compute_mean_loss_reduction_and_error(way.joint_answers.losses, ways[0].linear_answers.losses)
         if gain > error:
             taken, is_linear = way, False
     first = taken.make_candidate(with_recurrent=not is_linear)
@@ -197,7 +200,7 @@ def compare_candidates(
         way.make_candidate(with_recurrent=one)
         for way in ways
         for one in (True, False)
-        if way.has_answers(with_recurrent=one)
+        if way.has_logits_for_candidate(with_recurrent=one)
     ]
     candidates = (first, *(other for other in sorted(others, key=lambda other: other.loss) if other != first))
     for candidate in candidates:
@@ -214,21 +217,27 @@ def compare_candidates(
 
 
 def _list_tokenizers_to_compare(settings: TextSettings) -> tuple[str, ...]:
-    """List the names of the tokenizers to try: the user's, or those of words and of pieces."""
+    """List the names of the tokenizers to compare: the one that the user names, or else those of words and of
+    pieces."""
     if settings.asks_for_pieces:
         return (BPE,)
     return (WORDS, BPE) if settings.tokenizer is None else (settings.tokenizer,)
 
 
-def _compute_mean_gain_and_error(losses: Floats, over_losses: Floats) -> tuple[float, float]:
-    """Compute by how much `losses` are lower than `over_losses` of the same rows: the mean, and its standard error."""
+def _compute_mean_loss_reduction_and_error(losses: Floats, over_losses: Floats) -> tuple[float, float]:
+    """Compute by how much `losses` are lower than `over_losses`, the losses of the same rows by another classifier.
+
+    Returns:
+        the mean of the differences, negative if `losses` are higher; and the standard error of this mean.
+    """
     gains = over_losses - losses
     return float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
 
 
-def _are_clearly_lower(losses: Floats, others: Floats) -> bool:
-    """Return whether `losses` are lower than `others` of the same rows by more than chance."""
-    gain, error = _compute_mean_gain_and_error(losses, others)
+def _are_losses_lower_beyond_chance(losses: Floats, others: Floats) -> bool:
+    """Return whether `losses` are lower than `others`, the losses of the same rows, by more than a chance
+    difference."""
+    gain, error = _compute_mean_loss_reduction_and_error(losses, others)
     return gain > _CLEARLY * error
 
 
@@ -279,8 +288,18 @@ class _Variant:
         settings: TextSettings,
         fold_of: npt.NDArray[np.int64],
     ) -> Self | None:
-        """Encode the texts with a tokenizer, and fit the linear part for each fold. Return None if it cannot be fitted
-        for a fold."""
+        """Encode the texts with a tokenizer, and fit a linear part for each fold on the rows of the other folds.
+
+        Args:
+            tokenizer: the name of the tokenizer.
+            vector_file: a file of word vectors to start from, or None.
+            data: the training rows.
+            settings: the user's settings.
+            fold_of: int64 [rows], the fold of each row.
+
+        Returns:
+            the variant; None if the linear part cannot be fitted for a fold.
+        """
         settings = replace(
             settings,
             tokenizer=tokenizer,
@@ -310,36 +329,47 @@ class _Variant:
         return cls(tokenizer, vector_file, data.targets, folds)
 
     def train_recurrent_part(self, fold: int, run: Run) -> None:
-        """Train the recurrent part on all folds but one, and store its logits for the rows of that fold."""
+        """Train the recurrent part on all folds but `fold`, and store its logits for the rows of `fold`.
+
+        `run` runs a training; it is called with the training, its settings and a function that receives its events.
+        """
         one = self.folds[fold]
         answered: list[Tensor] = []
         work = _RecurrentLogitsFit(TrainingLoop(one.task, one.settings, "fold", ""))
         run(work, one.settings, lambda event: answered.append(event) if isinstance(event, Tensor) else None)
         one.recurrent = answered[0].double().numpy()
 
-    def has_answers(self, *, with_recurrent: bool) -> bool:
-        """Return whether a candidate with these parts can be made: `with_recurrent` needs a trained recurrent part."""
+    def has_logits_for_candidate(self, *, with_recurrent: bool) -> bool:
+        """Return whether the logits for a candidate are known: with a recurrent part, this must be trained for a
+        fold."""
         return not with_recurrent or self.folds[0].recurrent is not None
 
     @property
     def joint_answers(self) -> _FoldAnswers:
-        """The weighted sums of the logits of both parts, for the folds whose recurrent part is trained."""
+        """The weighted sums of the logits of the recurrent and the linear part, and the losses and scores of these, for
+        the folds whose recurrent part is trained."""
         return self._make_fold_answers([fold for fold in self.folds if fold.recurrent is not None], with_recurrent=True)
 
     @cached_property
     def linear_answers(self) -> _FoldAnswers:
-        """The weighted logits of the linear part, for all folds."""
+        """The weighted logits of the linear part, and the losses and scores of these, for all folds."""
         return self.compute_linear_answers(len(self.folds))
 
     def compute_linear_answers(self, first_folds: int) -> _FoldAnswers:
-        """Compute the weighted logits of the linear part for the first `first_folds` folds."""
+        """Compute the weighted logits of the linear part, and their losses and scores, for the first folds only.
+
+        `first_folds` is how many folds are used.
+        """
         return self._make_fold_answers(self.folds[:first_folds], with_recurrent=False)
 
     def make_candidate(self, *, with_recurrent: bool) -> Candidate:
-        """Make the candidate with both parts, or with only the linear part."""
+        """Make a candidate from this variant's logits, with the recurrent and the linear part or only the latter."""
         answered = self.joint_answers if with_recurrent else self.linear_answers
         folds = [fold for fold in self.folds if not with_recurrent or fold.recurrent is not None]
-        weights, of_recurrent = self._fit_part_weights(folds, with_recurrent=with_recurrent), None
+        weights, of_recurrent = (
+            self._fit_weights_of_recurrent_and_linear_part(folds, with_recurrent=with_recurrent),
+            None,
+        )
         if with_recurrent:
             right = np.concatenate([f.recurrent.argmax(axis=1) == self.targets[f.rows] for f in folds])  # type: ignore[union-attr]
             of_recurrent = float(right.mean())
@@ -357,15 +387,16 @@ class _Variant:
         )
 
     def _make_fold_answers(self, folds: Sequence[_Fold], *, with_recurrent: bool) -> _FoldAnswers:
-        """Compute the logits, losses and scores for the rows of the folds: of both parts, or of the linear part alone.
+        """Add up the weighted logits of the parts for the rows of some folds, and compute their losses and scores.
 
-        The weights of the parts for a fold are fitted on the other folds.
+        The weights of the parts for a fold are fitted on the other folds. If not `with_recurrent`, only the linear part
+        counts.
         """
         from scipy.special import log_softmax
 
         found = []
         for fold in folds:
-            weights = self._fit_part_weights(
+            weights = self._fit_weights_of_recurrent_and_linear_part(
                 [other for other in folds if other is not fold], with_recurrent=with_recurrent
             )
             found.append(weights.add_weighted_logits(fold.recurrent if with_recurrent else 0.0, fold.linear))
@@ -375,9 +406,13 @@ class _Variant:
         scores = FoldScores.from_right_rows(logits.argmax(axis=1) == targets, number)
         return _FoldAnswers(rows, logits, -log_softmax(logits, axis=1)[np.arange(len(rows)), targets], scores)
 
-    def _fit_part_weights(self, folds: Sequence[_Fold], *, with_recurrent: bool) -> RecurrentLinearWeights:
-        """Fit the weights of the parts on the logits of the folds' rows. If not `with_recurrent`, the weight of the
-        recurrent part is 0."""
+    def _fit_weights_of_recurrent_and_linear_part(
+        self, folds: Sequence[_Fold], *, with_recurrent: bool
+    ) -> RecurrentLinearWeights:
+        """Fit the two weights by which the logits of the recurrent and the linear part are multiplied, on some folds.
+
+        If not `with_recurrent`, the weight of the recurrent part is 0.
+        """
         of_recurrent = [fold.recurrent for fold in folds if with_recurrent and fold.recurrent is not None]
         return fit_recurrent_linear_weights(
             np.concatenate(of_recurrent) if of_recurrent else None,

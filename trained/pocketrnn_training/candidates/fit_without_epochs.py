@@ -41,13 +41,16 @@ __all__ = [
     "Ridge",
     "fit_classifier_without_epochs",
     "fit_kernels_at_better_scale",
-    "fit_ridge",
-    "is_fitted_without_epochs",
+    "fit_ridge_and_choose_strength",
+    "should_fit_without_epochs",
 ]
 
 
-def is_fitted_without_epochs(task: Task) -> bool:
-    """Return whether a task is fitted without epochs: its classifier is linear, or made of random kernels."""
+def should_fit_without_epochs(task: Task) -> bool:
+    """Return whether the classifier of a task is fitted directly and not by epochs of gradient steps.
+
+    That is so for a linear classifier and for a classifier of random kernels.
+    """
     return isinstance(task.architecture, KernelArchitecture | LinearArchitecture)
 
 
@@ -92,8 +95,13 @@ def fit_classifier_without_epochs(
 
 
 def _fit_classifier(task: Task, seed: int, report: Callable[[Notice], None] = lambda _: None) -> AnyClassifier:
-    """Fit the classifier of a task on its training rows, and return it in evaluation mode. Call `report` if each row
-    is divided by its own deviation."""
+    """Fit the linear classifier, or the one of random kernels, on the training rows; return it in evaluation mode.
+
+    Args:
+        task: the prepared data.
+        seed: the seed of the random kernels.
+        report: called with a notice if the classifier divides each row by the row's own standard deviation.
+    """
     if isinstance(task.architecture, KernelArchitecture):
         found = fit_kernels_at_better_scale(task, seed)
         if found.module.architecture.own_scale:
@@ -101,7 +109,7 @@ def _fit_classifier(task: Task, seed: int, report: Callable[[Notice], None] = la
             said = f"with this, models classify {share:.1%} of unseen rows correctly, and {other:.1%} without"
             report(Notice(f"Each row is divided by its own deviation: {said}."))
         return found.module
-    assert isinstance(task.architecture, LinearArchitecture)  # noqa: S101 - see `is_fitted_without_epochs`
+    assert isinstance(task.architecture, LinearArchitecture)  # noqa: S101 - see `should_fit_without_epochs`
     assert task.linear is not None  # noqa: S101 - it is the classifier
     assert task.parts is not None  # noqa: S101 - the folds have fitted them
     module = LinearClassifier(task.architecture)
@@ -110,7 +118,11 @@ def _fit_classifier(task: Task, seed: int, report: Callable[[Notice], None] = la
 
 
 def _compute_logits_by_folds(task: Task, seed: int) -> torch.Tensor:
-    """Compute the logits of each row with a classifier that was fitted on the other folds, float32 [rows, classes]."""
+    """Compute the logits of each row with a classifier that is fitted on the folds without this row.
+
+    Returns:
+        float32 [rows, classes].
+    """
     assert task.folds is not None  # noqa: S101 - it is asked for only where there are folds
     logits = torch.zeros(len(task.targets), task.architecture.classes)
     for fold in range(int(task.folds.max()) + 1):
@@ -186,22 +198,28 @@ def fit_kernels_at_better_scale(task: Task, seed: int) -> KernelFit:
     more = int(of_own.sum()) - int(right.sum())
     counts = (int(right.sum()), int(of_own.sum()))
     chosen, counts = (own, counts[::-1]) if more > _CLEARLY * np.sqrt((right != of_own).sum()) else (plain, counts)
-    return KernelFit(_set_and_calibrate_linear_model(*chosen, task), *counts, len(task.targets))
+    return KernelFit(_copy_ridge_weights_and_calibrate(*chosen, task), *counts, len(task.targets))
 
 
 def _draw_kernels_and_fit_ridge(
     architecture: KernelArchitecture, task: Task, rng: np.random.Generator
 ) -> tuple[KernelClassifier, Ridge]:
-    """Make a module with random kernels, and fit a linear model on their responses to the training rows."""
+    """Make a module with random kernels, and fit a ridge regression on their responses to the training rows.
+
+    The weights of the regression are returned, and not yet stored in the module.
+    """
     module = _draw_kernel_classifier(architecture, task.rows, rng)
     shares = _compute_response_shares(module, task.rows)
     groups = np.arange(len(shares)) if task.groups is None else task.groups
     row_weights = task.class_weights[task.targets].astype(np.float64)
-    return module, fit_ridge(shares, task.targets, architecture.classes, row_weights, groups)
+    return module, fit_ridge_and_choose_strength(shares, task.targets, architecture.classes, row_weights, groups)
 
 
-def _set_and_calibrate_linear_model(module: KernelClassifier, model: Ridge, task: Task) -> KernelClassifier:
-    """Put a fitted linear model into the module, and calibrate it by the model's scores for unseen rows."""
+def _copy_ridge_weights_and_calibrate(module: KernelClassifier, model: Ridge, task: Task) -> KernelClassifier:
+    """Store the weights of a fitted ridge regression in the module, scaled so that its probabilities are calibrated.
+
+    The scale is fitted on the scores of rows that the regression did not see. The module is changed and returned.
+    """
     scores = torch.from_numpy(_AS_LOGITS * model.unseen)
     factor = _AS_LOGITS / fit_temperature(scores, torch.from_numpy(task.targets))
     with torch.no_grad():
@@ -214,11 +232,13 @@ def _set_and_calibrate_linear_model(module: KernelClassifier, model: Ridge, task
 def _draw_kernel_classifier(
     architecture: KernelArchitecture, rows: EncodedRows, rng: np.random.Generator
 ) -> KernelClassifier:
-    """Make a module with random kernels, whose thresholds are quantiles of their responses to some of the rows. Its
-    linear layer is not fitted."""
+    """Make a module with random kernels, whose thresholds are quantiles of their responses to some of the rows.
+
+    The linear layer of the module is not fitted. `rng` draws the kernels and the rows.
+    """
     module = KernelClassifier(architecture).eval()
     if module.size_rates is not None:
-        rows = _scale_rows_and_set_ramps(module, rows)
+        rows = _standardize_rows_and_set_size_ramps(module, rows)
     patterns = np.full((84, KERNEL_STEPS), -1.0, np.float32)
     for pattern, twos in zip(patterns, itertools.combinations(range(KERNEL_STEPS), 3), strict=True):
         pattern[list(twos)] = 2.0
@@ -236,7 +256,7 @@ def _draw_kernel_classifier(
         for i, (dilation, chosen) in enumerate(zip(architecture.dilations, sums, strict=True)):
             weights = patterns[rng.permutation(len(patterns))[:BANK]]
             levels = quantiles[i * BANK : (i + 1) * BANK]
-            lows, highs = _compute_response_ranges(weights, dilation, levels, rows, chosen, rng)
+            lows, highs = _draw_response_range_of_each_kernel(weights, dilation, levels, rows, chosen, rng)
             steepness = 1 / (highs - lows)
             bank = module.get_submodule(f"banks.{i}")
             bank.load_state_dict(
@@ -248,11 +268,15 @@ def _draw_kernel_classifier(
     return module
 
 
-def _scale_rows_and_set_ramps(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
-    """Return each row divided by its own deviation, and set the module's weights for features of row sizes.
+def _standardize_rows_and_set_size_ramps(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
+    """Scale each row to mean 0 and standard deviation 1, and set the module's weights for features of the row's own
+    mean and deviation.
 
-    Each such feature (a ramp) rises from 0 to 1 between two values of a row's deviation, or of its mean. All ramps
-    of a size cover about the same number of rows.
+    Each such feature (a ramp) rises from 0 to 1 between two values of the mean or the deviation. The values are chosen
+    so that all ramps cover about the same number of rows.
+
+    Returns:
+        the scaled rows.
     """
     scaled, sizes = [], []
     for start, end in itertools.pairwise(rows.offsets.tolist()):
@@ -272,7 +296,7 @@ def _scale_rows_and_set_ramps(module: KernelClassifier, rows: EncodedRows) -> En
     return type(rows)(np.concatenate(scaled), rows.offsets)
 
 
-def _compute_response_ranges(
+def _draw_response_range_of_each_kernel(
     weights: npt.NDArray[np.float32],
     dilation: int,
     quantiles: Floats,
@@ -280,9 +304,9 @@ def _compute_response_ranges(
     channel_factors: npt.NDArray[np.float32],
     rng: np.random.Generator,
 ) -> tuple[Floats, Floats]:
-    """Compute the range of responses in which the feature of each kernel rises from 0 to 1.
+    """Choose for each kernel the range of responses in which the feature of the kernel rises from 0 to 1.
 
-    The range is around a quantile of the kernel's responses to one random row.
+    The range is around a quantile of the kernel's responses to one row, which is drawn at random.
 
     Args:
         weights: float32 [kernels, steps], the kernels of one bank.
@@ -315,7 +339,11 @@ def _compute_response_ranges(
 
 
 def _compute_response_shares(module: KernelClassifier, rows: EncodedRows) -> Floats:
-    """Compute the share of steps at which each kernel responds, float64 [rows, features]."""
+    """Compute the features of all rows, which are the shares of steps at which each kernel responds.
+
+    Returns:
+        float64 [rows, features].
+    """
     found = np.empty((len(rows.lengths), module.architecture.features))
     order = np.argsort(rows.lengths, kind="stable")
     size = max(1, _BATCH_NUMBERS // max(1, int(rows.lengths.max())))
@@ -332,7 +360,8 @@ class Ridge:
 
     Attributes:
         weights: float64 [kernels, classes].
-        mean: float64 [kernels], the mean shares; the scores of these are `bias`.
+        mean: float64 [kernels], the mean of each feature, which is subtracted first; a row of means has the scores
+            `bias`.
         bias: float64 [classes].
         unseen: float64 [rows, classes], the scores of each row by a model that did not see it.
         strength: how strong the ridge is.
@@ -345,14 +374,16 @@ class Ridge:
     strength: float
 
 
-def fit_ridge(shares: Floats, targets: Rows, classes: int, row_weights: Floats, groups: Rows) -> Ridge:
+def fit_ridge_and_choose_strength(
+    shares: Floats, targets: Rows, classes: int, row_weights: Floats, groups: Rows
+) -> Ridge:
     """Fit a linear model by ridge regression; cross-validation chooses its strength.
 
     The target is 1 for the class of a row and -1 for all other classes.
 
     Args:
-        shares: float64 [rows, kernels].
-        targets: int64 [rows].
+        shares: float64 [rows, kernels], the features.
+        targets: int64 [rows], the class of each row.
         classes: the number of classes.
         row_weights: float64 [rows], the weight of each row in the fit.
         groups: int64 [rows]: rows of one group are in the same fold.

@@ -106,8 +106,10 @@ class Architecture:
 
     @property
     def input_dim(self) -> int:
-        """How many numbers the recurrent layers read at each step: the embedding of a token. A `qrnn` reads twice as
-        many, since it reads the step before, too."""
+        """The number of features of a step before the recurrent layers: the size of an embedding.
+
+        A `qrnn` reads twice as many, since it reads the step before, too.
+        """
         return self.embedding_dim
 
     @property
@@ -176,7 +178,8 @@ class SequenceArchitecture:
         _check_layers(self, "channels", "stride", "filters")
         if self.convolution != 0 and (self.convolution < 1 or self.convolution % 2 == 0):
             raise InputError(
-                f"convolution is {self.convolution}.", "Use an odd number of steps, such as 9, or 0 for none."
+                f"convolution is {self.convolution}, but a kernel size must be odd.",
+                "Use an odd number of steps, such as 9, or 0 for no convolution.",
             )
         if max(self.channels, self.convolution, self.stride) > _LARGEST_DIM:
             raise InputError(
@@ -187,8 +190,11 @@ class SequenceArchitecture:
 
     @property
     def input_dim(self) -> int:
-        """How many numbers the recurrent layers read at each step: the filters or channels. A `qrnn` reads twice as
-        many, since it reads the step before, too."""
+        """The number of features of a step before the recurrent layers: the filters or, without a convolution,
+        channels.
+
+        A `qrnn` reads twice as many, since it reads the step before, too.
+        """
         return self.filters if self.convolution else self.channels
 
     @property
@@ -217,11 +223,12 @@ _RecurrentArchitecture = Architecture | SequenceArchitecture
 
 
 def _compute_state_dim(a: _RecurrentArchitecture) -> int:
+    """Compute the size of the state of one layer in all directions."""
     return a.hidden_dim * (2 if a.bidirectional else 1)
 
 
 def _describe_recurrent_layers(a: _RecurrentArchitecture) -> str:
-    """Return the cell, the layers, the pooling, the input and the classes, in words for a report."""
+    """Describe the cell, the layers, the pooling, the input and the classes of an architecture, for a report."""
     ways = "both directions" if a.bidirectional else "one direction"
     of_tokens = "a label for each token" + (", decoded by a CRF" if isinstance(a, Architecture) and a.crf else "")
     pooling = of_tokens if a.pooling == NO_POOLING else f"{a.pooling} pooling"
@@ -235,21 +242,23 @@ def labels_tokens(architecture: AnyArchitecture) -> bool:
 
 
 def _check_layers(a: _RecurrentArchitecture, *input_size_names: str) -> None:
-    """Raise an InputError for an unknown cell or pooling, and for sizes out of their range. `input_size_names` are the
-    attributes with the sizes of the input."""
+    """Raise an InputError for an unknown cell or pooling, and for sizes out of their range.
+
+    `input_size_names` are the names of the attributes that hold the sizes of the input, such as `channels`.
+    """
     if a.cell not in CELLS:
         raise InputError(f"The cell {a.cell!r} is unknown.", f"Use one of: {', '.join(CELLS)}.")
     if a.pooling not in (*POOLINGS, *((NO_POOLING,) if isinstance(a, Architecture) else ())):
         raise InputError(f"The pooling {a.pooling!r} is unknown.", f"Use one of: {', '.join(POOLINGS)}.")
     for name in (*input_size_names, "hidden_dim", "layers"):
         if getattr(a, name) < 1:
-            raise InputError(f"{name} is {getattr(a, name)}.", "Use a number from 1.")
+            raise InputError(f"{name} is {getattr(a, name)}, but it must be at least 1.", "Use a number from 1.")
     if max(a.input_dim, a.hidden_dim) > _LARGEST_DIM or a.layers > _MOST_LAYERS:
         raise InputError(
             f"{a.layers} layers that read {a.input_dim} numbers with a hidden_dim of {a.hidden_dim} are too large.",
             f"Use at most {_MOST_LAYERS} layers, and {_LARGEST_DIM} for each size.",
         )
     if a.classes < 2:
-        raise InputError(f"classes is {a.classes}.", "Use a number from 2.")
+        raise InputError(f"classes is {a.classes}, but it must be at least 2.", "Use a number from 2.")
     if not 0 <= a.dropout < 1:
-        raise InputError(f"dropout is {a.dropout}.", "Use a number that is at least 0 and below 1.")
+        raise InputError(f"dropout is {a.dropout}, which is out of its range.", "Use a number from 0 to below 1.")

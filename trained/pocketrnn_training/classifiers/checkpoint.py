@@ -185,7 +185,7 @@ class Checkpoint:
                 f"There are {len(self.thresholds)} thresholds for {len(self.labels)} labels.",
                 "Give one threshold for each label.",
             )
-        _check_parts_fit(self.architecture, self.rules, self.labels, self.vocabulary)
+        _check_labels_rules_and_vocabulary_fit_architecture(self.architecture, self.rules, self.labels, self.vocabulary)
         if not isinstance(self.rules, NumberInput) and any(isinstance(e, str) == self.two_texts for e in self.examples):
             raise CheckpointError(
                 f"{self.name} takes {'two texts' if self.two_texts else 'one text'}, but one of its examples has "
@@ -194,16 +194,17 @@ class Checkpoint:
             )
 
 
-def _check_parts_fit(
+def _check_labels_rules_and_vocabulary_fit_architecture(
     architecture: AnyArchitecture,
     rules: AnyTextRules | NumberInput,
     labels: tuple[str, ...],
     vocabulary: tuple[str, ...],
 ) -> None:
-    """Raise a CheckpointError if labels, rules or a vocabulary do not fit the architecture."""
+    """Raise a CheckpointError if labels, rules or a vocabulary do not fit the architecture: in number, kind or ids."""
     if len(labels) != architecture.classes:
         raise CheckpointError(
-            f"There are {len(labels)} labels for {architecture.classes} classes.", "Give one label for each class."
+            f"There are {len(labels)} labels, but the architecture has {architecture.classes} classes.",
+            "Give one label for each class.",
         )
     if isinstance(rules, NumberInput) or isinstance(architecture, SequenceArchitecture | KernelArchitecture):
         if not (isinstance(rules, NumberInput) and isinstance(architecture, SequenceArchitecture | KernelArchitecture)):
@@ -215,7 +216,7 @@ def _check_parts_fit(
         if len(rules.channels) != architecture.channels:
             raise CheckpointError(
                 f"There are {len(rules.channels)} names for {architecture.channels} channels.",
-                "Give one name for each.",
+                "Give one name for each channel.",
             )
         return
     rows = architecture.vocabulary_size
@@ -238,7 +239,7 @@ def _check_parts_fit(
 
 @functools.cache
 def load_checkpoint_schema() -> dict[str, Any]:
-    """Load the JSON Schema of config.json."""
+    """Load the JSON Schema of a checkpoint's config.json."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("checkpoint.schema.json").read_bytes())
     return schema | {"$defs": schema["$defs"] | manifest.load_manifest_schema()["$defs"]}
 
@@ -300,7 +301,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def make_rules_member(rules: AnyTextRules | NumberInput) -> dict[str, Any]:
-    """Return the member of config.json that holds the rules: `text` or `numbers`."""
+    """Return the member of config.json that holds the rules for reading inputs: {"text": ...} or {"numbers": ...}."""
     return {"numbers": rules.document} if isinstance(rules, NumberInput) else {"text": make_rules_document(rules)}
 
 
@@ -336,7 +337,7 @@ def read(folder: Path) -> Checkpoint:
     labels, vocabulary = tuple(document["labels"]), tuple(document.get("vocabulary", ()))
     try:
         architecture, rules = _read_architecture_and_rules(document)
-        _check_parts_fit(architecture, rules, labels, vocabulary)
+        _check_labels_rules_and_vocabulary_fit_architecture(architecture, rules, labels, vocabulary)
         if not isinstance(rules, TextRules | NumberInput):
             check_rules_fit_vocabulary(rules, vocabulary)
     except PocketRNNError as error:
@@ -359,7 +360,7 @@ def read(folder: Path) -> Checkpoint:
 
 
 def _read_architecture_and_rules(document: dict[str, Any]) -> tuple[AnyArchitecture, AnyTextRules | NumberInput]:
-    """Read the architecture and the rules of texts or numbers from the members of config.json."""
+    """Make the architecture, and the rules for reading texts or numbers, from the parsed content of config.json."""
     # JSON Schema counts 1.0 as an integer; a size does not.
     members: dict[str, Any] = {
         name: int(value) if isinstance(value, float) and name != "dropout" else value
@@ -373,7 +374,11 @@ def _read_architecture_and_rules(document: dict[str, Any]) -> tuple[AnyArchitect
 
 
 def _load_module(architecture: AnyArchitecture, folder: Path) -> AnyClassifier:
-    """Build the module of an architecture with the weights in the folder, in evaluation mode."""
+    """Build the module of an architecture with the weights of the checkpoint in `folder`, in evaluation mode.
+
+    Raises:
+        CheckpointError: the file of weights is missing or damaged, or does not fit the architecture.
+    """
     path = folder / WEIGHTS
     try:
         state = safetensors.load(read_checkpoint_file(folder, path.name))
@@ -387,13 +392,22 @@ def _load_module(architecture: AnyArchitecture, folder: Path) -> AnyClassifier:
 
 
 def _build_module_without_weights(architecture: AnyArchitecture) -> AnyClassifier:
+    """Build the module of an architecture on torch's meta device, where its weights have shapes but not values."""
     # On the meta device no memory is taken and nothing is drawn from the global generator.
     with torch.device("meta"):
         return build_classifier(architecture)
 
 
 def _find_weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitecture) -> str | None:
-    """Find the first reason why the tensors are not weights of the architecture; None if they are."""
+    """Find the first reason why tensors cannot be the weights of an architecture; None if they can.
+
+    Args:
+        state: the tensors by name, as in a state dict.
+        architecture: the architecture.
+
+    Returns:
+        The reason as a part of a sentence, such as "the tensor fc.bias is missing".
+    """
     # A config.json with a million layers, or with a size above int64, is refused before the module is built.
     a, numbers = architecture, sum(tensor.numel() for tensor in state.values())
     pairs, joints = (a.pairs, a.joints) if isinstance(a, Architecture | LinearArchitecture) else (0, 0)

@@ -14,7 +14,7 @@ __all__ = [
     "MAKE_AGAIN",
     "RESUME",
     "WEIGHTS",
-    "check_output",
+    "check_run_can_write_folder",
     "holds_interrupted_run",
     "read_checkpoint_file",
 ]
@@ -55,23 +55,25 @@ def read_checkpoint_file(folder: Path, name: str) -> bytes:
 
 
 def holds_interrupted_run(folder: Path) -> bool:
-    """Return whether the folder holds an interrupted run. A folder that a killed process has moved
-    aside is moved back first."""
+    """Return whether the folder holds an interrupted training run.
+
+    If a process was killed while it replaced the folder, the old folder is first moved back to its place.
+    """
     repair_interrupted_write(folder)
     return (folder / RESUME).is_file()
 
 
-def check_output(folder: Path, *, force: bool, resume: bool) -> None:
-    """Check before the work starts that a run can write an output folder.
+def check_run_can_write_folder(folder: Path, *, force: bool, resume: bool) -> None:
+    """Check before the training starts that a run can write its output folder.
 
     Args:
-        folder: the folder.
-        force: replace a checkpoint that is there.
-        resume: go on with the interrupted run that is there.
+        folder: the output folder.
+        force: whether a checkpoint in the folder may be replaced.
+        resume: whether to go on with the interrupted run in the folder.
 
     Raises:
-        OutputError: the folder is taken, or cannot be written.
-        InputError: there is no run to resume in it.
+        OutputError: the folder holds something that must not be replaced, or cannot be written.
+        InputError: `resume` is true, but the folder does not hold an interrupted run.
     """
     if resume:
         if not holds_interrupted_run(folder):
@@ -86,6 +88,6 @@ def check_output(folder: Path, *, force: bool, resume: bool) -> None:
         if not force and folder.is_dir() and holds_interrupted_run(folder):
             raise OutputError(
                 f"{folder} holds a run that was interrupted.",
-                "Go on with it with --resume, or replace it with --force.",
+                "Go on with that run by --resume, or replace it by --force.",
             ) from None
         raise

@@ -27,7 +27,12 @@ _PACKED_BATCH: Final = 256
 
 
 def encode_rows(inputs: Iterable[Any], checkpoint: Checkpoint) -> EncodedRows:
-    """Encode texts as ids, or scale sequences of numbers, as the checkpoint's module reads them."""
+    """Encode texts as ids, or scale sequences of numbers, by the rules of a checkpoint, as input of its module.
+
+    Args:
+        inputs: texts, pairs of texts or sequences of numbers, whichever the checkpoint takes.
+        checkpoint: the checkpoint.
+    """
     if isinstance(checkpoint.rules, NumberInput):
         return EncodedSequences.from_sequences(inputs, checkpoint.rules)
     encoder = PairEncoder if checkpoint.two_texts else TextEncoder
@@ -37,7 +42,7 @@ def encode_rows(inputs: Iterable[Any], checkpoint: Checkpoint) -> EncodedRows:
 def make_batch(
     encoded: EncodedRows, rows: npt.NDArray[np.int64], architecture: AnyArchitecture, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Make a padded batch of the rows with these numbers on `device`.
+    """Make a padded batch of the rows whose numbers are `rows`, int64 [batch], on `device`.
 
     Returns:
         token ids int64 [batch, sequence] or samples float32 [batch, time, channels]; and the lengths, int64 [batch].
@@ -51,8 +56,9 @@ def compute_logits(
 ) -> Tensor:
     """Compute the logits of every row, in order, without gradients and in evaluation mode.
 
-    The batches are those of the training if the classifier also reads padding (`packed` is False): its answers then
-    depend on the other rows of the batch. Otherwise rows of similar length are read together.
+    If the classifier reads padding like input (`packed` is False), its answers depend on the other rows of a batch:
+    then the batches have the size and the order of rows as in training. Otherwise rows of similar length are read
+    together.
 
     Args:
         module: the classifier; left in evaluation mode.

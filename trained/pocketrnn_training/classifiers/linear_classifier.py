@@ -30,20 +30,25 @@ _MOST_PAIRS: Final = 1 << 24
 
 
 def check_pair_and_joint_table_rows(pair_rows: int, joint_rows: int) -> None:
-    """Check the sizes of the two weight tables of a linear part. A table of joints needs a table of pairs.
+    """Check the numbers of rows of two weight tables of a linear part. A table of joints needs a table of pairs.
 
     Args:
         pair_rows: the rows of the table of pairs of tokens; 0 for no table.
         joint_rows: the rows of the table of joints, the characters where two pieces of words meet; 0 for no table.
 
     Raises:
-        InputError: a number is refused.
+        InputError: a number is neither 0 nor from 2 to the largest size, or there are joints but no pairs.
     """
     for name, rows in (("pairs", pair_rows), ("joints", joint_rows)):
         if not 0 <= rows <= _MOST_PAIRS or rows == 1:
-            raise InputError(f"{name} is {rows}.", f"Use 0, or a number from 2 to {_MOST_PAIRS}.")
+            raise InputError(
+                f"{name} is {rows}, which is out of its range.", f"Use 0, or a number from 2 to {_MOST_PAIRS}."
+            )
     if joint_rows and not pair_rows:
-        raise InputError(f"joints is {joint_rows}, but pairs is 0.", "Set joints to 0, or give pairs, too.")
+        raise InputError(
+            f"joints is {joint_rows}, but pairs is 0: a table of joints needs a table of pairs.",
+            "Set joints to 0, or pairs to a number from 2.",
+        )
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class LinearArchitecture:
     def __post_init__(self) -> None:
         check_pair_and_joint_table_rows(self.pairs, self.joints)
         if self.classes < 2:
-            raise InputError(f"classes is {self.classes}.", "Use a number from 2.")
+            raise InputError(f"classes is {self.classes}, but it must be at least 2.", "Use a number from 2.")
         if not 0 <= self.padding_id < self.vocabulary_size:
             raise InputError(
                 f"padding_id is {self.padding_id}, but there are {self.vocabulary_size} tokens.",
@@ -129,7 +134,15 @@ class LinearScores(nn.Module):
         )
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Compute the scores of tokens int64 [batch, sequence] with lengths int64 [batch], float32 [batch, classes]."""
+        """Compute the score of each class for a batch of texts.
+
+        Args:
+            tokens: int64 [batch, sequence], the ids of the texts, padded.
+            lengths: int64 [batch], the number of tokens of each text.
+
+        Returns:
+            float32 [batch, classes].
+        """
         padding = (torch.arange(tokens.size(1), device=tokens.device) >= lengths.unsqueeze(1)).unsqueeze(2)
         before = pad(tokens, (1, 0), value=self.padding_id)[:, :-1]
 

@@ -28,7 +28,7 @@ __all__ = [
     "SIZE_RAMPS",
     "KernelArchitecture",
     "KernelClassifier",
-    "compute_dilation_of_each_bank",
+    "choose_dilation_of_each_kernel_bank",
     "standardize_and_measure_channels",
 ]
 
@@ -74,13 +74,15 @@ class KernelArchitecture:
         object.__setattr__(self, "dilations", tuple(map(int, self.dilations)))
         if not 1 <= len(self.dilations) <= _LARGEST_DIM or not all(1 <= d <= _LARGEST_DIM for d in self.dilations):
             raise InputError(
-                f"dilations is {self.dilations!r:.80}.",
+                f"dilations is {self.dilations!r:.80}, which holds a wrong number of values or a value out of range.",
                 f"Give one dilation for each bank of kernels, from 1 to {_LARGEST_DIM}.",
             )
         if not 1 <= self.channels <= _LARGEST_DIM:
-            raise InputError(f"channels is {self.channels}.", f"Use a number from 1 to {_LARGEST_DIM}.")
+            raise InputError(
+                f"channels is {self.channels}, which is out of its range.", f"Use a number from 1 to {_LARGEST_DIM}."
+            )
         if self.classes < 2:
-            raise InputError(f"classes is {self.classes}.", "Use a number from 2.")
+            raise InputError(f"classes is {self.classes}, but it must be at least 2.", "Use a number from 2.")
 
     @property
     def kernels(self) -> int:
@@ -140,9 +142,16 @@ class KernelClassifier(nn.Module):
         return logits
 
     def shares(self, samples: Tensor, lengths: Tensor) -> Tensor:
-        """Compute the features of each row, float32 [batch, features]: the share of steps where each kernel responds.
+        """Compute the features of each row: the share of its steps at which each kernel responds.
 
         With `own_scale`, features of the row's deviations and means follow. All features are from 0 to 1.
+
+        Args:
+            samples: float32 [batch, time, channels].
+            lengths: int64 [batch], the number of steps of each row.
+
+        Returns:
+            float32 [batch, features].
         """
         steps = torch.arange(samples.size(1), device=samples.device)
         after = (steps >= lengths.unsqueeze(1)).unsqueeze(1)
@@ -182,12 +191,14 @@ def standardize_and_measure_channels(samples: Tensor, is_padding: Tensor, length
     return centred / size, torch.cat((size, first + mean), dim=1).squeeze(2)
 
 
-def compute_dilation_of_each_bank(kernel_count: int, typical_steps: int) -> tuple[int, ...]:
-    """Choose the dilations of `kernel_count` kernels, for rows of about `typical_steps` steps.
+def choose_dilation_of_each_kernel_bank(kernel_count: int, typical_steps: int) -> tuple[int, ...]:
+    """Choose the dilations of `kernel_count` random kernels, which are divided into banks of 42 with one dilation each.
+
+    The dilations grow from 1 by about equal factors. With the largest one, a kernel of nine steps spans a whole row of
+    `typical_steps` steps.
 
     Returns:
-        the dilation of each bank of `BANK` kernels, ascending from 1 by about equal factors. The largest possible one
-        lets a kernel span a whole row.
+        the dilation of each bank, ascending.
     """
     most = max(1.0, (typical_steps - 1) / (KERNEL_STEPS - 1))
     found = sorted({int(d) for d in most ** np.linspace(0, 1, _DILATIONS)})

@@ -46,8 +46,10 @@ class _RecurrentBase(nn.Module):
     """The base class of the recurrent classifiers: recurrent layers, pooling and a linear layer."""
 
     def _add_layers(self, architecture: Architecture | SequenceArchitecture) -> None:
-        """Make the recurrent layers and the linear layer with random weights. A subclass makes the layers before
-        them."""
+        """Make the recurrent layers, the dropout and the last linear layer with random weights, as attributes.
+
+        A subclass makes the layers before these ones, such as an embedding.
+        """
         self.rnn = _make_recurrent_layers(architecture)
         self.dropout = nn.Dropout(architecture.dropout)
         self.fc = nn.Linear(architecture.pooled_dim, architecture.classes)
@@ -55,24 +57,34 @@ class _RecurrentBase(nn.Module):
         self._joins_steps = architecture.cell == QRNN
 
     def _compute_logits(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
-        """Compute the logits [batch, classes] of steps [batch, sequence, input_dim].
+        """Compute the logits of a batch from the input of the recurrent layers.
 
-        Without pooling, they are [batch, sequence, classes].
+        Args:
+            steps: float32 [batch, sequence, input_dim].
+            lengths: int64 [batch], the number of real steps of each row; None to read padding like other steps.
+
+        Returns:
+            float32 [batch, classes]; without pooling, [batch, sequence, classes].
         """
         logits: Tensor = self.fc(self.dropout(self._compute_pooled_states(steps, lengths)))
         return logits
 
     def _compute_pooled_states(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
-        """Compute the pooled states [batch, directions * hidden_dim] of steps.
+        """Run the recurrent layers over a batch, and pool their outputs.
 
-        Without pooling, they are [batch, sequence, ...].
+        Args:
+            steps: float32 [batch, sequence, input_dim].
+            lengths: int64 [batch], the number of real steps of each row; None to read padding like other steps.
+
+        Returns:
+            float32 [batch, directions * hidden_dim]; without pooling, [batch, sequence, directions * hidden_dim].
         """
         if self._joins_steps:
             steps = append_previous_step(steps)
         if lengths is None:
             outputs, state = self.rnn(steps)
         elif self.training and not steps.is_cuda:
-            outputs, state = unpacked_layers.run_layers(self.rnn, steps, lengths)
+            outputs, state = unpacked_layers.run_recurrent_layers_without_packing(self.rnn, steps, lengths)
         else:
             packed = pack_padded_sequence(steps, lengths.cpu(), batch_first=True, enforce_sorted=False)
             packed_outputs, state = self.rnn(packed)
@@ -80,7 +92,10 @@ class _RecurrentBase(nn.Module):
         return self._pool_outputs(outputs, state, lengths)
 
     def _pool_outputs(self, outputs: Tensor, state: Tensor | tuple[Tensor, Tensor], lengths: Tensor | None) -> Tensor:
-        """Pool the outputs of all steps of each row, or take its final state."""
+        """Pool the outputs of the steps of each row by their mean or maximum, or take the final state of the row.
+
+        Without pooling, return the outputs as they are.
+        """
         if self._pooling == NO_POOLING:
             return outputs
         if self._pooling == "last":
@@ -148,7 +163,7 @@ class RecurrentClassifier(_RecurrentBase):
         if self.architecture.packed and lengths is None:
             raise ValueError("this classifier packs its sequences: also give lengths, how many tokens each text has")
         if lengths is not None and not self.architecture.packed:
-            raise ValueError("this classifier does not pack its sequences: leave lengths out")
+            raise ValueError("lengths are given, but this classifier does not pack its sequences: leave lengths out")
         embedded = self.embedding(tokens)
         if shift is not None:
             embedded = embedded + shift
@@ -197,7 +212,7 @@ class PairClassifier(RecurrentClassifier):
         """
         if lengths is None or shift is not None:
             raise ValueError("a classifier of two texts needs lengths, but does not take a shift")
-        return self.compare(*_split_pairs(tokens, lengths, self.architecture.padding_id))
+        return self.compare(*_split_rows_into_first_and_second_texts(tokens, lengths, self.architecture.padding_id))
 
     def compare(self, first: Tensor, second: Tensor, first_lengths: Tensor, second_lengths: Tensor) -> Tensor:
         """Compute the logits of a batch of pairs, from the first and the second texts.
@@ -219,8 +234,18 @@ class PairClassifier(RecurrentClassifier):
     def _compute_pooled_states_beside_other(
         self, tokens: Tensor, lengths: Tensor, other_tokens: Tensor, other_lengths: Tensor
     ) -> Tensor:
-        """Compute the pooled states of one text of each pair. The embedding of each token also says whether the other
-        text has this token."""
+        """Compute the pooled states of one text of each pair, where the embedding of each token also says whether the
+        other text of the pair has this token.
+
+        Args:
+            tokens: int64 [batch, sequence], the text to read.
+            lengths: int64 [batch].
+            other_tokens: int64 [batch, other sequence], the other text of each pair.
+            other_lengths: int64 [batch].
+
+        Returns:
+            float32 [batch, directions * hidden_dim].
+        """
         is_real = torch.arange(other_tokens.size(1), device=other_tokens.device) < other_lengths.unsqueeze(1)
         same = (tokens.unsqueeze(2) == other_tokens.unsqueeze(1)) & is_real.unsqueeze(1)
         embedded = self.embedding(tokens) + torch.where(
@@ -229,9 +254,19 @@ class PairClassifier(RecurrentClassifier):
         return self._compute_pooled_states(self._drop_embedding_dimensions(embedded), lengths)
 
 
-def _split_pairs(tokens: Tensor, lengths: Tensor, padding_id: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Split rows of pairs, int64 [batch, sequence]; return the first texts, the second texts, and the lengths of
-    both."""
+def _split_rows_into_first_and_second_texts(
+    tokens: Tensor, lengths: Tensor, padding_id: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Split rows, each with two texts and a negative id between them, into first texts and second texts.
+
+    Args:
+        tokens: int64 [batch, sequence].
+        lengths: int64 [batch], the length of each row, with the separator.
+        padding_id: the id that pads the results.
+
+    Returns:
+        the first texts and the second texts, int64 [batch, longest text]; and their lengths, int64 [batch] each.
+    """
     first_lengths = (tokens < 0).int().argmax(dim=1)
     second_lengths = lengths - first_lengths - 1
 
@@ -286,7 +321,7 @@ AnyClassifier = RecurrentClassifier | LinearClassifier | SequenceClassifier | Ke
 
 
 def build_classifier(architecture: AnyArchitecture) -> AnyClassifier:
-    """Build the module of an architecture with random weights, which torch's global generator draws."""
+    """Build the module that belongs to an architecture, with random weights from torch's global generator."""
     if isinstance(architecture, KernelArchitecture):
         return KernelClassifier(architecture)
     if isinstance(architecture, LinearArchitecture):
@@ -297,7 +332,7 @@ def build_classifier(architecture: AnyArchitecture) -> AnyClassifier:
 
 
 def get_crf_layer(module: AnyClassifier) -> CrfLayer | None:
-    """Return the CRF of a module; None without a CRF."""
+    """Return the CRF layer of a classifier; None if it has none."""
     return module.crf if isinstance(module, RecurrentClassifier) else None
 
 
@@ -310,7 +345,8 @@ def append_previous_step(steps: Tensor) -> Tensor:
 
 
 def is_recurrent_weight(name: str) -> bool:
-    """Return whether a weight of this name multiplies the state of the step before, or is the bias of that product."""
+    """Return whether a weight of this name multiplies the hidden state of the step before, or is the bias of that
+    product, such as `weight_hh_l0` and `bias_hh_l0`."""
     return "_hh_" in name
 
 
@@ -341,7 +377,7 @@ def _make_recurrent_layers(a: Architecture | SequenceArchitecture) -> nn.RNNBase
 
 
 def _freeze_recurrent_weights(rnn: nn.RNNBase) -> None:
-    """Set the recurrent weights to zero and freeze them."""
+    """Set the weights that multiply the hidden state to zero, and exclude them from training, which makes a `qrnn`."""
     with torch.no_grad():
         for name, weight in rnn.named_parameters():
             if is_recurrent_weight(name):
@@ -358,7 +394,7 @@ _LEAST: Final = 1e-300
 
 
 class CrfLayer(nn.Module):
-    """A layer with the trainable scores of a CRF: of labels that follow each other, begin a sentence, or end it.
+    """The trainable scores of a CRF: for each label after another, for a label at the start and one at the end.
 
     A sequence consists of the words of a sentence, each represented by its first piece.
     """
@@ -393,8 +429,8 @@ class CrfLayer(nn.Module):
 
         Args:
             logits: float32 [batch, sequence, classes].
-            targets: int64 [batch, sequence], the right labels; negative for a step without a label. Each row has at
-                least one label.
+            targets: int64 [batch, sequence], the right labels; negative for a step without a label, which is skipped.
+                Each row has at least one label.
         """
         words = (targets >= 0).sum(1)
         # The steps with a target come first, in their order.
@@ -406,10 +442,15 @@ class CrfLayer(nn.Module):
         own[:, 1:] += self.transitions[labels[:, :-1], labels[:, 1:]]
         last = labels.gather(1, words.unsqueeze(1) - 1).squeeze(1)
         scores = (own * is_word).sum(1) + self.start[labels[:, 0]] + self.end[last]
-        return (self._compute_log_sums_of_all_orders(logits, is_word) - scores).sum()
+        return (self._compute_log_partition_of_label_sequences(logits, is_word) - scores).sum()
 
-    def _compute_log_sums_of_all_orders(self, logits: Tensor, is_word: Tensor) -> Tensor:
-        """Compute the log sum exp of the scores of all orders of labels, float32 [batch], by the forward algorithm."""
+    def _compute_log_partition_of_label_sequences(self, logits: Tensor, is_word: Tensor) -> Tensor:
+        """Compute the log partition function: the logsumexp of the scores of all label sequences, float32 [batch].
+
+        Args:
+            logits: float32 [batch, words, classes].
+            is_word: bool [batch, words], False for padding after the last word.
+        """
         sums = logits[:, 0] + self.start
         for i in range(1, logits.size(1)):
             longer = (sums.unsqueeze(2) + self.transitions).logsumexp(1) + logits[:, i]
@@ -419,12 +460,12 @@ class CrfLayer(nn.Module):
     def decode_words_as_log_probabilities(self, logits: Tensor, word_counts: npt.NDArray[np.int64]) -> Tensor:
         """Decode the label of each word with the CRF; return the log probabilities of all labels.
 
-        The decoded label has the largest log probability of its word, so that callers can use the result as logits. If
-        another label is likelier, the probabilities of the two are exchanged.
+        The decoded label gets the largest log probability of its word, so that callers can use the result as logits:
+        where another label is likelier, the probabilities of the two labels are swapped.
 
         Args:
             logits: float32 [words of all sentences, classes].
-            word_counts: int64 [sentences], the number of words of each.
+            word_counts: int64 [sentences], the number of words of each sentence.
 
         Returns:
             float32 [words of all sentences, classes].

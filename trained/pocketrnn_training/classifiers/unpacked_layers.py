@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import dropout, linear, pad
 
-__all__ = ["run_layers"]
+__all__ = ["run_recurrent_layers_without_packing"]
 
 
-def run_layers(rnn: nn.RNNBase, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Run recurrent layers over padded rows; return the outputs of the last layer, and its final hidden states.
+def run_recurrent_layers_without_packing(rnn: nn.RNNBase, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Run recurrent layers over padded rows without packing, which is faster on a CPU and gives the same results.
 
-    The outputs are those of `pad_packed_sequence`.
+    The outputs are those that `pad_packed_sequence` would give.
 
     Args:
         rnn: layers with `batch_first` and biases, and without projections.
@@ -35,8 +35,8 @@ def run_layers(rnn: nn.RNNBase, embedded: Tensor, lengths: Tensor) -> tuple[Tens
         lengths: int64 [batch], each from 1 to sequence.
 
     Returns:
-        float32 [batch, sequence, directions * hidden_dim], zero after the end of a row, and
-        float32 [directions, batch, hidden_dim].
+        the outputs of the last layer, float32 [batch, sequence, directions * hidden_dim], zero after the end of a row;
+        and its final hidden states, float32 [directions, batch, hidden_dim].
     """
     steps = torch.arange(embedded.size(1), device=embedded.device)
     last = lengths.unsqueeze(1) - 1
@@ -66,11 +66,19 @@ def run_layers(rnn: nn.RNNBase, embedded: Tensor, lengths: Tensor) -> tuple[Tens
 
 
 def _reverse_steps_of_rows(values: Tensor, reversed_steps: Tensor) -> Tensor:
+    """Reverse the real steps of each row; `reversed_steps`, int64 [batch, sequence, 1], is the step to take for
+    each."""
     return values.gather(1, reversed_steps.expand(-1, -1, values.size(2)))
 
 
 def _run_layer_forwards(rnn: nn.RNNBase, inputs: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Run one layer forwards over padded rows, float32 [batch, sequence, n] -> [batch, sequence, hidden_dim]."""
+    """Run one layer from the first step to the last, float32 [batch, sequence, n] -> [batch, sequence, hidden_dim].
+
+    Args:
+        rnn: the layers, whose cell and size are used.
+        inputs: the input of the layer.
+        parameters: the weights and biases of this layer and direction, in torch's order.
+    """
     weights: list[Tensor] = list(parameters)
     state = inputs.new_zeros(1, inputs.size(0), rnn.hidden_size)
     # has_biases, num_layers, dropout, train, bidirectional, batch_first
@@ -84,16 +92,16 @@ def _run_layer_forwards(rnn: nn.RNNBase, inputs: Tensor, parameters: Sequence[nn
 def _run_quasi_recurrent_direction(
     values: Tensor, parameters: Sequence[nn.Parameter], is_padding: Tensor, *, backwards: bool
 ) -> Tensor:
-    """Run one direction of a GRU whose recurrent weights are zero; return the states, [batch, sequence, hidden_dim].
+    """Run one direction of a GRU whose recurrent weights are zero; return its states, [batch, sequence, hidden_dim].
 
-    It has no reset gate, since that would only change the recurrent product. Backwards, the state stays zero over the
-    padding, so that the rows need not be reversed.
+    The reset gate is not computed, since it would only change the recurrent product. Backwards, the state stays zero
+    over the padding, so that the rows need not be reversed.
 
     Args:
         values: float32 [batch, sequence, n], the input.
         parameters: the weights and biases of this direction, in torch's order.
-        is_padding: the steps after the end of a row; used only backwards.
-        backwards: read from the last step to the first.
+        is_padding: bool [batch, sequence, 1], the steps after the end of a row; used only backwards.
+        backwards: whether to read from the last step to the first.
     """
     weight, bias = (parameters[i][parameters[1].size(1) :] for i in (0, 2))
     keep, new = linear(values, weight, bias).chunk(2, dim=2)

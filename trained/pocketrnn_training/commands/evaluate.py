@@ -95,15 +95,15 @@ def evaluate(
         from pocketrnn_training.measures.evaluation import (
             find_number_rules,
             gives_several_labels,
-            gives_tags,
+            labels_each_token_or_word,
             takes_two_texts,
         )
 
     loaded = _load_classifier(classifier, threads, head)
     with limit_threads(threads):
         labels, rules = tuple(loaded.labels), find_number_rules(loaded)
-        what = "words" if gives_tags(loaded) else "rows"
-        if gives_tags(loaded):
+        what = "words" if labels_each_token_or_word(loaded) else "rows"
+        if labels_each_token_or_word(loaded):
             rows: Any = replace(source, labels_of="tokens").read_tags(tuple(map(Path, source.names)), labels)
         elif rules is not None:
             rows = source.read_numbers(tuple(map(Path, source.names)), labels, rules)
@@ -259,9 +259,9 @@ def _format_confusions(result: Evaluation, labels: list[str]) -> Iterator[str]:
     """Yield the lines with the classes that are confused most often."""
     import numpy as np
 
-    from pocketrnn_training.measures.evaluation import list_confusions
+    from pocketrnn_training.measures.evaluation import list_confusions_by_frequency
 
-    confused = list_confusions(np.array(result.confusion))
+    confused = list_confusions_by_frequency(np.array(result.confusion))
     yield f"The largest of {len(confused):,} confusions; --json gives the whole matrix."
     yield from align_columns(
         [("true class", "class given", "rows")]

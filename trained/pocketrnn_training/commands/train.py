@@ -16,12 +16,19 @@ from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require_module
 from pocketrnn.tags import has_span_prefixes
-from pocketrnn_training.classifiers.checkpoint_file_names import CONFIG_JSON, check_output, read_checkpoint_file
+from pocketrnn_training.classifiers.checkpoint_file_names import (
+    CONFIG_JSON,
+    check_run_can_write_folder,
+    read_checkpoint_file,
+)
 from pocketrnn_training.commands.data_options import data_options, split_names
 from pocketrnn_training.commands.progress_display import show_progress
 from pocketrnn_training.rows.data_source import LABELS_OF, DataSource
 from pocketrnn_training.settings.base_settings import CELLS, CLASS_WEIGHTS, DEVICES, METRICS, POOLINGS, PRECISIONS
-from pocketrnn_training.settings.settings_from_options import find_setting_default, make_settings
+from pocketrnn_training.settings.settings_from_options import (
+    find_default_of_setting_in_any_kind,
+    make_settings_from_values_by_name,
+)
 from pocketrnn_training.settings.text_settings import BPE, SPLITS
 
 if TYPE_CHECKING:
@@ -46,7 +53,7 @@ def _make_setting_option(
     return click.option(
         "--" + name.replace("_", "-"),
         type=kind,
-        default=find_setting_default(name),
+        default=find_default_of_setting_in_any_kind(name),
         show_default=default or True,
         metavar=metavar,
         help=help,
@@ -58,7 +65,7 @@ def _make_option_with_0_for_none(name: str, help: str) -> Callable[[_Command], _
     return click.option(
         "--" + name.replace("_", "-"),
         type=click.IntRange(min=0),
-        default=find_setting_default(name) or 0,
+        default=find_default_of_setting_in_any_kind(name) or 0,
         show_default=True,
         metavar="N",
         callback=lambda _context, _option, value: value or None,
@@ -347,7 +354,7 @@ _GROUPS: Final = {
 @_make_setting_option("layers", _COUNT, "The number of stacked recurrent layers.", "N")
 @click.option(
     "--bidirectional/--one-direction",
-    default=find_setting_default("bidirectional"),
+    default=find_default_of_setting_in_any_kind("bidirectional"),
     show_default=True,
     help="Read the text in both directions, or only forwards.",
 )
@@ -361,7 +368,7 @@ _GROUPS: Final = {
 @_make_setting_option("pooling", click.Choice(POOLINGS), "How the states of the last layer become one vector.")
 @click.option(
     "--packed/--padded",
-    default=find_setting_default("packed"),
+    default=find_default_of_setting_in_any_kind("packed"),
     show_default=True,
     help="Read each text without padding, or read the padding of a batch like text, which is worse.",
 )
@@ -551,8 +558,8 @@ def train(
       pocketrnn train reviews.csv -o lesson --cell lstm --one-direction --pooling last --padded
     """
     # Mistakes that can be found without PyTorch are reported first, before it is loaded.
-    settings = make_settings(source.settings, choices)
-    check_output(output, force=force, resume=resume)
+    settings = make_settings_from_values_by_name(source.settings, choices)
+    check_run_can_write_folder(output, force=force, resume=resume)
     if bundle is not None:
         check_output_folder(bundle, force=force, marker_file="classifier.json")
     if before is not None:
@@ -618,12 +625,16 @@ def _train_with_progress(run: TrainingRun, logger: str | None, *, quiet: bool) -
     """Train, and show the progress on standard error. If the run ends early, report there what was saved."""
     try:
         with ExitStack() as stack:
-            every = run.settings.report_every != find_setting_default("report_every")
+            every = run.settings.report_every != find_default_of_setting_in_any_kind("report_every")
             listeners = [stack.enter_context(show_progress(quiet=quiet, every_event=every))]
             if logger is not None:
-                from pocketrnn_training.report.tensorboard import write_curves
+                from pocketrnn_training.report.tensorboard import yield_function_that_writes_tensorboard_curves
 
-                listeners.append(stack.enter_context(write_curves(run.output, force=run.force, resume=run.resume)))
+                listeners.append(
+                    stack.enter_context(
+                        yield_function_that_writes_tensorboard_curves(run.output, force=run.force, resume=run.resume)
+                    )
+                )
 
             def report(event: Progress | Epoch | Notice) -> None:
                 for listener in listeners:

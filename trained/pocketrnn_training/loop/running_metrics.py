@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from pocketrnn_training.loop.training_step import TrainingBatch
-from pocketrnn_training.measures.logit_measures import find_right_rows
+from pocketrnn_training.measures.logit_measures import mark_rows_classified_correctly
 from pocketrnn_training.training_events import Progress
 
 __all__ = ["RunningMetrics"]
@@ -57,7 +57,7 @@ class RunningMetrics:
         """
         if batch.scale:
             with torch.no_grad():
-                self._sums += torch.stack((loss, find_right_rows(logits, batch.targets).sum()))
+                self._sums += torch.stack((loss, mark_rows_classified_correctly(logits, batch.targets).sum()))
         self._rows += batch.rows
         self._answers += batch.answers
 

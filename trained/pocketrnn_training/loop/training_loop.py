@@ -27,13 +27,13 @@ from pocketrnn_training.loop.running_metrics import RunningMetrics
 from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.loop.training_step import Learner, read_batch
 from pocketrnn_training.measures.calibration import apply_temperature, compute_calibration_error, fit_temperature
-from pocketrnn_training.measures.evaluation import score_several_labels
+from pocketrnn_training.measures.evaluation import score_multi_label_predictions
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.measures.logit_measures import (
     compute_guessing_loss,
     compute_macro_or_best_micro_f1,
     compute_mean_loss,
-    find_right_rows,
+    mark_rows_classified_correctly,
 )
 from pocketrnn_training.measures.thresholds import (
     choose_and_measure_rejection_threshold,
@@ -324,7 +324,7 @@ class TrainingLoop:
         whether it is the best so far."""
         targets = torch.from_numpy(self.task.validation_targets)
         loss, f1 = compute_mean_loss(logits, targets), self.task.validation_f1(logits)
-        accuracy = find_right_rows(logits, targets).double().mean().item()
+        accuracy = mark_rows_classified_correctly(logits, targets).double().mean().item()
         worth = f1 if self.settings.metric == "f1" else accuracy
         before = [e.validation_f1 if self.settings.metric == "f1" else e.validation_accuracy for e in history]
         is_best = all((worth, -loss) > (b, -e.validation_loss) for b, e in zip(before, history, strict=True))
@@ -362,7 +362,7 @@ class TrainingLoop:
             fitted_rows: how many rows the module was fitted on; None if on the training rows alone.
         """
         task, targets = self.task, torch.from_numpy(self.task.validation_targets)
-        right = find_right_rows(logits, targets)
+        right = mark_rows_classified_correctly(logits, targets)
         loss, accuracy = compute_mean_loss(logits, targets), float(right.double().mean())
         outside = None if task.outside_rows is None else compute_logits(module, task.outside_rows, 1)
         epoch = Epoch(
@@ -435,7 +435,9 @@ class TrainingLoop:
             )
             return (threshold,) * len(self.task.labels), measured
         probabilities = torch.sigmoid(logits.double()).numpy()
-        result = score_several_labels(self.task.labels, targets, predict_cross_fitted_labels(probabilities, targets))
+        result = score_multi_label_predictions(
+            self.task.labels, targets, predict_cross_fitted_labels(probabilities, targets)
+        )
         figures = {"accuracy": result.accuracy, "micro_f1": result.micro_f1, "macro_f1": result.macro_f1}
         measured = {f"validation_{name}": value for name, value in figures.items()}
         return choose_thresholds(probabilities, targets), measured

@@ -25,7 +25,9 @@ _DEVIATION: Final = 0.5
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """Fit the temperature T with which softmax(logits / T) gives the right answers the largest likelihood.
+    """Fit the temperature T for calibration: softmax(logits / T) gives the right classes the largest likelihood.
+
+    A prior keeps T near 1 if there are few rows.
 
     Args:
         logits: float32 [rows, classes], of rows that were not trained on.
@@ -40,9 +42,10 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
 
 def apply_temperature(module: AnyClassifier, temperature: float) -> None:
-    """Divide the weights of the module's last layer, linear part and CRF by `temperature`, and so its logits.
+    """Divide the logits of a module by `temperature`, by a division of the weights of its last layer.
 
-    Then every runtime in every language gives calibrated probabilities, without code for it.
+    The weights of its linear part and its CRF are divided, too. Every runtime then gives calibrated probabilities
+    without code for calibration.
     """
     with torch.no_grad():
         for name, weight in module.named_parameters():

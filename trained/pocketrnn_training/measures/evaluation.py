@@ -38,11 +38,11 @@ __all__ = [
     "evaluate",
     "find_number_rules",
     "gives_several_labels",
-    "gives_tags",
-    "list_confusions",
+    "labels_each_token_or_word",
+    "list_confusions_by_frequency",
     "predict_tag_targets",
     "score_classes",
-    "score_several_labels",
+    "score_multi_label_predictions",
     "takes_two_texts",
 ]
 
@@ -140,12 +140,12 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
     labels = tuple(classifier.labels)
     if isinstance(classifier, Classifier):
         get_answers_of_chosen_labels(classifier).require_single_head("evaluate()")
-    if gives_tags(classifier) != isinstance(data, TaggedSentences):
-        labelled, other = ("words", "rows") if gives_tags(classifier) else ("rows", "words")
+    if labels_each_token_or_word(classifier) != isinstance(data, TaggedSentences):
+        labelled, other = ("words", "rows") if labels_each_token_or_word(classifier) else ("rows", "words")
         raise DataError(
             f"{classifier.name} labels {labelled}, but the data labels {other}.",
             "Read sentences with read_tagged, or --labels-of tokens."
-            if gives_tags(classifier)
+            if labels_each_token_or_word(classifier)
             else "Read rows with read_files, or without --labels-of.",
         )
     if isinstance(data, TaggedSentences):
@@ -175,54 +175,65 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
             "Use a classifier that gives one label." if takes_numbers else remedy,
         )
     if data.several_labels:
-        return score_several_labels(labels, data.targets, _find_reached_labels(classifier, data.inputs))
+        return score_multi_label_predictions(
+            labels, data.targets, _mark_labels_that_reach_threshold(classifier, data.inputs)
+        )
     if isinstance(classifier, Checkpoint):
         predicted = compute_checkpoint_logits(classifier, data.inputs).argmax(dim=1).numpy()
     else:
         index = {label: target for target, label in enumerate(labels)}
         answers = classifier.predict(data.inputs)
         predicted = np.fromiter(map(index.__getitem__, answers), dtype=np.int64, count=len(data))
-    return replace(score_classes(labels, data.targets, predicted), outside=_score_outside(classifier, data))
+    return replace(
+        score_classes(labels, data.targets, predicted), outside=_score_thresholds_on_outside_texts(classifier, data)
+    )
 
 
-def _score_outside(classifier: Classifier | Checkpoint, data: LabelledRows) -> OutsideScore | None:
-    """Measure how often the rows outside all classes get no label, and how often the other rows get the right one.
+def _score_thresholds_on_outside_texts(classifier: Classifier | Checkpoint, data: LabelledRows) -> OutsideScore | None:
+    """Measure how often the texts of none of the classes get no label, and how often the other rows get the right one.
 
-    Return None without rows outside the classes.
+    Return None if `data` has no texts of none of the classes.
+
+    Raises:
+        DataError: the classifier has no thresholds, so that it gives every text a label.
     """
     if not data.outside:
         return None
     if classifier.thresholds is None:
         raise DataError(
-            f"{classifier.name} has no threshold: it gives every text a label.",
+            f"{classifier.name} has no threshold, so it gives every text a label; but some rows belong to none of its "
+            "classes.",
             "Train it with --outside or --none-of-these, or evaluate it without texts that belong to no class.",
         )
-    given = _find_reached_labels(classifier, data.inputs)
+    given = _mark_labels_that_reach_threshold(classifier, data.inputs)
     right = given[np.arange(len(data)), data.targets]
-    none = ~_find_reached_labels(classifier, data.outside).any(axis=1)
+    none = ~_mark_labels_that_reach_threshold(classifier, data.outside).any(axis=1)
     return OutsideScore(len(data.outside), float(none.mean()), float(right.mean()))
 
 
 def find_number_rules(classifier: Classifier | Checkpoint) -> NumberInput | None:
-    """Find the number rules of a bundle or a checkpoint; None if its classifier takes texts."""
+    """Return the rules by which a classifier reads sequences of numbers; None if it takes texts."""
     rules = classifier.rules if isinstance(classifier, Checkpoint) else classifier.manifest.input
     return rules if isinstance(rules, NumberInput) else None
 
 
 def takes_two_texts(classifier: Classifier | Checkpoint) -> bool:
-    """Return whether the classifier of a bundle or a checkpoint takes two texts."""
+    """Return whether a classifier takes pairs of texts."""
     return classifier.two_texts if isinstance(classifier, Checkpoint) else classifier.manifest.has_two_texts
 
 
-def gives_tags(classifier: Classifier | Checkpoint) -> bool:
-    """Return whether the classifier of a bundle or a checkpoint labels each token."""
+def labels_each_token_or_word(classifier: Classifier | Checkpoint) -> bool:
+    """Return whether a classifier labels each token or word, and not each text."""
     if isinstance(classifier, Checkpoint):
         return labels_tokens(classifier.architecture)
     return classifier.manifest.output.of_tokens
 
 
 def predict_tag_targets(classifier: Classifier | Checkpoint, data: TaggedSentences) -> npt.NDArray[np.int64]:
-    """Predict the label of each word, int64 [words of all sentences]; -1 for a word that a bundle's rules cut off."""
+    """Predict the index of each word's label, int64 [words of all sentences].
+
+    A word that a bundle's rules cut off, since its sentence is too long, has -1.
+    """
     if isinstance(classifier, Checkpoint):
         encoded, steps = encode_sentences_with_word_starts(data.sentences, classifier.text_rules, classifier.vocabulary)
         logits, crf = compute_logits(classifier.module, encoded, 1)[torch.from_numpy(steps)].numpy(), classifier.crf
@@ -238,15 +249,21 @@ def predict_tag_targets(classifier: Classifier | Checkpoint, data: TaggedSentenc
 
 
 def add_span_scores(evaluation: Evaluation, data: TaggedSentences, predicted: npt.NDArray[np.int64]) -> Evaluation:
-    """Return the evaluation with the scores of spans; unchanged if the labels mark no spans. `predicted` is int64
-    [words]."""
+    """Return the evaluation with the scores of spans added, or unchanged if the labels do not mark spans, such as
+    B-PER.
+
+    Args:
+        evaluation: the scores of words.
+        data: the sentences with the right labels.
+        predicted: int64 [words of all sentences], the index of each word's predicted label, or -1.
+    """
     if not has_span_prefixes(data.labels):
         return evaluation
     return replace(evaluation, spans=SpanScores.from_predictions(data.labels, data.lengths, data.targets, predicted))
 
 
 def gives_several_labels(classifier: Classifier | Checkpoint) -> bool:
-    """Return whether the classifier of a bundle or a checkpoint may give a text any number of labels."""
+    """Return whether a classifier can give a text any number of labels."""
     activation = (
         classifier.activation
         if isinstance(classifier, Checkpoint)
@@ -255,8 +272,10 @@ def gives_several_labels(classifier: Classifier | Checkpoint) -> bool:
     return activation == "sigmoid"
 
 
-def _find_reached_labels(classifier: Classifier | Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Return which labels of each text reach their threshold, bool [texts, labels]."""
+def _mark_labels_that_reach_threshold(
+    classifier: Classifier | Checkpoint, texts: Sequence[str]
+) -> npt.NDArray[np.bool_]:
+    """Classify texts, and mark the labels whose probability reaches their threshold, bool [texts, labels]."""
     if isinstance(classifier, Checkpoint):
         answers, logits = classifier.answers, compute_checkpoint_logits(classifier, texts).numpy()
     else:
@@ -265,9 +284,9 @@ def _find_reached_labels(classifier: Classifier | Checkpoint, texts: Sequence[st
 
 
 def compute_checkpoint_logits(checkpoint: Checkpoint, inputs: Sequence[Any]) -> Tensor:
-    """Compute a checkpoint's logits for texts or sequences of numbers in PyTorch, float32 [rows, classes].
+    """Compute the logits of a checkpoint for texts, pairs or sequences of numbers in PyTorch, float32 [rows, classes].
 
-    If padding changes its answers (it is not packed), the batches have the size of those in the training.
+    If padding changes the classifier's answers (it is not packed), the batches have the size of those in training.
 
     Raises:
         CheckpointError: the checkpoint is not packed and does not store its training batch size.
@@ -275,7 +294,8 @@ def compute_checkpoint_logits(checkpoint: Checkpoint, inputs: Sequence[Any]) -> 
     batch_size = checkpoint.training.get("batch_size")
     if not checkpoint.architecture.packed and (not isinstance(batch_size, int) or batch_size < 1):
         raise CheckpointError(
-            f"The checkpoint {checkpoint.name} is not packed and does not say with which batch size it was trained.",
+            f"The checkpoint {checkpoint.name} is not packed, so its answers depend on the batch size; but it does not "
+            "store the batch size of its training.",
             'Write the batch size into config.json, as "training": {"batch_size": 16}.',
         )
     encoded = encode_rows(inputs, checkpoint)
@@ -285,7 +305,7 @@ def compute_checkpoint_logits(checkpoint: Checkpoint, inputs: Sequence[Any]) -> 
 def score_classes(
     labels: Sequence[str], targets: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]
 ) -> Evaluation:
-    """Compare predicted classes with the right classes, by scikit-learn.
+    """Compute accuracy, precision, recall, F1 and the confusion matrix of predicted classes.
 
     Args:
         labels: the name of each class.
@@ -313,22 +333,22 @@ class Confusion(NamedTuple):
     given: int
 
 
-def list_confusions(counts: npt.NDArray[np.int64]) -> list[Confusion]:
-    """List how often each class is taken for another, the most frequent first.
+def list_confusions_by_frequency(counts: npt.NDArray[np.int64]) -> list[Confusion]:
+    """List the pairs of classes that are confused and how often, the most frequent first.
 
-    `counts` is a confusion matrix, int64 [classes, classes].
+    `counts` is a confusion matrix, int64 [classes, classes]: counts[i, j] rows of class i were given class j.
     """
     found = (Confusion(int(counts[i, j]), i, j) for i, j in np.argwhere(counts).tolist() if i != j)
     return sorted(found, key=lambda one: (-one.rows, one.true, one.given))
 
 
-def score_several_labels(
+def score_multi_label_predictions(
     labels: Sequence[str], targets: npt.NDArray[np.bool_], predicted: npt.NDArray[np.bool_]
 ) -> Evaluation:
-    """Compare predicted labels with the right labels of texts with any number of labels, by scikit-learn.
+    """Compute accuracy, precision, recall and F1 of predictions where a row can have any number of labels.
 
     Args:
-        labels: their names.
+        labels: the names of the labels.
         targets: bool [rows, labels], the labels that apply.
         predicted: bool [rows, labels].
     """
@@ -350,6 +370,7 @@ def _make_class_scores(
     f1_scores: npt.NDArray[Any],
     row_counts: npt.NDArray[Any],
 ) -> tuple[ClassScore, ...]:
+    """Make the score object of each class from arrays with one number for each class."""
     return tuple(
         ClassScore(label, float(precision), float(recall), float(f1), int(rows))
         for label, precision, recall, f1, rows in zip(labels, precisions, recalls, f1_scores, row_counts, strict=True)

@@ -33,7 +33,13 @@ class FoldScores:
 
     @classmethod
     def from_scores(cls, scores: npt.NDArray[np.float64], rows: int, *, several_labels: bool = False) -> Self:
-        """Compute the mean and the spread of the folds' scores, float64 [folds]."""
+        """Compute the mean and the standard deviation of the scores of folds.
+
+        Args:
+            scores: float64 [folds], the accuracy or the micro F1 of each fold.
+            rows: the number of rows in all folds together.
+            several_labels: whether a row can have several labels, so that the scores are micro F1.
+        """
         return cls(float(scores.mean()), float(scores.std(ddof=1)), len(scores), rows, several_labels)
 
     @classmethod
@@ -48,7 +54,7 @@ class FoldScores:
 
     @classmethod
     def from_metrics(cls, metrics: Mapping[str, Any], rows: int) -> Self:
-        """Read the scores of `rows` rows from the metrics of a checkpoint, which the property `metrics` made."""
+        """Read the accuracy on folds from the metrics of a checkpoint. `rows` is the number of rows in all folds."""
         return cls(metrics["folds_accuracy"], metrics["folds_accuracy_deviation"], metrics["folds"], rows)
 
     @property
@@ -59,6 +65,6 @@ class FoldScores:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The scores as metrics of a checkpoint: the number of folds, the mean of their scores and its deviation."""
+        """The number of folds, and the mean and the standard deviation of their scores, as metrics for a checkpoint."""
         of = "micro_f1" if self.several_labels else "accuracy"
         return {"folds": self.folds, f"folds_{of}": self.mean, f"folds_{of}_deviation": self.deviation}

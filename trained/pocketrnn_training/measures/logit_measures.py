@@ -20,45 +20,58 @@ __all__ = [
     "compute_micro_f1",
     "compute_summed_multi_label_loss",
     "find_best_threshold_and_its_f1",
-    "find_right_rows",
+    "mark_rows_classified_correctly",
 ]
 
 
 def compute_summed_multi_label_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Compute the loss of rows with any number of labels, summed over labels and rows, float32 [].
+    """Compute the binary cross-entropy of rows with any number of labels, summed over labels and rows, float32 [].
 
     Args:
         logits: float32 [rows, labels].
         targets: bool [rows, labels].
-        smoothing: the label smoothing: this share of a target becomes 0.5.
+        smoothing: the label smoothing: with 0.1, the targets 0 and 1 become 0.05 and 0.95.
     """
     wanted = targets.to(logits.dtype) * (1 - smoothing) + smoothing / 2
     return binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
 
 
 def compute_label_log_odds(targets: npt.NDArray[np.bool_]) -> Tensor:
-    """Compute the log odds of the share of the rows that each label has, float32 [labels]."""
+    """Compute the log odds of each label's frequency, float32 [labels]: log(p / (1 - p)) of its share p of the rows.
+
+    `targets` is bool [rows, labels].
+    """
     # To keep the shares between 0 and 1, half a row of each label and one row in total are added to the counts.
     shares = (targets.sum(axis=0) + 0.5) / (len(targets) + 1)
     return torch.from_numpy(np.log(shares / (1 - shares)).astype(np.float32))
 
 
 def compute_mean_loss(logits: Tensor, targets: Tensor) -> float:
-    """Compute the mean loss of a row. With several labels, a row's loss is the sum over its labels."""
+    """Compute the mean cross-entropy of the rows. If a row can have several labels, its loss is the sum over labels.
+
+    Args:
+        logits: float32 [rows, classes].
+        targets: int64 [rows], the right classes; or bool [rows, labels].
+    """
     if targets.dim() == 2:
         return compute_summed_multi_label_loss(logits, targets).item() / len(logits)
     return cross_entropy(logits, targets).item()
 
 
 def compute_guessing_loss(label_count: int, *, several_labels: bool) -> float:
-    """Compute the loss of guessing: every class has the same probability, or every label has 0.5."""
+    """Compute the loss of a row if every class has the same probability or, with several labels, every label has
+    0.5."""
     return label_count * float(np.log(2)) if several_labels else float(np.log(label_count))
 
 
-def find_right_rows(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return for which rows the likeliest class is right, bool [rows].
+def mark_rows_classified_correctly(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mark the rows whose likeliest class is the right one, bool [rows].
 
-    With several labels, all labels must be right at the threshold 0.5.
+    If a row can have several labels, a row is right if all of its labels are right at the threshold 0.5.
+
+    Args:
+        logits: float32 [rows, classes].
+        targets: int64 [rows], the right classes; or bool [rows, labels].
     """
     if targets.dim() == 2:
         return ((logits > 0) == targets).all(dim=1)
@@ -66,7 +79,13 @@ def find_right_rows(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def compute_macro_or_best_micro_f1(logits: Tensor, targets: Tensor) -> float:
-    """Compute the mean F1 of all classes. With several labels, compute the micro F1 at the best single threshold."""
+    """Compute macro F1, the mean F1 of the classes; or, if a row can have several labels, the micro F1 with the one
+    threshold for all labels that gives the highest.
+
+    Args:
+        logits: float32 [rows, classes].
+        targets: int64 [rows], the right classes; or bool [rows, labels].
+    """
     if targets.dim() == 2:
         return find_best_threshold_and_its_f1(torch.sigmoid(logits.double()).numpy().ravel(), targets.numpy().ravel())[
             1
@@ -79,11 +98,11 @@ def compute_macro_or_best_micro_f1(logits: Tensor, targets: Tensor) -> float:
 
 
 def compute_micro_f1(targets: npt.NDArray[np.bool_], predicted: npt.NDArray[np.bool_]) -> float:
-    """Compute F1 over all labels together; 0 if no label applies and none is predicted.
+    """Compute F1 over all labels together; 0 if the rows neither have nor are predicted any label.
 
     Args:
-        targets: bool [rows, labels], the labels that apply.
-        predicted: bool [rows, labels], those that are predicted.
+        targets: bool [rows, labels], the labels that the rows have.
+        predicted: bool [rows, labels], the labels that are predicted.
     """
     hits, both = int((targets & predicted).sum()), int(targets.sum()) + int(predicted.sum())
     return 2 * hits / max(1, both)
@@ -97,11 +116,11 @@ def find_best_threshold_and_its_f1(
     The threshold is midway between two probabilities that occur.
 
     Args:
-        probabilities: float64 [answers].
-        are_right: bool [answers].
+        probabilities: float64 [answers], the probability of a label for a row.
+        are_right: bool [answers], whether the row has the label.
 
     Returns:
-        the threshold, from 0 to 1, and F1; 0.5 and 0 if no answer is right.
+        the threshold, from 0 to 1, and F1; 0.5 and 0 if not one answer is right.
     """
     if not are_right.any():
         return 0.5, 0.0

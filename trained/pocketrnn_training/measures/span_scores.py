@@ -62,10 +62,10 @@ class SpanScores:
         """Compare the spans of the predicted labels with the spans of the right labels.
 
         Args:
-            labels: their names.
-            word_counts: int64 [sentences], the number of words of each.
-            targets: int64 [words of all sentences], the right labels.
-            predicted: int64 [words of all sentences], the predicted labels.
+            labels: the names of the labels, such as B-PER.
+            word_counts: int64 [sentences], the number of words of each sentence.
+            targets: int64 [words of all sentences], the indices of the right labels.
+            predicted: int64 [words of all sentences], the indices of the predicted labels; -1 for a word without one.
         """
         true, given, right = Counter[str](), Counter[str](), Counter[str]()
         ends = np.cumsum(word_counts)[:-1]
@@ -79,6 +79,11 @@ class SpanScores:
 
 
 def _find_spans(labels: Sequence[str], targets: npt.NDArray[np.int64]) -> set[tuple[str, int, int]]:
-    """Find the spans of a sentence; return the label, the first word and the end (exclusive) of each."""
+    """Find the spans in the labels of one sentence; return the label, first word and end (exclusive) of each.
+
+    Args:
+        labels: the names of the labels, such as B-PER.
+        targets: int64 [words], the index of each word's label; -1 counts as outside of all spans.
+    """
     tags = [Tag("", labels[target] if target >= 0 else "O", 1.0, i, i + 1) for i, target in enumerate(targets.tolist())]
     return {(span.label, span.start, span.end) for span in spans_of(tags, [""] * len(tags))}

@@ -20,7 +20,7 @@ __all__ = [
     "choose_and_measure_rejection_threshold",
     "choose_thresholds",
     "find_separating_threshold",
-    "find_threshold_reached_by_share",
+    "find_threshold_that_share_of_right_answers_reaches",
     "predict_cross_fitted_labels",
 ]
 
@@ -31,13 +31,14 @@ _DECIMALS: Final = 4
 
 
 def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]) -> tuple[float, ...]:
-    """Choose a threshold for each label: between the label's own best threshold and the best common one.
+    """Choose the threshold of each label where a text can have several, for a high F1.
 
-    The more rows a label has, the nearer its threshold is to its own best one.
+    It lies between the best threshold for the label alone and the best one for all labels together: the more rows a
+    label has, the nearer to the first.
 
     Args:
         probabilities: float64 [rows, labels], of rows that were not trained on.
-        targets: bool [rows, labels].
+        targets: bool [rows, labels], the labels that the rows have.
     """
     of_all, _ = find_best_threshold_and_its_f1(probabilities.ravel(), targets.ravel())
     found = []
@@ -48,21 +49,23 @@ def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArr
     return tuple(found)
 
 
-def find_threshold_reached_by_share(
+def find_threshold_that_share_of_right_answers_reaches(
     share_of_right: float, probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
 ) -> float:
-    """Find the highest threshold that the given share of the right answers reaches. Each text has one label.
+    """Find the highest threshold that the given share of the right answers reaches, where each text has one label.
+
+    An answer is the likeliest class of a row, and it reaches a threshold by its probability.
 
     Hendrycks and Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in neural networks",
     2017: the largest probability of a text that is of none of the classes is lower, by and large.
 
     Args:
-        share_of_right: above 0, up to 1.
+        share_of_right: the share of the right answers, above 0, up to 1.
         probabilities: float64 [rows, classes], of rows that were not trained on.
-        targets: int64 [rows].
+        targets: int64 [rows], the right classes.
 
     Returns:
-        the threshold; 0 if no answer is right.
+        the threshold; 0 if not one answer is right.
     """
     right = np.sort(probabilities[probabilities.argmax(axis=1) == targets].max(axis=1, initial=0.0))
     if not len(right):
@@ -78,13 +81,13 @@ def find_separating_threshold(
 ) -> float:
     """Find the threshold that best separates right answers from answers to rows of none of the classes.
 
-    The threshold maximizes the mean of two shares: of the rows that are given their right label, and of the rows of
-    none of the classes that are given no label.
+    The threshold maximizes the mean of two shares: the share of rows with a class that are given their right label, and
+    the share of rows of none of the classes that are given no label.
 
     Args:
-        outside: float64 [rows of none of the classes, classes].
-        probabilities: float64 [rows, classes], of rows that were not trained on.
-        targets: int64 [rows].
+        outside: float64 [rows of none of the classes, classes], the probabilities for these rows.
+        probabilities: float64 [rows, classes], the probabilities for rows that have a class and were not trained on.
+        targets: int64 [rows], the right classes.
     """
     right = np.sort(probabilities[probabilities.argmax(axis=1) == targets].max(axis=1, initial=0.0))
     others = np.sort(outside.max(axis=1, initial=0.0))
@@ -118,7 +121,9 @@ def choose_and_measure_rejection_threshold(
 
     def choose_threshold(chosen_rows: npt.NDArray[np.bool_], chosen_outside: npt.NDArray[np.bool_]) -> float:
         if share_of_right is not None:
-            return find_threshold_reached_by_share(share_of_right, probabilities[chosen_rows], targets[chosen_rows])
+            return find_threshold_that_share_of_right_answers_reaches(
+                share_of_right, probabilities[chosen_rows], targets[chosen_rows]
+            )
         assert outside is not None  # noqa: S101 - one of both is given
         return find_separating_threshold(outside[chosen_outside], probabilities[chosen_rows], targets[chosen_rows])
 
@@ -148,16 +153,16 @@ def choose_and_measure_rejection_threshold(
 def predict_cross_fitted_labels(
     probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
-    """Predict the labels of each half of the rows with thresholds that were chosen on the other half.
+    """Predict the labels of each half of the rows with thresholds that are chosen on the other half.
 
-    So the thresholds are not measured on the rows that chose them.
+    A score of these predictions is then not measured on the rows that chose the thresholds.
 
     Args:
         probabilities: float64 [rows, labels].
-        targets: bool [rows, labels].
+        targets: bool [rows, labels], the labels that the rows have.
 
     Returns:
-        bool [rows, labels].
+        bool [rows, labels], the predicted labels.
     """
     given = np.zeros_like(targets)
     half = np.arange(len(targets)) % 2 == 0

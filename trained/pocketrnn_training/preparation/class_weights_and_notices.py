@@ -24,14 +24,14 @@ def make_class_notices(
     *,
     warn_of_skew: bool,
 ) -> list[str]:
-    """Make the notices about classes with too few rows or similar names.
+    """Make sentences for the user about classes with too few rows, or with names that differ only in case or spaces.
 
     Args:
         labels: the classes.
         training_counts: int64 [classes], the number of training rows of each class.
-        validation_counts: int64 [classes], the number of validation rows of each class; None if folds measure the
-            training rows.
-        warn_of_skew: also make a notice if one class has far more training rows than another.
+        validation_counts: int64 [classes], the number of validation rows of each class; None for cross-validation,
+            where the training rows are the validation rows, too.
+        warn_of_skew: whether to make a notice, too, if one class has more than nine times the training rows of another.
     """
     notices = _make_similar_label_notices(
         labels, training_counts if validation_counts is None else training_counts + validation_counts
@@ -64,7 +64,10 @@ def make_class_notices(
 
 
 def _make_similar_label_notices(labels: tuple[str, ...], counts: npt.NDArray[np.int64]) -> list[str]:
-    """Make a notice about classes whose names differ only in case or spaces."""
+    """Make a notice about classes whose names differ only in case or spaces; an empty list if there are none.
+
+    `counts`, int64 [classes], is the number of rows of each class, which the notice states.
+    """
     alike: dict[str, list[int]] = {}
     for place, label in enumerate(labels):
         alike.setdefault(normalize_label(label), []).append(place)
@@ -81,10 +84,10 @@ def compute_class_weights(counts: npt.NDArray[np.int64], *, balanced: bool) -> n
 
     Args:
         counts: int64 [classes], the number of rows of each class.
-        balanced: give all classes the same total weight; otherwise each row has the weight 1.
+        balanced: whether all classes get the same total weight; otherwise each row has the weight 1.
 
     Returns:
-        float32 [classes].
+        float32 [classes], the weight of one row of each class.
     """
     if not balanced or not counts.any():
         return np.ones(len(counts), dtype=np.float32)

@@ -53,9 +53,10 @@ class StartingCheckpoint:
     def from_checkpoint(
         cls, checkpoint: Checkpoint, texts: Sequence[str], settings: TextSettings
     ) -> StartingCheckpoint:
-        """Make the start of a run from a checkpoint and the new words of `texts` that occur `min_freq` times or more.
+        """Collect the words of `texts` that the checkpoint lacks and that are frequent enough, to start a run from
+        both.
 
-        A vocabulary of pieces of words gets no new pieces.
+        `settings.min_freq` is the least frequency of a new word. A vocabulary of pieces of words gets no new pieces.
         """
         rules = checkpoint.text_rules
         if rules.tokenizer == SUBWORDS:
@@ -70,7 +71,8 @@ class StartingCheckpoint:
         return cls(checkpoint, (*checkpoint.vocabulary, *new))
 
     def make_architecture(self, classes: int, dropout: float) -> Architecture:
-        """Return the architecture of the checkpoint, enlarged for the new words and labels."""
+        """Return the checkpoint's architecture with an embedding for the new words, too, and with `classes` classes in
+        all and the given dropout."""
         before = self.checkpoint.architecture
         assert isinstance(before, Architecture)  # noqa: S101 - `make_settings_from_checkpoint` refuses others
         return replace(before, vocabulary_size=len(self.vocabulary), classes=classes, dropout=dropout)
@@ -78,7 +80,8 @@ class StartingCheckpoint:
     def make_weights(self, data: LabelledTexts, seed: int) -> dict[str, Tensor]:
         """Make the initial weights by name: those of the checkpoint, and random ones for new words and labels.
 
-        A new label starts with a bias of 0; if a text can have several labels, with the log odds of its frequency.
+        The bias of a new label starts at 0 or, if a text can have several labels, at the log odds of the label's
+        frequency in `data`. `seed` is the seed of the random weights.
         """
         classes, before = len(data.labels), len(self.checkpoint.labels)
         before_it = self.checkpoint.module.state_dict().items()
@@ -111,11 +114,11 @@ class StartingCheckpoint:
 
 
 def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
-    """Make the settings of a run with the tokenizer and the architecture of a checkpoint.
+    """Return `settings` with the tokenizer and the architecture of a checkpoint, for a run that continues from it.
 
     Raises:
-        InputError: another tokenizer or architecture is asked for, or the checkpoint is for numbers or a linear model,
-            or for another number of texts.
+        InputError: the settings ask for another tokenizer or architecture; the checkpoint is a classifier of numbers or
+            a linear model; or only one of the checkpoint and the settings is for pairs of texts.
     """
     rules, shape = checkpoint.rules, checkpoint.architecture
     if isinstance(rules, NumberInput) or checkpoint.is_linear:
@@ -127,7 +130,7 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
     if checkpoint.two_texts != isinstance(settings, PairSettings):
         takes, have = ("two texts", "one") if checkpoint.two_texts else ("one text", "two")
         raise InputError(
-            f"{checkpoint.name} takes {takes}, but the rows have {have}.",
+            f"{checkpoint.name} takes {takes}, but each row has {have}.",
             "Name the column of the second texts with --second-text-column."
             if checkpoint.two_texts
             else "Go on from a classifier of two texts, or train again without --from.",
@@ -140,13 +143,16 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
         if asked not in (value, getattr(type(settings), name)):
             raise InputError(
                 f"{checkpoint.name} has the {name} {value!r}, but the options ask for {asked!r}.",
-                "Tokenizer and shape stay as they are: leave the option out, or train again without --from.",
+                "A run that goes on from a classifier keeps its tokenizer and its sizes: leave the option out, or "
+                "train again without --from.",
             )
     return replace(settings, **kept)
 
 
 def add_checkpoint_labels(checkpoint: Checkpoint, data: LabelledTexts) -> LabelledTexts:
-    """Return the same rows, whose labels are those of a checkpoint and then the new ones, with targets to match.
+    """Return the same rows with the labels of a checkpoint, followed by the labels of the rows that it lacks.
+
+    The targets of the rows are renumbered for these labels.
 
     Raises:
         DataError: texts can have several labels in the checkpoint but not in the rows, or the other way round.

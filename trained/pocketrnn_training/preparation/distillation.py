@@ -25,7 +25,7 @@ __all__ = [
     "TeacherSummary",
     "TeacherTargets",
     "compute_summed_student_loss",
-    "fill_targets_from_teacher",
+    "get_targets_filled_with_teacher_answers",
     "make_teacher_targets",
     "measure_teacher",
 ]
@@ -39,7 +39,7 @@ class TeacherBatch:
         answers: float32 [rows, classes], the teacher's probabilities at the temperature; zeros where it has no answer.
         label_share: float32 [rows], from 0 to 1: the weight of the label in a row's loss. The teacher's answer has the
             rest.
-        temperature: the logits are divided by it before they are compared with the answers.
+        temperature: the number by which logits are divided before they are compared with the answers.
     """
 
     answers: Tensor
@@ -53,8 +53,8 @@ class TeacherTargets:
 
     Attributes:
         answers: the answers for some or all rows.
-        label_share: float32 [rows], see `TeacherBatch`: 1 without an answer, 0 without a label, and between them with
-            both.
+        label_share: float32 [rows], the weight of the label in a row's loss: 1 for a row without an answer, 0 for a row
+            without a label, and between 0 and 1 for a row with both. The answer has the rest.
         temperature: from 1 (the probabilities as they are) upwards (softer).
     """
 
@@ -72,17 +72,22 @@ class TeacherTargets:
             answers: the answers for some or all rows.
             labelled: bool [rows], whether each row has a label.
             answer_weight: the weight of the answer in a row with both a label and an answer.
-            temperature: as in `TeacherTargets`.
+            temperature: 1 for the probabilities as they are, more for softer ones.
         """
         share = np.where(answers.answered, np.where(labelled, 1 - answer_weight, 0.0), 1.0)
         return cls(answers, share.astype(np.float32), temperature)
 
     def replace_values(self, values: npt.NDArray[np.float32]) -> TeacherTargets:
-        """Return the same targets with the teacher's probabilities in another array."""
+        """Return the same targets with the array `values` in place of the teacher's probabilities, float32 [answers,
+        classes]."""
         return replace(self, answers=replace(self.answers, values=values))
 
     def soften_answers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Compute the teacher's probabilities, softened by the temperature, float32 [chosen rows, classes]."""
+        """Compute the teacher's probabilities for the chosen rows, softened by the temperature.
+
+        Returns:
+            float32 [chosen rows, classes]; zeros for a row without an answer.
+        """
         answers = self.answers.probabilities(rows)
         if self.temperature == 1:
             return answers
@@ -101,11 +106,11 @@ class TeacherTargets:
     ) -> npt.NDArray[np.float32]:
         """Compute the weight of each chosen row in the loss, float32 [chosen rows].
 
-        It is the class weight of the row's label, mixed with the mean class weight of the teacher's answer.
+        The weight of a row is the class weight of its label, mixed with the mean class weight of the teacher's answer.
 
         Args:
             rows: int64, the numbers of the chosen rows.
-            targets: int64 [chosen rows], the class of each.
+            targets: int64 [chosen rows], the class of each chosen row.
             class_weights: float32 [classes].
         """
         share = self.label_share[rows]
@@ -115,7 +120,10 @@ class TeacherTargets:
         return weights
 
     def select_teacher_batch(self, rows: npt.NDArray[np.int64], device: torch.device) -> TeacherBatch:
-        """Return the teacher's answers for the chosen rows, on `device`."""
+        """Return the teacher's answers for the rows of a batch as tensors on `device`.
+
+        `rows` is int64 [batch], the numbers of the rows.
+        """
         answers, share = torch.from_numpy(self.soften_answers(rows)), torch.from_numpy(self.label_share[rows])
         return TeacherBatch(answers.to(device), share.to(device), self.temperature)
 
@@ -125,8 +133,8 @@ class TeacherSummary:
     """How well a teacher classifies the rows, measured on its answers.
 
     Attributes:
-        figures: for the checkpoint.
-        notice: for the owner of the data.
+        figures: the numbers to store in the checkpoint, by name.
+        notice: the same as a sentence for the user.
     """
 
     figures: dict[str, Any]
@@ -139,17 +147,17 @@ def make_teacher_targets(data: LabelledTexts, answer_weight: float, temperature:
     Args:
         data: the training rows.
         answer_weight: the weight of the answer in a row that has both a label and an answer, from 0 to 1.
-        temperature: as in `TeacherTargets`.
+        temperature: 1 for the teacher's probabilities as they are, more for softer ones.
 
     Returns:
         the targets; None without a teacher.
 
     Raises:
-        DataError: a row has neither a label nor an answer; there are answers, but a text can have several labels.
+        DataError: a row has neither a label nor an answer; or there is a teacher, but a text can have several labels.
     """
     labelled, answers = data.labelled, data.answers
     if answers is None:
-        check_labelled(data, "training row", "Give them labels, or the answers of a teacher.")
+        check_labelled(data, "training row", "Give every row a label, or give the answers of a teacher.")
         return None
     if data.several_labels:
         raise DataError(
@@ -164,15 +172,19 @@ def make_teacher_targets(data: LabelledTexts, answer_weight: float, temperature:
     return TeacherTargets.from_answers(answers, labelled, answer_weight, temperature)
 
 
-def fill_targets_from_teacher(data: LabelledTexts) -> npt.NDArray[np.int64]:
-    """Return the class of each row, int64 [rows]: its label, or else the class that the teacher finds likeliest."""
+def get_targets_filled_with_teacher_answers(data: LabelledTexts) -> npt.NDArray[np.int64]:
+    """Return the class of each row, int64 [rows]: its label or, for a row without one, the teacher's likeliest
+    class."""
     if data.answers is None:
         return data.targets
     return np.where(data.targets == UNLABELLED, data.answers.likeliest_classes(), data.targets)
 
 
 def measure_teacher(data: LabelledTexts, validation: LabelledTexts) -> TeacherSummary | None:
-    """Measure how often a teacher's likeliest classes are the labels of the rows; None without a teacher."""
+    """Measure how often a teacher's likeliest class is a row's label, on the training and the validation rows.
+
+    Return None without a teacher, whose answers are in `data.answers`.
+    """
     answers = data.answers
     if answers is None:
         return None
@@ -197,7 +209,8 @@ def measure_teacher(data: LabelledTexts, validation: LabelledTexts) -> TeacherSu
 
 
 def _compute_teacher_accuracy(data: LabelledTexts) -> float | None:
-    """Compute how often the teacher's likeliest class is the label, among rows with both; None without such rows."""
+    """Compute the share of rows whose label is the teacher's likeliest class, among rows with a label and an answer;
+    None if there are no such rows."""
     if data.answers is None:
         return None
     both = data.answers.answered & (data.targets != UNLABELLED)
@@ -207,7 +220,7 @@ def _compute_teacher_accuracy(data: LabelledTexts) -> float | None:
 def compute_summed_student_loss(
     logits: Tensor, targets: Tensor, lesson: TeacherBatch | None, class_weights: Tensor, smoothing: float = 0.0
 ) -> Tensor:
-    """Compute the summed loss of the rows of a batch, float32 [].
+    """Compute the loss of a student, which learns from labels and a teacher, summed over the rows of a batch.
 
     If a text can have several labels, the loss of a row is the sum over its labels. Otherwise, without a teacher, it is
     the cross-entropy with the label. With a teacher, it is
@@ -222,7 +235,7 @@ def compute_summed_student_loss(
         targets: int64 [rows]; a row without a label has any class. Or bool [rows, labels].
         lesson: the teacher's answers for the rows, or None without a teacher.
         class_weights: float32 [classes], the weight of each class, in labels and in answers.
-        smoothing: the label smoothing. It does not change the teacher's answers.
+        smoothing: the label smoothing, from 0 to 1; the teacher's answers are not smoothed.
     """
     if targets.dim() == 2:
         return compute_summed_multi_label_loss(logits, targets, smoothing)

@@ -19,7 +19,10 @@ _MADE_SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 34)
 
 
 def choose_short_texts(texts: Sequence[Any]) -> list[Any]:
-    """Choose up to 32 of the texts or pairs of texts. Very long ones are chosen only if there are no others."""
+    """Choose up to 32 of the texts or pairs of texts, evenly spaced, among those of at most 1,000 characters.
+
+    If all are longer, the shortest one is chosen.
+    """
     # People read the examples, and every export copies them: very long texts are left out.
     lengths = [len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts]
     short = [i for i, length in enumerate(lengths) if length <= _EXAMPLE_CHARACTERS]
@@ -30,7 +33,12 @@ def choose_short_texts(texts: Sequence[Any]) -> list[Any]:
 
 
 def make_random_texts(tokens: Sequence[str], rules: AnyTextRules) -> list[str]:
-    """Make texts of random words of the vocabulary, for a checkpoint that must not contain the user's texts."""
+    """Make eight texts of random words of the vocabulary, for a checkpoint that must not contain the user's texts.
+
+    Args:
+        tokens: the vocabulary.
+        rules: the tokenizer, which decides how the words are joined.
+    """
     generator = np.random.default_rng(0)
     words = [token for i, token in enumerate(tokens) if i not in (vocabulary.UNKNOWN, vocabulary.PADDING)] or ["a"]
     between = " " if rules.tokenizer in ("basic_english", "whitespace") else ""

@@ -29,7 +29,7 @@ from pocketrnn_training.texts.linear_part import LinearPart
 from pocketrnn_training.texts.recurrent_linear_mixing import RecurrentLinearWeights
 from pocketrnn_training.texts.spelling_embedding import Spelling
 
-__all__ = ["IGNORED", "OtherSources", "Task", "describe_rows", "make_piece_targets"]
+__all__ = ["IGNORED", "OtherSources", "Task", "describe_rows", "label_first_piece_of_each_word"]
 
 # The target of a step without a target: torch's `ignore_index`.
 IGNORED: Final = -100
@@ -135,9 +135,9 @@ class Task:
         return self.targets.ndim == 2
 
     def add_validation_rows(self) -> Task:
-        """Return a copy of the task with the validation rows among the training rows.
+        """Return a copy of the task whose training rows are the training rows followed by the validation rows.
 
-        The task must have no teacher, whose answers are for the training rows only.
+        Call it only for a task without a teacher, since a teacher's answers are for the training rows only.
         """
         rows = join_rows(self.rows, self.validation_rows)
         targets = np.concatenate((self.targets, self.validation_targets))
@@ -148,26 +148,33 @@ class Task:
         return replace(self, rows=rows, targets=targets, linear=linear, groups=None, step_targets=steps)
 
     def draw_epoch(self, seed: np.random.SeedSequence) -> Task:
-        """Return the task with the training rows of one epoch. With piece dropout, words are split anew in each
-        epoch."""
+        """Return the task with the training rows as one epoch reads them.
+
+        With piece dropout, words are split into pieces at random, anew in each epoch; otherwise the rows stay as they
+        are. `seed` is the seed of the splits.
+        """
         if self.words is None:
             return self
         rows, begins = self.words.select_first_rows(self.size).draw_pieces_with_word_starts(self.piece_dropout, seed)
         if self.word_targets is None:
             return replace(self, rows=rows)
-        return replace(self, rows=rows, step_targets=make_piece_targets(rows, begins, self.word_targets))
+        return replace(self, rows=rows, step_targets=label_first_piece_of_each_word(rows, begins, self.word_targets))
 
     def select_batch_targets(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Return the targets of the chosen training rows.
+        """Return the targets of a batch of training rows, whose numbers are `chosen`.
 
-        If tokens are labelled, these are int64 [rows * longest row], with -100 for steps without a target.
+        If tokens are labelled, the targets are one row after the other, int64 [rows * longest row], with -100 for steps
+        without a target.
         """
         if self.step_targets is None:
             return self.targets[chosen]
         return self.step_targets.batch(chosen, IGNORED)[0].ravel()
 
     def select_logits_with_validation_target(self, logits: Tensor) -> Tensor:
-        """Select the logits of the validation rows or words that have a target, from the result of `compute_logits`."""
+        """Select the logits of the validation rows or, if words are labelled, of the first pieces of words.
+
+        `logits` are those of all validation rows or of all their tokens; only first pieces of words have a target.
+        """
         steps = self.validation_step_targets
         return logits if steps is None else logits[torch.from_numpy(steps.ids != IGNORED)]
 
@@ -175,7 +182,7 @@ class Task:
     def validation_lengths(self) -> npt.NDArray[np.int64]:
         """The length of the row that each validation target belongs to, int64 [validation targets].
 
-        It is counted in tokens or time steps; in words, if tokens are labelled.
+        The length is counted in tokens or time steps or, if tokens are labelled, in words.
         """
         words = self.validation_words
         if words is not None:
@@ -185,7 +192,8 @@ class Task:
         return self.validation_rows.lengths - int(has_mark)
 
     def validation_f1(self, logits: Tensor) -> float:
-        """Compute the F1 of logits on the validation targets. If the labels mark spans, this is the F1 of the spans."""
+        """Compute the F1 of the logits of the validation rows: macro F1; the best micro F1 if rows can have several
+        labels; the F1 of spans if the labels mark spans, such as B-PER."""
         words = self.validation_words
         if words is None or not has_span_prefixes(self.labels):
             return compute_macro_or_best_micro_f1(logits, torch.from_numpy(self.validation_targets))
@@ -199,22 +207,26 @@ class Task:
         return None if steps is None else np.add.reduceat((steps.ids != IGNORED).astype(np.int64), steps.offsets[:-1])
 
     def select_training_rows(self, chosen: npt.NDArray[np.int64]) -> Task:
-        """Return the task with only the chosen training rows. It must have neither a linear part nor a teacher."""
+        """Return a task with only the chosen training rows. Call it only for a task without a linear part and without a
+        teacher."""
         groups, folds = (None if some is None else some[chosen] for some in (self.groups, self.folds))
         return replace(
             self, rows=self.rows.select_rows(chosen), targets=self.targets[chosen], groups=groups, folds=folds
         )
 
 
-def make_piece_targets(
+def label_first_piece_of_each_word(
     rows: EncodedTexts, begins: npt.NDArray[np.int64], word_targets: npt.NDArray[np.int64]
 ) -> EncodedTexts:
-    """Return the target of each piece: a word's first piece has the word's target, its other pieces have -100.
+    """Make the target of each piece of a word: the word's target for its first piece, -100 (ignored) for the others.
 
     Args:
-        rows: the pieces.
-        begins: int64 [words of these rows], the position of each word's first piece among the steps of all rows.
-        word_targets: int64 [words of these rows, or more words after them].
+        rows: the ids of the pieces.
+        begins: int64 [words of these rows], the position of each word's first piece among the pieces of all rows.
+        word_targets: int64, the target of each word; targets of words after those of `rows` are not used.
+
+    Returns:
+        The targets, in rows of the same lengths as `rows`.
     """
     targets = np.full(len(rows.ids), IGNORED, np.int32)
     targets[begins] = word_targets[: len(begins)]
@@ -222,8 +234,10 @@ def make_piece_targets(
 
 
 def describe_rows(data: LabelledRows, validation: LabelledRows) -> dict[str, Any]:
-    """Describe the rows for a checkpoint's `data`: their source, their licence, and the numbers of training and
-    validation rows. If folds measure the classifier, both arguments are the same rows."""
+    """Describe the rows for a checkpoint's `data`: source, licence, and the numbers of training and validation rows.
+
+    If cross-validation measures the classifier, both arguments are the same object.
+    """
     by_folds = validation is data
     return {
         "source": data.source,

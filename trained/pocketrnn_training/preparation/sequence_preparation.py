@@ -14,7 +14,7 @@ from pocketrnn.errors import DataError, SequenceError
 from pocketrnn.numbers.training_range import find_channel_ranges
 from pocketrnn_training.classifiers.architecture import SequenceArchitecture
 from pocketrnn_training.classifiers.checkpoint import MADE_SIGNALS
-from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, compute_dilation_of_each_bank
+from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, choose_dilation_of_each_kernel_bank
 from pocketrnn_training.preparation.batch_augmentation import Augmentation
 from pocketrnn_training.preparation.class_weights_and_notices import compute_class_weights, make_class_notices
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
@@ -84,19 +84,24 @@ def prepare_sequences(
             **({} if examples is None else {"examples": MADE_SIGNALS}),
         },
         groups=data.recordings,
-        folds=_make_folds(data, settings.seed) if by_folds else None,
+        folds=_assign_recordings_to_folds(data, settings.seed) if by_folds else None,
     )
     return task, decided
 
 
 def _encode_sequences(data: LabelledSequences, rules: Any) -> EncodedSequences:
+    """Scale the sequences by the rules to the module's input; a sequence that is refused raises a DataError."""
     try:
         return EncodedSequences.from_sequences(data.sequences, rules)
     except SequenceError as error:
         raise DataError(f"{data.source}: {error.problem}", error.remedy) from None
 
 
-def _make_folds(data: LabelledSequences, seed: int) -> npt.NDArray[np.int64]:
+def _assign_recordings_to_folds(data: LabelledSequences, seed: int) -> npt.NDArray[np.int64]:
+    """Assign each row to one of five folds, int64 [rows]; windows of one recording are in the same fold.
+
+    With fewer than five recordings, there are as many folds as recordings.
+    """
     folds = min(_FOLDS, len(np.unique(data.recordings)))
     return assign_folds(data, folds, np.random.default_rng(seed))
 
@@ -104,14 +109,15 @@ def _make_folds(data: LabelledSequences, seed: int) -> npt.NDArray[np.int64]:
 def _make_architecture(settings: NumberSettings, data: LabelledSequences) -> SequenceArchitecture | KernelArchitecture:
     channels, classes = len(data.rules.channels), len(data.labels)
     if kernels := settings.kernels_asked_for:
-        dilations = compute_dilation_of_each_bank(kernels, int(np.median(data.lengths)))
+        dilations = choose_dilation_of_each_kernel_bank(kernels, int(np.median(data.lengths)))
         return KernelArchitecture(channels=channels, dilations=dilations, classes=classes)
     shape = {one.name for one in fields(SequenceArchitecture)} - {"channels", "classes"}
     return SequenceArchitecture(channels=channels, classes=classes, **{name: getattr(settings, name) for name in shape})
 
 
 def _make_notices(data: LabelledSequences, validation: LabelledSequences, settings: NumberSettings) -> list[str]:
-    """Make the notices about repeated sequences, too few validation rows or some that are trained on, and classes."""
+    """Make sentences for the user about repeated sequences, validation rows that are few or are also training rows, and
+    classes with few rows."""
     notices, skewed = list(data.notes), settings.class_weights == "none"
     known = _hash_sequences(data.sequences)
     if copies := len(known) - len(set(known)):
@@ -141,7 +147,10 @@ def _hash_sequences(sequences: Sequence[npt.NDArray[Any]]) -> list[bytes]:
 
 
 def _choose_examples(data: LabelledSequences) -> tuple[list[list[float | None]], ...]:
-    """Choose up to 8 of the sequences that are not long, as lists of steps. NaN becomes None, since JSON lacks NaN."""
+    """Choose up to 8 example sequences of at most 4,096 numbers, as lists of steps in the channels' own units.
+
+    NaN becomes None, since JSON lacks NaN.
+    """
     small = [row for row, sequence in enumerate(data.sequences) if sequence.size <= _EXAMPLE_NUMBERS]
     chosen = [small[i] for i in np.unique(np.linspace(0, len(small) - 1, _EXAMPLES).astype(int))] if small else []
     sequences = [data.rules.convert_to_channel_units(data.sequences[row]).tolist() for row in chosen]

@@ -18,7 +18,13 @@ from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 from pocketrnn_training.preparation.batch_augmentation import WordDropout
 from pocketrnn_training.preparation.class_weights_and_notices import compute_class_weights
 from pocketrnn_training.preparation.example_texts import choose_short_texts, make_random_texts
-from pocketrnn_training.preparation.prepared_data import IGNORED, OtherSources, Task, describe_rows, make_piece_targets
+from pocketrnn_training.preparation.prepared_data import (
+    IGNORED,
+    OtherSources,
+    Task,
+    describe_rows,
+    label_first_piece_of_each_word,
+)
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.base_settings import NO_POOLING
 from pocketrnn_training.settings.tag_settings import TagSettings
@@ -70,11 +76,11 @@ def prepare_tags(
         texts[: len(data)], settings.pieces, min_freq=decided.min_freq or 1, max_tokens=None, lowercase=False
     )
     words = RowWords.from_texts(texts, rules, tokens)
-    word_targets = _make_word_part_targets((data, validation), rules)
+    word_targets = _label_first_part_of_each_word((data, validation), rules)
     rows, begins = words.draw_pieces_with_word_starts(0.0, 0)
-    steps = make_piece_targets(rows, begins, word_targets)
+    steps = label_first_piece_of_each_word(rows, begins, word_targets)
     training, held_out = np.arange(len(data)), np.arange(len(data), len(texts))
-    with_crf = _uses_crf(decided, data.labels)
+    with_crf = _should_train_crf(decided, data.labels)
     task = Task(
         rules=rules,
         vocabulary=tokens,
@@ -102,10 +108,12 @@ def prepare_tags(
     return task, decided
 
 
-def _make_word_part_targets(data_sets: Sequence[TaggedSentences], rules: SubwordRules) -> npt.NDArray[np.int64]:
-    """Split the words of the sentences by the rules, and return the target of each part of a word, int64 [parts].
+def _label_first_part_of_each_word(data_sets: Sequence[TaggedSentences], rules: SubwordRules) -> npt.NDArray[np.int64]:
+    """Split words at punctuation and other marks as the tokenizer does, and make the target of each part, int64
+    [parts].
 
-    The first part of a word has the word's label, its other parts have none.
+    The first part of a word has the word's label; its other parts have -100, which the loss ignores. The parts of the
+    first data set come first.
     """
     cut = make_words_function(rules)
     known: dict[str, int] = {}
@@ -122,9 +130,11 @@ def _make_word_part_targets(data_sets: Sequence[TaggedSentences], rules: Subword
     return np.concatenate(targets)
 
 
-def _uses_crf(settings: TagSettings, labels: Sequence[str]) -> bool:
-    """Return whether a CRF decodes the labels: they have span prefixes, and the settings ask for neither class weights
-    nor label smoothing, which a CRF does not support.
+def _should_train_crf(settings: TagSettings, labels: Sequence[str]) -> bool:
+    """Return whether the tagger gets a CRF, which is trained with it and decodes its labels.
+
+    It gets one if the labels have span prefixes, such as B-, and the settings ask for neither class weights nor label
+    smoothing, which a CRF does not support.
 
     F1 of spans on validation words, without a CRF and with one: slots of snips 81.7 and 87.9 %, AnEM 65.5 and 68.3,
     WNUT-17 17.3 and 18.2 (docs/training-measurements.md).
@@ -166,7 +176,8 @@ def _make_architecture(settings: TagSettings, vocabulary_size: int, classes: int
 
 
 def _make_notices(data: TaggedSentences, validation: TaggedSentences) -> list[str]:
-    """Make the notices about repeated sentences, validation sentences that are trained on, and labels without words."""
+    """Make sentences for the user about repeated sentences, validation sentences that are also training sentences, and
+    labels without training words."""
     notices = []
     known = set(data.sentences)
     if copies := len(data) - len(known):

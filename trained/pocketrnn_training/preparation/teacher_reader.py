@@ -25,7 +25,7 @@ from pocketrnn_training.rows.disk_backed_data import ByteBuffer
 from pocketrnn_training.rows.encoded_rows import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.table_files import SUFFIXES, read_column_names, read_columns
-from pocketrnn_training.rows.teacher_answers import TeacherAnswers, average_teachers, normalize_probabilities
+from pocketrnn_training.rows.teacher_answers import TeacherAnswers, average_teacher_answers, normalize_probabilities
 
 __all__ = ["read_teacher"]
 
@@ -78,25 +78,31 @@ def read_teacher(
     for source in sources:
         path = Path(source)
         if path.suffix.lower() in SUFFIXES and not path.is_dir():
-            answers.append(_read_answers_file(path, data, logits, text_column, label_column))
+            answers.append(_read_teacher_answers_from_file(path, data, logits, text_column, label_column))
         else:
             answers.append(_run_teacher_classifier(str(source), data))
-    return average_teachers(answers)
+    return average_teacher_answers(answers)
 
 
 def _run_teacher_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
-    """Run the classifier of a checkpoint or a bundle on the texts. Return its probabilities, in the order of the labels
-    of the data."""
+    """Run a teacher, the classifier of a checkpoint or a bundle, on the texts of the data.
+
+    Returns:
+        The probabilities of the teacher, with classes in the order of `data.labels`.
+
+    Raises:
+        DataError: the classifier has other labels, gives several labels to a text, or does not take one text.
+    """
     folder = Path(path_or_name)
     if (folder / checkpoints.CONFIG_JSON).is_file():
         checkpoint = checkpoints.read(folder)
-        _refuse_several_labels(checkpoint.name, checkpoint.activation)
+        _refuse_teacher_of_several_labels(checkpoint.name, checkpoint.activation)
         if checkpoint.two_texts:
             raise DataError(
                 f"The teacher {checkpoint.name} takes two texts, but a row has one.", "Name a classifier of texts."
             )
         name, labels = checkpoint.name, checkpoint.labels
-        order = _find_label_order(name, labels, data.labels)
+        order = _find_position_of_each_label(name, labels, data.labels)
         values = _compute_probabilities(checkpoint, data.texts)
     else:
         classifier = Classifier.load(path_or_name)
@@ -107,23 +113,28 @@ def _run_teacher_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAn
             )
         classifier.manifest.require_single_text("a teacher")
         classifier.manifest.require_single_head("a teacher")
-        _refuse_several_labels(classifier.name, classifier.manifest.output.activation)
+        _refuse_teacher_of_several_labels(classifier.name, classifier.manifest.output.activation)
         name, labels = classifier.name, classifier.labels
-        order = _find_label_order(name, labels, data.labels)
+        order = _find_position_of_each_label(name, labels, data.labels)
         values = classifier.predict_proba(data.texts)
     return TeacherAnswers.of(values[:, order], sources=(name,))
 
 
-def _refuse_several_labels(teacher: str, activation: str) -> None:
+def _refuse_teacher_of_several_labels(teacher: str, activation: str) -> None:
+    """Raise a DataError if the teacher of this name can give a text several labels: its activation is `sigmoid`."""
     if activation == "sigmoid":
         raise DataError(
-            f"The teacher {teacher} gives any number of labels to a text, but a teacher must say which one is right.",
+            f"The teacher {teacher} gives any number of labels to a text, but a teacher must give exactly one.",
             "Use a teacher that gives one label to each text.",
         )
 
 
-def _find_label_order(teacher: str, labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """Find the position of each wanted label among the labels of a classifier."""
+def _find_position_of_each_label(teacher: str, labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Find the position in `labels`, the labels of a teacher, of each of the labels `wanted`.
+
+    Raises:
+        DataError: the teacher does not have exactly the wanted labels.
+    """
     if set(labels) != set(wanted):
         raise DataError(
             f"The teacher {teacher} has the labels {list_first_names(labels)}; the data has "
@@ -134,16 +145,28 @@ def _find_label_order(teacher: str, labels: Sequence[str], wanted: Sequence[str]
 
 
 def _compute_probabilities(checkpoint: Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Compute the probabilities of a checkpoint's classes for texts, float32 [texts, classes]."""
     encoded = EncodedTexts.from_texts(texts, TextEncoder(checkpoint.text_rules, checkpoint.vocabulary))
     # A padded classifier reads texts one by one, as its bundle does.
     values: npt.NDArray[np.float32] = compute_logits(checkpoint.module, encoded, 1).softmax(dim=1).numpy()
     return values
 
 
-def _read_answers_file(
+def _read_teacher_answers_from_file(
     path: Path, data: LabelledTexts, logits: bool, text_column: str, label_column: str
 ) -> TeacherAnswers:
-    """Read a teacher's answers from a file with a row for each row of the data."""
+    """Read a teacher's answers from a file that has a row for each row of the data, in the same order.
+
+    Args:
+        path: the file.
+        data: the rows, whose number, labels and texts the file must have.
+        logits: whether the values are logits; a column named `logits` says so, too.
+        text_column: the column of texts, which is compared with the data if the file has it.
+        label_column: a column that the file may have and that is not read.
+
+    Raises:
+        DataError: the file cannot be read, does not fit the data, or holds a value that cannot be used.
+    """
     names = read_column_names(path)
     columns = _find_value_columns(path, names, data.labels, (text_column, label_column))
     is_list, has_texts = columns[0] not in data.labels, text_column in names
@@ -158,7 +181,7 @@ def _read_answers_file(
             if has_texts:
                 _check_same_texts(chunk[-1], list(islice(texts, rows)), path, before)
             lists = (
-                _parse_lists(chunk[0], len(data.labels), path, before)
+                _parse_number_list_of_each_row(chunk[0], len(data.labels), path, before)
                 if is_list
                 else list(map(list, zip(*chunk[: len(columns)], strict=True)))
             )
@@ -179,7 +202,17 @@ def _read_answers_file(
 def _find_value_columns(
     path: Path, columns: Sequence[str], labels: Sequence[str], other_columns: Sequence[str]
 ) -> list[str]:
-    """Find the columns with the values: one column for each label, or one column of lists."""
+    """Find the columns of a file that hold a teacher's answers: one for each label, or a single one that holds lists.
+
+    Args:
+        path: the file, for the error.
+        columns: the names of all its columns.
+        labels: the labels of the data.
+        other_columns: the names of columns that may be there, too, such as the texts.
+
+    Raises:
+        DataError: a label has no column, or a column is neither a label nor one of `other_columns`.
+    """
     missing = [label for label in labels if label not in columns]
     if len(missing) == len(labels):
         lists = [name for name in _LISTS if name in columns]
@@ -199,14 +232,21 @@ def _find_value_columns(
     if unknown := [name for name in columns if name not in labels and name not in other_columns]:
         raise DataError(
             f"{path} has the column {unknown[0]!r}, which is not a label; the labels are {list_first_names(labels)}.",
-            "Leave this column out: besides the text and the label, only labels of the data may be columns.",
+            "Remove this column from the file: besides the texts and the labels, it may have only a column for each "
+            "label of the data.",
         )
     return list(labels)
 
 
 def _check_same_texts(found: list[Any], wanted: list[str], path: Path, rows_before: int) -> None:
-    """Raise a DataError if the next texts of a file, `found`, are not those of the data, `wanted`. They come after
-    `rows_before` rows."""
+    """Raise a DataError if some texts of a file are not the texts of the same rows of the data.
+
+    Args:
+        found: the texts of the file.
+        wanted: the texts of the data.
+        path: the file, for the error.
+        rows_before: how many rows come before these texts, so that the error can name the row.
+    """
     for row, (text, other) in enumerate(zip(found, wanted, strict=True), start=rows_before + 1):
         if text != other:
             raise DataError(
@@ -216,9 +256,18 @@ def _check_same_texts(found: list[Any], wanted: list[str], path: Path, rows_befo
             )
 
 
-def _parse_lists(values: list[Any], classes: int, path: Path, rows_before: int) -> list[list[Any]]:
-    """Return the list of numbers of each row; CSV has a list as text: [0.9, 0.1]. An empty value becomes a list of
-    None."""
+def _parse_number_list_of_each_row(values: list[Any], classes: int, path: Path, rows_before: int) -> list[list[Any]]:
+    """Return the list of numbers of each row from the values of a column, where CSV has a list as text: [0.9, 0.1].
+
+    Args:
+        values: the values of the column; an empty one becomes a list of None.
+        classes: the length that each list must have.
+        path: the file, for the error.
+        rows_before: how many rows come before, so that the error can name the row.
+
+    Raises:
+        DataError: a value is not a list of this length.
+    """
     lists = []
     for row, value in enumerate(values, start=rows_before + 1):
         found = value
@@ -229,7 +278,7 @@ def _parse_lists(values: list[Any], classes: int, path: Path, rows_before: int) 
             found = [None] * classes
         if not isinstance(found, list) or len(found) != classes:
             raise DataError(
-                f"Row {row} of {path} has {short_repr(value, 40)}, not a list of {classes} numbers.",
+                f"Row {row} of {path} has {short_repr(value, 40)}, which is not a list of exactly {classes} numbers.",
                 "Give a number for each label of the data, in the order of the labels.",
             )
         lists.append(found)
@@ -239,7 +288,21 @@ def _parse_lists(values: list[Any], classes: int, path: Path, rows_before: int) 
 def _parse_numbers_and_mark_answered(
     rows: list[list[Any]], columns: Sequence[str], path: Path, rows_before: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return the values of the rows as numbers, float64 [rows, classes], and which rows have values, bool [rows]."""
+    """Convert the values of rows to numbers, and mark the rows that have an answer: those whose values are not all
+    empty.
+
+    Args:
+        rows: the values of each row.
+        columns: the column of each value, or the one column of lists, for the error.
+        path: the file, for the error.
+        rows_before: how many rows come before, so that the error can name the row.
+
+    Returns:
+        float64 [rows, classes], zeros for a row without an answer; and bool [rows].
+
+    Raises:
+        DataError: a value is not a number, or only some values of a row are empty.
+    """
     numbers = np.zeros((len(rows), len(rows[0]) if rows else 0))
     known = np.ones(len(rows), dtype=bool)
     for i, row in enumerate(rows):
@@ -248,19 +311,20 @@ def _parse_numbers_and_mark_answered(
             continue
         for j, value in enumerate(row):
             try:
-                numbers[i, j] = _parse_number(value)
+                numbers[i, j] = _convert_to_float_unless_boolean(value)
             except (TypeError, ValueError, OverflowError):
                 column = columns[min(j, len(columns) - 1)]
                 what = "nothing" if value in (None, "") else short_repr(value, 40)
                 raise DataError(
-                    f"Row {rows_before + i + 1} of {path} has {what} in the column {column!r}, where a number "
-                    "should be.",
+                    f"Row {rows_before + i + 1} of {path} has {what} in the column {column!r}, but a number must be "
+                    "there.",
                     "Give a number for each label, or leave all values empty for a row without an answer.",
                 ) from None
     return numbers, known
 
 
-def _parse_number(value: Any) -> float:
+def _convert_to_float_unless_boolean(value: Any) -> float:
+    """Convert a number, or a string that holds one, to a float; raise a TypeError for True, False and other types."""
     # The exact type: True is an int in Python, but not a probability.
     if type(value) in (float, int, str, Decimal):
         return float(value)

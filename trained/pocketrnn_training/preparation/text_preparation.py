@@ -27,7 +27,7 @@ from pocketrnn_training.preparation.continued_training import (
 )
 from pocketrnn_training.preparation.distillation import (
     TeacherSummary,
-    fill_targets_from_teacher,
+    get_targets_filled_with_teacher_answers,
     make_teacher_targets,
     measure_teacher,
 )
@@ -77,7 +77,9 @@ def prepare_texts(
     """
     before = other_sources.before
     if before is not None:
-        data, validation, settings = _continue_from_checkpoint(data, validation, settings, other_sources, before)
+        data, validation, settings = _adapt_rows_and_settings_to_checkpoint(
+            data, validation, settings, other_sources, before
+        )
     data = data if other_sources.teacher is None else data.add_teacher_answers(other_sources.teacher)
     _refuse_unfit_settings(data, settings)
     data, validation = data.split(validation, settings)
@@ -96,14 +98,14 @@ def prepare_texts(
         architecture=_set_or_remove_linear_part(architecture, encoded.linear),
         changes=_make_word_dropout(settings.word_dropout, rules),
         vectors=start,
-        spelling=_make_spelling(decided, rules, tokens) if before is None else None,
+        spelling=_find_shared_word_fragments(decided, rules, tokens) if before is None else None,
         linear=encoded.linear,
         weights=weights,
         rows=encoded.texts,
         words=encoded.words,
         piece_dropout=settings.piece_dropout,
         adversarial=settings.adversarial,
-        targets=fill_targets_from_teacher(data),
+        targets=get_targets_filled_with_teacher_answers(data),
         teaching=make_teacher_targets(data, settings.teacher_weight, settings.teacher_temperature),
         class_weights=compute_class_weights(data.counts(), balanced=settings.class_weights == "balanced"),
         validation_rows=encoded.validation_texts,
@@ -112,9 +114,11 @@ def prepare_texts(
         examples=tuple(examples or _choose_examples(validation, tokens, rules, random_texts=examples is not None)),
         about=describe_rows(data, validation)
         | {"word_vectors": None if start is None else _describe_vectors(start)}
-        | _describe_other_sources(len(outside), teacher, before, random_examples=examples is not None and not examples),
+        | _describe_other_sources_for_checkpoint(
+            len(outside), teacher, before, random_examples=examples is not None and not examples
+        ),
     )
-    return task, _complete_settings_after_encoding(decided, rules, task, len(data.single_texts))
+    return task, _record_choices_of_encoding_in_settings(decided, rules, task, len(data.single_texts))
 
 
 def _encode_texts(
@@ -125,10 +129,9 @@ def _encode_texts(
     other_sources: OtherSources,
     report: Callable[[Notice], None],
 ) -> tuple[TokenizedTexts, Architecture, dict[str, Tensor] | None]:
-    """Encode the training and validation rows as ids; also return the architecture, without a linear part, and the
-    weights from which the run continues, or None.
+    """Encode the training and validation rows as ids, and decide the architecture of the module.
 
-    The texts of pairs are cut into tokens one by one, and joined to pairs afterwards.
+    The two texts of a pair are cut into tokens one by one, and joined to one row afterwards.
 
     Args:
         data: the training rows.
@@ -137,6 +140,10 @@ def _encode_texts(
         decided: the settings with the values that the user left open.
         other_sources: the word vectors, and the checkpoint from which the run continues.
         report: is called with each notice for the user.
+
+    Returns:
+        the encoded rows; the architecture, without a linear part for a new classifier; and the weights from which the
+        run continues, by name, or None for new weights.
     """
     texts, held_out, before = data.single_texts, validation.single_texts, other_sources.before
     weights = None
@@ -159,28 +166,40 @@ def _encode_texts(
 def _choose_examples(
     validation: LabelledTexts, tokens: Sequence[str], rules: AnyTextRules, *, random_texts: bool
 ) -> Sequence[Any]:
-    """Choose validation texts for the checkpoint, or make random texts. For pairs, join each random text with
-    another."""
+    """Choose some validation texts or pairs as the examples of the checkpoint; or make random ones if `random_texts` is
+    true, from the vocabulary `tokens`."""
     if not random_texts:
         return choose_short_texts(validation.inputs)
     texts = make_random_texts(tokens, rules)
     return list(zip(texts, reversed(texts), strict=True)) if isinstance(validation, LabelledPairs) else texts
 
 
-def _continue_from_checkpoint(
+def _adapt_rows_and_settings_to_checkpoint(
     data: LabelledTexts,
     validation: LabelledTexts | None,
     settings: TextSettings,
     other_sources: OtherSources,
     before: Checkpoint,
 ) -> tuple[LabelledTexts, LabelledTexts | None, TextSettings]:
-    """Adapt rows and settings to the checkpoint from which the run continues: its labels, tokenizer and architecture.
+    """Adapt rows and settings to the labels, tokenizer and architecture of the checkpoint that the run continues from.
 
-    Return the training rows, the validation rows or None, and the settings.
+    Args:
+        data: the training rows.
+        validation: the validation rows, or None.
+        settings: the user's settings.
+        other_sources: word vectors among them are refused.
+        before: the checkpoint.
+
+    Returns:
+        the training rows, the validation rows or None, and the settings.
+
+    Raises:
+        InputError: the user asks for word vectors, for `spelling`, or for another tokenizer or architecture.
     """
     if other_sources.word_vectors is not None:
         raise InputError(
-            "Word vectors are given, but the embedding starts from the checkpoint.", "Leave the word vectors out."
+            "Word vectors are given, but a run that continues from a checkpoint starts with its embeddings.",
+            "Leave the word vectors out.",
         )
     settings, data = make_settings_from_checkpoint(before, settings), add_checkpoint_labels(before, data)
     if settings.spelling:
@@ -189,23 +208,33 @@ def _continue_from_checkpoint(
 
 
 def _set_or_remove_linear_part(architecture: Architecture, linear: LinearPart | None) -> Architecture:
-    """Return the architecture with the sizes of the linear part; without a linear part if `linear` is None."""
+    """Return the architecture with the table sizes of the linear part, or without a linear part if `linear` is None."""
     if linear is None:
         return architecture.without_linear_part
     return replace(architecture, pairs=linear.counted.pairs, joints=linear.counted.joints)
 
 
 def _make_word_dropout(share: float, rules: AnyTextRules) -> WordDropout | None:
+    """Make the word dropout with this share; None if the share is 0 or the rules have no unknown token."""
     if not share or rules.unknown_id is None:
         return None
     return WordDropout(share, rules.unknown_id, rules.padding_id)
 
 
-def _complete_settings_after_encoding(
+def _record_choices_of_encoding_in_settings(
     decided: TextSettings, rules: AnyTextRules, task: Task, text_count: int
 ) -> TextSettings:
-    """Return the settings with what encoding the texts has decided: the tokenizer, the least frequency of a token, and
-    whether there are fragments of words and a linear part."""
+    """Return the settings with what the encoding of the texts has decided.
+
+    That is the tokenizer, the least frequency of a token, and whether the classifier shares embeddings of word
+    fragments (`spelling`) and has a linear part.
+
+    Args:
+        decided: the settings so far.
+        rules: the chosen tokenizer.
+        task: the prepared data.
+        text_count: the number of training texts, which decides the least frequency.
+    """
     tokenizer = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
     return replace(
         decided,
@@ -219,7 +248,10 @@ def _complete_settings_after_encoding(
 def _report_long_texts(
     lengths: npt.NDArray[np.int64], max_tokens: int | None, report: Callable[[Notice], None]
 ) -> None:
-    """Report how many training rows may be longer than `max_tokens`. `lengths` is int64 [rows], in tokens."""
+    """Report how many training rows reach `max_tokens`, after which tokens are cut off; None stands for no limit.
+
+    `lengths` is int64 [rows], in tokens.
+    """
     if max_tokens is not None and (long := int((lengths >= max_tokens).sum())):
         report(
             Notice(
@@ -229,10 +261,17 @@ def _report_long_texts(
         )
 
 
-def _describe_other_sources(
+def _describe_other_sources_for_checkpoint(
     outside_rows: int, teacher: TeacherSummary | None, before: Checkpoint | None, *, random_examples: bool
 ) -> dict[str, Any]:
-    """Describe the other sources of a run for a checkpoint's `data`. A source that the run lacks is left out."""
+    """Describe for a checkpoint's `data` what the run learnt from besides its rows; a source that it lacks is left out.
+
+    Args:
+        outside_rows: the number of texts of none of the classes.
+        teacher: the scores of the teacher, or None.
+        before: the checkpoint that the run continued from, or None.
+        random_examples: whether the examples are random texts.
+    """
     return (
         ({"outside_rows": outside_rows} if outside_rows else {})
         | ({} if teacher is None else {"teacher": teacher.figures})
@@ -247,12 +286,13 @@ def _refuse_unfit_settings(data: LabelledTexts, settings: TextSettings) -> None:
     if settings.linear and (data.several_labels or data.answers is not None):
         what = "texts with several labels" if data.several_labels else "a teacher's answers"
         raise InputError(
-            f"A linear part needs one label for each text, but the data has {what}.", "Leave --linear out."
+            f"--linear can only learn from exactly one label for each text, but the data has {what}.",
+            "Leave --linear out.",
         )
     if data.several_labels and settings.class_weights != "none":
         raise InputError(
-            "Class weights are for texts with one label, but these can have several.",
-            "Leave --class-weights out: the threshold of each label does its work.",
+            "Class weights are for texts with one label, but these texts can have several.",
+            "Leave --class-weights out: a threshold for each label is chosen, which serves the same purpose.",
         )
     if data.several_labels and settings.none_of_these is not None:
         raise InputError(
@@ -261,10 +301,10 @@ def _refuse_unfit_settings(data: LabelledTexts, settings: TextSettings) -> None:
         )
 
 
-def _make_spelling(decided: TextSettings, rules: AnyTextRules, tokens: Sequence[str]) -> Spelling | None:
-    """Find the fragments that words of the vocabulary share, whose embeddings are then shared.
+def _find_shared_word_fragments(decided: TextSettings, rules: AnyTextRules, tokens: Sequence[str]) -> Spelling | None:
+    """Find the fragments that words of the vocabulary have in common, such as `-ing`; training shares their embeddings.
 
-    Return None without such fragments, without the setting `spelling`, or if the tokens are pieces of words.
+    Return None if there are no such fragments, the setting `spelling` is off, or the tokens are pieces of words.
     """
     if not decided.spelling or rules.tokenizer == SUBWORDS:
         return None
@@ -273,7 +313,11 @@ def _make_spelling(decided: TextSettings, rules: AnyTextRules, tokens: Sequence[
 
 
 def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: TextSettings) -> list[str]:
-    """Make the notices about empty, repeated or contradicting rows, validation rows that are trained on, and labels."""
+    """Make sentences for the user about problems of the rows.
+
+    The problems are empty or repeated texts, the same text with different labels, validation rows whose text is also a
+    training text, and classes with few rows.
+    """
     notices = []
     texts = data.single_texts.texts
     if empty := sum(not text.strip() for text in texts):
@@ -310,7 +354,7 @@ def _make_notices(data: LabelledTexts, validation: LabelledTexts, settings: Text
 
 
 def _make_multi_label_notices(data: LabelledTexts) -> list[str]:
-    """Make a notice if --multi-label seems to be missing, or to have no effect."""
+    """Make a notice if the option --multi-label seems to be missing, or has no effect; else an empty list."""
     if data.several_labels:
         if data.targets.sum(axis=1).max() <= 1:
             return ["No training row has several labels. If each text has one, train without --multi-label."]
@@ -352,8 +396,11 @@ def _make_architecture(
 
 
 def _choose_embedding_dim(asked: int | None, vectors: word_vectors.Vectors | None) -> int:
-    """Return the size of the embedding of a token: that of the word vectors; without them, the size that the user asks
-    for, or 64."""
+    """Return the dimension of the embeddings: that of the word vectors; without vectors, the one asked for, or 64.
+
+    Raises:
+        InputError: the user asks for another dimension than that of the word vectors.
+    """
     if vectors is None:
         return 64 if asked is None else asked
     dimensions = int(vectors.values.shape[1])
@@ -366,5 +413,6 @@ def _choose_embedding_dim(asked: int | None, vectors: word_vectors.Vectors | Non
 
 
 def _describe_vectors(vectors: word_vectors.Vectors) -> dict[str, Any]:
+    """Describe the word vectors for a checkpoint's `data`: their file, and how many words they had or added."""
     added = len(vectors.added)
     return {"source": vectors.source, "words_found": len(vectors.ids) - added, "words_added": added}

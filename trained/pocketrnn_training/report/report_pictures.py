@@ -19,7 +19,7 @@ __all__ = [
     "NUMBERED_CLASSES",
     "LengthBin",
     "draw_accuracy_by_length",
-    "draw_confusion_matrix",
+    "draw_confusion_matrix_of_most_confused_classes",
     "draw_learning_curve",
     "format_range",
     "make_tick_label",
@@ -49,8 +49,8 @@ def draw_learning_curve(history: Sequence[Epoch]) -> Figure:
     return figure
 
 
-def draw_confusion_matrix(result: Evaluation, counts: npt.NDArray[np.int64]) -> Figure:
-    """Draw the confusion matrix of the most confused classes.
+def draw_confusion_matrix_of_most_confused_classes(result: Evaluation, counts: npt.NDArray[np.int64]) -> Figure:
+    """Draw the part of a confusion matrix with the classes that are confused most, or all of it if there are few.
 
     Args:
         result: the evaluation, which has the names of the classes.
@@ -112,8 +112,15 @@ def format_range(least: int, most: int) -> str:
 
 
 def make_tick_label(index: int, label: str) -> str:
-    """Make the tick label of a class: its name, shortened if it is long; or its number from 1, if the name is blank or
-    the font lacks a character. `index` counts from 0."""
+    """Make the text by which a picture names a class on an axis.
+
+    It is the name of the class, shortened if it is long; or its number, from 1, if the name is blank or the font lacks
+    a character of it.
+
+    Args:
+        index: the index of the class, from 0.
+        label: the name of the class.
+    """
     font = _load_font()
     if not label.strip() or not label.isprintable() or not all(font.get_char_index(ord(one)) for one in label):
         return str(index + 1)
@@ -122,12 +129,20 @@ def make_tick_label(index: int, label: str) -> str:
 
 
 def _find_most_confused_classes(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Find the classes with the most wrong answers, as true or as predicted class; return their indices, ascending."""
+    """Find the classes that are in the most wrong answers, as the true or the given class; return their indices.
+
+    Args:
+        counts: int64 [classes, classes], how often each true class (row) gets each class (column).
+
+    Returns:
+        int64, ascending.
+    """
     wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
     return np.sort(np.argsort(-wrong, kind="stable")[:DRAWN_CLASSES])
 
 
 def _make_figure(width: float = 6.4, height: float = 4.0) -> Figure:
+    """Make an empty figure of matplotlib with this size in inches."""
     # Not pyplot: its figures are global state, and it may need a display.
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)

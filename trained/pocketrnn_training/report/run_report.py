@@ -26,9 +26,9 @@ from pocketrnn_training.loop.training_loop import VALIDATION_LENGTHS, VALIDATION
 from pocketrnn_training.measures.evaluation import (
     Evaluation,
     add_span_scores,
-    list_confusions,
+    list_confusions_by_frequency,
     score_classes,
-    score_several_labels,
+    score_multi_label_predictions,
 )
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.measures.span_scores import SpanScores
@@ -38,7 +38,7 @@ from pocketrnn_training.report.report_pictures import (
     NUMBERED_CLASSES,
     LengthBin,
     draw_accuracy_by_length,
-    draw_confusion_matrix,
+    draw_confusion_matrix_of_most_confused_classes,
     draw_learning_curve,
     format_range,
     make_tick_label,
@@ -47,7 +47,7 @@ from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.training_events import Epoch, Notice
 
-__all__ = ["PAGE", "REPORT", "OtherResults", "ValidationAnswers", "render_page", "write_report"]
+__all__ = ["PAGE", "REPORT", "OtherResults", "ValidationAnswers", "render_markdown_as_html_page", "write_report"]
 
 REPORT: Final = "report.md"
 PAGE: Final = "report.html"
@@ -115,7 +115,7 @@ def write_report(
     probabilities, counts = answers.probabilities, None
     if validation.several_labels:
         given = predict_cross_fitted_labels(probabilities.astype(np.float64), validation.targets)
-        result = score_several_labels(checkpoint.labels, validation.targets, given)
+        result = score_multi_label_predictions(checkpoint.labels, validation.targets, given)
         right = (given == validation.targets).all(axis=1)
         mistakes = _format_label_mistakes(checkpoint, validation, probabilities, given)
     else:
@@ -127,8 +127,8 @@ def write_report(
         counts = np.array(result.confusion)
         right = predicted == validation.targets
         mistakes = _format_mistakes(checkpoint, validation, probabilities, predicted)
-        draw_confusion_matrix(result, counts).savefig(folder / "confusion.png")
-    bins = _make_length_bins(answers.lengths, right)
+        draw_confusion_matrix_of_most_confused_classes(result, counts).savefig(folder / "confusion.png")
+    bins = _divide_rows_into_length_bins(answers.lengths, right)
     if history:
         draw_learning_curve(history).savefig(folder / "learning_curve.png")
     draw_accuracy_by_length(bins, validation.STEPS).savefig(folder / "accuracy_by_length.png")
@@ -140,19 +140,19 @@ def write_report(
         *_format_folds(other_results.cross_validation),
         *(_format_learning_curve(history, has_linear_part=has_linear_part) if history else ()),
         *_format_spans(result.spans),
-        *_format_classes(result, counts, checkpoint.thresholds),
-        *_format_lengths(bins, validation.STEPS),
+        *_format_scores_of_classes(result, counts, checkpoint.thresholds),
+        *_format_accuracy_by_length(bins, validation.STEPS),
         *mistakes,
         *_format_data_and_settings(checkpoint, other_results.notices),
     ]
     # Half a surrogate pair, which a text may hold, has no UTF-8 form.
     (folder / REPORT).write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
     pictures = {path.name: path.read_bytes() for path in folder.glob("*.png")}
-    (folder / PAGE).write_text(render_page(lines, pictures), encoding="ascii")
+    (folder / PAGE).write_text(render_markdown_as_html_page(lines, pictures), encoding="ascii")
 
 
 def _format_overview(checkpoint: Checkpoint, result: Evaluation, row_word: str, answer_word: str) -> Iterator[str]:
-    """Yield the title, the accuracy, the architecture, the calibration and the threshold.
+    """Yield the first lines of the report: title, accuracy, architecture, calibration and threshold.
 
     Args:
         checkpoint: the classifier.
@@ -161,7 +161,7 @@ def _format_overview(checkpoint: Checkpoint, result: Evaluation, row_word: str, 
         answer_word: what has a label, such as "row" or "word".
     """
     metrics = checkpoint.metrics
-    yield f"# {_escape_start(checkpoint.name)}"
+    yield f"# {_shorten_and_escape(checkpoint.name)}"
     yield ""
     if checkpoint.activation == "sigmoid":
         yield f"On {result.rows:,} validation rows: micro F1 **{result.micro_f1:.2%}**, macro F1 {result.macro_f1:.2%},"
@@ -196,7 +196,10 @@ def _format_overview(checkpoint: Checkpoint, result: Evaluation, row_word: str, 
 
 
 def _format_accuracy(checkpoint: Checkpoint, result: Evaluation, answer_word: str) -> Iterator[str]:
-    """Yield the lines with the accuracy of a classifier that gives one label."""
+    """Yield the report's lines with the accuracy of a classifier that gives each row or word one label.
+
+    `answer_word` is what has a label, such as "row" or "word".
+    """
     metrics = checkpoint.metrics
     if checkpoint.measured_by_folds:
         said = FoldScores.from_metrics(metrics, result.rows).summary
@@ -213,7 +216,7 @@ def _format_accuracy(checkpoint: Checkpoint, result: Evaluation, answer_word: st
 
 
 def _format_baseline(result: Evaluation, baseline: Baseline | None) -> Iterator[str]:
-    """Yield the lines that compare the classifier with the simple model."""
+    """Yield the report's lines that compare the classifier with a simple model; no lines if `baseline` is None."""
     if baseline is None:
         return
     if baseline.micro_f1 is None:
@@ -228,7 +231,7 @@ def _format_baseline(result: Evaluation, baseline: Baseline | None) -> Iterator[
 
 
 def _format_candidates(candidates: Sequence[Candidate]) -> Iterator[str]:
-    """Yield the section with the candidates that were compared."""
+    """Yield the report's section with the variants of the classifier that training compared; no lines without any."""
     if not candidates:
         return
     yield from ("", "## The compared variants", "")
@@ -247,13 +250,13 @@ def _format_candidates(candidates: Sequence[Candidate]) -> Iterator[str]:
             parts, weights, alone = "both", f"{c.recurrent_weight:.3f}, {weights}", f"{c.recurrent_accuracy:.2%}"
         tokens = c.tokenizer if c.vectors is None else f"{c.tokenizer}, {c.vectors}"
         yield (
-            f"| {_escape_start(tokens)} | {parts} | {c.rows:,} | {c.folds} | {c.accuracy:.2%} | {c.deviation:.2%} | "
-            f"{c.loss:.4f} | {weights} | {alone} |"
+            f"| {_shorten_and_escape(tokens)} | {parts} | {c.rows:,} | {c.folds} | {c.accuracy:.2%} | "
+            f"{c.deviation:.2%} | {c.loss:.4f} | {weights} | {alone} |"
         )
 
 
 def _format_folds(result: CrossValidation | None) -> Iterator[str]:
-    """Yield the section with the scores of each fold."""
+    """Yield the report's section with the score of each fold of a cross-validation; no lines if `result` is None."""
     if result is None:
         return
     yield from ("", "## Cross-validation", "")
@@ -267,8 +270,10 @@ def _format_folds(result: CrossValidation | None) -> Iterator[str]:
 
 
 def _format_learning_curve(history: Sequence[Epoch], *, has_linear_part: bool) -> Iterator[str]:
-    """Yield the section with the picture of the learning curve and a table of the scores of each epoch. If the
-    classifier has a linear part, say that the training scores leave it out."""
+    """Yield the report's section with the picture of the learning curve and a table with the scores of each epoch.
+
+    If the classifier has a linear part, the section says that the training scores do not count that part.
+    """
     yield from ("", "## Learning curve", "", "![learning curve](learning_curve.png)", "")
     if has_linear_part:
         yield "Training scores are of the recurrent part alone, validation scores of both parts: the linear part was"
@@ -284,43 +289,49 @@ def _format_learning_curve(history: Sequence[Epoch], *, has_linear_part: bool) -
 
 
 def _format_spans(spans: SpanScores | None) -> Iterator[str]:
-    """Yield the section with the scores of the spans of each label."""
+    """Yield the report's section with the scores of the spans of each label; no lines if `spans` is None."""
     if spans is None:
         return
     yield from ("", "## Spans", "", "| label | precision | recall | F1 | true spans |", "|---|---:|---:|---:|---:|")
     for s in spans.labels:
-        yield f"| {_escape_start(s.label)} | {s.precision:.2%} | {s.recall:.2%} | {s.f1:.2%} | {s.spans:,} |"
+        yield f"| {_shorten_and_escape(s.label)} | {s.precision:.2%} | {s.recall:.2%} | {s.f1:.2%} | {s.spans:,} |"
 
 
-def _format_classes(
+def _format_scores_of_classes(
     result: Evaluation, confusion_counts: npt.NDArray[np.int64] | None, thresholds: Sequence[float] | None
 ) -> Iterator[str]:
-    """Yield the sections with the scores of each class and with the confusions. If a text can have several labels,
-    yield only the section with the scores of each label."""
+    """Yield the report's sections with the scores of each class, and with the classes that are confused.
+
+    Args:
+        result: the scores on the validation rows.
+        confusion_counts: int64 [classes, classes], a confusion matrix; None if a text can have several labels, where
+            only the section with the scores of each label is made.
+        thresholds: the threshold of each label; None for 0.5 each.
+    """
     if confusion_counts is None:
         yield from ("", "## Labels", "", "| label | threshold | precision | recall | F1 | rows |")
         yield "|---|---:|---:|---:|---:|---:|"
         for c, threshold in zip(result.classes, thresholds or (0.5,) * len(result.classes), strict=True):
             yield (
-                f"| {_escape_start(c.label)} | {threshold:.4f} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | "
-                f"{c.rows:,} |"
+                f"| {_shorten_and_escape(c.label)} | {threshold:.4f} | {c.precision:.2%} | {c.recall:.2%} | "
+                f"{c.f1:.2%} | {c.rows:,} |"
             )
         return
     yield from ("", "## Classes", "", "| | class | precision | recall | F1 | rows |", "|---:|---|---:|---:|---:|---:|")
     for i, c in enumerate(result.classes, start=1):
-        yield f"| {i} | {_escape_start(c.label)} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | {c.rows:,} |"
+        yield f"| {i} | {_shorten_and_escape(c.label)} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | {c.rows:,} |"
     yield from ("", "## Confusion", "", _explain_confusion_picture(result), "", "![confusion](confusion.png)")
-    confused = list_confusions(confusion_counts)
+    confused = list_confusions_by_frequency(confusion_counts)
     if confused and len(result.classes) > NUMBERED_CLASSES:
         yield from ("", f"The largest of {len(confused):,} confusions:" if len(confused) > _CONFUSIONS else "")
         yield from ("", "| true class | class given | rows |", "|---|---|---:|")
         for count, true, given in confused[:_CONFUSIONS]:
-            names = [_escape_start(result.classes[i].label) for i in (true, given)]
+            names = [_shorten_and_escape(result.classes[i].label) for i in (true, given)]
             yield f"| {names[0]} | {names[1]} | {count:,} |"
 
 
 def _explain_confusion_picture(result: Evaluation) -> str:
-    """Explain the picture of the confusion matrix."""
+    """Return the sentences of the report that explain the picture of the confusion matrix."""
     classes = len(result.classes)
     which = "Rows by true class and class given, as shares of the true class."
     if classes > DRAWN_CLASSES:
@@ -330,8 +341,8 @@ def _explain_confusion_picture(result: Evaluation) -> str:
     return which
 
 
-def _format_lengths(bins: Sequence[LengthBin], length_unit: str) -> Iterator[str]:
-    """Yield the section with the accuracy of rows by their length, which is counted in `length_unit`."""
+def _format_accuracy_by_length(bins: Sequence[LengthBin], length_unit: str) -> Iterator[str]:
+    """Yield the report's section with the accuracy of rows by their length, which is counted in `length_unit`."""
     yield from ("", "## Accuracy by length", "", "![accuracy by length](accuracy_by_length.png)", "")
     yield from (f"| {length_unit} | rows | accuracy |", "|---|---:|---:|")
     for least, most, rows, accuracy in bins:
@@ -344,7 +355,14 @@ def _format_mistakes(
     probabilities: npt.NDArray[np.float32],
     predicted: npt.NDArray[np.int64],
 ) -> Iterator[str]:
-    """Yield the section with the rows that are given a wrong class, the most probable mistakes first."""
+    """Yield the report's section with the rows that are given a wrong class, the most probable mistakes first.
+
+    Args:
+        checkpoint: the classifier, which has the names of the classes.
+        validation: the validation rows.
+        probabilities: float32 [rows, classes].
+        predicted: int64 [rows], the class that each row is given.
+    """
     wrong = np.flatnonzero(predicted != validation.targets)
     yield from ("", "## The worst mistakes", "")
     surest = "; the surest first." if len(wrong) else "."
@@ -357,8 +375,8 @@ def _format_mistakes(
     for row in order[:_MISTAKES].tolist():
         given, true = checkpoint.labels[predicted[row]], checkpoint.labels[validation.targets[row]]
         probability = probabilities[row, predicted[row]]
-        answer = f"{_escape_start(given)} | {probability:.1%} | {_escape_start(true)}"
-        yield f"| {answer} | {_escape_start(validation.format_row(row))} |"
+        answer = f"{_shorten_and_escape(given)} | {probability:.1%} | {_shorten_and_escape(true)}"
+        yield f"| {answer} | {_shorten_and_escape(validation.format_row(row))} |"
 
 
 def _format_label_mistakes(
@@ -367,7 +385,15 @@ def _format_label_mistakes(
     probabilities: npt.NDArray[np.float32],
     given: npt.NDArray[np.bool_],
 ) -> Iterator[str]:
-    """Yield the section with the rows that are given a wrong label or lack one, the highest loss first."""
+    """Yield the report's section with the rows that are given a wrong label or are not given a right one, the highest
+    loss first.
+
+    Args:
+        checkpoint: the classifier, which has the names of the labels.
+        validation: the validation rows, which can have several labels.
+        probabilities: float32 [rows, labels].
+        given: bool [rows, labels], the labels that each row is given.
+    """
     wrong = np.flatnonzero((given != validation.targets).any(axis=1))
     yield from ("", "## The worst mistakes", "")
     yield f"{len(wrong):,} of {len(validation):,} validation rows are given a wrong label, or lack one" + (
@@ -380,38 +406,45 @@ def _format_label_mistakes(
     yield from ("", f"| labels given | true labels | {validation.ROW} |", "|---|---|---|")
     for row in order[:_MISTAKES].tolist():
         named = [
-            ", ".join(_escape_start(label) for label, is_one in zip(checkpoint.labels, some, strict=True) if is_one)
+            ", ".join(
+                _shorten_and_escape(label) for label, is_one in zip(checkpoint.labels, some, strict=True) if is_one
+            )
             or "none"
             for some in (given[row], validation.targets[row])
         ]
-        yield f"| {named[0]} | {named[1]} | {_escape_start(validation.format_row(row))} |"
+        yield f"| {named[0]} | {named[1]} | {_shorten_and_escape(validation.format_row(row))} |"
 
 
 def _format_data_and_settings(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:
-    """Yield the sections with the rows, the notices about them, and the settings of the run."""
+    """Yield the report's sections with the source of the rows, the notices about the rows, and the settings."""
     data = checkpoint.data
     yield from ("", "## Data", "")
     if checkpoint.measured_by_folds:
-        yield f"{_escape_start(str(data['source']))}: {data['rows']:,} rows."
+        yield f"{_shorten_and_escape(str(data['source']))}: {data['rows']:,} rows."
     else:
-        yield f"{_escape_start(str(data['source']))}: {data['training_rows']:,} training rows,"
+        yield f"{_shorten_and_escape(str(data['source']))}: {data['training_rows']:,} training rows,"
         yield f"{data['validation_rows']:,} validation rows."
     if notices:
         yield ""
-        yield from (f"- {_escape_start(notice.text)}" for notice in notices)
+        yield from (f"- {_shorten_and_escape(notice.text)}" for notice in notices)
     yield from ("", "## Settings", "", "| | |", "|---|---|")
-    yield from (f"| {name} | {_escape_start(str(value))} |" for name, value in checkpoint.training.items())
+    yield from (f"| {name} | {_shorten_and_escape(str(value))} |" for name, value in checkpoint.training.items())
 
 
-def _escape_start(text: str) -> str:
-    """Escape the start of a text, or all of a short one, as one line of Markdown that shows it literally."""
+def _shorten_and_escape(text: str) -> str:
+    """Return a text as one line of Markdown that shows it literally. Only the start of a long text is kept."""
     text = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
     one_line = "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
     return re.sub(r"([\\`*_{}\[\]<>()#+!|&~$-])", r"\\\1", one_line)
 
 
-def _make_length_bins(lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]) -> list[LengthBin]:
-    """Divide the rows by length into bins of about equal size. `right` says which rows are classified correctly."""
+def _divide_rows_into_length_bins(lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]) -> list[LengthBin]:
+    """Divide the rows by length into bins of about equal numbers of rows, and compute the accuracy of each bin.
+
+    Args:
+        lengths: int64 [rows], the length of each row.
+        right: bool [rows], whether each row is classified correctly.
+    """
     count = max(1, min(_LENGTH_BINS, len(lengths) // _ROWS_OF_A_BIN))
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, count + 1), method="lower"))
     bins = []
@@ -439,7 +472,7 @@ _MARK: Final = re.compile(r"\\(?P<plain>.)|\*\*(?P<bold>(?:\\.|[^*\\])*)\*\*|`(?
 _BETWEEN_CELLS: Final = re.compile(r"(?<!\\)\|")
 
 
-def render_page(lines: Sequence[str], pictures: Mapping[str, bytes]) -> str:
+def render_markdown_as_html_page(lines: Sequence[str], pictures: Mapping[str, bytes]) -> str:
     """Render Markdown and its pictures as an HTML page.
 
     Args:
@@ -457,34 +490,39 @@ def render_page(lines: Sequence[str], pictures: Mapping[str, bytes]) -> str:
         '<meta name="viewport" content="width=device-width">',
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>",
     ]
-    whole = "\n".join([*head, *_render_blocks(lines, pictures), "</body></html>"]) + "\n"
+    whole = "\n".join([*head, *_render_markdown_blocks(lines, pictures), "</body></html>"]) + "\n"
     return whole.encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
-def _render_blocks(lines: Sequence[str], pictures: Mapping[str, bytes]) -> Iterator[str]:
+def _render_markdown_blocks(lines: Sequence[str], pictures: Mapping[str, bytes]) -> Iterator[str]:
+    """Yield the HTML of the blocks of Markdown: headings, pictures, lists, tables and text.
+
+    `pictures` is the content of the PNG files that the Markdown shows, by name.
+    """
     for kind, found in groupby(lines, _find_line_kind):
         some = list(found)
         if kind == "heading":
             for line in some:
                 marks, _, text = line.partition(" ")
-                yield f"<h{len(marks)}>{_render_inline(text)}</h{len(marks)}>"
+                yield f"<h{len(marks)}>{_render_inline_markdown(text)}</h{len(marks)}>"
         elif kind == "picture":
             yield from (_render_picture(line, pictures) for line in some)
         elif kind == "list":
-            yield "<ul>" + "".join(f"<li>{_render_inline(line[2:])}</li>" for line in some) + "</ul>"
+            yield "<ul>" + "".join(f"<li>{_render_inline_markdown(line[2:])}</li>" for line in some) + "</ul>"
         elif kind == "table":
             yield from _render_table(some)
         elif kind == "text":
-            yield f"<p>{_render_inline(chr(10).join(some))}</p>"
+            yield f"<p>{_render_inline_markdown(chr(10).join(some))}</p>"
 
 
 def _find_line_kind(line: str) -> str:
-    """Return which kind of block a line of Markdown belongs to; "" for an empty line."""
+    """Return the kind of Markdown block that a line belongs to, such as "table" or "text"; "" for an empty line."""
     beginnings = {"#": "heading", "![": "picture", "- ": "list", "|": "table"}
     return next((kind for mark, kind in beginnings.items() if line.startswith(mark)), "text" if line else "")
 
 
 def _render_picture(line: str, pictures: Mapping[str, bytes]) -> str:
+    """Render a line of Markdown that shows a PNG file as an HTML image that contains the file."""
     match = _PICTURE.fullmatch(line)
     assert match is not None  # noqa: S101 - the report writes no other
     content = base64.b64encode(pictures[match[2]]).decode()
@@ -502,12 +540,15 @@ def _render_table(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _render_row(cells: Sequence[str], cell_attributes: Sequence[str], tag: str) -> str:
-    inside = (f"<{tag}{kind}>{_render_inline(cell)}</{tag}>" for cell, kind in zip(cells, cell_attributes, strict=True))
+    inside = (
+        f"<{tag}{kind}>{_render_inline_markdown(cell)}</{tag}>"
+        for cell, kind in zip(cells, cell_attributes, strict=True)
+    )
     return f"<tr>{''.join(inside)}</tr>"
 
 
-def _render_inline(text: str) -> str:
-    """Render the escaped characters, bold text and code in a line as HTML."""
+def _render_inline_markdown(text: str) -> str:
+    """Render a line of Markdown, with its escaped characters, bold text and code, as HTML."""
     made, end = [], 0
     for match in _MARK.finditer(text):
         made.append(html.escape(text[end : match.start()]))
@@ -515,7 +556,7 @@ def _render_inline(text: str) -> str:
         if match["plain"] is not None:
             made.append(html.escape(match["plain"]))
         elif match["bold"] is not None:
-            made.append(f"<strong>{_render_inline(match['bold'])}</strong>")
+            made.append(f"<strong>{_render_inline_markdown(match['bold'])}</strong>")
         else:
             made.append(f"<code>{html.escape(match['code'])}</code>")
     return "".join([*made, html.escape(text[end:])])

@@ -11,17 +11,19 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from pocketrnn.errors import OutputError
 from pocketrnn_training.training_events import Epoch, Notice, Progress
 
-__all__ = ["write_curves"]
+__all__ = ["yield_function_that_writes_tensorboard_curves"]
 
 
 @contextmanager
-def write_curves(output: Path, *, force: bool, resume: bool) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
-    """Yield a function that writes the scores in an event of a run to the folder `OUTPUT.tensorboard`.
+def yield_function_that_writes_tensorboard_curves(
+    output: Path, *, force: bool, resume: bool
+) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
+    """Yield a function to call with each event of a run: it writes the scores to the folder `OUTPUT.tensorboard`.
 
     Args:
         output: the folder of the run.
-        force: replace the curves of an earlier run.
-        resume: add to the curves of an earlier run.
+        force: whether to replace the curves of an earlier run.
+        resume: whether to add to the curves of an earlier run.
 
     Raises:
         OutputError: the folder holds the curves of another run, and neither force nor resume is true.

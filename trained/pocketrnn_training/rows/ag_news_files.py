@@ -40,7 +40,7 @@ def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] 
         part: `train` or `test`.
         data_dir: a folder that holds the files, which need not be the official ones. Without it the official file is
             read from the user's cache folder, and downloaded to it the first time.
-        labels: the classes and their order; without it, `AG_NEWS_LABELS`.
+        labels: the classes and their order; without it, World, Sports, Business, Sci/Tech.
 
     Raises:
         DataError: the file is missing, damaged or cannot be downloaded; a class is not 1 to 4; `labels` lacks a class.
@@ -64,7 +64,7 @@ def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] 
                     raise DataError(
                         f"Row {row} of {path} has the class {short_repr(number, 40)}, but AG News has the classes 1 to "
                         "4, and its files have no header line.",
-                        "Give a file with a header line by its own name, not as ag_news.",
+                        "To train on a file of your own with a header line, give its path in place of ag_news.",
                     )
             before += len(classes)
             codes.write(array("q", [int(number) - 1 for number in classes]).tobytes())
@@ -121,4 +121,5 @@ def _download(url: str, md5: str, path: Path) -> None:
 
 
 def _has_md5(content: bytes, md5: str) -> bool:
+    """Return whether the content has this MD5, in hexadecimal digits."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest() == md5

@@ -58,7 +58,7 @@ def read_array_header(content: bytes) -> ArrayHeader:
     """Read the header of a `.npy` file from its first bytes.
 
     Raises:
-        ValueError: it is not a `.npy` file, or it is damaged.
+        ValueError: the bytes are not the beginning of a `.npy` file, or they are damaged.
     """
     file = io.BytesIO(content[:_LONGEST_HEADER])
     version = np.lib.format.read_magic(file)
@@ -76,19 +76,19 @@ def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | 
 
     Args:
         path: the file.
-        remedy: the sentence that says what to give instead.
-        most: the number of bytes that all arrays may take together. The limit is lower for a small file: 16 times its
-            size, but at least 1 GiB.
+        remedy: the sentence of the error that says what file to give instead.
+        most: the largest number of bytes that all arrays may take together. A file whose size times 16 is smaller has
+            that lower limit, but at least 1 GiB.
         wanted: the names of the arrays to read; without it, all are read.
 
     Raises:
-        DataError: the file does not exist, is damaged, holds objects, or its arrays take more memory.
+        DataError: the file does not exist, is damaged, holds Python objects, or its arrays take more than the limit.
     """
     try:
         with path.open("rb") as file:
             bound = min(most, max(_SMALL_FILE_BYTES, _LARGEST_RATIO * path.stat().st_size))
             if file.read(6) != b"\x93NUMPY":
-                return _read_archive(file, bound, wanted)
+                return _read_arrays_of_npz_archive(file, bound, wanted)
             file.seek(0)
             return {"": _read_array(file, bound)}
     except FileNotFoundError:
@@ -102,8 +102,17 @@ def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | 
         raise DataError(f"The arrays of {path} cannot be read: {first_line(error)}.", remedy) from None
 
 
-def _read_archive(file: IO[bytes], most_bytes: int, wanted: Container[str] | None) -> dict[str, _Array]:
-    """Read the wanted arrays of a `.npz` file by name, or all; together they may take `most_bytes`."""
+def _read_arrays_of_npz_archive(file: IO[bytes], most_bytes: int, wanted: Container[str] | None) -> dict[str, _Array]:
+    """Read the arrays of an open `.npz` file, and return them by name.
+
+    Args:
+        file: the open file.
+        most_bytes: the largest number of bytes that the arrays may take together.
+        wanted: the names of the arrays to read; None to read all.
+
+    Raises:
+        ValueError: an array takes too many bytes, is damaged, or has a compression that numpy does not use.
+    """
     found: dict[str, _Array] = {}
     with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
@@ -120,7 +129,16 @@ def _read_archive(file: IO[bytes], most_bytes: int, wanted: Container[str] | Non
 
 
 def _read_array(file: IO[bytes], most_bytes: int, array_name: str = "it") -> _Array:
-    """Read one array from the current position of a file to the end of the file. Errors call the array `array_name`."""
+    """Read one array in the `.npy` format, from the current position of a file to the end of the file.
+
+    Args:
+        file: the open file.
+        most_bytes: the largest number of bytes that the array may take.
+        array_name: what errors call the array.
+
+    Raises:
+        ValueError: the array takes more bytes, holds Python objects, or does not have the size that its header states.
+    """
     start = file.read(_LONGEST_HEADER)
     header = read_array_header(start)
     if header.dtype.hasobject:

@@ -15,17 +15,17 @@ __all__ = ["convert_codes_to_targets", "normalize_label", "sort_and_check_classe
 
 
 def normalize_label(label: str) -> str:
-    """Return a label in one case and with single spaces: two spellings of the same label become equal."""
+    """Return a label in lower case with single spaces, to compare spellings: "Very  Good" becomes "very good"."""
     return " ".join(label.split()).casefold()
 
 
 def sort_and_check_classes(names: Iterable[str], rows_in_words: str, row_word: str) -> tuple[str, ...]:
-    """Sort the labels that occur, and return them as the classes.
+    """Sort the labels that occur in the data, and return them as the classes, of which there must be at least two.
 
     Args:
-        names: the labels that occur, at least one.
-        rows_in_words: the number of rows and their source in words, for the error.
-        row_word: the word for the rows: `rows`, `texts`, `sequences`.
+        names: the labels that occur, at least one, each once.
+        rows_in_words: the rows in words for the error, such as "40 rows of a.csv".
+        row_word: what the error calls the rows: `rows`, `texts` or `sequences`.
 
     Raises:
         DataError: there is only one class.
@@ -42,16 +42,16 @@ def sort_and_check_classes(names: Iterable[str], rows_in_words: str, row_word: s
 def convert_codes_to_targets(
     codes: npt.NDArray[np.int64], names: tuple[str, ...], labels: tuple[str, ...], source: str
 ) -> npt.NDArray[np.int64]:
-    """Convert `codes`, the indices of the rows' labels in `names`, to their indices in `labels`.
+    """Convert the label of each row from its index in `names` to its index in `labels`.
 
     Args:
-        codes: int64 [rows]; the label of a row is names[code], and -1 means that it has no label.
+        codes: int64 [rows]; the label of a row is names[code], and the code -1 stands for a row without a label.
         names: the labels that occur.
         labels: the classes, in the order of the targets.
         source: where the rows come from, for the error.
 
     Returns:
-        int64 [rows], the index of each row's label in `labels`.
+        int64 [rows], the index of each row's label in `labels`; -1 for a row without a label.
 
     Raises:
         DataError: a name is not one of `labels`.

@@ -90,7 +90,11 @@ class _Word:
 
 
 def _read_sentences(path: Path, encoding: str) -> Iterator[list[_Word]]:
-    """Yield the sentences of a file. Each sentence has at least one word."""
+    """Yield the sentences of a file of words with labels. Each sentence has at least one word.
+
+    Raises:
+        DataError: a line does not have the format of the file, or a word or a label is empty.
+    """
     of_file = _ConlluLines(path) if path.suffix.lower() == _CONLLU else _ColumnLines(path)
     sentence: list[_Word] = []
     before = 0
@@ -118,12 +122,15 @@ class _ConlluLines:
     path: Path
 
     def parse_word(self, line: str, line_number: int, words_before: int) -> _Word | None:
-        """Parse the word on a line; None for a comment, or a line without a word.
+        """Parse the word and its label on a line; return None for a comment or a line that is not for a word.
 
         Args:
             line: the line without its line break.
             line_number: the number of the line, from 1.
             words_before: how many words of the sentence come before this line.
+
+        Raises:
+            DataError: the line has a wrong number of columns, a wrong word number or no label.
         """
         if line.startswith("#"):
             return None
@@ -141,7 +148,7 @@ class _ConlluLines:
             raise DataError(
                 f"{self.path}:{line_number} begins with {short_repr(columns[0], 40)}, but its word is number "
                 f"{words_before + 1} of the sentence.",
-                "Number the words of each sentence from 1, and write an empty line after each.",
+                "Number the words of each sentence from 1, and write an empty line after each sentence.",
             )
         if columns[3] == "_":
             raise DataError(
@@ -164,7 +171,18 @@ class _ColumnLines:
     first: int = field(default=0)
 
     def parse_word(self, line: str, line_number: int, words_before: int) -> _Word | None:
-        """Parse the word on a line; None for a line without a word."""
+        """Parse the word in the first column and the label in the last; return None for a comment, or for a line that
+        separates documents.
+
+        Args:
+            line: the line without its line break.
+            line_number: the number of the line, from 1.
+            words_before: how many words of the sentence come before this line; only before the first, `#` begins a
+                comment.
+
+        Raises:
+            DataError: the line has one column, or another number of columns than the lines before.
+        """
         tabs = self.tabs if self.columns else "\t" in line
         # Not split at other white space: a word may contain it.
         parts = line.split("\t") if tabs else [part for part in re.split("[ \t]+", line) if part]

@@ -81,12 +81,13 @@ class DataSource:
 
     @property
     def of_tokens(self) -> bool:
-        """Whether each word of the rows has a label."""
+        """Whether each word of a row has its own label, as in training data for taggers."""
         return self.labels_of == "tokens"
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The reading options that differ from their default. A checkpoint stores them."""
+        """The reading options that differ from their default, by name, such as {"text_column": "body"}. A checkpoint
+        stores them."""
         own = {name: getattr(self, name) for name in _REMEMBERED if getattr(self, name) != getattr(type(self), name)}
         return own | {name: value for name in _OF_STEPS if (value := getattr(self.numbers, name)) is not None}
 
@@ -135,7 +136,8 @@ class DataSource:
         """The class of settings for a run on these rows.
 
         Raises:
-            InputError: see `has_number_rows`; a column of second texts is named, but the rows have only one text.
+            InputError: some files hold numbers and others texts, or an option does not apply to the kind of rows, such
+                as a column of second texts to AG News.
         """
         if self.of_tokens:
             self._refuse_options_not_for_tags()
@@ -150,8 +152,8 @@ class DataSource:
 
         Raises:
             DataError: a file is missing, of another kind or in another encoding; a column is missing.
-            InputError: see `has_number_rows`; an option does not apply to the kind of rows, such as an encoding to AG
-                News.
+            InputError: some files hold numbers and others texts, or an option does not apply to the kind of rows, such
+                as an encoding to AG News.
             MissingExtraError: pyarrow is not installed.
         """
         require_module("pyarrow", "train")
@@ -193,16 +195,26 @@ class DataSource:
         """Raise an InputError if an option is given that does not apply to sentences with a label for each word."""
         own = ("names", "labels_of", "encoding", "said", "numbers")
         for option in (*_list_given_options(self, own), *_list_given_options(self.numbers)):
-            raise InputError(f"{option} does not apply to words with labels.", f"Leave {option} or --labels-of out.")
+            raise InputError(
+                f"{option} cannot be used with --labels-of tokens, where each word has a label.",
+                f"Leave {option} or --labels-of out.",
+            )
         if AG_NEWS in self.names:
-            raise InputError("The words of ag_news have no labels.", "Give files of words with labels.")
+            raise InputError(
+                "--labels-of tokens needs a label for each word, but the words of ag_news have no labels.",
+                "Give files of words with labels, or leave --labels-of out.",
+            )
 
     def read_tags(self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None) -> TaggedSentences:
         """Read files of sentences with a label for each word.
 
+        Args:
+            paths: the files, in CoNLL-U or with a word and its label on each line.
+            labels: the labels and their order; None for the labels that occur, sorted.
+
         Raises:
-            DataError: they cannot be read; see `pocketrnn_training.rows.conll_files.read_tagged`.
-            InputError: an option is for other rows.
+            DataError: a file cannot be read, a line is not a word with a label, or a label is not one of `labels`.
+            InputError: the user gave an option that does not apply to such rows, such as a text column.
         """
         from pocketrnn_training.rows.conll_files import read_tagged
 
@@ -236,7 +248,7 @@ class DataSource:
                 to use the user's options alone.
 
         Raises:
-            DataError: they cannot be read; see `pocketrnn_training.read_sequences`.
+            DataError: a file cannot be read, or a label is not one of `labels`.
             InputError: an option is for texts, or contradicts `rules`.
         """
         from pocketrnn_training.rows.sequence_files import read_sequences
@@ -250,10 +262,11 @@ class DataSource:
         return read_sequences(paths, options, label_column=self.label_column, labels=labels)
 
     def read(self) -> LabelledTexts | LabelledSequences | TaggedSentences:
-        """Read the training rows.
+        """Read the training rows of the kind that the files hold.
 
         Raises:
-            InputError, DataError: see `read_texts` and `read_numbers`.
+            InputError: an option does not apply to the kind of rows.
+            DataError: a file or a row cannot be read.
         """
         if self.of_tokens:
             return self.read_tags(tuple(map(Path, self.names)))
@@ -262,10 +275,10 @@ class DataSource:
     def read_more(
         self, paths: tuple[Path, ...], data: LabelledRows
     ) -> LabelledTexts | LabelledSequences | TaggedSentences:
-        """Read other files, such as validation rows, with the same options and labels as the rows `data`.
+        """Read other files, such as validation files, with the reading options and the labels of the rows `data`.
 
         Raises:
-            DataError: see `read_files` and `read_numbers`.
+            DataError: a file cannot be read, or a label is not one of `data.labels`.
         """
         from pocketrnn_training.rows.labelled_sequences import LabelledSequences
 
@@ -283,23 +296,29 @@ class DataSource:
         Args:
             ag_news_part: the part of AG News to read, `train` or `test`; not used for files.
             labels: the classes and their order; without it, those of AG News, or the labels that occur in the files.
-            blank_labels: keep rows of files without a label.
+            blank_labels: whether to keep the rows of files that have no label; otherwise such a row is an error.
 
         Raises:
             InputError: AG News and files are mixed, `data_dir` is given with files, or `multi_label` with AG News.
-            DataError: the rows cannot be read; see `read_files` and `ag_news`.
+            DataError: a file cannot be read or downloaded, or a row has no text or no label.
         """
         # Imported here: the command line shows its help without pyarrow.
         from pocketrnn_training.rows.ag_news_files import ag_news
 
         if AG_NEWS in self.names:
             if len(self.names) > 1:
-                raise InputError("ag_news is named together with other data.", "Give ag_news alone, or files alone.")
+                raise InputError(
+                    "DATA names ag_news together with other data, but only one of the two can be read.",
+                    "Give ag_news alone, or files alone.",
+                )
             if self.multi_label:
                 raise InputError("Each text of ag_news has one label.", "Leave --multi-label out.")
             return ag_news(ag_news_part, self.data_dir, labels=labels)
         if self.data_dir is not None:
-            raise InputError("--data-dir is for ag_news only.", "Give the files by their names.")
+            raise InputError(
+                "--data-dir is for ag_news only, but DATA names files.",
+                "Leave --data-dir out, and give the paths of the files.",
+            )
         return self.read_files(tuple(map(Path, self.names)), labels, blank_labels=blank_labels)
 
     def read_files(
@@ -307,8 +326,13 @@ class DataSource:
     ) -> LabelledTexts:
         """Read files of texts, or of pairs if the user names a column of second texts, with the user's reading options.
 
+        Args:
+            paths: the files.
+            labels: the classes and their order; None for the labels that occur, sorted.
+            blank_labels: whether to keep rows without a label; otherwise such a row is an error.
+
         Raises:
-            DataError: the rows cannot be read; see `pocketrnn_training.read_files`.
+            DataError: a file cannot be read, a row has no text or no label, or a label is not one of `labels`.
         """
         from pocketrnn_training.rows.text_files import read_files, read_pairs
 
@@ -330,6 +354,11 @@ class DataSource:
 
 
 def _list_given_options(options: DataSource | SequenceOptions, left_out: tuple[str, ...] = ()) -> list[str]:
-    """List the options of the command line that do not have their default."""
+    """List the command-line options whose values differ from their defaults, such as `--text-column`.
+
+    Args:
+        options: the values of the options.
+        left_out: the names of attributes of `options` that are not listed.
+    """
     given = (one.name for one in fields(options) if getattr(options, one.name) != one.default)
     return [f"--{name.replace('_', '-')}" for name in given if name not in left_out]

@@ -59,14 +59,17 @@ class ByteBuffer:
         self._waiting.clear()
 
     def buffer(self) -> bytes | mmap.mmap:
-        """Return all bytes that were written. Nothing may be written afterwards."""
+        """Return all bytes that were written. Do not write to the buffer afterwards."""
         if self._file is None:
             return bytes(self._waiting)
         self._move_to_file()
         return mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def numbers(self, dtype: type[np.generic]) -> npt.NDArray[Any]:
-        """Return all bytes that were written, as a flat read-only array."""
+        """Return all bytes that were written, as a read-only array of one dimension with items of the type `dtype`.
+
+        Do not write to the buffer afterwards.
+        """
         return np.frombuffer(self.buffer(), dtype=dtype)
 
 
@@ -78,7 +81,10 @@ class StoredTexts(Sequence[str]):
 
     @classmethod
     def from_chunks(cls, chunks: Iterable[Iterable[str]], in_memory: int = _IN_MEMORY) -> StoredTexts:
-        """Store the texts of all chunks, in order. More than `in_memory` bytes go to a temporary file."""
+        """Store the texts of all chunks one after the other, as one sequence of texts.
+
+        Up to `in_memory` bytes are kept in memory; a larger content is written to a temporary file.
+        """
         return cls.from_columns(([chunk] for chunk in chunks), in_memory)[0]
 
     @classmethod
@@ -86,8 +92,10 @@ class StoredTexts(Sequence[str]):
         """Store the texts of several columns; return one `StoredTexts` for each column.
 
         Args:
-            chunks: the next rows of all columns at a time. Without chunks, the result is one empty column.
-            in_memory: the number of bytes of a column to keep in memory. More bytes go to a temporary file.
+            chunks: each item holds the next rows: a list of texts for each column. If there is no item, the result is
+                one empty column.
+            in_memory: up to this many bytes of a column are kept in memory; a larger column is written to a temporary
+                file.
         """
         buffers: list[tuple[ByteBuffer, ByteBuffer]] = []
         for chunk in chunks:
@@ -120,5 +128,6 @@ class StoredTexts(Sequence[str]):
             yield content[start:end].decode("utf-8", _LONE_SURROGATES)
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> StoredTexts:
-        """Return the chosen texts, in the given order. They share the buffer."""
+        """Return the texts with the chosen row numbers, int64 [chosen], in the given order. Their bytes are not
+        copied."""
         return StoredTexts(self._content, self._starts[chosen], self._ends[chosen])

@@ -39,7 +39,7 @@ class EncodedRows(ABC):
     @property
     @abstractmethod
     def values(self) -> npt.NDArray[Any]:
-        """The steps of all rows, [steps of all rows, ...]."""
+        """The values of all rows, one row after the other, [steps of all rows, ...]; a step is a token or a sample."""
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -47,7 +47,11 @@ class EncodedRows(ABC):
         return np.diff(self.offsets)
 
     def batch(self, rows: npt.NDArray[np.int64], padding: float) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-        """Make a batch of the rows with these numbers. Each row is padded at its end to the longest of them.
+        """Make a batch of some rows. Each row is padded at its end to the length of the longest row of the batch.
+
+        Args:
+            rows: int64 [batch], the numbers of the rows, from 0.
+            padding: the value to pad with.
 
         Returns:
             tokens int64 [batch, sequence] or samples float32 [batch, time, channels]; lengths int64 [batch].
@@ -63,7 +67,7 @@ class EncodedRows(ABC):
         return batch, lengths
 
     def select_rows(self, rows: npt.NDArray[np.int64]) -> Self:
-        """Return the rows with these numbers, in the order of the numbers."""
+        """Return the rows with the numbers `rows`, int64 [selected], in the order of these numbers."""
         lengths = self.lengths[rows]
         offsets = np.concatenate(([0], np.cumsum(lengths)))
         places = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
@@ -90,12 +94,12 @@ class EncodedTexts(EncodedRows):
 
     @classmethod
     def from_lengths(cls, ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64]) -> EncodedTexts:
-        """Make the rows from the ids of all rows and the length of each row."""
+        """Make the rows from the ids of all rows, one row after the other, and the length of each row, int64 [rows]."""
         return cls(ids, np.concatenate(([0], np.cumsum(lengths))))
 
     @classmethod
     def from_texts(cls, texts: Iterable[Any], encoder: TextEncoder) -> EncodedTexts:
-        """Encode texts; or pairs of texts, with an encoder of pairs."""
+        """Encode texts, or pairs of texts if the encoder takes pairs, and store the ids of each as a row."""
         return cls.from_rows(map(encoder.encode, texts))
 
     @classmethod
@@ -113,7 +117,8 @@ class EncodedTexts(EncodedRows):
         return self.ids
 
     def join_pairs(self, mark: int) -> EncodedTexts:
-        """Join rows 1 and 2, rows 3 and 4, and so on, with the id `mark` between them (`pocketrnn.text.pairs`)."""
+        """Join each two neighbouring rows to one, with the id `mark` between them: rows 0 and 1, rows 2 and 3, and so
+        on."""
         lengths = self.lengths
         return EncodedTexts.from_lengths(
             np.insert(self.ids, self.offsets[1:-1:2], np.int32(mark)), lengths[::2] + lengths[1::2] + 1
@@ -134,10 +139,15 @@ class EncodedSequences(EncodedRows):
 
     @classmethod
     def from_sequences(cls, sequences: Iterable[object], rules: NumberInput) -> EncodedSequences:
-        """Scale sequences from the sensor's units to the module's input.
+        """Scale sequences from the sensor's units to the module's input, and store each as a row.
+
+        Args:
+            sequences: arrays [time, channels], as the sensor gives them.
+            rules: the channels, and the mean and scale of each channel.
 
         Raises:
-            SequenceError: a sequence has other channels, is empty, or holds values that the rules refuse.
+            SequenceError: a sequence has other channels than the rules, is empty, or holds a value that the rules
+                refuse, such as infinity.
         """
         prepared = [rules.prepared(sequence) for sequence in sequences]
         samples = np.concatenate([np.empty((0, len(rules.channels)), np.float32), *prepared])

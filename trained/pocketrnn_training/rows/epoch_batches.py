@@ -23,7 +23,7 @@ def draw_epoch_row_numbers(row_count: int, epoch_size: int, epoch: int, seed: in
         row_count: the number of rows of the data.
         epoch_size: the number of rows of an epoch.
         epoch: the number of the epoch, from 1.
-        seed: decides the order.
+        seed: the seed of the random order.
     """
     first, end = (epoch - 1) * epoch_size, epoch * epoch_size
     rounds = range(first // row_count, (end - 1) // row_count + 1)
@@ -35,7 +35,7 @@ def draw_epoch_row_numbers(row_count: int, epoch_size: int, epoch: int, seed: in
 def make_similar_length_batches(
     rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], batch_size: int, rng: np.random.Generator
 ) -> list[npt.NDArray[np.int64]]:
-    """Cut the row numbers of an epoch into batches of rows of similar length, in random order.
+    """Cut the row numbers of an epoch into batches of rows of similar length, and shuffle the batches.
 
     Args:
         rows: int64, the row numbers of an epoch in random order.

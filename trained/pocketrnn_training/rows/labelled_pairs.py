@@ -86,12 +86,13 @@ class LabelledPairs(LabelledTexts):
         """Return the training pairs and the validation pairs of a run.
 
         If `validation` is given, it becomes the validation pairs. Otherwise a part of the first texts of each class is
-        held out, each with all of its pairs, so that a classifier which memorizes first texts gains nothing. Single
-        pairs are held out, as in `LabelledTexts.split`, if that would leave a class without training pairs, or if a
-        pair can have several labels.
+        held out, each with all of its pairs, so that a classifier which memorizes first texts gains nothing. Pairs are
+        held out one by one instead if a pair can have several labels, or if a class would be left without training
+        pairs.
 
         Raises:
-            DataError: as `LabelledTexts.split`.
+            DataError: the validation pairs have other labels than the training pairs, or have no labels; or not one
+                class has two pairs, so that none can be held out.
 
         Example:
             >>> training, held_out = data.split(None, PairSettings())

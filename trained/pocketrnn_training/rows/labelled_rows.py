@@ -78,7 +78,7 @@ class LabelledRows(ABC):
 
     @abstractmethod
     def format_row(self, row: int) -> str:
-        """Format a row for a report."""
+        """Return a row as one line of text for a report, such as its text."""
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -98,7 +98,11 @@ class LabelledRows(ABC):
         return np.ones(len(self), dtype=bool) if self.several_labels else known
 
     def counts(self, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
-        """Count how many of the rows, or of the chosen rows, have each label, int64 [labels]."""
+        """Count how many rows have each label, int64 [labels].
+
+        Args:
+            rows: int64, the numbers of the rows to count; None to count all rows.
+        """
         some = self.targets if rows is None else self.targets[rows]
         if self.several_labels:
             return some.sum(axis=0, dtype=np.int64)  # type: ignore[no-any-return]
@@ -110,11 +114,11 @@ def check_labelled(data: LabelledRows, row_word: str, remedy: str) -> None:
 
     Args:
         data: the rows.
-        row_word: the word for a row, such as "validation row".
-        remedy: what to do, one sentence.
+        row_word: what the error calls a row, such as "validation row".
+        remedy: the sentence of the error that says what to do.
 
     Raises:
-        DataError: a row has no label; the first is named.
+        DataError: a row has no label; the error names the first such row.
     """
     labelled = data.labelled
     if count := int((~labelled).sum()):
@@ -125,9 +129,9 @@ def check_labelled(data: LabelledRows, row_word: str, remedy: str) -> None:
 def split_rows(
     data: LabelledRows, second_share: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split the rows in two parts with equal shares of each class; return the row numbers of each part.
+    """Split the rows in two parts with the same proportions of the classes; return the row numbers of each part.
 
-    The order of the labels does not change the result.
+    The order of `data.labels` does not change the result.
 
     Rows without a label go to the first part. If rows have several labels, the rarest label is split first, and for
     each label only the rows that are not assigned yet (Sechidis, Tsoumakas and Vlahavas, "On the stratification of
@@ -137,13 +141,13 @@ def split_rows(
         data: the rows.
         second_share: the share of each class that goes to the second part. Each part has at least one row of each class
             that has two; the only row of a class goes to the first part.
-        rng: decides which rows.
+        rng: draws the rows of the second part.
 
     Returns:
         The row numbers of the first part and of the second part, int64, ascending.
 
     Raises:
-        DataError: no class has two rows; no row has a label.
+        DataError: not one class has two rows, or not one row has a label.
     """
     if data.several_labels:
         return _split_multi_label_rows(data, second_share, rng)
@@ -151,22 +155,27 @@ def split_rows(
 
 
 def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Assign each row to a fold with equal shares of each class, int64 [rows].
+    """Assign each row to a fold, so that the folds have similar proportions of the classes.
 
-    Rows of one group are in one fold: rows with the same text, windows of one recording. The rarest class is assigned
-    first, as in `split_rows`.
+    Rows of one group are in one fold: rows with the same text, windows of one recording. The rows of the rarest class
+    are assigned first.
 
     Args:
         data: the rows.
         folds: the number of folds.
-        rng: decides the fold of each row.
+        rng: draws the order in which rows are assigned.
+
+    Returns:
+        The number of each row's fold, from 0, int64 [rows].
 
     Raises:
         InputError: there are fewer than two folds.
         DataError: there are fewer different rows than folds.
     """
     if folds < _FEWEST_FOLDS:
-        raise InputError(f"folds is {folds}.", f"Use a number from {_FEWEST_FOLDS}, such as 5.")
+        raise InputError(
+            f"The number of folds is {folds}, but it must be at least {_FEWEST_FOLDS}.", "Use a number such as 5."
+        )
     _, first, groups = np.unique(data.groups, return_index=True, return_inverse=True)
     # Groups are numbered in the order of the rows, since hashes of texts differ from process to process.
     order = np.argsort(first)
@@ -183,7 +192,8 @@ def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> np
     fold_of_group = np.full(len(first), -1)
 
     def assign_groups(chosen: npt.NDArray[np.int64], balanced_label: int | None) -> None:
-        """Assign the chosen groups that have no fold yet, each to the fold with the fewest rows of the label."""
+        """Assign each of the chosen groups that has no fold yet to the fold with the fewest rows of `balanced_label`;
+        with None, to the fold with the fewest rows."""
         for group in rng.permutation(chosen[fold_of_group[chosen] < 0]).tolist():
             fewest = total if balanced_label is None else have[balanced_label] * (len(groups) + 1) + total
             fold = int(fewest.argmin())
@@ -205,20 +215,22 @@ def split_each_class(
     *,
     row_word: str = "row",
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split rows in two parts with equal shares of each class, from the class of each row (`split_rows`).
+    """Split rows with one class each in two parts that have the same proportions of the classes.
+
+    Rows without a class, and the only row of a class, go to the first part.
 
     Args:
         targets: int64 [rows], the index of each row's class in `labels`, or -1 for a row without a class.
         labels: the classes.
         second_share: the share of each class that goes to the second part.
-        rng: decides which rows.
-        row_word: what a row is called in the error.
+        rng: draws the rows of the second part.
+        row_word: what the error calls a row.
 
     Returns:
         The row numbers of the first part and of the second part, int64, ascending.
 
     Raises:
-        DataError: as `split_rows`.
+        DataError: not one class has two rows, or not one row has a class.
     """
     second = []
     for _, target in sorted(zip(labels, range(len(labels)), strict=True)):
@@ -241,14 +253,27 @@ def split_each_class(
 def _split_multi_label_rows(
     data: LabelledRows, second_share: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split rows with any number of labels in two parts; return the row numbers of each part."""
+    """Split rows with any number of labels each in two parts that have similar proportions of the labels.
+
+    Args:
+        data: the rows.
+        second_share: the share of the rows of each label that goes to the second part.
+        rng: draws the rows of the second part.
+
+    Returns:
+        The row numbers of the first part and of the second part, int64, ascending.
+
+    Raises:
+        DataError: the rows are too few to split.
+    """
     unsplit, second = np.ones(len(data), dtype=bool), np.zeros(len(data), dtype=bool)
     counts = data.counts()
     # How many rows of each label are not in the second part.
     left = counts.copy()
 
     def move_to_second_part(rows: npt.NDArray[np.int64], count: int) -> None:
-        """Move `count` rows to the second part. A row that is the last one of a label in the first part stays."""
+        """Move up to `count` of the rows to the second part. A row stays in the first part if it is the last one there
+        with one of its labels."""
         for row in rows.tolist():
             if count <= 0:
                 break

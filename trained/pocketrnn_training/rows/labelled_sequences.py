@@ -143,7 +143,7 @@ class LabelledSequences(LabelledRows):
         )
 
     def format_row(self, row: int) -> str:
-        """Format a row for a report: its name and its length.
+        """Return the name and the length of a row as text for a report.
 
         Example:
             >>> data.format_row(0)
@@ -168,8 +168,9 @@ def make_labelled_sequences(
         source: where the recordings come from, in words.
 
     Raises:
-        DataError: there are none; a sample is infinite, or missing and the rules have no value for it; a recording has
-            several labels and there is no window; a label is not one of `labels`; without it, there is only one label.
+        DataError: there is no recording; a sample is infinite, or it is missing and the rules have no value for missing
+            samples; a recording has several labels and `rules.window` is None; a label is not one of `labels`; or, if
+            `labels` is None, only one label occurs.
     """
     sequences: list[Samples] = []
     names: list[str] = []
@@ -179,9 +180,11 @@ def make_labelled_sequences(
     stretches = short = 0
     for recording in recordings:
         _check_samples(recording, rules)
-        for start, stop, label in _find_label_stretches(recording, rules):
+        for start, stop, label in _find_stretches_of_equal_labels(recording, rules):
             samples = recording.samples[start:stop]
-            windows = [(0, stop - start)] if rules.window is None else _list_windows(stop - start, rules)
+            windows = (
+                [(0, stop - start)] if rules.window is None else _list_window_bounds_in_stretch(stop - start, rules)
+            )
             short += not windows
             for first, end in windows:
                 sequences.append(samples[first:end])
@@ -201,7 +204,7 @@ def make_labelled_sequences(
 
 
 def _check_samples(recording: Recording, rules: NumberInput) -> None:
-    """Raise a DataError if a recording has no steps, or has samples that the rules refuse."""
+    """Raise a DataError if a recording has no steps, or has samples that the rules refuse, such as infinity."""
     if not len(recording.samples):
         raise DataError(f"{recording.name} has no steps.", "Give it one step at least, or leave it out.")
     try:
@@ -214,8 +217,15 @@ def _check_samples(recording: Recording, rules: NumberInput) -> None:
         raise DataError(f"{recording.name}: {error.problem}", remedy) from None
 
 
-def _find_label_stretches(recording: Recording, rules: NumberInput) -> list[tuple[int, int, str]]:
-    """Find the stretches of steps with the same label; return the start, the end (exclusive) and the label of each."""
+def _find_stretches_of_equal_labels(recording: Recording, rules: NumberInput) -> list[tuple[int, int, str]]:
+    """Divide a recording into stretches of consecutive steps with the same label.
+
+    Returns:
+        The start, the end (exclusive) and the label of each stretch, in order.
+
+    Raises:
+        DataError: the recording has several labels, but `rules.window` is None, so that it must be one row.
+    """
     if isinstance(recording.labels, str):
         return [(0, len(recording.samples), recording.labels)]
     labels = np.array(recording.labels, dtype=object)
@@ -227,13 +237,17 @@ def _find_label_stretches(recording: Recording, rules: NumberInput) -> list[tupl
         (_, _, first), (at, _, second) = stretches[:2]
         raise DataError(
             f"{recording.name} has several labels: {first!r}, and {second!r} from step {at} (counted from 0) on.",
-            "Say which rows are one sequence with --sequence-column, or learn from windows of one label: --window.",
+            "Name the column that tells sequences apart with --sequence-column, or train on windows of steps that have "
+            "one label: --window.",
         )
     return stretches
 
 
-def _list_windows(steps: int, rules: NumberInput) -> list[tuple[int, int]]:
-    """List the start and the end (exclusive) of each window of a stretch of `steps` steps."""
+def _list_window_bounds_in_stretch(steps: int, rules: NumberInput) -> list[tuple[int, int]]:
+    """List the start and the end (exclusive) of each window of `rules.window` steps in a stretch of `steps` steps.
+
+    Windows begin every `rules.hop` steps, or, if that is None, where the one before ends.
+    """
     assert rules.window is not None  # noqa: S101 - the caller looked
     starts = range(0, steps - rules.window + 1, rules.hop or rules.window)
     return [(start, start + rules.window) for start in starts]
@@ -241,7 +255,7 @@ def _list_windows(steps: int, rules: NumberInput) -> list[tuple[int, int]]:
 
 def _check_same_labels_and_rules(data: LabelledSequences, validation: LabelledSequences) -> None:
     """Raise a DataError if the validation rows were read with other labels or other rules than the training rows."""
-    remedy = "Read them as the training rows are read."
+    remedy = "Read the validation rows with the labels and options of the training rows."
     check_same_labels(validation.labels, data.labels, "The validation rows have other labels", remedy)
     rules = asdict(data.rules)
     for name, value in asdict(validation.rules).items():
@@ -254,9 +268,12 @@ def _check_same_labels_and_rules(data: LabelledSequences, validation: LabelledSe
 
 
 def compute_mean_and_scale(sequences: Sequence[Samples]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Compute the mean of each channel over all steps, and its scale, which is the standard deviation.
+    """Compute the mean and the standard deviation of each channel over the steps of all sequences.
 
-    Missing samples do not count. The scale of a channel that never changes is 1.
+    Missing samples (NaN) do not count. A channel that never changes gets the scale 1 in place of its deviation 0.
+
+    Args:
+        sequences: arrays [time, channels], at least one.
     """
     channels = sequences[0].shape[1]
     total, count = np.zeros(channels), np.zeros(channels)

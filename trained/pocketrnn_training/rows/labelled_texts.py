@@ -52,7 +52,7 @@ class LabelledTexts(LabelledRows):
         labels: the classes.
         source: where the rows come from, in words.
         licence: the licence of the rows, where it is known.
-        answers: what a teacher answers for the rows.
+        answers: the class probabilities of a teacher for the rows; None without a teacher.
         outside: texts that are of none of the classes; they are not among the rows.
 
     Example:
@@ -111,7 +111,7 @@ class LabelledTexts(LabelledRows):
         return self.hashes
 
     def format_row(self, row: int) -> str:
-        """Format a row for a report: its text.
+        """Return the text of a row, for a report.
 
         Example:
             >>> LabelledTexts(["good"], np.array([0]), ("yes",), "a row").format_row(0)
@@ -174,10 +174,10 @@ class LabelledTexts(LabelledRows):
         return replace(self, texts=select_texts(self.texts, chosen), targets=self.targets[chosen], answers=answers)
 
     def add_teacher_answers(self, answers: TeacherAnswers) -> LabelledTexts:
-        """Return the same rows with a teacher's answers.
+        """Return the same rows with a teacher's class probabilities, which training then learns from.
 
         Raises:
-            DataError: the answers have another number of rows or of classes.
+            DataError: the answers have another number of rows or of classes than the data.
 
         Example:
             >>> data = LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), source="two rows")
@@ -195,19 +195,22 @@ class LabelledTexts(LabelledRows):
 
 
 def select_texts(texts: Sequence[str], chosen: npt.NDArray[np.int64]) -> Sequence[str]:
-    """Return the chosen texts, int64 [chosen], in the given order. Texts that are kept in a file are not read."""
+    """Return the texts with the row numbers `chosen`, int64 [chosen], in the given order.
+
+    From texts in a temporary file, it selects without a read of the file.
+    """
     return texts.rows(chosen) if isinstance(texts, StoredTexts) else [texts[i] for i in chosen.tolist()]
 
 
 def separate_outside_rows(data: _Rows, label: str) -> _Rows:
-    """Return the rows without those of one label. Their texts become `outside`, and the label is no longer a class.
+    """Move the texts of one label out of the rows into the attribute `outside`, and remove the label from the classes.
 
     Args:
         data: rows with one label each.
         label: the label of texts that belong to none of the classes.
 
     Raises:
-        DataError: no row has the label, only one class is left, or the rows have any number of labels.
+        DataError: not one row has the label, fewer than two classes are left, or rows can have several labels.
     """
     if data.several_labels:
         raise DataError(*OUTSIDE_OF_SEVERAL)
@@ -239,18 +242,19 @@ def make_multi_label_texts(
     labels: tuple[str, ...] | None,
     source: str,
 ) -> LabelledTexts:
-    """Make the rows of texts with any number of labels, which are given by their indices in `names`.
+    """Make labelled rows of texts that have any number of labels each.
 
     Args:
         texts: one text a row.
-        label_codes: int64 [labels of all rows]; names[code] is a label.
+        label_codes: int64 [labels of all rows], the labels of one row after the other; each is an index in `names`.
         label_counts: int64 [rows], how many labels each row has.
         names: the labels that occur.
         labels: the classes, in the order of the targets; None for the labels that occur, sorted.
         source: where the rows come from, in words.
 
     Raises:
-        DataError: a name is not one of `labels`; without `labels`, fewer than two labels occur; there are too many.
+        DataError: a name is not one of `labels`; `labels` is None and fewer than two labels occur; or the rows times
+            the labels take too much memory.
     """
     if labels is None:
         labels = tuple(sorted(set(names)))

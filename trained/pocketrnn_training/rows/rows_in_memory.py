@@ -46,14 +46,15 @@ def make_rows_of_texts(
         the rows; and the user's label for each label name, such as the number 1 for "1".
 
     Raises:
-        DataError: the texts or labels cannot be used; see `fit`. A label is not one of `classes`.
+        DataError: the numbers of texts and labels differ, an item is not a text, a label is neither a string nor a
+            whole number, a label is not one of `classes`, or only one class occurs.
     """
     checked, given_labels = check_texts(texts), dict[str, Any]()
-    if _begins_with_pair(checked):
+    if _first_item_is_pair_of_texts(checked):
         firsts, seconds = (list(some) for some in zip(*checked, strict=True))
         data, given_labels = make_rows_of_texts(firsts, labels, classes, several_labels=several_labels)
         return LabelledPairs.of(data, seconds), given_labels
-    values = _read_labels_from_indicators(labels) or _convert_to_list(labels, "labels")
+    values = _read_labels_from_table_of_zeros_and_ones(labels) or _convert_to_list(labels, "labels")
     if len(values) != len(checked):
         raise DataError(
             f"There are {len(checked):,} texts and {len(values):,} labels.", "Give one label for each text."
@@ -63,8 +64,8 @@ def make_rows_of_texts(
     if several_labels is None:
         several_labels = isinstance(values[0], _LISTS)
     if several_labels:
-        return _make_multi_label_rows(checked, values, classes, given_labels), given_labels
-    names = [_add_given_label(label, row, given_labels) for row, label in enumerate(values)]
+        return _make_multi_label_rows_from_lists(checked, values, classes, given_labels), given_labels
+    names = [_check_and_add_given_label(label, row, given_labels) for row, label in enumerate(values)]
     if classes is None:
         classes = sort_and_check_classes(given_labels, f"{len(checked):,} texts", "texts")
     code_of = {name: code for code, name in enumerate(given_labels)}
@@ -75,7 +76,11 @@ def make_rows_of_texts(
 
 
 def make_number_rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]) -> NumberInput:
-    """Make the rules of sequences of numbers from the arguments `channels` and `numbers` of `fit`.
+    """Make the rules for reading sequences of numbers.
+
+    Args:
+        channels: the names of the channels, or how many there are.
+        numbers: other options by name: `missing`, `integer_scale`, `units`, `window`, `hop` and `rate`.
 
     Raises:
         InputError: `numbers` has an unknown member, or a value is out of its range.
@@ -112,7 +117,8 @@ def make_rows_of_sequences(
         the rows; and the user's label for each label name, such as the number 1 for "1".
 
     Raises:
-        DataError: the sequences or labels cannot be used; see `fit`. A label is not one of `classes`.
+        DataError: the numbers of sequences and labels differ, an item is not a sequence with these channels, a label is
+            neither a string nor a whole number, a label is not one of `classes`, or only one class occurs.
     """
     if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
         raise DataError(
@@ -120,7 +126,9 @@ def make_rows_of_sequences(
         )
     arrays, values = list(sequences), _convert_to_list(labels, "labels")
     if len(arrays) != len(values):
-        raise DataError(f"There are {len(arrays):,} sequences and {len(values):,} labels.", "Give one label for each.")
+        raise DataError(
+            f"There are {len(arrays):,} sequences and {len(values):,} labels.", "Give one label for each sequence."
+        )
     given_labels: GivenLabels = {}
     recordings = []
     for row, (array, label) in enumerate(zip(arrays, values, strict=True)):
@@ -129,14 +137,24 @@ def make_rows_of_sequences(
             samples = convert_sequence_to_array(array, rules.channels, rules.integer_scale)
         except SequenceError as error:
             raise DataError(f"{name}: {error.problem}", error.remedy) from None
-        recordings.append(Recording(name, samples, _add_given_label(label, row, given_labels)))
+        recordings.append(Recording(name, samples, _check_and_add_given_label(label, row, given_labels)))
     return make_labelled_sequences(recordings, rules, classes, "sequences given in Python"), given_labels
 
 
-def _make_multi_label_rows(
+def _make_multi_label_rows_from_lists(
     texts: list[str], label_lists: Sequence[Any], classes: tuple[str, ...] | None, given_labels: GivenLabels
 ) -> LabelledTexts:
-    """Make the rows of texts from the list of labels of each text, and add the labels to `given_labels`."""
+    """Make labelled rows from texts that have a list of labels each.
+
+    Args:
+        texts: the texts.
+        label_lists: a list of labels for each text, as the user gave them.
+        classes: the classes and their order; None for the labels that occur, sorted.
+        given_labels: filled by this function: each label as the user gave it, by its name.
+
+    Raises:
+        DataError: an item of `label_lists` is not a list, or a label cannot be used.
+    """
     names: list[list[str]] = []
     for row, value in enumerate(label_lists):
         if not isinstance(value, _LISTS):
@@ -144,17 +162,21 @@ def _make_multi_label_rows(
                 f"The labels at position {row} (counted from 0) are {short_repr(value, 40)}, not a list.",
                 "Give a list for each text; an empty one for a text without a label.",
             )
-        names.append([_add_given_label(label, row, given_labels) for label in value])
+        names.append([_check_and_add_given_label(label, row, given_labels) for label in value])
     code_of = {name: code for code, name in enumerate(given_labels)}
     codes = np.fromiter((code_of[name] for some in names for name in some), np.int64)
     counts = np.fromiter(map(len, names), np.int64, len(names))
     return make_multi_label_texts(texts, codes, counts, tuple(given_labels), classes, _SOURCE)
 
 
-def _read_labels_from_indicators(labels: Any) -> list[list[Any]] | None:
-    """List the labels of each text from a table of 0 and 1 [texts, labels], as scikit-learn has it.
+def _read_labels_from_table_of_zeros_and_ones(labels: Any) -> list[list[Any]] | None:
+    """List the labels of each text from a table of zeros and ones [texts, labels], as scikit-learn uses it.
 
-    A label is the name or else the number of a column. Return None for labels that are not such a table.
+    A label is the name of a column or, in a table without names, the number of the column. Return None if `labels` does
+    not have two dimensions.
+
+    Raises:
+        DataError: the table holds other values than 0 and 1.
     """
     if getattr(labels, "ndim", 1) != 2:
         return None
@@ -169,7 +191,17 @@ def _read_labels_from_indicators(labels: Any) -> list[list[Any]] | None:
 
 
 def _convert_to_list(values: Iterable[Any], argument: str) -> list[Any]:
-    """Convert an argument of `fit` to a list. Values of numpy, pandas and pyarrow become Python's own."""
+    """Convert the texts or labels that the user gave to a list.
+
+    Values of numpy, pandas and pyarrow become Python's own.
+
+    Args:
+        values: what the user gave.
+        argument: what the error calls it, `texts` or `labels`.
+
+    Raises:
+        DataError: `values` is one string, is not iterable, or has several dimensions.
+    """
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise DataError(
             f"{argument} is {short_repr(values, 40)}, not a list.",
@@ -182,12 +214,13 @@ def _convert_to_list(values: Iterable[Any], argument: str) -> list[Any]:
     return list(values) if as_list is None else as_list()
 
 
-def _begins_with_pair(items: Sequence[Any]) -> bool:
-    """Return whether the first item is a pair of texts, so that all should be pairs."""
+def _first_item_is_pair_of_texts(items: Sequence[Any]) -> bool:
+    """Return whether the first item is a pair of strings; False if there are no items."""
     return bool(items) and _is_pair(items[0])
 
 
 def _is_pair(item: Any) -> bool:
+    """Return whether an item is a tuple or list of two strings."""
     return isinstance(item, tuple | list) and len(item) == 2 and all(isinstance(text, str) for text in item)
 
 
@@ -196,13 +229,13 @@ def check_texts(texts: Iterable[Any], *, two_texts: bool | None = None) -> list[
 
     Args:
         texts: the texts, or tuples of two texts.
-        two_texts: whether each item must be two texts; None if the first item decides.
+        two_texts: whether each item must be a pair of texts; with None, all items must be of the kind of the first one.
 
     Raises:
-        DataError: an item is not a text, or not two texts.
+        DataError: an item is not a text where texts are required, or not a pair where pairs are required.
     """
     found = _convert_to_list(texts, "texts")
-    if _begins_with_pair(found) if two_texts is None else two_texts:
+    if _first_item_is_pair_of_texts(found) if two_texts is None else two_texts:
         return [_check_pair(pair, row) for row, pair in enumerate(found)]
     for row, text in enumerate(found):
         if not isinstance(text, str):
@@ -217,7 +250,11 @@ def check_texts(texts: Iterable[Any], *, two_texts: bool | None = None) -> list[
 
 
 def _check_pair(pair: Any, row: int) -> tuple[str, str]:
-    """Return two texts as plain strings. Raise a DataError for an item that is not a pair of texts."""
+    """Return a pair of texts as a tuple of two strings of the class `str` itself.
+
+    Raises:
+        DataError: the item is not a pair of texts; the error names its position, `row`.
+    """
     if not _is_pair(pair):
         raise DataError(
             f"The item at position {row} (counted from 0) is {short_repr(pair, 40)}, not two texts.",
@@ -227,13 +264,22 @@ def _check_pair(pair: Any, row: int) -> tuple[str, str]:
     return first, second
 
 
-def _add_given_label(label: Any, row: int, given_labels: GivenLabels) -> str:
-    """Add a label to `given_labels` under its name, and return the name."""
+def _check_and_add_given_label(label: Any, row: int, given_labels: GivenLabels) -> str:
+    """Check a label, add it to `given_labels` under its name, and return the name: the number 1 has the name "1".
+
+    Args:
+        label: the label as the user gave it.
+        row: the position of its text, for the error.
+        given_labels: the labels so far, by name.
+
+    Raises:
+        DataError: the label is neither a string nor a whole number, or has the name of a label of another type.
+    """
     label = label.item() if isinstance(label, np.generic) else label
     if not isinstance(label, str | int) or label == "":
         raise DataError(
             f"The label at position {row} (counted from 0) is {short_repr(label, 40)}, which cannot be a label.",
-            "If a text can have several labels, give a list for each; else one label."
+            "Give one label for each text; or, if a text can have several labels, give a list of labels for each text."
             if isinstance(label, _LISTS)
             else "Give a string that is not empty, a whole number or a boolean.",
         )

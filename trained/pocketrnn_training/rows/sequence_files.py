@@ -54,8 +54,8 @@ def read_sequences(
         labels: the classes and their order; without it, the labels that occur, sorted.
 
     Raises:
-        DataError: a file is missing, damaged or of another kind; two have different channels; see also
-            `pocketrnn_training.rows.labelled_sequences.make_labelled_sequences`.
+        DataError: a file is missing, damaged or of another kind; two files have different channels; a sample or a label
+            cannot be used.
         InputError: an option cannot be used.
 
     Example:
@@ -79,7 +79,17 @@ def read_sequences(
 
 
 def _read_recordings(path: Path, options: SequenceOptions, label_column: str, notes: list[str]) -> Iterator[Recording]:
-    """Read the recordings of a file in the format of its suffix, and add notes for the owner of the file."""
+    """Read the recordings of a file in the format that the suffix of its name says.
+
+    Args:
+        path: the file.
+        options: the channels and the other reading options.
+        label_column: the column of labels, for a table.
+        notes: this function appends sentences for the user here, such as a guess about the order of axes.
+
+    Raises:
+        DataError: the suffix is unknown, or the file cannot be read.
+    """
     suffix = path.suffix.lower()
     if suffix == ".ts":
         return read_ts_file(path)
@@ -92,19 +102,21 @@ def _read_recordings(path: Path, options: SequenceOptions, label_column: str, no
 
 
 def _read_array_recordings(path: Path, options: SequenceOptions, notes: list[str]) -> Iterator[Recording]:
-    """Read the sequences of a numpy file, and add notes about the order of their axes."""
+    """Yield the sequences of a `.npz` file, and append to `notes` a sentence if the order of axes was guessed."""
     x, y, lengths = _read_x_y_and_lengths(path, options, notes)
     for row, (sequence, label) in enumerate(zip(x, y, strict=True)):
         end = None if lengths is None else int(lengths[row])
         yield Recording(f"sequence {row} of {path}", sequence[:end], str(label))
 
 
-def _move_channels_last(
+def _move_channel_axis_last(
     x: npt.NDArray[Any], path: Path, options: SequenceOptions, notes: list[str], *, has_lengths: bool
 ) -> npt.NDArray[Any]:
-    """Return x as [sequences, time, channels], and add a note if the order of its axes is a guess.
+    """Return the array x as [sequences, time, channels], and append a sentence to `notes` if its axes were guessed.
 
-    x is transposed if the user says so, or if its last axis does not fit the named channels but the middle one does.
+    x is transposed if `options.channels_first` says so, or if the number of named channels is the size of its middle
+    axis and not of its last one. It is never transposed by a guess if the file states the length of each sequence
+    (`has_lengths`).
     """
     steps, channels = x.shape[1:]
     if options.channels_first:
@@ -127,8 +139,11 @@ def _move_channels_last(
 def _read_x_y_and_lengths(
     path: Path, options: SequenceOptions, notes: list[str]
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None]:
-    """Read x, y and lengths of a numpy file, and return x as [sequences, time, channels]. Raise a DataError for arrays
-    of other shapes or types."""
+    """Read the arrays of a `.npz` file: samples x as [sequences, time, channels], labels y, and lengths or None.
+
+    Raises:
+        DataError: the file has no x or no y, or an array has a wrong shape or type.
+    """
     found = read_arrays(path, _LAYOUT, most=_LARGEST, wanted=("x", "y", "lengths"))
     for name in ("x", "y"):
         if name not in found:
@@ -139,16 +154,16 @@ def _read_x_y_and_lengths(
         x = x[:, :, None]
     if x.dtype.kind not in "iuf" or x.ndim != 3 or 0 in x.shape[1:]:
         raise DataError(
-            f"The array x of {path} has the type {x.dtype} and the shape {list(x.shape)}, not numbers on two or three "
-            "axes.",
+            f"The array x of {path} has the type {x.dtype} and the shape {list(x.shape)}, but it must hold numbers on "
+            "two or three axes.",
             _LAYOUT,
         )
-    x = _move_channels_last(x, path, options, notes, has_lengths=lengths is not None)
+    x = _move_channel_axis_last(x, path, options, notes, has_lengths=lengths is not None)
     if y.dtype.kind not in "iuU" or y.ndim != 1:
         raise DataError(
-            f"The array y of {path} has the type {y.dtype} and the shape {list(y.shape)}, not one label for each "
-            "sequence.",
-            "Save one string or whole number for each sequence.",
+            f"The array y of {path} has the type {y.dtype} and the shape {list(y.shape)}, but it must hold one label "
+            "for each sequence.",
+            "Save y with one axis, and one string or whole number for each sequence.",
         )
     if "" in y.astype(str):
         raise DataError(
@@ -172,7 +187,18 @@ def _read_x_y_and_lengths(
 
 
 def _read_table_recordings(path: Path, kind: Kind, options: SequenceOptions, label_column: str) -> Iterator[Recording]:
-    """Read the recordings of a table: a single one, or one for each value of the sequence column."""
+    """Yield the recordings of a table: one for each value of `options.sequence_column`, or a single one without it.
+
+    Args:
+        path: the table.
+        kind: the file format of the table.
+        options: the channels and the other reading options.
+        label_column: the name of the column of labels.
+
+    Raises:
+        InputError: channels are not named, or a column is named both as a channel and for another use.
+        DataError: the table cannot be read, or holds a value that is not a sample, a label or a time.
+    """
     if options.channels is None:
         raise InputError(
             f"No channels are named for the table {path}.", "Name the columns that are channels: --channels ax,ay,az."
@@ -180,14 +206,15 @@ def _read_table_recordings(path: Path, kind: Kind, options: SequenceOptions, lab
     by, when = options.sequence_column, options.time_column
     if clash := {label_column, by, when} & set(options.channels):
         raise InputError(
-            f"The column {min(map(str, clash))!r} is named as a channel, too.",
+            f"The column {min(map(str, clash))!r} is named as a channel, but also as the column of labels, sequences "
+            "or times.",
             f"Leave {min(map(str, clash))!r} out of --channels.",
         )
     columns = read_columns(str(path), kind, [*options.channels, label_column, *filter(None, (by, when))])
     rules = options.rules(len(options.channels))
     samples = stack_channels(columns, options.channels, str(path), rules.integer_scale)
     labels = _convert_labels_to_strings(columns[label_column], label_column, path)
-    order = np.arange(len(samples)) if when is None else _find_order_by_time(columns[when], when, path)
+    order = np.arange(len(samples)) if when is None else _sort_row_numbers_by_time(columns[when], when, path)
     samples, labels = samples[order], labels[order]
     if by is None:
         yield Recording(str(path), samples, labels.tolist())
@@ -197,8 +224,17 @@ def _read_table_recordings(path: Path, kind: Kind, options: SequenceOptions, lab
         yield Recording(f"sequence {name} of {path}", samples[rows], labels[rows].tolist())
 
 
-def _find_order_by_time(column: Sequence[Any], column_name: str, path: Path) -> npt.NDArray[np.int64]:
-    """Return the row numbers in the order of the times in a column. Rows of the same time keep their order."""
+def _sort_row_numbers_by_time(column: Sequence[Any], column_name: str, path: Path) -> npt.NDArray[np.int64]:
+    """Sort the row numbers of a table by the times in one of its columns. Rows of the same time keep their order.
+
+    Args:
+        column: the values of the column: numbers, or dates and times.
+        column_name: the name of the column, for the error.
+        path: the table, for the error.
+
+    Raises:
+        DataError: a value is missing or is not a time.
+    """
     values = np.asarray(column)
     kinds: list[Any] = ["datetime64[ns]"] if values.dtype.kind == "M" else [np.float64, "datetime64[ns]"]
     for kind in kinds:
@@ -211,7 +247,7 @@ def _find_order_by_time(column: Sequence[Any], column_name: str, path: Path) -> 
             continue
         if missing := np.isnan(times).nonzero()[0].tolist():
             problem = f"Row {missing[0] + 1} of {path} has no time in the column {column_name!r}."
-            raise DataError(problem, "Give each step a time.")
+            raise DataError(problem, "Write a time in each row, or leave --time-column out.")
         return np.argsort(times, kind="stable")
     raise DataError(
         f"The column {column_name!r} of {path} holds {short_repr(values[0], 40)}, which is not a time.",
@@ -220,8 +256,11 @@ def _find_order_by_time(column: Sequence[Any], column_name: str, path: Path) -> 
 
 
 def _convert_labels_to_strings(column: Sequence[Any], column_name: str, path: Path) -> npt.NDArray[Any]:
-    """Return the labels of a column as strings. Raise a DataError for a value that is neither a text nor a whole
-    number."""
+    """Return the labels of a column as strings.
+
+    Raises:
+        DataError: a label is missing, or is neither a text nor a whole number.
+    """
     made = []
     for row, value in enumerate(column):
         value = value.item() if isinstance(value, np.generic) else value
@@ -241,7 +280,7 @@ _SEE: Final = "Write it as aeon's write_to_ts_file does."
 
 @dataclass
 class _Header:
-    """The header of a `.ts` file: what its lines that begin with @ say.
+    """The values in the header of a `.ts` file, which are its lines that begin with @.
 
     Attributes:
         flags: the values of the lines that are true or false, by name.
@@ -263,11 +302,11 @@ def read_ts_file(path: Path) -> Iterator[Recording]:
             that the header does not name.
     """
     lines = read_text_lines(path)
-    header = _read_header(lines, path)
+    header = _read_ts_header(lines, path)
     channels = header.sizes.get("dimensions", 1 if header.flags.get("univariate", False) else None)
     steps = header.sizes.get("serieslength") if header.flags.get("equallength", False) else None
     for number, text in lines:
-        recording = _parse_sequence(text, f"line {number} of {path}", header)
+        recording = _parse_sequence_line_of_ts_file(text, f"line {number} of {path}", header)
         found_steps, found_channels = recording.samples.shape
         if channels is not None and found_channels != channels:
             raise DataError(
@@ -284,36 +323,53 @@ def read_ts_file(path: Path) -> Iterator[Recording]:
         yield recording
 
 
-def _read_header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
-    """Read the header of a `.ts` file, up to the line @data."""
+def _read_ts_header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
+    """Read the header of a `.ts` file, up to the line @data.
+
+    Args:
+        lines: the numbered lines of the file; after the call, the first line of data comes next.
+        path: the file, for the error.
+
+    Raises:
+        DataError: a line of the header is wrong, there is no line @data, or the header declares time stamps or declares
+            no labels.
+    """
     header = _Header({}, None, {})
     for number, text in lines:
         if text.lstrip().startswith("#"):
             continue
         words = text.split()
         if not words[0].startswith("@"):
-            raise DataError(f"Line {number} of {path} must begin with @, since it comes before @data.", _SEE)
+            raise DataError(
+                f"Line {number} of {path} comes before the line @data, but does not begin with @ or #.", _SEE
+            )
         name = words[0][1:].lower()
         if name == "data":
-            _check_header(header, path)
+            _refuse_unsupported_ts_header(header, path)
             return header
         where = f"Line {number} of {path}"
         if name in _FLAGS or name == "classlabel":
             said = words[1].lower() if len(words) > 1 else ""
             if said not in ("true", "false"):
-                raise DataError(f"{where} says {short_repr(text.strip(), 40)}, neither true nor false.", _SEE)
+                raise DataError(
+                    f"{where} says {short_repr(text.strip(), 40)}, but true or false must follow the name.", _SEE
+                )
             header.flags[name] = said == "true"
             if name == "classlabel" and said == "true":
                 header.labels = tuple(words[2:])
         elif name in ("dimensions", "dimension", "serieslength"):
             if len(words) != 2 or not words[1].isascii() or not words[1].isdigit() or int(words[1]) < 1:
-                raise DataError(f"{where} says {short_repr(text.strip(), 40)}, which is not a number from 1.", _SEE)
+                raise DataError(
+                    f"{where} says {short_repr(text.strip(), 40)}, but a whole number of at least 1 must follow the "
+                    "name.",
+                    _SEE,
+                )
             header.sizes["serieslength" if name == "serieslength" else "dimensions"] = int(words[1])
     raise DataError(f"{path} has no line @data.", f"Give a file in the format .ts. {_SEE}")
 
 
-def _check_header(header: _Header, path: Path) -> None:
-    """Raise a DataError if the header of a file has time stamps, has values in place of labels, or has no labels."""
+def _refuse_unsupported_ts_header(header: _Header, path: Path) -> None:
+    """Raise a DataError if the header of a `.ts` file declares time stamps, values in place of labels, or no labels."""
     if header.flags.get("timestamps"):
         raise DataError(
             f"The sequences of {path} have time stamps, which are not read.",
@@ -321,7 +377,7 @@ def _check_header(header: _Header, path: Path) -> None:
         )
     if header.flags.get("targetlabel"):
         raise DataError(
-            f"{path} has values to learn (@targetLabel), but pocketrnn train learns labels.",
+            f"{path} has numbers as targets (@targetLabel true), but pocketrnn train learns only labels.",
             "Train a module of your own, and export it: pocketrnn export --values.",
         )
     if header.labels is None:
@@ -330,8 +386,18 @@ def _check_header(header: _Header, path: Path) -> None:
         )
 
 
-def _parse_sequence(text: str, where: str, header: _Header) -> Recording:
-    """Parse the channels and the label of one line. `where` names the line in errors."""
+def _parse_sequence_line_of_ts_file(text: str, where: str, header: _Header) -> Recording:
+    """Parse one line of data of a `.ts` file: its channels and its label, with colons between them.
+
+    Args:
+        text: the line.
+        where: the line in words, for the error: "line 7 of a.ts".
+        header: the header of the file, which names the labels.
+
+    Raises:
+        DataError: the line has no label or another one than the header names, channels of different lengths, or a
+            field that is not a number.
+    """
     *channels, label = text.strip().split(":")
     label = label.strip()
     if not channels or not label:
@@ -341,7 +407,7 @@ def _parse_sequence(text: str, where: str, header: _Header) -> Recording:
             f"The header does not name the label {short_repr(label, 40)} of {where}.",
             "Correct the label, or name it after @classLabel true.",
         )
-    samples = [[_parse_number(field, where, header) for field in channel.split(",")] for channel in channels]
+    samples = [[_parse_sample_of_ts_file(field, where, header) for field in channel.split(",")] for channel in channels]
     if len({len(channel) for channel in samples}) > 1:
         sizes = ", ".join(str(len(channel)) for channel in samples[:6])
         raise DataError(
@@ -351,8 +417,12 @@ def _parse_sequence(text: str, where: str, header: _Header) -> Recording:
     return Recording(where, np.array(samples, np.float64).T, label)
 
 
-def _parse_number(field: str, where: str, header: _Header) -> float:
-    """Parse a sample of a sequence; NaN for a missing one."""
+def _parse_sample_of_ts_file(field: str, where: str, header: _Header) -> float:
+    """Parse one sample of a `.ts` file as a number; a missing sample, `?` or `NaN`, becomes NaN.
+
+    Raises:
+        DataError: `field` is not a number, or is missing although the header says @missing false.
+    """
     field = field.strip()
     if field.lower() in _MISSING:
         if header.flags.get("missing") is False:

@@ -109,8 +109,13 @@ def open_as_utf8(path: Path, encoding: str = UTF8) -> Iterator[IO[bytes]]:
         ) from None
 
 
-def _check_utf8_and_measure_unless_blank(path: Path, encoding: str) -> int:
-    """Check that a file has the encoding, and return its size in bytes of UTF-8; 0 if it is only white space."""
+def _check_encoding_and_measure_utf8_size(path: Path, encoding: str) -> int:
+    """Check that a file has the encoding, and return the size of its text in bytes of UTF-8, or 0 if it is only white
+    space.
+
+    Raises:
+        DataError: the file cannot be read, or holds bytes that are not in the encoding.
+    """
     size, lines, waiting, blank = 0, 1, b"", True
     with open_as_utf8(path, encoding) as file:
         while block := file.read(_BLOCK):
@@ -156,7 +161,7 @@ def read_delimited(
     Raises:
         DataError: the file is missing, empty, in another encoding or not CSV; a column is missing or occurs twice.
     """
-    size = _measure_filled_file(path, encoding)
+    size = _measure_utf8_size_and_refuse_blank_file(path, encoding)
     with _open_delimited(path, size, (), wanted, delimiter, names_without_header, encoding) as header:
         check_columns(header.schema.names, wanted, str(path), remedy, write_header_line_remedy(wanted, delimiter))
     with _open_delimited(path, size, wanted, wanted, delimiter, names_without_header, encoding) as chunks:
@@ -164,10 +169,13 @@ def read_delimited(
             yield tuple(chunk.column(name).to_pylist() for name in wanted)
 
 
-def _measure_filled_file(path: Path, encoding: str = UTF8) -> int:
-    """Return the size of a data file in bytes of UTF-8. Raise a DataError for a file that is empty or only white space,
-    or has another encoding."""
-    size = _check_utf8_and_measure_unless_blank(path, encoding)
+def _measure_utf8_size_and_refuse_blank_file(path: Path, encoding: str = UTF8) -> int:
+    """Return the size of a data file's text in bytes of UTF-8.
+
+    Raises:
+        DataError: the file is empty or only white space, cannot be read, or has another encoding.
+    """
+    size = _check_encoding_and_measure_utf8_size(path, encoding)
     if not size:
         raise DataError(f"{path} is empty.", "Give a file with labelled texts.")
     return size
@@ -216,7 +224,7 @@ def _open_delimited(
 
 @contextmanager
 def _translate_csv_errors(path: Path) -> Iterator[None]:
-    """Raise the errors of pyarrow's CSV reader as DataError."""
+    """Catch the errors of pyarrow's CSV reader in the `with` block, and raise a DataError about the file instead."""
     try:
         yield
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
@@ -229,23 +237,31 @@ def _translate_csv_errors(path: Path) -> Iterator[None]:
 
 
 def _read_csv(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
+    """Yield the wanted columns of a .csv file in chunks of rows. `remedy` is for the error of a missing column."""
     return read_delimited(path, wanted, _find_csv_delimiter(path, wanted, encoding), remedy=remedy, encoding=encoding)
 
 
 def _find_csv_delimiter(path: Path, wanted: Sequence[str], encoding: str = UTF8) -> str:
-    """Find the character between the fields of a .csv file from its header line."""
-    _measure_filled_file(path, encoding)
+    """Find the character between the fields of a .csv file, such as a semicolon, from its header line.
+
+    `wanted` are the names of columns that the header line should have.
+    """
+    _measure_utf8_size_and_refuse_blank_file(path, encoding)
     with open_as_utf8(path, encoding) as file:
         header = next((line for line in iter(partial(file.readline, _BLOCK), b"") if line.strip()), b"")
     return find_delimiter(header.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace").strip(), wanted)
 
 
 def _read_tsv(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
+    """Yield the wanted columns of a .tsv file in chunks of rows. `remedy` is for the error of a missing column."""
     return read_delimited(path, wanted, "\t", remedy=remedy, encoding=encoding)
 
 
 def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
-    """Yield the wanted members of the objects in a JSON Lines file, in chunks of rows."""
+    """Yield the wanted members of the objects in a JSON Lines file as columns, in chunks of rows.
+
+    `remedy` is for the error of a missing member.
+    """
 
     # Not pyarrow's reader: it refuses half a surrogate pair, which JSON allows, and its errors name no line.
     def select_wanted_members() -> Iterator[list[Any]]:
@@ -256,11 +272,11 @@ def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: s
                     raise DataError(f"Line {number} of {path} has no {column!r}; it has {has}.", remedy)
             yield [row[column] for column in wanted]
 
-    return _gather_rows_into_columns(select_wanted_members())
+    return _convert_rows_to_chunks_of_columns(select_wanted_members())
 
 
-def _gather_rows_into_columns(rows: Iterator[list[Any]]) -> Iterator[tuple[list[Any], ...]]:
-    """Yield the columns of rows, some thousand rows at a time."""
+def _convert_rows_to_chunks_of_columns(rows: Iterator[list[Any]]) -> Iterator[tuple[list[Any], ...]]:
+    """Take up to 10,000 rows at a time, and yield their columns: the rows [1, 2], [3, 4] become ([1, 3], [2, 4])."""
     while some := list(islice(rows, _ROWS)):
         yield tuple(map(list, zip(*some, strict=True)))
 
@@ -276,9 +292,15 @@ def _read_json_rows(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dic
 
 
 def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
-    """Yield the texts and labels of a fastText file: a line is labels that begin with `__label__`, then the text.
+    """Yield the columns `text` and `label` of a fastText file, in chunks of rows.
 
-    Several labels become a list.
+    Each line of the file is labels that begin with `__label__`, then the text. Several labels become a list.
+
+    Args:
+        path: the file.
+        wanted: `text`, `label` or both.
+        remedy: what to do, for the error if `wanted` has another name.
+        encoding: the encoding of the file.
     """
     check_columns(_FASTTEXT, wanted, str(path), f"Lines of {_LABEL}... have these columns. {remedy}")
 
@@ -298,7 +320,7 @@ def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str
             values = {"text": rest.rstrip(), "label": labels[0] if len(labels) == 1 else labels}
             yield [values[name] for name in wanted]
 
-    return _gather_rows_into_columns(parse_lines())
+    return _convert_rows_to_chunks_of_columns(parse_lines())
 
 
 def read_text_lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str]]:
@@ -333,6 +355,7 @@ def _read_parquet(path: Path, wanted: Sequence[str], remedy: str, _encoding: str
 
 @contextmanager
 def _open_parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
+    """Open a Parquet file; errors of pyarrow in the `with` block are raised as DataError."""
     with open_as_utf8(path) as content:
         try:
             yield pyarrow.parquet.ParquetFile(content)
@@ -341,12 +364,14 @@ def _open_parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
 
 
 def _read_delimited_column_names(path: Path, delimiter: str | None = None) -> list[str]:
-    size = _measure_filled_file(path)
+    """Read the column names of a CSV or TSV file from its header line; None stands for a delimiter to find."""
+    size = _measure_utf8_size_and_refuse_blank_file(path)
     with _open_delimited(path, size, (), (), delimiter or _find_csv_delimiter(path, ())) as header:
         return list(header.schema.names)
 
 
 def _read_json_member_names(path: Path) -> list[str]:
+    """Read the names of the members of the first object in a JSON Lines file."""
     for _, row in _read_json_rows(path):
         return list(row)
     raise DataError(f"{path} is empty.", "Give a file with rows.")
@@ -358,7 +383,7 @@ def _read_parquet_column_names(path: Path) -> list[str]:
 
 
 class _Readers(NamedTuple):
-    """The functions that read the columns of a file, and their names."""
+    """Two functions for a file format: one reads columns of a file, the other reads only the names of its columns."""
 
     read_columns: Callable[[Path, Sequence[str], str, str], Iterator[tuple[list[Any], ...]]]
     read_names: Callable[[Path], list[str]]
@@ -377,7 +402,11 @@ SUFFIXES: Final = tuple(_FORMATS)
 
 
 def _find_readers(path: Path) -> _Readers:
-    """Find the functions that read a file and its column names, by the suffix of its name."""
+    """Find by the suffix of a file's name the functions that read its columns and its column names.
+
+    Raises:
+        DataError: the suffix is unknown.
+    """
     found = _FORMATS.get(path.suffix.lower())
     if found is None:
         raise DataError(

@@ -120,7 +120,7 @@ class TaggedSentences(LabelledRows):
         return self.rows(np.flatnonzero(~held_out)), self.rows(np.flatnonzero(held_out))
 
     def format_row(self, row: int) -> str:
-        """Format a word for a report: in brackets, with its neighbours.
+        """Return a word in brackets between its neighbours, as text for a report.
 
         Args:
             row: the number of the word, counted through all sentences.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pocketrnn.errors import DataError
 
-__all__ = ["TeacherAnswers", "average_teachers", "normalize_probabilities"]
+__all__ = ["TeacherAnswers", "average_teacher_answers", "normalize_probabilities"]
 
 # 77 probabilities with four decimals each are off by 0.004 at most.
 _SUM_TOLERANCE: Final = 0.01
@@ -74,7 +74,8 @@ class TeacherAnswers:
         known = np.ones(len(numbers), dtype=bool) if answered is None else np.asarray(answered)
         if known.shape != (len(numbers),) or known.dtype != bool:
             raise DataError(
-                f"answered has the shape {list(known.shape)} and the type {known.dtype} for {len(numbers):,} rows.",
+                f"The argument answered has the shape {list(known.shape)} and the type {known.dtype}, but it must be "
+                f"boolean and have the shape [{len(numbers)}].",
                 "Give a boolean for each row.",
             )
         rows = np.flatnonzero(known)
@@ -130,24 +131,29 @@ class TeacherAnswers:
 def normalize_probabilities(
     values: npt.NDArray[np.float64], row_numbers: npt.NDArray[np.int64], source: str, *, logits: bool
 ) -> npt.NDArray[np.float32]:
-    """Return a teacher's answers as probabilities that sum to 1, float32 [rows, classes]. Refuse other values.
+    """Check a teacher's probabilities or logits, and return them as probabilities that sum to exactly 1 in each row.
+
+    Probabilities may be off by up to 0.01 in their sum, since files hold rounded ones.
 
     Args:
         values: float64 [rows, classes].
         row_numbers: int64 [rows], the number of each row, from 0, for the error.
         source: where the values come from, for the error.
-        logits: the values are logits.
+        logits: whether the values are logits.
+
+    Returns:
+        float32 [rows, classes].
 
     Raises:
-        DataError: a value is not finite; or, unless they are logits, a value is negative or a row does not sum to 1.
+        DataError: a value is not finite; or the values are probabilities, and one is negative or a row does not sum
+            to 1.
     """
 
     def refuse_wrong_answers(wrong: npt.NDArray[np.bool_], problem: str, remedy: str) -> None:
         if wrong.any():
             first = int(wrong.argmax())
-            raise DataError(
-                f"Row {row_numbers[first] + 1} of {source} {problem.format(**_compute_figures(values[first]))}.", remedy
-            )
+            said = problem.format(**_compute_numbers_for_error_message(values[first]))
+            raise DataError(f"Row {row_numbers[first] + 1} of {source} {said}.", remedy)
 
     refuse_wrong_answers(
         np.any(~np.isfinite(values), axis=1),
@@ -159,9 +165,13 @@ def normalize_probabilities(
             values = np.exp(values - values.max(axis=1, keepdims=True, initial=-np.inf))
     else:
         for_logits = "Give probabilities; for logits, add --teacher-logits."
-        refuse_wrong_answers(np.any(values < 0, axis=1), "holds the probability {least:g}", for_logits)
         refuse_wrong_answers(
-            np.any(values > 1 + _SUM_TOLERANCE, axis=1), "holds the probability {largest:g}", for_logits
+            np.any(values < 0, axis=1), "holds the probability {least:g}, which is less than 0", for_logits
+        )
+        refuse_wrong_answers(
+            np.any(values > 1 + _SUM_TOLERANCE, axis=1),
+            "holds the probability {largest:g}, which is more than 1",
+            for_logits,
         )
         refuse_wrong_answers(
             np.abs(values.sum(axis=1) - 1) > _SUM_TOLERANCE,
@@ -172,8 +182,14 @@ def normalize_probabilities(
     return probabilities
 
 
-def _compute_figures(answer: npt.NDArray[np.float64]) -> dict[str, float]:
-    """Compute the numbers that an error shows of one row's answer, float64 [classes]; return them by name."""
+def _compute_numbers_for_error_message(answer: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Compute the numbers for the message about a row of a teacher's answers that is refused; return them by name.
+
+    They are its first infinite or NaN value (or 0), its least and largest value, and its sum.
+
+    Args:
+        answer: the row, float64 [classes].
+    """
     infinite = answer[~np.isfinite(answer)]
     with np.errstate(over="ignore"):
         return {
@@ -184,10 +200,10 @@ def _compute_figures(answer: npt.NDArray[np.float64]) -> dict[str, float]:
         }
 
 
-def average_teachers(teachers: Sequence[TeacherAnswers]) -> TeacherAnswers:
+def average_teacher_answers(teachers: Sequence[TeacherAnswers]) -> TeacherAnswers:
     """Average the probabilities of several teachers for the same rows.
 
-    The average of a row is over the teachers that answer it.
+    A row's average is over the teachers that answer this row; a row that not one teacher answers stays unanswered.
     """
     if len(teachers) == 1:
         return teachers[0]

@@ -31,7 +31,7 @@ from pocketrnn_training.rows.labelled_texts import (
 )
 from pocketrnn_training.rows.table_files import COLUMN_REMEDY, read_columns
 
-__all__ = ["SECOND_COLUMN_REMEDY", "parse_labels", "read_files", "read_pairs", "read_texts", "with_unlabelled"]
+__all__ = ["SECOND_COLUMN_REMEDY", "parse_labels_of_text", "read_files", "read_pairs", "read_texts", "with_unlabelled"]
 
 # The remedy where a column of pairs is missing.
 SECOND_COLUMN_REMEDY: Final = "Name the columns with --text-column, --second-text-column and --label-column."
@@ -111,7 +111,8 @@ def read_pairs(
         options: the other arguments of `read_files`.
 
     Raises:
-        DataError: as `read_files`; a second text is missing.
+        DataError: a file is missing, unreadable, of another kind or in another encoding; a column is missing; there
+            are no rows; a text or a label is missing; a label is not one of `labels`; or only one class occurs.
         InputError: the encoding is unknown.
 
     Example:
@@ -172,7 +173,7 @@ def with_unlabelled(
         for path in paths:
             before = 0
             for (texts,) in read_columns(path, (text_column,), encoding=encoding):
-                _check_types(texts, (str,), text_column, path, before)
+                _check_value_types_of_column(texts, (str,), text_column, path, before)
                 before += len(texts)
                 yield texts
 
@@ -197,10 +198,10 @@ def _read_labelled_columns(
     join_labels: bool = False,
     drop_unlabelled: bool = False,
 ) -> tuple[LabelledTexts, list[StoredTexts]]:
-    """Read files with one or several columns of texts; return the labelled texts of the first column, and the texts
-    of each further column.
+    """Read files with one label column and one or several text columns.
 
-    The label `outside` stays among the classes.
+    The result is the labelled texts of the first text column, and the texts of each further one. The label `outside`
+    stays among the classes.
 
     Args:
         paths: the files.
@@ -245,7 +246,7 @@ def _read_labelled_columns(
     if not len(texts):
         raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
     targets = codes.numbers(np.int64)
-    names = _unify_label_spelling(code_of, targets, labels) if join_labels else tuple(code_of)
+    names = _find_common_spelling_of_labels(code_of, targets, labels) if join_labels else tuple(code_of)
     if labels is None:
         if not code_of:
             raise DataError(f"No row of {source} has a label.", "Give some rows of each class a label.")
@@ -253,12 +254,17 @@ def _read_labelled_columns(
     return LabelledTexts(texts, convert_codes_to_targets(targets, names, labels, source), labels, source), others
 
 
-def _unify_label_spelling(
+def _find_common_spelling_of_labels(
     names: Iterable[str], codes: npt.NDArray[np.int64], labels: tuple[str, ...] | None
 ) -> tuple[str, ...]:
-    """Return the common spelling of each name: its spelling in `labels`, or else the one that most rows have.
+    """Return the spelling to use for each name, where names that differ only in case or spaces are one label.
 
-    `codes`, int64 [rows], has the position in `names` of each row's label, or -1.
+    That is the spelling in `labels`, or else the one that most rows have: "good", "Good" both become "good".
+
+    Args:
+        names: the spellings that occur.
+        codes: int64 [rows], the position in `names` of each row's label, or -1 for a row without a label.
+        labels: the classes as the user spells them, or None.
     """
     names = tuple(names)
     counts = np.bincount(codes[codes >= 0], minlength=len(names)).tolist()
@@ -298,12 +304,12 @@ def _read_multi_label_columns(
             before = 0
             for *columns, values in read(path, label_column=label_column):
                 for row, value in enumerate(values, start=before + 1):
-                    names = parse_labels(value, separator)
+                    names = parse_labels_of_text(value, separator)
                     if names is None:
                         raise DataError(
                             f"Row {row} of {path} has {_describe_value(value)} in the column {label_column!r}, "
-                            "not labels.",
-                            f'Write them as a list, or as "a{separator}b"; an empty list is a text without any.',
+                            "which is not a list of labels.",
+                            f'Write labels as a list, or as "a{separator}b"; an empty list is a text without labels.',
                         )
                     found = [code_of.setdefault(name, len(code_of)) for name in names]
                     codes.write(array("q", found).tobytes())
@@ -316,12 +322,15 @@ def _read_multi_label_columns(
     if not len(texts):
         raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
     found = codes.numbers(np.int64)
-    names = _unify_label_spelling(code_of, found, labels) if join_labels else tuple(code_of)
+    names = _find_common_spelling_of_labels(code_of, found, labels) if join_labels else tuple(code_of)
     return make_multi_label_texts(texts, found, counts.numbers(np.int64), names, labels, source), others
 
 
-def parse_labels(value: Any, separator: str = LABEL_SEPARATOR) -> list[str] | None:
-    """Parse the labels of one text from a list, or from a string with separators; None if the value is neither."""
+def parse_labels_of_text(value: Any, separator: str = LABEL_SEPARATOR) -> list[str] | None:
+    """Parse the labels of one text from a list, from one whole number, or from a string with separators: "a|b".
+
+    Return each label once, as strings, or None if the value is of another type.
+    """
     if isinstance(value, str):
         return list(dict.fromkeys(filter(None, (part.strip() for part in value.split(separator)))))
     parts = [value] if type(value) is int else value
@@ -334,14 +343,21 @@ def parse_labels(value: Any, separator: str = LABEL_SEPARATOR) -> list[str] | No
 def _read_texts_and_raw_labels(
     path: Path, text_columns: Sequence[str], label_column: str, remedy: str, encoding: str
 ) -> Iterator[list[list[Any]]]:
-    """Yield the columns of texts and the column of labels of one file, some thousand rows at a time.
+    """Yield the text columns and the label column of one file, some thousand rows at a time.
 
-    Texts are checked, and labels are left as they are in the file.
+    A text that is missing or not a string raises a DataError. The labels are left as they are in the file.
+
+    Args:
+        path: the file.
+        text_columns: the names of the columns of texts.
+        label_column: the name of the column of labels.
+        remedy: what to do if a column is missing, for the error.
+        encoding: the encoding of the file.
     """
     before = 0
     for *columns, labels in read_columns(path, (*text_columns, label_column), remedy, encoding):
         for name, texts in zip(text_columns, columns, strict=True):
-            _check_types(texts, (str,), name, path, before)
+            _check_value_types_of_column(texts, (str,), name, path, before)
         before += len(labels)
         yield [*columns, labels]
 
@@ -349,15 +365,22 @@ def _read_texts_and_raw_labels(
 def _read_texts_and_labels(
     path: Path, read: Callable[..., Iterator[list[list[Any]]]], label_column: str, blank_labels: bool, encoding: str
 ) -> Iterator[list[list[str]]]:
-    """Yield the columns of texts and the column of labels of one file, some thousand rows at a time.
+    """Yield the text columns and the label column of one file, with labels as strings, some thousand rows at a time.
 
-    `read` yields them as they are in the file. This function checks the labels and makes strings of them. A missing
-    label becomes "" if `blank_labels` is true; otherwise it is refused.
+    Args:
+        path: the file.
+        read: called with the file and `label_column`; yields the columns with the labels as they are in the file.
+        label_column: the name of the column of labels.
+        blank_labels: whether a missing label is allowed; it becomes "".
+        encoding: the encoding of the file.
+
+    Raises:
+        DataError: a label is neither a string nor a whole number, or is missing and `blank_labels` is false.
     """
     before = 0
     for *columns, labels in read(path, label_column=label_column):
         labels = ["" if label is None else label for label in labels]
-        _check_types(labels, (str, int), label_column, path, before)
+        _check_value_types_of_column(labels, (str, int), label_column, path, before)
         if "" in labels and not blank_labels:
             raise _count_missing_labels_and_make_error(path, label_column, before + labels.index("") + 1, encoding)
         before += len(labels)
@@ -365,7 +388,7 @@ def _read_texts_and_labels(
 
 
 def _count_missing_labels_and_make_error(path: Path, column: str, first_row: int, encoding: str) -> DataError:
-    """Make the error for rows without a label. It counts these rows, and names the first."""
+    """Count the rows of a file that have no label, and make the error, which names the first of them."""
     values = (value for (chunk,) in read_columns(path, (column,), encoding=encoding) for value in chunk)
     blank = sum(value is None or value == "" for value in values)
     have = f"Row {first_row} of {path} has" if blank == 1 else f"{blank:,} rows of {path} have"
@@ -375,16 +398,27 @@ def _count_missing_labels_and_make_error(path: Path, column: str, first_row: int
     )
 
 
-def _check_types(values: list[Any], types: tuple[type, ...], column: str, path: Path, rows_before: int) -> None:
-    """Raise a DataError if a value of a column has another type than `types`. The values come after `rows_before` rows
-    of the file."""
+def _check_value_types_of_column(
+    values: list[Any], types: tuple[type, ...], column: str, path: Path, rows_before: int
+) -> None:
+    """Raise a DataError if one of the values of a column does not have exactly one of the types.
+
+    Args:
+        values: the next values of the column.
+        types: the allowed types.
+        column: the name of the column, for the error.
+        path: the file, for the error.
+        rows_before: how many rows of the file come before the values, so that the error can name the row.
+    """
     for row, value in enumerate(values, start=rows_before + 1):
         # The exact type, not isinstance: True is an int in Python, but not a class number.
         if type(value) not in types:
             wanted = "text" if int not in types else "text or a whole number"
-            what = "nothing" if value is None else f"{_describe_value(value)}, which is not {wanted},"
-            several = "If a text can have several labels, add --multi-label; otherwise give one."
-            remedy = several if isinstance(value, list) and int in types else "Fill it, or delete the row."
+            what = "nothing" if value is None else f"{_describe_value(value)}, which is not a {wanted},"
+            several = "If a text can have several labels, add --multi-label; otherwise write one label."
+            remedy = (
+                several if isinstance(value, list) and int in types else f"Write a {wanted} there, or delete the row."
+            )
             raise DataError(f"Row {row} of {path} has {what} in the column {column!r}.", remedy)
 
 

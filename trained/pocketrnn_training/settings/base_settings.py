@@ -23,7 +23,7 @@ __all__ = [
     "PRECISIONS",
     "QRNN",
     "Settings",
-    "check_settings",
+    "check_values_of_settings",
     "make_data_dependent_field",
 ]
 
@@ -50,7 +50,7 @@ _BY_DATA: Final = "by_data"
 
 
 def make_data_dependent_field() -> Any:
-    """Define a setting whose default is None: the data then determines its value."""
+    """Define a dataclass field for a setting with the default None, which stands for a value that the data decides."""
     return field(default=None, metadata={_BY_DATA: True})
 
 
@@ -139,7 +139,7 @@ class Settings(ABC):
 
     @abstractmethod
     def epochs_for(self, epoch_rows: int, classes: int) -> int:
-        """Return how many epochs a run takes at most, if an epoch has `epoch_rows` rows."""
+        """Return how many epochs a run takes at most, if an epoch has `epoch_rows` rows of `classes` classes."""
 
     @abstractmethod
     def fill_missing_values(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
@@ -204,47 +204,48 @@ class Settings(ABC):
 
     def __post_init__(self) -> None:
         counts = ("hidden_dim", "batch_size", "epochs", "epoch_size", "patience", "processes", "threads")
-        check_settings(self, lambda count: count >= 1, "Use a number from 1.", *counts, "report_every")
-        check_settings(
+        check_values_of_settings(self, lambda count: count >= 1, "Use a number from 1.", *counts, "report_every")
+        check_values_of_settings(
             self, lambda rate: 0 < rate < float("inf"), "Use a number above 0, such as 0.001.", "learning_rate"
         )
-        check_settings(
+        check_values_of_settings(
             self, lambda share: 0 < share <= 1, "Use a share above 0, up to 1, such as 0.95.", "none_of_these"
         )
-        check_settings(self, lambda share: 0 < share < 1, "Use a share between 0 and 1.", "validation_share")
-        check_settings(self, lambda seed: 0 <= seed < 2**63, "Use a number from 0.", "seed")
-        check_settings(self, is_share_below_1, A_SHARE, "label_smoothing")
+        check_values_of_settings(self, lambda share: 0 < share < 1, "Use a share between 0 and 1.", "validation_share")
+        check_values_of_settings(self, lambda seed: 0 <= seed < 2**63, "Use a number from 0.", "seed")
+        check_values_of_settings(self, is_at_least_0_and_below_1, A_SHARE, "label_smoothing")
         for name, known in (
             ("device", DEVICES),
             ("precision", PRECISIONS),
             ("class_weights", CLASS_WEIGHTS),
             ("metric", METRICS),
         ):
-            check_settings(self, known.__contains__, f"Use one of: {', '.join(known)}.", name)
+            check_values_of_settings(self, known.__contains__, f"Use one of: {', '.join(known)}.", name)
 
 
 A_SHARE: Final = "Use a number that is at least 0 and below 1."
 
 
-def is_share_below_1(value: float) -> bool:
+def is_at_least_0_and_below_1(value: float) -> bool:
     """Return whether a number is at least 0 and below 1."""
     return 0 <= value < 1
 
 
-def check_settings(settings: Settings, is_valid: Callable[[Any], bool], remedy: str, *names: str) -> None:
-    """Check the values of settings: `is_valid` must return True for each.
+def check_values_of_settings(settings: Settings, is_valid: Callable[[Any], bool], remedy: str, *names: str) -> None:
+    """Check with the function `is_valid` that the values of some settings are in their range.
 
     Args:
         settings: the settings.
-        is_valid: called with the value; not called for None, which is valid if the type of the setting allows it.
-        remedy: what to do, one sentence for the error.
-        names: the settings to check.
+        is_valid: returns whether a value is valid. It is not called for None, which is valid if the type of the
+            setting allows it.
+        remedy: the sentence of the error that says what to do.
+        names: the names of the settings to check.
 
     Raises:
-        InputError: a value is refused; the first one is named.
+        InputError: a value is not valid; the error names the first such setting.
     """
     types = {one.name: str(one.type) for one in fields(settings)}
     for name in names:
         value = getattr(settings, name)
         if not ("None" in types[name] if value is None else is_valid(value)):
-            raise InputError(f"{name} is {value!r}.", remedy)
+            raise InputError(f"{name} is {value!r}, which is not a valid value.", remedy)

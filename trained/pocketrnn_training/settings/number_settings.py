@@ -15,8 +15,8 @@ from pocketrnn_training.settings.base_settings import (
     LABEL_SMOOTHING,
     MANY_ROWS,
     Settings,
-    check_settings,
-    is_share_below_1,
+    check_values_of_settings,
+    is_at_least_0_and_below_1,
     make_data_dependent_field,
 )
 
@@ -145,14 +145,16 @@ class NumberSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_settings(self, lambda count: count >= 0, "Use a number from 1, or 0 for recurrent layers.", "kernels")
-        check_settings(self, lambda count: count >= 1, "Use a number from 1.", "stride", "filters")
+        check_values_of_settings(
+            self, lambda count: count >= 0, "Use a number from 1, or 0 for recurrent layers.", "kernels"
+        )
+        check_values_of_settings(self, lambda count: count >= 1, "Use a number from 1.", "stride", "filters")
         odd = "Use an odd number of steps, such as 9, or 0 for none."
-        check_settings(self, lambda steps: steps == 0 or (steps > 0 and steps % 2 == 1), odd, "convolution")
-        check_settings(
+        check_values_of_settings(self, lambda steps: steps == 0 or (steps > 0 and steps % 2 == 1), odd, "convolution")
+        check_values_of_settings(
             self, lambda more: 0 <= more < float("inf"), "Use a number from 0, such as 0.1.", "jitter", "scaling"
         )
-        check_settings(self, is_share_below_1, A_SHARE, "time_masking")
+        check_values_of_settings(self, is_at_least_0_and_below_1, A_SHARE, "time_masking")
         if self.kernels and (named := self.changed_layer_settings):
             name, value = named[0], getattr(self, named[0])
             raise InputError(

@@ -45,10 +45,11 @@ class SequenceOptions:
     channels_first: bool = False
 
     def of_classifier(self, rules: NumberInput) -> SequenceOptions:
-        """Make the options for reading data for a classifier with these rules.
+        """Return these options with the channels, windows and other number rules of a trained classifier, so that data
+        is read as for its training.
 
         Raises:
-            InputError: the user gave other options.
+            InputError: the user gave an option with another value than in the rules.
 
         Example:
             >>> SequenceOptions().of_classifier(NumberInput(("x",), window=50)).window
@@ -75,7 +76,7 @@ class SequenceOptions:
         return made
 
     def rules(self, channel_count: int) -> NumberInput:
-        """Make the number rules for sequences of `channel_count` channels, whose mean and scale are not known yet.
+        """Make the rules for reading sequences of `channel_count` channels. Their mean and scale are not known yet.
 
         Raises:
             InputError: a value is out of its range, or another number of channels is named.
@@ -88,7 +89,7 @@ class SequenceOptions:
         if len(channels) != channel_count:
             raise InputError(
                 f"{len(channels)} channels are named, but the sequences have {channel_count}.",
-                f"Name {channel_count} channels.",
+                f"Name exactly {channel_count} channels.",
             )
         return NumberInput(
             channels,

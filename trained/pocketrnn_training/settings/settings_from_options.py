@@ -13,7 +13,7 @@ from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.settings.text_settings import TextSettings
 
-__all__ = ["find_setting_default", "make_settings"]
+__all__ = ["find_default_of_setting_in_any_kind", "make_settings_from_values_by_name"]
 
 _S = TypeVar("_S", bound=Settings)
 _COMMON: Final = frozenset(one.name for one in fields(Settings))
@@ -21,18 +21,19 @@ _COMMON: Final = frozenset(one.name for one in fields(Settings))
 _KINDS: Final[tuple[type[Settings], ...]] = (TextSettings, NumberSettings, TagSettings)
 
 
-def find_setting_default(name: str) -> Any:
-    """Find the default of a setting in the first that has it: `TextSettings`, `NumberSettings` or `TagSettings`."""
+def find_default_of_setting_in_any_kind(name: str) -> Any:
+    """Find the default of a setting by its name, in the first of `TextSettings`, `NumberSettings` and `TagSettings`
+    that has the setting."""
     return next(getattr(kind, name) for kind in _KINDS if hasattr(kind, name))
 
 
-def make_settings(kind: type[_S], choices: Mapping[str, Any]) -> _S:
+def make_settings_from_values_by_name(kind: type[_S], choices: Mapping[str, Any]) -> _S:
     """Make the settings of a run from values by name.
 
     Args:
         kind: the class of the settings.
-        choices: values by name. For a setting that all kinds have, None means the default. A setting of another kind
-            must have its default.
+        choices: values by name. For a setting that all kinds of rows have, None means the default. A setting that only
+            other kinds of rows have must have its default.
 
     Raises:
         InputError: a setting is unknown or for another kind of rows, or a value is out of its range.

@@ -10,8 +10,8 @@ from pocketrnn_training.settings.base_settings import (
     A_SHARE,
     MANY_ROWS,
     Settings,
-    check_settings,
-    is_share_below_1,
+    check_values_of_settings,
+    is_at_least_0_and_below_1,
     make_data_dependent_field,
 )
 
@@ -110,11 +110,11 @@ class TagSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_settings(self, lambda count: count >= 1, "Use a number from 1.", "min_freq", "embedding_dim")
-        check_settings(
+        check_values_of_settings(self, lambda count: count >= 1, "Use a number from 1.", "min_freq", "embedding_dim")
+        check_values_of_settings(
             self, lambda size: size >= _FEWEST_PIECES, f"Use a number from {_FEWEST_PIECES}.", "vocabulary_size"
         )
-        check_settings(self, is_share_below_1, A_SHARE, "piece_dropout", "word_dropout", "dropout")
+        check_values_of_settings(self, is_at_least_0_and_below_1, A_SHARE, "piece_dropout", "word_dropout", "dropout")
         for name in ("pooling", "none_of_these"):
             if getattr(self, name) != getattr(Settings, name):
                 raise InputError(

@@ -14,8 +14,8 @@ from pocketrnn_training.settings.base_settings import (
     MANY_ROWS,
     QRNN,
     Settings,
-    check_settings,
-    is_share_below_1,
+    check_values_of_settings,
+    is_at_least_0_and_below_1,
     make_data_dependent_field,
 )
 
@@ -206,6 +206,7 @@ class TextSettings(Settings):
 
     @property
     def _state_dim(self) -> int:
+        """The size of the state of one layer in one direction: the user's, or the default of the cell."""
         return self.hidden_dim or (_HIDDEN_DIM_OF_QRNN if self.cell == QRNN else _HIDDEN_DIM)
 
     def fill_missing_values(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
@@ -274,19 +275,24 @@ class TextSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         # Two tokens are for unknown words and for padding.
-        check_settings(self, lambda most: most > 2, "Use a number from 3.", "max_vocabulary")
-        check_settings(self, lambda words: words >= 0, "Use a number from 0.", "vector_words")
-        check_settings(self, lambda weight: 0 <= weight <= 1, "Use a share from 0 to 1.", "teacher_weight")
-        check_settings(
+        check_values_of_settings(self, lambda most: most > 2, "Use a number from 3.", "max_vocabulary")
+        check_values_of_settings(self, lambda words: words >= 0, "Use a number from 0.", "vector_words")
+        check_values_of_settings(self, lambda weight: 0 <= weight <= 1, "Use a share from 0 to 1.", "teacher_weight")
+        check_values_of_settings(
             self, lambda divisor: 1 <= divisor < 100, "Use a number from 1 to below 100.", "teacher_temperature"
         )
-        check_settings(self, is_share_below_1, A_SHARE, "adversarial", "piece_dropout", "word_dropout")
-        check_settings(self, SPLITS.__contains__, f"Use one of: {', '.join(SPLITS)}.", "tokenizer")
+        check_values_of_settings(
+            self, is_at_least_0_and_below_1, A_SHARE, "adversarial", "piece_dropout", "word_dropout"
+        )
+        check_values_of_settings(self, SPLITS.__contains__, f"Use one of: {', '.join(SPLITS)}.", "tokenizer")
         self._check_piece_settings()
 
     def _check_piece_settings(self) -> None:
-        """Raise an InputError if a vocabulary size is given without pieces or is below the smallest, or if n-grams of
-        pieces are asked for."""
+        """Raise an InputError if the settings of pieces of words are wrong.
+
+        They are wrong if a vocabulary size is given for a tokenizer without pieces or is too small, or if n-grams of
+        pieces are asked for.
+        """
         if self.tokenizer not in (None, BPE):
             if self.vocabulary_size is not None:
                 raise InputError(
@@ -295,7 +301,10 @@ class TextSettings(Settings):
                 )
             return
         if self.pieces < _FEWEST_PIECES:
-            raise InputError(f"vocabulary_size is {self.pieces}.", f"Use a number from {_FEWEST_PIECES}.")
+            raise InputError(
+                f"vocabulary_size is {self.pieces}, but it must be at least {_FEWEST_PIECES}.",
+                f"Use a number from {_FEWEST_PIECES}.",
+            )
         if self.ngrams > 1 and self.asks_for_pieces:
             raise InputError(
                 f"ngrams is {self.ngrams}, but pieces of words have no n-grams.",
@@ -304,6 +313,7 @@ class TextSettings(Settings):
 
 
 def _choose_label_smoothing(asked: float | None, several_labels: bool) -> float:
+    """Return the label smoothing that the user asks for, or else 0 if a text can have several labels, or 0.05."""
     if asked is not None:
         return asked
     # Where a text has two of a hundred labels, smoothing by a twentieth outweighs the labels themselves.
