@@ -1117,8 +1117,12 @@ def _name_first_ids_with_words(ids: Iterable[int], vocabulary: Sequence[str]) ->
 
 def _make_id_evidence(module: nn.Module, pairs: Sequence[OwnersText]) -> IdEvidence:
     """Return what shows whether numbers of words are ids: the rows of the module's largest embedding, and pairs."""
-    rows = max((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=0)
-    return IdEvidence(lambda: rows, are_trusted=bool(pairs))
+
+    def count_rows() -> int:
+        layers = [layer for layer in module.modules() if isinstance(layer, nn.Embedding)]
+        return max((layer.num_embeddings for layer in layers), default=0)
+
+    return IdEvidence(count_rows, are_trusted=bool(pairs))
 
 
 def _warn_of_small_vocabulary(module: nn.Module, tokens: Sequence[str]) -> None:

@@ -489,7 +489,7 @@ def test_a_forward_that_calls_itself_for_the_halves_of_a_text_is_refused_in_time
 
 
 def test_the_refusal_of_a_slow_forward_says_that_it_is_slow() -> None:
-    with pytest.raises(ExportError, match=r"too long .*, model\.py:3"):
+    with pytest.raises(ExportError, match=r"too long.*, model\.py:3"):
         TraceLog(until=0.0).refuse_long_trace(lambda: "model.py:3")
 
 

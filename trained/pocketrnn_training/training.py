@@ -123,9 +123,7 @@ def train(
     if isinstance(settings, PairSettings):
         # They are not compared: docs/training-measurements.md, "Two texts".
         other_sources = replace(other_sources, word_vectors=sources[-1])
-    found = _compare_candidates_by_folds_or_read_chosen(
-        data, validation, settings, other_sources, sources, resume, report
-    )
+    found = _compare_candidates_or_read_chosen(data, validation, settings, other_sources, sources, resume, report)
     if found is not None:
         settings = replace(settings, tokenizer=found.chosen_candidate.tokenizer)  # type: ignore[call-arg]
         other_sources = replace(
@@ -182,7 +180,7 @@ def _list_word_vector_files_to_try(
     return (None,) if found is None else (None, found)
 
 
-def _compare_candidates_by_folds_or_read_chosen(
+def _compare_candidates_or_read_chosen(
     data: LabelledRows,
     validation: LabelledRows | None,
     settings: Settings,
