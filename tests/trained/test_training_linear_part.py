@@ -29,8 +29,8 @@ from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.texts.linear_part import (
     FeatureCounter,
     LinearPart,
-    choose_pair_table_rows,
-    compute_pair_hash_codes,
+    choose_row_count_of_pair_table,
+    compute_hash_codes_for_token_pairs,
 )
 from pocketrnn_training.texts.word_or_piece_choice import make_feature_counter
 from pocketrnn_training.training import train
@@ -65,7 +65,9 @@ def test_a_module_says_what_the_fit_says_however_its_rows_are_padded(pieces: boo
 def test_the_order_of_words_tells_and_a_class_without_rows_is_not_likely() -> None:
     rows = EncodedTexts(np.array([2, 3, 3, 2] * 4, np.int32), np.arange(0, 17, 2))
     targets = np.array([0, 2] * 4)
-    part = LinearPart.fit_to_rows(counted("a", "b", "c", pairs=choose_pair_table_rows(5, 3)), rows, targets, classes=3)
+    part = LinearPart.fit_to_rows(
+        counted("a", "b", "c", pairs=choose_row_count_of_pair_table(5, 3)), rows, targets, classes=3
+    )
     assert part.logits(rows).argmax(axis=1).tolist() == targets.tolist()
 
 
@@ -115,7 +117,7 @@ def test_numbers_of_joints_stay_below_their_count(pairs: int) -> None:
 
 @pytest.mark.parametrize(("size", "pairs"), [(1, 2), (15_000, 16_384)])
 def test_numbers_of_pairs_stay_below_their_count(size: int, pairs: int) -> None:
-    codes = compute_pair_hash_codes(size, pairs)
+    codes = compute_hash_codes_for_token_pairs(size, pairs)
     assert codes.min() >= 0
     assert codes[:, 0].max() + codes[:, 1].max() < pairs
 
@@ -123,7 +125,7 @@ def test_numbers_of_pairs_stay_below_their_count(size: int, pairs: int) -> None:
 def test_pieces_of_words_have_one_too() -> None:
     best = train(easy_texts(60), replace(ONE, tokenizer="bpe", vocabulary_size=60))
     assert best.training["linear"]
-    assert best.architecture.pairs == choose_pair_table_rows(60, len(LABELS))
+    assert best.architecture.pairs == choose_row_count_of_pair_table(60, len(LABELS))
     assert best.architecture.joints
 
 
@@ -205,8 +207,8 @@ def test_going_on_fits_it_anew_with_the_new_words() -> None:
 
 
 def test_too_many_classes_have_none() -> None:
-    assert choose_pair_table_rows(15_000, 1000) == 0
-    assert choose_pair_table_rows(2000, 77) * 77 * 4 <= 2**21
+    assert choose_row_count_of_pair_table(15_000, 1000) == 0
+    assert choose_row_count_of_pair_table(2000, 77) * 77 * 4 <= 2**21
 
 
 @pytest.mark.slow

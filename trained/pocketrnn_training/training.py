@@ -24,7 +24,7 @@ from pocketrnn_training.candidates.candidate_comparison import (
 )
 from pocketrnn_training.candidates.fit_without_epochs import fit_classifier_without_epochs, should_fit_without_epochs
 from pocketrnn_training.classifiers.checkpoint import Checkpoint, make_rules_member
-from pocketrnn_training.loop.duration_estimate import estimate_duration
+from pocketrnn_training.loop.duration_estimate import time_steps_and_estimate_duration
 from pocketrnn_training.loop.final_fit import FinalFit, OnlyFit
 from pocketrnn_training.loop.training_loop import TrainingError, TrainingLoop, TrainingState
 from pocketrnn_training.loop.training_processes import Loop, run_in_processes, silence_fabric
@@ -143,7 +143,7 @@ def train(
         return fit_classifier_without_epochs(loop, report, keep)
     with silence_fabric(), _restore_random_generators_afterwards():
         alone = fabric if settings.processes == 1 else _make_fabric(replace(settings, processes=1))
-        report(StageNotice(estimate_duration(loop, alone)))
+        report(StageNotice(time_steps_and_estimate_duration(loop, alone)))
     if task.linear is not None:
         report(
             StageNotice(_SCORED_PARTS.format(", validation scores those of both parts" if task.folds is None else ""))

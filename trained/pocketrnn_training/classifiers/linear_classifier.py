@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, pad
 
 from pocketrnn.errors import InputError
-from pocketrnn_training.texts.linear_part import compute_pair_hash_codes
+from pocketrnn_training.texts.linear_part import compute_hash_codes_for_token_pairs
 
 __all__ = [
     "CODES_OF_JOINTS",
@@ -130,7 +130,7 @@ class LinearScores(nn.Module):
         self.register_buffer("sizes", torch.ones(a.vocabulary_size, 1))
         # Not stored: the codes follow from the numbers of tokens and pairs.
         self.register_buffer(
-            "codes", torch.from_numpy(compute_pair_hash_codes(a.vocabulary_size, a.pairs)), persistent=False
+            "codes", torch.from_numpy(compute_hash_codes_for_token_pairs(a.vocabulary_size, a.pairs)), persistent=False
         )
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:

@@ -16,24 +16,29 @@ from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.settings.sequence_reading_options import SequenceOptions
 
-__all__ = ["data_options", "split_names"]
+__all__ = ["data_options", "split_option_value_at_commas"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def _refuse_empty_value(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Return the value of an option; an empty one is an error."""
     if value == "":
-        raise click.BadParameter("it is empty: give a value, or leave it out.")
+        raise click.BadParameter("the value is empty: give a value, or leave the option out.")
     return value
 
 
-def split_names(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    """Split the value of an option at commas into names; None without a value."""
+def split_option_value_at_commas(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> tuple[str, ...] | None:
+    """Split the value of an option at its commas into names: "ax, ay" becomes ("ax", "ay"). None stays None."""
     return None if value is None else tuple(name.strip() for name in value.split(","))
 
 
-def _pop_options(options: dict[str, Any], fields_of: type[DataSource] | type[SequenceOptions]) -> dict[str, Any]:
-    """Remove the options that are fields of `fields_of` from `options`, and return them."""
+def _remove_options_that_are_fields(
+    options: dict[str, Any], fields_of: type[DataSource] | type[SequenceOptions]
+) -> dict[str, Any]:
+    """Remove from `options` those that are fields of the dataclass `fields_of`, and return them by name."""
     return {one.name: options.pop(one.name) for one in fields(fields_of) if one.name in options}
 
 
@@ -81,7 +86,7 @@ _OPTIONS: Final = (
         "--channels",
         type=Text(),
         metavar="NAMES",
-        callback=split_names,
+        callback=split_option_value_at_commas,
         help="The rows are steps of sequences of numbers, and these columns hold their channels: ax,ay,az. For .ts and "
         ".npz files, these are the names of the channels.",
     ),
@@ -120,8 +125,10 @@ def data_options(command: _Command) -> _Command:
     def with_source(*arguments: Any, data: tuple[str, ...], **options: Any) -> Any:
         context = click.get_current_context()
         given = (name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE)
-        numbers = SequenceOptions(**_pop_options(options, SequenceOptions))
-        source = DataSource(data, numbers=numbers, said=frozenset(given), **_pop_options(options, DataSource))
+        numbers = SequenceOptions(**_remove_options_that_are_fields(options, SequenceOptions))
+        source = DataSource(
+            data, numbers=numbers, said=frozenset(given), **_remove_options_that_are_fields(options, DataSource)
+        )
         return command(*arguments, source=source, **options)
 
     for option in reversed(_OPTIONS):

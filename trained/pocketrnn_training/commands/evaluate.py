@@ -120,31 +120,38 @@ def evaluate(
                 said = f"--second-text-column is given, but {loaded.name} takes one text: leave it out."
                 raise click.UsageError(said)
             rows = source.read_texts("test", labels)
-            if features := _find_features(loaded):
+            if features := _get_features_beside_text(loaded):
                 rows = _add_features_from_columns(rows, source, features)
         result = evaluate_classifier(loaded, rows)
     for line in [json.dumps(asdict(result))] if as_json else _format_evaluation(result, what):
         print_line(line)
 
 
-def _find_features(classifier: Classifier | Checkpoint) -> Features:
-    """Find the features that a classifier takes in addition to a text; empty without features."""
+def _get_features_beside_text(classifier: Classifier | Checkpoint) -> Features:
+    """Return the features that a classifier takes beside a text, such as a price; empty if it takes only texts."""
     manifest = getattr(classifier, "manifest", None)
     return () if manifest is None else manifest.features
 
 
 def _add_features_from_columns(rows: LabelledTexts, source: DataSource, features: Features) -> LabelledTexts:
-    """Add features to the texts of rows. The value of each feature comes from the column of its name.
+    """Return the rows with the features that a classifier takes beside a text, read from the columns of their names.
+
+    Args:
+        rows: the rows with their texts.
+        source: the files.
+        features: the features of the classifier.
 
     Raises:
-        DataError: a column is missing, or a row has a feature with a value that it cannot have.
+        DataError: a column is missing, or a row has a value that its feature cannot have.
         click.UsageError: --outside is given.
     """
     from pocketrnn.text.features_beside_text import encode_values, parse_feature_values_from_strings
     from pocketrnn_training.rows.table_files import read_columns
 
     if source.outside is not None:
-        raise click.UsageError("--outside is not for a classifier that takes features: leave --outside out.")
+        raise click.UsageError(
+            "--outside cannot be used with a classifier that takes features beside a text: leave --outside out."
+        )
     names = [name for name, _ in features]
     remedy = f"A row has a column for each feature: {', '.join(names)}."
     given: list[Any] = []
@@ -161,14 +168,18 @@ def _add_features_from_columns(rows: LabelledTexts, source: DataSource, features
                 raise DataError(error.problem, error.remedy) from None
     if len(given) != len(rows.texts):
         raise DataError(
-            f"The files have {len(given):,} rows, but only {len(rows.texts):,} have a label.", "Label every row."
+            f"The files have {len(given):,} rows, but only {len(rows.texts):,} of them have a label.",
+            "Give every row a label, or delete the rows without one.",
         )
     texts: Any = list(zip(rows.texts, given, strict=True))
     return replace(rows, texts=texts)
 
 
 def _read_remembered_options(path_or_name: str) -> dict[str, Any]:
-    """Read from a classifier's file the options with which its training rows were read; empty if it has none."""
+    """Read the options, such as column names, with which the training rows of a classifier were read.
+
+    They are in the JSON file of its folder. Return an empty dict if there are none, or the file cannot be read.
+    """
     for file in ("config.json", "classifier.json"):
         try:
             document = json.loads((Path(path_or_name) / file).read_bytes())
@@ -182,10 +193,15 @@ def _read_remembered_options(path_or_name: str) -> dict[str, Any]:
 
 
 def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Classifier | Checkpoint:
-    """Load a checkpoint, or a bundle with the named head.
+    """Load a checkpoint from its folder, or a bundle and one of its heads.
+
+    Args:
+        path_or_name: the folder of a checkpoint or a bundle, or the name of a bundle.
+        threads: how many threads run a bundle.
+        head: the name of the head of a bundle that has several; None for the only one.
 
     Raises:
-        InputError: there is no such head, or there are several and none is named.
+        InputError: the bundle has no head of this name, or has several and `head` is None.
     """
     from pocketrnn.classifier import Classifier, get_answers_of_chosen_labels
     from pocketrnn_training.classifiers import checkpoint as checkpoints
@@ -243,7 +259,7 @@ def _format_evaluation(result: Evaluation, row_word: str) -> Iterator[str]:
 
 
 def _format_matrix(result: Evaluation, labels: list[str]) -> Iterator[str]:
-    """Yield the lines of the confusion matrix."""
+    """Yield the lines that show the confusion matrix. `labels` are the names of the classes, ready for display."""
     yield "Confusion: a line for each true class, a column for each class given."
     yield from align_columns(
         [("", "class", *(f"{i}" for i in range(1, len(labels) + 1)))]
@@ -256,7 +272,7 @@ def _format_matrix(result: Evaluation, labels: list[str]) -> Iterator[str]:
 
 
 def _format_confusions(result: Evaluation, labels: list[str]) -> Iterator[str]:
-    """Yield the lines with the classes that are confused most often."""
+    """Yield the lines that list the classes that are confused most often. `labels` are their names, for display."""
     import numpy as np
 
     from pocketrnn_training.measures.evaluation import list_confusions_by_frequency

@@ -19,11 +19,12 @@ __all__ = ["show_progress"]
 def show_progress(
     *, quiet: bool = False, every_event: bool = False
 ) -> Iterator[Callable[[Progress | Epoch | Notice], None]]:
-    """Yield a function that shows the events of a run.
+    """Yield a function to call with each event of a run: it shows the event on standard error.
 
     Args:
-        quiet: show no events.
-        every_event: show each event where there is no terminal; otherwise only few.
+        quiet: whether to show nothing.
+        every_event: whether to show every event if standard error is not a terminal; otherwise only few are shown. A
+            terminal shows a live bar in any case.
     """
     if quiet:
         yield lambda _: None

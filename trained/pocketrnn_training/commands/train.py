@@ -21,7 +21,7 @@ from pocketrnn_training.classifiers.checkpoint_file_names import (
     check_run_can_write_folder,
     read_checkpoint_file,
 )
-from pocketrnn_training.commands.data_options import data_options, split_names
+from pocketrnn_training.commands.data_options import data_options, split_option_value_at_commas
 from pocketrnn_training.commands.progress_display import show_progress
 from pocketrnn_training.rows.data_source import LABELS_OF, DataSource
 from pocketrnn_training.settings.base_settings import CELLS, CLASS_WEIGHTS, DEVICES, METRICS, POOLINGS, PRECISIONS
@@ -48,8 +48,15 @@ def _make_setting_option(
     metavar: str | None = None,
     default: str | None = None,
 ) -> Callable[[_Command], _Command]:
-    """Make the click option of one setting. `default` is the text for the default in the help, for a setting whose
-    default is None."""
+    """Make the click option of one setting of a run; its default is that of the setting.
+
+    Args:
+        name: the name of the setting.
+        kind: the type of the option.
+        help: the help text.
+        metavar: what the help shows in place of a value.
+        default: what the help shows as the default, for a setting whose default is None.
+    """
     return click.option(
         "--" + name.replace("_", "-"),
         type=kind,
@@ -73,12 +80,16 @@ def _make_option_with_0_for_none(name: str, help: str) -> Callable[[_Command], _
     )
 
 
-def _parse_scales(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+def _parse_integer_scale_option(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
     """Parse the value of --integer-scale as numbers with commas between them; None without a value."""
     try:
         return None if value is None else tuple(map(float, value.split(",")))
     except ValueError:
-        raise click.UsageError(f"--integer-scale is {value!r}: give numbers, such as 0.001 or 0.001,0.01.") from None
+        raise click.UsageError(
+            f"--integer-scale is {value!r}, which is not a list of numbers: give numbers, such as 0.001 or 0.001,0.01."
+        ) from None
 
 
 _COUNT: Final = click.IntRange(min=1)
@@ -287,7 +298,7 @@ _GROUPS: Final = {
     "--integer-scale",
     type=Text(),
     metavar="NUMBERS",
-    callback=_parse_scales,
+    callback=_parse_integer_scale_option,
     help="The factor for whole numbers of each channel, such as those of a sensor, here and in the bundle: 0.001 for "
     "all, or 0.001,0.001,0.01.",
 )
@@ -295,7 +306,7 @@ _GROUPS: Final = {
     "--units",
     type=Text(),
     metavar="UNITS",
-    callback=split_names,
+    callback=split_option_value_at_commas,
     help="The unit of each channel, for information only: g,g,m/s.",
 )
 @click.option(
@@ -566,7 +577,7 @@ def train(
         read_checkpoint_file(before, CONFIG_JSON)
     source.check_files(validation, unlabelled)
     with nullcontext() if quiet else print_line_if_slow("Loading PyTorch ..."):
-        export = None if bundle is None else _find_export_command(context)
+        export = None if bundle is None else _find_export_command_of_command_line(context)
         _require_packages(logger, BPE if source.of_tokens else choices["tokenizer"])
         from pocketrnn_training.training_run import TrainingRun
 
@@ -612,7 +623,7 @@ def _print_result(run: TrainingRun, best: Checkpoint) -> None:
 
 
 def _require_packages(logger: str | None, tokenizer: str) -> None:
-    """Raise a MissingExtraError if a package that the run needs is not installed."""
+    """Raise a MissingExtraError if a package that a run with this logger and this tokenizer needs is not installed."""
     for package in ("torch", "lightning_fabric", "safetensors", "pyarrow", "rich", "sklearn", "scipy", "matplotlib"):
         require_module(package, "train")
     if tokenizer == BPE:
@@ -622,7 +633,13 @@ def _require_packages(logger: str | None, tokenizer: str) -> None:
 
 
 def _train_with_progress(run: TrainingRun, logger: str | None, *, quiet: bool) -> Checkpoint:
-    """Train, and show the progress on standard error. If the run ends early, report there what was saved."""
+    """Run the training, and show its progress on standard error; if it ends early, say there what was saved.
+
+    Args:
+        run: the run.
+        logger: `tensorboard` to write curves for TensorBoard, too; or None.
+        quiet: whether to show no progress.
+    """
     try:
         with ExitStack() as stack:
             every = run.settings.report_every != find_default_of_setting_in_any_kind("report_every")
@@ -655,7 +672,7 @@ def _train_with_progress(run: TrainingRun, logger: str | None, *, quiet: bool) -
 
 
 def _describe_result(checkpoint: Checkpoint) -> str:
-    """Return the scores of a checkpoint and how it was fitted, in words."""
+    """Return the validation scores of a checkpoint, and on how many rows it was fitted, as a part of a sentence."""
     from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS
     from pocketrnn_training.measures.fold_scores import FoldScores
 
@@ -677,8 +694,8 @@ def _describe_result(checkpoint: Checkpoint) -> str:
     return said if fitted is None else f"{said}; then fitted once more, on all {fitted:,} rows"
 
 
-def _find_export_command(context: click.Context) -> click.Command:
-    """Return the command `export`, which the exporter adds to this command line.
+def _find_export_command_of_command_line(context: click.Context) -> click.Command:
+    """Find the command `export` in the command line that is running; the exporter adds it if it is installed.
 
     Raises:
         MissingExtraError: a package that the export needs is not installed.

@@ -11,17 +11,17 @@ from lightning_fabric import Fabric
 
 from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.loop.training_loop import TrainingLoop
-from pocketrnn_training.loop.training_step import Learner, read_batch
+from pocketrnn_training.loop.training_step import Learner, read_batch_of_this_process
 
-__all__ = ["estimate_duration"]
+__all__ = ["time_steps_and_estimate_duration"]
 
 _TIMED_STEPS: Final = 3
 
 
-def estimate_duration(loop: TrainingLoop, fabric: Fabric) -> str:
-    """Estimate how long the epochs of a run take; return the number of epochs and the time as a sentence.
+def time_steps_and_estimate_duration(loop: TrainingLoop, fabric: Fabric) -> str:
+    """Estimate how long the epochs of a run take, from the time of some steps; return a sentence for the user.
 
-    Times some steps on a batch of rows of about the mean length, with a classifier that is then dropped. Draws from
+    The steps train a classifier that is then dropped, on a batch of rows of about the mean length. They draw from
     torch's global generator.
     """
     settings, task = loop.settings, loop.task
@@ -33,7 +33,7 @@ def estimate_duration(loop: TrainingLoop, fabric: Fabric) -> str:
     with limit_threads(settings.threads):
         learner = Learner(task, settings, fabric)
         learner.start_epoch(0)
-        batch = read_batch(task, rows, fabric)
+        batch = read_batch_of_this_process(task, rows, fabric)
         # The first step warms torch up.
         learner.step(batch, 0.0)
         start = time.perf_counter()
@@ -55,5 +55,6 @@ def estimate_duration(loop: TrainingLoop, fabric: Fabric) -> str:
 
 
 def _describe_epoch_count(loop: TrainingLoop) -> str:
+    """Return the number of epochs in words, such as "At most 8 epochs" if the training may end earlier."""
     most = "" if loop.settings.patience is None else "At most "
     return f"{most}{loop.max_epochs} epoch{'' if loop.max_epochs == 1 else 's'}"

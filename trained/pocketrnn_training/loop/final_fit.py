@@ -25,7 +25,7 @@ from pocketrnn_training.loop.training_loop import (
     Emit,
     TrainingLoop,
     TrainingState,
-    copy_classifier_with_linear_part,
+    copy_trained_module_and_add_linear_part,
 )
 from pocketrnn_training.loop.training_step import Learner
 from pocketrnn_training.measures.calibration import apply_temperature
@@ -93,15 +93,15 @@ class FinalFit(LoopFit):
                 emit(TrainingState(loop.digest, found.history, best, learner.tensors() | validation, fitted=epoch))
 
     @property
-    def _part_weights(self) -> RecurrentLinearWeights:
+    def _weights_of_parts_from_first_fit(self) -> RecurrentLinearWeights:
         """The weights of the recurrent and the linear part, taken from the first fit."""
         metrics, names = self.found.best.metrics, [one.name for one in fields(RecurrentLinearWeights)]
         return RecurrentLinearWeights(*(float(metrics.get(name, 1.0)) for name in names))
 
     def _make_checkpoint(self, module: AnyClassifier) -> Checkpoint:
-        """Return the checkpoint of the first fit with the module of this fit."""
+        """Make the checkpoint of this fit: that of the first fit, with the weights of `module` in place of its own."""
         best = self.found.best
-        kept = copy_classifier_with_linear_part(module, self.task, self._part_weights)
+        kept = copy_trained_module_and_add_linear_part(module, self.task, self._weights_of_parts_from_first_fit)
         apply_temperature(kept, float(best.metrics["temperature"]))
         return replace(best, module=kept, data={**best.data, FITTED_ROWS: self.task.size})
 
@@ -122,9 +122,9 @@ class OnlyFit(LoopFit):
         emit: Emit,
         stopped: Callable[[], bool],
     ) -> None:
-        """Train the classifier on all rows, up to the last epoch, and calibrate it by the logits of unseen rows.
+        """Train the classifier on all rows, up to the last epoch, and calibrate its probabilities.
 
-        These logits are known from the folds.
+        The calibration uses the logits of each row from the classifiers that were trained without its fold.
 
         Args:
             fabric: the device and the processes.
@@ -140,6 +140,6 @@ class OnlyFit(LoopFit):
         with limit_threads(loop.settings.threads):
             if (learner := loop.fit_without_validation(fabric, emit, stopped)) is None:
                 return
-            kept = copy_classifier_with_linear_part(learner.module, task, task.parts)
+            kept = copy_trained_module_and_add_linear_part(learner.module, task, task.parts)
             seconds, rows = time.perf_counter() - start, len(task.targets)
             emit(loop.calibrate_and_make_state(kept, task.parts, task.unseen, seconds, rows))

@@ -48,7 +48,7 @@ class RunningMetrics:
         return float(self._totals[1] / self._totals[2])
 
     def add(self, loss: Tensor, logits: Tensor, batch: TrainingBatch) -> None:
-        """Add the loss and the right answers of one batch.
+        """Add the loss and the number of right answers of one batch to the sums.
 
         Args:
             loss: float32 [], the summed loss of this process's rows.
@@ -62,7 +62,14 @@ class RunningMetrics:
         self._answers += batch.answers
 
     def progress(self, epoch: int, epochs: int, row: int, rows: int) -> Progress:
-        """Compute the loss and accuracy since the last report, over all processes, and begin the next report."""
+        """Compute the loss, accuracy and speed since the last report, over all processes; begin the next report.
+
+        Args:
+            epoch: the number of the epoch, from 1.
+            epochs: the largest number of epochs.
+            row: how many rows of the epoch were read.
+            rows: the number of rows of an epoch.
+        """
         if self._fabric.world_size > 1:
             self._sums = self._fabric.all_reduce(self._sums, reduce_op="sum")  # type: ignore[assignment]
         loss, correct = self._sums.tolist()

@@ -12,7 +12,7 @@ __all__ = ["limit_threads"]
 
 @contextmanager
 def limit_threads(threads: int) -> Iterator[None]:
-    """Let torch use this many threads in this process while the block runs."""
+    """Let torch use at most this many threads in this process while the `with` block runs."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -25,7 +25,7 @@ from pocketrnn_training.classifiers.recurrent_classifiers import (
 )
 from pocketrnn_training.loop.running_metrics import RunningMetrics
 from pocketrnn_training.loop.thread_limit import limit_threads
-from pocketrnn_training.loop.training_step import Learner, read_batch
+from pocketrnn_training.loop.training_step import Learner, read_batch_of_this_process
 from pocketrnn_training.measures.calibration import apply_temperature, compute_calibration_error, fit_temperature
 from pocketrnn_training.measures.evaluation import score_multi_label_predictions
 from pocketrnn_training.measures.fold_scores import FoldScores
@@ -64,7 +64,7 @@ __all__ = [
     "TrainingError",
     "TrainingLoop",
     "TrainingState",
-    "copy_classifier_with_linear_part",
+    "copy_trained_module_and_add_linear_part",
 ]
 
 # The names of tensors of a `TrainingState`, of the validation rows.
@@ -133,11 +133,15 @@ class TrainingLoop:
         return replace(self, settings=replace(self.settings, epochs=epochs))
 
     def fit_without_validation(self, fabric: Fabric, emit: Emit, stopped: Callable[[], bool]) -> Learner | None:
-        """Train for all epochs from the start, without validation. Return the trained classifier with its optimizers;
-        None if the training was stopped.
+        """Train for all epochs from the start, without validation.
 
         Args:
-            fabric, emit, stopped: as in `fit`; `emit` is called only with the progress.
+            fabric: the device and the processes.
+            emit: called with the progress.
+            stopped: called before each step, in every process; the training ends if it returns True.
+
+        Returns:
+            the trained classifier with its optimizers; None if the training was stopped.
 
         Raises:
             TrainingError: the loss is no longer a number.
@@ -184,23 +188,23 @@ class TrainingLoop:
         batch_size = settings.batch_size_for(epoch_size)
         of_linear_part = None if task.linear is None else torch.from_numpy(task.linear.logits(task.validation_rows))
         for epoch in range(len(history) + 1, self.max_epochs + 1):
-            if _is_training_over(history, settings):
+            if _should_stop_for_lack_of_improvement(history, settings):
                 break
             metrics = self.run_epoch(learner, epoch, fabric, emit, stopped)
             if metrics is None:
                 return
             recurrent = self._compute_validation_logits(learner.module, batch_size, fabric)
-            parts = self._choose_part_weights(recurrent, of_linear_part)
-            validation_logits = _add_part_logits(parts, recurrent, of_linear_part)
+            parts = self._choose_weights_of_recurrent_and_linear_part(recurrent, of_linear_part)
+            validation_logits = _add_weighted_logits_of_both_parts(parts, recurrent, of_linear_part)
             history.append(self._score_epoch(validation_logits, epoch, metrics, history))
             if history[-1].best or self.keeps_last_epoch:
                 outside = self._compute_outside_logits(learner.module, parts, batch_size, fabric)
-                kept = copy_classifier_with_linear_part(learner.module, task, parts)
+                kept = copy_trained_module_and_add_linear_part(learner.module, task, parts)
                 best = self._calibrate_and_make_checkpoint(kept, parts, validation_logits, outside, history[-1])
                 best_logits = validation_logits
             assert best is not None  # noqa: S101 - the first epoch is always the best so far
             assert best_logits is not None  # noqa: S101
-            if notice := self._find_divergence(history):
+            if notice := self._make_notice_if_loss_diverged(history):
                 emit(notice)
             validation[VALIDATION_LOGITS] = best_logits
             # The state first: whoever reads "best so far" and interrupts the run then finds it on the disk.
@@ -208,7 +212,10 @@ class TrainingLoop:
             emit(history[-1])
 
     def _compute_validation_logits(self, module: AnyClassifier, batch_size: int, fabric: Fabric) -> Tensor:
-        """Compute the recurrent part's logits for the validation rows or words."""
+        """Compute the logits of the recurrent part for the validation rows or, if words are labelled, for their words.
+
+        If the module has a CRF, these are log probabilities in which the label that the CRF decodes is the largest.
+        """
         task = self.task
         logits = task.select_logits_with_validation_target(
             compute_logits(module, task.validation_rows, batch_size, fabric)
@@ -216,9 +223,18 @@ class TrainingLoop:
         crf, words = get_crf_layer(module), task.validation_words
         return logits if crf is None or words is None else crf.decode_words_as_log_probabilities(logits, words)
 
-    def _choose_part_weights(self, recurrent: Tensor, linear: Tensor | None) -> RecurrentLinearWeights:
-        """Choose the weights of the recurrent and the linear part: those of the task; or else weights that are fitted
-        on the validation rows, or the default weights if these rows are few."""
+    def _choose_weights_of_recurrent_and_linear_part(
+        self, recurrent: Tensor, linear: Tensor | None
+    ) -> RecurrentLinearWeights:
+        """Choose the weights by which the logits of the recurrent and the linear part are multiplied.
+
+        They are those of the task, if it has some; otherwise they are fitted on the validation rows or, if these are
+        few, are the defaults.
+
+        Args:
+            recurrent: float32 [validation rows, classes], the logits of the recurrent part.
+            linear: the same of the linear part; None without one.
+        """
         targets = self.task.validation_targets
         if linear is None:
             return ALONE
@@ -229,13 +245,17 @@ class TrainingLoop:
     def _compute_outside_logits(
         self, module: AnyClassifier, parts: RecurrentLinearWeights, batch_size: int, fabric: Fabric
     ) -> Tensor | None:
-        """Compute the joint logits of both parts for rows that belong to none of the classes; None without such
-        rows."""
+        """Compute the classifier's logits for the rows that belong to none of the classes, float32 [rows, classes].
+
+        Return None if there are no such rows. `parts` are the weights of the recurrent and the linear part.
+        """
         rows, linear = self.task.outside_rows, self.task.linear
         if rows is None:
             return None
         logits = compute_logits(module, rows, batch_size, fabric)
-        return _add_part_logits(parts, logits, None if linear is None else torch.from_numpy(linear.logits(rows)))
+        return _add_weighted_logits_of_both_parts(
+            parts, logits, None if linear is None else torch.from_numpy(linear.logits(rows))
+        )
 
     @property
     def keeps_last_epoch(self) -> bool:
@@ -275,7 +295,9 @@ class TrainingLoop:
         order, dropped = np.random.SeedSequence((settings.seed, epoch)).spawn(2)
         # A third number, so that these draws differ from the two generators above.
         read = self.task.draw_epoch(np.random.SeedSequence((settings.seed, epoch, 0)))
-        batches = self._draw_batches(read.rows, epoch, epoch_size, fabric.world_size, np.random.default_rng(order))
+        batches = self._draw_batches_of_epoch(
+            read.rows, epoch, epoch_size, fabric.world_size, np.random.default_rng(order)
+        )
         learner.start_epoch(int(dropped.generate_state(fabric.global_rank + 1, np.uint64)[-1] >> 1))
         metrics = RunningMetrics(fabric, settings.report_every)
         again = settings.final_fit and not epochs_before and self.task.folds is None
@@ -284,8 +306,8 @@ class TrainingLoop:
         for rows in batches:
             if stopped():
                 return None
-            batch = read_batch(read, rows, fabric)
-            loss, logits = learner.step(batch, self._compute_learning_rate(epoch - 1 + row / epoch_size))
+            batch = read_batch_of_this_process(read, rows, fabric)
+            loss, logits = learner.step(batch, self._compute_scheduled_learning_rate(epoch - 1 + row / epoch_size))
             metrics.add(loss, logits, batch)
             row += batch.rows
             if metrics.is_due or row == epoch_size:
@@ -294,9 +316,11 @@ class TrainingLoop:
                 emit(progress)
         return metrics
 
-    def _compute_learning_rate(self, epochs_done: float) -> float:
-        """Compute the learning rate after `epochs_done` epochs, which may be a fraction. It rises to
-        `Settings.learning_rate`, and then falls to 0 at the end of the last epoch."""
+    def _compute_scheduled_learning_rate(self, epochs_done: float) -> float:
+        """Compute the learning rate after `epochs_done` epochs, a number that may have a fraction.
+
+        The rate first rises to the setting `learning_rate`, and then falls to 0 at the end of the last epoch.
+        """
         done = epochs_done / self.max_epochs
         if done < _RISING:
             factor = _FIRST_RATE + (1 - _FIRST_RATE) * (1 - math.cos(math.pi * done / _RISING)) / 2
@@ -304,11 +328,18 @@ class TrainingLoop:
             factor = (1 + math.cos(math.pi * (done - _RISING) / (1 - _RISING))) / 2
         return self.settings.learning_rate * factor
 
-    def _draw_batches(
+    def _draw_batches_of_epoch(
         self, epoch_rows: EncodedRows, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
     ) -> list[npt.NDArray[np.int64]]:
-        """Draw `epoch_size` row numbers for an epoch, and cut them into batches. Each batch is for all processes
-        together. `rng` orders the batches."""
+        """Draw the row numbers of an epoch at random, and cut them into batches.
+
+        Args:
+            epoch_rows: the training rows.
+            epoch: the number of the epoch, from 1.
+            epoch_size: how many rows the epoch has.
+            processes: the number of processes, which share each batch.
+            rng: draws the order of the batches.
+        """
         lengths = epoch_rows.lengths
         batch_size = self.settings.batch_size_for(epoch_size) * processes
         rows = draw_epoch_row_numbers(len(lengths), epoch_size, epoch, self.settings.seed)
@@ -320,8 +351,15 @@ class TrainingLoop:
         return cut_into_batches(rows, batch_size)
 
     def _score_epoch(self, logits: Tensor, epoch: int, metrics: RunningMetrics, history: Sequence[Epoch]) -> Epoch:
-        """Compute the loss, accuracy and F1 of an epoch from the validation logits, float32 [rows, classes], and
-        whether it is the best so far."""
+        """Make the record of an epoch: its loss, accuracy and F1 in training and validation, and whether it is the
+        best.
+
+        Args:
+            logits: float32 [validation rows, classes].
+            epoch: the number of the epoch, from 1.
+            metrics: the scores on the training rows.
+            history: the earlier epochs.
+        """
         targets = torch.from_numpy(self.task.validation_targets)
         loss, f1 = compute_mean_loss(logits, targets), self.task.validation_f1(logits)
         accuracy = mark_rows_classified_correctly(logits, targets).double().mean().item()
@@ -330,8 +368,9 @@ class TrainingLoop:
         is_best = all((worth, -loss) > (b, -e.validation_loss) for b, e in zip(before, history, strict=True))
         return Epoch(epoch, metrics.loss, metrics.accuracy, loss, accuracy, f1, metrics.seconds, is_best)
 
-    def _find_divergence(self, history: Sequence[Epoch]) -> Notice | None:
-        """Make a notice if the last epoch is the first whose loss is far above that of guessing; else return None."""
+    def _make_notice_if_loss_diverged(self, history: Sequence[Epoch]) -> Notice | None:
+        """Make a notice if the training loss of the last epoch, and not yet of an earlier one, is far above that of
+        guessing; else return None."""
         guessing = compute_guessing_loss(len(self.task.labels), several_labels=self.task.several_labels)
         if self.task.teaching is not None:
             # The loss of an answer counts by the square of the temperature (`preparation/distillation.py`).
@@ -357,7 +396,7 @@ class TrainingLoop:
         Args:
             module: the classifier, on the CPU. It is changed.
             parts: the weights of its recurrent and its linear part.
-            logits: float32 [validation rows, classes], from classifiers that have not seen the row.
+            logits: float32 [validation rows, classes], the logits of each row from a classifier that has not seen it.
             seconds: how long the fit took.
             fitted_rows: how many rows the module was fitted on; None if on the training rows alone.
         """
@@ -379,7 +418,15 @@ class TrainingLoop:
     def _calibrate_and_make_checkpoint(
         self, module: AnyClassifier, parts: RecurrentLinearWeights, logits: Tensor, outside: Tensor | None, epoch: Epoch
     ) -> Checkpoint:
-        """Calibrate a classifier by its validation logits, and make its checkpoint."""
+        """Calibrate a classifier on the validation rows, choose its thresholds, and make its checkpoint.
+
+        Args:
+            module: the classifier, on the CPU. Its weights are changed.
+            parts: the weights of its recurrent and its linear part.
+            logits: float32 [validation rows, classes].
+            outside: the logits of the rows that belong to none of the classes; None without such rows.
+            epoch: the scores of the epoch.
+        """
         task, targets = self.task, torch.from_numpy(self.task.validation_targets)
         temperature = fit_temperature(logits, targets)
         apply_temperature(module, temperature)
@@ -443,8 +490,8 @@ class TrainingLoop:
         return choose_thresholds(probabilities, targets), measured
 
 
-def _is_training_over(history: Sequence[Epoch], settings: Settings) -> bool:
-    """Return whether training should end: none of the last `patience` epochs was better than an earlier epoch."""
+def _should_stop_for_lack_of_improvement(history: Sequence[Epoch], settings: Settings) -> bool:
+    """Return whether training should end, since not one of the last `patience` epochs was better than all before it."""
     if settings.patience is None or len(history) < settings.patience:
         return False
     return not any(epoch.best for epoch in history[-settings.patience :])
@@ -454,21 +501,25 @@ def _check_loss_is_finite(progress: Progress) -> None:
     """Raise a TrainingError if the loss is not a finite number."""
     if not np.isfinite(progress.loss):
         raise TrainingError(
-            f"The loss is no longer a number, in epoch {progress.epoch} after {progress.row} rows.",
+            f"The training loss is no longer a finite number, in epoch {progress.epoch} after {progress.row} rows.",
             "Train again with a lower learning rate.",
         )
 
 
-def _add_part_logits(parts: RecurrentLinearWeights, recurrent: Tensor, linear: Tensor | None) -> Tensor:
-    """Return the weighted sum of the logits of both parts, or without a linear part the recurrent part's logits."""
+def _add_weighted_logits_of_both_parts(
+    parts: RecurrentLinearWeights, recurrent: Tensor, linear: Tensor | None
+) -> Tensor:
+    """Return the weighted sum of the logits of the recurrent and the linear part; if `linear` is None, `recurrent`."""
     return recurrent if linear is None else parts.add_weighted_logits(recurrent, linear)
 
 
-def copy_classifier_with_linear_part(module: AnyClassifier, task: Task, parts: RecurrentLinearWeights) -> AnyClassifier:
-    """Copy a trained recurrent module to the CPU, in evaluation mode, and add the linear part of the task.
+def copy_trained_module_and_add_linear_part(
+    module: AnyClassifier, task: Task, parts: RecurrentLinearWeights
+) -> AnyClassifier:
+    """Copy a trained recurrent module to the CPU, in evaluation mode, and add the linear part of the task to the copy.
 
-    In the copy, each part is multiplied by its weight, and an embedding with fragments of words becomes an ordinary
-    one (`SpelledEmbedding`).
+    The logits of each part are multiplied by its weight in `parts`. An embedding that adds fragments of words becomes
+    an ordinary one with the same vectors.
     """
     with torch.device("meta"):
         made = build_classifier(task.architecture)

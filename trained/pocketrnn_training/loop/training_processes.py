@@ -58,11 +58,12 @@ def run_in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) ->
     Args:
         fabric: the number of processes, and how they communicate.
         loop: the training to run.
-        emit: called in this thread. If it raises, or on Ctrl-C, the processes are stopped first.
+        emit: called in this thread with each event. If it raises an error, or on Ctrl-C, the processes are stopped
+            before the error is passed on.
 
     Raises:
         PocketRNNError: the error that the first process raised.
-        ProcessError: a process ended in another way.
+        ProcessError: a process ended before its work was done.
     """
     context = multiprocessing.get_context("spawn")
     events = context.Queue()
@@ -96,30 +97,31 @@ def run_in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) ->
             if hasattr(signal, "pthread_sigmask"):
                 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
-                fabric.launch(_run_process, folder, work, events, stop, _SilentFabric())  # type: ignore[arg-type]
+                fabric.launch(_train_in_new_process, folder, work, events, stop, _SilentFabric())  # type: ignore[arg-type]
             except BaseException as error:
                 failures.append(error)
 
         launcher = threading.Thread(target=launch_processes, daemon=True)
         launcher.start()
         try:
-            _pass_events(launcher, events, emit)
+            _pass_queued_events_until_thread_ends(launcher, events, emit)
         finally:
             # A process cannot end before its events are read.
             stop.set()
-            _pass_events(launcher, events, lambda _: None)
+            _pass_queued_events_until_thread_ends(launcher, events, lambda _: None)
             launcher.join()
     if failures:
         last_line = str(failures[0]).strip().splitlines()[-1].rstrip(".")
         raise ProcessError(
-            f"A training process ended: {last_line}.",
+            f"A training process ended before the training was over: {last_line}.",
             'In a script, train under `if __name__ == "__main__":`. If that does not help, train with one process to '
             "see more.",
         ) from failures[0]
 
 
-def _pass_events(launcher: threading.Thread, events: Any, emit: Callable[[Any], None]) -> None:
-    """Pass the events in a queue to `emit` until the thread `launcher` ends. An event that is an error is raised."""
+def _pass_queued_events_until_thread_ends(launcher: threading.Thread, events: Any, emit: Callable[[Any], None]) -> None:
+    """Call `emit` with each event of a queue until the thread `launcher` has ended. An event that is an error is
+    raised."""
     while True:
         is_over = not launcher.is_alive()
         try:
@@ -153,11 +155,12 @@ class _SilentFabric:
 
 
 def _silence_fabric_logging() -> None:
+    """Let Fabric log only warnings in this process."""
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
-def _end_with_parent_and_delete(folder: str) -> None:
-    """Wait until the parent process ends; then delete the folder of the arrays, and end this process."""
+def _end_process_and_delete_folder_with_parent(folder: str) -> None:
+    """Wait until the parent process has ended; then delete the folder of memory-mapped arrays, and end this process."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -165,7 +168,7 @@ def _end_with_parent_and_delete(folder: str) -> None:
         os._exit(1)
 
 
-def _run_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: Any, _silencer: None) -> None:
+def _train_in_new_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: Any, _silencer: None) -> None:
     """Train in a new process until the training ends, or `stop` is set.
 
     Args:
@@ -176,7 +179,7 @@ def _run_process(fabric: Fabric, folder: str, work: bytes, events: Any, stop: An
         stop: an event of multiprocessing that ends the training.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent_and_delete, args=(folder,), daemon=True).start()
+    threading.Thread(target=_end_process_and_delete_folder_with_parent, args=(folder,), daemon=True).start()
     loop: Loop = pickle.loads(work)  # noqa: S301 - from the process that started this one
 
     def map_values_and_offsets(file_prefix: str) -> Iterator[Any]:

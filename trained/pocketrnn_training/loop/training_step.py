@@ -35,7 +35,7 @@ __all__ = [
     "TrainingBatch",
     "copy_state_tensors",
     "make_optimizers",
-    "read_batch",
+    "read_batch_of_this_process",
     "restore_state_tensors",
 ]
 
@@ -65,8 +65,14 @@ class TrainingBatch:
     scale: float
 
 
-def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> TrainingBatch:
-    """Read the rows of a batch that this process of `fabric` trains on, and their targets, onto its device."""
+def read_batch_of_this_process(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> TrainingBatch:
+    """Select from a batch the rows that this process trains on, and move them with their targets to its device.
+
+    Args:
+        task: the prepared data.
+        rows: int64, the row numbers of the whole batch, for all processes.
+        fabric: the processes and the device of this one.
+    """
     # A batch has fewer rows than processes only at the end of an epoch. A process without rows then computes one row
     # whose result does not count.
     part = rows[fabric.global_rank :: fabric.world_size]
@@ -111,9 +117,12 @@ class Learner:
     def __init__(
         self, task: Task, settings: Settings, fabric: Fabric, tensors: Mapping[str, Tensor] | None = None
     ) -> None:
-        """Build the module and its optimizers. `tensors` restores the state of an earlier learner."""
+        """Build the module and its optimizers.
+
+        `tensors` are the weights and optimizer states of an earlier learner, to go on from; None to start anew.
+        """
         torch.manual_seed(settings.seed)
-        self.module = build_classifier(_drop_fitted_linear_part(task.architecture))
+        self.module = build_classifier(_remove_linear_part_from_architecture(task.architecture))
         if task.weights is not None:
             self.module.load_state_dict(task.weights)
         elif isinstance(self.module, RecurrentClassifier):
@@ -138,7 +147,7 @@ class Learner:
         self._smoothing = settings.label_smoothing
 
     def start_epoch(self, seed: int) -> None:
-        """Put the module into training mode. `seed` determines the dropout of this process from now on."""
+        """Put the module into training mode, and set the seed of torch's global generator, which draws the dropout."""
         torch.manual_seed(seed)
         self._fabric_module.train()
 
@@ -158,12 +167,14 @@ class Learner:
         return LossAndLogits(loss, logits)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Copy the weights and the state of the optimizers, by name."""
+        """Copy the weights and the states of the optimizers to the CPU; return the tensors by name."""
         return copy_state_tensors(self.module, self._optimizers)
 
     def _backpropagate(self, batch: TrainingBatch, embedding_shift: Tensor | None) -> LossAndLogits:
-        """Compute the gradients of the batch's loss, with `embedding_shift` added to its embeddings. Return the loss
-        and the logits."""
+        """Run a batch forwards and backwards, so that the weights have the gradients of its loss.
+
+        `embedding_shift`, float32 [rows, sequence, embedding_dim], is added to the embeddings; None for no shift.
+        """
         more = () if embedding_shift is None else (embedding_shift,)
         logits = self._fabric_module(batch.inputs, batch.lengths, *more)
         flat = logits.flatten(0, -2)
@@ -175,7 +186,8 @@ class Learner:
         return LossAndLogits(loss, flat)
 
     def _backpropagate_with_adversarial_shift(self, batch: TrainingBatch, module: RecurrentClassifier) -> LossAndLogits:
-        """Compute the gradients of the loss twice: of the batch as it is, and with embeddings moved to raise the loss.
+        """Add up the gradients of two losses: of the batch as it is, and with its embeddings moved to raise the loss.
+
         Return the loss and the logits of the batch as it is.
 
         Miyato, Dai and Goodfellow, "Adversarial training methods for semi-supervised text classification", 2017: the
@@ -195,13 +207,13 @@ class Learner:
         return LossAndLogits(loss, logits)
 
 
-def _drop_fitted_linear_part(architecture: AnyArchitecture) -> AnyArchitecture:
-    """Return the architecture that gradient steps train: without the linear part, which is already fitted."""
+def _remove_linear_part_from_architecture(architecture: AnyArchitecture) -> AnyArchitecture:
+    """Return the architecture without its linear part, which is already fitted and not trained by gradient steps."""
     return architecture.without_linear_part if isinstance(architecture, Architecture) else architecture
 
 
 def _set_bias_to_label_log_odds(module: RecurrentClassifier, targets: npt.NDArray[np.bool_]) -> None:
-    """Set the bias so that each label starts with the probability of its frequency among the rows (Lin et al. 2017).
+    """Set the bias of the last layer so that each label's first probability is its frequency (Lin et al. 2017).
 
     Starting from 0.5, most of a run goes into learning that labels are rare: on 5,431 rows with 77 labels, micro F1
     after 13 epochs is 25.6 %, and 72.6 % when starting from the frequencies (docs/training.md).
@@ -211,7 +223,10 @@ def _set_bias_to_label_log_odds(module: RecurrentClassifier, targets: npt.NDArra
 
 
 def _initialize_embedding(module: RecurrentClassifier, vectors: word_vectors.Vectors | None) -> None:
-    """Scale the random embedding, and copy the word vectors into it. torch draws it with a standard deviation of 1."""
+    """Scale the random embedding down, which torch draws with a standard deviation of 1, and copy word vectors into it.
+
+    If `vectors` is None, the embedding is only scaled.
+    """
     weight = module.embedding.weight
     with torch.no_grad():
         if vectors is None:
@@ -257,7 +272,7 @@ class RowAdam(torch.optim.Optimizer):
 
 
 def make_optimizers(module: AnyClassifier, learning_rate: float) -> tuple[torch.optim.Optimizer, ...]:
-    """Make the optimizers: `RowAdam` for each table of the embedding, AdamW for all other weights."""
+    """Make the optimizers of a module: Adam for sparse gradients for the embedding, AdamW for all other weights."""
     if not isinstance(module, RecurrentClassifier):
         return (_make_adamw(list(module.parameters()), learning_rate),)
     # A batch of 64 texts reads some 900 of 15,000 rows of the embedding; Adam over all rows takes most of a step.
@@ -276,7 +291,7 @@ def _make_adamw(parameters: list[torch.nn.Parameter], learning_rate: float) -> t
 
 
 def copy_state_tensors(module: AnyClassifier, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """Copy the weights and the state of the optimizers to the CPU, by name. `restore_state_tensors` restores them."""
+    """Copy the weights of a module and the states of its optimizers to the CPU; return the tensors by name."""
     tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     for i, optimizer in enumerate(optimizers):
         for parameter, state in optimizer.state_dict()["state"].items():
@@ -287,7 +302,7 @@ def copy_state_tensors(module: AnyClassifier, optimizers: Sequence[torch.optim.O
 def restore_state_tensors(
     tensors: Mapping[str, Tensor], module: AnyClassifier, optimizers: Sequence[torch.optim.Optimizer]
 ) -> None:
-    """Restore the weights and the state of the optimizers from the tensors of `copy_state_tensors`."""
+    """Load the weights of a module and the states of its optimizers from tensors that `copy_state_tensors` returned."""
     module.load_state_dict({n.removeprefix("module."): t for n, t in tensors.items() if n.startswith("module.")})
     for i, optimizer in enumerate(optimizers):
         state: dict[int, dict[str, Tensor]] = {}

@@ -35,8 +35,10 @@ def find_installed_vector_tables() -> Mapping[str, Path]:
 
 
 def detect_language(texts: Sequence[str]) -> str | None:
-    """Detect the language of at least 80 % of a sample of the texts, with the classifier `languages`; None if the texts
-    have several languages."""
+    """Detect the language of the texts, with the classifier `languages` on a sample of them.
+
+    Return the code of the language, such as "en"; None if less than 80 % of the sample is in one language.
+    """
     sample = [texts[i][:_CHARACTERS] for i in np.unique(np.linspace(0, len(texts) - 1, _SAMPLE).astype(int))]
     # The prior is how frequent each language is on the web, since short texts are ambiguous.
     said = Classifier.load("languages", prior="web").predict(sample)

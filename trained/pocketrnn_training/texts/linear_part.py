@@ -26,7 +26,13 @@ from torch import Tensor
 
 from pocketrnn_training.rows.encoded_rows import EncodedRows
 
-__all__ = ["FeatureCounter", "FeatureCounts", "LinearPart", "choose_pair_table_rows", "compute_pair_hash_codes"]
+__all__ = [
+    "FeatureCounter",
+    "FeatureCounts",
+    "LinearPart",
+    "choose_row_count_of_pair_table",
+    "compute_hash_codes_for_token_pairs",
+]
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
@@ -54,7 +60,7 @@ _OF_VECTORS: Final = 0.8
 _WHERE_PIECES_MEET: Final = 2
 
 
-def choose_pair_table_rows(vocabulary_size: int, classes: int) -> int:
+def choose_row_count_of_pair_table(vocabulary_size: int, classes: int) -> int:
     """Choose the number of rows of the weight table for pairs of tokens, which is a hash table.
 
     Return 0 if the weights of all tokens and pairs would make the classifier too large.
@@ -65,9 +71,11 @@ def choose_pair_table_rows(vocabulary_size: int, classes: int) -> int:
     return pairs if (vocabulary_size + pairs) * classes <= _MOST_NUMBERS else 0
 
 
-def compute_pair_hash_codes(vocabulary_size: int, pair_rows: int) -> Codes:
-    """Compute two numbers for each token, int64 [vocabulary_size, 2]. The table row of a pair of tokens is the sum of
-    the first token's first number and the second token's second number.
+def compute_hash_codes_for_token_pairs(vocabulary_size: int, pair_rows: int) -> Codes:
+    """Compute two hash codes for each token, int64 [vocabulary_size, 2], from which pairs of tokens get their table
+    row.
+
+    The row of the weight table for a pair is the first code of the first token plus the second code of the second one.
 
     Two different pairs may have the same row: this is feature hashing (Weinberger et al. 2009) by a sum, which every
     engine computes exactly.
@@ -120,10 +128,10 @@ class FeatureCounter:
 
     @cached_property
     def joint_codes(self) -> Codes:
-        """Two numbers for each token, int64 [vocabulary, 2]. The table row of the joint of two pieces is the sum of the
-        first number of the first piece and the second number of the second piece.
+        """Two hash codes for each token, int64 [vocabulary, 2]: of its last characters, and of its first ones.
 
-        The first number is a hash of the last characters of a token, the second one of its first characters.
+        The row of the weight table for the joint of two pieces is the first code of the first piece plus the second
+        code of the second piece.
         """
         half = max(1, self.joints // 2)
         ends = [_hash_text(f"{token[-_WHERE_PIECES_MEET:]}|") % half for token in self.spelled]
@@ -147,10 +155,12 @@ class FeatureCounter:
         return sparse.coo_matrix((ones, (np.array(tokens, np.int32), np.array(numbers, np.int32))), shape).tocsr()
 
     def count_features(self, rows: EncodedRows) -> FeatureCounts:
-        """Count in each row each token, each pair of tokens, and each joint (the characters where two pieces of words
-        meet), as three sparse matrices.
+        """Count in each row the tokens, the pairs of neighbouring tokens, and the joints.
 
-        They are float64 [rows, vocabulary], [rows, pairs] and [rows, joints].
+        A joint is the characters where two pieces of words meet.
+
+        Returns:
+            three sparse matrices, float64 [rows, vocabulary], [rows, pairs] and [rows, joints].
         """
         from scipy import sparse
 
@@ -171,7 +181,7 @@ class FeatureCounter:
                 else sparse.csr_matrix((len(lengths), 0))
             )
 
-        pairs = count_neighbours(compute_pair_hash_codes(len(self.spelled), self.pairs), self.pairs)
+        pairs = count_neighbours(compute_hash_codes_for_token_pairs(len(self.spelled), self.pairs), self.pairs)
         joints = count_neighbours(self.joint_codes, self.joints)
         return FeatureCounts(count_columns(ids, len(self.spelled)), pairs, joints)
 
@@ -218,9 +228,9 @@ class LinearPart:
         Args:
             counter: counts the features.
             rows: the training rows as ids.
-            targets: int64 [rows], the class of each; at least two classes occur.
-            classes: the number of classes; those that do not occur get a low score.
-            balanced: give every class the same weight.
+            targets: int64 [rows], the class of each row; at least two classes occur.
+            classes: the number of classes; a class that does not occur gets a low score.
+            balanced: whether every class has the same weight; otherwise every row has.
         """
         from scipy import sparse
         from sklearn.exceptions import ConvergenceWarning
@@ -236,10 +246,13 @@ class LinearPart:
         parts = tuple(divided @ part for part in parts)
         # The characters have the same weight as the tokens and the pairs together.
         importance = np.concatenate(
-            (_scale_inverse_frequencies(parts[:2], rare[:2]), _scale_inverse_frequencies(parts[2:], rare[2:]))
+            (
+                _compute_scaled_inverse_frequencies(parts[:2], rare[:2]),
+                _compute_scaled_inverse_frequencies(parts[2:], rare[2:]),
+            )
         )
         counts = sparse.hstack(parts).tocsr() @ sparse.diags(importance)
-        meanings = _compute_weighted_vectors(counter.vectors, rare[0], parts[0])
+        meanings = _weight_word_vectors_by_inverse_frequency(counter.vectors, rare[0], parts[0])
         if meanings is not None:
             counts = sparse.hstack((counts, sparse.csr_matrix(parts[0] @ meanings))).tocsr()
         regularisation = _REGULARISATION_OF_FEW if len(targets) < _FEW_ROWS else _REGULARISATION
@@ -265,11 +278,15 @@ class LinearPart:
         return cls(counter, sizes, words, of_pairs, of_joints, whole_bias, balanced)
 
     def refit(self, rows: EncodedRows, targets: npt.NDArray[np.int64]) -> LinearPart:
-        """Fit the same kind of linear part on other rows."""
+        """Fit a new linear part with the same features and settings on other rows.
+
+        `targets` is int64 [rows], the class of each row.
+        """
         return LinearPart.fit_to_rows(self.counted, rows, targets, classes=len(self.bias), balanced=self.balanced)
 
     def tensors(self, weight: float) -> dict[str, Tensor]:
-        """Return the tensors of `linear_classifier.LinearScores` by name, with the scores multiplied by `weight`."""
+        """Return the weights of this linear part by their names in its PyTorch module (`LinearScores`), with all scores
+        multiplied by `weight`."""
         tables = {"words": self.words, "pairs": self.pairs, "bias": self.bias}
         tables |= {"joints": self.joints} if self.counted.joints else {}
         found = {name: torch.from_numpy(table * np.float32(weight)) for name, table in tables.items()}
@@ -285,7 +302,10 @@ class LinearPart:
 
 
 def _compute_inverse_frequencies(counts: Any) -> npt.NDArray[np.float64]:
-    """Compute the inverse document frequency of each feature, float64 [columns], from the counts [rows, columns]."""
+    """Compute the inverse document frequency (IDF) of each feature, float64 [features].
+
+    `counts` is a sparse matrix [rows, features].
+    """
     rows = counts.shape[0]
     found: npt.NDArray[np.float64] = (
         np.log((1 + rows) / (1 + np.bincount(counts.indices, minlength=counts.shape[1]))) + 1
@@ -293,11 +313,18 @@ def _compute_inverse_frequencies(counts: Any) -> npt.NDArray[np.float64]:
     return found
 
 
-def _scale_inverse_frequencies(
+def _compute_scaled_inverse_frequencies(
     counts_of_kinds: Sequence[Any], inverse_frequencies: Sequence[npt.NDArray[np.float64]]
 ) -> npt.NDArray[np.float64]:
-    """Compute a factor for each feature, float64 [columns of all parts]: its inverse document frequency, scaled so that
-    the mean squared norm of a row is 1."""
+    """Scale the inverse document frequencies of all features so that the mean squared norm of a row is 1.
+
+    Args:
+        counts_of_kinds: for each kind of features, a sparse matrix of counts [rows, features].
+        inverse_frequencies: for each kind of features, float64 [features].
+
+    Returns:
+        the factor of each feature, float64 [features of all kinds].
+    """
     squares = [
         np.square(part.data * some[part.indices]).sum()
         for part, some in zip(counts_of_kinds, inverse_frequencies, strict=True)
@@ -305,11 +332,19 @@ def _scale_inverse_frequencies(
     return np.concatenate(inverse_frequencies) / (np.sqrt(sum(squares) / counts_of_kinds[0].shape[0]) or 1)
 
 
-def _compute_weighted_vectors(
+def _weight_word_vectors_by_inverse_frequency(
     vectors: Floats | None, inverse_frequencies: npt.NDArray[np.float64], token_counts: Any
 ) -> npt.NDArray[np.float64] | None:
-    """Compute each token's word vector, times its inverse document frequency and a common weight, float64 [vocabulary,
-    dimensions]; None without word vectors."""
+    """Multiply each token's word vector by its inverse document frequency and by one weight for all.
+
+    Args:
+        vectors: float32 [vocabulary, dimensions], or None without word vectors.
+        inverse_frequencies: float64 [vocabulary].
+        token_counts: a sparse matrix [rows, vocabulary], from which the common weight follows.
+
+    Returns:
+        float64 [vocabulary, dimensions], or None.
+    """
     if vectors is None:
         return None
     found: npt.NDArray[np.float64] = vectors * inverse_frequencies[:, None]
@@ -317,10 +352,12 @@ def _compute_weighted_vectors(
 
 
 def _list_character_ngrams(spelled: str) -> Iterable[str]:
+    """Yield the character n-grams of a token, of 2 to 5 characters."""
     for size in range(_FEWEST_CHARACTERS, _MOST_CHARACTERS + 1):
         for start in range(len(spelled) - size + 1):
             yield spelled[start : start + size]
 
 
 def _hash_text(text: str) -> int:
+    """Compute a hash of 32 bits that is the same in every process."""
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).digest(), "little")

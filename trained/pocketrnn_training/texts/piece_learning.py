@@ -49,7 +49,7 @@ _TOGETHER: Final = 10_000
 def learn_pieces(
     texts: Sequence[str], most_pieces: int, *, min_freq: int, max_tokens: int | None, lowercase: bool = True
 ) -> tuple[SubwordRules, tuple[str, ...]]:
-    """Learn the pieces of words from texts; return the text rules that split texts into pieces, and the vocabulary.
+    """Learn the pieces of words of a vocabulary from texts, by byte-pair merges of characters (BPE).
 
     The same texts give the same result.
 
@@ -59,7 +59,10 @@ def learn_pieces(
             frequent characters.
         min_freq: how often a character, or a pair that is merged into a piece, must occur.
         max_tokens: how many pieces of a text are read, or None for all.
-        lowercase: convert the texts to lower case.
+        lowercase: whether the texts are converted to lower case first.
+
+    Returns:
+        the text rules that split texts into the pieces; and the vocabulary, in the order of the ids.
 
     Raises:
         MissingExtraError: the package tokenizers is not installed.
@@ -107,7 +110,13 @@ def convert_piece_to_word(piece: str) -> str | None:
 
 
 def _make_subword_rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) -> SubwordRules:
-    """Make the text rules that split at white space and punctuation, and cut the words by the model."""
+    """Make text rules that split texts at white space and punctuation, and words into pieces by the model.
+
+    Args:
+        model: the merges.
+        max_tokens: how many pieces of a text are read, or None for all.
+        lowercase: whether texts are converted to lower case first.
+    """
     return SubwordRules(
         model=model,
         unknown_id=UNKNOWN,
@@ -126,9 +135,10 @@ def _make_subword_rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) 
 
 
 def _join_words_of_sampled_texts(texts: Sequence[str], rules: SubwordRules) -> Iterable[str]:
-    """Yield the first `max_tokens` words of each text, joined by spaces; of a sample, if there is too much text.
+    """Yield the words of each text, joined by spaces; if there is too much text, only of a sample of the texts.
 
-    More words of a text are never read, since each word has at least one piece.
+    Only the first `rules.max_tokens` words of a text are used: later ones are never read, since each word has at least
+    one piece.
     """
     words = make_words_function(replace(rules, outside=()))
     share = min(1.0, _MOST_CHARACTERS / max(1, sum(map(len, texts))))
@@ -174,7 +184,7 @@ class RowWords:
         return replace(self, rows=EncodedTexts(self.rows.ids[: offsets[-1]], offsets))
 
     def encode_rows_as_pieces(self) -> EncodedTexts:
-        """Encode the rows as ids of pieces. The ids are those of `TextEncoder(rules, vocabulary)`."""
+        """Encode the rows as ids of pieces, with all merges: as an encoder with these rules and vocabulary does."""
         return self.draw_pieces_with_word_starts(0.0, 0)[0]
 
     def draw_pieces_with_word_starts(
@@ -183,7 +193,7 @@ class RowWords:
         """Encode the rows as ids of pieces, with BPE-dropout; also return where each word begins.
 
         Args:
-            skipped_share: the share of merges that are skipped, at random; 0 for `encode_rows_as_pieces`.
+            skipped_share: the share of merges that are skipped, at random; 0 to make all merges.
             seed: decides which merges are skipped. The same seed gives the same pieces.
 
         Returns:
@@ -228,9 +238,10 @@ class RowWords:
                 yield apply_merges(symbols(word), merges, lambda: draw() < skipped_share)
 
     def _split_words_with_all_merges(self, times_of_words: npt.NDArray[np.int64]) -> Iterator[list[int]]:
-        """Split each different word whose number in `times_of_words` is above 0 into pieces, with all merges.
+        """Split each different word into pieces, with all merges, and yield the ids of the pieces of each word.
 
-        Yield the ids of the pieces of each word. `tokenizers` needs a tenth of the time of `apply_merges`.
+        A word is left out if its number in `times_of_words`, int64 [different words], is 0. The package `tokenizers`
+        needs a tenth of the time of our own `apply_merges`.
         """
         from tokenizers import Tokenizer, models
 
@@ -252,7 +263,9 @@ def _join_pieces_of_rows(
     row_offsets: npt.NDArray[np.int64],
     rules: SubwordRules,
 ) -> EncodedTexts:
-    """Join the pieces of the chosen words of each row, and cut the row to `max_tokens`. An empty row gets `empty_id`.
+    """Join the pieces of the words of each row, and cut the row to `rules.max_tokens` pieces.
+
+    A row without pieces becomes the one id `rules.empty_id`.
 
     Args:
         pieces_of_words: the pieces of each word.

@@ -16,7 +16,8 @@ __all__ = ["ALONE", "BY_DEFAULT", "RecurrentLinearWeights", "fit_recurrent_linea
 
 @dataclass(frozen=True)
 class RecurrentLinearWeights:
-    """The weights of the recurrent part and the linear part: their logits are multiplied by them, then added.
+    """The weights by which the logits of the recurrent part and of the linear part are multiplied before they are
+    added.
 
     Attributes:
         recurrent: the weight of the recurrent part.
@@ -40,7 +41,9 @@ BY_DEFAULT: Final = RecurrentLinearWeights(1.0, 5.0)
 def fit_recurrent_linear_weights(
     recurrent: npt.NDArray[Any] | None, linear: npt.NDArray[Any], targets: npt.NDArray[np.int64]
 ) -> RecurrentLinearWeights:
-    """Fit the weights of the two parts by maximum likelihood of the right classes. No weight is negative.
+    """Fit the weights by which the logits of the recurrent and the linear part are multiplied before they are added.
+
+    The weights maximize the likelihood of the right classes, and are at least 0.
 
     Args:
         recurrent: float [rows, classes], the logits of the recurrent part for rows that it has not learnt from; None

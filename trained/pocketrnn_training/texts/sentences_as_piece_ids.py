@@ -24,7 +24,7 @@ def encode_sentences_with_word_starts(
         the ids, and int64 [words of all sentences], the position of each word's first id among all ids.
 
     Raises:
-        InputError: a word has no piece of its own.
+        InputError: a word has no piece of its own, since the rules remove all of its characters.
     """
     encoder = TextEncoder(rules, vocabulary)
     ids: list[int] = []

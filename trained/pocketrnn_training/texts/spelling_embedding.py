@@ -71,7 +71,7 @@ class SpelledEmbedding(nn.Embedding):
     _offsets: Tensor
 
     def __init__(self, words: nn.Embedding, spelling: Spelling) -> None:
-        """Make the embedding from the rows of `words`."""
+        """Make the embedding from the rows of the ordinary embedding `words`, and from the fragments of each word."""
         weight = words.weight.detach()
         super().__init__(words.num_embeddings, words.embedding_dim, sparse=words.sparse, _weight=weight)
         self.fragments = nn.Parameter(weight.new_zeros(spelling.size, words.embedding_dim))
@@ -87,7 +87,7 @@ class SpelledEmbedding(nn.Embedding):
 
     @torch.no_grad()
     def fold_embedding(self) -> Tensor:
-        """Compute the rows of an ordinary embedding with the same vectors, float32 [words, embedding_dim]."""
+        """Compute the weight of an ordinary embedding that gives the same vectors, float32 [words, embedding_dim]."""
         return self.weight + self._average_fragments(torch.arange(self.num_embeddings, device=self.weight.device))
 
     def _average_fragments(self, ids: Tensor) -> Tensor:
@@ -100,6 +100,8 @@ class SpelledEmbedding(nn.Embedding):
 
 
 def _list_fragments(word: str) -> list[str]:
+    """List the character n-grams of 3 to 5 of a word with marks at both ends, sorted: "<good>" has "<go", "good",
+    ..."""
     marked = f"<{word[:_MOST_CHARACTERS]}>"
     sizes = range(_SHORTEST, _LONGEST + 1)
     return sorted({marked[i : i + size] for size in sizes for i in range(len(marked) - size + 1)})

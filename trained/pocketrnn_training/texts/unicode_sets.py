@@ -30,20 +30,24 @@ CLUSTERS: Final = (
 
 @functools.cache
 def _load_unicode_sets() -> Mapping[str, tuple[str, ...]]:
+    """Load the ranges of code points of all Unicode sets, by the name of the set."""
     document = json.loads(Path(__file__).with_name("unicode_sets.json").read_bytes())
     return {name: tuple(ranges) for name, ranges in document.items()}
 
 
 def find_unicode_set(name: str) -> tuple[str, ...]:
-    """Find the ranges of code points of a named set, as the cleaning step `Keep` takes them."""
+    """Return the ranges of code points of a Unicode set by its name, such as "punctuation".
+
+    A range is a string, as the cleaning step `Keep` takes it.
+    """
     return _load_unicode_sets()[name]
 
 
 def complement_set(name: str) -> tuple[str, ...]:
-    """Return the ranges of the code points that are not in a named set."""
+    """Return the ranges of all code points that are not in the Unicode set with this name, such as "punctuation"."""
     return complement_ranges(_load_unicode_sets()[name])
 
 
 def complement_ranges(ranges: Iterable[str]) -> tuple[str, ...]:
-    """Return the ranges of all other code points. The given ranges must be sorted and must not touch."""
+    """Return the ranges of all code points outside the given ranges, which must be sorted and must not touch."""
     return make_ranges_from_points(complement_point_ranges(list_first_and_last_points(ranges)))

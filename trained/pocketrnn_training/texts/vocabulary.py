@@ -51,9 +51,12 @@ def build(
         DataError: not one text has a token, or no token is frequent enough.
     """
     if min_freq < 1:
-        raise InputError(f"min_freq is {min_freq}.", "Use a number from 1.")
+        raise InputError(f"min_freq is {min_freq}, but it must be at least 1.", "Use a number from 1.")
     if max_size is not None and max_size <= len(SPECIALS):
-        raise InputError(f"max_size is {max_size}.", f"Use a number above {len(SPECIALS)}.")
+        raise InputError(
+            f"max_size is {max_size}, but {len(SPECIALS)} tokens are for unknown words and padding.",
+            f"Use a number above {len(SPECIALS)}.",
+        )
     if (rules.unknown_id, rules.empty_id, rules.padding_id) != (UNKNOWN, UNKNOWN, PADDING):
         raise ValueError(f"give rules with unknown_id and empty_id {UNKNOWN}, and padding_id {PADDING}")
     # Ids are given in the order of first occurrence and renumbered when all counts are known: one pass of the
@@ -74,7 +77,7 @@ def build(
         counts += np.bincount(old_ids[chunk], minlength=len(names))
     kept = _choose_kept_ids(names, counts, min_freq, max_size)
     if not kept:
-        raise DataError(f"No token occurs {min_freq} times.", "Use a smaller min_freq, or more texts.")
+        raise DataError(f"Not one token occurs at least {min_freq} times.", "Use a smaller min_freq, or more texts.")
     new_ids = np.full(len(names), UNKNOWN, dtype=np.int32)
     new_ids[PADDING] = PADDING
     new_ids[kept] = np.arange(len(SPECIALS), len(SPECIALS) + len(kept), dtype=np.int32)
@@ -91,7 +94,14 @@ def build(
 
 
 def _choose_kept_ids(names: list[str], counts: npt.NDArray[np.int64], min_freq: int, max_size: int | None) -> list[int]:
-    """Choose the ids of the tokens that the vocabulary keeps, the most frequent tokens first."""
+    """Choose the tokens that the vocabulary keeps; return their ids, the most frequent first.
+
+    Args:
+        names: the tokens, in the order of their ids; the first two are special tokens, which are left out.
+        counts: int64 [tokens], how often each token occurs.
+        min_freq: how often a token must occur.
+        max_size: the largest size of the vocabulary, with the special tokens; None for no limit.
+    """
     occurrences = counts.tolist()
     order = sorted(range(len(SPECIALS), len(names)), key=lambda i: (-occurrences[i], names[i]))
     if max_size is not None:

@@ -23,7 +23,7 @@ from pocketrnn_training.rows.encoded_rows import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import WORDS, TextSettings
 from pocketrnn_training.texts import piece_learning, vocabulary, word_vectors
-from pocketrnn_training.texts.linear_part import FeatureCounter, LinearPart, choose_pair_table_rows
+from pocketrnn_training.texts.linear_part import FeatureCounter, LinearPart, choose_row_count_of_pair_table
 from pocketrnn_training.training_events import Notice, StageNotice
 
 __all__ = ["TokenChoice", "TokenizedTexts", "encode_with_rules_and_fit", "make_feature_counter"]
@@ -62,7 +62,7 @@ class TokenizedTexts:
     linear: LinearPart | None = None
 
     def join_pairs(self) -> TokenizedTexts:
-        """Return the same texts as pairs. The first two texts become one row, the next two another, and so on."""
+        """Join each two neighbouring texts to one row, for pairs of texts: texts 0 and 1, texts 2 and 3, and so on."""
         mark = make_pair_mark(self.rules.padding_id)
         return replace(
             self,
@@ -72,8 +72,13 @@ class TokenizedTexts:
         )
 
     def fit_linear_part(self, data: LabelledTexts, pair_rows: int, *, balanced: bool) -> TokenizedTexts:
-        """Return the texts with a fitted linear part, whose table of pairs has `pair_rows` rows; unchanged if that
-        is 0."""
+        """Return the same texts with a linear part that is fitted on the training rows; unchanged if `pair_rows` is 0.
+
+        Args:
+            data: the training rows, which have the classes.
+            pair_rows: the number of rows of the weight table for pairs of tokens.
+            balanced: whether every class has the same weight in the fit; otherwise every row has.
+        """
         if not pair_rows:
             return self
         counted = make_feature_counter(self.vocabulary, self.rules, pair_rows, self.vectors)
@@ -102,24 +107,24 @@ class TokenChoice:
     report: Callable[[Notice], None]
 
     def tokenize_texts(self) -> TokenizedTexts:
-        """Encode the texts with the requested tokenizer, or else with words or pieces, as the rows decide.
+        """Encode the texts with the tokenizer that the user names, or else with words or pieces, as the rows decide.
 
-        Fit the linear part if there is to be one.
+        A linear part is fitted, too, if the settings and the rows allow it.
 
         Raises:
-            InputError: a linear part is asked for, and its tables would be too large.
+            InputError: the user asks for a linear part, but its tables would be too large.
             DataError: all tokens of the texts are too rare, or the word vectors cannot be used.
         """
-        found = self._choose_tokens()
+        found = self._encode_with_better_of_words_and_pieces()
         if self.settings.linear and not self._choose_pair_table_rows(found):
             raise InputError(
                 "A linear part is not possible for these texts: its tables would be too large.", "Leave --linear out."
             )
         return found
 
-    def _choose_tokens(self) -> TokenizedTexts:
-        """Encode the texts with the tokenizer that the user asks for; or else as words and as pieces, and return the
-        better one."""
+    def _encode_with_better_of_words_and_pieces(self) -> TokenizedTexts:
+        """Encode the texts with the tokenizer that the user asks for; or else as words and as pieces of words, and
+        return the encoding whose linear part is better."""
         settings = self.settings
         if settings.asks_for_pieces:
             if settings.tokenizer is None:
@@ -135,20 +140,23 @@ class TokenChoice:
             if by_pieces is None:
                 raise
             return self._report_and_take_pieces(error.problem, by_pieces)
-        unknown = _compute_unknown_share(self.validation.texts, by_words)
+        unknown = _compute_share_of_unknown_words(self.validation.texts, by_words)
         why = f"{unknown:.0%} of the words of the validation rows are unknown." if unknown > _MOST_UNKNOWN else None
         may_compare = self._may_compare_linear_parts and unknown < _WORDS_SAY_NOTHING
         if (why is None and not may_compare) or (by_pieces := self._encode_as_pieces_if_possible()) is None:
             return self._report_and_take_words(by_words)
         if may_compare and by_pieces.linear is not None:
-            why = self._find_reason_for_pieces(by_words, by_pieces)
+            why = self._explain_if_pieces_beat_words(by_words, by_pieces)
         return self._report_and_take_words(by_words) if why is None else self._report_and_take_pieces(why, by_pieces)
 
     @property
     def _may_compare_linear_parts(self) -> bool:
-        """Return whether the linear parts may decide between words and pieces."""
+        """Return whether to decide between words and pieces by the accuracy of their linear parts.
+
+        That is not possible without linear parts or with a setting that applies only to words.
+        """
         of_words = self.settings.spelling or self._has_word_limit
-        return bool(self.decided.linear) and self._may_have_linear_part and not of_words
+        return bool(self.decided.linear) and self._can_fit_linear_part and not of_words
 
     @property
     def _has_word_limit(self) -> bool:
@@ -156,14 +164,20 @@ class TokenChoice:
         return self.settings.max_vocabulary != TextSettings.max_vocabulary
 
     @property
-    def _may_have_linear_part(self) -> bool:
+    def _can_fit_linear_part(self) -> bool:
+        """Whether the rows allow a linear part: there is not a teacher, and at least two classes occur."""
         return self.data.answers is None and int((self.data.counts() > 0).sum()) >= 2
 
-    def _find_reason_for_pieces(self, by_words: TokenizedTexts, by_pieces: TokenizedTexts) -> str | None:
-        """Choose between words and pieces by their linear parts; return why pieces are chosen, or None for words."""
+    def _explain_if_pieces_beat_words(self, by_words: TokenizedTexts, by_pieces: TokenizedTexts) -> str | None:
+        """Compare words and pieces of words by the accuracy of their linear parts on the validation rows.
+
+        Return a sentence that says why pieces are better, or None if words are to be used.
+        """
         if by_words.linear is None:
             return "With words there would be no linear part: its tables would be too large."
-        words, parts = (self._find_rows_right_by_linear_part(tokenized) for tokenized in (by_words, by_pieces))
+        words, parts = (
+            self._mark_rows_that_linear_part_classifies_correctly(tokenized) for tokenized in (by_words, by_pieces)
+        )
         more, chance = int(parts.sum()) - int(words.sum()), float(np.sqrt((words != parts).sum()))
         words_in_doubt = len(self.data) < _FEW_ROWS or self.word_vectors is not None
         if more <= chance if words_in_doubt else more < -chance:
@@ -173,8 +187,9 @@ class TokenChoice:
             f"one of words {words.mean():.1%}."
         )
 
-    def _find_rows_right_by_linear_part(self, tokenized: TokenizedTexts) -> npt.NDArray[np.bool_]:
-        """Return which validation rows the linear part classifies correctly, bool [validation rows]."""
+    def _mark_rows_that_linear_part_classifies_correctly(self, tokenized: TokenizedTexts) -> npt.NDArray[np.bool_]:
+        """Mark the validation rows that the linear part of these tokens classifies correctly, bool [validation
+        rows]."""
         assert tokenized.linear is not None  # noqa: S101 - there is one where they are compared
         given: npt.NDArray[np.bool_] = (
             tokenized.linear.logits(tokenized.validation_texts).argmax(axis=1) == self.validation.targets
@@ -182,7 +197,8 @@ class TokenChoice:
         return given
 
     def _report_and_take_words(self, by_words: TokenizedTexts) -> TokenizedTexts:
-        """Return the texts as words. Report a setting for pieces, which then has no effect."""
+        """Return `by_words`, the texts as words; first report it if the user gave a setting for pieces, which then has
+        no effect."""
         if self.settings.piece_dropout not in (0, TextSettings.piece_dropout):
             said = (
                 "Texts are split into words, so --piece-dropout has no effect; --tokenizer bpe splits them into pieces."
@@ -191,7 +207,7 @@ class TokenChoice:
         return by_words
 
     def _report_and_take_pieces(self, why: str, by_pieces: TokenizedTexts) -> TokenizedTexts:
-        """Return the texts as pieces, and report why."""
+        """Report why pieces of words are used (the sentence `why`), and return `by_pieces`, the texts as pieces."""
         more = (
             " --max-vocabulary applies to words only; --vocabulary-size bounds the pieces."
             if self._has_word_limit
@@ -201,6 +217,7 @@ class TokenChoice:
         return by_pieces
 
     def _encode_as_pieces_if_possible(self) -> TokenizedTexts | None:
+        """Encode the texts as pieces of words; return None if all characters are too rare."""
         try:
             return self._encode_as_pieces_and_fit()
         except DataError:
@@ -270,14 +287,15 @@ class TokenChoice:
         return self._fit_linear_part(found)
 
     def _choose_pair_table_rows(self, tokenized: TokenizedTexts) -> int:
-        """Choose the number of rows of the table of pairs; 0 without a linear part, or if the table were too large."""
+        """Choose the number of rows of the linear part's weight table for pairs of tokens; 0 for no linear part, if the
+        settings exclude it or its tables would be too large."""
         if not self.decided.linear:
             return 0
-        return choose_pair_table_rows(len(tokenized.vocabulary), len(self.data.labels))
+        return choose_row_count_of_pair_table(len(tokenized.vocabulary), len(self.data.labels))
 
     def _fit_linear_part(self, tokenized: TokenizedTexts) -> TokenizedTexts:
-        """Return the texts with a fitted linear part, unless the rows or the settings allow none."""
-        if not self._may_have_linear_part:
+        """Return the texts with a fitted linear part, or unchanged if the rows or the settings do not allow one."""
+        if not self._can_fit_linear_part:
             return tokenized
         return tokenized.fit_linear_part(
             self.data, self._choose_pair_table_rows(tokenized), balanced=self.settings.class_weights == "balanced"
@@ -287,13 +305,13 @@ class TokenChoice:
 def make_feature_counter(
     tokens: Sequence[str], rules: AnyTextRules, pair_rows: int, vectors: word_vectors.Vectors | None = None
 ) -> FeatureCounter:
-    """Make the counter of the features of a linear part, for texts that these rules split into these tokens.
+    """Make the object that counts the features of a linear part in texts.
 
     Args:
-        tokens: the vocabulary.
-        rules: the rules of the texts.
-        pair_rows: the number of rows of the table of pairs.
-        vectors: the word vectors, if there are any.
+        tokens: the vocabulary, in the order of the ids.
+        rules: the rules that split the texts into tokens.
+        pair_rows: the number of rows of the weight table for pairs of tokens.
+        vectors: the word vectors, or None.
     """
     are_pieces = rules.tokenizer == SUBWORDS
     known = range(len(vocabulary.SPECIALS), len(tokens))
@@ -314,14 +332,22 @@ def encode_with_rules_and_fit(
 ) -> TokenizedTexts:
     """Encode the texts with the rules and tokens of a checkpoint, and fit the linear part.
 
-    `pair_rows` is the number of rows of the table of pairs of the linear part; 0 for none.
+    Args:
+        data: the training rows.
+        validation: the validation rows.
+        settings: the settings of the run.
+        rules: the rules that split texts into tokens.
+        tokens: the vocabulary: the checkpoint's, followed by new words.
+        pair_rows: the number of rows of the linear part's weight table for pairs of tokens; 0 for no linear part.
 
     Raises:
-        InputError: a linear part is asked for, and the checkpoint has none.
+        InputError: the settings ask for a linear part, but the checkpoint does not have one.
     """
     if settings.linear and not pair_rows:
         raise InputError(
-            "A linear part cannot be added: the checkpoint to continue from has none.", "Leave --linear out."
+            "--linear asks for a linear part, but the checkpoint to continue from does not have one, and a run cannot "
+            "add it.",
+            "Leave --linear out.",
         )
     encoder = TextEncoder(rules, tokens)
     words = None
@@ -339,7 +365,7 @@ def encode_with_rules_and_fit(
     return found.fit_linear_part(data, pair_rows, balanced=settings.class_weights == "balanced")
 
 
-def _compute_unknown_share(texts: Sequence[str], tokenized: TokenizedTexts) -> float:
+def _compute_share_of_unknown_words(texts: Sequence[str], tokenized: TokenizedTexts) -> float:
     """Compute the share of the words of the texts that the vocabulary lacks, from 0 to 1."""
     encoder = TextEncoder(tokenized.rules, tokenized.vocabulary)
     held = [encoder.holds(word) for text in texts for word in encoder.tokens(text)]

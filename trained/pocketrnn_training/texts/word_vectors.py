@@ -60,7 +60,7 @@ class Vectors:
 def read_vectors(
     path: Path, vocabulary: Sequence[str], most_added: int = 0, is_token: Callable[[str], bool] = lambda _: True
 ) -> Vectors:
-    """Read the vectors of the words in `vocabulary`, and of the first other words in the file.
+    """Read from a file the vectors of the words in `vocabulary`, and of up to `most_added` other words.
 
     The file is a table (`write_table`) if its name ends in `.npz`. Else it is UTF-8 with a word and its numbers in each
     line, separated by single spaces, as GloVe's files are (https://nlp.stanford.edu/projects/glove/); plain, or
@@ -106,7 +106,7 @@ def read_vectors(
 
 
 def write_table(path: Path, words: Sequence[str], vectors: npt.NDArray[np.floating[Any]]) -> None:
-    """Write a table of words and their vectors. Each number has 8 bits, and each word a scale.
+    """Write a compressed file of words and their vectors, with 8 bits for each number and a scale for each word.
 
     Args:
         path: the file, whose name ends in `.npz`.
@@ -165,12 +165,13 @@ def _read_vector_lines(path: Path) -> Iterator[_WordAndNumbers]:
 
 
 def _is_word2vec_header(line: str) -> bool:
-    """Return whether the first line is word2vec's: two whole numbers."""
+    """Return whether the first line of a file is the header that word2vec writes: two whole numbers."""
     fields = line.split()
     return len(fields) == 2 and all(field.isdecimal() for field in fields)
 
 
 def _is_number(text: str) -> bool:
+    """Return whether Python's `float` can parse the text."""
     try:
         float(text)
     except ValueError:
@@ -179,14 +180,18 @@ def _is_number(text: str) -> bool:
 
 
 def _parse_numbers(fields: Sequence[str], line_number: int, path: Path) -> list[float]:
-    """Parse the numbers of a vector. Raise a DataError for a field that is not a number, or a number too large for a
-    vector."""
+    """Parse the numbers of a word's vector.
+
+    Raises:
+        DataError: a field is not a number, or is 1e30 or larger. The error names the line and the file.
+    """
     try:
         values = [float(field) for field in fields]
     except ValueError:
         values = [math.nan]
     if not all(abs(value) < 1e30 for value in values):
         raise DataError(
-            f"Line {line_number} of {path} holds something that is not a number.", "Correct or delete the line."
+            f"Line {line_number} of {path} holds a value that is not a number, or is too large for a vector.",
+            "Correct or delete the line.",
         )
     return values
