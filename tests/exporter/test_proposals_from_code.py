@@ -56,7 +56,7 @@ from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.progress import ABOUT_SOFTMAX
 from pocketrnn_export.source_code import notebook
-from pocketrnn_export.source_code.class_definitions import find_calls_of_classes, list_module_classes
+from pocketrnn_export.source_code.class_definitions import find_first_calls_of_classes, list_module_classes
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
     list_data_files_named_in_code,
     list_files_near,
@@ -1661,10 +1661,10 @@ def test_a_file_whose_imports_lead_to_torch_is_told_from_others(
 
 def test_of_several_modules_the_one_that_other_files_make_is_found(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("class A: ...\nclass B: ...\nfor kind in (A(), B(), A()): print(kind)\n")
-    found = find_calls_of_classes(tmp_path / "net.py", ["A", "B"])
+    found = find_first_calls_of_classes(tmp_path / "net.py", ["A", "B"])
     assert found == {"A": f"{tmp_path / 'net.py'}, line 3", "B": f"{tmp_path / 'net.py'}, line 3"}
     (tmp_path / "answer.py").write_text("import net\nmodel = net.B().eval()\n")
-    assert find_calls_of_classes(tmp_path / "net.py", ["A", "B"]) == {"B": f"{tmp_path / 'answer.py'}, line 2"}
+    assert find_first_calls_of_classes(tmp_path / "net.py", ["A", "B"]) == {"B": f"{tmp_path / 'answer.py'}, line 2"}
 
 
 def test_the_corrected_command_replaces_wrong_labels_and_keeps_the_answers(folder: Path) -> None:

@@ -495,7 +495,7 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
         path: the file of the module.
         name: the class of the module; by default, any class of the file.
     """
-    from pocketrnn_export.source_code.answering_code import list_used_files
+    from pocketrnn_export.source_code.answering_code import list_files_that_answering_code_loads
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
@@ -510,7 +510,7 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
         only = f"{'the only' if len(near) == 1 else 'a'} file near {path.name} with the layers of its module"
         fitting = [FileNamedInCode(one, only) for one in near]
     found = fitting or [one for one in found if _may_be_of_module(path, name, one.path)]
-    for group in list_used_files(path, [one.path for one in found]) if len(found) > 1 else ():
+    for group in list_files_that_answering_code_loads(path, [one.path for one in found]) if len(found) > 1 else ():
         if group:
             found = [FileNamedInCode(file, where) for file, where in group.items()]
             break
@@ -528,12 +528,12 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
 def _find_class_that_is_made(path: Path, name: str) -> tuple[Path, str]:
     """Return the file and name of the module that a function of a file makes, if a class near it is that of the module;
     else the file and name themselves."""
-    from pocketrnn_export.source_code.answering_code import find_module_made_by
+    from pocketrnn_export.source_code.answering_code import find_first_module_that_function_instantiates
     from pocketrnn_export.source_code.class_definitions import find_class_in_file_or_imports, list_module_classes_near
 
     if not name or find_class_in_file_or_imports(path, name) is not None:
         return path, name
-    made = find_module_made_by(path, name, list_module_classes_near(path))
+    made = find_first_module_that_function_instantiates(path, name, list_module_classes_near(path))
     file, _, of_class = ("", "", "") if made is None else made[0].rpartition(":")
     return (Path(file), of_class) if of_class else (path, name)
 
@@ -585,11 +585,11 @@ def describe_module_of_other_file(path: Path, module: str) -> str:
         path: the file of code that the user names.
         module: the module that is taken, as file.py:name.
     """
-    from pocketrnn_export.source_code.class_definitions import is_recurrent, list_module_classes
+    from pocketrnn_export.source_code.class_definitions import has_recurrent_layer_by_names, list_module_classes
 
     if Path(module.rpartition(":")[0]).resolve() == path.resolve():
         return ""
-    has_own = any(is_recurrent(path, name) for name in list_module_classes(path))
+    has_own = any(has_recurrent_layer_by_names(path, name) for name in list_module_classes(path))
     none = "" if has_own else f"{path} has no recurrent classifier: "
     return f" {none}{'The' if has_own else 'the'} line to copy takes {module}, of another file."
 
@@ -602,11 +602,11 @@ def list_classes_that_fit(path: Path, names: Sequence[str], weights: Path) -> li
         names: their names.
         weights: the file of weights.
     """
-    from pocketrnn_export.source_code.class_definitions import list_classes_with_layers
+    from pocketrnn_export.source_code.class_definitions import list_classes_that_fit_weight_names
     from pocketrnn_export.vocabularies.checkpoint_file import list_weight_names
 
     layers = list_weight_names(weights)
-    found = list_classes_with_layers(path, names, layers) if layers else []
+    found = list_classes_that_fit_weight_names(path, names, layers) if layers else []
     misfits = _list_misfits(path, found, weights)
     return [name for name, why in zip(found, misfits, strict=True) if not why]
 
@@ -669,7 +669,7 @@ def list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path], folde
         weights: the files of weights, the likeliest first.
         folder: the folder of the notebooks.
     """
-    from pocketrnn_export.source_code.class_definitions import is_recurrent, list_module_classes
+    from pocketrnn_export.source_code.class_definitions import has_recurrent_layer_by_names, list_module_classes
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_notebooks_near
 
     named = [(Path(file), name) for file, _, name in (one.rpartition(":") for one in dict.fromkeys(modules))]
@@ -679,7 +679,7 @@ def list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path], folde
     for one in weights:
         nearest = sorted(named, key=lambda found: found[0].resolve().parent != one.resolve().parent)
         fitting = [found for found in nearest if list_classes_that_fit(found[0], [found[1]], one)]
-        recurrent = [found for found in fitting if is_recurrent(*found)]
+        recurrent = [found for found in fitting if has_recurrent_layer_by_names(*found)]
         ordered = [f"{file}:{name}" for file, name in dict.fromkeys([*recurrent, *fitting])]
         if recurrent:
             return ordered
