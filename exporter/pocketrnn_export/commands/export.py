@@ -554,9 +554,9 @@ def _print_written_bundle(
 def _note_torch_of_tokenizer(file: Path) -> None:
     """Print a note if a file imports PyTorch: its function splits texts, so PyTorch must then be installed to classify
     texts."""
-    from pocketrnn_export.source_code.code_and_data_files_near_module import loads_torch
+    from pocketrnn_export.source_code.code_and_data_files_near_module import imports_torch_directly_or_indirectly
 
-    if file.is_file() and loads_torch(file):
+    if file.is_file() and imports_torch_directly_or_indirectly(file):
         print_line(
             f"Note: {file} imports torch, or a file or library that does, and so does classify --tokenizer. To answer "
             "without PyTorch, copy the function that splits texts, with what it needs, to a file of its own.",
@@ -1112,7 +1112,10 @@ def _propose_clear_ids(error: UnclearIdsError, options: Mapping[str, Any]) -> Op
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
     """Raise an InputError for missing files before the work starts, and for a tokenizer function that needs more than
     the text, unless the part of it that splits texts can be taken."""
-    from pocketrnn_export.source_code.functions_that_answer_or_split import answers_texts, is_name_of_answering_function
+    from pocketrnn_export.source_code.functions_that_answer_or_split import (
+        computes_prediction_for_text,
+        is_name_of_answering_function,
+    )
     from pocketrnn_export.source_code.text_functions_in_file import refuse_function_with_more_arguments
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
@@ -1126,7 +1129,7 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
         return
     name = function.function_name
     replacements = [complete_tokenizer_by_owner_call, replace_tokenizer_by_its_splitting_part]
-    if answers_texts(function.path, name):
+    if computes_prediction_for_text(function.path, name):
         # Its results are never taken for tokens or ids.
         if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
             refuse_answering_function(function, Path(click.get_current_context().params["output"]))
@@ -1290,7 +1293,7 @@ def _refuse_function_that_raises(
         texts: the user's texts.
         is_external: whether no text rules split the texts.
     """
-    from pocketrnn_export.source_code.code_and_data_files_near_module import read_origin_of_written_file
+    from pocketrnn_export.source_code.code_and_data_files_near_module import read_copied_function_of_exported_file
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
     from pocketrnn_export.vocabularies.owner_function_call import describe_exceptions
 
@@ -1299,7 +1302,11 @@ def _refuse_function_that_raises(
         return
     listed = {one.option: f"{one.file}:{one.name}" for one in list_text_functions(module_file)}
     # A file that the export wrote stands for the owner's function.
-    tried = {str(named), click.get_current_context().params["tokenizer"], read_origin_of_written_file(named.path)}
+    tried = {
+        str(named),
+        click.get_current_context().params["tokenizer"],
+        read_copied_function_of_exported_file(named.path),
+    }
     at = max((i + 1 for i, one in enumerate(listed.items()) if {*one} & tried), default=0)
     remedy = "Name a function that takes a plain text and gives its tokens or ids."
     if left := [*listed][at:]:

@@ -282,7 +282,7 @@ def _propose_order_in_code(
     """Return the labels of the answers as --labels, in the order that the code of a module or the files near it show,
     with a sentence. Return None if the code does not show it, if the answers contradict it, or if the labels are
     numbers."""
-    from pocketrnn_export.source_code.labels_in_code import find_label_order
+    from pocketrnn_export.source_code.labels_in_code import find_order_of_known_labels
     from pocketrnn_export.vocabularies.labels import write_labels
 
     if path is None or all(one.isdecimal() for one in in_answers.labels):
@@ -290,7 +290,7 @@ def _propose_order_in_code(
     file = Path(in_answers.where)
     orders = [
         one
-        for one in find_label_order(path, in_answers.labels, sizes.outputs)
+        for one in find_order_of_known_labels(path, in_answers.labels, sizes.outputs)
         if _holds_answers(file, one.labels, multi_label=multi_label)
     ]
     if not orders:
@@ -469,13 +469,21 @@ def propose_named_tokenizer(path: Path) -> ProposedOption | None:
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.code_and_data_files_near_module import is_of_another, list_syntax_nodes_near
+    from pocketrnn_export.source_code.code_and_data_files_near_module import (
+        is_place_in_code_of_another_module,
+        list_syntax_nodes_near,
+    )
     from pocketrnn_export.source_code.script_that_saves_vocabulary import find_code_that_makes_vocabulary
 
     for where, node in list_syntax_nodes_near(path):
         called = _NAMES_TOKENIZER.search(ast.unparse(node.func)) if isinstance(node, ast.Call) and node.args else None
         name = getattr(node.args[0], "value", None) if called and isinstance(node, ast.Call) else None
-        if called and isinstance(name, str) and is_of_another(where) and find_code_that_makes_vocabulary(path):
+        if (
+            called
+            and isinstance(name, str)
+            and is_place_in_code_of_another_module(where)
+            and find_code_that_makes_vocabulary(path)
+        ):
             return None
         if called and isinstance(name, str):
             save = f'{called[0]}({name!r}).save_pretrained("tokenizer")'
@@ -817,7 +825,11 @@ def describe_tokenizer_function(function: TextFunction) -> str:
     library = find_library_of_tokenizer_function(function.option)
     called = function.called
     said = f"Texts seem to be split by {function.option}{f', which calls {library}' if library else ''}"
-    said += " in code of another module: check that yours splits them so." if function.is_of_another else "."
+    said += (
+        " in code of another module: check that yours splits them so."
+        if function.is_place_in_code_of_another_module
+        else "."
+    )
     if called is None:
         return said
     values = "calls it" if function.code else "calls it with these values"
@@ -917,9 +929,9 @@ def describe_label_order(path: Path | None, labels: Sequence[str], weights: Path
         labels: the labels.
         weights: the weights of the module.
     """
-    from pocketrnn_export.source_code.labels_in_code import find_label_order
+    from pocketrnn_export.source_code.labels_in_code import find_order_of_known_labels
 
-    orders = [] if path is None else find_label_order(path, labels, read_weight_sizes(weights).outputs)
+    orders = [] if path is None else find_order_of_known_labels(path, labels, read_weight_sizes(weights).outputs)
     given = ",".join(labels)
     if not orders:
         return f"Labels, not compared: their order, {given}, is taken from --labels alone"
@@ -990,10 +1002,10 @@ def read_labels(given: str, head: str = "") -> list[str]:
     Raises:
         InputError: they cannot be read, or stand in a message in place of labels that are not known.
     """
-    from pocketrnn_export.source_code.labels_in_code import read_labels_in_file
+    from pocketrnn_export.source_code.labels_in_code import read_labels_of_variable_in_file
     from pocketrnn_export.vocabularies.labels import read_labels as read_plain_labels
 
     if given == make_unknown_labels(given.count(",") + 1):
         raise InputError(f"{given} stands in place of your labels.", "Write these, in the order of the logits.")
     named = parse_module_name(given) if "," not in given else None
-    return read_plain_labels(given, head) if named is None else read_labels_in_file(named.path, named.name)
+    return read_plain_labels(given, head) if named is None else read_labels_of_variable_in_file(named.path, named.name)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.class_definitions import find_class_in_file_or_imports
-from pocketrnn_export.source_code.code_and_data_files_near_module import is_named, list_files_near
+from pocketrnn_export.source_code.code_and_data_files_near_module import is_string_the_end_of_file_name, list_files_near
 from pocketrnn_export.source_code.functions_that_answer_or_split import is_name_of_answering_function
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 from pocketrnn_export.source_code.syntax_tree_parts import (
@@ -340,7 +340,9 @@ def _list_files_in_use_at_end(
         written = [text for one in values for text in _list_strings(one, part, parts, set())]
         names = [one.replace("\\", "/").rpartition("/")[2] for one in written]
         # A name that several folders have is that of the first file.
-        found = [(file, where) for name in names for file in reversed(files) if is_named(file, name)]
+        found = [
+            (file, where) for name in names for file in reversed(files) if is_string_the_end_of_file_name(file, name)
+        ]
         if is_save and found:
             loaded, saved = [], saved if id(node) in in_loops else found
         else:

@@ -13,7 +13,7 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
-    find_relatively_imported_file,
+    find_file_loaded_by_from_import,
     list_files_near,
     list_imported_files,
     list_syntax_nodes_near,
@@ -63,7 +63,7 @@ def find_imported_class_of_object(statements: Iterable[ast.stmt], name: str, pat
     imported: dict[str, tuple[Path, str]] = {}
     made: dict[str, str] = {}
     for node in statements:
-        if isinstance(node, ast.ImportFrom) and (file := find_relatively_imported_file(path, node)) is not None:
+        if isinstance(node, ast.ImportFrom) and (file := find_file_loaded_by_from_import(path, node)) is not None:
             imported |= {alias.asname or alias.name: (file, alias.name) for alias in node.names}
         elif isinstance(node, ast.Assign):
             calls = [call for call in ast.walk(node.value) if isinstance(call, ast.Call)]

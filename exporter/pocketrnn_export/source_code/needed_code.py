@@ -382,7 +382,7 @@ class _NeededSearch:
         if statement.index in self.taken:
             return
         self.taken.add(statement.index)
-        reason = self._harmless.explain_refusal(statement)
+        reason = self._harmless.explain_why_statement_is_unsafe(statement)
         names = (set(), set()) if reason else self._find_names_used_now_and_in_calls(statement)
         failed = []
         for used, at in [(n, statement.index) for n in sorted(names[0])] + [(n, None) for n in sorted(names[1])]:

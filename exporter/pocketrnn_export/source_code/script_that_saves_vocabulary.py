@@ -17,8 +17,8 @@ from typing import Final
 from pocketrnn_export.source_code import keras_tokenizer, torchtext_functions
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
     Nearness,
+    find_file_loaded_by_from_import,
     find_imported_file,
-    find_relatively_imported_file,
     keep_nearest,
     list_code_files_of_module,
     list_data_files_named_in_code,
@@ -262,7 +262,7 @@ def _find_imported_files(path: Path, tree: ast.AST) -> dict[str, tuple[Path, Pat
     """
     found: dict[str, tuple[Path, Path]] = {}
     for one in ast.walk(tree):
-        if isinstance(one, ast.ImportFrom) and (file := find_relatively_imported_file(path, one)) is not None:
+        if isinstance(one, ast.ImportFrom) and (file := find_file_loaded_by_from_import(path, one)) is not None:
             above = (one.module or "").count(".")
             root = make_import_absolute(path, one)[0] if one.level else file.parents[above]
             found |= {alias.asname or alias.name: (file, root) for alias in one.names}

@@ -17,7 +17,7 @@ from pocketrnn_export.source_code.functions_of_file import (
     read_statements_with_methods_as_functions,
 )
 from pocketrnn_export.source_code.functions_that_answer_or_split import (
-    computes_answer,
+    computes_prediction,
     is_name_of_answering_function,
     needs_torch,
 )
@@ -134,7 +134,7 @@ def find_changed_text(path: Path, name: str) -> ChangedText | None:
             given = assigned.get(ast.unparse(texts_given[0]), texts_given[0])
             called = [one.func for one in ast.walk(given) if isinstance(one, ast.Call) and not _reads_field(one)]
             texts = list_read_names(given) - {ast.unparse(one) for one in called} - _BUILTINS
-            is_changed = any(ast.unparse(one) not in (*_BUILTINS, name) for one in called) and not computes_answer(
+            is_changed = any(ast.unparse(one) not in (*_BUILTINS, name) for one in called) and not computes_prediction(
                 given
             )
             is_text = len(texts) == 1 and not any(map(is_vocabulary_name, texts))
@@ -461,7 +461,7 @@ def _find_text_and_statements_that_tokens_need(
     parts = [*kept, ast.Expr(split.tokens)]
     if any(isinstance(node, ast.Return) for one in kept if not isinstance(one, Function) for node in ast.walk(one)):
         return None
-    if any(computes_answer(one) or needs_torch(one) for one in parts if not isinstance(one, Function)):
+    if any(computes_prediction(one) or needs_torch(one) for one in parts if not isinstance(one, Function)):
         return None
     defaults = find_defaults(function)
     arguments = list_parameters(function)

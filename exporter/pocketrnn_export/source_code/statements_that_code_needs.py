@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.code_and_data_files_near_module import find_relatively_imported_file
+from pocketrnn_export.source_code.code_and_data_files_near_module import find_file_loaded_by_from_import
 from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.syntax_tree_parts import Function, Import, list_changed_names, list_needed_names
 
@@ -96,7 +96,7 @@ def _list_imported_statements(name: str, makers: Sequence[ast.stmt], path: Path)
     if len(makers) != 1 or not isinstance(node := makers[0], ast.ImportFrom):
         return None
     original = next(one.name for one in node.names if (one.asname or one.name) == name)
-    if original == "*" or (file := find_relatively_imported_file(path, node)) is None or not node.module:
+    if original == "*" or (file := find_file_loaded_by_from_import(path, node)) is None or not node.module:
         return None
     found: list[ast.stmt] | None = None
     with contextlib.suppress(InputError):

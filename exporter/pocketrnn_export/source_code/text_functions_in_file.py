@@ -13,13 +13,16 @@ from typing import NamedTuple
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
     Nearness,
+    contains_training_loop,
     list_code_files_of_module,
     list_files_near,
     rank_files_near,
-    trains,
 )
 from pocketrnn_export.source_code.functions_of_file import find_imported_functions
-from pocketrnn_export.source_code.functions_that_answer_or_split import computes_answer, is_name_of_answering_function
+from pocketrnn_export.source_code.functions_that_answer_or_split import (
+    computes_prediction,
+    is_name_of_answering_function,
+)
 from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, write_tokenizer_of_function
 from pocketrnn_export.source_code.syntax_tree_parts import (
@@ -127,7 +130,7 @@ class TextFunction(NamedTuple):
             it needs none of them.
         code: the code of a file with a function `words` that calls it so, if a value is not plain.
         is_answering: whether it answers a text, or splits the text of a function that does.
-        is_of_another: whether its file belongs to another module.
+        is_place_in_code_of_another_module: whether its file belongs to another module.
     """
 
     option: str
@@ -137,7 +140,7 @@ class TextFunction(NamedTuple):
     called: CallArguments | None = None
     code: str = ""
     is_answering: bool = False
-    is_of_another: bool = False
+    is_place_in_code_of_another_module: bool = False
 
 
 def list_functions_of_text(path: Path) -> list[str]:
@@ -188,11 +191,18 @@ def list_text_functions(path: Path) -> list[TextFunction]:
                     is_foreign = bool(find_text_library(file, name))
                     rank = ranks[0] + kinds * is_method - 2 * kinds * is_foreign
                     # Training code often reads texts that are split already.
-                    rank += 3 * kinds * (trains(file) and not is_foreign)
+                    rank += 3 * kinds * (contains_training_loop(file) and not is_foreign)
                     found.setdefault(one.option, (rank, one))
     others = {one for one, rank in rank_files_near(path).items() if rank is Nearness.OF_ANOTHER}
-    ranked = [(rank, one._replace(is_of_another=one.file in others)) for rank, one in found.values()]
-    return [one for _, one in sorted(ranked, key=lambda each: (each[1].is_of_another, each[0]))[:_MOST_CALLED]]
+    ranked = [
+        (rank, one._replace(is_place_in_code_of_another_module=one.file in others)) for rank, one in found.values()
+    ]
+    return [
+        one
+        for _, one in sorted(ranked, key=lambda each: (each[1].is_place_in_code_of_another_module, each[0]))[
+            :_MOST_CALLED
+        ]
+    ]
 
 
 def _reads_text_and_gives_label(function: Function) -> bool:
@@ -201,7 +211,7 @@ def _reads_text_and_gives_label(function: Function) -> bool:
     nodes = [*ast.walk(function)]
     names = {getattr(one, "id", "") for one in nodes} | {getattr(one, "attr", "") for one in nodes}
     reads_one = len([one for one in needed if one != "self"]) == 1 and not _NO_TEXT.search(needed[-1])
-    return reads_one and computes_answer(function) and any(map(_OF_LABELS.search, names))
+    return reads_one and computes_prediction(function) and any(map(_OF_LABELS.search, names))
 
 
 def complete_text_function(file: Path, name: str) -> TextFunction | None:
@@ -324,7 +334,7 @@ def _find_library(node: ast.AST, libraries: Mapping[str, str]) -> str:
 def _is_answering(function: Function) -> bool:
     """Return whether a function answers a text, by its name or by what it calls."""
     is_named = is_name_of_answering_function(function.name)
-    return is_named or (computes_answer(function) and not _TRAINS.search(function.name))
+    return is_named or (computes_prediction(function) and not _TRAINS.search(function.name))
 
 
 def _list_functions_and_methods(path: Path) -> Iterator[tuple[str, Function]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pocketrnn_export.source_code.functions_of_file import find_functions, read_statements_with_methods_as_functions
-from pocketrnn_export.source_code.functions_that_answer_or_split import computes_answer, needs_torch
+from pocketrnn_export.source_code.functions_that_answer_or_split import computes_prediction, needs_torch
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
 from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
 from pocketrnn_export.source_code.syntax_tree_parts import Function, list_changed_names, list_needed_names
@@ -71,7 +71,7 @@ def _list_statements_on_text(function: Function, names: set[str]) -> list[ast.st
         if isinstance(one, ast.With | ast.Try):
             waiting[:0] = one.body
         elif names & list_needed_names(one):
-            if computes_answer(one) or needs_torch(one):
+            if computes_prediction(one) or needs_torch(one):
                 break
             if any(isinstance(node, ast.Return) for node in ast.walk(one)) or not list_changed_names(one):
                 continue

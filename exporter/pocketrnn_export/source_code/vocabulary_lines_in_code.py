@@ -14,7 +14,10 @@ from typing import Final
 from pocketrnn.errors import DataError, short_repr
 from pocketrnn_export.progress import AFTER_AN_ERROR
 from pocketrnn_export.source_code.answering_code import list_code_parts
-from pocketrnn_export.source_code.code_and_data_files_near_module import is_named, list_syntax_nodes_near
+from pocketrnn_export.source_code.code_and_data_files_near_module import (
+    is_string_the_end_of_file_name,
+    list_syntax_nodes_near,
+)
 from pocketrnn_export.source_code.syntax_tree_parts import Function, read_last_name
 from pocketrnn_export.vocabularies.vocabulary import (
     SAVE_AS_JSON,
@@ -118,7 +121,11 @@ def _list_names(node: ast.AST) -> Iterator[str]:
 def _names_file(nodes: Sequence[ast.AST], file: Path) -> bool:
     """Return whether a string in some nodes is the name of a file."""
     held = [one.value for node in nodes for one in ast.walk(node) if isinstance(one, ast.Constant)]
-    return any(is_named(file, one.replace("\\", "/").rpartition("/")[2]) for one in held if isinstance(one, str))
+    return any(
+        is_string_the_end_of_file_name(file, one.replace("\\", "/").rpartition("/")[2])
+        for one in held
+        if isinstance(one, str)
+    )
 
 
 def _find_opened(call: ast.AST) -> ast.expr | None:
