@@ -27,11 +27,11 @@ from pocketrnn_export.source_code.looked_up_tokens import (
     find_forward_that_looks_up,
     find_looked_up_tokens,
     find_unknown_id,
+    is_test_for_unknown_word,
     join_lookups,
     list_filters_of_ids,
     list_unknown_values,
     read_unknown_id,
-    tells_unknown,
 )
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
@@ -383,7 +383,7 @@ def _add_lines_that_change_ids(
         kinds = ast.BinOp | ast.AugAssign if at >= first else ast.BinOp | ast.AugAssign | ast.Assign
         written = f"line {statement.lineno}: {ast.unparse(statement).partition(chr(10))[0]}"
         filters = [] if isinstance(statement, Function) or at < first else list_filters_of_ids(statement, names, found)
-        tells = [tells_unknown(one, unknown) for one in filters]
+        tells = [is_test_for_unknown_word(one, unknown) for one in filters]
         if (at == first and found.leaves_out) or any(tells):
             code.leaves_out.append(written)
         if (at == first and found.leaves_out_others) or not all(tells):

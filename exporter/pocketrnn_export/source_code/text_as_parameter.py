@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from pocketrnn_export.source_code.looked_up_tokens import looks_up_each
+from pocketrnn_export.source_code.looked_up_tokens import loops_over_tokens_of_one_text
 from pocketrnn_export.source_code.syntax_tree_parts import Function, read_last_name
 
 REQUEST: Final = "request"
@@ -99,12 +99,12 @@ def take_each_text_as_parameter(function: Function) -> Function:
     for at, loop in enumerate(body):
         each: ast.For | ast.comprehension
         if isinstance(loop, ast.For):
-            if looks_up_each(loop):
+            if loops_over_tokens_of_one_text(loop):
                 continue
             each, lines = loop, loop.body
         else:
             listed = [one for one in ast.walk(loop) if isinstance(one, ast.ListComp) and len(one.generators) == 1]
-            if not listed or listed[0].generators[0].ifs or looks_up_each(listed[0]):
+            if not listed or listed[0].generators[0].ifs or loops_over_tokens_of_one_text(listed[0]):
                 continue
             each, lines = listed[0].generators[0], [_replace_code(loop, ast.unparse(listed[0]), listed[0].elt)]
         texts, text = each.iter, each.target
