@@ -16,7 +16,7 @@ from pocketrnn_export.source_code.functions_that_answer_or_split import (
     passes_ids_neither_padded_nor_cut,
 )
 from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
-from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton
+from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton_of_tokenizer_function
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
@@ -429,7 +429,7 @@ def test_the_beginning_of_a_function_holds_what_reads_the_text(tmp_path: Path) -
     )
     assert computes_prediction_for_text(tmp_path / "a.py", "predict")
     assert not computes_prediction_for_text(tmp_path / "a.py", "tidy")
-    skeleton = write_skeleton(tmp_path / "a.py", "predict")
+    skeleton = write_skeleton_of_tokenizer_function(tmp_path / "a.py", "predict")
     assert [line.partition(":")[0] for line in skeleton.lines] == ["line 6", "line 7"]
     assert skeleton.missing == ["nlp"]
     made = run_source(f"nlp = str.split\n{skeleton.code}")

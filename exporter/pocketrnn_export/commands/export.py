@@ -477,7 +477,7 @@ def _propose_vocabulary_with_rows(module: Any, named: ModuleName | None, options
     vocabulary that the user's code names or makes. If there is none, or the code takes only the ids that have rows,
     add the command that leaves out the other words."""
     from pocketrnn_export.intake.call_discovery.call_failures import ID_WITHOUT_ROW
-    from pocketrnn_export.source_code.text_settings_in_code import find_limit_of_ids
+    from pocketrnn_export.source_code.text_settings_in_code import find_code_that_limits_ids_to_embedding
 
     try:
         yield
@@ -486,7 +486,7 @@ def _propose_vocabulary_with_rows(module: Any, named: ModuleName | None, options
         rows = read_weight_sizes(options["weights"]).embedding_rows or own
         if ID_WITHOUT_ROW not in error.problem or named is None or options["vocabulary"] is None or not rows:
             raise
-        place = find_limit_of_ids(named.path, rows)
+        place = find_code_that_limits_ids_to_embedding(named.path, rows)
         found = None if place else _propose_vocabulary(named, options["weights"])
         if found is None or found.value in (UNKNOWN_FILE, str(options["vocabulary"])):
             run, file = _write_line_of_ids(options["vocabulary"], rows)
@@ -925,7 +925,7 @@ def _propose_text_options(
     """Propose the function of the user's code that splits texts, and the file of the user's answers, if no option gives
     them. Return a sentence on each, and the options of the next command, which `changes` are among."""
     from pocketrnn_export.progress import hide_log_records
-    from pocketrnn_export.source_code.text_functions_in_file import gives_ids
+    from pocketrnn_export.source_code.text_functions_in_file import seems_to_return_ids
 
     remedy: list[str] = []
     is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules"))
@@ -945,7 +945,7 @@ def _propose_text_options(
         known = read_labels(str(labels)) if is_known else []
         if not options["head"] and (pairs := _propose_pairs(known, options)):
             remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
-            if function is not None and named is not None and not gives_ids(function):
+            if function is not None and named is not None and not seems_to_return_ids(function):
                 said, of_length = propose_text_length(named, options, function.option)
                 remedy, changes = remedy + said, changes | of_length
             return remedy, pairs.complete(changes)
@@ -1621,7 +1621,7 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     """Read the vocabulary that --vocabulary names. The words of a file of word vectors have the ids that the weights
     show."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import is_written_by_export
-    from pocketrnn_export.source_code.vocabulary_lines_in_code import read_lines_as_code_does
+    from pocketrnn_export.source_code.vocabulary_lines_in_code import read_vocabulary_lines_as_owners_code_does
     from pocketrnn_export.vocabularies.vocabulary import is_word_vector_file, read_vocabulary
 
     path, weights = options["vocabulary"], options["weights"]
@@ -1634,7 +1634,9 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
         is_compared = options["pairs"] is not None
         evidence = make_id_evidence(weights, are_trusted=is_compared)
         rows = evidence.count_rows() if (found := read_vocabulary(path, evidence)).doubtful_lines else 0
-        return read_lines_as_code_does(found, path, find_file_of_source(options), rows, is_compared=is_compared)
+        return read_vocabulary_lines_as_owners_code_does(
+            found, path, find_file_of_source(options), rows, is_compared=is_compared
+        )
     # These need PyTorch, which is loaded later where no word vectors are given.
     from pocketrnn_export.intake.weights_file import read_weights
     from pocketrnn_export.intake.word_vector_vocabulary import read_word_vector_vocabulary

@@ -763,7 +763,7 @@ def propose_tokenizer_function(path: Path) -> TextFunction | None:
     """
     from pocketrnn_export.source_code.text_columns_in_code import is_applied_to_text_column
     from pocketrnn_export.source_code.text_functions_in_file import (
-        is_of_class_with_arguments,
+        is_method_of_object_that_cannot_be_made,
         list_text_functions,
         only_cleans_texts,
     )
@@ -771,7 +771,7 @@ def propose_tokenizer_function(path: Path) -> TextFunction | None:
     for function in list_text_functions(path)[:1]:
         is_splitting = function.file == path or not only_cleans_texts(function.file, function.name)
         is_splitting = is_splitting or is_applied_to_text_column(path, function.name)
-        if is_splitting and not is_of_class_with_arguments(function.file, function.name):
+        if is_splitting and not is_method_of_object_that_cannot_be_made(function.file, function.name):
             return function
     return None
 

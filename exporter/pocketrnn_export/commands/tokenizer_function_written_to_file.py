@@ -237,9 +237,9 @@ def refuse_answering_function(named: ModuleName, output: Path) -> NoReturn:
         output: the output of the command.
     """
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
-    from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton
+    from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton_of_tokenizer_function
 
-    skeleton = write_skeleton(named.path, named.function_name)
+    skeleton = write_skeleton_of_tokenizer_function(named.path, named.function_name)
     path = write_code_file(output, WRITTEN_NAME, skeleton.code, named)
     lines = f"its lines that read the text are copied there ({escape_line('; '.join(skeleton.lines))})"
     lines = lines if skeleton.lines else "none of its lines seems to read the text"

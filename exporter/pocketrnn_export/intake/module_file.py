@@ -65,7 +65,7 @@ from pocketrnn_export.source_code.notebook import (
 from pocketrnn_export.source_code.syntax_tree_parts import find_methods
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
-from pocketrnn_export.source_code.top_level_statements import Statement, list_statements
+from pocketrnn_export.source_code.top_level_statements import Statement, list_top_level_statements
 from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import WordIds, is_used_as_vocabulary, is_vocabulary_name
@@ -351,7 +351,7 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
         vars(file)["get_ipython"] = _JupyterStandIn
         values = _evaluate_values_for_names(named)
         with pretend_jupyter(file):
-            for statement in list_statements(cells):
+            for statement in list_top_level_statements(cells):
                 _run_statement(statement, file, cells, named)
                 vars(file).update(values)
         return _make_module(named, file, weights)

@@ -37,9 +37,9 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
 )
 from pocketrnn_export.source_code.top_level_statements import (
     Statement,
+    collect_imported_and_defined_names,
     find_bound_names,
-    list_file_names,
-    list_statements,
+    list_top_level_statements,
 )
 
 # Kinds of names, by the statements that bind them.
@@ -83,7 +83,7 @@ class ChangeFinder:
 
     def __init__(self, statements: Sequence[Statement], beside: Callable[[Iterable[str]], FileFacts]) -> None:
         self._all, self._beside = statements, beside
-        self._names = list_file_names(one.node for one in statements)
+        self._names = collect_imported_and_defined_names(one.node for one in statements)
         self._binding: dict[str, list[Statement]] = {}
         self._holding: dict[str, list[Statement]] = {}
         self._flows: dict[str, set[str]] = {}
@@ -432,8 +432,8 @@ class ImportableFiles:
         if not top or not paths:
             return
         facts.imports.add(top)
-        statements = [one for one in list_statements([read_python_file(paths[0])]) if not one.alone]
-        names = list_file_names(one.node for one in statements)
+        statements = [one for one in list_top_level_statements([read_python_file(paths[0])]) if not one.alone]
+        names = collect_imported_and_defined_names(one.node for one in statements)
         inside = name if paths[0].name == "__init__.py" else name.rpartition(".")[0]
         now, every = Mentions(), Mentions()
         for one in statements:

@@ -379,7 +379,7 @@ class _Reader:
             )
             self.add_flows([f"{name}()"] if name in self.names.classes else [], self.find_objects_of_expression(one))
 
-    # --- the names of the objects that a value may be, or find_objects_of_expression
+    # --- the names of the objects that a value may be, or hold
 
     def find_objects_of_expression(self, node: ast.AST | None) -> set[str]:
         """Return the names of the objects to which the value of an expression may refer, directly or as a part of it.

@@ -37,7 +37,7 @@ from pocketrnn_export.source_code.top_level_statements import (
     Statement,
     find_bound_names,
     is_deleted_at_end,
-    list_statements,
+    list_top_level_statements,
     make_symbol_table,
 )
 
@@ -49,7 +49,7 @@ _Compound = ast.If | ast.For | ast.AsyncFor | ast.While | ast.With | ast.AsyncWi
 
 def list_defined_names(cells: Iterable[Cell]) -> list[str]:
     """Return each name that the cells define: first classes, then functions, then variables."""
-    statements = [s for s in list_statements(cells) if not s.is_import]
+    statements = [s for s in list_top_level_statements(cells) if not s.is_import]
     statements.sort(key=lambda s: 0 if isinstance(s.node, ast.ClassDef) else 1 if isinstance(s.node, Function) else 2)
     return list(dict.fromkeys(name for statement in statements for name in sorted(statement.binds)))
 
@@ -113,7 +113,7 @@ def find_needed_statements(
         return search.collect_needed_code()
     except RecursionError:
         raise InputError(
-            f"The code in {path} is nested too deep.", "Copy the class to a Python file of its own."
+            f"The code in {path} is nested too deeply to be analysed.", "Copy the class to a Python file of its own."
         ) from None
 
 
@@ -122,7 +122,7 @@ def list_statements_that_check_dunder_name(cells: Iterable[Cell]) -> list[str]:
     directly and not imported."""
     return [
         f"{s.cell_and_line}: `{s.title}`"
-        for s in list_statements(cells)
+        for s in list_top_level_statements(cells)
         if not s.alone and depends_on_dunder_name(s.node)
     ]
 
@@ -209,7 +209,7 @@ class _NeededSearch:
         self._wanted: set[str] = set()
         self._not_run: dict[int, _NotRunError] = {}
         self._in_order = True
-        self._all = list_statements(cells)
+        self._all = list_top_level_statements(cells)
         self._beside = ImportableFiles(Path(path).parent)
         self.names = ChangeFinder(self._all, self._beside.merge_facts)
         self._harmless = HarmlessStatements(self._all, self.names.binding)
