@@ -11,7 +11,10 @@ from torch import nn
 
 from pocketrnn.commands.cli import main
 from pocketrnn_export.commands.proposed_options import propose_pairs, propose_vocabulary, propose_weights
-from pocketrnn_export.source_code.answering_code import find_class_of_answering_code, find_module_of_answering_code
+from pocketrnn_export.source_code.answering_code import (
+    find_class_that_answering_code_instantiates,
+    find_first_module_that_answering_code_instantiates,
+)
 
 MODULES = """
 import os, torch
@@ -76,7 +79,7 @@ MODULE = First()
 )
 def test_class_that_answers_is_preferred(code: str, found: str | None, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(f"class A: ...\nclass B: ...\n{code}\n")
-    chosen = find_class_of_answering_code(tmp_path / "net.py", ["A", "B"])
+    chosen = find_class_that_answering_code_instantiates(tmp_path / "net.py", ["A", "B"])
     assert (chosen is None) == (found is None), chosen
     if chosen is not None and found is not None:
         assert chosen.name == "B"
@@ -205,7 +208,9 @@ def test_the_one_of_several_equal_classes_that_answers_is_named(
     for file in ("learn.py", "net.py"):
         Path(file).write_text(MODULES)
     Path("run.py").write_text(f"{code}def predict(text):\n    return First(9, 4)(text)\n")
-    found = find_module_of_answering_code(["learn.py:First", "net.py:First", *["run.py:First"] * (code == MODULES)])
+    found = find_first_module_that_answering_code_instantiates(
+        ["learn.py:First", "net.py:First", *["run.py:First"] * (code == MODULES)]
+    )
     assert found is not None
     assert found[0] == f"{module}:First"
     assert found[1].place.startswith("run.py")

@@ -19,7 +19,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ParityError
 from pocketrnn_export.commands.collected_refusals import remember_command, write_line_to_copy
 from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
-from pocketrnn_export.source_code.code_and_data_files_near_module import write_first_line
+from pocketrnn_export.source_code.code_and_data_files_near_module import write_first_line_of_exported_file
 from pocketrnn_export.vocabularies import owner_answer_comparison
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
@@ -178,7 +178,7 @@ def test_labels_agree_like_true_ones_far_above_chance(wrong: int, seem: bool) ->
 
 
 def test_a_vocabulary_with_another_ending_is_the_file_that_lies_there(folder: Path) -> None:
-    Path("out_vocabulary.py").write_text(write_first_line("x = 1\n") + "x = 1\n")
+    Path("out_vocabulary.py").write_text(write_first_line_of_exported_file("x = 1\n") + "x = 1\n")
     given = ("net.py:Net", "--vocabulary", "out_vocabulary.jsn", "--weights", "models/net.pt")
     refused = CliRunner().invoke(main, ["export", *given, "--labels", "bad,good", "-o", "out"])
     assert "out_vocabulary.json yet. Run python out_vocabulary.py" in refused.stderr

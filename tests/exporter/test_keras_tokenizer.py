@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pocketrnn_export.source_code.keras_tokenizer import KerasTokenizer, provide_keras
+from pocketrnn_export.source_code.keras_tokenizer import KerasTokenizer, provide_keras_tokenizer_for_import
 from pocketrnn_export.source_code.script_that_saves_vocabulary import find_code_that_makes_vocabulary
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -38,11 +38,11 @@ def test_a_tokenizer_is_provided_only_where_it_is_missing(monkeypatch: pytest.Mo
     own.__path__ = []
     monkeypatch.setitem(sys.modules, "ownkeras", own)
     monkeypatch.setitem(sys.modules, "ownkeras.text", types.ModuleType("ownkeras.text"))
-    provide_keras("ownkeras.preprocessing.text", "ownkeras.text")
+    provide_keras_tokenizer_for_import("ownkeras.preprocessing.text", "ownkeras.text")
     assert sys.modules["ownkeras"] is own
     assert own.preprocessing.text.Tokenizer is KerasTokenizer
     sys.modules["ownkeras.text"].Tokenizer = str  # type: ignore[attr-defined]
-    provide_keras("ownkeras.text")
+    provide_keras_tokenizer_for_import("ownkeras.text")
     assert sys.modules["ownkeras.text"].Tokenizer is str
     for name in ("ownkeras.preprocessing", "ownkeras.preprocessing.text"):
         monkeypatch.delitem(sys.modules, name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pocketrnn_export.commands.proposed_options import propose_labels, read_labels
-from pocketrnn_export.source_code.labels_in_code import find_label_order, find_labels_in_code
+from pocketrnn_export.source_code.labels_in_code import find_labels_in_code, find_order_of_known_labels
 
 KNOWN = ("bad", "good")
 IN_ORDER = [
@@ -49,7 +49,7 @@ IN_ORDER = [
 def test_the_order_of_known_labels_is_that_of_the_numbers_in_code(tmp_path: Path, code: str) -> None:
     (tmp_path / "a.py").write_text(code)
     for known in (KNOWN, KNOWN[::-1]):
-        assert [one.labels for one in find_label_order(tmp_path / "a.py", known)] == [KNOWN]
+        assert [one.labels for one in find_order_of_known_labels(tmp_path / "a.py", known)] == [KNOWN]
 
 
 @pytest.mark.parametrize(
@@ -64,13 +64,13 @@ def test_the_order_of_known_labels_is_that_of_the_numbers_in_code(tmp_path: Path
 )
 def test_code_that_numbers_other_things_shows_no_order(tmp_path: Path, code: str) -> None:
     (tmp_path / "a.py").write_text(code)
-    assert find_label_order(tmp_path / "a.py", KNOWN) == []
+    assert find_order_of_known_labels(tmp_path / "a.py", KNOWN) == []
 
 
 @pytest.mark.parametrize(("outputs", "labels"), [(1, ("bad", "good")), (2, ("good", "bad"))])
 def test_the_first_of_two_outputs_is_that_of_the_first_label(tmp_path: Path, outputs: int, labels: list[str]) -> None:
     (tmp_path / "a.py").write_text("x = 'good' if p[0] > 0.5 else 'bad'")
-    assert [one.labels for one in find_label_order(tmp_path / "a.py", KNOWN, outputs)] == [labels]
+    assert [one.labels for one in find_order_of_known_labels(tmp_path / "a.py", KNOWN, outputs)] == [labels]
 
 
 def test_names_that_hold_a_prediction_need_no_english_name(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from pocketrnn.commands.cli import main
 from pocketrnn_export.commands.proposed_options import propose_weights
 from pocketrnn_export.intake.arguments_from_weights import describe_misfit, find_parameter_values
 from pocketrnn_export.source_code.class_definitions import (
-    describe_name_without_module,
-    is_recurrent,
-    list_classes_with_layers,
+    explain_why_name_cannot_be_module,
+    has_recurrent_layer_by_names,
+    list_classes_that_fit_weight_names,
     list_module_classes_near,
 )
 from pocketrnn_export.source_code.script_that_saves_vocabulary import find_code_that_makes_vocabulary
@@ -130,7 +130,7 @@ def test_layers_of_base_classes_and_prefixes_are_seen(names: list[str], fitting:
     made = "self.add_module('more', 1)\n        setattr(self, 'table', 1)\n"
     heir = f"class heir(rnn):\n    def __init__(self):\n        {made}"
     Path("rnn/model.py").write_text(NETS.format(name="rnn", layer="out") + heir)
-    assert list_classes_with_layers(Path("rnn/model.py"), ["rnn", "heir"], names) == fitting
+    assert list_classes_that_fit_weight_names(Path("rnn/model.py"), ["rnn", "heir"], names) == fitting
 
 
 @pytest.mark.parametrize(
@@ -273,11 +273,11 @@ def test_a_class_or_function_that_may_give_a_module_is_not_refused_by_its_code()
         "class Maker:\n    def __new__(cls): ...\n@staticmethod\ndef decorated(): ...\n"
     )
     for name in ("Sub", "Library", "Maker", "decorated", "missing"):
-        assert not describe_name_without_module(Path("other.py"), name)
-    assert not describe_name_without_module(Path("main.py"), "make")
+        assert not explain_why_name_cannot_be_module(Path("other.py"), name)
+    assert not explain_why_name_cannot_be_module(Path("main.py"), "make")
     Path("settings.py").write_text("@dataclass\nclass Settings:\n    words: int = 9\ndef run():\n    return\n")
     for name, kind in (("Settings", "class"), ("run", "function")):
-        assert kind in describe_name_without_module(Path("settings.py"), name)
+        assert kind in explain_why_name_cannot_be_module(Path("settings.py"), name)
 
 
 def test_a_bundle_is_refused_before_pytorch_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +327,9 @@ def write_weights(folder: str) -> None:
 
 @pytest.mark.usefixtures("kinds")
 def test_a_recurrent_module_comes_first_and_a_cut_list_says_how_many_more_there_are() -> None:
-    assert [name for name in ("A0", "B", "C") if is_recurrent(Path(f"nets/{name.lower()}.py"), name)] == ["B", "C"]
+    assert [
+        name for name in ("A0", "B", "C") if has_recurrent_layer_by_names(Path(f"nets/{name.lower()}.py"), name)
+    ] == ["B", "C"]
     said = CliRunner().invoke(main, ["export", ".", "-o", "out"]).stderr
     assert "modules: nets/b.py:B, nets/c.py:C, nets/a0.py:A0" in said
     assert "and 4 more" in said

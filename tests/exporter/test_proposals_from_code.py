@@ -56,12 +56,12 @@ from pocketrnn_export.intake.module_file import load_text_function
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.progress import ABOUT_SOFTMAX
 from pocketrnn_export.source_code import notebook
-from pocketrnn_export.source_code.class_definitions import find_calls_of_classes, list_module_classes
+from pocketrnn_export.source_code.class_definitions import find_first_calls_of_classes, list_module_classes
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
+    imports_torch_directly_or_indirectly,
     list_data_files_named_in_code,
     list_files_near,
-    loads_torch,
-    write_first_line,
+    write_first_line_of_exported_file,
 )
 from pocketrnn_export.source_code.labels_in_code import find_labels_in_code, join_first_labels
 from pocketrnn_export.source_code.script_that_saves_vocabulary import (
@@ -913,7 +913,7 @@ def test_a_failed_export_leaves_no_written_function(folder: Path) -> None:
     assert "out_words" not in refused.stderr
     assert not Path("out_words.py").exists()
     # One that an earlier export has written stays as it was.
-    Path("out_words.py").write_text(before := write_first_line("x = 1\n") + "x = 1\n")
+    Path("out_words.py").write_text(before := write_first_line_of_exported_file("x = 1\n") + "x = 1\n")
     assert export(*given).exit_code
     assert Path("out_words.py").read_text() == before
 
@@ -1343,7 +1343,7 @@ def test_a_large_file_near_the_module_is_not_read_and_a_notebook_is_parsed_once(
     monkeypatch.setattr(notebook, "parse_statements", lambda source: parsed.append(source) or parse(source))
     assert list_files_near(Path("net.ipynb")) == [Path("net.ipynb")]
     assert [one.labels for one in find_labels_in_code(Path("net.ipynb"))] == [("bad", "good")]
-    assert not loads_torch(Path("net.ipynb"))
+    assert not imports_torch_directly_or_indirectly(Path("net.ipynb"))
     assert len(parsed) == 1
     os.utime("net.ipynb", (1, 1))
     assert len(find_labels_in_code(Path("net.ipynb"))) == 1
@@ -1656,15 +1656,19 @@ def test_a_file_whose_imports_lead_to_torch_is_told_from_others(
     Path("clean.py").write_text("import re, json\nimport other\n")
     Path("other.py").write_text("import clean, broken\n")
     Path("broken.py").write_text("print 'as in Python 2'\n")
-    assert [loads_torch(Path(name)) for name in ("cut.py", "src/data.py", "clean.py")] == [True, True, False]
+    assert [imports_torch_directly_or_indirectly(Path(name)) for name in ("cut.py", "src/data.py", "clean.py")] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_of_several_modules_the_one_that_other_files_make_is_found(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("class A: ...\nclass B: ...\nfor kind in (A(), B(), A()): print(kind)\n")
-    found = find_calls_of_classes(tmp_path / "net.py", ["A", "B"])
+    found = find_first_calls_of_classes(tmp_path / "net.py", ["A", "B"])
     assert found == {"A": f"{tmp_path / 'net.py'}, line 3", "B": f"{tmp_path / 'net.py'}, line 3"}
     (tmp_path / "answer.py").write_text("import net\nmodel = net.B().eval()\n")
-    assert find_calls_of_classes(tmp_path / "net.py", ["A", "B"]) == {"B": f"{tmp_path / 'answer.py'}, line 2"}
+    assert find_first_calls_of_classes(tmp_path / "net.py", ["A", "B"]) == {"B": f"{tmp_path / 'answer.py'}, line 2"}
 
 
 def test_the_corrected_command_replaces_wrong_labels_and_keeps_the_answers(folder: Path) -> None:

@@ -23,7 +23,7 @@ from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumen
 from pocketrnn_export.intake.module_file import set_values_of_vocabulary_and_weights
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
-from pocketrnn_export.source_code.text_settings_in_code import find_limit_of_ids
+from pocketrnn_export.source_code.text_settings_in_code import find_code_that_limits_ids_to_embedding
 from pocketrnn_export.vocabularies.ids_or_counts import IdEvidence
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, list_left_out_words_with_rows
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -132,7 +132,7 @@ def test_after_a_vocabulary_that_is_too_large_the_code_that_counts_one_is_writte
 )
 def test_code_that_takes_no_ids_without_a_row_is_found(folder: Path, code: str, *, is_limit: bool) -> None:
     Path("net.py").write_text(code)
-    assert bool(find_limit_of_ids(Path("net.py"), ROWS)) == is_limit
+    assert bool(find_code_that_limits_ids_to_embedding(Path("net.py"), ROWS)) == is_limit
 
 
 WORDS = {f"w{i}": i for i in range(ROWS)}

@@ -10,7 +10,7 @@ import pytest
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.argparse_and_config_settings import find_parser_defaults
-from pocketrnn_export.source_code.class_definitions import find_imported_class
+from pocketrnn_export.source_code.class_definitions import find_imported_class_of_object
 from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
 from pocketrnn_export.source_code.needed_code import find_needed_statements
 from pocketrnn_export.source_code.notebook import read_python_cells, read_python_statements
@@ -48,10 +48,10 @@ def test_the_class_of_an_object_is_found_in_a_file_above_too(folder: Path, line:
     Path(file).write_text("class Net: ...")
     made = "N" if line.endswith(" N") else "Net"
     statements = ast.parse(f"{line}\nmodel = {made}(3).eval()").body
-    found = find_imported_class(statements, "model", Path("app/web/page.py"))
+    found = find_imported_class_of_object(statements, "model", Path("app/web/page.py"))
     assert found is not None
     assert (found[0].resolve(), found[1]) == (Path(file).resolve(), "Net")
-    assert find_imported_class(statements, "other", Path("app/web/page.py")) is None
+    assert find_imported_class_of_object(statements, "other", Path("app/web/page.py")) is None
 
 
 def test_a_folder_of_thousands_of_files_is_read_up_to_a_limit(folder: Path) -> None:

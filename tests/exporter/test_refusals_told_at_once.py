@@ -22,7 +22,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn_export.commands.missing_option_files import correct_missing_source
 from pocketrnn_export.intake.arguments_from_weights import list_strings_compared_with_argument
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
-from pocketrnn_export.source_code.code_and_data_files_near_module import write_first_line
+from pocketrnn_export.source_code.code_and_data_files_near_module import write_first_line_of_exported_file
 from pocketrnn_export.vocabularies.checkpoint_text_settings import (
     advise_on_checkpoint_settings,
     describe_lengths,
@@ -379,7 +379,7 @@ def test_the_only_code_file_whose_name_goes_on_is_meant_by_a_missing_one(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("nlp_text_classification.py").touch()
-    Path("nlp_words.py").write_text(write_first_line(""))
+    Path("nlp_words.py").write_text(write_first_line_of_exported_file(""))
     for source in ("nlp.py", "nlp.py:Net"):
         with pytest.raises(OptionCorrectionsError) as refused:
             correct_missing_source(source)

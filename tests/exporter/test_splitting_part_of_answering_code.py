@@ -12,9 +12,12 @@ from slow_case_sampling import mostly_slow
 
 from pocketrnn.text import TextRules
 from pocketrnn_export.source_code.class_definitions import find_class_meant_by_name
-from pocketrnn_export.source_code.functions_that_answer_or_split import answers_texts, gives_all_ids_alone
+from pocketrnn_export.source_code.functions_that_answer_or_split import (
+    computes_prediction_for_text,
+    passes_ids_neither_padded_nor_cut,
+)
 from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
-from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton
+from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton_of_tokenizer_function
 from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
@@ -238,7 +241,7 @@ def test_the_lines_of_answering_code_that_split_a_text_become_a_function(
     assert written is not None
     assert run_source(written.code)["words"]("The good u. film a b") == words.split()
     assert len(written.later_changes) == changes
-    assert not name or answers_texts(tmp_path / "a.py", name)
+    assert not name or computes_prediction_for_text(tmp_path / "a.py", name)
 
 
 @pytest.mark.parametrize(
@@ -429,9 +432,9 @@ def test_the_beginning_of_a_function_holds_what_reads_the_text(tmp_path: Path) -
         "def predict(text):\n    text = tidy(text)\n    tokens = nlp(text)\n    with no_grad():\n"
         "        out = model(tokens)\n    return {0: 'a'}[out]\n"
     )
-    assert answers_texts(tmp_path / "a.py", "predict")
-    assert not answers_texts(tmp_path / "a.py", "tidy")
-    skeleton = write_skeleton(tmp_path / "a.py", "predict")
+    assert computes_prediction_for_text(tmp_path / "a.py", "predict")
+    assert not computes_prediction_for_text(tmp_path / "a.py", "tidy")
+    skeleton = write_skeleton_of_tokenizer_function(tmp_path / "a.py", "predict")
     assert [line.partition(":")[0] for line in skeleton.lines] == ["line 6", "line 7"]
     assert skeleton.missing == ["nlp"]
     made = run_source(f"nlp = str.split\n{skeleton.code}")
@@ -503,4 +506,4 @@ def test_a_function_that_neither_pads_nor_cuts_is_told_from_one_that_may(
     lines: str, expected: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "a.py").write_text(f"def predict(t):\n    {lines}\n")
-    assert gives_all_ids_alone(tmp_path / "a.py", "predict") == expected
+    assert passes_ids_neither_padded_nor_cut(tmp_path / "a.py", "predict") == expected

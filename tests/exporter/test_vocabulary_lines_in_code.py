@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pocketrnn.errors import DataError
-from pocketrnn_export.source_code.vocabulary_lines_in_code import read_lines_as_code_does
+from pocketrnn_export.source_code.vocabulary_lines_in_code import read_vocabulary_lines_as_owners_code_does
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 LINES = ("<unk>", "a", "\u2028", "b ", "new york")
@@ -20,7 +20,9 @@ def read(code: str, lines: tuple[str, ...] = LINES, rows: int = 0, *, is_compare
     Path("net.py").write_text(code)
     Path("vocab.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     found = read_vocabulary("vocab.txt")
-    return read_lines_as_code_does(found, Path("vocab.txt"), Path("net.py"), rows, is_compared=is_compared).tokens
+    return read_vocabulary_lines_as_owners_code_does(
+        found, Path("vocab.txt"), Path("net.py"), rows, is_compared=is_compared
+    ).tokens
 
 
 @pytest.fixture(autouse=True)

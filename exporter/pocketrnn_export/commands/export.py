@@ -477,7 +477,7 @@ def _propose_vocabulary_with_rows(module: Any, named: ModuleName | None, options
     vocabulary that the user's code names or makes. If there is none, or the code takes only the ids that have rows,
     add the command that leaves out the other words."""
     from pocketrnn_export.intake.call_discovery.call_failures import ID_WITHOUT_ROW
-    from pocketrnn_export.source_code.text_settings_in_code import find_limit_of_ids
+    from pocketrnn_export.source_code.text_settings_in_code import find_code_that_limits_ids_to_embedding
 
     try:
         yield
@@ -486,7 +486,7 @@ def _propose_vocabulary_with_rows(module: Any, named: ModuleName | None, options
         rows = read_weight_sizes(options["weights"]).embedding_rows or own
         if ID_WITHOUT_ROW not in error.problem or named is None or options["vocabulary"] is None or not rows:
             raise
-        place = find_limit_of_ids(named.path, rows)
+        place = find_code_that_limits_ids_to_embedding(named.path, rows)
         found = None if place else _propose_vocabulary(named, options["weights"])
         if found is None or found.value in (UNKNOWN_FILE, str(options["vocabulary"])):
             run, file = _write_line_of_ids(options["vocabulary"], rows)
@@ -554,9 +554,9 @@ def _print_written_bundle(
 def _note_torch_of_tokenizer(file: Path) -> None:
     """Print a note if a file imports PyTorch: its function splits texts, so PyTorch must then be installed to classify
     texts."""
-    from pocketrnn_export.source_code.code_and_data_files_near_module import loads_torch
+    from pocketrnn_export.source_code.code_and_data_files_near_module import imports_torch_directly_or_indirectly
 
-    if file.is_file() and loads_torch(file):
+    if file.is_file() and imports_torch_directly_or_indirectly(file):
         print_line(
             f"Note: {file} imports torch, or a file or library that does, and so does classify --tokenizer. To answer "
             "without PyTorch, copy the function that splits texts, with what it needs, to a file of its own.",
@@ -925,7 +925,7 @@ def _propose_text_options(
     """Propose the function of the user's code that splits texts, and the file of the user's answers, if no option gives
     them. Return a sentence on each, and the options of the next command, which `changes` are among."""
     from pocketrnn_export.progress import hide_log_records
-    from pocketrnn_export.source_code.text_functions_in_file import gives_ids
+    from pocketrnn_export.source_code.text_functions_in_file import seems_to_return_ids
 
     remedy: list[str] = []
     is_open = "tokenizer" not in changes and all(options[one] is None for one in ("tokenizer", "rules"))
@@ -945,7 +945,7 @@ def _propose_text_options(
         known = read_labels(str(labels)) if is_known else []
         if not options["head"] and (pairs := _propose_pairs(known, options)):
             remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
-            if function is not None and named is not None and not gives_ids(function):
+            if function is not None and named is not None and not seems_to_return_ids(function):
                 said, of_length = propose_text_length(named, options, function.option)
                 remedy, changes = remedy + said, changes | of_length
             return remedy, pairs.complete(changes)
@@ -1112,7 +1112,10 @@ def _propose_clear_ids(error: UnclearIdsError, options: Mapping[str, Any]) -> Op
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
     """Raise an InputError for missing files before the work starts, and for a tokenizer function that needs more than
     the text, unless the part of it that splits texts can be taken."""
-    from pocketrnn_export.source_code.functions_that_answer_or_split import answers_texts, is_name_of_answering_function
+    from pocketrnn_export.source_code.functions_that_answer_or_split import (
+        computes_prediction_for_text,
+        is_name_of_answering_function,
+    )
     from pocketrnn_export.source_code.text_functions_in_file import refuse_function_with_more_arguments
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
@@ -1126,7 +1129,7 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
         return
     name = function.function_name
     replacements = [complete_tokenizer_by_owner_call, replace_tokenizer_by_its_splitting_part]
-    if answers_texts(function.path, name):
+    if computes_prediction_for_text(function.path, name):
         # Its results are never taken for tokens or ids.
         if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
             refuse_answering_function(function, Path(click.get_current_context().params["output"]))
@@ -1290,7 +1293,7 @@ def _refuse_function_that_raises(
         texts: the user's texts.
         is_external: whether no text rules split the texts.
     """
-    from pocketrnn_export.source_code.code_and_data_files_near_module import read_origin_of_written_file
+    from pocketrnn_export.source_code.code_and_data_files_near_module import read_copied_function_of_exported_file
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
     from pocketrnn_export.vocabularies.owner_function_call import describe_exceptions
 
@@ -1299,7 +1302,11 @@ def _refuse_function_that_raises(
         return
     listed = {one.option: f"{one.file}:{one.name}" for one in list_text_functions(module_file)}
     # A file that the export wrote stands for the owner's function.
-    tried = {str(named), click.get_current_context().params["tokenizer"], read_origin_of_written_file(named.path)}
+    tried = {
+        str(named),
+        click.get_current_context().params["tokenizer"],
+        read_copied_function_of_exported_file(named.path),
+    }
     at = max((i + 1 for i, one in enumerate(listed.items()) if {*one} & tried), default=0)
     remedy = "Name a function that takes a plain text and gives its tokens or ids."
     if left := [*listed][at:]:
@@ -1614,7 +1621,7 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     """Read the vocabulary that --vocabulary names. The words of a file of word vectors have the ids that the weights
     show."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import is_written_by_export
-    from pocketrnn_export.source_code.vocabulary_lines_in_code import read_lines_as_code_does
+    from pocketrnn_export.source_code.vocabulary_lines_in_code import read_vocabulary_lines_as_owners_code_does
     from pocketrnn_export.vocabularies.vocabulary import is_word_vector_file, read_vocabulary
 
     path, weights = options["vocabulary"], options["weights"]
@@ -1627,7 +1634,9 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
         is_compared = options["pairs"] is not None
         evidence = make_id_evidence(weights, are_trusted=is_compared)
         rows = evidence.count_rows() if (found := read_vocabulary(path, evidence)).doubtful_lines else 0
-        return read_lines_as_code_does(found, path, find_file_of_source(options), rows, is_compared=is_compared)
+        return read_vocabulary_lines_as_owners_code_does(
+            found, path, find_file_of_source(options), rows, is_compared=is_compared
+        )
     # These need PyTorch, which is loaded later where no word vectors are given.
     from pocketrnn_export.intake.weights_file import read_weights
     from pocketrnn_export.intake.word_vector_vocabulary import read_word_vector_vocabulary

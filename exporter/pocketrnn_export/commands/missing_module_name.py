@@ -52,9 +52,9 @@ def complete_source(source: str) -> str:
     is_code = path.suffix in (".py", ".ipynb")
     if not path.is_file() or (not is_code and is_torchscript(path)):
         return source
-    from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
+    from pocketrnn_export.source_code.answering_code import find_first_module_that_answering_code_instantiates
     from pocketrnn_export.source_code.class_definitions import (
-        find_calls_of_classes,
+        find_first_calls_of_classes,
         list_module_classes,
     )
 
@@ -66,14 +66,14 @@ def complete_source(source: str) -> str:
     weights = parameters["weights"] or (None if proposed is None or proposed.others else proposed.path)
     layers = list_weight_names(weights) if weights is not None and len(names) > 1 and weights.is_file() else []
     fitting = list_classes_that_fit(path, names, weights) if layers and weights is not None else names
-    calls = find_calls_of_classes(path, fitting) if len(fitting) > 1 else {}
+    calls = find_first_calls_of_classes(path, fitting) if len(fitting) > 1 else {}
     if len(fitting) == 1 or len(calls) == 1:
         ((name, where),) = calls.items() or [(fitting[0], "")]
         why = f"has the layers in {weights}" if layers else "" if where else "is not part of another one"
         why += f"{' and ' * bool(layers)}is made in {where}" if where else ""
         return _take_module(path, f"{path}:{name}", f"the only module there that {why}")
     found = [f"{path}:{name}" for name in dict.fromkeys((*calls, *fitting, *names))]
-    chosen = find_module_of_answering_code([f"{path}:{name}" for name in fitting] or found)
+    chosen = find_first_module_that_answering_code_instantiates([f"{path}:{name}" for name in fitting] or found)
     if not (taken := _take_chosen_module(path, found, chosen)):
         _refuse_modules(f"{path} defines several modules.", found, chosen)
     return taken
@@ -142,9 +142,9 @@ def _refuse_name_without_module(source: str) -> None:
     """Raise an error if a SOURCE file.py:name names a method, a class without a forward, a function that returns
     nothing, or the part of an object. The error, an InputError or an OptionCorrectionsError, proposes the module class
     that the named code makes."""
-    from pocketrnn_export.source_code.answering_code import find_module_made_by
+    from pocketrnn_export.source_code.answering_code import find_first_module_that_function_instantiates
     from pocketrnn_export.source_code.class_definitions import (
-        describe_name_without_module,
+        explain_why_name_cannot_be_module,
         list_module_classes,
         list_module_classes_near,
     )
@@ -153,7 +153,7 @@ def _refuse_name_without_module(source: str) -> None:
     if found is None or not Path(found[1]).is_file():
         return
     path, name, rest = Path(found[1]), found[2], found[3]
-    if kind := describe_name_without_module(path, name):
+    if kind := explain_why_name_cannot_be_module(path, name):
         problem = f"{name} in {path} is {kind}, and not a module."
     elif not rest or (
         rest[0] == "(" and rest[-1] == ")" and (parsed := parse_module_name(source)) and not parsed.method
@@ -166,7 +166,7 @@ def _refuse_name_without_module(source: str) -> None:
     remedy = "Name a class, a module, or a function that makes a module."
     if f"{path}:{name}" in modules:
         raise OptionCorrectionsError(problem, remedy, {"source": f"{path}:{name}"})
-    if (made := find_module_made_by(path, name, modules)) is not None:
+    if (made := find_first_module_that_function_instantiates(path, name, modules)) is not None:
         raise OptionCorrectionsError(problem, f"{made[1].sentence} Name it: {made[0]}.", {"source": made[0]})
     fitting, chosen = _choose_module(modules, path)
     if fitting:
@@ -212,20 +212,20 @@ def _choose_module(
         path: a file near which weights are looked for, and notebooks.
         weights: the files of weights; by default, that of --weights if it exists, or else those near `path`.
     """
-    from pocketrnn_export.source_code.answering_code import find_module_of_answering_code
-    from pocketrnn_export.source_code.class_definitions import is_recurrent
+    from pocketrnn_export.source_code.answering_code import find_first_module_that_answering_code_instantiates
+    from pocketrnn_export.source_code.class_definitions import has_recurrent_layer_by_names
 
     given = click.get_current_context().params["weights"]
     is_given = given is not None and given.is_file()
     weights = weights or ([given] if is_given else list_weight_files_near(path))
     found = list_modules_that_fit(modules, weights, path.parent) or [*modules]
     named = {one: one.rpartition(":") for one in dict.fromkeys((*found, *modules))}
-    recurrent = [one for one, (file, _, name) in named.items() if is_recurrent(Path(file), name)]
-    chosen = find_module_of_answering_code([one for one in recurrent if one in found] or found)
+    recurrent = [one for one, (file, _, name) in named.items() if has_recurrent_layer_by_names(Path(file), name)]
+    chosen = find_first_module_that_answering_code_instantiates([one for one in recurrent if one in found] or found)
     if len(weights) > 1:
         # Answering code may make several modules, and other files of weights are those of the others.
         fitting = {one for file in weights for one in list_modules_that_fit(recurrent, [file], path.parent)}
-        of_all = find_module_of_answering_code([one for one in recurrent if one in fitting])
+        of_all = find_first_module_that_answering_code_instantiates([one for one in recurrent if one in fitting])
         if of_all is not None and (of_all[1].others or (chosen is None and of_all[1].is_only)):
             found, chosen = [one for one in recurrent if one in fitting], of_all
     return [*dict.fromkeys([*(one for one in recurrent if one in found), *found])], chosen

@@ -113,11 +113,11 @@ def refuse_similar_name(named: ModuleName | None, option: str, value: str) -> No
         OptionCorrectionsError: the value with the similar name.
     """
     from pocketrnn_export.source_code.notebook import read_python_cells
-    from pocketrnn_export.source_code.top_level_statements import list_statements
+    from pocketrnn_export.source_code.top_level_statements import list_top_level_statements
 
     if named is None or not named.path.is_file():
         return
-    statements = list_statements(read_python_cells(named.path))
+    statements = list_top_level_statements(read_python_cells(named.path))
     near = find_similar_name(named.name, [name for one in statements if (name := getattr(one.node, "name", ""))])
     if near and not any(named.name in one.binds for one in statements):
         right = value.replace(f":{named.name}", f":{near}", 1)

@@ -282,7 +282,7 @@ def _propose_order_in_code(
     """Return the labels of the answers as --labels, in the order that the code of a module or the files near it show,
     with a sentence. Return None if the code does not show it, if the answers contradict it, or if the labels are
     numbers."""
-    from pocketrnn_export.source_code.labels_in_code import find_label_order
+    from pocketrnn_export.source_code.labels_in_code import find_order_of_known_labels
     from pocketrnn_export.vocabularies.labels import write_labels
 
     if path is None or all(one.isdecimal() for one in in_answers.labels):
@@ -290,7 +290,7 @@ def _propose_order_in_code(
     file = Path(in_answers.where)
     orders = [
         one
-        for one in find_label_order(path, in_answers.labels, sizes.outputs)
+        for one in find_order_of_known_labels(path, in_answers.labels, sizes.outputs)
         if _holds_answers(file, one.labels, multi_label=multi_label)
     ]
     if not orders:
@@ -469,13 +469,21 @@ def propose_named_tokenizer(path: Path) -> ProposedOption | None:
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.code_and_data_files_near_module import is_of_another, list_syntax_nodes_near
+    from pocketrnn_export.source_code.code_and_data_files_near_module import (
+        is_place_in_code_of_another_module,
+        list_syntax_nodes_near,
+    )
     from pocketrnn_export.source_code.script_that_saves_vocabulary import find_code_that_makes_vocabulary
 
     for where, node in list_syntax_nodes_near(path):
         called = _NAMES_TOKENIZER.search(ast.unparse(node.func)) if isinstance(node, ast.Call) and node.args else None
         name = getattr(node.args[0], "value", None) if called and isinstance(node, ast.Call) else None
-        if called and isinstance(name, str) and is_of_another(where) and find_code_that_makes_vocabulary(path):
+        if (
+            called
+            and isinstance(name, str)
+            and is_place_in_code_of_another_module(where)
+            and find_code_that_makes_vocabulary(path)
+        ):
             return None
         if called and isinstance(name, str):
             save = f'{called[0]}({name!r}).save_pretrained("tokenizer")'
@@ -495,7 +503,7 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
         path: the file of the module.
         name: the class of the module; by default, any class of the file.
     """
-    from pocketrnn_export.source_code.answering_code import list_used_files
+    from pocketrnn_export.source_code.answering_code import list_files_that_answering_code_loads
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
@@ -510,7 +518,7 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
         only = f"{'the only' if len(near) == 1 else 'a'} file near {path.name} with the layers of its module"
         fitting = [FileNamedInCode(one, only) for one in near]
     found = fitting or [one for one in found if _may_be_of_module(path, name, one.path)]
-    for group in list_used_files(path, [one.path for one in found]) if len(found) > 1 else ():
+    for group in list_files_that_answering_code_loads(path, [one.path for one in found]) if len(found) > 1 else ():
         if group:
             found = [FileNamedInCode(file, where) for file, where in group.items()]
             break
@@ -528,12 +536,12 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
 def _find_class_that_is_made(path: Path, name: str) -> tuple[Path, str]:
     """Return the file and name of the module that a function of a file makes, if a class near it is that of the module;
     else the file and name themselves."""
-    from pocketrnn_export.source_code.answering_code import find_module_made_by
+    from pocketrnn_export.source_code.answering_code import find_first_module_that_function_instantiates
     from pocketrnn_export.source_code.class_definitions import find_class_in_file_or_imports, list_module_classes_near
 
     if not name or find_class_in_file_or_imports(path, name) is not None:
         return path, name
-    made = find_module_made_by(path, name, list_module_classes_near(path))
+    made = find_first_module_that_function_instantiates(path, name, list_module_classes_near(path))
     file, _, of_class = ("", "", "") if made is None else made[0].rpartition(":")
     return (Path(file), of_class) if of_class else (path, name)
 
@@ -585,11 +593,11 @@ def describe_module_of_other_file(path: Path, module: str) -> str:
         path: the file of code that the user names.
         module: the module that is taken, as file.py:name.
     """
-    from pocketrnn_export.source_code.class_definitions import is_recurrent, list_module_classes
+    from pocketrnn_export.source_code.class_definitions import has_recurrent_layer_by_names, list_module_classes
 
     if Path(module.rpartition(":")[0]).resolve() == path.resolve():
         return ""
-    has_own = any(is_recurrent(path, name) for name in list_module_classes(path))
+    has_own = any(has_recurrent_layer_by_names(path, name) for name in list_module_classes(path))
     none = "" if has_own else f"{path} has no recurrent classifier: "
     return f" {none}{'The' if has_own else 'the'} line to copy takes {module}, of another file."
 
@@ -602,11 +610,11 @@ def list_classes_that_fit(path: Path, names: Sequence[str], weights: Path) -> li
         names: their names.
         weights: the file of weights.
     """
-    from pocketrnn_export.source_code.class_definitions import list_classes_with_layers
+    from pocketrnn_export.source_code.class_definitions import list_classes_that_fit_weight_names
     from pocketrnn_export.vocabularies.checkpoint_file import list_weight_names
 
     layers = list_weight_names(weights)
-    found = list_classes_with_layers(path, names, layers) if layers else []
+    found = list_classes_that_fit_weight_names(path, names, layers) if layers else []
     misfits = _list_misfits(path, found, weights)
     return [name for name, why in zip(found, misfits, strict=True) if not why]
 
@@ -669,7 +677,7 @@ def list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path], folde
         weights: the files of weights, the likeliest first.
         folder: the folder of the notebooks.
     """
-    from pocketrnn_export.source_code.class_definitions import is_recurrent, list_module_classes
+    from pocketrnn_export.source_code.class_definitions import has_recurrent_layer_by_names, list_module_classes
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_notebooks_near
 
     named = [(Path(file), name) for file, _, name in (one.rpartition(":") for one in dict.fromkeys(modules))]
@@ -679,7 +687,7 @@ def list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path], folde
     for one in weights:
         nearest = sorted(named, key=lambda found: found[0].resolve().parent != one.resolve().parent)
         fitting = [found for found in nearest if list_classes_that_fit(found[0], [found[1]], one)]
-        recurrent = [found for found in fitting if is_recurrent(*found)]
+        recurrent = [found for found in fitting if has_recurrent_layer_by_names(*found)]
         ordered = [f"{file}:{name}" for file, name in dict.fromkeys([*recurrent, *fitting])]
         if recurrent:
             return ordered
@@ -755,7 +763,7 @@ def propose_tokenizer_function(path: Path) -> TextFunction | None:
     """
     from pocketrnn_export.source_code.text_columns_in_code import is_applied_to_text_column
     from pocketrnn_export.source_code.text_functions_in_file import (
-        is_of_class_with_arguments,
+        is_method_of_object_that_cannot_be_made,
         list_text_functions,
         only_cleans_texts,
     )
@@ -763,7 +771,7 @@ def propose_tokenizer_function(path: Path) -> TextFunction | None:
     for function in list_text_functions(path)[:1]:
         is_splitting = function.file == path or not only_cleans_texts(function.file, function.name)
         is_splitting = is_splitting or is_applied_to_text_column(path, function.name)
-        if is_splitting and not is_of_class_with_arguments(function.file, function.name):
+        if is_splitting and not is_method_of_object_that_cannot_be_made(function.file, function.name):
             return function
     return None
 
@@ -817,7 +825,11 @@ def describe_tokenizer_function(function: TextFunction) -> str:
     library = find_library_of_tokenizer_function(function.option)
     called = function.called
     said = f"Texts seem to be split by {function.option}{f', which calls {library}' if library else ''}"
-    said += " in code of another module: check that yours splits them so." if function.is_of_another else "."
+    said += (
+        " in code of another module: check that yours splits them so."
+        if function.is_place_in_code_of_another_module
+        else "."
+    )
     if called is None:
         return said
     values = "calls it" if function.code else "calls it with these values"
@@ -917,9 +929,9 @@ def describe_label_order(path: Path | None, labels: Sequence[str], weights: Path
         labels: the labels.
         weights: the weights of the module.
     """
-    from pocketrnn_export.source_code.labels_in_code import find_label_order
+    from pocketrnn_export.source_code.labels_in_code import find_order_of_known_labels
 
-    orders = [] if path is None else find_label_order(path, labels, read_weight_sizes(weights).outputs)
+    orders = [] if path is None else find_order_of_known_labels(path, labels, read_weight_sizes(weights).outputs)
     given = ",".join(labels)
     if not orders:
         return f"Labels, not compared: their order, {given}, is taken from --labels alone"
@@ -990,10 +1002,10 @@ def read_labels(given: str, head: str = "") -> list[str]:
     Raises:
         InputError: they cannot be read, or stand in a message in place of labels that are not known.
     """
-    from pocketrnn_export.source_code.labels_in_code import read_labels_in_file
+    from pocketrnn_export.source_code.labels_in_code import read_labels_of_variable_in_file
     from pocketrnn_export.vocabularies.labels import read_labels as read_plain_labels
 
     if given == make_unknown_labels(given.count(",") + 1):
         raise InputError(f"{given} stands in place of your labels.", "Write these, in the order of the logits.")
     named = parse_module_name(given) if "," not in given else None
-    return read_plain_labels(given, head) if named is None else read_labels_in_file(named.path, named.name)
+    return read_plain_labels(given, head) if named is None else read_labels_of_variable_in_file(named.path, named.name)

@@ -252,18 +252,18 @@ def print_uncompared_steps_and_kept_notes(
 def _find_function_that_gives_all_ids_alone(tokenizer: str | None) -> str:
     """Return the function of --tokenizer, or the one from which its file was written, if it gives its module the ids of
     a text as they are. Else return an empty string."""
-    from pocketrnn_export.source_code.code_and_data_files_near_module import read_origin_of_written_file
-    from pocketrnn_export.source_code.functions_that_answer_or_split import gives_all_ids_alone
+    from pocketrnn_export.source_code.code_and_data_files_near_module import read_copied_function_of_exported_file
+    from pocketrnn_export.source_code.functions_that_answer_or_split import passes_ids_neither_padded_nor_cut
 
     written = parse_module_name(tokenizer or "")
-    origin = "" if written is None else read_origin_of_written_file(written.path)
+    origin = "" if written is None else read_copied_function_of_exported_file(written.path)
     named = parse_module_name(origin) or written
     if written is None or named is None:
         return ""
     path, origin = (written.path.parent / named.path, origin) if origin else (written.path, str(written))
     if not path.is_file():
         return ""
-    return origin if gives_all_ids_alone(path, named.function_name) else ""
+    return origin if passes_ids_neither_padded_nor_cut(path, named.function_name) else ""
 
 
 def _describe_text_functions(named: ModuleName) -> list[str]:
@@ -290,7 +290,7 @@ def _describe_function_of_other_ids(
     """Return a hint that names a function of the owner's code that gives texts other ids than the --tokenizer function,
     or an empty list. Functions whose lines are no text rules are left out."""
     from pocketrnn.text import TextEncoder, TextRules
-    from pocketrnn_export.source_code.code_and_data_files_near_module import read_origin_of_written_file
+    from pocketrnn_export.source_code.code_and_data_files_near_module import read_copied_function_of_exported_file
     from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
     from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
@@ -317,8 +317,8 @@ def _describe_function_of_other_ids(
             kinds = [f"unknown words: {some.unknown_id}" for some in (of_code, rules)]
         return [
             f"{one.file}:{one.name} gives texts other ids ({kinds[0]}) than "
-            f"{read_origin_of_written_file(own.path) or own} ({kinds[1]}), whose rules the bundle has. The answers of "
-            "your classifier show which are right: --pairs FILE"
+            f"{read_copied_function_of_exported_file(own.path) or own} ({kinds[1]}), whose rules the bundle has. The "
+            "answers of your classifier show which are right: --pairs FILE"
         ]
     return []
 

@@ -31,8 +31,8 @@ from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
     FOLDER_OF_WRITTEN_FILE,
     is_unchanged_since_export,
-    read_origin_of_written_file,
-    write_first_line,
+    read_copied_function_of_exported_file,
+    write_first_line_of_exported_file,
 )
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.text_function_in_own_file import PLAIN_CALL, write_text_function
@@ -237,9 +237,9 @@ def refuse_answering_function(named: ModuleName, output: Path) -> NoReturn:
         output: the output of the command.
     """
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
-    from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton
+    from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton_of_tokenizer_function
 
-    skeleton = write_skeleton(named.path, named.function_name)
+    skeleton = write_skeleton_of_tokenizer_function(named.path, named.function_name)
     path = write_code_file(output, WRITTEN_NAME, skeleton.code, named)
     lines = f"its lines that read the text are copied there ({escape_line('; '.join(skeleton.lines))})"
     lines = lines if skeleton.lines else "none of its lines seems to read the text"
@@ -290,7 +290,7 @@ def replace_tokenizer_by_own_file(
         saved_attributes: the attributes of its object that were saved.
         adapted: the function, as the export calls it.
     """
-    from pocketrnn_export.source_code.code_and_data_files_near_module import loads_torch
+    from pocketrnn_export.source_code.code_and_data_files_near_module import imports_torch_directly_or_indirectly
     from pocketrnn_export.vocabularies.checkpoint_text_settings import is_plain_value
 
     named = parse_module_name(options["tokenizer"])
@@ -305,7 +305,13 @@ def replace_tokenizer_by_own_file(
     vocabulary = {name: dict(ids) for name, ids in adapted.arguments.items()}
     call = _find_call(functools.partial(function, **vocabulary), adapted)
     is_called_otherwise = bool(vocabulary) or call != PLAIN_CALL
-    if not (named.is_notebook or named.method or given or is_called_otherwise or loads_torch(named.path)):
+    if not (
+        named.is_notebook
+        or named.method
+        or given
+        or is_called_otherwise
+        or imports_torch_directly_or_indirectly(named.path)
+    ):
         return False
     calls_init = False
     # A class that needs more than the given arguments was made without its `__init__`.
@@ -320,13 +326,13 @@ def replace_tokenizer_by_own_file(
         calls_init=calls_init, method_arguments=", ".join([*of_method, *words]), call=call or PLAIN_CALL,
     )  # fmt: skip
     parameters = click.get_current_context().params
-    if code is None and not (named.is_notebook or named.method or loads_torch(named.path)):
+    if code is None and not (named.is_notebook or named.method or imports_torch_directly_or_indirectly(named.path)):
         code = _write_import(named, Path(parameters["output"]), [*given, *words], call or PLAIN_CALL)
     if code is None or call is None:
         return False
     path = write_code_file(Path(parameters["output"]), "words", code, named, options["tokenizer"])
     also = ", with the words of the vocabulary" if vocabulary else ""
-    without = "" if loads_torch(path) else ", without PyTorch"
+    without = "" if imports_torch_directly_or_indirectly(path) else ", without PyTorch"
     _take_written_function(options, path, f"{named} is now also in {path}{without}{also}")
     return True
 
@@ -473,12 +479,12 @@ def write_code_file(
     if isinstance(copied, ModuleName):
         rest = (option or str(copied)).split(f"{copied.path.suffix}:", 1)[1]
         folder = os.path.relpath(copied.path.absolute(), output.absolute().parent)
-        origin = read_origin_of_written_file(copied.path) or f"{folder}:{rest}"
+        origin = read_copied_function_of_exported_file(copied.path) or f"{folder}:{rest}"
     if copied is not None:
         owners = copied.path if isinstance(copied, ModuleName) else copied
         code = _add_places_of_copied_lines(code, owners)
         code = _add_import_folders(code, output.absolute().parent, owners)
-    content = f"{write_first_line(code, origin)}{code}".encode()
+    content = f"{write_first_line_of_exported_file(code, origin)}{code}".encode()
     path = _choose_code_file(output, kind, content)
     if (context := click.get_current_context(silent=True)) is not None:
         before = path.read_bytes() if path.exists() else None
@@ -537,7 +543,7 @@ def take_function_of_written_file(options: dict[str, Any]) -> None:
     given = options["tokenizer"] or ""
     # A missing file is refused later, with the file that is meant.
     named = parse_module_name(given) if Path(given.rpartition(":")[0]).is_file() else None
-    origin = "" if named is None else read_origin_of_written_file(named.path)
+    origin = "" if named is None else read_copied_function_of_exported_file(named.path)
     if named is None or not origin or not is_unchanged_since_export(named.path):
         return
     folder = os.path.relpath(named.path.absolute().parent)

@@ -21,7 +21,7 @@ from torch import nn
 from pocketrnn_export.intake.arguments_from_weights import list_strings_compared_with_argument
 from pocketrnn_export.intake.weights_file import SavedWeights, add_or_remove_prefix
 from pocketrnn_export.progress import hide_log_records
-from pocketrnn_export.source_code.class_definitions import find_stored_parameters
+from pocketrnn_export.source_code.class_definitions import find_init_parameters_stored_in_attributes
 
 _Shapes = Mapping[str, tuple[int, ...]]
 
@@ -215,7 +215,10 @@ def _list_choices(definition: ast.ClassDef | None, argument: str) -> list[Any]:
         return []
     if strings := list_strings_compared_with_argument(definition, argument):
         return [*strings]
-    names = {argument, *(one for one, of in find_stored_parameters(definition).items() if of == argument)}
+    names = {
+        argument,
+        *(one for one, of in find_init_parameters_stored_in_attributes(definition).items() if of == argument),
+    }
     found = {
         kind
         for node in ast.walk(definition)

@@ -18,11 +18,11 @@ from pocketrnn_export.intake.constructor_arguments_without_effect import find_va
 from pocketrnn_export.intake.layers_in_weights import GATES, count_gates, count_layers, reads_both_directions
 from pocketrnn_export.source_code.class_definitions import (
     find_class_in_file_or_imports,
-    find_stored_parameters,
+    find_first_part_of_weight_name,
+    find_init_parameters_stored_in_attributes,
     list_init_defaults,
     list_init_names_and_whether_assigned,
     list_set_attributes,
-    read_prefix,
     walk_init_without_optional_branches,
 )
 from pocketrnn_export.source_code.syntax_tree_parts import (
@@ -63,7 +63,7 @@ def find_size_expression_values(
         path: the file of the class, from which other classes may be imported that the class uses.
     """
     found: dict[str, set[int]] = {}
-    stored = find_stored_parameters(definition)
+    stored = find_init_parameters_stored_in_attributes(definition)
     layers = list(_find_assigned_layers(definition))
     shown_by: dict[str, list[set[tuple[str, int]]]] = {}
     for name, layer in layers:
@@ -75,7 +75,7 @@ def find_size_expression_values(
         if inner is not None:
             held = _take_tensors_inside(tensors, name)
             # The weights may be those of another branch.
-            if not held or not {*map(read_prefix, held)} <= list_set_attributes(*inner):
+            if not held or not {*map(find_first_part_of_weight_name, held)} <= list_set_attributes(*inner):
                 continue
             given += _list_arguments_shown_inside(layer, inner, held)
         sizes = {_solve_expression(argument, n) for argument, n in given if not isinstance(argument, ast.Constant)}

@@ -9,7 +9,7 @@ from typing import Final
 
 from pocketrnn_export.intake.layers_in_weights import GATES
 from pocketrnn_export.source_code.class_definitions import (
-    find_stored_parameters,
+    find_init_parameters_stored_in_attributes,
     list_init_names_and_whether_assigned,
 )
 from pocketrnn_export.source_code.syntax_tree_parts import read_last_name
@@ -38,7 +38,7 @@ def find_values_for_arguments_without_effect(definition: ast.ClassDef) -> dict[s
     """Find the parameters of a class that do not change its answers in eval mode, such as the rate of a dropout. Return
     a dict from each of these to a value that a call may give to it."""
     parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
-    stored = find_stored_parameters(definition)
+    stored = find_init_parameters_stored_in_attributes(definition)
     reads_by_other_names = any(isinstance(node, ast.Name) and node.id in _READ_ALL for node in ast.walk(definition))
     found: dict[str, float | None] = {}
     for name, is_assigned in list_init_names_and_whether_assigned(definition).items():

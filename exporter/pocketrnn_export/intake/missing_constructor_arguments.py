@@ -39,8 +39,11 @@ from pocketrnn_export.intake.layers_in_weights import describe_layers
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName
 from pocketrnn_export.intake.settings_objects import FoundSettings, find_settings_for_argument
 from pocketrnn_export.intake.weights_file import SavedSettings, SavedWeights
-from pocketrnn_export.source_code.argparse_and_config_settings import read_settings_in_code, read_word_as_bool
-from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call
+from pocketrnn_export.source_code.argparse_and_config_settings import (
+    convert_settings_word_to_bool_or_none,
+    read_settings_in_code,
+)
+from pocketrnn_export.source_code.class_definitions import find_class_and_call_that_instantiates_name
 from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells_if_readable
 from pocketrnn_export.source_code.syntax_tree_parts import find_methods
@@ -300,7 +303,9 @@ def _find_checkpoint_arguments_and_place(
     ]
     said, values = max(plain, key=lambda one: len(one[1]))
     is_of_file = not weights.settings
-    return {name: read_word_as_bool(value) if is_of_file else value for name, value in values.items()}, said
+    return {
+        name: convert_settings_word_to_bool_or_none(value) if is_of_file else value for name, value in values.items()
+    }, said
 
 
 def _list_parameters_without_argument(
@@ -531,7 +536,7 @@ def _find_class_definition(made_class: type, cells: Iterable[Cell]) -> ast.Class
     imports. Return None if it is not found."""
     owner = next((kind for kind in made_class.__mro__ if "__init__" in vars(kind)), made_class)
     statements = [node for cell in cells for node in cell.statements]
-    if (inside := find_class_of_name_and_its_call(statements, owner.__name__)) is not None:
+    if (inside := find_class_and_call_that_instantiates_name(statements, owner.__name__)) is not None:
         return inside[0]
     # The source may be missing, or be another one than was run.
     with contextlib.suppress(OSError, TypeError, SyntaxError, IndexError):

@@ -44,7 +44,10 @@ from pocketrnn_export.intake.settings_objects import define_and_correct_settings
 from pocketrnn_export.intake.weights_file import SavedWeights, has_tensors_of_weights
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import AFTER_AN_ERROR
-from pocketrnn_export.source_code.class_definitions import find_class_of_name_and_its_call, find_imported_class
+from pocketrnn_export.source_code.class_definitions import (
+    find_class_and_call_that_instantiates_name,
+    find_imported_class_of_object,
+)
 from pocketrnn_export.source_code.needed_code import (
     NeededNamesError,
     find_needed_statements,
@@ -62,7 +65,7 @@ from pocketrnn_export.source_code.notebook import (
 from pocketrnn_export.source_code.syntax_tree_parts import find_methods
 from pocketrnn_export.source_code.text_function_in_own_file import list_read_attributes
 from pocketrnn_export.source_code.text_settings_in_code import find_word_ids_in_code
-from pocketrnn_export.source_code.top_level_statements import Statement, list_statements
+from pocketrnn_export.source_code.top_level_statements import Statement, list_top_level_statements
 from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import WordIds, is_used_as_vocabulary, is_vocabulary_name
@@ -348,7 +351,7 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
         vars(file)["get_ipython"] = _JupyterStandIn
         values = _evaluate_values_for_names(named)
         with pretend_jupyter(file):
-            for statement in list_statements(cells):
+            for statement in list_top_level_statements(cells):
                 _run_statement(statement, file, cells, named)
                 vars(file).update(values)
         return _make_module(named, file, weights)
@@ -535,13 +538,13 @@ def _are_needed_statements_safe(
 def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeights | None) -> str:
     """Return advice to name the class and not the object, if only the object needs code that is not run."""
     statements = [node for cell in cells for node in cell.statements]
-    found = find_class_of_name_and_its_call(statements, named.name)
+    found = find_class_and_call_that_instantiates_name(statements, named.name)
     keywords = [ast.keyword(name, value) for name, value in (named.kwargs or {}).items()]
     is_class = found is not None and found[1] is None and bool(named.args or keywords)
     if found is not None and is_class:
         found = found[0], ast.Call(ast.Name(named.name), [*named.args], keywords)
     if weights is None or found is None or found[1] is None:
-        imported = find_imported_class(statements, named.name, named.path)
+        imported = find_imported_class_of_object(statements, named.name, named.path)
         return "" if imported is None else f" Or name its class: {shlex.quote(':'.join(map(str, imported)))}."
     definition = found[0]
     if not _are_needed_statements_safe(named, cells, [definition.name], frozenset()):

@@ -27,7 +27,7 @@ from typing import Any, Final
 from pocketrnn_export.intake.arguments_from_weights import find_size_expression_values
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.source_code.argparse_and_config_settings import SettingsInCode, read_settings_in_code
-from pocketrnn_export.source_code.class_definitions import find_stored_parameters
+from pocketrnn_export.source_code.class_definitions import find_init_parameters_stored_in_attributes
 from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near
 from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
 from pocketrnn_export.source_code.syntax_tree_parts import list_assigned_names
@@ -243,7 +243,9 @@ def _list_settings_sources(
 def _find_settings_read_by_class(definition: ast.ClassDef, name: str) -> _Reads:
     """Return the settings that a class reads from its argument, or from the attribute that holds it."""
     held = {name} | {
-        attribute for attribute, parameter in find_stored_parameters(definition).items() if parameter == name
+        attribute
+        for attribute, parameter in find_init_parameters_stored_in_attributes(definition).items()
+        if parameter == name
     }
     parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
     attributes, members, optional, others = set[str](), set[str](), set[str](), False
@@ -309,7 +311,10 @@ def _find_settings_shown_by_weights(
 ) -> dict[str, int]:
     """Return the settings in the argument `name`, such as `dim` of `args.dim`, that the shapes of the weights show,
     with their values."""
-    held = [name, *(a for a, parameter in find_stored_parameters(definition).items() if parameter == name)]
+    held = [
+        name,
+        *(a for a, parameter in find_init_parameters_stored_in_attributes(definition).items() if parameter == name),
+    ]
     found: dict[str, int] = {}
     for expression, size in find_size_expression_values(definition, weights.tensors, path).items():
         node = ast.parse(expression, mode="eval").body

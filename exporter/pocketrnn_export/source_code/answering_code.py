@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.class_definitions import find_class_in_file_or_imports
-from pocketrnn_export.source_code.code_and_data_files_near_module import is_named, list_files_near
+from pocketrnn_export.source_code.code_and_data_files_near_module import is_string_the_end_of_file_name, list_files_near
 from pocketrnn_export.source_code.functions_that_answer_or_split import is_name_of_answering_function
 from pocketrnn_export.source_code.notebook import Cell, read_python_cells
 from pocketrnn_export.source_code.syntax_tree_parts import (
@@ -35,12 +35,12 @@ _SAVES: Final = re.compile(r"save|save_(state_dict|file|model|checkpoint|weights
 
 @dataclass(frozen=True, eq=False)
 class CodePart:
-    """A function, the methods of a class, or the other code of a file. Classes with a forward are left out.
+    """A function, a class without a `forward`, or all top-level code of a file outside of functions and classes.
 
     Attributes:
-        file: the file.
-        name: the name of the function or class; empty for the other code of a file.
-        cells: the statements, each with its cell.
+        file: the file that contains the code.
+        name: the name of the function or class; empty for the top-level code.
+        cells: the statements, each with its notebook cell. A Python file is one cell.
     """
 
     file: Path
@@ -49,13 +49,13 @@ class CodePart:
 
     @functools.cached_property
     def nodes(self) -> list[tuple[str, ast.AST]]:
-        """The syntax nodes, each with its file and line."""
+        """The syntax nodes of this code, each after its place, such as `model.py, line 9`."""
         nodes = ((cell, node) for cell, statement in self.cells for node in ast.walk(statement))
         return [(cell.describe_place(self.file, node), node) for cell, node in nodes]
 
     @functools.cached_property
     def calls(self) -> list[tuple[str, ast.Call]]:
-        """The calls in the order of the lines, each with its file and line."""
+        """The calls in this code, sorted by line, each after its place, such as `model.py, line 9`."""
         found: list[tuple[str, ast.Call]] = []
         for cell in self.cells:
             nodes = replace(self, cells=[cell]).nodes
@@ -65,30 +65,32 @@ class CodePart:
 
     @functools.cached_property
     def called_names(self) -> set[str]:
-        """The last names of the functions and classes that the code calls."""
+        """The last names of the functions and classes that this code calls: `Linear` for `nn.Linear(2, 2)`."""
         return {read_last_name(node.func) for _, node in self.nodes if isinstance(node, ast.Call)}
 
     @functools.cached_property
     def needed_names(self) -> set[str]:
-        """The names that the code reads and that it does not bind itself."""
+        """The names that this code reads and does not bind itself."""
         return {name for _, statement in self.cells for name in list_needed_names(statement)}
 
     @property
     def is_answering(self) -> bool:
-        """Whether the name, or the name of a method, says that the code answers texts."""
+        """Whether the name of the function, the class or one of its methods says that the code predicts, such as
+        `predict`."""
         named = [self.name, *(one.name for _, node in self.cells if isinstance(node, ast.ClassDef)
                               for one in find_methods(node))]  # fmt: skip
         return any(map(is_name_of_answering_function, named))
 
     @property
     def is_training(self) -> bool:
-        """Whether the name of this part says that the code trains. The name of the file counts if the part has none."""
+        """Whether the name says that the code trains, such as `train`. Top-level code counts by the name of its
+        file."""
         return _TRAINS.search(self.name or self.file.stem) is not None
 
 
 def list_code_parts(path: Path) -> list[CodePart]:
-    """List the parts of a module's code: the functions, the classes and the other code of its file, and then those of
-    the Python files near it.
+    """List the functions, the classes without a `forward` and the top-level code of a module's file, and then those of
+    the Python files near this file. Files that cannot be read are left out.
 
     Args:
         path: the file of the module.
@@ -110,11 +112,12 @@ def list_code_parts(path: Path) -> list[CodePart]:
 
 
 def list_answering_code(parts: Sequence[CodePart]) -> list[list[CodePart]]:
-    """List the parts that answer texts, in groups: the answering functions; the code that these call; the code that
-    calls these, such as a script, and what it calls.
+    """List the code that answers texts (computes predictions for them), in three groups: the functions and classes with
+    a name such as `predict`; the code that these call; and the code that calls the first group, such as a script, with
+    all that this code calls.
 
     Args:
-        parts: the parts of the code, from `list_code_parts`.
+        parts: all code near the module, from `list_code_parts`.
     """
     answering = [one for one in parts if one.is_answering]
     # A script that answers has the name of its file.
@@ -128,15 +131,20 @@ def list_answering_code(parts: Sequence[CodePart]) -> list[list[CodePart]]:
 
 
 def _list_called_parts(first: Sequence[CodePart], parts: Sequence[CodePart]) -> list[CodePart]:
-    """List the parts that some parts call, directly or not, and the statements outside of functions that make what they
-    read, such as `model = load_model()`. Parts that train are left out."""
+    """List the code that the parts in `first` call, directly or through other code. Top-level assignments such as
+    `model = load_model()`, whose names this code reads, are included. Code that trains is left out.
+
+    Args:
+        first: the parts where the search starts. The result does not contain them.
+        parts: all code near the module.
+    """
     found, waiting, seen = [*first], [*first], set[int]()
     while waiting:
         part = waiting.pop(0)
         called = [one for one in parts if one.name in part.called_names and one not in found and not one.is_training]
         outside = next(one for one in parts if not one.name and one.file == part.file)
-        made = [(cell, one) for cell, one in outside.cells
-                if part.name and id(one) not in seen and _assigns_call(one, part.needed_names)]  # fmt: skip
+        unseen = [(cell, one) for cell, one in outside.cells if part.name and id(one) not in seen]
+        made = [(cell, one) for cell, one in unseen if _assigns_result_of_call_to_name(one, part.needed_names)]
         seen |= {id(one) for _, one in made}
         called += [replace(outside, cells=made)] if made and outside not in found else []
         found += called
@@ -144,22 +152,22 @@ def _list_called_parts(first: Sequence[CodePart], parts: Sequence[CodePart]) -> 
     return found[len(first) :]
 
 
-def _assigns_call(statement: ast.stmt, names: Collection[str]) -> bool:
-    """Return whether a statement assigns the result of a call to one of some names."""
+def _assigns_result_of_call_to_name(statement: ast.stmt, names: Collection[str]) -> bool:
+    """Return whether a statement assigns an expression with a call to one of `names`, as in `model = load_model()`."""
     is_made = isinstance(statement, ast.Assign) and any(isinstance(one, ast.Call) for one in ast.walk(statement.value))
     return is_made and bool(list_assigned_names(statement) & {*names})
 
 
 class MadeClass(NamedTuple):
-    """A class that code makes.
+    """A class that a piece of code instantiates, as in `model = Attentive(100)`.
 
     Attributes:
-        name: its name.
-        maker: the function, class or file that makes it.
-        file: the file of this code.
-        place: where, as a file and a line.
-        is_only: whether the code answers texts, and makes no other of the classes.
-        others: the other classes that code which answers texts makes.
+        name: the name of the class.
+        maker: the name of the function, class or file that contains the call.
+        file: the file that contains the call.
+        place: the file and line of the call.
+        is_only: whether the call is in code that predicts, and such code instantiates none of the other classes.
+        others: the other classes that code which predicts instantiates.
     """
 
     name: str
@@ -171,25 +179,25 @@ class MadeClass(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """A sentence that says where the class is made, and which others are."""
+        """A sentence that says where the class is instantiated, and which other classes are."""
         others = f", and the code with it also {', '.join(self.others)}" if self.others else ""
         return f"{self.maker} makes {self.name} ({self.place}){others}."
 
 
-def find_class_of_answering_code(path: Path, names: Collection[str]) -> MadeClass | None:
-    """Find the class that the answering code near a module makes; if it makes none, the one that the training code
-    makes. Return None if neither makes one.
+def find_class_that_answering_code_instantiates(path: Path, names: Collection[str]) -> MadeClass | None:
+    """Find the class that code near a module instantiates to answer texts (compute predictions). If no such code is
+    found, find the class that the training code instantiates. Return None if neither is found.
 
     Args:
         path: the file of the module.
-        names: the names of the classes to choose from.
+        names: the classes to choose from.
 
     Example:
-        >>> find_class_of_answering_code(Path("model.py"), ["Plain", "Attentive"]).sentence
+        >>> find_class_that_answering_code_instantiates(Path("model.py"), ["Plain", "Attentive"]).sentence
         'predict_texts makes Attentive (model.py, line 9).'
     """
     parts = list_code_parts(path)
-    answering = [_list_made_classes(group, names) for group in list_answering_code(parts)]
+    answering = [_list_instantiated_classes(group, names) for group in list_answering_code(parts)]
     for at, group in enumerate(answering):
         if group:
             # The answering functions and the code that they call belong together.
@@ -197,18 +205,22 @@ def find_class_of_answering_code(path: Path, names: Collection[str]) -> MadeClas
             same = [one for one in group if one.maker == group[0].maker and one.file == group[0].file]
             most = max(same, key=_count_calls_and_commented_calls)
             return most._replace(is_only=len(made) == 1, others=(*sorted(made - {most.name}),))
-    trained = _list_made_classes([one for one in parts if one.is_training], names)
+    trained = _list_instantiated_classes([one for one in parts if one.is_training], names)
     return trained[0] if trained else None
 
 
 def _count_calls_and_commented_calls(made: MadeClass) -> int:
-    """Return how often the file that makes a class has a call of it, in comments, too: these show what it made
-    before."""
+    """Count the calls of a class, such as `Attentive(`, in the file that instantiates it. Calls in comments count,
+    since they show the class that the file used before.
+
+    Args:
+        made: the class and its file.
+    """
     return len(re.findall(rf"\b{re.escape(made.name)}\(", made.file.read_text("utf-8", errors="replace")))
 
 
-def _list_made_classes(parts: Sequence[CodePart], names: Collection[str]) -> list[MadeClass]:
-    """List the classes among `names` that parts of the code make, in the order of the code."""
+def _list_instantiated_classes(parts: Sequence[CodePart], names: Collection[str]) -> list[MadeClass]:
+    """List the calls by which some code instantiates one of the classes `names`, in the order of the code."""
     return [
         MadeClass(made, part.name or part.file.name, part.file, where, is_only=False)
         for part in parts for where, node in part.nodes
@@ -216,19 +228,22 @@ def _list_made_classes(parts: Sequence[CodePart], names: Collection[str]) -> lis
     ]  # fmt: skip
 
 
-def find_module_of_answering_code(modules: Sequence[str]) -> tuple[str, MadeClass] | None:
-    """Find the first of some modules that code which answers texts makes. The code is looked for near the file of each
-    module. If several files define the class, the definition that the code uses counts. Return the module, and where it
-    is made; None if such code makes none of them.
+def find_first_module_that_answering_code_instantiates(modules: Sequence[str]) -> tuple[str, MadeClass] | None:
+    """Find the first of some modules that code near its file instantiates to answer texts (compute predictions). Return
+    the module as file.py:name, and the call that instantiates it. Return None if no module is found.
+
+    If several files define a class with this name, the returned file is the one that the code imports.
 
     Args:
-        modules: the modules, each as file.py:name.
+        modules: the modules to choose from, each as file.py:name.
     """
     named = [one.rpartition(":") for one in modules]
     for file in dict.fromkeys(file for file, _, _ in named):
-        if made := find_class_of_answering_code(Path(file), [name for other, _, name in named if other == file]):
+        if made := find_class_that_answering_code_instantiates(
+            Path(file), [name for other, _, name in named if other == file]
+        ):
             # The same code may make modules of several files.
-            of_all = find_class_of_answering_code(Path(file), [name for _, _, name in named])
+            of_all = find_class_that_answering_code_instantiates(Path(file), [name for _, _, name in named])
             if of_all is not None and (of_all.maker, of_all.file) == (made.maker, made.file):
                 made = of_all
             used = find_class_in_file_or_imports(made.file, made.name)
@@ -238,64 +253,82 @@ def find_module_of_answering_code(modules: Sequence[str]) -> tuple[str, MadeClas
     return None
 
 
-def find_module_made_by(path: Path, name: str, modules: Sequence[str]) -> tuple[str, MadeClass] | None:
-    """Find the first of some modules that a function or class makes, itself or by the code that it calls. Return the
-    module, and where it is made; None if it makes none of them.
+def find_first_module_that_function_instantiates(
+    path: Path, name: str, modules: Sequence[str]
+) -> tuple[str, MadeClass] | None:
+    """Find the first of some modules that a function or class instantiates, itself or through the code that it calls.
+    Return the module as file.py:name, and the call that instantiates it. Return None if no module is found.
 
     Args:
         path: the file of the function or class.
-        name: its name.
-        modules: the modules, each as file.py:name.
+        name: the name of the function or class.
+        modules: the modules to choose from, each as file.py:name.
     """
     parts = list_code_parts(path)
     own = [one for one in parts if one.file == path and one.name == name]
     of_names = {one.rpartition(":")[2]: one for one in reversed(modules)}
-    made = _list_made_classes([*own, *_list_called_parts(own, parts)], of_names)
+    made = _list_instantiated_classes([*own, *_list_called_parts(own, parts)], of_names)
     return (of_names[made[0].name], made[0]) if made else None
 
 
-def list_used_files(path: Path, files: Sequence[Path]) -> list[dict[Path, str]]:
-    """List those of some files with which the code near a module answers texts. The result has a dict for each group of
-    `list_answering_code`, and then one for each other file of code, with the last file that it uses. Each dict maps a
-    file to the place in the code.
+def list_files_that_answering_code_loads(path: Path, files: Sequence[Path]) -> list[dict[Path, str]]:
+    """List which of some files, such as weights, the code near a module uses to answer texts (compute predictions).
 
-    Code answers texts with the files that it loads. But code that loads a file and saves another one later goes on with
-    a training: then the file that it saves last counts. A file that is saved in a loop is one of several checkpoints,
-    and does not count.
+    The result has one dict for each of the three groups of `list_answering_code`. Then comes one dict for each other
+    code file, with only the last file that it uses. Each dict maps a used file to the file and line of the code.
+
+    A loaded file counts as used. But code that loads one file and later saves another continues a training: then the
+    file that the code saves last counts. A file that is saved in a loop is one of several checkpoints and does not
+    count.
 
     Args:
         path: the file of the module.
-        files: the files that may be used, such as those of weights.
+        files: the files to look for, such as files of weights.
 
     Example:
-        >>> list_used_files(Path("model.py"), [Path("first.pt"), Path("best.pt")])
+        >>> list_files_that_answering_code_loads(Path("model.py"), [Path("first.pt"), Path("best.pt")])
         [{PosixPath('best.pt'): 'model.py, line 12'}, {}, {}]
     """
     parts = list_code_parts(path)
     answering = list_answering_code(parts)
-    groups = [_order_files_in_use(group, parts, files) for group in answering]
+    groups = [_find_files_in_use_at_end_of_group(group, parts, files) for group in answering]
     others = [one for one in parts if not any(one in group for group in answering)]
     for code in dict.fromkeys(one.file for one in others):
-        used = [_list_files_in_use(one, parts, files) for one in others if one.file == code]
+        used = [_list_files_in_use_at_end(one, parts, files) for one in others if one.file == code]
         groups += [dict(each[-1:]) for each in used if each][-1:]
     return groups
 
 
-def _order_files_in_use(group: Sequence[CodePart], parts: Sequence[CodePart], files: Sequence[Path]) -> dict[Path, str]:
-    """Return those of some files that a group of code parts uses at its end, in a dict from each file to the place in
-    the code. The files that the module's own code uses come first; for each file of code, the last used file comes
-    first."""
+def _find_files_in_use_at_end_of_group(
+    group: Sequence[CodePart], parts: Sequence[CodePart], files: Sequence[Path]
+) -> dict[Path, str]:
+    """Return which of `files` are in use at the end of some code, mapped to the file and line of the code. Files that
+    the module's own code uses come first. Among the files that one code file uses, the last used comes first.
+
+    Args:
+        group: the code.
+        parts: all code near the module, in which the values of names are looked up.
+        files: the files to look for.
+    """
     found: dict[Path, str] = {}
     for code in dict.fromkeys(one.file for one in group):
-        used = [one for part in group if part.file == code for one in _list_files_in_use(part, parts, files)]
+        used = [one for part in group if part.file == code for one in _list_files_in_use_at_end(part, parts, files)]
         found |= {file: where for file, where in reversed(used) if file not in found}
     return found
 
 
-def _list_files_in_use(part: CodePart, parts: Sequence[CodePart], files: Sequence[Path]) -> list[tuple[Path, str]]:
-    """List those of some files that a part of the code uses at its end, each with the place in the code. These are the
-    files that it loads after it last saved one; if there are none, the file that it saves last, unless it does so in a
-    loop."""
+def _list_files_in_use_at_end(
+    part: CodePart, parts: Sequence[CodePart], files: Sequence[Path]
+) -> list[tuple[Path, str]]:
+    """List which of `files` are in use at the end of one piece of code, each with the file and line of the code. These
+    are the files that the code loads after its last save. If there are none, it is the file that the code saves last,
+    unless this save is in a loop.
+
+    Args:
+        part: the piece of code.
+        parts: all code near the module, in which the values of names are looked up.
+        files: the files to look for.
+    """
     loops = [node for _, node in part.nodes if isinstance(node, ast.For | ast.While)]
     in_loops = {id(inner) for loop in loops for inner in ast.walk(loop)}
     loaded: list[tuple[Path, str]] = []
@@ -307,7 +340,9 @@ def _list_files_in_use(part: CodePart, parts: Sequence[CodePart], files: Sequenc
         written = [text for one in values for text in _list_strings(one, part, parts, set())]
         names = [one.replace("\\", "/").rpartition("/")[2] for one in written]
         # A name that several folders have is that of the first file.
-        found = [(file, where) for name in names for file in reversed(files) if is_named(file, name)]
+        found = [
+            (file, where) for name in names for file in reversed(files) if is_string_the_end_of_file_name(file, name)
+        ]
         if is_save and found:
             loaded, saved = [], saved if id(node) in in_loops else found
         else:
@@ -318,21 +353,34 @@ def _list_files_in_use(part: CodePart, parts: Sequence[CodePart], files: Sequenc
 def _list_strings(
     value: ast.expr, part: CodePart, parts: Sequence[CodePart], seen: set[tuple[str, CodePart]]
 ) -> Iterator[str]:
-    """Yield the strings in an expression, and those in the values of its names. `seen` collects the names that were
-    looked up, each with the part of the code that uses it."""
+    """Yield the strings in an expression, and the strings in the values of its variables.
+
+    Args:
+        value: the expression.
+        part: the code that contains the expression.
+        parts: all code near the module, in which the values of variables are looked up.
+        seen: the variables that were looked up already, each with the code that uses it. The function adds to this set.
+    """
     for node in ast.walk(value):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
         elif isinstance(node, ast.Name | ast.Attribute) and (read_last_name(node), part) not in seen:
             seen.add((read_last_name(node), part))
-            for inner, where in _list_values(read_last_name(node), part, parts):
+            for inner, where in _list_values_of_variable(read_last_name(node), part, parts):
                 yield from _list_strings(inner, where, parts, seen)
 
 
-def _list_values(name: str, part: CodePart, parts: Sequence[CodePart]) -> Iterator[tuple[ast.expr, CodePart]]:
-    """Yield the values that code gives to a name: in the same part, or as an argument of its function, or else in the
-    code outside of functions."""
-    own = [one for one in _list_assigned_values(name, part) if read_last_name(one) != name]
+def _list_values_of_variable(
+    name: str, part: CodePart, parts: Sequence[CodePart]
+) -> Iterator[tuple[ast.expr, CodePart]]:
+    """Yield the values that code gives to a variable, each with the code that gives it. They come from assignments in
+    `part`; if there are none and the variable is a parameter, from calls of its function; else from top-level code.
+
+    Args:
+        part: the code that uses the variable.
+        parts: all code near the module.
+    """
+    own = [one for one in _list_values_assigned_in_part(name, part) if read_last_name(one) != name]
     yield from ((value, part) for value in own)
     for _, one in part.cells if not own else ():
         functions = find_methods(one, "__init__") if isinstance(one, ast.ClassDef) else [one]
@@ -343,14 +391,21 @@ def _list_values(name: str, part: CodePart, parts: Sequence[CodePart]) -> Iterat
                 return
     for other in parts if not own else ():
         if not other.name or any(isinstance(one, ast.ClassDef) for _, one in other.cells):
-            yield from ((value, other) for value in _list_assigned_values(name, other))
+            yield from ((value, other) for value in _list_values_assigned_in_part(name, other))
 
 
 def _list_values_of_parameter(
     name: str, parameters: Sequence[str], part: CodePart, parts: Sequence[CodePart]
 ) -> Iterator[tuple[ast.expr, CodePart]]:
-    """Yield the values that calls of a function, or of a class, give to one of its parameters, each with the part of
-    the code that calls it."""
+    """Yield the values that calls give to one parameter of a function or class, each with the code that contains the
+    call.
+
+    Args:
+        name: the parameter.
+        parameters: all positional parameters, in order.
+        part: the function or class.
+        parts: all code near the module.
+    """
     for caller in parts:
         for _, node in caller.nodes:
             if isinstance(node, ast.Call) and read_last_name(node.func) == part.name:
@@ -359,8 +414,8 @@ def _list_values_of_parameter(
                     yield given[name], caller
 
 
-def _list_assigned_values(name: str, part: CodePart) -> Iterator[ast.expr]:
-    """Yield the values that a part of the code assigns to a name or an attribute, and the defaults of parameters and
-    of options of a command line with this name."""
+def _list_values_assigned_in_part(name: str, part: CodePart) -> Iterator[ast.expr]:
+    """Yield the values that one piece of code assigns to a variable or attribute. The default of a parameter, or of a
+    command-line option, with this name counts as assigned."""
     for _, node in part.nodes:
         yield from (value for assigned, value in list_assigned_values(node) if assigned == name)

@@ -28,15 +28,15 @@ _CLASS: Final = re.compile(r"config|cfg|settings?$|args|arguments|opt(ion)?s?$|p
 
 @dataclass(frozen=True)
 class SettingsInCode:
-    """Settings that a file contains.
+    """The settings that one file contains, as command-line options or as attributes of a class such as `Config`.
 
     Attributes:
         path: the file.
-        values: the value of each setting by its name. An option of a command line without a default has None.
-        phrase: the place of the values, as the end of a sentence.
-        users: the files that make an object of a class of settings; for a command line, its own file.
-        later: the names of settings whose values code sets elsewhere to what is not a plain value, each with the place
-            and the code.
+        values: the value of each setting, by its name. A command-line option without a default has None.
+        phrase: where the values stand, in words for the end of a sentence in a message.
+        users: the files that instantiate the class of settings; for command-line options, the file that declares them.
+        later: settings that code elsewhere sets to an expression, and not to a plain value; each name with the place
+            and the code of the assignment.
     """
 
     path: Path
@@ -73,8 +73,8 @@ def read_settings_in_code(paths: Iterable[Path]) -> list[SettingsInCode]:
 
 
 def _read_class_of_settings(definition: ast.ClassDef) -> dict[str, Any]:
-    """Return the attributes with plain values that a class sets in its body or in `__init__`, also by the default of an
-    argument."""
+    """Return the plain values (numbers, strings, lists) of the attributes that a class sets in its body or in
+    `__init__`. An attribute that `__init__` sets to a parameter has the default of the parameter."""
     found: dict[str, list[Any]] = {}
     for target, value in list_assignments(definition.body):
         if isinstance(target, ast.Name):
@@ -95,7 +95,13 @@ def _read_class_of_settings(definition: ast.ClassDef) -> dict[str, Any]:
 
 
 def _read_plain_value(node: ast.expr, defaults: Mapping[str, ast.expr]) -> Any:
-    """Return the value of a literal, or of a name that `defaults` has; `...` for other code."""
+    """Return the value of a literal such as `64`. For the name of a parameter, return its default. Return `...` for
+    other code.
+
+    Args:
+        node: the expression.
+        defaults: the code of the default of each parameter.
+    """
     if isinstance(node, ast.Name):
         node = defaults.get(node.id, node)
     with contextlib.suppress(ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
@@ -106,9 +112,14 @@ def _read_plain_value(node: ast.expr, defaults: Mapping[str, ast.expr]) -> Any:
 def _find_users_and_later_values(
     name: str, assigned: Mapping[Path, Sequence[tuple[ast.expr, ast.expr]]]
 ) -> tuple[tuple[Path, ...], dict[str, Any], dict[str, str]]:
-    """Find the files that make an object of a class, and how code sets its attributes later, as `cfg.vocab_size = 500`.
-    Return the files, the attributes with plain values, and for the others the place and the code. `assigned` has the
-    targets and values of the assignments in each file."""
+    """Find the files that instantiate a class of settings, and the assignments to its attributes elsewhere, as in
+    `cfg.vocab_size = 500`. Return three things: the files; the attributes with a plain value; and the other attributes,
+    each with the place and the code of its assignment.
+
+    Args:
+        name: the class.
+        assigned: the assignments in each file, as pairs of target and value.
+    """
     users: list[Path] = []
     plain: dict[str, Any] = {}
     later: dict[str, str] = {}
@@ -129,7 +140,7 @@ def _find_users_and_later_values(
 
 
 def find_parser_defaults(statements: Iterable[ast.stmt]) -> dict[str, Any]:
-    """Return a dict from the names of options to their defaults, for the options that code declares by argparse.
+    """Return the default of each command-line option that code declares by argparse, by the name of the option.
 
     Example:
         >>> find_parser_defaults(ast.parse('p.add_argument("--batch-size", type=int, default=64)').body)
@@ -181,8 +192,9 @@ _WORDS: Final = {
 
 
 def read_settings_file(path: Path) -> dict[str, dict[str, Any]]:
-    """Read a file of settings: JSON, TOML, or lines such as `dim = 64` or `dim: 64`. Return the plain values of each
-    section by the section's name, which is empty at the top. Return an empty dict for a file that cannot be read.
+    """Read a file of settings: JSON, TOML, or lines such as `dim = 64` or `dim: 64`. Return a dict from each section's
+    name to its plain values. Values outside of a section have the name "". Return an empty dict for a file that cannot
+    be read.
 
     Args:
         path: the file.
@@ -203,7 +215,8 @@ def read_settings_file(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _read_settings_lines(lines: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the plain values in lines by the name of their section."""
+    """Read lines such as `dim = 64`, `dim: 64` and `[section]`. Return a dict from each section's name to its plain
+    values."""
     found: dict[str, dict[str, Any]] = {}
     section = ""
     for line in lines:
@@ -220,6 +233,7 @@ def _read_settings_lines(lines: Iterable[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def read_word_as_bool(value: Any) -> Any:
-    """Return True, False or None for a word that means it in a file of settings; any other value as it is."""
+def convert_settings_word_to_bool_or_none(value: Any) -> Any:
+    """Return True, False or None for a word with this meaning in a settings file, such as `yes` or `null`. Return any
+    other value unchanged."""
     return _WORDS.get(value.lower(), value) if isinstance(value, str) else value

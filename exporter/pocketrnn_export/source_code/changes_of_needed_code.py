@@ -37,9 +37,9 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
 )
 from pocketrnn_export.source_code.top_level_statements import (
     Statement,
+    collect_imported_and_defined_names,
     find_bound_names,
-    list_file_names,
-    list_statements,
+    list_top_level_statements,
 )
 
 # Kinds of names, by the statements that bind them.
@@ -53,14 +53,16 @@ _READ_ATTRIBUTES: Final = frozenset(("delattr", "getattr", "hasattr", "setattr",
 
 @dataclass(frozen=True)
 class Needed:
-    """The names, objects and packages that the code needs which is run.
+    """The names, objects and packages that the statements selected for running need.
 
     Attributes:
-        bound: the names that it defines.
-        names: its names of objects, functions and classes, and all names and paths that may hold these objects.
-        instances: the names and paths that may hold objects of its classes. Their weights do not count.
-        models: those of them that may hold the wanted object, or an object of the wanted class.
-        packages: the packages and files that it imports.
+        bound: the names that the selected statements define.
+        names: the names of the needed objects, functions and classes, and all names and paths, such as `config.size`,
+            that may refer to these objects.
+        instances: the names and paths that may refer to instances of the needed classes. Changes of their weights do
+            not count.
+        models: the part of `instances` that may refer to the wanted object, or to an instance of the wanted class.
+        packages: the packages and files that the selected statements import.
     """
 
     bound: Set[str]
@@ -71,16 +73,17 @@ class Needed:
 
 
 class ChangeFinder:
-    """Finds the names that each statement of a file may change.
+    """Find which names each statement of a file may change.
 
     Args:
-        statements: all statements.
-        beside: returns the facts about those of some modules that are files beside it.
+        statements: all top-level statements of the file.
+        beside: a function that takes the names of modules and returns the facts about the Python files with these names
+            in the folder of the file.
     """
 
     def __init__(self, statements: Sequence[Statement], beside: Callable[[Iterable[str]], FileFacts]) -> None:
         self._all, self._beside = statements, beside
-        self._names = list_file_names(one.node for one in statements)
+        self._names = collect_imported_and_defined_names(one.node for one in statements)
         self._binding: dict[str, list[Statement]] = {}
         self._holding: dict[str, list[Statement]] = {}
         self._flows: dict[str, set[str]] = {}
@@ -110,7 +113,7 @@ class ChangeFinder:
                 find_top(name)
                 for one in statements
                 for name in (*one.binds, *one.now.writes)
-                if _is_changed_by_reading(getattr(one.node, "value", None)) or _keeps_results(one.node)
+                if _is_changed_by_reading(getattr(one.node, "value", None)) or _has_caching_decorator(one.node)
             }
         )
         self.binding: dict[str, list[Statement]] = {}
@@ -121,8 +124,8 @@ class ChangeFinder:
     # --- facts about names
 
     def _classify_names(self) -> dict[str, str]:
-        """Return a dict from each name that the file defines to its kind: plain value, flat container, other object,
-        or code."""
+        """Return the kind of each name that the file defines: plain value, flat container (a list or dict of plain
+        values), other object, or code."""
         plain: set[str] = set()
         kinds: dict[str, str] = {}
         set_by_functions = {name for s in self._all for name in s.now.binds | s.later.binds}
@@ -140,7 +143,7 @@ class ChangeFinder:
         return kinds
 
     def _collect_total_mentions(self, statement: Statement) -> Mentions:
-        """Return the names that a statement mentions, and the names in the functions that the statement mentions."""
+        """Return the names that a statement mentions itself or through the functions that it mentions."""
         total = Mentions()
         total.add(statement.now)
         # Python calls the methods of an Enum while it defines the class.
@@ -152,7 +155,8 @@ class ChangeFinder:
         return total
 
     def _collect_mentions_of_functions(self, name: str) -> Mentions:
-        """Return the names that are used by the functions to which `name` refers, or which its object holds."""
+        """Return the names that functions use. The functions are those to which `name` refers, or which the object
+        called `name` holds."""
         if name not in self._code:
             self._code[name] = total = Mentions()
             waiting, seen = [name], set[str]()
@@ -169,17 +173,22 @@ class ChangeFinder:
                         waiting += map(find_top, statement.now.loads)
         return self._code[name]
 
-    def list_names_from_stars(self, packages: Set[str]) -> set[str]:
-        """Return the names that the file uses and does not define, if it has `from package import *` for one of the
-        packages: the import may define them."""
+    def list_undefined_names_of_star_imports(self, packages: Set[str]) -> set[str]:
+        """Return the names that the file uses but does not define, if the file has `from package import *` for one of
+        `packages`: this import may define them. Return an empty set if there is no such import."""
         stars = [s for s in self._all if s.is_star and {one.split(".")[0] for one in s.now.modules} & packages]
         mentioned = {find_top(name) for s in self._all if stars for name in s.now.loads | s.now.writes}
         mentioned -= self._of_main
         return {name for name in mentioned if name not in self._binding and not hasattr(builtins, name)}
 
     def find_names_needed_by(self, statements: Sequence[Statement], wanted: Set[str]) -> Needed:
-        """Return what some statements need: names, objects and packages. Changes of weights do not matter for the
-        `wanted` objects and for objects of the needed classes, since their weights are loaded later."""
+        """Find the names, objects and packages that some statements need.
+
+        Args:
+            statements: the statements.
+            wanted: the names that the user asks for. Changes of the weights of these objects do not count, since their
+                weights are loaded later.
+        """
         given = {name for s in statements for name in s.binds | self.totals[s.index].binds}
         modules = {one for s in statements for one in s.now.modules | s.later.modules}
         beside = self._beside(modules).imports
@@ -187,17 +196,19 @@ class ChangeFinder:
         packages |= {"os.chdir"} if beside else set()
         classes = {name for s in statements if isinstance(s.node, ast.ClassDef) for name in s.binds}
         # `df.apply(clean)` makes `df` a holder of `clean`, through which nobody changes this function.
-        fixed = {name for name in given | wanted if self._is_function_that_stays(name)}
+        fixed = {name for name in given | wanted if self._is_function_without_changeable_parts(name)}
         models = fixed & wanted
         models |= self.add_holders(f"{name}()" if name in self._names.classes else name for name in wanted - models)
         instances = models | self.add_holders(f"{name}()" for name in classes)
         changeable = {name for name in given if self._kinds.get(name) != _PLAIN and name not in models}
-        names = self.add_holders((changeable - fixed) | self.list_names_from_stars(packages)) | (changeable & fixed)
+        names = self.add_holders((changeable - fixed) | self.list_undefined_names_of_star_imports(packages)) | (
+            changeable & fixed
+        )
         return Needed(given, names - models, instances, models, packages)
 
-    def _is_function_that_stays(self, name: str) -> bool:
-        """Return whether a name is that of a function that can be changed only by its name. No code has an attribute
-        of it, nothing decorates it, and its defaults are constants."""
+    def _is_function_without_changeable_parts(self, name: str) -> bool:
+        """Return whether a name is a function that code can change only by binding the name again. It has no decorator,
+        its defaults are constants, and no code uses one of its attributes."""
         nodes = [one.node for one in self._binding.get(name, ())]
         functions = [one for one in nodes if isinstance(one, Function) and not one.decorator_list]
         return (
@@ -208,7 +219,7 @@ class ChangeFinder:
         )
 
     def add_holders(self, names: Iterable[str]) -> set[str]:
-        """Return `names`, and all other names that may refer to the same objects or to objects that hold them."""
+        """Return `names` and all other names that may refer to the same objects, or to objects that contain them."""
         found = set(names)
         while True:
             more = {
@@ -217,14 +228,14 @@ class ChangeFinder:
                 if holder not in found
                 and holder not in self._names.imports
                 and self._kinds.get(holder) != _PLAIN
-                and any(self._passes_on(path, found) for path in paths)
+                and any(self._may_refer_to_object(path, found) for path in paths)
             }
             if not more:
                 return found
             found |= more
 
-    def _passes_on(self, path: str, found: Set[str]) -> bool:
-        """Return whether a path may stand for an object named in `found`, or for an object that holds one. A path is a
+    def _may_refer_to_object(self, path: str, found: Set[str]) -> bool:
+        """Return whether a path may refer to an object named in `found`, or to an object that contains one. A path is a
         name such as `x`, or `x.` for a part of the object `x`."""
         top = find_top(path)
         return top in found and (path == top or self._kinds.get(top) not in (_PLAIN, _FLAT, _CODE))
@@ -232,14 +243,15 @@ class ChangeFinder:
     # --- changes by a statement
 
     def may_change_directly(self, statement: Statement, name: str) -> bool:
-        """Return whether a statement may change the object of a name. Functions that the statement calls are not
-        considered."""
+        """Return whether a statement may itself change the object called `name`. Changes by functions that the
+        statement calls do not count."""
         return any(find_top(one) == name and not one.endswith(".?") for one in statement.now.writes)
 
     def find_changed_names(self, statement: Statement, needed: Needed) -> list[str]:
-        """Return the needed names that a statement may change. A statement that runs only where the file is run by
-        itself often runs the needed code, too: then only the names that it touches itself count, and what the functions
-        that it calls write outside of themselves."""
+        """Return the needed names that a statement may change.
+
+        A statement under `if __name__ == "__main__"` often runs the needed code, too. Then only two kinds of names
+        count: those that the statement changes itself, and global names that the functions it calls write."""
         total = self.totals[statement.index]
         direct = statement.now if statement.alone else total
         written = {*map(find_top, total.writes)} - self._names.imports.keys()
@@ -261,8 +273,12 @@ class ChangeFinder:
         return sorted(named or found) + ["any package" if one == ANY else one for one in sorted(packages)]
 
     def _find_changed_packages(self, total: Mentions, *, may_use_stars: bool) -> set[str]:
-        """Return the packages and files that code may change, also through files that it imports. `may_use_stars` is
-        whether names that the file does not define are those of `from package import *`."""
+        """Return the packages and files that code may change, itself or through files that it imports.
+
+        Args:
+            total: the names that the code mentions.
+            may_use_stars: whether names that the file does not define may come from `from package import *`.
+        """
         changed = find_written_packages(total, self._names) | self._beside(total.modules).changes
         stars = self._binding.get("*", []) if may_use_stars else []
         tops = {name for name in map(find_top, total.loads) if not hasattr(builtins, name) or name in self._binding}
@@ -271,16 +287,16 @@ class ChangeFinder:
         return changed | self._beside(sources).changes_later
 
     def may_change_anything(self, statement: Statement) -> bool:
-        """Return whether a statement may reach any object, even one that it does not name, as `exec` does."""
+        """Return whether a statement may change any object, even one that its code does not name, as `exec` may."""
         total = self.totals[statement.index]
         unpickles = any(one.name in RUN_BY_A_PICKLE for one in self._methods)
-        return bool(find_unlimited_change(total, self._names)) or (
+        return bool(find_code_that_may_change_anything(total, self._names)) or (
             unpickles and bool(UNPICKLE & set(map(self._names.find_full_name, total.loads)))
         )
 
 
-def _keeps_results(node: ast.stmt) -> bool:
-    """Return whether a decorator keeps the results of a function or class for later calls, as `lru_cache` does."""
+def _has_caching_decorator(node: ast.stmt) -> bool:
+    """Return whether a function or class has a decorator that caches results for later calls, such as `lru_cache`."""
     return any("cache" in ast.unparse(one) for one in getattr(node, "decorator_list", ()))
 
 
@@ -335,16 +351,26 @@ def _is_flat_container(node: ast.expr | None, plain_names: Set[str]) -> bool:
 ANY: Final = "*"
 
 
-def find_unlimited_change(code: Mentions, names: FileNames) -> str:
-    """Return the part of some code that may change any object, even one that the code does not name, such as `exec`.
-    Return an empty string if there is no such part."""
+def find_code_that_may_change_anything(code: Mentions, names: FileNames) -> str:
+    """Return the code, such as `exec`, that may change any object, even one that is not named. Return an empty string
+    if there is none.
+
+    Args:
+        code: the names that the code mentions.
+        names: the names of the file.
+    """
     mentioned = {*map(names.find_full_name, code.loads | code.writes), *code.imports.values()}
     return code.anything or next((one for one in sorted(mentioned) if one.startswith(REACH_ANYTHING)), "")
 
 
 def find_written_packages(code: Mentions, names: FileNames) -> set[str]:
-    """Return the names of the packages and files that some code itself may change. `sys.path` and `os.chdir` are among
-    them if the code may change where files are found."""
+    """Return the packages and files that code may change itself. `sys.path` and `os.chdir` stand for a change of the
+    folders in which files are found.
+
+    Args:
+        code: the names that the code mentions.
+        names: the names of the file.
+    """
     full = set(map(names.find_full_name, code.writes | code.loads))
     changed = {one.split(".")[0] for one in full if one.startswith(SETS_STATE)} | ({"os.chdir"} & full)
     for name in (names.find_full_name(path) for path in code.writes if find_top(path) in names.imports):
@@ -355,13 +381,14 @@ def find_written_packages(code: Mentions, names: FileNames) -> set[str]:
 
 @dataclass
 class FileFacts:
-    """The packages and files that a Python file in the notebook's folder imports or may change. Only the first part
-    of a dotted name is kept: `torch` for `torch.nn`.
+    """What a Python file in the notebook's folder imports, and what it may change. Only the first part of a dotted name
+    is kept: `torch` for `torch.nn`.
 
     Attributes:
         imports: the file itself, its imports, and the imports of the imported files beside it.
-        changes: the names that its import may change; `ANY` where it may change anything.
-        changes_later: the names that a call of its functions or classes may change, also the file itself.
+        changes: the names that importing the file may change; `ANY` if it may change everything.
+        changes_later: the names that a call of its functions or classes may change. These may include the file's own
+            name.
     """
 
     imports: set[str] = field(default_factory=set)
@@ -384,8 +411,7 @@ class ImportableFiles:
         self._files: dict[str, FileFacts] = {}
 
     def merge_facts(self, modules: Iterable[str]) -> FileFacts:
-        """Return one `FileFacts` object with the facts about several modules. Modules outside the folder are left
-        out."""
+        """Return the merged facts about several modules. Modules whose file is not in the folder are left out."""
         found = FileFacts()
         for module in modules:
             parts = module.split(".")
@@ -399,15 +425,15 @@ class ImportableFiles:
         return found
 
     def _collect_file_facts(self, name: str, facts: FileFacts) -> None:
-        """Read the file of a module, and add to `facts` what its import and its functions may change. The file of a
-        package is its `__init__.py`."""
+        """Read the file of a module, and add to `facts` what its import and its functions may change. For a package,
+        read its `__init__.py`. Do nothing if the module has no file in the folder."""
         beginning, top = self._folder / name.replace(".", "/"), name.split(".")[0]
         paths = [path for path in (beginning / "__init__.py", Path(f"{beginning}.py")) if path.is_file()]
         if not top or not paths:
             return
         facts.imports.add(top)
-        statements = [one for one in list_statements([read_python_file(paths[0])]) if not one.alone]
-        names = list_file_names(one.node for one in statements)
+        statements = [one for one in list_top_level_statements([read_python_file(paths[0])]) if not one.alone]
+        names = collect_imported_and_defined_names(one.node for one in statements)
         inside = name if paths[0].name == "__init__.py" else name.rpartition(".")[0]
         now, every = Mentions(), Mentions()
         for one in statements:
@@ -425,7 +451,7 @@ class ImportableFiles:
         used = self.merge_facts(_make_absolute_name(one, inside) for one in mentioned)
         given = {names.imports[path].split(".")[0] for _, path in every.flows if path in names.imports}
         for code, changes in ((now, facts.changes), (every, facts.changes_later)):
-            changes |= {ANY} if find_unlimited_change(code, names) else find_written_packages(code, names)
+            changes |= {ANY} if find_code_that_may_change_anything(code, names) else find_written_packages(code, names)
             changes |= given if code.writes else set()
             changes |= imported.changes | (used.changes_later if code is every else set())
         facts.changes_later |= {top} if every.writes else set()

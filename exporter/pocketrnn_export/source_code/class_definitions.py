@@ -13,7 +13,7 @@ from typing import Final
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
-    find_relatively_imported_file,
+    find_file_loaded_by_from_import,
     list_files_near,
     list_imported_files,
     list_syntax_nodes_near,
@@ -32,11 +32,12 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
 )
 
 
-def find_class_of_name_and_its_call(
+def find_class_and_call_that_instantiates_name(
     statements: Iterable[ast.stmt], name: str
 ) -> tuple[ast.ClassDef, ast.Call | None] | None:
-    """Find a class by its name, or by the name of an object, `name = Class(...)`. Return the class's last definition,
-    and the call that makes the object, which is None for a class. Return None if there is neither."""
+    """Find the class with this name, or the class of the object with this name, as in `name = Class(...)`. Return the
+    last definition of the class, and the call `Class(...)`; the call is None if the name is that of the class. Return
+    None if neither is found."""
     statements = list(statements)
     classes = {node.name: node for node in statements if isinstance(node, ast.ClassDef)}
     if name in classes:
@@ -49,13 +50,20 @@ def find_class_of_name_and_its_call(
     return None
 
 
-def find_imported_class(statements: Iterable[ast.stmt], name: str, path: Path) -> tuple[Path, str] | None:
-    """Find the class of an object that the statements of the file `path` make by `name = Class(...)`, if they import
-    the class from a file near it. Return that file and the name of the class there; else None."""
+def find_imported_class_of_object(statements: Iterable[ast.stmt], name: str, path: Path) -> tuple[Path, str] | None:
+    """Find the class of an object that is made by `name = Class(...)`, if the class is imported from a file near
+    `path`. Return the file that defines the class, and the name of the class there. Return None if there is no such
+    object or import.
+
+    Args:
+        statements: the statements of the file `path`.
+        name: the object.
+        path: the file that makes the object.
+    """
     imported: dict[str, tuple[Path, str]] = {}
     made: dict[str, str] = {}
     for node in statements:
-        if isinstance(node, ast.ImportFrom) and (file := find_relatively_imported_file(path, node)) is not None:
+        if isinstance(node, ast.ImportFrom) and (file := find_file_loaded_by_from_import(path, node)) is not None:
             imported |= {alias.asname or alias.name: (file, alias.name) for alias in node.names}
         elif isinstance(node, ast.Assign):
             calls = [call for call in ast.walk(node.value) if isinstance(call, ast.Call)]
@@ -65,7 +73,7 @@ def find_imported_class(statements: Iterable[ast.stmt], name: str, path: Path) -
 
 
 def list_init_names_and_whether_assigned(definition: ast.ClassDef) -> dict[str, bool]:
-    """Return a dict from each parameter and local name of `__init__` to whether `__init__` assigns to it."""
+    """Return the parameters and local variables of `__init__`, each with whether `__init__` assigns to it."""
     found = {name: False for method in find_methods(definition, "__init__") for name in list_parameters(method)}
     nodes = walk_init_without_optional_branches(definition)
     return found | {n.id: True for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
@@ -77,9 +85,10 @@ def list_init_defaults(definition: ast.ClassDef) -> dict[str, ast.expr]:
     return {name: default for method in methods for name, default in find_defaults(method).items()}
 
 
-def find_stored_parameters(definition: ast.ClassDef) -> dict[str, str]:
-    """Return a dict from attributes and local names to the parameters of `__init__` that they store: `args["size"]` for
-    `self.size = args["size"]`. Names that `__init__` also sets otherwise are left out."""
+def find_init_parameters_stored_in_attributes(definition: ast.ClassDef) -> dict[str, str]:
+    """Return which parameter of `__init__` each attribute or local variable stores, as code: "self.size" stores
+    `args["size"]` after `self.size = args["size"]`. Attributes that `__init__` also sets to something else are left
+    out."""
     stored: dict[str, set[str]] = {}
     parameters = list_init_names_and_whether_assigned(definition)
     for method in find_methods(definition, "__init__"):
@@ -87,7 +96,9 @@ def find_stored_parameters(definition: ast.ClassDef) -> dict[str, str]:
         for node in ast.walk(method):
             if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                value = "" if isinstance(node, ast.AugAssign) else _write_parameter(node.value, parameters)
+                value = (
+                    "" if isinstance(node, ast.AugAssign) else _write_expression_of_parameter(node.value, parameters)
+                )
                 for target in targets:
                     of_self = isinstance(target, ast.Attribute) and getattr(target.value, "id", "") == "self"
                     if of_self or (isinstance(target, ast.Name) and target.id not in arguments):
@@ -95,21 +106,22 @@ def find_stored_parameters(definition: ast.ClassDef) -> dict[str, str]:
     return {name: next(iter(of)) for name, of in stored.items() if len(of) == 1 and {*of} != {""}}
 
 
-def _write_parameter(node: ast.expr, parameters: Collection[str]) -> str:
-    """Return the code of an expression that is a parameter, or an item or attribute of a parameter, such as
-    `args["size"]`, also as a number, `int(args["size"])`; an empty string for other code."""
+def _write_expression_of_parameter(node: ast.expr, parameters: Collection[str]) -> str:
+    """Return the code of an expression that is a parameter, or an item or attribute of one, such as `args["size"]`. A
+    conversion to a number is removed: `int(args["size"])` also gives `args["size"]`. Return an empty string for other
+    code."""
     is_member = isinstance(node, ast.Attribute) or (
         isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)
     )
     held = node.value if is_member and isinstance(node, ast.Attribute | ast.Subscript) else node
     if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("int", "float") and len(node.args) == 1:
-        return _write_parameter(node.args[0], parameters)
+        return _write_expression_of_parameter(node.args[0], parameters)
     return ast.unparse(node) if isinstance(held, ast.Name) and held.id in parameters else ""
 
 
 def describe_code_of_layers(path: Path, name: str, layers: Collection[str]) -> list[str]:
-    """Write for each of some layers of a class where `__init__` makes it, under which conditions, and what it reads of
-    the parameters for that.
+    """Describe for each of some layers of a class: the line of `__init__` that makes the layer, the conditions for
+    this, and the parameters that the line uses.
 
     Args:
         path: the file of the class.
@@ -145,8 +157,14 @@ def describe_code_of_layers(path: Path, name: str, layers: Collection[str]) -> l
 def _list_read_parameters(
     nodes: Iterable[ast.AST], values: Mapping[str, Sequence[ast.expr]], parameters: Collection[str]
 ) -> list[str]:
-    """List the parameters, and their items and attributes, that some code reads, itself or in the values of its names.
-    The rate of a dropout is left out."""
+    """List the parameters of `__init__`, with their items and attributes, that some code reads, directly or through
+    local variables. The rate of a dropout is left out.
+
+    Args:
+        nodes: the syntax nodes of the code.
+        values: the values that `__init__` assigns to each local variable.
+        parameters: the parameters of `__init__`.
+    """
     waiting, seen, found = [*nodes], set[str](), dict[str, None]()
     while waiting:
         node = waiting.pop(0)
@@ -158,7 +176,9 @@ def _list_read_parameters(
             and node.args
         ):
             held = ast.Subscript(node.func.value, node.args[0])
-        if isinstance(held, ast.Attribute | ast.Subscript | ast.Name) and (code := _write_parameter(held, parameters)):
+        if isinstance(held, ast.Attribute | ast.Subscript | ast.Name) and (
+            code := _write_expression_of_parameter(held, parameters)
+        ):
             found |= {} if "drop" in code.lower() else {code: None}
             continue
         if isinstance(node, ast.Attribute | ast.Name) and (code := ast.unparse(node)) not in seen:
@@ -178,8 +198,8 @@ def walk_init_without_optional_branches(definition: ast.ClassDef) -> Iterator[as
 
 
 def _walk_without_optional_branches(node: ast.AST, absent: Collection[str]) -> Iterator[ast.AST]:
-    """Yield a node and the syntax nodes below it. The branches of an `if` that only asks whether the caller gives one
-    of the `absent` parameters are left out."""
+    """Yield a syntax node and those below it. The branch of an `if` is left out if its test only asks whether the
+    caller gives one of the `absent` parameters, as in `if vectors is not None`."""
     yield node
     skipped: list[ast.stmt] = []
     if isinstance(node, ast.If):
@@ -200,8 +220,8 @@ _BESIDE_THE_CODE: Final = frozenset(("example", "examples", "test", "tests", "sc
 
 
 def list_module_classes(path: Path) -> list[str]:
-    """List the names of the classes in a file that may be the classifier: they have or inherit a `forward`. Classes
-    that another of them uses, as a layer or a base class, are left out, unless no others remain.
+    """List the classes of a file that may be the classifier: those that have or inherit a `forward`. A class that
+    another of these classes uses, as a layer or a base class, is left out, unless all classes would be.
 
     Args:
         path: a Python file or notebook.
@@ -225,10 +245,10 @@ def list_module_classes(path: Path) -> list[str]:
     return [name for name in found if name not in used] or [*found]
 
 
-def describe_name_without_module(path: Path, name: str) -> str:
-    """Return why a name in a file certainly gives no module, for the end of a sentence: it is a class that neither has
-    nor inherits a method by which it may act as a module, or a function that returns nothing. Return an empty string if
-    it may give one, as a class with a base class of a library.
+def explain_why_name_cannot_be_module(path: Path, name: str) -> str:
+    """Return why a name of a file cannot be a PyTorch module or a function that returns one, in words for the end of a
+    sentence. The reason is one of two: a class neither has nor inherits a method such as `forward`, or a function
+    returns nothing. Return an empty string if it may be a module, such as a class with a base class from a library.
 
     Args:
         path: a Python file or notebook.
@@ -245,8 +265,14 @@ def describe_name_without_module(path: Path, name: str) -> str:
 
 
 def _may_have_forward(path: Path, definition: ast.ClassDef, depth: int = 0) -> bool:
-    """Return whether a class of a file has a method by which it may act as a module, or inherits one from a base class
-    in the owner's files or, perhaps, in a library. `depth` is that of this call in the search."""
+    """Return whether a class has or inherits a method such as `forward`. A base class from a library is assumed to have
+    one.
+
+    Args:
+        path: the file of the class.
+        definition: the class.
+        depth: the number of base classes between the first class and this one, by which the recursion ends.
+    """
     stands_for_another = any(find_methods(definition, one) for one in ("forward", "__call__", "__new__"))
     if stands_for_another or definition.keywords or depth > _DEEPEST_BASE:
         return True
@@ -255,9 +281,10 @@ def _may_have_forward(path: Path, definition: ast.ClassDef, depth: int = 0) -> b
     return any(one is None or _may_have_forward(*one, depth + 1) for one in held)
 
 
-def list_classes_with_layers(path: Path, names: Collection[str], weight_names: Collection[str]) -> list[str]:
-    """List the classes among `names` that fit a state_dict. A class fits if it or its base classes set an attribute for
-    each layer in the names of the weights. A prefix that all these names have, such as `module.`, may be left out.
+def list_classes_that_fit_weight_names(path: Path, names: Collection[str], weight_names: Collection[str]) -> list[str]:
+    """List which of some classes fit a state_dict. A class fits if it or its base classes set an attribute for each
+    layer that the weights' names have: `lstm` for `lstm.weight_ih_l0`. A prefix that all weights' names share, such as
+    `module.`, is ignored if the class fits without it.
 
     Args:
         path: a Python file or notebook.
@@ -265,34 +292,42 @@ def list_classes_with_layers(path: Path, names: Collection[str], weight_names: C
         weight_names: the names of the weights in a state_dict, such as `lstm.weight_ih_l0`.
 
     Example:
-        >>> list_classes_with_layers(Path("model.py"), ["Plain", "Attentive"], ["lstm.weight_ih_l0", "attention.bias"])
+        >>> weight_names = ["lstm.weight_ih_l0", "attention.bias"]
+        >>> list_classes_that_fit_weight_names(Path("model.py"), ["Plain", "Attentive"], weight_names)
         ['Attentive']
     """
     found = []
     for one in read_python_statements(path):
         if isinstance(one, ast.ClassDef) and one.name in names:
             attributes, rest = list_set_attributes(path, one), [*weight_names]
-            is_fitting = {*map(read_prefix, rest)} <= attributes
-            while not is_fitting and all("." in name for name in rest) and len({*map(read_prefix, rest)}) == 1:
+            is_fitting = {*map(find_first_part_of_weight_name, rest)} <= attributes
+            while (
+                not is_fitting
+                and all("." in name for name in rest)
+                and len({*map(find_first_part_of_weight_name, rest)}) == 1
+            ):
                 rest = [name.partition(".")[2] for name in rest]
-                is_fitting = {*map(read_prefix, rest)} <= attributes
+                is_fitting = {*map(find_first_part_of_weight_name, rest)} <= attributes
             found += [one.name] * is_fitting
     return found
 
 
-def read_prefix(weight_name: str) -> str:
-    """Return the part of a weight's name before its first dot: the attribute of a module."""
+def find_first_part_of_weight_name(weight_name: str) -> str:
+    """Return the part of a weight's name before the first dot, which is an attribute of the module: `lstm` for
+    `lstm.weight_ih_l0`."""
     return weight_name.partition(".")[0]
 
 
 def list_set_attributes(path: Path, definition: ast.ClassDef, depth: int = 0) -> set[str]:
-    """Return the attributes and tensors that the methods of a class and of its base classes set. Base classes are
-    looked for in its file, and in those that this file imports from.
+    """Return the attributes that the methods of a class and of its base classes set, including tensors set by
+    `register_buffer` or `register_parameter`. Base classes are looked for in the class's file and in the files from
+    which this file imports.
 
     Args:
         path: the file of the class.
         definition: the class.
-        depth: how deep this call is in a search through base classes: 0 for the first class, 1 for its bases.
+        depth: the number of base classes between the first class and this one, by which the recursion ends: 0 for the
+            first class.
     """
     found = {part.attr for part in ast.walk(definition)
              if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store)}  # fmt: skip
@@ -308,12 +343,12 @@ def list_set_attributes(path: Path, definition: ast.ClassDef, depth: int = 0) ->
 
 
 def find_class_in_file_or_imports(path: Path, name: str) -> tuple[Path, ast.ClassDef] | None:
-    """Find a class of a file, or of the owner's files from which it imports. Return the file and the class; None if
-    there is none.
+    """Find a class in a file, or in the owner's files from which this file imports. Return the file that defines the
+    class, and the class. Return None if it is not found.
 
     Args:
         path: the file.
-        name: the class.
+        name: the name of the class.
     """
     for file in (path, *list_imported_files(path)):
         for one in reversed(read_python_statements_if_readable(file)):
@@ -322,17 +357,17 @@ def find_class_in_file_or_imports(path: Path, name: str) -> tuple[Path, ast.Clas
     return None
 
 
-def find_calls_of_classes(path: Path, names: Collection[str]) -> dict[str, str]:
-    """Find out which classes the code near a module calls, to tell the one in use. Return a dict from each class to the
-    place of its first call. Calls in the module's own file count only if there are no others, since it may try all its
-    classes.
+def find_first_calls_of_classes(path: Path, names: Collection[str]) -> dict[str, str]:
+    """Find which of some classes the code near a module calls, and where. Return the place of the first call of each
+    class. Calls in the module's own file count only if no other file calls one of the classes, since this file may try
+    each of its classes.
 
     Args:
         path: the file of the module.
         names: the names of the classes.
 
     Example:
-        >>> find_calls_of_classes(Path("model.py"), ["Plain", "Attentive"])
+        >>> find_first_calls_of_classes(Path("model.py"), ["Plain", "Attentive"])
         {'Attentive': 'predict.py, line 12'}
     """
     inside: dict[str, str] = {}
@@ -344,8 +379,9 @@ def find_calls_of_classes(path: Path, names: Collection[str]) -> dict[str, str]:
 
 
 def find_class_meant_by_name(path: Path, name: str) -> str:
-    """Return the class of a module that a wrong name in a file means: the class of which the name is an object, the one
-    with the most similar name, or the only one. Return an empty string if the name is that of a class or function.
+    """Return the class that the user probably means by a name that is not a class or function of the file. It is the
+    class of the object with this name, the class with the most similar name, or the only class. Return an empty string
+    if the name is that of a class or function, or if none of the three is found.
 
     Args:
         path: a Python file or notebook.
@@ -368,16 +404,16 @@ def find_class_meant_by_name(path: Path, name: str) -> str:
     return lower[near[0]] if near else names[0] if len(names) == 1 else ""
 
 
-def is_recurrent(path: Path, name: str) -> bool:
-    """Return whether the code of a class seems to have a recurrent layer: it, or a class of its file or of an imported
-    one that it uses, has a name or attribute such as LSTM, `gru` or `rnn_cell`.
+def has_recurrent_layer_by_names(path: Path, name: str) -> bool:
+    """Return whether a class seems to have a recurrent layer. The class, or a class that it uses from its file or from
+    an imported file, contains a name or attribute such as LSTM, `gru` or `rnn_cell`.
 
     Args:
         path: the file of the class.
         name: the class.
 
     Example:
-        >>> is_recurrent(Path("model.py"), "Classifier")
+        >>> has_recurrent_layer_by_names(Path("model.py"), "Classifier")
         True
     """
     files = (path, *list_imported_files(path))
@@ -396,12 +432,12 @@ def is_recurrent(path: Path, name: str) -> bool:
 
 
 def list_module_classes_near(path: Path, *, in_scripts: bool = False) -> list[str]:
-    """List the classes with a forward in the files near a file, each as file.py:name. Those that a class of another
-    file uses, as a layer or a base class, are left out, unless no others remain.
+    """List the classes with a `forward` in the files near a file, each as file.py:name. A class that a class of another
+    file uses, as a layer or a base class, is left out, unless all classes would be.
 
     Args:
-        path: the file, whose own classes are left out.
-        in_scripts: whether to look in folders with the name scripts, too.
+        path: the file. Its own classes are left out.
+        in_scripts: whether to look also in folders called `scripts`.
     """
     found: dict[tuple[Path, str], ast.ClassDef] = {}
     # These folders of a project are not where its classifier is, unless the file lies there.

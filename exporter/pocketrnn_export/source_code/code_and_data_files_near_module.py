@@ -66,8 +66,9 @@ _OF_ANOTHER: Final = ", code of another module"
 
 
 class Nearness(IntEnum):
-    """How near a file is to a module: it reaches the module by imports, or the module's file reaches it; it is in the
-    module's folder; it is elsewhere; or it belongs to another module."""
+    """How near a code file is to a module. OWN: the module's file, or a file that imports connect with it in either
+    direction. BESIDE: another file in the module's folder. ELSEWHERE: a file in another folder. OF_ANOTHER: a file that
+    belongs to another module."""
 
     OWN = 0
     BESIDE = 1
@@ -105,13 +106,15 @@ def is_written_by_export(file: Path) -> bool:
     return False
 
 
-def write_first_line(code: str, origin: str = "") -> str:
-    """Write the first line of a file that the exporter writes. It says that the exporter wrote the file, has a digest
-    by which a later change is seen, and names the function that the code was copied from.
+def write_first_line_of_exported_file(code: str, origin: str = "") -> str:
+    """Write the first line of a file that the exporter writes. The line says that the exporter wrote the file. It
+    contains a digest of the code, by which a later change of the file is detected, and the function from which the code
+    was copied.
 
     Args:
-        code: all further lines.
-        origin: the function, as file.py:name, from the folder of the written file; empty without one.
+        code: the rest of the file.
+        origin: the function as file.py:name, relative to the folder of the written file; empty if the code was not
+            copied.
     """
     said = f", from {origin}" if origin.isprintable() and origin else ""
     digest = hashlib.sha256(code.encode()).hexdigest()[:12]
@@ -119,20 +122,21 @@ def write_first_line(code: str, origin: str = "") -> str:
 
 
 def is_unchanged_since_export(file: Path) -> bool:
-    """Return whether `pocketrnn export` wrote a Python file, and nobody has changed it since."""
+    """Return whether `pocketrnn export` wrote a Python file and the file has not changed since."""
     first, code = _read_written_file(file)
     return first is not None and first[1] == hashlib.sha256(code.encode()).hexdigest()[:12]
 
 
-def read_origin_of_written_file(file: Path) -> str:
-    """Return the function from which `pocketrnn export` wrote a Python file, as file.py:name from its folder. Return an
-    empty string for another file."""
+def read_copied_function_of_exported_file(file: Path) -> str:
+    """Return the function from which `pocketrnn export` copied the code of a Python file, as file.py:name relative to
+    the folder of the file. Return an empty string if the export did not write the file."""
     first, _ = _read_written_file(file)
     return "" if first is None else first[2] or ""
 
 
 def _read_written_file(file: Path) -> tuple[re.Match[str] | None, str]:
-    """Return the first line of a file that `pocketrnn export` wrote, and its code; None for another file."""
+    """Return two parts of a file that `pocketrnn export` wrote: the match of its first line, and the code below. The
+    match is None if the export did not write the file."""
     if not is_written_by_export(file):
         return None, ""
     with contextlib.suppress(OSError, ValueError):
@@ -143,8 +147,8 @@ def _read_written_file(file: Path) -> tuple[re.Match[str] | None, str]:
 
 
 def list_notebooks_near(path: Path) -> list[Path]:
-    """List the notebooks of the folder of a file, of the working folder, and of their subfolders. The file itself is
-    left out.
+    """List the notebooks in the folder of a file, in the working folder, and in the subfolders of both. The file itself
+    is left out.
 
     Args:
         path: a Python file or notebook.
@@ -157,7 +161,7 @@ def list_notebooks_near(path: Path) -> list[Path]:
 
 
 def list_files_that_import(path: Path) -> list[Path]:
-    """List the Python files near a file that import it, or its folder, by its name.
+    """List the Python files near a file that import it. An import of the file's folder, as a package, counts too.
 
     Args:
         path: the file.
@@ -166,8 +170,14 @@ def list_files_that_import(path: Path) -> list[Path]:
 
 
 def _imports_file(file: Path, path: Path) -> bool:
-    """Return whether a Python file imports another one, or its folder, by its name. Neither an import of another file
-    with this name counts, nor one of names that only other files of the folder define."""
+    """Return whether a Python file imports the file `path`, or its folder as a package. The modules are compared by
+    their names. Two imports do not count: one that finds another file with the same name, and one that takes from the
+    folder only names which other files of the folder define.
+
+    Args:
+        file: the file that may contain the import.
+        path: the file that may be imported.
+    """
     here = path.resolve()
     modules = {one: find_imported_file(file, one.lstrip(".")) for one in _list_modules_of_file(file)}
     modules = {one: found for one, found in modules.items() if found is None or found.resolve() == here}
@@ -179,9 +189,9 @@ def _imports_file(file: Path, path: Path) -> bool:
     return not taken or not taken <= {name for one in beside for name in (one.stem, *_list_definitions(one))}
 
 
-def loads_torch(path: Path) -> bool:
-    """Return whether a Python file imports PyTorch or a library that does, or imports a file near it that does. Files
-    that are not valid Python are left out."""
+def imports_torch_directly_or_indirectly(path: Path) -> bool:
+    """Return whether a Python file imports PyTorch or a library that does, itself or through a file near it. A file
+    that is not valid Python counts as importing nothing."""
     waiting, seen = [path], set[Path]()
     while waiting and len(seen) < _MOST_FILES:
         file = waiting.pop()
@@ -194,7 +204,8 @@ def loads_torch(path: Path) -> bool:
 
 
 def list_imported_files(path: Path) -> list[Path]:
-    """List the Python files that a file imports, as `find_imported_file` finds them.
+    """List the owner's Python files that a file imports. They are looked for in the folder of the file and in those
+    above, up to the working folder.
 
     Args:
         path: the file.
@@ -204,8 +215,8 @@ def list_imported_files(path: Path) -> list[Path]:
 
 
 def list_imported_libraries(path: Path) -> list[str]:
-    """List the packages that a Python file imports, itself or through the files near it that it imports. Neither the
-    standard library nor files near it count.
+    """List the packages that a Python file imports, itself or through the owner's files that it imports. The standard
+    library and the owner's files are left out.
 
     Args:
         path: the file.
@@ -218,29 +229,30 @@ def list_imported_libraries(path: Path) -> list[str]:
 
 
 def _list_modules_of_file(path: Path) -> Sequence[str]:
-    """Return the modules that a file may import, in their order. Return none for a file that cannot be read."""
+    """Return the names of the modules that a file may import, in the order of the imports; an empty sequence for a file
+    that cannot be read."""
     with contextlib.suppress(InputError, OSError):
         state = path.stat()
         if state.st_size <= _LARGEST_CODE or path.suffix == ".ipynb":
-            return _list_modules_once(path.absolute(), path, state.st_mtime_ns, state.st_size)
+            return _list_modules_with_cache(path.absolute(), path, state.st_mtime_ns, state.st_size)
     return ()
 
 
 @functools.lru_cache(maxsize=4 * _MOST_FILES)
-def _list_modules_once(_place: Path, path: Path, _changed: int, _size: int) -> tuple[str, ...]:
-    """Return the modules that a file imports, and keep them for later calls. The other arguments are those by which a
-    changed file is seen."""
+def _list_modules_with_cache(_place: Path, path: Path, _changed: int, _size: int) -> tuple[str, ...]:
+    """Return the names of the modules that a file imports. The result is cached. The other arguments are only parts of
+    the cache's key: the working folder, the time of the last change, and the size."""
     nodes = ast.walk(ast.Module(read_python_statements(path), []))
     return tuple(module for node in nodes if isinstance(node, Import) for module in sorted(list_imported_modules(node)))
 
 
 def find_imported_file(path: Path, module: str) -> Path | None:
-    """Return the Python file that a file imports, from its own folder or from one of those above, up to the working
-    folder. Return None if there is none.
+    """Find the Python file that an import in the file `path` loads. The module is looked for in the folder of `path`
+    and in the folders above, up to the working folder. Return None if there is no such file.
 
     Args:
-        path: the file.
-        module: what it imports, such as `models.utils`.
+        path: the file that contains the import.
+        module: the imported module, such as `models.utils`.
     """
     folder = path.absolute().parent
     here = Path.cwd()
@@ -253,13 +265,13 @@ def find_imported_file(path: Path, module: str) -> Path | None:
     return None
 
 
-def find_relatively_imported_file(path: Path, node: ast.ImportFrom) -> Path | None:
-    """Return the owner's Python file that `from .data import read` or `from data import read` loads. Return None if
-    there is none.
+def find_file_loaded_by_from_import(path: Path, node: ast.ImportFrom) -> Path | None:
+    """Find the owner's Python file that a `from` import loads, such as `from .data import read` or `from data import
+    read`. Return None if there is no such file.
 
     Args:
         path: the file that contains the import.
-        node: the import.
+        node: the `from` import.
     """
     if not node.level:
         return find_imported_file(path, node.module or "")
@@ -272,8 +284,8 @@ def find_relatively_imported_file(path: Path, node: ast.ImportFrom) -> Path | No
 
 
 def make_import_absolute(path: Path, node: ast.ImportFrom) -> tuple[Path, ast.ImportFrom]:
-    """Convert a relative import of a file in a package to one that a script can run: `from .data import read` to `from
-    package.data import read`. Return the folder to add to `sys.path`, and the new import.
+    """Convert a relative import to one that a script outside of the package can run: `from .data import read` to `from
+    package.data import read`. Return the folder that must be on `sys.path`, and the new import.
 
     Args:
         path: the file that contains the import.
@@ -291,12 +303,13 @@ def make_import_absolute(path: Path, node: ast.ImportFrom) -> tuple[Path, ast.Im
 
 
 def list_syntax_nodes_near(path: Path, *, in_notebooks: bool = False) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the syntax nodes of a module's file and of the files near it, the nearest first, each with its file and
-    line. The places of files that belong to another module say so.
+    """Yield the syntax nodes of a module's file and of the files near it, the nearest first. Each node comes after its
+    place, such as `train.py, line 3`. The place ends with ", code of another module" if the file belongs to another
+    module.
 
     Args:
-        path: the file of the module, which comes first.
-        in_notebooks: whether to read only the notebooks near the file instead.
+        path: the file of the module. Its nodes come first.
+        in_notebooks: whether to read the notebooks near the file, and no Python files.
     """
     near = rank_files_near(path, in_notebooks=in_notebooks)
     for file in sorted(near, key=lambda one: near[one]):
@@ -308,20 +321,20 @@ def list_syntax_nodes_near(path: Path, *, in_notebooks: bool = False) -> Iterato
 
 
 def rank_files_near(path: Path, *, in_notebooks: bool = False) -> Mapping[Path, Nearness]:
-    """Return how near each file of `list_files_near` is to a module.
+    """Return how near each Python file around a module is to the module.
 
     Args:
         path: the file of the module.
-        in_notebooks: whether to rank the notebooks near the file instead.
+        in_notebooks: whether to rank the notebooks near the file, and no Python files.
     """
     files = list_files_near(path)
     states = [(one.stat().st_mtime_ns, one.stat().st_size) if one.exists() else (0, 0) for one in files]
-    ranks = _rank_once(path.absolute(), tuple(zip(files, states, strict=True)))
+    ranks = _rank_files_with_cache(path.absolute(), tuple(zip(files, states, strict=True)))
     if not in_notebooks:
         return ranks
     own = _list_definitions(path)
     return {
-        one: Nearness.OF_ANOTHER if _trains_other_module(one, own) else _rank_by_folder(one, path)
+        one: Nearness.OF_ANOTHER if _is_code_of_other_module(one, own) else _rank_by_folder(one, path)
         for one in list_notebooks_near(path)
     }
 
@@ -331,26 +344,30 @@ def _rank_by_folder(file: Path, path: Path) -> Nearness:
 
 
 @functools.lru_cache(maxsize=8)
-def _rank_once(_place: Path, states: tuple[tuple[Path, tuple[int, int]], ...]) -> Mapping[Path, Nearness]:
-    """Rank files, of which the first is the module's, and keep the ranks for later calls. The other arguments are those
-    by which another folder and a changed file are seen."""
+def _rank_files_with_cache(_place: Path, states: tuple[tuple[Path, tuple[int, int]], ...]) -> Mapping[Path, Nearness]:
+    """Return how near each file is to a module. The result is cached.
+
+    Args:
+        _place: the working folder, which is only a part of the cache's key.
+        states: the files, each with the time of its last change and its size. The first file is the module's.
+    """
     path, files = states[0][0], {one.resolve(): one for one, _ in states}
     imports = {one: {*map(Path.resolve, list_imported_files(file))} & {*files} for one, file in files.items()}
     here, definitions = path.resolve(), _list_definitions(path)
-    below = _list_reached([here], imports)
-    others = {one for one, file in files.items() if one not in below and _trains_other_module(file, definitions)}
+    below = _list_reachable_files([here], imports)
+    others = {one for one, file in files.items() if one not in below and _is_code_of_other_module(file, definitions)}
     users = {one: {user for user, imported in imports.items() if one in imported} for one in files}
     # A package has imports that name only its folder.
     for one in {here, *others}:
         users[one] |= {user for user, file in files.items() if user != one and _imports_file(file, files[one])}
-    above = _list_reached([here], users)
+    above = _list_reachable_files([here], users)
     # A script that runs all models imports their classes, too.
     steps = {
-        user: {one for one in found if one not in others or _imports_functions(files[user], files[one])}
+        user: {one for one in found if one not in others or _imports_more_than_modules(files[user], files[one])}
         for user, found in imports.items()
     }
-    own = below | _list_reached(above, steps)
-    of_others = _list_reached(_list_reached(others - above, users) - own, imports) - own
+    own = below | _list_reachable_files(above, steps)
+    of_others = _list_reachable_files(_list_reachable_files(others - above, users) - own, imports) - own
     return {
         file: Nearness.OWN if one in own
         else Nearness.OF_ANOTHER if one in of_others | others
@@ -359,8 +376,13 @@ def _rank_once(_place: Path, states: tuple[tuple[Path, tuple[int, int]], ...]) -
     }  # fmt: skip
 
 
-def _list_reached(first: Iterable[Path], steps: Mapping[Path, Collection[Path]]) -> set[Path]:
-    """Return some files, and those that are reached from them by steps from file to file."""
+def _list_reachable_files(first: Iterable[Path], steps: Mapping[Path, Collection[Path]]) -> set[Path]:
+    """Return the files in `first`, and all files that can be reached from them.
+
+    Args:
+        first: the files where the search starts.
+        steps: the files that can be reached from each file in one step, such as its imports.
+    """
     found, waiting = {*first}, [*first]
     while waiting:
         new = {*steps.get(waiting.pop(), ())} - found
@@ -369,8 +391,9 @@ def _list_reached(first: Iterable[Path], steps: Mapping[Path, Collection[Path]])
     return found
 
 
-def _imports_functions(user: Path, file: Path) -> bool:
-    """Return whether a file imports names from another one that are not those of its modules."""
+def _imports_more_than_modules(user: Path, file: Path) -> bool:
+    """Return whether `user` imports a name from `file` that is not one of the classes with a `forward` in `file`, such
+    as a function."""
     names = {
         name for above, _, name in (one.rpartition(".") for one in _list_modules_of_file(user))
         if above.rpartition(".")[2] == file.stem
@@ -385,25 +408,26 @@ def _list_definitions(path: Path) -> set[str]:
     return {one.name for one in read_python_statements_if_readable(path) if isinstance(one, Function | ast.ClassDef)}
 
 
-def _trains_other_module(file: Path, names: Collection[str]) -> bool:
-    """Return whether a file trains a module, or defines one, and none of its classes has one of some names."""
+def _is_code_of_other_module(file: Path, names: Collection[str]) -> bool:
+    """Return whether a file trains a module or defines a class with a `forward`, but defines none of the classes in
+    `names`."""
     nodes = [node for one in read_python_statements_if_readable(file) for node in ast.walk(one)]
     classes = [one for one in nodes if isinstance(one, ast.ClassDef)]
     defines = any(find_methods(one, "forward") for one in classes)
-    return (trains(file) or defines) and not any(one.name in names for one in classes)
+    return (contains_training_loop(file) or defines) and not any(one.name in names for one in classes)
 
 
-def trains(file: Path) -> bool:
-    """Return whether a file trains a module. A script that makes the module that an option names does not count: it
-    imports it by that name."""
+def contains_training_loop(file: Path) -> bool:
+    """Return whether a file calls `backward`. A script that imports the module by a name from an option, with
+    `import_module`, does not count, since it may train any module."""
     nodes = (node for one in read_python_statements_if_readable(file) for node in ast.walk(one))
     called = {read_last_name(one.func) for one in nodes if isinstance(one, ast.Call)}
     return "backward" in called and not called & {"import_module", "__import__"}
 
 
 def list_code_files_of_module(path: Path) -> list[Path]:
-    """List the Python files that may belong to a module, as `list_files_near` does, the nearest first. Files that
-    belong to another module are left out, if any code but its own file reaches the module, or come last.
+    """List the Python files that may belong to a module, the nearest first. If imports connect any other file with the
+    module's file, files that belong to another module are left out; else they come last.
 
     Args:
         path: the file of the module.
@@ -415,16 +439,16 @@ def list_code_files_of_module(path: Path) -> list[Path]:
 
 
 def rank_place(path: Path, place: str) -> Nearness:
-    """Return how near the file of a place, such as `train.py, line 3`, is to a module. A file that is not code is as
-    near as the nearest code in its folder.
+    """Return how near the file of a place, such as `train.py, line 3`, is to a module. A file that is not Python, such
+    as a README, is as near as the nearest code in its folder.
 
     Args:
         path: the file of the module.
-        place: the place, as `list_syntax_nodes_near` and `list_data_files_named_in_code` give it.
+        place: the file and line, such as `train.py, line 3`.
     """
     ranks, file = rank_files_near(path), Path(place.partition(", ")[0])
     if file in ranks or file.suffix in (".py", ".ipynb"):
-        of_another = Nearness.OF_ANOTHER if is_of_another(place) else _rank_by_folder(file, path)
+        of_another = Nearness.OF_ANOTHER if is_place_in_code_of_another_module(place) else _rank_by_folder(file, path)
         return ranks.get(file, of_another)
     folder = file.resolve().parent
     if path.resolve().is_relative_to(folder):
@@ -432,25 +456,26 @@ def rank_place(path: Path, place: str) -> Nearness:
     return min((rank for one, rank in ranks.items() if one.resolve().parent == folder), default=Nearness.ELSEWHERE)
 
 
-def is_of_another(place: str) -> bool:
-    """Return whether a place in code says that the code belongs to another module."""
+def is_place_in_code_of_another_module(place: str) -> bool:
+    """Return whether a place, such as `train.py, line 3, code of another module`, says that the code belongs to another
+    module."""
     return place.endswith(_OF_ANOTHER)
 
 
 def keep_nearest(path: Path, places: Mapping[_T, str], *, within: Nearness = Nearness.OWN) -> dict[_T, str]:
-    """Return those of some things whose places in code are the nearest to a module.
+    """Return the items whose places in code are the nearest to a module, each with its place.
 
     Args:
         path: the file of the module.
-        places: the things, each with its place.
-        within: the places at least as near as this count as equally near.
+        places: the items, such as files of weights, each with its place, such as `train.py, line 3`.
+        within: all places at least as near as this count as equally near.
     """
     ranks = {one: max(rank_place(path, where), within) for one, where in places.items()}
     return {one: places[one] for one, rank in ranks.items() if rank == min(ranks.values())}
 
 
 def _list_nodes_with_places(file: Path) -> list[tuple[str, ast.AST]]:
-    """Return each syntax node of a file with the file and its line."""
+    """Return the syntax nodes of a file, each after its file and line."""
     return [
         (cell.describe_place(file, node), node)
         for cell in read_python_cells(file)
@@ -462,15 +487,17 @@ def list_data_files_named_in_code(
     path: Path, suffix_pattern: str, names_in_folder: Collection[str] = ()
 ) -> dict[Path, str]:
     """Find the data files that the code of a module, a settings file, or a command in a script or README names. Return
-    a dict from each file to the place where it is named; those of a command that answers texts come first. The files
-    must exist in or below the working folder or the module's folder. If several have the same name, those in or below
-    the module's folder come first.
+    a dict from each file to the place where it is named. Files in a command that predicts come first.
+
+    Only files that exist in or below the working folder or the module's folder are found. If several have the same
+    name, those in or below the module's folder come first.
 
     Args:
         path: the file of the module.
-        suffix_pattern: a regular expression for the endings of the files' names. A file may also have such an ending
-            as its whole name, such as `vocab`.
-        names_in_folder: names of files that also count if the code names only their folder, which is then returned.
+        suffix_pattern: a regular expression for the suffixes of the files, such as `json|pkl`. A file whose whole name
+            matches, such as `vocab`, counts too.
+        names_in_folder: names of files, such as `config.json`. If the code names only a folder that contains one, that
+            file is found.
 
     Example:
         >>> list_data_files_named_in_code(Path("api.py"), "json|pkl")
@@ -497,7 +524,7 @@ def list_data_files_named_in_code(
                 named.setdefault(name, where)
     named |= {name: where for name, (where, _) in in_lines.items() if name not in named}
     for file in beside:
-        name = next((one for one in named if is_named(file, one)), "")
+        name = next((one for one in named if is_string_the_end_of_file_name(file, one)), "")
         if not name and file.name in names_in_folder and file.parent.name in named:
             name, file = file.parent.name, file.parent
         if name:
@@ -508,9 +535,9 @@ def list_data_files_named_in_code(
 
 
 def list_data_files_of_function(path: Path, name: str) -> list[Path]:
-    """List the data files below the working folder that the code of a function names, and the files of full paths: the
-    code outside of functions, which an import runs, and the functions that it and the function use, also in the files
-    that its file imports.
+    """List the existing data files that a function needs, by the file names in its code. The code is that of the
+    function, of the functions that it calls, and of top-level statements, also in the files that its file imports.
+    Files below the working folder and files named by an absolute path are found.
 
     Args:
         path: the file of the function.
@@ -549,23 +576,30 @@ def is_below(file: Path, folder: Path) -> bool:
     return file.resolve().is_relative_to(folder.resolve())
 
 
-def is_named(file: Path, name: str) -> bool:
-    """Return whether a string in code is the name of a file, or the end of its name, such as the last part of
-    `f"{kind}_model.pt"`."""
+def is_string_the_end_of_file_name(file: Path, name: str) -> bool:
+    """Return whether a string in code is the path of a file or the end of its name, such as "_model.pt" in
+    `f"{kind}_model.pt"`.
+
+    Args:
+        file: the file.
+        name: the string.
+    """
     return file.name == name or (name[:1] in ("_", "-", ".") and file.name.endswith(name))
 
 
 def is_settings_file(path: Path) -> bool:
-    """Return whether a path is a small file of settings, such as config.json or settings.yaml."""
+    """Return whether a path is a small file with settings, such as config.json or settings.yaml, by its name and
+    size."""
     return _SETTINGS.search(path.name) is not None and path.is_file() and path.stat().st_size <= _LARGEST_SETTINGS
 
 
 def list_settings_files_of(path: Path) -> list[Path]:
-    """List the files of settings that belong to a file such as one of weights: those in or below the working folder
-    that name it, or else those in its folder, or else those in the folder above, below the working folder.
+    """List the settings files that belong to another file, such as one of weights. These are the settings files in or
+    below the working folder that contain its name. If there are none, they are those in its folder; if there are none
+    either, those in the folder above, if that is below the working folder.
 
     Args:
-        path: the file.
+        path: the other file.
     """
     near = [one for one in list_data_files_below(Path()) if is_settings_file(one)]
     named = re.compile(rf"(?<![\w.-]){re.escape(path.name)}(?![\w.-])")
@@ -579,12 +613,13 @@ def list_settings_files_of(path: Path) -> list[Path]:
 
 
 def _is_command_file(path: Path) -> bool:
-    """Return whether a path is a small file with commands, such as README.md, run.sh or Makefile."""
+    """Return whether a path is a small file with commands, such as README.md, run.sh or Makefile, by its name and
+    size."""
     return _COMMANDS.search(path.name) is not None and path.stat().st_size <= _LARGEST_SETTINGS
 
 
 def list_data_files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files in and below a folder, up to a limit of depth and number.
+    """Yield the files in and below a folder, up to a fixed depth and number.
 
     Args:
         folder: the folder.

@@ -22,11 +22,11 @@ _FOLDER: Final = re.compile(r"([/\\~]|[A-Za-z]:[/\\]|\.\.[/\\])[\w .~:@+/\\-]*")
 
 
 class DataPaths(NamedTuple):
-    """The paths in code that do not exist here.
+    """The paths in code that do not exist on this machine.
 
     Attributes:
-        replaced: a dict from each path in the code to the path that replaces it.
-        missing: the absolute paths of files that are not here under any path.
+        replaced: the path on this machine that replaces each path in the code.
+        missing: absolute paths in the code for which no file was found on this machine.
     """
 
     replaced: Mapping[str, str] = MappingProxyType({})
@@ -34,12 +34,13 @@ class DataPaths(NamedTuple):
 
 
 def replace_paths_of_another_machine(code: ast.Module, folders: Iterable[Path], place: Path) -> DataPaths:
-    """Replace each string in code that is the path of a file that does not exist, if exactly one file of this name lies
-    in or below some folders. A path that the code puts together of a folder and a name is replaced in its folder.
+    """Replace the file paths in code that do not exist on this machine. A path is replaced if exactly one file with the
+    same name lies in or below one of `folders`. In code such as `os.path.join(folder, name)`, only the string of the
+    folder is replaced.
 
     Args:
-        code: the syntax tree, which is changed.
-        folders: the folders.
+        code: the syntax tree. The function changes it.
+        folders: the folders in which the files are looked for.
         place: the folder in which the code runs. The new paths are relative to it.
 
     Example:
@@ -47,7 +48,11 @@ def replace_paths_of_another_machine(code: ast.Module, folders: Iterable[Path], 
         >>> replace_paths_of_another_machine(code, [Path()], Path())  # data/Tweets.csv exists
         DataPaths(replaced={'/kaggle/input/tweets/Tweets.csv': 'data/Tweets.csv'}, missing=())
     """
-    absent = {node: value for node, value in _list_strings(code) if not (place / value).exists() and "://" not in value}
+    absent = {
+        node: value
+        for node, value in _list_strings_that_may_be_paths(code)
+        if not (place / value).exists() and "://" not in value
+    }
     if not absent:
         return DataPaths()
     here: dict[str, dict[Path, Path]] = {}
@@ -79,7 +84,7 @@ def replace_paths_of_another_machine(code: ast.Module, folders: Iterable[Path], 
     return DataPaths(replaced, (*missing,))
 
 
-def _list_strings(code: ast.Module) -> list[tuple[ast.Constant, str]]:
+def _list_strings_that_may_be_paths(code: ast.Module) -> list[tuple[ast.Constant, str]]:
     """List the strings in code that may be the name of a file or folder, each with its syntax node."""
     strings = [(one, one.value) for one in ast.walk(code) if isinstance(one, ast.Constant)]
     return [(node, value) for node, value in strings if isinstance(value, str) and value.strip("./\\ ")
@@ -87,6 +92,7 @@ def _list_strings(code: ast.Module) -> list[tuple[ast.Constant, str]]:
 
 
 def _joins_paths(call: ast.Call) -> bool:
-    """Return whether a call joins its arguments to a path: `os.path.join`, `joinpath`, or `Path` with several."""
+    """Return whether a call joins its arguments to a path, as `os.path.join`, `joinpath` and `Path` with several
+    arguments do."""
     called = ast.unparse(call.func).rpartition(".")[2]
     return called in ("join", "joinpath") or (called == "Path" and len(call.args) > 1)

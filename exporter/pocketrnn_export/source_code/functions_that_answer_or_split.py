@@ -31,23 +31,26 @@ _KEEPING_LENGTH: Final = frozenset(
 )
 
 
-def answers_texts(path: Path, name: str) -> bool:
-    """Return whether a function of a file computes an answer, itself or by the functions that it calls.
+def computes_prediction_for_text(path: Path, name: str) -> bool:
+    """Return whether a function of a file computes a prediction (by a call of a module, for example), itself or through
+    the functions that it calls.
 
     Args:
         path: the file.
         name: the function, or Class.method.
 
     Example:
-        >>> answers_texts(Path("api.py"), "predict"), answers_texts(Path("api.py"), "tokenize")
-        (True, False)
+        >>> computes_prediction_for_text(Path("api.py"), "predict")
+        True
+        >>> computes_prediction_for_text(Path("api.py"), "tokenize")
+        False
     """
     statements, name = read_statements_with_methods_as_functions(path, name)
     functions = find_functions(statements, path)
     waiting, seen = [(name, _MOST_CALLS)] if name in functions else [], {name}
     while waiting:
         one, calls_left = waiting.pop(0)
-        if computes_answer(functions[one]):
+        if computes_prediction(functions[one]):
             return True
         called = {read_last_name(node.func) for node in ast.walk(functions[one]) if isinstance(node, ast.Call)}
         waiting += [(inner, calls_left - 1) for inner in sorted(called & {*functions} - seen) if calls_left]
@@ -56,32 +59,33 @@ def answers_texts(path: Path, name: str) -> bool:
 
 
 def is_name_of_answering_function(name: str) -> bool:
-    """Return whether a function's name says that it answers a text, as `predict_sentiment` does."""
+    """Return whether a function's name says that it predicts for a text, such as `predict_sentiment`."""
     return re.search("predict|infer|classif|answer|analy[sz]e", name, re.IGNORECASE) is not None
 
 
-def computes_answer(node: ast.AST) -> bool:
-    """Return whether code loads weights, calls a module or computes probabilities, by the names that it calls.
+def computes_prediction(node: ast.AST) -> bool:
+    """Return whether a piece of code computes a prediction. It counts if it calls functions whose names load weights,
+    call a module or compute probabilities.
 
     Args:
-        node: the code.
+        node: the syntax tree of the code.
     """
     calls = (one for one in ast.walk(node) if isinstance(one, ast.Call))
     return any(read_last_name(one.func) in _ANSWERING_CALLS for one in calls)
 
 
 def needs_torch(node: ast.AST) -> bool:
-    """Return whether code uses the name `torch`.
+    """Return whether a piece of code uses the name `torch`.
 
     Args:
-        node: the code.
+        node: the syntax tree of the code.
     """
     return any(isinstance(one, ast.Name) and one.id == "torch" for one in ast.walk(node))
 
 
-def gives_all_ids_alone(path: Path, name: str) -> bool:
-    """Return whether a function looks up the ids of a text and gives them to its module as they are, so that its code
-    neither pads nor cuts them. False if a call, loop or slice in it may do so.
+def passes_ids_neither_padded_nor_cut(path: Path, name: str) -> bool:
+    """Return whether a function passes the ids of a text to its module without padding or cutting them. Return False if
+    a call, loop or slice in the function may pad or cut, or if no module is called.
 
     Args:
         path: the file.

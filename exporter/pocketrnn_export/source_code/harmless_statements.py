@@ -46,37 +46,35 @@ _PURE_BLOCKS: Final = frozenset({
 
 
 class HarmlessStatements:
-    """Decides which statements of a file are safe to run: those that read no files and do not train.
+    """Decide which statements of a file are safe to run: those that read no files and do not train.
 
     Args:
-        statements: all statements.
+        statements: all top-level statements of the file.
         binding: the statements that bind each name.
     """
 
     def __init__(self, statements: Sequence[Statement], binding: Mapping[str, Sequence[Statement]]) -> None:
         self._statements, self._binding = statements, binding
 
-    def explain_refusal(self, statement: Statement) -> str:
-        """Return the reason why a statement is not safe to run. Return an empty string for a safe statement."""
+    def explain_why_statement_is_unsafe(self, statement: Statement) -> str:
+        """Return why a statement is not safe to run. Return an empty string for a safe statement."""
         seen, before = set[str](), self._statements[: statement.index]
         for part in walk_code_run_now(statement.node):
             if isinstance(part, ast.For | ast.AsyncFor | ast.While):
                 return "loops"
             if isinstance(part, ast.AsyncWith | ast.Await) or (isinstance(part, ast.With) and _opens_resource(part)):
                 return "opens something"
-            if isinstance(part, ast.Call) and (name := self._find_name_of_impure_call(part.func, seen, before)):
+            if isinstance(part, ast.Call) and (name := self._find_unsafe_call(part.func, seen, before)):
                 return f"calls {name}, which may read, download or train"
         return ""
 
-    def _find_name_of_impure_call(
-        self, called: ast.expr, seen: set[str], earlier_statements: Sequence[Statement]
-    ) -> str:
-        """Return the name of a called function if it may read files or train, itself or through other functions of the
-        file. Return an empty string for a harmless call.
+    def _find_unsafe_call(self, called: ast.expr, seen: set[str], earlier_statements: Sequence[Statement]) -> str:
+        """Return the name of a called function if the function may read files or train, itself or through other
+        functions of the file. Return an empty string for a safe call.
 
         Args:
-            called: the code of the function in the call.
-            seen: the functions that were looked at already.
+            called: the code of the called function, such as `data.load`.
+            seen: the names of functions that were examined already. The search adds to this set.
             earlier_statements: the statements before the call.
         """
         parts: list[str] = []
@@ -111,7 +109,11 @@ class HarmlessStatements:
         return "" if not binding and hasattr(builtins, name) and name not in _IMPURE_BUILTINS else name
 
     def _is_harmless_method_of_file(self, method: str, seen: set[str]) -> bool:
-        """Return whether the file defines a method with this name, and no such method reads files or trains."""
+        """Return whether the file defines methods with this name and none of them reads files or trains.
+
+        Args:
+            seen: the names of functions that were examined already. The search adds to this set.
+        """
         classes = [s.node for s in self._statements if isinstance(s.node, ast.ClassDef)]
         found = [one for node in classes for one in find_methods(node, method)]
         return (
@@ -119,8 +121,12 @@ class HarmlessStatements:
         )
 
     def _neither_reads_nor_trains(self, definition: ast.ClassDef | Function, seen: set[str]) -> bool:
-        """Return whether a function or constructor neither reads files nor trains. The names of the functions that it
-        calls show this."""
+        """Return whether a function, or the constructor of a class, neither reads files nor trains, by the names that
+        it calls.
+
+        Args:
+            seen: the names of functions that were examined already. The search adds to this set.
+        """
         seen.add(definition.name)
         bodies = [definition] if isinstance(definition, Function) else find_methods(definition, *MAKING)
         for part in (node for body in bodies for node in ast.walk(body)):
@@ -136,6 +142,6 @@ class HarmlessStatements:
 
 
 def _opens_resource(node: ast.With) -> bool:
-    """Return whether a `with` statement may open something, such as a file or a connection."""
+    """Return whether a `with` statement may open a file, a connection or the like."""
     names = [ast.unparse(strip_decorator_call(i.context_expr)) for i in node.items]
     return any(name.split(".")[-1] not in _PURE_BLOCKS for name in names)

@@ -19,7 +19,8 @@ KERAS_FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 
 
 class KerasTokenizer:
-    """A Tokenizer that counts words, the most frequent first. Words with equal counts keep the order of the texts."""
+    """Count the words of texts as the Tokenizer of Keras does. The most frequent word is first; words with equal counts
+    keep the order of the texts."""
 
     def __init__(
         self,
@@ -57,8 +58,9 @@ class KerasTokenizer:
         return json.dumps({"class_name": "Tokenizer", "config": config})
 
 
-def provide_keras(*modules: str) -> None:
-    """Let code import Tokenizer from some modules, such as keras.preprocessing.text, unless these have it."""
+def provide_keras_tokenizer_for_import(*modules: str) -> None:
+    """Make Tokenizer importable from each of `modules`, such as keras.preprocessing.text. Modules that already have a
+    Tokenizer stay unchanged."""
     for module in modules:
         above: Any = None
         parts = module.split(".")

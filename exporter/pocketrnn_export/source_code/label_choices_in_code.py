@@ -31,12 +31,13 @@ BY_PREDICTION: Final = 2
 
 
 class OrderedLabels(NamedTuple):
-    """Strings that may be labels, in the order of their numbers.
+    """Strings that may be labels, in the order of the class indices.
 
     Attributes:
         labels: the strings.
-        is_named: whether names in the code say that these are labels. If not, only known labels count.
-        evidence: IN_LIST, NUMBERED or BY_PREDICTION.
+        is_named: whether a name in the code, such as `LABELS`, says that these are labels. If not, they count only if
+            they are among the known labels.
+        evidence: how well the code shows the order: IN_LIST (least), NUMBERED or BY_PREDICTION (most).
     """
 
     labels: Sequence[str]
@@ -45,14 +46,14 @@ class OrderedLabels(NamedTuple):
 
 
 class _Case(NamedTuple):
-    """A branch of code that chooses by a prediction.
+    """One branch of code that chooses by a prediction, such as `if prediction == 1: ...`.
 
     Attributes:
         left: the code of the prediction.
-        is_answer: whether its names are those of predictions.
-        number: the number to which it must be equal.
-        is_split: whether the test parts the numbers 0 and 1, as `> 0.5` does, and is not one of many.
-        then: what the branch does.
+        is_answer: whether names in `left` say that it is a prediction or probability.
+        number: the class index for which the branch runs.
+        is_split: whether the test separates class 1 from class 0, as `> 0.5` does. False for a test such as `== 3`.
+        then: the statements or the expression of the branch.
     """
 
     left: str
@@ -63,10 +64,10 @@ class _Case(NamedTuple):
 
 
 class NameMeanings:
-    """Says which names in the owner's code hold a prediction, and which have only one value in all files.
+    """Find which names in the owner's code hold a prediction, and which have only one value in all files.
 
     Args:
-        nodes: all syntax nodes, each with its place, as `list_syntax_nodes_near` yields them.
+        nodes: the syntax nodes of all files, each after its place, such as `api.py, line 3`.
     """
 
     def __init__(self, nodes: Iterable[tuple[str, ast.AST]]) -> None:
@@ -86,12 +87,13 @@ class NameMeanings:
                 self._predictions.add((file, name))
 
     def resolve(self, node: ast.expr | None) -> ast.expr | None:
-        """Return the value of a name, if it has only one. Return any other code as it is."""
+        """Return the value of a name that has only one value in all files. Return any other code unchanged."""
         name = read_last_name(node) if isinstance(node, ast.Name | ast.Attribute) else ""
         return self._values.get(name) or node
 
     def read_constant(self, node: ast.expr | None) -> object:
-        """Return the string or number that code holds, as a constant or by a name. Return None for other code."""
+        """Return the string or number that an expression is, directly or as a name with only one value. Return None for
+        other code."""
         node = self.resolve(node)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             number = getattr(node.operand, "value", None)
@@ -99,18 +101,27 @@ class NameMeanings:
         return node.value if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str) else None
 
     def read_strings(self, nodes: _Values) -> list[str]:
-        """Return the strings of a list of nodes; an empty list if one of them is not a string."""
+        """Return the strings that some expressions are. Return an empty list if one of them is not a string."""
         found = [one for node in nodes if isinstance(one := self.read_constant(node), str)]
         return found if len(found) == len(nodes) else []
 
     def is_answer(self, where: str, node: ast.expr) -> bool:
-        """Return whether the names in some code mean an answer of the classifier: a probability, or a prediction as for
-        `is_prediction`. `where` is the place of the code."""
+        """Return whether names in an expression say that it is a probability or a prediction.
+
+        Args:
+            where: the place of the expression, such as `api.py, line 3`.
+            node: the expression.
+        """
         return any(map(_ANSWERS.search, _list_names(node))) or self.is_prediction(where, node)
 
     def is_prediction(self, where: str, node: ast.expr) -> bool:
-        """Return whether the names in some code mean a prediction, such as `pred`, or are variables that hold one.
-        `where` is the place of the code."""
+        """Return whether names in an expression say that it is a prediction, such as `pred`, or are variables that hold
+        one.
+
+        Args:
+            where: the place of the expression, such as `api.py, line 3`.
+            node: the expression.
+        """
         file = _find_file(where)
         names = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
         named = any(map(_PREDICTIONS.search, _list_names(node)))
@@ -150,7 +161,7 @@ def _gives_prediction(value: ast.expr) -> bool:
 
 
 def _strip_conversions(node: ast.expr) -> ast.expr:
-    """Return what code converts or takes an item of: `x` for `int(x[0].item())`."""
+    """Return the code that an expression converts or indexes: `x` for `int(x[0].item())`."""
     while True:
         if isinstance(node, ast.Subscript):
             node = node.value
@@ -163,12 +174,12 @@ def _strip_conversions(node: ast.expr) -> ast.expr:
 
 
 class LabelChoices:
-    """Reads choices, of which the outer ones come first.
+    """Read the labels from code that chooses between them by a prediction.
 
     Args:
-        nodes: all syntax nodes, each with its place.
+        nodes: the syntax nodes of all files, each after its place. Outer nodes come before inner ones.
         meanings: what the names in this code mean.
-        known: the labels in any order; empty if they are not known.
+        known: the labels, if they are known, in any order; empty if not.
         outputs: the number of outputs of the module; 0 if it is not known.
     """
 
@@ -196,9 +207,14 @@ class LabelChoices:
                         self._before |= {id(one): block[at - 1]} if at else {}
 
     def read_choice(self, where: str, node: ast.AST) -> Iterator[OrderedLabels]:
-        """Yield the labels between which code chooses by a prediction, in the order of the predicted numbers: "bad" and
-        "good" for `"good" if prediction == 1 else "bad"`. Also yield those between whose numbers it chooses: `1 if
-        kind == "good" else 0`."""
+        """Yield the labels between which code chooses by a prediction, in the order of the class indices: "bad" and
+        "good" for `"good" if prediction == 1 else "bad"`. For code that chooses a class index by a label, `1 if kind ==
+        "good" else 0`, yield these labels.
+
+        Args:
+            where: the place of the code, such as `api.py, line 3`.
+            node: the code.
+        """
         choice = _convert_to_choice(node)
         if choice is None or id(node) in self._inner:
             return
@@ -213,7 +229,7 @@ class LabelChoices:
                 else:
                     other = case.body
         else:
-            yield from self._read_numbers_of_labels(choice)
+            yield from self._read_labels_that_choose_class_index(choice)
             cases, other = self._list_cases(where, choice)
         if not cases or self._names_label.search(cases[0].left.casefold()):
             # p_bad > 0.5 is not about the second label.
@@ -223,22 +239,22 @@ class LabelChoices:
         for some in ([*branches, other], branches) if other else (branches,):
             found = [
                 OrderedLabels(labels, is_plain and (len(labels) > 2 or cases[0].is_answer))
-                for values, is_plain in _list_values_of_branches(some)
-                if (labels := _order_by_number(cases, self._meanings.read_strings(values)))
+                for values, is_plain in _list_corresponding_values_of_branches(some)
+                if (labels := _order_strings_by_class_index(cases, self._meanings.read_strings(values)))
             ]
             if found:
                 yield from found
                 return
 
     def _list_cases(self, where: str, node: ast.IfExp | ast.If) -> tuple[list[_Case], Sequence[ast.AST]]:
-        """Return the branches of a chain of `if` that test the same prediction, and the statements or expressions for
-        all other cases."""
+        """Read a chain of `if` ... `elif` that tests the same prediction. Return the branches, and the statements or
+        the expression for all remaining predictions."""
         cases: list[_Case] = []
         rest: Sequence[ast.AST] = [node]
         while rest and isinstance(rest[0], ast.IfExp | ast.If):
             first = rest[0]
             then = first.body if isinstance(first, ast.If) else [first.body]
-            case = self._read_test(where, first.test, then)
+            case = self._read_tested_class_index(where, first.test, then)
             if case is None or (cases and case.left != cases[0].left):
                 break
             self._inner.add(id(first))
@@ -246,23 +262,23 @@ class LabelChoices:
             otherwise = first.orelse if isinstance(first, ast.If) else [first.orelse]
             following = self._following.get(id(first), ())
             is_next = isinstance(then[-1], ast.Return) or (following and isinstance(following[0], ast.If))
-            rest = otherwise or (following if is_next else self._list_default(first))
+            rest = otherwise or (following if is_next else self._find_default_assigned_before_if(first))
         return cases, rest
 
-    def _list_default(self, node: ast.IfExp | ast.If) -> Sequence[ast.AST]:
-        """Return the statement before an `if` that assigns the same name: `x = "bad"` before `if p > 0.5: x = "good"`.
-        Return an empty sequence if there is none."""
+    def _find_default_assigned_before_if(self, node: ast.IfExp | ast.If) -> Sequence[ast.AST]:
+        """Return the statement before an `if` that assigns the same variable as its branch: `x = "bad"` before `if p >
+        0.5: x = "good"`. Return an empty sequence if there is none."""
         before = self._before.get(id(node))
         if not isinstance(before, ast.Assign) or not isinstance(node, ast.If) or len(node.body) > 1:
             return ()
         targets = [[ast.unparse(one) for one in getattr(given, "targets", ())] for given in (before, node.body[0])]
         return [before] if targets[0] == targets[1] else ()
 
-    def _read_test(self, where: str, test: ast.expr, then: Sequence[ast.AST]) -> _Case | None:
-        """Read a test of a prediction, such as `prediction == 1`, `p > threshold` or `not prediction`. Return a case
-        with the predicted number for which the branch `then` is chosen; None for another test."""
+    def _read_tested_class_index(self, where: str, test: ast.expr, then: Sequence[ast.AST]) -> _Case | None:
+        """Read a test of a prediction, such as `prediction == 1`, `p > threshold` or `not prediction`. Return the
+        branch `then` with the class index for which it runs. Return None if the test is not of this kind."""
         if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-            opposite = self._read_test(where, test.operand, then)
+            opposite = self._read_tested_class_index(where, test.operand, then)
             both = opposite is not None and opposite.is_split and opposite.number in (0, 1)
             return opposite._replace(number=1 - opposite.number) if opposite is not None and both else None
         if isinstance(test, ast.Name | ast.Attribute | ast.Call):
@@ -287,8 +303,13 @@ class LabelChoices:
     def _read_comparison(
         self, left: ast.expr, right: ast.expr, then: Sequence[ast.AST], *, is_greater: bool, is_answer: bool
     ) -> _Case | None:
-        """Read a test whether `left` is greater than `right`, or less, as `_read_test` does: a number and a threshold,
-        or the numbers of two labels, such as `p[1] > p[0]`."""
+        """Read the test `left > right`, or `left < right` if `is_greater` is False. It may compare a prediction with a
+        threshold, or the probabilities of two labels, as in `p[1] > p[0]`. Return the branch `then` with the class
+        index for which it runs; None for another test.
+
+        Args:
+            is_answer: whether `left` is known to be a prediction.
+        """
         text, index, other = ast.unparse(left), _read_last_index(left), _read_last_index(right)
         if index is not None and other is not None:
             is_of_both = index[0] == other[0] and {index[1], other[1]} == {0, 1}
@@ -307,14 +328,14 @@ class LabelChoices:
         is_first = self._outputs == 2 and index is not None and index[1] == 0
         return _Case(text, is_threshold, int(is_greater is not is_first), is_split=True, then=then)
 
-    def _read_numbers_of_labels(self, node: ast.IfExp | ast.If) -> Iterator[OrderedLabels]:
-        """Yield the labels in the order of the numbers between which code chooses by the label of a row. Only known
-        labels are read."""
+    def _read_labels_that_choose_class_index(self, node: ast.IfExp | ast.If) -> Iterator[OrderedLabels]:
+        """Yield the labels by which code chooses a class index, as in `1 if kind == "good" else 0`, in the order of the
+        indices. Yield nothing if the labels are not known."""
         numbers: dict[str, object] = {}
         rest: Sequence[ast.AST] = [node] if self._known else []
         while rest and isinstance(rest[0], ast.IfExp | ast.If):
             first = rest[0]
-            label, then = _read_tested_string(first.test), first.body
+            label, then = _read_string_compared_in_test(first.test), first.body
             if label is None:
                 return
             self._inner.add(id(first))
@@ -328,14 +349,14 @@ class LabelChoices:
                                 evidence=NUMBERED)  # fmt: skip
 
     def _read_number(self, branch: Sequence[ast.AST]) -> object:
-        """Return the number that a branch assigns, returns or is."""
+        """Return the number that a branch assigns or returns, or that it consists of; None if there is none."""
         first = branch[0] if len(branch) == 1 else None
         return self._meanings.read_constant(first if isinstance(first, ast.expr) else getattr(first, "value", None))
 
 
 def _convert_to_choice(node: ast.AST) -> ast.IfExp | ast.If | ast.Match | None:
-    """Return code that chooses between values as a syntax node with branches. Such code is also `where(test, a, b)`,
-    `test and a or b`, and a test that is converted to a number. Return None for other code."""
+    """Return code that chooses between values as an `if` or `match` node. `where(test, a, b)`, `test and a or b`, and a
+    test that is converted to a number are converted. Return None for other code."""
     if isinstance(node, ast.IfExp | ast.If | ast.Match):
         return node
     if isinstance(node, ast.Call):
@@ -354,8 +375,8 @@ def _convert_to_choice(node: ast.AST) -> ast.IfExp | ast.If | ast.Match | None:
     return None
 
 
-def _read_tested_string(test: ast.expr) -> str | None:
-    """Return the string with which a test compares something: "good" for `kind.lower() == "good"`."""
+def _read_string_compared_in_test(test: ast.expr) -> str | None:
+    """Return the string in an equality test: "good" for `kind.lower() == "good"`. Return None for another test."""
     if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):
         for one in (test.comparators[0], test.left):
             if isinstance(one, ast.Constant) and isinstance(one.value, str):
@@ -364,8 +385,8 @@ def _read_tested_string(test: ast.expr) -> str | None:
 
 
 def _read_last_index(node: ast.expr) -> tuple[str, int] | None:
-    """Return the constant last index of an item, and the code of all before it: `logits[0]` and 1 for `logits[0,
-    1].item()`. Return None for other code."""
+    """Split an indexed expression into the code before its last index, and this index: `logits[0]` and 1 for `logits[0,
+    1].item()`. Return None if the last index is not a constant integer."""
     while isinstance(node, ast.Call):
         is_method = isinstance(node.func, ast.Attribute) and not node.args
         of_number = node.args[0] if len(node.args) == 1 and read_last_name(node.func) in _CONVERSIONS else None
@@ -381,18 +402,24 @@ def _read_last_index(node: ast.expr) -> tuple[str, int] | None:
     return (f"{ast.unparse(node.value)}[{before}]", last) if type(last) is int else None
 
 
-def read_label_index(node: ast.expr | None) -> int | None:
-    """Return the number of the label whose probability some code is: 1 for `probs[0][1].item()`, 0 for `1 - p`. Return
-    None for other code."""
+def read_class_index_of_probability(node: ast.expr | None) -> int | None:
+    """Return the class index whose probability an expression is: 1 for `probs[0][1].item()`, 0 for `1 - p`. Return None
+    for other code."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and getattr(node.left, "value", None) == 1:
         return 0
     found = None if node is None else _read_last_index(node)
     return None if found is None else found[1]
 
 
-def _order_by_number(cases: Sequence[_Case], strings: Sequence[str]) -> Sequence[str]:
-    """Return the strings of the branches in the order of their predicted numbers. If there is one more string than
-    cases, the last string is for the remaining number. Return an empty sequence if numbers are missing."""
+def _order_strings_by_class_index(cases: Sequence[_Case], strings: Sequence[str]) -> Sequence[str]:
+    """Sort the strings of the branches by the class indices for which the branches run. If there is one string more
+    than branches, the last string is for the remaining index. Return an empty sequence if the indices are not
+    consecutive.
+
+    Args:
+        cases: the branches.
+        strings: one string for each branch, and perhaps one for all remaining predictions.
+    """
     numbers, has_other = [one.number for one in cases], len(strings) == len(cases) + 1
     if len(strings) < 2:
         return ()
@@ -406,22 +433,28 @@ def _order_by_number(cases: Sequence[_Case], strings: Sequence[str]) -> Sequence
     return ()
 
 
-def _list_values_of_branches(branches: Sequence[Sequence[ast.AST]]) -> Iterator[tuple[_Values, bool]]:
-    """Yield sequences of values that correspond in all branches, such as the strings that each assigns or returns. For
-    printed strings that differ in one word, as in `print("It is good.")`, yield the words. Also yield whether the
-    values are those of the branches, and not arguments of a call."""
+def _list_corresponding_values_of_branches(branches: Sequence[Sequence[ast.AST]]) -> Iterator[tuple[_Values, bool]]:
+    """Yield tuples with one value from each branch, such as the strings that the branches assign, return or print. If
+    printed strings differ in one word, as in `print("It is good.")`, yield only these words. With each tuple, yield
+    whether its values are the results of the branches themselves, and not arguments of calls."""
     for alike in dict.fromkeys([*zip(*branches, strict=False), tuple(one[-1] for one in branches)]):
         values = [one if isinstance(one, ast.expr) else getattr(one, "value", None) for one in alike]
         if all(isinstance(one, ast.Call) and getattr(one.func, "id", "") == "print" for one in values):
-            words = _list_differing_words([_write_plain_parts(one.args) for one in values if isinstance(one, ast.Call)])
+            words = _list_differing_words(
+                [_join_constant_strings(one.args) for one in values if isinstance(one, ast.Call)]
+            )
             yield words, True
         else:
-            yield from _list_alike_values(values)
+            yield from _list_values_at_same_position(values)
 
 
-def _list_alike_values(values: _Values) -> Iterator[tuple[_Values, bool]]:
-    """Yield sequences of values that stand at the same place in tuples, lists, dicts or calls: the label and its
-    probability, say."""
+def _list_values_at_same_position(values: _Values) -> Iterator[tuple[_Values, bool]]:
+    """Yield tuples of values that stand at the same position in several tuples, lists, dicts or calls, such as the
+    label in `("good", 0.9)` and `("bad", 0.1)`.
+
+    Args:
+        values: the tuples, lists, dicts or calls, one from each branch.
+    """
     parts: list[dict[object, ast.expr]] = []
     for one in values:
         if isinstance(one, ast.Tuple | ast.List):
@@ -436,19 +469,19 @@ def _list_alike_values(values: _Values) -> Iterator[tuple[_Values, bool]]:
     is_call = isinstance(values[0], ast.Call)
     for key in parts[0]:
         if all(key in one for one in parts):
-            for inner, is_plain in _list_alike_values([one[key] for one in parts]):
+            for inner, is_plain in _list_values_at_same_position([one[key] for one in parts]):
                 yield inner, is_plain and not is_call
 
 
 def _list_differing_words(texts: Sequence[str]) -> _Values:
-    """Return the words at the only place in which the texts differ. Return an empty sequence if they differ in several
-    places, or in the number of words."""
+    """Return the words at the only position in which some texts differ. Return an empty sequence if they differ in
+    several positions or in the number of words."""
     words = [re.findall(r"[\w-]+", text) for text in texts]
     differing = [alike for alike in itertools.zip_longest(*words) if len({*alike}) > 1]
     return [ast.Constant(one) for one in differing[0]] if len(differing) == 1 and None not in differing[0] else ()
 
 
-def _write_plain_parts(nodes: Sequence[ast.expr]) -> str:
+def _join_constant_strings(nodes: Sequence[ast.expr]) -> str:
     """Join the constant strings among printed expressions, including those of f-strings."""
     parts = [part for node in nodes for part in (node.values if isinstance(node, ast.JoinedStr) else [node])]
     return " ".join(part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str))

@@ -14,7 +14,7 @@ from typing import Final
 from pocketrnn.errors import InputError
 from pocketrnn_export.label_spelling import fold_label
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
-    is_of_another,
+    is_place_in_code_of_another_module,
     list_files_near,
     list_syntax_nodes_near,
 )
@@ -25,7 +25,7 @@ from pocketrnn_export.source_code.label_choices_in_code import (
     LabelChoices,
     NameMeanings,
     OrderedLabels,
-    read_label_index,
+    read_class_index_of_probability,
 )
 from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.syntax_tree_parts import Function, find_defaults, list_assignments, read_last_name
@@ -51,13 +51,14 @@ _FEW_SHOWN: Final = 3
 
 @dataclass(frozen=True)
 class LabelsInCode:
-    """Labels that the code seems to name, in the order of the logits.
+    """Labels found in code, in the order of the logits.
 
     Attributes:
         where: the file and line.
         labels: the labels.
-        evidence: how much the code shows their order: IN_LIST, NUMBERED or BY_PREDICTION.
-        code: the code that names them, in one line; empty if it is long, or if a file holds the labels.
+        evidence: how well the code shows the order: IN_LIST (least), NUMBERED or BY_PREDICTION (most).
+        code: the code that contains the labels, in one line; empty if it is long, or if the labels were read from a
+            data file.
     """
 
     where: str
@@ -67,12 +68,12 @@ class LabelsInCode:
 
     @property
     def description(self) -> str:
-        """The labels, with the place and the code."""
+        """The labels with their place and code, for a message."""
         return f"{join_first_labels(self.labels)} ({self.where}{': ' * bool(self.code)}{self.code})"
 
 
 def join_first_labels(labels: Sequence[str]) -> str:
-    """Return labels for a message; for many, the first ones and their number."""
+    """Return labels as text for a message. If there are many, return the first ones and the number of all."""
     if len(labels) <= _MOST_SHOWN:
         return ",".join(labels)
     return f"{','.join(labels[:_FEW_SHOWN])},... ({len(labels)} labels)"
@@ -81,17 +82,17 @@ def join_first_labels(labels: Sequence[str]) -> str:
 def find_labels_in_code(
     path: Path, *, in_notebooks: bool = False, known: Sequence[str] = (), outputs: int = 0
 ) -> list[LabelsInCode]:
-    """Find what may be the labels of a classifier in the code of its file and of the files near it. Each list of labels
-    is returned once.
+    """Find lists of strings that may be the labels of a classifier, in the code of its file and of the files near it.
+    Each list is returned once.
 
-    Labels are looked for in a list or a dict with a name like `LABELS`, in a dict from numbers to strings, and in a
-    choice by a prediction, such as `"good" if prediction == 1 else "bad"`. If the labels are known, only their orders
-    are returned, and the names do not matter.
+    Three kinds of code are read: a list or dict with a name like `LABELS`; a dict from numbers to strings; and a choice
+    by a prediction, such as `"good" if prediction == 1 else "bad"`. If the labels are known, only lists of exactly
+    these labels are returned, whatever their names are.
 
     Args:
         path: the file of the module.
-        in_notebooks: whether to read the notebooks near the file in place of the Python files.
-        known: the labels in any order; empty if they are not known.
+        in_notebooks: whether to read the notebooks near the file, and no Python files.
+        known: the labels in any order, if they are known; empty if not.
         outputs: the number of outputs of the module; 0 if it is not known.
 
     Example:
@@ -102,48 +103,63 @@ def find_labels_in_code(
     nodes = [*list_syntax_nodes_near(path, in_notebooks=in_notebooks)]
     search, spelled = _LabelSearch(nodes, known, outputs), {fold_label(one): one for one in known}
     for where, node in nodes:
-        for one in search.list_labels(where, node):
+        for one in search.list_possible_labels(where, node):
             # A blank that all have is part of a printed sentence, and not of the labels.
             own = one.labels if any(label == label.strip() for label in one.labels) else map(str.strip, one.labels)
             labels = tuple(spelled.get(fold_label(label), label) for label in own)
             is_whole = {*labels} == {*known} if known else one.is_named and not any("," in label for label in labels)
             is_whole = is_whole and 1 < len({*labels}) == len(labels) <= _MOST_LABELS and all(map(str.strip, labels))
-            is_nearer = labels not in found or (one.evidence > found[labels].evidence and not is_of_another(where))
+            is_nearer = labels not in found or (
+                one.evidence > found[labels].evidence and not is_place_in_code_of_another_module(where)
+            )
             if is_whole and is_nearer:
                 code = " ".join(ast.unparse(node).split())
                 found[labels] = LabelsInCode(where, labels, one.evidence, code if len(code) <= _LONGEST_SHOWN else "")
     return [*found.values()]
 
 
-def find_label_order(path: Path, known: Sequence[str], outputs: int = 0) -> list[LabelsInCode]:
-    """Find the order of labels that are known, such as those of the owner's answers, in the code of a module, or else
-    in the notebooks near it. Return the order with the most evidence; several if the code contradicts itself.
+def find_order_of_known_labels(path: Path, known: Sequence[str], outputs: int = 0) -> list[LabelsInCode]:
+    """Find the order of known labels (in which each index of the logits has its label) in the code of a module, or else
+    in the notebooks near it. Return the order with the most evidence. Return several if the code shows several with
+    equal evidence, and none if it shows none.
 
     Args:
-        path, known, outputs: as for `find_labels_in_code`.
+        path: the file of the module.
+        known: the labels in any order.
+        outputs: the number of outputs of the module; 0 if it is not known.
     """
     for in_notebooks in (False, True):
         found = find_labels_in_code(path, in_notebooks=in_notebooks, known=known, outputs=outputs)
         if found:
-            nearest = [one for one in found if not is_of_another(one.where)] or found
+            nearest = [one for one in found if not is_place_in_code_of_another_module(one.where)] or found
             most = max(one.evidence for one in nearest)
             return [one for one in nearest if one.evidence == most]
     return []
 
 
 class _LabelSearch:
-    """Reads the labels of single pieces of code, of which the outer ones come first. The arguments are those of
-    `LabelChoices`."""
+    """Read labels from single pieces of code.
+
+    Args:
+        nodes: the syntax nodes of all files, each after its place. Outer nodes come before inner ones.
+        known: the labels in any order, if they are known; empty if not.
+        outputs: the number of outputs of the module; 0 if it is not known.
+    """
 
     def __init__(self, nodes: Sequence[tuple[str, ast.AST]], known: Sequence[str], outputs: int) -> None:
         self._meanings, self._known = NameMeanings(nodes), known
         self._choices = LabelChoices(nodes, self._meanings, known, outputs)
 
-    def list_labels(self, where: str, node: ast.AST) -> Iterator[OrderedLabels]:
-        """Yield the labels that a piece of code seems to name."""
+    def list_possible_labels(self, where: str, node: ast.AST) -> Iterator[OrderedLabels]:
+        """Yield each list of strings in a piece of code that may be the labels.
+
+        Args:
+            where: the place of the code, such as `api.py, line 3`.
+            node: the code.
+        """
         yield from self._choices.read_choice(where, node)
         if isinstance(node, ast.Call):
-            yield from self._read_arguments(node)
+            yield from self._read_labels_in_call(node)
         elif isinstance(node, ast.Subscript):
             value = self._meanings.resolve(node.value)
             is_answer = self._meanings.is_answer(where, node.slice)
@@ -162,15 +178,14 @@ class _LabelSearch:
             if isinstance(node, ast.Dict) and self._known:
                 yield from self._read_labels_of_dict(node, is_named=False)
             for name, value in _list_names_and_values(node):
-                yield from self._read_named_value(name, value)
+                yield from self._read_labels_in_named_value(name, value)
 
-    def _read_arguments(self, node: ast.Call) -> Iterator[OrderedLabels]:
-        """Yield the labels among the arguments of a call, such as `report(target_names=["a", "b"])`, and those that a
-        call looks up by number or numbers: `column.map({"a": 0, "b": 1})`, `{0: "a", 1: "b"}.get(number)` and
-        `encoder.fit(["b", "a"])`."""
+    def _read_labels_in_call(self, node: ast.Call) -> Iterator[OrderedLabels]:
+        """Yield the labels in a call. They are an argument, as in `report(target_names=["a", "b"])`, or a table that
+        the call uses: `column.map({"a": 0, "b": 1})`, `{0: "a", 1: "b"}.get(number)` or `encoder.fit(["b", "a"])`."""
         for keyword in node.keywords:
             if "column" not in (keyword.arg or ""):
-                yield from self._read_named_value(keyword.arg or "", keyword.value)
+                yield from self._read_labels_in_named_value(keyword.arg or "", keyword.value)
         name = read_last_name(node.func)
         for argument in node.args if name in ("map", "replace") else ():
             for one in ast.walk(argument):
@@ -184,7 +199,7 @@ class _LabelSearch:
             yield OrderedLabels(sorted(self._known), is_named=False, evidence=NUMBERED)
 
     def _read_enum(self, node: ast.ClassDef) -> Iterator[OrderedLabels]:
-        """Yield the names of the members of an enumeration, in the order of their numbers."""
+        """Yield the names of the members of an `Enum` class, in the order of their numbers."""
         members = {
             read_last_name(one.targets[0]): one.value
             for one in node.body
@@ -199,9 +214,9 @@ class _LabelSearch:
             names: list[ast.expr] = [*map(ast.Constant, members)]
             yield from self._read_labels_of_dict(ast.Dict(keys, names), is_named=_NAMES.search(node.name) is not None)
 
-    def _read_named_value(self, name: str, value: ast.expr | None) -> Iterator[OrderedLabels]:
-        """Yield the labels in the value of a name. If the name does not mean labels, only a dict from 0, 1, ... to
-        labels counts, unless the labels are known."""
+    def _read_labels_in_named_value(self, name: str, value: ast.expr | None) -> Iterator[OrderedLabels]:
+        """Yield the labels in the value of a variable. If the variable's name does not mean labels and the labels are
+        not known, only a dict from 0, 1, ... to strings counts."""
         is_named = _NAMES.search(name) is not None
         if isinstance(value, ast.Dict):
             yield from self._read_labels_of_dict(value, is_named=is_named)
@@ -226,12 +241,16 @@ class _LabelSearch:
         return found[0] if len(found) == 1 else ()
 
     def _read_labels_of_dict(self, node: ast.Dict, *, is_named: bool) -> Iterator[OrderedLabels]:
-        """Yield the labels of a dict from the numbers 0, 1, ... to labels, in the order of the numbers. With
-        `is_named`, the dict's name means labels: then other numbers, such as -1, and a dict from labels to numbers
-        count, too. So do they if the labels are known, and a dict from labels to items of the probabilities."""
+        """Yield the labels of a dict from the numbers 0, 1, ... to labels, in the order of the numbers. If
+        `is_named` is True or the labels are known, two further kinds of dict count: one with other numbers, such as -1,
+        and one from labels to numbers.
+
+        Args:
+            is_named: whether the name of the dict means labels.
+        """
         read = self._meanings.read_constant
         pairs = [(read(key), read(value)) for key, value in zip(node.keys, node.values, strict=True)]
-        indices = [read_label_index(one) for one in node.values]
+        indices = [read_class_index_of_probability(one) for one in node.values]
         if self._known and len(indices) == 2 and {*indices} == {0, None}:
             # {"bad": 1 - p, "good": p}
             indices = [0 if one == 0 else 1 for one in indices]
@@ -253,8 +272,8 @@ class _LabelSearch:
 
 
 def _list_names_and_values(node: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
-    """Yield each name and its value in an assignment, a dict or the defaults of a function. The name is empty for an
-    item, for a key that is not a string, and for an attribute of another object than `self`."""
+    """Yield each name and its value in an assignment, a dict or the defaults of a function. The name is an empty string
+    for a target such as `x[0]` or `other.labels`, and for a dict key that is not a string."""
     if isinstance(node, ast.Assign | ast.AnnAssign):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         is_own = isinstance(targets[0], ast.Name) or (
@@ -270,8 +289,8 @@ def _list_names_and_values(node: ast.AST) -> Iterator[tuple[str, ast.expr | None
 
 
 def find_name_of_labels(path: Path, labels: Sequence[str]) -> str:
-    """Return the list with these labels in the code of a module, or of the files near it, as file.py:NAME. Return an
-    empty string if there is none.
+    """Find the list or dict with exactly these labels in the code of a module or of the files near it. Return it as
+    file.py:NAME, or an empty string if there is none.
 
     Args:
         path: the file of the module.
@@ -281,7 +300,7 @@ def find_name_of_labels(path: Path, labels: Sequence[str]) -> str:
         with contextlib.suppress(InputError, OSError):
             for target, _ in list_assignments(read_python_statements(file)):
                 with contextlib.suppress(InputError):
-                    if isinstance(target, ast.Name) and read_labels_in_file(file, target.id) == [*labels]:
+                    if isinstance(target, ast.Name) and read_labels_of_variable_in_file(file, target.id) == [*labels]:
                         return f"{file}:{target.id}"
     return ""
 
@@ -289,17 +308,22 @@ def find_name_of_labels(path: Path, labels: Sequence[str]) -> str:
 _GIVE = "Give the labels as a,b,c in the order of the logits, or give a file of labels."
 
 
-def read_labels_in_file(path: Path, variable: str) -> list[str]:
-    """Read the labels from a line `NAME = [...]` of a file, or `NAME = {...}` with labels and their indices.
+def read_labels_of_variable_in_file(path: Path, variable: str) -> list[str]:
+    """Read the labels from the line `NAME = [...]` of a Python file. The value may also be a dict between labels and
+    indices.
+
+    Args:
+        path: the file.
+        variable: the variable, `NAME`.
 
     Raises:
-        InputError: there is no such line, or it is not plain.
+        InputError: the file has no such line, or its value is not a plain list or dict.
     """
     value: ast.expr | None = None
     for target, assigned in list_assignments(ast.walk(ast.Module(read_python_statements(path), []))):
         value = assigned if getattr(target, "id", "") == variable else value
     if value is None:
-        raise InputError(f"{path} has no line {variable} = [...].", _GIVE)
+        raise InputError(f"{path} has no line {variable} = [...] with the labels.", _GIVE)
     held: object = None
     with contextlib.suppress(ValueError):
         held = ast.literal_eval(value)
@@ -308,6 +332,7 @@ def read_labels_in_file(path: Path, variable: str) -> list[str]:
         held = [indices[i] for i in range(len(indices))] if set(indices) == {*range(len(held))} else None
     if not isinstance(held, list | tuple) or not held or not all(isinstance(one, str | int) for one in held):
         raise InputError(
-            f"{variable} in {path} is neither a plain list of labels nor a dict of labels and their indices.", _GIVE
+            f"{variable} in {path} must be a list of strings, or a dict from labels to indices, without other code.",
+            _GIVE,
         )
     return [str(label) for label in held]

@@ -40,15 +40,15 @@ _OF_WORDS: Final = ("lookup_indices", "convert_tokens_to_ids", "doc2idx", "token
 
 
 class LookedUpTokens(NamedTuple):
-    """The tokens that code looks up.
+    """The tokens whose ids some code looks up in a vocabulary.
 
     Attributes:
-        tokens: an expression of their list.
-        statements: what makes this list, such as a loop; often empty.
-        collected: the names of the lists in which the code collects the ids.
-        leaves_out: whether it leaves out the words that the vocabulary has not.
-        leaves_out_others: whether it leaves out further words, by a condition on their ids.
-        is_iterated: whether the code iterates over `tokens`. The tokens of a string are then its characters.
+        tokens: the expression for the list of tokens, such as `text.split()`.
+        statements: the statements that make this list, such as a loop; empty if the expression is enough.
+        collected: the names of the lists to which the code appends the ids.
+        leaves_out: whether the code drops words that are not in the vocabulary.
+        leaves_out_others: whether the code drops further words, by a condition on their ids.
+        is_iterated: whether the code iterates over `tokens`. If `tokens` is a string, each character is then a token.
     """
 
     tokens: ast.expr
@@ -79,13 +79,13 @@ class LookedUpTokens(NamedTuple):
 
 
 def find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> LookedUpTokens | None:
-    """Return the tokens whose ids a statement looks up, by a comprehension, a loop, `map`, or a call such as
-    `vocab(words)`. For `tokenizer.texts_to_sequences([text])`, write an expression of the tokens. Return None for other
-    code.
+    """Find the tokens whose ids a statement looks up, by a comprehension, a loop, `map`, or a call such as
+    `vocab(words)`. For `tokenizer.texts_to_sequences([text])` of Keras, return an expression that splits the text in
+    the same way. Return None if the statement looks up nothing, or different tokens in several places.
 
     Args:
-        statement: a statement of a function.
-        keras: how the Keras Tokenizer that the code calls splits texts.
+        statement: one statement of a function.
+        keras: how the Keras Tokenizer that the code calls splits texts; None without one.
 
     Example:
         >>> found = find_looked_up_tokens(ast.parse("ids = [vocab.get(w, 1) for w in text.split()]").body[0], None)
@@ -93,7 +93,7 @@ def find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> Look
         'text.split()'
     """
     if isinstance(statement, ast.For):
-        return _read_loop(statement)
+        return _find_tokens_looked_up_by_loop(statement)
     if isinstance(statement, ast.If | ast.While | Function | ast.ClassDef):
         return None
     every: dict[str, LookedUpTokens] = {}
@@ -102,15 +102,15 @@ def find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> Look
             case ast.Call(func=ast.Attribute(attr="texts_to_sequences"), args=[ast.List(elts=[text])]) if keras:
                 return LookedUpTokens(ast.parse(keras.write_tokens(f"({ast.unparse(text)})"), mode="eval").body)
             case ast.Call(func=ast.Name(id="map"), args=[ast.Lambda(args=ast.arguments(args=[word])) as each, words]):
-                found = _read_comprehension(
+                found = _find_tokens_looked_up_by_comprehension(
                     each.body, [ast.comprehension(ast.Name(word.arg, ast.Store()), words, [], 0)]
                 )
             case ast.Call(func=ast.Name(id="map"), args=[looked_up, words]) if _is_lookup(looked_up):
                 found = LookedUpTokens(words, is_iterated=True)
-            case ast.Call(args=[words, *_], func=called) if _takes_words(called):
+            case ast.Call(args=[words, *_], func=called) if _is_lookup_of_several_words(called):
                 found = LookedUpTokens(words.elts[0] if isinstance(words, ast.List) and words.elts else words)
             case ast.ListComp() | ast.GeneratorExp():
-                found = _read_comprehension(node.elt, node.generators)
+                found = _find_tokens_looked_up_by_comprehension(node.elt, node.generators)
             case _:
                 continue
         if found is not None:
@@ -120,9 +120,9 @@ def find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> Look
 
 
 def find_forward_that_looks_up(module_file: Path) -> dict[str, Function]:
-    """Return the forward of the only module of a file as a function of its inputs, under each usual name of a module,
-    such as `model`, if it looks up tokens in an attribute that its object has read from a file. Return an empty dict if
-    it does not.
+    """Find the forward of the only module class of a file, if this forward looks up tokens in an attribute that the
+    object reads from a file. Return it as a function without `self`, under each usual name of a module, such as
+    `model`. Return an empty dict if it does not look up tokens so.
 
     Args:
         module_file: the file of the module.
@@ -145,7 +145,7 @@ def find_forward_that_looks_up(module_file: Path) -> dict[str, Function]:
 
 
 class _NameAsVocabulary(ast.NodeTransformer):
-    """Replace attributes by a name of a vocabulary."""
+    """Replace attributes, such as `self.words`, by the name of a vocabulary."""
 
     def __init__(self, attributes: Collection[str]) -> None:
         self._attributes = attributes
@@ -154,9 +154,9 @@ class _NameAsVocabulary(ast.NodeTransformer):
         return ast.Name("vocab", node.ctx) if ast.unparse(node) in self._attributes else node
 
 
-def looks_up_each(node: ast.For | ast.ListComp) -> bool:
-    """Return whether a loop looks up its items, or a comprehension only lists them. The items are then the characters
-    or words of a text, and not several texts.
+def loops_over_tokens_of_one_text(node: ast.For | ast.ListComp) -> bool:
+    """Return whether a loop looks up each of its items in a vocabulary, or a comprehension only lists its items. The
+    items are then the characters or words of one text, and not several texts.
 
     Args:
         node: the loop, or a comprehension with one generator.
@@ -167,11 +167,11 @@ def looks_up_each(node: ast.For | ast.ListComp) -> bool:
     if isinstance(node, ast.ListComp) and ast.unparse(node.elt) in items:
         # chars = [c for c in text]
         return True
-    return any(ast.unparse(_read_looked_up(key)) in items for part in parts for key in _list_keys(part))
+    return any(ast.unparse(_strip_method_call(key)) in items for part in parts for key in _list_looked_up_keys(part))
 
 
-def _read_looked_up(key: ast.expr) -> ast.expr:
-    """Return the character or word in a key: `c` for `c.lower()`."""
+def _strip_method_call(key: ast.expr) -> ast.expr:
+    """Return the object of a method call in a key: `c` for `c.lower()`. Return another expression unchanged."""
     while isinstance(key, ast.Call) and isinstance(key.func, ast.Attribute) and key.func.attr in _CASES:
         key = key.func.value
     return key
@@ -181,21 +181,28 @@ def _is_lookup(node: ast.expr) -> bool:
     return read_last_name(node) in _OF_ONE_WORD or is_vocabulary_name(read_last_name(node))
 
 
-def _takes_words(called: ast.expr) -> bool:
-    """Return whether a called function gives the ids of several words: `vocab` or `vocab.lookup_indices`."""
+def _is_lookup_of_several_words(called: ast.expr) -> bool:
+    """Return whether a called function returns the ids of several words, as `vocab` or `vocab.lookup_indices` does."""
     name = read_last_name(called)
     if isinstance(called, ast.Attribute) and name == _OF_LIST:
         return False
     return name in _OF_WORDS or (is_vocabulary_name(name) and not isinstance(called, ast.Call) and "2" not in name)
 
 
-def _read_comprehension(element: ast.expr, generators: Sequence[ast.comprehension]) -> LookedUpTokens | None:
-    """Return the tokens that the element of a comprehension looks up; None if it looks none up."""
+def _find_tokens_looked_up_by_comprehension(
+    element: ast.expr, generators: Sequence[ast.comprehension]
+) -> LookedUpTokens | None:
+    """Return the tokens whose ids a comprehension looks up. Return None if it looks up none.
+
+    Args:
+        element: the expression before the first `for`.
+        generators: the `for` and `if` parts.
+    """
     names = {name for one in generators for name in _list_stored_names(one.target)}
     counters = {name for one in generators for name in _list_counters(one.target, one.iter)}
     if any(isinstance(one.iter, ast.Tuple | ast.List | ast.Constant) for one in generators):
         return None
-    tests = [[part for test in one.ifs for part in _list_conditions(test)] for one in generators]
+    tests = [[part for test in one.ifs for part in _split_condition_at_and(test)] for one in generators]
     # [i for w in words if (i := vocab.get(w)) is not None]
     named = {one.target.id: one.value for some in tests for test in some for one in ast.walk(test)
              if isinstance(one, ast.NamedExpr)}  # fmt: skip
@@ -204,8 +211,10 @@ def _read_comprehension(element: ast.expr, generators: Sequence[ast.comprehensio
     if key is None:
         return None
     of_ids = [test for some in tests for test in some if named.keys() & {*_list_names(test)}]
-    asked = [test for some in tests for test in some if test not in of_ids and _asks_for(test, key)]
-    tells = [tells_unknown(test, list_unknown_values(looked_up)) for test in of_ids]
+    asked = [
+        test for some in tests for test in some if test not in of_ids and _tests_whether_key_is_in_vocabulary(test, key)
+    ]
+    tells = [is_test_for_unknown_word(test, list_unknown_values(looked_up)) for test in of_ids]
     leaves_out, leaves_out_others = bool(asked) or any(tells), not all(tells)
     kept = [
         ast.comprehension(one.target, one.iter, [test for test in some if test not in (*asked, *of_ids)], one.is_async)
@@ -216,9 +225,9 @@ def _read_comprehension(element: ast.expr, generators: Sequence[ast.comprehensio
     return LookedUpTokens(ast.ListComp(key, kept), (), (), leaves_out, leaves_out_others)
 
 
-def _read_loop(loop: ast.For) -> LookedUpTokens | None:
-    """Return the tokens that a loop looks up one by one, and the loop that collects them; None if it looks none up, or
-    if its ids depend on more than the tokens."""
+def _find_tokens_looked_up_by_loop(loop: ast.For) -> LookedUpTokens | None:
+    """Return the tokens that a loop looks up one by one, with a copy of the loop that collects the tokens and not their
+    ids. Return None if the loop looks up none, or if an id depends on more than its token."""
     if isinstance(loop.iter, ast.Tuple | ast.List | ast.Constant):
         return None
     names = {*_list_stored_names(loop)}
@@ -242,7 +251,8 @@ def _read_loop(loop: ast.For) -> LookedUpTokens | None:
 
 
 class _CollectKeys:
-    """Rewrite the statements of a loop: they collect a key in place of its id."""
+    """Rewrite the statements of a loop so that they append the looked-up key, such as `word.lower()`, in place of its
+    id."""
 
     def __init__(self, key: ast.expr) -> None:
         self._key = key
@@ -259,13 +269,13 @@ class _CollectKeys:
 
     def _rewrite_statement(self, one: ast.stmt) -> list[ast.stmt]:
         append = ast.parse(f"{FOUND_NAME}.append({ast.unparse(self._key)})").body
-        if isinstance(one, ast.If) and not one.orelse and len(conditions := _list_conditions(one.test)) > 1:
-            of_words = sorted(conditions, key=lambda test: _asks_for(test, self._key))
+        if isinstance(one, ast.If) and not one.orelse and len(conditions := _split_condition_at_and(one.test)) > 1:
+            of_words = sorted(conditions, key=lambda test: _tests_whether_key_is_in_vocabulary(test, self._key))
             nested = one.body
             for test in reversed(of_words):
                 nested = [ast.If(test, nested, [])]
             return self.rewrite(nested)
-        if isinstance(one, ast.If) and _asks_for(one.test, self._key):
+        if isinstance(one, ast.If) and _tests_whether_key_is_in_vocabulary(one.test, self._key):
             self.is_refused |= _leaves_loop(one)
             looks_up = self._looks_up(one)
             # `if word not in vocab: word = "<unk>"` gives the id of an unknown word, as the vocabulary does.
@@ -281,7 +291,7 @@ class _CollectKeys:
             if self._ids & list_read_names(one.test):
                 self.is_refused |= _leaves_loop(one)
                 if _leaves_word_out(one):
-                    tells = tells_unknown(one.test, self._unknown)
+                    tells = is_test_for_unknown_word(one.test, self._unknown)
                     self.leaves_out, self.leaves_out_others = self.leaves_out or tells, not tells
                 self._take_lists(one)
                 return []
@@ -302,7 +312,7 @@ class _CollectKeys:
         return [one]
 
     def _looks_up(self, node: ast.AST) -> bool:
-        return any(ast.unparse(one) == ast.unparse(self._key) for one in _list_keys(node))
+        return any(ast.unparse(one) == ast.unparse(self._key) for one in _list_looked_up_keys(node))
 
     def _take_lists(self, node: ast.AST) -> None:
         for call in (one for one in ast.walk(node) if isinstance(one, ast.Call)):
@@ -310,12 +320,13 @@ class _CollectKeys:
                 self.collected |= {call.func.value.id} if isinstance(call.func.value, ast.Name) else set()
 
 
-def tells_unknown(test: ast.expr, unknown: Collection[str]) -> bool:
-    """Return whether a condition only separates the id of unknown words from other ids: `i is not None`, `i != UNK`.
+def is_test_for_unknown_word(test: ast.expr, unknown: Collection[str]) -> bool:
+    """Return whether a condition on an id tests exactly whether the word is in the vocabulary, as `i is not None` or `i
+    != UNK` does.
 
     Args:
-        test: the condition on an id.
-        unknown: the values that the code gives to unknown words, as `list_unknown_values` returns them.
+        test: the condition.
+        unknown: the code of the ids that unknown words get, from `list_unknown_values`.
     """
     tested = test.operand if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not) else test
     match tested:
@@ -332,12 +343,13 @@ def tells_unknown(test: ast.expr, unknown: Collection[str]) -> bool:
 
 
 def list_filters_of_ids(statement: ast.stmt, names: Collection[str], found: LookedUpTokens) -> list[ast.expr]:
-    """List the conditions by which a statement leaves out ids: `i` in `[i for i in ids if i]` and `filter(None, ids)`.
+    """List the conditions by which a statement drops ids: `i` in `[i for i in ids if i]`. `filter(None, ids)` gives a
+    variable as its condition.
 
     Args:
         statement: the statement.
-        names: the names of the lists of ids.
-        found: the tokens whose ids the lists hold.
+        names: the variables that hold lists of ids.
+        found: the tokens whose ids these lists hold.
     """
     conditions: list[ast.expr] = []
     tokens = ast.unparse(found.tokens)
@@ -345,20 +357,20 @@ def list_filters_of_ids(statement: ast.stmt, names: Collection[str], found: Look
         generators = node.generators if isinstance(node, ast.ListComp | ast.GeneratorExp) else []
         for one in generators:
             # A list of ids, or the lookup itself: `[i for i in map(vocab.get, words) if i]`.
-            is_of_ids = _is_of_ids(one.iter, names, tokens)
-            conditions += [part for test in one.ifs for part in _list_conditions(test)] if is_of_ids else []
+            is_of_ids = _is_list_of_ids(one.iter, names, tokens)
+            conditions += [part for test in one.ifs for part in _split_condition_at_and(test)] if is_of_ids else []
         match node:
-            case ast.Call(func=ast.Name(id="filter"), args=[test, ids]) if _is_of_ids(ids, names, tokens):
+            case ast.Call(func=ast.Name(id="filter"), args=[test, ids]) if _is_list_of_ids(ids, names, tokens):
                 conditions += [test.body if isinstance(test, ast.Lambda) else ast.Name("id_", ast.Load())]
     return conditions
 
 
 def list_unknown_values(node: ast.AST) -> set[str]:
-    """Return the values, as code, that a piece of code gives to unknown words: `1` in `vocab.get(word, 1)` and in
-    `vocab[word] if word in vocab else 1`; `None` in `vocab.get(word)`.
+    """Return the code of the ids that an expression gives to unknown words: `1` for `vocab.get(word, 1)` and for
+    `vocab[word] if word in vocab else 1`; `None` for `vocab.get(word)`.
 
     Args:
-        node: the piece of code.
+        node: the syntax tree of the code.
     """
     found, called = set[str](), {one.func for one in ast.walk(node) if isinstance(one, ast.Call)}
     for one in ast.walk(node):
@@ -368,13 +380,13 @@ def list_unknown_values(node: ast.AST) -> set[str]:
             # map(vocab.get, words)
             found.add("None")
         elif isinstance(one, ast.IfExp):
-            found |= {ast.unparse(part) for part in (one.body, one.orelse) if not [*_list_keys(part)]}
+            found |= {ast.unparse(part) for part in (one.body, one.orelse) if not [*_list_looked_up_keys(part)]}
     return found
 
 
 class _LookupJoiner(ast.NodeTransformer):
-    """Replaces the names of constants by their numbers, and joins two branches that do the same with an id, one with
-    that in the vocabulary: `ids.append(vocab[word] if word in vocab else 1)`."""
+    """Replace the names of constants by their numbers. Join an `if` or `try` whose branches use the looked-up id and
+    the id of unknown words in the same way: `ids.append(vocab[word] if word in vocab else 1)`."""
 
     def __init__(self, constants: Mapping[str, int]) -> None:
         self._constants = constants
@@ -387,16 +399,25 @@ class _LookupJoiner(ast.NodeTransformer):
         match node:
             case ast.Try(body=[usual], handlers=[ast.ExceptHandler(type=error, body=[other])], orelse=[], finalbody=[]):
                 is_joined = error is None or {*list_read_names(error)} & {"KeyError", "LookupError", "Exception"}
-                return self._join(usual, other, "") or node if is_joined else node
+                return self._join_lookup_and_fallback(usual, other, "") or node if is_joined else node
             case ast.If(test=ast.Compare(ops=[ast.In()]), body=[usual], orelse=[other]):
-                return self._join(usual, other, ast.unparse(node.test)) or node
+                return self._join_lookup_and_fallback(usual, other, ast.unparse(node.test)) or node
             case ast.If(test=ast.Compare(ops=[ast.NotIn()]), body=[other], orelse=[usual]):
-                return self._join(usual, other, ast.unparse(node.test).replace(" not in ", " in ")) or node
+                return (
+                    self._join_lookup_and_fallback(usual, other, ast.unparse(node.test).replace(" not in ", " in "))
+                    or node
+                )
         return node
 
-    def _join(self, usual: ast.stmt, other: ast.stmt, asked: str) -> ast.stmt | None:
-        """Join two statements that differ in a value alone, which is a lookup in the first. Return None for others, and
-        for a lookup that is not the one `asked` for."""
+    def _join_lookup_and_fallback(self, usual: ast.stmt, other: ast.stmt, asked: str) -> ast.stmt | None:
+        """Join two statements that differ in one value. The value is a lookup in `usual`, and a number in `other`.
+        Return None if the statements differ otherwise.
+
+        Args:
+            usual: the statement for known words.
+            other: the statement for unknown words.
+            asked: the tested condition, such as `word in vocab`, which must fit the lookup; empty for a `try`.
+        """
         is_simple = isinstance(usual, ast.Expr | ast.Assign | ast.AugAssign | ast.Return)
         for one in [node for node in ast.walk(usual) if isinstance(node, ast.Subscript)] if is_simple else ():
             test = ast.Compare(one.slice, [ast.In()], [one.value])
@@ -410,21 +431,21 @@ class _LookupJoiner(ast.NodeTransformer):
 
 
 def join_lookups(code: ast.AST, constants: Mapping[str, int]) -> ast.AST:
-    """Return code in which the id of unknown words stands beside the lookup. `if word in vocab` with `else`, and `try`
-    with `except KeyError`, become `vocab[word] if word in vocab else 1`, and names of constants become numbers.
+    """Return a copy of code in which each lookup contains the id of unknown words. `if word in vocab` with `else`, and
+    `try` with `except KeyError`, become `vocab[word] if word in vocab else 1`. Names of constants become numbers.
 
     Args:
-        code: the code; it is not changed.
-        constants: the numbers, as `find_constant_numbers` returns them.
+        code: the syntax tree of the code. It is not changed.
+        constants: the number of each constant, from `find_constant_numbers`.
     """
     return cast("ast.AST", _LookupJoiner(constants).visit(copy.deepcopy(code)))
 
 
 def find_constant_numbers(path: Path) -> dict[str, int]:
-    """Return a dict from the names and attributes that have one value, a whole number, to this number.
+    """Return the variables and attributes whose only value is an integer, each with this integer.
 
     Args:
-        path: the file of the code. Files near it that it imports count, too.
+        path: the file of the code. The owner's files that it imports are read, too.
     """
     values: dict[str, set[object]] = {}
     for file in (path, *list_imported_files(path)):
@@ -440,11 +461,11 @@ def find_constant_numbers(path: Path) -> dict[str, int]:
 
 
 def find_unknown_id(statement: ast.AST) -> int | None:
-    """Return the id that a statement gives to words outside the vocabulary: N in `ids.append(vocab.get(word, N))`.
-    Return None if the statement gives no such id or several, or writes it as anything but a number.
+    """Return the id that a statement gives to words outside the vocabulary: N for `ids.append(vocab.get(word, N))`.
+    Return None if it gives none or several such ids, or an id that is not written as a number.
 
     Args:
-        statement: the statement, as `join_lookups` returns it.
+        statement: the statement, after `join_lookups`.
     """
     found = set[int | None]()
     for node in ast.walk(statement):
@@ -461,8 +482,8 @@ def find_unknown_id(statement: ast.AST) -> int | None:
 
 
 def read_unknown_id(looked_up: ast.expr) -> int | None:
-    """Return the id N of unknown words in `vocab.get(word, N)` or `vocab[word] if word in vocab else N`; None for other
-    code.
+    """Return the id N of unknown words in the expression `vocab.get(word, N)` or `vocab[word] if word in vocab else N`.
+    Return None for another expression.
 
     Args:
         looked_up: the expression.
@@ -482,32 +503,37 @@ def read_unknown_id(looked_up: ast.expr) -> int | None:
     return number if type(number) is int and number >= 0 else None
 
 
-def _is_of_ids(values: ast.expr, names: Collection[str], tokens: str) -> bool:
-    """Return whether an expression is a list of ids, or looks up those of the tokens."""
+def _is_list_of_ids(values: ast.expr, names: Collection[str], tokens: str) -> bool:
+    """Return whether an expression is a list of ids: one of the variables `names`, or code that looks up the ids of the
+    tokens.
+
+    Args:
+        tokens: the code of the tokens, such as `text.split()`.
+    """
     if isinstance(values, ast.Name):
         return values.id in names
     parts = [ast.unparse(one) for one in ast.walk(values) if one is not values and isinstance(one, ast.expr)]
     return isinstance(values, ast.ListComp | ast.GeneratorExp | ast.Call) and tokens in parts and "filter" not in parts
 
 
-def _list_conditions(test: ast.expr) -> list[ast.expr]:
-    """List the conditions that `and` joins."""
+def _split_condition_at_and(test: ast.expr) -> list[ast.expr]:
+    """List the parts of a condition that `and` joins; the condition alone if it has no `and`."""
     if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
-        return [part for value in test.values for part in _list_conditions(value)]
+        return [part for value in test.values for part in _split_condition_at_and(value)]
     return [test]
 
 
 def _leaves_word_out(branches: ast.If) -> bool:
-    """Return whether a loop leaves out words by an `if`: one branch appends nothing to the list of ids and ends the
-    step, or only the other branch appends something."""
+    """Return whether an `if` in a loop drops words: one of its branches appends no id, and either skips to the next
+    word or is the only one without an append."""
     nodes = [[*ast.walk(ast.Module(some, []))] for some in (branches.body, branches.orelse)]
-    adds = [any(map(_adds, some)) for some in nodes]
+    adds = [any(map(_is_addition_to_list, some)) for some in nodes]
     ends = [any(isinstance(one, ast.Continue) for one in some) for some in nodes]
     return any(not adds[at] and (ends[at] or (adds[1 - at] and not ends[1 - at])) for at in (0, 1))
 
 
-def _adds(node: ast.AST) -> bool:
-    """Return whether a node adds items to a list."""
+def _is_addition_to_list(node: ast.AST) -> bool:
+    """Return whether a syntax node adds items to a list, by a method such as `append`, by `+=` or by `yield`."""
     is_call = isinstance(node, ast.Call) and read_last_name(node.func) in _ADDING
     return is_call or isinstance(node, ast.AugAssign | ast.Yield)
 
@@ -533,12 +559,15 @@ def _list_names(node: ast.AST) -> Iterator[str]:
     yield from (one.id for one in ast.walk(node) if isinstance(one, ast.Name))
 
 
-def _asks_for(test: ast.expr, key: ast.expr) -> bool:
-    """Return whether a condition is `key in vocab`, `vocab.get(key) is not None`, `vocab.get(key)`, or the opposite."""
+def _tests_whether_key_is_in_vocabulary(test: ast.expr, key: ast.expr) -> bool:
+    """Return whether a condition tests if a key is in a vocabulary: `key in vocab`, `vocab.get(key)`, `vocab.get(key)
+    is not None`, or the negation of one of these."""
     parts = [one for one in ast.walk(test) if isinstance(one, ast.Compare)]
     called = test.operand if isinstance(test, ast.UnaryOp) else test
     if isinstance(called, ast.Call) and read_last_name(called.func) == "get" and called.args:
-        return ast.unparse(called.args[0]) == ast.unparse(key) and tells_unknown(test, list_unknown_values(test))
+        return ast.unparse(called.args[0]) == ast.unparse(key) and is_test_for_unknown_word(
+            test, list_unknown_values(test)
+        )
     left = parts[0].left if len(parts) == 1 else None
     left = left.args[0] if isinstance(left, ast.Call) and read_last_name(left.func) == "get" and left.args else left
     tested = test.operand if isinstance(test, ast.UnaryOp) else test
@@ -549,12 +578,12 @@ def _asks_for(test: ast.expr, key: ast.expr) -> bool:
     stops = "stop" in read_last_name(held).lower() or "punct" in read_last_name(held).lower()
     is_membership = isinstance(parts[0].ops[0], ast.In | ast.NotIn)
     is_membership = is_membership and not stops and not isinstance(held, ast.Constant | ast.Set | ast.List | ast.Tuple)
-    return is_membership or (left is not parts[0].left and tells_unknown(test, list_unknown_values(test)))
+    return is_membership or (left is not parts[0].left and is_test_for_unknown_word(test, list_unknown_values(test)))
 
 
-def _list_keys(node: ast.AST) -> Iterator[ast.expr]:
-    """Yield what code looks up in objects: `word` in `vocab[word]`, `vocab.get(word, 1)`, `vocab.index(word)` and
-    `vocab(word)`. An object with the name of labels holds no words."""
+def _list_looked_up_keys(node: ast.AST) -> Iterator[ast.expr]:
+    """Yield the expressions that code looks up in a vocabulary: `word` in `vocab[word]`, `vocab.get(word, 1)`,
+    `vocab.index(word)` and `vocab(word)`. Lookups in an object whose name means labels are left out."""
     for part in ast.walk(node):
         held = part.func if isinstance(part, ast.Call) else part
         owner = read_last_name(held.value) if isinstance(held, ast.Subscript | ast.Attribute) else ""
@@ -572,10 +601,16 @@ def _list_keys(node: ast.AST) -> Iterator[ast.expr]:
 
 
 def _find_only_key(parts: Sequence[ast.AST], names: set[str], counters: set[str]) -> ast.expr | None:
-    """Return the only expression with some of the `names` that code looks up, such as `word.lower()`. Return None if it
-    looks up none or several, or if the same statements use these names in another way, too. `counters` are names of
-    numbers that only count."""
-    keys = [one for part in parts for one in _list_keys(part) if list_read_names(one) & names]
+    """Return the only expression that code looks up and that uses one of `names`, such as `word.lower()`. Return None
+    in three cases: nothing is looked up; several different expressions are; or a statement with the lookup uses these
+    names elsewhere, too.
+
+    Args:
+        parts: the statements or the expression of the code.
+        names: the variables that the loop sets.
+        counters: those of them that only count, such as `i` in `for i, word in enumerate(words)`.
+    """
+    keys = [one for part in parts for one in _list_looked_up_keys(part) if list_read_names(one) & names]
     keys = [one for one in keys if not (isinstance(one, ast.Name) and one.id in counters)]
     inner = {part for one in keys for part in ast.walk(one) if part is not one}
     keys = [one for one in keys if one not in inner]
@@ -595,8 +630,8 @@ def _find_only_key(parts: Sequence[ast.AST], names: set[str], counters: set[str]
 
 
 def _list_statements_with_keys(part: ast.AST, keys: Sequence[ast.expr]) -> list[ast.AST]:
-    """Return the simple statements in a piece of code that contain one of the keys; if the code is an expression,
-    return the expression."""
+    """Return the simple statements (not loops or branches) in a piece of code that contain one of `keys`. Return the
+    code itself if it is an expression."""
     if not isinstance(part, ast.stmt):
         return [part]
     inner = [one for one in ast.iter_child_nodes(part) if isinstance(one, ast.stmt | ast.ExceptHandler)]

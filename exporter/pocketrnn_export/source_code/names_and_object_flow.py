@@ -54,14 +54,14 @@ class Mentions:
     """The names in a piece of code, by the way in which the code uses them.
 
     Attributes:
-        loads: the names that it uses, and parts of them, as `sys.modules`.
-        binds: the global names that it binds by `global`.
-        imports: the names that it imports, with their full names.
+        loads: the names that it reads, and parts of objects that it reads, such as `sys.modules`.
+        binds: the global names that it binds inside functions, by `global`.
+        imports: the full name of each name that it imports: `torch.nn` for `nn`.
         modules: the modules that it imports.
-        writes: the names whose objects it changes, each with the changed part, as `config.size`.
-        touches: the names whose weights it changes, or that it passes to code which is not known.
-        flows: pairs of a name and another whose object it may hold from now on.
-        anything: an expression in it that may reach any name or object; empty if there is none.
+        writes: the objects that it changes, each by its name and the changed part, such as `config.size`.
+        touches: the names of objects whose weights it changes, or that it passes to code which is not known.
+        flows: pairs of names: the first may from now on refer to the object of the second.
+        anything: a part of the code, such as `exec`, that may read or change any object; empty if there is none.
     """
 
     loads: set[str] = field(default_factory=set)
@@ -82,14 +82,14 @@ class Mentions:
 
 @dataclass(frozen=True)
 class FileNames:
-    """The names of a file.
+    """The names that a file imports or defines.
 
     Attributes:
-        imports: the imported names with their full names.
-        functions: the functions and classes with the names of their parameters.
+        imports: the full name of each imported name: `torch.nn` for `nn`.
+        functions: the parameters of each function and class of the file.
         classes: the names of the classes.
-        methods: the names of all methods, each with whether such a method sets an attribute.
-        shared: the attributes that are set in the body of a class, with the classes.
+        methods: the names of all methods, each with whether a method of this name sets an attribute.
+        shared: the attributes that class bodies set, so that all objects share them, each with its classes.
     """
 
     imports: Mapping[str, str]
@@ -105,20 +105,21 @@ class FileNames:
 
 
 def find_top(name: str) -> str:
-    """Return the first part of a name: `torch` for `torch.nn`."""
+    """Return the first part of a dotted name: `torch` for `torch.nn`."""
     return name.split(".", 1)[0]
 
 
 def collect_mentions_now_and_in_calls(node: ast.stmt, names: FileNames) -> tuple[Mentions, Mentions]:
-    """Return two objects: the names that a top-level statement uses when it runs, and the names that the functions in
-    it use when they are called."""
+    """Collect the names that a top-level statement mentions. Return two objects: the mentions of code that runs with
+    the statement, and those of function bodies, which run when the functions are called."""
     now, later = _Reader(names), _Reader(names)
-    _read(node, now, later)
+    _collect_mentions(node, now, later)
     return now.found, later.found
 
 
-def _read(node: ast.AST, now: _Reader, later: _Reader) -> None:
-    """Collect the names in some code: those that it uses when it runs, and those of its functions and generators."""
+def _collect_mentions(node: ast.AST, now: _Reader, later: _Reader) -> None:
+    """Collect the names in code. Add those of code that runs at once to `now`, and those of the bodies of functions and
+    generators to `later`."""
     if _is_harmless_command(node):
         return
     now.read(node)
@@ -130,18 +131,18 @@ def _read(node: ast.AST, now: _Reader, later: _Reader) -> None:
         if isinstance(node, Definition):
             inner.enter(node)
     for role, child in _list_children(node):
-        _read(child, now if isinstance(node, Definition) and role != "body" else inner, later)
+        _collect_mentions(child, now if isinstance(node, Definition) and role != "body" else inner, later)
 
 
 class _Reader:
-    """Collects the names in single syntax nodes.
+    """Collect the names in single syntax nodes.
 
     Args:
         names: the names of the file.
-        found: where the names are added.
-        owner: the class whose code it is.
-        function: the function whose code it is.
-        local: the function's own names, each with the name that stands for it.
+        found: the object to which the names are added; a new one if it is None.
+        owner: the class that contains the code; empty outside of classes.
+        function: the function that contains the code; empty outside of functions.
+        local: the local names of the function, each with the name under which it is recorded.
     """
 
     def __init__(
@@ -157,7 +158,7 @@ class _Reader:
         self._held: dict[ast.AST | None, set[str]] = {}
 
     def enter(self, node: Definition) -> None:
-        """Take the own names of a function, whose body is read next."""
+        """Register the local names of a function, before its body is read."""
         path = self.name_definition(node)
         bound = {one.arg for one in ast.walk(node.args) if isinstance(one, ast.arg)} | list_assigned_names(node)
         inner = [one for one in ast.walk(node) if one is not node]
@@ -170,8 +171,8 @@ class _Reader:
         self.function, self.local = path, {**self.local, **own}
 
     def name_definition(self, node: Definition) -> str:
-        """Return the name that stands for a function: the place of a lambda, the class for a method that makes its
-        objects, and one name for all methods that operators call."""
+        """Return the name under which a function is recorded: the line of a lambda, the class for a method that makes
+        its objects, such as `__init__`, and one common name for all methods that operators call, such as `__add__`."""
         if isinstance(node, ast.Lambda):
             return _name_place(node)
         if not self.owner or self.function or node.name in MAKING:
@@ -179,7 +180,7 @@ class _Reader:
         return "@operator" if node.name.startswith("__") and node.name != "__call__" else f"@{node.name}"
 
     def read(self, node: ast.AST) -> None:
-        """Collect the names that a node uses itself. Its children are read on their own."""
+        """Collect the names that a syntax node mentions itself, without those of its children."""
         if isinstance(node, ast.Name):
             self.found.loads |= set() if isinstance(node.ctx, ast.Store) or node.id in self.local else {node.id}
             if node.id in _ANYTHING and isinstance(node.ctx, ast.Load):
@@ -194,32 +195,46 @@ class _Reader:
         elif isinstance(node, ast.Global):
             self.found.binds |= set(node.names)
         elif isinstance(node, ast.BinOp):
-            self.add_flows(["@operator*"], self.hold(node.left) | self.hold(node.right))
+            self.add_flows(
+                ["@operator*"], self.find_objects_of_expression(node.left) | self.find_objects_of_expression(node.right)
+            )
         elif isinstance(node, Definition):
             self.read_definition(node)
         elif isinstance(node, ast.ClassDef):
-            self.add_flows([node.name], {find_top(one) for base in node.bases for one in self.hold(base)})
+            self.add_flows(
+                [node.name], {find_top(one) for base in node.bases for one in self.find_objects_of_expression(base)}
+            )
         self.read_assignment(node)
 
     def read_assignment(self, node: ast.AST) -> None:
-        """Record which names hold an object after a node, by an assignment or in another way."""
+        """Record which names refer to an object after a node has run, by an assignment, a loop, `with` or the like."""
         value = getattr(node, "value", None)
         held: set[str] = set()
         targets: Iterable[str] = ()
         if isinstance(node, ast.Return | ast.Yield | ast.YieldFrom):
-            targets, held = [self.function if "@" in self.function else f"{self.function}()"], self.hold(value)
+            targets, held = (
+                [self.function if "@" in self.function else f"{self.function}()"],
+                self.find_objects_of_expression(value),
+            )
         elif isinstance(node, ast.For | ast.AsyncFor | ast.comprehension):
-            targets, held = self.list_targets(node.target), {*self.hold_items(node.iter), "@operator"}
+            targets, held = self.list_targets(node.target), {*self.find_objects_of_items(node.iter), "@operator"}
         elif isinstance(node, ast.withitem) and node.optional_vars:
-            targets, held = self.list_targets(node.optional_vars), self.hold(node.context_expr) | {"@operator"}
+            targets, held = (
+                self.list_targets(node.optional_vars),
+                self.find_objects_of_expression(node.context_expr) | {"@operator"},
+            )
         elif isinstance(node, ast.Raise | ast.Match):
             # They are not followed to another place.
             self.found.touches |= {
-                find_top(one) for one in self.hold(node.exc if isinstance(node, ast.Raise) else node.subject)
+                find_top(one)
+                for one in self.find_objects_of_expression(node.exc if isinstance(node, ast.Raise) else node.subject)
             }
         elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.NamedExpr):
             every = node.targets if isinstance(node, ast.Assign) else [node.target]
-            targets, held = [name for one in every for name in self.list_targets(one)], self.hold(value)
+            targets, held = (
+                [name for one in every for name in self.list_targets(one)],
+                self.find_objects_of_expression(value),
+            )
             if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
                 self.write({node.target.id}, node, "+=")
                 self.found.loads.add(node.target.id)
@@ -231,28 +246,35 @@ class _Reader:
             self.add_flows([self.owner, f"{self.owner}()"] if targets else [], held)
 
     def list_targets(self, node: ast.expr) -> set[str]:
-        """Return the names that an assignment to an expression lets hold an object."""
+        """Return the names that refer to an object after it is assigned to an expression, such as `x`, `x.y` or `x,
+        y`."""
         parts = [one for one in ast.walk(node) if isinstance(one, ast.Attribute | ast.Subscript)]
         names = {self.local.get(name, name) for name in list_assigned_names(node)}
-        names |= {name for one in parts if self.is_own(one) for name in self.hold(one)}
-        return names | {find_top(name) for one in parts for name in self.hold(one.value)}
+        names |= {name for one in parts if self.is_own(one) for name in self.find_objects_of_expression(one)}
+        return names | {find_top(name) for one in parts for name in self.find_objects_of_expression(one.value)}
 
     def is_own(self, node: ast.AST) -> bool:
-        """Return whether a node is an attribute of the method's own object."""
+        """Return whether a node is an attribute of `self`, in a method."""
         root = self.local.get(getattr(getattr(node, "value", None), "id", ""), "")
         return isinstance(node, ast.Attribute) and root == f"{self.owner}()"
 
     def read_definition(self, node: Definition) -> None:
-        """Record that the parameters of a function hold its arguments and defaults, and what its decorators get."""
+        """Record two things about the definition of a function: its parameters may refer to its defaults, and its
+        decorators get the function."""
         path = self.name_definition(node)
         for parameter in (one.arg for one in ast.walk(node.args) if isinstance(one, ast.arg)):
             self.add_flows([f"{path}*{parameter}"], [f"{path}*"])
         if getattr(node, "name", "") in self.local:
             self.add_flows([self.local[node.name]], [path])  # type: ignore[union-attr]
-        self.add_flows([f"{path}*"], {one for default in find_defaults(node).values() for one in self.hold(default)})
+        self.add_flows(
+            [f"{path}*"],
+            {one for default in find_defaults(node).values() for one in self.find_objects_of_expression(default)},
+        )
         for decorator in getattr(node, "decorator_list", ()):
-            self.add_flows([path, f"{path}()"], {f"{find_top(one)}()" for one in self.hold(decorator)})
-            self.add_flows([f"{find_top(one)}*" for one in self.hold(decorator)], [path])
+            self.add_flows(
+                [path, f"{path}()"], {f"{find_top(one)}()" for one in self.find_objects_of_expression(decorator)}
+            )
+            self.add_flows([f"{find_top(one)}*" for one in self.find_objects_of_expression(decorator)], [path])
 
     def read_part(self, node: ast.Attribute | ast.Subscript) -> None:
         """Record the use or change of a part of an object."""
@@ -263,12 +285,12 @@ class _Reader:
             self.note_anything(ast.unparse(node))
         if not isinstance(node.ctx, ast.Load) or attribute in CHANGING_METHODS:
             # Also `map(config.update, ...)`.
-            self.write(self.hold(node.value), node)
+            self.write(self.find_objects_of_expression(node.value), node)
 
     def read_call(self, node: ast.Call) -> None:
         """Record what a call may change, and which names hold its arguments."""
         function = node.func
-        given = {one for part in _list_arguments(node) for one in self.hold(part)}
+        given = {one for part in _list_arguments(node) for one in self.find_objects_of_expression(part)}
         whole = {one for one in given if not one.endswith(".")}
         called = self.find_called_function(node)
         method = function.attr if isinstance(function, ast.Attribute) else ""
@@ -276,13 +298,13 @@ class _Reader:
             return
         # `self.layer(x)` calls an attribute.
         is_method = isinstance(function, ast.Attribute) and (method in self.names.methods or not self.is_own(function))
-        receivers = self.hold(function.value if is_method else function)  # type: ignore[attr-defined]
+        receivers = self.find_objects_of_expression(function.value if is_method else function)  # type: ignore[attr-defined]
         if any(keyword.arg in WRITING for keyword in node.keywords):
             self.write(given, node)
         functions = {one for one in given if one in self.names.functions or one.startswith("lambda:")}
         self.add_flows([f"{one}*" for one in functions], given | receivers)
         if called in ("setattr", "delattr"):
-            self.write(self.hold(node.args[0]) if node.args else set(), node)
+            self.write(self.find_objects_of_expression(node.args[0]) if node.args else set(), node)
         elif called in ("getattr", "builtins.getattr", "vars"):
             if {getattr(one, "value", None) for one in node.args} & REFLECTIVE:
                 self.note_anything(ast.unparse(node))
@@ -322,8 +344,8 @@ class _Reader:
         self.found.touches |= {find_top(one) for one in given if parts_too or not one.endswith(".")}
 
     def find_called_function(self, node: ast.Call) -> str:
-        """Return the name of the function of a call: a full name such as `torch.nn.Linear`, the name of a function of
-        the file or of a builtin that changes nothing. Return an empty string for others."""
+        """Return the name of the called function: a full name, such as `torch.nn.Linear`; the name of a function of the
+        file; or the name of a builtin that changes nothing. Return an empty string for any other call."""
         function = node.func
         root: ast.AST = function
         while isinstance(root, ast.Attribute):
@@ -342,19 +364,26 @@ class _Reader:
         return name if name in known else f"builtins.{name}" if hasattr(builtins, name) else ""
 
     def give_arguments(self, node: ast.Call, name: str) -> None:
-        """Record which objects the parameters of the file's function or class `name` get in a call."""
+        """Record to which objects the parameters of a function or class of the file refer in a call.
+
+        Args:
+            name: the function or class.
+        """
         known = self.names.functions[name]
         starred = any(isinstance(one, ast.Starred) for one in node.args)
         for place, one in enumerate(_list_arguments(node)):
             keyword = node.keywords[place - len(node.args)].arg if place >= len(node.args) else ""
             parameter = known[place] if place < min(len(known), len(node.args)) and not starred else keyword
-            self.add_flows([f"{name}*{parameter}" if parameter in known else f"{name}*"], self.hold(one))
-            self.add_flows([f"{name}()"] if name in self.names.classes else [], self.hold(one))
+            self.add_flows(
+                [f"{name}*{parameter}" if parameter in known else f"{name}*"], self.find_objects_of_expression(one)
+            )
+            self.add_flows([f"{name}()"] if name in self.names.classes else [], self.find_objects_of_expression(one))
 
     # --- the names of the objects that a value may be, or hold
 
-    def hold(self, node: ast.AST | None) -> set[str]:
-        """Return the names of the objects that the value of an expression may be, or hold."""
+    def find_objects_of_expression(self, node: ast.AST | None) -> set[str]:
+        """Return the names of the objects to which the value of an expression may refer, directly or as a part of it.
+        Return an empty set for None."""
         if node not in self._held:
             # Each part of a long chain of calls asks for all parts before it.
             self._held[node] = self._find_held(node)
@@ -365,31 +394,44 @@ class _Reader:
             return {self.local.get(node.id, node.id)}
         if isinstance(node, ast.Attribute):
             if node.attr in CHANGING_METHODS:
-                return {find_top(one) for one in self.hold(node.value)}
+                return {find_top(one) for one in self.find_objects_of_expression(node.value)}
             if self.is_own(node):
                 return {f"self@{node.attr}"} | self.names.shared.get(node.attr, set())
             more = {f"@{node.attr}"} if node.attr in self.names.methods else set[str]()
-            return _name_parts(self.hold(node.value)) | more | self.names.shared.get(node.attr, set())
+            return (
+                _name_parts(self.find_objects_of_expression(node.value))
+                | more
+                | self.names.shared.get(node.attr, set())
+            )
         if isinstance(node, ast.Subscript):
-            return self.hold_items(node.value)
+            return self.find_objects_of_items(node.value)
         if isinstance(node, ast.Call):
-            return self.hold_result(node)
+            return self.find_objects_of_call_result(node)
         if isinstance(node, ast.Lambda):
             return {_name_place(node)}
         is_number = isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Add | ast.BitOr | ast.LShift | ast.Mult)
         if node is None or is_number or isinstance(node, ast.Compare | ast.FormattedValue | ast.UnaryOp | ast.Slice):
             return set()
         children = [node.value] if isinstance(node, ast.NamedExpr) else ast.iter_child_nodes(node)
-        return {one for child in children if not isinstance(child, ast.comprehension) for one in self.hold(child)}
+        return {
+            one
+            for child in children
+            if not isinstance(child, ast.comprehension)
+            for one in self.find_objects_of_expression(child)
+        }
 
-    def hold_items(self, node: ast.expr) -> set[str]:
-        """Return the names of the objects that an item of a value may be."""
-        return self.hold(node) if isinstance(node, _DISPLAYS) else _name_parts(self.hold(node))
+    def find_objects_of_items(self, node: ast.expr) -> set[str]:
+        """Return the names of the objects to which an item of an expression's value may refer."""
+        return (
+            self.find_objects_of_expression(node)
+            if isinstance(node, _DISPLAYS)
+            else _name_parts(self.find_objects_of_expression(node))
+        )
 
-    def hold_result(self, node: ast.Call) -> set[str]:
-        """Return the names of the objects that the result of a call may be, or hold."""
+    def find_objects_of_call_result(self, node: ast.Call) -> set[str]:
+        """Return the names of the objects to which the result of a call may refer, directly or as a part of it."""
         called = self.find_called_function(node)
-        given = {one for part in _list_arguments(node) for one in self.hold(part)}
+        given = {one for part in _list_arguments(node) for one in self.find_objects_of_expression(part)}
         if called in FRESH_BUILTINS | READING or _is_harmless_command(node):
             return set()
         if called in self.names.functions:
@@ -402,8 +444,8 @@ class _Reader:
             holds_parts = called.startswith("builtins.") or called.rpartition(".")[2][:1].isupper()
             return {one for one in given if holds_parts or _is_whole(one)}
         if not isinstance(node.func, ast.Attribute):
-            return given | {f"{find_top(one)}()" for one in self.hold(node.func)}
-        method, receivers = node.func.attr, self.hold(node.func.value)
+            return given | {f"{find_top(one)}()" for one in self.find_objects_of_expression(node.func)}
+        method, receivers = node.func.attr, self.find_objects_of_expression(node.func.value)
         held = {f"@{method}"} if method in self.names.methods else set[str]()
         held |= receivers if isinstance(node.func.value, _DISPLAYS) else set()
         held |= _name_parts(receivers) if method in GIVING_METHODS or method in self.names.methods else set()
@@ -423,8 +465,14 @@ class _Reader:
                     self.found.flows |= {(f"{holder}()", f"{one}()"), (f"{one}*", f"{holder}*")}
 
     def write(self, holders: Iterable[str], node: ast.AST, part: str = "") -> None:
-        """Record that the code changes objects, or a part of them. A method may change
-        its own object, which is not recorded, but not the values that its class has for all objects."""
+        """Record that code changes objects. A change by a method of its own object (`self`) is not recorded, except for
+        values that its class shares among all objects.
+
+        Args:
+            holders: the names of the objects.
+            node: the code that makes the change.
+            part: the changed part of the objects; empty for the whole objects.
+        """
         part = part or _name_part(node)
         changed = {find_top(one) for one in holders} - ({f"{self.owner}()"} if self.function else set())
         self.found.writes |= {f"{one}.{part}" for one in changed}
@@ -439,7 +487,8 @@ def _list_arguments(node: ast.Call) -> list[ast.expr]:
 
 
 def _is_whole(name: str) -> bool:
-    """Return whether a name stands for a whole object, and not for a part or for a variable of a method."""
+    """Return whether a recorded name stands for a whole object, and not for a part of one or a local variable of a
+    method."""
     return not name.endswith(".") and "@" not in name
 
 
@@ -449,7 +498,7 @@ def _name_parts(holders: Iterable[str]) -> set[str]:
 
 
 def _name_part(node: ast.AST) -> str:
-    """Return the attributes of an expression, as `fc.weight` for `model.fc.weight[0]`."""
+    """Return the attributes in an expression as a dotted name: `fc.weight` for `model.fc.weight[0]`."""
     found: list[str] = []
     if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("setattr", "delattr") and node.args:
         found, node = [str(getattr(node.args[-1 if len(node.args) < 3 else 1], "value", "*"))], node.args[0]
@@ -460,7 +509,7 @@ def _name_part(node: ast.AST) -> str:
 
 
 def is_weight(path: str) -> bool:
-    """Return whether a part of an object, such as `model.fc.weight.data`, is a layer's weight. Only names are read."""
+    """Return whether a path such as `model.fc.weight.data` is the weight of a layer, by its names alone."""
     *inner, last = path.split(".")[1:]
     return bool({"data", "weight", "bias", "grad"} & {*inner}) or last in ("grad", "requires_grad") or (
         bool(inner) and last in ("data", "weight", "bias")
@@ -468,7 +517,7 @@ def is_weight(path: str) -> bool:
 
 
 def _name_place(node: ast.AST) -> str:
-    """Return a name for a lambda: its place."""
+    """Return a name for a lambda, made of its line and column."""
     return f"lambda:{getattr(node, 'lineno', 0)}:{getattr(node, 'col_offset', 0)}"
 
 
@@ -489,8 +538,9 @@ def _is_dotted_name(node: ast.AST) -> bool:
 
 
 def _list_children(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the parts of a node that may change or hold something, each with its role. A function such as `globals` is
-    left out where it only looks up a name, or sets an attribute of a named object."""
+    """Yield the child nodes that may change an object or refer to one, each with its role in the parent. The name of a
+    function such as `globals` is left out where the call only looks up one name, or sets an attribute of a named
+    object."""
     for role, children in ast.iter_fields(node):
         for child in children if isinstance(children, list) else [children]:
             looks_up = isinstance(node, ast.Compare) and getattr(getattr(child, "func", None), "id", "") in _LOOK_UPS

@@ -37,7 +37,7 @@ from pocketrnn_export.source_code.top_level_statements import (
     Statement,
     find_bound_names,
     is_deleted_at_end,
-    list_statements,
+    list_top_level_statements,
     make_symbol_table,
 )
 
@@ -49,20 +49,21 @@ _Compound = ast.If | ast.For | ast.AsyncFor | ast.While | ast.With | ast.AsyncWi
 
 def list_defined_names(cells: Iterable[Cell]) -> list[str]:
     """Return each name that the cells define: first classes, then functions, then variables."""
-    statements = [s for s in list_statements(cells) if not s.is_import]
+    statements = [s for s in list_top_level_statements(cells) if not s.is_import]
     statements.sort(key=lambda s: 0 if isinstance(s.node, ast.ClassDef) else 1 if isinstance(s.node, Function) else 2)
     return list(dict.fromkeys(name for statement in statements for name in sorted(statement.binds)))
 
 
 @dataclass(frozen=True)
 class NeededCode:
-    """The statements of a file that have to be run.
+    """The statements of a file that have to run to define some names.
 
     Attributes:
-        statements: the statements that define some names and what these need, in the order in which to run them.
-        notes: notes on statements that are not run and may change them, each with its place.
-        alone: the notes on code that runs only where the file is run by itself.
-        asks: statements that are run and check whether they run in Jupyter, or whether a Python file runs by itself.
+        statements: the statements that define the names, and all that these need, in the order in which to run them.
+        notes: notes for the user on statements that are not run although they may change a needed object.
+        alone: those of the notes that concern code under `if __name__ == "__main__"`.
+        asks: the statements that are run and that test whether they run in Jupyter, or whether the file is run
+            directly.
     """
 
     statements: tuple[Statement, ...]
@@ -88,13 +89,13 @@ def find_needed_statements(
     Args:
         cells: all the code.
         wanted: the names to define.
-        path: the name of the file in messages.
-        names_with_value: names that already have a value; their statements are not needed.
-        likely_values: likely values of names, for the error message.
-        called_methods: the names of methods that are called from outside, beside `forward`.
+        path: the path of the file, for messages.
+        names_with_value: names that already have a value. Their statements are not needed.
+        likely_values: proposed values of names, as code, for the error message.
+        called_methods: the methods, besides `forward`, that the caller will call on the objects.
 
     Raises:
-        InputError: a statement that is needed would train, read a file, download or loop; the message names it.
+        InputError: a needed statement would train, read a file, download or loop. The message names the statement.
     """
     try:
         search = _NeededSearch(cells, path, names_with_value, likely_values or {})
@@ -105,29 +106,30 @@ def find_needed_statements(
             known = len(search.attributes)
             search.clear_taken_statements()
             for name in wanted:
-                search.take_wanted_name(name)
-            search.take_changing_statements()
+                search.collect_statements_of_wanted_name(name)
+            search.collect_changing_statements()
             if len(search.attributes) == known:
                 break
         return search.collect_needed_code()
     except RecursionError:
         raise InputError(
-            f"The code in {path} is nested too deep.", "Copy the class to a Python file of its own."
+            f"The code in {path} is nested too deeply to be analysed.", "Copy the class to a Python file of its own."
         ) from None
 
 
 def list_statements_that_check_dunder_name(cells: Iterable[Cell]) -> list[str]:
     """List the statements that depend on `__name__`, each with its line. They act differently if their file is run
-    directly."""
+    directly and not imported."""
     return [
         f"{s.cell_and_line}: `{s.title}`"
-        for s in list_statements(cells)
+        for s in list_top_level_statements(cells)
         if not s.alone and depends_on_dunder_name(s.node)
     ]
 
 
 def _note_unordered_cells(search: _NeededSearch, run: Sequence[Statement]) -> Iterator[str]:
-    """Yield a note on each name that is set by cells which the owner did not run from top to bottom."""
+    """Yield a note on each name whose value depends on the order in which the cells ran, if the owner did not run them
+    from top to bottom."""
     for name in sorted({name for s in run if not s.is_import for name in search.find_all_bound_names(s)}):
         first = [s for s in search.find_binding_statements(name) if not s.is_import]
         changing = [s for s in run if search.names.may_change_directly(s, name)]
@@ -145,13 +147,14 @@ _READS: Final = re.compile(
 
 
 class NeededNamesError(InputError):
-    """The wanted code needs names whose statements are not safe to run.
+    """The wanted code needs names, and the statements that define these names are not safe to run.
 
     Args:
-        problem, remedy: as for every error.
-        made_by: the names that it needs, and the code that makes each.
-        made_from: the same for names that are made from others which are not known.
-        likely: the code of values that fit the weights, by the name or its part, such as `LABEL.vocab`.
+        problem: what is wrong, as in `InputError`.
+        remedy: what the user can do, as in `InputError`.
+        made_by: the code that defines each of these names.
+        made_from: the code of those names that are computed from other names whose values are not known either.
+        likely: proposed values that fit the weights, as code, by the name or its part, such as `LABEL.vocab`.
     """
 
     def __init__(
@@ -167,8 +170,8 @@ class NeededNamesError(InputError):
 
 
 class _NotRunError(Exception):
-    """The statement that makes or changes a name is not run. This statement, or the statement `root` that it needs,
-    is not safe to run."""
+    """The statement that defines or changes a name is not run. The unsafe statement is this one, or one that this one
+    needs (`root`)."""
 
     def __init__(self, name: str, statement: Statement, root: Statement, reason: str, *, makes: bool) -> None:
         super().__init__(name)
@@ -180,8 +183,7 @@ class _NotRunError(Exception):
 
     @property
     def full_reason(self) -> str:
-        """The reason for a message, as the end of a sentence: how the statement makes the name, and why it is not
-        run."""
+        """The end of a sentence for a message: how the statement defines or changes the name, and why it is not run."""
         because = f"needs `{self.root.title}` of {self.root.cell_or_line}, and that statement {self.reason}"
         because = self.reason if self.root is self.statement else because
         verb = "makes" if self.makes else "changes"
@@ -207,13 +209,13 @@ class _NeededSearch:
         self._wanted: set[str] = set()
         self._not_run: dict[int, _NotRunError] = {}
         self._in_order = True
-        self._all = list_statements(cells)
+        self._all = list_top_level_statements(cells)
         self._beside = ImportableFiles(Path(path).parent)
         self.names = ChangeFinder(self._all, self._beside.merge_facts)
         self._harmless = HarmlessStatements(self._all, self.names.binding)
 
     def clear_taken_statements(self) -> None:
-        """Forget the collected statements, but keep the names of the methods that may be called."""
+        """Forget the collected statements. The names of the methods that may be called are kept."""
         for found in (self.taken, self.order, self.unresolved, self.notes):
             found.clear()
 
@@ -225,20 +227,26 @@ class _NeededSearch:
         """Return the names that a statement defines, itself or through a function that the statement calls."""
         return statement.binds | self.names.totals[statement.index].binds
 
-    def take_wanted_name(self, name: str) -> None:
-        """Collect all statements that a name from the user needs."""
+    def collect_statements_of_wanted_name(self, name: str) -> None:
+        """Collect all statements that a name given by the user needs. Raise an InputError if one of these is not safe
+        to run."""
         self._wanted.add(name)
         try:
-            self._take_binding_statements(name, None, asked_by=None)
+            self._collect_binding_statements(name, None, asked_by=None)
         except _NotRunError as error:
             raise InputError(
                 f"{self.path}: {name} is the object that {error.full_reason}.",
                 f"Name a class with its arguments, as in {self.path}:Model(8000), or a function that makes the module.",
             ) from None
 
-    def _take_binding_statements(self, name: str, before_index: int | None, asked_by: Statement | None) -> None:
-        """Collect the statements that define `name`. A statement with the index `before_index` uses it, so that later
-        definitions do not count; with None, all count."""
+    def _collect_binding_statements(self, name: str, before_index: int | None, asked_by: Statement | None) -> None:
+        """Collect the statements that define `name`.
+
+        Args:
+            before_index: the index of the statement that uses the name, so that only earlier definitions count; None to
+                count all.
+            asked_by: the statement that uses the name; None if the user asks for it.
+        """
         if name in self.given:
             return
         binding = self.names.binding.get(name)
@@ -264,10 +272,11 @@ class _NeededSearch:
                 between = [s for s in self._all[last.index + 1 : end] if not s.alone and s not in chosen]
                 chosen = [*chosen, *(s for s in between if self.names.may_change_directly(s, name))]
         for statement in chosen:
-            self._take_statement(statement, name, wanted=asked_by is None)
+            self._collect_statement(statement, name, wanted=asked_by is None)
 
-    def take_changing_statements(self) -> None:
-        """Collect the statements that may change the collected code. Note each statement that is not safe to run."""
+    def collect_changing_statements(self) -> None:
+        """Collect the statements that may change the collected code. For each statement that is not safe to run, add a
+        note."""
         tried: set[int] = set()
         while True:
             run = {statement.index for statement in self.order}
@@ -275,15 +284,15 @@ class _NeededSearch:
             found = {s: self._find_changed_names(s, needed) for s in self._all if s.index not in run | tried}
             for statement, names in found.items():
                 if names is not None and statement.index not in self.taken:
-                    self._take_or_note_statement(statement, names, needed)
+                    self._collect_or_note_statement(statement, names, needed)
                 if names is not None:
                     tried.add(statement.index)
             if not any(names is not None for names in found.values()):
                 return
 
     def _find_changed_names(self, statement: Statement, needed: Needed) -> tuple[str, ...] | None:
-        """Return the names of the collected code that a statement may change: an empty tuple if it may change any of
-        them, None if it changes none."""
+        """Return the names of the collected code that a statement may change. Return an empty tuple if it may change
+        any of them, and None if it changes none."""
         if statement.is_star or (not statement.alone and self.names.may_change_anything(statement)):
             return ()
         names = self.names.find_changed_names(statement, needed)
@@ -292,15 +301,18 @@ class _NeededSearch:
             names = bound or [name for name in names if name in needed.names | needed.packages]
         return tuple(names) or None
 
-    def _take_or_note_statement(self, statement: Statement, names: tuple[str, ...], needed: Needed) -> None:
-        """Collect a statement that may change the collected code. If the statement is not safe to run, note it
-        instead."""
+    def _collect_or_note_statement(self, statement: Statement, names: tuple[str, ...], needed: Needed) -> None:
+        """Collect a statement that may change the collected code. If it is not safe to run, add a note instead.
+
+        Args:
+            names: the names that the statement may change; empty for any.
+        """
         before = set(self.taken), list(self.order), set(self.unresolved), self._in_order
         # A change of objects of the wanted class is run only if the objects themselves are wanted.
         may_be_run = not statement.alone and (statement.is_star or bool({*names} - (needed.models - self._wanted)))
         try:
             if may_be_run:
-                self._take_statement(statement, ", ".join(names), wanted=False)
+                self._collect_statement(statement, ", ".join(names), wanted=False)
                 more = [one for one in self.order if one not in before[1]]
                 may_be_run = all(_can_be_imported(one.node) for one in more) and (
                     self.unresolved <= before[2] or any(one.is_star for one in self._all)
@@ -319,7 +331,11 @@ class _NeededSearch:
         return NeededCode(tuple(run), notes, alone, tuple(self._find_environment_checks(run)))
 
     def _describe_notes(self, indices: Iterable[int]) -> Iterator[str]:
-        """Yield notes on the statements that are not run. Statements that mention the same names share a note."""
+        """Yield notes on statements that are not run. Statements that mention the same names share a note.
+
+        Args:
+            indices: the positions of these statements in the file.
+        """
         alike: dict[tuple[str, ...], list[Statement]] = {}
         for index in indices:
             alike.setdefault(self.notes[index], []).append(self._all[index])
@@ -334,8 +350,8 @@ class _NeededSearch:
             yield f"{places}, {does}"
 
     def _note_written_files(self, run: Sequence[Statement]) -> Iterator[str]:
-        """Yield a note on each imported file that the notebook itself may write. The export imports the file as it is
-        on disk."""
+        """Yield a note on each imported Python file that a cell of the notebook may write. The export imports the file
+        as it now is on disk."""
         modules = {module for s in run if s.cell.name for module in s.now.modules | s.later.modules}
         read = {module.split(".")[0] for module in modules} | self._beside.merge_facts(modules).imports
         for name in sorted(read):
@@ -347,7 +363,8 @@ class _NeededSearch:
                     yield f"{', '.join(found)} may write {name}, but the export uses the file that is on the disk now"
 
     def _find_environment_checks(self, run: Sequence[Statement]) -> Iterator[str]:
-        """Yield the statements that check whether they run in Jupyter, or whether the file is run directly."""
+        """Yield the statements that test whether they run in Jupyter, or whether the file is run directly, among the
+        statements `run`."""
         looked_at = {s.index: s for s in run}
         for statement in [self._all[i] for i in self.notes]:
             used = (
@@ -372,8 +389,13 @@ class _NeededSearch:
             taken = [*(s for s in self._all if s.is_star and s not in taken), *taken]
         return taken
 
-    def _take_statement(self, statement: Statement, name: str, *, wanted: bool) -> None:
-        """Collect a statement, and the statements that it needs. Raise an error if one of these is not safe to run."""
+    def _collect_statement(self, statement: Statement, name: str, *, wanted: bool) -> None:
+        """Collect a statement and all statements that it needs. Raise an error if one of them is not safe to run.
+
+        Args:
+            name: the name for which the statement is needed.
+            wanted: whether the user asks for this name.
+        """
         if statement.index in self._not_run:
             before = self._not_run[statement.index]
             raise _NotRunError(
@@ -382,7 +404,7 @@ class _NeededSearch:
         if statement.index in self.taken:
             return
         self.taken.add(statement.index)
-        reason = self._harmless.explain_refusal(statement)
+        reason = self._harmless.explain_why_statement_is_unsafe(statement)
         names = (set(), set()) if reason else self._find_names_used_now_and_in_calls(statement)
         failed = []
         for used, at in [(n, statement.index) for n in sorted(names[0])] + [(n, None) for n in sorted(names[1])]:
@@ -390,7 +412,7 @@ class _NeededSearch:
                 self.order.append(statement)
             try:
                 # In `model = model.to(device)`, the first model is asked for too.
-                self._take_binding_statements(used, at, None if wanted and used == name else statement)
+                self._collect_binding_statements(used, at, None if wanted and used == name else statement)
             except _NotRunError as error:
                 failed.append(error)
         if statement not in self.order:
@@ -434,19 +456,20 @@ class _NeededSearch:
             raise self._not_run[statement.index]
 
     def _make_setting_option(self, name: str) -> str:
-        """Return the command-line option that sets the value of a name."""
+        """Return the command-line option, such as `--set NAME=...`, with which the user sets the value of a name."""
         name = self._find_part_with_likely_value(name)
         setting = f"{name}={self._likely.get(name, 'VALUE')}"
         return f'--set "{setting}"' if "(" in setting else f"--set {setting}"
 
     def _find_part_with_likely_value(self, name: str) -> str:
-        """Return `name.part`, such as `config.size`, if a likely value is known for exactly one part of the name, and
-        none for the name itself. Else return the name."""
+        """Return `name.part`, such as `config.size`, if exactly one part of the name, and not the name itself, has a
+        proposed value. Else return the name."""
         parts = [one for one in self._likely if one.startswith(f"{name}.")]
         return parts[0] if name not in self._likely and len(parts) == 1 else name
 
     def _find_names_used_now_and_in_calls(self, statement: Statement) -> tuple[set[str], set[str]]:
-        """Return the global names that a statement uses, and the global names that its functions use when called."""
+        """Return two sets of global names: those that a statement uses when it runs, and those that its functions use
+        when they are called."""
         now: set[str] = set()
         later: set[str] = set()
         live: list[ast.AST] = [statement.node]
@@ -481,7 +504,7 @@ class _NeededSearch:
         return now - (own - _find_names_in_head(statement.node)), later - own
 
     def _may_forward_call(self, method: str) -> bool:
-        """Return whether a forward pass may call a method with this name."""
+        """Return whether a forward may call a method with this name."""
         return method.startswith(_CALLED_FROM_OUTSIDE) or method in self.attributes
 
 
@@ -501,7 +524,11 @@ def _can_be_imported(node: ast.stmt) -> bool:
 
 
 def _find_last_sure_bindings(name: str, binding: Sequence[Statement]) -> list[Statement]:
-    """Return the last statements that may define a name. The first of them certainly defines it."""
+    """Return the last statement that certainly defines a name, and the later statements that may define it, too.
+
+    Args:
+        binding: the statements that may define the name, in order.
+    """
     chosen: list[Statement] = []
     for statement in reversed(binding):
         chosen.insert(0, statement)
@@ -511,7 +538,7 @@ def _find_last_sure_bindings(name: str, binding: Sequence[Statement]) -> list[St
 
 
 def _surely_binds(node: ast.stmt, name: str) -> bool:
-    """Return whether a statement defines a name in each of its branches."""
+    """Return whether a statement defines a name in every case, as an `if` does that defines it in both branches."""
 
     def binds_in_all_blocks(*blocks: Sequence[ast.stmt]) -> bool:
         return all(any(_surely_binds(part, name) for part in block) for block in blocks)

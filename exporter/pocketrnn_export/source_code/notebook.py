@@ -59,16 +59,16 @@ _AUTOMATIC: Final = re.compile(
 
 @dataclass(frozen=True)
 class Cell:
-    """The Python code of one cell.
+    """The Python code of one notebook cell, or of a whole Python file.
 
     Attributes:
-        name: its name in messages, from `name_cell`; empty for a Python file.
+        name: the name for messages, such as `cell 5 [7]`; empty for a Python file.
         file: the name of its file in tracebacks.
-        source: the code; lines that only Jupyter understands are `pass`, or calls of `get_ipython()` where they may
+        source: the code. A line that only Jupyter understands becomes `pass`, or a call of `get_ipython()` if it may
             bind a name.
         statements: its top-level statements.
-        count: its execution count, if the notebook has one.
-        whole: the whole text of the cell, in any language.
+        count: the execution count that the notebook states; None if it states none.
+        whole: the unchanged text of the cell, in any language.
     """
 
     name: str
@@ -84,13 +84,13 @@ class Cell:
 
 
 def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
-    """Return the Python cells of a notebook, and the names of the cells that are not Python 3.
+    """Read a notebook of format 2, 3 or 4. Return its Python cells, and the names of the cells in other languages.
 
-    The notebook's format is 4, 3 or 2. Lines that are commands of Jupyter or of the shell (`%matplotlib inline`,
-    `!pip install ...`, `data = !ls`) are left out, as are whole cells of other languages (`%%bash`).
+    Commands of Jupyter or of the shell (`%matplotlib inline`, `!pip install ...`, `data = !ls`) and whole cells of
+    other languages (`%%bash`) are not part of the returned code.
 
     Raises:
-        InputError: the file cannot be read, is not a notebook, or is one of another language.
+        InputError: the file cannot be read, is not a notebook, or is a notebook of another language.
     """
     document = parse_json(_read_text(path), str(path), _GIVE, strict=False)
     sources = list(_list_code_cells(document))
@@ -111,11 +111,11 @@ def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
 
 
 def name_cell(number: int, count: int | None) -> str:
-    """Return the name of a cell in messages. A reader finds it by its place among all cells, those of text included, or
-    by the number that Jupyter shows beside a cell that was run.
+    """Return the name of a cell in messages: its position among all cells, text cells included, and the execution count
+    that Jupyter shows beside it.
 
     Args:
-        number: its place, from 1.
+        number: its position, from 1.
         count: its execution count; None for a cell that was not run.
 
     Example:
@@ -129,7 +129,7 @@ def read_python_file(path: Path) -> Cell:
     """Read a Python file as one cell.
 
     Raises:
-        InputError: it is not Python 3.
+        InputError: the file cannot be read, or is not valid Python 3.
     """
     source = _read_text(path)
     statements = parse_statements(source)
@@ -144,19 +144,20 @@ def read_python_cells(path: Path) -> list[Cell]:
     """Return the Python cells of a notebook, or a Python file as one cell.
 
     Raises:
-        InputError: as `read_notebook` and `read_python_file`.
+        InputError: the file cannot be read, is neither a notebook of Python nor valid Python 3.
     """
     try:
         status = path.stat()
     except OSError:
         return [read_python_file(path)]
-    return [*_read_cells_once(path.absolute(), path, status.st_mtime_ns, status.st_size)]
+    return [*_read_cells_with_cache(path.absolute(), path, status.st_mtime_ns, status.st_size)]
 
 
 @functools.lru_cache(maxsize=8)
-def _read_cells_once(_place: Path, path: Path, _changed: int, _size: int) -> tuple[Cell, ...]:
-    """Read the cells of a file, and keep them for later calls: an export reads them some 25 times, and a notebook of 30
-    MB takes a second. The other arguments are those by which a changed file is seen."""
+def _read_cells_with_cache(_place: Path, path: Path, _changed: int, _size: int) -> tuple[Cell, ...]:
+    """Return the cells of a file, with a cache: an export reads a file some 25 times, and a notebook of 30 MB takes a
+    second. The other arguments are only parts of the cache's key: the working folder, the time of the last change, and
+    the size."""
     return tuple(read_notebook(path)[0] if path.suffix == ".ipynb" else [read_python_file(path)])
 
 
@@ -164,13 +165,14 @@ def read_python_statements(path: Path) -> list[ast.stmt]:
     """Return the top-level statements of all cells of a notebook, or of a Python file.
 
     Raises:
-        InputError: as `read_python_cells`.
+        InputError: the file cannot be read, or is neither a notebook of Python nor valid Python 3.
     """
     return [one for cell in read_python_cells(path) for one in cell.statements]
 
 
 def read_python_cells_if_readable(path: Path) -> list[Cell]:
-    """Return the cells as `read_python_cells` does, or an empty list for a file that it refuses."""
+    """Return the Python cells of a notebook, or a Python file as one cell. Return an empty list for a file that cannot
+    be read or parsed."""
     try:
         return read_python_cells(path)
     except InputError:
@@ -178,12 +180,13 @@ def read_python_cells_if_readable(path: Path) -> list[Cell]:
 
 
 def read_python_statements_if_readable(path: Path) -> list[ast.stmt]:
-    """Return the statements as `read_python_statements` does, or an empty list for a file that it refuses."""
+    """Return the top-level statements of a notebook or Python file. Return an empty list if it cannot be read or
+    parsed."""
     return [one for cell in read_python_cells_if_readable(path) for one in cell.statements]
 
 
 def _read_text(path: Path) -> str:
-    """Return the text of a file of UTF-8. Raise an InputError for a very large file."""
+    """Return the text of a UTF-8 file. Raise an InputError if it cannot be read, is not UTF-8, or is too large."""
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise InputError(
@@ -198,8 +201,8 @@ def _read_text(path: Path) -> str:
 
 
 def _list_code_cells(document: Any) -> Iterator[tuple[int, str, int | None]]:
-    """Yield the place among all cells, the code and the execution count of each code cell, for notebooks of format 2, 3
-    and 4."""
+    """Yield each code cell of a notebook of format 2, 3 or 4: its position among all cells, from 1, its code, and its
+    execution count (None without one)."""
     place = itertools.count(1)
     sheets = [document]
     if isinstance(document, dict) and isinstance(document.get("worksheets"), list):
@@ -327,7 +330,7 @@ _ASK_FOR_A_FILE: Final = frozenset({"__import__", "find_spec", "getLogger", "imp
 
 @contextmanager
 def pretend_jupyter(file: ModuleType) -> Iterator[None]:
-    """While the block runs, a notebook is the module `__main__` and has no `__file__`, as in Jupyter."""
+    """While the block runs, make a module look as in Jupyter: its name is `__main__` and it has no `__file__`."""
     main, path = sys.modules["__main__"], file.__file__
     sys.modules["__main__"], file.__doc__ = file, _DOC
     del file.__file__
@@ -338,8 +341,8 @@ def pretend_jupyter(file: ModuleType) -> Iterator[None]:
 
 
 def checks_for_jupyter(statement: ast.stmt, defined: Container[str]) -> bool:
-    """Return whether a statement may check that its code runs in Jupyter. Names in `defined`, which the notebook
-    defines itself, do not count."""
+    """Return whether a statement may test that it runs in Jupyter, as a use of `get_ipython` does. Names that the
+    notebook defines itself, given as `defined`, do not count."""
     parts = [] if isinstance(statement, ast.Import) else [*ast.walk(statement)]
     of_jupyter = _OF_JUPYTER - ({"__main__"} if any(map(_is_name_variable, parts)) else set())
     for part in parts:

@@ -17,8 +17,8 @@ from typing import Final
 from pocketrnn_export.source_code import keras_tokenizer, torchtext_functions
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
     Nearness,
+    find_file_loaded_by_from_import,
     find_imported_file,
-    find_relatively_imported_file,
     keep_nearest,
     list_code_files_of_module,
     list_data_files_named_in_code,
@@ -108,20 +108,20 @@ if "sorted" in sys.argv:
 
 @dataclass(frozen=True)
 class VocabularyScript:
-    """The code that makes a vocabulary, or several.
+    """The owner's code that makes one or several vocabularies, from which a script that saves one of them is written.
 
     Attributes:
-        file: the file.
-        made: the expressions for the vocabularies.
-        lines: the lines of the file that they need, as `3 to 9, 14`.
+        file: the owner's file.
+        made: an expression for each vocabulary, such as `dataset.vocab`.
+        lines: the numbers of the needed lines of the file, such as `3 to 9, 14`.
         code: these lines.
         others: the vocabularies that other code near the module makes, each with its file and line.
-        folders: those in which the modules that the code imports are looked for.
-        place: the folder in or below which the data files are that the code names.
-        missing: imports that a file that the code imports needs and does not have, as lines of code.
-        needs_torchtext: whether the code needs functions that torchtext has since 0.9.
-        unsorted: the place in the owner's code that lists files, in an order that may differ between machines; empty if
-            there is none.
+        folders: the folders that the script adds to `sys.path`, so that the imports of the code work.
+        place: the folder in which the script has to run, since the code names its data files relative to that folder.
+        missing: lines of code that import names which one of the imported files uses but does not import.
+        needs_torchtext: whether the code needs functions that torchtext has only since release 0.9.
+        unsorted: the place of code that lists files without sorting them, so that the order may differ between
+            machines; empty if there is none.
         data: the paths of data files in the owner's code that do not exist here.
     """
 
@@ -138,10 +138,14 @@ class VocabularyScript:
     data: DataPaths = field(default_factory=DataPaths)
 
     def write(self, rows: int = 0, folder: Path = Path()) -> str:
-        """Return a complete script that makes the vocabulary and saves it as JSON, named after the script and beside
-        it. If the code makes several, the script saves the one whose size is nearest to `rows`, the number of embedding
-        rows; without `rows`, the largest. The script runs in the folder of its data; `folder` is the folder in which
-        the script lies."""
+        """Write a complete script that makes the vocabulary and saves it as JSON beside the script, under the script's
+        name.
+
+        Args:
+            rows: the number of rows of the embedding. If the code makes several vocabularies, the one with the nearest
+                size is saved; with 0, the largest.
+            folder: the folder of the script. The script changes to the folder of its data when it runs.
+        """
         chosen = f"min(found, key=lambda one: abs(count_ids(one) - {rows}))" if rows else "max(found, key=len)"
         chosen = chosen if len(self.made) > 1 else "found[0]"
         sorting = _SORTING.format(place=self.unsorted) if self.unsorted else ""
@@ -157,9 +161,9 @@ class VocabularyScript:
 
 
 def find_code_that_makes_vocabulary(path: Path) -> VocabularyScript | None:
-    """Find the owner's code that makes a vocabulary, in the module's file or in a file near it, and return a script
-    that saves the vocabulary. The script also saves the other vocabularies which that code makes. Return None if there
-    is no such code, or if the code needs arguments that only its caller has.
+    """Find the owner's code that makes a vocabulary, in the module's file or a file near it. Return None if no code is
+    found, or if the code needs arguments that only its caller has. If the found code makes several vocabularies, all
+    are returned.
 
     Args:
         path: the file of the module.
@@ -170,7 +174,7 @@ def find_code_that_makes_vocabulary(path: Path) -> VocabularyScript | None:
         statements = read_python_statements_if_readable(file)
         top = [*_flatten_blocks(statements)]
         by_scope: dict[Function | None, dict[str, ast.Assign]] = {}
-        for maker, made in _list_makers(file, statements, top):
+        for maker, made in _list_assignments_of_vocabularies(file, statements, top):
             function = next((one for one in top if isinstance(one, Function) and maker in ast.walk(one)), None)
             if _find_needed_code(file, top, function, {made: maker}) is not None:
                 by_scope.setdefault(function, {}).setdefault(made, maker)
@@ -184,9 +188,9 @@ def find_code_that_makes_vocabulary(path: Path) -> VocabularyScript | None:
 
 
 def find_vocabulary_loader(path: Path) -> tuple[VocabularyScript, Path] | None:
-    """Find the function with which the owner loads the vocabulary from a text file, in a module's file or near it, and
-    the file. Return the code that calls the function with this file, and the file. Return None if there is no such
-    function, or more than one file that may be meant.
+    """Find the function with which the owner's code loads the vocabulary from a text file, in the module's file or a
+    file near it. Return the code that calls the function with this text file, and the text file. Return None if there
+    is no such function, or if several text files are possible.
 
     Args:
         path: the file of the module.
@@ -213,12 +217,18 @@ def find_vocabulary_loader(path: Path) -> tuple[VocabularyScript, Path] | None:
     return None
 
 
-def _list_makers(
+def _list_assignments_of_vocabularies(
     path: Path, statements: Sequence[ast.stmt], top: Sequence[ast.stmt]
 ) -> Iterator[tuple[ast.Assign, str]]:
-    """Yield each assignment that makes a dict from words to ids, and the dict's name. The dict may be a literal, the
-    result of an owner's function, or an attribute of an owner's object, such as `dataset.vocab`. A Tokenizer of Keras
-    that the code fits on texts counts as one."""
+    """Yield each assignment that makes a vocabulary, a dict from words to ids, and the code that refers to it, such as
+    `dataset.vocab`. The value may be a literal, the result of an owner's function, or an owner's object with such an
+    attribute. A Keras Tokenizer that the code fits on texts counts as a vocabulary.
+
+    Args:
+        path: the file.
+        statements: the statements to search.
+        top: the top-level statements of the file.
+    """
     tree = ast.Module([*statements], [])
     imported = _find_imported_files(path, tree)
     own = {one.name for one in statements if isinstance(one, Function | ast.ClassDef)} | {*imported}
@@ -256,13 +266,18 @@ def _list_makers(
 
 
 def _find_imported_files(path: Path, tree: ast.AST) -> dict[str, tuple[Path, Path]]:
-    """Find the owner's files that a file imports, or from which it imports names.
+    """Find the owner's files that some code imports, or from which it imports names. Return for each imported name the
+    file, and the folder in which the import finds it.
 
     Return a dict from each imported name to two paths: the file, and the folder in which the import looks for it.
+
+    Args:
+        path: the file that contains the code.
+        tree: the code.
     """
     found: dict[str, tuple[Path, Path]] = {}
     for one in ast.walk(tree):
-        if isinstance(one, ast.ImportFrom) and (file := find_relatively_imported_file(path, one)) is not None:
+        if isinstance(one, ast.ImportFrom) and (file := find_file_loaded_by_from_import(path, one)) is not None:
             above = (one.module or "").count(".")
             root = make_import_absolute(path, one)[0] if one.level else file.parents[above]
             found |= {alias.asname or alias.name: (file, root) for alias in one.names}
@@ -272,9 +287,9 @@ def _find_imported_files(path: Path, tree: ast.AST) -> dict[str, tuple[Path, Pat
     return found
 
 
-def _find_unsorted_files(files: Sequence[Path]) -> str:
-    """Return the first place in some files whose code lists the files of a folder and does not sort them. Return an
-    empty string if there is none."""
+def _find_unsorted_file_listing(files: Sequence[Path]) -> str:
+    """Return the place of the first code in `files` that lists a folder without sorting the result. Return an empty
+    string if there is none."""
     for file in files:
         for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
             if _LISTS_FILES.search(line) and "sorted(" not in line and not line.lstrip().startswith("#"):
@@ -290,9 +305,9 @@ def _find_needed_code(
 
     Args:
         path: the file.
-        top: the file's top-level statements.
+        top: the top-level statements of the file.
         function: the function that makes the vocabularies; None if the top level does.
-        makers: a dict from the vocabularies' names to the statements that make them.
+        makers: the statement that makes each vocabulary, by the vocabulary's name.
     """
     scope = top
     if function is not None:
@@ -319,7 +334,7 @@ def _find_needed_code(
              for one in kept if not isinstance(one, Import)]  # fmt: skip
     imported = [*_find_imported_files(path, ast.Module(kept, [])).values()]
     folders = dict.fromkeys([str(path.parent), *(str(root) for _, root in imported)])
-    unsorted = _find_unsorted_files([path, *(file for file, _ in imported)])
+    unsorted = _find_unsorted_file_listing([path, *(file for file, _ in imported)])
     folders_of_code = [Path(), path.parent, *(one.parent for one in list_notebooks_near(path))]
     own = {file: [*read_python_statements_if_readable(file)] for file in _list_all_imported_files(imported)}
     place = _find_folder_of_data(folders_of_code, [*kept, *(one for part in own.values() for one in part)])
@@ -327,12 +342,13 @@ def _find_needed_code(
     data = replace_paths_of_another_machine(tree, folders_of_code, place)
     return VocabularyScript(
         path, (*makers,), ", ".join(lines), ast.unparse(tree), folders=(*folders,), unsorted=unsorted, place=place,
-        missing=_write_missing_imports(own, top), needs_torchtext=_needs_torchtext([kept, *own.values()]), data=data,
+        missing=_write_missing_imports(own, top), data=data,
+        needs_torchtext=_needs_functions_of_new_torchtext([kept, *own.values()]),
     )  # fmt: skip
 
 
 def _reads_before_binding(name: str, statements: Iterable[ast.stmt]) -> bool:
-    """Return whether some statements, run in order, read a name before one of them binds it."""
+    """Return whether statements that run in this order read a name before one of them defines it."""
     for one in statements:
         if name in list_needed_names(one) and not isinstance(one, Function | ast.ClassDef):
             return True
@@ -342,7 +358,11 @@ def _reads_before_binding(name: str, statements: Iterable[ast.stmt]) -> bool:
 
 
 def _list_all_imported_files(imported: Iterable[tuple[Path, Path]]) -> list[Path]:
-    """List some imported files, and those that they import."""
+    """List some imported files and, recursively, the owner's files that they import.
+
+    Args:
+        imported: the imported files, each with the folder in which it was found.
+    """
     waiting, seen = [file for file, _ in imported], dict[Path, None]()
     while waiting:
         if (file := waiting.pop()) not in seen:
@@ -352,7 +372,7 @@ def _list_all_imported_files(imported: Iterable[tuple[Path, Path]]) -> list[Path
 
 
 def _find_folder_of_data(folders: Sequence[Path], statements: Sequence[ast.stmt]) -> Path:
-    """Return that one of some folders which contains most of the files and folders that strings in code name."""
+    """Return the folder among `folders` in which most of the paths exist that are strings in the code."""
     strings = {one.value for one in ast.walk(ast.Module([*statements], []))
                if isinstance(one, ast.Constant) and isinstance(one.value, str)}  # fmt: skip
     names = [one for one in strings if one.strip("./\\") and one.isprintable() and len(one) < LONGEST_FILE_NAME]
@@ -360,11 +380,11 @@ def _find_folder_of_data(folders: Sequence[Path], statements: Sequence[ast.stmt]
 
 
 def _write_missing_imports(own: Mapping[Path, Sequence[ast.stmt]], top: Sequence[ast.stmt]) -> str:
-    """Write lines that make up for missing imports. If the top level of an imported file uses a name that only another
-    of the owner's files imports, the lines define the name for all files.
+    """Write lines that import names which an imported file uses but does not import. Such a file works only if another
+    file makes these names global. A name is found if another of the owner's files imports it.
 
     Args:
-        own: the statements of the imported files.
+        own: the statements of each imported file.
         top: the top-level statements of the file that imports them.
     """
     imports = [one for part in (top, *own.values()) for one in part if isinstance(one, Import)]
@@ -382,9 +402,13 @@ def _write_missing_imports(own: Mapping[Path, Sequence[ast.stmt]], top: Sequence
     return "".join(lines)
 
 
-def _needs_torchtext(parts: Iterable[Sequence[ast.stmt]]) -> bool:
-    """Return whether code needs functions of torchtext that its release 0.6 lacks or has in another form. That release
-    can be loaded with every release of PyTorch."""
+def _needs_functions_of_new_torchtext(parts: Iterable[Sequence[ast.stmt]]) -> bool:
+    """Return whether code needs functions of torchtext that release 0.6 lacks or has in another form. Release 0.6 is
+    the one that loads beside every release of PyTorch.
+
+    Args:
+        parts: the statements of each file.
+    """
     code = "\n".join(ast.unparse(ast.Module([*one], [])) for one in parts)
     has_old_vocab = _VOCAB.search(code) and _OLD_VOCAB.search(code)
     is_old = (_FIELDS_OF_OLD_TORCHTEXT.search(code) or has_old_vocab) and not _NEW_VOCAB.search(code)
@@ -392,13 +416,14 @@ def _needs_torchtext(parts: Iterable[Sequence[ast.stmt]]) -> bool:
 
 
 def _list_keras_modules(code: str) -> list[str]:
-    """List the modules from which code takes Keras's Tokenizer, such as `tensorflow.keras.preprocessing.text`."""
+    """List the modules from which code imports the Tokenizer of Keras, such as
+    `tensorflow.keras.preprocessing.text`."""
     found = (re.sub(r"^tf\b", "tensorflow", one[1] or one[2]) for one in _KERAS.finditer(code))
     return [f"{one}.text" for one in dict.fromkeys(found)]
 
 
 class _AbsoluteImports(ast.NodeTransformer):
-    """Replaces the relative imports of a file, which is in a package, by those of a script, which is in none."""
+    """Replace the relative imports of a file in a package by absolute ones, since a script is in no package."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -408,8 +433,8 @@ class _AbsoluteImports(ast.NodeTransformer):
 
 
 def _flatten_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield statements. A `try` or a check of `__name__` is replaced by the statements in its body. A `try` whose
-    `except` reads the same data in another way stays whole."""
+    """Yield statements. In place of a `try` or an `if __name__ == ...`, yield the statements in its body. A `try` whose
+    `except` reads the same data in another way is kept."""
     for one in statements:
         if isinstance(one, ast.Try) and _reads_in_two_ways(one):
             yield one
@@ -420,7 +445,8 @@ def _flatten_blocks(statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _reads_in_two_ways(node: ast.Try) -> bool:
-    """Return whether the handlers of a `try` assign names that its body assigns, and none of them is a vocabulary's."""
+    """Return whether an `except` assigns a variable that the body of its `try` assigns, too, and no such variable has
+    the name of a vocabulary."""
     body, handlers = (
         {name for one in part for name in list_changed_names(one)}
         for part in (node.body, [one for handler in node.handlers for one in handler.body])
@@ -429,5 +455,6 @@ def _reads_in_two_ways(node: ast.Try) -> bool:
 
 
 def _walk_now(node: ast.stmt) -> Iterator[ast.AST]:
-    """Yield the syntax nodes of a statement; none for a function or class, whose body runs later."""
+    """Yield the syntax nodes of a statement that run with it: all nodes of a simple statement, none of a function or
+    class."""
     return iter(()) if isinstance(node, Function | ast.ClassDef) else ast.walk(node)

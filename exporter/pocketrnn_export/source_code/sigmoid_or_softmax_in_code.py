@@ -25,16 +25,21 @@ _OF_ONE: Final = (
 
 
 class ActivationsInCode(NamedTuple):
-    """The first line of code by which a text may have several labels, as by a sigmoid, and the first by which it has
-    one, as by a softmax. Each is a part of a sentence, `api.py, line 3, says 'torch.sigmoid(x)'`, and empty for
-    none."""
+    """The code that shows whether a text may have several labels (sigmoid) or exactly one (softmax).
+
+    Attributes:
+        of_several: the first line that shows several labels, as a part of a sentence: `api.py, line 3, says
+            'torch.sigmoid(x)'`; empty if there is none.
+        of_one: the same for the first line that shows one label.
+    """
 
     of_several: str = ""
     of_one: str = ""
 
     @property
     def sentence(self) -> str:
-        """A sentence that says why --multi-label is given, or why this is in doubt; empty if no code has a sigmoid."""
+        """A sentence for the user that says why --multi-label is proposed, or why it is in doubt; empty if no line
+        shows several labels."""
         if not self.of_several or not self.of_one:
             said = f"A text may have several labels, or none, as --multi-label says: {self.of_several}."
             return said if self.of_several else ""
@@ -45,14 +50,14 @@ class ActivationsInCode(NamedTuple):
 
     @property
     def are_of_several(self) -> bool:
-        """Whether the code says only that a text may have several labels."""
+        """Whether a line shows several labels and none shows exactly one."""
         return bool(self.of_several) and not self.of_one
 
     def list_hints(self, *, multi_label: bool) -> list[str]:
-        """Return a list with a hint if the code contradicts the given kind of labels. The list is empty if it does not.
+        """Return a list with one hint if the code contradicts `multi_label`; else an empty list.
 
         Args:
-            multi_label: whether the export is one with several labels of a text.
+            multi_label: whether the export is made for several labels of a text.
         """
         if multi_label and self.of_one and not self.of_several:
             return [
@@ -69,11 +74,11 @@ class ActivationsInCode(NamedTuple):
 
 
 def find_activations_in_code(paths: Iterable[Path]) -> ActivationsInCode:
-    """Find the lines that say whether a text may have several labels: losses, and calls of a sigmoid or softmax outside
-    of modules, where it may be a gate or the weights of an attention.
+    """Find the lines that show whether a text may have several labels: losses, and calls of a sigmoid or softmax. Calls
+    inside modules do not count, since they may be gates or attention weights.
 
     Args:
-        paths: the files. Files beside them that they import are read, too.
+        paths: the files. Files in the same folder that they import are read, too.
 
     Example:
         >>> find_activations_in_code([Path("api.py")]).of_several

@@ -17,7 +17,7 @@ from pocketrnn_export.source_code.functions_of_file import (
     read_statements_with_methods_as_functions,
 )
 from pocketrnn_export.source_code.functions_that_answer_or_split import (
-    computes_answer,
+    computes_prediction,
     is_name_of_answering_function,
     needs_torch,
 )
@@ -27,11 +27,11 @@ from pocketrnn_export.source_code.looked_up_tokens import (
     find_forward_that_looks_up,
     find_looked_up_tokens,
     find_unknown_id,
+    is_test_for_unknown_word,
     join_lookups,
     list_filters_of_ids,
     list_unknown_values,
     read_unknown_id,
-    tells_unknown,
 )
 from pocketrnn_export.source_code.notebook import read_python_cells
 from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
@@ -48,7 +48,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
 )
 from pocketrnn_export.source_code.text_as_parameter import (
     TextAndCode,
-    rename_text,
+    rename_text_to_value_read_from_parameter,
     take_each_text_as_parameter,
     take_request_fields_as_parameters,
     take_typed_text_as_parameter,
@@ -75,17 +75,24 @@ _ARRAY_FUNCTIONS: Final = ("array", "asarray", "as_tensor", "int", "from_numpy",
 
 @dataclass(frozen=True)
 class _Split:
-    """The part of a function that makes the tokens of a text: an expression, and the statements before it."""
+    """The part of a function that splits a text into tokens: the expression for the tokens, and the statements before
+    it."""
 
     statements: Sequence[ast.stmt]
     tokens: ast.expr
 
 
 class WrittenTokenizer(NamedTuple):
-    """The code of a file with a function `words(text)`, and the lines of the owner's function that change the ids after
-    that, each with its number. With several fields of a web request, the function is `words_of_fields`, and takes
-    these. `leaves_out` is the line that leaves out the words that the vocabulary has not; `unknown` is the id that they
-    get, and its line. Both are empty if no line does so."""
+    """The code of a new file with a function `words(text)`, and lines of the owner's function that a reader has to
+    know. With several fields of a web request, the function is `words_of_fields` and takes these fields.
+
+    Attributes:
+        code: the code of the file.
+        later_changes: the owner's lines that change the ids after the split, each with its number.
+        fields: the fields of the web request; empty without one.
+        leaves_out: the owner's line that drops words which are not in the vocabulary; empty if none does.
+        unknown: the id that unknown words get, and the owner's line that says so; None if no line does.
+    """
 
     code: str
     later_changes: Sequence[str] = ()
@@ -96,12 +103,12 @@ class WrittenTokenizer(NamedTuple):
 
 @dataclass(frozen=True)
 class ChangedText:
-    """A call of a function with a text that other code changes before.
+    """A call that changes a text first and passes the result, such as `predict(clean(line))`.
 
     Attributes:
         place: the file and line of the call.
-        code: what it is called with, such as `clean(line)`.
-        text: the name of the text in it.
+        code: the passed expression, such as `clean(line)`.
+        text: the variable of the unchanged text, such as `line`.
     """
 
     place: str
@@ -110,12 +117,12 @@ class ChangedText:
 
 
 def find_changed_text(path: Path, name: str) -> ChangedText | None:
-    """Find a call that changes a text before it gives the text to a function, such as `predict(clean(line))`. If
-    the function's file has several such calls, return the last; None if there is none.
+    """Find a call of a function whose argument is a changed text, such as `predict(clean(line))`. Return the last such
+    call in the function's file; None if there is none.
 
     Args:
         path: the file of the function.
-        name: the function.
+        name: the called function.
 
     Example:
         >>> find_changed_text(Path("api.py"), "predict")
@@ -134,7 +141,7 @@ def find_changed_text(path: Path, name: str) -> ChangedText | None:
             given = assigned.get(ast.unparse(texts_given[0]), texts_given[0])
             called = [one.func for one in ast.walk(given) if isinstance(one, ast.Call) and not _reads_field(one)]
             texts = list_read_names(given) - {ast.unparse(one) for one in called} - _BUILTINS
-            is_changed = any(ast.unparse(one) not in (*_BUILTINS, name) for one in called) and not computes_answer(
+            is_changed = any(ast.unparse(one) not in (*_BUILTINS, name) for one in called) and not computes_prediction(
                 given
             )
             is_text = len(texts) == 1 and not any(map(is_vocabulary_name, texts))
@@ -144,8 +151,8 @@ def find_changed_text(path: Path, name: str) -> ChangedText | None:
 
 
 def _list_scopes(statements: Sequence[ast.stmt]) -> list[list[ast.AST]]:
-    """List the syntax nodes of each scope: those outside of functions, then those of each function. A function may give
-    a name of another one another value."""
+    """List the syntax nodes of each scope: first those outside of functions, then those of each function. The same
+    variable may have another value in each scope."""
     scopes: list[list[ast.AST]] = [[*statements]]
     for scope in scopes:
         # Both lists grow while they are read.
@@ -157,8 +164,8 @@ def _list_scopes(statements: Sequence[ast.stmt]) -> list[list[ast.AST]]:
 
 
 def _find_text_parameter(path: Path, name: str) -> tuple[int, str]:
-    """Return the position and the name of the parameter of a function that is the text: the second for
-    `predict(model, text)`. If its code does not show this, return the first."""
+    """Return the position and the name of the parameter that takes the text: 1 and "text" for `predict(model, text)`.
+    Return the first parameter if the code does not show which one it is."""
     statements, name = read_statements_with_methods_as_functions(path, name)
     function = find_functions(statements, path).get(name)
     parameters = [] if function is None else [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
@@ -171,7 +178,7 @@ def _find_text_parameter(path: Path, name: str) -> tuple[int, str]:
 
 
 def _reads_field(call: ast.Call) -> bool:
-    """Return whether a call reads a field of a request, as `data.get("text", "")`."""
+    """Return whether a call reads a field of a web request, such as `data.get("text", "")`."""
     return read_last_name(call.func) == "get" and bool(call.args) and isinstance(call.args[0], ast.Constant)
 
 
@@ -182,18 +189,19 @@ def write_tokenizer_of_function(
     keras: KerasSplit | None = None,
     module_file: Path | None = None,
 ) -> WrittenTokenizer | None:
-    """Write a function `words(text)` from the part of an owner's function that splits the text.
+    """Write a function `words(text)` from the part of an owner's function that splits the text into tokens.
 
-    That part makes the tokens whose ids the function looks up, as in `[vocab.get(word, 1) for word in text.split()]` or
-    `tokenizer.texts_to_sequences([text])`. Return None if it is not found, or needs more than the text.
+    This part makes the tokens whose ids the function looks up, as in `[vocab.get(word, 1) for word in text.split()]` or
+    `tokenizer.texts_to_sequences([text])`. Return None if it is not found, or if it needs more than the text.
 
     Args:
         path: the file of the function.
         name: the function, or Class.method; empty for the statements of the file outside of functions.
-        changed_text: the change of the text before the function gets it; `words` then makes this change, too.
-        keras: how the Keras Tokenizer that the function calls splits a text; by default this is read from the owner's
-            code.
-        module_file: the file of the module. The function may leave the look-up of the tokens to the module's forward.
+        changed_text: a change that the owner's code makes to the text before it calls the function. If it is given,
+            `words` makes the change, too.
+        keras: how the Keras Tokenizer that the function calls splits a text; None to read this from the owner's code.
+        module_file: the file of the module, whose forward is searched if the function itself looks up no tokens; None
+            to search only the function.
 
     Example:
         >>> print(write_tokenizer_of_function(Path("api.py"), "predict").code)
@@ -247,11 +255,11 @@ def _make_function_of_file(statements: Sequence[ast.stmt]) -> Function:
 
 
 def uses_only_basic_english_tokenizer(code: str) -> bool:
-    """Return whether code does nothing but split a text by torchtext's `get_tokenizer("basic_english")`. The text rules
-    have this tokenizer, and torchtext may not be installed.
+    """Return whether code only splits a text by torchtext's `get_tokenizer("basic_english")`. Then the text rules of
+    the bundle can replace it, and torchtext need not be installed.
 
     Args:
-        code: the code of a file from `write_tokenizer_of_function`.
+        code: the code of a file, from `write_tokenizer_of_function`.
     """
     nodes = [*ast.walk(ast.parse(code))]
     calls = [node for node in nodes if isinstance(node, ast.Call)]
@@ -272,8 +280,17 @@ def uses_only_basic_english_tokenizer(code: str) -> bool:
 
 @dataclass(frozen=True)
 class _OwnersCode:
-    """A file of the owner's: its path, functions, Keras Tokenizer and constants, and the lines found that later change
-    the ids, leave out unknown words, or give them an id."""
+    """A file of the owner's with its functions, and what the search has found about the ids.
+
+    Attributes:
+        path: the file.
+        functions: the functions of the file, by their names.
+        keras: how the Keras Tokenizer in the code splits texts; None without one.
+        constants: the numbers of the constants in the file.
+        later_changes: the lines that change the ids after the look-up. The search adds to this list and the next two.
+        leaves_out: the lines that drop words which are not in the vocabulary.
+        unknown: the ids of unknown words, each with its line.
+    """
 
     path: Path
     functions: Mapping[str, Function]
@@ -284,13 +301,17 @@ class _OwnersCode:
     unknown: list[tuple[int, str]]
 
     def list_called(self, node: ast.AST) -> list[tuple[ast.Call, Function]]:
-        """List the calls of the file's functions in a piece of code."""
+        """List the calls in a piece of code that call functions of the file, each with the function."""
         calls = (one for one in ast.walk(node) if isinstance(one, ast.Call))
         named = ((call, self.functions.get(getattr(call.func, "id", ""))) for call in calls)
         return [(call, function) for call, function in named if function is not None]
 
     def looks_up(self, node: ast.AST, seen: frozenset[str] = frozenset()) -> bool:
-        """Return whether some code looks up ids of words, or calls a function that does."""
+        """Return whether a piece of code looks up ids of words, or calls a function of the file that does.
+
+        Args:
+            seen: the names of the functions that are being examined, which are not entered again.
+        """
         statements = [one for one in ast.walk(node) if isinstance(one, ast.stmt) and one is not node]
         if any(find_looked_up_tokens(one, self.keras) for one in (node, *statements) if isinstance(one, ast.stmt)):
             return True
@@ -307,17 +328,17 @@ def _write_token_functions(
     *,
     is_last: bool = False,
 ) -> list[ast.stmt] | None:
-    """Return functions, the last of which makes the tokens of a text as `function` does. With `fields`, it makes them
-    from these fields of a web request. Add the lines of the owner's code that later change the ids to those of `code`.
-    Return None if the tokens are not found.
+    """Write functions that make the tokens of a text as an owner's function does. The last of them is the one to call;
+    the others are its helpers. Return None if the tokens are not found. Lines that change the ids later are added to
+    `code`.
 
     Args:
-        function: a function of the owner's.
-        code: its file.
-        written_name: the name of the last function.
-        calls_left: how deep calls of the file's other functions are followed.
-        fields: its parameters that are fields of a web request.
-        is_last: whether nothing calls the last function, so that it takes only the text.
+        function: the owner's function.
+        code: the owner's file.
+        written_name: the name of the last written function.
+        calls_left: how many further levels of calls are followed.
+        fields: the parameters that are fields of a web request.
+        is_last: whether the written function is the one that the user calls with only a text.
     """
     body = [*_flatten_blocks(function.body, code, function.name)]
     code = replace(code, functions={**code.functions, **find_functions(body)})
@@ -342,8 +363,14 @@ def _write_token_functions(
 
 
 def _bind_arguments(call: ast.Call, called: Function, written: ast.stmt) -> ast.expr | None:
-    """Return a call of `written`, the part of the owner's function `called` that was written as a function, with the
-    arguments of the owner's call. Return None if an argument that `written` needs is not given."""
+    """Write a call of a written function with the arguments of the owner's call. Return None if the owner's call does
+    not give an argument that the written function needs.
+
+    Args:
+        call: the owner's call.
+        called: the owner's function in this call.
+        written: the function written from a part of `called`.
+    """
     if not isinstance(written, Function) or any(isinstance(one, ast.Starred) for one in call.args):
         return None
     given = dict(zip([one.arg for one in (*called.args.posonlyargs, *called.args.args)], call.args, strict=False))
@@ -357,8 +384,8 @@ def _bind_arguments(call: ast.Call, called: Function, written: ast.stmt) -> ast.
 
 
 def _find_keras_split(path: Path) -> KerasSplit | None:
-    """Return how a Keras Tokenizer splits texts, as the owner's code in a file or near it makes it. Return None if the
-    owner's code has its own function `texts_to_sequences`."""
+    """Return how the Keras Tokenizer that the code in or near a file makes splits texts. Return None if there is none,
+    or if the owner's code has its own function `texts_to_sequences`."""
     found: KerasSplit | None = KerasSplit()
     for _, node in list_syntax_nodes_near(path):
         if isinstance(node, Function) and node.name == "texts_to_sequences":
@@ -372,8 +399,14 @@ def _find_keras_split(path: Path) -> KerasSplit | None:
 def _add_lines_that_change_ids(
     statements: Sequence[ast.stmt], found: LookedUpTokens, first: int, code: _OwnersCode
 ) -> None:
-    """Add to `code` the lines that cut, reverse or extend the ids of a text, and those that leave out words. The
-    statement at the index `first` makes the ids; those before it make the list that it extends."""
+    """Add to `code` the lines that cut, reverse or extend the ids of a text, and those that drop words.
+
+    Args:
+        statements: the statements of a function.
+        found: the tokens whose ids the statement at `first` looks up.
+        first: the index of that statement. The statements before it only make the list to which it appends.
+        code: the owner's file, to which the lines are added.
+    """
     of_tokens = {ast.unparse(one) for one in ast.walk(found.tokens)}
     names = list_changed_names(statements[first]) | {*found.collected}
     unknown = list_unknown_values(statements[first])
@@ -383,7 +416,7 @@ def _add_lines_that_change_ids(
         kinds = ast.BinOp | ast.AugAssign if at >= first else ast.BinOp | ast.AugAssign | ast.Assign
         written = f"line {statement.lineno}: {ast.unparse(statement).partition(chr(10))[0]}"
         filters = [] if isinstance(statement, Function) or at < first else list_filters_of_ids(statement, names, found)
-        tells = [tells_unknown(one, unknown) for one in filters]
+        tells = [is_test_for_unknown_word(one, unknown) for one in filters]
         if (at == first and found.leaves_out) or any(tells):
             code.leaves_out.append(written)
         if (at == first and found.leaves_out_others) or not all(tells):
@@ -415,7 +448,7 @@ def _add_lines_that_change_ids(
 
 
 def _computes_with_ids(node: ast.AST, names: Collection[str]) -> bool:
-    """Return whether code computes other ids from ids: `[i + 1 for i in ids]`, `torch.tensor(ids) + 1` or
+    """Return whether code computes new ids from ids: `[i + 1 for i in ids]`, `torch.tensor(ids) + 1` or
     `vocab.get(word, 0) + 1`.
 
     Args:
@@ -432,7 +465,8 @@ def _computes_with_ids(node: ast.AST, names: Collection[str]) -> bool:
 
 
 def _unwrap_array(value: ast.expr) -> ast.expr:
-    """Return the ids that an expression converts to an array or to integers: `ids` for `torch.tensor(ids)`."""
+    """Return the argument of a call that makes an array: `ids` for `torch.tensor(ids)`. Return another expression
+    unchanged."""
     is_made = isinstance(value, ast.Call) and value.args and read_last_name(value.func) in _ARRAY_FUNCTIONS
     return value.args[0] if is_made and isinstance(value, ast.Call) else value
 
@@ -454,14 +488,22 @@ def _flatten_blocks(statements: Sequence[ast.stmt], code: _OwnersCode, name: str
 def _find_text_and_statements_that_tokens_need(
     function: Function, split: _Split, fields: Sequence[str], code: _OwnersCode, *, is_last: bool
 ) -> tuple[ast.arguments, Sequence[ast.stmt], ast.expr] | None:
-    """Return three things: the parameters that are the text, or fields of a web request, and further ones with a
-    default; the statements that the tokens need; and the tokens. Return None if the tokens need another parameter, or
-    the module's answer."""
+    """Find what is needed to make the tokens. Return three things: the parameters of the new function, which are the
+    text or the fields of a web request, and further ones with a default; the needed statements; and the expression for
+    the tokens. Return None if the tokens need another parameter, or the module's output.
+
+    Args:
+        function: the owner's function.
+        split: its part that makes the tokens.
+        fields: the parameters that are fields of a web request.
+        code: the owner's file.
+        is_last: whether the new function is the one that the user calls with only a text.
+    """
     kept, needed = _list_statements_that_tokens_need(split)
     parts = [*kept, ast.Expr(split.tokens)]
     if any(isinstance(node, ast.Return) for one in kept if not isinstance(one, Function) for node in ast.walk(one)):
         return None
-    if any(computes_answer(one) or needs_torch(one) for one in parts if not isinstance(one, Function)):
+    if any(computes_prediction(one) or needs_torch(one) for one in parts if not isinstance(one, Function)):
         return None
     defaults = find_defaults(function)
     arguments = list_parameters(function)
@@ -470,7 +512,7 @@ def _find_text_and_statements_that_tokens_need(
     if not is_last:
         return _make_parameters(texts, taken), kept, split.tokens
     if len(texts) > 1 and not {*texts} <= {*fields}:
-        texts, given = _take_values_of_owners_call(function, texts, code)
+        texts, given = _separate_text_parameters_from_values_of_owners_call(function, texts, code)
         taken |= given
     if texts == ["self"] or (len(texts) > 1 and not {*texts} <= {*fields}):
         return None
@@ -482,7 +524,7 @@ def _find_text_and_statements_that_tokens_need(
         if typed is None:
             return None
         text = typed
-    text = rename_text(text)
+    text = rename_text_to_value_read_from_parameter(text)
     # Such as `args = parser.parse_args()`, of which only the text was needed.
     kept, _ = _list_statements_that_tokens_need(_Split(text.statements, text.tokens))
     # The others of a file are needed once, and not for each text.
@@ -491,8 +533,8 @@ def _find_text_and_statements_that_tokens_need(
 
 
 def _list_statements_that_tokens_need(split: _Split) -> tuple[list[ast.stmt], set[str]]:
-    """Return the statements on which the tokens depend, without the parts of loops and branches that they do not need,
-    and the names that these need."""
+    """Return two things: the statements on which the tokens depend, and the names that these statements need. Unneeded
+    statements in loops and branches are left out."""
     kept: list[ast.stmt] = []
     needed = list_read_names(split.tokens)
     for one in reversed(split.statements):
@@ -509,8 +551,8 @@ def _list_statements_that_tokens_need(split: _Split) -> tuple[list[ast.stmt], se
 
 
 def _drop_unneeded_parts(statement: ast.stmt, needed: set[str]) -> tuple[ast.stmt, set[str]]:
-    """Return a loop or branch without the statements in it that do not change what is needed, and the needed names with
-    those that it reads. Return another statement as it is."""
+    """Return a loop or branch without the statements in it that do not set a needed name, and the needed names, to
+    which the names that it reads are added. Return another statement unchanged."""
     if not isinstance(statement, ast.For | ast.If | ast.While) or any(
         isinstance(one, ast.Return) for one in ast.walk(statement)
     ):
@@ -523,7 +565,7 @@ def _drop_unneeded_parts(statement: ast.stmt, needed: set[str]) -> tuple[ast.stm
 
 
 class _KeepNeeded(ast.NodeTransformer):
-    """Leave out the simple statements that change none of the needed names."""
+    """Drop the simple statements that set none of the needed names."""
 
     def __init__(self, needed: set[str]) -> None:
         self._needed = needed
@@ -541,18 +583,25 @@ class _KeepNeeded(ast.NodeTransformer):
 
 
 def _list_statements_of_text(code: TextAndCode) -> list[ast.stmt]:
-    """List the statements that depend on the text, and those that set what these change, such as `ids = []`."""
+    """List the statements that depend on the text, and those that first set a variable that these change, such as `ids
+    = []`."""
     names = {code.name}
     for one in code.statements:
         names |= list_changed_names(one) if names & list_read_names(one) else set()
     return [one for one in code.statements if names & list_changed_names(one)]
 
 
-def _take_values_of_owners_call(
+def _separate_text_parameters_from_values_of_owners_call(
     function: Function, needed: Sequence[str], code: _OwnersCode
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the needed parameters of a function that are texts, and the code of the values that the owner's code gives
-    the others. A parameter that gets a variable of the same name is neither: the variable takes its place."""
+    """Separate the needed parameters of a function into two kinds. Return the parameters that are texts, and the others
+    with the code of the values that the owner's code passes. A parameter that gets a top-level variable of the same
+    name is in neither result, since the variable replaces it.
+
+    Args:
+        needed: the needed parameters. The first is a text.
+        code: the owner's file.
+    """
     others = [one for one in needed[1:] if one != needed[0]]
     called = find_call_arguments(list_files_near(code.path), code.path, function, others, is_name_of_answering_function)
     if called is None:

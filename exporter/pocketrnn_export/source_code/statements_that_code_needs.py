@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.code_and_data_files_near_module import find_relatively_imported_file
+from pocketrnn_export.source_code.code_and_data_files_near_module import find_file_loaded_by_from_import
 from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.syntax_tree_parts import Function, Import, list_changed_names, list_needed_names
 
@@ -26,9 +26,9 @@ _COMPLETING: Final = (
 def list_file_statements_that_code_needs(
     made: Sequence[ast.stmt], statements: Sequence[ast.stmt], path: Path
 ) -> list[ast.stmt] | None:
-    """Return the imports, functions, classes and constants of a file that some new code needs, in order. An import from
-    a file near it is replaced by the code that it imports. Return None if a name is not defined, or if its definition
-    is another kind of statement.
+    """Return the imports, functions, classes and constants of a file that some new code needs, in the order of the
+    file. An import from one of the owner's files near it is replaced by the imported code. Return None if a needed name
+    is not defined, or is defined by another kind of statement.
 
     Args:
         made: the new code.
@@ -48,10 +48,17 @@ def list_file_statements_that_code_needs(
 def slice_statements(
     names: Collection[str], statements: Sequence[ast.stmt], *, in_order: bool = False
 ) -> tuple[list[ast.stmt], set[str]]:
-    """Return the statements that define or change some names, and those that these need; and all names that they need.
+    """Find the statements that define or change some names, and the statements that these need. Return them, and all
+    names that they need.
 
     With `in_order`, a statement needs only changes before it, but a function may be called at the end. Otherwise all
     changes count, as a value may be changed later through another name.
+
+    Args:
+        names: the names.
+        statements: the statements to choose from, in order.
+        in_order: whether only changes before a statement count for it. If not, all changes count, since an object may
+            be changed later through another name. A function counts as called at the end.
     """
     at_end, more = set[str](), {*names}
     kept, needed = list[ast.stmt](), set[str]()
@@ -69,15 +76,22 @@ def slice_statements(
 def _list_needed_statements(
     names: Collection[str], own: Collection[str], statements: Sequence[ast.stmt], path: Path | None
 ) -> list[ast.stmt] | None:
-    """Return the statements that define the names, and those that these need. Names in `own` are left out. If `path`,
-    the path of their file, is given, an import from a file near it is replaced by the code that it imports."""
+    """Return the statements that define some names, and the statements that these need. Return None if a name is not
+    defined by a function, class, import or constant.
+
+    Args:
+        names: the names.
+        own: names that are not looked up.
+        path: the file of the statements. If it is given, an import from one of the owner's files near it is replaced by
+            the imported code.
+    """
     # nltk.download() and nltk.data.path are about where its data is.
     usual = [one for one in statements if isinstance(one, Import) or list_changed_names(one) != {"nltk"}]
     usual = [one for one in usual if not list_changed_names(one) <= {*own}]
     kept, needed = slice_statements({*names} - {*own}, usual)
     defined = {name for one in kept for name in list_changed_names(one)}
     if needed - defined - _BUILTINS - {*own} or not all(
-        isinstance(one, _KEPT) or _completes_object(one) for one in kept
+        isinstance(one, _KEPT) or _is_method_call_that_may_change_object(one) for one in kept
     ):
         return None
     near: dict[str, ast.stmt] = {}
@@ -91,12 +105,18 @@ def _list_needed_statements(
 
 
 def _list_imported_statements(name: str, makers: Sequence[ast.stmt], path: Path) -> list[ast.stmt] | None:
-    """Return the statements that define an imported name in the file near it from which it is imported, and those that
-    they need. Return None if the name is not imported from such a file, or is not found there."""
+    """Return the statements that define an imported name in the owner's file from which it is imported, and the
+    statements that these need. Return None if the name is not imported from such a file, or the file does not define
+    it.
+
+    Args:
+        makers: the statements that define the name in the importing file.
+        path: the importing file.
+    """
     if len(makers) != 1 or not isinstance(node := makers[0], ast.ImportFrom):
         return None
     original = next(one.name for one in node.names if (one.asname or one.name) == name)
-    if original == "*" or (file := find_relatively_imported_file(path, node)) is None or not node.module:
+    if original == "*" or (file := find_file_loaded_by_from_import(path, node)) is None or not node.module:
         return None
     found: list[ast.stmt] | None = None
     with contextlib.suppress(InputError):
@@ -106,7 +126,8 @@ def _list_imported_statements(name: str, makers: Sequence[ast.stmt], path: Path)
     return None if found is None else [*found, *renamed]
 
 
-def _completes_object(node: ast.stmt) -> bool:
-    """Return whether a statement is a call such as `stop_words.update(others)`."""
+def _is_method_call_that_may_change_object(node: ast.stmt) -> bool:
+    """Return whether a statement is only a method call that may change an object, such as
+    `stop_words.update(others)`."""
     called = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
     return isinstance(called, ast.Attribute) and called.attr in _COMPLETING

@@ -19,7 +19,7 @@ def read_last_name(node: ast.AST) -> str:
 
 
 def strip_decorator_call(decorator: ast.expr) -> ast.expr:
-    """Return the function of a decorator without its arguments: `f` for `@f` and for `@f(3)`."""
+    """Return a decorator without its arguments: `f` for `@f` and for `@f(3)`."""
     return decorator.func if isinstance(decorator, ast.Call) else decorator
 
 
@@ -39,7 +39,8 @@ def find_defaults(node: Definition) -> dict[str, ast.expr]:
 
 
 def list_head_expressions(node: ast.stmt) -> list[ast.expr]:
-    """Return the expressions that Python evaluates when it defines a class or function. Other statements have none."""
+    """Return the expressions that Python evaluates when it defines a class or function: decorators, defaults,
+    annotations and base classes. Return an empty list for another statement."""
     if isinstance(node, ast.ClassDef):
         return [*node.bases, *(keyword.value for keyword in node.keywords), *node.decorator_list]
     if isinstance(node, Function):
@@ -48,28 +49,33 @@ def list_head_expressions(node: ast.stmt) -> list[ast.expr]:
 
 
 def find_methods(node: ast.ClassDef, *names: str) -> list[Function]:
-    """Return the methods of a class with one of the names. Without names, return all methods."""
+    """Return the methods of a class that have one of `names`; without names, all methods."""
     return [part for part in node.body if isinstance(part, Function) and (part.name in names or not names)]
 
 
 def list_parameters(function: Definition) -> list[str]:
-    """Return the names of a function's parameters, first those that may be given by position."""
+    """Return the names of a function's parameters. Those that may be given by position come first."""
     return [*list_positional_parameters(function), *(one.arg for one in function.args.kwonlyargs)]
 
 
 def list_positional_parameters(function: Definition, *, required: bool = False) -> list[str]:
-    """Return the names of the parameters that may be given by position; with `required`, those without a default."""
+    """Return the names of the parameters that may be given by position.
+
+    Args:
+        required: whether to leave out parameters with a default.
+    """
     names = [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
     return names[: len(names) - len(function.args.defaults)] if required else names
 
 
 def find_keyword_arguments(call: ast.Call) -> dict[str, ast.expr]:
-    """Return a dict from the names of a call's keyword arguments to their code. Those of `**more` are left out."""
+    """Return the code of each keyword argument of a call, by its name. The names in `**more` are not known and are left
+    out."""
     return {one.arg: one.value for one in call.keywords if one.arg}
 
 
 def list_assignments(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """Yield each target of the assignments among some syntax nodes, with the code of its value."""
+    """Yield each assignment target among some syntax nodes, such as `x` or `self.x`, with the code of its value."""
     for node in nodes:
         if isinstance(node, ast.Assign):
             yield from ((target, node.value) for target in node.targets)
@@ -93,7 +99,7 @@ def find_first_parameter_name(function: Definition) -> str:
 
 
 def takes_class_as_first_argument(method: Function) -> bool:
-    """Return whether the first argument of a method is the class and not an object."""
+    """Return whether the first argument of a method is the class and not an object, as in a classmethod."""
     return method.name in ("__new__", "__class_getitem__") or any(
         ast.unparse(one).endswith("classmethod") for one in method.decorator_list
     )
@@ -103,7 +109,8 @@ _Compound: Final = ast.For | ast.While | ast.If | ast.With | ast.Try | ast.Class
 
 
 def list_changed_names(node: ast.stmt) -> set[str]:
-    """Return the names that a statement binds, and those of objects that it may change by a method or an index."""
+    """Return the names that a statement binds, and the names of objects that it may change by a method call or an
+    assignment to an index."""
     if isinstance(node, Import):
         return {one.asname or one.name.partition(".")[0] for one in node.names}
     if isinstance(node, Function | ast.ClassDef):
@@ -169,12 +176,14 @@ def list_imported_modules(node: Import) -> set[str]:
 
 
 def rename_name_of_file(statements: Sequence[ast.stmt], name: str, new_name: str) -> list[ast.stmt]:
-    """Return the statements of a file with another name in place of one that they bind, so that new code may bind it.
-    Parameters and attributes of this name stay. Return the statements themselves if none of them binds it.
+    """Return the statements of a file with `new_name` in place of a top-level name that they bind, so that new code may
+    bind `name`. Parameters and attributes with this name stay. Return the statements themselves if none of them binds
+    the name.
 
     Args:
         statements: the statements.
-        name, new_name: the name, and what replaces it.
+        name: the old name.
+        new_name: the name that replaces it.
 
     Example:
         >>> made = rename_name_of_file(ast.parse("def words(text): ...\nwords('a')").body, "words", "split")
@@ -188,7 +197,7 @@ def rename_name_of_file(statements: Sequence[ast.stmt], name: str, new_name: str
 
 
 class _RenameName(ast.NodeTransformer):
-    """Replace a name, but for the code of a function with such a parameter, and the attributes of a class."""
+    """Replace a variable's name. Functions with a parameter of this name, and attributes of classes, stay unchanged."""
 
     def __init__(self, name: str, new_name: str) -> None:
         self._name, self._new_name = name, new_name

@@ -9,18 +9,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from pocketrnn_export.source_code.looked_up_tokens import looks_up_each
+from pocketrnn_export.source_code.looked_up_tokens import loops_over_tokens_of_one_text
 from pocketrnn_export.source_code.syntax_tree_parts import Function, read_last_name
 
 REQUEST: Final = "request"
 
 
 def take_request_fields_as_parameters(function: Function) -> tuple[Function, list[str]]:
-    """Return a copy of a function in which each field of a web request is a parameter, and the names of these
-    parameters. If it reads no fields, return the function itself and an empty list.
+    """Convert a function that reads fields of a web request to one that takes each field as a parameter. Return the new
+    function, and the names of these parameters. If the function reads no fields, return the function itself and an
+    empty list.
 
     Args:
-        function: a function that answers a web request, such as a page of Flask.
+        function: a function that handles a web request, such as a view of Flask.
 
     Example:
         >>> page = ast.parse("def page(): return split(request.form['title'])").body[0]
@@ -31,7 +32,7 @@ def take_request_fields_as_parameters(function: Function) -> tuple[Function, lis
         node.targets[0].id
         for node in ast.walk(function)
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-        if _reads_request(node.value) and _find_key(node.value, {REQUEST}) is None
+        if _reads_request(node.value) and _find_request_field(node.value, {REQUEST}) is None
     }
     made = copy.deepcopy(function)
     replace = _ReplaceFields({REQUEST, *records})
@@ -48,23 +49,26 @@ def take_request_fields_as_parameters(function: Function) -> tuple[Function, lis
 
 
 class _ReplaceFields(ast.NodeTransformer):
-    """Replace `request.form["title"]`, or the same of an object made of the request, by a name."""
+    """Replace `request.form["title"]`, or the same on an object made of the request, by the variable `title`."""
 
     def __init__(self, roots: set[str]) -> None:
         self._roots, self.found = roots, dict[str, str]()
 
     def visit(self, node: ast.AST) -> ast.AST:
-        if (key := _find_key(node, self._roots)) is None:
+        if (key := _find_request_field(node, self._roots)) is None:
             return self.generic_visit(node)
         name = key if key.isidentifier() else f"field_{key}"
         self.found[key] = name
         return ast.copy_location(ast.Name(name, ast.Load()), node)
 
 
-def _find_key(node: ast.AST, roots: set[str]) -> str | None:
-    """Return the field that an expression reads of a web request: "title" for `request.form["title"]` and
-    `request.form.get("title")`. `roots` has the names that hold the request or its data. Return None for another
-    expression."""
+def _find_request_field(node: ast.AST, roots: set[str]) -> str | None:
+    """Return the field of a web request that an expression reads: "title" for `request.form["title"]` and
+    `request.form.get("title")`. Return None for another expression.
+
+    Args:
+        roots: the variables that hold the request or its data.
+    """
     key: ast.AST | None = None
     root: ast.AST = node
     if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
@@ -83,11 +87,11 @@ def _reads_request(node: ast.AST) -> bool:
 
 
 def take_each_text_as_parameter(function: Function) -> Function:
-    """Return a function of one text for a function of several texts: its loop over a parameter is replaced by the lines
-    in it, and a list comprehension over one by its element. Return the function itself if it has neither.
+    """Convert a function of several texts to a function of one text. A loop over a parameter is replaced by the lines
+    in it, and a list comprehension over a parameter by its element. Return the function itself if it has neither.
 
     Args:
-        function: a function that answers texts.
+        function: a function whose parameter is a list of texts.
 
     Example:
         >>> several = ast.parse("def predict(texts):\\n    for text in texts:\\n        split(text)").body[0]
@@ -99,12 +103,12 @@ def take_each_text_as_parameter(function: Function) -> Function:
     for at, loop in enumerate(body):
         each: ast.For | ast.comprehension
         if isinstance(loop, ast.For):
-            if looks_up_each(loop):
+            if loops_over_tokens_of_one_text(loop):
                 continue
             each, lines = loop, loop.body
         else:
             listed = [one for one in ast.walk(loop) if isinstance(one, ast.ListComp) and len(one.generators) == 1]
-            if not listed or listed[0].generators[0].ifs or looks_up_each(listed[0]):
+            if not listed or listed[0].generators[0].ifs or loops_over_tokens_of_one_text(listed[0]):
                 continue
             each, lines = listed[0].generators[0], [_replace_code(loop, ast.unparse(listed[0]), listed[0].elt)]
         texts, text = each.iter, each.target
@@ -127,14 +131,15 @@ def _replace_code(statement: ast.stmt, written: str, node: ast.expr) -> ast.stmt
 
 
 class TextAndCode(NamedTuple):
-    """The name of the text in some code, the code, and the expression of its tokens."""
+    """The variable that holds the text in some code, the statements of the code, and the expression for the tokens."""
 
     name: str
     statements: Sequence[ast.stmt]
     tokens: ast.expr
 
     def replace_code(self, written: str, name: str) -> TextAndCode:
-        """Return a copy in which the name of the text stands for each expression with this code."""
+        """Return a copy in which the variable `name` replaces each expression whose code is `written`, and is the
+        text."""
         replace = _ReplaceCode(written, ast.Name(name, ast.Load()))
         statements = [replace.visit(copy.deepcopy(one)) for one in self.statements]
         return TextAndCode(name, statements, replace.visit(copy.deepcopy(self.tokens)))
@@ -153,19 +158,20 @@ _TYPED: Final = "typed_text"
 
 
 def find_text_parameter(function: Function) -> str:
-    """Return the first parameter of a function that has a text's name, else its first parameter; `text` if it has
-    none."""
+    """Return the first parameter of a function whose name means a text; else its first parameter; `text` if it has no
+    parameters."""
     names = [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
     return next((one for one in names if _TEXT_NAME.search(one) and not _NO_TEXT_NAME.search(one)), [*names, "text"][0])
 
 
 def take_typed_text_as_parameter(code: TextAndCode, *, with_constants: bool) -> TextAndCode | None:
-    """Take as the text what a user types in code without a parameter for it, as in `text = input()`. Return None if the
-    code reads nothing or several things.
+    """Convert code that reads a typed text, as in `text = input()`, to code whose text is a variable. Return None if
+    the code reads nothing, or several things.
 
     Args:
-        code: the code; its name of the text is empty.
-        with_constants: whether a string constant with a name is a text, too, as in the cells of a notebook.
+        code: the code, whose `name` is empty.
+        with_constants: whether a variable with a string constant counts as a typed text, too, as in the cells of a
+            notebook.
     """
     read = {ast.unparse(node) for part in (*code.statements, code.tokens) for node in ast.walk(part) if _is_typed(node)}
     if len(read) == 1:
@@ -198,12 +204,13 @@ def _is_typed(node: ast.AST) -> bool:
     return False
 
 
-def rename_text(code: TextAndCode) -> TextAndCode:
-    """Take as the text what code reads from its parameter, such as `data["text"]` or `request.text`, if it reads
-    nothing else from it. Leave out statements such as `text = data`, whose name becomes that of the text.
+def rename_text_to_value_read_from_parameter(code: TextAndCode) -> TextAndCode:
+    """Take as the text the value that code reads from its parameter, such as `data["text"]` or `request.text`, if the
+    code uses the parameter for nothing else. Drop a statement such as `text = data`, and call the text `text` from
+    there on.
 
     Args:
-        code: the code.
+        code: the code, whose `name` is the parameter.
     """
     while True:
         name, statements, tokens = code
@@ -223,8 +230,13 @@ def rename_text(code: TextAndCode) -> TextAndCode:
 
 
 def _find_read_value(node: ast.AST, above: Mapping[ast.AST, ast.AST]) -> ast.AST:
-    """Return the largest expression that only reads a part of what a name holds: `json.loads(event["body"])["text"]`
-    for the name `event`. `above` has the node around each node."""
+    """Return the largest expression around a variable that only reads a part of its value:
+    `json.loads(event["body"])["text"]` for the variable `event`.
+
+    Args:
+        node: the syntax node of the variable.
+        above: the parent of each syntax node.
+    """
     while True:
         match above.get(node):
             case ast.Subscript(value=value, slice=ast.Constant(value=str()), ctx=ast.Load()) as one if value is node:
@@ -244,7 +256,7 @@ def _find_read_value(node: ast.AST, above: Mapping[ast.AST, ast.AST]) -> ast.AST
 
 
 class _ReplaceCode(ast.NodeTransformer):
-    """Replace each expression with some code by another."""
+    """Replace each expression whose code is `written` by another expression."""
 
     def __init__(self, written: str, other: ast.expr) -> None:
         self._written, self._other = written, other

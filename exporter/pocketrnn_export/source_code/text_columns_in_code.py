@@ -24,8 +24,8 @@ _TEXT: Final = "text"
 
 
 def write_tokenizer_of_columns(path: Path) -> str | None:
-    """Write a function `words(text)` that splits one text as the owner's code splits a column of texts in a data frame.
-    Return None if the code does not split a column, or does so by steps that are not known.
+    """Write a function `words(text)` that splits one text as the owner's code splits a column of a data frame. Return
+    None if the code splits no column, or if one of its steps cannot be converted.
 
     Args:
         path: the file or notebook.
@@ -42,8 +42,8 @@ def write_tokenizer_of_columns(path: Path) -> str | None:
         if not isinstance(one, ast.Assign) or len(one.targets) != 1 or (at := _read_column(one.targets[0])) is None:
             continue
         # A step that is not known makes a column that is not.
-        step = made[at] = _write_step(one.value, made)
-        last = step if step is not None and _gives_list(step) else last
+        step = made[at] = _convert_column_expression_to_text_expression(one.value, made)
+        last = step if step is not None and _splits_text_into_tokens(step) else last
     if last is None:
         return None
     function = ast.parse(f"def {WRITTEN_NAME}({_TEXT}):\n    return {ast.unparse(last)}").body
@@ -67,7 +67,7 @@ def is_applied_to_text_column(path: Path, name: str) -> bool:
         and isinstance(node.func, ast.Attribute)
         and node.func.attr in _EACH
         and [getattr(one, "id", "") for one in node.args] == [name]
-        and _write_step(node.func.value, {}) is not None
+        and _convert_column_expression_to_text_expression(node.func.value, {}) is not None
         for _, node in list_syntax_nodes_near(path)
     )
 
@@ -80,10 +80,15 @@ def _read_column(node: ast.expr) -> tuple[str, str] | None:
     return None
 
 
-def _write_step(node: ast.expr, made: Mapping[tuple[str, str], ast.expr | None]) -> ast.expr | None:
-    """Write an expression of columns, such as `df["text"].str.lower()`, as an expression of one text, `text.lower()`.
-    `made` has the expression for each column that the code has set. Return None if a part is not known, or if the
-    column's name means labels."""
+def _convert_column_expression_to_text_expression(
+    node: ast.expr, made: Mapping[tuple[str, str], ast.expr | None]
+) -> ast.expr | None:
+    """Convert an expression of a column, such as `df["text"].str.lower()`, to one of a text, `text.lower()`. Return
+    None if a part cannot be converted, or if the column's name means labels.
+
+    Args:
+        made: the converted expression of each column that the code has set, by the data frame and the column.
+    """
     if (at := _read_column(node)) is not None:
         return made.get(at, None if _OF_LABELS.search(at[1]) else ast.Name(_TEXT, ast.Load()))
     match node:
@@ -91,7 +96,7 @@ def _write_step(node: ast.expr, made: Mapping[tuple[str, str], ast.expr | None])
             func=ast.Attribute(value=ast.Attribute(value=column, attr="str"), attr="replace"), args=[old, new]
         ):
             given = {one.arg: getattr(one.value, "value", None) for one in node.keywords}
-            text = _write_step(column, made)
+            text = _convert_column_expression_to_text_expression(column, made)
             if text is None or given.keys() - {"regex"} or "regex" not in given:
                 return None
             written = f"re.sub({ast.unparse(old)}, {ast.unparse(new)}, {ast.unparse(text)})"
@@ -100,27 +105,27 @@ def _write_step(node: ast.expr, made: Mapping[tuple[str, str], ast.expr | None])
         case ast.Call(func=ast.Attribute(value=ast.Attribute(value=column, attr="str"), attr=name)) if (
             name in _OF_STRINGS
         ):
-            text = _write_step(column, made)
+            text = _convert_column_expression_to_text_expression(column, made)
             return None if text is None else ast.Call(ast.Attribute(text, name, ast.Load()), node.args, node.keywords)
         case ast.Call(func=ast.Attribute(value=column, attr=name), args=[function], keywords=[]) if name in _EACH:
-            text = _write_step(column, made)
+            text = _convert_column_expression_to_text_expression(column, made)
             return None if text is None else ast.Call(function, [text], [])
         case ast.Call(func=ast.Attribute(value=column, attr="astype"), args=[ast.Name(id="str")], keywords=[]):
-            text = _write_step(column, made)
+            text = _convert_column_expression_to_text_expression(column, made)
             return None if text is None else ast.Call(ast.Name("str", ast.Load()), [text], [])
         case ast.Call(func=ast.Attribute(value=column, attr=name)) if name in _OF_COLUMNS:
-            return _write_step(column, made)
+            return _convert_column_expression_to_text_expression(column, made)
     return None
 
 
-def _gives_list(step: ast.expr) -> bool:
-    """Return whether an expression splits a text into a list of tokens: a call of `split`, of a function with `token`
-    in its name, or of a lambda with such a result or with a list comprehension."""
+def _splits_text_into_tokens(step: ast.expr) -> bool:
+    """Return whether an expression splits a text into a list of tokens. It counts if it is a call of `split`, of a
+    function with `token` in its name, or of a lambda that returns such a call or a list comprehension."""
     if not isinstance(step, ast.Call):
         return False
     named = step.func
     name = named.attr if isinstance(named, ast.Attribute) else getattr(named, "id", "")
     if isinstance(named, ast.Lambda):
         body = named.body
-        return isinstance(body, ast.ListComp) or (isinstance(body, ast.Call) and _gives_list(body))
+        return isinstance(body, ast.ListComp) or (isinstance(body, ast.Call) and _splits_text_into_tokens(body))
     return name == "split" or "token" in name

@@ -47,21 +47,21 @@ _CALLED_NAME = "_called"
 
 
 class _ReadParts(NamedTuple):
-    """The parts of its object that a method reads: the methods that it calls, and attributes, each with a line that
-    reads it."""
+    """What the methods of a class use of `self`: the methods that they call, and the attributes that they read, each
+    with the number of the first line that reads it."""
 
     methods: Mapping[str, Function]
     attributes: Mapping[str, int]
 
 
 def list_read_attributes(path: Path, class_name: str, method: str) -> dict[str, int] | None:
-    """Return the attributes of its object that a method reads, each with the first line that reads it. Methods that it
-    calls are included. Return None if this is not known, for example because the method passes the object itself to a
-    function.
+    """Return the attributes of `self` that a method reads, itself or through the methods that it calls, each with the
+    number of the first line that reads it. Return None if the attributes cannot be known, for example because the
+    method passes `self` to a function.
 
     Args:
         path: the file of the class.
-        class_name: the class. Its base classes must be in the same file, unless the method reads nothing of its object.
+        class_name: the class. Its base classes must be in the same file, unless the method reads nothing of `self`.
         method: the method.
 
     Example:
@@ -86,18 +86,20 @@ def write_text_function(
     method_arguments: str = "",
     call: str = PLAIN_CALL,
 ) -> str | None:
-    """Copy an owner's function or method, with the code that it needs, to a file of its own, as the function `words`.
-    Return this file's code. Return None if the function needs code that is not found, another file near it, or PyTorch.
+    """Copy an owner's function or method to a new file, as the function `words`, with all code that it needs. Return
+    the code of the new file. Return None if the function needs code that is not found, another of the owner's files, or
+    PyTorch.
 
     Args:
-        path: the file.
+        path: the owner's file.
         name: the function or the class.
-        method: the method; empty for a function, and for an object that is itself called.
-        arguments: the arguments of the class or, for a function, its arguments beside the text, as code.
-        attributes: plain values to set as attributes of the object.
-        calls_init: whether to make the object by its `__init__`, and not from `attributes` alone.
+        method: the method; empty for a function, and for a class whose object is itself called.
+        arguments: the arguments with which the class is instantiated; for a function, its arguments beside the text.
+            Both as code.
+        attributes: plain values that are set as attributes of the object.
+        calls_init: whether `__init__` is called. If not, the object has only `attributes`.
         method_arguments: the method's arguments beside the text, as code.
-        call: the call as code, with {} for the function, such as {}([text])[0].
+        call: how the function is called with a text, as code with {} for the function, such as {}([text])[0].
 
     Example:
         >>> print(write_text_function(Path("text.py"), "Processor", "cut", "", {"most": 60}, calls_init=False))
@@ -113,7 +115,7 @@ def write_text_function(
         called = called.replace(name, _MADE_NAME, 1)
         classes = _list_class_and_its_bases(statements, name)
         given = arguments if calls_init else None
-        made = _write_object(classes, method or "__call__", given, attributes) if classes else []
+        made = _write_class_and_its_instance(classes, method or "__call__", given, attributes) if classes else []
         if not made:
             return None
         arguments = method_arguments
@@ -121,7 +123,7 @@ def write_text_function(
         called = f"functools.partial({called}, {arguments})"
         made = [*ast.parse("import functools").body, *made]
     helpers = list_file_statements_that_code_needs([*made, *ast.parse(called).body], statements, path)
-    if helpers is None or any(_needs_file_or_torch(one, path) for one in helpers):
+    if helpers is None or any(_imports_owners_file_or_torch(one, path) for one in helpers):
         return None
     written = [*helpers, *made]
     if called != WRITTEN_NAME or call != PLAIN_CALL:
@@ -133,7 +135,7 @@ def write_text_function(
 
 
 def _list_class_and_its_bases(statements: Sequence[ast.stmt], name: str) -> list[ast.ClassDef]:
-    """Return a class and its base classes. Return an empty list if one of them is not among the statements."""
+    """Return a class and its base classes. Return an empty list if the statements do not define one of them."""
     classes = {one.name: one for one in statements if isinstance(one, ast.ClassDef)}
     found: list[ast.ClassDef] = []
     waiting = [name]
@@ -147,8 +149,13 @@ def _list_class_and_its_bases(statements: Sequence[ast.stmt], name: str) -> list
 
 
 def _find_read_parts(classes: Sequence[ast.ClassDef], methods: Sequence[str]) -> _ReadParts | None:
-    """Return the methods and attributes of their object that some methods of a class use. Return None if this is not
-    known."""
+    """Return the methods and attributes of `self` that some methods of a class use, directly or through each other.
+    Return None if these cannot be known.
+
+    Args:
+        classes: the class and its base classes.
+        methods: the names of the methods.
+    """
     held: dict[str, Function] = {}
     for method in (one for definition in classes for one in find_methods(definition)):
         held.setdefault(method.name, method)
@@ -172,12 +179,18 @@ def _find_read_parts(classes: Sequence[ast.ClassDef], methods: Sequence[str]) ->
     return _ReadParts(found, attributes)
 
 
-def _write_object(
+def _write_class_and_its_instance(
     classes: Sequence[ast.ClassDef], method: str, arguments: str | None, attributes: Mapping[str, Any]
 ) -> list[ast.stmt]:
-    """Return statements that define a class with only the methods that `method` needs, and make an object of it. If
-    `arguments` is None, the object is made from `attributes`, without a call of `__init__`. Return an empty list if an
-    attribute is missing, or if it is not known what the method reads."""
+    """Write statements that define a class with only the methods that `method` needs, and make an instance of it.
+    Return an empty list if an attribute has no value, or if it cannot be known what the method reads.
+
+    Args:
+        classes: the class and its base classes.
+        method: the method that will be called.
+        arguments: the arguments of `__init__`, as code; None to make the instance without a call of `__init__`.
+        attributes: the values of attributes of the instance.
+    """
     name, calls_init = classes[0].name, arguments is not None
     calls_init = calls_init and any(find_methods(one, "__init__") for one in classes)
     parts = _find_read_parts(classes, [method, *["__init__"] * calls_init])
@@ -191,8 +204,8 @@ def _write_object(
     return [written, *ast.parse("\n".join(lines)).body]
 
 
-def _needs_file_or_torch(node: ast.stmt, path: Path) -> bool:
-    """Return whether a statement imports PyTorch, or a Python file near the file `path`."""
+def _imports_owners_file_or_torch(node: ast.stmt, path: Path) -> bool:
+    """Return whether a statement imports PyTorch, or one of the owner's Python files near the file `path`."""
     modules = list_imported_modules(node) if isinstance(node, Import) else ()
     return any(
         one.startswith(".") or one.partition(".")[0] == "torch" or find_imported_file(path, one) is not None
@@ -220,7 +233,7 @@ _FIELDS: Final = ("torchtext.data", "torchtext.legacy", "torchtext.legacy.data")
 
 
 class _Change(NamedTuple):
-    """A piece of code, what replaces it, and a sentence on it."""
+    """A change of code: a syntax node, the code that replaces it, and a sentence for the user about the change."""
 
     node: Any
     code: str
@@ -228,8 +241,8 @@ class _Change(NamedTuple):
 
 
 def replace_removed_names(code: str) -> tuple[str, list[str]]:
-    """Replace names that newer releases of libraries have removed, such as the spaCy model `en`, by their present
-    names. Return the new code, and a sentence on each change for the user.
+    """Replace names that newer releases of libraries have removed by their present names, such as the spaCy model `en`
+    by `en_core_web_sm`. Return the new code, and a sentence for the user about each change.
 
     Args:
         code: the code of a file.
@@ -238,7 +251,7 @@ def replace_removed_names(code: str) -> tuple[str, list[str]]:
         >>> replace_removed_names("nlp = spacy.load('en')")
         ("nlp = spacy.load('en_core_web_sm')", ["spacy.load('en') is now spacy.load('en_core_web_sm'): ..."])
     """
-    changes = [one for node in ast.walk(ast.parse(code)) for one in _list_changes(node)]
+    changes = [one for node in ast.walk(ast.parse(code)) for one in _list_replacements_of_removed_names(node)]
     lines = [line.encode() for line in code.splitlines(keepends=True)]
     starts = [sum(map(len, lines[:number])) for number in range(len(lines) + 1)]
     content = b"".join(lines)
@@ -248,8 +261,9 @@ def replace_removed_names(code: str) -> tuple[str, list[str]]:
     return content.decode(), [one.note for one in changes if one.note]
 
 
-def _list_changes(node: ast.AST) -> Iterator[_Change]:
-    """Yield the changes that a syntax node needs because a newer release of its library has removed a name."""
+def _list_replacements_of_removed_names(node: ast.AST) -> Iterator[_Change]:
+    """Yield the changes by which a syntax node works with the newer release of a library that has removed a name in
+    it."""
     match node:
         case ast.ImportFrom(module=str() as module, level=0):
             known = next((one for one in _MODULES if f"{module}.".startswith(f"{one}.")), "")
@@ -283,11 +297,12 @@ _METHODS: Final = PURE_METHODS | _METHODS_OF_STRINGS | {
 
 
 def write_computing_text_function(file: Path, name: str) -> str | None:
-    """Copy an owner's function that splits texts to a file of its own, as the function `words`, if it is safe to run.
-    Return the file's code; None if it is not found, or if it may do more than compute, such as read a file.
+    """Copy an owner's function that splits texts to a new file, as the function `words`, if the function is safe to
+    run. Return the code of the new file. Return None if the function is not found, or if it may do more than compute,
+    such as read a file.
 
     Args:
-        file: the file of the function.
+        file: the owner's file.
         name: the function, or Class.method.
     """
     held, _, method = name.rpartition(".")
@@ -301,9 +316,9 @@ def write_computing_text_function(file: Path, name: str) -> str | None:
 
 
 def _only_computes(code: str) -> bool:
-    """Return whether code does nothing but compute. It may import only modules that compute, and call only these, its
-    own functions, harmless builtins, and methods of strings, lists and patterns. It must not have a `while` loop, which
-    may not end."""
+    """Return whether code certainly does nothing but compute. It may import only modules that compute. It may call only
+    these, its own functions, harmless builtins, and methods of strings, lists and patterns. A `while` loop is not
+    allowed, since it may not end."""
     tree = ast.parse(code)
     known = {name for one in tree.body for name in list_changed_names(one)}
     imported: set[str] = set()
@@ -312,7 +327,7 @@ def _only_computes(code: str) -> bool:
             for name, full_name in list_imported_names(node):
                 if not any(f"{full_name}.".startswith(f"{one}.") for one in _COMPUTING_MODULES):
                     return False
-                if _is_other_module(full_name):
+                if _is_module_that_may_do_more_than_compute(full_name):
                     return False
                 imported.add(name)
     known |= {one.arg for one in ast.walk(tree) if isinstance(one, ast.arg)} | imported
@@ -330,7 +345,7 @@ def _only_computes(code: str) -> bool:
             if of_module and node.attr not in _METHODS:
                 return False
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in imported:
-            if any(_is_other_module(f"{one}.{node.attr}") for one in _COMPUTING_MODULES):
+            if any(_is_module_that_may_do_more_than_compute(f"{one}.{node.attr}") for one in _COMPUTING_MODULES):
                 return False
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             called = node.func
@@ -341,15 +356,15 @@ def _only_computes(code: str) -> bool:
 
 
 def _find_root_name(node: ast.AST) -> str:
-    """Return the name `a` of `a.b.c`; an empty string for another expression."""
+    """Return the first name of a dotted expression: `a` for `a.b.c`. Return an empty string for another expression."""
     while isinstance(node, ast.Attribute):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _is_other_module(full_name: str) -> bool:
-    """Return whether a name of a module of the standard library is a module that may do more than compute, such as
-    `typing.sys`."""
+def _is_module_that_may_do_more_than_compute(full_name: str) -> bool:
+    """Return whether a dotted name, such as `typing.sys`, leads from an allowed module of the standard library to a
+    module that may do more than compute."""
     module, _, name = full_name.rpartition(".")
     if full_name in _COMPUTING_MODULES or module.partition(".")[0] not in sys.stdlib_module_names:
         return False

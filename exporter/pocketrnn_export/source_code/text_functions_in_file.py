@@ -13,13 +13,16 @@ from typing import NamedTuple
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
     Nearness,
+    contains_training_loop,
     list_code_files_of_module,
     list_files_near,
     rank_files_near,
-    trains,
 )
 from pocketrnn_export.source_code.functions_of_file import find_imported_functions
-from pocketrnn_export.source_code.functions_that_answer_or_split import computes_answer, is_name_of_answering_function
+from pocketrnn_export.source_code.functions_that_answer_or_split import (
+    computes_prediction,
+    is_name_of_answering_function,
+)
 from pocketrnn_export.source_code.notebook import read_python_statements
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME, write_tokenizer_of_function
 from pocketrnn_export.source_code.syntax_tree_parts import (
@@ -70,16 +73,16 @@ _TEXT_FUNCTIONS = (
 
 
 def refuse_function_with_more_arguments(path: Path, name: str, given_arguments: Collection[str]) -> None:
-    """Refuse a function of a file that needs more arguments than a text, a vocabulary and the given ones. A name that
-    is not a plain function of the file is accepted.
+    """Raise an error if a function of a file needs more arguments than a text, a vocabulary and the given ones. A name
+    that is not a plain function of the file is accepted.
 
     Args:
         path: the file.
         name: the function's name.
-        given_arguments: the names of arguments that are given to it.
+        given_arguments: the names of the arguments that the user gives.
 
     Raises:
-        InputError: it needs others.
+        InputError: the function needs further arguments.
     """
     found = [one for one in read_python_statements(path) if getattr(one, "name", None) == name]
     if not found or not isinstance(function := found[-1], ast.FunctionDef) or function.decorator_list:
@@ -99,8 +102,8 @@ def refuse_function_with_more_arguments(path: Path, name: str, given_arguments: 
 
 
 def only_cleans_texts(file: Path, name: str) -> bool:
-    """Return whether a function cleans texts and does not split them. Its name must say so, as `preprocess` does, and
-    its code must neither take a vocabulary nor look words up.
+    """Return whether a function cleans texts and does not split them into tokens. Its name must say so, such as
+    `preprocess`, and its code must neither take a vocabulary nor look up words.
 
     Args:
         file: the file of the function.
@@ -118,16 +121,16 @@ class TextFunction(NamedTuple):
     """A function of the owner's code that splits or cleans texts.
 
     Attributes:
-        option: what to give as --tokenizer: file.py:name, or file.py:name(most=50) if it needs more than the text and
-            the vocabulary.
+        option: the value for --tokenizer: file.py:name, or file.py:name(most=50) if the function needs more than the
+            text and the vocabulary.
         file: its file.
         name: its name, or Class.method.
-        text: the argument that is the text, if it needs others beside it.
-        called: the owner's call of it, with the values of the arguments beside the text and the vocabulary; None if
-            it needs none of them.
-        code: the code of a file with a function `words` that calls it so, if a value is not plain.
-        is_answering: whether it answers a text, or splits the text of a function that does.
-        is_of_another: whether its file belongs to another module.
+        text: the name of the argument that takes the text, if the function needs other arguments; else empty.
+        called: the call in the owner's code, with the values of the other arguments; None if the function needs no
+            other arguments.
+        code: the code of a new file with a function `words` that makes this call; empty if all values are plain.
+        is_answering: whether the function predicts for a text, or splits the text for a function that does.
+        is_place_in_code_of_another_module: whether its file belongs to another module.
     """
 
     option: str
@@ -137,11 +140,12 @@ class TextFunction(NamedTuple):
     called: CallArguments | None = None
     code: str = ""
     is_answering: bool = False
-    is_of_another: bool = False
+    is_place_in_code_of_another_module: bool = False
 
 
 def list_functions_of_text(path: Path) -> list[str]:
-    """List the functions of a file that may take a text alone, or a text and a vocabulary; none if it cannot be read.
+    """List the functions of a file that may take only a text, or a text and a vocabulary. Return an empty list if the
+    file cannot be read.
 
     Args:
         path: the file.
@@ -152,9 +156,9 @@ def list_functions_of_text(path: Path) -> list[str]:
     return []
 
 
-def gives_ids(function: TextFunction) -> bool:
-    """Return whether a function seems to give the ids of a text, and so shows at what width texts are cut: it takes a
-    vocabulary or other values beside the text, or its name says so."""
+def seems_to_return_ids(function: TextFunction) -> bool:
+    """Return whether a function seems to return the ids of a text, and not its tokens: it takes a vocabulary or other
+    values beside the text, or its name says so."""
     node = dict(_list_functions_and_methods(function.file)).get(function.name)
     takes_vocabulary = node is not None and any(is_vocabulary_name(one.arg) for one in node.args.args)
     is_named_so = re.search(_TEXT_FUNCTIONS[2], function.name.rpartition(".")[2], re.IGNORECASE) is not None
@@ -162,11 +166,12 @@ def gives_ids(function: TextFunction) -> bool:
 
 
 def list_text_functions(path: Path) -> list[TextFunction]:
-    """List up to four functions, of a file and of the Python files near it, that split or clean texts according to
-    their names. Files of other modules are left out or come last, as in `list_code_files_of_module`.
+    """List up to four functions of a file and of the files near it that split or clean texts, by their names. Files of
+    other modules are left out, or come last.
 
-    Functions that answer a text come first, or in their place the functions that split the text for them. Then come
-    those that call a library such as spaCy, which the text rules cannot replace, and then the others.
+    Functions that split the text for a function that predicts, or else that function itself, come first. Then come
+    functions that call a library such as spaCy, whose splitting the text rules of the bundle cannot replace. The others
+    come last.
 
     Args:
         path: the file.
@@ -181,35 +186,45 @@ def list_text_functions(path: Path) -> list[TextFunction]:
                     found[inner.option] = -3 * kinds, inner._replace(is_answering=True)
                 elif is_answering and write_tokenizer_of_function(file, name, module_file=path):
                     found[f"{file}:{name}"] = -3 * kinds, TextFunction(f"{file}:{name}", file, name, is_answering=True)
-                elif is_answering and _reads_text_and_gives_label(function):
+                elif is_answering and _predicts_label_of_one_text(function):
                     made = TextFunction(f"{file}:{name}", file, name, is_answering=True)
                     found[made.option] = 2 * kinds, made
-                elif (ranks := _list_ranks(function)) and (one := _find_text_function(near, file, name, function)):
+                elif (ranks := _list_matching_name_patterns(function)) and (
+                    one := _find_text_function(near, file, name, function)
+                ):
                     is_foreign = bool(find_text_library(file, name))
                     rank = ranks[0] + kinds * is_method - 2 * kinds * is_foreign
                     # Training code often reads texts that are split already.
-                    rank += 3 * kinds * (trains(file) and not is_foreign)
+                    rank += 3 * kinds * (contains_training_loop(file) and not is_foreign)
                     found.setdefault(one.option, (rank, one))
     others = {one for one, rank in rank_files_near(path).items() if rank is Nearness.OF_ANOTHER}
-    ranked = [(rank, one._replace(is_of_another=one.file in others)) for rank, one in found.values()]
-    return [one for _, one in sorted(ranked, key=lambda each: (each[1].is_of_another, each[0]))[:_MOST_CALLED]]
+    ranked = [
+        (rank, one._replace(is_place_in_code_of_another_module=one.file in others)) for rank, one in found.values()
+    ]
+    return [
+        one
+        for _, one in sorted(ranked, key=lambda each: (each[1].is_place_in_code_of_another_module, each[0]))[
+            :_MOST_CALLED
+        ]
+    ]
 
 
-def _reads_text_and_gives_label(function: Function) -> bool:
-    """Return whether a function of one text computes an answer and looks up a label, by what it calls and returns."""
+def _predicts_label_of_one_text(function: Function) -> bool:
+    """Return whether a function of one text computes a prediction and returns a label, by the names that it calls and
+    returns."""
     needed = list_positional_parameters(function, required=True)
     nodes = [*ast.walk(function)]
     names = {getattr(one, "id", "") for one in nodes} | {getattr(one, "attr", "") for one in nodes}
     reads_one = len([one for one in needed if one != "self"]) == 1 and not _NO_TEXT.search(needed[-1])
-    return reads_one and computes_answer(function) and any(map(_OF_LABELS.search, names))
+    return reads_one and computes_prediction(function) and any(map(_OF_LABELS.search, names))
 
 
 def complete_text_function(file: Path, name: str) -> TextFunction | None:
-    """Find how to give an owner's function as --tokenizer, with the values that the owner's code passes for its other
-    arguments.
+    """Find the value for --tokenizer that gives an owner's function, with the values that the owner's code passes for
+    its further arguments.
 
-    A function that answers a text stands for the function that it calls to split the text. Return None if none is
-    found; for a function that splits texts itself, also if no values are found for it.
+    A function that predicts for a text is replaced by the function that it calls to split the text. Return None if it
+    calls none. For a function that itself splits texts, return None if a value of an argument is not found.
 
     Args:
         file: the file.
@@ -230,9 +245,16 @@ def complete_text_function(file: Path, name: str) -> TextFunction | None:
 def _find_text_function(
     near: Sequence[Path], file: Path, name: str, function: Function, *, takes_list: bool = False
 ) -> TextFunction | None:
-    """Find how to give an owner's function as --tokenizer, with the values that calls in the files `near` pass for its
-    other arguments. Return None if its first argument is not a text, or if a value is not known and the part that
-    splits the text cannot be copied either. With `takes_list`, the argument is a list of texts, whatever its name."""
+    """Find the value for --tokenizer that gives an owner's function. Return None if its first argument is not a text.
+    Also return None if the value of a further argument is not known and the part that splits the text cannot be copied.
+
+    Args:
+        near: the files whose calls show the values of the further arguments.
+        file: the file of the function.
+        name: the function, or Class.method.
+        function: its code.
+        takes_list: whether the first argument is a list of texts, whatever its name is.
+    """
     needed = list_positional_parameters(function, required=True)["." in name :]
     texts = [one for one in needed if not is_vocabulary_name(one)]
     if not texts or (_NO_TEXT.search(texts[0]) and not takes_list):
@@ -253,9 +275,9 @@ def _find_text_function(
     return plain._replace(option=f"{file}:{name}({given})", called=called)
 
 
-def is_of_class_with_arguments(path: Path, name: str) -> bool:
-    """Return whether a name is that of a method whose object cannot be made from a vocabulary and plain values. Its
-    class needs other arguments, and the method may read attributes whose values the owner's code does not show.
+def is_method_of_object_that_cannot_be_made(path: Path, name: str) -> bool:
+    """Return whether a name is a method whose object cannot be made from a vocabulary and plain values. The class needs
+    other arguments, and the values of the attributes that the method reads are not known from the owner's code.
 
     Args:
         path: the file.
@@ -275,13 +297,13 @@ def is_of_class_with_arguments(path: Path, name: str) -> bool:
 
 
 def find_text_library(path: Path, name: str, calls_left: int = 2) -> str:
-    """Return the name of the library with which a function splits or changes words, such as spaCy. Return an empty
-    string if it uses none.
+    """Return the library with which a function splits or changes words, such as "spaCy", itself or through functions
+    that it calls. Return an empty string if it uses none.
 
     Args:
         path: the file.
         name: the function, or Class.method.
-        calls_left: how deep calls of the owner's other functions are followed.
+        calls_left: how many levels of calls of the owner's other functions are followed.
 
     Example:
         >>> find_text_library(Path("api.py"), "tokenize")
@@ -309,8 +331,11 @@ def find_text_library(path: Path, name: str, calls_left: int = 2) -> str:
 
 
 def _find_library(node: ast.AST, libraries: Mapping[str, str]) -> str:
-    """Return the name of the text library that a piece of code uses; an empty string if it uses none. `libraries` has
-    the library of each imported name, and of each object that a library made, such as `self.nlp`."""
+    """Return the text library that a piece of code uses; an empty string if it uses none.
+
+    Args:
+        libraries: the library of each imported name, and of each object that a library has made, such as `self.nlp`.
+    """
     for call in (one for one in ast.walk(node) if isinstance(one, ast.Call)):
         named = [one.value for one in call.keywords if one.arg == "tokenize"]
         named += call.args[:1] if ast.unparse(call.func).endswith("get_tokenizer") else []
@@ -322,14 +347,14 @@ def _find_library(node: ast.AST, libraries: Mapping[str, str]) -> str:
 
 
 def _is_answering(function: Function) -> bool:
-    """Return whether a function answers a text, by its name or by what it calls."""
+    """Return whether a function predicts for a text, by its name or by the names that it calls."""
     is_named = is_name_of_answering_function(function.name)
-    return is_named or (computes_answer(function) and not _TRAINS.search(function.name))
+    return is_named or (computes_prediction(function) and not _TRAINS.search(function.name))
 
 
 def _list_functions_and_methods(path: Path) -> Iterator[tuple[str, Function]]:
-    """Yield the name and the code of each function of a file, and of each method of its classes. A class with a forward
-    has methods for tensors: only those are yielded whose name says that they answer a text."""
+    """Yield each function of a file and each method of its classes, with its name. A class with a `forward` has methods
+    for tensors: only those of its methods are yielded whose name says that they predict for a text."""
     for one in read_python_statements(path):
         if isinstance(one, Function):
             yield one.name, one
@@ -340,9 +365,10 @@ def _list_functions_and_methods(path: Path) -> Iterator[tuple[str, Function]]:
                     yield f"{one.name}.{method.name}", method
 
 
-def _list_ranks(function: Function) -> list[int]:
-    """Return the positions in `_TEXT_FUNCTIONS` of the patterns that match a function's name. Return an empty list if
-    the name means labels or the making of an object, or if the function has a decorator."""
+def _list_matching_name_patterns(function: Function) -> list[int]:
+    """Return the positions in `_TEXT_FUNCTIONS` of the patterns that match a function's name; a lower position is a
+    better match. Return an empty list if the function has a decorator, or if its name means labels or the making of an
+    object."""
     if function.decorator_list or isinstance(function, ast.AsyncFunctionDef):
         return []
     if _OF_LABELS.search(function.name) or _MAKES_OBJECT.match(function.name):
@@ -351,8 +377,13 @@ def _list_ranks(function: Function) -> list[int]:
 
 
 def _find_function_of_same_text(near: Sequence[Path], path: Path, name: str, function: Function) -> TextFunction | None:
-    """Find the function or method that splits or encodes the text for one that answers it. The answering function must
-    pass its own argument to it unchanged, as in `model(encode(text))` and `model(self.encode(text))`, or in a list."""
+    """Find the function or method to which a function that predicts passes its text to split or encode it. The text
+    must be passed unchanged, as in `model(encode(text))` and `model(self.encode(text))`, or in a list. Return None if
+    there is none.
+
+    Args:
+        near: the files whose calls show the values of the found function's further arguments.
+    """
     nodes = [*ast.walk(function)]
     changed = {one.id for one in nodes if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
     own = {one.arg for one in function.args.args} - changed
@@ -360,14 +391,14 @@ def _find_function_of_same_text(near: Sequence[Path], path: Path, name: str, fun
     calls = [*plain, *_list_calls_with_argument(nodes, own, in_list=True)]
     for file, inner in _find_called_functions(path, function):
         named = [one for one in calls if getattr(one.func, "id", "") == inner.name]
-        if named and _list_ranks(inner) and not only_cleans_texts(file, inner.name):
+        if named and _list_matching_name_patterns(inner) and not only_cleans_texts(file, inner.name):
             return _find_text_function(near, file, inner.name, inner, takes_list=named[0] not in plain)
     held = name.rpartition(".")[0]
     called = {f"{held}.{one.func.attr}" for one in calls if held and isinstance(one.func, ast.Attribute)
               and ast.unparse(one.func.value) == find_first_parameter_name(function)}  # fmt: skip
     for method, code in _list_functions_and_methods(path):
-        is_splitting = method in called and _list_ranks(code) and not only_cleans_texts(path, method)
-        if is_splitting and not is_of_class_with_arguments(path, method):
+        is_splitting = method in called and _list_matching_name_patterns(code) and not only_cleans_texts(path, method)
+        if is_splitting and not is_method_of_object_that_cannot_be_made(path, method):
             return _find_text_function(near, path, method, code)
     return None
 
@@ -375,7 +406,11 @@ def _find_function_of_same_text(near: Sequence[Path], path: Path, name: str, fun
 def _list_calls_with_argument(
     nodes: Iterable[ast.AST], names: Collection[str], *, in_list: bool = False
 ) -> Iterator[ast.Call]:
-    """Yield the calls among `nodes` with one of the names as an argument or, with `in_list`, alone in a list."""
+    """Yield the calls among `nodes` that have one of `names` as an argument.
+
+    Args:
+        in_list: whether a list that contains only one of the names, such as `[text]`, counts, too.
+    """
     for call in (one for one in nodes if isinstance(one, ast.Call)):
         lists = [one.elts for one in call.args if isinstance(one, ast.List) and len(one.elts) == 1]
         given = [elements[0] for elements in lists] if in_list else call.args
@@ -384,7 +419,7 @@ def _list_calls_with_argument(
 
 
 def _find_called_functions(path: Path, function: Function) -> list[tuple[Path, Function]]:
-    """Return the functions that a function calls, each with its file. Only functions of the same file, or of Python
+    """Return the owner's functions that a function calls, each with its file. Only functions of the same file, and of
     files near it that it imports, are found."""
     statements = read_python_statements(path)
     own = {one.name: (path, one) for one in statements if isinstance(one, Function) and one is not function}

@@ -59,13 +59,14 @@ class _CodeLine:
 
 @dataclass(frozen=True)
 class OpenSettings:
-    """Settings in the owner's files that the text rules lack.
+    """Settings for texts that the owner's files contain and the text rules of the bundle do not.
 
     Attributes:
-        lengths: the lengths of texts.
-        unknown: each id that code seems to give to unknown words, with its line; empty if the rules give one of them.
-        pad_side: the side on which code pads ids to a length, as in `[pad] * n + ids`; empty if it does not.
-        cut_side: the side on which it cuts them: left for `ids[-length:]`.
+        lengths: the settings that mean the length of texts in tokens.
+        unknown: each id that code seems to give to unknown words, with its line; empty if the rules give one of these
+            ids.
+        pad_side: the side on which code pads ids to a length: left for `[pad] * n + ids`; empty if it does not pad.
+        cut_side: the side on which code cuts ids to a length: left for `ids[-length:]`.
     """
 
     lengths: Sequence[NamedLength]
@@ -81,7 +82,11 @@ def find_settings_that_rules_lack(
     unknown words, and the sides on which texts are padded and cut.
 
     Args:
-        paths, longest, unknown_id, lengths: as in `list_hints_on_text_rules_in_code`.
+        paths: the files. Files in the same folder that they import are read, too.
+        longest: the number of tokens of the longest text that was compared with the owner's pipeline, so that smaller
+            lengths are not reported. None if the text rules already cut or pad.
+        unknown_id: the id that the text rules give to unknown words; None if they drop these words; -1 to report none.
+        lengths: lengths that the checkpoint states, which are reported, too.
 
     Example:
         >>> find_settings_that_rules_lack([Path("api.py")], longest=0).lengths
@@ -120,9 +125,9 @@ def find_settings_that_rules_lack(
 
 
 def _list_sizes_of_vocabularies(tree: ast.Module) -> dict[ast.AST, str]:
-    """Return the calls that make a vocabulary, such as `build_vocab_from_iterator(rows, max_tokens=SIZE)`: there,
-    max_tokens is a number of words and not the length of a text. The value of each call is the name of the variable for
-    max_tokens; empty without one."""
+    """Return the calls that make a vocabulary with an argument max_tokens, such as `build_vocab_from_iterator(rows,
+    max_tokens=SIZE)`. Each comes with the name of the variable, `SIZE`; empty if it is not a variable. There,
+    max_tokens is a number of words and not the length of a text."""
     calls = (
         one for one in ast.walk(tree) if isinstance(one, ast.Call) and _VOCABULARY.search(read_last_name(one.func))
     )
@@ -130,12 +135,13 @@ def _list_sizes_of_vocabularies(tree: ast.Module) -> dict[ast.AST, str]:
 
 
 def list_text_lengths_in_settings_beside(path: Path, longest_compared_text: int | None) -> list[NamedLength]:
-    """List the settings that mean a length of texts, such as `max_len: 256`, in config.json and other files of settings
-    in the folder of the weights.
+    """List the settings that mean the length of texts, such as `max_len: 256`, in the settings files (config.json, for
+    example) of the folder with the weights.
 
     Args:
         path: the file of weights.
-        longest_compared_text: as in `list_text_lengths_in_checkpoint`.
+        longest_compared_text: the number of tokens of the longest compared text. Smaller lengths are left out. None to
+            return an empty list.
     """
     found: dict[str, NamedLength] = {}
     for file in sorted(path.parent.iterdir()) if longest_compared_text is not None else ():
@@ -146,9 +152,9 @@ def list_text_lengths_in_settings_beside(path: Path, longest_compared_text: int 
     return list(found.values())
 
 
-def find_limit_of_ids(path: Path, rows: int) -> str:
-    """Return the place in the code near a module that lets only ids below `rows` reach the module, as in
-    `i if i < 5000 else 2` or `ids.clamp(max=4999)`. Return an empty string if there is none.
+def find_code_that_limits_ids_to_embedding(path: Path, rows: int) -> str:
+    """Return the place in the code near a module that replaces ids not below `rows`, as `i if i < 5000 else 2` and
+    `ids.clamp(max=4999)` do. Return an empty string if there is none.
 
     Args:
         path: the file of the module.
@@ -174,12 +180,11 @@ def find_limit_of_ids(path: Path, rows: int) -> str:
 
 
 def find_word_ids_in_code(made_by: Mapping[str, str], tokens: Sequence[str]) -> dict[str, int]:
-    """Find the names whose value is the id of a word, which code looks up in a vocabulary or tokenizer. Return a dict
-    from each name to the id.
+    """Find the variables whose value is the id of a word that code looks up in a vocabulary. Return the id of each.
 
     Args:
-        made_by: the statement that sets each name, as code.
-        tokens: the words of the vocabulary, in the order of their ids.
+        made_by: the statement, as code, that sets each variable.
+        tokens: the words of the vocabulary, sorted by their ids from 0.
 
     Example:
         >>> find_word_ids_in_code({"pad_idx": "pad_idx = vocab['<pad>']"}, ["<unk>", "<pad>"])
@@ -246,8 +251,8 @@ def _read_side(call: ast.Call, argument: str) -> str:
 
 
 def _list_nodes_of_module_classes(tree: ast.AST) -> set[ast.AST]:
-    """Return the syntax nodes of the `forward` and `__init__` of modules, and of their methods that these call. A
-    length there does not cut texts before the module, so it is not a setting of the text rules."""
+    """Return the syntax nodes of the `forward` and `__init__` of module classes, and of the methods that these call. A
+    length in this code is not a setting of the text rules, since the code runs after the ids are made."""
     found: set[ast.AST] = set()
     for definition in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
         methods = {one.name: one for one in definition.body if isinstance(one, ast.FunctionDef)}
@@ -268,17 +273,16 @@ def list_hints_on_text_rules_in_code(
     rules: Mapping[str, Any] = MappingProxyType({}),
     lengths: Sequence[NamedLength] = (),
 ) -> list[str]:
-    """List hints on settings in the owner's code that the text rules lack, a sentence each. The code is that of the
-    given files and of the files beside them that they import.
+    """List a sentence for each setting in the owner's code that the text rules lack, with the option that adds it.
 
     Args:
-        paths: the files.
-        longest: the length, in tokens, of the longest text that was compared with the owner's pipeline: the owner's
-            code does not cut at a smaller one. None if the text rules cut or pad.
-        unknown_id: the id that the text rules give to unknown words; None if they drop these; -1 for no hint on it.
-        rules: the members of the option --rules that the user gave; the hints repeat them in the options that they
-            propose.
-        lengths: lengths that the checkpoint states, to report with those of the code.
+        paths: the files. Files in the same folder that they import are read, too.
+        longest: the number of tokens of the longest text that was compared with the owner's pipeline, which shows that
+            the owner's code does not cut at a smaller length. None if the text rules already cut or pad.
+        unknown_id: the id that the text rules give to unknown words; None if they drop these words; -1 to give no hint
+            on it.
+        rules: what the user gave as --rules. The proposed options repeat it.
+        lengths: lengths that the checkpoint states, which are reported, too.
 
     Example:
         >>> list_hints_on_text_rules_in_code([Path("api.py")], longest=0)
@@ -304,8 +308,8 @@ def list_hints_on_text_rules_in_code(
 
 
 def find_token_id_function(path: Path, splitter: str) -> str:
-    """Return the name of the function that splits a text by the function `splitter` and looks up the ids of its tokens.
-    Return an empty string unless the file has exactly one.
+    """Return the only function of a file that splits a text by the function `splitter` and looks up the ids of the
+    tokens. Return an empty string if there is none, or several.
 
     Args:
         path: the file.
@@ -334,8 +338,12 @@ def find_token_id_function(path: Path, splitter: str) -> str:
 
 
 def describe_vocabulary_to_save(paths: Sequence[Path]) -> str:
-    """Return a sentence that tells the user how to save the vocabulary that the code in these files makes, with the
-    line of Python to add."""
+    """Write a sentence that tells the user how to save the vocabulary that code in these files makes, with the line of
+    Python to add.
+
+    Args:
+        paths: the files.
+    """
     for file, cell, tree in list_code_with_imports(paths):
         for node in ast.walk(tree):
             made = line = ""
@@ -357,7 +365,7 @@ def describe_vocabulary_to_save(paths: Sequence[Path]) -> str:
 
 
 def _describe_dict_to_save(paths: Sequence[Path]) -> str:
-    """Return a sentence that tells the user how to save the dict from words to ids that the code in or near these files
+    """Write a sentence that tells the user how to save the dict from words to ids that code in or near these files
     makes."""
     for path in paths:
         nodes = [*list_syntax_nodes_near(path)]
@@ -383,17 +391,19 @@ def _describe_dict_to_save(paths: Sequence[Path]) -> str:
 def find_uncompared_length_and_unknown_id(
     rules: AnyTextRules | None, tokens: Sequence[str], pairs: Sequence[OwnersText], tokenizer: Any
 ) -> tuple[int | None, int | None]:
-    """Return two settings that the owner's texts cannot confirm: a length of texts, and the id of unknown words.
+    """Return the two values that decide on which lengths and ids of unknown words hints are given. The owner's texts
+    may have confirmed them.
 
-    The first is the length of the longest text that was compared, in tokens; None if the rules cut or pad texts, or the
-    owner's function gives ids. The second is the id of unknown words in the rules; -1 if the texts show it.
+    The first is the number of tokens of the longest compared text; None if the rules cut or pad texts, or if the
+    owner's function returns ids. The second is the id of unknown words in the rules; None if the rules drop these
+    words; -1 if the owner's texts confirm the id.
 
     Args:
         rules: the text rules; None if they are not known.
         tokens: the tokens of the vocabulary.
-        pairs: the owner's texts.
-        tokenizer: the owner's function. If it gives ids, they were compared on a long text and on unknown words
-            already. Its file may say which id they get, or that they are left out.
+        pairs: the owner's texts with their tokens, ids or answers.
+        tokenizer: the owner's function. If it returns ids, these were compared on a long text and on unknown words
+            already.
 
     Example:
         >>> find_uncompared_length_and_unknown_id(TextRules(), ["<unk>", "oil"], [], None)
@@ -417,8 +427,8 @@ def find_uncompared_length_and_unknown_id(
 
 
 def list_code_with_imports(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell, ast.Module]]:
-    """Yield (path, cell, syntax tree) for the code in the files, and in the files of the same folder that they
-    import."""
+    """Yield the code of some files, and of the files in the same folder that they import. Each cell comes as (path of
+    the file, cell, syntax tree)."""
     waiting, seen = [(path, True) for path in paths], set[Path]()
     while waiting:
         path, follows = waiting.pop(0)
@@ -432,18 +442,19 @@ def list_code_with_imports(paths: Iterable[Path]) -> Iterator[tuple[Path, Cell, 
 
 
 def _may_look_up_word(node: ast.AST) -> bool:
-    """Return whether a node is code of which `_read_id_of_unknown` may read an id: of a branch, only a simple one."""
+    """Return whether a node may contain the id of unknown words for `_read_id_of_unknown`. A branch counts only if it
+    is simple."""
     if isinstance(node, ast.If | ast.Try):
         return len(node.body) == 1 and isinstance(node.body[0], ast.Expr | ast.Assign | ast.Return)
     return isinstance(node, ast.ListComp | ast.GeneratorExp | ast.Return | ast.Expr)
 
 
 def _read_id_of_unknown(node: ast.AST) -> int | None:
-    """Return the id that code gives to unknown words: N in `[words.get(word, N) for word in text]`, or where code
-    appends or returns `vocab.get(word, N)`. Else return None.
+    """Return the id that code gives to unknown words: N for `[words.get(word, N) for word in text]`, and for code that
+    appends or returns `vocab.get(word, N)`. Return None for other code.
 
     Args:
-        node: the code, as `join_lookups` returns it.
+        node: the syntax tree of the code, after `join_lookups`.
     """
     match node.value if isinstance(node, ast.Expr) else node:
         case ast.ListComp(elt=made) | ast.GeneratorExp(elt=made):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pocketrnn_export.source_code.functions_of_file import find_functions, read_statements_with_methods_as_functions
-from pocketrnn_export.source_code.functions_that_answer_or_split import computes_answer, needs_torch
+from pocketrnn_export.source_code.functions_that_answer_or_split import computes_prediction, needs_torch
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
 from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
 from pocketrnn_export.source_code.syntax_tree_parts import Function, list_changed_names, list_needed_names
@@ -24,12 +24,12 @@ _LONGEST_LINE: Final = 80
 
 
 class TokenizerSkeleton(NamedTuple):
-    """The beginning of a function `words(text)`.
+    """The beginning of a function `words(text)`, which the user has to complete.
 
     Attributes:
-        code: the code of a file. The function raises an error until the user completes it.
-        lines: the last lines of the owner's function in it, each with its number.
-        missing: the names in these lines that are not known.
+        code: the code of a file with the function. A call of it raises an error until the user completes it.
+        lines: the last lines that were copied from the owner's function, each with its number.
+        missing: the names that these lines use and that are not defined.
     """
 
     code: str
@@ -37,9 +37,9 @@ class TokenizerSkeleton(NamedTuple):
     missing: Sequence[str]
 
 
-def write_skeleton(path: Path, name: str) -> TokenizerSkeleton:
-    """Write the beginning of a function `words` for the user to complete: the lines of an owner's function that depend
-    on its text, up to the first line that computes an answer.
+def write_skeleton_of_tokenizer_function(path: Path, name: str) -> TokenizerSkeleton:
+    """Write the beginning of a function `words(text)` that the user has to complete. It consists of the lines of an
+    owner's function that depend on the text, up to the first line that computes a prediction.
 
     Args:
         path: the file.
@@ -63,7 +63,11 @@ def write_skeleton(path: Path, name: str) -> TokenizerSkeleton:
 
 
 def _list_statements_on_text(function: Function, names: set[str]) -> list[ast.stmt]:
-    """List the statements of a function that make a value from its texts, up to the first that computes an answer."""
+    """List the statements of a function that set a variable from its text, up to the first that computes a prediction.
+
+    Args:
+        names: the variables that hold texts.
+    """
     found: list[ast.stmt] = []
     waiting = [*function.body]
     while waiting:
@@ -71,7 +75,7 @@ def _list_statements_on_text(function: Function, names: set[str]) -> list[ast.st
         if isinstance(one, ast.With | ast.Try):
             waiting[:0] = one.body
         elif names & list_needed_names(one):
-            if computes_answer(one) or needs_torch(one):
+            if computes_prediction(one) or needs_torch(one):
                 break
             if any(isinstance(node, ast.Return) for node in ast.walk(one)) or not list_changed_names(one):
                 continue
@@ -83,8 +87,12 @@ def _list_statements_on_text(function: Function, names: set[str]) -> list[ast.st
 def _list_known_statements(
     made: ast.stmt, statements: Sequence[ast.stmt], path: Path
 ) -> tuple[list[ast.stmt], list[str]]:
-    """Return the statements of a file that some new code, `made`, needs, and the names that it needs but that the file
-    does not define."""
+    """Return the statements of a file that a new statement needs, and the needed names that the file does not define.
+
+    Args:
+        made: the new statement.
+        path: the path of the file.
+    """
     whole = list_file_statements_that_code_needs([made], statements, path)
     if whole is not None:
         return whole, []

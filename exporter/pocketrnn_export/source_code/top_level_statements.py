@@ -33,10 +33,10 @@ class Statement:
         index: its position among all statements.
         cell: the cell that contains it.
         node: its syntax tree.
-        binds: the names that it binds.
-        now: its mentions when it is run.
-        later: the mentions of its functions when they are called.
-        alone: whether it runs only where the file is run by itself.
+        binds: the names that it defines.
+        now: the names that it mentions in code that runs with it.
+        later: the names that its functions mention, which run when they are called.
+        alone: whether it runs only if the file is run directly, under `if __name__ == "__main__"`.
     """
 
     index: int
@@ -49,12 +49,12 @@ class Statement:
 
     @property
     def cell_or_line(self) -> str:
-        """The cell of the statement. For a Python file, the line."""
+        """The name of the statement's cell, for a message; in a Python file, its line."""
         return self.cell.name or f"line {self.node.lineno}"
 
     @property
     def cell_and_line(self) -> str:
-        """The cell and the line of the statement. For a Python file, the line only."""
+        """The name of the statement's cell and its line, for a message; in a Python file, only the line."""
         return f"{self.cell.name}, line {self.node.lineno}" if self.cell.name else self.cell_or_line
 
     @property
@@ -85,15 +85,15 @@ class Statement:
         return first if len(first) <= 60 else f"{first[:57]}..."
 
 
-def list_statements(cells: Iterable[Cell]) -> list[Statement]:
-    """Return the top-level statements of the cells."""
+def list_top_level_statements(cells: Iterable[Cell]) -> list[Statement]:
+    """Return the top-level statements of the cells, with the names that each defines and mentions."""
     parts = [
         (cell, part, alone)
         for cell in cells
         for node in cell.statements
         for part, alone in _split_statement_and_mark_main_parts(node, cell)
     ]
-    names = list_file_names(part for _, part, _ in parts)
+    names = collect_imported_and_defined_names(part for _, part, _ in parts)
     return [
         Statement(
             i,
@@ -107,8 +107,8 @@ def list_statements(cells: Iterable[Cell]) -> list[Statement]:
     ]
 
 
-def list_file_names(statements: Iterable[ast.stmt]) -> FileNames:
-    """Return the names that some statements define and import. Imports inside functions count, too."""
+def collect_imported_and_defined_names(statements: Iterable[ast.stmt]) -> FileNames:
+    """Return the names that statements of a file define or import, imports inside functions included."""
     nodes = [*statements]
     parts = [part for node in nodes for part in ast.walk(node)]
     classes = [part for part in parts if isinstance(part, ast.ClassDef)]
@@ -134,16 +134,16 @@ def list_file_names(statements: Iterable[ast.stmt]) -> FileNames:
 
 
 def _list_given_parameters(node: ast.stmt) -> list[str]:
-    """Return the names of a function's parameters. For a class, return those of its constructor, without `self`; for
-    another statement, an empty list."""
+    """Return the parameters that a call gives: those of a function; for a class, those of `__init__` without `self`;
+    for another statement, an empty list."""
     if isinstance(node, ast.ClassDef):
         return [name for one in find_methods(node, "__init__") for name in list_parameters(one)[1:]]
     return list_parameters(node) if isinstance(node, Function) else []
 
 
 def _split_statement_and_mark_main_parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
-    """Yield the parts of a statement, one for each import, and for each part whether it runs only if the file is run
-    directly."""
+    """Yield the parts of a statement, such as single imports and the statements of an `if __name__ == "__main__"`. With
+    each part, yield whether it runs only if the file is run directly."""
     if isinstance(node, Import):
         for alias in node.names:
             part: ast.stmt = (
@@ -178,7 +178,7 @@ def _is_test_true_for_main(test: ast.expr) -> bool | None:
 
 
 def walk_code_run_now(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the syntax nodes that run together with a statement. The bodies of functions run later."""
+    """Yield the syntax nodes that run with a statement. Those in the bodies of functions are left out."""
     yield node
     if isinstance(node, Definition):
         children: Iterable[ast.AST] = [*find_defaults(node).values(), *list_annotations(node)]
@@ -215,7 +215,8 @@ def make_symbol_table(node: ast.stmt) -> symtable.SymbolTable:
 
 
 def is_deleted_at_end(name: str, statements: Sequence[Statement]) -> bool:
-    """Return whether `del name` is the last statement about a name. A builtin with this name is visible again."""
+    """Return whether the last statement that binds or deletes a name is `del name`. A builtin of this name is then
+    visible again."""
     for statement in reversed(statements):
         if isinstance(statement.node, ast.Delete) and name in {getattr(t, "id", "") for t in statement.node.targets}:
             return True

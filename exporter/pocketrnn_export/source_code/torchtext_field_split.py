@@ -25,11 +25,11 @@ _WRITTEN: Final = dict(zip(METHODS_OF_FIELD, (_TOKENIZE, _PREPROCESS), strict=Tr
 
 
 class FieldSplit(NamedTuple):
-    """How torchtext's Fields split a text.
+    """How the Fields of torchtext for texts split a text.
 
     Attributes:
-        names: the variables that hold a Field. All these Fields have the same settings.
-        code: definitions of functions that do what the Fields' methods `tokenize` and `preprocess` do.
+        names: the variables that hold such a Field. All these Fields have the same settings.
+        code: definitions of functions that do the same as the Fields' methods `tokenize` and `preprocess`.
     """
 
     names: frozenset[str]
@@ -37,11 +37,11 @@ class FieldSplit(NamedTuple):
 
 
 def find_field_split(path: Path) -> FieldSplit | None:
-    """Find how torchtext's Fields of texts split a text. The Fields are those that the code of a file makes, or else
-    those of the files near it.
+    """Find how the Fields of torchtext split a text that the code of a file makes, or else the code of the files near
+    it.
 
-    Return None if there is no such Field, if there are several with different settings, or if the code does not show
-    how they split.
+    Return None in three cases: there is no such Field; there are several with different settings; or the code does not
+    show how they split.
 
     Args:
         path: the file.
@@ -60,8 +60,8 @@ def find_field_split(path: Path) -> FieldSplit | None:
 
 
 def _find_methods_of_fields(nodes: Iterable[ast.AST]) -> dict[str, set[str]]:
-    """Return a dict from the code for the methods of Fields to the names of the Fields with these methods. The key is
-    an empty string for Fields whose methods cannot be written."""
+    """Return the code of functions that replace the methods of Fields, each with the names of the Fields that it
+    replaces. The code is an empty string for Fields whose methods cannot be written."""
     codes: dict[str, set[str]] = {}
     for node in nodes:
         if not isinstance(node, ast.Assign) or not isinstance(call := node.value, ast.Call):
@@ -72,13 +72,20 @@ def _find_methods_of_fields(nodes: Iterable[ast.AST]) -> dict[str, set[str]]:
         # A Field of labels, and one of numbers.
         if any(getattr(given.get(name), "value", True) is False for name in ("sequential", "use_vocab")):
             continue
-        codes.setdefault(_write_methods(given, bool(call.args)), set()).add(read_last_name(node.targets[0]))
+        codes.setdefault(_write_methods_of_field_as_functions(given, bool(call.args)), set()).add(
+            read_last_name(node.targets[0])
+        )
     return codes
 
 
-def _write_methods(given: dict[str, ast.expr], has_other_arguments: bool) -> str:
-    """Return code that defines the methods `tokenize` and `preprocess` of a Field as functions. `given` has the Field's
-    arguments by name. Return an empty string if that is not possible."""
+def _write_methods_of_field_as_functions(given: dict[str, ast.expr], has_other_arguments: bool) -> str:
+    """Write the methods `tokenize` and `preprocess` of a Field as functions. Return an empty string if that is not
+    possible.
+
+    Args:
+        given: the code of the Field's arguments, by their names.
+        has_other_arguments: whether the call has positional arguments or `**more`, so that not all arguments are known.
+    """
     language, lower = given.get("tokenizer_language", ast.Constant("en")), getattr(given.get("lower"), "value", None)
     unknown = "lower" in given and not isinstance(lower, bool)
     # None is a default.
@@ -107,9 +114,9 @@ def _write_methods(given: dict[str, ast.expr], has_other_arguments: bool) -> str
 
 
 def replace_methods_of_field(statements: Sequence[ast.stmt], split: FieldSplit) -> list[ast.stmt]:
-    """Replace the methods of torchtext's Fields, such as `TEXT.preprocess`, by functions that do the same. Return the
-    definitions of these functions, followed by the changed statements. If no statement uses such a method, return the
-    statements unchanged.
+    """Replace the methods of Fields in some statements, such as `TEXT.preprocess`, by functions that do the same.
+    Return the definitions of these functions, followed by the changed statements. Return the statements unchanged if
+    none uses such a method.
 
     Args:
         statements: the statements of a file.

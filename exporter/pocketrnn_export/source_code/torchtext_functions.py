@@ -27,7 +27,7 @@ TORCHTEXT_REPLACEMENTS = tuple(
 
 
 class TorchtextVocab:
-    """torchtext's Vocab: words, each with its position as its id."""
+    """Replace the Vocab of torchtext: a list of words whose positions are their ids."""
 
     def __init__(self, words: Iterable[str] = ()) -> None:
         self._words: list[str] = []
@@ -89,6 +89,8 @@ def make_torchtext_vocab(
     specials: Sequence[str] | None = None,
     special_first: bool = True,
 ) -> TorchtextVocab:
+    """Make a vocabulary from the counts of words, as torchtext's `vocab` does. Words that occur less than `min_freq`
+    times are left out."""
     special = [*(specials or ())]
     words = [word for word, count in ordered_dict.items() if count >= min_freq and word not in special]
     return TorchtextVocab([*special, *words] if special_first else [*words, *special])
@@ -101,6 +103,7 @@ def build_torchtext_vocab(
     special_first: bool = True,
     max_tokens: int | None = None,
 ) -> TorchtextVocab:
+    """Count the words in lists of tokens and make a vocabulary, as torchtext's `build_vocab_from_iterator` does."""
     counts = collections.Counter(word for words in iterator for word in words)
     most_frequent = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
     if max_tokens is not None:
@@ -110,6 +113,7 @@ def build_torchtext_vocab(
 
 
 def split_as_basic_english(line: str) -> list[str]:
+    """Split a text into tokens as torchtext's tokenizer "basic_english" does."""
     line = line.lower()
     for pattern, new in TORCHTEXT_REPLACEMENTS:
         line = pattern.sub(new, line)
@@ -117,12 +121,14 @@ def split_as_basic_english(line: str) -> list[str]:
 
 
 def split_by_spacy(line: str, spacy: Any) -> list[str]:
+    """Split a text into tokens by the spaCy pipeline `spacy`."""
     return [one.text for one in spacy.tokenizer(line)]
 
 
 def get_torchtext_tokenizer(
     tokenizer: str | Callable[[str], list[str]] | None, language: str = "en"
 ) -> Callable[[str], list[str]]:
+    """Return the tokenizer with this name, as torchtext's `get_tokenizer` does. A function is returned unchanged."""
     if tokenizer is None:
         return str.split
     if not isinstance(tokenizer, str):
@@ -147,6 +153,8 @@ def get_torchtext_tokenizer(
 
 
 def list_torchtext_ngrams(token_list: Sequence[str], ngrams: int) -> Iterator[str]:
+    """Yield the tokens, and all sequences of up to `ngrams` tokens joined by spaces, as torchtext's `ngrams_iterator`
+    does."""
     yield from token_list
     for size in range(2, ngrams + 1):
         for one in zip(*(token_list[start:] for start in range(size)), strict=False):
@@ -154,7 +162,8 @@ def list_torchtext_ngrams(token_list: Sequence[str], ngrams: int) -> Iterator[st
 
 
 def provide_torchtext() -> None:
-    """Let code import the functions of this file from torchtext, unless the installed torchtext has them."""
+    """Make the functions of this file importable from torchtext. Functions that the installed torchtext has are not
+    replaced."""
     functions = {"get_tokenizer": get_torchtext_tokenizer, "ngrams_iterator": list_torchtext_ngrams}
     vocabularies = {
         "vocab": make_torchtext_vocab,
@@ -176,7 +185,7 @@ def provide_torchtext() -> None:
             modules[name] = sys.modules[name] = types.ModuleType(name)
             modules[name].__spec__ = importlib.machinery.ModuleSpec(name, None)
             modules[name].__path__ = []
-            modules[name].__getattr__ = functools.partial(miss_torchtext_name, name)
+            modules[name].__getattr__ = functools.partial(make_function_that_reports_missing_torchtext, name)
     if "vocab" not in vars(modules["torchtext.vocab"]):
         for name, module in modules.items():
             vars(module).update(given[name])
@@ -185,9 +194,9 @@ def provide_torchtext() -> None:
                 setattr(modules[above], last, module)
 
 
-def miss_torchtext_name(module: str, name: str) -> Callable[..., Any]:
-    """Return a function in place of a name of torchtext that this file lacks: code may import the name, but a call
-    raises an error."""
+def make_function_that_reports_missing_torchtext(module: str, name: str) -> Callable[..., Any]:
+    """Return a function that raises an ImportError when it is called. It stands for a function of torchtext that this
+    file lacks, so that code may import the name."""
 
     def fail(*_: Any, **__: Any) -> Any:
         raise ImportError(f"{module}.{name} needs a torchtext that loads beside your PyTorch.")

@@ -14,8 +14,8 @@ from pocketrnn_export.source_code.syntax_tree_parts import Import, list_imported
 
 
 class _Tokenizer(NamedTuple):
-    """The code of a tokenizer: the imports and functions that it needs, and the expression that makes it, with
-    {language} for the second argument."""
+    """The code that replaces one of torchtext's tokenizers: the imports and functions that it needs, and the expression
+    that makes it, in which {language} stands for the second argument of `get_tokenizer`."""
 
     needs: str
     code: str
@@ -37,8 +37,8 @@ TORCHTEXT_TOKENIZERS: Final[Mapping[str | None, _Tokenizer]] = {
 
 
 def replace_torchtext_tokenizers(code: str) -> str:
-    """Return the code of a file in which each call of torchtext's `get_tokenizer` is what the call returns. An import
-    of torchtext that nothing needs then is left out. A call whose first argument is not known stays.
+    """Replace each call of torchtext's `get_tokenizer` in code by code that does not need torchtext. Imports of
+    torchtext that are then unused are removed. A call whose first argument is not known stays unchanged.
 
     Args:
         code: the code of a file.
@@ -67,7 +67,8 @@ def replace_torchtext_tokenizers(code: str) -> str:
 
 
 class _ReplaceCalls(ast.NodeTransformer):
-    """Replace the calls of `get_tokenizer`. `needs` holds the statements that the new code needs, in order."""
+    """Replace the calls of `get_tokenizer`. The attribute `needs` collects the statements that the new code needs, in
+    order."""
 
     def __init__(self, tree: ast.Module, imported: Mapping[str, str]) -> None:
         nodes = [*ast.walk(tree)]
@@ -106,12 +107,13 @@ class _ReplaceCalls(ast.NodeTransformer):
         return ast.parse(known.code.replace("{language}", ast.unparse(language)), mode="eval").body
 
     def _find_constant(self, node: ast.expr | None) -> ast.expr | None:
-        """Return an expression; if it is a variable to which the file assigns only one value, return this value."""
+        """Return the value of a variable to which the file assigns only one value. Return any other expression
+        unchanged."""
         return node if node is None else self._constants.get(ast.unparse(node), node)
 
 
 class _DropImports(ast.NodeTransformer):
-    """Leave out the imports of some names, and all of an import whose names are left out."""
+    """Remove some imported names, and each import all of whose names are removed."""
 
     def __init__(self, names: set[str]) -> None:
         self._names = names

@@ -35,14 +35,14 @@ _DEEPEST: Final = 4
 
 @dataclass(frozen=True)
 class CallArguments:
-    """A call of a function in the owner's code.
+    """A call of an owner's function in the owner's code.
 
     Attributes:
-        file: its file.
+        file: the file that contains the call.
         place: the file and line of the call.
-        code: the code of its arguments, by their names.
-        values: the plain values of its arguments, by their names.
-        unknown: the names of the arguments without a plain value.
+        code: the code of each argument, by its name.
+        values: the value of each argument whose value is known and plain, by its name.
+        unknown: the names of the wanted arguments that have no such value.
     """
 
     file: Path
@@ -53,15 +53,15 @@ class CallArguments:
 
 
 def write_call_of_text_function(name: str, text: str, called: CallArguments, written_name: str) -> str | None:
-    """Return the code of a file whose function calls the owner's function with the arguments that the owner's code
-    gives it. The new function takes a text, and a vocabulary if the owner's does. Return None if an argument needs code
-    that is not at the top level of the file.
+    """Write the code of a new file whose function calls an owner's function with the arguments that the owner's code
+    passes. The new function takes a text, and a vocabulary if the owner's function takes one. Return None if an
+    argument needs code that is not at the top level of the owner's file.
 
     Args:
         name: the owner's function.
-        text: the argument of the owner's function that is the text.
-        called: the owner's call of it.
-        written_name: the name of the written function.
+        text: the argument of the owner's function that takes the text.
+        called: the call in the owner's code.
+        written_name: the name of the new function.
     """
     parameters = [text, *(one for one in called.code if is_vocabulary_name(one) and one != text)][:2]
     given = [f"{one}={one if one in parameters else called.code[one]}" for one in called.code]
@@ -76,8 +76,8 @@ def write_call_of_text_function(name: str, text: str, called: CallArguments, wri
 
 
 def list_named_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    """Yield each name to which a piece of code gives a value, with the syntax node of the value. The names are those of
-    `list_assigned_values`, of arguments, and of keys of dicts."""
+    """Yield each name to which a piece of code gives a value, with the code of the value. Names are variables,
+    attributes, parameters with defaults, options of argparse, keyword arguments and keys of dicts."""
     pairs: list[tuple[Any, ast.expr]] = []
     if isinstance(node, ast.Dict):
         pairs += [(getattr(key, "value", None), value) for key, value in zip(node.keys, node.values, strict=True)]
@@ -89,7 +89,7 @@ def list_named_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
 
 def list_assigned_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
     """Yield each variable, attribute, parameter with a default, and option of argparse to which a piece of code gives a
-    value, with the syntax node of the value."""
+    value, with the code of the value."""
     pairs: list[tuple[Any, ast.expr | None]] = []
     if isinstance(node, ast.Assign):
         pairs += [(read_last_name(target), node.value) for target in node.targets]
@@ -113,15 +113,16 @@ def _list_pairs_with_names(pairs: Iterable[tuple[Any, ast.expr | None]]) -> Iter
 def find_call_arguments(
     files: Sequence[Path], file: Path, function: Function, names: Collection[str], is_preferred: Callable[[str], bool]
 ) -> CallArguments | None:
-    """Find the call of a function in the owner's code, and the values of its arguments. Return None if no call is
-    found.
+    """Find the call of a function in the owner's code, and the values of its arguments. Return None if there is no
+    call.
 
     Args:
-        files: the files to look at.
-        file: the file of the function.
-        function: the function.
-        names: the arguments whose values are wanted. An argument with several possible values is unknown.
-        is_preferred: whether to prefer calls inside a function or class of this name.
+        files: the files to search for calls.
+        file: the file that defines the function.
+        function: its definition.
+        names: the wanted arguments. One that may have several values counts as unknown.
+        is_preferred: a function that takes the name of a function or class, and returns whether calls inside it are
+            preferred.
 
     Example:
         >>> find_call_arguments([Path("api.py")], Path("text.py"), encode, ["most"], "predict".__eq__)
@@ -132,7 +133,7 @@ def find_call_arguments(
     for one in files:
         cells = read_python_cells_if_readable(one)
         trees = [ast.Module([*cell.statements], []) for cell in cells]
-        if one != file and not any(_imports(tree, file, function.name) for tree in trees):
+        if one != file and not any(_imports_function_or_its_file(tree, file, function.name) for tree in trees):
             continue
         for cell, tree in zip(cells, trees, strict=True):
             for call, around in _list_calls(tree, function.name, ()):
@@ -147,16 +148,15 @@ def find_call_arguments(
 
 
 def find_attribute_values(path: Path, class_name: str, names: Collection[str]) -> dict[str, Any]:
-    """Find the values of an object's attributes without making the object. Return a dict from each attribute to its
-    value.
+    """Find the plain values of an object's attributes from code, without making the object.
 
-    An attribute is found if `__init__` sets it once, to a constant, to an argument that the owner's code passes, or to
-    the default of one.
+    An attribute is found if `__init__` sets it once, to a constant, or to a parameter for which the owner's code passes
+    a plain value or which has a plain default. Other attributes are left out.
 
     Args:
         path: the file of the object's class.
         class_name: the class.
-        names: the attributes.
+        names: the wanted attributes.
 
     Example:
         >>> find_attribute_values(Path("text.py"), "Processor", ["max_length", "model"])
@@ -186,8 +186,8 @@ def find_attribute_values(path: Path, class_name: str, names: Collection[str]) -
 
 
 def _find_arguments_of_init(path: Path, class_name: str, init: Function) -> dict[str, Any]:
-    """Return a dict from the arguments of a class's `__init__` to the plain values that the owner's call gives them, or
-    to their defaults."""
+    """Return the plain value of each parameter of a class's `__init__` that the owner's code passes, or else its
+    default."""
     found: dict[str, Any] = {}
     for name, default in find_defaults(init).items():
         with contextlib.suppress(ValueError, TypeError):
@@ -202,7 +202,7 @@ def _find_arguments_of_init(path: Path, class_name: str, init: Function) -> dict
     return {name: value for name, value in (found | called.values).items() if name not in called.unknown}
 
 
-def _imports(tree: ast.AST, file: Path, name: str) -> bool:
+def _imports_function_or_its_file(tree: ast.AST, file: Path, name: str) -> bool:
     """Return whether some code imports the function `name` from a file, or imports the whole file."""
     imports = (node for node in ast.walk(tree) if isinstance(node, Import))
     named = [full.split(".") for node in imports for _, full in list_imported_names(node)]
@@ -212,8 +212,12 @@ def _imports(tree: ast.AST, file: Path, name: str) -> bool:
 def _list_calls(
     node: ast.AST, name: str, around: tuple[Function | ast.ClassDef, ...]
 ) -> Iterator[tuple[ast.Call, tuple[Function | ast.ClassDef, ...]]]:
-    """Yield each call of a function with this name, and the functions and classes around the call, from the outermost
-    on."""
+    """Yield each call of a function with this name. With each call, yield the functions and classes that contain it,
+    the outermost first.
+
+    Args:
+        around: the functions and classes that contain `node`.
+    """
     if isinstance(node, ast.Call) and read_last_name(node.func) == name:
         yield node, around
     inside = (*around, node) if isinstance(node, Function | ast.ClassDef) else around
@@ -229,8 +233,17 @@ def _read_arguments(
     files: Sequence[Path],
     file_and_place: tuple[Path, str],
 ) -> CallArguments:
-    """Read the arguments of one call of a function. `scopes` has the syntax nodes of each function or class around the
-    call, the innermost first, and then those of the file."""
+    """Read the values of the arguments in one call of a function.
+
+    Args:
+        call: the call.
+        function: the called function.
+        names: the wanted arguments.
+        scopes: the syntax nodes of each function or class around the call, the innermost first, and then those of the
+            file.
+        files: the files in which other values are looked up.
+        file_and_place: the file of the call, and its file and line for messages.
+    """
     given = dict(zip(list_positional_parameters(function), call.args, strict=False)) | find_keyword_arguments(call)
     defaults = find_defaults(function)
     values, unknown = dict[str, Any](), list[str]()
@@ -247,12 +260,19 @@ def _read_arguments(
 
 
 def _find_value(node: ast.expr, scopes: Sequence[Sequence[ast.AST]], files: Sequence[Path], steps_left: int) -> Any:
-    """Return the plain value of an expression, such as `12` or `args.max_len`. A name has the value that the innermost
-    scope gives it; if no scope does, the value that the files give it.
+    """Return the plain value of an expression, such as `12` or `args.max_len`. A variable has the value that the
+    innermost scope assigns; if no scope does, the value that one of the files assigns.
+
+    Args:
+        node: the expression.
+        scopes: the syntax nodes of each function or class around the expression, the innermost first, and then those of
+            its file.
+        files: the files in which settings, such as `args.max_len`, are looked up.
+        steps_left: how many further variables may be looked up.
 
     Raises:
         LookupError: the name has no value, or several.
-        ValueError: the expression has no name, or its value is too many names away.
+        ValueError: the expression is not a variable or literal, or too many variables had to be looked up.
     """
     with contextlib.suppress(ValueError, TypeError):
         return ast.literal_eval(node)

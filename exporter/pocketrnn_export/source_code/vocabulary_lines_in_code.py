@@ -14,7 +14,10 @@ from typing import Final
 from pocketrnn.errors import DataError, short_repr
 from pocketrnn_export.progress import AFTER_AN_ERROR
 from pocketrnn_export.source_code.answering_code import list_code_parts
-from pocketrnn_export.source_code.code_and_data_files_near_module import is_named, list_syntax_nodes_near
+from pocketrnn_export.source_code.code_and_data_files_near_module import (
+    is_string_the_end_of_file_name,
+    list_syntax_nodes_near,
+)
 from pocketrnn_export.source_code.syntax_tree_parts import Function, read_last_name
 from pocketrnn_export.vocabularies.vocabulary import (
     SAVE_AS_JSON,
@@ -32,22 +35,23 @@ _NAMES_VOCABULARY: Final = re.compile(
 _STRIPS: Final = ("strip", "rstrip", "lstrip")
 
 
-def read_lines_as_code_does(
+def read_vocabulary_lines_as_owners_code_does(
     vocabulary: Vocabulary, file: Path, module_file: Path | None, rows: int, *, is_compared: bool
 ) -> Vocabulary:
-    """Return a vocabulary with the words that the owner's code reads in the lines of its file. If the code does not
-    show them, log a note that names the lines which another way of reading changes.
+    """Return a vocabulary with its words as the owner's code reads them from the lines of the file, stripped or not,
+    for example. If the code does not show how it reads them, return the vocabulary unchanged and log the lines whose
+    words depend on it.
 
     Args:
-        vocabulary: the words as they stand in the lines.
-        file: its file.
-        module_file: the file of the module, near which the code lies; None for another source.
+        vocabulary: the vocabulary whose words are the unchanged lines.
+        file: the file of the vocabulary.
+        module_file: the file of the module, near which the code lies; None if there is none.
         rows: the number of rows of the embedding; 0 if it is not known.
-        is_compared: whether texts with ids or answers are given, which show other ids of all later words.
+        is_compared: whether the user gave texts with their ids or answers. These would show that ids are shifted.
 
     Raises:
-        DataError: the code reads two lines as the same word; or it may split lines, so that all later words have other
-            ids, and neither the embedding nor a comparison shows it.
+        DataError: the code reads the same word from two lines; or the code may read a line as two, which would shift
+            the ids of all later words, and neither the embedding's size nor texts with ids show whether it does.
     """
     if not vocabulary.doubtful_lines:
         return vocabulary
@@ -58,7 +62,8 @@ def read_lines_as_code_does(
         if len({*words}) < len(words):
             twice = next(one for i, one in enumerate(words) if one in words[:i])
             raise DataError(
-                f"{said}: the code in {place} reads {short_repr(twice)} in several lines, so the ids are not clear.",
+                f"{said}: the code in {place} reads the same word, {short_repr(twice)}, from several lines, so it is "
+                "not clear which id the word has.",
                 SAVE_AS_JSON,
             )
         if words != lines:
@@ -68,7 +73,8 @@ def read_lines_as_code_does(
     may_shift = len("\n".join(lines).splitlines()) != len(lines) and rows != len(lines)
     if may_shift and not is_compared:
         raise DataError(
-            f"{said}: code that splits lines by splitlines() or codecs.open gives all later words other ids.",
+            f"{said}: if your code reads the file by splitlines() or codecs.open, all words after such a line get "
+            "other ids than here.",
             SAVE_AS_JSON,
         )
     log_doubtful_lines(vocabulary, file)
@@ -76,9 +82,9 @@ def read_lines_as_code_does(
 
 
 def _find_words_by_place(module_file: Path, file: Path, lines: Sequence[str]) -> dict[str, tuple[str, ...] | None]:
-    """Return the words that each piece of code near a module reads in the lines of a vocabulary file, by its place:
-    code that opens a file of this name, or else one that is called a vocabulary. None stands for words that the code
-    does not show."""
+    """Return the words that code near a module reads from the lines of a vocabulary file, by the place of the code.
+    Code counts if it opens a file with this name; if there is none, code that opens a file called a vocabulary. None
+    stands for words that the code does not show."""
     nodes = [*list_syntax_nodes_near(module_file)]
     calls = [node for _, node in nodes if isinstance(node, ast.Call)]
     given = {read_last_name(one.func) for one in calls if _names_file([*one.args, *one.keywords], file)} - {*_OPENS}
@@ -100,7 +106,7 @@ def _find_words_by_place(module_file: Path, file: Path, lines: Sequence[str]) ->
 
 
 def _list_own_nodes(function: Function) -> list[ast.AST]:
-    """List the nodes of a function without those of functions in it."""
+    """List the syntax nodes of a function without those of functions inside it."""
     found: list[ast.AST] = []
     waiting: list[ast.AST] = [*function.body]
     while waiting:
@@ -116,13 +122,18 @@ def _list_names(node: ast.AST) -> Iterator[str]:
 
 
 def _names_file(nodes: Sequence[ast.AST], file: Path) -> bool:
-    """Return whether a string in some nodes is the name of a file."""
+    """Return whether one of the syntax nodes is a string that ends with the name of the file."""
     held = [one.value for node in nodes for one in ast.walk(node) if isinstance(one, ast.Constant)]
-    return any(is_named(file, one.replace("\\", "/").rpartition("/")[2]) for one in held if isinstance(one, str))
+    return any(
+        is_string_the_end_of_file_name(file, one.replace("\\", "/").rpartition("/")[2])
+        for one in held
+        if isinstance(one, str)
+    )
 
 
 def _find_opened(call: ast.AST) -> ast.expr | None:
-    """Return the expression of the file that a call opens for reading. Return None for another node."""
+    """Return the expression for the file that a call opens for reading. Return None for a node that is not such a
+    call."""
     if not isinstance(call, ast.Call) or read_last_name(call.func) not in _OPENS:
         return None
     modes = [one.value for one in (*call.args, *(one.value for one in call.keywords)) if isinstance(one, ast.Constant)]
@@ -133,8 +144,12 @@ def _find_opened(call: ast.AST) -> ast.expr | None:
 
 
 def _read_words(nodes: Sequence[ast.AST], lines: Sequence[str]) -> tuple[str, ...] | None:
-    """Return the words that the nodes of a function read in lines. Return None if they do not show them: the function
-    splits the whole file into words, or leaves out some of the lines that become empty."""
+    """Return the words that a function makes of the lines of a file. Return None if its code does not show them,
+    because it splits the whole file into words, or drops some of the lines that become empty.
+
+    Args:
+        nodes: the syntax nodes of the function.
+    """
     words = [*lines]
     calls = [(one, one.func) for one in nodes if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)]
     if any(method.attr == "splitlines" or ast.unparse(method) == "codecs.open" for _, method in calls):
