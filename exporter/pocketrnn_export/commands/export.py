@@ -1232,7 +1232,10 @@ def _add_rules_of_function(
     from pocketrnn.text import EXTERNAL
     from pocketrnn_export.intake.module_file import load_text_function
     from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
-    from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, list_left_out_words_with_rows
+    from pocketrnn_export.vocabularies.owner_function_call import (
+        find_how_to_call_owner_function,
+        list_left_out_words_whose_ids_have_rows,
+    )
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
@@ -1256,7 +1259,7 @@ def _add_rules_of_function(
                 raise
             return _add_rules_of_function(module_file, options, text)
         is_external = text["rules"] is not None and text["rules"].tokenizer == EXTERNAL
-        adapted = adapt_owner_function(function, text["vocabulary"], str(named))
+        adapted = find_how_to_call_owner_function(function, text["vocabulary"], str(named))
         if is_external and replace_tokenizer_by_own_file(options, function, saved, adapted):
             return _add_rules_of_function(module_file, options, text)
         function = adapted
@@ -1269,7 +1272,7 @@ def _add_rules_of_function(
     texts += [one.text for one in given if one.ids is None]
     if module_file is not None:
         _refuse_function_that_raises(function, named, module_file, texts, is_external=is_external)
-    texts += list_left_out_words_with_rows(function, text["vocabulary"])
+    texts += list_left_out_words_whose_ids_have_rows(function, text["vocabulary"])
     rules = _choose_rules_of_function(function, options, text, pairs, texts)
     if options["max_tokens"] is not None:
         rules = replace(rules, max_tokens=options["max_tokens"])

@@ -21,7 +21,7 @@ from pocketrnn_export.intake.file_existence_check import find_kind_of_text
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.source_code.code_and_data_files_near_module import is_written_by_export
-from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, may_be_of_torch
+from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, may_be_weights_file
 
 _OF_WEIGHTS: Final = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 _OF_VOCABULARIES: Final = (".txt", ".json", ".pt", ".pth", ".pkl")
@@ -133,7 +133,7 @@ def _correct_file_without_weights(
     if given is None or named is None or not given.is_file() or holds_weights(given):
         return
     kind = find_kind_of_text(given)
-    if (kind or not may_be_of_torch(given)) and (found := propose_weights(named.path, named.name)) is not None:
+    if (kind or not may_be_weights_file(given)) and (found := propose_weights(named.path, named.name)) is not None:
         problem = f"{given} is {kind}, and holds no weights." if kind else f"{given} holds no weights."
         said = f"The weights seem to be {found.description}."
         _replace_value("weights", problem, said, found.path, options, refusals)

@@ -695,7 +695,7 @@ def list_weight_files_near(path: Path) -> list[Path]:
         path: the file.
     """
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_below
-    from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, may_be_of_torch
+    from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, may_be_weights_file
 
     folders = dict.fromkeys((Path(), path.parent))
     unique = {one.resolve(): one for folder in folders for one in list_data_files_below(folder)}
@@ -703,7 +703,7 @@ def list_weight_files_near(path: Path) -> list[Path]:
     for one in sorted(unique.values(), key=_order_by_highest_number):
         # Only few of many data files are read whole.
         with contextlib.suppress(OSError):
-            if len(found) < _MOST_WEIGHTS and one.stat().st_size <= _LARGEST_WEIGHTS and may_be_of_torch(one):
+            if len(found) < _MOST_WEIGHTS and one.stat().st_size <= _LARGEST_WEIGHTS and may_be_weights_file(one):
                 found += [one] * holds_weights(one)
     return found
 

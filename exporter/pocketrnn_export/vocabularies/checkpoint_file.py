@@ -29,7 +29,7 @@ def is_checkpoint(path: Path) -> bool:
     return beginning.startswith(b"\x80") or beginning == b"PK\x03\x04"
 
 
-def may_be_of_torch(path: Path) -> bool:
+def may_be_weights_file(path: Path) -> bool:
     """Return whether a file may hold weights: it begins like one that `torch.save` wrote, in the format of any release,
     or has the suffix of safetensors. A zip archive may hold something else.
 

@@ -70,11 +70,11 @@ def find_likelier_order(source: AnswerSource, rows: Sequence[Row]) -> LabelOrder
     right = sum(counts[label, i] for i, label in enumerate(order) if own[i] != label)
     wrong = sum(counts[label, i] for i, label in enumerate(own) if order[i] != label)
     is_nearer = order == own or right - wrong >= SURELY * math.sqrt(right + wrong)
-    is_sure = is_nearer and _measure_agreement(counts, order) >= SURELY
+    is_sure = is_nearer and _count_deviations_of_order_above_chance(counts, order) >= SURELY
     return LabelOrder(order, agreed, before, counts.total(), is_sure)
 
 
-def _measure_agreement(counts: Mapping[tuple[str, int], int], order: Sequence[str]) -> float:
+def _count_deviations_of_order_above_chance(counts: Mapping[tuple[str, int], int], order: Sequence[str]) -> float:
     """Return by how many standard deviations more texts agree with this order of the labels than by chance. `counts`
     has, for each label and column, how many texts with this label have their highest probability in this column."""
     total = sum(counts.values())
@@ -83,10 +83,10 @@ def _measure_agreement(counts: Mapping[tuple[str, int], int], order: Sequence[st
         by_label[label] += number
         by_column[column] += number
     share = sum(by_label[label] * by_column[i] for i, label in enumerate(order)) / max(1, total) ** 2
-    return measure_above_chance(sum(counts.get((label, i), 0) for i, label in enumerate(order)), total, share)
+    return count_deviations_above_chance(sum(counts.get((label, i), 0) for i, label in enumerate(order)), total, share)
 
 
-def measure_above_chance(agreed: int, total: int, share: float) -> float:
+def count_deviations_above_chance(agreed: int, total: int, share: float) -> float:
     """Return by how many standard deviations more texts agree than by chance.
 
     Args:

@@ -141,7 +141,10 @@ def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]
             raise InputError(f"{path} has different labels under {first} and under {name}.", _GIVE)
     said = set(map(str, labels))
     # The object may also map these labels itself, to indices or to numbers of rows.
-    own, mapped = {key: value for key, value in document.items() if _maps_label(key, value, said)}, labels
+    own, mapped = (
+        {key: value for key, value in document.items() if _is_entry_of_label_and_index(key, value, said)},
+        labels,
+    )
     if len(own) == len(said):
         with contextlib.suppress(InputError):
             mapped = _read_labels_in_map(own, path)
@@ -169,7 +172,7 @@ def _read_labels_in_entries(entries: Sequence[Mapping[str, Any]], path: Path) ->
     return _order_labels(pairs, path)
 
 
-def _maps_label(key: str, value: Any, labels: Container[str]) -> bool:
+def _is_entry_of_label_and_index(key: str, value: Any, labels: Container[str]) -> bool:
     """Return whether an entry of a dict belongs to one of `labels`: it maps the label to an index, or an index to the
     label."""
     if _is_digit_string(key) and type(value) in (str, int) and str(value) in labels:
@@ -342,12 +345,12 @@ def _read_array_or_pickle(path: Path, remedy: str) -> Any:
     try:
         return read_pickle(content, _ENCODERS)
     except UnsupportedPickleError:
-        if (encoder := _find_encoder(content)) is None:
+        if (encoder := _find_label_encoder_in_list(content)) is None:
             raise
         return encoder
 
 
-def _find_encoder(content: bytes) -> PickledObject | None:
+def _find_label_encoder_in_list(content: bytes) -> PickledObject | None:
     """Find an encoder of labels, such as a LabelEncoder, in a pickled tuple or list. Return None if there is none, or
     if there are several."""
     # Damaged bytes may raise any exception.
@@ -444,7 +447,11 @@ def _read_labels(value: Any) -> list[Any] | dict[Any, Any] | None:
         return items if different and {type(item) for item in items} <= {str, int} else None
     if isinstance(value, dict) and 1 < len(value) <= _MOST_LABELS:
         plain = {convert_numpy_scalar(key): convert_numpy_scalar(member) for key, member in value.items()}
-        return plain if _are_indices(plain) or _are_indices(plain.values()) else None
+        return (
+            plain
+            if _are_all_whole_numbers_from_zero(plain) or _are_all_whole_numbers_from_zero(plain.values())
+            else None
+        )
     return None
 
 
@@ -475,7 +482,7 @@ def _read_encoder_or_vocabulary(value: PickledObject, *, is_named: bool) -> list
     return _read_labels(words[first:])
 
 
-def _are_indices(items: Any) -> bool:
+def _are_all_whole_numbers_from_zero(items: Any) -> bool:
     """Return whether items are the whole numbers from 0, each once, as integers or as strings of digits."""
     numbers = [int(item) if isinstance(item, str) and item.isdecimal() and len(item) < 10 else item for item in items]
     return all(type(number) is int for number in numbers) and sorted(numbers) == list(range(len(numbers)))
@@ -485,7 +492,7 @@ def _order_by_index(labels: list[Any] | dict[Any, Any]) -> list[Any]:
     """Return the labels of a list or a dict in the order of their indices."""
     if isinstance(labels, list):
         return labels
-    if _are_indices(labels.values()):
+    if _are_all_whole_numbers_from_zero(labels.values()):
         return sorted(labels, key=lambda label: int(labels[label]))
     return [labels[index] for index in sorted(labels, key=int)]
 

@@ -26,11 +26,11 @@ from pocketrnn_export.vocabularies.answer_distances import (
     AnswerSource,
     Probabilities,
     Row,
+    choose_likeliest_label_or_thresholds_as_owner,
     choose_tolerance,
     find_possible_columns,
     measure_distance,
     predict_probabilities,
-    read_labels_as_owner,
 )
 from pocketrnn_export.vocabularies.causes_of_different_answers import (
     MOST_LABELS,
@@ -39,7 +39,7 @@ from pocketrnn_export.vocabularies.causes_of_different_answers import (
     explain_difference,
     list_answers_without_module,
 )
-from pocketrnn_export.vocabularies.label_order_by_answers import SURELY, measure_above_chance
+from pocketrnn_export.vocabularies.label_order_by_answers import SURELY, count_deviations_above_chance
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, find_threshold_of_second_label
 from pocketrnn_export.vocabularies.weights_file_by_owner_answers import find_agreeing_weights
 
@@ -122,7 +122,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     rows = refuse_other_answers(source, answered)
     if not rows:
         return None
-    tolerance, source = choose_tolerance(rows), read_labels_as_owner(source, rows)
+    tolerance, source = choose_tolerance(rows), choose_likeliest_label_or_thresholds_as_owner(source, rows)
     apart = [measure_distance(one.answer, found, source) for one, found in rows]
     numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
     # A label beside probabilities is compared, too.
@@ -175,7 +175,7 @@ def refuse_other_answers(
         ParityError: an answer differs; the message has the first such text, both answers and the likely cause.
     """
     rows = [(one, found) for one in answered if (found := predict_probabilities(source, one.read)) is not None]
-    tolerance, source = choose_tolerance(rows), read_labels_as_owner(source, rows)
+    tolerance, source = choose_tolerance(rows), choose_likeliest_label_or_thresholds_as_owner(source, rows)
     apart = [measure_distance(one.answer, found, source) for one, found in rows]
     wrong = [i for i, difference in enumerate(apart) if difference > tolerance]
     if wrong and list_answers_without_module(source, rows, wrong, tolerance):
@@ -248,7 +248,7 @@ def _agree_like_true_labels(source: AnswerSource, rows: Sequence[Row], wrong: Se
     given = [tuple(one.answer) for one, _ in rows]
     found: list[tuple[str, ...]] = [(source.labels[int(numbers.argmax())],) for _, numbers in rows]
     chance = sum(given.count(one) * found.count(one) for one in {*given}) / len(rows) ** 2
-    return measure_above_chance(len(rows) - len(wrong), len(rows), chance) > SURELY
+    return count_deviations_above_chance(len(rows) - len(wrong), len(rows), chance) > SURELY
 
 
 def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:

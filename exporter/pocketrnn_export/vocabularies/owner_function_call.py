@@ -111,7 +111,7 @@ class OwnersFunction:
         return found
 
 
-def read_stated_rules(names: Mapping[str, Any], size: float = math.inf) -> dict[str, int | None]:
+def read_unknown_word_rule_from_names(names: Mapping[str, Any], size: float = math.inf) -> dict[str, int | None]:
     """Return the rule for unknown words that the user's file with a function `words` states, as a member of text rules:
     their id, or None if they are left out. Return an empty dict if the file states no rule.
 
@@ -120,8 +120,10 @@ def read_stated_rules(names: Mapping[str, Any], size: float = math.inf) -> dict[
         size: the size of the vocabulary. An id that is not below it is ignored.
 
     Example:
-        >>> read_stated_rules({"UNKNOWN_WORD_ID": 0}), read_stated_rules({"LEAVES_OUT_UNKNOWN_WORDS": True})
-        ({'unknown_id': 0}, {'unknown_id': None})
+        >>> read_unknown_word_rule_from_names({"UNKNOWN_WORD_ID": 0})
+        {'unknown_id': 0}
+        >>> read_unknown_word_rule_from_names({"LEAVES_OUT_UNKNOWN_WORDS": True})
+        {'unknown_id': None}
     """
     unknown = names.get(UNKNOWN_ID)
     if names.get(LEAVES_OUT_UNKNOWN):
@@ -129,7 +131,7 @@ def read_stated_rules(names: Mapping[str, Any], size: float = math.inf) -> dict[
     return {"unknown_id": unknown} if type(unknown) is int and 0 <= unknown < size else {}
 
 
-def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "tokenizer") -> OwnersFunction:
+def find_how_to_call_owner_function(function: Any, vocabulary: Vocabulary, where: str = "tokenizer") -> OwnersFunction:
     """Find out how to call the owner's function with one text: as a string or in a list, with or without the
     vocabulary. Return a function that takes one text and makes this call.
 
@@ -144,12 +146,12 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
     Example:
         >>> def ids(texts, stoi):
         ...     return [[stoi[word] for word in text.split()] for text in texts]
-        >>> adapt_owner_function(ids, read_vocabulary(["<unk>", "oil", "film"]))("film oil")
+        >>> find_how_to_call_owner_function(ids, read_vocabulary(["<unk>", "oil", "film"]))("film oil")
         [2, 1]
     """
     if isinstance(function, OwnersFunction):
         return function
-    needed = _list_needed_arguments(function, where)
+    needed = _list_required_arguments(function, where)
     name = find_vocabulary_argument(needed)
     if len(needed) > 2:
         raise make_function_arguments_error(where, needed)
@@ -221,7 +223,7 @@ def _list_ways_to_call(
         (next(text for text in needed if text != place), {place: WordIds(held)}) for place in places
     ]
     lists: tuple[bool, ...] = (False,) if _returns_list_unchanged(function) else (False, True)
-    lists = lists[::-1] if _asks_for_list(function) else lists
+    lists = lists[::-1] if _seems_to_take_list_of_texts(function) else lists
     forms = [
         OwnersFunction(function, text, arguments, takes_list=as_list)
         for text, arguments in given or [("", {})]
@@ -231,7 +233,7 @@ def _list_ways_to_call(
     letters = sum(len(token) == 1 for token in held)
     plain = inspect.unwrap(getattr(function, "func", function))
     for form in forms:
-        form.stated_rules = read_stated_rules(getattr(plain, "__globals__", {}), len(vocabulary.tokens))
+        form.stated_rules = read_unknown_word_rule_from_names(getattr(plain, "__globals__", {}), len(vocabulary.tokens))
         form.reads_characters = 2 * letters > len(held)
     return forms
 
@@ -279,7 +281,7 @@ def make_function_arguments_error(where: str, needed: Sequence[str], problem: st
     )
 
 
-def _list_needed_arguments(function: Any, where: str) -> list[str]:
+def _list_required_arguments(function: Any, where: str) -> list[str]:
     """Return the names of the arguments that a function needs. Raise an InputError for a function that takes no
     argument."""
     try:
@@ -327,7 +329,7 @@ def _try_text(form: OwnersFunction, text: Any) -> list[Any]:
         return []
 
 
-def _asks_for_list(function: Any) -> bool:
+def _seems_to_take_list_of_texts(function: Any) -> bool:
     """Return whether the name or the annotation of a function's first parameter says that it takes a list of texts."""
     with contextlib.suppress(ValueError, TypeError):
         for one in inspect.signature(function).parameters.values():
@@ -399,7 +401,7 @@ def _read_one_hot_rows(found: Any) -> list[int] | None:
     return rows.argmax(-1).tolist() if is_one_hot else None
 
 
-def list_left_out_words_with_rows(function: OwnersFunction, vocabulary: Vocabulary) -> list[str]:
+def list_left_out_words_whose_ids_have_rows(function: OwnersFunction, vocabulary: Vocabulary) -> list[str]:
     """List words that a vocabulary leaves out, and for which the owner's function gives only ids that have a row: the
     text rules must give these, too. For other words the module fails."""
     rows = len(vocabulary.tokens)

@@ -15,8 +15,8 @@ from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.candidate_text_rules import (
     LONGEST_OPTION,
     describe_rules,
-    write_nearest_rules,
     write_rules_option,
+    write_rules_option_or_changed_members,
 )
 from pocketrnn_export.vocabularies.external_tokenizer_advice import advise_external_tokenizer
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
@@ -113,7 +113,7 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
     best, agreed = find_rules_from_ids(rules, vocabulary.tokens, pairs)
     whole = write_rules_option(best, make_implied_rules(vocabulary))
     if agreed == len(pairs):
-        option = write_nearest_rules(best, rules, make_implied_rules(vocabulary))
+        option = write_rules_option_or_changed_members(best, rules, make_implied_rules(vocabulary))
         changes: dict[str, str | None] = {"rules": whole, "tokenizer": None, "max_tokens": None}
         give = f": give {option}" if len(option) <= LONGEST_OPTION else ""
         return _RulesAdvice(f"{describe_rules(best)} agrees on all {agreed} texts{give}.", changes, "")
@@ -147,7 +147,7 @@ def _advise_on_other_rules(
         )
     before = TextEncoder(rules, vocabulary.tokens)
     given = sum(gives_owner_ids(before, *pair) for pair in pairs)
-    option = write_nearest_rules(best, rules, make_implied_rules(vocabulary))
+    option = write_rules_option_or_changed_members(best, rules, make_implied_rules(vocabulary))
     if given and given >= agreed:
         said = f"These rules, {describe_rules(rules)}, agree on {given} of {len(pairs)} texts. No other rules that were"
         said = f"{said} tried agree on more. {_describe_failed_texts(before, pairs, vocabulary, 1)}"
@@ -162,14 +162,14 @@ def _advise_on_other_rules(
     if 2 * max(given, agreed) >= len(pairs):
         near = best if agreed > given else rules
         return f"{said}{_GIVE_FUNCTION} {advise_external_tokenizer(vocabulary, near)}"
-    near = _add_shown_width(best, list_rules_with_first_and_last_ids(rules, [ids for _, ids in pairs]))
+    near = _add_width_that_owner_ids_show(best, list_rules_with_first_and_last_ids(rules, [ids for _, ids in pairs]))
     return (
         f"{said}{_GIVE_FUNCTION} Or write the rules (docs/text-rules.md): steps can replace by a pattern, as re.sub "
         f"does. {advise_external_tokenizer(vocabulary, near, 'If no rules can, as for stems,')}"
     )
 
 
-def _add_shown_width(nearest: TextRules, rules_shown_by_ids: Sequence[TextRules]) -> TextRules:
+def _add_width_that_owner_ids_show(nearest: TextRules, rules_shown_by_ids: Sequence[TextRules]) -> TextRules:
     """Add to the rules `nearest` the width that the owner's ids show, if `nearest` neither cuts nor pads texts.
 
     Args:

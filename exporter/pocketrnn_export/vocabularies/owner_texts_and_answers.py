@@ -150,21 +150,21 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     if column is not None:
         _log.warning("%s: the numbers in each field of %s are read as those of the labels %s, in this order",
                      path, short_repr(column), _write_names(labels))  # fmt: skip
-        rows = _divide_column(rows, column, labels)
+        rows = _split_number_list_into_label_columns(rows, column, labels)
     elif renamed:
         _log.warning(
             "%s: the numbers in %s are read as those of the labels %s", path, *_describe_label_columns(renamed)
         )
         rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
     elif not any(name in labels or name.lower().startswith("label") for name in (rows[0] if rows else ())):
-        named = [name for name in (rows[0] if rows else ()) if _holds_only(rows, name, labels)]
+        named = [name for name in (rows[0] if rows else ()) if _holds_only_given_labels(rows, name, labels)]
         # Beside probabilities of another label, they would be the true labels.
-        named = [name for name in named if _fits_probabilities(rows, name, labels)]
+        named = [name for name in named if _are_labels_likelier_by_probability_columns(rows, name, labels)]
         rows = _rename_only_column(path, rows, named, "label")
     if len(labels) > 1 and not multi_label:
-        rows = _read_column_of_likelier_label(path, rows, labels)
+        rows = _rename_column_of_label_probability(path, rows, labels)
     if len(labels) == 2 and not multi_label:
-        rows = _add_other_of_two_labels(rows, labels)
+        rows = _add_probability_of_other_label(rows, labels)
     if labels and rows and rows[0].keys() >= {*labels}:
         names = {label: column or label for label in labels} | {label: name for name, label in renamed.items()}
         kind = _find_kind_of_numbers(rows, names, multi_label=multi_label)
@@ -172,8 +172,8 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
             _log.warning("%s: the numbers of the labels are read as %s", path, kind)
             by_sigmoid = kind == "logits" and multi_label
             rows = [{**row, **_convert_to_probabilities(row, labels, by_sigmoid=by_sigmoid)} for row in rows]
-    if column is not None or _are_numbered(renamed):
-        rows = [_list_probabilities(row, labels) for row in rows]
+    if column is not None or _are_columns_named_by_label_numbers(renamed):
+        rows = [_join_label_columns_to_list(row, labels) for row in rows]
     unread = [
         name for name in (rows[0] if rows and labels else ())
         if name not in _MEMBERS and name not in labels and not _ANSWER.fullmatch(name)
@@ -305,7 +305,7 @@ def _leave_out_true_labels(path: Path, rows: list[dict[str, Any]], labels: Seque
     names = [*(rows[0] if rows else ())]
     if any(map(_TRUE.search, labels)):
         return rows
-    predicted = [name for name in names if _PREDICTED.search(name) and _holds_only(rows, name, labels)]
+    predicted = [name for name in names if _PREDICTED.search(name) and _holds_only_given_labels(rows, name, labels)]
     true = [name for name in names if _TRUE.search(name) or (name == "label" and predicted)]
     if true:
         _log.warning(
@@ -329,7 +329,9 @@ def list_labels_of_answers(path: Path, *, multi_label: bool = False) -> list[str
         keys = [[*one] for one in answers if isinstance(one, Mapping)]
         if keys and all({*one} == {*keys[0]} for one in keys):
             return keys[0]
-        return _sort_labels([str(one) for one in answers if isinstance(one, str | int)], multi_label=multi_label)
+        return _collect_sorted_labels(
+            [str(one) for one in answers if isinstance(one, str | int)], multi_label=multi_label
+        )
     rows = _read_rows(path, ())
     columns = [
         name for name in (rows[0] if rows else ())
@@ -345,10 +347,10 @@ def list_labels_of_answers(path: Path, *, multi_label: bool = False) -> list[str
     one_label = predicted or [one for one in others if _OF_CLASSES.search(one) and not _TRUE.search(one)]
     if len(one_label) != 1:
         return []
-    return _sort_labels([row[one_label[0]] for row in rows], multi_label=multi_label)
+    return _collect_sorted_labels([row[one_label[0]] for row in rows], multi_label=multi_label)
 
 
-def _sort_labels(given: Sequence[str], *, multi_label: bool) -> list[str]:
+def _collect_sorted_labels(given: Sequence[str], *, multi_label: bool) -> list[str]:
     """Return the different labels in answers, sorted. If they are numbers of classes, return all numbers from 0 to the
     highest one. Return an empty list if there are too many labels, or if the numbers are not those of classes."""
     found = {part for one in given for part in (one.split(LABEL_SEPARATOR) if multi_label else [one]) if part}
@@ -377,7 +379,7 @@ def _is_probability_name(name: str) -> bool:
     return _ANSWER.fullmatch(name) is not None and not name.lower().startswith("label")
 
 
-def _read_column_of_likelier_label(
+def _rename_column_of_label_probability(
     path: Path, rows: list[dict[str, Any]], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Rename the only column that may hold the probability of each row's label, or of the second of two labels, to
@@ -394,9 +396,9 @@ def _read_column_of_likelier_label(
         if all(map(_IS_NUMBER.fullmatch, fields)) and any(float(one) % 1 for one in fields):
             fractions.add(name)
             shares = [{**row, name: repr(float(one) / divisor)} for row, one in zip(rows, fields, strict=True)]
-            if max(float(row[name]) for row in shares) * divisor > divisor // 100 and _is_of_likelier_label(
-                shares, name, "label", labels
-            ):
+            if max(
+                float(row[name]) for row in shares
+            ) * divisor > divisor // 100 and _may_be_probability_of_given_label(shares, name, "label", labels):
                 found.append((name, unit, shares))
     # With several labels, it may be the column of one of them.
     if len(found) != 1 or (len(labels) > 2 and len(fractions) > 1):
@@ -406,7 +408,7 @@ def _read_column_of_likelier_label(
     return [{"probability" if one == name else one: field for one, field in row.items()} for row in shares]
 
 
-def _is_of_likelier_label(
+def _may_be_probability_of_given_label(
     rows: Sequence[Mapping[str, Any]], column: str, label_column: str, labels: Sequence[str]
 ) -> bool:
     """Return whether `column` may hold the probability of each row's label, or of the second of two labels. This holds
@@ -419,14 +421,16 @@ def _is_of_likelier_label(
     return is_fitting and len(given) == len(rows) and any(0 < number < 1 for number, _ in given)
 
 
-def _fits_probabilities(rows: Sequence[Mapping[str, Any]], label_column: str, labels: Sequence[str]) -> bool:
+def _are_labels_likelier_by_probability_columns(
+    rows: Sequence[Mapping[str, Any]], label_column: str, labels: Sequence[str]
+) -> bool:
     """Return whether each label in `label_column` is the likelier one of two labels, by each column of
     probabilities."""
     columns = [*filter(_is_probability_name, rows[0])] if len(labels) == 2 else []
-    return all(_is_of_likelier_label(rows, name, label_column, labels) for name in columns)
+    return all(_may_be_probability_of_given_label(rows, name, label_column, labels) for name in columns)
 
 
-def _add_other_of_two_labels(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+def _add_probability_of_other_label(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
     """Add the probability of the other label to the rows, if there are two labels and the rows have the probability of
     only one of them."""
     given = [label for label in labels if rows and label in rows[0]]
@@ -487,12 +491,13 @@ def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
     several = [
         name for name in (rows[0] if rows else ())
         if name not in _MEMBERS and 2 * sum(" " in row[name].strip() for row in rows) >= len(rows)
-        and not _holds_only(rows, name, labels) and not all(_parse_numbers(row[name]) for row in rows if row[name])
+        and not _holds_only_given_labels(rows, name, labels)
+        and not all(_parse_numbers(row[name]) for row in rows if row[name])
     ]  # fmt: skip
     return _rename_only_column(path, rows, several, "text")
 
 
-def _holds_only(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence[str]) -> bool:
+def _holds_only_given_labels(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence[str]) -> bool:
     """Return whether each field of a column is empty or holds one or several of the `labels`. At least one field must
     have a label."""
     fields = {row[column] for row in rows} - {"", *labels}
@@ -594,7 +599,7 @@ def _describe_label_columns(columns: Mapping[str, str]) -> tuple[str, str]:
     return named, _write_names([*columns.values()])
 
 
-def _are_numbered(columns: Mapping[str, str]) -> bool:
+def _are_columns_named_by_label_numbers(columns: Mapping[str, str]) -> bool:
     """Return whether the names of columns have the numbers of labels, and not the labels. Such columns cannot show the
     order of the labels."""
     each = [*enumerate(columns.items())]
@@ -604,7 +609,7 @@ def _are_numbered(columns: Mapping[str, str]) -> bool:
     )
 
 
-def _list_probabilities(row: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+def _join_label_columns_to_list(row: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
     """Return a row with the numbers of all labels in one list, in the order of the labels, in place of one entry for
     each label."""
     if not all(row[label] for label in labels):
@@ -626,7 +631,9 @@ def _find_column_of_all_labels(
         numbers = [_parse_numbers(row[name]) for row in rows if row[name]]
         if numbers and all(len(one) == len(labels) for one in numbers):
             kind = _find_kind_of_numbers(
-                _divide_column(rows, name, labels), dict.fromkeys(labels, name), multi_label=multi_label
+                _split_number_list_into_label_columns(rows, name, labels),
+                dict.fromkeys(labels, name),
+                multi_label=multi_label,
             )
             is_sum_one = multi_label or all(abs(math.fsum(one) - 1) < _FROM_ONE * len(one) * 5 for one in numbers)
             found += [name] if kind and (kind != "probabilities" or is_sum_one) else []
@@ -650,7 +657,9 @@ def _parse_numbers(field: str) -> list[float]:
         return []
 
 
-def _divide_column(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence[str]) -> list[dict[str, Any]]:
+def _split_number_list_into_label_columns(
+    rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence[str]
+) -> list[dict[str, Any]]:
     """Return the rows with one column for each label, in place of the single column that has the numbers of all
     labels."""
     divided = []

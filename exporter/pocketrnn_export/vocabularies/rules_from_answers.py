@@ -20,7 +20,7 @@ from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.vocabularies.candidate_text_rules import (
     STEPS_OUTSIDE_ENCODINGS,
     list_candidate_rules,
-    list_rules_with_marks,
+    list_rules_with_start_and_end_tokens,
 )
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
 
@@ -179,7 +179,7 @@ def find_rules_from_answers(
                 break
     except _EnoughError:
         pass
-    found.sort(key=_rank)
+    found.sort(key=_get_sort_key_of_agreeing_rules)
     return [one for one in found if bool(one.exceptions) == bool(found[0].exceptions)]
 
 
@@ -195,7 +195,7 @@ def list_rules_that_find_most_words(rules: TextRules, tokens: Sequence[str], tex
     return _list_rules_with_different_ids(trial, rules)[0][:_BEST]
 
 
-def find_rules_with_marks(
+def find_rules_with_start_and_end_tokens(
     rules: TextRules,
     tokens: Sequence[str],
     texts: Sequence[str],
@@ -209,7 +209,7 @@ def find_rules_with_marks(
     Args:
         rules, tokens, texts, measure, tolerance, most_exceptions: as for `find_rules_from_answers`.
     """
-    if not list_rules_with_marks(rules, tokens):
+    if not list_rules_with_start_and_end_tokens(rules, tokens):
         return []
     by_length = sorted(enumerate(texts), key=lambda one: len(one[1]))
     trial = _Trial(tokens, by_length, measure, tolerance, most_exceptions, _SECONDS_FOR_MARKS)
@@ -217,11 +217,11 @@ def find_rules_with_marks(
     found: list[AgreeingRules] = []
     with contextlib.suppress(_EnoughError):
         for split in [rules, *splits[:_BEST]]:
-            found += trial.list_agreeing(list_rules_with_marks(split, tokens))
-    return sorted({one.rules: one for one in found}.values(), key=_rank)
+            found += trial.list_agreeing(list_rules_with_start_and_end_tokens(split, tokens))
+    return sorted({one.rules: one for one in found}.values(), key=_get_sort_key_of_agreeing_rules)
 
 
-def _rank(found: AgreeingRules) -> tuple[int, float]:
+def _get_sort_key_of_agreeing_rules(found: AgreeingRules) -> tuple[int, float]:
     """Return the key by which rules are sorted: the fewest exceptions first, then the smallest distance."""
     return len(found.exceptions), found.distance
 
@@ -244,7 +244,11 @@ def _list_agreeing_rules(
                 if sure and not sure[0].exceptions:
                     return sure
             found.append(one)
-    compared = [*trial_on_all_texts.list_agreeing(one.rules for one in sorted(found, key=_rank)[:_COMPARED])]
+    compared = [
+        *trial_on_all_texts.list_agreeing(
+            one.rules for one in sorted(found, key=_get_sort_key_of_agreeing_rules)[:_COMPARED]
+        )
+    ]
     near = [one.rules for one in compared if one.exceptions]
     encoded = [replace(one, steps=(*steps, *one.steps)) for one in near for steps in STEPS_OUTSIDE_ENCODINGS]
     return [*compared, *trial_on_all_texts.list_agreeing(encoded)]
@@ -276,7 +280,7 @@ def _list_rules_with_different_ids(
     # The last id is the -1 that `str.find` gives.
     others = dict.fromkeys([rules.unknown_id, None, rules.padding_id, 0, len(trial.tokens) - 1])
     best = [replace(split, unknown_id=id_) for id_ in others for split in ranked[:_BEST]]
-    marked = [one for split in ranked[:_MARKED] for one in list_rules_with_marks(split, trial.tokens)]
+    marked = [one for split in ranked[:_MARKED] for one in list_rules_with_start_and_end_tokens(split, trial.tokens)]
     return [*best[:_BEST], *marked, *best[_BEST:]], ranked[_BEST:]
 
 

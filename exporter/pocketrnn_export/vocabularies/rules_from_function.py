@@ -38,7 +38,11 @@ from pocketrnn_export.vocabularies.external_tokenizer_advice import (
     collect_width_members,
     write_external_argument,
 )
-from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction, adapt_owner_function, read_stated_rules
+from pocketrnn_export.vocabularies.owner_function_call import (
+    OwnersFunction,
+    find_how_to_call_owner_function,
+    read_unknown_word_rule_from_names,
+)
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 from pocketrnn_export.vocabularies.rules_from_code import RulesInCode, read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids, gives_owner_ids
@@ -92,7 +96,7 @@ def find_rules_of_function(
         InputError: no rules agree on every text. The message has the rules that agree on the most texts, and the places
             in the function that no rule expresses.
     """
-    function = adapt_owner_function(function, vocabulary)
+    function = find_how_to_call_owner_function(function, vocabulary)
     code = None if rules is not None else read_rules_in_code(function)
     implied = make_implied_rules(vocabulary)
     stated = {"unknown_id": None} if code is not None and code.drops_unknown else function.stated_rules
@@ -282,7 +286,7 @@ def read_split_in_code(code: str, rules: TextRules) -> TextRules | None:
     found = read_rules_in_code(names["words"]) if "words" in names else None
     if found is None or found.unsaid:
         return None
-    rules = replace(rules, **read_stated_rules(names))  # type: ignore[arg-type]
+    rules = replace(rules, **read_unknown_word_rule_from_names(names))  # type: ignore[arg-type]
     of_code = _make_rules_of_code(found, rules)[-1]
     return replace(of_code, **{name: getattr(rules, name) for name in ("max_tokens", "cut_side")})
 
@@ -297,7 +301,7 @@ def list_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequ
         >>> len(list_compared_texts(str.split, read_vocabulary(["<unk>", "oil"]), ["Oil!"])) > 200
         True
     """
-    function = adapt_owner_function(function, vocabulary)
+    function = find_how_to_call_owner_function(function, vocabulary)
     own = _run_and_collect_errors(function, texts, list, vocabulary, {})
     made = _run_on_made_texts(function, list, vocabulary)
     return {*(one.text for one in own), *(one.text for one in made if has_ordinary_characters(one.text))}

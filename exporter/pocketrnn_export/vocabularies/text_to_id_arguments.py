@@ -13,7 +13,7 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import AnyTextRules, SubwordRules, TextRules
 from pocketrnn.text.text_row_encoder import Tokenizer
 from pocketrnn_export.vocabularies.ids_or_counts import IdEvidence
-from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
+from pocketrnn_export.vocabularies.owner_function_call import find_how_to_call_owner_function
 from pocketrnn_export.vocabularies.subword_tokenizer_files import is_library_tokenizer, read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
@@ -80,7 +80,9 @@ def read_text_arguments(
     known = read_vocabulary(vocabulary, evidence or IdEvidence())
     if isinstance(vocabulary, str | os.PathLike):
         log_doubtful_lines(known, Path(vocabulary))
-    return TextArguments(known, adapt_owner_function(tokenizer, known) if callable(tokenizer) else tokenizer, rules)
+    return TextArguments(
+        known, find_how_to_call_owner_function(tokenizer, known) if callable(tokenizer) else tokenizer, rules
+    )
 
 
 def _is_subword_tokenizer(tokenizer: Any) -> bool:
