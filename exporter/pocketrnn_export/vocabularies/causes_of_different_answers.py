@@ -715,7 +715,7 @@ def list_answers_without_module(
     # The rules may be wrong where the owner's function does not split the texts.
     is_sure = not _has_letters(wrong) or not (type(source.text) is TextInput and _is_split_by_text_rules(source))
     is_sure = is_sure and 2 * len(wrong) <= len(rows) and all(_has_no_token(source, one) for one in wrong)
-    return [*wrong_indices] if is_sure and not _list_agreeing_ids(source, wrong, tolerance) else []
+    return [*wrong_indices] if is_sure and not _list_ids_that_give_owner_answers_alone(source, wrong, tolerance) else []
 
 
 def _has_letters(texts: Sequence[AnsweredText]) -> bool:
@@ -737,7 +737,9 @@ def _has_no_token(source: AnswerSource, one: AnsweredText) -> bool:
     return not is_open or not TextEncoder(rules, text.vocabulary).tokens(one.text)
 
 
-def _list_agreeing_ids(source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float) -> list[int]:
+def _list_ids_that_give_owner_answers_alone(
+    source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float
+) -> list[int]:
     """List up to two ids with each of which, read as the whole text, the source gives the owner's answers to all of the
     texts `wrong`."""
     agreeing: list[int] = []
@@ -763,7 +765,7 @@ def _advise_on_texts_without_tokens(
         return None
     if not all(_has_no_token(source, one) for one in wrong):
         return None
-    agreeing = _list_agreeing_ids(source, wrong, tolerance)
+    agreeing = _list_ids_that_give_owner_answers_alone(source, wrong, tolerance)
     if not agreeing and _has_letters(wrong):
         # Other rules may find tokens in these texts.
         return None
