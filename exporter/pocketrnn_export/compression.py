@@ -48,7 +48,7 @@ from pocketrnn_export.predicted_labels_and_data_labels import (
 from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.case_selection import keep_compared_ids_below, make_cases_for_graph
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
-from pocketrnn_export.vocabularies.texts_with_known_ids import replace_high_ids
+from pocketrnn_export.vocabularies.texts_with_known_ids import replace_ids_without_rows
 
 if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
@@ -250,7 +250,8 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
     description = replace(Description.from_manifest(manifest), input=kept_words, provenance=provenance)
     if storage.rows is not None:
         cut = {
-            text: replace_high_ids(ids, manifest.text.rules, storage.rows) for text, ids in description.known.items()
+            text: replace_ids_without_rows(ids, manifest.text.rules, storage.rows)
+            for text, ids in description.known.items()
         }
         description = replace(description, known=cut)
     metadata, graph = description.metadata, manifest.graph
@@ -359,7 +360,10 @@ def _make_inputs_from_golden_examples(manifest: Manifest, examples: Sequence[Exa
     graph no longer has become the id of unknown words."""
     if manifest.text.rules.tokenizer != EXTERNAL:
         return [example.text for example in examples]
-    return [replace_high_ids(example.ids, manifest.text.rules, manifest.graph.embedding_rows) for example in examples]
+    return [
+        replace_ids_without_rows(example.ids, manifest.text.rules, manifest.graph.embedding_rows)
+        for example in examples
+    ]
 
 
 def _mark_texts_that_can_show_lost_labels(

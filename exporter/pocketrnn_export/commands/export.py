@@ -500,11 +500,11 @@ def _propose_vocabulary_with_rows(module: Any, named: ModuleName | None, options
 def _write_line_of_ids(vocabulary: Path, rows: int) -> tuple[str, str]:
     """Return the command that writes the words of a vocabulary that have a row, without gaps, and the file that it
     writes beside the output."""
-    from pocketrnn_export.vocabularies.vocabulary import write_line_of_ids
+    from pocketrnn_export.vocabularies.vocabulary import write_import_command_that_fills_id_gaps
 
     output = Path(click.get_current_context().params["output"])
     file = str(output.with_name(f"{output.name}-vocabulary.json"))
-    return write_line_of_ids(vocabulary, rows, file), file
+    return write_import_command_that_fills_id_gaps(vocabulary, rows, file), file
 
 
 def _print_written_bundle(
@@ -1467,9 +1467,9 @@ def _refuse_default_rules_of_other_tokens(rules: TextRules, tokens: Sequence[str
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules, write_rules_option
     from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
-    from pocketrnn_export.vocabularies.unreachable_words import find_doubt_about_default_rules
+    from pocketrnn_export.vocabularies.unreachable_words import find_reason_against_default_rules
 
-    if (doubt := find_doubt_about_default_rules(rules, tokens)) is None:
+    if (doubt := find_reason_against_default_rules(rules, tokens)) is None:
         return
     remedy, changes = _propose_text_options(parse_module_name(options["source"] or ""), options, {})
     is_tokenizer, file = False, options["vocabulary"]
@@ -1575,7 +1575,7 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
     later."""
     from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
-    from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
+    from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer_rules
 
     if not subwords:
         vocabulary = _read_vocabulary_or_word_vectors(options)
@@ -1592,7 +1592,7 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
         widths = parse_rules_json_with_name(options["rules"])[1]
         if most is not None and "max_tokens" in widths:
             raise click.UsageError("--rules already contains the value of --max-tokens. Leave --max-tokens out.")
-        found = add_widths_to_tokenizer(found, widths, given)
+        found = add_widths_to_tokenizer_rules(found, widths, given)
     if most is not None:
         file_rules = found.file_rules or found.rules
         found = replace(found, rules=replace(found.rules, max_tokens=most), file_rules=file_rules)

@@ -295,8 +295,8 @@ def _describe_function_of_other_ids(
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
     from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
     from pocketrnn_export.vocabularies.rules_from_function import (
+        generate_texts_for_tokenizer_comparison,
         has_ordinary_characters,
-        make_texts_for_comparison,
         read_split_in_code,
     )
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -305,7 +305,10 @@ def _describe_function_of_other_ids(
     if own is None or not isinstance(rules, TextRules) or rules.tokenizer == "external":
         return []
     tokens = read_vocabulary(vocabulary).tokens
-    texts = [*filter(has_ordinary_characters, make_texts_for_comparison(tokens)), *tokens[:_COMPARED_WORDS]]
+    texts = [
+        *filter(has_ordinary_characters, generate_texts_for_tokenizer_comparison(tokens)),
+        *tokens[:_COMPARED_WORDS],
+    ]
     given = [*map(TextEncoder(rules, tokens).encode, texts)]
     for one in list_text_functions(named.path):
         written = write_tokenizer_of_function(one.file, one.name)

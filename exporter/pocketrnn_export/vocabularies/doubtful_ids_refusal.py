@@ -18,7 +18,7 @@ from typing import Any, Final
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_export.vocabularies.external_tokenizer_advice import collect_width_members, write_external_options
-from pocketrnn_export.vocabularies.rules_from_ids import strip_padding
+from pocketrnn_export.vocabularies.rules_from_ids import strip_padding_ids
 from pocketrnn_export.vocabularies.unreachable_words import SUBWORD_MARKS
 
 _log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: S
 def _find_rule_members_of_padded_rows(rows: Sequence[Sequence[int]], padding: int, side: str) -> dict[str, Any]:
     """Return the members of text rules that padded rows of ids show, as a dict: the width, the side of the padding, and
     the first and last id of the texts if all have the same one. `padding` is the padding id."""
-    cores = [core for row in rows if (core := strip_padding(row, padding))]
+    cores = [core for row in rows if (core := strip_padding_ids(row, padding))]
     found: dict[str, Any] = {}
     for name, end in (("first_id", 0), ("last_id", -1)):
         if len(cores) > _FEW and len({core[end] for core in cores}) == 1:
