@@ -44,7 +44,7 @@ from pocketrnn_export.commands.collected_refusals import (
     check_output,
     choose_default_output,
     remember_command,
-    take_default_output,
+    set_default_output_of_source,
     write_line_to_copy,
 )
 from pocketrnn_export.commands.compression_and_integer_options import (
@@ -66,7 +66,11 @@ from pocketrnn_export.commands.export_with_rules_from_answers import (
     export_with_rules_from_answers,
 )
 from pocketrnn_export.commands.missing_module_name import complete_source
-from pocketrnn_export.commands.missing_option_files import TOKENIZERS, correct_missing_files, refuse_similar_name
+from pocketrnn_export.commands.missing_option_files import (
+    TOKENIZERS,
+    correct_missing_files,
+    refuse_name_similar_to_defined_one,
+)
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -91,16 +95,16 @@ from pocketrnn_export.commands.proposed_options import (
     list_weights_of_same_shapes,
     make_id_evidence,
     make_options_of_tokenizer_function,
-    make_unknown_labels,
+    make_placeholder_labels,
     propose_class_of_weights,
     propose_labels,
-    propose_named_tokenizer,
     propose_pairs,
+    propose_to_save_transformers_tokenizer,
     propose_tokenizer,
     propose_tokenizer_function,
     propose_vocabulary,
     propose_weights,
-    read_answers_beside,
+    read_answers_in_near_folders,
     read_labels,
     read_weight_sizes,
 )
@@ -122,7 +126,7 @@ from pocketrnn_export.commands.tokenizer_function_written_to_file import (
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_by_own_file,
     replace_tokenizer_that_cleans_before_keras,
-    take_function_of_written_file,
+    set_tokenizer_to_origin_of_written_file,
     write_code_file,
     write_tokenizer_of_columns_to_file,
     write_tokenizer_of_script_to_file,
@@ -355,13 +359,13 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
     remember_command()
-    take_function_of_written_file(options)
+    set_tokenizer_to_origin_of_written_file(options)
     given_tokenizer = options["tokenizer"]
     refusals = CollectedRefusals(output)
     is_folder = Path(source).is_dir()
     source, named = _read_source(source, options, refusals)
     options["source"] = source
-    output = refusals.output = take_default_output(source)
+    output = refusals.output = set_default_output_of_source(source)
     refusals.collect(lambda: _refuse_unusable_output(output, numbers, options))
     correct_missing_files(named, options, refusals)
     is_corrected = is_folder or bool(refusals)
@@ -459,7 +463,7 @@ def _compare_label_order(
     if not of_texts or any(options[name] for name in ("pairs", "multi_label", "two_texts", "labels_of")):
         return contextlib.nullcontext()
     labels, function = description["labels"], description.get("tokenizer")
-    file, answers = read_answers_beside(labels, None if named is None else named.path)
+    file, answers = read_answers_in_near_folders(labels, None if named is None else named.path)
     answered = []
     is_external = getattr(description["rules"], "tokenizer", "") == "external"
     for row in choose_texts_to_compare([AnsweredText(text, text, answer) for text, answer in answers]):
@@ -489,7 +493,7 @@ def _propose_vocabulary_with_rows(module: Any, named: ModuleName | None, options
         place = find_limit_of_ids(named.path, rows)
         found = None if place else _propose_vocabulary(named, options["weights"])
         if found is None or found.value in (UNKNOWN_FILE, str(options["vocabulary"])):
-            run, file = _write_line_of_ids(options["vocabulary"], rows)
+            run, file = _write_command_for_words_with_rows(options["vocabulary"], rows)
             why = f"Your code takes no ids from {rows:,} on ({place})" if place else "If it is this one"
             found = ProposedOption("vocabulary", f"{why}: leave out the other words, {run}.", file)
         changes = {"vocabulary": None, found.option: found.value}
@@ -497,7 +501,7 @@ def _propose_vocabulary_with_rows(module: Any, named: ModuleName | None, options
         raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
 
 
-def _write_line_of_ids(vocabulary: Path, rows: int) -> tuple[str, str]:
+def _write_command_for_words_with_rows(vocabulary: Path, rows: int) -> tuple[str, str]:
     """Return the command that writes the words of a vocabulary that have a row, without gaps, and the file that it
     writes beside the output."""
     from pocketrnn_export.vocabularies.vocabulary import write_import_command_that_fills_id_gaps
@@ -544,14 +548,14 @@ def _print_written_bundle(
     alone = getattr(description.get("tokenizer"), "takes_only_text", False)
     alone = alone and named is not None and not (named.is_notebook or named.args or named.kwargs or named.method_kwargs)
     if alone and manifest.text.rules.tokenizer == "external":
-        _note_torch_of_tokenizer(Path(options["tokenizer"].rpartition(":")[0]))
+        _print_note_if_tokenizer_imports_torch(Path(options["tokenizer"].rpartition(":")[0]))
     # Answers have shown that nothing is to be corrected.
     corrected = {} if is_answered else options.get(CORRECTED) or {}
     corrected = corrected if proposed is None else proposed.complete(corrected)
     print_next_step(manifest, output, corrected, options["tokenizer"] if alone else "")
 
 
-def _note_torch_of_tokenizer(file: Path) -> None:
+def _print_note_if_tokenizer_imports_torch(file: Path) -> None:
     """Print a note if a file imports PyTorch: its function splits texts, so PyTorch must then be installed to classify
     texts."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import loads_torch
@@ -616,7 +620,9 @@ def _check_text_options_and_add_proof_texts(
         )
     if options["texts"] is not None:
         lines = read_lines(options["texts"])
-        description["example_texts"] = _split_pairs(lines, options["texts"]) if description["two_texts"] else lines
+        description["example_texts"] = (
+            _split_lines_into_text_pairs(lines, options["texts"]) if description["two_texts"] else lines
+        )
     if options["profile"] == "packed":
         check_packable_rules(getattr(description["rules"], "rules", description["rules"]), source)
 
@@ -636,7 +642,7 @@ def _refuse_unneeded_measure_options(options: dict[str, Any]) -> None:
         )
 
 
-def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
+def _split_lines_into_text_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
     """Split each line of the file of text pairs at the tab. Return (first text, second text) for each."""
     pairs = []
     for number, line in enumerate(lines, 1):
@@ -820,14 +826,14 @@ def _read_text_arguments(
     if options["labels"] is not None and options["head"]:
         raise click.UsageError("--labels and --head are both given. Give --head alone, with the labels of each head.")
     refusals.collect(lambda: _refuse_unusable_files(options))
-    _take_tokenizer_from_checkpoint(options)
+    _set_tokenizer_from_checkpoint(options)
     proposed = _propose_tokenizer(named, options)
     subwords = options["tokenizer"] is not None and options["tokenizer"] not in TOKENIZERS
     subwords = subwords and not _is_function_name(options["tokenizer"])
     needed = ["labels"] if not options["head"] else []
     needed += [] if subwords else ["vocabulary"]
     needed.sort(reverse=True)
-    _take_vocabulary_and_labels_from_checkpoint(needed, options)
+    _set_vocabulary_and_labels_from_checkpoint(needed, options)
     refusals.collect(lambda: _refuse_missing_options(source, named, needed, options, proposed, refusals))
     return _read_vocabulary_rules_and_pairs(options, refusals, subwords=subwords)
 
@@ -878,9 +884,9 @@ def _refuse_missing_options(
             named = parse_module_name(str(others.get("source") or named), options["set"])
         if (weights := changes.get("weights", UNKNOWN_FILE)) != UNKNOWN_FILE:
             options["weights"] = Path(str(weights))
-            _take_vocabulary_and_labels_from_checkpoint(needed, options)
+            _set_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
-    if "labels" in missing and (said := _take_multi_label_from_code(named, options)):
+    if "labels" in missing and (said := _set_multi_label_from_code(named, options)):
         remedy.append(said)
         changes |= {"multi_label": "given"} if options["multi_label"] else {}
     for option in missing:
@@ -905,7 +911,7 @@ def _refuse_missing_options(
     raise refused
 
 
-def _take_multi_label_from_code(named: ModuleName | None, options: dict[str, Any]) -> str:
+def _set_multi_label_from_code(named: ModuleName | None, options: dict[str, Any]) -> str:
     """Set --multi-label if the user's code gives each of several outputs a probability of its own, by a sigmoid, and
     not by a softmax. Return a sentence on it, or one that names the doubt; an empty string if code shows nothing."""
     from pocketrnn_export.source_code.sigmoid_or_softmax_in_code import find_activations_in_code
@@ -941,7 +947,7 @@ def _propose_text_options(
         remedy.append(copied[0])
     labels = changes.get("labels") or options["labels"]
     with contextlib.suppress(InputError), hide_log_records():
-        is_known = labels is not None and labels != make_unknown_labels(labels.count(",") + 1)
+        is_known = labels is not None and labels != make_placeholder_labels(labels.count(",") + 1)
         known = read_labels(str(labels)) if is_known else []
         if not options["head"] and (pairs := _propose_pairs(known, options)):
             remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
@@ -988,7 +994,7 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
     if found is not None:
         said = f"The vocabulary seems to be {found.path} ({found.place_in_code}).{found.note}"
         return ProposedOption("vocabulary", said, str(found.path))
-    if named is not None and (tokenizer := propose_named_tokenizer(named.path)) is not None:
+    if named is not None and (tokenizer := propose_to_save_transformers_tokenizer(named.path)) is not None:
         return tokenizer
     if named is not None and (code := find_code_that_makes_vocabulary(named.path)) is not None:
         script = write_code_file(output, "vocabulary", code.write(rows, output.parent), code.file)
@@ -1104,7 +1110,7 @@ def _propose_clear_ids(error: UnclearIdsError, options: Mapping[str, Any]) -> Op
     if other is not None and not other.note and other.path != path:
         said = f"The vocabulary seems to be {other.path} ({other.place_in_code})."
         return OptionCorrectionsError(error.problem, said, {"vocabulary": str(other.path)})
-    run, file = _write_line_of_ids(path, read_weight_sizes(weights).embedding_rows)
+    run, file = _write_command_for_words_with_rows(path, read_weight_sizes(weights).embedding_rows)
     said = f"If they are ids of this module, run {run}. If they are counts, give the words in the order of their ids."
     return OptionCorrectionsError(error.problem, said, {"vocabulary": file})
 
@@ -1141,7 +1147,7 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
             replace_tokenizer_by_its_splitting_part(options)
 
 
-def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
+def _set_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
     """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
@@ -1163,7 +1169,7 @@ def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: 
                 options["vocabulary"] = weights
 
 
-def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
+def _set_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
     """Set --tokenizer to the file of weights or of the vocabulary, if the file contains a complete subword tokenizer
     and no option says how texts are split. The tokenizer replaces the vocabulary.
 
@@ -1255,7 +1261,7 @@ def _add_rules_of_function(
         except PocketRNNError:
             replacements = (replace_tokenizer_by_its_splitting_part, replace_tokenizer_by_code_with_present_names)
             if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
-                refuse_similar_name(named, "tokenizer", options["tokenizer"])
+                refuse_name_similar_to_defined_one(named, "tokenizer", options["tokenizer"])
                 raise
             return _add_rules_of_function(module_file, options, text)
         is_external = text["rules"] is not None and text["rules"].tokenizer == EXTERNAL
@@ -1345,7 +1351,7 @@ def _choose_rules_of_function(
     except OptionCorrectionsError as error:
         if are_beside or options["rules"] is None:
             _refuse_rules_in_place_of_library(options, text.get("labels", ()))
-            _keep_given_members(error, members)
+            _add_given_members_to_proposed_rules(error, members)
         raise
     if are_beside:
         rules = replace(found, **{name: getattr(text["rules"], name) for name in members})
@@ -1353,7 +1359,7 @@ def _choose_rules_of_function(
     return rules
 
 
-def _keep_given_members(error: OptionCorrectionsError, members: Mapping[str, Any]) -> None:
+def _add_given_members_to_proposed_rules(error: OptionCorrectionsError, members: Mapping[str, Any]) -> None:
     """Add the members of --rules that were given to the rules that an error proposes."""
     if rules := error.changes.get("rules"):
         error.changes["rules"] = json.dumps({**json.loads(rules), **members})

@@ -238,7 +238,11 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
             if len(one.labels) == sizes.labels or not sizes.labels:
                 found.setdefault(one.labels, (one, write_labels(one.labels)))
 
-    fitting = [one for one in found if any(_holds_answers(file, one, multi_label=multi_label) for file in answers)]
+    fitting = [
+        one
+        for one in found
+        if any(_do_answers_agree_with_label_order(file, one, multi_label=multi_label) for file in answers)
+    ]
     if in_answers is not None and not fitting:
         named, first = write_labels(in_answers.labels), join_first_labels(in_answers.labels)
         open_order = "" if in_answers.labels[0] == "0" else ", but neither your code nor this file shows their order"
@@ -257,21 +261,26 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
         labels, value = found[fitting[0]]
         if path is not None and len(value) > _LONGEST_LABELS:
             value = find_name_of_labels(path, labels.labels) or value
-        file = next((one for one in answers if _holds_answers(one, labels.labels, multi_label=multi_label)), None)
-        said = f"The labels seem to be {labels.description}. {_say_how_to_check_order(labels.labels, file, sizes)}"
+        file = next(
+            (one for one in answers if _do_answers_agree_with_label_order(one, labels.labels, multi_label=multi_label)),
+            None,
+        )
+        said = (
+            f"The labels seem to be {labels.description}. {_describe_check_of_label_order(labels.labels, file, sizes)}"
+        )
         return ProposedOption("labels", said, value)
     told = [
         f"{','.join(one[:_MOST_TOLD])}{',...' * (len(one) > _MOST_TOLD)} ({found[one][0].where})" for one in fitting
     ]
     more = [f"{len(told) - _MOST_TOLD} more"] if len(told) > _MOST_TOLD else []
     said = f" Your code names {' and '.join([*told[:_MOST_TOLD], *more])}." if told else ""
-    unknown = make_unknown_labels(sizes.labels or 3)
+    unknown = make_placeholder_labels(sizes.labels or 3)
     first = join_first_labels(unknown.split(","))
     said = f"The labels are {first} in the order of the logits, or a file. {sizes.describe_label_count()}{said}"
     return ProposedOption("labels", said, unknown)
 
 
-def make_unknown_labels(count: int) -> str:
+def make_placeholder_labels(count: int) -> str:
     """Return what stands in a command in place of so many labels that are not known. `read_labels` refuses it."""
     return ",".join(f"LABEL{number}" for number in range(count))
 
@@ -291,17 +300,17 @@ def _propose_order_in_code(
     orders = [
         one
         for one in find_label_order(path, in_answers.labels, sizes.outputs)
-        if _holds_answers(file, one.labels, multi_label=multi_label)
+        if _do_answers_agree_with_label_order(file, one.labels, multi_label=multi_label)
     ]
     if not orders:
         return None
     told = [one.description for one in orders[:_MOST_TOLD]]
     said = f"The labels seem to be {', or else '.join(told)}, those in {in_answers.where}."
-    shows = _say_how_to_check_order(orders[0].labels, file, sizes)
+    shows = _describe_check_of_label_order(orders[0].labels, file, sizes)
     return ProposedOption("labels", f"{said} {shows}", write_labels(orders[0].labels))
 
 
-def _say_how_to_check_order(labels: Sequence[str], answers: Path | None, sizes: WeightSizes) -> str:
+def _describe_check_of_label_order(labels: Sequence[str], answers: Path | None, sizes: WeightSizes) -> str:
     """Return a sentence on how the order of proposed labels is checked: by the owner's answers if there are some, else
     by the owner."""
     if answers is not None:
@@ -462,7 +471,7 @@ def propose_tokenizer(path: Path) -> FileNamedInCode | None:
     return nearest[0] if len(nearest) == 1 else None
 
 
-def propose_named_tokenizer(path: Path) -> ProposedOption | None:
+def propose_to_save_transformers_tokenizer(path: Path) -> ProposedOption | None:
     """Find the tokenizer of transformers that the code of a module, or of the files near it, loads by its name. Return
     a sentence on how to save it to a folder, and this folder as --tokenizer; None if there is none.
 
@@ -499,7 +508,7 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
-    path, name = _find_class_that_is_made(path, name)
+    path, name = _find_class_that_function_makes(path, name)
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
     found = [FileNamedInCode(file, where) for file, where in named.items() if holds_weights(file)]
     # Other modules have other layers.
@@ -509,13 +518,13 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
         near = [one for one in list_weight_files_near(path) if list_classes_that_fit(path, names, one)]
         only = f"{'the only' if len(near) == 1 else 'a'} file near {path.name} with the layers of its module"
         fitting = [FileNamedInCode(one, only) for one in near]
-    found = fitting or [one for one in found if _may_be_of_module(path, name, one.path)]
+    found = fitting or [one for one in found if _may_weights_fit_module(path, name, one.path)]
     for group in list_used_files(path, [one.path for one in found]) if len(found) > 1 else ():
         if group:
             found = [FileNamedInCode(file, where) for file, where in group.items()]
             break
     if not found:
-        beside = [one for one in _list_weight_files_in(path.parent) if _may_be_of_module(path, name, one)]
+        beside = [one for one in _list_weight_files_in_folder(path.parent) if _may_weights_fit_module(path, name, one)]
         only = "the only file" if len(beside) == 1 else "a file"
         found = [FileNamedInCode(one, f"{only} of weights beside {path.name}") for one in beside]
     if not found:
@@ -525,7 +534,7 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
     return found[0]._replace(others=others, alike=alike)
 
 
-def _find_class_that_is_made(path: Path, name: str) -> tuple[Path, str]:
+def _find_class_that_function_makes(path: Path, name: str) -> tuple[Path, str]:
     """Return the file and name of the module that a function of a file makes, if a class near it is that of the module;
     else the file and name themselves."""
     from pocketrnn_export.source_code.answering_code import find_module_made_by
@@ -545,10 +554,10 @@ def _list_classes_of_module(path: Path, name: str) -> list[str]:
     return [name] if find_class_in_file_or_imports(path, name) is not None else list_module_classes(path)
 
 
-def _may_be_of_module(path: Path, name: str, weights: Path) -> bool:
+def _may_weights_fit_module(path: Path, name: str, weights: Path) -> bool:
     """Return whether weights may be those of a module: their layers do not contradict its code, and are not those of
     another class near it."""
-    is_misfit = _describe_misfit(path, _list_classes_of_module(path, name), weights)
+    is_misfit = _describe_why_weights_fit_no_class(path, _list_classes_of_module(path, name), weights)
     return not is_misfit and propose_class_of_weights(path, name, weights) is None
 
 
@@ -564,8 +573,10 @@ def describe_weights_that_do_not_fit(path: Path, name: str) -> tuple[str, dict[s
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
     files = [one for one in list_data_files_named_in_code(path, _OF_WEIGHTS) if holds_weights(one)]
-    files = [*dict.fromkeys((*files, *list_weight_files_near(path), *_list_weight_files_in(path.parent)))]
-    misfits = {file: _describe_misfit(path, _list_classes_of_module(path, name), file) for file in files}
+    files = [*dict.fromkeys((*files, *list_weight_files_near(path), *_list_weight_files_in_folder(path.parent)))]
+    misfits = {
+        file: _describe_why_weights_fit_no_class(path, _list_classes_of_module(path, name), file) for file in files
+    }
     for file, why in misfits.items():
         if other := propose_class_of_weights(path, name, file):
             reason = f": {why}" if why else ""
@@ -607,22 +618,22 @@ def list_classes_that_fit(path: Path, names: Sequence[str], weights: Path) -> li
 
     layers = list_weight_names(weights)
     found = list_classes_with_layers(path, names, layers) if layers else []
-    misfits = _list_misfits(path, found, weights)
+    misfits = _list_reasons_against_classes(path, found, weights)
     return [name for name, why in zip(found, misfits, strict=True) if not why]
 
 
-def _describe_misfit(path: Path, names: Sequence[str], weights: Path) -> str:
+def _describe_why_weights_fit_no_class(path: Path, names: Sequence[str], weights: Path) -> str:
     """Return why weights cannot be those of any class among `names`, for the end of a sentence, by the first class.
     Return an empty string if they may be, or if this is not known.
 
     Args:
         path, names, weights: as in `list_classes_that_fit`.
     """
-    misfits = _list_misfits(path, names, weights)
+    misfits = _list_reasons_against_classes(path, names, weights)
     return misfits[0] if misfits and all(misfits) else ""
 
 
-def _list_misfits(path: Path, names: Sequence[str], weights: Path) -> list[str]:
+def _list_reasons_against_classes(path: Path, names: Sequence[str], weights: Path) -> list[str]:
     """Return for each class why weights cannot be its own, for the end of a sentence; an empty string if they may be,
     or if this is not known. The file of weights is read once.
 
@@ -700,7 +711,7 @@ def list_weight_files_near(path: Path) -> list[Path]:
     folders = dict.fromkeys((Path(), path.parent))
     unique = {one.resolve(): one for folder in folders for one in list_data_files_below(folder)}
     found: list[Path] = []
-    for one in sorted(unique.values(), key=_order_by_highest_number):
+    for one in sorted(unique.values(), key=_get_sort_key_with_highest_number_first):
         # Only few of many data files are read whole.
         with contextlib.suppress(OSError):
             if len(found) < _MOST_WEIGHTS and one.stat().st_size <= _LARGEST_WEIGHTS and may_be_weights_file(one):
@@ -708,18 +719,18 @@ def list_weight_files_near(path: Path) -> list[Path]:
     return found
 
 
-def _order_by_highest_number(file: Path) -> tuple[str, list[int]]:
+def _get_sort_key_with_highest_number_first(file: Path) -> tuple[str, list[int]]:
     """Return what sorts files by their folders and names, but the highest number first."""
     return re.sub(r"\d+", "0", str(file)), [-int(one[:18]) for one in re.findall(r"\d+", file.name)]
 
 
-def _list_weight_files_in(folder: Path) -> list[Path]:
+def _list_weight_files_in_folder(folder: Path) -> list[Path]:
     """List the files of weights in a folder by their usual suffixes, or by the number at the end of their names."""
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
     usual = re.compile(rf"\.({_OF_WEIGHTS}|\D*\d+)")
     files = [one for one in folder.iterdir() if usual.fullmatch(one.suffix) and one.is_file()]
-    return [one for one in sorted(files, key=_order_by_highest_number) if holds_weights(one)]
+    return [one for one in sorted(files, key=_get_sort_key_with_highest_number_first) if holds_weights(one)]
 
 
 def list_weights_of_same_shapes(module_file: Path, weights: Path) -> list[Path]:
@@ -733,7 +744,7 @@ def list_weights_of_same_shapes(module_file: Path, weights: Path) -> list[Path]:
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
-    near = [*_list_weight_files_in(weights.parent), *list_data_files_named_in_code(module_file, _OF_WEIGHTS)]
+    near = [*_list_weight_files_in_folder(weights.parent), *list_data_files_named_in_code(module_file, _OF_WEIGHTS)]
     unique = {one.resolve(): one for one in near if one.is_file()}
     unique.pop(weights.resolve(), None)
     few = [one for one in unique.values() if one.stat().st_size <= _LARGEST_WEIGHTS and holds_weights(one)]
@@ -878,7 +889,7 @@ def propose_pairs_of_command(changes: Mapping[str, str | None]) -> ProposedPairs
     return None
 
 
-def read_answers_beside(labels: Sequence[str], path: Path | None) -> tuple[str, list[tuple[str, Answer]]]:
+def read_answers_in_near_folders(labels: Sequence[str], path: Path | None) -> tuple[str, list[tuple[str, Answer]]]:
     """Read the answers of the owner's classifier that lie in the working folder or in the folder of the module. Return
     the file, and each text with its answer as labels or a dict from labels to probabilities; an empty string and list
     if there is no file, or if its answers do not name labels.
@@ -957,7 +968,7 @@ def _count_answers(file: Path, labels: Sequence[str], *, multi_label: bool) -> i
     return len(map_answers_to_labels(pairs, labels, multi_label=multi_label) if labels else pairs)
 
 
-def _holds_answers(file: Path, labels: Sequence[str], *, multi_label: bool) -> bool:
+def _do_answers_agree_with_label_order(file: Path, labels: Sequence[str], *, multi_label: bool) -> bool:
     """Return whether a file has answers, all of which agree with these labels in this order."""
     from pocketrnn_export.progress import hide_log_records
 
@@ -993,7 +1004,7 @@ def read_labels(given: str, head: str = "") -> list[str]:
     from pocketrnn_export.source_code.labels_in_code import read_labels_in_file
     from pocketrnn_export.vocabularies.labels import read_labels as read_plain_labels
 
-    if given == make_unknown_labels(given.count(",") + 1):
+    if given == make_placeholder_labels(given.count(",") + 1):
         raise InputError(f"{given} stands in place of your labels.", "Write these, in the order of the logits.")
     named = parse_module_name(given) if "," not in given else None
     return read_plain_labels(given, head) if named is None else read_labels_in_file(named.path, named.name)

@@ -94,7 +94,7 @@ def remove_tokenizer_file_that_bundle_replaces(options: dict[str, Any]) -> None:
         _undo_written_file(named.path)
 
 
-def _take_written_function(options: dict[str, Any], path: Path, said: str) -> None:
+def _set_tokenizer_to_written_function(options: dict[str, Any], path: Path, said: str) -> None:
     """Set --tokenizer to the function `words` of a written file, also in the commands that messages suggest. The note
     on it is printed when the command ends.
 
@@ -163,7 +163,9 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
         print_line(f"Note: {named} splits texts by torchtext's basic_english, which is taken.", err=True)
         return True
     path = write_code_file(Path(parameters["output"]), "words", written.code, named)
-    _take_written_function(options, path, f"The lines of {named} that split a text are now a function in {path}")
+    _set_tokenizer_to_written_function(
+        options, path, f"The lines of {named} that split a text are now a function in {path}"
+    )
     if both := write_tokenizer_with_changed_text(named):
         said = f"Note: {both[0]} If your classifier does so, too, give --tokenizer {both[1]}."
         print_at_end_if_command_runs(said, both[1].rpartition(":")[0])
@@ -201,7 +203,7 @@ def replace_tokenizer_that_cleans_before_keras(options: dict[str, Any], keras: K
     code += f"\ndef {WRITTEN_NAME}(text):\n    return {keras.write_tokens(f'{named.name}(text)')}\n"
     path = write_code_file(Path(click.get_current_context().params["output"]), WRITTEN_NAME, code, named)
     said = f"{named} gives a string, and {options['vocabulary']} splits it: {path} does both"
-    _take_written_function(options, path, said)
+    _set_tokenizer_to_written_function(options, path, said)
     return True
 
 
@@ -220,7 +222,7 @@ def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
     is_called = "" if found.called is None else f", as {found.called.place}, calls it"
     if found.code:
         path = write_code_file(Path(parameters["output"]), WRITTEN_NAME, found.code, named)
-        _take_written_function(options, path, f"{path} calls {named}{is_called}")
+        _set_tokenizer_to_written_function(options, path, f"{path} calls {named}{is_called}")
         return True
     options["tokenizer"] = parameters["tokenizer"] = found.option
     print_line(f"Note: --tokenizer {named} is taken as {found.option}{is_called}.", err=True)
@@ -303,7 +305,7 @@ def replace_tokenizer_by_own_file(
         _write_by_name(named.method_kwargs),
     )
     vocabulary = {name: dict(ids) for name, ids in adapted.arguments.items()}
-    call = _find_call(functools.partial(function, **vocabulary), adapted)
+    call = _find_call_that_classify_reads_equally(functools.partial(function, **vocabulary), adapted)
     is_called_otherwise = bool(vocabulary) or call != PLAIN_CALL
     if not (named.is_notebook or named.method or given or is_called_otherwise or loads_torch(named.path)):
         return False
@@ -321,17 +323,19 @@ def replace_tokenizer_by_own_file(
     )  # fmt: skip
     parameters = click.get_current_context().params
     if code is None and not (named.is_notebook or named.method or loads_torch(named.path)):
-        code = _write_import(named, Path(parameters["output"]), [*given, *words], call or PLAIN_CALL)
+        code = _write_code_that_imports_function(
+            named, Path(parameters["output"]), [*given, *words], call or PLAIN_CALL
+        )
     if code is None or call is None:
         return False
     path = write_code_file(Path(parameters["output"]), "words", code, named, options["tokenizer"])
     also = ", with the words of the vocabulary" if vocabulary else ""
     without = "" if loads_torch(path) else ", without PyTorch"
-    _take_written_function(options, path, f"{named} is now also in {path}{without}{also}")
+    _set_tokenizer_to_written_function(options, path, f"{named} is now also in {path}{without}{also}")
     return True
 
 
-def _write_import(named: ModuleName, output: Path, arguments: Sequence[str], call: str) -> str:
+def _write_code_that_imports_function(named: ModuleName, output: Path, arguments: Sequence[str], call: str) -> str:
     """Return the code of a file beside the output with a function `words`, which imports a function with its file."""
     folder = os.path.relpath(named.path.absolute().parent, output.absolute().parent)
     called = f"functools.partial(_named, {', '.join(arguments)})" if arguments else "_named"
@@ -343,18 +347,20 @@ def _write_import(named: ModuleName, output: Path, arguments: Sequence[str], cal
     )
 
 
-def _find_call(function: Callable[[Any], Any], adapted: OwnersFunction) -> str | None:
+def _find_call_that_classify_reads_equally(function: Callable[[Any], Any], adapted: OwnersFunction) -> str | None:
     """Return how a text is given to a function so that `classify` reads the tokens or ids that the export does; None if
     no such call is known."""
     for written, call in _CALLS.items():
         # Whatever the owner's function raises.
         with contextlib.suppress(Exception):
-            if all(_read_as_classify(call(function, text)) == found for text, found in adapted.results.items()):
+            if all(
+                _read_result_as_classify_does(call(function, text)) == found for text, found in adapted.results.items()
+            ):
                 return written
     return None
 
 
-def _read_as_classify(given: Any) -> list[Any] | None:
+def _read_result_as_classify_does(given: Any) -> list[Any] | None:
     """Return the tokens or ids of a text that `classify` takes from the result of a function; None if it refuses it."""
     given = given.split() if isinstance(given, str) else given
     given = given.tolist() if getattr(given, "ndim", 0) == 1 else given
@@ -379,7 +385,7 @@ def replace_tokenizer_by_code_with_present_names(options: dict[str, Any]) -> boo
         return False
     parameters = click.get_current_context().params
     path = write_code_file(Path(parameters["output"]), WRITTEN_NAME, code, named)
-    _take_written_function(options, path, f"{named} cannot be loaded as it stands")
+    _set_tokenizer_to_written_function(options, path, f"{named} cannot be loaded as it stands")
     return True
 
 
@@ -531,7 +537,7 @@ def _add_places_of_copied_lines(code: str, file: Path) -> str:
     return changed if ast.dump(ast.parse(changed)) == ast.dump(tree) else code
 
 
-def take_function_of_written_file(options: dict[str, Any]) -> None:
+def set_tokenizer_to_origin_of_written_file(options: dict[str, Any]) -> None:
     """If --tokenizer names a file that an export has written from a function of the owner, set --tokenizer to this
     function: the owner may have changed it since. A file that the owner has changed is taken as it stands."""
     given = options["tokenizer"] or ""
