@@ -161,7 +161,7 @@ _FEW_WORDS: Final = 10
 
 
 def _choose_output(context: click.Context, _option: click.Parameter, output: Path | None) -> Path:
-    """Return the output, or the default one: the source's name, in the current folder."""
+    """Return the given output or, without one, the default: a path in the current folder that is named after SOURCE."""
     if output is not None:
         return output
     return choose_default_output(context.params["source"], context.params.get("profile"))
@@ -421,8 +421,8 @@ def _may_load_module(named: ModuleName | None, options: Mapping[str, Any]) -> bo
 def _try_weights_lengths_and_stop_words_of_files(
     module: Any, named: ModuleName | None, options: dict[str, Any]
 ) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which weights of the same shapes in files near --weights, and the lengths of texts and the
-    stop words that the user's files name, are tried if the module gives other answers than the user's classifier."""
+    """Return a context in which a module that gives other answers than the user's classifier is tried again: with other
+    weights of the same shapes, and with the lengths of texts and the stop words that the user's files name."""
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
     from pocketrnn_export.module_check_by_owner_answers import try_weights_lengths_and_stop_words_if_answers_differ
     from pocketrnn_export.progress import hide_log_records
@@ -450,8 +450,8 @@ def _try_weights_lengths_and_stop_words_of_files(
 def _compare_label_order(
     named: ModuleName | None, description: Mapping[str, Any], options: Mapping[str, Any]
 ) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which the order of the labels is compared with answers that lie in the working folder, if
-    there is no --pairs."""
+    """Return a context in which the order of the labels is compared with answers of the user's classifier that lie in
+    the working folder or the folder of the module. With --pairs, the context does nothing."""
     from pocketrnn_export.module_check_by_owner_answers import (
         AnswersBeside,
         choose_texts_to_compare,
@@ -477,9 +477,9 @@ def _compare_label_order(
 
 @contextlib.contextmanager
 def _propose_vocabulary_with_rows(module: Any, named: ModuleName | None, options: Mapping[str, Any]) -> Iterator[None]:
-    """While the block runs, add to the error of a vocabulary with more words than the embedding has rows another
-    vocabulary that the user's code names or makes. If there is none, or the code takes only the ids that have rows,
-    add the command that leaves out the other words."""
+    """While the block runs, add a correction to the error of a vocabulary that has more words than the embedding has
+    rows: another vocabulary that the user's code names or makes, or else the command that leaves out the words without
+    a row."""
     from pocketrnn_export.intake.call_discovery.call_failures import ID_WITHOUT_ROW
     from pocketrnn_export.source_code.text_settings_in_code import find_limit_of_ids
 
@@ -502,8 +502,8 @@ def _propose_vocabulary_with_rows(module: Any, named: ModuleName | None, options
 
 
 def _write_command_for_words_with_rows(vocabulary: Path, rows: int) -> tuple[str, str]:
-    """Return the command that writes the words of a vocabulary that have a row, without gaps, and the file that it
-    writes beside the output."""
+    """Return two strings: the command that writes those words of a vocabulary that have a row in the embedding, and the
+    file beside the output that this command writes."""
     from pocketrnn_export.vocabularies.vocabulary import write_import_command_that_fills_id_gaps
 
     output = Path(click.get_current_context().params["output"])
@@ -556,8 +556,8 @@ def _print_written_bundle(
 
 
 def _print_note_if_tokenizer_imports_torch(file: Path) -> None:
-    """Print a note if a file imports PyTorch: its function splits texts, so PyTorch must then be installed to classify
-    texts."""
+    """Print a note if the file of the --tokenizer function imports PyTorch, since PyTorch must then be installed to
+    classify texts."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import loads_torch
 
     if file.is_file() and loads_torch(file):
@@ -569,8 +569,9 @@ def _print_note_if_tokenizer_imports_torch(file: Path) -> None:
 
 
 def _propose_pairs_of_bundle(manifest: Manifest, options: Mapping[str, Any]) -> ProposedPairs | None:
-    """Return a file that seems to hold answers of the user's classifier, to compare with the bundle. Return None
-    without such a file, or if the text rules are already verified and no option needs a correction."""
+    """Return a file that seems to hold answers of the user's classifier, to compare with the bundle. Return None if
+    there is no such file, if the module has several heads, or if the text rules are already verified and no option
+    needs a correction."""
     from pocketrnn.verdicts import read_text_verdict
 
     is_open = bool(options.get(CORRECTED)) or read_text_verdict(manifest).is_open
@@ -602,7 +603,8 @@ def _load_pytorch() -> None:
 def _check_text_options_and_add_proof_texts(
     source: str, description: dict[str, Any], numbers: NumberOptions, options: dict[str, Any]
 ) -> None:
-    """Raise a UsageError for options that do not apply to a classifier of texts, and read the texts for the proof."""
+    """Raise a UsageError for an option that does not apply to a classifier of texts. Add the texts of --texts, for the
+    proof, to the arguments `description`."""
     from pocketrnn_export.packing import check_packable_rules
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
@@ -643,7 +645,8 @@ def _refuse_unneeded_measure_options(options: dict[str, Any]) -> None:
 
 
 def _split_lines_into_text_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
-    """Split each line of the file of text pairs at the tab. Return (first text, second text) for each."""
+    """Split each line of a file of text pairs at the tab. Return a list of (first text, second text). Raise an
+    InputError for a line that does not have exactly one tab."""
     pairs = []
     for number, line in enumerate(lines, 1):
         parts = line.split("\t")
@@ -672,7 +675,8 @@ def _refuse_options_for_tokens_or_heads(options: dict[str, Any]) -> None:
 
 
 def _write_bundle(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
-    """Export with the arguments of `description`, and write the result to the output."""
+    """Export a module with the arguments `description` of `export`, and write the bundle or packed file to the output.
+    Return its manifest."""
     from pocketrnn_export.bundle_export import export as export_module
 
     named = parse_module_name(options["tokenizer"] or "")
@@ -689,7 +693,8 @@ def _write_bundle(module: Any, output: Path, description: dict[str, Any], option
 def _export_and_compress_or_convert(
     module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]
 ) -> Manifest:
-    """Export to a temporary folder, compress, convert or pack the bundle there, and write the result to the output."""
+    """Export a module to a temporary folder, and then compress it, convert it to the profile `mobile` or pack it. Write
+    the result to the output, and return its manifest."""
     from pocketrnn.bundle import manifest
     from pocketrnn_export.bundle_export import export as export_module
     from pocketrnn_export.forms.weight_quantization import Storage
@@ -748,8 +753,8 @@ def _refuse_unusable_output(output: Path, numbers: NumberOptions, options: Mappi
 
 
 def _read_source(source: str, options: dict[str, Any], refusals: CollectedRefusals) -> tuple[str, ModuleName | None]:
-    """Complete and parse SOURCE. If it is refused, and the right one is known, collect the refusal, and return the
-    right one: what else is wrong or missing is then told in the same message."""
+    """Complete and parse SOURCE. If SOURCE is wrong but the right one is known, collect the error and go on with the
+    right one, so that other errors are found in the same run."""
 
     def read() -> tuple[str, ModuleName | None]:
         completed = complete_source(source)
@@ -839,8 +844,8 @@ def _read_text_arguments(
 
 
 def _propose_tokenizer(named: ModuleName | None, options: dict[str, Any]) -> str:
-    """Set --tokenizer to the tokenizer of subwords that the owner's code names, if no option says how texts become ids.
-    Return a sentence on it, or an empty string."""
+    """Set --tokenizer to the subword tokenizer that the user's code names, if no option says how texts become ids.
+    Return a sentence on it, or an empty string if there is none."""
     is_open = all(options[one] is None for one in ("vocabulary", "tokenizer", "rules", "characters"))
     found = propose_tokenizer(named.path) if is_open and named is not None else None
     if found is None:
@@ -861,10 +866,13 @@ def _refuse_missing_options(
     error proposes options, such as a vocabulary file, that the user's code names.
 
     Args:
-        source, named, options: as in `_read_text_arguments`.
+        source: SOURCE.
+        named: the file and the name of the module; None for another SOURCE.
+        options: the options of the command.
         needed: the options that the export needs.
         tokenizer_sentence: a sentence on the tokenizer that was found in the code; empty without one.
-        refusals: what was refused before. If nothing is missing, these get the proposals on how texts are split.
+        refusals: the errors that were collected before. If nothing is missing, the proposals on how texts are split are
+            added to these.
     """
     if all(options[option] is not None for option in needed) and not tokenizer_sentence:
         if refusals:
@@ -912,8 +920,9 @@ def _refuse_missing_options(
 
 
 def _set_multi_label_from_code(named: ModuleName | None, options: dict[str, Any]) -> str:
-    """Set --multi-label if the user's code gives each of several outputs a probability of its own, by a sigmoid, and
-    not by a softmax. Return a sentence on it, or one that names the doubt; an empty string if code shows nothing."""
+    """Set --multi-label if the user's code computes the probabilities of several outputs by a sigmoid, and not by a
+    softmax. Return a sentence on it. If the code shows both, return a sentence that says so; if it shows neither,
+    return an empty string."""
     from pocketrnn_export.source_code.sigmoid_or_softmax_in_code import find_activations_in_code
 
     # The sigmoid of a single output is the softmax of its two labels.
@@ -929,7 +938,7 @@ def _propose_text_options(
     named: ModuleName | None, options: Mapping[str, Any], changes: dict[str, str | None]
 ) -> tuple[list[str], dict[str, str | None]]:
     """Propose the function of the user's code that splits texts, and the file of the user's answers, if no option gives
-    them. Return a sentence on each, and the options of the next command, which `changes` are among."""
+    them. Return a sentence on each, and the options of the next command: `changes` and the proposed ones."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.source_code.text_functions_in_file import gives_ids
 
@@ -963,14 +972,15 @@ def _propose_text_options(
 
 
 def _copy_tokenizer_of_script(path: Path, options: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Copy the code outside of functions that splits a text that it answers or, without answers to compare, a column of
-    texts. Return a sentence on it, and the tokenizer."""
+    """Copy statements outside of functions that split a text, or a column of texts, to a file. Return a sentence on it,
+    and the tokenizer as file.py:words. Return None if there are none. With --pairs, columns are not searched."""
     copied = write_tokenizer_of_script_to_file(path)
     return copied or (write_tokenizer_of_columns_to_file(path) if options["pairs"] is None else None)
 
 
 def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> ProposedOption:
-    """Return a sentence on the missing vocabulary, and what to give as --vocabulary, or as --tokenizer in its place."""
+    """Propose a value for the missing option --vocabulary, or for --tokenizer in its place, with a sentence that says
+    where it comes from."""
     from pocketrnn_export.source_code.script_that_saves_vocabulary import (
         find_code_that_makes_vocabulary,
         find_vocabulary_loader,
@@ -1075,8 +1085,8 @@ def _read_vocabulary_rules_and_pairs(
 
 
 def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: bool) -> Any:
-    """Read the tokens and the text rules. If the file of the vocabulary holds only weights, add the vocabulary that the
-    user's code or folder shows to the error. If its numbers may be counts, add what decides."""
+    """Read the tokens and the text rules that the options name. If the file of --vocabulary holds only weights, or its
+    numbers may be counts of words, raise an error that proposes the vocabulary that the user's code or folder shows."""
     from pocketrnn_export.vocabularies.vocabulary import UnclearIdsError
 
     try:
@@ -1094,8 +1104,9 @@ def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: boo
 
 
 def _propose_clear_ids(error: UnclearIdsError, options: Mapping[str, Any]) -> OptionCorrectionsError:
-    """Return the error of a vocabulary whose numbers may be counts, with what decides: the weights that the user's code
-    names, another vocabulary with as many words as the embedding has rows, or the command that takes them for ids."""
+    """Return an error for a vocabulary whose numbers may be counts of words, with a proposal: the weights that the
+    user's code names, another vocabulary with as many words as the embedding has rows, or the command that takes the
+    numbers for ids."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -1116,8 +1127,8 @@ def _propose_clear_ids(error: UnclearIdsError, options: Mapping[str, Any]) -> Op
 
 
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
-    """Raise an InputError for missing files before the work starts, and for a tokenizer function that needs more than
-    the text, unless the part of it that splits texts can be taken."""
+    """Raise an InputError if a file of the options is missing, before the work starts. Also raise it for a tokenizer
+    function that needs more than the text, or that answers texts, unless the part that splits texts can be copied."""
     from pocketrnn_export.source_code.functions_that_answer_or_split import answers_texts, is_name_of_answering_function
     from pocketrnn_export.source_code.text_functions_in_file import refuse_function_with_more_arguments
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
@@ -1148,7 +1159,8 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
 
 
 def _set_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
-    """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
+    """Set --vocabulary or --labels, if it is missing, to the file of weights, if that file also holds the vocabulary or
+    the labels. `needed` has the options that the export needs."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
     from pocketrnn_export.vocabularies.labels import find_labels_in_checkpoint
@@ -1170,8 +1182,8 @@ def _set_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: d
 
 
 def _set_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
-    """Set --tokenizer to the file of weights or of the vocabulary, if the file contains a complete subword tokenizer
-    and no option says how texts are split. The tokenizer replaces the vocabulary.
+    """Set --tokenizer to the file of weights or of the vocabulary, if that file contains a complete subword tokenizer
+    and no option says how texts are split. --vocabulary is then left out.
 
     Raises:
         OptionCorrectionsError: the file of weights holds a tokenizer, and the vocabulary is another file's.
@@ -1232,9 +1244,9 @@ def _refuse_labels_as_vocabulary(
 def _add_rules_of_function(
     module_file: Path | None, options: dict[str, Any], text: dict[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Find the text rules that split texts as the function of --tokenizer file.py:name does, and compare the two on
-    texts. Return the arguments `text` of `export` with these rules and the function; None if --tokenizer names no
-    function. `module_file` is the file of the module, whose folder the function's file may import from."""
+    """Find the text rules that split texts as the function of --tokenizer file.py:name does. Return the arguments
+    `text` of `export` with these rules and the function. Return None if --tokenizer names no function. The folder of
+    `module_file`, the file of the module, can be imported from."""
     from pocketrnn.text import EXTERNAL
     from pocketrnn_export.intake.module_file import load_text_function
     from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
@@ -1288,16 +1300,15 @@ def _add_rules_of_function(
 def _refuse_function_that_raises(
     function: Any, named: ModuleName, module_file: Path, texts: Sequence[str], *, is_external: bool
 ) -> None:
-    """Raise an error if the --tokenizer function raises an exception on most of the user's texts; if it alone splits
-    texts, on any of them. The error is an OptionCorrectionsError with the next function that may split texts, or an
-    InputError if there is none.
+    """Raise an error if the --tokenizer function raises an exception on most of the user's texts; with `is_external`,
+    on any of them. The error proposes the next function that may split texts, if there is one.
 
     Args:
         function: the function.
-        named: its file and name.
+        named: the file and the name of the function.
         module_file: the file of the module.
         texts: the user's texts.
-        is_external: whether no text rules split the texts.
+        is_external: whether only this function splits texts, and no text rules.
     """
     from pocketrnn_export.source_code.code_and_data_files_near_module import read_origin_of_written_file
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
@@ -1324,14 +1335,14 @@ def _choose_rules_of_function(
     pairs: Sequence[tuple[str, Sequence[int]]],
     texts: Sequence[str],
 ) -> AnyTextRules:
-    """Return the text rules that do the same as the function of --tokenizer. An error keeps the widths that --rules
-    gives.
+    """Return the text rules that do the same as the --tokenizer function. If there are none, raise an error whose
+    proposed rules keep the widths of --rules.
 
     Args:
         function: the function.
         options: the options of the command.
-        text: the arguments of `export` that are read before.
-        pairs: texts with their ids.
+        text: the arguments of `export` for texts that were read before.
+        pairs: texts with the ids that the user's pipeline gives.
         texts: texts to try the function on.
     """
     from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
@@ -1360,14 +1371,14 @@ def _choose_rules_of_function(
 
 
 def _add_given_members_to_proposed_rules(error: OptionCorrectionsError, members: Mapping[str, Any]) -> None:
-    """Add the members of --rules that were given to the rules that an error proposes."""
+    """Add the members of --rules that the user gave to the --rules that an error proposes, if it proposes any."""
     if rules := error.changes.get("rules"):
         error.changes["rules"] = json.dumps({**json.loads(rules), **members})
 
 
 def _refuse_rules_in_place_of_library(options: Mapping[str, Any], labels: Sequence[str]) -> None:
-    """If the --tokenizer function calls a library, refuse text rules, and give the whole command that lets the function
-    split the texts: even the nearest rules split differently."""
+    """Raise an error if the --tokenizer function calls a library, whose work text rules cannot imitate. The error
+    proposes the command that lets the function split the texts."""
     library = find_library_of_tokenizer_function(options["tokenizer"])
     if not library:
         return
@@ -1391,8 +1402,11 @@ def _read_module_and_arguments(
     """Read the module and the arguments of `export`. If options are refused, raise one error that names all of them.
 
     Args:
-        source, named, options, text: as in `_load_module_and_read_arguments`.
-        refusals: what was refused before.
+        source: SOURCE.
+        named: the file and the name of the module; None for another SOURCE.
+        options: the options of the command.
+        text: the arguments of `export` for texts; None for a checkpoint.
+        refusals: the errors that were collected before.
     """
     path = None if named is None else named.path
     refusals.collect(lambda: _refuse_labels_as_vocabulary(named, options, text))
@@ -1412,9 +1426,11 @@ def _load_module_and_read_arguments(
     """Load the module that SOURCE names, and read the other arguments of `export`.
 
     Args:
-        source, named, options: as in `_read_text_arguments`.
-        text: its result; None for a checkpoint.
-        is_any_refused: whether options were refused. Then the module is loaded only to tell whether it is refused, too.
+        source: SOURCE.
+        named: the file and the name of the module; None for another SOURCE.
+        options: the options of the command.
+        text: the arguments of `export` for texts; None for a checkpoint.
+        is_any_refused: whether options were refused. The module is then loaded only to find its own errors.
     """
     if text is None and not is_any_refused:
         from pocketrnn_export.checkpoint_export import read_export_arguments_from_checkpoint
@@ -1468,8 +1484,8 @@ def _choose_rules_agreeing_with_pairs(
 
 
 def _refuse_default_rules_of_other_tokens(rules: TextRules, tokens: Sequence[str], options: Mapping[str, Any]) -> None:
-    """Raise an OptionCorrectionsError if the default tokenizer cannot have made the vocabulary. The error proposes the
-    function that the user's code has, or the rules that find the vocabulary's tokens."""
+    """Raise an error if the default tokenizer cannot have made the vocabulary `tokens`. The error proposes the function
+    of the user's code that splits texts, or rules that find these tokens."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules, write_rules_option
     from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
@@ -1498,7 +1514,7 @@ def _refuse_default_rules_of_other_tokens(rules: TextRules, tokens: Sequence[str
 
 
 def _read_characters(path: Path | None, width: int | None) -> Characters | None:
-    """Read the vocabulary of characters that --characters names; None without it."""
+    """Read the vocabulary of characters that --characters names. Return None if the option is not given."""
     from pocketrnn_export.export_arguments import read_characters
 
     if path is None:
@@ -1534,8 +1550,8 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
         name, equals, labels = one.partition("=")
         if not name or not equals:
             raise InputError(
-                f"--head {short_repr(one, 60)} is not a name with labels.",
-                "Write the name and the labels as in --head mood=bad,good.",
+                f"--head {short_repr(one, 60)} is not of the form NAME=LABELS.",
+                "Write the name of the head, =, and its labels: --head mood=bad,good.",
             )
         if name in heads:
             raise InputError(f"The head {short_repr(name, 40)} is given twice.", "Give each head once.")
@@ -1544,16 +1560,16 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _load_number_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module that SOURCE names, and what --call gives, for a module of sequences of numbers. Raise a
-    click.UsageError for a checkpoint."""
+    """Load the module that SOURCE names, for sequences of numbers. Return it with the value of --call. Raise a
+    UsageError for a checkpoint, which already states its channels."""
     if named is None and Path(source).is_dir():
         raise click.UsageError(f"{source} is a checkpoint, which already states its channels. Leave --channels out.")
     return load_module_and_call(source, named, options)
 
 
 def load_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module that SOURCE names in a Python file, a notebook or a TorchScript file. Return it with what --call
-    gives: a line of Python, a function of the file, or None."""
+    """Load the module that SOURCE names in a Python file, a notebook or a TorchScript file. Return the module, and how
+    --call says to call it: a line of Python, a function of the file, or None."""
     from pocketrnn_export.intake.torchscript_saving_and_loading import load_torchscript
 
     if named is not None:
@@ -1577,8 +1593,8 @@ def _is_function_name(tokenizer: str | None) -> bool:
 
 
 def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Any, AnyTextRules | Subwords | None]:
-    """Read the vocabulary and the text rules. A subword tokenizer contains both. The rules of a function are found
-    later."""
+    """Return the vocabulary and the text rules that the options give. A subword tokenizer contains both. For a
+    --tokenizer function without --rules, return None for the rules, since they are found later."""
     from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
     from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer_rules
@@ -1676,8 +1692,8 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
 
 
 def _read_words(options: dict[str, Any]) -> tuple[Sequence[str], Sequence[tuple[str, int]]]:
-    """Return the words of the tokenizer or vocabulary that the options name, in the order of their ids, and the words
-    that the vocabulary leaves out, with the ids that its file gives them."""
+    """Return the words of the tokenizer or vocabulary that the options name, in the order of their ids, and pairs
+    (word, id) of the words that the vocabulary leaves out. Return empty sequences if no file can be read."""
     from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -1693,7 +1709,8 @@ def _read_words(options: dict[str, Any]) -> tuple[Sequence[str], Sequence[tuple[
 
 
 def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module that a file defines, with its weights. Also load the function that --call names."""
+    """Load the module that a Python file or notebook defines, with its weights. Return it with the function of the file
+    that --call names, or None."""
     from pocketrnn_export.intake.checks_of_module_made_again import refuse_random_construction
     from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
     from pocketrnn_export.intake.module_file import load_module_and_call_function, set_values_of_vocabulary_and_weights
@@ -1747,9 +1764,8 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
 def _refuse_weights_of_other_class(
     error: InputError, named: ModuleName, weights: SavedWeights | None, module: Any = None
 ) -> None:
-    """Raise the error of a module with the class near it that the weights fit, if they do not fit the module's own. If
-    the module is of that class, its settings are other ones: then the error tells the layers that differ, and what
-    the code makes them of."""
+    """Raise an error if the weights do not fit the module. It proposes the class near the module that they fit. If this
+    is the class of the module itself, it names the layers whose shapes differ, and the code that makes these."""
     from pocketrnn_export.intake.layers_in_weights import describe_other_layers
     from pocketrnn_export.intake.weights_file import add_or_remove_prefix
     from pocketrnn_export.progress import hide_log_records
@@ -1771,8 +1787,8 @@ def _refuse_weights_of_other_class(
 
 
 def _propose_weights_in_error(error: InputError, named: ModuleName, options: dict[str, Any]) -> InputError:
-    """Return an error whose remedy is the file of weights that the owner's code names, if no weights are given. Return
-    the error itself if no such file is found."""
+    """Return an error that proposes the file of weights that the user's code names, if no weights are given. Return
+    `error` unchanged if no such file is found."""
     is_open = options["weights"] is None and not options["random_weights"]
     found = propose_weights(named.path, named.name) if is_open else None
     if found is None:
