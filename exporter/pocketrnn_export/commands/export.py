@@ -1764,8 +1764,9 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
 def _refuse_weights_of_other_class(
     error: InputError, named: ModuleName, weights: SavedWeights | None, module: Any = None
 ) -> None:
-    """Raise an error if the weights do not fit the module. It proposes the class near the module that they fit. If this
-    is the class of the module itself, it names the layers whose shapes differ, and the code that makes these."""
+    """Raise an error with a correction for weights that do not fit the module: the class near it that the weights fit.
+    If this is the class of the module itself, the correction names the layers whose shapes differ, and the code that
+    makes these. Do nothing if no such class is found."""
     from pocketrnn_export.intake.layers_in_weights import describe_other_layers
     from pocketrnn_export.intake.weights_file import add_or_remove_prefix
     from pocketrnn_export.progress import hide_log_records

@@ -22,7 +22,7 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
-from pocketrnn_export.label_spelling import fold_label
+from pocketrnn_export.label_spelling import normalize_label_spelling
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import hide_log_records
 from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
@@ -198,7 +198,7 @@ def _spell_columns_as_labels(rows: list[dict[str, Any]], labels: Sequence[str]) 
         name: same[0]
         for name in names
         if name not in labels and name not in _MEMBERS and not _ANSWER.fullmatch(name)
-        if len(same := [one for one in labels if fold_label(one) == fold_label(name)]) == 1
+        if len(same := [one for one in labels if normalize_label_spelling(one) == normalize_label_spelling(name)]) == 1
     }
     spelled = {name: label for name, label in spelled.items()
                if label not in names and [*spelled.values()].count(label) == 1}  # fmt: skip
@@ -956,11 +956,11 @@ def _read_probability_of_second(answer: Any, labels: Sequence[str]) -> float | N
 def _spell_answers_as_labels(texts: Sequence[OwnersText], labels: Sequence[str]) -> list[OwnersText]:
     """Replace answers that equal a label but for case and blanks by this label, and return the texts. Return the texts
     unchanged if two labels are equal but for these."""
-    spelled = {fold_label(one): one for one in labels}
+    spelled = {normalize_label_spelling(one): one for one in labels}
 
     def spell(given: Any) -> Any:
         if isinstance(given, str) and given not in labels:
-            return spelled.get(fold_label(given), given)
+            return spelled.get(normalize_label_spelling(given), given)
         if isinstance(given, list | tuple):
             return [*map(spell, given)]
         if isinstance(given, Mapping):

@@ -197,7 +197,7 @@ class PairClassifier(RecurrentClassifier):
         """
         if lengths is None or shift is not None:
             raise ValueError("a classifier of two texts needs lengths, but does not take a shift")
-        return self.compare(*_split_lines_into_text_pairs(tokens, lengths, self.architecture.padding_id))
+        return self.compare(*_split_pairs(tokens, lengths, self.architecture.padding_id))
 
     def compare(self, first: Tensor, second: Tensor, first_lengths: Tensor, second_lengths: Tensor) -> Tensor:
         """Compute the logits of a batch of pairs, from the first and the second texts.
@@ -229,9 +229,7 @@ class PairClassifier(RecurrentClassifier):
         return self._compute_pooled_states(self._drop_embedding_dimensions(embedded), lengths)
 
 
-def _split_lines_into_text_pairs(
-    tokens: Tensor, lengths: Tensor, padding_id: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _split_pairs(tokens: Tensor, lengths: Tensor, padding_id: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Split rows of pairs, int64 [batch, sequence]; return the first texts, the second texts, and the lengths of
     both."""
     first_lengths = (tokens < 0).int().argmax(dim=1)
