@@ -427,7 +427,7 @@ def _export_text_classifier(
     )
     features = () if given.features is None else make_features(given.features)
     if features and options.two_texts:
-        raise InputError("A bundle cannot have both features and two texts.", "Leave the features out.")
+        raise InputError("A module that takes two texts cannot have features, too.", "Leave features or two_texts out.")
     shown: Any = freeze_texts_with_features(given.example_texts, features) if features else given.example_texts
     each_text = flatten_pairs(shown) if options.two_texts else [text for text, _ in shown] if features else shown
     tried = [*each_text, *(one.text for one in pairs if one.ids is None)]

@@ -198,7 +198,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
     if manifest.output.of_tokens:
         raise InputError(
             f"{manifest.name} gives a label for each token, but the loss is measured by the labels of texts.",
-            "Use the bundle without compression.",
+            "Such a bundle cannot be compressed: use it as it is.",
         )
     if "compression" in manifest.provenance:
         raise InputError(f"{manifest.name} is compressed already.", "Give the bundle that was not compressed yet.")
@@ -211,7 +211,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
     if max_loss is not None and data is None:
         raise InputError(f"max_loss is {max_loss}, but there is no data.", "Give labelled data to measure the loss on.")
     if max_loss is not None and not 0 <= max_loss <= 100:
-        raise InputError(f"max_loss is {max_loss}, which is out of range.", "Give points of accuracy from 0 to 100.")
+        raise InputError(f"max_loss is {max_loss}, which is out of range.", "Give percentage points from 0 to 100.")
     for what in (storage.embedding, storage.weights):
         if what not in STORAGES:
             raise InputError(f"Weights cannot be stored as {what!r}.", f"Use one of: {', '.join(STORAGES)}.")
@@ -227,7 +227,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
     if (highest := manifest.text.rules.highest_id) >= rows:
         raise InputError(
             f"The text rules use the token id {highest}, which is not among the first {rows} words.",
-            f"Keep more than {highest} words.",
+            f"Keep at least {highest + 1} words.",
         )
 
 
@@ -335,8 +335,8 @@ def _measure_compression_stages(stages: Sequence[_Stage], data: LabelledTexts | 
     measured: NDArray[np.bool_] = ~without[0]
     if not measured.any():
         raise InputError(
-            "The classifier accepts none of the texts in the data.",
-            "Give texts within its limits: pocketrnn inspect shows them.",
+            "The classifier accepts none of the texts in the data: each is outside its limits.",
+            "Give texts within the limits of the classifier, which pocketrnn inspect shows.",
         )
     manifest = stages[0].classifier.manifest
     # The labels of a text that is not taken are never used.

@@ -246,7 +246,7 @@ def _read_feature(name: str, members: Any, file: str, remedy: str) -> Number | C
         return Number(**members)
     if isinstance(members, dict) and members.keys() - {"unknown"} == {"values"}:
         return Category(members["values"], members.get("unknown"))
-    raise DataError(f"In {file}, {name} is neither a number nor a category.", remedy)
+    raise DataError(f"In {file}, the feature {name} is neither a number nor a category.", remedy)
 
 
 def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list[tuple[str, FeatureRow]]:
@@ -401,12 +401,12 @@ def refuse_arguments_with_heads(
         )
     if labels_of != "texts":
         raise InputError(
-            "Heads label texts, but labels_of is tokens.",
+            "labels_of is 'tokens', but the heads of a module give labels of texts.",
             "Export the labels of tokens by themselves: labels=[...], labels_of='tokens'.",
         )
     if two_texts:
         raise InputError(
-            "The module takes two texts, but a module with heads takes one.",
+            "The module takes two texts, but only modules of one text can have several heads.",
             "Export each head by itself: labels=[...], call=... and two_texts=True.",
         )
     if streaming:

@@ -652,7 +652,7 @@ def _split_lines_into_text_pairs(lines: Sequence[str], file: Path) -> list[tuple
         parts = line.split("\t")
         if len(parts) != 2:
             raise InputError(
-                f"Line {number} of {file} is not two texts with a tab between.",
+                f"Line {number} of {file} must have exactly one tab, between two texts.",
                 "Write the two texts of a pair on one line, with a tab between them.",
             )
         pairs.append((parts[0], parts[1]))

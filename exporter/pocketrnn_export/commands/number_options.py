@@ -123,7 +123,10 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
 
     refuse_text_options(options, "--channels")
     if (options["labels"] is None) == (numbers.values is None):
-        raise click.UsageError("A module of numbers needs --labels; or --values, if it gives numbers.")
+        raise click.UsageError(
+            "A module of numbers needs exactly one of --labels and --values. Give --labels for a classifier, or "
+            "--values for a module that gives numbers."
+        )
     values, units = (None, None) if numbers.values is None else _parse_values(numbers.values)
     return {
         "channels": _parse_channels(str(numbers.channels)),
@@ -253,7 +256,7 @@ def _parse_numbers(name: str, given: str | None) -> list[float] | None:
     except ValueError:
         raise InputError(
             f"--{name} is {short_repr(given, 40)}, not a list of numbers.",
-            "Give a number for each channel: 0.1,0.2,9.8.",
+            "Give one number for each channel, with commas between them: 0.1,0.2,9.8.",
         ) from None
 
 
@@ -264,7 +267,7 @@ def _read_sequences_from_numpy(path: Path) -> list[Any]:
     arrays = read_arrays(path, "Give a .npy or .npz file of numbers, without objects.", most=_LARGEST).values()
     if any(array.dtype.kind not in "biuf" or not array.size for array in arrays):
         raise InputError(
-            f"{path} has an array that is empty or not of numbers.",
+            f"{path} has an array that is empty, or whose values are not numbers.",
             "Give arrays [sequences, time, channels] of numbers.",
         )
     return [sequence for array in arrays for sequence in (array if array.ndim == 3 else [array])]

@@ -191,8 +191,8 @@ def _refuse_foreign_words(
     absent = sorted(word for word in words[worst] if word not in lower[worst])
     such = f": {', '.join(map(short_repr, absent[:5]))} not in {short_repr(texts[worst], 60)}" if absent else ""
     raise InputError(
-        f"Only {own:.0%} of the words that the ids name occur in their texts, but {others:.0%} occur in other texts, "
-        f"as if the ids were of another vocabulary{such}.",
+        f"Only {own:.0%} of the words that the ids name occur in the texts of these ids, but {others:.0%} occur "
+        f"in other texts, as if the ids were of another vocabulary{such}.",
         f"Give the vocabulary that made these ids. If your tokens are not part of a text, {_TOKENS}.",
     )
 

@@ -139,7 +139,10 @@ def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]
         # A model's config.json has them twice; and `labels` beside these may be the labels of rows.
         same = set(map(str, labels)) == set(other) and len(other) == len(labels)
         if other != list(map(str, labels)) and (same or name == "label2id"):
-            raise InputError(f"{path} has different labels under {first} and under {name}.", _GIVE)
+            raise InputError(
+                f"{path} has different labels under {first} and under {name}.",
+                f"Keep only those of the module, in the order of its logits. {_GIVE}",
+            )
     said = set(map(str, labels))
     # The object may also map these labels itself, to indices or to numbers of rows.
     own, mapped = (
@@ -150,7 +153,10 @@ def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]
         with contextlib.suppress(InputError):
             mapped = _read_labels_in_map(own, path)
     if list(map(str, mapped)) != list(map(str, labels)):
-        raise InputError(f"{path} maps the labels to other indices than they have under {first}.", _GIVE)
+        raise InputError(
+            f"{path} maps the labels to other indices than the map or list under {first}.",
+            f"Keep only the right one. {_GIVE}",
+        )
     return labels
 
 
@@ -303,7 +309,9 @@ def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
             "Check that the file exists and that you may read it.",
         ) from None
     except UnsupportedPickleError as error:
-        raise InputError(f"{path} holds {error}, which is not executed.", remedy) from None
+        raise InputError(
+            f"{path} is a pickle with {error}, which is not needed for labels and not executed.", remedy
+        ) from None
     # Damaged bytes may raise any exception.
     except Exception as error:
         raise InputError(f"The labels in {path} cannot be read: {first_line(error)}.", remedy) from None

@@ -114,7 +114,9 @@ def read_zipped_vocabulary(content: bytes, source: str) -> SavedVocab | list[Any
         DataError: the archive is damaged or not one of `torch.save`, or there is no vocabulary in it.
     """
     if content.count(b"PK\x01\x02") > _MOST_ENTRIES:
-        raise DataError(f"{source} is an archive of more than {_MOST_ENTRIES} files.", SAVE_PLAIN)
+        raise DataError(
+            f"{source} is an archive of more than {_MOST_ENTRIES:,} files, too many for a vocabulary.", SAVE_PLAIN
+        )
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = archive.namelist()

@@ -101,13 +101,13 @@ def _make_subwords(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) 
     kinds = [piece.kind for piece in pieces]
     unknown = [i for i, kind in enumerate(kinds) if kind == _UNKNOWN]
     if len(unknown) != 1:
-        raise InputError(f"{source} has {len(unknown)} unknown pieces, but must have one.", _NOT_ONE)
+        raise InputError(f"{source} has {len(unknown)} unknown pieces, but must have exactly one.", _NOT_ONE)
     tokens = tuple(piece.text for piece in pieces)
     if len(set(tokens)) != len(tokens):
         twice = next(token for i, token in enumerate(tokens) if token in tokens[:i])
         raise InputError(f"{source} holds the piece {short_repr(twice, 40)} twice.", _NOT_ONE)
     if spec.byte_fallback and kinds.count(_BYTE) != 256:
-        raise InputError(f"{source} has {kinds.count(_BYTE)} pieces for bytes, but must have 256.", _NOT_ONE)
+        raise InputError(f"{source} has {kinds.count(_BYTE)} pieces for bytes, but must have exactly 256.", _NOT_ONE)
     padding = next((i for i, token in enumerate(tokens) if token == "<pad>"), unknown[0])  # noqa: S105
     unigram = spec.kind == _UNIGRAM
     model = _make_unigram(pieces, spec, source) if unigram else _make_bpe(pieces, spec, source)

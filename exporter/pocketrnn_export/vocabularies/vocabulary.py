@@ -367,7 +367,10 @@ def _read_ids(ids: Mapping[Any, Any], source: _Origin) -> Vocabulary:
                 may_be_ids=False,
             )
     if min(taken, default=0) < 0:
-        raise DataError(f"{source}: {brief_text(taken[min(taken)])} has the id {brief_text(min(taken))}.", _GIVE_LIST)
+        raise DataError(
+            f"{source}: {brief_text(taken[min(taken)])} has the id {brief_text(min(taken))}, which is below 0.",
+            _GIVE_LIST,
+        )
     tokens = [*taken.values()]
     special = [_find_token(tokens, UNKNOWN, _OTHER_UNKNOWN), _find_token(tokens, PADDING, _OTHER_PADDING)]
     size = count_ids([*taken], [[*taken][place] for place in special if place is not None], source.evidence)
@@ -455,7 +458,11 @@ def leave_out_words_without_rows(vocabulary: Vocabulary, rows: int, source: str)
         DataError: the token for unknown words has no row.
     """
     if (vocabulary.default_index or 0) >= rows:
-        raise DataError(f"{source}: unknown words have the id {vocabulary.default_index}.", f"Give less than {rows}.")
+        raise DataError(
+            f"{source}: unknown words have the id {vocabulary.default_index}, but the highest id of {rows:,} rows is "
+            f"{rows - 1:,}.",
+            "Give the number of rows of the module's embedding, or the vocabulary of this module.",
+        )
     if len(vocabulary.tokens) <= rows:
         return vocabulary
     kept = _leave_out_ids_without_rows(dict(enumerate(vocabulary.tokens)), rows, source)
