@@ -28,10 +28,11 @@ class Description:
     Attributes:
         name: the classifier's name.
         input: the classifier's input, and how it becomes the graph's input.
-        output: the meaning of the graph's logits.
-        provenance: the origin: data, metrics, licence, versions.
-        known: the ids of the proof's texts, where the owner's code splits them.
-        spellings: what the ids of the proof stand for, where the module takes the characters of words, too.
+        output: the labels, and how the graph's logits become an answer.
+        provenance: the origin of the classifier: data, metrics, licence, versions.
+        known: the ids of the proof's texts, if the user's own code splits texts; otherwise empty.
+        spellings: the word and its characters for each id in the proof, if the module also takes the characters of
+            words; otherwise None.
     """
 
     name: str
@@ -66,8 +67,8 @@ class Description:
 
     @property
     def token_id_count(self) -> int:
-        """The number of ids that the exported graph must accept: enough for the vocabulary and for the ids in the text
-        rules.
+        """The number of token ids that the exported graph must accept: enough for the vocabulary and for the ids in the
+        text rules.
 
         If the module takes the characters of words, it is the number of `spellings`: words with their characters, each
         of which has one id in the proof.
@@ -78,7 +79,7 @@ class Description:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The metadata to write into the bundle's ONNX files, which shows of which classifier a single file is."""
+        """The metadata for the ONNX files of the bundle. It shows to which classifier a single file belongs."""
         return {
             "pocketrnn.version": str(VERSION),
             "pocketrnn.name": self.name,
@@ -98,15 +99,15 @@ class Description:
         return KnownTexts(rules, vocabulary, self.known) if rules.tokenizer == EXTERNAL else self.text.encoder()
 
     def make_classifier_inputs(self, texts: Sequence[Any]) -> list[Any]:
-        """Make the inputs of a Classifier from texts. If the owner's code splits the texts, the inputs are their
-        ids."""
+        """Return the inputs for a Classifier that stand for some texts: the texts themselves, or their ids if the
+        user's own code splits texts."""
         if self.text.rules.tokenizer != EXTERNAL:
             return list(texts)
         return [list(self.known[text]) for text in texts]
 
 
 def require_onnx_graph(manifest: Manifest) -> None:
-    """Require that the graph of a bundle is in the format ONNX, and not in onnxruntime's own.
+    """Raise an InputError if the graph of a bundle is in onnxruntime's own format, and not in the format ONNX.
 
     Raises:
         InputError: the graph is not an ONNX file.
@@ -119,10 +120,10 @@ def require_onnx_graph(manifest: Manifest) -> None:
 
 
 def validate_name(name: str) -> str:
-    """Return the name of a classifier, if it can be used.
+    """Return the name of a classifier if it is valid: 1 to 200 printable characters.
 
     Raises:
-        InputError: it is empty, too long or cannot be printed.
+        InputError: the name is empty, longer than 200 characters, or has characters that cannot be printed.
     """
     if not name or len(name) > 200 or not name.isprintable():
         wrong = "is empty" if not name else "is longer than 200 characters" if len(name) > 200 else "cannot be printed"
@@ -175,7 +176,8 @@ def make_label_output(
     """Return the `LabelOutput` of a classifier, from the arguments of `export`.
 
     Raises:
-        InputError: as `validate_labels`; there is not one threshold for each label, or one is not a probability.
+        InputError: the labels are not at least two different names; or there is not one threshold for each label; or a
+            threshold is not a number from 0 to 1.
     """
     activation: Literal["softmax", "sigmoid"] = "sigmoid" if multi_label else "softmax"
     return LabelOutput(validate_labels(labels), activation, validate_thresholds(thresholds, labels), priors)
@@ -192,7 +194,8 @@ def make_text_output(
     """Return the output of a module that takes texts: a `LabelOutput`, or a `TagOutput` for labels of tokens.
 
     Raises:
-        InputError: as `make_label_output`; `labels_of` is unknown; or a token is to have several labels, or none.
+        InputError: the labels or thresholds are unusable; `labels_of` is neither "texts" nor "tokens"; or
+            `multi_label`, `thresholds` or `priors` are given for labels of tokens.
     """
     if labels_of not in ("texts", "tokens"):
         raise InputError(f"labels_of is {short_repr(labels_of)}, which is unknown.", "Use 'texts' or 'tokens'.")
@@ -201,16 +204,17 @@ def make_text_output(
     if multi_label or thresholds is not None or priors:
         what = "multi_label" if multi_label else "priors" if priors else "thresholds"
         raise InputError(
-            f"{what} is not for labels of tokens: each token gets its likeliest label.", f"Leave {what} out."
+            f"{what} applies to labels of texts, but labels_of is 'tokens': each token gets its likeliest label.",
+            f"Leave {what} out.",
         )
     return TagOutput(validate_labels(labels))
 
 
 def validate_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]) -> tuple[float, ...] | None:
-    """Return the thresholds as a tuple, one for each label; None if there are no thresholds.
+    """Return the thresholds as a tuple, one for each label. Return None if there are no thresholds.
 
     Raises:
-        InputError: there is not one for each label, or one is not a probability.
+        InputError: there is not one threshold for each label, or a threshold is not a number from 0 to 1.
     """
     if thresholds is None:
         return None

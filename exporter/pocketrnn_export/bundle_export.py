@@ -395,8 +395,8 @@ def export(
 
 @contextlib.contextmanager
 def _prepare_process(module: nn.Module, *, progress: bool) -> Iterator[None]:
-    """Run one export at a time, on one core, with its progress shown. In the end, the module and the state of random
-    numbers are as before, and every exception is one of pocketrnn's."""
+    """While the block runs, let other exports wait, use one core, and show progress. At its end, restore the module and
+    the random state. Other exceptions than pocketrnn's become an ExportError."""
     with (
         run_one_export_on_one_core(),
         show_progress(progress),
@@ -431,7 +431,7 @@ def _export_text_classifier(
     )
     features = () if given.features is None else make_features(given.features)
     if features and options.two_texts:
-        raise InputError("A bundle cannot have both features and two texts.", "Leave the features out.")
+        raise InputError("A module that takes two texts cannot have features, too.", "Leave features or two_texts out.")
     shown: Any = freeze_texts_with_features(given.example_texts, features) if features else given.example_texts
     each_text = flatten_pairs(shown) if options.two_texts else [text for text, _ in shown] if features else shown
     tried = [*each_text, *(one.text for one in pairs if one.ids is None)]
@@ -460,7 +460,8 @@ def _export_text_classifier(
         description = replace(description, spellings=make_spellings_for_proof(description.text, characters, texts))
     _warn_of_labels_of_unknown_order(description, _make_answered_texts(description, answers))
     make = functools.partial(
-        _export_text_module, module, path, description, options, kinds, users, texts, _add_empty_tokens(answers, text),
+        _export_text_module, module, path, description, options, kinds, users, texts,
+        _add_empty_token_lists_to_texts_without_token(answers, text),
         ids_compared=bool(pairs) or getattr(text.tokenizer, "has_own_ids", False), force=force,
     )  # fmt: skip
     with _prepare_process(module, progress=progress):
@@ -473,8 +474,8 @@ def _export_text_classifier(
 def _find_labels_and_heads(
     given: TextExportArguments, options: ExportOptions
 ) -> tuple[Sequence[str], HeadsOutput | None]:
-    """Return the labels, which are those of all heads if there are several, and the output of the heads. Raise an
-    InputError for arguments without labels."""
+    """Return the labels, and the output of the heads. If the module has several heads, these are the labels of all
+    heads; otherwise, the output of the heads is None. Raise an InputError if neither labels nor heads are given."""
     if given.heads is not None:
         heads = make_heads_output(given.heads, multi_label=given.multi_label)
         refuse_arguments_with_heads(
@@ -493,9 +494,10 @@ def _find_labels_and_heads(
 def _add_comparison_of_texts(
     description: Description, text: TextArguments, pairs: Sequence[OwnersText], texts: Sequence[Text]
 ) -> Description:
-    """Add to the provenance the verdict on the text rules: what they were compared with."""
+    """Return the description with the verdict on the text rules, which says what they were compared with, added to its
+    provenance."""
     _refuse_tokens_without_ids_or_answer(description.text.rules, pairs)
-    verdict = _judge_text_rules(description, text, pairs, texts)
+    verdict = _make_verdict_on_text_rules(description, text, pairs, texts)
     if text.tokenizer is None:
         warn_of_cut_that_no_text_shows(description.text.rules, text.vocabulary.tokens, [one.text for one in pairs])
     return description.add_provenance({TEXT_RULES: verdict.document})
@@ -504,8 +506,8 @@ def _add_comparison_of_texts(
 def _add_comparison_of_characters(
     description: Description, characters: Characters, owners_characters: Sequence[Any]
 ) -> Description:
-    """Add to the provenance the number of texts on which the characters of words were compared with the owner's. Warn
-    if there was no such text."""
+    """Return the description with the number of texts on which the characters of words were compared with the user's,
+    added to its provenance. Log a warning if there is no such text."""
     said = compare_characters_for_provenance(description.text, characters, owners_characters)
     if not owners_characters:
         _log.warning(
@@ -518,8 +520,9 @@ def _add_comparison_of_characters(
 def _list_hints_from_owners_code(
     module: nn.Module, rules: AnyTextRules, text: TextArguments, pairs: Sequence[OwnersText], manifest: Manifest
 ) -> list[str]:
-    """List advice, a sentence each, on settings of texts and answers that the code of the module or of the tokenizer
-    has, but neither the arguments nor `pairs` show. Empty for a classifier that pocketrnn trained."""
+    """Return a sentence of advice for each setting of texts and answers that the code of the module or of the tokenizer
+    has, but that neither the arguments nor `pairs` show. Return an empty list for a classifier that pocketrnn
+    trained."""
     if read_text_verdict(manifest).kind == "trained":
         return []
     paths = []
@@ -546,7 +549,8 @@ def _make_text_input(
     *,
     two_texts: bool,
 ) -> TextInput:
-    """Make the input of a classifier of texts, with characters or features, or of two texts."""
+    """Make the description of the input of a classifier: one text, two texts, a text with features, or a text with the
+    characters of its words."""
     if characters is not None:
         return CharacterInput(rules, vocabulary, characters)
     if features:
@@ -567,14 +571,20 @@ def _export_text_module(
     ids_compared: bool,
     force: bool,
 ) -> Manifest:
-    """Export a module of texts as a bundle. If several calls give different answers, choose the call by the owner's
-    answers.
+    """Export a module of texts as a bundle. If several ways to call the module give different answers, the user's
+    answers decide.
 
     Args:
-        module, path, description, options, kinds, force: as `export` has them.
-        users_texts, proof_texts: the user's texts, and all texts of the proof.
-        answers: the answers of the owner's classifier to some of them.
-        ids_compared: whether the owner gave texts with their ids or answers.
+        module: the module.
+        path: the folder to write.
+        description: the description of the bundle.
+        options: the options of the export.
+        kinds: the forms to make, such as an ONNX graph and a TorchScript copy.
+        users_texts: the user's texts.
+        proof_texts: all texts of the proof.
+        answers: texts with the answers of the user's classifier.
+        ids_compared: whether the user gave texts with their ids or answers.
+        force: whether to replace a bundle at `path`.
     """
     answered = _make_answered_texts(description, answers)
     prepared, forms = _prepare_by_answers(module, kinds, description, options, answers, answered)
@@ -628,8 +638,8 @@ def _prepare_by_answers(
     answers: Sequence[tuple[OwnersText, Answer]],
     answered: Sequence[AnsweredText],
 ) -> tuple[ExportableModule, list[Form]]:
-    """Prepare the module, compare its answers with the owner's, and make its forms. Return the prepared module and the
-    forms.
+    """Prepare the module, compare its answers with the user's, and make its forms, such as an ONNX graph. Return the
+    prepared module and the forms.
 
     If several calls of the module are possible, or it is unclear what its outputs mean, the owner's answers decide.
     """
@@ -648,14 +658,14 @@ def _prepare_by_answers(
     except AmbiguousCallError as error:
         return make(call=_choose_call_by_answers(module, description, error, answers))
     except UnclearNumbersError as error:
-        return _choose_numbers_by_answers(make, error, answered)
+        return _choose_meaning_of_outputs_by_answers(make, error, answered)
 
 
 def _prepare_with_other_weights(
     description: Description, options: ExportOptions, prepared: ExportableModule
 ) -> Iterator[tuple[str, ExportableModule]]:
-    """For each file of weights that may be tried, yield the file, and the module with these weights, prepared for the
-    same call as `prepared`."""
+    """Yield (file, prepared module) for each file of weights that may be tried: the module with these weights, prepared
+    for the same call as `prepared`."""
     call = prepared.convention.line if options.call is None else options.call
     for name, module in list_modules_with_other_weights():
         prepare = _bind_arguments_of_prepare_module(module, description, replace(options, call=call))
@@ -672,8 +682,8 @@ def _choose_call_by_answers(
     error: AmbiguousCallError,
     answers: Sequence[tuple[OwnersText, Answer]],
 ) -> str:
-    """Choose the only call of the module that gives the owner's answers. Raise an AmbiguousCallError if no call or
-    several calls do, or if no answer can be compared."""
+    """Return the only line that calls the module so that it gives the user's answers, among those in `error`. Raise an
+    AmbiguousCallError if no line or several lines do, or if no answer can be compared."""
     text, output = description.text, description.output
     rows = [(one.ids, answer) for one, answer in answers if one.ids and not one.head]
     if not rows or output.of_tokens or text.pairs or text.features or description.spellings is not None:
@@ -696,13 +706,13 @@ def _choose_call_by_answers(
     raise AmbiguousCallError(f"{error.problem} {said}", error.remedy) from None
 
 
-def _choose_numbers_by_answers(
+def _choose_meaning_of_outputs_by_answers(
     make: Callable[..., tuple[ExportableModule, list[Form]]],
     error: UnclearNumbersError,
     answered: Sequence[AnsweredText],
 ) -> tuple[ExportableModule, list[Form]]:
-    """Find out by the owner's answers what the module's outputs mean, such as logits or probabilities. Return the
-    prepared module and its forms.
+    """Find out by the user's answers whether the module's outputs are logits, probabilities or something else. Return
+    the prepared module and its forms.
 
     Args:
         make: prepares the module with a meaning of its outputs, makes the forms, and refuses answers that differ from
@@ -730,8 +740,13 @@ def _choose_numbers_by_answers(
 
 
 class _ProofTexts(NamedTuple):
-    """The user's texts, and every text of the proof. The description has the ids of the texts if the owner's code
-    splits texts."""
+    """The texts of a proof.
+
+    Attributes:
+        description: the description of the bundle. It has the ids of the texts if the user's own code splits texts.
+        users: the user's texts.
+        every: all texts of the proof: the user's and generated ones.
+    """
 
     description: Description
     users: Sequence[Any]
@@ -746,7 +761,7 @@ def _choose_proof_texts(
     *,
     examples: bool,
 ) -> _ProofTexts:
-    """Choose the texts of the proof, of the user's texts and of made texts. If the owner's code splits texts, add the
+    """Choose the texts of the proof: the user's texts and generated texts. If the user's own code splits texts, add the
     ids of the chosen texts to the description."""
     rules, vocabulary = description.text.rules, description.text.vocabulary
     if description.text.pairs:
@@ -773,8 +788,8 @@ def _choose_proof_texts(
 
 
 def _refuse_tokens_without_ids_or_answer(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
-    """Raise an InputError if the rules split texts, but the owner gives the tokens of a text without their ids and
-    without an answer: nothing would compare the tokens."""
+    """Raise an InputError if the rules split texts, but `example_ids` gives a text only with its tokens. Nothing would
+    be compared for this text."""
     for one in pairs if rules.tokenizer != EXTERNAL else ():
         if one.tokens and one.ids is None and one.answer is None:
             raise InputError(
@@ -784,11 +799,11 @@ def _refuse_tokens_without_ids_or_answer(rules: AnyTextRules, pairs: Sequence[Ow
             )
 
 
-def _add_empty_tokens(
+def _add_empty_token_lists_to_texts_without_token(
     answers: Sequence[tuple[OwnersText, Answer]], text: TextArguments
 ) -> list[tuple[OwnersText, Answer]]:
-    """Return the texts with the owner's answers. A text in which the owner's function finds no token gets an empty list
-    of tokens, if text rules do not split the texts."""
+    """Return the texts with the user's answers. If the user's function splits texts in place of text rules, each text
+    in which it finds no token gets an empty list of tokens."""
     function = text.tokenizer
     if not callable(function) or text.rules is None or text.rules.tokenizer != EXTERNAL:
         return [*answers]
@@ -800,8 +815,8 @@ def _add_empty_tokens(
 
 
 def _make_answered_texts(description: Description, answers: Sequence[tuple[OwnersText, Answer]]) -> list[AnsweredText]:
-    """Return an `AnsweredText` for each text that the owner answered. A text without ids is included, since the owner
-    may answer it without the module."""
+    """Return an `AnsweredText` for each text that the user's classifier answered, also for texts without ids, since the
+    user's code may answer these without the module."""
     external = description.text.rules.tokenizer == EXTERNAL
     found = {}
     for one, answer in answers:
@@ -821,7 +836,7 @@ def _make_answered_texts(description: Description, answers: Sequence[tuple[Owner
 
 
 def _warn_of_labels_of_unknown_order(description: Description, answered: Sequence[AnsweredText]) -> None:
-    """Warn of labels whose order the owner's answers do not show."""
+    """Log a warning that names the labels whose order the user's answers do not show."""
     output = description.output
     heads = output.heads if isinstance(output, HeadsOutput) else {"": output}
     for head, of_head in heads.items():
@@ -837,11 +852,11 @@ def _warn_of_labels_of_unknown_order(description: Description, answered: Sequenc
             )  # fmt: skip
 
 
-def _judge_text_rules(
+def _make_verdict_on_text_rules(
     description: Description, text: TextArguments, pairs: Sequence[OwnersText], texts: Sequence[Text]
 ) -> TextVerdict:
     """Return the verdict on the text rules: what they were compared with, and on how many texts. The comparison with
-    the owner's answers is added later."""
+    the user's answers is not part of it yet."""
     tokenizer, read = text.tokenizer, text.subwords
     external = description.text.rules.tokenizer == EXTERNAL
     # The module has no answer to a text without an id.
@@ -871,8 +886,8 @@ def _judge_text_rules(
 
 
 def _may_texts_have_unknown_words(description: Description, text: TextArguments, pairs: Sequence[OwnersText]) -> bool:
-    """Return whether the owner's texts may hold a word that the vocabulary lacks. A comparison of these texts then
-    shows the id of unknown words."""
+    """Return whether the user's texts may contain a word that the vocabulary lacks. Only then does a comparison on
+    these texts show the id of unknown words."""
     rules = description.text.rules
     if not isinstance(rules, TextRules) or (rules.tokenizer == EXTERNAL and callable(text.tokenizer)):
         return True
@@ -885,9 +900,9 @@ def _may_texts_have_unknown_words(description: Description, text: TextArguments,
 
 
 def _log_verdicts(manifest: Manifest, hints: Sequence[str]) -> None:
-    """Log the verdicts on the graph and on the text rules, the steps that were not compared, and the hints; as a
-    warning if the verdict on the text rules is open or there is a hint. If the bundle holds the user's texts, log that,
-    too."""
+    """Log the verdicts on the graph and on the text rules, the steps that were not compared, and the hints. They are a
+    warning if the text rules are not verified or if there is a hint. Also log whether the bundle contains texts of the
+    user."""
     verdict, log = read_text_verdict(manifest), logging.getLogger(LOGGER)
     how = (
         " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "
@@ -936,8 +951,8 @@ def _bind_arguments_of_prepare_module(
 def _choose_form_kinds(
     module: nn.Module, rules: AnyTextRules, *, torchscript: bool | None, streaming: bool, edge: bool
 ) -> list[FormKind]:
-    """Choose the kinds of forms to make. Raise an InputError for kinds that exclude each other or that the module
-    cannot have."""
+    """Choose which forms of the module to make: an ONNX graph or a graph for the profile edge, a TorchScript copy, a
+    step graph. Raise an InputError for options that exclude each other, or for a form that the module cannot have."""
     if edge and (streaming or torchscript):
         raise InputError(
             "The profile edge has neither a step graph nor a TorchScript copy.",
@@ -956,7 +971,8 @@ def _choose_form_kinds(
 def _refuse_options_with_token_labels(
     description: Description, pairs: Sequence[OwnersText], *, streaming: bool, edge: bool
 ) -> None:
-    """Raise an InputError if the labels are of tokens and an option is given that such a bundle cannot have."""
+    """Raise an InputError if the module labels tokens, and an option is given that such a bundle cannot have: a step
+    graph, the profile edge, n-grams, or answers to whole texts."""
     rules = description.text.rules
     if not description.output.of_tokens:
         return
@@ -988,12 +1004,14 @@ def _prepare_module_and_forms(
 ) -> tuple[ExportableModule, list[Form]]:
     """Prepare the module, and make its forms. Return both.
 
-    If it has no form for batches, prepare it for one text at a time.
+    If no graph for batches can be made, the module is prepared for one text at a time.
 
     Args:
         prepare: the function that prepares the module.
-        kinds, description, one_text: as in `_export_text_module`.
-        check_answers: refuses a module that gives other answers than its owner's classifier.
+        kinds: the forms to make, such as an ONNX graph.
+        description: the description of the bundle.
+        check_answers: raises an error if the prepared module gives other answers than the user's classifier.
+        one_text: whether to prepare the module for one text at a time from the beginning.
     """
     _log.info("Finding out how forward is called")
     prepared = prepare(one_text=one_text)
@@ -1046,7 +1064,7 @@ def _prepare_module_and_forms(
 def _prepare_again_with_same_call(
     prepare: Callable[..., ExportableModule], prepared: ExportableModule, *, one_text: bool
 ) -> ExportableModule:
-    """Prepare a module again, for one text at a time.
+    """Prepare a module for one text at a time. If several calls work on one text, take the call that works for batches.
 
     On one text, [batch, sequence] and [sequence, batch] may both run: if several calls work, take the one that works
     for batches.
@@ -1064,7 +1082,7 @@ def _prepare_again_with_same_call(
 def _log_and_note_padding_effect(
     prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[Any]
 ) -> Description:
-    """Warn if padding, or the other texts of a batch, change the module's answers to the `texts`. Return the
+    """Log a warning if padding, or the other texts of a batch, change the module's answers to the `texts`. Return the
     description; its provenance says so if padding changes answers by more than rounding."""
     rules, encoder = description.text.rules, description.encoder()
     if prepared.alone and graph.batch != 1:
@@ -1102,8 +1120,8 @@ def _log_and_note_padding_effect(
 
 
 def _find_possible_padding_ids_with_answer(prepared: ExportableModule) -> list[int]:
-    """Find the ids that a module may take for padding. Leave out an id if the module fails on a text of this id
-    only."""
+    """Find the ids that a module may treat as padding, by its code and constants. Leave out an id if the module fails
+    on a text that has only this id."""
     candidates = list_possible_padding_ids(prepared.module, ids=prepared.ids, special=[prepared.padding_id])
     return select_answered_ids(prepared.make_reference().run, candidates, prepared.widths.clip(_FILLED))
 
@@ -1116,7 +1134,8 @@ def _name_first_ids_with_words(ids: Iterable[int], vocabulary: Sequence[str]) ->
 
 
 def _make_id_evidence(module: nn.Module, pairs: Sequence[OwnersText]) -> IdEvidence:
-    """Return what shows whether numbers of words are ids: the rows of the module's largest embedding, and pairs."""
+    """Make the evidence on whether the numbers beside words are ids: the number of rows of the module's largest
+    embedding. With `pairs`, the numbers are taken for ids, since these texts are compared."""
 
     def count_rows() -> int:
         layers = [layer for layer in module.modules() if isinstance(layer, nn.Embedding)]
@@ -1126,7 +1145,8 @@ def _make_id_evidence(module: nn.Module, pairs: Sequence[OwnersText]) -> IdEvide
 
 
 def _warn_of_small_vocabulary(module: nn.Module, tokens: Sequence[str]) -> None:
-    """Warn if every embedding has many more rows than the vocabulary has words."""
+    """Log a warning if every embedding has so many more rows than the vocabulary has words that the file of the
+    vocabulary may be read wrongly."""
     rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=0)
     if rows >= _FEW_WORDS * len(tokens):
         _log.warning(
@@ -1138,7 +1158,8 @@ def _warn_of_small_vocabulary(module: nn.Module, tokens: Sequence[str]) -> None:
 
 
 def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, ids_compared: bool) -> None:
-    """Warn if the embedding has more rows than the vocabulary has words, and no ids were compared."""
+    """Log a warning if the embedding has more rows than the vocabulary has words, so that ids may be shifted, and no
+    texts with ids or answers were compared."""
     tokens, rows = description.text.vocabulary, graph.embedding_rows
     words = len(tokens)
     if rows > words and not ids_compared:
@@ -1151,7 +1172,8 @@ def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, ids
 
 
 def _list_integers_near_graph_constants(forms: Iterable[Form]) -> list[int]:
-    """List the integers near the constants of the graphs among the forms."""
+    """List the integers next to the constants in the ONNX graphs among the forms. The graph may compare ids or lengths
+    with them."""
     return [
         number
         for form in forms
@@ -1161,7 +1183,8 @@ def _list_integers_near_graph_constants(forms: Iterable[Form]) -> list[int]:
 
 
 def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, description: Description) -> list[Form]:
-    """Make the forms. If a form that is not required cannot be made, warn and leave it out."""
+    """Make the forms of the prepared module, such as an ONNX graph and a TorchScript copy. If a form that is not
+    required cannot be made, log a warning and leave it out."""
     forms: list[Form] = []
     for kind in kinds:
         _log.info("Tracing the module for %s", kind.name)
@@ -1188,8 +1211,8 @@ def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, descripti
 def _choose_proof_texts_within_limits(
     limits: Limits | None, texts: Sequence[Any], description: Description, private_texts: frozenset[Any]
 ) -> list[Any]:
-    """Choose the texts of the proof that a graph with these limits accepts. The bundle must not show `private_texts`.
-    If no others remain, add made texts of enough words; raise an ExportError if this is not possible."""
+    """Return the texts of the proof that a graph with these limits accepts. The bundle must not show `private_texts`;
+    if no others remain, add generated texts with enough words. Raise an ExportError if this is not possible."""
     inside = select_texts_within_limits(limits, texts, description)
     beside = description.text.pairs or description.text.features
     if private_texts.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not beside:
@@ -1210,8 +1233,8 @@ def _choose_proof_texts_within_limits(
 
 
 def _find_graph_and_condition_sizes(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
-    """Return the graph's entry for classifier.json, and the sizes (texts, tokens) around each size condition in
-    forward."""
+    """Return the entry of the graph for classifier.json, and pairs (batch size, tokens) just below and above each
+    condition on a size in forward."""
     for form in forms:
         if isinstance(form.entry, Graph):
             return form.entry, form.bounds

@@ -43,10 +43,11 @@ _SIZES: Final = ((3, 7), (1, 1), (2, 40))
 
 
 class FormsDifferError(ParityError):
-    """A form of the classifier gives other answers than the reference.
+    """Raised if a form of the classifier, such as its ONNX graph, gives other answers than the reference.
 
     Args:
-        problem, remedy: as for every error.
+        problem: a sentence that says what is wrong.
+        remedy: a sentence that says what to do.
         forms: the forms that were compared.
         answers: the reference's answers to all cases; None if there are no answers to examine further.
     """
@@ -63,21 +64,24 @@ class ProofPlan:
     """The plan of a bundle's proof: the reference, and the cases on which the forms are compared with it.
 
     Attributes:
-        reference: every form is compared with it.
-        cases: by kind of inputs. The cases of the texts are added.
-        texts: strings or pairs of them, which the runtime answers too, from the written bundle. The golden examples
-            are taken from them.
+        reference: the module or graph with which every form is compared.
+        cases: the inputs, by their kind, such as "every id". The cases of the texts are added later.
+        texts: texts or pairs of texts that the runtime also answers, from the written bundle. The golden examples are
+            chosen from these.
         private: the texts that must not become golden examples.
         rows_alone: whether a row's answer depends neither on the other rows of a case nor on its padding.
-        tolerance: as for `is_within_tolerance_or_rounding`.
-        report: a file to write every single case to, also where the proof fails.
-        earlier: the proof of the graph that the reference was made from, which stays part of the bundle's proof.
-        given: the user's own module, where the reference is a copy of it.
-        answered: texts with the answers of the owner's own classifier, to compare the written bundle with.
+        tolerance: the largest allowed difference of two logits; None to allow what rounding explains.
+        report: the file for the results of every single case, which is also written if the proof fails; None for no
+            file.
+        earlier: the proof of the graph from which the reference was made. It stays part of the bundle's proof. None if
+            there is none.
+        given: the user's own module, if the reference is a copy of it; otherwise None.
+        answered: texts with the answers of the user's own classifier, with which the written bundle is compared.
         rows: for a classifier of numbers, the samples that the ids of cases stand for, float32 [ids, channels]; its
             sequences are the cases of the texts.
-        labels: the decoder of the labels of tokens, if there is one.
-        spellings: what the ids of cases stand for, where the module takes the characters of words, too.
+        labels: the user's own decoder of the labels of tokens; None if there is none.
+        spellings: the word and its characters for each id in the cases, if the module also takes the characters of
+            words; otherwise None.
     """
 
     reference: Reference
@@ -96,7 +100,7 @@ class ProofPlan:
 
     @property
     def engine_rows(self) -> NDArray[Any] | None:
-        """The engine's input for each id of the cases, as an array of rows: a sample, or a word with its characters.
+        """The engine's input for each id of the cases, as an array: row i is a sample, or a word with its characters.
         None if the engine takes the ids themselves."""
         return self.rows if self.spellings is None else self.spellings.rows
 
@@ -116,8 +120,8 @@ class ProofPlan:
         )
 
     def make_runtime_inputs(self, description: Description) -> list[Any]:
-        """Make the inputs with which the proof calls the written bundle: the plan's texts, their ids if the owner's
-        code splits them, or sequences of numbers."""
+        """Return the inputs with which the proof calls the written bundle: the plan's texts, the ids of the texts if
+        the user's own code splits texts, or sequences of numbers."""
         if self.rows is None:
             return description.make_classifier_inputs(self.texts)
         return [self.rows[case.tokens[0]] for case in self.cases["texts"]]
@@ -130,14 +134,14 @@ def refuse_dependence_on_batch_calls_or_copy(
     graph_constants: Iterable[int],
 ) -> None:
     """Refuse a module whose answer to a text depends on the other texts of the batch or on earlier calls. Also refuse a
-    module if the copy that is exported runs other operators than the owner's module.
+    module if the copy that is exported runs other operators than the module itself.
 
     To see this, the module is run with several batch sizes and lengths of the other texts.
 
     Args:
         prepared: the module.
         limits: the limits of the graph that was made from it.
-        condition_sizes: (batch, sequence) around every size condition in forward.
+        condition_sizes: pairs (batch size, sequence length) just below and above each condition on a size in forward.
         graph_constants: integers with which the graph may compare a length; such lengths are tried, too.
 
     Raises:
@@ -173,8 +177,8 @@ def make_module_proof_cases(
     graph: Graph,
     **further_arguments: Any,
 ) -> dict[str, list[Case]]:
-    """Make the cases for the proof of a module's forms, except those of texts. Return a dict from the kind of inputs,
-    such as "every id", to its cases. `further_arguments` are passed on to `choose_cases_for_text_rules`."""
+    """Make the inputs for the proof of a module, except texts. Return a dict from the kind of inputs, such as "every
+    id", to its cases. `further_arguments` are arguments of `choose_cases_for_text_rules`."""
     return choose_cases_for_text_rules(
         rules,
         ids=prepared.ids,
@@ -189,7 +193,7 @@ def make_module_proof_cases(
 
 
 def select_texts_within_limits(limits: Limits | None, texts: Sequence[Any], description: Description) -> list[Any]:
-    """Select the texts that a graph with these limits takes."""
+    """Return those of the texts that a graph with these limits accepts; all texts if `limits` is None."""
     encoder, padding_id = description.encoder(), description.text.rules.padding_id
     return [text for text in texts if limits is None or limits.accepts_ids(encoder.encode(text), padding_id)]
 
@@ -197,7 +201,8 @@ def select_texts_within_limits(limits: Limits | None, texts: Sequence[Any], desc
 def select_provable_forms(
     forms: Iterable[Form], plan: ProofPlan, answers: ReferenceAnswers
 ) -> tuple[list[Form], list[CandidateComparison]]:
-    """Compare each form with the reference on the cases. Return the forms to keep, and the comparisons of these.
+    """Compare each form with the reference on the cases. Return the forms that give the same answers, and the
+    comparisons of these forms.
 
     A form that is not required and differs, or fails, is left out with a warning.
 
@@ -224,8 +229,8 @@ def select_provable_forms(
 
 
 def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[CandidateComparison]:
-    """Compare a form with the reference on all the cases that the form accepts, once for each of its runs, such as
-    onnxruntime with and without optimizations. Return a line of the proof for each run and kind of inputs."""
+    """Compare a form with the reference on all cases that the form accepts. Return a line of the proof for each way to
+    run the form, such as onnxruntime with and without optimizations, and for each kind of inputs."""
     compared = []
     for candidate, run in form.runs.items():
         for inputs in answers.kinds:
@@ -261,8 +266,8 @@ def compare_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list
 def _compare_float64_runs_with_exact_answers(
     forms: Iterable[Form], answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
-    """Compare the forms that run in double precision with the reference's exact answers. Return an empty list if the
-    reference has none."""
+    """Compare the forms that can run in double precision with the reference's answers in double precision. Return a
+    line of the proof for each form and kind of inputs, or an empty list if the reference has no such answers."""
     lines = []
     for form in forms:
         if form.float64_run is None:
@@ -299,11 +304,11 @@ def _compare_float64_runs_with_exact_answers(
 def require_equal_forms(
     plan: ProofPlan, compared: Sequence[CandidateComparison], forms: Sequence[Form], answers: ReferenceAnswers
 ) -> Parity:
-    """Return the proof: the comparisons of the forms, if all pass. Else raise an error that holds the forms and the
-    answers.
+    """Return the proof that consists of the comparisons of the forms, if all comparisons pass.
 
     Raises:
-        FormsDifferError: a comparison differs by too much.
+        FormsDifferError: a comparison differs by too much. The error holds the forms and the answers, to find the
+            cause.
     """
     try:
         return require_passed_comparisons(plan, compared, answers)
@@ -333,7 +338,7 @@ def require_passed_comparisons(
 
 
 def reword_proof_for_numbers(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """Return the lines of a proof in the words for sequences of numbers: "sequences" in place of "texts".
+    """Return the lines of a proof with the words for sequences of numbers: "sequences" in place of "texts".
 
     The lines of the step graph become one for all kinds of inputs, since a microcontroller keeps these lines in flash.
     """

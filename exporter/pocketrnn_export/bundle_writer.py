@@ -59,9 +59,9 @@ def write_bundle(
 
     Args:
         path: the folder to write, whole or not at all.
-        description: the parts of the bundle that are not forms.
-        forms: the forms, not proven yet.
-        plan: the reference that they are compared with, and the cases.
+        description: the parts of the bundle besides its graphs.
+        forms: the forms of the module, such as its ONNX graph, before their proof.
+        plan: the reference with which the forms are compared, and the cases.
         examples: the golden examples, or a function from the reference's answers to them; by default they are made of
             the plan's texts.
         other_files: further files, by name, that readers of bundles do not need.
@@ -123,8 +123,8 @@ def write_bundle(
 def _compare_copy_with_module(
     plan: ProofPlan, forms: Sequence[Form], answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
-    """Compare the answers of the exported copy with those of the owner's module, on all cases. Return an empty list if
-    the plan has no owner's module."""
+    """Compare the answers of the exported copy of the module with those of the user's own module, on all cases. Return
+    the lines of the proof, or an empty list if the plan has no such module."""
     if plan.given is None:
         return []
     copy_answers = answers.compute_all_answers(one_row=all(form.one_row for form in forms))
@@ -132,8 +132,8 @@ def _compare_copy_with_module(
 
 
 def _add_answer_comparison(provenance: Mapping[str, Any], answers: AnswerComparison | None) -> Mapping[str, Any]:
-    """Return the provenance with the result of the comparison with the owner's answers added to its entry on the text
-    rules."""
+    """Return the provenance with the result of the comparison with the user's answers added to its entry on the text
+    rules. Return it unchanged if `answers` is None."""
     stated = provenance.get(TEXT_RULES)
     if answers is None or not isinstance(stated, Mapping):
         return provenance
@@ -165,7 +165,7 @@ def make_golden_examples(
 
 
 def read_package_versions() -> dict[str, str]:
-    """Read the versions of Python and of the packages that make a bundle."""
+    """Return the versions of Python, of pocketrnn and of the packages that make a bundle, by name."""
     return {
         "pocketrnn": pocketrnn.__version__,
         "python": sys.version.split()[0],
@@ -188,12 +188,12 @@ def compare_decoded_labels(
     answers: ReferenceAnswers,
     input_by_id: Ids | None = None,
 ) -> list[CandidateComparison]:
-    """Compare the labels that a written tagger bundle gives with those that the owner's CRF layer and the owner's
-    module give. Return a list with one line of the proof, or an empty list if the owner has no decoder.
+    """Compare the labels that a written bundle of a tagger gives to tokens with those of the user's own decoder and
+    module. Return a list with one line of the proof, or an empty list if there is no decoder to compare.
 
     Args:
         classifier: the bundle, as the runtime loads it.
-        owners: the owner's ways to decode labels; None if there are none.
+        owners: the user's own ways to decode labels; None if there are none.
         answers: the reference's answers, with each text as a case of its own.
         input_by_id: the ids of the word and of its characters for which each id of a case stands, int64 [ids, 1 +
             width], if the module takes characters; else None.
@@ -224,7 +224,7 @@ def compare_decoded_labels(
             other += int((own != labels).sum())
             differences.append(Difference("decoding", case.name, gap, 0))
     if owners.whole is not None:
-        for tokens in _draw_long_texts(classifier, padding_id):
+        for tokens in _draw_ids_of_long_texts(classifier, padding_id):
             emissions = compute_logits_of_engine_input(
                 classifier, [tokens[0] if input_by_id is None else input_by_id[tokens[0]]]
             )
@@ -235,9 +235,9 @@ def compare_decoded_labels(
     return [CandidateComparison(replace(compared.line, labels_differing=other), ())]
 
 
-def _draw_long_texts(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
-    """Draw texts, as ids, with more tokens than the texts of the proof: forward may cut the sequence that it
-    decodes."""
+def _draw_ids_of_long_texts(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
+    """Yield random texts, as ids int64 [1, sequence], with more tokens than the texts of the proof, since forward may
+    cut the sequence that it decodes. Lengths over the limit of the graph are left out."""
     graph, generator = classifier.manifest.graph, np.random.default_rng(0)
     most = None if graph.limits is None else graph.limits.max_tokens
     for length in _LONG:
@@ -249,8 +249,8 @@ def _draw_long_texts(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
 def _check_and_measure_score_gap(
     crf: Crf, emissions: Any, decoded_labels: Any, owners_labels: Any, case: Case
 ) -> float:
-    """Compare the bundle's and the owner's labels of a text. Return the difference of their CRF scores, per token, and
-    0 for equal labels. Raise a ParityError for a difference that rounding does not explain."""
+    """Return the difference of the CRF scores per token between the labels that the bundle and the user's module give
+    to a text; 0 for equal labels. Raise a ParityError for a difference that rounding does not explain."""
     if owners_labels.shape == decoded_labels.shape:
         gap = abs(crf.score(emissions, decoded_labels) - crf.score(emissions, owners_labels)) / len(decoded_labels)
         if (decoded_labels == owners_labels).all() or gap <= _TIE:

@@ -48,7 +48,7 @@ from pocketrnn_export.predicted_labels_and_data_labels import (
 from pocketrnn_export.progress import show_progress
 from pocketrnn_export.proof.case_selection import choose_cases_for_graph_of_bundle, drop_compared_ids_of_cut_words
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
-from pocketrnn_export.vocabularies.texts_with_known_ids import replace_high_ids
+from pocketrnn_export.vocabularies.texts_with_known_ids import replace_ids_without_rows
 
 if TYPE_CHECKING:
     from pocketrnn_training.rows.labelled_texts import LabelledTexts
@@ -66,12 +66,12 @@ class StageMeasurement:
     """The measurements of a bundle after a step of compression and all steps before it.
 
     Attributes:
-        name: the step's name; "and ..." where another step came before.
-        size: bytes of all files.
+        name: the name of the step. It begins with "and" if another step came before.
+        size: the size of all files in bytes.
         accuracy: the share of the data's rows with exactly the right label or labels; None without data.
-        agreeing: the number of `texts` whose label or labels are all the original's.
-        texts: the number of texts compared: the data's rows or, without data, the golden examples; without those that
-            are a tie for the original or have no known word, which show nothing about the loss.
+        agreeing: the number of texts with the same label or labels as from the original bundle.
+        texts: the number of compared texts: the rows of the data or, without data, the golden examples. Texts without a
+            known word, and texts whose label is a tie for the original bundle, are left out.
         p50: the median time of an answer to one text, in microseconds.
     """
 
@@ -90,7 +90,7 @@ class StageMeasurement:
 
 @dataclass(frozen=True)
 class CompressedBundle:
-    """The manifest of a compressed bundle, and the measurements after every step."""
+    """A compressed bundle: its manifest, and the measurements after each step of the compression."""
 
     manifest: Manifest
     steps: tuple[StageMeasurement, ...]
@@ -146,7 +146,7 @@ def compress(
             smaller = Path(made) / str(len(stages))
             rounding = _write_smaller_bundle(folder, manifest, so_far, smaller)
             stages.append(_Stage(what, smaller, Classifier.load(smaller)))
-        steps = _measure_stages(stages, data)
+        steps = _measure_compression_stages(stages, data)
         _check_loss(steps, max_loss)
         last = stages[-1]
         proof = last.classifier.manifest.parity
@@ -168,7 +168,13 @@ def compress(
 
 @dataclass(frozen=True)
 class _Stage:
-    """The original bundle, or the bundle after a step of compression."""
+    """The original bundle, or the bundle after a step of compression.
+
+    Attributes:
+        name: the name of the step, or "original".
+        folder: the folder of this bundle.
+        classifier: the loaded bundle.
+    """
 
     name: str
     folder: Path
@@ -192,7 +198,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
     if manifest.output.of_tokens:
         raise InputError(
             f"{manifest.name} gives a label for each token, but the loss is measured by the labels of texts.",
-            "Use the bundle without compression.",
+            "Such a bundle cannot be compressed: use it as it is.",
         )
     if "compression" in manifest.provenance:
         raise InputError(f"{manifest.name} is compressed already.", "Give the bundle that was not compressed yet.")
@@ -205,7 +211,7 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
     if max_loss is not None and data is None:
         raise InputError(f"max_loss is {max_loss}, but there is no data.", "Give labelled data to measure the loss on.")
     if max_loss is not None and not 0 <= max_loss <= 100:
-        raise InputError(f"max_loss is {max_loss}, which is out of range.", "Give points of accuracy from 0 to 100.")
+        raise InputError(f"max_loss is {max_loss}, which is out of range.", "Give percentage points from 0 to 100.")
     for what in (storage.embedding, storage.weights):
         if what not in STORAGES:
             raise InputError(f"Weights cannot be stored as {what!r}.", f"Use one of: {', '.join(STORAGES)}.")
@@ -221,12 +227,13 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
     if (highest := manifest.text.rules.highest_id) >= rows:
         raise InputError(
             f"The text rules use the token id {highest}, which is not among the first {rows} words.",
-            f"Keep more than {highest} words.",
+            f"Keep at least {highest + 1} words.",
         )
 
 
 def _list_compression_steps(manifest: Manifest, storage: Storage) -> list[tuple[str, Storage]]:
-    """List the names of the compression steps, each with its storage of weights. docs/compression.md has the names."""
+    """List pairs (name, storage) of the compression steps: the name of the step, such as "embedding in int8", and how
+    all weights are stored after it."""
     so_far, steps = Storage("float32", "float32"), []
     if manifest.torchscript is not None:
         steps.append(("without TorchScript", so_far))
@@ -243,14 +250,15 @@ def _list_compression_steps(manifest: Manifest, storage: Storage) -> list[tuple[
 
 
 def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, path: Path) -> list[Comparison]:
-    """Write the bundle with its weights in `storage`, and prove it equal to the original with rounded weights. Return
-    the comparisons of the original graph with the graph of rounded weights."""
+    """Write a bundle whose weights are stored as `storage` says, and prove it equal to the original bundle with rounded
+    weights. Return the comparisons of the original graph with the graph of rounded weights."""
     kept_words = replace(manifest.text, vocabulary=manifest.text.vocabulary[: storage.rows])
     provenance = drop_compared_ids_of_cut_words(manifest.provenance, storage.rows)
     description = replace(Description.from_manifest(manifest), input=kept_words, provenance=provenance)
     if storage.rows is not None:
         cut = {
-            text: replace_high_ids(ids, manifest.text.rules, storage.rows) for text, ids in description.known.items()
+            text: replace_ids_without_rows(ids, manifest.text.rules, storage.rows)
+            for text, ids in description.known.items()
         }
         description = replace(description, known=cut)
     metadata, graph = description.metadata, manifest.graph
@@ -291,8 +299,8 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
 def _compare_rounded_graph(
     manifest: Manifest, content: bytes, rounded: bytes, plan: ProofPlan, text_cases: Sequence[Case]
 ) -> list[Comparison]:
-    """Compare the original graph with the graph whose weights are rounded. Raise a CompressionError for rounded weights
-    that make an answer infinite or NaN."""
+    """Compare the original graph with the graph of rounded weights, and return the lines of the comparison. Raise a
+    CompressionError if rounding makes an answer infinite or NaN."""
     before = ReferenceAnswers(
         make_graph_reference("onnx", content), {**plan.cases, "texts": text_cases}, rows_alone=plan.rows_alone
     )
@@ -311,8 +319,9 @@ def _compare_rounded_graph(
     return lines
 
 
-def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[StageMeasurement, ...]:
-    """Measure the size, the accuracy, the labels that equal the original's, and the speed of each stage."""
+def _measure_compression_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[StageMeasurement, ...]:
+    """Measure each stage of a compression: its size, accuracy and speed, and how many labels equal those of the
+    original bundle."""
     examples = stages[0].classifier.manifest.golden_texts
     texts = [example.text for example in examples] if data is None else list(data.texts)
     given = [
@@ -326,8 +335,8 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
     measured: NDArray[np.bool_] = ~without[0]
     if not measured.any():
         raise InputError(
-            "The classifier accepts none of the texts in the data.",
-            "Give texts within its limits: pocketrnn inspect shows them.",
+            "The classifier accepts none of the texts in the data: each is outside its limits.",
+            "Give texts within the limits of the classifier, which pocketrnn inspect shows.",
         )
     manifest = stages[0].classifier.manifest
     # The labels of a text that is not taken are never used.
@@ -355,18 +364,21 @@ def _measure_stages(stages: Sequence[_Stage], data: LabelledTexts | None) -> tup
 
 
 def _make_inputs_from_golden_examples(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
-    """Make a bundle's inputs from golden examples: the texts, or the ids if the owner's code splits texts. Ids that the
-    graph no longer has become the id of unknown words."""
+    """Return the inputs that stand for golden examples: the texts, or their ids if the user's own code splits texts.
+    Ids without a row in the graph's embedding become the id of unknown words."""
     if manifest.text.rules.tokenizer != EXTERNAL:
         return [example.text for example in examples]
-    return [replace_high_ids(example.ids, manifest.text.rules, manifest.graph.embedding_rows) for example in examples]
+    return [
+        replace_ids_without_rows(example.ids, manifest.text.rules, manifest.graph.embedding_rows)
+        for example in examples
+    ]
 
 
 def _mark_texts_that_can_show_lost_labels(
     classifier: Classifier, texts: Sequence[Text], logits: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Mark the texts that can show a lost label, bool [texts]. Such a text has a known word, and its label is not
-    decided by rounding."""
+    """Return a mask, bool [texts], of the texts whose labels can show a loss: texts with a known word, whose label is
+    not so near to another one that rounding decides."""
     rules = classifier.manifest.text.rules
     nothing = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     known = [not nothing.issuperset(classifier.encode(text)) for text in texts]
@@ -416,7 +428,7 @@ def _make_compressed_provenance(
 
 
 def format_steps_table(steps: Sequence[StageMeasurement]) -> str:
-    """Format the steps as a Markdown table. Each row includes the steps above it.
+    """Return the measurements of a compression as a Markdown table. Each row includes the steps of the rows above it.
 
     With few texts the column of labels has counts, since a percentage would suggest too much precision.
     """

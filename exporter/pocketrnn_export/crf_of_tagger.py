@@ -45,10 +45,12 @@ _DRAWN: Final = tuple(n for n in (1, 2, 3, 4, 5, 7, 9, 12, 17, 33) for _ in rang
 
 @dataclass(frozen=True)
 class OwnersLabels:
-    """The two ways in which the owner's module decodes labels: by its CRF layer, and by a call from token ids to
-    labels.
+    """The two ways in which the user's module decodes the labels of tokens. Each is None if the module does not have
+    it.
 
-    Each is None if there is none.
+    Attributes:
+        decoder: the CRF layer, which decodes logits.
+        whole: a call of the module from token ids to labels.
     """
 
     decoder: Decoder | None
@@ -58,15 +60,15 @@ class OwnersLabels:
 def add_crf(
     prepared: ExportableModule, description: Description, *, crf_option: bool | Crf = True
 ) -> tuple[Description, OwnersLabels | None]:
-    """Find the CRF with which a tagger decodes its labels, and add it to the description. Return the new description,
-    and the owner's decoder, with which the bundle's labels are compared later.
+    """Find the CRF with which a tagger decodes its labels, and add it to the description of the bundle. Return the new
+    description, and the user's own decoder, with which the bundle's labels are compared later.
 
     If there is no CRF, the description is unchanged. The decoder is None if there is nothing to compare.
 
     Args:
         prepared: the module.
         description: the description of its bundle so far.
-        crf_option: True to find the CRF, False for none; or the CRF itself.
+        crf_option: True to look for the CRF, False to use none; or the CRF itself.
 
     Raises:
         ExportError: the module decodes its labels, but not by a CRF that we can read.
@@ -113,8 +115,8 @@ def add_crf(
 def _find_labelling_call_and_crf(
     module: nn.Module, convention: Convention, description: Description, output: TagOutput
 ) -> tuple[Description, OwnersLabels] | None:
-    """Find another call of the module that gives labels, and the CRF that decodes them. Return the description with
-    this CRF, and the owner's decoder; None without such a call.
+    """Find another call of the module that gives labels, and the CRF that decodes these from the module's logits.
+    Return the description with this CRF, and the user's decoder. Return None if there is no such call.
 
     The CRF must give these labels for the module's emissions. If the labels are the likeliest ones, there is no CRF,
     and the description is unchanged.
@@ -155,8 +157,8 @@ def _find_labelling_call_and_crf(
 
 
 def _find_labelling_calls(facts: ModuleFacts, texts: Sequence[Ids]) -> Iterator[tuple[str, list[list[int]]]]:
-    """Yield each call of forward or of another method that gives a label for each token: its line, and the labels of
-    each text."""
+    """Yield (line, labels) for each call of forward or of another method that gives one label for each token: the line
+    of Python that makes the call, and the labels of each text."""
     for way in itertools.chain(
         itertools.islice(list_forward_candidates(facts), MOST_LINES), list_method_candidates(facts)
     ):
@@ -173,16 +175,19 @@ def _find_labelling_calls(facts: ModuleFacts, texts: Sequence[Ids]) -> Iterator[
 
 
 def _refuse_crf_on_padded_texts(description: Description, crf_place: str) -> None:
+    """Raise an InputError if the text rules pad texts, since a CRF would decode the padding, too. `crf_place` says
+    where the CRF is, for the message."""
     if description.text.rules.min_width is not None:
         raise InputError(
-            f"The module decodes its labels by a CRF ({crf_place}), but the rules pad every text.",
+            f"The module decodes its labels by a CRF ({crf_place}), but the rules pad every text: the CRF would "
+            "decode the padding, too.",
             "Leave min_width out of the rules.",
         )
 
 
 def _calls_module_itself(convention: Convention) -> bool:
-    """Return whether the line of a convention calls the module itself, as `module(...)`. Also return True for a line
-    that is not Python code."""
+    """Return whether the line of Python by which the module is called contains `module(...)`, and not only a call of
+    one of its methods. Return True for a line that is not Python code."""
     with contextlib.suppress(SyntaxError):
         calls = [node.func for node in ast.walk(ast.parse(convention.line)) if isinstance(node, ast.Call)]
         return any(isinstance(function, ast.Name) and function.id == "module" for function in calls)
@@ -190,8 +195,8 @@ def _calls_module_itself(convention: Convention) -> bool:
 
 
 def _find_call_captured_by_given_to(convention: Convention) -> str | None:
-    """Return the call of the module inside `given_to(...)` in the line of a convention. Return None for a line without
-    `given_to`, the function that captures the input of the CRF."""
+    """Return the call of the module inside `given_to(...)` in the line of Python by which the module is called.
+    `given_to` captures the input of the CRF. Return None for a line without it."""
     if "given_to(" not in convention.line:
         return None
     *setup, last = ast.parse(convention.line).body
@@ -203,8 +208,8 @@ def _find_call_captured_by_given_to(convention: Convention) -> str | None:
 
 
 def _make_label_function(module: nn.Module, call: Call) -> Callable[[Ids], list[int]]:
-    """Make a function that calls the module with token ids, and returns the label of each token. It returns an empty
-    list if the answer holds no labels."""
+    """Return a function that calls the module with the token ids of a text and returns the label of each token. The
+    function returns an empty list if the answer has no labels."""
 
     def compute_labels(tokens: Ids) -> list[int]:
         answer = call_and_restore_state(module, call, torch.from_numpy(tokens), torch.tensor([tokens.shape[1]]))

@@ -35,12 +35,12 @@ from pocketrnn_export.tracing.used_and_left_out_rules import leave_out_rule, rec
 
 @contextlib.contextmanager
 def add_first_difference_to_error() -> Iterator[None]:
-    """If the block raises an error of the proof, add the place where the exported program first differs from the
-    module.
+    """If the block raises an error of the proof, add to its message the place where the exported program first differs
+    from the module.
 
     Raises:
-        AnswersDifferError: the block raised one.
-        FormsDifferError: the block raised one.
+        AnswersDifferError: the block raised this error.
+        FormsDifferError: the block raised this error.
     """
     try:
         yield
@@ -51,7 +51,8 @@ def add_first_difference_to_error() -> Iterator[None]:
 
 
 def _add_branching_line(error: AnswersDifferError) -> AnswersDifferError:
-    """Return the error with the line of forward at which its inputs take different branches, if there is one."""
+    """Return the error with the line of forward at which the module takes different branches for the inputs of the
+    error. Return the error unchanged if there is no such line."""
     if error.module is None or not error.inputs:
         return error
     odd, *others = error.inputs
@@ -120,19 +121,19 @@ def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]
 
 
 def _list_executed_jumps(module: nn.Module, inputs: Inputs) -> _Jumps:
-    """Call the module on the inputs, and return the jumps between instructions of the user's code, in the order in
-    which each ran first."""
+    """Call the module with the inputs, and return the jumps between instructions of the user's code that ran, each with
+    its line, in the order in which they first ran."""
     found: _Jumps = {}
     copied = copy_without_comparison(module)
     # A user's module may raise anything: its jumps end there.
-    with torch.no_grad(), run_quietly_on_cpu(), contextlib.suppress(Exception), _record_jumps(found):
+    with torch.no_grad(), run_quietly_on_cpu(), contextlib.suppress(Exception), _record_first_runs_of_jumps(found):
         copied(*inputs)
     return found
 
 
-def _record_jumps(found: _Jumps) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, add each jump of the user's code to `found`, with its line, when it runs for the first
-    time."""
+def _record_first_runs_of_jumps(found: _Jumps) -> contextlib.AbstractContextManager[None]:
+    """While the block runs, add each jump between instructions of the user's code to the dict `found`, with its line,
+    when the jump runs for the first time."""
 
     def trace_call(frame: FrameType, _event: str, _: Any) -> Any:
         file = frame.f_code.co_filename
@@ -166,11 +167,10 @@ SECONDS = 60.0
 
 
 def export_without_faulty_rules(make: Callable[[], _Made]) -> _Made:
-    """Export a module even if one of pocketrnn's rules is wrong for it. A rule rewrites a call of torch in a trace, or
-    writes an operator in ONNX.
+    """Export a module. If the proof refuses the result, repeat the export, each time without one of pocketrnn's own
+    rewriting rules, since one of them may be wrong for this module. Return the first result that passes the proof.
 
-    If the proof refuses the result, the export is repeated, each time without one of the rules that it used. The first
-    result that passes the full proof is returned, and a warning names the faulty rule.
+    A rule rewrites a call of torch in a trace, or writes an operator in ONNX. A warning names the faulty rule.
 
     Args:
         make: exports the module, and returns its result.

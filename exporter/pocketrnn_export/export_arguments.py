@@ -147,10 +147,11 @@ class TextExportArguments:
 
 
 def check_export_options(options: ExportOptions) -> None:
-    """Check the options, and that the report can be written, before the work starts.
+    """Check the tolerance, the option `gives` and that the report can be written, before the work starts.
 
     Raises:
-        InputError: an option is unusable; its subclass OutputError, where the report cannot be written.
+        InputError: the tolerance or `gives` has an unusable value.
+        OutputError: the report cannot be written.
     """
     if options.tolerance is not None and not 0 <= options.tolerance < float("inf"):
         raise InputError(
@@ -163,12 +164,13 @@ def check_export_options(options: ExportOptions) -> None:
         write_comparison_report(options.report, [], options.tolerance)
 
 
-def refuse_options(reason: str, **options: bool) -> None:
-    """Raise an InputError for the first option that the user gives although the module's kind of input excludes it.
+def refuse_options_excluded_by_input(reason: str, **options: bool) -> None:
+    """Raise an InputError that names the first option that the user wants although the module's kind of input excludes
+    it.
 
     Args:
         reason: what the module takes, as the beginning of a sentence.
-        options: the options of `export` that it excludes, each with True if the user wants it.
+        options: the excluded options of `export`, each with True if the user wants it.
     """
     if found := next((name for name, wanted in options.items() if wanted), None):
         raise InputError(f"{reason}, so it cannot be exported with {found}.", f"Leave {found} out.")
@@ -180,13 +182,13 @@ def refuse_options_with_pairs_or_features(
     """Raise an InputError for options that a bundle of pairs of texts, or of texts with features, cannot have.
 
     Args:
-        reason: as for `refuse_options`.
+        reason: what the module takes, as the beginning of a sentence.
         description: the bundle's description.
         pairs: the owner's texts, with their ids or answers.
-        example_call: how the bundle is given tokens.
-        options: as for `refuse_options`.
+        example_call: a call that gives tokens to the bundle, for the message.
+        options: the excluded options of `export`, each with True if the user wants it.
     """
-    refuse_options(reason, **options)
+    refuse_options_excluded_by_input(reason, **options)
     if description.output.of_tokens:
         raise InputError(f"{reason}, but the labels are of tokens.", "Leave labels_of out.")
     if description.text.rules.tokenizer == EXTERNAL:
@@ -212,12 +214,12 @@ def read_features(given: str) -> FeaturesGiven:
 
     Args:
         given: names of numbers, `a,b,c`; or the path of a JSON file: a list of names, or an object that has for each
-            name `{"mean": 3.1, "scale": 2.0}`, a list of the values of a category, or
-            `{"values": {"book": 0}, "unknown": 1}`.
+            name `{"mean": 3.1, "scale": 2.0}`, a list of the values of a category, or `{"values": {"book": 0},
+            "unknown": 1}`.
 
     Raises:
         DataError: the file cannot be read, or holds something else.
-        InputError: as `Number` and `Category`.
+        InputError: a mean, a scale or the values of a category are unusable.
     """
     path = Path(given)
     if path.suffix != ".json":
@@ -236,21 +238,22 @@ def read_features(given: str) -> FeaturesGiven:
 
 
 def _read_feature(name: str, members: Any, file: str, remedy: str) -> Number | Category:
-    """Make the number or the category that the JSON members of a feature describe."""
+    """Make the `Number` or `Category` that the JSON members of a feature describe. `file` and `remedy` are for the
+    message of the error."""
     if isinstance(members, list):
         return Category(members)
     if isinstance(members, dict) and members.keys() <= {"mean", "scale"}:
         return Number(**members)
     if isinstance(members, dict) and members.keys() - {"unknown"} == {"values"}:
         return Category(members["values"], members.get("unknown"))
-    raise DataError(f"In {file}, {name} is neither a number nor a category.", remedy)
+    raise DataError(f"In {file}, the feature {name} is neither a number nor a category.", remedy)
 
 
 def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list[tuple[str, FeatureRow]]:
-    """Check the example texts with their features, and return them as tuples that a set can hold.
+    """Check example texts with their features, and convert each to a tuple that can be put into a set.
 
     Raises:
-        InputError: one is not a tuple of a string and its features, or a feature is refused.
+        InputError: an item is not a tuple of a string and a dict of features, or a feature has an unusable value.
     """
     found = []
     for i, item in enumerate(texts):
@@ -271,13 +274,13 @@ def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list
 def choose_texts_with_features(
     given: Sequence[tuple[str, FeatureRow]], description: Description, *, made_too: bool
 ) -> list[tuple[str, FeatureRow]]:
-    """Choose the texts of a proof with their features: the given texts, random texts if there are none or with
-    `made_too`, and texts without a known token.
+    """Choose the texts of a proof with their features: the given texts; generated texts, if none are given or with
+    `made_too`; and texts without a known token.
 
     Args:
-        given: as from `freeze_texts_with_features`.
+        given: tuples of a text and its features, from `freeze_texts_with_features`.
         description: the bundle's description.
-        made_too: add random texts even if the user gave texts.
+        made_too: whether to add generated texts even if texts are given.
     """
     source = description.text
     made = choose_texts_for_proof([], source.vocabulary, source.rules)
@@ -292,7 +295,10 @@ def choose_texts_with_features(
 def refuse_options_with_features(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
     """Raise an InputError for options that a bundle with features cannot have.
 
-    Arguments are those of `refuse_options_with_pairs_or_features`.
+    Args:
+        description: the bundle's description.
+        pairs: the user's texts, with their ids or answers.
+        options: the excluded options of `export`, each with True if the user wants it.
     """
     what = f"The module takes {', '.join(name for name, _ in description.text.features)} beside a text"
     refuse_options_with_pairs_or_features(what, description, pairs, "classify((tokens, features))", **options)
@@ -302,10 +308,10 @@ def refuse_options_with_features(description: Description, pairs: Sequence[Owner
 
 
 def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
-    """Return all texts of the pairs in one list, to compare text rules on them.
+    """Return the first and second texts of all pairs in one list, so that text rules can be compared on them.
 
     Raises:
-        InputError: one is not a pair of strings.
+        InputError: an item is not a pair of strings.
     """
     texts: list[str] = []
     for i, pair in enumerate(pairs):
@@ -325,7 +331,10 @@ def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
 def refuse_options_with_two_texts(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
     """Raise an InputError for options that a bundle for two texts cannot have.
 
-    Arguments are those of `refuse_options_with_pairs_or_features`.
+    Args:
+        description: the bundle's description.
+        pairs: the user's texts, with their ids or answers.
+        options: the excluded options of `export`, each with True if the user wants it.
     """
     rules, what = description.text.rules, "The module takes two texts"
     call = "classify((first_tokens, second_tokens))"
@@ -348,7 +357,7 @@ def make_heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi
         multi_label: whether a text can have any number of the labels of a head that is given as labels alone.
 
     Raises:
-        InputError: as `make_label_output`, of any head; or there are fewer than two.
+        InputError: the labels or thresholds of a head are unusable, or there are fewer than two heads.
     """
     if not isinstance(heads, Mapping):
         raise InputError(
@@ -392,12 +401,12 @@ def refuse_arguments_with_heads(
         )
     if labels_of != "texts":
         raise InputError(
-            "Heads label texts, but labels_of is tokens.",
+            "labels_of is 'tokens', but the heads of a module give labels of texts.",
             "Export the labels of tokens by themselves: labels=[...], labels_of='tokens'.",
         )
     if two_texts:
         raise InputError(
-            "The module takes two texts, but a module with heads takes one.",
+            "The module takes two texts, but only modules of one text can have several heads.",
             "Export each head by itself: labels=[...], call=... and two_texts=True.",
         )
     if streaming:
@@ -411,7 +420,7 @@ CharactersGiven: TypeAlias = Characters | Mapping[str, int] | Sequence[str] | Pa
 
 
 def read_characters(given: CharactersGiven) -> Characters:
-    """Read the argument `characters` of `export`.
+    """Convert the argument `characters` of `export` to `Characters`: the ids of characters, and the width.
 
     Args:
         given: `Characters`; a list of characters, or a map character -> id; or the path of a file that holds one, as
@@ -419,7 +428,7 @@ def read_characters(given: CharactersGiven) -> Characters:
 
     Raises:
         DataError: the file holds no vocabulary.
-        InputError: as `Characters`.
+        InputError: the ids or the width are unusable.
     """
     if isinstance(given, str | Path):
         found = read_vocabulary(Path(given))
@@ -429,22 +438,23 @@ def read_characters(given: CharactersGiven) -> Characters:
 
 
 def refuse_options_with_characters(*, of_tokens: bool, **options: bool) -> None:
-    """Raise an InputError for options that a bundle with characters cannot have: labels of texts, and each of
-    `options`.
+    """Raise an InputError if the module takes the characters of words, and its labels are of texts, or one of the
+    options is wanted.
 
     Args:
         of_tokens: whether the labels are of tokens.
-        options: as for `refuse_options`.
+        options: the excluded options of `export`, each with True if the user wants it.
     """
     what = "The module takes the characters of each word"
     if not of_tokens:
         raise InputError(f"{what}, but the labels are of texts.", "Leave characters out, or say labels_of='tokens'.")
-    refuse_options(what, **options)
+    refuse_options_excluded_by_input(what, **options)
 
 
 def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], list[tuple[str, Any]]]:
-    """Separate the characters from example texts (text, ids, characters). Return a list of all texts without them, and
-    a list of pairs (text, the ids of the characters of each token)."""
+    """Separate the ids of characters from example texts (text, ids, ids of characters). Return a list of all texts as
+    (text, ids), or unchanged if they have no ids of characters; and a list of (text, the ids of the characters of each
+    token)."""
     pairs, spelled = [], []
     for item in given:
         third = item[2] if isinstance(item, tuple | list) and len(item) == 3 else None
@@ -469,7 +479,7 @@ def compare_characters_for_provenance(
         owners_characters: texts with the ids of the characters of each token; padding at the ends does not count.
 
     Raises:
-        InputError: they differ; the message has the first difference.
+        InputError: the ids of a token differ; the message has the first difference.
     """
     encoder = TextEncoder(text_input.rules, text_input.vocabulary)
     for text, rows in owners_characters:
@@ -496,6 +506,7 @@ def compare_characters_for_provenance(
 
 
 def _strip_character_padding(row: Sequence[int], characters: Characters) -> list[int]:
+    """Return a row of ids of characters without the padding at its end."""
     ids = [int(i) for i in row]
     while ids and ids[-1] == characters.padding:
         ids.pop()

@@ -34,7 +34,8 @@ def run_one_export_on_one_core() -> Iterator[None]:
 
 @contextlib.contextmanager
 def keep_module_and_convert_exceptions(module: nn.Module) -> Iterator[None]:
-    """Keep the module unchanged, and convert every unexpected exception to an `ExportError` that names it."""
+    """While the block runs, keep the module unchanged. Convert every exception that is not one of pocketrnn's, such as
+    one of the module's code, to an `ExportError`."""
     try:
         with add_first_difference_to_error(), keep_module_unchanged(module):
             yield

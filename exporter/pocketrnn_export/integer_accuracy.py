@@ -35,11 +35,11 @@ class AllowedChange:
     """The largest change of answers that integer arithmetic may cause on the data.
 
     Attributes:
-        labels: the percentage of the texts, or sequences, whose label or set of labels may change.
-        loss: by how many points the accuracy may be lower, where the data has labels.
+        labels: the percentage of the texts or sequences whose label or labels may change.
+        loss: by how many percentage points the accuracy may fall, if the data has labels.
 
     Raises:
-        InputError: a number is out of range.
+        InputError: a number is not from 0 to 100.
     """
 
     labels: float = MOST_CHANGED
@@ -53,10 +53,15 @@ class AllowedChange:
 
 @dataclass(frozen=True)
 class _PairedAnswers:
-    """The answers of both classifiers to the same rows, and the right labels.
+    """The answers of two classifiers, in float32 and with integers, to the same rows. Rows that one of them refuses are
+    left out.
 
-    Only rows that both accept: probabilities [rows, labels], labels of `predict` [rows, labels], labels of
-    `predict_labels`, the right labels, and a mask of the rows whose right label is known.
+    Attributes:
+        probabilities: the probabilities of each classifier, float32 [rows, labels].
+        given: the labels of `predict` for each classifier, bool [rows, labels].
+        reached: the labels of `predict_labels` for each classifier, bool [rows, labels].
+        right: the labels in the data, bool [rows, labels].
+        known: whether the data has a label for the row, bool [rows].
     """
 
     probabilities: tuple[NDArray[np.float32], NDArray[np.float32]] = field(repr=False)
@@ -86,7 +91,7 @@ def measure_integer_change(
 
     Raises:
         InputError: the classifier takes none of the rows.
-        CompressionError: more has changed than is allowed.
+        CompressionError: more labels change, or more accuracy is lost, than `allowed` says.
     """
     answers = _compute_paired_answers(float32_classifier, integer_classifier, data)
     known = answers.known
@@ -120,7 +125,8 @@ def compute_accuracy_change_interval(
         right_before, right_after: bool [rows], whether the answer is right.
 
     Returns:
-        its ends, as shares of the rows. Where no answer differs, it contains 0 and has a positive width.
+        the ends of the interval, as shares of the rows. If no answer differs, the interval contains 0 and has a
+            positive width.
 
     Source: Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", 2005: a half is
     added to each of the four counts.
@@ -137,7 +143,8 @@ def _compute_paired_answers(
     integer_classifier: Classifier,
     data: LabelledTexts | LabelledSequences | None,
 ) -> _PairedAnswers:
-    """Compute the answers of both classifiers to the rows that both accept."""
+    """Compute the answers of both classifiers to the rows that both accept. The rows are those of the data or, without
+    data, the golden examples."""
     rows, right, known = _find_distinct_labelled_rows(data)
     logits = [_compute_row_logits(classifier, rows) for classifier in (float32_classifier, integer_classifier)]
     if right is None or known is None:
@@ -164,7 +171,13 @@ def _compute_paired_answers(
 
 
 class _LabelledRows(NamedTuple):
-    """Rows, their labels, bool [rows, labels], and whether these are known, bool [rows]; None of each without data."""
+    """Rows of data with their labels. All members are None without data.
+
+    Attributes:
+        rows: the texts or sequences.
+        right: the labels, bool [rows, labels].
+        known: whether the row has a label, bool [rows].
+    """
 
     rows: list[Any] | None
     right: Flags | None
@@ -172,7 +185,8 @@ class _LabelledRows(NamedTuple):
 
 
 def _find_distinct_labelled_rows(data: LabelledTexts | LabelledSequences | None) -> _LabelledRows:
-    """Return each different row of the data once, with its known label if one of the equal rows has a known label."""
+    """Return each different row of the data once. If several equal rows exist, the first one with a known label is
+    taken."""
     if data is None:
         return _LabelledRows(None, None, None)
     rows: Any = data.sequences if hasattr(data, "sequences") else data.texts
@@ -199,7 +213,7 @@ def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArr
 
 
 def _refuse_larger_change(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
-    """Raise a CompressionError if integers change more labels, or lose more accuracy, than is allowed."""
+    """Raise a CompressionError if integers change more labels, or lose more accuracy, than `allowed` says."""
     share = 100 * verdict.changed / verdict.texts
     # 1e-9: a share of whole rows that is nearer than this is equal.
     if share > allowed.labels + 1e-9:
@@ -225,5 +239,5 @@ def _refuse_larger_change(verdict: IntegerVerdict, allowed: AllowedChange) -> No
 
 
 def _format_rounded_up(number: float) -> str:
-    """Format the number, rounded up to two decimals."""
+    """Return a number, rounded up to two decimals, as a string."""
     return f"{np.ceil(100 * number - 1e-6) / 100:g}"

@@ -18,13 +18,14 @@ def parse_json(
 
     Args:
         text: the whole text.
-        source: its name in messages: a file's path, or path and line.
+        source: the name of the text in messages: the path of its file, or path and line.
         remedy: the sentence that says what to give instead.
-        strict: refuse NaN and infinities, and an object that has a name twice; without, its last value is kept.
+        strict: whether to refuse NaN, infinities, and an object that has a name twice. Otherwise, the last value of
+            such a name is kept.
         parse_float: parses a number that is not an integer.
 
     Raises:
-        DataError: it is not valid JSON, is nested too deep, or is refused with `strict`.
+        DataError: the text is not valid JSON, is nested too deep, or is refused because of `strict`.
     """
 
     def make_unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def parse_json(
 
 
 def format_json_for_terminal(document: Any) -> str:
-    """Return a document as one line of JSON, for a terminal: characters that cannot be printed are escaped."""
+    """Return a value as one line of JSON for a terminal. Characters that cannot be printed are escaped."""
     written = json.dumps(document, ensure_ascii=False)
     return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in written)
 
@@ -85,7 +86,8 @@ def parse_serde_float(text: str) -> float:
 
 
 def brief_text(value: Any) -> str:
-    """Return a value from a file as short text for a message.
+    """Return a short text that shows a value from a file in a message: a string in quotes, cut at 60 characters, a
+    number, or the type of another value, such as "a list".
 
     A container is only named, since it may be large or contain itself.
     """

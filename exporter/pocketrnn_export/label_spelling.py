@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def fold_label(label: str) -> str:
-    """Return the form of a label that is equal for all its spellings: in lower case, with single spaces, without blanks
-    around it."""
+def normalize_label_spelling(label: str) -> str:
+    """Return a form of a label that is equal for all spellings that differ only in case or blanks: in lower case, with
+    single spaces, without blanks at its ends."""
     return " ".join(label.split()).casefold()

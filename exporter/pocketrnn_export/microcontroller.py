@@ -24,7 +24,7 @@ _KEYWORDS = {
 
 
 def make_array_name(path: Path) -> str:
-    """Make the name of the C array for a file with this path.
+    """Return a valid name in C and C++ for the array with a packed file, made from the name of the file at `path`.
 
     Returns:
         a valid name in C and C++, in ASCII.
@@ -35,7 +35,8 @@ def make_array_name(path: Path) -> str:
 
 
 def extract_packed_bytes_from_c_header(file: bytes) -> bytes:
-    """Read the bytes of a packed file from a C header. A packed file is returned as it is."""
+    """Return the bytes of the packed file that a C header contains as an array. If `file` is a packed file itself,
+    return it unchanged."""
     if file[:4] == b"PRNN":
         return file
     found = re.findall(rb"0x([0-9a-f]{8})\b", file)
@@ -43,7 +44,7 @@ def extract_packed_bytes_from_c_header(file: bytes) -> bytes:
 
 
 def convert_to_c_array(content: bytes, name: str, definitions: str = "") -> str:
-    """Return a packed file as C source.
+    """Return a C header that contains a packed file as an array.
 
     Args:
         content: the packed file's bytes; their number is a multiple of 4.
@@ -70,12 +71,12 @@ def convert_to_c_array(content: bytes, name: str, definitions: str = "") -> str:
 
 @dataclass(frozen=True)
 class EngineMemory:
-    """The most memory that the engine uses, in bytes.
+    """The largest amounts of memory, in bytes, that the engine uses for a packed file.
 
     It is computed with the pointer size of this machine.
 
     Attributes:
-        window: the number of steps of a window; 0 if the file does not say.
+        window: the number of steps of a window; 0 if the file does not state a window.
         channels: the number of channels of a step.
         opened: the memory that `prnn_open_in_place` keeps.
         work: working memory for one window; 0 without a window.
@@ -91,7 +92,8 @@ class EngineMemory:
     stream_work: int
 
     def format_definitions(self, name: str) -> str:
-        """Write the sizes as `#define` lines in C, for an array with this name."""
+        """Return the sizes as lines `#define NAME_work 1024` in C, where `name` is the name of the array. Sizes of 0
+        are left out."""
         stated = {
             "memory": self.opened,
             "window": self.window,
@@ -104,7 +106,7 @@ class EngineMemory:
 
     @property
     def sentence(self) -> str:
-        """The sizes as one sentence for the user."""
+        """A sentence for the user with the memory that a program needs."""
         parts = [f"{self.opened:,} bytes to open it in place"]
         if self.work:
             held = 4 * self.window * self.channels
@@ -118,7 +120,7 @@ class EngineMemory:
 
 def compute_required_memory(manifest: Manifest, content: bytes) -> EngineMemory | None:
     """Compute how much memory a C program needs to run a packed file of sequences of numbers. Return None for a file
-    that has neither a window nor a step graph."""
+    that has neither a window nor a step graph, since its sequences have any length."""
     window = manifest.numbers.window or manifest.numbers.steps or 0
     if not (window or manifest.stream):
         return None

@@ -34,7 +34,8 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
         force: replace a bundle at `path`.
 
     Raises:
-        InputError: the bundle's graph is in that format already; its subclass OutputError, when `path` is taken.
+        InputError: the bundle's graph is already in onnxruntime's format, or the bundle takes the characters of words.
+        OutputError: something is at `path` already.
         ParityError: the new graphs do not answer as the old ones. Nothing was written.
     """
     folder, path = Path(bundle), Path(path)

@@ -32,12 +32,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AnswersBeside:
-    """Answers that lie beside an export and are not given to it. They are compared with the order of the labels only.
+    """Answers of the user's classifier in a file near the module that no option names. Only the order of the labels is
+    compared with them.
 
     Attributes:
-        file: their file.
+        file: the file of the answers.
         answered: the texts with the answers; empty if there are none.
-        note: what to log if they do not show the order; empty for nothing.
+        note: what to log if the answers do not show the order of the labels; empty to log nothing.
     """
 
     file: str
@@ -66,16 +67,14 @@ def try_weights_lengths_and_stop_words_if_answers_differ(
     list_stop_words: Callable[[], Sequence[Sequence[str]]],
     weights: str = "",
 ) -> Iterator[None]:
-    """While the block runs, try the weights of other files, and the lengths of texts and the stop words that the
-    owner's files name.
-
-    They are tried if a module gives other answers than its owner's classifier.
+    """While the block runs, let an export whose module gives other answers than the user's classifier also try: the
+    weights of other files, and the lengths of texts and the stop words that the user's files name.
 
     Args:
-        list_modules: makes the module with the weights of each file, and returns it with the file.
-        list_lengths: lists the lengths.
-        list_stop_words: lists the stop words of each file of them.
-        weights: the file of the module's own weights.
+        list_modules: returns pairs (file of weights, module with these weights).
+        list_lengths: returns the lengths of texts.
+        list_stop_words: returns a list of stop words for each file that has some.
+        weights: the file of the module's own weights; empty if it is not known.
     """
     before = _others.set(list_modules), _lengths.set(list_lengths), _stop_words.set(list_stop_words)
     own = _weights.set(weights)
@@ -90,7 +89,8 @@ def try_weights_lengths_and_stop_words_if_answers_differ(
 
 @contextlib.contextmanager
 def compare_label_order(beside: AnswersBeside) -> Iterator[None]:
-    """While the block runs, compare the order of the labels with answers that are not given to `export`.
+    """While the block runs, let an export compare the order of the labels with answers of the user's classifier that no
+    argument of `export` names.
 
     Args:
         beside: the answers.
@@ -103,8 +103,8 @@ def compare_label_order(beside: AnswersBeside) -> Iterator[None]:
 
 
 def _refuse_other_label_order(prepared: ExportableModule, description: Description) -> None:
-    """Raise an OtherAnswersError if most of the owner's answers agree with the labels in another order, as
-    `compare_label_order` finds it. Other differences do not count, since the text rules may be wrong."""
+    """Raise an OtherAnswersError if most of the answers that `compare_label_order` was given agree with the labels in
+    another order. Other differences are ignored, since the text rules may be wrong."""
     beside, output = _beside.get(), description.output
     if beside is None or not isinstance(output, LabelOutput) or output.activation == "sigmoid":
         return
@@ -125,8 +125,8 @@ def _refuse_other_label_order(prepared: ExportableModule, description: Descripti
 
 
 def list_modules_with_other_weights() -> Iterator[tuple[str, nn.Module]]:
-    """For each file of weights that `try_weights_lengths_and_stop_words_if_answers_differ` lists, yield the file, and
-    the module with these weights."""
+    """Yield (file, module) for each further file of weights that may be tried: the module with the weights of this
+    file."""
     yield from _others.get()()
 
 
@@ -136,7 +136,7 @@ def refuse_module_with_other_answers(
     answered: Sequence[AnsweredText],
     prepare_others: Callable[[ExportableModule], Iterable[tuple[str, ExportableModule]]] = lambda _: (),
 ) -> None:
-    """Refuse a module whose answers to some texts differ from those of its owner's classifier.
+    """Raise a ParityError if the answers of a module to some texts differ from those of the user's classifier.
 
     Texts with features, two texts and labels of tokens are left to the comparison of the bundle.
 
@@ -144,7 +144,7 @@ def refuse_module_with_other_answers(
         prepared: the module.
         description: the description of the bundle.
         answered: texts with the owner's answers.
-        prepare_others: prepares the same module with the weights of other files, and returns it with each file.
+        prepare_others: returns pairs (file of weights, prepared module with these weights) to try if answers differ.
 
     Raises:
         ParityError: an answer differs; the message has the likely cause.
@@ -180,8 +180,8 @@ def refuse_module_with_other_answers(
 
 
 def choose_texts_to_compare(rows: Sequence[AnsweredText]) -> list[AnsweredText]:
-    """Choose at most `_TEXTS` texts, in their order: some with characters outside ASCII, some of the longest, and the
-    first of the others."""
+    """Choose the texts that are compared, in their order: some with characters outside ASCII, some of the longest, and
+    the first of the others. Return all texts if there are few."""
     odd = [i for i, row in enumerate(rows) if not row.text.isascii()][:_OUTSIDE_ASCII]
     longest = sorted(range(len(rows)), key=lambda i: -len(rows[i].text))[:_LONGEST]
     chosen = [*dict.fromkeys([*odd, *longest, *range(len(rows))])][:_TEXTS]
@@ -191,8 +191,8 @@ def choose_texts_to_compare(rows: Sequence[AnsweredText]) -> list[AnsweredText]:
 def _make_answer_source(
     prepared: ExportableModule, description: Description, output: LabelOutput, columns: slice
 ) -> AnswerSource:
-    """Make an `AnswerSource` that answers with the module. Its answers come from the columns `columns` of the logits,
-    which are those of one head."""
+    """Make an `AnswerSource` that answers with a module. The answers come from the slice `columns` of the logits, which
+    belongs to the head with this `output`."""
     encoder, run = description.encoder(), prepared.make_reference().run
 
     @functools.lru_cache(_KEPT_ANSWERS)

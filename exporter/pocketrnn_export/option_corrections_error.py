@@ -8,12 +8,14 @@ from pocketrnn.errors import InputError
 
 
 class OptionCorrectionsError(InputError):
-    """Options are missing or wrong, and the right ones are known.
+    """Raised if options are missing or wrong, and the right ones are known.
 
     Args:
-        problem, remedy: as for every error.
-        changes: the options of `pocketrnn export` to give, by the names of their parameters; None for one to leave out.
-        nearest: text rules that are too long for the message, as JSON: the nearest ones. Often empty.
+        problem: a sentence that says what is wrong.
+        remedy: a sentence that says what to do.
+        changes: the options of `pocketrnn export` to change, by their names, with their values. The value None means to
+            leave the option out.
+        nearest: the text rules that come nearest, as JSON, if they are too long for the message; otherwise empty.
     """
 
     def __init__(

@@ -196,11 +196,14 @@ def pack(
 
 
 def _make_c_array_with_memory_sizes(made: Manifest, content: bytes, name: str) -> bytes:
+    """Return the bytes of a C header with a packed file as an array. For sequences of numbers, the header also states
+    the memory that a program needs."""
     needed = compute_required_memory(made, content) if isinstance(made.input, NumberInput) else None
     return convert_to_c_array(content, name, "" if needed is None else needed.format_definitions(name)).encode("ascii")
 
 
 def _refuse_data_of_other_kind(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
+    """Raise an InputError if the data has sequences of numbers but the bundle takes texts, or the reverse."""
     if isinstance(manifest.input, TextInput) and hasattr(data, "sequences"):
         raise InputError(
             f"{manifest.name} takes texts, but the data holds sequences of numbers.", "Give labelled texts."
@@ -219,7 +222,8 @@ def _pack_bundle(
     allowed: AllowedChange,
     streaming: bool,
 ) -> tuple[Manifest, bytes]:
-    """Pack a bundle, and prove the file. Return the file's manifest and its bytes."""
+    """Pack a bundle into one file, and prove the file equal to the bundle's graph; with int8, measure the difference.
+    Return the file's manifest and its bytes."""
     # Checked as in the runtime: the bundle may be a stranger's.
     content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
     step = None
@@ -245,7 +249,7 @@ def _pack_bundle(
 
 
 def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tuple[Path, Manifest]:
-    """Read the manifest of a bundle that can be packed; also return its folder.
+    """Return the folder of a bundle and its manifest, if the bundle can be packed with this arithmetic.
 
     Raises:
         BundleError: the bundle does not exist, or is damaged.
@@ -279,7 +283,8 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
 
 
 def check_packable_rules(rules: AnyTextRules, name: str) -> None:
-    """Check that text rules can be packed, before the work starts.
+    """Raise an InputError if text rules cannot be packed, since the user's own code splits the texts. `name` is the
+    name of the bundle for the message.
 
     Raises:
         InputError: the tokenizer of the rules is external.
@@ -292,10 +297,11 @@ def check_packable_rules(rules: AnyTextRules, name: str) -> None:
 
 
 def make_bundle_program(manifest: Manifest, content: bytes, step_content: bytes | None) -> PackedProgram:
-    """Make the sections of a packed file with the program of a bundle's graph, and of its step graph if there is one.
+    """Translate the bundle's graph, and its step graph if there is one, into programs of the native engine. Return them
+    as sections of a packed file.
 
     Raises:
-        ExportError: the engine has no operation for an operator of one of them.
+        ExportError: the engine has no operation for an operator of one of the graphs.
     """
     whole, of_step = _lower_graphs(manifest, content, step_content)
     return whole.program.encode_sections(None if of_step is None else of_step.program)
@@ -328,7 +334,14 @@ _BEYOND_MEMORY: Final = 1 << 24
 
 @dataclass(frozen=True)
 class _ProvenPackedFile:
-    """A proven packed file: its manifest, its bytes, its programs, and the plan of its proof."""
+    """A packed file in float32 that was proven equal to the graph of its bundle.
+
+    Attributes:
+        manifest: the manifest of the file.
+        content: the bytes of the file.
+        programs: the engine's programs in it: for whole texts, and for one step, or None.
+        plan: the reference and the cases of its proof.
+    """
 
     manifest: Manifest
     content: bytes
@@ -341,7 +354,7 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step_content: bytes | No
     _log.info("Making the program")
     if isinstance(manifest.input, TextInput) and not manifest.has_two_texts:
         widths = find_text_widths(manifest.input.rules)
-        manifest = _narrow_limits(manifest, widths.least, widths.most)
+        manifest = _limit_token_count_of_graph(manifest, widths.least, widths.most)
     whole, of_step = _lower_graphs(manifest, content, step_content)
     programs = whole.program, None if of_step is None else of_step.program
     each = [program for program in programs if program is not None]
@@ -397,8 +410,9 @@ def _write_temporary_packed_file(content: bytes) -> Iterator[Path]:
 
 
 def _limit_tokens_to_engine_integers(manifest: Manifest, most_tokens: int | None) -> Manifest:
-    """Return the manifest, limited to `most_tokens`, the most tokens for which the engine's integers suffice. Raise an
-    ExportError for a bundle of two texts, whose manifest cannot limit the tokens."""
+    """Return the manifest with its graph limited to `most_tokens`, the largest number of tokens for which the engine's
+    integers of 32 bits suffice. Raise an ExportError for a bundle of two texts, whose manifest cannot limit the
+    tokens."""
     if most_tokens is None or (manifest.has_two_texts and most_tokens >= _BEYOND_MEMORY):
         return manifest
     if manifest.has_two_texts:
@@ -412,12 +426,12 @@ def _limit_tokens_to_engine_integers(manifest: Manifest, most_tokens: int | None
             "The packed file takes texts of at most %s tokens: in longer ones, a sum or a product of whole numbers "
             "may exceed the engine's integers of 32 bits", f"{most_tokens:,}",
         )  # fmt: skip
-    return _narrow_limits(manifest, 1, most_tokens)
+    return _limit_token_count_of_graph(manifest, 1, most_tokens)
 
 
-def _narrow_limits(manifest: Manifest, least_tokens: int, most_tokens: int | None) -> Manifest:
-    """Return the manifest with its graph limited to texts of `least_tokens` to `most_tokens` tokens. Limits that it
-    already has and that are narrower stay."""
+def _limit_token_count_of_graph(manifest: Manifest, least_tokens: int, most_tokens: int | None) -> Manifest:
+    """Return the manifest with its graph limited to texts of `least_tokens` to `most_tokens` tokens; None is no upper
+    limit. Narrower limits that the manifest already has stay."""
     limits = manifest.graph.limits or Limits()
     least_tokens = max(least_tokens, limits.min_tokens or 1)
     most_tokens = min(most_tokens or sys.maxsize, limits.max_tokens or sys.maxsize)
@@ -432,8 +446,8 @@ def _narrow_limits(manifest: Manifest, least_tokens: int, most_tokens: int | Non
 def _compare_packed_file(
     file: Path, made: Manifest, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
-    """Compare a packed file with the reference: its program, its step program and its streams, for each way to open the
-    file; and the runtime's answers to texts. `made` is the manifest of the packed file."""
+    """Compare a packed file with the reference, for each way to open the file: its program for whole texts, its program
+    for one step, and its streams. Also compare the answers of the runtime to texts. Return the lines of the proof."""
     given = plan.make_runtime_inputs(Description.from_manifest(made))
     compared = compare_form_on_cases(make_packed_form(file, made.graph, plan.rows), answers)
     if made.stream is not None:
@@ -450,15 +464,15 @@ def _compare_packed_file(
 def _pack_with_integers(
     packed: _ProvenPackedFile, data: LabelledTexts | LabelledSequences | None, allowed: AllowedChange
 ) -> tuple[Manifest, bytes]:
-    """Make a packed file with integer products from one that was proven in float32. Return the new file's manifest and
-    its bytes.
+    """Make a packed file that multiplies integers from one that was proven in float32. Return the manifest of the new
+    file and its bytes.
 
     Each integer product is compared exactly with a reference, and the effect on the answers is measured.
 
     Raises:
         InputError: no weights of the program have an integer form.
-        ParityError: an integer differs, or the ways to open the file give different answers.
-        CompressionError: more has changed than is allowed.
+        ParityError: an integer differs from the reference, or the ways to open the file give different answers.
+        CompressionError: more answers change than `allowed` says.
     """
     _log.info("Making the program of integers")
     plan = packed.plan
@@ -495,14 +509,14 @@ def _pack_with_integers(
 
 
 def _replace_answer_of_example(example: Example | NumberExample, classifier: Classifier) -> Example | NumberExample:
-    """Return a copy of a golden example with this classifier's answer."""
+    """Return a copy of a golden example with the logits of `classifier` in place of its own."""
     given = example.ids if isinstance(example, Example) else np.array(example.samples, np.float32)
     return replace(example, logits=tuple(compute_logits_of_engine_input(classifier, [given])[0].tolist()))
 
 
 def _make_proof_plan(manifest: Manifest, content: bytes, sizes_of_other_path: frozenset[int]) -> ProofPlan:
-    """Make the plan for the proof of a packed file. `sizes_of_other_path` are lengths at which the engine takes another
-    path through its program; they become cases."""
+    """Make the plan for the proof of a packed file: the reference and the cases. `sizes_of_other_path` are lengths at
+    which the engine takes another path through its program, so that they need cases of their own."""
     given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):
@@ -540,7 +554,8 @@ def _choose_texts_of_proof(manifest: Manifest, description: Description) -> list
 def _compare_steps_with_step_graph(
     file: Path, step_form: Form, stream: StepGraph, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
-    """Compare the file's step program with the step graph, step by step. A step is a token or a sample."""
+    """Compare the answers of a packed file's step program with those of the step graph after each token or sample.
+    Return the lines of the proof."""
     cases = [case for case, _ in answers.compute_answers("texts", one_row=True)]
     stepped = next(run for name, run in step_form.runs.items() if name.endswith(" each"))
     expected = [stepped(case.tokens, case.lengths) for case in cases]
@@ -558,8 +573,8 @@ def _compare_steps_with_step_graph(
 def _compare_streamed_answers(
     file: Path, texts: Sequence[str], answers: ReferenceAnswers, *, way_to_open: str, in_place: bool
 ) -> CandidateComparison:
-    """Compare the engine's answers to streamed texts with the reference. The texts are cut at random positions, also
-    within characters."""
+    """Compare the engine's answers to texts that arrive in pieces with the reference's. Each text is cut at random
+    bytes, also within a character. Return a line of the proof."""
     from pocketrnn_native import PRODUCTS_MEMORY
 
     engine, generator = import_native_module(), np.random.default_rng(0)

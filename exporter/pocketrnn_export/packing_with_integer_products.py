@@ -25,15 +25,15 @@ NOT_MEASURED: Final = Comparison("packed", INTEGERS, "nothing yet", 1, 1, 0.0, 0
 
 
 def encode_program_sections(programs: Programs) -> PackedProgram:
-    """Encode the program of the graph and the program of a step as sections of a packed file. The programs are not
-    changed."""
+    """Encode the programs of a packed file, for whole texts and for one step, as sections of the file. The programs
+    themselves are not changed."""
     whole, step = deepcopy(programs)
     return whole.encode_sections(step)
 
 
 def make_integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, PackedProgram]:
-    """Convert the programs of a packed file to integer products. Return the integer form of the first program, and the
-    sections of the file for both.
+    """Convert the programs of a packed file so that their layers multiply integers. Return the integer form of the
+    program for whole texts, and the sections of the file with both programs.
 
     Raises:
         InputError: no weights of the program have an integer form.
@@ -62,7 +62,7 @@ def add_integer_measurement(
     """Return a packed file's manifest with the proof and the measured effect of its integer arithmetic.
 
     Args:
-        manifest: its manifest before.
+        manifest: the manifest of the float32 file.
         float32_proof: the proof of the float32 file, which stays part of the new one.
         comparisons: the comparisons to add to that proof: of the integers, of their effect, and of the ways to open the
             file.
@@ -101,7 +101,8 @@ def compare_integer_answers(
 
 
 def compute_integer_tolerance(changed: Iterable[CandidateComparison]) -> float:
-    """Return how much two answers of the same packed file with integer arithmetic may differ between processors.
+    """Return how much two answers of the same packed file with integer arithmetic may differ between two processors:
+    the largest change that integers make to an answer to a text of the proof.
 
     Where a state is halfway between two integers, another processor may round it to the other one. A few such
     differences change an answer by less than all roundings together, so the bound is the change that integers make on

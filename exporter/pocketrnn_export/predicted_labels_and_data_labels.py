@@ -27,9 +27,9 @@ Flags = NDArray[np.bool_]
 
 
 def compute_predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
-    """Compute the labels that `predict_labels` gives for logits, with the classifier's thresholds.
+    """Compute the labels that `predict_labels` gives to rows of logits, with the thresholds of the classifier.
 
-    Without thresholds, this is the likeliest label if each row has one label.
+    If each row has one label and there are no thresholds, this is the likeliest label.
 
     Args:
         manifest: the classifier's manifest.
@@ -78,9 +78,9 @@ def check_data_labels(manifest: Manifest, data: LabelledTexts | LabelledSequence
     """Check that the labels of data fit the classifier's labels, before the work starts.
 
     Raises:
-        DataError: its labels are others, or in another order.
-        InputError: its rows have several labels and the classifier gives one; its targets have another shape, or are
-            not the index of a label.
+        DataError: the data has other labels than the classifier, or the same in another order.
+        InputError: a row of the data may have several labels, but the classifier gives one; or the targets have a wrong
+            shape or type, or are not indices of labels.
     """
     if data is None:
         return
@@ -88,7 +88,7 @@ def check_data_labels(manifest: Manifest, data: LabelledTexts | LabelledSequence
     targets = np.asarray(data.targets)
     if targets.ndim == 2 and manifest.output.activation != "sigmoid":
         raise InputError(
-            f"The data has any number of labels for each row, but {manifest.name} gives one.",
+            f"The data may have several labels for each row, but {manifest.name} gives exactly one.",
             "Give targets as integers [rows], the index of each row's label.",
         )
     rows = len(data.inputs)
@@ -107,7 +107,7 @@ def check_data_labels(manifest: Manifest, data: LabelledTexts | LabelledSequence
 
 
 def read_target_labels_and_whether_known(data: LabelledTexts | LabelledSequences) -> tuple[Flags, Flags]:
-    """Read the labels of the data's rows, bool [rows, labels]; also mark the rows with known labels, bool [rows]."""
+    """Return the labels of the rows of the data, bool [rows, labels], and whether each row has a label, bool [rows]."""
     targets = np.asarray(data.targets)
     if targets.ndim == 2:
         return targets, np.ones(len(targets), bool)

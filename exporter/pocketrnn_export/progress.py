@@ -93,11 +93,12 @@ class ProgressLines(logging.Handler):
     The count of a step only rises: where a step begins anew, the line says which time it is.
 
     Args:
-        show: called with a line.
-        warn: called with the record of a warning.
-        silent: for this many seconds at the beginning, only warnings are shown; then the current stage is shown.
-        verdicts: show the verdicts on the bundle, too, if the work took longer than `silent`. The commands print the
-            verdicts in their last lines.
+        show: the function that shows a line.
+        warn: the function that shows the log record of a warning.
+        silent: the number of seconds at the beginning in which only warnings are shown. Then the current stage is
+            shown.
+        verdicts: whether to show the verdicts on the bundle, too, if the work took longer than `silent`. Commands print
+            these themselves.
     """
 
     def __init__(
@@ -120,11 +121,14 @@ class ProgressLines(logging.Handler):
         self._counts: dict[str, tuple[int, int]] = {}
 
     def show_waiting_step(self) -> None:
-        """Show the last step, if it was not shown when it began and still runs after some seconds."""
+        """Show the last step that was logged, if it was not shown when it began and it still runs after some
+        seconds."""
         with self.lock or contextlib.nullcontext():
             self._show_step_after_pause(time.monotonic() if self._waiting else 0.0)
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Show the log record of a warning at once, and that of a stage after the silent seconds. Keep the record of a
+        step until it is shown after some seconds."""
         now, self._waiting = time.monotonic(), None
         if record.levelno >= logging.WARNING:
             self._shown = now
@@ -143,6 +147,7 @@ class ProgressLines(logging.Handler):
             self._show_step_after_pause(now)
 
     def _show_step_after_pause(self, now: float) -> None:
+        """Show the step that waits, if nothing was shown for some seconds before the time `now`."""
         if self._waiting is not None:
             line, step = self._waiting
             pause = _SECONDS_OF_ONE_STEP if step == self._step else _SECONDS
@@ -151,8 +156,7 @@ class ProgressLines(logging.Handler):
                 self._shown, self._step, self._waiting = now, step, None
 
     def _make_step_message(self, record: logging.LogRecord) -> str:
-        """Return the message of a step. If the step has begun anew, count this, and name the number of times in the
-        message."""
+        """Return the message of a step. If the step has begun again, the message says for which time."""
         message, step, done = record.getMessage(), getattr(record, "step", ""), getattr(record, "done", 0)
         time_of_step, most = self._counts.get(step, (1, -1))
         if done <= most:
@@ -163,7 +167,7 @@ class ProgressLines(logging.Handler):
 
 @contextlib.contextmanager
 def show_log_lines(lines: ProgressLines) -> Iterator[None]:
-    """While the block runs, show the exporter's log with this handler only.
+    """While the block runs, show the exporter's log with the handler `lines` only.
 
     The file of a module may set logging up, and its log is not the place for the exporter's lines.
     """
@@ -196,12 +200,13 @@ def show_log_lines(lines: ProgressLines) -> Iterator[None]:
 
 @contextlib.contextmanager
 def show_progress(wanted: bool) -> Iterator[None]:
-    """While the block runs, print its progress on standard error. The first line comes after two seconds.
+    """While the block runs, print the progress of the exporter on standard error. The first line comes after two
+    seconds.
 
     Where logging is set up, the program's handlers get the records instead, and its levels decide.
 
     Args:
-        wanted: with False, only warnings are shown, as logging shows them.
+        wanted: whether to print the progress. With False, only warnings are shown, by the usual logging.
     """
     if not wanted or logging.getLogger(EXPORTER).hasHandlers():
         yield
@@ -211,9 +216,11 @@ def show_progress(wanted: bool) -> Iterator[None]:
 
 
 def _print_to_stderr(line: str) -> None:
+    """Print a line on standard error at once."""
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - what is asked for
 
 
 def _pass_to_last_resort_handler(record: logging.LogRecord) -> None:
+    """Show a log record as Python shows the warnings of programs that do not set logging up."""
     if logging.lastResort is not None:
         logging.lastResort.handle(record)

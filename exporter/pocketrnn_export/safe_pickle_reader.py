@@ -58,8 +58,9 @@ class PickleReader:
     and IndexError, KeyError, ValueError or struct.error for a damaged one.
 
     Attributes:
-        values: the instructions that push their argument.
-        file: the content, behind the instruction that runs; an object whose numbers follow it reads on.
+        values: the names of the instructions that push their argument onto the stack.
+        file: the content, as a file whose position is after the running instruction. An array whose numbers follow in
+            the file is read from it.
     """
 
     values: ClassVar[frozenset[str]] = _NUMBERS | {"UNICODE"}
@@ -180,7 +181,7 @@ class PickleReader:
         raise NotImplementedError
 
     def set_state(self, made: Any, state: Any) -> None:
-        """Set the attributes of a stand-in (`made`) to the state that the pickle stores for its object."""
+        """Set the attributes of the stand-in `made` to the state that the pickle stores for the object."""
         raise NotImplementedError
 
     def add_items(self, target: Any, items: list[Any]) -> None:
@@ -192,7 +193,8 @@ class PickleReader:
         require_type(target, dict).update(zip(items[::2], items[1::2], strict=True))
 
     def pop_items(self, count: int | None) -> list[Any]:
-        """Remove and return the last `count` items of the stack; without a count, all items since the last mark."""
+        """Remove the last `count` items of the stack, and return them. With None, these are all items since the last
+        mark."""
         if count is None:
             items, self.stack = self.stack, self.outer.pop()
             return items
@@ -203,13 +205,14 @@ class PickleReader:
         return items
 
     def _count_container(self) -> None:
+        """Count a container or object that the pickle makes. Raise an UnsupportedPickleError if there are too many."""
         self.containers += 1
         if self.containers > self._most_containers:
             raise UnsupportedPickleError(f"more than {self._most_containers:,} containers and objects")
 
 
 def require_type(value: Any, kind: type) -> Any:
-    """Return the value if it has the type, else raise an error.
+    """Return the value if its type is exactly `kind`. Otherwise, raise a ValueError.
 
     Raises:
         ValueError: it is of another type.
@@ -307,7 +310,7 @@ class _BufferArray(PickledObject):
 
 
 class _JoblibArray(PickledObject):
-    """joblib's description of an array. The numbers follow it in the file."""
+    """joblib's description of an array. The numbers of the array follow in the file."""
 
     array: Any = None
 
@@ -357,13 +360,16 @@ STAND_INS: Final[Mapping[str, type[PickledObject]]] = {
 
 
 def _count_elements(shape: Any) -> int:
+    """Return the number of elements of an array with this shape. Raise an UnsupportedPickleError if the shape is not a
+    tuple of sizes."""
     if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
         raise UnsupportedPickleError("an array whose shape is not a tuple of sizes")
     return math.prod(shape)
 
 
 def _make_array(items: Any, shape: Any, dtype: Any, order: Any) -> Any:
-    """Make an array from bytes, or from a list of objects. numpy does not check the number of objects."""
+    """Make a numpy array of this shape, type and order of axes from bytes, or from a list of objects. Raise an
+    UnsupportedPickleError if the number of items does not fit the shape."""
     count, kind = _count_elements(shape), dtype.dtype if isinstance(dtype, _Dtype) else None
     items = items.array if isinstance(items, _EncodedBytes) else items
     if kind is None or order not in ("C", "F"):
@@ -470,7 +476,8 @@ class _OtherObject(PickledObject):
 
 
 def unwrap_stand_ins(value: Any, depth: int = 0, unwrapped: dict[tuple[int, int], Any] | None = None) -> Any:
-    """Replace each stand-in for an array or for bytes in a pickle's value by the array or the bytes themselves.
+    """Replace each stand-in for an array or for bytes in an unpickled value by the array or the bytes. Return the
+    value.
 
     Dicts and objects are searched up to `_DEEPEST` deep. A part that a hostile file names a million times is searched
     once at each depth.

@@ -21,17 +21,17 @@ def run_with_single_text_fallback(
     *,
     batches_only: bool = False,
 ) -> _Made:
-    """Make something from a prepared module, such as a traced graph. If this fails for batches, prepare the module
-    again for one text at a time, and make it from that module.
+    """Call `make` with a prepared module, for example to trace its graph, and return the result. If this fails for
+    batches, prepare the module again for one text at a time, and call `make` with that module.
 
     Args:
         prepared: the prepared module.
-        make: the function that makes it from a prepared module.
+        make: makes the result from a prepared module.
         prepare: prepares the module, with the argument `one_text`.
-        batches_only: raise the first error in place of a second attempt.
+        batches_only: whether to raise the first error without a second attempt.
 
     Raises:
-        UntraceableError: both fail.
+        UntraceableError: both attempts fail, or the first one with `batches_only`.
     """
     try:
         return make(prepared)

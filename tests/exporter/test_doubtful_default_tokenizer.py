@@ -15,7 +15,7 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.vocabularies.labels import read_labels
 from pocketrnn_export.vocabularies.owner_texts_and_answers import read_pairs
-from pocketrnn_export.vocabularies.unreachable_words import find_doubt_about_default_rules
+from pocketrnn_export.vocabularies.unreachable_words import find_reason_against_default_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 
@@ -64,7 +64,7 @@ def test_the_tokens_show_that_the_default_tokenizer_did_not_make_them(
     tokens: list[str], found: tuple[str, bool | None] | None
 ) -> None:
     rules = TextRules("basic_english", unknown_id=0, padding_id=1)
-    doubt = find_doubt_about_default_rules(rules, ["<unk>", "<pad>", *tokens])
+    doubt = find_reason_against_default_rules(rules, ["<unk>", "<pad>", *tokens])
     if doubt is None or found is None:
         assert doubt is found
     elif doubt.rules is None:

@@ -15,7 +15,7 @@ from pocketrnn_export.commands.proposed_options import (
     describe_tokenizer_function,
     describe_weights_that_do_not_fit,
     propose_labels,
-    propose_named_tokenizer,
+    propose_to_save_transformers_tokenizer,
     propose_tokenizer_function,
     propose_vocabulary,
 )
@@ -142,11 +142,11 @@ def test_own_text_functions_come_before_those_that_answer_with_another_module(he
 def test_own_code_that_makes_a_vocabulary_is_nearer_than_a_tokenizer_that_another_module_loads(here: Path) -> None:
     loads = "tokenizer = BertTokenizer.from_pretrained('bert-base-uncased')\n"
     write_files(here, {**ONE_FOLDER, "a_char.py": f"{MODEL.format(name='Bert')}{loads}"})
-    found = propose_named_tokenizer(Path("rnn.py"))
+    found = propose_to_save_transformers_tokenizer(Path("rnn.py"))
     assert found is not None
     assert "a_char.py, line 6, code of another module" in found.sentence
     Path("rnn.py").write_text(f"{ONE_FOLDER['rnn.py']}vocab = {{'<pad>': 0, 'a': 1, 'b': 2}}\n")
-    assert propose_named_tokenizer(Path("rnn.py")) is None
+    assert propose_to_save_transformers_tokenizer(Path("rnn.py")) is None
 
 
 def test_a_file_imports_neither_another_file_of_the_name_nor_another_class_of_the_folder(here: Path) -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from pocketrnn.commands.cli import main
-from pocketrnn_export.commands.proposed_options import make_unknown_labels
+from pocketrnn_export.commands.proposed_options import make_placeholder_labels
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 CODE = """
@@ -92,7 +92,7 @@ def test_labels_are_as_many_as_the_outputs_if_their_number_is_known() -> None:
     assert result.exit_code == 1
     assert re.search(r"--labels LABEL0,LABEL1\s", result.output.partition("Write: ")[2])
     # A copy of them is no answer.
-    result = CliRunner().invoke(main, ["export", "net.py:Net", *options, "--labels", make_unknown_labels(2)])
+    result = CliRunner().invoke(main, ["export", "net.py:Net", *options, "--labels", make_placeholder_labels(2)])
     assert result.exit_code == 2
     assert "LABEL0,LABEL1 stands in place" in result.output
 

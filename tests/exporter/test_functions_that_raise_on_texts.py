@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, describe_exceptions
+from pocketrnn_export.vocabularies.owner_function_call import describe_exceptions, find_how_to_call_owner_function
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 TEXTS = ["good film", "['bad']", "so so", "no", "a b c"]
@@ -42,7 +42,7 @@ def of_exit(text: str) -> list[str]:
 def test_the_exceptions_on_texts_are_counted(
     function: Callable[[str], Any], expected: str, *, is_external: bool
 ) -> None:
-    adapted = adapt_owner_function(function, read_vocabulary(["<unk>", "good", "film"]))
+    adapted = find_how_to_call_owner_function(function, read_vocabulary(["<unk>", "good", "film"]))
     said = describe_exceptions(adapted, "clean.py:cut", TEXTS, is_external=is_external)
     assert said.startswith("clean.py:cut raises" if expected else "")
     assert bool(said) == bool(expected)

@@ -17,7 +17,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.text_input import TextInput
-from pocketrnn_export.commands.proposed_options import describe_label_order, read_answers_beside
+from pocketrnn_export.commands.proposed_options import describe_label_order, read_answers_in_near_folders
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
 from pocketrnn_export.vocabularies.label_order_by_answers import find_likelier_order
@@ -136,7 +136,7 @@ def test_answers_beside_are_read_in_any_order_of_labels(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("answers.csv").write_text(table)
-    found = [answer for _, answer in read_answers_beside(LABELS, None)[1]]
+    found = [answer for _, answer in read_answers_in_near_folders(LABELS, None)[1]]
     assert [{*one} for one in found] == [{*one} for one in named]
 
 

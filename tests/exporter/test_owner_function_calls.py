@@ -36,7 +36,7 @@ from pocketrnn_export.vocabularies import owner_function_call, rules_from_functi
 from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
 from pocketrnn_export.vocabularies.owner_function_call import (
     OwnersFunction,
-    adapt_owner_function,
+    find_how_to_call_owner_function,
     find_vocabulary_argument,
 )
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
@@ -175,7 +175,7 @@ def test_one_hot_rows_are_read_as_ids(with_batch: bool) -> None:
         return rows if with_batch else rows[:, 0]
 
     known = read_vocabulary(list(LETTERS))
-    function = adapt_owner_function(make_rows, known)
+    function = find_how_to_call_owner_function(make_rows, known)
     assert function("Nai-") == [39, 0, 8, 51]
     if with_batch:
         rules = choose_rules(known, None, function, [], [])
@@ -188,13 +188,13 @@ def test_a_function_may_take_a_vocabulary_of_letters() -> None:
         return [1, *(vocabulary.get(letter, 3) for letter in text), 2]
 
     known = read_vocabulary(["<pad>", "<sos>", "<eos>", "<unk>", " ", *"abcde"])
-    assert adapt_owner_function(encode, known)("a bz") == [1, 5, 4, 6, 3, 2]
+    assert find_how_to_call_owner_function(encode, known)("a bz") == [1, 5, 4, 6, 3, 2]
 
 
 def test_a_string_is_words_or_characters_as_the_vocabulary_has_them() -> None:
     letters = read_vocabulary(["<pad>", "<unk>", *"abcdefghijklmnopqrstuvwxyz "])
-    assert adapt_owner_function(str.lower, letters)("Oil on") == [*"oil on"]
-    assert adapt_owner_function(str.lower, KNOWN)("Oil on") == ["oil", "on"]
+    assert find_how_to_call_owner_function(str.lower, letters)("Oil on") == [*"oil on"]
+    assert find_how_to_call_owner_function(str.lower, KNOWN)("Oil on") == ["oil", "on"]
     rules = choose_rules(letters, None, str.lower, [], ["Oil on", "a film"])
     assert isinstance(rules, TextRules)
     assert (rules.tokenizer, rules.lowercase) == ("characters", True)
@@ -204,7 +204,7 @@ def test_a_function_that_gives_ids_is_compared_on_a_long_text() -> None:
     def cut(text: str) -> list[int]:
         return [STOI.get(word, 1) for word in text.split()][:512]
 
-    rules = choose_rules(KNOWN, None, adapt_owner_function(cut, KNOWN), [], [])
+    rules = choose_rules(KNOWN, None, find_how_to_call_owner_function(cut, KNOWN), [], [])
     assert isinstance(rules, TextRules)
     assert 512 in (rules.max_tokens, rules.max_width)
 
@@ -218,13 +218,13 @@ def test_a_function_that_gives_ids_agrees_with_widths_up_to_padding(
         return [STOI.get(word, 1) for word in text.split()][:cut]
 
     widths = TextRules("whitespace", unknown_id=1, min_width=3, max_width=3, pad_side=side, lowercase=False)
-    function = adapt_owner_function(encode, KNOWN)
+    function = find_how_to_call_owner_function(encode, KNOWN)
     with caplog.at_level("INFO"):
         assert choose_rules(KNOWN, widths, function, [], []) == widths
     assert "up to padding" in caplog.text
     assert not function.gives_ids
     with pytest.raises(InputError):
-        choose_rules(KNOWN, replace(widths, unknown_id=2), adapt_owner_function(encode, KNOWN), [], [])
+        choose_rules(KNOWN, replace(widths, unknown_id=2), find_how_to_call_owner_function(encode, KNOWN), [], [])
 
 
 def test_a_word_that_is_changed_is_named_and_what_is_done_to_ids_is_not() -> None:
@@ -232,7 +232,7 @@ def test_a_word_that_is_changed_is_named_and_what_is_done_to_ids_is_not() -> Non
         ids = [STOI.get(word[:-1] if word.endswith("s") else word, 1) for word in text.split()]
         return np.array(ids + [0] * (40 - len(ids)))
 
-    found = read_rules_in_code(adapt_owner_function(stemmed, KNOWN))
+    found = read_rules_in_code(find_how_to_call_owner_function(stemmed, KNOWN))
     assert found is not None
     assert ["endswith" in one for one in found.unsaid] == [True]
 
@@ -266,7 +266,7 @@ def with_a_length(text: str, vocab: Mapping[str, int], max_length: int) -> list[
 )
 def test_another_function_is_refused_by_what_it_takes(function: Callable[..., Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        adapt_owner_function(function, KNOWN)
+        find_how_to_call_owner_function(function, KNOWN)
 
 
 def test_the_argument_that_takes_a_vocabulary_is_known_by_its_name() -> None:
@@ -369,7 +369,7 @@ def test_a_class_that_needs_more_than_words_is_refused_with_the_lines(name: str,
 
 
 def adapt(function: Any, tokens: list[str]) -> OwnersFunction:
-    return adapt_owner_function(function, read_vocabulary(tokens))
+    return find_how_to_call_owner_function(function, read_vocabulary(tokens))
 
 
 PROCESSOR = """
@@ -640,7 +640,7 @@ def metin_kodla(metin: str, sozluk: Mapping[str, int]) -> list[int]:
 
 
 def test_the_vocabulary_is_found_where_no_name_tells_it() -> None:
-    assert adapt_owner_function(metin_kodla, KNOWN)("Good film, zzz!") == [STOI["good"], STOI["film"], 1]
+    assert find_how_to_call_owner_function(metin_kodla, KNOWN)("Good film, zzz!") == [STOI["good"], STOI["film"], 1]
 
 
 def test_the_way_out_calls_another_function() -> None:
@@ -648,14 +648,14 @@ def test_the_way_out_calls_another_function() -> None:
         return text.split()[least:most]
 
     with pytest.raises(InputError, match=r"def encode_text\(text\): return encode\(text, \.\.\.\).*not a label"):
-        adapt_owner_function(encode, KNOWN, "a.py:encode")
+        find_how_to_call_owner_function(encode, KNOWN, "a.py:encode")
 
 
 def test_a_function_is_called_once_for_each_text_and_long_calls_are_told(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: list[str] = []
-    function = adapt_owner_function(lambda text: called.append(text) or text.split(), KNOWN)
+    function = find_how_to_call_owner_function(lambda text: called.append(text) or text.split(), KNOWN)
     asked = len(called)
     monkeypatch.setattr(owner_function_call.time, "monotonic", lambda: 0.1 * (len(called) - asked))
     caplog.set_level(logging.INFO)
@@ -689,7 +689,7 @@ def test_the_ids_of_characters_are_compared_also_with_a_vocabulary_of_words() ->
         return [vocab.get(char, 0) for char in text]
 
     known = read_vocabulary(["<pad>", "oil", "film", "o", "a", "good", "words", "of", "texts"])
-    function = adapt_owner_function(encode, known)
+    function = find_how_to_call_owner_function(encode, known)
     assert function.gives_ids
     rules = choose_rules(known, None, function, [], ["o a", "film oo"])
     assert TextEncoder(rules, known.tokens).encode("o film a") == encode("o film a", {"o": 3, "a": 4})

@@ -37,7 +37,7 @@ from pocketrnn_export.commands.proposed_options import (
     complete_rules_beside_tokenizer_function,
     describe_tokenizer_function,
     make_options_of_tokenizer_function,
-    make_unknown_labels,
+    make_placeholder_labels,
     propose_labels,
     propose_pairs,
     propose_tokenizer,
@@ -49,7 +49,7 @@ from pocketrnn_export.commands.tokenizer_function_written_to_file import (
     replace_tokenizer_by_code_with_present_names,
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_that_cleans_before_keras,
-    take_function_of_written_file,
+    set_tokenizer_to_origin_of_written_file,
     write_code_file,
 )
 from pocketrnn_export.intake.module_file import load_text_function
@@ -205,7 +205,7 @@ def test_a_map_of_labels_is_no_vocabulary_and_the_compressed_words_are(tmp_path:
     torch.save({"embedding.weight": torch.zeros(900, 3), "fc.weight": torch.zeros(3, 4)}, tmp_path / "best.pt")
     assert propose_vocabulary(*given) is None
     (tmp_path / "map.json").write_text(json.dumps(["a", "b", "c"] * 9))
-    assert propose_labels(*given, None, multi_label=False).value == make_unknown_labels(3)
+    assert propose_labels(*given, None, multi_label=False).value == make_placeholder_labels(3)
 
 
 def test_a_pickled_object_gives_the_vocabulary_and_the_labels(tmp_path: Path) -> None:
@@ -752,7 +752,7 @@ def test_labels_are_found_in_code_in_the_order_of_their_numbers(
         (1, "glad", "sad,glad"),
         (2, "", "sad,glad"),
         (3, "", "low,middle,high"),
-        (4, "", make_unknown_labels(4)),
+        (4, "", make_placeholder_labels(4)),
     ],
 )
 def test_labels_are_proposed_if_only_they_fit_the_weights_or_the_answers(
@@ -769,7 +769,7 @@ def test_labels_are_proposed_if_only_they_fit_the_weights_or_the_answers(
         Path("answers.csv").write_text(f"text,label\na b,{answers}\n")
     found = propose_labels(Path("net.py"), Path("best.pt"), None, multi_label=False)
     assert found.value == proposed
-    if proposed == make_unknown_labels(outputs):
+    if proposed == make_placeholder_labels(outputs):
         assert f"fc, has {outputs} outputs" in found.sentence
         for named in ("sad,glad (net.py, line 1)", "ham,spam (net.py, line 2)"):
             assert named not in found.sentence
@@ -781,11 +781,11 @@ def test_labels_of_equal_evidence_are_all_named_and_those_of_notebooks_come_last
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text("MOODS = {0: 'sad', 1: 'glad'}\nKINDS = {0: 'ham', 1: 'spam'}\n")
     found = propose_labels(Path("net.py"), None, None, multi_label=False)
-    assert found.value == make_unknown_labels(3)
+    assert found.value == make_placeholder_labels(3)
     assert "sad,glad (net.py, line 1) and ham,spam (net.py, line 2)" in found.sentence
     notebook_file = {"cells": [cell("print('good' if pred == 1 else 'bad')\n")], "metadata": {}, "nbformat": 4}
     Path("try.ipynb").write_text(json.dumps(notebook_file))
-    assert propose_labels(Path("net.py"), None, None, multi_label=False).value == make_unknown_labels(3)
+    assert propose_labels(Path("net.py"), None, None, multi_label=False).value == make_placeholder_labels(3)
     Path("net.py").write_text("")
     os.utime("net.py", (1, 1))
     assert propose_labels(Path("net.py"), None, None, multi_label=False).value == "bad,good"
@@ -798,8 +798,8 @@ def test_labels_of_equal_evidence_are_all_named_and_those_of_notebooks_come_last
         ("text,label,y_pred\na b,x,REAL\nb,y,FAKE\nc,z,REAL\nd,x,FAKE\n", 1, "FAKE,REAL"),
         ("text,prob_REAL,prob_FAKE\na b,0.25,0.75\n", 2, "REAL,FAKE"),
         ("text,prediction\na b,1\nb,0\n", 3, "0,1,2"),
-        ("text,label\na b,REAL\nb,FAKE\nc,REAL\nd,FAKE\n", 3, make_unknown_labels(3)),
-        ("text,p_0,p_1\na b,0.25,0.75\n", 2, make_unknown_labels(2)),
+        ("text,label\na b,REAL\nb,FAKE\nc,REAL\nd,FAKE\n", 3, make_placeholder_labels(3)),
+        ("text,p_0,p_1\na b,0.25,0.75\n", 2, make_placeholder_labels(2)),
     ],
 )
 def test_labels_that_no_code_names_are_those_of_the_answers(
@@ -979,7 +979,7 @@ def test_the_owners_function_is_taken_in_place_of_a_file_that_was_written_from_i
     def take() -> str:
         options = {"tokenizer": f"{made}:words"}
         with click.Context(click.Command("export")):
-            take_function_of_written_file(options)
+            set_tokenizer_to_origin_of_written_file(options)
         return options["tokenizer"]
 
     assert Path(take().partition(":")[0]).resolve() == Path("net.py").resolve()

@@ -25,7 +25,10 @@ from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
 from pocketrnn_export.source_code.text_settings_in_code import find_code_that_limits_ids_to_embedding
 from pocketrnn_export.vocabularies.ids_or_counts import IdEvidence
-from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, list_left_out_words_with_rows
+from pocketrnn_export.vocabularies.owner_function_call import (
+    find_how_to_call_owner_function,
+    list_left_out_words_whose_ids_have_rows,
+)
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
@@ -269,8 +272,8 @@ def test_left_out_words_are_compared_where_the_owners_function_gives_them_ids_wi
     largest: int, listed: int
 ) -> None:
     words = read_vocabulary(BEYOND, IdEvidence(lambda: ROWS))
-    function = adapt_owner_function(lambda text: [min(BEYOND[one], largest) for one in text.split()], words)
-    assert len(list_left_out_words_with_rows(function, words)) == listed
+    function = find_how_to_call_owner_function(lambda text: [min(BEYOND[one], largest) for one in text.split()], words)
+    assert len(list_left_out_words_whose_ids_have_rows(function, words)) == listed
 
 
 def test_the_modules_own_rows_leave_words_out_in_python(folder: Path) -> None:

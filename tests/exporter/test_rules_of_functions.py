@@ -24,9 +24,9 @@ from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.source_code.text_function_in_own_file import write_computing_text_function
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_function import (
+    generate_texts_for_tokenizer_comparison,
     has_ordinary_characters,
     list_compared_texts,
-    make_texts_for_comparison,
     read_split_in_code,
 )
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids
@@ -174,7 +174,10 @@ def test_rules_are_read_out_of_the_source_of_a_function(
 ) -> None:
     rules = choose_rules(KNOWN, None, function, [], [])
     assert isinstance(rules, TextRules)
-    encoder, others = TextEncoder(rules, KNOWN.tokens), make_texts_for_comparison(["good", "the", "a", "x1", "movies"])
+    encoder, others = (
+        TextEncoder(rules, KNOWN.tokens),
+        generate_texts_for_tokenizer_comparison(["good", "the", "a", "x1", "movies"]),
+    )
     for text in filter(has_ordinary_characters, others):
         made = function(text)
         tokens = made.split() if isinstance(made, str) else made

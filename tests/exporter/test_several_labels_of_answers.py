@@ -19,7 +19,11 @@ from pocketrnn.commands.cli import main
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswerComparison
-from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource, read_labels_as_owner
+from pocketrnn_export.vocabularies.answer_distances import (
+    AnsweredText,
+    AnswerSource,
+    choose_likeliest_label_or_thresholds_as_owner,
+)
 from pocketrnn_export.vocabularies.causes_of_different_answers import find_activation_by_sums
 from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError, refuse_other_answers
@@ -123,7 +127,9 @@ def test_the_only_label_of_each_answer_is_the_likeliest_if_thresholds_give_other
     # An answer with two labels beside them shows that the labels are not the likeliest ones.
     source = make_source("sigmoid")
     for some, is_likeliest in ((likeliest, True), ([*likeliest, replace(reached[0], answer=("calm", "glad"))], False)):
-        found = read_labels_as_owner(source, [(one, source.answer_text(one.read)) for one in some])
+        found = choose_likeliest_label_or_thresholds_as_owner(
+            source, [(one, source.answer_text(one.read)) for one in some]
+        )
         assert found.gives_likeliest == is_likeliest
 
 

@@ -18,7 +18,7 @@ from pocketrnn_export.source_code.functions_that_answer_or_split import (
 )
 from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
 from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton_of_tokenizer_function
-from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
+from pocketrnn_export.vocabularies.owner_function_call import find_how_to_call_owner_function
 from pocketrnn_export.vocabularies.rules_from_code import read_rules_in_code
 from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -381,7 +381,9 @@ def test_the_id_that_the_lines_that_split_a_text_give_unknown_words_is_taken(
     assert isinstance(rules, TextRules)
     assert rules.unknown_id == unknown
     # A smaller vocabulary has no token with this id.
-    assert adapt_owner_function(function, read_vocabulary(["<unk>", "oil"])).stated_rules.get("unknown_id") != 3
+    assert (
+        find_how_to_call_owner_function(function, read_vocabulary(["<unk>", "oil"])).stated_rules.get("unknown_id") != 3
+    )
 
 
 @pytest.mark.parametrize("stops", ["if w not in v: break", "if v.get(w) is None: break"])
@@ -450,8 +452,8 @@ def test_a_function_of_a_list_by_its_name_or_annotation_gets_a_list() -> None:
         return [*"".join(given).replace(" ", "")]
 
     vocabulary = read_vocabulary(["<unk>", "oil", "film"])
-    assert adapt_owner_function(encode, vocabulary)("film oil") == [2, 1]
-    taken = adapt_owner_function(letters, read_vocabulary(["<unk>", "a", "b"]))
+    assert find_how_to_call_owner_function(encode, vocabulary)("film oil") == [2, 1]
+    taken = find_how_to_call_owner_function(letters, read_vocabulary(["<unk>", "a", "b"]))
     assert not taken.takes_only_text
     assert taken("ab a") == ["a", "b", "a"]
 

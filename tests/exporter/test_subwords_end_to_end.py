@@ -24,7 +24,7 @@ from pocketrnn.verdicts import TextVerdict, read_text_verdict
 from pocketrnn_export import export, read_tokenizer
 from pocketrnn_export.vocabularies.text_to_id_arguments import read_text_arguments
 from pocketrnn_export.vocabularies.tokenizer_library_comparison import compare_with_library
-from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
+from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer_rules
 
 pytest.importorskip("tokenizers")
 
@@ -305,9 +305,9 @@ def test_an_id_for_padding_that_no_token_names_is_asked_for(folder: Path) -> Non
     read = replace(found, rules=replace(found.rules, padding_id=0))
     assert read.tokens[0] == "[UNK]"
     with pytest.raises(InputError, match="padding_id"):
-        add_widths_to_tokenizer(read, {"min_width": 9}, "tokenizer.json")
-    assert add_widths_to_tokenizer(read, {"min_width": 9, "padding_id": 0}, "tokenizer.json").rules.min_width == 9
-    assert add_widths_to_tokenizer(read, {"max_width": 9}, "tokenizer.json").rules.max_width == 9
+        add_widths_to_tokenizer_rules(read, {"min_width": 9}, "tokenizer.json")
+    assert add_widths_to_tokenizer_rules(read, {"min_width": 9, "padding_id": 0}, "tokenizer.json").rules.min_width == 9
+    assert add_widths_to_tokenizer_rules(read, {"max_width": 9}, "tokenizer.json").rules.max_width == 9
 
 
 def test_rules_that_were_read_say_on_how_many_texts_the_library_gave_the_same_ids(folder: Path) -> None:

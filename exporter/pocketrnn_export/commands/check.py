@@ -145,7 +145,7 @@ def _parse_inputs(given: tuple[str, ...]) -> dict[str, str]:
     pairs = [one.partition("=") for one in given]
     if wrong := [name for name, equals, value in pairs if not (name and equals and value)]:
         raise InputError(
-            f"--input {wrong[0]} is not a pair of names.",
+            f"--input {wrong[0]} is not of the form NAME=INPUT.",
             "Write the module's name, then the file's name: tokens=input_ids.",
         )
     return {name: value for name, _, value in pairs}

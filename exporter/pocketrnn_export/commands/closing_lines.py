@@ -62,8 +62,8 @@ def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> 
 
 
 def describe_empty_texts(manifest: Manifest) -> list[str]:
-    """Return a list with a line that says which tokens the bundle reads for a text in which the rules find none. Return
-    an empty list if a subword tokenizer splits texts.
+    """Return a list with a sentence that says how the bundle reads a text in which the rules find no token: as which
+    tokens. Return an empty list if a subword tokenizer splits the texts.
 
     Args:
         manifest: the description of the bundle.
@@ -83,12 +83,12 @@ def describe_empty_texts(manifest: Manifest) -> list[str]:
 
 
 def describe_torchscript(manifest: Manifest, bundle: Path) -> list[str]:
-    """Return a list with a line on a large TorchScript file of a bundle: its size, what it is for, and the option that
-    leaves it out. Return an empty list for a small one, or none.
+    """Return a list with a sentence on the TorchScript file of a bundle: its size, what it is for, and the option that
+    leaves it out. Return an empty list if the file is smaller than 0.5 MB, or if there is none.
 
     Args:
         manifest: the description of the bundle.
-        bundle: its folder.
+        bundle: the folder of the bundle.
     """
     if manifest.torchscript is None or (size := (bundle / manifest.torchscript.file).stat().st_size) < _LARGE:
         return []
@@ -98,8 +98,8 @@ def describe_torchscript(manifest: Manifest, bundle: Path) -> list[str]:
 
 
 def format_proof_summary(manifest: Manifest, rows_called: str, bundle: str) -> str:
-    """Return a sentence with the number of compared rows and the largest difference. Return an empty string if the
-    bundle's proof has no such comparison.
+    """Return a sentence with the number of rows on which the bundle was compared, and the largest difference. Return an
+    empty string if the bundle's graph was not compared with the module directly, as for rounded weights.
 
     Args:
         manifest: the description of the bundle.
@@ -140,8 +140,8 @@ def format_proof_table(parity: Parity, rows_called: str, *, of_labels: bool = Tr
 
 
 def format_example_note(manifest: Manifest) -> list[str]:
-    """Return a list with a note that the bundle contains texts or sequences of the user; an empty list if it contains
-    none."""
+    """Return a list with a note that the bundle contains texts or sequences of the user, which everybody who has the
+    bundle can read. Return an empty list if it contains none."""
     origin, _, rows_called = str(manifest.provenance.get("golden_examples")).partition(" ")
     if origin != "given":
         return []
@@ -201,8 +201,9 @@ def print_next_step(
 
 
 def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
-    """Print how Python loads a bundle with the user's function that splits texts, and what this function needs. Return
-    False, and print nothing, if Python cannot import it by its name.
+    """Print the lines of Python that load a bundle together with the user's function that splits texts, and the files
+    and libraries that this function needs. Return False, and print nothing, if Python cannot import the function by its
+    name.
 
     Args:
         load: the beginning of the call that loads the bundle.
@@ -235,10 +236,12 @@ def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
 
 
 def list_files_of_tokenizer(file: Path, name: str) -> tuple[list[Path], list[Path]]:
-    """List the files of code that a function needs, of which the first is its own, and the data files that they name.
+    """Return two lists for a function that splits texts: the files of code that it needs, its own file first, and the
+    data files that this code names.
 
     Args:
-        file, name: the file and the name of the function.
+        file: the file of the function.
+        name: the name of the function.
     """
     from pocketrnn_export.source_code.code_and_data_files_near_module import (
         list_data_files_of_function,

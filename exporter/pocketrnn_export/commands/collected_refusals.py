@@ -33,10 +33,10 @@ class CollectedRefusals:
     """Collects the errors of an export's options, so that the user sees all of them at once.
 
     Args:
-        output: the bundle's folder, beside which rules that are too long for a message are written.
+        output: the bundle's folder. Text rules that are too long for a message are written to a file beside it.
 
     Attributes:
-        output: this folder.
+        output: the bundle's folder.
     """
 
     def __init__(self, output: Path) -> None:
@@ -46,23 +46,27 @@ class CollectedRefusals:
         self._proposed_changes: dict[str, str | None] = {}
 
     def __bool__(self) -> bool:
+        """Return whether an error was collected."""
         return bool(self._found)
 
     @property
     def are_final(self) -> bool:
-        """Whether an error needs nothing of the module: the numbers of the vocabulary cannot be ids."""
+        """Whether an error does not depend on the module, so that the module need not be loaded: the numbers of the
+        vocabulary cannot be ids."""
         from pocketrnn_export.vocabularies.vocabulary import UnclearIdsError
 
         return any(isinstance(one, UnclearIdsError) for one in self._found)
 
     @property
     def changes(self) -> dict[str, str | None]:
-        """The options to give or to change, by all errors and proposals."""
+        """The options to give or to change so that no collected error remains: a dict from option to value. The value
+        None means to leave the option out."""
         corrected = [one.changes for one in self._found if isinstance(one, OptionCorrectionsError)]
         return {option: value for one in (*corrected, self._proposed_changes) for option, value in one.items()}
 
     def propose(self, sentences: Sequence[str], changes: Mapping[str, str | None]) -> None:
-        """Add options that no error asks for, each with a sentence, to the message of the errors."""
+        """Add recommended options that no error asks for to the message of the errors: a sentence for each, and their
+        values."""
         self._proposed += sentences
         self._proposed_changes |= changes
 
@@ -107,17 +111,18 @@ class CollectedRefusals:
 
 
 def remember_command() -> None:
-    """Remember the running command as it stands now: `write_line_to_copy` does not propose it again."""
+    """Remember the running command with its present options, so that no message proposes the same command again."""
     click.get_current_context().meta.setdefault(_COMMANDS, set()).add(format_command_with_changes({}))
 
 
 def write_line_to_copy(changes: Mapping[str, str | None]) -> str:
-    """Return ` Write: ` and the running command with changed options, for the end of a message. Return an empty string
-    if this is the command that was typed, or that runs after its options were completed: it was just refused. If a file
-    of the owner's answers lies beside, and no option gives one, the command has it, after a sentence on it.
+    """Return " Write: " and the running command with changed options, for the end of a message. Return an empty string
+    if this is the command that was just refused. If a file near the module seems to have answers of the user's
+    classifier, add --pairs with this file, and a sentence on it.
 
     Args:
-        changes: the options to give or to change, by the names of their parameters; None for one to leave out.
+        changes: a dict from the names of the options to change to their values. The value None means to leave the
+            option out.
     """
     # As it runs after its options were completed.
     remember_command()
@@ -134,10 +139,11 @@ def write_command_to_copy(changes: Mapping[str, str | None]) -> str:
     replaces an earlier bundle, it has --force; it never has --force because of something else in the way.
 
     Args:
-        changes: the options to give or to change, by the names of their parameters; None for one to leave out.
+        changes: a dict from the names of the options to change to their values. The value None means to leave the
+            option out.
     """
     parameters = {**click.get_current_context().params, **changes}
-    output = _find_output_of_command(parameters)
+    output = _find_output_for_options(parameters)
     changes = move_long_rules_to_file(output, complete_rules_beside_tokenizer_function(changes))
     changes = {option: value for option, value in changes.items() if option != "force"}
     is_packed = parameters.get("profile") == "packed"
@@ -146,29 +152,29 @@ def write_command_to_copy(changes: Mapping[str, str | None]) -> str:
     )
 
 
-def _find_output_of_command(parameters: Mapping[str, Any]) -> Path:
-    """Return the output of a command with these values: that of the running one if the user gave it, or else the
-    default one for their SOURCE."""
+def _find_output_for_options(parameters: Mapping[str, Any]) -> Path:
+    """Return the path of the output for a command with these options. It is the running --output if the user gave it,
+    or else the default for the SOURCE in `parameters`."""
     is_given = click.get_current_context().get_parameter_source("output") is ParameterSource.COMMANDLINE
     if is_given or not parameters.get("source"):
         return Path(parameters.get("output") or "")
     return choose_default_output(str(parameters["source"]), parameters.get("profile"))
 
 
-def take_default_output(source: str) -> Path:
-    """Set --output to the default one for the module that SOURCE was completed to, unless the user gave it. Return the
-    output: the same command with this module writes the same one.
+def set_default_output_of_source(source: str) -> Path:
+    """Set --output to the default for a SOURCE, unless the user gave --output. Return the output.
 
     Args:
-        source: the module, or SOURCE as it was given.
+        source: the SOURCE of the export, after its module was added.
     """
     parameters = click.get_current_context().params
-    parameters["output"] = _find_output_of_command({**parameters, "source": source})
+    parameters["output"] = _find_output_for_options({**parameters, "source": source})
     return Path(parameters["output"])
 
 
 def choose_default_output(source: str, profile: str | None) -> Path:
-    """Return the output of an export without --output: the name of its SOURCE, in the current folder.
+    """Return the output of an export without --output: a folder or file in the current folder, named like the SOURCE,
+    such as `model.bundle` for model.py:Net.
 
     Args:
         source: the SOURCE.
@@ -181,10 +187,11 @@ def choose_default_output(source: str, profile: str | None) -> Path:
 
 
 def check_output(output: Path, *, is_packed: bool, force: bool) -> None:
-    """Check that an export can write its output.
+    """Raise an OutputError if an export cannot write its output.
 
     Raises:
-        OutputError: it cannot. With `force`, an earlier bundle is not in the way.
+        OutputError: something is already at `output`, or it cannot be written. With `force`, an earlier bundle is
+            allowed.
     """
     if is_packed:
         check_output_file(output, force=force)

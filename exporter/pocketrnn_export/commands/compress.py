@@ -102,7 +102,7 @@ def compress(
             check_kept_word_count(words, len(description["vocabulary"]))
         if "channels" in description:
             raise click.UsageError(
-                f"{source} takes sequences of numbers, but only classifiers of texts are compressed."
+                f"{source} takes sequences of numbers, but only classifiers of texts can be compressed."
             )
         rows = read_rows_to_measure(
             description["labels"], several_labels=description.get("multi_label", False), **measure

@@ -70,7 +70,8 @@ def write_compressed_bundle(
     rows: LabelledTexts | None,
     max_loss: float | None,
 ) -> Manifest:
-    """Write a compressed copy of a bundle, and print the size and the accuracy after each step."""
+    """Write a compressed copy of a bundle, and print its size and accuracy after each step of the compression. Return
+    its manifest. `storage` says how weights are stored, and `rows` are labelled texts to measure the accuracy on."""
     from pocketrnn.bundle.atomic_writing import check_output_folder
     from pocketrnn_export.compression import compress as compress_bundle
     from pocketrnn_export.compression import format_steps_table
@@ -141,7 +142,8 @@ def arithmetic_options(command: _Command) -> _Command:
 def refuse_measure_options_for_float32(
     arithmetic: str, given: Mapping[str, Any], among: Sequence[str] = _MEASURES
 ) -> None:
-    """Raise a UsageError if the arithmetic is float32, but an option measures the effect of integers."""
+    """Raise a UsageError if the arithmetic is float32, but one of the options `among`, which measure the effect of
+    integer arithmetic, has a value. `given` has the values of all options."""
     stated = [f"--{name.replace('_', '-')}" for name in among if given[name] is not None]
     if arithmetic == "float32" and stated:
         raise click.UsageError(f"{stated[0]} applies to int8. Give --arithmetic int8, too, or leave {stated[0]} out.")
@@ -159,8 +161,8 @@ def read_int8_measure_arguments(
     several_labels: bool = False,
     numbers: NumberInput | None = None,
 ) -> tuple[LabelledTexts | LabelledSequences | None, AllowedChange]:
-    """Read the rows on which the effect of integer arithmetic is measured, and how much it may change. Return the rows
-    of --data, or None, and the change that --max-loss and --max-changed allow.
+    """Read the rows of --data on which the effect of integer arithmetic is measured, and how much may change. Return
+    the rows, or None without --data, and the change that --max-loss and --max-changed allow.
 
     If --data has no column `label` and no other column is named, the rows are texts without labels, and a note says so.
     Sequences of numbers (`numbers`) are cut into the classifier's windows.

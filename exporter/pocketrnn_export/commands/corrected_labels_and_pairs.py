@@ -25,8 +25,8 @@ from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 @contextlib.contextmanager
 def propose_labels_by_outputs(named: ModuleName | None, options: Mapping[str, Any]) -> Iterator[None]:
-    """While the block runs, add to the error of another number of labels than the module has outputs the labels to
-    give. The words that no text has are no cause of it, and are not told."""
+    """While the block runs, add to the error of a wrong number of labels the labels that --labels should have, as many
+    as the module has outputs. Notes on words of the vocabulary that occur in no text are dropped then."""
     from pocketrnn_export.intake.call_discovery.missing_logits_and_omitted_outputs import OTHER_COUNT
     from pocketrnn_export.progress import ABOUT_WORDS
 
@@ -51,7 +51,7 @@ def propose_labels_by_outputs(named: ModuleName | None, options: Mapping[str, An
 
 
 def find_file_of_source(options: Mapping[str, Any]) -> Path | None:
-    """Return the file of the module that `export` gets; None if the module has no file."""
+    """Return the Python file or notebook that SOURCE names. Return None if SOURCE is another file or a folder."""
     named = parse_module_name(options["source"] or "")
     return None if named is None else named.path
 
@@ -59,8 +59,8 @@ def find_file_of_source(options: Mapping[str, Any]) -> Path | None:
 def correct_pairs_or_labels(
     error: InputError, file: Path, labels: Sequence[str], options: Mapping[str, Any]
 ) -> InputError:
-    """Return the error of a file of answers with the right file, if this one cannot be read, or with the labels that
-    its answers have. Return the error itself if neither is known.
+    """Return the error of a refused file of answers with a correction: another file of answers if this one cannot be
+    read, or the labels that its answers have. Return the error unchanged if neither is known.
 
     Args:
         error: the refusal of the file.

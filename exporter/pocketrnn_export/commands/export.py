@@ -44,7 +44,7 @@ from pocketrnn_export.commands.collected_refusals import (
     check_output,
     choose_default_output,
     remember_command,
-    take_default_output,
+    set_default_output_of_source,
     write_line_to_copy,
 )
 from pocketrnn_export.commands.compression_and_integer_options import (
@@ -66,7 +66,11 @@ from pocketrnn_export.commands.export_with_rules_from_answers import (
     export_with_rules_from_answers,
 )
 from pocketrnn_export.commands.missing_module_name import complete_source
-from pocketrnn_export.commands.missing_option_files import TOKENIZERS, correct_missing_files, refuse_similar_name
+from pocketrnn_export.commands.missing_option_files import (
+    TOKENIZERS,
+    correct_missing_files,
+    refuse_name_similar_to_defined_one,
+)
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
@@ -91,16 +95,16 @@ from pocketrnn_export.commands.proposed_options import (
     list_weights_of_same_shapes,
     make_id_evidence,
     make_options_of_tokenizer_function,
-    make_unknown_labels,
+    make_placeholder_labels,
     propose_class_of_weights,
     propose_labels,
-    propose_named_tokenizer,
     propose_pairs,
+    propose_to_save_transformers_tokenizer,
     propose_tokenizer,
     propose_tokenizer_function,
     propose_vocabulary,
     propose_weights,
-    read_answers_beside,
+    read_answers_in_near_folders,
     read_labels,
     read_weight_sizes,
 )
@@ -122,7 +126,7 @@ from pocketrnn_export.commands.tokenizer_function_written_to_file import (
     replace_tokenizer_by_its_splitting_part,
     replace_tokenizer_by_own_file,
     replace_tokenizer_that_cleans_before_keras,
-    take_function_of_written_file,
+    set_tokenizer_to_origin_of_written_file,
     write_code_file,
     write_tokenizer_of_columns_to_file,
     write_tokenizer_of_script_to_file,
@@ -157,7 +161,7 @@ _FEW_WORDS: Final = 10
 
 
 def _choose_output(context: click.Context, _option: click.Parameter, output: Path | None) -> Path:
-    """Return the output, or the default one: the source's name, in the current folder."""
+    """Return the given output or, without one, the default: a path in the current folder that is named after SOURCE."""
     if output is not None:
         return output
     return choose_default_output(context.params["source"], context.params.get("profile"))
@@ -355,13 +359,13 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     _refuse_unneeded_measure_options(options)
     _refuse_options_for_tokens_or_heads(options)
     remember_command()
-    take_function_of_written_file(options)
+    set_tokenizer_to_origin_of_written_file(options)
     given_tokenizer = options["tokenizer"]
     refusals = CollectedRefusals(output)
     is_folder = Path(source).is_dir()
     source, named = _read_source(source, options, refusals)
     options["source"] = source
-    output = refusals.output = take_default_output(source)
+    output = refusals.output = set_default_output_of_source(source)
     refusals.collect(lambda: _refuse_unusable_output(output, numbers, options))
     correct_missing_files(named, options, refusals)
     is_corrected = is_folder or bool(refusals)
@@ -417,8 +421,8 @@ def _may_load_module(named: ModuleName | None, options: Mapping[str, Any]) -> bo
 def _try_weights_lengths_and_stop_words_of_files(
     module: Any, named: ModuleName | None, options: dict[str, Any]
 ) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which weights of the same shapes in files near --weights, and the lengths of texts and the
-    stop words that the user's files name, are tried if the module gives other answers than the user's classifier."""
+    """Return a context in which a module that gives other answers than the user's classifier is tried again: with other
+    weights of the same shapes, and with the lengths of texts and the stop words that the user's files name."""
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
     from pocketrnn_export.module_check_by_owner_answers import try_weights_lengths_and_stop_words_if_answers_differ
     from pocketrnn_export.progress import hide_log_records
@@ -446,8 +450,8 @@ def _try_weights_lengths_and_stop_words_of_files(
 def _compare_label_order(
     named: ModuleName | None, description: Mapping[str, Any], options: Mapping[str, Any]
 ) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which the order of the labels is compared with answers that lie in the working folder, if
-    there is no --pairs."""
+    """Return a context in which the order of the labels is compared with answers of the user's classifier that lie in
+    the working folder or the folder of the module. With --pairs, the context does nothing."""
     from pocketrnn_export.module_check_by_owner_answers import (
         AnswersBeside,
         choose_texts_to_compare,
@@ -459,7 +463,7 @@ def _compare_label_order(
     if not of_texts or any(options[name] for name in ("pairs", "multi_label", "two_texts", "labels_of")):
         return contextlib.nullcontext()
     labels, function = description["labels"], description.get("tokenizer")
-    file, answers = read_answers_beside(labels, None if named is None else named.path)
+    file, answers = read_answers_in_near_folders(labels, None if named is None else named.path)
     answered = []
     is_external = getattr(description["rules"], "tokenizer", "") == "external"
     for row in choose_texts_to_compare([AnsweredText(text, text, answer) for text, answer in answers]):
@@ -473,9 +477,9 @@ def _compare_label_order(
 
 @contextlib.contextmanager
 def _propose_vocabulary_with_rows(module: Any, named: ModuleName | None, options: Mapping[str, Any]) -> Iterator[None]:
-    """While the block runs, add to the error of a vocabulary with more words than the embedding has rows another
-    vocabulary that the user's code names or makes. If there is none, or the code takes only the ids that have rows,
-    add the command that leaves out the other words."""
+    """While the block runs, add a correction to the error of a vocabulary that has more words than the embedding has
+    rows: another vocabulary that the user's code names or makes, or else the command that leaves out the words without
+    a row."""
     from pocketrnn_export.intake.call_discovery.call_failures import ID_WITHOUT_ROW
     from pocketrnn_export.source_code.text_settings_in_code import find_code_that_limits_ids_to_embedding
 
@@ -489,7 +493,7 @@ def _propose_vocabulary_with_rows(module: Any, named: ModuleName | None, options
         place = find_code_that_limits_ids_to_embedding(named.path, rows)
         found = None if place else _propose_vocabulary(named, options["weights"])
         if found is None or found.value in (UNKNOWN_FILE, str(options["vocabulary"])):
-            run, file = _write_line_of_ids(options["vocabulary"], rows)
+            run, file = _write_command_for_words_with_rows(options["vocabulary"], rows)
             why = f"Your code takes no ids from {rows:,} on ({place})" if place else "If it is this one"
             found = ProposedOption("vocabulary", f"{why}: leave out the other words, {run}.", file)
         changes = {"vocabulary": None, found.option: found.value}
@@ -497,14 +501,14 @@ def _propose_vocabulary_with_rows(module: Any, named: ModuleName | None, options
         raise ExportError(error.problem, f"{error.remedy} {found.sentence}{write}") from None
 
 
-def _write_line_of_ids(vocabulary: Path, rows: int) -> tuple[str, str]:
-    """Return the command that writes the words of a vocabulary that have a row, without gaps, and the file that it
-    writes beside the output."""
-    from pocketrnn_export.vocabularies.vocabulary import write_line_of_ids
+def _write_command_for_words_with_rows(vocabulary: Path, rows: int) -> tuple[str, str]:
+    """Return two strings: the command that writes those words of a vocabulary that have a row in the embedding, and the
+    file beside the output that this command writes."""
+    from pocketrnn_export.vocabularies.vocabulary import write_import_command_that_fills_id_gaps
 
     output = Path(click.get_current_context().params["output"])
     file = str(output.with_name(f"{output.name}-vocabulary.json"))
-    return write_line_of_ids(vocabulary, rows, file), file
+    return write_import_command_that_fills_id_gaps(vocabulary, rows, file), file
 
 
 def _print_written_bundle(
@@ -544,16 +548,16 @@ def _print_written_bundle(
     alone = getattr(description.get("tokenizer"), "takes_only_text", False)
     alone = alone and named is not None and not (named.is_notebook or named.args or named.kwargs or named.method_kwargs)
     if alone and manifest.text.rules.tokenizer == "external":
-        _note_torch_of_tokenizer(Path(options["tokenizer"].rpartition(":")[0]))
+        _print_note_if_tokenizer_imports_torch(Path(options["tokenizer"].rpartition(":")[0]))
     # Answers have shown that nothing is to be corrected.
     corrected = {} if is_answered else options.get(CORRECTED) or {}
     corrected = corrected if proposed is None else proposed.complete(corrected)
     print_next_step(manifest, output, corrected, options["tokenizer"] if alone else "")
 
 
-def _note_torch_of_tokenizer(file: Path) -> None:
-    """Print a note if a file imports PyTorch: its function splits texts, so PyTorch must then be installed to classify
-    texts."""
+def _print_note_if_tokenizer_imports_torch(file: Path) -> None:
+    """Print a note if the file of the --tokenizer function imports PyTorch, since PyTorch must then be installed to
+    classify texts."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import imports_torch_directly_or_indirectly
 
     if file.is_file() and imports_torch_directly_or_indirectly(file):
@@ -565,8 +569,9 @@ def _note_torch_of_tokenizer(file: Path) -> None:
 
 
 def _propose_pairs_of_bundle(manifest: Manifest, options: Mapping[str, Any]) -> ProposedPairs | None:
-    """Return a file that seems to hold answers of the user's classifier, to compare with the bundle. Return None
-    without such a file, or if the text rules are already verified and no option needs a correction."""
+    """Return a file that seems to hold answers of the user's classifier, to compare with the bundle. Return None if
+    there is no such file, if the module has several heads, or if the text rules are already verified and no option
+    needs a correction."""
     from pocketrnn.verdicts import read_text_verdict
 
     is_open = bool(options.get(CORRECTED)) or read_text_verdict(manifest).is_open
@@ -598,7 +603,8 @@ def _load_pytorch() -> None:
 def _check_text_options_and_add_proof_texts(
     source: str, description: dict[str, Any], numbers: NumberOptions, options: dict[str, Any]
 ) -> None:
-    """Raise a UsageError for options that do not apply to a classifier of texts, and read the texts for the proof."""
+    """Raise a UsageError for an option that does not apply to a classifier of texts. Add the texts of --texts, for the
+    proof, to the arguments `description`."""
     from pocketrnn_export.packing import check_packable_rules
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
@@ -616,7 +622,9 @@ def _check_text_options_and_add_proof_texts(
         )
     if options["texts"] is not None:
         lines = read_lines(options["texts"])
-        description["example_texts"] = _split_pairs(lines, options["texts"]) if description["two_texts"] else lines
+        description["example_texts"] = (
+            _split_lines_into_text_pairs(lines, options["texts"]) if description["two_texts"] else lines
+        )
     if options["profile"] == "packed":
         check_packable_rules(getattr(description["rules"], "rules", description["rules"]), source)
 
@@ -636,14 +644,15 @@ def _refuse_unneeded_measure_options(options: dict[str, Any]) -> None:
         )
 
 
-def _split_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
-    """Split each line of the file of text pairs at the tab. Return (first text, second text) for each."""
+def _split_lines_into_text_pairs(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
+    """Split each line of a file of text pairs at the tab. Return a list of (first text, second text). Raise an
+    InputError for a line that does not have exactly one tab."""
     pairs = []
     for number, line in enumerate(lines, 1):
         parts = line.split("\t")
         if len(parts) != 2:
             raise InputError(
-                f"Line {number} of {file} is not two texts with a tab between.",
+                f"Line {number} of {file} must have exactly one tab, between two texts.",
                 "Write the two texts of a pair on one line, with a tab between them.",
             )
         pairs.append((parts[0], parts[1]))
@@ -666,7 +675,8 @@ def _refuse_options_for_tokens_or_heads(options: dict[str, Any]) -> None:
 
 
 def _write_bundle(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
-    """Export with the arguments of `description`, and write the result to the output."""
+    """Export a module with the arguments `description` of `export`, and write the bundle or packed file to the output.
+    Return its manifest."""
     from pocketrnn_export.bundle_export import export as export_module
 
     named = parse_module_name(options["tokenizer"] or "")
@@ -683,7 +693,8 @@ def _write_bundle(module: Any, output: Path, description: dict[str, Any], option
 def _export_and_compress_or_convert(
     module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]
 ) -> Manifest:
-    """Export to a temporary folder, compress, convert or pack the bundle there, and write the result to the output."""
+    """Export a module to a temporary folder, and then compress it, convert it to the profile `mobile` or pack it. Write
+    the result to the output, and return its manifest."""
     from pocketrnn.bundle import manifest
     from pocketrnn_export.bundle_export import export as export_module
     from pocketrnn_export.forms.weight_quantization import Storage
@@ -742,8 +753,8 @@ def _refuse_unusable_output(output: Path, numbers: NumberOptions, options: Mappi
 
 
 def _read_source(source: str, options: dict[str, Any], refusals: CollectedRefusals) -> tuple[str, ModuleName | None]:
-    """Complete and parse SOURCE. If it is refused, and the right one is known, collect the refusal, and return the
-    right one: what else is wrong or missing is then told in the same message."""
+    """Complete and parse SOURCE. If SOURCE is wrong but the right one is known, collect the error and go on with the
+    right one, so that other errors are found in the same run."""
 
     def read() -> tuple[str, ModuleName | None]:
         completed = complete_source(source)
@@ -820,21 +831,21 @@ def _read_text_arguments(
     if options["labels"] is not None and options["head"]:
         raise click.UsageError("--labels and --head are both given. Give --head alone, with the labels of each head.")
     refusals.collect(lambda: _refuse_unusable_files(options))
-    _take_tokenizer_from_checkpoint(options)
+    _set_tokenizer_from_checkpoint(options)
     proposed = _propose_tokenizer(named, options)
     subwords = options["tokenizer"] is not None and options["tokenizer"] not in TOKENIZERS
     subwords = subwords and not _is_function_name(options["tokenizer"])
     needed = ["labels"] if not options["head"] else []
     needed += [] if subwords else ["vocabulary"]
     needed.sort(reverse=True)
-    _take_vocabulary_and_labels_from_checkpoint(needed, options)
+    _set_vocabulary_and_labels_from_checkpoint(needed, options)
     refusals.collect(lambda: _refuse_missing_options(source, named, needed, options, proposed, refusals))
     return _read_vocabulary_rules_and_pairs(options, refusals, subwords=subwords)
 
 
 def _propose_tokenizer(named: ModuleName | None, options: dict[str, Any]) -> str:
-    """Set --tokenizer to the tokenizer of subwords that the owner's code names, if no option says how texts become ids.
-    Return a sentence on it, or an empty string."""
+    """Set --tokenizer to the subword tokenizer that the user's code names, if no option says how texts become ids.
+    Return a sentence on it, or an empty string if there is none."""
     is_open = all(options[one] is None for one in ("vocabulary", "tokenizer", "rules", "characters"))
     found = propose_tokenizer(named.path) if is_open and named is not None else None
     if found is None:
@@ -855,10 +866,13 @@ def _refuse_missing_options(
     error proposes options, such as a vocabulary file, that the user's code names.
 
     Args:
-        source, named, options: as in `_read_text_arguments`.
+        source: SOURCE.
+        named: the file and the name of the module; None for another SOURCE.
+        options: the options of the command.
         needed: the options that the export needs.
         tokenizer_sentence: a sentence on the tokenizer that was found in the code; empty without one.
-        refusals: what was refused before. If nothing is missing, these get the proposals on how texts are split.
+        refusals: the errors that were collected before. If nothing is missing, the proposals on how texts are split are
+            added to these.
     """
     if all(options[option] is not None for option in needed) and not tokenizer_sentence:
         if refusals:
@@ -878,9 +892,9 @@ def _refuse_missing_options(
             named = parse_module_name(str(others.get("source") or named), options["set"])
         if (weights := changes.get("weights", UNKNOWN_FILE)) != UNKNOWN_FILE:
             options["weights"] = Path(str(weights))
-            _take_vocabulary_and_labels_from_checkpoint(needed, options)
+            _set_vocabulary_and_labels_from_checkpoint(needed, options)
     missing = [option for option in needed if options[option] is None]
-    if "labels" in missing and (said := _take_multi_label_from_code(named, options)):
+    if "labels" in missing and (said := _set_multi_label_from_code(named, options)):
         remedy.append(said)
         changes |= {"multi_label": "given"} if options["multi_label"] else {}
     for option in missing:
@@ -905,9 +919,10 @@ def _refuse_missing_options(
     raise refused
 
 
-def _take_multi_label_from_code(named: ModuleName | None, options: dict[str, Any]) -> str:
-    """Set --multi-label if the user's code gives each of several outputs a probability of its own, by a sigmoid, and
-    not by a softmax. Return a sentence on it, or one that names the doubt; an empty string if code shows nothing."""
+def _set_multi_label_from_code(named: ModuleName | None, options: dict[str, Any]) -> str:
+    """Set --multi-label if the user's code computes the probabilities of several outputs by a sigmoid, and not by a
+    softmax. Return a sentence on it. If the code shows both, return a sentence that says so; if it shows neither,
+    return an empty string."""
     from pocketrnn_export.source_code.sigmoid_or_softmax_in_code import find_activations_in_code
 
     # The sigmoid of a single output is the softmax of its two labels.
@@ -923,7 +938,7 @@ def _propose_text_options(
     named: ModuleName | None, options: Mapping[str, Any], changes: dict[str, str | None]
 ) -> tuple[list[str], dict[str, str | None]]:
     """Propose the function of the user's code that splits texts, and the file of the user's answers, if no option gives
-    them. Return a sentence on each, and the options of the next command, which `changes` are among."""
+    them. Return a sentence on each, and the options of the next command: `changes` and the proposed ones."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.source_code.text_functions_in_file import seems_to_return_ids
 
@@ -941,7 +956,7 @@ def _propose_text_options(
         remedy.append(copied[0])
     labels = changes.get("labels") or options["labels"]
     with contextlib.suppress(InputError), hide_log_records():
-        is_known = labels is not None and labels != make_unknown_labels(labels.count(",") + 1)
+        is_known = labels is not None and labels != make_placeholder_labels(labels.count(",") + 1)
         known = read_labels(str(labels)) if is_known else []
         if not options["head"] and (pairs := _propose_pairs(known, options)):
             remedy.append(f"{pairs.sentence} --pairs compares the bundle with them.")
@@ -957,14 +972,15 @@ def _propose_text_options(
 
 
 def _copy_tokenizer_of_script(path: Path, options: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Copy the code outside of functions that splits a text that it answers or, without answers to compare, a column of
-    texts. Return a sentence on it, and the tokenizer."""
+    """Copy statements outside of functions that split a text, or a column of texts, to a file. Return a sentence on it,
+    and the tokenizer as file.py:words. Return None if there are none. With --pairs, columns are not searched."""
     copied = write_tokenizer_of_script_to_file(path)
     return copied or (write_tokenizer_of_columns_to_file(path) if options["pairs"] is None else None)
 
 
 def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> ProposedOption:
-    """Return a sentence on the missing vocabulary, and what to give as --vocabulary, or as --tokenizer in its place."""
+    """Propose a value for the missing option --vocabulary, or for --tokenizer in its place, with a sentence that says
+    where it comes from."""
     from pocketrnn_export.source_code.script_that_saves_vocabulary import (
         find_code_that_makes_vocabulary,
         find_vocabulary_loader,
@@ -988,7 +1004,7 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
     if found is not None:
         said = f"The vocabulary seems to be {found.path} ({found.place_in_code}).{found.note}"
         return ProposedOption("vocabulary", said, str(found.path))
-    if named is not None and (tokenizer := propose_named_tokenizer(named.path)) is not None:
+    if named is not None and (tokenizer := propose_to_save_transformers_tokenizer(named.path)) is not None:
         return tokenizer
     if named is not None and (code := find_code_that_makes_vocabulary(named.path)) is not None:
         script = write_code_file(output, "vocabulary", code.write(rows, output.parent), code.file)
@@ -1069,8 +1085,8 @@ def _read_vocabulary_rules_and_pairs(
 
 
 def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: bool) -> Any:
-    """Read the tokens and the text rules. If the file of the vocabulary holds only weights, add the vocabulary that the
-    user's code or folder shows to the error. If its numbers may be counts, add what decides."""
+    """Read the tokens and the text rules that the options name. If the file of --vocabulary holds only weights, or its
+    numbers may be counts of words, raise an error that proposes the vocabulary that the user's code or folder shows."""
     from pocketrnn_export.vocabularies.vocabulary import UnclearIdsError
 
     try:
@@ -1088,8 +1104,9 @@ def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: boo
 
 
 def _propose_clear_ids(error: UnclearIdsError, options: Mapping[str, Any]) -> OptionCorrectionsError:
-    """Return the error of a vocabulary whose numbers may be counts, with what decides: the weights that the user's code
-    names, another vocabulary with as many words as the embedding has rows, or the command that takes them for ids."""
+    """Return an error for a vocabulary whose numbers may be counts of words, with a proposal: the weights that the
+    user's code names, another vocabulary with as many words as the embedding has rows, or the command that takes the
+    numbers for ids."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -1104,14 +1121,14 @@ def _propose_clear_ids(error: UnclearIdsError, options: Mapping[str, Any]) -> Op
     if other is not None and not other.note and other.path != path:
         said = f"The vocabulary seems to be {other.path} ({other.place_in_code})."
         return OptionCorrectionsError(error.problem, said, {"vocabulary": str(other.path)})
-    run, file = _write_line_of_ids(path, read_weight_sizes(weights).embedding_rows)
+    run, file = _write_command_for_words_with_rows(path, read_weight_sizes(weights).embedding_rows)
     said = f"If they are ids of this module, run {run}. If they are counts, give the words in the order of their ids."
     return OptionCorrectionsError(error.problem, said, {"vocabulary": file})
 
 
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
-    """Raise an InputError for missing files before the work starts, and for a tokenizer function that needs more than
-    the text, unless the part of it that splits texts can be taken."""
+    """Raise an InputError if a file of the options is missing, before the work starts. Also raise it for a tokenizer
+    function that needs more than the text, or that answers texts, unless the part that splits texts can be copied."""
     from pocketrnn_export.source_code.functions_that_answer_or_split import (
         computes_prediction_for_text,
         is_name_of_answering_function,
@@ -1144,8 +1161,9 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
             replace_tokenizer_by_its_splitting_part(options)
 
 
-def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
-    """Read a missing vocabulary or missing labels from the file of weights, if the file holds them."""
+def _set_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
+    """Set --vocabulary or --labels, if it is missing, to the file of weights, if that file also holds the vocabulary or
+    the labels. `needed` has the options that the export needs."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
     from pocketrnn_export.vocabularies.labels import find_labels_in_checkpoint
@@ -1166,9 +1184,9 @@ def _take_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: 
                 options["vocabulary"] = weights
 
 
-def _take_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
-    """Set --tokenizer to the file of weights or of the vocabulary, if the file contains a complete subword tokenizer
-    and no option says how texts are split. The tokenizer replaces the vocabulary.
+def _set_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
+    """Set --tokenizer to the file of weights or of the vocabulary, if that file contains a complete subword tokenizer
+    and no option says how texts are split. --vocabulary is then left out.
 
     Raises:
         OptionCorrectionsError: the file of weights holds a tokenizer, and the vocabulary is another file's.
@@ -1229,13 +1247,16 @@ def _refuse_labels_as_vocabulary(
 def _add_rules_of_function(
     module_file: Path | None, options: dict[str, Any], text: dict[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Find the text rules that split texts as the function of --tokenizer file.py:name does, and compare the two on
-    texts. Return the arguments `text` of `export` with these rules and the function; None if --tokenizer names no
-    function. `module_file` is the file of the module, whose folder the function's file may import from."""
+    """Find the text rules that split texts as the function of --tokenizer file.py:name does. Return the arguments
+    `text` of `export` with these rules and the function. Return None if --tokenizer names no function. The folder of
+    `module_file`, the file of the module, can be imported from."""
     from pocketrnn.text import EXTERNAL
     from pocketrnn_export.intake.module_file import load_text_function
     from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
-    from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function, list_left_out_words_with_rows
+    from pocketrnn_export.vocabularies.owner_function_call import (
+        find_how_to_call_owner_function,
+        list_left_out_words_whose_ids_have_rows,
+    )
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
@@ -1255,11 +1276,11 @@ def _add_rules_of_function(
         except PocketRNNError:
             replacements = (replace_tokenizer_by_its_splitting_part, replace_tokenizer_by_code_with_present_names)
             if not any(replace_tokenizer(options) for replace_tokenizer in replacements):
-                refuse_similar_name(named, "tokenizer", options["tokenizer"])
+                refuse_name_similar_to_defined_one(named, "tokenizer", options["tokenizer"])
                 raise
             return _add_rules_of_function(module_file, options, text)
         is_external = text["rules"] is not None and text["rules"].tokenizer == EXTERNAL
-        adapted = adapt_owner_function(function, text["vocabulary"], str(named))
+        adapted = find_how_to_call_owner_function(function, text["vocabulary"], str(named))
         if is_external and replace_tokenizer_by_own_file(options, function, saved, adapted):
             return _add_rules_of_function(module_file, options, text)
         function = adapted
@@ -1272,7 +1293,7 @@ def _add_rules_of_function(
     texts += [one.text for one in given if one.ids is None]
     if module_file is not None:
         _refuse_function_that_raises(function, named, module_file, texts, is_external=is_external)
-    texts += list_left_out_words_with_rows(function, text["vocabulary"])
+    texts += list_left_out_words_whose_ids_have_rows(function, text["vocabulary"])
     rules = _choose_rules_of_function(function, options, text, pairs, texts)
     if options["max_tokens"] is not None:
         rules = replace(rules, max_tokens=options["max_tokens"])
@@ -1282,16 +1303,15 @@ def _add_rules_of_function(
 def _refuse_function_that_raises(
     function: Any, named: ModuleName, module_file: Path, texts: Sequence[str], *, is_external: bool
 ) -> None:
-    """Raise an error if the --tokenizer function raises an exception on most of the user's texts; if it alone splits
-    texts, on any of them. The error is an OptionCorrectionsError with the next function that may split texts, or an
-    InputError if there is none.
+    """Raise an error if the --tokenizer function raises an exception on most of the user's texts; with `is_external`,
+    on any of them. The error proposes the next function that may split texts, if there is one.
 
     Args:
         function: the function.
-        named: its file and name.
+        named: the file and the name of the function.
         module_file: the file of the module.
         texts: the user's texts.
-        is_external: whether no text rules split the texts.
+        is_external: whether only this function splits texts, and no text rules.
     """
     from pocketrnn_export.source_code.code_and_data_files_near_module import read_copied_function_of_exported_file
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
@@ -1322,14 +1342,14 @@ def _choose_rules_of_function(
     pairs: Sequence[tuple[str, Sequence[int]]],
     texts: Sequence[str],
 ) -> AnyTextRules:
-    """Return the text rules that do the same as the function of --tokenizer. An error keeps the widths that --rules
-    gives.
+    """Return the text rules that do the same as the --tokenizer function. If there are none, raise an error whose
+    proposed rules keep the widths of --rules.
 
     Args:
         function: the function.
         options: the options of the command.
-        text: the arguments of `export` that are read before.
-        pairs: texts with their ids.
+        text: the arguments of `export` for texts that were read before.
+        pairs: texts with the ids that the user's pipeline gives.
         texts: texts to try the function on.
     """
     from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
@@ -1349,7 +1369,7 @@ def _choose_rules_of_function(
     except OptionCorrectionsError as error:
         if are_beside or options["rules"] is None:
             _refuse_rules_in_place_of_library(options, text.get("labels", ()))
-            _keep_given_members(error, members)
+            _add_given_members_to_proposed_rules(error, members)
         raise
     if are_beside:
         rules = replace(found, **{name: getattr(text["rules"], name) for name in members})
@@ -1357,15 +1377,15 @@ def _choose_rules_of_function(
     return rules
 
 
-def _keep_given_members(error: OptionCorrectionsError, members: Mapping[str, Any]) -> None:
-    """Add the members of --rules that were given to the rules that an error proposes."""
+def _add_given_members_to_proposed_rules(error: OptionCorrectionsError, members: Mapping[str, Any]) -> None:
+    """Add the members of --rules that the user gave to the --rules that an error proposes, if it proposes any."""
     if rules := error.changes.get("rules"):
         error.changes["rules"] = json.dumps({**json.loads(rules), **members})
 
 
 def _refuse_rules_in_place_of_library(options: Mapping[str, Any], labels: Sequence[str]) -> None:
-    """If the --tokenizer function calls a library, refuse text rules, and give the whole command that lets the function
-    split the texts: even the nearest rules split differently."""
+    """Raise an error if the --tokenizer function calls a library, whose work text rules cannot imitate. The error
+    proposes the command that lets the function split the texts."""
     library = find_library_of_tokenizer_function(options["tokenizer"])
     if not library:
         return
@@ -1389,8 +1409,11 @@ def _read_module_and_arguments(
     """Read the module and the arguments of `export`. If options are refused, raise one error that names all of them.
 
     Args:
-        source, named, options, text: as in `_load_module_and_read_arguments`.
-        refusals: what was refused before.
+        source: SOURCE.
+        named: the file and the name of the module; None for another SOURCE.
+        options: the options of the command.
+        text: the arguments of `export` for texts; None for a checkpoint.
+        refusals: the errors that were collected before.
     """
     path = None if named is None else named.path
     refusals.collect(lambda: _refuse_labels_as_vocabulary(named, options, text))
@@ -1410,9 +1433,11 @@ def _load_module_and_read_arguments(
     """Load the module that SOURCE names, and read the other arguments of `export`.
 
     Args:
-        source, named, options: as in `_read_text_arguments`.
-        text: its result; None for a checkpoint.
-        is_any_refused: whether options were refused. Then the module is loaded only to tell whether it is refused, too.
+        source: SOURCE.
+        named: the file and the name of the module; None for another SOURCE.
+        options: the options of the command.
+        text: the arguments of `export` for texts; None for a checkpoint.
+        is_any_refused: whether options were refused. The module is then loaded only to find its own errors.
     """
     if text is None and not is_any_refused:
         from pocketrnn_export.checkpoint_export import read_export_arguments_from_checkpoint
@@ -1466,14 +1491,14 @@ def _choose_rules_agreeing_with_pairs(
 
 
 def _refuse_default_rules_of_other_tokens(rules: TextRules, tokens: Sequence[str], options: Mapping[str, Any]) -> None:
-    """Raise an OptionCorrectionsError if the default tokenizer cannot have made the vocabulary. The error proposes the
-    function that the user's code has, or the rules that find the vocabulary's tokens."""
+    """Raise an error if the default tokenizer cannot have made the vocabulary `tokens`. The error proposes the function
+    of the user's code that splits texts, or rules that find these tokens."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules, write_rules_option
     from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
-    from pocketrnn_export.vocabularies.unreachable_words import find_doubt_about_default_rules
+    from pocketrnn_export.vocabularies.unreachable_words import find_reason_against_default_rules
 
-    if (doubt := find_doubt_about_default_rules(rules, tokens)) is None:
+    if (doubt := find_reason_against_default_rules(rules, tokens)) is None:
         return
     remedy, changes = _propose_text_options(parse_module_name(options["source"] or ""), options, {})
     is_tokenizer, file = False, options["vocabulary"]
@@ -1496,7 +1521,7 @@ def _refuse_default_rules_of_other_tokens(rules: TextRules, tokens: Sequence[str
 
 
 def _read_characters(path: Path | None, width: int | None) -> Characters | None:
-    """Read the vocabulary of characters that --characters names; None without it."""
+    """Read the vocabulary of characters that --characters names. Return None if the option is not given."""
     from pocketrnn_export.export_arguments import read_characters
 
     if path is None:
@@ -1532,8 +1557,8 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
         name, equals, labels = one.partition("=")
         if not name or not equals:
             raise InputError(
-                f"--head {short_repr(one, 60)} is not a name with labels.",
-                "Write the name and the labels as in --head mood=bad,good.",
+                f"--head {short_repr(one, 60)} is not of the form NAME=LABELS.",
+                "Write the name of the head, =, and its labels: --head mood=bad,good.",
             )
         if name in heads:
             raise InputError(f"The head {short_repr(name, 40)} is given twice.", "Give each head once.")
@@ -1542,16 +1567,16 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _load_number_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module that SOURCE names, and what --call gives, for a module of sequences of numbers. Raise a
-    click.UsageError for a checkpoint."""
+    """Load the module that SOURCE names, for sequences of numbers. Return it with the value of --call. Raise a
+    UsageError for a checkpoint, which already states its channels."""
     if named is None and Path(source).is_dir():
         raise click.UsageError(f"{source} is a checkpoint, which already states its channels. Leave --channels out.")
     return load_module_and_call(source, named, options)
 
 
 def load_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module that SOURCE names in a Python file, a notebook or a TorchScript file. Return it with what --call
-    gives: a line of Python, a function of the file, or None."""
+    """Load the module that SOURCE names in a Python file, a notebook or a TorchScript file. Return the module, and how
+    --call says to call it: a line of Python, a function of the file, or None."""
     from pocketrnn_export.intake.torchscript_saving_and_loading import load_torchscript
 
     if named is not None:
@@ -1575,11 +1600,11 @@ def _is_function_name(tokenizer: str | None) -> bool:
 
 
 def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Any, AnyTextRules | Subwords | None]:
-    """Read the vocabulary and the text rules. A subword tokenizer contains both. The rules of a function are found
-    later."""
+    """Return the vocabulary and the text rules that the options give. A subword tokenizer contains both. For a
+    --tokenizer function without --rules, return None for the rules, since they are found later."""
     from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
-    from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
+    from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer_rules
 
     if not subwords:
         vocabulary = _read_vocabulary_or_word_vectors(options)
@@ -1596,7 +1621,7 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
         widths = parse_rules_json_with_name(options["rules"])[1]
         if most is not None and "max_tokens" in widths:
             raise click.UsageError("--rules already contains the value of --max-tokens. Leave --max-tokens out.")
-        found = add_widths_to_tokenizer(found, widths, given)
+        found = add_widths_to_tokenizer_rules(found, widths, given)
     if most is not None:
         file_rules = found.file_rules or found.rules
         found = replace(found, rules=replace(found.rules, max_tokens=most), file_rules=file_rules)
@@ -1676,8 +1701,8 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
 
 
 def _read_words(options: dict[str, Any]) -> tuple[Sequence[str], Sequence[tuple[str, int]]]:
-    """Return the words of the tokenizer or vocabulary that the options name, in the order of their ids, and the words
-    that the vocabulary leaves out, with the ids that its file gives them."""
+    """Return the words of the tokenizer or vocabulary that the options name, in the order of their ids, and pairs
+    (word, id) of the words that the vocabulary leaves out. Return empty sequences if no file can be read."""
     from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -1693,7 +1718,8 @@ def _read_words(options: dict[str, Any]) -> tuple[Sequence[str], Sequence[tuple[
 
 
 def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module that a file defines, with its weights. Also load the function that --call names."""
+    """Load the module that a Python file or notebook defines, with its weights. Return it with the function of the file
+    that --call names, or None."""
     from pocketrnn_export.intake.checks_of_module_made_again import refuse_random_construction
     from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
     from pocketrnn_export.intake.module_file import load_module_and_call_function, set_values_of_vocabulary_and_weights
@@ -1747,9 +1773,9 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
 def _refuse_weights_of_other_class(
     error: InputError, named: ModuleName, weights: SavedWeights | None, module: Any = None
 ) -> None:
-    """Raise the error of a module with the class near it that the weights fit, if they do not fit the module's own. If
-    the module is of that class, its settings are other ones: then the error tells the layers that differ, and what
-    the code makes them of."""
+    """Raise an error with a correction for weights that do not fit the module: the class near it that the weights fit.
+    If this is the class of the module itself, the correction names the layers whose shapes differ, and the code that
+    makes these. Do nothing if no such class is found."""
     from pocketrnn_export.intake.layers_in_weights import describe_other_layers
     from pocketrnn_export.intake.weights_file import add_or_remove_prefix
     from pocketrnn_export.progress import hide_log_records
@@ -1771,8 +1797,8 @@ def _refuse_weights_of_other_class(
 
 
 def _propose_weights_in_error(error: InputError, named: ModuleName, options: dict[str, Any]) -> InputError:
-    """Return an error whose remedy is the file of weights that the owner's code names, if no weights are given. Return
-    the error itself if no such file is found."""
+    """Return an error that proposes the file of weights that the user's code names, if no weights are given. Return
+    `error` unchanged if no such file is found."""
     is_open = options["weights"] is None and not options["random_weights"]
     found = propose_weights(named.path, named.name) if is_open else None
     if found is None:

@@ -40,10 +40,11 @@ def export_with_rules_from_answers(
     with the other rules. Refuse it if the options state text rules, or if only a few texts agree.
 
     Args:
-        write: exports with the arguments of `pocketrnn_export.export`.
-        description: the arguments.
+        write: the function that exports the classifier, from the arguments of `pocketrnn_export.export`.
+        description: the arguments of `pocketrnn_export.export`.
         options: the options of the command.
-        given_tokenizer: --tokenizer as it was given; in the options, a file with a part of it may have its place.
+        given_tokenizer: --tokenizer as the user gave it. In the options, a written file with a part of the function may
+            replace it.
         tries_left: how many more times the rules may be replaced, since rules that agree on some texts may fail on
             others.
 
@@ -56,7 +57,7 @@ def export_with_rules_from_answers(
     from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
 
     try:
-        preferred, function = _prefer_rules_in_code(description.get("rules"), description, options)
+        preferred, function = _replace_rules_by_equal_rules_in_code(description.get("rules"), description, options)
         if function and preferred != description["rules"]:
             print_line(
                 f"Note: {function} splits the texts of --pairs as these rules do, and its rules are taken: --rules "
@@ -75,22 +76,22 @@ def export_with_rules_from_answers(
         if not isinstance(agreeing, TextRules):
             if error.options:
                 widths = {} if agreeing is None else {"rules": json.dumps(collect_width_members(agreeing))}
-                raise _make_error_of_lines(error, error.remedy, {**error.options, **widths}) from None
+                raise _make_parity_error_with_command(error, error.remedy, {**error.options, **widths}) from None
             if error.is_of_split and "labels" not in error.nearer_options:
                 # A function is tried when the labels are right.
                 _raise_again_with_function_names(error, options, given_tokenizer)
-            raise _make_error_of_lines(error, error.remedy, error.nearer_options) from None
+            raise _make_parity_error_with_command(error, error.remedy, error.nearer_options) from None
         changed = write_rules_option(agreeing, before)
-        is_split_otherwise = _is_split_otherwise(json.loads(changed))
+        is_split_otherwise = _do_members_change_splitting(json.loads(changed))
         of_function = parse_module_name(options["tokenizer"] or "") is not None
         is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
         is_stated = is_stated or (options["tokenizer"] is not None and (is_split_otherwise or not of_function))
         if error.options or is_stated or numbers < TEXTS_TO_DECIDE_BY or not tries_left:
             # With other tokens, the rules are those of another vocabulary.
             rules = {} if tokens else _make_corrected_rule_options(options, agreeing, before, description["vocabulary"])
-            raise _make_error_of_lines(error, error.remedy, {**error.options, **rules}) from None
+            raise _make_parity_error_with_command(error, error.remedy, {**error.options, **rules}) from None
     description = {**description, "vocabulary": tokens} if tokens else description
-    preferred, function = _prefer_rules_in_code(agreeing, description, options)
+    preferred, function = _replace_rules_by_equal_rules_in_code(agreeing, description, options)
     changed = write_rules_option(preferred, before) if function else changed
     if tokens:
         print_line(f"Note: {escape_line(said)} The bundle has such a vocabulary.", err=True)
@@ -119,9 +120,9 @@ def _replace_rules(description: dict[str, Any], rules: Any) -> dict[str, Any]:
 def _make_error_on_true_labels(
     error: OtherAnswersError, options: Mapping[str, Any], given_tokenizer: str | None
 ) -> ParityError | None:
-    """Make the error of labels that seem to be the true ones of the data. It proposes the file of the classifier's own
-    answers that lies beside, and no command that was refused with these labels. Return None if there is no such file
-    and no function was tried, which may be the cause."""
+    """Return an error that says that --pairs seems to have the true labels of the data. It names a file near the module
+    that seems to have the classifier's own answers. Return None if there is no such file, and --tokenizer names no
+    function that may be the cause of the difference."""
     named = parse_module_name(options["source"])
     found = propose_pairs([], None if named is None else named.path, multi_label=options["multi_label"])
     given = options["pairs"]
@@ -132,12 +133,12 @@ def _make_error_on_true_labels(
     )
     if others:
         own = f"{said}. They seem to be in {others[0]}."
-        return _make_error_of_lines(error, own, {"pairs": others[0]})
+        return _make_parity_error_with_command(error, own, {"pairs": others[0]})
     if parse_module_name(given_tokenizer or "") is None:
         return None
     made = "let your code write the columns text, label and probability to answers.csv, or leave --pairs out."
     kept = f"{said}: {made} If these are its own labels: {error.remedy}"
-    return _make_error_of_lines(error, kept, {})
+    return _make_parity_error_with_command(error, kept, {})
 
 
 def _state_more_than_external_tokenizer(rules: str | None) -> bool:
@@ -148,19 +149,19 @@ def _state_more_than_external_tokenizer(rules: str | None) -> bool:
     return rules is not None and parse_rules_json_with_name(rules)[1] != {"tokenizer": EXTERNAL}
 
 
-def _are_rules_open(description: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
-    """Return whether the owner's answers alone show the text rules: no option states any, and no text has ids, which
-    show them where they are read."""
+def _must_answers_show_text_rules(description: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Return whether only the owner's answers can show the text rules: no option states rules, and no text has ids."""
     is_stated = any(options[name] is not None for name in ("rules", "tokenizer"))
     given = description.get("example_ids") or ()
     is_stated = is_stated or bool(description.get("two_texts"))
     return bool(given) and not is_stated and not any(one.ids is not None for one in given)
 
 
-def _prefer_rules_in_code(rules: Any, description: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[Any, str]:
-    """Return the text rules that the owner's code shows, and the function that shows them, if they give all texts with
-    answers the same ids, and so the same answers, as the given rules. Else return the given rules and an empty string.
-    """
+def _replace_rules_by_equal_rules_in_code(
+    rules: Any, description: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[Any, str]:
+    """Return the text rules that a function of the owner's code shows, and this function as file.py:name. The rules
+    must give the same ids as `rules` to all texts that have answers. Otherwise, return `rules` and an empty string."""
     from pocketrnn.text import TextEncoder, TextRules
     from pocketrnn_export.source_code.text_function_in_own_file import write_computing_text_function
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
@@ -168,7 +169,7 @@ def _prefer_rules_in_code(rules: Any, description: Mapping[str, Any], options: M
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     named = parse_module_name(options["source"])
-    if named is None or not isinstance(rules, TextRules) or not _are_rules_open(description, options):
+    if named is None or not isinstance(rules, TextRules) or not _must_answers_show_text_rules(description, options):
         return rules, ""
     tokens = read_vocabulary(description["vocabulary"]).tokens
     texts, given = [one.text for one in description["example_ids"]], TextEncoder(rules, tokens)
@@ -184,18 +185,18 @@ def _prefer_rules_in_code(rules: Any, description: Mapping[str, Any], options: M
 def _print_rules_that_agree_as_well(
     manifest: Manifest, description: Mapping[str, Any], options: Mapping[str, Any]
 ) -> None:
-    """Print other rules that give all texts with answers the same ids, and so the same answers, if no option states
-    rules and the owner's code does not show the rules. Also print the command that decides by the function of the
-    owner's code that seems to split texts."""
+    """Print a note on other text rules that give the same ids to all texts with answers, so that the answers do not
+    decide. Also print a command with the function of the owner's code that seems to split texts. Print nothing if an
+    option or the code shows the rules."""
     from pocketrnn.text import TextEncoder, TextRules
     from pocketrnn.text.text_input import TextInput
     from pocketrnn_export.vocabularies.text_rule_selection import describe_other_agreeing_rules
 
     # A bundle of numbers has no text rules.
     rules = manifest.text.rules if isinstance(manifest.input, TextInput) else None
-    if not isinstance(rules, TextRules) or not _are_rules_open(description, options):
+    if not isinstance(rules, TextRules) or not _must_answers_show_text_rules(description, options):
         return
-    if _prefer_rules_in_code(rules, description, options)[1]:
+    if _replace_rules_by_equal_rules_in_code(rules, description, options)[1]:
         return
     encoder = TextEncoder(rules, manifest.text.vocabulary)
     pairs = [(one.text, encoder.encode(one.text)) for one in description["example_ids"]]
@@ -223,7 +224,7 @@ def _raise_again_with_function_names(
     changed: set[str] = set()
     named, tried = parse_module_name(options["source"]), parse_module_name(options["tokenizer"] or "")
     if named is not None and tried is not None:
-        changed = _raise_again_with_changed_text(error, named.path, str(tried), options)
+        changed = _raise_again_with_tokenizer_that_changes_text_first(error, named.path, str(tried), options)
     # A function that splits otherwise is named beside them, but the line to copy keeps the stated rules.
     is_stated = options["max_tokens"] is not None or _state_more_than_external_tokenizer(options["rules"])
     if named is None or (options["tokenizer"] is not None and tried is None):
@@ -242,7 +243,7 @@ def _raise_again_with_function_names(
         other, first = "Other f", ""
         if not tried_names:
             other, first = "F", "Give --tokenizer with the one that does first. If the answers still differ: "
-        raise _make_error_of_lines(
+        raise _make_parity_error_with_command(
             error,
             f"{other}unctions of your code that may split texts: {', '.join(one.option for one in found)}. "
             f"{first}{error.remedy}",
@@ -250,9 +251,11 @@ def _raise_again_with_function_names(
         ) from None
 
 
-def _make_error_of_lines(error: OtherAnswersError, cause: str, changes: Mapping[str, str | None]) -> ParityError:
-    """Make the error with a line for each of these: how many answers differ, the likely cause, and the first of them.
-    Another line has the command with changed options, unless it is the command that runs."""
+def _make_parity_error_with_command(
+    error: OtherAnswersError, cause: str, changes: Mapping[str, str | None]
+) -> ParityError:
+    """Return an error with these lines: how many answers differ, the likely cause, the first text with another answer,
+    and the command with changed options. The last line is left out if it is the running command."""
     write = write_line_to_copy(changes)
     lines = "".join(f"\n{escape_line(one)}" for one in (*cause.split("\n"), error.example) if one)
     return ParityError(error.count, f"{lines}{write}")
@@ -269,12 +272,12 @@ def _make_width_options(error: OtherAnswersError, options: Mapping[str, Any]) ->
     return {"rules": json.dumps({**stated, **widths})} if widths and options["max_tokens"] is None else {}
 
 
-def _raise_again_with_changed_text(
+def _raise_again_with_tokenizer_that_changes_text_first(
     error: OtherAnswersError, file: Path, tokenizer: str, options: Mapping[str, Any]
 ) -> set[str]:
-    """Raise the error again with a tokenizer that changes a text as the owner's code does before it calls the function
-    that splits or answers the text, if there is such code. Return the functions before which --tokenizer already
-    changes a text so: the command with these was refused before."""
+    """Write a tokenizer that changes a text, as the owner's code does before it splits or answers the text, and raise
+    the error again with this tokenizer. If there is no such code, return the functions whose tokenizer of this kind
+    --tokenizer already names."""
     from pocketrnn_export.source_code.functions_that_answer_or_split import is_name_of_answering_function
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
@@ -286,12 +289,13 @@ def _raise_again_with_changed_text(
         given |= {one} if both is not None and both[1] == tokenizer else set()
         if both is not None and both[1] != tokenizer:
             changes = {**error.nearer_options, "tokenizer": both[1], **_make_width_options(error, options)}
-            raise _make_error_of_lines(error, both[0], changes) from None
+            raise _make_parity_error_with_command(error, both[0], changes) from None
     return given
 
 
-def _is_split_otherwise(members: Mapping[str, Any]) -> bool:
-    """Return whether these members of the text rules split texts in another way than the function of --tokenizer."""
+def _do_members_change_splitting(members: Mapping[str, Any]) -> bool:
+    """Return whether these members of text rules, such as `steps`, change how texts are split. Return False if the
+    members leave the splitting to the function of --tokenizer."""
     from pocketrnn.text import EXTERNAL
     from pocketrnn_export.vocabularies.candidate_text_rules import SPLITTING_MEMBERS
 
@@ -301,9 +305,8 @@ def _is_split_otherwise(members: Mapping[str, Any]) -> bool:
 def _make_corrected_rule_options(
     options: Mapping[str, Any], rules: TextRules, before: TextRules, vocabulary: Any
 ) -> dict[str, str | None]:
-    """Return the options that must change so that the bundle has these text rules, and not those from before: the new
-    --rules, and None for each option to leave out. If they split texts in another way, --tokenizer is left out, and
-    --rules has all that differs from the rules that the vocabulary implies."""
+    """Return the options to change so that the bundle has the text rules `rules` in place of `before`: --rules with its
+    value, and None for options to leave out. If the new rules split texts in another way, --tokenizer is left out."""
     from pocketrnn.text import TextRules
     from pocketrnn_export.vocabularies.candidate_text_rules import write_rules_option
     from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
@@ -314,7 +317,7 @@ def _make_corrected_rule_options(
         "rules": json.dumps({**list_given_rule_members(options["rules"]), **members}),
         **({"max_tokens": None} if "max_tokens" in members or "max_width" in members else {}),
     }
-    if options["tokenizer"] is not None and _is_split_otherwise(members):
+    if options["tokenizer"] is not None and _do_members_change_splitting(members):
         implied = make_implied_rules(read_vocabulary(vocabulary), TextRules().tokenizer)
         changes |= {"tokenizer": None, "max_tokens": None, "rules": write_rules_option(rules, implied)}
     return changes

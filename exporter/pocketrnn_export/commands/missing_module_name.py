@@ -37,8 +37,8 @@ _MOST_NAMED: Final = 8
 
 def complete_source(source: str) -> str:
     """Add the name of a module class to a SOURCE that is only a Python file, a notebook or a folder of code, and return
-    it. The class is the only one there, the only one with the layers of the weights, or the one that answering code
-    makes. Return any other SOURCE, such as a checkpoint, unchanged.
+    the SOURCE. The class is the only one there, the only one with the layers of the weights, or the one that the code
+    for answering texts makes. Return any other SOURCE, such as a checkpoint, unchanged.
 
     Raises:
         InputError: the file is missing, or defines several such classes, or none; a folder is neither a checkpoint nor
@@ -71,35 +71,37 @@ def complete_source(source: str) -> str:
         ((name, where),) = calls.items() or [(fitting[0], "")]
         why = f"has the layers in {weights}" if layers else "" if where else "is not part of another one"
         why += f"{' and ' * bool(layers)}is made in {where}" if where else ""
-        return _take_module(path, f"{path}:{name}", f"the only module there that {why}")
+        return _set_source_to_module(path, f"{path}:{name}", f"the only module there that {why}")
     found = [f"{path}:{name}" for name in dict.fromkeys((*calls, *fitting, *names))]
     chosen = find_first_module_that_answering_code_instantiates([f"{path}:{name}" for name in fitting] or found)
-    if not (taken := _take_chosen_module(path, found, chosen)):
+    if not (taken := _set_source_to_only_made_module(path, found, chosen)):
         _refuse_modules(f"{path} defines several modules.", found, chosen)
     return taken
 
 
-def _take_chosen_module(path: Path, modules: Sequence[str], chosen: tuple[str, MadeClass] | None) -> str:
-    """Take the module that answering code makes, if it makes no other. Return an empty string if there is none.
+def _set_source_to_only_made_module(path: Path, modules: Sequence[str], chosen: tuple[str, MadeClass] | None) -> str:
+    """Set SOURCE to the module that the user's code for answering texts makes, if this code makes no other module.
+    Return the new SOURCE, or an empty string if there is no such module.
 
     Args:
-        path: the SOURCE.
-        modules, chosen: the modules, and the chosen one, as `_choose_module` returns them.
+        path: the SOURCE that the user gave.
+        modules: the possible modules, each as file.py:name.
+        chosen: the module that the code makes, and the place in the code; None if there is none.
     """
     if chosen is None or not chosen[1].is_only:
         return ""
     others = [one for one in modules if one != chosen[0]]
-    also = f"; other modules are {_list_first(others)}" if others else ""
-    return _take_module(path, chosen[0], f"which {chosen[1].maker} makes ({chosen[1].place}){also}")
+    also = f"; other modules are {_name_first_modules(others)}" if others else ""
+    return _set_source_to_module(path, chosen[0], f"which {chosen[1].maker} makes ({chosen[1].place}){also}")
 
 
-def _take_module(path: Path, module: str, why: str) -> str:
-    """Take a module as SOURCE, and print a note that says why. Return the module.
+def _set_source_to_module(path: Path, module: str, why: str) -> str:
+    """Set SOURCE to a module, and print a note that says why this module was chosen. Return the new SOURCE.
 
     Args:
         path: the SOURCE that was given.
         module: the module, as file.py:name.
-        why: why it is taken, for the end of a sentence.
+        why: the reason, for the end of a sentence.
     """
     print_line(f"Note: {path} is taken as {module}, {why}.", err=True)
     click.get_current_context().params["source"] = module
@@ -107,9 +109,8 @@ def _take_module(path: Path, module: str, why: str) -> str:
 
 
 def _refuse_file_without_module(path: Path, *, is_code: bool) -> None:
-    """Raise an error for a SOURCE that is a file of code without a module, or a file of weights or something else. The
-    error, an InputError or an OptionCorrectionsError, names the modules in the files near it, and says that the line to
-    copy takes one of these."""
+    """Raise an error for a SOURCE that is a file without a module class: a file of code, of weights or of another kind.
+    The error names the modules in the files near it."""
     problem, changes = f"{path} defines no module, that is, no class with a forward.", {}
     if not is_code:
         may_be_weights = path.suffix == ".safetensors" or is_checkpoint(path)
@@ -126,7 +127,8 @@ def _refuse_file_without_module(path: Path, *, is_code: bool) -> None:
 
 
 def _list_modules_made_or_near(path: Path) -> list[str]:
-    """Return the modules in the files near a file that its own code makes or, if it makes none, all of them."""
+    """Return the modules in the files near a file, each as file.py:name. If the code of the file makes some of them,
+    return only those."""
     from pocketrnn_export.source_code.class_definitions import list_module_classes_near
     from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
     from pocketrnn_export.source_code.syntax_tree_parts import read_last_name
@@ -194,8 +196,10 @@ def _complete_folder(folder: Path) -> str:
     if not found:
         read_checkpoint_file(folder, CONFIG_JSON)
     if len(found) == 1:
-        return _take_module(folder, found[0], f"the only module there{' that fits the weights' * (modules != found)}")
-    if not (taken := _take_chosen_module(folder, found, chosen)):
+        return _set_source_to_module(
+            folder, found[0], f"the only module there{' that fits the weights' * (modules != found)}"
+        )
+    if not (taken := _set_source_to_only_made_module(folder, found, chosen)):
         _refuse_modules(f"{folder} has several modules.", found, chosen)
     return taken
 
@@ -203,9 +207,8 @@ def _complete_folder(folder: Path) -> str:
 def _choose_module(
     modules: Sequence[str], path: Path, weights: Sequence[Path] = ()
 ) -> tuple[list[str], tuple[str, MadeClass] | None]:
-    """List those of some modules, each as file.py:name, that fit a file of weights, or all of them if none fits; the
-    recurrent ones come first. Return them with the one that code which answers texts makes; None if it makes none, or
-    none that is recurrent where there is a recurrent one.
+    """Choose the modules that fit a file of weights; all if none fits. Return them, recurrent ones first, and the one
+    that the user's code for answering texts makes, or None if it makes none of them.
 
     Args:
         modules: the modules.
@@ -237,21 +240,24 @@ def _refuse_modules(
     chosen: tuple[str, MadeClass] | None,
     changes: Mapping[str, str | None] = MappingProxyType({}),
 ) -> NoReturn:
-    """Raise an OptionCorrectionsError that names some modules and proposes the chosen one, or else the first.
+    """Raise an OptionCorrectionsError that names the possible modules, and proposes the chosen one or, without one, the
+    first.
 
     Args:
-        problem: the problem of the error.
-        modules, chosen: the modules, and the chosen one, as `_choose_module` returns them.
-        changes: other options of the next command.
+        problem: the sentence that says what is wrong.
+        modules: the possible modules, each as file.py:name.
+        chosen: the module that the code for answering texts makes, and the place in the code; None if there is none.
+        changes: further options to change in the next command.
     """
     first = modules[0] if chosen is None else chosen[0]
-    named = _list_first([first, *(one for one in modules if one != first)])
+    named = _name_first_modules([first, *(one for one in modules if one != first)])
     said = "" if chosen is None else f" {chosen[1].sentence}"
     of = "the module" if len(modules) == 1 else "one of the modules"
     raise OptionCorrectionsError(problem, f"Name {of}: {named}.{said}", {"source": first, **changes})
 
 
-def _list_first(modules: Sequence[str]) -> str:
-    """Return the first of some modules, and the number of the others, for a sentence."""
+def _name_first_modules(modules: Sequence[str]) -> str:
+    """Return a phrase with the names of the first eight modules, and the number of the others, such as "a.py:A, a.py:B
+    and 3 more"."""
     more = len(modules) - _MOST_NAMED
     return ", ".join(modules[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -21,7 +21,7 @@ from pocketrnn_export.intake.file_existence_check import find_kind_of_text
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.source_code.code_and_data_files_near_module import is_written_by_export
-from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, may_be_of_torch
+from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, may_be_weights_file
 
 _OF_WEIGHTS: Final = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 _OF_VOCABULARIES: Final = (".txt", ".json", ".pt", ".pth", ".pkl")
@@ -40,11 +40,11 @@ TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
 def correct_missing_files(named: ModuleName | None, options: dict[str, Any], refusals: CollectedRefusals) -> None:
-    """Collect a refusal for each option that names a missing file, if the file that is meant is known, and put that
-    file into the options: what else is wrong is then told in the same message.
+    """Collect a refusal for each option that names a missing file, if the file that the user means is known. Put this
+    file into the options, so that the other errors can be found in the same run.
 
     Args:
-        named: the module's file.
+        named: the file and the name of the module; None for another SOURCE.
         options: the options of `export`.
         refusals: collects the refusals.
     """
@@ -58,24 +58,26 @@ def correct_missing_files(named: ModuleName | None, options: dict[str, Any], ref
                 said, found = _find_file_in_folder_or_code(option, path, named, options)
             if found is not None:
                 value = found if isinstance(given, Path) else str(found)
-                _replace_value(option, f"{given} is not a file.", said, value, options, refusals)
+                _replace_option_and_collect_refusal(option, f"{given} is not a file.", said, value, options, refusals)
     tokenizer = options["tokenizer"] or ""
     file, colon, name = tokenizer.rpartition(":")
     if colon and Path(file).suffix in _CODE and not Path(file).exists() and (near := find_near_file(Path(file), _CODE)):
         said = f"Did you mean {near}?"
-        _replace_value("tokenizer", f"{file} is not a file.", said, f"{near}:{name}", options, refusals)
+        _replace_option_and_collect_refusal(
+            "tokenizer", f"{file} is not a file.", said, f"{near}:{name}", options, refusals
+        )
     _correct_unknown_tokenizer_name(named, options, refusals)
     if refusals:
         # The module is not loaded, which would tell its name.
-        refusals.collect(lambda: refuse_similar_name(named, "source", options["source"]))
+        refusals.collect(lambda: refuse_name_similar_to_defined_one(named, "source", options["source"]))
 
 
 def _correct_unknown_tokenizer_name(
     named: ModuleName | None, options: dict[str, Any], refusals: CollectedRefusals
 ) -> None:
-    """Collect a refusal for a --tokenizer that is neither a name nor a file, and put the meant one into the options:
-    the function of the owner's code with this name, a similar name of a tokenizer or function, or else the function
-    that seems to split texts."""
+    """Collect a refusal for a --tokenizer that is neither a known name nor a file. Set --tokenizer to what the user may
+    mean: a function of this name in the user's code, a tokenizer or function with a similar name, or the function that
+    seems to split texts."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_near
     from pocketrnn_export.source_code.text_functions_in_file import list_functions_of_text, list_text_functions
 
@@ -91,26 +93,26 @@ def _correct_unknown_tokenizer_name(
     near = "".join(named_so[:1]) or known.get(find_similar_name(given, known) or "".join(begun[:1]))
     names = f"Use one of {', '.join(TOKENIZERS)}, or give the path of a tokenizer.json."
     if near is not None:
-        _replace_value("tokenizer", problem, f"Did you mean {near}?", near, options, refusals)
+        _replace_option_and_collect_refusal("tokenizer", problem, f"Did you mean {near}?", near, options, refusals)
     elif functions:
         said = f"{names} {describe_tokenizer_function(functions[0])}"
-        _replace_value("tokenizer", problem, said, functions[0].option, options, refusals)
+        _replace_option_and_collect_refusal("tokenizer", problem, said, functions[0].option, options, refusals)
     else:
-        _replace_value("tokenizer", problem, names, UNKNOWN_FILE, options, refusals)
+        _replace_option_and_collect_refusal("tokenizer", problem, names, UNKNOWN_FILE, options, refusals)
         options["tokenizer"] = None
 
 
-def refuse_similar_name(named: ModuleName | None, option: str, value: str) -> None:
-    """Refuse the value of an option if no statement of a file binds the name in it, but a class or function of the file
-    has a similar one. No code is run.
+def refuse_name_similar_to_defined_one(named: ModuleName | None, option: str, value: str) -> None:
+    """Refuse the value of an option if its file does not define the name in it, but a class or function with a similar
+    name. No code is run.
 
     Args:
-        named: the file and the name in it; None for another kind of value.
-        option: the option.
-        value: its value.
+        named: the file and the name in the value; None if the value has another form.
+        option: the name of the option.
+        value: the value of the option.
 
     Raises:
-        OptionCorrectionsError: the value with the similar name.
+        OptionCorrectionsError: the name is not defined. The error proposes the value with the similar name.
     """
     from pocketrnn_export.source_code.notebook import read_python_cells
     from pocketrnn_export.source_code.top_level_statements import list_top_level_statements
@@ -133,30 +135,34 @@ def _correct_file_without_weights(
     if given is None or named is None or not given.is_file() or holds_weights(given):
         return
     kind = find_kind_of_text(given)
-    if (kind or not may_be_of_torch(given)) and (found := propose_weights(named.path, named.name)) is not None:
+    if (kind or not may_be_weights_file(given)) and (found := propose_weights(named.path, named.name)) is not None:
         problem = f"{given} is {kind}, and holds no weights." if kind else f"{given} holds no weights."
         said = f"The weights seem to be {found.description}."
-        _replace_value("weights", problem, said, found.path, options, refusals)
+        _replace_option_and_collect_refusal("weights", problem, said, found.path, options, refusals)
 
 
 def correct_missing_source(source: str) -> None:
-    """Refuse a SOURCE whose file is missing, if the file that is meant is known.
+    """Raise an error for a SOURCE whose file is missing, if the file that the user means is known.
 
     Raises:
-        OptionCorrectionsError: the right SOURCE.
+        OptionCorrectionsError: the file is missing. The error proposes a SOURCE with a similar name.
     """
     cut = max(source.find(f"{end}:") + len(end) for end in _CODE) if any(f"{end}:" in source for end in _CODE) else None
     file, rest = Path(source[:cut]), "" if cut is None else source[cut:]
     with contextlib.suppress(OSError, ValueError):
-        near = None if file.exists() else find_near_file(file, (*_CODE, file.suffix.lower())) or _find_longer_name(file)
+        near = (
+            None
+            if file.exists()
+            else find_near_file(file, (*_CODE, file.suffix.lower())) or _find_code_file_whose_name_begins_so(file)
+        )
         if near is not None:
             problem = f"{file} does not exist." if cut is None else f"{file} is not a file."
             raise OptionCorrectionsError(problem, f"Did you mean {near}?", {"source": f"{near}{rest}"})
 
 
-def _find_longer_name(file: Path) -> Path | None:
-    """Return the only file of the owner's code whose name begins with that of a missing one: nlp_texts.py for nlp.py.
-    Return None if there is none, or several."""
+def _find_code_file_whose_name_begins_so(file: Path) -> Path | None:
+    """Return the only file of code in the folder of a missing file whose name begins like the missing one: nlp_texts.py
+    for nlp.py. Return None if there is none, or if there are several."""
     names = [one for one in file.parent.glob(f"*{file.suffix}") if re.match(rf"{re.escape(file.stem)}[\W_]", one.stem)]
     found = [one for one in names if file.suffix in _CODE and one.is_file() and not is_written_by_export(one)]
     return found[0] if len(found) == 1 else None
@@ -179,8 +185,9 @@ def _is_missing_file(option: str, value: str) -> bool:
 def _find_file_in_folder_or_code(
     option: str, path: Path, named: ModuleName | None, options: dict[str, Any]
 ) -> tuple[str, Path | None]:
-    """Return the only file of weights in a folder that stands in place of this file, or the file of weights or of
-    answers that the owner's code or the folder shows, with a sentence on it."""
+    """Find the file that an option means although its value is a folder or is missing. Return a sentence on it, and the
+    file: for --weights, the only file of weights in the folder, or the one that the user's code shows; for --pairs, a
+    file of answers. Return an empty string and None if no file is found."""
     if option == "weights" and path.is_dir():
         inside = sorted(one for one in path.iterdir() if one.is_file() and holds_weights(one))
         if len(inside) == 1:
@@ -193,10 +200,11 @@ def _find_file_in_folder_or_code(
     return "", None
 
 
-def _replace_value(
+def _replace_option_and_collect_refusal(
     option: str, problem: str, said: str, value: Path | str, options: dict[str, Any], refusals: CollectedRefusals
 ) -> None:
-    """Put a value into the options, and collect the refusal that proposes it."""
+    """Set an option to `value`, and collect an error with the sentences `problem` and `said` that proposes this
+    value."""
 
     def refuse() -> None:
         raise OptionCorrectionsError(problem, said, {option: str(value)})

@@ -50,10 +50,10 @@ class NumberOptions:
 
     @property
     def are_given(self) -> bool:
-        """Whether the command exports a module of numbers.
+        """Whether the command exports a module that takes sequences of numbers: --channels is given.
 
         Raises:
-            click.UsageError: an option for numbers is given, and --channels is missing.
+            click.UsageError: another option for numbers is given without --channels.
         """
         names = [field.name for field in fields(self) if field.name not in ("channels", *OF_CHECKPOINTS)]
         others = [name for name in names if getattr(self, name) is not None]
@@ -123,7 +123,10 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
 
     refuse_text_options(options, "--channels")
     if (options["labels"] is None) == (numbers.values is None):
-        raise click.UsageError("A module of numbers needs --labels; or --values, if it gives numbers.")
+        raise click.UsageError(
+            "A module of numbers needs exactly one of --labels and --values. Give --labels for a classifier, or "
+            "--values for a module that gives numbers."
+        )
     values, units = (None, None) if numbers.values is None else _parse_values(numbers.values)
     return {
         "channels": _parse_channels(str(numbers.channels)),
@@ -139,7 +142,8 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
 
 
 def read_scale_and_unit_options(numbers: NumberOptions, channels: int) -> dict[str, Any]:
-    """Read the options --integer-scale and --units as arguments of `export`, with one value for each channel."""
+    """Return the values of --integer-scale and --units as arguments of `export`. A single value is repeated for each of
+    the `channels` channels."""
     found: dict[str, Any] = {}
     if (scale := _parse_numbers("integer-scale", numbers.integer_scale)) is not None:
         found["integer_scale"] = scale * channels if len(scale) == 1 else scale
@@ -150,7 +154,7 @@ def read_scale_and_unit_options(numbers: NumberOptions, channels: int) -> dict[s
 
 
 def refuse_text_options(options: dict[str, Any], option_or_source: str) -> None:
-    """Raise a UsageError if options for texts are given in an export of a module of numbers.
+    """Raise a UsageError if an option that applies only to texts is given in the export of a module that takes numbers.
 
     Args:
         options: all options of the command.
@@ -189,13 +193,16 @@ def format_number_summary(manifest: Manifest, output: Path, *, with_comparisons:
 
 
 def _parse_channels(given: str) -> list[str] | int:
+    """Return the names in the value of --channels, such as `x,y,z`, as a list. For a number, return it as an
+    integer."""
     if given.isascii() and given.isdigit():
         return int(given)
     return [name.strip() for name in given.split(",")]
 
 
 def _parse_values(given: str) -> tuple[list[str], list[str] | None]:
-    """Parse the value of --values, such as `speed:m/s,angle:deg`. Return the names, and the units or None."""
+    """Parse the value of --values, such as `speed:m/s,angle:deg`. Return a list of the names, and a list of the units;
+    None in place of the second list if no unit is given."""
     pairs = [name.strip().partition(":") for name in given.split(",")]
     names, units = [name for name, _, _ in pairs], [unit for _, _, unit in pairs]
     return names, units if any(units) else None
@@ -240,6 +247,8 @@ def _read_json_object(given: str) -> dict[str, Any]:
 
 
 def _parse_numbers(name: str, given: str | None) -> list[float] | None:
+    """Return the numbers in the value of an option, such as `0.1,9.8`, as a list. Return None if the option is not
+    given. `name` is the option, for messages."""
     if given is None:
         return None
     try:
@@ -247,7 +256,7 @@ def _parse_numbers(name: str, given: str | None) -> list[float] | None:
     except ValueError:
         raise InputError(
             f"--{name} is {short_repr(given, 40)}, not a list of numbers.",
-            "Give a number for each channel: 0.1,0.2,9.8.",
+            "Give one number for each channel, with commas between them: 0.1,0.2,9.8.",
         ) from None
 
 
@@ -258,7 +267,7 @@ def _read_sequences_from_numpy(path: Path) -> list[Any]:
     arrays = read_arrays(path, "Give a .npy or .npz file of numbers, without objects.", most=_LARGEST).values()
     if any(array.dtype.kind not in "biuf" or not array.size for array in arrays):
         raise InputError(
-            f"{path} has an array that is empty or not of numbers.",
+            f"{path} has an array that is empty, or whose values are not numbers.",
             "Give arrays [sequences, time, channels] of numbers.",
         )
     return [sequence for array in arrays for sequence in (array if array.ndim == 3 else [array])]

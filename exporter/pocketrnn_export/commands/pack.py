@@ -148,6 +148,7 @@ def pack(
 
 
 def _pack_text_rules(bundle: str, path: Path, *, force: bool) -> None:
+    """Write only the text rules and the labels of a bundle to a file, and print its size."""
     from pocketrnn_export.text_rules_packing import pack_text_rules
 
     with print_stages():
@@ -156,8 +157,8 @@ def _pack_text_rules(bundle: str, path: Path, *, force: bool) -> None:
 
 
 def _make_memory_sentence(path: Path, manifest: Any) -> str | None:
-    """Return a sentence with the memory that a program needs to run a packed file. Return None if
-    `compute_required_memory` gives None."""
+    """Return a sentence with the memory that a C program needs to run a packed file. Return None if this is not known,
+    as for texts."""
     from pocketrnn_export.microcontroller import compute_required_memory, extract_packed_bytes_from_c_header
 
     needed = compute_required_memory(manifest, extract_packed_bytes_from_c_header(path.read_bytes()))

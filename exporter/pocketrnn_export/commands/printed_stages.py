@@ -19,9 +19,9 @@ _PRINTED_LINES: Final = "pocketrnn.printed_lines"
 
 @contextlib.contextmanager
 def print_stages() -> Iterator[None]:
-    """While the block runs, print each stage that the exporter logs. For a stage of more than ten seconds, also
-    print the progress. The verdicts are left out: a command prints them at its end. A command prints each stage and
-    note once, though it may come to the same twice, as with other text rules."""
+    """While the block runs, print each stage that the exporter logs on standard error, and the progress of stages that
+    take more than ten seconds. Each line is printed only once in a command. The verdicts are left out, since commands
+    print these in their last lines."""
     from pocketrnn.verdicts import LOGGER
     from pocketrnn_export.progress import (
         ABOUT_FIRST_ID,

@@ -59,7 +59,13 @@ _MOST_WEIGHTS: Final = 6
 
 
 class ProposedOption(NamedTuple):
-    """An option to give, a sentence on it, and its value."""
+    """An option that a message recommends.
+
+    Attributes:
+        option: the name of the option.
+        sentence: a sentence that says why.
+        value: the value to give.
+    """
 
     option: str
     sentence: str
@@ -67,8 +73,15 @@ class ProposedOption(NamedTuple):
 
 
 class FileNamedInCode(NamedTuple):
-    """A file that code names, the place in the code, other files that may be meant in its place, further files of
-    weights of the same shapes, and a sentence on it, often empty."""
+    """A file that the user's code names.
+
+    Attributes:
+        path: the file.
+        place_in_code: the file and line of the code that names it.
+        others: other files that may be meant instead.
+        alike: further files of weights with tensors of the same shapes.
+        note: a sentence on the file; often empty.
+    """
 
     path: Path
     place_in_code: str
@@ -78,7 +91,8 @@ class FileNamedInCode(NamedTuple):
 
     @property
     def description(self) -> str:
-        """The file, the place and the other files, for the end of a sentence without its full stop."""
+        """A phrase for the end of a sentence that names the file, the place in the code and the other files. It has no
+        full stop."""
         others = f", or else {' or '.join(map(str, self.others[:_MOST_TOLD]))}" if self.others else ""
         told = " and ".join(map(str, self.alike[:_MOST_TOLD]))
         alike = f". {told} {'has' if len(self.alike) == 1 else 'have'} tensors of the same shapes" if told else ""
@@ -87,7 +101,13 @@ class FileNamedInCode(NamedTuple):
 
 
 class ProposedPairs(NamedTuple):
-    """A file of the owner's answers, the number of answers, and other files that seem to hold them, too."""
+    """A file that seems to hold the answers of the user's classifier.
+
+    Attributes:
+        file: the file.
+        answer_count: the number of answers in the file.
+        others: other files that seem to hold answers, too.
+    """
 
     file: str
     answer_count: int
@@ -95,14 +115,13 @@ class ProposedPairs(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """A sentence that names the file and the others."""
+        """A sentence that names the file, and the other files."""
         others = f"; answers are also in {', '.join(self.others[:_MOST_TOLD])}" if self.others else ""
         return f"Your classifier's answers seem to be in {self.file}{others}."
 
     def complete(self, corrected: Mapping[str, str | None]) -> dict[str, str | None]:
-        """Return the options of the next command: --pairs with this file, and those in `corrected`. If neither these
-        nor the running command name a tokenizer or rules, and the file has many answers, no text rules are proposed:
-        the answers decide all of them."""
+        """Return the options to change in the next command: those in `corrected`, and --pairs with this file. Proposed
+        text rules are left out if the user gave none and the file has many answers, since these show the rules."""
         context = click.get_current_context(silent=True)
         given = {} if context is None else context.params
         tokenizer = corrected.get("tokenizer") or given.get("tokenizer")
@@ -115,14 +134,14 @@ class ProposedPairs(NamedTuple):
 def propose_vocabulary(
     path: Path, weights: Path | None = None, *, may_be_unclear: bool = False
 ) -> FileNamedInCode | None:
-    """Find the vocabulary file that the code of a module, or of the files near it, names. Return it with the place in
-    the code; None if there is no such file, or there are several.
+    """Find the vocabulary file that the code of a module, or the code of the files near it, names. Return it with the
+    place in the code. Return None if there is no such file, or if there are several.
 
     Args:
         path: the file of the module.
-        weights: its weights. A file with as many words as the embedding has rows comes first. One with more, with far
-            fewer, or with as many labels as there are logits, is not a vocabulary.
-        may_be_unclear: whether a file that the code names may hold numbers that may be counts.
+        weights: the weights of the module; None if they are not known. A file with as many words as the embedding has
+            rows is preferred. A file with more words, with far fewer words, or with the labels is left out.
+        may_be_unclear: whether to accept a file whose numbers may be counts of words and not ids.
     """
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.source_code.code_and_data_files_near_module import (
@@ -194,8 +213,8 @@ def _read_vocabulary_near(file: Path, weights: Path | None, evidence: IdEvidence
 
 
 def _list_small_files_near(path: Path) -> list[Path]:
-    """List the first small files in and below the working folder and the folder of a file. Code, tables and documents
-    are left out."""
+    """List the first small files in and below the working folder and the folder of `path` that may be vocabularies.
+    Code, tables and documents are left out."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_below
 
     folders = dict.fromkeys((Path(), path.parent))
@@ -205,14 +224,15 @@ def _list_small_files_near(path: Path) -> list[Path]:
 
 
 def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, *, multi_label: bool) -> ProposedOption:
-    """Return a sentence on the missing labels, and what to give as --labels: labels, or a file of labels, that the code
-    of a module or the files near it name. If there are several, only those are proposed that occur in the answers of
-    the user's classifier.
+    """Propose a value for the missing option --labels, with a sentence that says where it comes from. The value is the
+    labels, or a file of labels, that the code of a module or of the files near it names. If the code names several, the
+    answers of the user's classifier decide. If nothing is found, the value is a placeholder.
 
     Args:
-        path: the file of the module; None for another source.
-        weights: its weights. Labels of another number than its outputs are left out.
-        pairs: the file of the answers. By default, one in the working folder is looked for.
+        path: the file of the module; None if the module has no file of code.
+        weights: the weights of the module. Lists with another number of labels than the module has outputs are left
+            out.
+        pairs: the file of the user's answers; None to look for one in the working folder.
         multi_label: whether a text may have several labels.
     """
     from pocketrnn_export.source_code.code_and_data_files_near_module import Nearness, keep_nearest
@@ -238,7 +258,11 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
             if len(one.labels) == sizes.labels or not sizes.labels:
                 found.setdefault(one.labels, (one, write_labels(one.labels)))
 
-    fitting = [one for one in found if any(_holds_answers(file, one, multi_label=multi_label) for file in answers)]
+    fitting = [
+        one
+        for one in found
+        if any(_do_answers_agree_with_label_order(file, one, multi_label=multi_label) for file in answers)
+    ]
     if in_answers is not None and not fitting:
         named, first = write_labels(in_answers.labels), join_first_labels(in_answers.labels)
         open_order = "" if in_answers.labels[0] == "0" else ", but neither your code nor this file shows their order"
@@ -257,31 +281,36 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
         labels, value = found[fitting[0]]
         if path is not None and len(value) > _LONGEST_LABELS:
             value = find_name_of_labels(path, labels.labels) or value
-        file = next((one for one in answers if _holds_answers(one, labels.labels, multi_label=multi_label)), None)
-        said = f"The labels seem to be {labels.description}. {_say_how_to_check_order(labels.labels, file, sizes)}"
+        file = next(
+            (one for one in answers if _do_answers_agree_with_label_order(one, labels.labels, multi_label=multi_label)),
+            None,
+        )
+        said = (
+            f"The labels seem to be {labels.description}. {_describe_check_of_label_order(labels.labels, file, sizes)}"
+        )
         return ProposedOption("labels", said, value)
     told = [
         f"{','.join(one[:_MOST_TOLD])}{',...' * (len(one) > _MOST_TOLD)} ({found[one][0].where})" for one in fitting
     ]
     more = [f"{len(told) - _MOST_TOLD} more"] if len(told) > _MOST_TOLD else []
     said = f" Your code names {' and '.join([*told[:_MOST_TOLD], *more])}." if told else ""
-    unknown = make_unknown_labels(sizes.labels or 3)
+    unknown = make_placeholder_labels(sizes.labels or 3)
     first = join_first_labels(unknown.split(","))
     said = f"The labels are {first} in the order of the logits, or a file. {sizes.describe_label_count()}{said}"
     return ProposedOption("labels", said, unknown)
 
 
-def make_unknown_labels(count: int) -> str:
-    """Return what stands in a command in place of so many labels that are not known. `read_labels` refuses it."""
+def make_placeholder_labels(count: int) -> str:
+    """Return placeholders for `count` labels that are not known, `LABEL0,LABEL1`, for a command to complete.
+    `read_labels` refuses them."""
     return ",".join(f"LABEL{number}" for number in range(count))
 
 
 def _propose_order_in_code(
     path: Path | None, in_answers: LabelsInCode, sizes: WeightSizes, *, multi_label: bool
 ) -> ProposedOption | None:
-    """Return the labels of the answers as --labels, in the order that the code of a module or the files near it show,
-    with a sentence. Return None if the code does not show it, if the answers contradict it, or if the labels are
-    numbers."""
+    """Propose the labels of the user's answers as --labels, in the order that the code of a module or of the files near
+    it shows. Return None if the code shows no order, if the answers contradict it, or if the labels are numbers."""
     from pocketrnn_export.source_code.labels_in_code import find_order_of_known_labels
     from pocketrnn_export.vocabularies.labels import write_labels
 
@@ -291,19 +320,19 @@ def _propose_order_in_code(
     orders = [
         one
         for one in find_order_of_known_labels(path, in_answers.labels, sizes.outputs)
-        if _holds_answers(file, one.labels, multi_label=multi_label)
+        if _do_answers_agree_with_label_order(file, one.labels, multi_label=multi_label)
     ]
     if not orders:
         return None
     told = [one.description for one in orders[:_MOST_TOLD]]
     said = f"The labels seem to be {', or else '.join(told)}, those in {in_answers.where}."
-    shows = _say_how_to_check_order(orders[0].labels, file, sizes)
+    shows = _describe_check_of_label_order(orders[0].labels, file, sizes)
     return ProposedOption("labels", f"{said} {shows}", write_labels(orders[0].labels))
 
 
-def _say_how_to_check_order(labels: Sequence[str], answers: Path | None, sizes: WeightSizes) -> str:
-    """Return a sentence on how the order of proposed labels is checked: by the owner's answers if there are some, else
-    by the owner."""
+def _describe_check_of_label_order(labels: Sequence[str], answers: Path | None, sizes: WeightSizes) -> str:
+    """Return a sentence that tells the user how to check the order of the proposed labels: by the file `answers` of the
+    user's answers, or, without it, by the meaning of the module's outputs."""
     if answers is not None:
         return f"--pairs {answers} checks their order."
     if sizes.outputs == 1:
@@ -313,7 +342,7 @@ def _say_how_to_check_order(labels: Sequence[str], answers: Path | None, sizes: 
 
 def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode]:
     """Find the files of labels that the code of a module, or of the files near it, names. Return a dict from each file
-    to its labels and the place in the code. Files with another number of labels than the weights are left out."""
+    to its labels and the place in the code. Files with another number of labels than the weights have are left out."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
@@ -331,9 +360,9 @@ def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode
 
 
 def _find_labels_with_empty_last_one(path: Path, sizes: WeightSizes) -> LabelsInCode | None:
-    """Find the labels in a text file that has one label fewer than the weights, if code near a module splits the text
-    of a file at its line breaks: after the last one it then has an empty label, which gets a name. Return None if there
-    is no such file."""
+    """Find the labels in a text file that has one label fewer than the module has outputs. This is because the code
+    near the module splits the file's text at line breaks, which gives an empty label after the last one. The empty
+    label gets a name. Return None if there is no such file."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_syntax_nodes_near
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
 
@@ -353,8 +382,9 @@ def _find_labels_with_empty_last_one(path: Path, sizes: WeightSizes) -> LabelsIn
 
 
 def _find_labels_of_answers(answers: Iterable[Path], sizes: WeightSizes, *, multi_label: bool) -> LabelsInCode | None:
-    """Return the labels that the owner's answers have, if there are as many as the weights have, with the file. Numbers
-    of classes may lack the highest ones. Return None if there are none, or if several files have different ones."""
+    """Return the labels that occur in the user's answers, with the file of the answers. There must be as many as the
+    module has labels; numbers of classes are completed to this number. Return None if there are none, or if several
+    files have different labels."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_labels_of_answers
@@ -374,11 +404,10 @@ class WeightSizes(NamedTuple):
     """Sizes of a classifier, from its weights.
 
     Attributes:
-        embedding_rows: the number of rows of the embedding; 0 if it has another name.
-        table_rows: the numbers of rows of all matrices without a bias, of which one may be the embedding under
-            another name.
+        embedding_rows: the number of rows of the embedding; 0 if the embedding is not found by its name.
+        table_rows: the numbers of rows of all matrices without a bias. One of these may be the embedding.
         last_layer: the layer that gives the logits; empty if it is not known.
-        outputs: the number of its outputs.
+        outputs: the number of outputs of the last layer; 0 if it is not known.
     """
 
     embedding_rows: int = 0
@@ -405,7 +434,8 @@ class WeightSizes(NamedTuple):
 
 
 def read_weight_sizes(weights: Path | None) -> WeightSizes:
-    """Read the sizes of a classifier from its weights. They are 0 if the file cannot be read."""
+    """Read the sizes of a classifier from a file of weights. All sizes are 0 or empty if the file is None or cannot be
+    read."""
     if weights is None:
         return WeightSizes()
     from pocketrnn_export.intake.layers_in_weights import find_last_layer
@@ -427,7 +457,8 @@ def read_weight_sizes(weights: Path | None) -> WeightSizes:
 
 
 def make_id_evidence(weights: Path | None, *, are_trusted: bool = False) -> IdEvidence:
-    """Return what a file of weights shows about the ids of words. The weights are read only if it is asked.
+    """Make the evidence on whether the numbers beside words are ids, from the embedding in a file of weights. The file
+    is read only when the number of rows is needed.
 
     Args:
         weights: the file; None if it is not known.
@@ -439,9 +470,9 @@ def make_id_evidence(weights: Path | None, *, are_trusted: bool = False) -> IdEv
 
 
 def propose_tokenizer(path: Path) -> FileNamedInCode | None:
-    """Find the tokenizer of subwords that the code of a module, or of the files near it, names: a tokenizer.json, a
-    .model, or a folder of `save_pretrained`. Return it with the place in the code; None if there is no such file or
-    folder, or there are several.
+    """Find the subword tokenizer that the code of a module, or of the files near it, names: a tokenizer.json, a
+    sentencepiece .model, or a folder of `save_pretrained`. Return it with the place in the code. Return None if there
+    is none, or if there are several.
 
     Args:
         path: the file of the module.
@@ -462,9 +493,10 @@ def propose_tokenizer(path: Path) -> FileNamedInCode | None:
     return nearest[0] if len(nearest) == 1 else None
 
 
-def propose_named_tokenizer(path: Path) -> ProposedOption | None:
-    """Find the tokenizer of transformers that the code of a module, or of the files near it, loads by its name. Return
-    a sentence on how to save it to a folder, and this folder as --tokenizer; None if there is none.
+def propose_to_save_transformers_tokenizer(path: Path) -> ProposedOption | None:
+    """Find the tokenizer of transformers that the code of a module, or of the files near it, loads by a name such as
+    "bert-base-uncased". Return a sentence that tells how to save it to a folder, with this folder as --tokenizer.
+    Return None if there is none.
 
     Args:
         path: the file of the module.
@@ -493,11 +525,12 @@ def propose_named_tokenizer(path: Path) -> ProposedOption | None:
 
 
 def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
-    """Find the file of weights that the code of a module, or of the files near it, names; if it names none with the
-    module's layers, one near the module that has them, or else one beside it that may have them. If there are several
-    with the module's layers, the file is taken that the answering code loads, or that code saves last; or else the
-    first one with the others. Return it with the place in the code, and with the files of weights near it that have the
-    same shapes; None if there is no such file.
+    """Find the file of weights of a module. Return it with the place in the code that names it, and with other files
+    that may be meant. Return None if there is no such file.
+
+    Files that the code of the module, or of the files near it, names and that have the module's layers come first, then
+    files near the module with its layers, then files beside it that may have them. Among several, the file is chosen
+    that the code for answering texts loads, or that code saves last.
 
     Args:
         path: the file of the module.
@@ -507,7 +540,7 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
-    path, name = _find_class_that_is_made(path, name)
+    path, name = _find_class_that_function_makes(path, name)
     named = list_data_files_named_in_code(path, _OF_WEIGHTS)
     found = [FileNamedInCode(file, where) for file, where in named.items() if holds_weights(file)]
     # Other modules have other layers.
@@ -517,13 +550,13 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
         near = [one for one in list_weight_files_near(path) if list_classes_that_fit(path, names, one)]
         only = f"{'the only' if len(near) == 1 else 'a'} file near {path.name} with the layers of its module"
         fitting = [FileNamedInCode(one, only) for one in near]
-    found = fitting or [one for one in found if _may_be_of_module(path, name, one.path)]
+    found = fitting or [one for one in found if _may_weights_fit_module(path, name, one.path)]
     for group in list_files_that_answering_code_loads(path, [one.path for one in found]) if len(found) > 1 else ():
         if group:
             found = [FileNamedInCode(file, where) for file, where in group.items()]
             break
     if not found:
-        beside = [one for one in _list_weight_files_in(path.parent) if _may_be_of_module(path, name, one)]
+        beside = [one for one in _list_weight_files_in_folder(path.parent) if _may_weights_fit_module(path, name, one)]
         only = "the only file" if len(beside) == 1 else "a file"
         found = [FileNamedInCode(one, f"{only} of weights beside {path.name}") for one in beside]
     if not found:
@@ -533,9 +566,9 @@ def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:
     return found[0]._replace(others=others, alike=alike)
 
 
-def _find_class_that_is_made(path: Path, name: str) -> tuple[Path, str]:
-    """Return the file and name of the module that a function of a file makes, if a class near it is that of the module;
-    else the file and name themselves."""
+def _find_class_that_function_makes(path: Path, name: str) -> tuple[Path, str]:
+    """Return the file and name of the module class that a function of a file makes, if that class is near the file. If
+    `name` is a class itself, or makes no such class, return `path` and `name`."""
     from pocketrnn_export.source_code.answering_code import find_first_module_that_function_instantiates
     from pocketrnn_export.source_code.class_definitions import find_class_in_file_or_imports, list_module_classes_near
 
@@ -547,33 +580,37 @@ def _find_class_that_is_made(path: Path, name: str) -> tuple[Path, str]:
 
 
 def _list_classes_of_module(path: Path, name: str) -> list[str]:
-    """Return the class `name` of a file; if this is not a class, return all modules of the file."""
+    """Return a list with `name` if this is a class of a file. Otherwise, return the names of all module classes of the
+    file."""
     from pocketrnn_export.source_code.class_definitions import find_class_in_file_or_imports, list_module_classes
 
     return [name] if find_class_in_file_or_imports(path, name) is not None else list_module_classes(path)
 
 
-def _may_be_of_module(path: Path, name: str, weights: Path) -> bool:
-    """Return whether weights may be those of a module: their layers do not contradict its code, and are not those of
-    another class near it."""
-    is_misfit = _describe_misfit(path, _list_classes_of_module(path, name), weights)
+def _may_weights_fit_module(path: Path, name: str, weights: Path) -> bool:
+    """Return whether weights may be those of a module: their layers do not contradict its code, and do not fit another
+    class near it better."""
+    is_misfit = _describe_why_weights_fit_no_class(path, _list_classes_of_module(path, name), weights)
     return not is_misfit and propose_class_of_weights(path, name, weights) is None
 
 
 def describe_weights_that_do_not_fit(path: Path, name: str) -> tuple[str, dict[str, str | None]]:
-    """Return a sentence on the files of weights near a module of which none can be its own, and the options of the next
-    command: the other module that fits one of these files, or else --weights with a placeholder. Return an empty string
-    and dict if there are no such files.
+    """Return a sentence on files of weights near a module that cannot be its own, and the options to change in the next
+    command: the other module that fits one of these files, or --weights with a placeholder. Return an empty string and
+    an empty dict if there are no such files.
 
     Args:
-        path, name: the file and name of the module.
+        path: the file of the module.
+        name: the name of the module in the file.
     """
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
     files = [one for one in list_data_files_named_in_code(path, _OF_WEIGHTS) if holds_weights(one)]
-    files = [*dict.fromkeys((*files, *list_weight_files_near(path), *_list_weight_files_in(path.parent)))]
-    misfits = {file: _describe_misfit(path, _list_classes_of_module(path, name), file) for file in files}
+    files = [*dict.fromkeys((*files, *list_weight_files_near(path), *_list_weight_files_in_folder(path.parent)))]
+    misfits = {
+        file: _describe_why_weights_fit_no_class(path, _list_classes_of_module(path, name), file) for file in files
+    }
     for file, why in misfits.items():
         if other := propose_class_of_weights(path, name, file):
             reason = f": {why}" if why else ""
@@ -586,8 +623,8 @@ def describe_weights_that_do_not_fit(path: Path, name: str) -> tuple[str, dict[s
 
 
 def describe_module_of_other_file(path: Path, module: str) -> str:
-    """Return a sentence, after a space, if a command takes a module of another file than the one that the user names.
-    It says whether the named file has a recurrent classifier. Return an empty string for a module of this file.
+    """Return a sentence that says that the next command takes a module of another file than the one that the user
+    names. Return an empty string if the module is in the named file. The sentence begins with a blank.
 
     Args:
         path: the file of code that the user names.
@@ -603,11 +640,11 @@ def describe_module_of_other_file(path: Path, module: str) -> str:
 
 
 def list_classes_that_fit(path: Path, names: Sequence[str], weights: Path) -> list[str]:
-    """List the classes among `names` that have the layers in a file of weights, with its kinds of layers and its sizes.
+    """List the classes among `names` whose code fits a file of weights: the same layers, of the same kinds and sizes.
 
     Args:
         path: the file of the classes.
-        names: their names.
+        names: the names of the classes.
         weights: the file of weights.
     """
     from pocketrnn_export.source_code.class_definitions import list_classes_that_fit_weight_names
@@ -615,27 +652,31 @@ def list_classes_that_fit(path: Path, names: Sequence[str], weights: Path) -> li
 
     layers = list_weight_names(weights)
     found = list_classes_that_fit_weight_names(path, names, layers) if layers else []
-    misfits = _list_misfits(path, found, weights)
+    misfits = _list_reasons_against_classes(path, found, weights)
     return [name for name, why in zip(found, misfits, strict=True) if not why]
 
 
-def _describe_misfit(path: Path, names: Sequence[str], weights: Path) -> str:
-    """Return why weights cannot be those of any class among `names`, for the end of a sentence, by the first class.
-    Return an empty string if they may be, or if this is not known.
+def _describe_why_weights_fit_no_class(path: Path, names: Sequence[str], weights: Path) -> str:
+    """Return why weights cannot be those of any class among `names`, as the end of a sentence. It is the reason for the
+    first class. Return an empty string if they may be those of some class.
 
     Args:
-        path, names, weights: as in `list_classes_that_fit`.
+        path: the file of the classes.
+        names: the names of the classes.
+        weights: the file of weights.
     """
-    misfits = _list_misfits(path, names, weights)
+    misfits = _list_reasons_against_classes(path, names, weights)
     return misfits[0] if misfits and all(misfits) else ""
 
 
-def _list_misfits(path: Path, names: Sequence[str], weights: Path) -> list[str]:
-    """Return for each class why weights cannot be its own, for the end of a sentence; an empty string if they may be,
-    or if this is not known. The file of weights is read once.
+def _list_reasons_against_classes(path: Path, names: Sequence[str], weights: Path) -> list[str]:
+    """Return for each class why weights cannot be its own, as the end of a sentence. An empty string says that they may
+    be, or that this is not known.
 
     Args:
-        path, names, weights: as in `list_classes_that_fit`.
+        path: the file of the classes.
+        names: the names of the classes.
+        weights: the file of weights.
     """
     if not names:
         return []
@@ -652,11 +693,12 @@ def _list_misfits(path: Path, names: Sequence[str], weights: Path) -> list[str]:
 
 
 def propose_class_of_weights(path: Path, name: str, weights: Path) -> str | None:
-    """Return the class near a module's file, as file.py:name, whose layers are those of the weights. Return None if
-    the named class has these layers, too, or if there is no such class.
+    """Return the class in or near a module's file, as file.py:name, whose layers are those of the weights. Return None
+    if the module `name` has these layers itself, or if there is no such class.
 
     Args:
-        path, name: the file and name of the module.
+        path: the file of the module.
+        name: the name of the module in the file.
         weights: the file of weights.
     """
     from pocketrnn_export.source_code.class_definitions import list_module_classes, list_module_classes_near
@@ -668,9 +710,9 @@ def propose_class_of_weights(path: Path, name: str, weights: Path) -> str | None
 
 
 def list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path], folder: Path) -> list[str]:
-    """Return those of several modules, each as file.py:name, that fit a file of weights: the first file that a
-    recurrent one fits, or else the first that some of them fit. Those in notebooks of a folder count, too. Recurrent
-    ones come first, and then those beside the weights.
+    """List the modules, each as file.py:name, that fit the same file of weights: the first file that a recurrent module
+    fits, or else the first file that any module fits. Modules in notebooks of `folder` are added. Recurrent modules
+    come first.
 
     Args:
         modules: the modules in Python files.
@@ -696,38 +738,39 @@ def list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path], folde
 
 
 def list_weight_files_near(path: Path) -> list[Path]:
-    """List the files of weights in and below the working folder and the folder of a file, by their contents. If
-    the names of files differ by a number, the highest comes first. Large files are left out.
+    """List the files in and below the working folder and the folder of `path` whose contents are weights. Among names
+    that differ by a number, the highest number comes first. Large files are left out.
 
     Args:
         path: the file.
     """
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_below
-    from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, may_be_of_torch
+    from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, may_be_weights_file
 
     folders = dict.fromkeys((Path(), path.parent))
     unique = {one.resolve(): one for folder in folders for one in list_data_files_below(folder)}
     found: list[Path] = []
-    for one in sorted(unique.values(), key=_order_by_highest_number):
+    for one in sorted(unique.values(), key=_get_sort_key_with_highest_number_first):
         # Only few of many data files are read whole.
         with contextlib.suppress(OSError):
-            if len(found) < _MOST_WEIGHTS and one.stat().st_size <= _LARGEST_WEIGHTS and may_be_of_torch(one):
+            if len(found) < _MOST_WEIGHTS and one.stat().st_size <= _LARGEST_WEIGHTS and may_be_weights_file(one):
                 found += [one] * holds_weights(one)
     return found
 
 
-def _order_by_highest_number(file: Path) -> tuple[str, list[int]]:
-    """Return what sorts files by their folders and names, but the highest number first."""
+def _get_sort_key_with_highest_number_first(file: Path) -> tuple[str, list[int]]:
+    """Return a key that sorts files by their folders and names, but files whose names differ only by a number from the
+    highest number down."""
     return re.sub(r"\d+", "0", str(file)), [-int(one[:18]) for one in re.findall(r"\d+", file.name)]
 
 
-def _list_weight_files_in(folder: Path) -> list[Path]:
-    """List the files of weights in a folder by their usual suffixes, or by the number at the end of their names."""
+def _list_weight_files_in_folder(folder: Path) -> list[Path]:
+    """List the files of weights in a folder whose suffix is a usual one, such as .pt, or a number."""
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
     usual = re.compile(rf"\.({_OF_WEIGHTS}|\D*\d+)")
     files = [one for one in folder.iterdir() if usual.fullmatch(one.suffix) and one.is_file()]
-    return [one for one in sorted(files, key=_order_by_highest_number) if holds_weights(one)]
+    return [one for one in sorted(files, key=_get_sort_key_with_highest_number_first) if holds_weights(one)]
 
 
 def list_weights_of_same_shapes(module_file: Path, weights: Path) -> list[Path]:
@@ -741,7 +784,7 @@ def list_weights_of_same_shapes(module_file: Path, weights: Path) -> list[Path]:
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_named_in_code
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
 
-    near = [*_list_weight_files_in(weights.parent), *list_data_files_named_in_code(module_file, _OF_WEIGHTS)]
+    near = [*_list_weight_files_in_folder(weights.parent), *list_data_files_named_in_code(module_file, _OF_WEIGHTS)]
     unique = {one.resolve(): one for one in near if one.is_file()}
     unique.pop(weights.resolve(), None)
     few = [one for one in unique.values() if one.stat().st_size <= _LARGEST_WEIGHTS and holds_weights(one)]
@@ -755,8 +798,9 @@ def list_weights_of_same_shapes(module_file: Path, weights: Path) -> list[Path]:
 
 
 def propose_tokenizer_function(path: Path) -> TextFunction | None:
-    """Return the function that seems to split texts: one that answers or splits them, in the file of a module or near
-    it, or one that cleans them in that file or in a column of a table. Return None if there is none.
+    """Return the function of the user's code that seems to split texts: one in the file of a module or near it that
+    answers or splits texts, or one that only cleans texts, in that file or for a column of a table. Return None if
+    there is none.
 
     Args:
         path: the file of the module.
@@ -790,8 +834,9 @@ def make_options_of_tokenizer_function(function: str) -> dict[str, str | None]:
 
 
 def complete_rules_beside_tokenizer_function(changes: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Return changed options of the running command, with --rules that leave the splitting to the --tokenizer function
-    if it calls a library. Widths that --rules has are kept, and rules that state how texts are split are unchanged.
+    """Return the options to change in the running command, with --rules that leave the splitting to the function of
+    --tokenizer if this function calls a library. Widths in --rules are kept. If --rules already states how texts are
+    split, return `changes` unchanged.
 
     Args:
         changes: the options that the command changes.
@@ -812,7 +857,8 @@ def complete_rules_beside_tokenizer_function(changes: Mapping[str, str | None]) 
 
 
 def find_library_of_tokenizer_function(function: str) -> str:
-    """Return the library by which a function, as file.py:name, splits or changes words; an empty string for none."""
+    """Return the name of the library, such as nltk, by which a function file.py:name splits or changes words. Return an
+    empty string if it uses none."""
     from pocketrnn_export.source_code.text_functions_in_file import find_text_library
 
     named = parse_module_name(function)
@@ -821,7 +867,7 @@ def find_library_of_tokenizer_function(function: str) -> str:
 
 def describe_tokenizer_function(function: TextFunction) -> str:
     """Return a sentence that names the function which seems to split texts, the library that it calls, and the place
-    where the owner's code calls it with more than a text."""
+    where the user's code calls it with more arguments than a text."""
     library = find_library_of_tokenizer_function(function.option)
     called = function.called
     said = f"Texts seem to be split by {function.option}{f', which calls {library}' if library else ''}"
@@ -837,9 +883,8 @@ def describe_tokenizer_function(function: TextFunction) -> str:
 
 
 def propose_pairs(labels: Sequence[str], path: Path | None, *, multi_label: bool) -> ProposedPairs | None:
-    """Return the .csv or .jsonl file in the working folder, or in the folder of the module, that holds answers of the
-    owner's classifier to texts, by its name and its contents. Return None if there is no such file. The answers may
-    contradict the order of the labels, which a comparison with them tells.
+    """Return the .csv or .jsonl file in the working folder, or in the folder of the module, that seems to hold answers
+    of the user's classifier, by its name and contents. Return None if there is none.
 
     If there are several, the first by its name is taken, and first those whose name begins with a word such as
     `answers`: `classify -o mine-answers.csv` writes the bundle's own answers in the same columns.
@@ -866,9 +911,9 @@ def propose_pairs(labels: Sequence[str], path: Path | None, *, multi_label: bool
 
 
 def propose_pairs_of_command(changes: Mapping[str, str | None]) -> ProposedPairs | None:
-    """Return the file that seems to hold answers of the owner's classifier, for the running `export` with changed
-    options. Return None if there is no such file, if --pairs is given or changed, or if the module takes two texts or
-    numbers, has several heads or labels tokens.
+    """Return the file that seems to hold answers of the user's classifier, for the running `export` with changed
+    options. Return None if there is none, if --pairs is given or changed, or if the module takes two texts or numbers,
+    has several heads, or labels tokens.
 
     Args:
         changes: the options that the command changes.
@@ -890,10 +935,10 @@ def propose_pairs_of_command(changes: Mapping[str, str | None]) -> ProposedPairs
     return None
 
 
-def read_answers_beside(labels: Sequence[str], path: Path | None) -> tuple[str, list[tuple[str, Answer]]]:
-    """Read the answers of the owner's classifier that lie in the working folder or in the folder of the module. Return
-    the file, and each text with its answer as labels or a dict from labels to probabilities; an empty string and list
-    if there is no file, or if its answers do not name labels.
+def read_answers_in_near_folders(labels: Sequence[str], path: Path | None) -> tuple[str, list[tuple[str, Answer]]]:
+    """Read the answers of the user's classifier from a file in the working folder or in the folder of the module.
+    Return the file, and pairs (text, answer), with an answer as labels or as a dict from labels to probabilities.
+    Return an empty string and list if there is no such file, or if its answers do not name labels.
 
     Args:
         labels: the labels, perhaps in another order than that of the logits.
@@ -921,8 +966,8 @@ def read_answers_beside(labels: Sequence[str], path: Path | None) -> tuple[str, 
 
 
 def describe_label_order(path: Path | None, labels: Sequence[str], weights: Path | None) -> str:
-    """Return a sentence without its full stop on the order of labels that an option lists, if the code of a module, or
-    of the files near it, does not show this order. Return an empty string if it does.
+    """Return a warning, as a sentence without its full stop, if the user's code does not show the order of the labels
+    in --labels. Return an empty string if the code shows this order.
 
     Args:
         path: the file of the module; None for another source.
@@ -942,7 +987,8 @@ def describe_label_order(path: Path | None, labels: Sequence[str], weights: Path
 
 
 def list_labels_of_pairs(file: Path, *, multi_label: bool) -> list[str] | None:
-    """List the labels that a file of answers names, which may be none; None if the file cannot be read."""
+    """List the labels that occur in a file of answers; an empty list if they are not clear. Return None if the file
+    cannot be read."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_labels_of_answers, read_pairs
 
@@ -957,7 +1003,8 @@ def list_labels_of_pairs(file: Path, *, multi_label: bool) -> list[str] | None:
 
 
 def _count_answers(file: Path, labels: Sequence[str], *, multi_label: bool) -> int:
-    """Return the number of texts with an answer in a file; without labels, the number of texts.
+    """Return the number of texts in a file that have an answer. Without labels, return the number of all texts in the
+    file.
 
     Raises:
         InputError: the file cannot be read, or contradicts the labels; `OptionCorrectionsError` gives another order.
@@ -969,8 +1016,8 @@ def _count_answers(file: Path, labels: Sequence[str], *, multi_label: bool) -> i
     return len(map_answers_to_labels(pairs, labels, multi_label=multi_label) if labels else pairs)
 
 
-def _holds_answers(file: Path, labels: Sequence[str], *, multi_label: bool) -> bool:
-    """Return whether a file has answers, all of which agree with these labels in this order."""
+def _do_answers_agree_with_label_order(file: Path, labels: Sequence[str], *, multi_label: bool) -> bool:
+    """Return whether a file has answers, and none of them contradicts the order of `labels`."""
     from pocketrnn_export.progress import hide_log_records
 
     with contextlib.suppress(InputError, OSError), hide_log_records():
@@ -979,8 +1026,8 @@ def _holds_answers(file: Path, labels: Sequence[str], *, multi_label: bool) -> b
 
 
 def _list_answer_files(given: Path | None, path: Path | None) -> list[Path]:
-    """List the .csv and .jsonl files in the folder of the module's file and in the working folder whose names are those
-    of answers, or only the given file. Large files are left out."""
+    """List the .csv and .jsonl files in the folder of `path` and in the working folder whose names suggest answers of a
+    classifier. If `given` is not None, list only this file. Large files are left out."""
     folders = [Path()] if path is None or path.parent.resolve() == Path().resolve() else [path.parent, Path()]
     named = [
         one
@@ -996,16 +1043,18 @@ def read_labels(given: str, head: str = "") -> list[str]:
     """Read the labels that `--labels` names: `a,b,c`, a file of labels, or `file.py:NAME` for a list in code.
 
     Args:
-        given: the labels, or what holds them.
+        given: the value of `--labels`.
         head: the name of the module's head that these labels belong to; empty for a module with one set of labels.
 
     Raises:
-        InputError: they cannot be read, or stand in a message in place of labels that are not known.
+        InputError: the labels cannot be read, or they are still the placeholders of a proposed command.
     """
     from pocketrnn_export.source_code.labels_in_code import read_labels_of_variable_in_file
     from pocketrnn_export.vocabularies.labels import read_labels as read_plain_labels
 
-    if given == make_unknown_labels(given.count(",") + 1):
-        raise InputError(f"{given} stands in place of your labels.", "Write these, in the order of the logits.")
+    if given == make_placeholder_labels(given.count(",") + 1):
+        raise InputError(
+            f"{given} stands in place of your labels.", "Write your own labels there, in the order of the logits."
+        )
     named = parse_module_name(given) if "," not in given else None
     return read_plain_labels(given, head) if named is None else read_labels_of_variable_in_file(named.path, named.name)

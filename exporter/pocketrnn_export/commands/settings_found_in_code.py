@@ -40,8 +40,9 @@ _TOLD_WORDS: Final = 3
 def log_owner_hints_and_list_corrections(
     named: ModuleName | None, options: dict[str, Any], text: dict[str, Any]
 ) -> dict[str, str | None]:
-    """Log notes on settings, such as the length of texts, that the user's code or checkpoint names and the bundle does
-    not have. The notes are printed at the end of the command.
+    """Log a note for each setting, such as the length of texts, that the user's code or checkpoint names but the bundle
+    does not have. Return the options that give the bundle these settings. The notes are printed at the end of the
+    command.
 
     Args:
         named: the module's file.
@@ -110,7 +111,8 @@ def log_owner_hints_and_list_corrections(
 
 
 def list_code_files(named: ModuleName | None, options: Mapping[str, Any]) -> list[Path]:
-    """Return the files of the module and of --tokenizer, and the files that import the module's."""
+    """Return the file of the module, the file of the --tokenizer function, and the files that import the file of the
+    module."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_files_that_import
 
     files = [one.path for one in (named, parse_module_name(options["tokenizer"] or "")) if one is not None]
@@ -131,8 +133,8 @@ def list_lengths_in_files(named: ModuleName | None, options: Mapping[str, Any]) 
 
 
 def find_files_of_stop_words(path: Path) -> dict[Path, list[str]]:
-    """Find the text files of stop words that the code of a module, or the files near it, name. Return a dict from each
-    file to its words. Large files and lines of several words are left out.
+    """Find the text files of stop words that the code of a module, or of the files near it, names. Return a dict from
+    each file to its words. Large files and lines of several words are left out.
 
     Args:
         path: the file of the module.
@@ -151,9 +153,9 @@ def find_files_of_stop_words(path: Path) -> dict[Path, list[str]]:
 def propose_text_length(
     named: ModuleName, options: Mapping[str, Any], function: str = ""
 ) -> tuple[list[str], dict[str, str | None]]:
-    """Return a list with a sentence on the only length of texts that the checkpoint, settings beside it or the user's
-    code name, and the option that gives it: --max-tokens if the code only cuts texts, or --rules beside a function.
-    Return an empty list and dict for none or several lengths.
+    """Propose the length to which texts are cut or padded, if the checkpoint, settings beside it and the user's code
+    name only one. Return a list with a sentence on it, and a dict with the option that sets it, which may be empty.
+    Return an empty list and dict if they name no length or several.
 
     Args:
         named: the module's file.
@@ -239,7 +241,7 @@ def print_uncompared_steps_and_kept_notes(
     # A note on a length that the user's files name says more.
     is_said = any(about == ABOUT_LENGTHS and _READS_ALL in line for line, about in shown)
     sorted_steps = sorted(steps, key=lambda step: step.startswith(_LONG))
-    if not has_width and (function := _find_function_that_gives_all_ids_alone(tokenizer)):
+    if not has_width and (function := _find_function_that_passes_ids_unchanged(tokenizer)):
         unpadded = f"Padding: none is added, as in {function}."
         sorted_steps = [unpadded if step.startswith(_PADDING) else step for step in sorted_steps]
     lines = [f"Note: {step}" for step in sorted_steps if not (is_said and step.startswith(_LONG))]
@@ -249,9 +251,10 @@ def print_uncompared_steps_and_kept_notes(
         print_line(line, err=True)
 
 
-def _find_function_that_gives_all_ids_alone(tokenizer: str | None) -> str:
-    """Return the function of --tokenizer, or the one from which its file was written, if it gives its module the ids of
-    a text as they are. Else return an empty string."""
+def _find_function_that_passes_ids_unchanged(tokenizer: str | None) -> str:
+    """Return the function of --tokenizer if it passes the ids of a text to its module neither padded nor cut. For a
+    file that an export wrote, return the user's function from which it was written. Return an empty string
+    otherwise."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import read_copied_function_of_exported_file
     from pocketrnn_export.source_code.functions_that_answer_or_split import passes_ids_neither_padded_nor_cut
 
@@ -267,7 +270,8 @@ def _find_function_that_gives_all_ids_alone(tokenizer: str | None) -> str:
 
 
 def _describe_text_functions(named: ModuleName) -> list[str]:
-    """Return a hint that names the functions of the owner's code that may split or clean texts, or an empty list."""
+    """Return a list with a hint that names the functions of the user's code that may split or clean texts. Return an
+    empty list if there are none."""
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
     found = [one.option for one in list_text_functions(named.path)]
@@ -276,7 +280,7 @@ def _describe_text_functions(named: ModuleName) -> list[str]:
 
 
 def _describe_stop_words(named: ModuleName) -> list[str]:
-    """Return a hint for each file of stop words that the owner's code names."""
+    """Return a hint for each file of stop words that the user's code names, since the bundle keeps these words."""
     return [
         f"{file} seems to hold words that your code leaves out, but the bundle reads them: "
         f"{', '.join(words[:_TOLD_WORDS])}, ... Answers of your classifier show whether it does so: --pairs FILE"
@@ -287,16 +291,17 @@ def _describe_stop_words(named: ModuleName) -> list[str]:
 def _describe_function_of_other_ids(
     named: ModuleName, options: Mapping[str, Any], rules: Any, vocabulary: Any
 ) -> list[str]:
-    """Return a hint that names a function of the owner's code that gives texts other ids than the --tokenizer function,
-    or an empty list. Functions whose lines are no text rules are left out."""
+    """Return a list with a hint that names a function of the user's code that gives texts other ids than the
+    --tokenizer function. Return an empty list if there is none. Functions that text rules cannot imitate are left
+    out."""
     from pocketrnn.text import TextEncoder, TextRules
     from pocketrnn_export.source_code.code_and_data_files_near_module import read_copied_function_of_exported_file
     from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
     from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
     from pocketrnn_export.vocabularies.rules_from_function import (
+        generate_texts_for_tokenizer_comparison,
         has_ordinary_characters,
-        make_texts_for_comparison,
         read_split_in_code,
     )
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
@@ -305,7 +310,10 @@ def _describe_function_of_other_ids(
     if own is None or not isinstance(rules, TextRules) or rules.tokenizer == "external":
         return []
     tokens = read_vocabulary(vocabulary).tokens
-    texts = [*filter(has_ordinary_characters, make_texts_for_comparison(tokens)), *tokens[:_COMPARED_WORDS]]
+    texts = [
+        *filter(has_ordinary_characters, generate_texts_for_tokenizer_comparison(tokens)),
+        *tokens[:_COMPARED_WORDS],
+    ]
     given = [*map(TextEncoder(rules, tokens).encode, texts)]
     for one in list_text_functions(named.path):
         written = write_tokenizer_of_function(one.file, one.name)
@@ -343,9 +351,9 @@ def _find_function_from_tokens_to_ids(tokenizer: str | None) -> str:
 def _make_options_for_length_and_unknown_id(
     found: OpenSettings, options: Mapping[str, Any], stated_rules: dict[str, Any], rules: Any
 ) -> dict[str, str | None]:
-    """Return the options that give the bundle the text length, and the id of unknown words, that the user's code or
-    checkpoint names. Return an empty dict if it names neither. If it names several lengths, return only --pairs, unless
-    it is given: answers then show the right length."""
+    """Return the options that set the length of texts and the id of unknown words that the user's code or checkpoint
+    names. Return an empty dict if it names neither. If it names several lengths, return only --pairs with a
+    placeholder, since answers show the right length."""
     lengths = {one.value for one in found.lengths}
     if len(lengths) > 1:
         return {"pairs": "FILE"} if options["pairs"] is None else {}

@@ -52,8 +52,9 @@ _TAKEN_FUNCTIONS: Final = "pocketrnn.taken_functions"
 
 @contextlib.contextmanager
 def remove_written_files_if_command_fails() -> Iterator[None]:
-    """If the block fails, undo the files that `write_code_file` has written in it, but for those that the error names:
-    they would be taken for the owner's. The error names the owner's functions in place of those in the files."""
+    """If the block raises an error, remove or restore the files that `write_code_file` wrote in it, so that a later
+    command does not take them for the user's own. Files that the error names stay. The error names the user's functions
+    in place of those in removed files."""
     try:
         yield
     except BaseException as error:
@@ -74,7 +75,8 @@ def remove_written_files_if_command_fails() -> Iterator[None]:
 
 
 def _undo_written_file(path: Path) -> None:
-    """Put back what a file held before this command wrote it, and drop the notes on it that were kept for the end."""
+    """Restore what a file contained before this command wrote it, or remove the file if it did not exist. Drop the
+    notes on it that were kept for the end of the command."""
     context = click.get_current_context()
     kept = get_lines_to_print_at_end(context)
     kept[:] = [one for one in kept if one[1] != str(path)]
@@ -84,8 +86,8 @@ def _undo_written_file(path: Path) -> None:
 
 
 def remove_tokenizer_file_that_bundle_replaces(options: dict[str, Any]) -> None:
-    """Undo the file that was written for the --tokenizer function, since the text rules of the bundle do the same as
-    its function. Set --tokenizer to the owner's function again, also in the commands that messages suggest."""
+    """Remove the file that was written for the --tokenizer function, since the bundle's text rules do the same. Set
+    --tokenizer to the user's own function again, also in the commands that messages suggest."""
     context, taken = click.get_current_context(), options["tokenizer"]
     given = context.meta.get(_TAKEN_FUNCTIONS, {}).get(taken)
     named = parse_module_name(taken or "")
@@ -94,14 +96,14 @@ def remove_tokenizer_file_that_bundle_replaces(options: dict[str, Any]) -> None:
         _undo_written_file(named.path)
 
 
-def _take_written_function(options: dict[str, Any], path: Path, said: str) -> None:
-    """Set --tokenizer to the function `words` of a written file, also in the commands that messages suggest. The note
-    on it is printed when the command ends.
+def _set_tokenizer_to_written_function(options: dict[str, Any], path: Path, said: str) -> None:
+    """Set --tokenizer to the function `words` in a written file, also in the commands that messages suggest. A note on
+    it is printed when the command ends.
 
     Args:
         options: the options of the command.
         path: the file.
-        said: the sentence of the note before "and --tokenizer ... is taken."
+        said: the first part of the note, which ends with "and --tokenizer ... is taken."
     """
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
 
@@ -114,8 +116,8 @@ def _take_written_function(options: dict[str, Any], path: Path, said: str) -> No
 
 def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     """Find the part of the --tokenizer function that splits texts, write it to a file beside the output, and set
-    --tokenizer to it, also in the commands of later messages. If the part does the same as basic_english, set
-    --tokenizer to that. Return False if no such part is found.
+    --tokenizer to it. If the part does the same as basic_english, set --tokenizer to this name. Return whether such a
+    part was found.
 
     Args:
         options: the options of `export`.
@@ -163,7 +165,9 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
         print_line(f"Note: {named} splits texts by torchtext's basic_english, which is taken.", err=True)
         return True
     path = write_code_file(Path(parameters["output"]), "words", written.code, named)
-    _take_written_function(options, path, f"The lines of {named} that split a text are now a function in {path}")
+    _set_tokenizer_to_written_function(
+        options, path, f"The lines of {named} that split a text are now a function in {path}"
+    )
     if both := write_tokenizer_with_changed_text(named):
         said = f"Note: {both[0]} If your classifier does so, too, give --tokenizer {both[1]}."
         print_at_end_if_command_runs(said, both[1].rpartition(":")[0])
@@ -171,7 +175,8 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
 
 
 def _read_keras_split_of_vocabulary(file: Path | None) -> KerasSplit | None:
-    """Return how the Tokenizer of Keras in a file splits a text; None for another file."""
+    """Return the settings by which the Keras Tokenizer in a file splits texts. Return None for another file, or for
+    None."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -182,12 +187,13 @@ def _read_keras_split_of_vocabulary(file: Path | None) -> KerasSplit | None:
 
 
 def replace_tokenizer_that_cleans_before_keras(options: dict[str, Any], keras: KerasSplit) -> bool:
-    """Set --tokenizer to a file beside the output whose function splits the string that the given function makes of a
-    text as a Tokenizer of Keras does. Return False if the code that the function needs is not found.
+    """If the --tokenizer function only cleans texts and a Keras Tokenizer splits the cleaned string, write a function
+    that does both to a file beside the output, and set --tokenizer to it. Return False if the code that the function
+    needs is not found.
 
     Args:
         options: the options of `export`.
-        keras: how the Tokenizer splits a text.
+        keras: the settings by which the Keras Tokenizer splits a text.
     """
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
 
@@ -201,14 +207,14 @@ def replace_tokenizer_that_cleans_before_keras(options: dict[str, Any], keras: K
     code += f"\ndef {WRITTEN_NAME}(text):\n    return {keras.write_tokens(f'{named.name}(text)')}\n"
     path = write_code_file(Path(click.get_current_context().params["output"]), WRITTEN_NAME, code, named)
     said = f"{named} gives a string, and {options['vocabulary']} splits it: {path} does both"
-    _take_written_function(options, path, said)
+    _set_tokenizer_to_written_function(options, path, said)
     return True
 
 
 def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
-    """Set --tokenizer to its function with the values that the owner's code gives its further arguments, also in the
-    commands that messages suggest; for a function that answers texts, to the one that it calls with its text. Return
-    False if a value is not known."""
+    """Give the --tokenizer function the values of its further arguments with which the user's code calls it, and set
+    --tokenizer accordingly. A function that answers texts is replaced by the function that it calls with its text.
+    Return False if a value is not known."""
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
     from pocketrnn_export.source_code.text_functions_in_file import complete_text_function
 
@@ -220,7 +226,7 @@ def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
     is_called = "" if found.called is None else f", as {found.called.place}, calls it"
     if found.code:
         path = write_code_file(Path(parameters["output"]), WRITTEN_NAME, found.code, named)
-        _take_written_function(options, path, f"{path} calls {named}{is_called}")
+        _set_tokenizer_to_written_function(options, path, f"{path} calls {named}{is_called}")
         return True
     options["tokenizer"] = parameters["tokenizer"] = found.option
     print_line(f"Note: --tokenizer {named} is taken as {found.option}{is_called}.", err=True)
@@ -228,9 +234,8 @@ def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
 
 
 def refuse_answering_function(named: ModuleName, output: Path) -> NoReturn:
-    """Raise an OptionCorrectionsError for a --tokenizer function that answers texts, since the part of it that splits
-    them is not found. Its lines that read the text are written beside the output, as the beginning of a function that
-    the user completes.
+    """Raise an error for a --tokenizer function that answers texts, if the part of it that splits texts is not found.
+    Its lines that read the text are written to a file beside the output, which the user completes.
 
     Args:
         named: the function.
@@ -253,8 +258,8 @@ def refuse_answering_function(named: ModuleName, output: Path) -> NoReturn:
 
 
 def _refuse_several_fields(named: ModuleName, output: Path, written: WrittenTokenizer) -> NoReturn:
-    """Write the lines of a function that splits several fields of a request to a file, and raise an error. The error
-    says how the user completes the file to a tokenizer of one text."""
+    """Raise an error for a function that splits several fields of a request, such as a title and a body. Its lines are
+    written to a file beside the output, and the error says how to complete this file to a function of one text."""
     from pocketrnn_export.source_code.splitting_part_of_function import NAME_WITH_FIELDS, WRITTEN_NAME
 
     path = write_code_file(output, "words", written.code, named)
@@ -281,14 +286,14 @@ def replace_tokenizer_by_own_file(
     options: dict[str, Any], function: Any, saved_attributes: Mapping[str, Any], adapted: OwnersFunction
 ) -> bool:
     """Copy the --tokenizer function, with the code and the vocabulary that it needs, to a file beside the output, and
-    set --tokenizer to the copy. This is done if `classify` could not load the function from its own file without
-    PyTorch, or could not call it with a text alone. Return False if nothing was copied.
+    set --tokenizer to the copy. This is needed if `classify` could not load the function without PyTorch, or could not
+    call it with only a text. Return whether it was copied.
 
     Args:
         options: the options of `export`.
-        function: the function, as it was loaded.
-        saved_attributes: the attributes of its object that were saved.
-        adapted: the function, as the export calls it.
+        function: the loaded function.
+        saved_attributes: the attributes of the object of a method, as a file has them.
+        adapted: the function of one text by which the export calls `function`.
     """
     from pocketrnn_export.source_code.code_and_data_files_near_module import imports_torch_directly_or_indirectly
     from pocketrnn_export.vocabularies.checkpoint_text_settings import is_plain_value
@@ -303,7 +308,7 @@ def replace_tokenizer_by_own_file(
         _write_by_name(named.method_kwargs),
     )
     vocabulary = {name: dict(ids) for name, ids in adapted.arguments.items()}
-    call = _find_call(functools.partial(function, **vocabulary), adapted)
+    call = _find_call_that_classify_reads_equally(functools.partial(function, **vocabulary), adapted)
     is_called_otherwise = bool(vocabulary) or call != PLAIN_CALL
     if not (
         named.is_notebook
@@ -327,18 +332,21 @@ def replace_tokenizer_by_own_file(
     )  # fmt: skip
     parameters = click.get_current_context().params
     if code is None and not (named.is_notebook or named.method or imports_torch_directly_or_indirectly(named.path)):
-        code = _write_import(named, Path(parameters["output"]), [*given, *words], call or PLAIN_CALL)
+        code = _write_code_that_imports_function(
+            named, Path(parameters["output"]), [*given, *words], call or PLAIN_CALL
+        )
     if code is None or call is None:
         return False
     path = write_code_file(Path(parameters["output"]), "words", code, named, options["tokenizer"])
     also = ", with the words of the vocabulary" if vocabulary else ""
     without = "" if imports_torch_directly_or_indirectly(path) else ", without PyTorch"
-    _take_written_function(options, path, f"{named} is now also in {path}{without}{also}")
+    _set_tokenizer_to_written_function(options, path, f"{named} is now also in {path}{without}{also}")
     return True
 
 
-def _write_import(named: ModuleName, output: Path, arguments: Sequence[str], call: str) -> str:
-    """Return the code of a file beside the output with a function `words`, which imports a function with its file."""
+def _write_code_that_imports_function(named: ModuleName, output: Path, arguments: Sequence[str], call: str) -> str:
+    """Return Python code, for a file beside the output, that loads the function `named` from its own file and defines
+    `words(text)`, which calls it. `call` is a template for the call, and `arguments` are further arguments."""
     folder = os.path.relpath(named.path.absolute().parent, output.absolute().parent)
     called = f"functools.partial(_named, {', '.join(arguments)})" if arguments else "_named"
     return (
@@ -349,31 +357,35 @@ def _write_import(named: ModuleName, output: Path, arguments: Sequence[str], cal
     )
 
 
-def _find_call(function: Callable[[Any], Any], adapted: OwnersFunction) -> str | None:
-    """Return how a text is given to a function so that `classify` reads the tokens or ids that the export does; None if
-    no such call is known."""
+def _find_call_that_classify_reads_equally(function: Callable[[Any], Any], adapted: OwnersFunction) -> str | None:
+    """Return the template of a call of a function, such as "{}(text)", whose result `classify` reads as the same tokens
+    or ids that the export read. Return None if no known call does this."""
     for written, call in _CALLS.items():
         # Whatever the owner's function raises.
         with contextlib.suppress(Exception):
-            if all(_read_as_classify(call(function, text)) == found for text, found in adapted.results.items()):
+            if all(
+                _read_result_as_classify_does(call(function, text)) == found for text, found in adapted.results.items()
+            ):
                 return written
     return None
 
 
-def _read_as_classify(given: Any) -> list[Any] | None:
-    """Return the tokens or ids of a text that `classify` takes from the result of a function; None if it refuses it."""
+def _read_result_as_classify_does(given: Any) -> list[Any] | None:
+    """Return the tokens or ids that `classify` reads from the result of a tokenizer function. Return None if `classify`
+    refuses the result."""
     given = given.split() if isinstance(given, str) else given
     given = given.tolist() if getattr(given, "ndim", 0) == 1 else given
     return [*given] if isinstance(given, list | tuple) else None
 
 
 def _write_by_name(arguments: Mapping[str, ast.expr] | None) -> list[str]:
+    """Return a string such as "size=3" for each keyword argument. Return an empty list for None."""
     return [f"{name}={ast.unparse(one)}" for name, one in (arguments or {}).items()]
 
 
 def replace_tokenizer_by_code_with_present_names(options: dict[str, Any]) -> bool:
-    """Set --tokenizer to a file beside the output that holds its function with the present names of what libraries have
-    removed. Return False if it needs nothing that is known to be removed."""
+    """If the --tokenizer function uses names that libraries have removed, write a copy with their present names to a
+    file beside the output, and set --tokenizer to it. Return whether this was needed."""
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
     from pocketrnn_export.source_code.text_function_in_own_file import replace_removed_names
 
@@ -385,14 +397,14 @@ def replace_tokenizer_by_code_with_present_names(options: dict[str, Any]) -> boo
         return False
     parameters = click.get_current_context().params
     path = write_code_file(Path(parameters["output"]), WRITTEN_NAME, code, named)
-    _take_written_function(options, path, f"{named} cannot be loaded as it stands")
+    _set_tokenizer_to_written_function(options, path, f"{named} cannot be loaded as it stands")
     return True
 
 
 def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] | None:
-    """Write a tokenizer to a file: it changes a text as the user's code does before a call of `function`, then splits
-    it as `function` does. Return a sentence on it, and the tokenizer as file.py:words; None if the user's code changes
-    nothing.
+    """Write a tokenizer to a file that first changes a text as the user's code does before it calls `function`, and
+    then splits the text as `function` does. Return a sentence on it, and the tokenizer as file.py:words. Return None if
+    the user's code does not change the text.
 
     Args:
         function: the function of the user's code, which answers or splits a text.
@@ -415,9 +427,9 @@ def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] |
 
 
 def write_tokenizer_of_script_to_file(path: Path) -> tuple[str, str] | None:
-    """Write what code outside of functions, in a file or near it, does to a text that it answers, to a file beside the
-    output, as a function of a text. Return a sentence on it, and the tokenizer as file.py:words; None if no such code
-    is found.
+    """Copy the statements outside of functions that split a text, in a file or near it, to a file beside the output, as
+    a function of a text. Return a sentence on it, and the tokenizer as file.py:words. Return None if there are no such
+    statements.
 
     Args:
         path: the file of the module.
@@ -434,8 +446,8 @@ def write_tokenizer_of_script_to_file(path: Path) -> tuple[str, str] | None:
 
 
 def write_tokenizer_of_columns_to_file(path: Path) -> tuple[str, str] | None:
-    """Write what code does to a column of texts to a file beside the output, as a function of a text. Return a sentence
-    on it, and the tokenizer as file.py:words; None if no such code is found.
+    """Copy the steps by which code processes a column of texts in a table to a file beside the output, as a function of
+    one text. Return a sentence on it, and the tokenizer as file.py:words. Return None if there is no such code.
 
     Args:
         path: the file of the module.
@@ -447,7 +459,9 @@ def write_tokenizer_of_columns_to_file(path: Path) -> tuple[str, str] | None:
 
 
 def _write_copied_code(code: str, subject: str, later_changes: str) -> tuple[str, str]:
-    """Write code with a function `words` to a file beside the output. Return a sentence on it, and the tokenizer."""
+    """Write code with a function `words` to a file beside the output. Return a sentence on it, which begins with
+    `subject`, and the tokenizer as file.py:words. `later_changes` describes what later lines do to the ids; it may be
+    empty."""
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
 
     written = write_code_file(Path(click.get_current_context().params["output"]), WRITTEN_NAME, code)
@@ -458,9 +472,9 @@ def _write_copied_code(code: str, subject: str, later_changes: str) -> tuple[str
 def write_code_file(
     output: Path, kind: str, code: str, copied: ModuleName | Path | None = None, option: str = ""
 ) -> Path:
-    """Write code to a file beside the output, whose name is that of a Python module. Return the file. Its first line
-    says that this command wrote it, and from which function. Names that libraries have removed are replaced by their
-    present names, with a note. Copied lines get their place in the owner's file.
+    """Write code to a Python file beside the output, and return the file. The first line says that this command wrote
+    the file. Names that libraries have removed are replaced. Copied lines get a comment with their place in the user's
+    file.
 
     A file that an export has written before is replaced, unless the owner has changed it, or it belongs to an output
     that this command does not replace.
@@ -497,8 +511,8 @@ def write_code_file(
 
 
 def _add_import_folders(code: str, place: Path, file: Path) -> str:
-    """Add lines to code by which it finds the owner's files that it imports, from the folder in which it will stand.
-    The code comes from the owner's `file`, and it has run with the import folders of the module's file, too."""
+    """Add lines to code that make the user's files importable from the folder `place`, where the code will be written.
+    `file` is the user's file from which the code was copied. Return the code."""
     context = click.get_current_context(silent=True)
     source = None if context is None else parse_module_name(context.params.get("source") or "")
     folders = list_folders_to_add(code, place, [file, *([] if source is None else [source.path])])
@@ -507,8 +521,8 @@ def _add_import_folders(code: str, place: Path, file: Path) -> str:
 
 
 def _choose_code_file(output: Path, kind: str, content: bytes) -> Path:
-    """Return the first file beside the output that is free, that has this content, or that an export has written and
-    may write again."""
+    """Return the first path beside the output that is free, or whose file has this content or was written by an export
+    and may be replaced."""
     first = choose_python_file_beside_bundle(output, kind)
     context = click.get_current_context(silent=True)
     is_kept = output.exists() and not (context and context.params.get("force"))
@@ -520,7 +534,8 @@ def _choose_code_file(output: Path, kind: str, content: bytes) -> Path:
 
 
 def _add_places_of_copied_lines(code: str, file: Path) -> str:
-    """Add the place in the owner's file to each line of the functions in `code` that stands there once."""
+    """Add a comment with its place in the user's file to each line of the functions in `code` that this file has
+    exactly once. Return the code."""
     places: dict[str, list[str]] = {}
     for cell in read_python_cells(file) if file.is_file() else ():
         for node in ast.walk(ast.Module(list(cell.statements), [])):
@@ -537,9 +552,9 @@ def _add_places_of_copied_lines(code: str, file: Path) -> str:
     return changed if ast.dump(ast.parse(changed)) == ast.dump(tree) else code
 
 
-def take_function_of_written_file(options: dict[str, Any]) -> None:
-    """If --tokenizer names a file that an export has written from a function of the owner, set --tokenizer to this
-    function: the owner may have changed it since. A file that the owner has changed is taken as it stands."""
+def set_tokenizer_to_origin_of_written_file(options: dict[str, Any]) -> None:
+    """If --tokenizer names a file that an export wrote from a function of the user, set --tokenizer to this function,
+    which the user may have changed since. A written file that the user has changed stays the tokenizer."""
     given = options["tokenizer"] or ""
     # A missing file is refused later, with the file that is meant.
     named = parse_module_name(given) if Path(given.rpartition(":")[0]).is_file() else None

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from pocketrnn_export.label_spelling import fold_label
+from pocketrnn_export.label_spelling import normalize_label_spelling
 from pocketrnn_export.source_code.syntax_tree_parts import Function, find_defaults, read_last_name
 
 _ANSWERS: Final = re.compile(
@@ -341,7 +341,9 @@ class LabelChoices:
             self._inner.add(id(first))
             numbers[label] = self._read_number(then if isinstance(then, list) else [then])
             rest = first.orelse if isinstance(first.orelse, list) else [first.orelse]
-        left = [one for one in self._known if fold_label(one) not in map(fold_label, numbers)]
+        left = [
+            one for one in self._known if normalize_label_spelling(one) not in map(normalize_label_spelling, numbers)
+        ]
         if rest and len(left) == 1:
             numbers[left[0]] = self._read_number(rest)
         if all(type(one) is int for one in numbers.values()) and len({*numbers.values()}) == len(numbers) > 1:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.label_spelling import fold_label
+from pocketrnn_export.label_spelling import normalize_label_spelling
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
     is_place_in_code_of_another_module,
     list_files_near,
@@ -101,12 +101,12 @@ def find_labels_in_code(
     """
     found: dict[tuple[str, ...], LabelsInCode] = {}
     nodes = [*list_syntax_nodes_near(path, in_notebooks=in_notebooks)]
-    search, spelled = _LabelSearch(nodes, known, outputs), {fold_label(one): one for one in known}
+    search, spelled = _LabelSearch(nodes, known, outputs), {normalize_label_spelling(one): one for one in known}
     for where, node in nodes:
         for one in search.list_possible_labels(where, node):
             # A blank that all have is part of a printed sentence, and not of the labels.
             own = one.labels if any(label == label.strip() for label in one.labels) else map(str.strip, one.labels)
-            labels = tuple(spelled.get(fold_label(label), label) for label in own)
+            labels = tuple(spelled.get(normalize_label_spelling(label), label) for label in own)
             is_whole = {*labels} == {*known} if known else one.is_named and not any("," in label for label in labels)
             is_whole = is_whole and 1 < len({*labels}) == len(labels) <= _MOST_LABELS and all(map(str.strip, labels))
             is_nearer = labels not in found or (

@@ -22,7 +22,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
 )
 from pocketrnn_export.source_code.values_of_call_arguments import list_assigned_values
 from pocketrnn_export.vocabularies.keras_split import KerasSplit
-from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name, names_labels
+from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_name_of_labels, is_vocabulary_name
 
 # The list in which a loop collects its tokens.
 FOUND_NAME: Final = "found_tokens"
@@ -587,7 +587,7 @@ def _list_looked_up_keys(node: ast.AST) -> Iterator[ast.expr]:
     for part in ast.walk(node):
         held = part.func if isinstance(part, ast.Call) else part
         owner = read_last_name(held.value) if isinstance(held, ast.Subscript | ast.Attribute) else ""
-        if names_labels(owner):
+        if is_name_of_labels(owner):
             continue
         if isinstance(part, ast.Call) and read_last_name(held) == _OF_LIST and is_vocabulary_name(owner):
             yield from part.args[:1]

@@ -31,15 +31,17 @@ Row: TypeAlias = "tuple[AnsweredText, Probabilities]"
 
 @dataclass(frozen=True)
 class AnsweredText:
-    """A text with the answer of the owner's classifier.
+    """A text with the answer that the owner's classifier gives to it. The owner is the user who exports a classifier.
 
     Attributes:
         text: the text.
-        read: the input of the bundle for it: the text, or its tokens or ids where the owner's code splits it.
-        answer: the labels, or probabilities by label.
-        ids_agree: whether its ids agree with the owner's, or are the owner's.
-        names: whether the answer names labels, and is not a list of numbers in the order of the logits.
-        head: the head that gave it; empty if there is one set of labels.
+        read: what the bundle gets for this text: the text itself, or its tokens or ids if the owner's own code splits
+            it.
+        answer: the owner's answer: a tuple of labels, or a dict from labels to probabilities.
+        ids_agree: whether the bundle gives this text the ids that the owner's code gives it.
+        names: whether the owner gave the answer by names of labels, and not as a list of numbers in the order of the
+            logits.
+        head: the output head of the module that gave the answer; empty if the module has one set of labels.
         label: the label that the owner gave beside a list of numbers; empty if there is none.
     """
 
@@ -58,20 +60,21 @@ class AnswerSource:
 
     Attributes:
         name: `bundle` or `module`, for messages.
-        labels: the classes, in the order of the columns of its probabilities.
-        activation: `softmax`, where exactly one label is right; `sigmoid`, where each label is decided by itself.
-        text: the description of its texts.
-        encode: a text -> its ids.
-        answer_ids: ids -> the probability of each label. It may raise a PocketRNNError.
-        answer_text: a text -> the same.
-        thresholds: for each label, the probability from which it is given; None for the usual ones.
-        call: a line that calls the module and takes SHIFT from the second of two labels' logit; empty if there is none.
-        rows: how many ids the module's embedding has; 0 if that is not known.
-        lengths: the lengths of texts that the owner's code and files name.
-        stop_words: the words of each file that the owner's code and files name, and that has stop words.
-        other: the same with the other activation; None if the module has only this one.
-        gives_likeliest: whether the labels of answers are the likeliest ones, although the activation is a sigmoid.
-        weights: the file of the module's weights; empty if it is not known.
+        labels: the labels, in the order of the logits.
+        activation: `softmax` if each text has exactly one label; `sigmoid` if each label is decided by itself.
+        text: the text rules and the vocabulary.
+        encode: converts a text to ids.
+        answer_ids: converts the ids of a text to the probability of each label. It may raise a PocketRNNError.
+        answer_text: converts a text to the probability of each label.
+        thresholds: for each label, the probability from which a text has this label; None for the default thresholds.
+        call: a line of Python for `--call`, which lowers the second of two logits by the placeholder SHIFT; empty if
+            there is none.
+        rows: the number of rows of the module's embedding; 0 if it is not known.
+        lengths: the lengths of texts that the owner's code and files name, such as `max_len`.
+        stop_words: a list of stop words for each of the owner's files that has some.
+        other: the same source with the other activation; None if it has only this one.
+        gives_likeliest: whether each text has the likeliest label, although the activation is a sigmoid.
+        weights: the path of the module's weights; empty if it is not known.
     """
 
     name: str
@@ -92,7 +95,7 @@ class AnswerSource:
 
     @classmethod
     def from_bundle(cls, classifier: Classifier) -> AnswerSource:
-        """Make an `AnswerSource`, which gives the answers to compare, from a bundle."""
+        """Make an `AnswerSource` that gives the answers of a loaded bundle."""
         chosen = get_answers_of_chosen_labels(classifier)
 
         def answer_ids(ids: Sequence[int]) -> Probabilities:
@@ -105,10 +108,16 @@ class AnswerSource:
         )  # fmt: skip
 
 
-def read_labels_as_owner(source: AnswerSource, rows: Sequence[Row]) -> AnswerSource:
-    """Decide whether the owner's labels are always the likeliest ones, although the source has a sigmoid. This is so if
-    each answer with labels has one label, and more of these labels agree with the likeliest label than with the labels
-    that reach their thresholds. Return the source with this rule. Otherwise, return it unchanged."""
+def choose_likeliest_label_or_thresholds_as_owner(source: AnswerSource, rows: Sequence[Row]) -> AnswerSource:
+    """Find out whether the owner's classifier always gives the likeliest label, although the source has a sigmoid. This
+    is so if each answer with labels has exactly one label, and if these labels agree with the likeliest labels more
+    often than with the labels that reach their thresholds. If so, return a copy of the source with `gives_likeliest`.
+    Otherwise, return the source unchanged.
+
+    Args:
+        source: the bundle or the module.
+        rows: texts with the owner's answers, each with the probabilities that the source gives.
+    """
     with_labels = [(one, found) for one, found in rows if one.label or not isinstance(one.answer, Mapping)]
     given = [(one.label or tuple(one.answer), found) for one, found in with_labels]
     are_few = len(given) < _TEXTS_TO_TELL_BY
@@ -124,14 +133,15 @@ def read_labels_as_owner(source: AnswerSource, rows: Sequence[Row]) -> AnswerSou
 def find_possible_columns(
     source: AnswerSource, rows: Sequence[Row], tolerance: float, *, own_columns_show_precision: bool = False
 ) -> dict[str, set[int]]:
-    """Return, for each label, the columns of the logits that may belong to it: those that agree with all answers.
+    """Return, for each label, the set of those columns of the logits that may belong to it. A column may belong to a
+    label if its probabilities agree with all of the owner's answers for this label.
 
     Args:
         source: the bundle or the module, with its labels.
         rows: texts with the owner's answers, each with the probabilities that the source gives.
-        tolerance: the largest allowed difference of an answer.
-        own_columns_show_precision: whether to lower the tolerance for each label to ten times the largest difference of
-            the label's own column.
+        tolerance: the largest difference between two probabilities that agree.
+        own_columns_show_precision: whether to lower the tolerance of each label to ten times the largest difference in
+            the column that the label has now.
     """
     may = {}
     for own, label in enumerate(source.labels):
@@ -150,8 +160,8 @@ def find_possible_columns(
 
 
 def choose_tolerance(rows: Sequence[Row]) -> float:
-    """Return the allowed difference of probabilities. It is larger if the owner's probabilities are rounded to two
-    decimals."""
+    """Return the largest allowed difference between a probability of the owner and the predicted one: 0.006 if all of
+    the owner's probabilities are rounded to two decimals, and 0.001 otherwise."""
     numbers = [number for one, _ in rows if isinstance(one.answer, Mapping) for number in one.answer.values()]
     # Zeros and ones are not rounded probabilities but labels.
     of_two = all(round(number, 2) == number for number in numbers) and any(
@@ -161,8 +171,8 @@ def choose_tolerance(rows: Sequence[Row]) -> float:
 
 
 def predict_probabilities(source: AnswerSource, read: Text) -> Probabilities | None:
-    """Return the probabilities that a bundle or a module gives for a text. Return None if the text exceeds its
-    limits."""
+    """Return the probabilities that a bundle or a module gives for a text. Return None if it refuses the text because
+    of a limit, such as the largest length. `read` is the text, or its tokens or ids."""
     try:
         return source.answer_text(read)
     except LimitError:
@@ -170,16 +180,25 @@ def predict_probabilities(source: AnswerSource, read: Text) -> Probabilities | N
 
 
 def measure_distance(answer: Answer, found: Probabilities, source: AnswerSource) -> float:
-    """Return the largest difference between the predicted probabilities (`found`) and the owner's. If the owner's
-    answer is a label, return how much the probabilities would have to change to give this label."""
+    """Return how far the predicted probabilities (`found`) are from the owner's answer. For an answer with
+    probabilities, this is the largest difference. For an answer with labels, it is by how much the predicted
+    probabilities would have to change to give these labels; 0 if they give them."""
     return max(float(measure_label_distance(answer, label, i, found, source)) for i, label in enumerate(source.labels))
 
 
 def measure_label_distance(
     answer: Answer, label: str, columns: int | slice, found: Probabilities, source: AnswerSource
 ) -> Any:
-    """Return how far the predicted probabilities (`found`) are from the owner's answer for one label, if this label
-    belongs to the column `columns`. If `columns` is a slice, return one distance for each column."""
+    """Return how far the predicted probabilities are from the owner's answer for one label.
+
+    Args:
+        answer: the owner's answer.
+        label: the label.
+        columns: the index of the probability that is taken for this label; or a slice of indices, for which an array
+            with one distance each is returned.
+        found: the predicted probabilities.
+        source: the bundle or the module, with its activation and thresholds.
+    """
     value = found[columns]
     if isinstance(answer, Mapping):
         return np.abs(answer[label] - value) if label in answer else 0 * value

@@ -58,8 +58,8 @@ STEPS_OUTSIDE_ENCODINGS: Final = tuple(make_cleaning_steps(("sub", *one)) for on
 
 
 def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterator[TextRules]:
-    """Yield the text rules to try if the owner's rules are not known: first each tokenizer without a cleaning step,
-    then each usual cleaning step and usual pairs of steps.
+    """Yield the text rules that are tried if the rules of the owner's code are not known: first each tokenizer without
+    cleaning steps, then each usual cleaning step, then usual pairs of steps.
 
     Rules follow that replace all characters outside words by spaces, as `re.findall` and `re.split` do, then rules that
     remove all characters but small letters, digits and spaces. The last rules cut a text into characters and drop line
@@ -89,12 +89,13 @@ def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterat
         yield replace(rules, tokenizer="characters", lowercase=lowercase, steps=removal)
 
 
-def list_rules_with_marks(rules: TextRules, tokens: Sequence[str]) -> list[TextRules]:
-    """Return text rules that put words of the vocabulary such as `<s>` and `</s>` around each text: both, the first one
-    alone, and the last one alone. Return an empty list if the rules have such ids, or the vocabulary no such words.
+def list_rules_with_start_and_end_tokens(rules: TextRules, tokens: Sequence[str]) -> list[TextRules]:
+    """Return copies of the text rules that put words of the vocabulary such as `<s>` and `</s>` around each text: first
+    copies with both words, then with the first word alone, then with the last word alone. Return an empty list if the
+    rules already add a first or a last id, or if the vocabulary has no such words.
 
     Args:
-        rules: the other rules.
+        rules: the text rules.
         tokens: the words of the vocabulary.
     """
     if rules.first_ids or rules.last_ids:
@@ -110,11 +111,11 @@ def make_short_word_steps(longest: int) -> tuple[CleaningStep, ...]:
 
 
 def _list_patterns_between_words(tokens: Sequence[str]) -> Iterator[str]:
-    """Yield regular expressions that match the characters between words: all characters that the words of the
-    vocabulary do not contain. One of the expressions does not match digits, either.
+    """Yield up to two regular expressions, such as `[^a-z']+`, for the characters between words: all characters that no
+    word of the vocabulary contains. The second one does not match digits, either.
 
-    If the words contain one small ASCII letter, the expressions match none of these letters, since a vocabulary may
-    lack a word with q. The same holds for capitals and digits.
+    If a word contains any of the letters a to z, all of a to z count as letters of words, since a small vocabulary may
+    have no word with q. The same holds for A to Z and 0 to 9.
     """
     held = {ord(point) for token in tokens if len(token) < 2 or not _SPECIAL.fullmatch(token) for point in token}
     words = [(code, code) for code in held if not chr(code).isspace() and not 0xD800 <= code <= 0xDFFF]
@@ -127,19 +128,20 @@ def _list_patterns_between_words(tokens: Sequence[str]) -> Iterator[str]:
 
 
 def _write_pattern_outside_ranges(kept: Sequence[str]) -> str:
-    """Write the regular expression for all characters outside the ranges `kept`, such as [^a-z0-9']+. Ranges of letters
-    come first."""
+    """Return the regular expression that matches one or more characters outside the ranges `kept`. For the ranges "az"
+    and "09", this is `[^a-z0-9]+`. Ranges of letters come first."""
     ordered = sorted(kept, key=lambda some: (not some[0].isalpha(), not some[0].isdigit(), some))
     return f"[^{''.join('-'.join(f'{_escape_in_class(point)}' for point in some) for some in ordered)}]+"
 
 
 def _escape_in_class(point: str) -> str:
+    """Return a character as a character class of a regular expression contains it, with a backslash where needed."""
     return f"\\{point}" if point in "\\]^-[&~|" else point
 
 
 def find_pattern_between_words(steps: Sequence[CleaningStep]) -> str:
-    """Return the pattern that the steps replace by a space, if this is the only step. Otherwise, return an empty
-    string."""
+    """Return the regular expression that the cleaning steps replace by a space. Return an empty string if there are
+    several steps, or if the only step does something else."""
     match steps:
         case [ReplaceRuns(runs=[Run(ranges=ranges)], by=" ")]:
             kept = make_ranges_from_points(complement_point_ranges(list_first_and_last_points(ranges)))
@@ -160,7 +162,7 @@ SPLITTING_MEMBERS: Final = ("tokenizer", "lowercase", "steps", "stop_words")
 
 
 def describe_rules(rules: TextRules) -> str:
-    """Describe text rules in a few words."""
+    """Describe text rules in a few words for a message, such as "whitespace with lowercase=False"."""
     said = [] if rules.lowercase else ["lowercase=False"]
     said += [_describe_steps(rules)] if rules.steps else []
     said += [f"{len(rules.stop_words)} stop words"] if rules.stop_words else []
@@ -174,19 +176,26 @@ def describe_rules(rules: TextRules) -> str:
 
 
 def describe_long_rules_option(rules: TextRules, option: str) -> str:
-    """Write the option `--rules` for a message. Describe the rules if it is long.
+    """Return the option `--rules` with its value for a message. If the value is longer than 300 characters, return a
+    short description of the rules instead.
 
     Args:
-        rules: the rules.
-        option: the value of the option.
+        rules: the text rules, for the description.
+        option: the value of `--rules` that sets these rules.
     """
     return f"--rules {shlex.quote(option)}" if len(option) <= LONGEST_OPTION else f"the rules {describe_rules(rules)}"
 
 
-def write_nearest_rules(rules: TextRules, given_rules: TextRules, implied: TextRules) -> str:
-    """Return the text, usually the option `--rules`, by which a message tells how to give `rules`. If the option is too
-    long and the cleaning steps are those of `given_rules`, the text has only the members that differ from
-    `given_rules`."""
+def write_rules_option_or_changed_members(rules: TextRules, given_rules: TextRules, implied: TextRules) -> str:
+    """Return the phrase by which a message tells how to set `rules`, usually the option `--rules` with its value. If
+    this is long and `rules` has the cleaning steps of the rules that the user gave, the phrase names only what differs
+    from those.
+
+    Args:
+        rules: the text rules that the message recommends.
+        given_rules: the text rules that the user gave.
+        implied: the text rules that hold without `--rules`. They follow from the vocabulary.
+    """
     option = write_rules_option(rules, implied)
     if not rules.steps or rules.steps != given_rules.steps or len(option) <= _MOST_WRITTEN:
         return f"--rules {shlex.quote(option)}"
@@ -194,11 +203,11 @@ def write_nearest_rules(rules: TextRules, given_rules: TextRules, implied: TextR
 
 
 def write_rules_option(rules: TextRules, implied: TextRules, steps_as_given: Sequence[Any] = ()) -> str:
-    """Write the value of `--rules` for these rules: the members that differ from the rules that the vocabulary implies.
+    """Return the value of `--rules` that sets these rules, as JSON. It has only the members that differ from `implied`.
 
     Args:
-        rules: the rules.
-        implied: the rules that the vocabulary implies.
+        rules: the text rules.
+        implied: the text rules that hold without `--rules`. They follow from the vocabulary.
         steps_as_given: the short forms from which the cleaning steps were made, as `cleaning` takes them; empty if not
             known.
     """
@@ -228,8 +237,8 @@ def _write_steps(steps: tuple[CleaningStep, ...]) -> list[Any]:
 
 
 def _list_short_forms(steps: tuple[CleaningStep, ...]) -> Iterator[Any]:
-    """Yield the short forms of the usual cleaning steps, as `cleaning` takes them. If the first of `steps` replaces a
-    pattern by a space, also yield the short form of this step."""
+    """Yield the short forms, such as "remove_urls", of the usual cleaning steps. If the first of `steps` replaces a
+    pattern by a space, also yield the short form ("sub", pattern, " ") of this step."""
     yield from NAMED_STEPS
     yield from (("sub", pattern, by) for pattern, by in TRIED_PATTERNS)
     if pattern := find_pattern_between_words(steps[:1]):
@@ -237,13 +246,16 @@ def _list_short_forms(steps: tuple[CleaningStep, ...]) -> Iterator[Any]:
 
 
 def _shorten_step(step: Any) -> Any:
-    """Return a cleaning step as `--rules` takes it: its name, a short form, or its members in classifier.json."""
+    """Return a cleaning step in the shortest form that `--rules` takes: its name, a list with its arguments, or the
+    members that it has in classifier.json."""
     if isinstance(step, CleaningStep):
         return _write_steps((step,))[0]
     return step if isinstance(step, str) else {"sub": [*step[1:]]} if len(step) == 3 else [*step]
 
 
 def _describe_steps(rules: TextRules) -> str:
+    """Describe the cleaning steps of text rules for a message: by their names, as JSON, or by their number if the JSON
+    is long."""
     steps = _write_steps(rules.steps)
     if all(isinstance(step, str) for step in steps):
         return " and ".join(steps)

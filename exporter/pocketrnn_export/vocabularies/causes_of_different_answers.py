@@ -27,10 +27,10 @@ from pocketrnn_export.vocabularies.answer_distances import (
     AnsweredText,
     AnswerSource,
     Row,
+    choose_likeliest_label_or_thresholds_as_owner,
     choose_tolerance,
     find_possible_columns,
     measure_distance,
-    read_labels_as_owner,
 )
 from pocketrnn_export.vocabularies.candidate_text_rules import (
     describe_long_rules_option,
@@ -44,7 +44,7 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, write_
 from pocketrnn_export.vocabularies.rules_from_answers import (
     AgreeingRules,
     find_rules_from_answers,
-    find_rules_with_marks,
+    find_rules_with_start_and_end_tokens,
     list_rules_that_find_most_words,
 )
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
@@ -93,9 +93,18 @@ _WORDS_FOR_AN_UNREACHABLE_ONE: Final = 50
 
 
 class Explanation(NamedTuple):
-    """Advice on a difference, the text rules with which all answers agree, if they are found, whether no others agree
-    as well, rules with which the most agree, options of `export` with which all answers agree, options with which more
-    of them do, the vocabulary with which all do if it is another, and whether texts may be split in another way."""
+    """Why answers differ from the owner's, with advice and with the options that correct the export.
+
+    Attributes:
+        advice: one or more sentences for the user.
+        agreeing: the text rules with which all answers agree; None if none are found.
+        is_only: whether no other text rules agree as well.
+        nearest: the text rules with which the most answers agree; None if none are found.
+        options: options of `export` with which all answers agree. The value None means to leave the option out.
+        nearer_options: options of `export` with which more answers agree, but not all.
+        tokens: the vocabulary with which all answers agree, if it is another one.
+        is_of_split: whether the owner's code may split texts in another way.
+    """
 
     advice: str
     agreeing: AnyTextRules | None = None
@@ -117,23 +126,33 @@ def explain_difference(
     *,
     is_order_open: bool = True,
 ) -> Explanation:
-    """Find the likely cause of wrong answers. Return it with advice, and with the text rules for which the answers
-    agree, if there are any.
+    """Find the likely cause of wrong answers. Return it with advice and, if there are any, with the text rules or
+    options with which the answers agree.
 
-    `find_weights` looks for a file of other weights with which the answers agree, also with other text rules if its
-    argument is True. With `is_order_open`, the labels may have another order, also if other rules show it first."""
-    exact = _describe_other_order(source, rows, tolerance)
-    if exact := exact or _explain_with_other_activation(source, rows, tolerance, further) or find_weights(False):
+    Args:
+        source: the bundle or the module that gives the answers.
+        rows: texts with the owner's answers, each with the probabilities that the source gives.
+        wrong_indices: the indices of the rows whose answers differ; at least one.
+        tolerance: the largest difference between two probabilities that agree.
+        further: more texts with the owner's answers. Rules that agree with the rows must agree with these, too.
+        find_weights: looks for another file of weights with which the answers agree; with True, it also tries other
+            text rules. It returns None if there is no such file.
+        is_order_open: whether an order of the labels is also looked for together with other text rules.
+    """
+    exact = _describe_label_order_with_which_all_answers_agree(source, rows, tolerance)
+    if exact := exact or _explain_with_sigmoid_or_softmax(source, rows, tolerance, further) or find_weights(False):
         return exact
     order = find_likelier_order(source, rows)
-    turned = _explain_with_order(source, rows, tolerance, order) if order.is_sure else None
+    turned = _explain_with_other_label_order(source, rows, tolerance, order) if order.is_sure else None
     if turned and (turned.agreeing or _TEXTS_FOR_A_WRONG_ONE * (order.texts - order.agreed) <= order.texts):
         return turned
-    if (threshold := _describe_other_threshold(source, rows)) and len(wrong_indices) >= _TEXTS_TO_TELL_BY:
+    if (threshold := _describe_threshold_with_which_all_answers_agree(source, rows)) and len(
+        wrong_indices
+    ) >= _TEXTS_TO_TELL_BY:
         return threshold
     if empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance, is_first=True):
         return Explanation(empty, is_of_split=False)
-    if moved := _explain_with_first_tokens(source, rows, tolerance, further):
+    if moved := _explain_with_missing_first_tokens(source, rows, tolerance, further):
         return moved
     _log.info(
         "With these rules, %d of %d answers differ: trying others, cuts and widths", len(wrong_indices), len(rows)
@@ -143,12 +162,18 @@ def explain_difference(
     some, first = [rows[i] for i in tried], [i for i, number in enumerate(tried) if number in {*wrong_indices}]
     most = min(len(some) // _TEXTS_FOR_AN_EXCEPTION, len(first) // 2)
     ids_agree = rows[wrong_indices[0]][0].ids_agree
-    marked = None if ids_agree else find_other_rules(source, some, tolerance, most, find=find_rules_with_marks)
+    marked = (
+        None
+        if ids_agree
+        else find_other_rules(source, some, tolerance, most, find=find_rules_with_start_and_end_tokens)
+    )
     if marked and not marked.exceptions:
         return Explanation(marked.advice, marked.rules, marked.is_only, marked.rules)
     others = [*(rows[i][0] for i in range(len(rows)) if i not in {*tried}), *further]
     if threshold:
-        return _explain_with_usual_rules(source, some, first, tolerance, others) or _leave_threshold_open(threshold)
+        return _explain_with_usual_rules(
+            source, some, first, tolerance, others
+        ) or _mark_threshold_explanation_as_uncertain(threshold)
     ways = [find_other_truncation_or_padding(source, some, first, tolerance, others=others)]
     if ways[0] is None and turned is not None:
         return turned
@@ -165,12 +190,12 @@ def explain_difference(
     if is_open and (weights := find_weights(True)) is not None:
         return weights
     if not any(ways):
-        ways.append(_find_width_for_most_texts(source, some, first, tolerance))
+        ways.append(_find_width_with_which_most_wrong_answers_agree(source, some, first, tolerance))
     if agreeing := [way for way in ways if way is not None]:
         best = min(agreeing, key=lambda way: way.exceptions)
         return Explanation(best.advice, None if best.exceptions else best.rules, best.is_only, best.rules)
-    both = None if order.is_sure else _explain_with_order(source, rows, tolerance, order)
-    both = both or _explain_with_other_activation(source, rows, tolerance, further, is_last=True)
+    both = None if order.is_sure else _explain_with_other_label_order(source, rows, tolerance, order)
+    both = both or _explain_with_sigmoid_or_softmax(source, rows, tolerance, further, is_last=True)
     return both or _advise_without_rules(source, rows, some, wrong_indices, tolerance)
 
 
@@ -183,10 +208,17 @@ def _find_rules_or_order(
     find_weights: Callable[[bool], Explanation | None],
     asked_for_order: Sequence[AnsweredText],
 ) -> _Way | Explanation | None:
-    """Find text rules for which the answers agree. Usual rules are tried first. Rare rules are tried only if neither
-    other weights nor another order of the labels explains the difference. Return None if nothing is found, or if other
-    weights explain it."""
-    find_order = functools.cache(lambda: _find_order_by_best_rules(source, asked_for_order))
+    """Find text rules with which the answers agree. Usual rules are tried first. Rare rules are tried only if neither
+    other weights nor another order of the labels explains the difference. Return an `Explanation` if the order of the
+    labels explains it. Return None if nothing is found, or if other weights explain it.
+
+    Args:
+        source, rows, tolerance, find_weights: as for `explain_difference`.
+        tried: those of the rows with which rules are tried.
+        most_exceptions: how many answers may still differ.
+        asked_for_order: the texts that the source answers to find the order of the labels.
+    """
+    find_order = functools.cache(lambda: _find_label_order_with_likeliest_text_rules(source, asked_for_order))
 
     def is_explained() -> bool:
         return find_weights(True) is not None or find_order() is not None
@@ -195,14 +227,15 @@ def _find_rules_or_order(
         source, tried, tolerance, most_exceptions, stops_before_rare=is_explained, stop_words=source.stop_words
     )
     if way is None and find_weights(True) is None and (order := find_order()) is not None:
-        return _explain_with_order(source, rows, tolerance, order)
+        return _explain_with_other_label_order(source, rows, tolerance, order)
     return way
 
 
 def _advise_without_rules(
     source: AnswerSource, rows: Sequence[Row], tried: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
 ) -> Explanation:
-    """Return advice if no text rules agree with the answers. `tried` are the texts with which rules were tried."""
+    """Return advice for the case that no text rules make the answers agree. `tried` are the rows with which rules were
+    tried."""
     if rows[wrong_indices[0]][0].ids_agree:
         return Explanation(
             "Give the weights of the classifier that gave these answers, and the labels that it predicted, not the "
@@ -217,8 +250,8 @@ def _advise_without_rules(
 
 
 def _describe_tried_lengths(source: AnswerSource) -> str:
-    """Return a sentence that texts were cut and padded in vain to the lengths that the owner's files name. Return an
-    empty string if the files name no length, or the rules state widths."""
+    """Return a sentence that says: the owner's files name a length, but the answers do not agree if texts are cut or
+    padded to it. Return an empty string if the files name no length, or if the text rules already set a width."""
     rules, lengths = source.text.rules, source.lengths
     if not lengths or rules.max_width is not None or rules.min_width is not None:
         return ""
@@ -227,11 +260,12 @@ def _describe_tried_lengths(source: AnswerSource) -> str:
     return f"{named}, but cutting or padding texts to it does not suffice. "
 
 
-def _explain_with_first_tokens(
+def _explain_with_missing_first_tokens(
     source: AnswerSource, rows: Sequence[Row], tolerance: float, further: Sequence[AnsweredText]
 ) -> Explanation | None:
-    """Explain the difference by tokens, such as "<pad>", that are missing at the beginning of the vocabulary. Return
-    None if no such tokens make all answers agree, also with other widths of texts, or if the ids are known."""
+    """Explain wrong answers by tokens, such as "<pad>", that are missing at the beginning of the vocabulary, so that
+    all ids are too small. Return None if the answers do not all agree with such tokens added, also with other widths of
+    texts, or if the ids are already known to be right."""
     if any(one.ids_agree for one, _ in rows):
         return None
     least = sum(measure_distance(one.answer, found, source) <= tolerance for one, found in rows) + len(rows) // 10
@@ -263,7 +297,7 @@ def _explain_with_first_tokens(
     return None
 
 
-def _explain_with_other_activation(
+def _explain_with_sigmoid_or_softmax(
     source: AnswerSource,
     rows: Sequence[Row],
     tolerance: float,
@@ -271,21 +305,25 @@ def _explain_with_other_activation(
     *,
     is_last: bool = False,
 ) -> Explanation | None:
-    """Explain the difference with a sigmoid in place of a softmax, or the reverse, and the causes that remain then.
-    Return None unless the sums of the probabilities show it, or more answers agree then, by the given rules and the
-    lengths that code names, than with any order of the labels.
+    """Explain wrong answers by the other activation: a sigmoid in place of a softmax, or the reverse. If some answers
+    are still wrong with it, also explain these. Return None if the evidence is too weak. Evidence is the sum of the
+    owner's probabilities of a text, or that more answers agree with the other activation than with any order of the
+    labels.
 
-    With `is_last`, one more answer is enough, since nothing else explains the difference. Otherwise, so many must be
-    more that it is not by chance."""
+    Args:
+        source, rows, tolerance, further: as for `explain_difference`.
+        is_last: whether one more agreeing answer is enough, since nothing else explains the difference. Otherwise, the
+            number must be too large for chance.
+    """
     by_sums = find_activation_by_sums(rows, len(source.labels))
     if source.other is None or by_sums == source.activation:
         return None
     moved = [(one, source.other.answer_text(one.read)) for one, _ in rows]
-    other = read_labels_as_owner(source.other, moved)
+    other = choose_likeliest_label_or_thresholds_as_owner(source.other, moved)
     if by_sums != other.activation:
         labels = find_likelier_order(source, rows).labels
         before, after = (
-            max(count_agreeing_texts(turned, rows, tolerance) for turned in (one, _turn_labels(one, labels)))
+            max(count_agreeing_texts(turned, rows, tolerance) for turned in (one, _replace_label_order(one, labels)))
             for one in (source, other)
         )
         if after - before < max(1, 0 if is_last else SURELY * math.sqrt(after + before)):
@@ -313,8 +351,9 @@ def _explain_with_other_activation(
 
 
 def find_activation_by_sums(rows: Sequence[Row], label_count: int) -> str:
-    """Return `sigmoid` if the probabilities of a text add up to more than 1, `softmax` if those of all labels always
-    add up to 1, and an empty string if the sums show neither."""
+    """Return `sigmoid` if the owner's probabilities of some text add up to more than 1, `softmax` if the probabilities
+    of all labels add up to 1 for each text, and an empty string if the sums show neither. `label_count` is the number
+    of labels."""
     given = [one.answer for one, _ in rows if isinstance(one.answer, Mapping)]
     apart = [math.fsum(one.values()) - 1 for one in given]
     # Numbers may be rounded to two decimals.
@@ -325,8 +364,9 @@ def find_activation_by_sums(rows: Sequence[Row], label_count: int) -> str:
 
 
 def count_agreeing_texts(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> int:
-    """Return with how many of some texts the answers agree by the present rules, or by the best of those that cut or
-    pad texts to the lengths that code names."""
+    """Return the number of texts whose answers agree with the owner's. If texts may be cut or padded to lengths that
+    the owner's code names, return the highest number that any of these lengths gives. At most about 20 of the texts are
+    used."""
     rules, some = source.text.rules, rows[:: len(rows) // _TEXTS_FOR_ACTIVATION + 1]
     ids, ways = [source.encode(one.read) for one, _ in some], [rules]
     if rules.max_width is None and rules.min_width is None:
@@ -341,15 +381,15 @@ def count_agreeing_texts(source: AnswerSource, rows: Sequence[Row], tolerance: f
     return max(counts)
 
 
-def _explain_with_order(
+def _explain_with_other_label_order(
     source: AnswerSource, rows: Sequence[Row], tolerance: float, order: LabelOrder
 ) -> Explanation | None:
-    """Explain the difference by another order of the labels, with which more answers agree. Text rules may then explain
-    the remaining answers. Return None if the order is the given one, or if it may be chance and no rules explain the
-    remaining answers."""
+    """Explain wrong answers by another order of the labels, with which more answers agree. If some answers are still
+    wrong with it, text rules may explain these. Return None if `order` is the present order, or if it may be chance and
+    no rules explain the remaining answers."""
     if order.labels == [*source.labels]:
         return None
-    other = _turn_labels(source, order.labels)
+    other = _replace_label_order(source, order.labels)
     wrong = [i for i, (one, found) in enumerate(rows) if measure_distance(one.answer, found, other) > tolerance]
     options, give = _make_labels_option(order.labels), "Give the labels in the order of your classifier's logits."
     is_sure = find_likelier_order(source, rows).is_sure and _TEXTS_FOR_A_WRONG_ONE * len(wrong) <= len(rows)
@@ -367,16 +407,19 @@ def _explain_with_order(
     return Explanation(advice, nearer_options=options)
 
 
-def _turn_labels(source: AnswerSource, labels: Sequence[str]) -> AnswerSource:
-    """Return the source with the labels in another order, also with its other activation."""
+def _replace_label_order(source: AnswerSource, labels: Sequence[str]) -> AnswerSource:
+    """Return a copy of the source with the labels in another order. The source with the other activation, if there is
+    one, gets the same order."""
     other = None if source.other is None else replace(source.other, labels=labels)
     return replace(source, labels=labels, other=other)
 
 
-def _find_order_by_best_rules(source: AnswerSource, answered: Sequence[AnsweredText]) -> LabelOrder | None:
-    """Find an order of the labels that agrees with more answers than the given order, and not by chance. It is tried
-    with the text rules that find the most words of the vocabulary, also with texts cut or padded to the lengths that
-    the owner's files name. Return None if there is none."""
+def _find_label_order_with_likeliest_text_rules(
+    source: AnswerSource, answered: Sequence[AnsweredText]
+) -> LabelOrder | None:
+    """Find an order of the labels that surely agrees with more answers than the present order. The source answers texts
+    with several text rules: those that find the most words of the vocabulary, also with the lengths that the owner's
+    files name. Return None if there is no such order, or if there are fewer than eight texts."""
     if not _is_split_by_text_rules(source) or len(answered) < _TEXTS_TO_TELL_BY:
         return None
     # Files often have the texts of one label after those of another.
@@ -399,14 +442,15 @@ def _find_order_by_best_rules(source: AnswerSource, answered: Sequence[AnsweredT
 
 
 def _make_labels_option(order: Sequence[str]) -> dict[str, str | None]:
-    """Return the option --labels with an order of the labels; an empty dict for many labels."""
+    """Return a dict with the option `labels` that sets this order of the labels. Return an empty dict for more than 60
+    labels."""
     return {"labels": write_labels(order)} if len(order) <= _NAMED else {}
 
 
 def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> str:
-    """Return a sentence that says what probably differs from the owner's classifier: the vocabulary, the text rules or
-    the weights. If the owner's answers have no probabilities, the cause is not known, and the sentence asks the user to
-    check all three."""
+    """Return a sentence that says what probably differs from the owner's classifier. If at least half of the owner's
+    probabilities agree, this is the text rules. Otherwise, the sentence asks the user to check the text rules, the
+    vocabulary, the weights and the labels."""
     agreed = len(rows) - len(wrong_indices)
     if 2 * agreed < len(rows) or not isinstance(rows[0][0].answer, Mapping):
         return (
@@ -420,8 +464,14 @@ def describe_likely_cause(rows: Sequence[Row], wrong_indices: Sequence[int]) -> 
 
 
 class _Way(NamedTuple):
-    """Text rules with which all answers agree but for a number of exceptions, a sentence that says so, and whether no
-    others agree as well."""
+    """Text rules with which all answers agree, except a number of them.
+
+    Attributes:
+        exceptions: how many answers still differ.
+        advice: a sentence that says how to set the rules.
+        rules: the text rules.
+        is_only: whether no other text rules agree as well.
+    """
 
     exceptions: int
     advice: str
@@ -429,14 +479,15 @@ class _Way(NamedTuple):
     is_only: bool
 
 
-def _describe_way(rows: Sequence[Row], exceptions: Sequence[int], said: str, rules: AnyTextRules, several: str) -> _Way:
-    """Describe text rules for which all answers agree, except those with the indices `exceptions`. Return the rules
-    with the sentence that advises them.
+def _describe_agreeing_rules(
+    rows: Sequence[Row], exceptions: Sequence[int], said: str, rules: AnyTextRules, several: str
+) -> _Way:
+    """Return text rules with which all answers agree, except some, together with the sentence that recommends them.
 
     Args:
-        rows: the texts, each with its answers.
+        rows: texts with the owner's answers, each with the probabilities that the source gives.
         exceptions: the indices of the texts whose answers do not agree.
-        said: a phrase that says how to give the rules.
+        said: the last words of the sentence, such as "with --rules ...".
         rules: the text rules.
         several: a sentence that other rules agree, too; empty if none do.
     """
@@ -458,8 +509,16 @@ def find_other_rules(
     find: Callable[..., list[AgreeingRules]] = find_rules_from_answers,
     **given: Any,
 ) -> _Way | None:
-    """Find text rules for which all answers agree, except at most `most_exceptions`, and describe them. Return None if
-    there are none. `find` searches for the rules, and `given` are its further arguments."""
+    """Find text rules with which all answers agree, except at most `most_exceptions`. Return them with a sentence that
+    recommends them. Return None if there are none, if the owner's code or a subword tokenizer splits the texts, or if
+    there are fewer than eight texts.
+
+    Args:
+        source, rows, tolerance: as for `explain_difference`.
+        most_exceptions: how many answers may still differ.
+        find: the search for the rules, such as `find_rules_from_answers`.
+        given: further arguments of `find`.
+    """
     rules, tokens = source.text.rules, source.text.vocabulary
     if not _is_split_by_text_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
         return None
@@ -474,18 +533,19 @@ def find_other_rules(
         return None
     best = found[0]
     more = " Other rules agree, too: probabilities in place of labels show the right ones." * (len(found) > 1)
-    return _describe_way(rows, best.exceptions, f"with {_write_rules(best.rules, tokens)}", best.rules, more)
+    return _describe_agreeing_rules(rows, best.exceptions, f"with {_write_rules(best.rules, tokens)}", best.rules, more)
 
 
 def _is_split_by_text_rules(source: AnswerSource) -> bool:
-    """Return whether text rules split the texts, and not a subword tokenizer or the owner's code."""
+    """Return whether text rules with one of the format's tokenizers split the texts. Return False if a subword
+    tokenizer or the owner's code splits them."""
     rules = source.text.rules
     return type(source.text) is TextInput and isinstance(rules, TextRules) and rules.tokenizer != EXTERNAL
 
 
 def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> str:
-    """Return advice to use another tokenizer, or lower case or not, if more answers agree then, or if it finds more
-    words of the vocabulary in texts. Return an empty string if there is no such tokenizer."""
+    """Return advice to use another tokenizer, or to keep capitals or not. It is given if many more answers agree then,
+    or if many more words of the vocabulary can occur in texts. Otherwise, return an empty string."""
     text = source.text
     rules = text.rules
     if not _is_split_by_text_rules(source) or len(rows) < _TEXTS_TO_TELL_BY:
@@ -522,8 +582,11 @@ def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance:
     )
 
 
-def _describe_other_order(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> Explanation | None:
-    """Describe an order of the labels for which all answers agree. Return None if no order does."""
+def _describe_label_order_with_which_all_answers_agree(
+    source: AnswerSource, rows: Sequence[Row], tolerance: float
+) -> Explanation | None:
+    """Find an order of the labels with which all answers agree, and explain the difference by it. Return None if there
+    is no such order, or if there are more than 500 labels."""
     labels = source.labels
     if len(labels) > MOST_LABELS:
         return None
@@ -557,8 +620,10 @@ def _describe_other_order(source: AnswerSource, rows: Sequence[Row], tolerance: 
     )
 
 
-def _describe_other_threshold(source: AnswerSource, rows: Sequence[Row]) -> Explanation | None:
-    """Describe a threshold for which all answers agree. Return None if no threshold does."""
+def _describe_threshold_with_which_all_answers_agree(source: AnswerSource, rows: Sequence[Row]) -> Explanation | None:
+    """Find thresholds with which all of the owner's labels agree, and explain the difference by them. With a softmax,
+    this is one threshold for the second of two labels. Return None if there are none, or if answers have
+    probabilities."""
     if any(isinstance(one.answer, Mapping) for one, _ in rows):
         return None
     if source.activation == "sigmoid":
@@ -599,8 +664,8 @@ def _explain_with_usual_rules(
     tolerance: float,
     others: Sequence[AnsweredText],
 ) -> Explanation | None:
-    """Explain the difference with usual text rules, or with a length that the owner's files name. Return None if not
-    all answers agree with any of them."""
+    """Explain the difference by usual text rules, or by a length that the owner's files name. Return None if none of
+    these make all answers agree."""
     way = None
     if not rows[wrong_indices[0]][0].ids_agree:
         way = find_other_rules(source, rows, tolerance, stops_before_rare=lambda: True, stop_words=source.stop_words)
@@ -610,8 +675,9 @@ def _explain_with_usual_rules(
     return None if way is None else Explanation(way.advice, way.rules, way.is_only, way.rules)
 
 
-def _leave_threshold_open(threshold: Explanation) -> Explanation:
-    """Return the explanation by a threshold without its options. The labels of few texts may have another cause."""
+def _mark_threshold_explanation_as_uncertain(threshold: Explanation) -> Explanation:
+    """Return the explanation by a threshold without its options, and with the sentence that text rules may be the
+    cause, since few answers differ."""
     doubt = " But so few answers differ that text rules may be the cause: probabilities in place of labels show it."
     return Explanation(f"{threshold.advice}{doubt}")
 
@@ -625,7 +691,8 @@ def _find_threshold_bounds(rows: Sequence[Row], label: str, column: int) -> tupl
 
 
 def _are_characters_tokens(tokens: Sequence[str], texts: Sequence[AnsweredText]) -> bool:
-    """Return whether most letters and digits of texts are `tokens` by themselves."""
+    """Return whether at least half of the letters and digits in the texts are tokens by themselves, as in a vocabulary
+    of characters."""
     characters = [one for each in texts for one in str(each.text).lower() if one.isalnum()]
     known = {token.lower() for token in tokens if len(token) == 1}
     return 2 * sum(one in known for one in characters) > len(characters)
@@ -634,9 +701,9 @@ def _are_characters_tokens(tokens: Sequence[str], texts: Sequence[AnsweredText])
 def list_answers_without_module(
     source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
 ) -> list[int]:
-    """List the wrong answers that the owner's code seems to give without its module: all of them are to texts that
-    surely have no token, and no id that may be read instead gives them. Return an empty list if other answers are
-    wrong, too, or if no more answers agree.
+    """Return the wrong indices if the owner's code seems to answer these texts without its module. This is so if none
+    of these texts has a token, and if no id that stands for an empty text leads to the owner's answers. Otherwise,
+    return an empty list.
 
     Args:
         source: the bundle or the module.
@@ -648,7 +715,7 @@ def list_answers_without_module(
     # The rules may be wrong where the owner's function does not split the texts.
     is_sure = not _has_letters(wrong) or not (type(source.text) is TextInput and _is_split_by_text_rules(source))
     is_sure = is_sure and 2 * len(wrong) <= len(rows) and all(_has_no_token(source, one) for one in wrong)
-    return [*wrong_indices] if is_sure and not _list_agreeing_ids(source, wrong, tolerance) else []
+    return [*wrong_indices] if is_sure and not _list_ids_that_give_owner_answers_alone(source, wrong, tolerance) else []
 
 
 def _has_letters(texts: Sequence[AnsweredText]) -> bool:
@@ -657,7 +724,8 @@ def _has_letters(texts: Sequence[AnsweredText]) -> bool:
 
 
 def _has_no_token(source: AnswerSource, one: AnsweredText) -> bool:
-    """Return whether the bundle reads an id for a text without a token, and not the padding, in place of its tokens."""
+    """Return whether a text surely has no token, so that the bundle reads one id in its place. Return False if the
+    rules pad texts."""
     text = source.text
     rules = text.rules
     if type(text) is not TextInput or rules.min_width is not None or [*source.encode(one.read)] != [rules.empty_id]:
@@ -669,8 +737,11 @@ def _has_no_token(source: AnswerSource, one: AnsweredText) -> bool:
     return not is_open or not TextEncoder(rules, text.vocabulary).tokens(one.text)
 
 
-def _list_agreeing_ids(source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float) -> list[int]:
-    """List the first ids with which the source gives the owner's answers to all of some texts."""
+def _list_ids_that_give_owner_answers_alone(
+    source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float
+) -> list[int]:
+    """List up to two ids with each of which, read as the whole text, the source gives the owner's answers to all of the
+    texts `wrong`."""
     agreeing: list[int] = []
     for id_ in dict.fromkeys([source.text.rules.padding_id, *range(min(len(source.text.vocabulary), MOST_TEXTS))]):
         with contextlib.suppress(PocketRNNError):
@@ -685,15 +756,16 @@ def _list_agreeing_ids(source: AnswerSource, wrong: Sequence[AnsweredText], tole
 def _advise_on_texts_without_tokens(
     source: AnswerSource, wrong: Sequence[AnsweredText], tolerance: float, *, is_first: bool = False
 ) -> str | None:
-    """Return advice on texts in which the rules find no token: which id the bundle reads for such a text, and with
-    which ids the answers agree. Return None if one of the texts `wrong` has a token, if the rules pad texts, or if the
-    texts have letters and agree with no id; with `is_first`, also if other rules may find tokens in them."""
+    """Return advice on texts in which the rules find no token. It names the id that the bundle reads for such a text,
+    and the ids with which the answers agree. Return None if one of the texts `wrong` has a token, if the rules pad
+    texts, or if the texts have letters and no id agrees. With `is_first`, also return None if the vocabulary is one of
+    characters."""
     # A tokenizer of characters, say, may find tokens in these texts.
     if is_first and _are_characters_tokens(source.text.vocabulary, wrong):
         return None
     if not all(_has_no_token(source, one) for one in wrong):
         return None
-    agreeing = _list_agreeing_ids(source, wrong, tolerance)
+    agreeing = _list_ids_that_give_owner_answers_alone(source, wrong, tolerance)
     if not agreeing and _has_letters(wrong):
         # Other rules may find tokens in these texts.
         return None
@@ -716,8 +788,9 @@ def find_other_truncation_or_padding(
     *,
     only_named: bool = False,
 ) -> _Way | None:
-    """Find a truncation or padding of texts for which all answers agree, except at most `most_exceptions`, and describe
-    it. Return None if there is none.
+    """Find a length to which texts are cut or padded so that all answers agree, except at most `most_exceptions`.
+    Return the text rules with a sentence that recommends them. Return None if there are none, or if the rules already
+    set a width.
 
     Args:
         source: the bundle or the module that gives the answers.
@@ -778,7 +851,7 @@ def find_other_truncation_or_padding(
     if len(different) > 1 and not 0 < nearest < _SURELY:
         more = " Other ways agree, too: probabilities with all digits show the right one."
     option = _describe_rules_option(changed, source.text.vocabulary)
-    return _describe_way(rows, exceptions, f"if {said}: {option}", changed, more)
+    return _describe_agreeing_rules(rows, exceptions, f"if {said}: {option}", changed, more)
 
 
 def _agrees_with_all(
@@ -792,11 +865,12 @@ def _agrees_with_all(
     return True
 
 
-def _find_width_for_most_texts(
+def _find_width_with_which_most_wrong_answers_agree(
     source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
 ) -> _Way | None:
-    """Find a truncation or padding of texts with which most of the wrong probabilities agree, and describe it. Return
-    None if there is none. The other wrong answers must have another cause."""
+    """Find a length to which texts are cut or padded so that at least half of the wrong answers agree. Return the text
+    rules with a sentence that recommends them. Return None if there are none, or if fewer than eight wrong answers have
+    probabilities."""
     few = [rows[i] for i in wrong_indices if isinstance(rows[i][0].answer, Mapping)][:_FEW_WRONG]
     if len(few) < _FEW_WRONG:
         return None
@@ -810,18 +884,20 @@ def _find_width_for_most_texts(
     if 2 * len(exceptions) > len(wrong_indices):
         return None
     said = f"if texts are cut or padded: {_describe_rules_option(way.rules, source.text.vocabulary)}"
-    return _describe_way(rows, exceptions, said, way.rules, "")
+    return _describe_agreeing_rules(rows, exceptions, said, way.rules, "")
 
 
 def _measure_distance_to_answer_for_ids(source: AnswerSource, answer: Answer, ids: Sequence[int]) -> float:
+    """Return how far the source's answer to the ids of a text is from the owner's `answer`."""
     return measure_distance(answer, source.answer_ids(ids), source)
 
 
 def _list_named_size_changes(
     rules: AnyTextRules, lengths: Sequence[NamedLength], longest: int
 ) -> Iterator[tuple[str, AnyTextRules]]:
-    """Yield (description, rules) for rules that cut or pad texts to the lengths that the owner's code and files name:
-    first rules that only cut, then rules that cut and pad, then rules that only pad, each on both sides."""
+    """Yield (description, rules) for copies of the text rules that cut or pad texts to the `lengths` that the owner's
+    code and files name. For each length, copies that only cut come first, then copies that cut and pad, then copies
+    that only pad. `longest` is the number of ids of the longest text."""
     changed: Any = replace
     values = [*dict.fromkeys(one.value for one in lengths if one.value <= _LONGEST)][:_MOST_LENGTHS]
     for value in values:
@@ -839,8 +915,9 @@ def _list_named_size_changes(
 def _list_size_changes_with_descriptions(
     rules: AnyTextRules, longest: int, shortest: int
 ) -> Iterator[tuple[str, AnyTextRules]]:
-    """Yield (description, rules) for rules that cut texts to fewer than `shortest` tokens, or that pad all texts to one
-    width. Round numbers come first."""
+    """Yield (description, rules) for text rules that cut texts to fewer than `shortest` tokens, or that pad all texts
+    to one width. Round numbers come first. `longest` is the number of ids of the longest text; `shortest` is that of
+    the shortest text whose answer is wrong."""
     changed: Any = replace
     most = min(shortest - len(rules.first_ids) - len(rules.last_ids) - 1, _LONGEST)
     if rules.max_tokens is None:
@@ -885,7 +962,8 @@ def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, id
 
 
 def _describe_rules_option(rules: AnyTextRules, tokens: Sequence[str]) -> str:
-    """Return the phrase that tells how to set the width of these rules: by --max-tokens or by --rules."""
+    """Return a phrase, such as "give --max-tokens 64", that tells how to set the width of these rules: by --max-tokens
+    or by --rules."""
     if rules.min_width is None and rules.cut_side == "right":
         return f"give --max-tokens {rules.max_tokens} (max_tokens={rules.max_tokens} in the rules)"
     if not isinstance(rules, TextRules):

@@ -23,15 +23,16 @@ _BUILDS: Final = "_rebuild_"
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Return whether a file begins like one that `torch.save` or `pickle.dump` wrote."""
+    """Return whether the first bytes of a file are those of a pickle or of a zip archive, as `torch.save` and
+    `pickle.dump` write them."""
     with path.open("rb") as file:
         beginning = file.read(4)
     return beginning.startswith(b"\x80") or beginning == b"PK\x03\x04"
 
 
-def may_be_of_torch(path: Path) -> bool:
-    """Return whether a file may hold weights: it begins like one that `torch.save` wrote, in the format of any release,
-    or has the suffix of safetensors. A zip archive may hold something else.
+def may_be_weights_file(path: Path) -> bool:
+    """Return whether a file may contain weights: its first bytes are those that `torch.save` of any release writes, or
+    its name ends in `.safetensors`. Other zip archives are not told apart.
 
     Args:
         path: the file.
@@ -41,8 +42,8 @@ def may_be_of_torch(path: Path) -> bool:
 
 
 def read_checkpoint_root(path: Path, remedy: str) -> Any:
-    """Read the object in a file that `torch.save` or `pickle.dump` wrote. Placeholders stand for its tensors and for
-    objects of classes.
+    """Read the outermost object in a file that `torch.save` or `pickle.dump` wrote. Placeholders replace its tensors
+    and the objects of classes.
 
     Args:
         path: the file.
@@ -74,7 +75,8 @@ def read_checkpoint_root(path: Path, remedy: str) -> Any:
 
 
 def find_checkpoint_root(path: Path) -> Any:
-    """Return the object in a checkpoint. Return None if the file is not a checkpoint or cannot be read."""
+    """Return the outermost object in a file that `torch.save` or `pickle.dump` wrote, with placeholders for tensors and
+    objects of classes. Return None for any other file, and for one that cannot be read."""
     try:
         return read_checkpoint_root(path, "") if is_checkpoint(path) else None
     except (InputError, OSError):
@@ -103,29 +105,33 @@ def list_weight_names(path: Path) -> list[str]:
             header = json.loads(file.read(min(_LARGEST, int.from_bytes(file.read(8), "little"))))
             return [name for name in header if name != "__metadata__"]
         return []
-    return _list_names_in_state_dict(find_checkpoint_root(path))
+    return _list_weight_names_in_object(find_checkpoint_root(path))
 
 
-def _list_names_in_state_dict(value: Any, depth: int = 0) -> list[str]:
+def _list_weight_names_in_object(value: Any, depth: int = 0) -> list[str]:
+    """Return the names of the weights in a pickled module or state_dict, such as `fc.weight`. Dicts inside a dict are
+    searched, too. Return an empty list if there are none."""
     if isinstance(value, PickledObject):
         # A whole module: each of its parts holds dicts of tensors and of parts.
         held: list[Any] = [getattr(value, one, None) for one in ("_parameters", "_buffers", "_modules")]
         if not all(isinstance(one, dict) for one in held) or depth > _DEEPEST_PART:
             return []
         parameters, buffers, parts = held
-        inner = [f"{name}.{one}" for name, part in parts.items() for one in _list_names_in_state_dict(part, depth + 1)]
+        inner = [
+            f"{name}.{one}" for name, part in parts.items() for one in _list_weight_names_in_object(part, depth + 1)
+        ]
         return [*(name for name, one in (*parameters.items(), *buffers.items()) if one is not None), *inner]
     if not isinstance(value, dict) or depth > _DEEPEST_STATE_DICT:
         return []
     of_layers = [name for name in value if isinstance(name, str) and "." in name]
     if len(of_layers) > 1 and all(type(value[one]).__name__.startswith(_BUILDS) for one in of_layers):
         return of_layers
-    return next(filter(None, (_list_names_in_state_dict(one, depth + 1) for one in value.values())), [])
+    return next(filter(None, (_list_weight_names_in_object(one, depth + 1) for one in value.values())), [])
 
 
 def describe_member(key: str) -> str:
-    """Describe a member of a pickled file by its key, for a message. The key of a member of a list or a tuple is its
-    index.
+    """Describe a member of a pickled file in a few words for a message. `key` is its key, its path of keys, or its
+    index in a list or a tuple.
 
     Example:
         >>> describe_member("0"), describe_member("3"), describe_member("vocab.stoi")

@@ -50,8 +50,8 @@ _STOP_WORDS: Final = re.compile(r"stop_?words?", re.IGNORECASE)
 def advise_on_checkpoint_settings(
     path: Path, *, has_stop_words: bool, has_thresholds: bool, multi_label: bool = False, labels: int = 0
 ) -> list[str]:
-    """Return a sentence with advice for each threshold and each list of stop words that a checkpoint contains and no
-    option gives.
+    """Return sentences with advice on settings that a checkpoint contains and that no option of the export gives: one
+    sentence for each threshold and for each list of stop words. Return an empty list if there are none.
 
     Args:
         path: the file of weights.
@@ -103,8 +103,8 @@ def is_name_of_text_length(name: str) -> bool:
 
 
 def list_text_lengths_in_checkpoint(path: Path, longest_compared_text: int | None) -> list[NamedLength]:
-    """List the numbers in a checkpoint whose name, such as `max_len`, may mean that the user's pipeline cuts texts at
-    this length.
+    """List the numbers in a checkpoint whose names, such as `max_len`, suggest that the user's pipeline cuts texts
+    after so many tokens.
 
     Args:
         path: the file of weights.
@@ -126,8 +126,9 @@ def list_text_lengths_in_checkpoint(path: Path, longest_compared_text: int | Non
 
 
 def find_attributes_of_saved_object(path: Path, class_name: str) -> dict[str, Any]:
-    """Find the first object of a class in a file that `torch.save` or `pickle.dump` wrote. Return its attributes that
-    have plain values. Return an empty dict if there is no such object.
+    """Find the first object of the class `class_name` in a file that `torch.save` or `pickle.dump` wrote. Return its
+    attributes whose values are plain: numbers, strings, None, and lists, tuples and dicts of these. Return an empty
+    dict if there is no such object.
 
     Args:
         path: the file.
@@ -154,12 +155,12 @@ def is_plain_value(value: Any) -> bool:
 def describe_lengths(
     lengths: Sequence[NamedLength], given_members: Mapping[str, Any] = MappingProxyType({})
 ) -> list[str]:
-    """Return a sentence for each length. It names the files with this length, and the options that cut or pad texts to
-    it.
+    """Return a sentence for each different length in `lengths`. It names the files that state this length, and the
+    options that cut or pad texts to it.
 
     Args:
         lengths: the lengths.
-        given_members: the members of --rules that the user gave. The sentence repeats them.
+        given_members: the members of --rules that the user gave. The recommended --rules repeats them.
 
     Example:
         >>> describe_lengths([NamedLength("model.pt", "max_len", 64)])
@@ -179,17 +180,19 @@ def describe_lengths(
 
 
 def write_rules_option_with_members(rules: Mapping[str, Any], **members: int) -> str:
-    """Write the option --rules for the command line, with the members of `rules` and with `members`.
+    """Return the option --rules for a command line. Its JSON has the members of `rules` and, added or in their place,
+    `members`.
 
     Example:
         >>> write_rules_option_with_members({"first_id": 2}, unknown_id=0)
-        '--rules \'{"first_id": 2, "unknown_id": 0}\''
+        '--rules '{"first_id": 2, "unknown_id": 0}''
     """
     return f"--rules {shlex.quote(json.dumps({**rules, **members}))}"
 
 
 def _list_members(value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield each member of a dict or an object with its name. Members of inner dicts and objects follow."""
+    """Yield each member of a dict or an object with its name. Members of inner dicts and objects follow. Yield nothing
+    for other values."""
     members = vars(value) if isinstance(value, PickledObject) else value
     if not isinstance(members, dict) or depth > _DEEPEST:
         return
@@ -212,11 +215,11 @@ _SAVE_TOKENIZER: Final = (
 
 @dataclass(frozen=True)
 class HeldTokenizer:
-    """A subword tokenizer that was found in a checkpoint: its key there and its content.
+    """A subword tokenizer that was found in a checkpoint.
 
     Attributes:
-        key: its place, such as `tokenizer_state.tokenizer_json`.
-        content: the text of a tokenizer.json, or the bytes of sentencepiece's .model.
+        key: its path of keys in the checkpoint, such as `tokenizer_state.tokenizer_json`.
+        content: the text of a tokenizer.json, or the bytes of a sentencepiece .model file.
     """
 
     key: str
@@ -224,7 +227,7 @@ class HeldTokenizer:
 
 
 def find_tokenizer_in_checkpoint(path: Path) -> HeldTokenizer | None:
-    """Find the tokenizer in a file that `torch.save` or `pickle.dump` wrote. It is the text or the dict of a
+    """Find the subword tokenizer in a file that `torch.save` or `pickle.dump` wrote: the text or the dict of a
     tokenizer.json, a pickled tokenizer of the library tokenizers, or the bytes of a sentencepiece model. Return None if
     there is none.
 
@@ -264,7 +267,9 @@ def describe_unread_tokenizer(path: Path) -> str:
 
 
 def _list_members_with_paths(value: Any, key: str, seen: set[int], depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield the path and the value of each member of dicts, lists and objects, the outer ones first."""
+    """Yield (path, value) for a value and for all members of dicts, lists and objects in it. A path is keys joined by
+    dots, such as `config.max_len`; `key` is the path of the value itself. Outer members come before inner ones. `seen`
+    has the ids of objects that are not searched again."""
     yield key, value
     members = vars(value) if isinstance(value, PickledObject) else value
     if isinstance(members, list | tuple):
@@ -278,8 +283,8 @@ def _list_members_with_paths(value: Any, key: str, seen: set[int], depth: int = 
 
 
 def _read_tokenizer(key: str, value: Any) -> str | bytes | None:
-    """Return the text of the tokenizer.json or the bytes of the sentencepiece model that a member of a checkpoint
-    holds. Return None if it holds neither."""
+    """Return the content of the tokenizer in a member of a checkpoint: the text of a tokenizer.json, or the bytes of a
+    sentencepiece model. Return None if the member is neither. `key` is the member's name."""
     if isinstance(value, Mapping):
         with_model = isinstance(value.get("model"), Mapping) and not _PARTS.isdisjoint(value)
         if not with_model or value["model"].keys().isdisjoint({"type", "vocab"}):

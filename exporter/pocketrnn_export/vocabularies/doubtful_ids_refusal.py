@@ -18,7 +18,7 @@ from typing import Any, Final
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_export.vocabularies.external_tokenizer_advice import collect_width_members, write_external_options
-from pocketrnn_export.vocabularies.rules_from_ids import strip_padding
+from pocketrnn_export.vocabularies.rules_from_ids import strip_padding_ids
 from pocketrnn_export.vocabularies.unreachable_words import SUBWORD_MARKS
 
 _log = logging.getLogger(__name__)
@@ -48,12 +48,13 @@ def refuse_doubtful_ids(
     token_lists: Sequence[Sequence[str]] = (),
 ) -> None:
     """Refuse ids and tokens of the owner's texts that seem to come from other text rules, or from another vocabulary.
+    The owner's own code splits these texts.
 
     Args:
         rules: the text rules, whose tokenizer is external.
         vocabulary: the tokens.
         ids_by_text: the ids of texts whose tokens are not known.
-        token_lists: the tokens of other texts.
+        token_lists: the tokens of the other texts, one list for each text.
 
     Raises:
         InputError: many texts have the largest number of tokens, so the owner's code seems to cut them, but the rules
@@ -92,8 +93,8 @@ def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) ->
 
 
 def warn_of_cut_that_no_text_shows(rules: AnyTextRules, vocabulary: Sequence[str], texts: Sequence[str]) -> None:
-    """Warn if the rules cut texts, but none of the owner's texts is long enough to be cut: the owner's code may not cut
-    longer texts."""
+    """Log a warning if the rules cut texts at a length, but none of the owner's texts is longer: the comparison with
+    them then does not show whether the owner's code cuts texts there, too."""
     cut = rules.sizes[1]
     if cut is None or not texts or not isinstance(rules, TextRules) or rules.tokenizer == EXTERNAL:
         return
@@ -141,9 +142,9 @@ def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: S
 
 
 def _find_rule_members_of_padded_rows(rows: Sequence[Sequence[int]], padding: int, side: str) -> dict[str, Any]:
-    """Return a dict with the members of text rules that padded rows of ids show: the width and the side of the padding,
-    and the first and the last id of each text."""
-    cores = [core for row in rows if (core := strip_padding(row, padding))]
+    """Return the members of text rules that padded rows of ids show, as a dict: the width, the side of the padding, and
+    the first and last id of the texts if all have the same one. `padding` is the padding id."""
+    cores = [core for row in rows if (core := strip_padding_ids(row, padding))]
     found: dict[str, Any] = {}
     for name, end in (("first_id", 0), ("last_id", -1)):
         if len(cores) > _FEW and len({core[end] for core in cores}) == 1:
@@ -152,8 +153,8 @@ def _find_rule_members_of_padded_rows(rows: Sequence[Sequence[int]], padding: in
 
 
 def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
-    """Return the probability that, by chance, at least as many texts have the largest length as here. Lengths a little
-    below the largest show how many texts share a length by chance."""
+    """Return the probability that by chance at least so many of the texts have the length `longest`. It is computed
+    from the number of texts that are up to a tenth shorter. `lengths` has the length of each text."""
     tenth = longest // 10
     expected = max(sum(longest - tenth <= length < longest for length in lengths), 0.5) / tenth
     more = lengths.count(longest) - 1
@@ -190,14 +191,15 @@ def _refuse_foreign_words(
     absent = sorted(word for word in words[worst] if word not in lower[worst])
     such = f": {', '.join(map(short_repr, absent[:5]))} not in {short_repr(texts[worst], 60)}" if absent else ""
     raise InputError(
-        f"Only {own:.0%} of the words that the ids name occur in their texts, but {others:.0%} occur in other texts, "
-        f"as if the ids were of another vocabulary{such}.",
+        f"Only {own:.0%} of the words that the ids name occur in the texts of these ids, but {others:.0%} occur "
+        f"in other texts, as if the ids were of another vocabulary{such}.",
         f"Give the vocabulary that made these ids. If your tokens are not part of a text, {_TOKENS}.",
     )
 
 
 def _count_found_words(words: Counter[str], text: str) -> int:
-    """Return how many words occur in a text. A word counts at most as often as the text has it."""
+    """Return how many of the words occur in a text. `words` has how often each word is looked for; a word counts at
+    most as often as the text has it."""
     return sum(min(number, text.count(word)) for word, number in words.items())
 
 

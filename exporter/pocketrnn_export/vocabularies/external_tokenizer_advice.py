@@ -14,8 +14,14 @@ from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_ru
 def advise_external_tokenizer(
     vocabulary: Vocabulary, nearest: AnyTextRules | None = None, condition: str = "If no rules can do this,"
 ) -> str:
-    """Return advice to let the user's code split texts, since no text rules can do what it does. The advice begins with
-    `condition`. It repeats the widths of `nearest`, the text rules that come nearest to the code."""
+    """Return advice to let the user's own code split texts, for the case that text rules cannot do this.
+
+    Args:
+        vocabulary: the tokens, with their special ids.
+        nearest: the text rules that come nearest to the user's code. The advice repeats their widths, and their first
+            and last id. None if there are none.
+        condition: the first words of the advice, such as "If no rules can do this,".
+    """
     frame = {} if nearest is None else collect_width_members(nearest)
     return (
         f"{condition} let your code split texts: {write_external_options(frame)} "
@@ -25,11 +31,12 @@ def advise_external_tokenizer(
 
 
 def write_external_argument(vocabulary: Vocabulary, widths_and_outer_ids: Mapping[str, Any]) -> str:
-    """Write the argument `rules` of `export` for texts that the owner's code splits.
+    """Return the Python argument `rules=TextRules('external', ...)` of `export`, for texts that the user's own code
+    splits.
 
     Args:
         vocabulary: the tokens, with their special ids.
-        widths_and_outer_ids: the widths, and the first and last id.
+        widths_and_outer_ids: members of the rules that set widths, or the first and last id of each text.
     """
     rules = make_implied_rules(vocabulary, EXTERNAL)
     ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
@@ -38,8 +45,8 @@ def write_external_argument(vocabulary: Vocabulary, widths_and_outer_ids: Mappin
 
 
 def collect_width_members(rules: AnyTextRules) -> dict[str, Any]:
-    """Return the members of rules that set widths, a first id or a last id. Members with their default value are left
-    out."""
+    """Return a dict of those members of text rules that set a width, a first id or a last id. Members with their
+    default value are left out."""
     names = ("max_tokens", "first_id", "last_id", "max_width", "min_width", "cut_side", "pad_side")
     found = {name: value for name in names if (value := getattr(rules, name, None)) not in (None, "right")}
     # Without padding and other ids, a width only cuts.
@@ -47,8 +54,9 @@ def collect_width_members(rules: AnyTextRules) -> dict[str, Any]:
 
 
 def write_external_options(widths_and_outer_ids: Mapping[str, Any]) -> str:
-    """Write the command-line options for texts that the owner's code splits. `widths_and_outer_ids` has the widths, the
-    first id and the last id of the texts."""
+    """Return the command-line options for texts that the user's own code splits, such as `--tokenizer external
+    --max-tokens 64`. `widths_and_outer_ids` has the members of the rules that set widths, or the first and last id of
+    each text."""
     if widths_and_outer_ids.keys() <= {"max_tokens"}:
         return "--tokenizer external" + "".join(f" --max-tokens {most}" for most in widths_and_outer_ids.values())
     return f"--rules {shlex.quote(json.dumps({'tokenizer': EXTERNAL, **widths_and_outer_ids}))}"

@@ -21,13 +21,13 @@ MOST_IDS: Final = 2**22
 
 @dataclass(frozen=True)
 class IdEvidence:
-    """What shows whether the numbers of words are ids.
+    """Further evidence on whether the numbers beside words are ids, and not counts of the words.
 
     Attributes:
-        count_rows: returns the number of rows of the embedding, or 0 if it is not known. It may load weights, so it is
-            called only for numbers with gaps.
+        count_rows: returns the number of rows of the embedding, or 0 if it is not known. Since it may load weights, it
+            is called only for numbers with gaps.
         are_named_ids: whether a name beside the numbers, such as `word2idx`, says that they are ids.
-        are_trusted: whether the user says that they are ids, or the user's answers will show it.
+        are_trusted: whether the user says that the numbers are ids, or whether the user's answers will show it later.
     """
 
     count_rows: Callable[[], int] = int
@@ -36,14 +36,14 @@ class IdEvidence:
 
 
 def count_ids(numbers: Sequence[int], special_ids: Sequence[int], evidence: IdEvidence) -> int:
-    """Return the number of ids that stand for rows of the embedding, from 0 on: one more than the highest number, or
-    the number of rows if words have higher numbers. Return 0 if the numbers may be counts, or the ids of another
-    module.
+    """Return the size of the vocabulary whose ids are the numbers beside words: the highest number plus 1, or the
+    number of rows of the embedding if some words have higher numbers. Return 0 if the numbers may be counts of words,
+    or the ids of another module.
 
     Args:
         numbers: the numbers of the words, none below 0, each once, in the order of the words.
-        special_ids: those of the words that stand for unknown words and padding.
-        evidence: what shows whether they are ids.
+        special_ids: the numbers of the tokens for unknown words and for padding.
+        evidence: what else shows whether the numbers are ids.
 
     Example:
         >>> count_ids([0, 1, 3, 4], [], IdEvidence()), count_ids([59, 31, 12], [], IdEvidence())

@@ -14,12 +14,12 @@ _FILTERS: Final = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 
 @dataclass(frozen=True)
 class KerasSplit:
-    """The settings of a Tokenizer by which it splits a text.
+    """The settings by which a Keras Tokenizer splits a text.
 
     Attributes:
-        filters: the characters that are replaced by `split`.
-        lower: whether the text is made lower case.
-        split: what separates words.
+        filters: the characters that are replaced by the string `split`.
+        lower: whether texts are lower-cased.
+        split: the string between two words.
         char_level: whether each character is a token.
     """
 
@@ -29,7 +29,8 @@ class KerasSplit:
     char_level: bool = False
 
     def write_tokens(self, text: str) -> str:
-        """Return a Python expression for the tokens of a text. `text` is the Python expression for the text."""
+        """Return a Python expression that splits a text as these settings do, such as "text.lower().split(' ')". `text`
+        is the Python expression for the text."""
         text += ".lower()" * self.lower
         if self.char_level:
             return f"list({text})"
@@ -39,7 +40,7 @@ class KerasSplit:
 
 
 def read_keras_split(config: Mapping[str, Any]) -> KerasSplit | None:
-    """Return how a Keras Tokenizer with the settings `config` splits a text. Return None if `filters` or `split` has
+    """Read from the settings `config` of a Keras Tokenizer how it splits texts. Return None if `filters` or `split` has
     the wrong type, or if `split` is empty.
 
     Example:

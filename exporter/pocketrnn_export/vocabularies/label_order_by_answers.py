@@ -19,10 +19,10 @@ class LabelOrder(NamedTuple):
 
     Attributes:
         labels: the labels in this order.
-        agreed: the number of texts whose likeliest label is the owner's.
-        before: the same with the given order.
+        agreed: the number of texts whose likeliest label is the owner's, with this order.
+        before: the same number with the order that the user gave.
         texts: the number of texts.
-        is_sure: whether neither this agreement nor its difference from that of the given order is by chance.
+        is_sure: whether `agreed` is too large for chance, both by itself and beside `before`.
     """
 
     labels: list[str]
@@ -41,8 +41,8 @@ class LabelOrder(NamedTuple):
 
 
 def find_likelier_order(source: AnswerSource, rows: Sequence[Row]) -> LabelOrder:
-    """Find the order of the labels with which most answers agree. Labels and columns are paired one after the other:
-    first those that are the likeliest ones of the same texts most often. Return the given order if it is as good.
+    """Find the order of the labels with which most of the owner's answers agree. Each label gets the column of the
+    logits that is the highest one for the most texts with this label. Return the present order if it is as good.
 
     Args:
         source: the bundle or the module, with the labels.
@@ -70,29 +70,30 @@ def find_likelier_order(source: AnswerSource, rows: Sequence[Row]) -> LabelOrder
     right = sum(counts[label, i] for i, label in enumerate(order) if own[i] != label)
     wrong = sum(counts[label, i] for i, label in enumerate(own) if order[i] != label)
     is_nearer = order == own or right - wrong >= SURELY * math.sqrt(right + wrong)
-    is_sure = is_nearer and _measure_agreement(counts, order) >= SURELY
+    is_sure = is_nearer and _count_deviations_of_order_above_chance(counts, order) >= SURELY
     return LabelOrder(order, agreed, before, counts.total(), is_sure)
 
 
-def _measure_agreement(counts: Mapping[tuple[str, int], int], order: Sequence[str]) -> float:
-    """Return by how many standard deviations more texts agree with this order of the labels than by chance. `counts`
-    has, for each label and column, how many texts with this label have their highest probability in this column."""
+def _count_deviations_of_order_above_chance(counts: Mapping[tuple[str, int], int], order: Sequence[str]) -> float:
+    """Return by how many standard deviations more texts agree with this order of the labels than by chance.
+    `counts[label, column]` is the number of texts to which the owner gives the label and whose highest probability is
+    in the column."""
     total = sum(counts.values())
     by_label, by_column = Counter[str](), Counter[int]()
     for (label, column), number in counts.items():
         by_label[label] += number
         by_column[column] += number
     share = sum(by_label[label] * by_column[i] for i, label in enumerate(order)) / max(1, total) ** 2
-    return measure_above_chance(sum(counts.get((label, i), 0) for i, label in enumerate(order)), total, share)
+    return count_deviations_above_chance(sum(counts.get((label, i), 0) for i, label in enumerate(order)), total, share)
 
 
-def measure_above_chance(agreed: int, total: int, share: float) -> float:
-    """Return by how many standard deviations more texts agree than by chance.
+def count_deviations_above_chance(agreed: int, total: int, share: float) -> float:
+    """Return by how many standard deviations more texts agree than would by chance. Return 0 if nothing can vary.
 
     Args:
         agreed: how many texts agree.
-        total: how many there are.
-        share: the share that agrees by chance.
+        total: how many texts there are.
+        share: the share of the texts, from 0 to 1, that would agree by chance.
     """
     spread = math.sqrt(total * share * (1 - share))
     return (agreed - total * share) / spread if spread else 0.0

@@ -17,16 +17,19 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText, ma
 def read_pairs_in_label_order(
     path: Path, labels: Sequence[str] = (), *, multi_label: bool = False, texts: Path | None = None
 ) -> list[OwnersText]:
-    """Read the owner's texts as `read_pairs` does. Refuse texts whose label does not have the highest probability with
-    the labels in this order.
+    """Read the owner's texts with their ids or answers. Refuse texts whose label does not have the highest of the
+    probabilities beside it; if another order of the labels mends this, name that order.
 
     Args:
-        path, labels, multi_label, texts: as for `read_pairs`.
+        path: a file of JSON lines or a CSV file.
+        labels: the labels, in the order of the logits; empty to check nothing.
+        multi_label: whether a text may have several labels or none.
+        texts: the CSV file with the texts, if `path` is a CSV file without them.
 
     Raises:
         OptionCorrectionsError: with the labels in another order, each label has the highest probability. The error
             gives this order.
-        InputError: as for `read_pairs` and `map_answers_to_labels`.
+        InputError: the file cannot be read, or an answer does not fit the labels.
     """
     pairs = read_pairs(path, labels, multi_label=multi_label, texts=texts)
     if not labels:

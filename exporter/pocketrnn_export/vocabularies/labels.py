@@ -48,11 +48,11 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
     A JSON file holds a list of labels, a map from label to index or from index to label, or an object with one of these
     under a usual key such as `id2label`, `labels` or `classes`, or a list of objects with `id` and `name` or `label`,
     under any key. Whole numbers may be labels; in a map from whole numbers to whole numbers, the names `id2label` and
-    `label2id` give the direction. `classes.npy`, and a pickle with a LabelEncoder, a list or a dict, are read without
-    executing anything, and so is a checkpoint that holds one of these under a key.
+    `label2id` give the direction. Numpy files such as `classes.npy`, pickles with a LabelEncoder, a list or a dict, and
+    checkpoints with one of these under a key are read, too. No code in them is run.
 
     Args:
-        labels_or_file: the labels, or the file.
+        labels_or_file: the value of `--labels`: the labels, or the path of a file.
         head: the name of the module's head that the labels belong to. In a checkpoint, only keys that contain this name
             are searched, if there are such keys.
 
@@ -102,7 +102,8 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
 
 
 def write_labels(labels: Sequence[str]) -> str:
-    """Write labels as `--labels` takes them: `a,b,c`; a JSON list if a label has a comma, or a blank at an end.
+    """Return labels in the form that `--labels` takes: `a,b,c`, or a JSON list if a label contains a comma or begins or
+    ends with a blank.
 
     Example:
         >>> write_labels(["bad", "good"]), write_labels(["bad", "good "])
@@ -126,8 +127,8 @@ def _read_pickled_labels(path: Path, head: str) -> list[Any] | dict[Any, Any]:
 
 
 def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]:
-    """Return the labels in a JSON object. They are under a usual key, such as `id2label`, or the object itself maps
-    labels and indices."""
+    """Return the labels in the JSON object of a file, in the order of their indices. They are under a usual key, such
+    as `id2label`, or the object itself maps labels to indices or indices to labels."""
     names = [name for name in _NESTED if isinstance(document.get(name), list | dict)]
     if not names:
         return _read_labels_in_map(document, path)
@@ -138,15 +139,24 @@ def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]
         # A model's config.json has them twice; and `labels` beside these may be the labels of rows.
         same = set(map(str, labels)) == set(other) and len(other) == len(labels)
         if other != list(map(str, labels)) and (same or name == "label2id"):
-            raise InputError(f"{path} has different labels under {first} and under {name}.", _GIVE)
+            raise InputError(
+                f"{path} has different labels under {first} and under {name}.",
+                f"Keep only those of the module, in the order of its logits. {_GIVE}",
+            )
     said = set(map(str, labels))
     # The object may also map these labels itself, to indices or to numbers of rows.
-    own, mapped = {key: value for key, value in document.items() if _maps_label(key, value, said)}, labels
+    own, mapped = (
+        {key: value for key, value in document.items() if _is_entry_of_label_and_index(key, value, said)},
+        labels,
+    )
     if len(own) == len(said):
         with contextlib.suppress(InputError):
             mapped = _read_labels_in_map(own, path)
     if list(map(str, mapped)) != list(map(str, labels)):
-        raise InputError(f"{path} maps the labels to other indices than they have under {first}.", _GIVE)
+        raise InputError(
+            f"{path} maps the labels to other indices than the map or list under {first}.",
+            f"Keep only the right one. {_GIVE}",
+        )
     return labels
 
 
@@ -156,7 +166,8 @@ def _is_entry_list(value: Any) -> bool:
 
 
 def _read_labels_in_entries(entries: Sequence[Mapping[str, Any]], path: Path) -> list[Any]:
-    """Return the labels of objects with `id` and `name` or `label`, in the order of the ids."""
+    """Return the labels in a list of objects such as {"id": 0, "name": "bad"}, in the order of the ids. The label is
+    under `name` or `label`."""
     pairs = []
     for one in entries:
         names = [one[name] for name in _ENTRY_NAMES if name in one]
@@ -169,15 +180,16 @@ def _read_labels_in_entries(entries: Sequence[Mapping[str, Any]], path: Path) ->
     return _order_labels(pairs, path)
 
 
-def _maps_label(key: str, value: Any, labels: Container[str]) -> bool:
-    """Return whether an entry of a dict belongs to one of `labels`: it maps the label to an index, or an index to the
-    label."""
+def _is_entry_of_label_and_index(key: str, value: Any, labels: Container[str]) -> bool:
+    """Return whether an entry of a dict maps one of `labels` to an index, or an index to one of `labels`."""
     if _is_digit_string(key) and type(value) in (str, int) and str(value) in labels:
         return True
     return type(value) is int and key in labels
 
 
 def _read_labels_under_name(document: Mapping[str, Any], name: str, path: Path) -> list[Any]:
+    """Return the labels in the member `name` of a JSON object: a list of labels, or a map between labels and
+    indices."""
     value = document[name]
     return _read_labels_in_map(value, path, name) if isinstance(value, dict) else value
 
@@ -191,8 +203,8 @@ def _read_labels_in_pickled_map(found: Mapping[Any, Any], path: Path) -> list[An
 
 
 def _read_labels_in_map(document: Mapping[str, Any], path: Path, name: str = "") -> list[Any]:
-    """Return the labels in the order of their indices, from a dict of labels and indices. `name` is the key under which
-    the dict stands, and may show whether it maps labels to indices or indices to labels."""
+    """Return the labels of a dict from labels to indices or from indices to labels, in the order of the indices. `name`
+    is the key under which the file has the dict. `id2label` and `label2id` show its direction."""
     to_index = [*document.items()]
     name = {"idx2label": "id2label", "label2idx": "label2id"}.get(name, name)
     to_label = [(label, index) for index, label in document.items()]
@@ -221,7 +233,8 @@ def _read_labels_in_map(document: Mapping[str, Any], path: Path, name: str = "")
 
 
 def _order_labels(pairs: Sequence[tuple[Any, Any]], path: Path) -> list[Any]:
-    """Return the labels of pairs (label, index) in the order of the indices."""
+    """Return the labels of pairs (label, index) in the order of the indices. Raise an InputError if an index from 0 on
+    is missing or belongs to two labels."""
     by_index: dict[int, Any] = {}
     for label, given in pairs:
         index = int(given)
@@ -241,6 +254,7 @@ def _order_labels(pairs: Sequence[tuple[Any, Any]], path: Path) -> list[Any]:
 
 
 def _is_digit_string(value: Any) -> bool:
+    """Return whether a value is a string of one to nine ASCII digits."""
     return isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10
 
 
@@ -274,8 +288,8 @@ def has_array_or_pickle_suffix(path: Path) -> bool:
 
 
 def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
-    """Read the labels in a `.npy` file, a `.npz` file or a pickle. Labels are strings or integers, in an array, a list
-    or a dict.
+    """Read the labels in a `.npy` file, a `.npz` file or a pickle. Return a list of labels, or a dict from labels to
+    indices or from indices to labels. Labels are strings or integers.
 
     A pickle holds a LabelEncoder, a LabelBinarizer or a MultiLabelBinarizer, whose `classes_` are in the order of the
     logits, an array, a list or a dict. `joblib.dump` and `pickle.dump` wrote it. In a tuple or a list, the only encoder
@@ -295,7 +309,9 @@ def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
             "Check that the file exists and that you may read it.",
         ) from None
     except UnsupportedPickleError as error:
-        raise InputError(f"{path} holds {error}, which is not executed.", remedy) from None
+        raise InputError(
+            f"{path} is a pickle with {error}, which is not needed for labels and not executed.", remedy
+        ) from None
     # Damaged bytes may raise any exception.
     except Exception as error:
         raise InputError(f"The labels in {path} cannot be read: {first_line(error)}.", remedy) from None
@@ -319,13 +335,13 @@ def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
 
 
 def convert_numpy_scalar(item: Any) -> Any:
-    """Return the Python value of a single number or string of numpy. Return any other object as it is."""
+    """Convert a single number or string of numpy to the Python value. Return any other object as it is."""
     return item.item() if isinstance(item, np.generic) else item
 
 
 def _read_array_or_pickle(path: Path, remedy: str) -> Any:
-    """Read the array or the pickled object in a file. Raise an InputError if the file is too large or has several
-    arrays."""
+    """Read the array or the pickled object in a file. Raise an InputError with the advice `remedy` if the file is too
+    large or has several arrays."""
     with path.open("rb") as file:
         content = decompress_content(file.read(_LARGEST + 1), _LARGEST)
     if len(content) > _LARGEST:
@@ -342,14 +358,14 @@ def _read_array_or_pickle(path: Path, remedy: str) -> Any:
     try:
         return read_pickle(content, _ENCODERS)
     except UnsupportedPickleError:
-        if (encoder := _find_encoder(content)) is None:
+        if (encoder := _find_label_encoder_in_list(content)) is None:
             raise
         return encoder
 
 
-def _find_encoder(content: bytes) -> PickledObject | None:
-    """Find an encoder of labels, such as a LabelEncoder, in a pickled tuple or list. Return None if there is none, or
-    if there are several."""
+def _find_label_encoder_in_list(content: bytes) -> PickledObject | None:
+    """Find the only encoder of labels, such as a LabelEncoder of scikit-learn, in a pickled tuple or list. `content` is
+    the bytes of the pickle. Return None if there is none, or if there are several."""
     # Damaged bytes may raise any exception.
     with contextlib.suppress(Exception):
         held = read_checkpoint(content)
@@ -376,11 +392,12 @@ _SAVE_IN_ORDER: Final = (
 
 
 def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[Any, Any]:
-    """Find the labels in a file that `torch.save` or `pickle.dump` wrote. Log the key under which they are.
+    """Find the labels in a file that `torch.save` or `pickle.dump` wrote. Return them as a list, or as a dict from
+    labels to indices or from indices to labels. Log the key under which the labels are.
 
-    They are a list of strings, a map from label to index or from index to label, an array, the `classes_` of an encoder
-    of scikit-learn, or the vocabulary of a torchtext Field of labels. They are under a key like `labels`, `classes` or
-    `idx2label`, also in a dict within.
+    The file has them as a list of strings, a map from label to index or from index to label, an array, the `classes_`
+    of an encoder of scikit-learn, or the vocabulary of a torchtext Field of labels. Their key is like `labels`,
+    `classes` or `idx2label`, also in an inner dict.
 
     Args:
         path: the file.
@@ -444,7 +461,11 @@ def _read_labels(value: Any) -> list[Any] | dict[Any, Any] | None:
         return items if different and {type(item) for item in items} <= {str, int} else None
     if isinstance(value, dict) and 1 < len(value) <= _MOST_LABELS:
         plain = {convert_numpy_scalar(key): convert_numpy_scalar(member) for key, member in value.items()}
-        return plain if _are_indices(plain) or _are_indices(plain.values()) else None
+        return (
+            plain
+            if _are_all_whole_numbers_from_zero(plain) or _are_all_whole_numbers_from_zero(plain.values())
+            else None
+        )
     return None
 
 
@@ -475,17 +496,18 @@ def _read_encoder_or_vocabulary(value: PickledObject, *, is_named: bool) -> list
     return _read_labels(words[first:])
 
 
-def _are_indices(items: Any) -> bool:
-    """Return whether items are the whole numbers from 0, each once, as integers or as strings of digits."""
+def _are_all_whole_numbers_from_zero(items: Any) -> bool:
+    """Return whether items, such as 0, 1 and 2, are all whole numbers from 0 to their count minus 1, each once. They
+    may be integers or strings of digits."""
     numbers = [int(item) if isinstance(item, str) and item.isdecimal() and len(item) < 10 else item for item in items]
     return all(type(number) is int for number in numbers) and sorted(numbers) == list(range(len(numbers)))
 
 
 def _order_by_index(labels: list[Any] | dict[Any, Any]) -> list[Any]:
-    """Return the labels of a list or a dict in the order of their indices."""
+    """Return the labels of a list unchanged, or those of a dict in the order of their indices."""
     if isinstance(labels, list):
         return labels
-    if _are_indices(labels.values()):
+    if _are_all_whole_numbers_from_zero(labels.values()):
         return sorted(labels, key=lambda label: int(labels[label]))
     return [labels[index] for index in sorted(labels, key=int)]
 

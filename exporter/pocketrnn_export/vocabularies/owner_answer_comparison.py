@@ -26,11 +26,11 @@ from pocketrnn_export.vocabularies.answer_distances import (
     AnswerSource,
     Probabilities,
     Row,
+    choose_likeliest_label_or_thresholds_as_owner,
     choose_tolerance,
     find_possible_columns,
     measure_distance,
     predict_probabilities,
-    read_labels_as_owner,
 )
 from pocketrnn_export.vocabularies.causes_of_different_answers import (
     MOST_LABELS,
@@ -39,7 +39,7 @@ from pocketrnn_export.vocabularies.causes_of_different_answers import (
     explain_difference,
     list_answers_without_module,
 )
-from pocketrnn_export.vocabularies.label_order_by_answers import SURELY, measure_above_chance
+from pocketrnn_export.vocabularies.label_order_by_answers import SURELY, count_deviations_above_chance
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, find_threshold_of_second_label
 from pocketrnn_export.vocabularies.weights_file_by_owner_answers import find_agreeing_weights
 
@@ -50,22 +50,22 @@ _TEXTS_TO_TELL_BY: Final = 20
 
 
 class OtherAnswersError(ParityError):
-    """A bundle or a module gives other answers than its owner's classifier.
+    """Raised if a bundle or a module gives other answers than its owner's classifier.
 
     Args:
         count: a sentence that says how many answers differ.
-        remedy: as for every error.
-        example: a sentence or two on the first of them.
-        before: the text rules.
-        agreeing: the text rules with which it gives these answers; None if none are found.
-        numbers: how many of the texts show by probabilities that no other rules agree as well.
-        nearest: the text rules with which it gives the most of these answers; None if none are found.
-        options: the options of `export` with which it gives these answers, such as labels in another order; None for
-            one to leave out.
+        remedy: a sentence that says what to do.
+        example: one or two sentences on the first text with another answer.
+        before: the present text rules; None if `agreeing` is None.
+        agreeing: the text rules with which all answers equal the owner's; None if none are found.
+        numbers: how many texts with probabilities show that only these rules agree; 0 if others do, too.
+        nearest: the text rules with which the most answers equal the owner's; None if none are found.
+        options: the options of `export` with which all answers equal the owner's, such as labels in another order. The
+            value None means to leave the option out.
         seem_true_labels: whether the answers seem to be the true labels of the data.
-        nearer_options: those with which it gives more of them.
-        tokens: the vocabulary with which it gives them, if it is another.
-        is_of_split: whether texts may be split in another way.
+        nearer_options: the options of `export` with which more answers equal the owner's, but not all.
+        tokens: the vocabulary with which all answers equal the owner's; empty if it is the present one.
+        is_of_split: whether the owner's code may split texts in another way.
     """
 
     def __init__(
@@ -93,15 +93,15 @@ class OtherAnswersError(ParityError):
 
 
 def list_labels_that_no_answer_names(answered: Iterable[AnsweredText], labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels that no answer names. The answers cannot show the order of these labels, so a single one is not
-    returned."""
+    """Return the labels that no answer names, if there are at least two. The answers cannot show the order of these
+    labels among each other. Return an empty tuple otherwise."""
     named = {label for one in answered for label in (one.answer if one.names else one.label)}
     untold = tuple(label for label in labels if label not in named)
     return untold if len(untold) > 1 else ()
 
 
 def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
-    """Compare the answers of a bundle with the answers of its owner's classifier.
+    """Compare the answers of a bundle with the answers of its owner's classifier to the same texts.
 
     Args:
         classifier: the bundle, as the runtime loads it.
@@ -122,7 +122,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     rows = refuse_other_answers(source, answered)
     if not rows:
         return None
-    tolerance, source = choose_tolerance(rows), read_labels_as_owner(source, rows)
+    tolerance, source = choose_tolerance(rows), choose_likeliest_label_or_thresholds_as_owner(source, rows)
     apart = [measure_distance(one.answer, found, source) for one, found in rows]
     numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
     # A label beside probabilities is compared, too.
@@ -175,7 +175,7 @@ def refuse_other_answers(
         ParityError: an answer differs; the message has the first such text, both answers and the likely cause.
     """
     rows = [(one, found) for one in answered if (found := predict_probabilities(source, one.read)) is not None]
-    tolerance, source = choose_tolerance(rows), read_labels_as_owner(source, rows)
+    tolerance, source = choose_tolerance(rows), choose_likeliest_label_or_thresholds_as_owner(source, rows)
     apart = [measure_distance(one.answer, found, source) for one, found in rows]
     wrong = [i for i, difference in enumerate(apart) if difference > tolerance]
     if wrong and list_answers_without_module(source, rows, wrong, tolerance):
@@ -218,8 +218,8 @@ def refuse_other_answers(
 
 
 def _log_answers_without_module(source: AnswerSource, rows: Sequence[Row]) -> None:
-    """Log how many texts without a token the owner's code answers without its module, and how the bundle answers
-    them."""
+    """Log a warning that the owner's code seems to answer some texts, which have no token, without its module. The
+    warning also says how many of these the bundle answers with another label. `rows` are these texts."""
     one, found = rows[0]
     differing = sum(source.labels[int(numbers.argmax())] not in _list_given_labels(each) for each, numbers in rows)
     _log.warning(
@@ -234,7 +234,8 @@ def _log_answers_without_module(source: AnswerSource, rows: Sequence[Row]) -> No
 
 
 def _list_given_labels(one: AnsweredText) -> tuple[str, ...]:
-    """Return the labels that the owner gives a text, or the one with the largest probability."""
+    """Return the labels that the owner gives a text. If the owner gives only probabilities, return the label with the
+    highest one."""
     if not isinstance(one.answer, Mapping):
         return one.answer
     return one.label or (max(one.answer, key=one.answer.__getitem__),)
@@ -248,7 +249,7 @@ def _agree_like_true_labels(source: AnswerSource, rows: Sequence[Row], wrong: Se
     given = [tuple(one.answer) for one, _ in rows]
     found: list[tuple[str, ...]] = [(source.labels[int(numbers.argmax())],) for _, numbers in rows]
     chance = sum(given.count(one) * found.count(one) for one in {*given}) / len(rows) ** 2
-    return measure_above_chance(len(rows) - len(wrong), len(rows), chance) > SURELY
+    return count_deviations_above_chance(len(rows) - len(wrong), len(rows), chance) > SURELY
 
 
 def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> AnswerComparison | None:
@@ -275,8 +276,8 @@ def _compare_heads(classifier: Classifier, answered: Sequence[AnsweredText]) -> 
 
 
 def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> tuple[str, ...]:
-    """Return the labels whose order the answers do not show: all answers still agree, within the tolerance, if these
-    labels are exchanged."""
+    """Return the labels whose order the answers do not show: if the columns of these labels are exchanged, all answers
+    still agree within the tolerance."""
     labels = source.labels
     naming = [row for row in rows if row[0].names]
     naming += [(replace(one, answer=one.label), found) for one, found in rows if one.label and not one.names]
@@ -292,8 +293,8 @@ def _find_unordered_labels(source: AnswerSource, rows: Sequence[Row], tolerance:
 
 
 def _describe_read_tokens(source: AnswerSource, one: AnsweredText) -> str:
-    """Return a sentence with the first tokens of a text as the module reads it. Return an empty string if the module
-    takes more than one text."""
+    """Return a sentence with the first tokens of a text as the module reads it. Return an empty string if there are
+    none, or if the module reads several texts at once."""
     text = source.text
     if type(text) is not TextInput:
         return ""
@@ -306,7 +307,8 @@ def _describe_read_tokens(source: AnswerSource, one: AnsweredText) -> str:
 
 
 def _describe_both_answers(answer: Answer, found: Probabilities, source: AnswerSource) -> str:
-    """Describe the owner's answer and the source's probabilities (`found`) in one sentence."""
+    """Describe the owner's answer and the probabilities `found` that the bundle or module gives in one sentence for a
+    message."""
     labels = source.labels
     if isinstance(answer, Mapping):
         # The last one of two, which differ by as much, is the one whose number the owner's file has.

@@ -46,25 +46,26 @@ UNKNOWN_ID: Final = "UNKNOWN_WORD_ID"
 
 
 class OwnersFunction:
-    """An owner's function as a function of one text that gives a list of tokens or of ids. It is called once for each
-    text, since it may be slow.
+    """Wraps a function of the owner's that splits texts, as a function that takes one text and returns a list of its
+    tokens or ids. Each text is given to the owner's function only once, since the function may be slow.
 
     Args:
-        function: the function.
-        text: the name of the argument that takes the text; empty to give it alone.
-        arguments: the other arguments.
-        takes_list: whether it takes a list of texts.
+        function: the owner's function.
+        text: the name of the argument that takes the text; empty if the text is the only argument.
+        arguments: the other arguments, such as the vocabulary, by their names.
+        takes_list: whether the function takes a list of texts.
 
     Attributes:
         function, arguments, takes_list: as given.
-        gives_ids: whether it gives all ids of a text.
-        has_own_ids: whether it gives all ids of a text without the vocabulary.
-        gives_string: whether its last result was a string. Its words are then those between white space, or its
-            characters are the tokens.
-        reads_characters: whether the characters of a string are the tokens.
-        stated_rules: the id of unknown words, as a member of text rules, that the file of the function says.
-        results: the tokens or ids of each text with which it was called.
-        seconds: how long its calls have taken.
+        gives_ids: whether the function returns ids, and not tokens.
+        has_own_ids: whether the function returns ids although it does not get the vocabulary.
+        gives_string: whether the last result of the function was a string. Its tokens are then the words between white
+            space, or its characters.
+        reads_characters: whether the tokens of a string that the function returns are its characters.
+        stated_rules: the rule for unknown words that the file of the function states, such as {"unknown_id": 0}; empty
+            if it states none.
+        results: the tokens or ids of each text with which the function was called.
+        seconds: how long all calls of the function have taken.
     """
 
     gives_ids = False
@@ -81,6 +82,7 @@ class OwnersFunction:
 
     @property
     def has_own_ids(self) -> bool:
+        """Whether the function returns ids although it does not get the vocabulary."""
         return self.gives_ids and not self._text
 
     @property
@@ -95,6 +97,7 @@ class OwnersFunction:
 
     def __call__(self, text: str) -> list[Any]:
         # It is also called with the words of a text, to find out what it takes.
+        """Return the tokens or ids of one text. A result that is already known is returned without a call."""
         if isinstance(text, str) and text in self.results:
             return self.results[text][:]
         args, kwargs = self.bind(text)
@@ -111,17 +114,20 @@ class OwnersFunction:
         return found
 
 
-def read_stated_rules(names: Mapping[str, Any], size: float = math.inf) -> dict[str, int | None]:
-    """Return the rule for unknown words that the user's file with a function `words` states, as a member of text rules:
-    their id, or None if they are left out. Return an empty dict if the file states no rule.
+def read_unknown_word_rule_from_names(names: Mapping[str, Any], size: float = math.inf) -> dict[str, int | None]:
+    """Return the rule for unknown words that the names `UNKNOWN_WORD_ID` or `LEAVES_OUT_UNKNOWN_WORDS` in a Python file
+    state, as a member of text rules: {"unknown_id": 3}, or {"unknown_id": None} if unknown words are left out. Return
+    an empty dict if the file has neither name.
 
     Args:
         names: the names that the file defines, with their values.
         size: the size of the vocabulary. An id that is not below it is ignored.
 
     Example:
-        >>> read_stated_rules({"UNKNOWN_WORD_ID": 0}), read_stated_rules({"LEAVES_OUT_UNKNOWN_WORDS": True})
-        ({'unknown_id': 0}, {'unknown_id': None})
+        >>> read_unknown_word_rule_from_names({"UNKNOWN_WORD_ID": 0})
+        {'unknown_id': 0}
+        >>> read_unknown_word_rule_from_names({"LEAVES_OUT_UNKNOWN_WORDS": True})
+        {'unknown_id': None}
     """
     unknown = names.get(UNKNOWN_ID)
     if names.get(LEAVES_OUT_UNKNOWN):
@@ -129,9 +135,9 @@ def read_stated_rules(names: Mapping[str, Any], size: float = math.inf) -> dict[
     return {"unknown_id": unknown} if type(unknown) is int and 0 <= unknown < size else {}
 
 
-def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "tokenizer") -> OwnersFunction:
-    """Find out how to call the owner's function with one text: as a string or in a list, with or without the
-    vocabulary. Return a function that takes one text and makes this call.
+def find_how_to_call_owner_function(function: Any, vocabulary: Vocabulary, where: str = "tokenizer") -> OwnersFunction:
+    """Find out how to call a function that splits texts: with a string or with a list of one text, with or without the
+    vocabulary. It is tried on words of the vocabulary. Return a function that takes one text and makes this call.
 
     Args:
         function: the owner's function.
@@ -144,12 +150,12 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
     Example:
         >>> def ids(texts, stoi):
         ...     return [[stoi[word] for word in text.split()] for text in texts]
-        >>> adapt_owner_function(ids, read_vocabulary(["<unk>", "oil", "film"]))("film oil")
+        >>> find_how_to_call_owner_function(ids, read_vocabulary(["<unk>", "oil", "film"]))("film oil")
         [2, 1]
     """
     if isinstance(function, OwnersFunction):
         return function
-    needed = _list_needed_arguments(function, where)
+    needed = _list_required_arguments(function, where)
     name = find_vocabulary_argument(needed)
     if len(needed) > 2:
         raise make_function_arguments_error(where, needed)
@@ -184,14 +190,15 @@ def adapt_owner_function(function: Any, vocabulary: Vocabulary, where: str = "to
 
 
 def describe_exceptions(function: OwnersFunction, where: object, texts: Sequence[str], *, is_external: bool) -> str:
-    """Return a sentence on the exceptions that the owner's function raises on most of some texts; if it alone splits
-    texts, on any of them. Return an empty string if it does not.
+    """Return a sentence that says on how many texts the owner's function raises an exception, with the first one.
+    Return an empty string if the function fails on at most half of the first texts; with `is_external`, if it fails on
+    none of all texts.
 
     Args:
         function: the function.
-        where: its name, for the sentence.
-        texts: the texts. Without text rules all of them are tried, and otherwise the first few.
-        is_external: whether no text rules split the texts.
+        where: the function's name, for the sentence.
+        texts: the texts. With `is_external` all of them are tried, and otherwise the first 20.
+        is_external: whether the bundle has no text rules, so that only the owner's function splits texts.
     """
     raised: dict[str, BaseException] = {}
     tried = texts if is_external else texts[:_TEXTS_TO_RAISE_ON]
@@ -221,7 +228,7 @@ def _list_ways_to_call(
         (next(text for text in needed if text != place), {place: WordIds(held)}) for place in places
     ]
     lists: tuple[bool, ...] = (False,) if _returns_list_unchanged(function) else (False, True)
-    lists = lists[::-1] if _asks_for_list(function) else lists
+    lists = lists[::-1] if _seems_to_take_list_of_texts(function) else lists
     forms = [
         OwnersFunction(function, text, arguments, takes_list=as_list)
         for text, arguments in given or [("", {})]
@@ -231,7 +238,7 @@ def _list_ways_to_call(
     letters = sum(len(token) == 1 for token in held)
     plain = inspect.unwrap(getattr(function, "func", function))
     for form in forms:
-        form.stated_rules = read_stated_rules(getattr(plain, "__globals__", {}), len(vocabulary.tokens))
+        form.stated_rules = read_unknown_word_rule_from_names(getattr(plain, "__globals__", {}), len(vocabulary.tokens))
         form.reads_characters = 2 * letters > len(held)
     return forms
 
@@ -249,7 +256,7 @@ def find_vocabulary_argument(needed: Sequence[str]) -> str | None:
 
 
 def make_function_arguments_error(where: str, needed: Sequence[str], problem: str = "") -> InputError:
-    """Make the error of a function that needs other arguments than a text and the vocabulary.
+    """Return the error for a function that needs other arguments than a text, or a text and the vocabulary.
 
     Args:
         where: the function's name.
@@ -279,9 +286,9 @@ def make_function_arguments_error(where: str, needed: Sequence[str], problem: st
     )
 
 
-def _list_needed_arguments(function: Any, where: str) -> list[str]:
-    """Return the names of the arguments that a function needs. Raise an InputError for a function that takes no
-    argument."""
+def _list_required_arguments(function: Any, where: str) -> list[str]:
+    """Return the names of the arguments of a function that have no default. Raise an InputError for a function that
+    takes no argument at all. `where` is the function's name for messages."""
     try:
         parameters = inspect.signature(function).parameters.values()
     # A function of C may have no signature.
@@ -319,15 +326,15 @@ def _count_found_words_and_set_gives_ids(
 
 
 def _try_text(form: OwnersFunction, text: Any) -> list[Any]:
-    """Call the owner's function with a text, and return the tokens or ids. Return an empty list if the function
-    fails."""
+    """Call the owner's function with a text. Return its tokens or ids, or an empty list if the function raises an
+    exception."""
     try:
         return [*form(text)]
     except (Exception, SystemExit):
         return []
 
 
-def _asks_for_list(function: Any) -> bool:
+def _seems_to_take_list_of_texts(function: Any) -> bool:
     """Return whether the name or the annotation of a function's first parameter says that it takes a list of texts."""
     with contextlib.suppress(ValueError, TypeError):
         for one in inspect.signature(function).parameters.values():
@@ -338,7 +345,8 @@ def _asks_for_list(function: Any) -> bool:
 
 
 def _returns_list_unchanged(function: Any) -> bool:
-    """Return whether a function returns a list of one string as it is, as `list` does."""
+    """Return whether a function, called with a list of one string, returns an equal list, as the function `list`
+    does."""
     try:
         return bool(function([_UNLIKE]) == [_UNLIKE])
     # Whatever the owner's function raises.
@@ -347,8 +355,9 @@ def _returns_list_unchanged(function: Any) -> bool:
 
 
 def _describe_result_for_two_words(form: OwnersFunction, words: Sequence[str], name: str, where: str) -> str:
-    """Describe in a sentence what a function returns for two words and the vocabulary. `name` is the parameter for the
-    vocabulary, and `where` is the function's name for messages."""
+    """Return a sentence that says what a function returns or raises for a text of two words and the vocabulary, in
+    place of ids. `words` has at least two words, `name` is the parameter for the vocabulary, and `where` is the
+    function's name."""
     text = " ".join(words[:2])
     try:
         does = f"gives {short_repr(form(text), 60)}"
@@ -399,9 +408,9 @@ def _read_one_hot_rows(found: Any) -> list[int] | None:
     return rows.argmax(-1).tolist() if is_one_hot else None
 
 
-def list_left_out_words_with_rows(function: OwnersFunction, vocabulary: Vocabulary) -> list[str]:
-    """List words that a vocabulary leaves out, and for which the owner's function gives only ids that have a row: the
-    text rules must give these, too. For other words the module fails."""
+def list_left_out_words_whose_ids_have_rows(function: OwnersFunction, vocabulary: Vocabulary) -> list[str]:
+    """List words that the vocabulary leaves out, but for which the owner's function returns only ids that are rows of
+    the embedding. The text rules must give these ids, too. The first 100 left-out words are tried."""
     rows = len(vocabulary.tokens)
     found = {word: _try_text(function, word) for word, _ in vocabulary.left_out[:_LEFT_OUT_WORDS]}
     return [word for word, ids in found.items() if all(isinstance(one, int) and one < rows for one in ids)]

@@ -15,8 +15,8 @@ from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.vocabularies.candidate_text_rules import (
     LONGEST_OPTION,
     describe_rules,
-    write_nearest_rules,
     write_rules_option,
+    write_rules_option_or_changed_members,
 )
 from pocketrnn_export.vocabularies.external_tokenizer_advice import advise_external_tokenizer
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
@@ -102,7 +102,7 @@ class _RulesAdvice(NamedTuple):
 
 
 def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> _RulesAdvice:
-    """Return advice that names the rules that give the owner's ids to the most texts."""
+    """Return advice that names the text rules with which the most texts have the owner's ids."""
     if isinstance(rules, SubwordRules):
         if widths := write_agreeing_widths(rules, vocabulary.tokens, pairs):
             said = (
@@ -113,7 +113,7 @@ def _advise_on_rules(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequenc
     best, agreed = find_rules_from_ids(rules, vocabulary.tokens, pairs)
     whole = write_rules_option(best, make_implied_rules(vocabulary))
     if agreed == len(pairs):
-        option = write_nearest_rules(best, rules, make_implied_rules(vocabulary))
+        option = write_rules_option_or_changed_members(best, rules, make_implied_rules(vocabulary))
         changes: dict[str, str | None] = {"rules": whole, "tokenizer": None, "max_tokens": None}
         give = f": give {option}" if len(option) <= LONGEST_OPTION else ""
         return _RulesAdvice(f"{describe_rules(best)} agrees on all {agreed} texts{give}.", changes, "")
@@ -134,7 +134,9 @@ def _advise_on_other_rules(
     """Return advice for the case that none of the tried text rules give the owner's ids to all texts.
 
     Args:
-        vocabulary, rules, pairs: as in `refuse_other_ids`.
+        vocabulary: the tokens.
+        rules: the present text rules.
+        pairs: texts with the ids that the owner's pipeline gives.
         best: the rules that give the owner's ids to the most texts; None for a tokenizer of subwords.
         agreed: the number of texts to which `best` gives the owner's ids.
     """
@@ -147,7 +149,7 @@ def _advise_on_other_rules(
         )
     before = TextEncoder(rules, vocabulary.tokens)
     given = sum(gives_owner_ids(before, *pair) for pair in pairs)
-    option = write_nearest_rules(best, rules, make_implied_rules(vocabulary))
+    option = write_rules_option_or_changed_members(best, rules, make_implied_rules(vocabulary))
     if given and given >= agreed:
         said = f"These rules, {describe_rules(rules)}, agree on {given} of {len(pairs)} texts. No other rules that were"
         said = f"{said} tried agree on more. {_describe_failed_texts(before, pairs, vocabulary, 1)}"
@@ -162,15 +164,16 @@ def _advise_on_other_rules(
     if 2 * max(given, agreed) >= len(pairs):
         near = best if agreed > given else rules
         return f"{said}{_GIVE_FUNCTION} {advise_external_tokenizer(vocabulary, near)}"
-    near = _add_shown_width(best, list_rules_with_first_and_last_ids(rules, [ids for _, ids in pairs]))
+    near = _add_width_that_owner_ids_show(best, list_rules_with_first_and_last_ids(rules, [ids for _, ids in pairs]))
     return (
         f"{said}{_GIVE_FUNCTION} Or write the rules (docs/text-rules.md): steps can replace by a pattern, as re.sub "
         f"does. {advise_external_tokenizer(vocabulary, near, 'If no rules can, as for stems,')}"
     )
 
 
-def _add_shown_width(nearest: TextRules, rules_shown_by_ids: Sequence[TextRules]) -> TextRules:
-    """Add to the rules `nearest` the width that the owner's ids show, if `nearest` neither cuts nor pads texts.
+def _add_width_that_owner_ids_show(nearest: TextRules, rules_shown_by_ids: Sequence[TextRules]) -> TextRules:
+    """Return the rules `nearest` with the width that the owner's ids show. Return `nearest` unchanged if it already
+    cuts texts, or if the ids show no width.
 
     Args:
         nearest: the rules that agree on the most texts.
@@ -187,10 +190,11 @@ def _add_shown_width(nearest: TextRules, rules_shown_by_ids: Sequence[TextRules]
 def _describe_failed_texts(
     encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary, already_told: int = 0
 ) -> str:
-    """Describe the shortest texts to which the rules give other ids, each with its first difference.
+    """Return a sentence with the shortest texts, up to three, to which the rules give other ids than the owner. It has
+    the first difference of each. Return an empty string if there are none.
 
     Args:
-        encoder: the rules.
+        encoder: encodes texts by the rules.
         pairs: the owner's texts and ids.
         vocabulary: the tokens.
         already_told: how many of these texts the message already describes. They are skipped.
@@ -202,8 +206,8 @@ def _describe_failed_texts(
 
 
 def _advise_on_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary) -> str:
-    """Return the advice to give another vocabulary, if the rules split the texts correctly but the words have other ids
-    in the owner's pipeline. Otherwise, return an empty string."""
+    """Return advice to give another vocabulary. The advice is right if each text has as many ids as in the owner's
+    pipeline, but at least half of the words have other ids there. Otherwise, return an empty string."""
     same: set[tuple[int, int]] = set()
     for text, ids in pairs:
         ours = encoder.encode(text)

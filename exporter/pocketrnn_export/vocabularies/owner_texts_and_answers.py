@@ -22,7 +22,7 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import InputError, first_line, short_repr, suggest_similar_name
 from pocketrnn.tables.row_batches import LABEL_SEPARATOR
 from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
-from pocketrnn_export.label_spelling import fold_label
+from pocketrnn_export.label_spelling import normalize_label_spelling
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.progress import hide_log_records
 from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
@@ -64,16 +64,16 @@ _MOST_FILES: Final = 50
 
 @dataclass(frozen=True)
 class OwnersText:
-    """A text with its ids, tokens and answer from the owner's pipeline.
+    """A text with its ids, its tokens and its answer from the pipeline of the user who exports the classifier.
 
     Attributes:
         text: the text.
-        ids: its ids; None if they are not given.
-        tokens: its tokens; None if they are not given.
-        answer: the answer of the owner's classifier, as it was given; `map_answers_to_labels` reads it with the labels.
-            One number is the probability of the label, or that of the second of two labels.
-        label: the label that was given beside probabilities; it must be the likeliest by these.
-        head: the head that gave the answer; empty if there is one set of labels.
+        ids: the ids of the text; None if they are not given.
+        tokens: the tokens of the text; None if they are not given.
+        answer: the answer of the user's classifier, unchanged: labels, probabilities or both; None if it is not given.
+            A single number is the probability of `label` or, without it, of the second of two labels.
+        label: the label that was given beside probabilities. Among these, it must have the highest one.
+        head: the output head of the module that gave the answer; empty if the module has one set of labels.
     """
 
     text: str
@@ -136,8 +136,8 @@ def read_pairs(
 
 
 def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_label: bool) -> list[dict[str, Any]]:
-    """Read a CSV file of texts, labels and probabilities. Return a dict for each row that has an answer, from the names
-    of the columns that are read to the row's fields."""
+    """Read a CSV file of texts, labels and probabilities. Return a dict from column to field for each row that has an
+    answer. Columns that are not read are left out, and others are renamed to usual names."""
     rows = _read_rows(path, labels)
     if rows and "text" not in rows[0]:
         rows = _add_texts_of_other_file(path, rows, texts)
@@ -150,21 +150,21 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
     if column is not None:
         _log.warning("%s: the numbers in each field of %s are read as those of the labels %s, in this order",
                      path, short_repr(column), _write_names(labels))  # fmt: skip
-        rows = _divide_column(rows, column, labels)
+        rows = _split_number_list_into_label_columns(rows, column, labels)
     elif renamed:
         _log.warning(
             "%s: the numbers in %s are read as those of the labels %s", path, *_describe_label_columns(renamed)
         )
         rows = [{renamed.get(name, name): field for name, field in row.items()} for row in rows]
     elif not any(name in labels or name.lower().startswith("label") for name in (rows[0] if rows else ())):
-        named = [name for name in (rows[0] if rows else ()) if _holds_only(rows, name, labels)]
+        named = [name for name in (rows[0] if rows else ()) if _holds_only_given_labels(rows, name, labels)]
         # Beside probabilities of another label, they would be the true labels.
-        named = [name for name in named if _fits_probabilities(rows, name, labels)]
+        named = [name for name in named if _are_labels_likelier_by_probability_columns(rows, name, labels)]
         rows = _rename_only_column(path, rows, named, "label")
     if len(labels) > 1 and not multi_label:
-        rows = _read_column_of_likelier_label(path, rows, labels)
+        rows = _rename_column_of_label_probability(path, rows, labels)
     if len(labels) == 2 and not multi_label:
-        rows = _add_other_of_two_labels(rows, labels)
+        rows = _add_probability_of_other_label(rows, labels)
     if labels and rows and rows[0].keys() >= {*labels}:
         names = {label: column or label for label in labels} | {label: name for name, label in renamed.items()}
         kind = _find_kind_of_numbers(rows, names, multi_label=multi_label)
@@ -172,8 +172,8 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
             _log.warning("%s: the numbers of the labels are read as %s", path, kind)
             by_sigmoid = kind == "logits" and multi_label
             rows = [{**row, **_convert_to_probabilities(row, labels, by_sigmoid=by_sigmoid)} for row in rows]
-    if column is not None or _are_numbered(renamed):
-        rows = [_list_probabilities(row, labels) for row in rows]
+    if column is not None or _are_columns_named_by_label_numbers(renamed):
+        rows = [_join_label_columns_to_list(row, labels) for row in rows]
     unread = [
         name for name in (rows[0] if rows and labels else ())
         if name not in _MEMBERS and name not in labels and not _ANSWER.fullmatch(name)
@@ -191,14 +191,14 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
 
 
 def _spell_columns_as_labels(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Rename each column whose name differs from a label only in case or blanks to this label. Return the rows. A
-    column that may belong to two labels, or whose new name another column has, keeps its name."""
+    """Rename each column whose name equals a label but for case and blanks to this label. Return the rows. A column
+    that could belong to two labels keeps its name."""
     names = [*rows[0]] if rows else []
     spelled = {
         name: same[0]
         for name in names
         if name not in labels and name not in _MEMBERS and not _ANSWER.fullmatch(name)
-        if len(same := [one for one in labels if fold_label(one) == fold_label(name)]) == 1
+        if len(same := [one for one in labels if normalize_label_spelling(one) == normalize_label_spelling(name)]) == 1
     }
     spelled = {name: label for name, label in spelled.items()
                if label not in names and [*spelled.values()].count(label) == 1}  # fmt: skip
@@ -258,12 +258,12 @@ def _log_unread_columns(
 
 
 def name_class_numbers(given: Iterable[Any], labels: Sequence[str]) -> dict[int, str]:
-    """Return a dict from the number of each class to its label. The numbers count from 0 or from 1, or are any whole
-    numbers, as many as there are labels, in the labels' order. Return an empty dict if a value is not a whole number or
-    is itself a label.
+    """Return a dict from the number of each class to its label. The numbers count from 0 or from 1, or there are as
+    many different whole numbers as labels; the smallest number then stands for the first label. Return an empty dict if
+    a value is not a whole number, or is itself a label.
 
     Args:
-        given: numbers, or strings of numbers, such as `1` and `1.0`.
+        given: the numbers of classes, as integers or strings, such as 1 and "1.0".
         labels: the labels, in the order of the logits.
 
     Example:
@@ -299,13 +299,12 @@ def _write_class_numbers(named: Mapping[int, str]) -> str:
 
 
 def _leave_out_true_labels(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Remove columns of true labels, such as `gold`, from the rows, and rename the column of predicted labels, such
-    as `y_pred`, to `label`. If there are predicted labels, a column that is already called `label` counts as true
-    labels."""
+    """Remove columns of true labels, such as `gold`, from the rows. Rename the column of predicted labels, such as
+    `y_pred`, to `label`; a column that already has this name then counts as true labels. Return the rows."""
     names = [*(rows[0] if rows else ())]
     if any(map(_TRUE.search, labels)):
         return rows
-    predicted = [name for name in names if _PREDICTED.search(name) and _holds_only(rows, name, labels)]
+    predicted = [name for name in names if _PREDICTED.search(name) and _holds_only_given_labels(rows, name, labels)]
     true = [name for name in names if _TRUE.search(name) or (name == "label" and predicted)]
     if true:
         _log.warning(
@@ -316,9 +315,9 @@ def _leave_out_true_labels(path: Path, rows: list[dict[str, Any]], labels: Seque
 
 
 def list_labels_of_answers(path: Path, *, multi_label: bool = False) -> list[str]:
-    """List the labels in a file of the owner's answers: the names of its columns of probabilities, or the keys of its
-    probabilities in JSON. Without probabilities, they are the values of its only column of labels, sorted. Numbers of
-    classes from 0 on are labels, too. Return an empty list if the labels are not clear.
+    """List the labels in a file of the owner's answers. They are the names of its columns of probabilities, the keys of
+    its probabilities in JSON, or else the sorted values of its only column of labels. Return an empty list if this does
+    not show the labels.
 
     Args:
         path: the file of JSON lines or the CSV file.
@@ -329,7 +328,9 @@ def list_labels_of_answers(path: Path, *, multi_label: bool = False) -> list[str
         keys = [[*one] for one in answers if isinstance(one, Mapping)]
         if keys and all({*one} == {*keys[0]} for one in keys):
             return keys[0]
-        return _sort_labels([str(one) for one in answers if isinstance(one, str | int)], multi_label=multi_label)
+        return _collect_sorted_labels(
+            [str(one) for one in answers if isinstance(one, str | int)], multi_label=multi_label
+        )
     rows = _read_rows(path, ())
     columns = [
         name for name in (rows[0] if rows else ())
@@ -345,12 +346,13 @@ def list_labels_of_answers(path: Path, *, multi_label: bool = False) -> list[str
     one_label = predicted or [one for one in others if _OF_CLASSES.search(one) and not _TRUE.search(one)]
     if len(one_label) != 1:
         return []
-    return _sort_labels([row[one_label[0]] for row in rows], multi_label=multi_label)
+    return _collect_sorted_labels([row[one_label[0]] for row in rows], multi_label=multi_label)
 
 
-def _sort_labels(given: Sequence[str], *, multi_label: bool) -> list[str]:
-    """Return the different labels in answers, sorted. If they are numbers of classes, return all numbers from 0 to the
-    highest one. Return an empty list if there are too many labels, or if the numbers are not those of classes."""
+def _collect_sorted_labels(given: Sequence[str], *, multi_label: bool) -> list[str]:
+    """Return the different labels in a list of answers, sorted. If the answers are numbers of classes, return all
+    numbers from 0 to the highest one. Return an empty list if there are too many different values for labels, or
+    numbers that are not those of classes."""
     found = {part for one in given for part in (one.split(LABEL_SEPARATOR) if multi_label else [one]) if part}
     if found and all(re.fullmatch(r"-?\d+(\.\d+)?", one) for one in found):
         highest = max(map(float, found))
@@ -359,8 +361,8 @@ def _sort_labels(given: Sequence[str], *, multi_label: bool) -> list[str]:
 
 
 def _convert_percents(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Convert percents to probabilities in the rows. Numbers are percents if they end in %, or if all are at least 100
-    divided by the number of labels; logits are smaller."""
+    """Convert columns of percents to probabilities in the rows, and return the rows. Numbers are percents if all end in
+    %, or if they are from 100 divided by the number of labels up to 100."""
     for name in [one for one in (rows[0] if rows and labels else ()) if _is_probability_name(one)]:
         given = [one.strip() for row in rows if (one := row[name])]
         numbers = [float(one.rstrip("% ")) for one in given if _IS_NUMBER.fullmatch(one.rstrip("% "))]
@@ -377,12 +379,12 @@ def _is_probability_name(name: str) -> bool:
     return _ANSWER.fullmatch(name) is not None and not name.lower().startswith("label")
 
 
-def _read_column_of_likelier_label(
+def _rename_column_of_label_probability(
     path: Path, rows: list[dict[str, Any]], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Rename the only column that may hold the probability of each row's label, or of the second of two labels, to
-    `probability`. The labels of the rows show this, and not the column's name. Numbers may be percents. Return the
-    rows, unchanged if another column has probabilities."""
+    `probability`. The numbers and the labels of the rows show which column this is. Numbers may be percents. Return the
+    rows unchanged if there is no such column."""
     columns = [name for name in (rows[0] if rows else ()) if name not in _MEMBERS]
     if not rows or "label" not in rows[0] or any(name in labels or _ANSWER.fullmatch(name) for name in columns):
         return rows
@@ -394,9 +396,9 @@ def _read_column_of_likelier_label(
         if all(map(_IS_NUMBER.fullmatch, fields)) and any(float(one) % 1 for one in fields):
             fractions.add(name)
             shares = [{**row, name: repr(float(one) / divisor)} for row, one in zip(rows, fields, strict=True)]
-            if max(float(row[name]) for row in shares) * divisor > divisor // 100 and _is_of_likelier_label(
-                shares, name, "label", labels
-            ):
+            if max(
+                float(row[name]) for row in shares
+            ) * divisor > divisor // 100 and _may_be_probability_of_given_label(shares, name, "label", labels):
                 found.append((name, unit, shares))
     # With several labels, it may be the column of one of them.
     if len(found) != 1 or (len(labels) > 2 and len(fractions) > 1):
@@ -406,11 +408,11 @@ def _read_column_of_likelier_label(
     return [{"probability" if one == name else one: field for one, field in row.items()} for row in shares]
 
 
-def _is_of_likelier_label(
+def _may_be_probability_of_given_label(
     rows: Sequence[Mapping[str, Any]], column: str, label_column: str, labels: Sequence[str]
 ) -> bool:
-    """Return whether `column` may hold the probability of each row's label, or of the second of two labels. This holds
-    if the label in `label_column` is always the likelier one by these numbers."""
+    """Return whether the numbers in `column` may be the probability of each row's label, or of the second of two
+    labels: they never say that another label is likelier than the one in `label_column`."""
     given = [(float(row[column]), row[label_column]) for row in rows if row[column] and _is_probability(row[column])]
     of_second = len(labels) == 2 and all(
         number == _LIKELY or (number > _LIKELY) == (label == labels[1]) for number, label in given
@@ -419,16 +421,18 @@ def _is_of_likelier_label(
     return is_fitting and len(given) == len(rows) and any(0 < number < 1 for number, _ in given)
 
 
-def _fits_probabilities(rows: Sequence[Mapping[str, Any]], label_column: str, labels: Sequence[str]) -> bool:
-    """Return whether each label in `label_column` is the likelier one of two labels, by each column of
-    probabilities."""
+def _are_labels_likelier_by_probability_columns(
+    rows: Sequence[Mapping[str, Any]], label_column: str, labels: Sequence[str]
+) -> bool:
+    """Return whether the labels in `label_column` agree with each column of probabilities: the label of a row is always
+    the likelier one of two labels. Return True if there are not exactly two labels."""
     columns = [*filter(_is_probability_name, rows[0])] if len(labels) == 2 else []
-    return all(_is_of_likelier_label(rows, name, label_column, labels) for name in columns)
+    return all(_may_be_probability_of_given_label(rows, name, label_column, labels) for name in columns)
 
 
-def _add_other_of_two_labels(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Add the probability of the other label to the rows, if there are two labels and the rows have the probability of
-    only one of them."""
+def _add_probability_of_other_label(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """If the rows have a column of probabilities for only one of two labels, add the column for the other label: 1
+    minus the probability. Return the rows."""
     given = [label for label in labels if rows and label in rows[0]]
     if len(given) != 1 or not all(_is_probability(row[given[0]]) for row in rows):
         return rows
@@ -439,8 +443,9 @@ def _add_other_of_two_labels(rows: list[dict[str, Any]], labels: Sequence[str]) 
 def _leave_out_rows_with_error_words(
     path: Path, rows: list[dict[str, Any]], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return the rows without those whose classification failed: they have no probability, and a word such as ERROR in
-    place of a label. Return all rows if all failed, or if there is no column of labels or of probabilities."""
+    """Return the rows without those whose classification failed: their probabilities are empty, and a word such as
+    ERROR is in place of a label. Return all rows if this holds for all, or if there is no column of labels or of
+    probabilities."""
     numbers = [
         name for name in (rows[0] if rows else ())
         if name in labels or (_ANSWER.fullmatch(name) and not name.startswith("label"))
@@ -487,12 +492,13 @@ def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
     several = [
         name for name in (rows[0] if rows else ())
         if name not in _MEMBERS and 2 * sum(" " in row[name].strip() for row in rows) >= len(rows)
-        and not _holds_only(rows, name, labels) and not all(_parse_numbers(row[name]) for row in rows if row[name])
+        and not _holds_only_given_labels(rows, name, labels)
+        and not all(_parse_numbers(row[name]) for row in rows if row[name])
     ]  # fmt: skip
     return _rename_only_column(path, rows, several, "text")
 
 
-def _holds_only(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence[str]) -> bool:
+def _holds_only_given_labels(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence[str]) -> bool:
     """Return whether each field of a column is empty or holds one or several of the `labels`. At least one field must
     have a label."""
     fields = {row[column] for row in rows} - {"", *labels}
@@ -502,8 +508,8 @@ def _holds_only(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence
 def _rename_only_column(
     path: Path, rows: list[dict[str, Any]], columns: Sequence[str], name: str
 ) -> list[dict[str, Any]]:
-    """Rename a column to `name`, if it is the only one in `columns` and no column has this name yet. Return the rows,
-    changed or not."""
+    """Rename the column in `columns` to `name`, if it is the only one there and no column has this name yet. Return the
+    rows."""
     if len(columns) != 1 or name in rows[0]:
         return rows
     _log.warning("%s has no column %s: the column %s is read in its place", path, name, short_repr(columns[0]))
@@ -513,9 +519,9 @@ def _rename_only_column(
 def _add_texts_of_other_file(
     path: Path, rows: Sequence[dict[str, Any]], texts_file: Path | None
 ) -> list[dict[str, Any]]:
-    """Add the texts from another CSV file in the same folder to the rows. A column that both files have, such as id,
-    shows which text belongs to which row; this column is then removed. If `texts_file` is given, only this file is
-    read.
+    """Add the texts from another CSV file in the same folder to rows without texts. A column that both files have, such
+    as id, shows which text belongs to which row; this column is then removed. With `texts_file`, only this file is
+    read. Return the rows.
 
     Raises:
         OptionCorrectionsError: several files in the folder have the texts.
@@ -553,8 +559,8 @@ def _add_texts_of_other_file(
 def _find_label_columns(
     rows: Sequence[Mapping[str, Any]], labels: Sequence[str], *, multi_label: bool
 ) -> dict[str, str]:
-    """Find the columns of a CSV file that hold the probability of a label, such as p_bad and p_good, or p_0 and p_1.
-    Return a dict from the column's name to the label."""
+    """Find the columns of a CSV file that hold the probability or the logit of one label, such as p_bad and p_good, or
+    p_0 and p_1. Return a dict from the name of each column to its label."""
     columns = {name.casefold(): name for name in (rows[0] if rows else ()) if name not in _MEMBERS}
     if len(labels) < 2 or set(labels) & ({*columns.values()} | {*_MEMBERS}):
         return {}
@@ -585,8 +591,8 @@ def _find_label_columns(
 
 
 def _describe_label_columns(columns: Mapping[str, str]) -> tuple[str, str]:
-    """Return the names of columns, and those of their labels, for a sentence. For `logit_bad` and `logit_good`, these
-    are `logit_...` and the plain labels."""
+    """Return two phrases for a sentence: the names of some columns, and the labels to which they belong. For columns
+    `logit_bad` and `logit_good`, the first phrase is 'logit_...'."""
     first, label = next(iter(columns.items()))
     before, _, after = first.partition(label)
     is_around = all(name == f"{before}{label}{after}" for name, label in columns.items())
@@ -594,9 +600,9 @@ def _describe_label_columns(columns: Mapping[str, str]) -> tuple[str, str]:
     return named, _write_names([*columns.values()])
 
 
-def _are_numbered(columns: Mapping[str, str]) -> bool:
-    """Return whether the names of columns have the numbers of labels, and not the labels. Such columns cannot show the
-    order of the labels."""
+def _are_columns_named_by_label_numbers(columns: Mapping[str, str]) -> bool:
+    """Return whether the names of columns contain the numbers of labels, such as p_0 and p_1, and not the labels. Such
+    columns cannot show the order of the labels."""
     each = [*enumerate(columns.items())]
     return bool(each) and all(
         re.search(rf"(?<![0-9]){number}(?![0-9])", name) and label.casefold() not in name.casefold()
@@ -604,9 +610,9 @@ def _are_numbered(columns: Mapping[str, str]) -> bool:
     )
 
 
-def _list_probabilities(row: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
-    """Return a row with the numbers of all labels in one list, in the order of the labels, in place of one entry for
-    each label."""
+def _join_label_columns_to_list(row: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+    """Return a copy of a row in which one list of numbers, under `probabilities`, replaces the entries of the labels.
+    Return the row unchanged if a number is missing."""
     if not all(row[label] for label in labels):
         return dict(row)
     others = {name: field for name, field in row.items() if name not in labels}
@@ -616,9 +622,9 @@ def _list_probabilities(row: Mapping[str, Any], labels: Sequence[str]) -> dict[s
 def _find_column_of_all_labels(
     rows: Sequence[Mapping[str, Any]], labels: Sequence[str], *, multi_label: bool
 ) -> str | None:
-    """Find the only column of a CSV file whose fields hold as many numbers as there are labels, such as `[0.2, 1.5]`,
-    in the order of the labels. They must be logits, or probabilities, whose sum is 1 unless a text may have several
-    labels. Return None if there is none, or if columns have the names of labels."""
+    """Find the only column of a CSV file whose fields hold one number for each label, such as `[0.2, 1.5]`. The numbers
+    must be logits or probabilities; probabilities add up to 1 unless a text may have several labels. Return None if
+    there is no such column, or if columns have the names of labels."""
     if len(labels) < 2 or not rows or {*labels} & rows[0].keys():
         return None
     found = []
@@ -626,7 +632,9 @@ def _find_column_of_all_labels(
         numbers = [_parse_numbers(row[name]) for row in rows if row[name]]
         if numbers and all(len(one) == len(labels) for one in numbers):
             kind = _find_kind_of_numbers(
-                _divide_column(rows, name, labels), dict.fromkeys(labels, name), multi_label=multi_label
+                _split_number_list_into_label_columns(rows, name, labels),
+                dict.fromkeys(labels, name),
+                multi_label=multi_label,
             )
             is_sum_one = multi_label or all(abs(math.fsum(one) - 1) < _FROM_ONE * len(one) * 5 for one in numbers)
             found += [name] if kind and (kind != "probabilities" or is_sum_one) else []
@@ -634,7 +642,8 @@ def _find_column_of_all_labels(
 
 
 def _holds_more_than_numbers(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
-    """Return whether a column without the name of an answer holds words, or several numbers, in all its fields."""
+    """Return whether no field of a column is a single number, so that the column cannot hold probabilities. Return
+    False for a column with the usual name of an answer."""
     fields = [row[column] for row in rows if row[column]] if column not in _MEMBERS else []
     is_answer = _ANSWER.fullmatch(column) is not None
     return (
@@ -650,9 +659,11 @@ def _parse_numbers(field: str) -> list[float]:
         return []
 
 
-def _divide_column(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows with one column for each label, in place of the single column that has the numbers of all
-    labels."""
+def _split_number_list_into_label_columns(
+    rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the rows with one column for each label in place of `column`, whose fields have the numbers of all labels
+    in one list."""
     divided = []
     for row in rows:
         numbers = [*map(repr, _parse_numbers(row[column]))] if row[column] else [""] * len(labels)
@@ -672,9 +683,9 @@ def _is_probability(field: str) -> bool:
 def _find_kind_of_numbers(
     rows: Sequence[Mapping[str, Any]], column_names: Mapping[str, str], *, multi_label: bool
 ) -> str:
-    """Find out what the numbers in the columns of the labels are: "probabilities", "logarithms of probabilities" or
-    "logits". Return an empty string for other numbers. Numbers count as logits if the highest one belongs to each row's
-    label, or if the names of their columns say so.
+    """Return what the numbers in the columns of the labels are: "probabilities", "logarithms of probabilities" or
+    "logits". Return an empty string for other numbers. Numbers are logits if each row's label has the highest one, or
+    if the names of their columns say so.
 
     Args:
         rows: the rows, with the labels as columns.
@@ -704,8 +715,8 @@ def _find_kind_of_numbers(
 
 
 def _convert_to_probabilities(row: Mapping[str, Any], labels: Sequence[str], *, by_sigmoid: bool) -> dict[str, str]:
-    """Convert the logits in a row to probabilities of the labels, by a sigmoid or by a softmax. For a softmax,
-    logarithms of probabilities count as logits."""
+    """Return the probabilities of the labels for the logits in a row, by a sigmoid or by a softmax. Logarithms of
+    probabilities may be in place of logits with a softmax. Return an empty dict if a number is missing."""
     if not all(row[label] for label in labels):
         return {}
     numbers = [float(row[label]) for label in labels]
@@ -723,8 +734,8 @@ def _write_names(names: Sequence[str]) -> str:
 
 
 def _convert_row_to_document(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Convert a row of a CSV file to the dict that a line of JSON would give. Its ids, tokens and probabilities are
-    parsed. `where` names the row in messages."""
+    """Convert a row of a CSV file to a dict with the members that a line of JSON has, such as `text` and
+    `probabilities`. Fields with ids, tokens and probabilities are parsed. `where` names the row in messages."""
     has_label = row.get("label") != ""
     document: dict[str, Any] = {
         name: field
@@ -746,9 +757,9 @@ def _convert_row_to_document(row: Mapping[str, Any], where: str) -> dict[str, An
 
 
 def _read_answer_members(document: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the label and the probabilities of an answer as the members `label` and `probabilities`. The answer may
-    have members such as `label` and `probability`, or `label_2` and `probability_2`, or values such as `a|b` and
-    `0.9|0.8`. Return an empty dict if it has no probability."""
+    """Return the label and the probabilities of an answer as a dict with the members `label` and `probabilities`. The
+    answer has members such as `label` and `probability`, or `label_2` and `probability_2`. A value may hold several
+    parts, such as `a|b` and `0.9|0.8`. Return an empty dict if there is no probability."""
     pairs: list[tuple[str | None, str]] = []
     names = {name.lower(): name for name in document if _ANSWER.fullmatch(name)}
     for name in names:
@@ -767,8 +778,8 @@ def _read_answer_members(document: Mapping[str, Any], where: str) -> dict[str, A
 
 
 def convert_example_pairs(tuples: Iterable[Any]) -> list[OwnersText]:
-    """Convert tuples (text, ids) or (text, ids, answer) to `OwnersText` objects, with lists in place of arrays and
-    tensors.
+    """Convert tuples (text, ids) or (text, ids, answer) of the argument `example_ids` to `OwnersText` objects. Arrays
+    and tensors of ids become lists.
 
     Args:
         tuples: the tuples. The ids are a list, an array or a tensor; a list of tokens may stand in their place, or None
@@ -823,8 +834,8 @@ def _check_tokens(values: Any, where: str, remedy: str) -> list[str]:
 
 
 def _check_probabilities(given: Any, where: str) -> Any:
-    """Return the probabilities of a text; a single number becomes a list. Raise an InputError for other values, such as
-    a label in place of a number."""
+    """Return the probabilities of a text; a single number becomes a list with this number. Raise an InputError if there
+    is a string in place of a number."""
     given = [given] if isinstance(given, float) else given
     values = given.values() if isinstance(given, Mapping) else given
     if not isinstance(given, Mapping | list) or any(isinstance(value, str) for value in values):
@@ -838,8 +849,8 @@ def _check_probabilities(given: Any, where: str) -> Any:
 def map_answers_to_labels(
     texts: Iterable[OwnersText], labels: Sequence[str], *, multi_label: bool = False
 ) -> list[tuple[OwnersText, Answer]]:
-    """Return a pair for each text that has an answer: the text, and its answer as labels or as a dict from labels to
-    probabilities.
+    """Convert the answers to texts so that they name labels. Return a pair for each text that has an answer: the text,
+    and its answer as a tuple of labels or as a dict from labels to probabilities.
 
     Args:
         texts: the texts.
@@ -920,8 +931,8 @@ def find_threshold_of_second_label(rows: Iterable[tuple[float, str]], labels: Se
 
 
 def write_threshold(below: float, highest: float) -> str:
-    """Write a threshold for a message: a number above `below` and at most `highest`, from 0 to 1, with the fewest
-    digits. Prefer 0.5."""
+    """Return the number with the fewest digits that is above `below` and at most `highest`, as a string for a message.
+    The number is from 0 to 1, and 0.5 if possible."""
     below, highest = max(below, 0.0), min(highest, 1.0)
     if below < _LIKELY <= highest:
         return "0.5"
@@ -933,8 +944,8 @@ def write_threshold(below: float, highest: float) -> str:
 
 
 def _read_probability_of_second(answer: Any, labels: Sequence[str]) -> float | None:
-    """Return the probability of the second of two labels from an answer with the probabilities of both, as a list or a
-    dict. Return None for another answer."""
+    """Return the probability of the second of two labels, from an answer with the probabilities of both labels. Return
+    None for another answer."""
     values = answer.tolist() if hasattr(answer, "tolist") else answer
     if isinstance(values, Mapping) and values.keys() == {*labels}:
         values = [values[label] for label in labels]
@@ -943,13 +954,13 @@ def _read_probability_of_second(answer: Any, labels: Sequence[str]) -> float | N
 
 
 def _spell_answers_as_labels(texts: Sequence[OwnersText], labels: Sequence[str]) -> list[OwnersText]:
-    """Replace answers that differ from a label only in case or blanks by this label, unless two labels differ only in
-    these. Return the texts."""
-    spelled = {fold_label(one): one for one in labels}
+    """Replace answers that equal a label but for case and blanks by this label, and return the texts. Return the texts
+    unchanged if two labels are equal but for these."""
+    spelled = {normalize_label_spelling(one): one for one in labels}
 
     def spell(given: Any) -> Any:
         if isinstance(given, str) and given not in labels:
-            return spelled.get(fold_label(given), given)
+            return spelled.get(normalize_label_spelling(given), given)
         if isinstance(given, list | tuple):
             return [*map(spell, given)]
         if isinstance(given, Mapping):
@@ -989,8 +1000,8 @@ def _replace_class_numbers_of_answers(texts: list[OwnersText], labels: Sequence[
 
 
 def _split_labels(given: Any, labels: Sequence[str]) -> Any:
-    """Split an answer such as `a|b` into a list of labels, if each part is a label and `a|b` itself is not. Return any
-    other answer as it is."""
+    """Split an answer such as `a|b` into the list of its labels, if each part is one of `labels` and `a|b` itself is
+    not. Return any other answer unchanged."""
     if not isinstance(given, str) or given in labels or LABEL_SEPARATOR not in given:
         return given
     each = given.split(LABEL_SEPARATOR)
@@ -998,15 +1009,17 @@ def _split_labels(given: Any, labels: Sequence[str]) -> Any:
 
 
 def _read_single_probability(answer: Any) -> float | None:
-    """Return an answer as a number if it is one probability, alone or in a list. Otherwise, return None."""
+    """Return the number in an answer that is only one probability, alone or in a list. Return None for any other
+    answer."""
     values = answer.tolist() if hasattr(answer, "tolist") else answer
     values = values if isinstance(values, list | tuple) else [values]
     return float(values[0]) if len(values) == 1 and isinstance(values[0], float) else None
 
 
 def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutput]) -> list[tuple[OwnersText, Answer]]:
-    """Return a pair for each text and each head that answers it: the text with the head's name, and the head's answer
-    as labels or as a dict from labels to probabilities.
+    """Convert the answers of a module with several heads so that they name labels. Return a pair for each text and each
+    head that answers it: the text with the name of the head, and the answer as a tuple of labels or as a dict from
+    labels to probabilities.
 
     Args:
         texts: the texts. An answer is a dict from the name of a head to an answer that `map_answers_to_labels` takes.
@@ -1038,8 +1051,8 @@ def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutpu
 
 
 def _map_probabilities_and_check_label(one: OwnersText, labels: Sequence[str]) -> Answer:
-    """Return the answer to a text as a dict from labels to probabilities. If the owner gave a label, too, raise an
-    InputError if this label does not have the highest probability."""
+    """Return the answer to a text as a tuple of labels or as a dict from labels to probabilities. Raise an InputError
+    if the owner gave a label beside the probabilities that does not have the highest one."""
     answer = _map_answer_to_labels(one, labels)
     if one.label is None or not isinstance(answer, Mapping):
         return answer
@@ -1057,8 +1070,8 @@ def _map_probabilities_and_check_label(one: OwnersText, labels: Sequence[str]) -
 
 
 def _map_answer_to_labels(one: OwnersText, labels: Sequence[str]) -> Answer:
-    """Return the answer to a text as labels, or as a dict from labels to probabilities. Raise an InputError if it has
-    an unknown label."""
+    """Return the answer to a text as a tuple of labels or as a dict from labels to probabilities. Raise an InputError
+    if the answer has an unknown label, or not one probability for each label."""
     where, given = f"The answer to {short_repr(one.text, 40)}", one.answer
     given = given.tolist() if hasattr(given, "tolist") else given
     given = [given] if isinstance(given, float) else given

@@ -108,13 +108,15 @@ def read_zipped_vocabulary(content: bytes, source: str) -> SavedVocab | list[Any
         source: the name of the file in messages.
 
     Returns:
-        as `read_pickled_vocabulary`.
+        The content of a Vocab, a list, or a dict, as `read_pickled_vocabulary` returns it.
 
     Raises:
-        DataError: it is another kind of archive; or as in `read_pickled_vocabulary`.
+        DataError: the archive is damaged or not one of `torch.save`, or there is no vocabulary in it.
     """
     if content.count(b"PK\x01\x02") > _MOST_ENTRIES:
-        raise DataError(f"{source} is an archive of more than {_MOST_ENTRIES} files.", SAVE_PLAIN)
+        raise DataError(
+            f"{source} is an archive of more than {_MOST_ENTRIES:,} files, too many for a vocabulary.", SAVE_PLAIN
+        )
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = archive.namelist()
@@ -142,8 +144,8 @@ def read_pickled_vocabulary(content: bytes, source: str) -> SavedVocab | list[An
         source: the name of the file in messages.
 
     Returns:
-        A Vocab's content; or, for a saved list, tuple or dict, its items, unchecked; for a dict that holds
-        several things, such as a checkpoint, the one vocabulary among them.
+        The content of a torchtext Vocab; a saved list or dict, whose items are not checked; or, for a dict with several
+        members, such as a checkpoint, the only vocabulary among these.
 
     Raises:
         DataError: the pickle names something that a Vocab does not need, is damaged, too large, or not a vocabulary.
@@ -162,10 +164,10 @@ def read_pickled_vocabulary(content: bytes, source: str) -> SavedVocab | list[An
     # torchtext, holds the vocabulary in an attribute.
     # A Vocab of torchtext that holds more than it needs is refused as a whole.
     is_owners = isinstance(root, _RecordedObject) and root.name not in _KNOWN
-    members = {"": root} if is_owners else _list_parts(root)
+    members = {"": root} if is_owners else _list_members_of_pickled_value(root)
     if members:
         with contextlib.suppress(DataError):
-            return _find_vocabulary_member(members, source, reader.table_rows)
+            return _select_vocabulary_among_members(members, source, reader.table_rows)
     if reader.refused is None:
         return _find_vocabulary(root, source, reader.table_rows)
     raise reader.refused
@@ -180,7 +182,14 @@ class _Name:
 
 @dataclass(eq=False)
 class _RecordedObject:
-    """A record of an object that loading the pickle would make by calling `name`."""
+    """A record of an object that loading the pickle would make by calling `name`.
+
+    Attributes:
+        name: the class or function, with its module.
+        args: the arguments of the call.
+        state: the attributes that the pickle sets.
+        members: the items that the pickle adds, if the object is a dict.
+    """
 
     name: str
     args: tuple[Any, ...] = ()
@@ -311,7 +320,7 @@ def _convert_arrays(value: Any) -> Any:
 
 def _find_vocabulary(root: Any, source: str, table_rows: Set[int]) -> SavedVocab | list[Any] | dict[str, Any]:
     """Return the vocabulary in an unpickled object: the object itself, or a member of it. Raise a DataError if there is
-    none."""
+    none. `table_rows` has the numbers of rows of the matrices in the file, one of which may be the embedding."""
     if isinstance(root, _RecordedObject):
         if root.name == _NATIVE_VOCAB:
             return _read_compiled_vocab(root, source)
@@ -327,7 +336,7 @@ def _find_vocabulary(root: Any, source: str, table_rows: Set[int]) -> SavedVocab
             raise _make_unknown_form_error(source)
     if isinstance(root, dict):
         if any(isinstance(value, dict | _RecordedObject) for value in root.values()):
-            return _find_vocabulary_member(root, source, table_rows)
+            return _select_vocabulary_among_members(root, source, table_rows)
         return root
     if isinstance(root, list | tuple):
         return list(root)
@@ -335,10 +344,10 @@ def _find_vocabulary(root: Any, source: str, table_rows: Set[int]) -> SavedVocab
     raise DataError(f"{source} holds something of type {what}, not a vocabulary.", SAVE_PLAIN)
 
 
-def _list_parts(value: Any) -> dict[str, Any]:
-    """Return a dict of the members of a dict, list or tuple, by key or index, or of the attributes of an object, by
-    name. For an object that a call makes, such as a namedtuple, the arguments of the call are members, too. Return an
-    empty dict for other values."""
+def _list_members_of_pickled_value(value: Any) -> dict[str, Any]:
+    """Return the members of a dict, a list or an object as a dict. The keys are those of the dict, the indices of the
+    list, or the names of the object's attributes. Arguments with which the pickle makes the object are members, too.
+    Return an empty dict for other values."""
     if isinstance(value, _RecordedObject):
         if value.name in _KNOWN or value.name.startswith(f"{_TORCH}."):
             return {}
@@ -361,11 +370,12 @@ def _is_keras_tokenizer(value: _RecordedObject) -> bool:
     return isinstance(value.state, dict) and isinstance(value.state.get("word_index"), dict)
 
 
-def _find_vocabulary_member(
+def _select_vocabulary_among_members(
     root: dict[Any, Any], source: str, table_rows: Set[int]
 ) -> SavedVocab | list[Any] | dict[str, Any]:
-    """Return the vocabulary among the members of a dict such as a checkpoint. Raise a DataError if it is not clear
-    which member it is."""
+    """Return the only vocabulary among the members of a dict such as a checkpoint, also from inner dicts. Raise a
+    DataError if there is none, or if it is not clear which member it is. `table_rows` has the numbers of rows of the
+    matrices in the file, one of which may be the embedding."""
     if root and all(isinstance(value, _RecordedObject) and value.name == _TENSOR for value in root.values()):
         raise DataError(
             f"{source} holds weights (a state_dict), not a vocabulary.",
@@ -373,7 +383,7 @@ def _find_vocabulary_member(
         )
     found = {key: value for key, value in root.items() if type(key) is str and _is_vocabulary(value)}
     if not any(_OF_WORDS.search(key) for key in found):
-        found |= _find_deeper_vocabularies(root, {id(root)})
+        found |= _find_vocabularies_with_paths(root, {id(root)})
     # Beside a Vocab, a list of strings is a setting.
     found = {key: value for key, value in found.items() if isinstance(value, _RecordedObject)} or found
     for names in (_OF_WORDS, _OF_LABELS):
@@ -402,24 +412,25 @@ def _find_vocabulary_member(
     return first[1] if isinstance(first[1], dict) else _find_vocabulary(first[1], source, table_rows)
 
 
-def _find_deeper_vocabularies(value: Any, seen: set[int], path: str = "", depth: int = 0) -> dict[str, Any]:
-    """Return the vocabularies in the dicts and objects inside a value, by their paths, such as `config.words`. A short
-    list or dict counts as a setting and not as a vocabulary, unless its name means words. Lists of special tokens are
-    left out."""
+def _find_vocabularies_with_paths(value: Any, seen: set[int], path: str = "", depth: int = 0) -> dict[str, Any]:
+    """Return the vocabularies in the dicts and objects inside a value, by their paths, such as `config.words`. A list
+    or dict of fewer than 20 words is left out, unless its name means words. Lists of special tokens are left out,
+    too."""
     found: dict[str, Any] = {}
-    for key, held in _list_parts(value).items() if depth < _DEEPEST else ():
+    for key, held in _list_members_of_pickled_value(value).items() if depth < _DEEPEST else ():
         inner = f"{path}.{key}" if path else key
         if depth and _is_vocabulary(held) and not _OF_LABELS.search(key) and not _OF_PARTS.search(key):
             is_known = isinstance(held, _RecordedObject) or len(held) >= _FEWEST_UNNAMED
             found |= {inner: held} if is_known or _OF_WORDS.search(key) else {}
         elif isinstance(held, dict | _RecordedObject) and id(held) not in seen:
             seen.add(id(held))
-            found |= _find_deeper_vocabularies(held, seen, inner, depth + 1)
+            found |= _find_vocabularies_with_paths(held, seen, inner, depth + 1)
     return found
 
 
 def _count_ids(value: Any) -> int:
-    """Return how many ids a vocabulary has, including the ids below its lowest one. Return 0 for an object."""
+    """Return the number of ids of a vocabulary: its words, and the ids from 0 on that come before the lowest id. Return
+    0 for an object such as a Vocab."""
     if isinstance(value, _RecordedObject):
         return 0
     return len(value) + (min(value.values()) if isinstance(value, dict) and type(next(iter(value))) is str else 0)
@@ -441,8 +452,8 @@ def _is_vocabulary(value: Any) -> bool:
 
 
 def _list_words_for_comparison(value: Any) -> list[Any]:
-    """Return the words of a vocabulary in the order of their ids, to compare it with another vocabulary. For a Vocab,
-    return a list with the Vocab itself."""
+    """Return the words of a vocabulary in the order of their ids, so that two vocabularies can be compared. For a Vocab
+    object, return a list that contains only this object."""
     if isinstance(value, dict):
         ids = value if type(next(iter(value))) is str else {word: key for key, word in value.items()}
         return sorted(ids, key=ids.__getitem__)
@@ -450,7 +461,8 @@ def _list_words_for_comparison(value: Any) -> list[Any]:
 
 
 def _read_compiled_vocab(made: _RecordedObject, source: str) -> SavedVocab:
-    """Read the contents of torchtext's compiled Vocab: (version, [default index] or [], tokens, [])."""
+    """Read the tokens and the default index of torchtext's compiled Vocab. Its state is a tuple (version, [default
+    index] or [], tokens, [])."""
     state = made.state
     if (
         not isinstance(state, tuple)

@@ -20,7 +20,7 @@ from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.vocabularies.candidate_text_rules import (
     STEPS_OUTSIDE_ENCODINGS,
     list_candidate_rules,
-    list_rules_with_marks,
+    list_rules_with_start_and_end_tokens,
 )
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
 
@@ -57,9 +57,9 @@ class AgreeingRules:
     """Text rules with which the module's answers to all texts, or to nearly all, equal the owner's answers.
 
     Attributes:
-        rules: the rules.
-        distance: the largest distance of an answer that agrees.
-        exceptions: the numbers of the texts whose answers differ.
+        rules: the text rules.
+        distance: the largest difference from the owner's answer, among the answers that agree.
+        exceptions: the indices of the texts whose answers differ.
     """
 
     rules: TextRules
@@ -75,12 +75,12 @@ class _Trial:
     """Measures how far the module's answers are from the owner's if text rules make the ids of the texts.
 
     Args:
-        tokens: those of the vocabulary.
-        texts: the texts, the shortest first.
-        measure: the distance of an answer.
-        tolerance: the largest distance that agrees.
+        tokens: the tokens of the vocabulary.
+        texts: pairs (number of the text, text), the shortest text first.
+        measure: returns how far the module's answer to ids is from the owner's answer to the text with a number.
+        tolerance: the largest distance at which two answers agree.
         most_exceptions: how many answers may differ.
-        seconds: the most seconds of the processor, which a slow module takes.
+        seconds: the most processor time in seconds. After it, the trial ends with an `_EnoughError`.
     """
 
     def __init__(
@@ -109,8 +109,8 @@ class _Trial:
 
     def compare_until_too_many_differ(self, rules: TextRules) -> tuple[int, AgreeingRules]:
         """Compare the module's answers with the owner's, text by text, until more answers differ than are allowed.
-        Return the number of texts before this point, and the rules with the largest distance and the exceptions among
-        these texts."""
+        Return the number of texts that were compared before that, and the rules with the largest distance and the
+        exceptions among these texts."""
         encoder, largest, exceptions = TextEncoder(rules, self.tokens), 0.0, list[int]()
         for count, (number, text) in enumerate(self.texts):
             distance = self.measure(number, encoder.encode(text))
@@ -179,7 +179,7 @@ def find_rules_from_answers(
                 break
     except _EnoughError:
         pass
-    found.sort(key=_rank)
+    found.sort(key=_get_sort_key_of_agreeing_rules)
     return [one for one in found if bool(one.exceptions) == bool(found[0].exceptions)]
 
 
@@ -195,7 +195,7 @@ def list_rules_that_find_most_words(rules: TextRules, tokens: Sequence[str], tex
     return _list_rules_with_different_ids(trial, rules)[0][:_BEST]
 
 
-def find_rules_with_marks(
+def find_rules_with_start_and_end_tokens(
     rules: TextRules,
     tokens: Sequence[str],
     texts: Sequence[str],
@@ -204,12 +204,17 @@ def find_rules_with_marks(
     most_exceptions: int = 0,
 ) -> list[AgreeingRules]:
     """Find text rules that put words such as `<s>` and `</s>` around each text, and with which the module gives the
-    owner's answers. Return them, the fewest exceptions first. The list may be empty.
+    owner's answers to all texts, or to nearly all. Return them, the fewest exceptions first. The list may be empty.
 
     Args:
-        rules, tokens, texts, measure, tolerance, most_exceptions: as for `find_rules_from_answers`.
+        rules: the present text rules.
+        tokens: the tokens of the vocabulary.
+        texts: the owner's texts.
+        measure: returns how far the module's answer to ids is from the owner's answer to the text with a number.
+        tolerance: the largest distance at which two answers agree.
+        most_exceptions: how many answers may differ.
     """
-    if not list_rules_with_marks(rules, tokens):
+    if not list_rules_with_start_and_end_tokens(rules, tokens):
         return []
     by_length = sorted(enumerate(texts), key=lambda one: len(one[1]))
     trial = _Trial(tokens, by_length, measure, tolerance, most_exceptions, _SECONDS_FOR_MARKS)
@@ -217,11 +222,11 @@ def find_rules_with_marks(
     found: list[AgreeingRules] = []
     with contextlib.suppress(_EnoughError):
         for split in [rules, *splits[:_BEST]]:
-            found += trial.list_agreeing(list_rules_with_marks(split, tokens))
-    return sorted({one.rules: one for one in found}.values(), key=_rank)
+            found += trial.list_agreeing(list_rules_with_start_and_end_tokens(split, tokens))
+    return sorted({one.rules: one for one in found}.values(), key=_get_sort_key_of_agreeing_rules)
 
 
-def _rank(found: AgreeingRules) -> tuple[int, float]:
+def _get_sort_key_of_agreeing_rules(found: AgreeingRules) -> tuple[int, float]:
     """Return the key by which rules are sorted: the fewest exceptions first, then the smallest distance."""
     return len(found.exceptions), found.distance
 
@@ -229,11 +234,12 @@ def _rank(found: AgreeingRules) -> tuple[int, float]:
 def _list_agreeing_rules(
     trial_on_some_texts: _Trial, trial_on_all_texts: _Trial, splits: Sequence[TextRules], widths: Sequence[int]
 ) -> list[AgreeingRules]:
-    """Return those of the rules `splits`, with widths, with which the module gives the owner's answers to all texts.
+    """Return copies of the rules `splits`, also with widths, with which the module gives the owner's answers to all
+    texts. Copies with exceptions may be among them.
 
-    All are tried on some texts, and the best three of them on all texts. Rules with nearly exact answers are returned
-    at once. Rules with exceptions are tried again with a step that replaces or drops characters outside ASCII or
-    Latin-1.
+    All copies are tried on some texts, and the best three of them on all texts. Rules with nearly exact answers are
+    returned at once. Rules with exceptions are tried again with a step that replaces or drops characters outside ASCII
+    or Latin-1.
     """
     found: list[AgreeingRules] = []
     step = "Trying text rules with widths" if widths else "Trying text rules"
@@ -244,7 +250,11 @@ def _list_agreeing_rules(
                 if sure and not sure[0].exceptions:
                     return sure
             found.append(one)
-    compared = [*trial_on_all_texts.list_agreeing(one.rules for one in sorted(found, key=_rank)[:_COMPARED])]
+    compared = [
+        *trial_on_all_texts.list_agreeing(
+            one.rules for one in sorted(found, key=_get_sort_key_of_agreeing_rules)[:_COMPARED]
+        )
+    ]
     near = [one.rules for one in compared if one.exceptions]
     encoded = [replace(one, steps=(*steps, *one.steps)) for one in near for steps in STEPS_OUTSIDE_ENCODINGS]
     return [*compared, *trial_on_all_texts.list_agreeing(encoded)]
@@ -276,14 +286,14 @@ def _list_rules_with_different_ids(
     # The last id is the -1 that `str.find` gives.
     others = dict.fromkeys([rules.unknown_id, None, rules.padding_id, 0, len(trial.tokens) - 1])
     best = [replace(split, unknown_id=id_) for id_ in others for split in ranked[:_BEST]]
-    marked = [one for split in ranked[:_MARKED] for one in list_rules_with_marks(split, trial.tokens)]
+    marked = [one for split in ranked[:_MARKED] for one in list_rules_with_start_and_end_tokens(split, trial.tokens)]
     return [*best[:_BEST], *marked, *best[_BEST:]], ranked[_BEST:]
 
 
 def _list_agreeing_widths(trial: _Trial, split: TextRules, widths: Sequence[int]) -> Iterator[AgreeingRules]:
-    """Yield the rules `split` with each of the `widths` that gives the owner's answers to all texts of the trial. If
-    `widths` is empty, yield `split` itself if it gives these answers; otherwise, yield it with each truncation that
-    does."""
+    """Yield copies of the rules `split` that cut or pad texts to one of the `widths`, and with which the module gives
+    the owner's answers to all texts of the trial. If `widths` is empty, yield `split` itself if it gives these answers,
+    or else copies that only cut."""
     encoder = TextEncoder(split, trial.tokens)
     # A text of one word has the same ids by most tokenizers, and one of known words by all ids of unknown ones.
     several = [one for one in trial.texts if len(one[1].split()) > 1] or trial.texts[-1:]

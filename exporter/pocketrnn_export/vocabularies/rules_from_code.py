@@ -57,14 +57,15 @@ _DROPPED_IF: Final = {"isdigit": ((r"\b\d+\b", ""),), "isnumeric": ((r"\b\d+\b",
 
 @dataclass(frozen=True)
 class RulesInCode:
-    """The text rules that a function's source shows.
+    """The text rules that a function's source code shows.
 
     Attributes:
-        steps: the cleaning steps, as `cleaning` takes them; those for words of some lengths come last.
+        steps: the cleaning steps, in the form that `cleaning` takes. Steps that drop short or long words come last.
         tokenizer: the tokenizer, by its name; empty if the code does not split the text.
-        stop_words: the words that it drops.
-        max_tokens, cut_side: how many tokens it keeps, and where it cuts.
-        drops_unknown: whether it leaves out words that are not in the vocabulary.
+        stop_words: the words that the code drops.
+        max_tokens: how many tokens the code keeps; None if it does not cut.
+        cut_side: the side on which the code cuts, right or left.
+        drops_unknown: whether the code leaves out words that are not in the vocabulary.
         unsaid: the expressions that no text rule does exactly, each with its file and line.
     """
 
@@ -79,8 +80,19 @@ class RulesInCode:
 
 @dataclass(frozen=True)
 class _Text:
-    """A stand-in for the text, or for the words of the text, that records what the owner's code does with it. With
-    `part`, it stands for one character or word."""
+    """A stand-in for the text while the owner's code is followed. It records what the code does with the text.
+
+    Attributes:
+        steps: the cleaning steps so far, in the form that `cleaning` takes.
+        tokenizer: how the code splits the text; empty before this.
+        part: whether it stands for one character or word of the text.
+        stop_words: the words that the code drops.
+        lengths: the smallest and the largest length of the words that the code keeps.
+        max_tokens: how many tokens the code keeps; None if it does not cut.
+        cut_side: the side on which the code cuts.
+        drops_unknown: whether the code leaves out words that are not in the vocabulary.
+        joined: whether the code has joined the words to one string.
+    """
 
     steps: tuple[Any, ...] = ()
     tokenizer: str = ""
@@ -94,9 +106,11 @@ class _Text:
 
     @property
     def is_split(self) -> bool:
+        """Whether it stands for a list of words or characters, and not for a string."""
         return bool(self.tokenizer) and not self.part and not self.joined
 
     def add_steps(self, *steps: Any) -> _Text:
+        """Return a copy with further cleaning steps."""
         return replace(self, steps=(*self.steps, *steps))
 
 
@@ -138,8 +152,8 @@ def read_rules_in_code(function: Callable[..., Any]) -> RulesInCode | None:
 
 
 def _make_strip_pattern(name: str, characters: str | None = None) -> str:
-    """Return the regular expression for what `strip`, `lstrip` or `rstrip` removes, by the method's name and its
-    argument."""
+    """Return a regular expression that matches what `strip`, `lstrip` or `rstrip` removes. `name` is the name of the
+    method, and `characters` is its argument, None for white space."""
     kind = r"\s" if characters is None else f"[{''.join(map(_escape_in_class, characters))}]"
     ends = {"lstrip": [f"^{kind}+"], "rstrip": [rf"{kind}+\Z"]}
     return "|".join(ends.get(name, [*ends["lstrip"], *ends["rstrip"]]))
@@ -154,8 +168,8 @@ def _removes_white_space_at_ends(step: Any) -> bool:
 
 
 def _leaves_no_line_break(text: _Text) -> bool:
-    """Return whether a text has no line breaks after its cleaning steps: a step replaces them and no later step adds
-    any, or the text is split at white space."""
+    """Return whether a text surely has no line breaks after its cleaning steps: a step removes or replaces each of them
+    and no later step adds one, or the text is split at white space."""
     is_free = False
     for step in text.steps:
         match step:
@@ -167,8 +181,8 @@ def _leaves_no_line_break(text: _Text) -> bool:
     return is_free or (text.tokenizer == "whitespace" and not text.joined)
 
 
-def _may_see_white_space_at_ends(step: Any) -> bool:
-    """Return whether white space at the ends of a text may change what a cleaning step does to the words of the
+def _may_depend_on_white_space_at_ends(step: Any) -> bool:
+    """Return whether the words after a cleaning step may depend on white space at the beginning or the end of the
     text."""
     match step:
         case "lowercase":
@@ -185,14 +199,14 @@ def _may_see_white_space_at_ends(step: Any) -> bool:
 
 
 def _escape_in_class(character: str) -> str:
-    """Return a character as it is written in a class of `re`, escaped if necessary."""
+    """Return a character as a character class of a regular expression contains it, with a backslash where needed."""
     return f"\\{character}" if character in "\\]^-[" else character
 
 
 def _list_possible_short_words(steps: Sequence[Any], longest: int) -> list[str]:
-    """Return all words of at most `longest` characters that a text may have after the cleaning steps. They become stop
-    words, if a pattern cannot find them. Return an empty list if `\\w` matches all ASCII characters that these words
-    may have, since a pattern is enough then, or if there are too many words."""
+    """Return all words of at most `longest` characters that a text may contain after the cleaning steps, to use them as
+    stop words. Return an empty list if a regular expression can find these words instead, or if they are more than
+    2,000."""
     left = _list_characters_left_by_steps(steps)
     if _are_word_characters(left) or sum(len(left) ** n for n in range(1, longest + 1)) > _MOST_STOP_WORDS:
         return []
@@ -201,8 +215,8 @@ def _list_possible_short_words(steps: Sequence[Any], longest: int) -> list[str]:
 
 
 def _list_characters_left_by_steps(steps: Sequence[Any]) -> list[str]:
-    """Return the ASCII and Latin characters that a text may still have after the cleaning steps. Return an empty list
-    if text rules do not support one of the steps."""
+    """Return the printable characters up to U+024F that cleaning steps leave in a text, sorted. Return an empty list if
+    text rules do not support one of the steps."""
     try:
         clean = cleaning_function(cleaning(*steps))
     except InputError:
@@ -218,7 +232,12 @@ def _are_word_characters(characters: Sequence[str]) -> bool:
 
 @dataclass
 class _Scope:
-    """The names that a piece of code can use. `values` has the names whose value is known or a stand-in."""
+    """The names that a piece of the owner's code can use.
+
+    Attributes:
+        names: the global names and their values.
+        values: the local names, each with its value or with a stand-in (`_Text`) for the text.
+    """
 
     names: Mapping[str, Any]
     values: dict[str, Any] = field(default_factory=dict)
@@ -243,11 +262,12 @@ class _Scope:
 
 
 class _Reader:
-    """Follows statements with a stand-in for the text, and lists the expressions that no text rule does exactly.
+    """Follows the statements of the owner's code without running them, with a stand-in (`_Text`) for the text.
 
     Attributes:
-        unsaid: these expressions, as long as words have not become ids: the ids show what is done to them.
-        looked_up: the stand-in for the words that have become ids; None before.
+        unsaid: the expressions that no text rule does exactly, each with its file and line. Expressions after the
+            look-up of ids are left out.
+        looked_up: the stand-in for the words whose ids the code has looked up; None before the look-up.
     """
 
     def __init__(self) -> None:
@@ -259,8 +279,9 @@ class _Reader:
         self.file = ""
 
     def note_code_without_rule(self, node: ast.AST, text: Any, why: str = "") -> Any:
-        """Add an expression that no text rule does exactly to the list `unsaid`. Do nothing if the code has already
-        looked up the ids. Return `text` unchanged."""
+        """Add an expression, with its file and line, to the list `unsaid` of those that no text rule does exactly. Do
+        nothing after the code has looked up the ids. Return `text` unchanged. `why` is a remark behind the
+        expression."""
         if self.looked_up is not None:
             return text
         number = getattr(node, "lineno", 1)
@@ -272,9 +293,8 @@ class _Reader:
         return text
 
     def follow_look_up(self, node: ast.AST, table: Mapping[Any, Any], text: Any) -> Any:
-        """Follow code that looks up words in the dict `table`. Return `text` unchanged. If the values of the dict are
-        ids, store `text` in `looked_up`: its words get these ids. If they are other words, note that no text rule does
-        this."""
+        """Follow code that looks up words in the dict `table`. If the values of the dict are ids, store the stand-in
+        `text` in `looked_up`. If they are words, note that no text rule does this. Return `text` unchanged."""
         if not any(isinstance(value, str) for value in table.values()):
             self.looked_up = self.looked_up or replace(text, part=False)
             return text
@@ -283,8 +303,8 @@ class _Reader:
         )
 
     def follow_call(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Follow the source code of an owner's function as if it were called with these arguments. Return its result.
-        Stand-ins (`_Text`) replace all values that depend on the text."""
+        """Follow the source code of a function as if it were called with these arguments, without running it. Return
+        its result. Stand-ins (`_Text`) replace the values that depend on the text."""
         if isinstance(function, OwnersFunction):
             args, kwargs = function.bind(args[0])
             return self.follow_call(function.function, args, kwargs)
@@ -326,8 +346,8 @@ class _Reader:
         return None
 
     def follow_statement(self, statement: ast.stmt, scope: _Scope) -> Any:
-        """Follow one statement without running it. If it returns from the function, return its value; otherwise, return
-        None. If it cannot be followed, note it, and keep the text as it was before it."""
+        """Follow one statement without running it. Return the value that it returns from the function, or None if it
+        does not return. A statement that cannot be followed is noted, and changes nothing."""
         try:
             return self.follow_statement_of_known_kind(statement, scope)
         # The user's code may raise any exception.
@@ -355,7 +375,7 @@ class _Reader:
                 scope.values[name] = self.append_part(scope.values.get(name), self.evaluate(value, scope), statement)
             case ast.If(test=test, body=body, orelse=orelse):
                 return self.follow_statements(
-                    body if self.decide_condition_for_ordinary_text(test, scope) else orelse, scope
+                    body if self.evaluate_condition_for_ordinary_text(test, scope) else orelse, scope
                 )
             case ast.For() if scope.has_text(statement.iter):
                 self.follow_loop(statement, scope)
@@ -397,8 +417,8 @@ class _Reader:
         return replace(whole, joined=isinstance(collected, str))
 
     def follow_loop(self, loop: ast.For, scope: _Scope) -> None:
-        """Follow a loop over the words or characters of the text without running it. The loop may keep only some of
-        them."""
+        """Follow a loop over the words or characters of the text without running it. Conditions in the loop, which keep
+        only some of them, are recorded."""
         each = self.evaluate(loop.iter, scope)
         if isinstance(each, list) and len(each) == 1:
             # A batch of one text.
@@ -415,9 +435,11 @@ class _Reader:
             statement = waiting.pop(0)
             match statement:
                 case ast.If(test=test, body=[ast.Continue()], orelse=[]):
-                    self.keep_parts_if(ast.copy_location(ast.UnaryOp(ast.Not(), test), test), variable, scope)
+                    self.follow_condition_to_keep_words_or_characters(
+                        ast.copy_location(ast.UnaryOp(ast.Not(), test), test), variable, scope
+                    )
                 case ast.If(test=test, body=body, orelse=[]) if not waiting:
-                    self.keep_parts_if(test, variable, scope)
+                    self.follow_condition_to_keep_words_or_characters(test, variable, scope)
                     waiting = list(body)
                 case ast.If(test=ast.Compare(ops=[ast.In()])):
                     self.follow_statements(statement.body, scope)
@@ -430,8 +452,9 @@ class _Reader:
                 case _:
                     self.follow_statement(statement, scope)
 
-    def decide_condition_for_ordinary_text(self, test: ast.expr, scope: _Scope) -> bool:
-        """Decide whether a condition in the owner's code is true for an ordinary text, that is, for a long string."""
+    def evaluate_condition_for_ordinary_text(self, test: ast.expr, scope: _Scope) -> bool:
+        """Return whether a condition in the owner's code is true for an ordinary text: a string that is long and not
+        empty."""
         if not scope.has_text(test):
             return bool(scope.evaluate(test))
         match test:
@@ -442,11 +465,11 @@ class _Reader:
                     kinds if isinstance(kinds, tuple) else (kinds,)
                 )
             case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return not self.decide_condition_for_ordinary_text(operand, scope)
+                return not self.evaluate_condition_for_ordinary_text(operand, scope)
             case ast.BoolOp(op=ast.And(), values=values):
-                return all(self.decide_condition_for_ordinary_text(value, scope) for value in values)
+                return all(self.evaluate_condition_for_ordinary_text(value, scope) for value in values)
             case ast.BoolOp(values=values):
-                return any(self.decide_condition_for_ordinary_text(value, scope) for value in values)
+                return any(self.evaluate_condition_for_ordinary_text(value, scope) for value in values)
             case ast.Compare(left=ast.Call(func=ast.Name(id="len")), ops=[compared]):
                 return isinstance(compared, ast.Gt | ast.GtE)
             case ast.Name():
@@ -479,7 +502,7 @@ class _Reader:
                 # Whether a word is in the vocabulary.
                 known = isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.In) and scope.has_part(test)
                 noted = len(self.unsaid)
-                holds = known or self.decide_condition_for_ordinary_text(test, scope)
+                holds = known or self.evaluate_condition_for_ordinary_text(test, scope)
                 chosen = self.evaluate(body if holds else orelse, scope)
                 is_changed = not known and isinstance(chosen, _Text) and chosen.part
                 if not _list_stand_ins([chosen]):
@@ -600,8 +623,8 @@ class _Reader:
         return self.note_code_without_rule(node, value)
 
     def add_character_step(self, node: ast.AST, text: _Text, change: Callable[[str], str]) -> _Text:
-        """Return the stand-in `text` with a cleaning step that does the same as `change`. `change` is code that changes
-        each character by itself."""
+        """Return the stand-in `text` with a cleaning step that changes each character as the function `change` does.
+        `change` is code of the owner, such as `str.translate`. If no step can do this, note the code and add none."""
         if not isinstance(change("a"), str):
             # A function that splits texts, for example, which would be called a million times.
             left_out: _Text = self.note_code_without_rule(node, text)
@@ -626,8 +649,9 @@ class _Reader:
     def follow_pattern(
         self, node: ast.Call, name: str, pattern: re.Pattern[str], args: Sequence[Any], text: _Text
     ) -> Any:
-        """Follow a call of `re` or of a pattern's method on the text. `args` are the arguments after the pattern.
-        Return the stand-in (`_Text`) for its result."""
+        """Follow a call of a function of `re`, or of a method of a compiled pattern, on the text. Return the stand-in
+        (`_Text`) for its result. `name` is the function, such as `sub`, and `args` are its arguments after the
+        pattern."""
         written = pattern.pattern
         asks_for_lines = pattern.flags & re.MULTILINE and re.search(r"(?<!\\)[$^]", written.replace("[^", "["))
         if asks_for_lines or (pattern.flags & re.IGNORECASE and "lowercase" not in text.steps):
@@ -693,7 +717,7 @@ class _Reader:
         inner, variable = _Scope(scope.names, dict(scope.values)), one.target.id
         inner.values[variable] = _make_part_stand_in(each)
         for condition in one.ifs:
-            self.keep_parts_if(condition, variable, inner)
+            self.follow_condition_to_keep_words_or_characters(condition, variable, inner)
         part = inner.values[variable]
         if part.tokenizer == "characters" and not (isinstance(element, ast.Name) and element.id == variable):
             change = _compile_expression(element, variable, inner)
@@ -701,9 +725,9 @@ class _Reader:
         found = self.evaluate(element, inner) if inner.has_text(element) else self.note_code_without_rule(element, part)
         return replace(found, part=False) if isinstance(found, _Text) else found
 
-    def keep_parts_if(self, test: ast.expr, variable: str, scope: _Scope) -> None:
-        """Follow code that keeps only the words or characters for which a condition holds. Add a cleaning step or stop
-        words that do the same to the stand-in of the loop's variable in `scope`."""
+    def follow_condition_to_keep_words_or_characters(self, test: ast.expr, variable: str, scope: _Scope) -> None:
+        """Follow code that keeps only the words or characters for which a condition is true. Add a cleaning step or
+        stop words with the same effect to the stand-in of the loop's variable in `scope`."""
         if self.looked_up is not None:
             return
         part = scope.values[variable]
@@ -714,14 +738,16 @@ class _Reader:
         match test:
             case ast.BoolOp(op=ast.And(), values=values):
                 for value in values:
-                    self.keep_parts_if(value, variable, scope)
+                    self.follow_condition_to_keep_words_or_characters(value, variable, scope)
                 return
             case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
                 for one in (left, right):
                     if isinstance(one, ast.UnaryOp) and isinstance(one.op, ast.Invert):
-                        self.keep_parts_if(ast.copy_location(ast.UnaryOp(ast.Not(), one.operand), one), variable, scope)
+                        self.follow_condition_to_keep_words_or_characters(
+                            ast.copy_location(ast.UnaryOp(ast.Not(), one.operand), one), variable, scope
+                        )
                     else:
-                        self.keep_parts_if(one, variable, scope)
+                        self.follow_condition_to_keep_words_or_characters(one, variable, scope)
                 return
             case ast.UnaryOp(op=ast.Not(), operand=ast.Compare(left=left, ops=[ast.In()], comparators=[right])):
                 test = ast.copy_location(ast.Compare(left, [ast.NotIn()], [right]), test)
@@ -729,13 +755,15 @@ class _Reader:
                 test = ast.copy_location(ast.Compare(left, [ast.NotEq()], [right]), test)
             case ast.UnaryOp(op=ast.Not(), operand=ast.BoolOp(op=ast.Or(), values=values)):
                 for value in values:
-                    self.keep_parts_if(ast.copy_location(ast.UnaryOp(ast.Not(), value), value), variable, scope)
+                    self.follow_condition_to_keep_words_or_characters(
+                        ast.copy_location(ast.UnaryOp(ast.Not(), value), value), variable, scope
+                    )
                 return
-        scope.values[variable] = self.keep_words_if(test, variable, scope, part)
+        scope.values[variable] = self.follow_condition_to_keep_words(test, variable, scope, part)
 
-    def keep_words_if(self, test: ast.expr, variable: str, scope: _Scope, part: _Text) -> Any:
-        """Follow code that keeps only the words for which a condition holds. Return the stand-in (`_Text`) `part` with
-        stop words, word lengths or cleaning steps that do the same."""
+    def follow_condition_to_keep_words(self, test: ast.expr, variable: str, scope: _Scope, part: _Text) -> Any:
+        """Follow code that keeps only the words for which a condition is true. Return the stand-in `part` of a word
+        with stop words, word lengths or cleaning steps of the same effect."""
         names = [n for n in ast.walk(test) if isinstance(n, ast.Name) and n.id == variable]
         lengths = [n for n in ast.walk(test) if isinstance(n, ast.Call) and ast.unparse(n) == f"len({variable})"]
         if names and len(names) == len(lengths):
@@ -793,7 +821,8 @@ class _Reader:
         if text.tokenizer not in ("space", "characters"):
             steps = [
                 step for i, step in enumerate(steps)
-                if not _removes_white_space_at_ends(step) or any(map(_may_see_white_space_at_ends, steps[i + 1 :]))
+                if not _removes_white_space_at_ends(step)
+                or any(map(_may_depend_on_white_space_at_ends, steps[i + 1 :]))
             ]  # fmt: skip
             while steps and steps[-1] in (("sub", r"\s+", " "), ("sub", " +", " "), ("sub", r"\s{2,}", " ")):
                 steps.pop()
@@ -861,14 +890,14 @@ def _list_stand_ins(values: Sequence[Any]) -> list[_Text]:
 
 
 def _make_part_stand_in(each: _Text) -> _Text:
-    """Return the stand-in for one word of the text that `each` stands for. If this text is not split, the part is one
-    character."""
+    """Return the stand-in for one word of the text that the stand-in `each` represents. If this text is not split,
+    return the stand-in for one character."""
     return replace(each, part=True, tokenizer=each.tokenizer if each.is_split else "characters")
 
 
 def _compile_expression(node: ast.expr, variable: str, scope: _Scope) -> Callable[[str], Any]:
-    """Make a function that evaluates an expression of the owner's code. The argument of the function is the value of
-    the variable `variable`: a character or a word."""
+    """Make a function of one argument that evaluates an expression of the owner's code. The argument, a character or a
+    word, becomes the value of the name `variable` in the expression."""
     arguments = ast.arguments([], [ast.arg(variable)], None, [], [], None, [])
     code = compile(ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, node))), "<rules>", "eval")
     function: Callable[[str], Any] = eval(code, {**scope.names, **scope.values})  # noqa: S307 - the owner's own code
@@ -887,8 +916,7 @@ def _name_file_of_code(function: Any) -> str:
 
 
 def _is_of_library(file: str) -> bool:
-    """Return whether a file of code belongs to Python or an installed library. A folder of `sys.path` then contains
-    both the file and the metadata of distributions."""
+    """Return whether a file of code belongs to the standard library or to an installed library."""
     if file.startswith(tuple(sysconfig.get_paths()[one] for one in ("stdlib", "purelib", "platlib"))):
         return True
     folders = [Path(one) for one in sys.path if one and file.startswith(f"{Path(one)}/")]
@@ -905,7 +933,7 @@ def _bind_names(target: ast.expr, value: Any, scope: _Scope) -> None:
 
 
 class _LambdaParameterRenamer(ast.NodeTransformer):
-    """Renames the parameter of a lambda."""
+    """Renames the parameter `old` of a lambda to `_each`."""
 
     def __init__(self, old: str) -> None:
         self.old = old
@@ -915,8 +943,8 @@ class _LambdaParameterRenamer(ast.NodeTransformer):
 
 
 def _find_pattern_between_matches(pattern: str) -> str:
-    """Return a pattern for the characters between the matches of `re.findall`. Return an empty string if there is no
-    such pattern."""
+    """Return the regular expression that matches the characters between two matches of `pattern`, such as `[^a-z]+` for
+    `[a-z]+`. Return an empty string if no such expression is known."""
     bare = pattern.replace(r"\b", "")
     if found := re.fullmatch(r"(\[(?!\^)(?:\\.|[^\]\\])+\]|\\[wdS])\+", bare):
         kind = found[1]

@@ -38,7 +38,11 @@ from pocketrnn_export.vocabularies.external_tokenizer_advice import (
     collect_width_members,
     write_external_argument,
 )
-from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction, adapt_owner_function, read_stated_rules
+from pocketrnn_export.vocabularies.owner_function_call import (
+    OwnersFunction,
+    find_how_to_call_owner_function,
+    read_unknown_word_rule_from_names,
+)
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 from pocketrnn_export.vocabularies.rules_from_code import RulesInCode, read_rules_in_code
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids, gives_owner_ids
@@ -61,12 +65,12 @@ _FEWEST_TEXTS: Final = 10
 
 @dataclass(frozen=True)
 class _Compared:
-    """A text, with the tokens or ids that the function gives to the text.
+    """A text with the tokens or ids that the owner's function returns for it.
 
     Attributes:
         text: the text.
-        tokens: its tokens; None if the function gives ids.
-        ids: its ids; those of the tokens if it gives tokens.
+        tokens: the tokens; None if the function returns ids.
+        ids: the ids; if the function returns tokens, their ids in the vocabulary.
     """
 
     text: str
@@ -77,8 +81,8 @@ class _Compared:
 def find_rules_of_function(
     function: Tokenizer, vocabulary: Vocabulary, rules: AnyTextRules | None, texts: Sequence[str]
 ) -> AnyTextRules:
-    """Return rules that give the same ids as the owner's function. They are the given rules. If none are given, they
-    come from the function's source, or are usual ones.
+    """Return text rules that give the same ids as the owner's function: the given rules, or, if none are given, rules
+    that the function's source code shows, or usual rules.
 
     Tokens outside the vocabulary may differ: the module cannot tell them apart.
 
@@ -92,7 +96,7 @@ def find_rules_of_function(
         InputError: no rules agree on every text. The message has the rules that agree on the most texts, and the places
             in the function that no rule expresses.
     """
-    function = adapt_owner_function(function, vocabulary)
+    function = find_how_to_call_owner_function(function, vocabulary)
     code = None if rules is not None else read_rules_in_code(function)
     implied = make_implied_rules(vocabulary)
     stated = {"unknown_id": None} if code is not None and code.drops_unknown else function.stated_rules
@@ -103,11 +107,11 @@ def find_rules_of_function(
         own = _yield_texts_and_log_duration(function, texts, most_seconds_on_own)
         raising: dict[str, InputError] = {}
         owners = _run_and_collect_errors(function, own, look_up, vocabulary, raising)
-        made = _run_on_made_texts(function, look_up, vocabulary, most_seconds, raising)
+        made = _run_function_on_generated_texts(function, look_up, vocabulary, most_seconds, raising)
         gives_ids = any(one.tokens is None for one in [*owners, *made])
         if rules is not None and not gives_ids:
             # The tokens of a function are compared before they are cut, and without the ids around theirs.
-            plain = _remove_members(rules, _UNFRAMED)
+            plain = _replace_members_of_rules(rules, _UNFRAMED)
         if not owners and not made:
             _run_function(function, _list_ordinary_words(vocabulary)[0], look_up, vocabulary)
         usual = [*owners, *(one for one in made if has_ordinary_characters(one.text))]
@@ -116,7 +120,11 @@ def find_rules_of_function(
             plain = _find_padding_outside_function(plain, vocabulary, pairs)
             # The verdict says then that widths were not compared.
             function.gives_ids = function.gives_ids and plain == rules
-        best = plain if rules is not None else _find_best_rules(code, implied, vocabulary, pairs, gives_ids=gives_ids)
+        best = (
+            plain
+            if rules is not None
+            else _find_rules_with_most_agreeing_texts(code, implied, vocabulary, pairs, gives_ids=gives_ids)
+        )
         encoder = _refuse_other_tokens(best, rules, usual, vocabulary, code)
         lacking = _refuse_errors_on_known_tokens(encoder, vocabulary, {*texts}, raising)
         if function.seconds < _SECONDS_TO_REFUSE:
@@ -151,8 +159,8 @@ def find_rules_of_function(
 def _run_and_collect_errors(
     function: OwnersFunction, texts: Iterable[str], look_up: Any, vocabulary: Vocabulary, raising: dict[str, InputError]
 ) -> list[_Compared]:
-    """Run the function on texts, and return its results. For each text on which it fails, add the error to
-    `raising`."""
+    """Run the owner's function on texts, and return its results. For a text on which the function fails, add the error
+    to the dict `raising` instead. `look_up` converts tokens to ids."""
     found = []
     for text in texts:
         try:
@@ -165,9 +173,9 @@ def _run_and_collect_errors(
 def _refuse_errors_on_known_tokens(
     encoder: TextEncoder, vocabulary: Vocabulary, texts: Container[str], raising: Mapping[str, InputError]
 ) -> str:
-    """Raise the error of the function on one of the owner's `texts`, unless the error names a token of the text that
-    the vocabulary lacks, by the rules of the encoder. Return the first text with such an error; an empty string if
-    there is none."""
+    """Raise the first error of the function on one of the owner's `texts`. Errors that name a token outside the
+    vocabulary are not raised, since the vocabulary explains them. Return the first text with such an error, or an empty
+    string if there is none."""
     known, lacking = {*vocabulary.tokens}, ""
     for text, error in raising.items():
         said = "" if error.__cause__ is None else str(error.__cause__)
@@ -179,17 +187,17 @@ def _refuse_errors_on_known_tokens(
     return lacking
 
 
-def _remove_members(rules: AnyTextRules, members: Mapping[str, Any]) -> AnyTextRules:
-    """Return text rules in which the values in `members` replace those of the rules, to switch these members off. In
-    rules for subwords, only the truncation is removed."""
+def _replace_members_of_rules(rules: AnyTextRules, members: Mapping[str, Any]) -> AnyTextRules:
+    """Return a copy of text rules with the values in `members`, such as {"min_width": None}, which switch members off.
+    In the rules of a subword tokenizer, only the truncation is switched off."""
     return replace(rules, **(members if isinstance(rules, TextRules) else {"max_tokens": None}))
 
 
 def _find_padding_outside_function(rules: AnyTextRules, vocabulary: Vocabulary, pairs: Sequence[Pair]) -> AnyTextRules:
-    """Return the rules without padding, or without padding and truncation, if only these give the function's ids. Other
-    code of the owner then pads and cuts. Otherwise, return the rules unchanged."""
+    """Return the text rules without padding, or without padding and truncation, if only these give the function's ids.
+    Other code of the owner then pads and cuts. Otherwise, return the rules unchanged."""
     for members in ({}, {"min_width": None}, _UNPADDED):
-        tried = _remove_members(rules, members)
+        tried = _replace_members_of_rules(rules, members)
         encoder = TextEncoder(tried, vocabulary.tokens)
         if all(gives_owner_ids(encoder, *pair) for pair in pairs):
             return tried
@@ -203,8 +211,9 @@ def _refuse_other_tokens(
     vocabulary: Vocabulary,
     code: RulesInCode | None,
 ) -> TextEncoder:
-    """Raise an InputError if the rules `best` give a text other ids than the function, even with the truncation of the
-    given `rules`. Otherwise, return the encoder of the rules that agree."""
+    """Raise an InputError if the rules `best` give a text other ids than the owner's function. If `rules`, which the
+    user gave, cut texts, they may also agree with this truncation. Return an encoder with the rules that agree. `code`
+    is what the function's source shows."""
     encoder = TextEncoder(best, vocabulary.tokens)
     wrong = [one for one in compared if not gives_owner_ids(encoder, one.text, one.ids)]
     if wrong and rules is not None and rules.max_tokens is not None:
@@ -242,12 +251,12 @@ def _log_agreement(
         )
 
 
-def _find_best_rules(
+def _find_rules_with_most_agreeing_texts(
     code: RulesInCode | None, implied: TextRules, vocabulary: Vocabulary, pairs: Sequence[Pair], *, gives_ids: bool
 ) -> TextRules:
-    """Return the rules that give the function's ids to the most texts. Rules from the source are preferred, unless
-    others agree on more than twice as many texts."""
-    tried = [] if code is None else _make_rules_of_code(code, implied)
+    """Return the text rules that give the function's ids to the most texts. Rules that the function's source code shows
+    are preferred, unless other rules agree with more than twice as many texts."""
+    tried = [] if code is None else _make_text_rules_from_code(code, implied)
     find = functools.partial(
         find_rules_from_ids, implied, vocabulary.tokens, pairs, tried_first=tried, may_have_outer_ids=gives_ids,
         # A list of the words that these texts lack would leave out too few of others.
@@ -282,30 +291,33 @@ def read_split_in_code(code: str, rules: TextRules) -> TextRules | None:
     found = read_rules_in_code(names["words"]) if "words" in names else None
     if found is None or found.unsaid:
         return None
-    rules = replace(rules, **read_stated_rules(names))  # type: ignore[arg-type]
-    of_code = _make_rules_of_code(found, rules)[-1]
+    rules = replace(rules, **read_unknown_word_rule_from_names(names))  # type: ignore[arg-type]
+    of_code = _make_text_rules_from_code(found, rules)[-1]
     return replace(of_code, **{name: getattr(rules, name) for name in ("max_tokens", "cut_side")})
 
 
 def list_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequence[str]) -> set[str]:
-    """List the texts for which `find_rules_of_function` requires that the function and the rules agree.
+    """Return the set of texts on which text rules must agree with the owner's function, so that they are accepted.
 
     Args:
-        function, vocabulary, texts: as in `find_rules_of_function`.
+        function: the owner's function, which returns the tokens or ids of a text.
+        vocabulary: the tokens.
+        texts: the owner's texts.
 
     Example:
         >>> len(list_compared_texts(str.split, read_vocabulary(["<unk>", "oil"]), ["Oil!"])) > 200
         True
     """
-    function = adapt_owner_function(function, vocabulary)
+    function = find_how_to_call_owner_function(function, vocabulary)
     own = _run_and_collect_errors(function, texts, list, vocabulary, {})
-    made = _run_on_made_texts(function, list, vocabulary)
+    made = _run_function_on_generated_texts(function, list, vocabulary)
     return {*(one.text for one in own), *(one.text for one in made if has_ordinary_characters(one.text))}
 
 
-def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules]:
-    """Return the text rules that a function's source shows. If the source cuts texts, also return the same rules
-    without the cut, since the code may cut characters and not tokens."""
+def _make_text_rules_from_code(code: RulesInCode, implied: TextRules) -> list[TextRules]:
+    """Return text rules that do what a function's source code shows. If the code cuts texts, also return the rules
+    without this cut, since the code may count characters and not tokens. `implied` has the members that the code does
+    not show."""
     lower = bool(code.steps) and code.steps[0] == "lowercase"
     lower = lower or code.tokenizer == "basic_english"
     steps = code.steps[1:] if code.steps and code.steps[0] == "lowercase" else code.steps
@@ -321,18 +333,20 @@ def _make_rules_of_code(code: RulesInCode, implied: TextRules) -> list[TextRules
     return [found, replace(found, max_tokens=None, cut_side="right")] if code.max_tokens else [found]
 
 
-def _run_on_made_texts(
+def _run_function_on_generated_texts(
     function: OwnersFunction,
     look_up: Any,
     vocabulary: Vocabulary,
     most_seconds: float = _MOST_SECONDS,
     raising: dict[str, InputError] | None = None,
 ) -> list[_Compared]:
-    """Run the function on words of the vocabulary and on texts that are made for the comparison. Return its results. A
-    text is left out if the function fails on it, and its error is added to `raising`. Further texts are left out once
-    the calls have taken `most_seconds`."""
+    """Run the owner's function on words of the vocabulary and on texts that are generated for the comparison. Return
+    its results. A text on which the function fails is left out, and the error is added to `raising`. Once the calls
+    have taken `most_seconds`, further texts are left out."""
     words = _list_ordinary_words(vocabulary)
-    texts = _yield_texts_and_log_duration(function, [*make_texts_for_comparison(words), *words], most_seconds)
+    texts = _yield_texts_and_log_duration(
+        function, [*generate_texts_for_tokenizer_comparison(words), *words], most_seconds
+    )
     found = _run_and_collect_errors(function, texts, look_up, vocabulary, {} if raising is None else raising)
     # A word that the function does not give back, such as "n't", comes from another text.
     return [one for one in found if one.text not in words or one.tokens in ([one.text], None)]
@@ -405,9 +419,9 @@ def _make_refusal(
     code: RulesInCode | None,
     framing_rules: AnyTextRules,
 ) -> InputError:
-    """Make the error for a function with which no rules agree. It has the first difference, the code that no rule
-    expresses, and the rules that agree on the most texts. It advises the user to let the function split texts, with the
-    widths of `framing_rules`."""
+    """Make the error for a function with which no text rules agree. The message has the first difference, the
+    expressions that no rule does, and the rules `encoder.rules`, which agree with the most texts. It advises to let the
+    function split texts, with the widths of `framing_rules`."""
     rules, (agreed, compared) = encoder.rules, agreed_and_compared
     difference = _describe_first_difference(encoder, first_wrong)
     counted = f"agree on {agreed} of {compared} texts, most of them made of words of the vocabulary."
@@ -416,7 +430,7 @@ def _make_refusal(
         problem = f"{_describe_code_without_rule(code)} {difference}"
         if isinstance(rules, TextRules) and any(
             all(getattr(one, name) == getattr(rules, name) for name in SPLITTING_MEMBERS)
-            for one in _make_rules_of_code(code, rules)
+            for one in _make_text_rules_from_code(code, rules)
         ):
             said.append(f"All else in it is read as rules, which {counted}")
         else:
@@ -441,8 +455,8 @@ def _describe_code_without_rule(code: RulesInCode) -> str:
 
 
 def _describe_first_difference(encoder: TextEncoder, one: _Compared) -> str:
-    """Describe the first difference between the tokens of the function and those of the rules. Two unknown words count
-    as equal, since the module gets the same id for both."""
+    """Return a sentence with the first difference between the tokens or ids that the function gives a text and those by
+    the rules. Two unknown words count as equal, since they have the same id."""
     rules: Any = encoder.rules
     if one.tokens is None:
         ours: Sequence[Any] = encoder.encode(one.text)
@@ -478,10 +492,10 @@ _RARE: Final = ("“so”", "it’s", "—", "…", "€5", "½", "x²", "😀",
 _SPACES: Final = (" ", " ", " ", " ", "  ", "\n", "\t", ", ", ". ", "! ", " - ", "", "/")
 
 
-def make_texts_for_comparison(words: Sequence[str]) -> list[str]:
-    """Make texts on which two tokenizers are compared: words of the vocabulary, mixed with strings that cleaning
-    functions usually look for. Every call makes the same texts. The last one is long, so that it shows whether texts
-    are cut.
+def generate_texts_for_tokenizer_comparison(words: Sequence[str]) -> list[str]:
+    """Generate about 300 texts on which two tokenizers are compared: words of the vocabulary, mixed with strings that
+    cleaning functions usually look for, such as links. Every call gives the same texts. The last text is long, to show
+    whether a tokenizer cuts texts.
 
     Args:
         words: words of the vocabulary.
@@ -492,7 +506,9 @@ def make_texts_for_comparison(words: Sequence[str]) -> list[str]:
     while len(made) < _TEXTS - 1:
         rare = _RARE if len(made) % 4 == 0 else ()
         parts = [
-            draw.choice((*_FOUND_IN_TEXTS, *rare)) if draw.random() < 0.5 else _vary_word(draw, draw.choice(known))
+            draw.choice((*_FOUND_IN_TEXTS, *rare))
+            if draw.random() < 0.5
+            else _draw_variant_of_word(draw, draw.choice(known))
             for _ in range(draw.randint(2, 12))
         ]
         made.append("".join(part + draw.choice(_SPACES) for part in parts))
@@ -504,6 +520,6 @@ def has_ordinary_characters(text: str) -> bool:
     return all(one.isascii() or (one < "\u0180" and one.isalpha() and len(one.lower()) == 1) for one in text)
 
 
-def _vary_word(draw: random.Random, word: str) -> str:
+def _draw_variant_of_word(draw: random.Random, word: str) -> str:
     """Return the word or, at random, a variant of it: with capitals, or with an s at its end."""
     return draw.choice((word, word, word.title(), word.upper(), f"{word}s", f"{word}'s"))

@@ -92,8 +92,8 @@ def find_rules_from_ids(
 
 
 def gives_owner_ids(encoder: TextEncoder, text: str, ids: Sequence[int]) -> bool:
-    """Return whether rules give the owner's ids to a text. If neither the owner nor the rules find a token in the text,
-    return True, since the owner's module cannot take such a text."""
+    """Return whether the encoder gives a text the owner's `ids`. If both find no token in the text, return True even if
+    the ids differ: the owner's module cannot take such a text."""
     return encoder.encode(text) == list(ids) or not (ids or encoder.look_up(encoder.tokens(text)))
 
 
@@ -124,11 +124,14 @@ def _complete_rules(
     *,
     may_have_stop_words: bool,
 ) -> tuple[TextRules, int]:
-    """Change one member of the rules after another, as long as each change gives the owner's ids to more texts. Return
-    the rules and the number of these texts.
+    """Change one member of the text rules after another, such as a width or a stop word, as long as each change gives
+    the owner's ids to more texts. Return the rules and the number of these texts.
 
     Args:
-        rules, tokens, pairs, may_have_stop_words: as in `find_rules_from_ids`.
+        rules: the rules to begin with.
+        tokens: the tokens of the vocabulary.
+        pairs: texts with the owner's ids.
+        may_have_stop_words: whether words that the ids never contain may become stop words.
         longest: the length of the longest row of ids, at which texts may be cut; None if the ids were computed from the
             owner's tokens, which show no widths.
     """
@@ -162,8 +165,9 @@ def _complete_rules(
 def _list_changed_rules(
     encoder: TextEncoder, rules: TextRules, missed: Sequence[Pair], longest: int | None
 ) -> Iterator[TextRules]:
-    """Yield the rules with one or two changed members. The changes come from the texts `missed`, to which the rules
-    give other ids than the owner."""
+    """Yield copies of the text rules with one or two changed members. The texts `missed`, to which the rules give other
+    ids than the owner, show which changes may help. `longest` is the length of the longest row of ids; None to yield
+    nothing."""
     if longest is None:
         return
     empty: Counter[int] = Counter()
@@ -197,7 +201,7 @@ def _list_changed_rules(
 
 def _list_rules_that_drop_words(encoder: TextEncoder, rules: TextRules, pairs: Sequence[Pair]) -> Iterator[TextRules]:
     """Yield rules that drop the words that the owner's ids never contain: as stop words, or as short words."""
-    dropped, kept = _find_dropped_and_present_words(encoder, pairs)
+    dropped, kept = _find_dropped_and_kept_words(encoder, pairs)
     if not dropped or rules.stop_words:
         return
     longest = max(map(len, dropped))
@@ -206,9 +210,9 @@ def _list_rules_that_drop_words(encoder: TextEncoder, rules: TextRules, pairs: S
     yield replace(rules, stop_words=tuple(sorted(dropped)))
 
 
-def _find_dropped_and_present_words(encoder: TextEncoder, pairs: Sequence[Pair]) -> tuple[set[str], set[str]]:
-    """Return two sets of words: those that the owner drops, since the owner's ids never contain them, and those that
-    the ids contain.
+def _find_dropped_and_kept_words(encoder: TextEncoder, pairs: Sequence[Pair]) -> tuple[set[str], set[str]]:
+    """Return two sets of words of the texts: those that the owner's pipeline drops, since the ids of their texts lack
+    them, and those that it keeps.
 
     All unknown words have one id, so they are counted: if a text has none of it, its unknown words are dropped; if it
     has one for each, they are all present. Each word that is decided helps with other texts. In a text that may be cut,
@@ -244,7 +248,7 @@ def _find_dropped_and_present_words(encoder: TextEncoder, pairs: Sequence[Pair])
 
 
 def list_rules_with_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence[int]]) -> list[TextRules]:
-    """Return the rules, and the rules with each combination of a first id, a last id, a width and its padding that the
+    """Return the text rules, and copies with each combination of a first id, a last id, a width and a padding that the
     owner's ids show.
 
     Args:
@@ -266,8 +270,8 @@ def list_rules_with_first_and_last_ids(rules: TextRules, rows: Sequence[Sequence
 def _list_rules_by_shown_members(
     rules: TextRules, rows: Sequence[Sequence[int]], widths: set[int], padded: Sequence[Sequence[int]]
 ) -> list[TextRules]:
-    """Return the rules with each combination of a first id, a last id and a width that the rows show. `padded` are the
-    rows that may be padded to one width."""
+    """Return copies of the text rules with each combination of a first id, a last id and a width that the rows show.
+    `widths` has the different lengths of the rows, and `padded` has the rows that may be padded to one width."""
     padding, found = rules.padding_id, [rules]
     if any(padding in (row[0], row[-1]) for row in padded):
         # A row of padding only, as of an empty text, shows no side.
@@ -279,8 +283,8 @@ def _list_rules_by_shown_members(
     elif max(widths) > 1 and sum(len(row) == max(widths) for row in rows) > 1:
         # Several texts have the largest length: they are cut there.
         found += [replace(rules, max_width=max(widths), cut_side=cut) for cut in ("right", "left")]
-    cores = [core for row in rows if (core := strip_padding(row, padding))]
-    firsts, lasts = ([None, *_list_id_of_at_least_half([core[end] for core in cores])] for end in (0, -1))
+    cores = [core for row in rows if (core := strip_padding_ids(row, padding))]
+    firsts, lasts = ([None, *_list_most_frequent_id_if_half([core[end] for core in cores])] for end in (0, -1))
     return [replace(some, first_id=f, last_id=e) for f, e in product(firsts, lasts) for some in found]
 
 
@@ -290,13 +294,14 @@ def _find_padding_id(rows: Sequence[Sequence[int]]) -> int | None:
     return next((id_ for id_, count in Counter(ends).most_common(1) if 2 * count >= len(rows)), None)
 
 
-def strip_padding(row: Sequence[int], padding: int) -> list[int]:
-    """Return a row of ids without the padding at both ends."""
+def strip_padding_ids(row: Sequence[int], padding: int) -> list[int]:
+    """Return a row of ids without the ids `padding` at its beginning and its end. Return an empty list if the row has
+    only padding."""
     kept = [i for i, id_ in enumerate(row) if id_ != padding]
     return list(row[kept[0] : kept[-1] + 1]) if kept else []
 
 
-def _list_id_of_at_least_half(ids: Sequence[int]) -> list[int]:
-    """Return a list with the id that is at least half of `ids`, or an empty list. The id may be missing in some rows,
-    since a text that is cut may lack its first or last id."""
+def _list_most_frequent_id_if_half(ids: Sequence[int]) -> list[int]:
+    """Return a list with the id that makes up at least half of `ids`. Return an empty list if there is none. A cut text
+    may lack its first or last id, so that not all rows need to have the id."""
     return [number for number, count in Counter(ids).most_common(1) if 2 * count >= len(ids)]

@@ -42,7 +42,17 @@ class _Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class _ModelSettings:
-    """The settings of the trainer and the normalizer in a model. A missing setting has its default."""
+    """The settings of the trainer and the normalizer in a sentencepiece model. The default replaces a missing setting.
+
+    Attributes:
+        kind: the type of the model: 1 unigram, 2 BPE, 3 words, 4 characters.
+        byte_fallback: whether an unknown character becomes the pieces of its bytes.
+        suffix: whether a space is marked at the end of a word, and not at its beginning.
+        charsmap: the table that replaces characters; empty if there is none.
+        dummy_prefix: whether a space is put before each text.
+        extra_spaces: whether repeated spaces are removed.
+        escaped: whether a space becomes the character U+2581.
+    """
 
     kind: int
     byte_fallback: bool
@@ -81,7 +91,8 @@ def read_sentencepiece(content: bytes, source: str) -> Subwords:
 
 
 def read_charsmap(content: bytes) -> bytes:
-    """Return the table in a `.model` file that replaces characters."""
+    """Return the bytes of the table in a sentencepiece `.model` file that tells how characters are replaced. Return
+    empty bytes if there is none."""
     return _read_model(content)[1].charsmap
 
 
@@ -90,13 +101,13 @@ def _make_subwords(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) 
     kinds = [piece.kind for piece in pieces]
     unknown = [i for i, kind in enumerate(kinds) if kind == _UNKNOWN]
     if len(unknown) != 1:
-        raise InputError(f"{source} has {len(unknown)} unknown pieces, but must have one.", _NOT_ONE)
+        raise InputError(f"{source} has {len(unknown)} unknown pieces, but must have exactly one.", _NOT_ONE)
     tokens = tuple(piece.text for piece in pieces)
     if len(set(tokens)) != len(tokens):
         twice = next(token for i, token in enumerate(tokens) if token in tokens[:i])
         raise InputError(f"{source} holds the piece {short_repr(twice, 40)} twice.", _NOT_ONE)
     if spec.byte_fallback and kinds.count(_BYTE) != 256:
-        raise InputError(f"{source} has {kinds.count(_BYTE)} pieces for bytes, but must have 256.", _NOT_ONE)
+        raise InputError(f"{source} has {kinds.count(_BYTE)} pieces for bytes, but must have exactly 256.", _NOT_ONE)
     padding = next((i for i, token in enumerate(tokens) if token == "<pad>"), unknown[0])  # noqa: S105
     unigram = spec.kind == _UNIGRAM
     model = _make_unigram(pieces, spec, source) if unigram else _make_bpe(pieces, spec, source)
@@ -118,7 +129,8 @@ def _make_subwords(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) 
 
 
 def _make_steps(spec: _ModelSettings, user_defined: Sequence[str], source: str) -> tuple[SubwordStep, ...]:
-    """Make the cleaning steps from the settings of the model. The steps leave the user-defined pieces as they are."""
+    """Make the cleaning steps from the settings of a sentencepiece model. The steps do not change the user-defined
+    pieces `user_defined`."""
     # The strings follow the array, whose size is the first number.
     strings = spec.charsmap[4 + int.from_bytes(spec.charsmap[:4], "little") :]
     if spec.extra_spaces and (b"  " in strings or any("  " in text for text in user_defined)):
@@ -141,8 +153,8 @@ def _make_steps(spec: _ModelSettings, user_defined: Sequence[str], source: str) 
 
 
 def _make_unigram(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Unigram:
-    """Make the unigram model. The score of a user-defined piece is computed from its length and not read from the file,
-    as in `GetUserDefinedScore`."""
+    """Make the unigram model of a sentencepiece file. As sentencepiece does (`GetUserDefinedScore`), compute the score
+    of a user-defined piece from its length."""
     best = max((piece.score for piece in pieces if piece.kind == _NORMAL), default=0.0)
     whole = [piece.text for piece in pieces if piece.kind == _USER_DEFINED]
     if whole and best >= 0:
@@ -257,8 +269,8 @@ def _require_int(value: Any) -> int:
 
 
 def _read_fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield the number and the value of each field of a protobuf message. The value is an integer or bytes. A float is
-    given as bytes."""
+    """Yield the number and the value of each field of a protobuf message. A value is an integer or bytes; a float is
+    yielded as its bytes."""
     offset = 0
     while offset < len(content):
         tag, offset = _read_varint(content, offset)

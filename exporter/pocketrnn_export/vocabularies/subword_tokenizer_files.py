@@ -140,8 +140,8 @@ def _read_folder(folder: Path) -> Subwords:
 
 
 def _read_special_tokens(config: Mapping[str, Any], **default_tokens: str) -> dict[str, str]:
-    """Return the special tokens in tokenizer_config.json, by names such as `pad_token`. `default_tokens` has the tokens
-    for names that are missing there."""
+    """Return the special tokens in the settings `config` of tokenizer_config.json, by names such as `pad_token`.
+    `default_tokens` has the names that are read, each with the token that is used if `config` lacks the name."""
     found = {}
     for name, default in default_tokens.items():
         value = config.get(name, default)
@@ -227,8 +227,9 @@ def _read_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
 def _make_subwords_from_document(
     document: Mapping[str, Any], source: str, special: Mapping[str, str], ids: Mapping[str, int], kind: str
 ) -> Subwords:
-    """Make the text rules from the document of a tokenizer.json that was put together from other files. The padding
-    token comes from `special`. `kind` names the other files."""
+    """Make the text rules from the content `document` of a tokenizer.json that was put together from other files.
+    `special` has the special tokens, `ids` has the id of each piece, and `kind` describes the other files in
+    messages."""
     read = read_tokenizer_json(json.dumps(document), source)
     number = ids.get(special.get("pad_token", ""), read.rules.padding_id)
     empty = number if read.rules.unknown_id is None else read.rules.empty_id

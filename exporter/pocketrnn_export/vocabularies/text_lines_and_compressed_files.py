@@ -25,8 +25,8 @@ _READERS: Final[dict[bytes, Callable[[], Any]]] = {
 
 
 def decompress_content(content: bytes, most: int) -> bytes:
-    """Decompress the content of a zlib, gzip, bzip2, xz or lzma file. At most `most` + 1 bytes are returned, so that
-    the caller sees if there are too many. Return other content as it is.
+    """Decompress the content of a zlib, gzip, bzip2, xz or lzma file. Return other or damaged content as it is. At most
+    `most` + 1 bytes are returned, so that the caller sees whether the size is over the limit.
 
     Args:
         content: the bytes of the file.

@@ -29,11 +29,11 @@ from pocketrnn_export.vocabularies.owner_id_comparison import describe_token, re
 from pocketrnn_export.vocabularies.owner_texts_and_answers import Pair
 from pocketrnn_export.vocabularies.rules_from_function import (
     find_rules_of_function,
+    generate_texts_for_tokenizer_comparison,
     has_ordinary_characters,
-    make_texts_for_comparison,
 )
 from pocketrnn_export.vocabularies.rules_from_ids import find_rules_from_ids, gives_owner_ids
-from pocketrnn_export.vocabularies.unreachable_words import find_doubt_about_default_rules, warn_of_unreachable_words
+from pocketrnn_export.vocabularies.unreachable_words import find_reason_against_default_rules, warn_of_unreachable_words
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, make_implied_rules
 
 _log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def choose_rules(
         named = make_implied_rules(vocabulary, tokenizer or "basic_english")
         chosen = complete_rules_by_ids(vocabulary, named, pairs) if tokenizer is None else named
         if tokenizer is None and not pairs:
-            if not answers and (doubt := find_doubt_about_default_rules(named, vocabulary.tokens)):
+            if not answers and (doubt := find_reason_against_default_rules(named, vocabulary.tokens)):
                 shown = {} if doubt.rules is None else json.loads(write_rules_option(doubt.rules, named))
                 better = f", such as rules={shown}" * bool(shown)
                 raise InputError(doubt.problem, f"Give the tokenizer or the text rules{better}.")
@@ -127,8 +127,8 @@ def choose_rules(
 def complete_rules_by_ids(
     vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair], *, split_by_owners_function: bool = False
 ) -> AnyTextRules:
-    """Complete text rules so that they give the owner's ids to all texts. Return the given rules if no tried rules do
-    this.
+    """Complete text rules so that they give the owner's ids to all texts, and log the result. Return the rules
+    unchanged if they already do, or if none of the rules that are tried do.
 
     Args:
         vocabulary: the tokens.
@@ -168,8 +168,8 @@ def complete_rules_by_ids(
 
 
 def describe_other_agreeing_rules(found: TextRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> str:
-    """Describe other rules that also give the owner's ids to all texts, but differ on texts that are made for this
-    test. Return an empty string if there are no such rules.
+    """Describe up to two other text rules that also give the owner's ids to all texts, but that split some generated
+    text in another way than the rules `found`. Return an empty string if there are none.
 
     Args:
         found: the rules that agree with the texts.
@@ -177,7 +177,7 @@ def describe_other_agreeing_rules(found: TextRules, tokens: Sequence[str], pairs
         pairs: the texts with their ids.
     """
     own = TextEncoder(found, tokens)
-    made = list(filter(has_ordinary_characters, make_texts_for_comparison(tokens)))
+    made = list(filter(has_ordinary_characters, generate_texts_for_tokenizer_comparison(tokens)))
     said = []
     for rival in list_candidate_rules(replace(found, steps=()), tokens):
         encoder = TextEncoder(rival, tokens)

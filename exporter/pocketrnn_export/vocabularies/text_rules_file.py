@@ -52,7 +52,10 @@ def read_rules(json_or_file: str, vocabulary: Vocabulary) -> TextRules:
             document[member] = vocabulary.tokens.index(value)
     schema = load_manifest_schema()
     if document.get("tokenizer") == SUBWORDS:
-        raise InputError(f"{name} names the tokenizer subwords.", "Give the tokenizer's own file: --tokenizer FILE.")
+        raise InputError(
+            f"{name} names the tokenizer subwords, which text rules alone do not describe.",
+            "Give the tokenizer's own file: --tokenizer FILE.",
+        )
     if fault := find_first_fault(document, {**schema["$defs"]["words"], "required": []}, schema):
         raise InputError(f"{name} does not hold text rules: {fault}.", _GIVE)
     implied = make_implied_rules(vocabulary, EXTERNAL if document.get("tokenizer") == EXTERNAL else "basic_english")

@@ -13,10 +13,10 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import AnyTextRules, SubwordRules, TextRules
 from pocketrnn.text.text_row_encoder import Tokenizer
 from pocketrnn_export.vocabularies.ids_or_counts import IdEvidence
-from pocketrnn_export.vocabularies.owner_function_call import adapt_owner_function
+from pocketrnn_export.vocabularies.owner_function_call import find_how_to_call_owner_function
 from pocketrnn_export.vocabularies.subword_tokenizer_files import is_library_tokenizer, read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
-from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer
+from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer_rules
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, VocabularySource, log_doubtful_lines, read_vocabulary
 
 _FILES: Final = (".json", ".model", ".txt", ".pt", ".pth")
@@ -24,13 +24,13 @@ _FILES: Final = (".json", ".model", ".txt", ".pt", ".pth")
 
 @dataclass(frozen=True)
 class TextArguments:
-    """The vocabulary, the tokenizer and the rules that the arguments of `export` give.
+    """The vocabulary, the tokenizer and the text rules in the arguments of `export`.
 
     Attributes:
         vocabulary: the tokens.
-        tokenizer: a name, or the owner's own function.
-        rules: the text rules, if they were given or read.
-        subwords: the subword tokenizer from which rules and tokens were read, if any.
+        tokenizer: the name of a tokenizer, or the owner's own function; None if neither is given.
+        rules: the text rules that were given or read; None if there are none.
+        subwords: the subword tokenizer from which the rules and tokens were read; None if there is none.
     """
 
     vocabulary: Vocabulary
@@ -63,7 +63,7 @@ def read_text_arguments(
             )
         source = "The tokenizer" if is_library_tokenizer(tokenizer) else str(tokenizer)
         found = read_tokenizer(tokenizer)
-        tokenizer, rules = None, add_widths_to_tokenizer(found, rules, source) if rules else found
+        tokenizer, rules = None, add_widths_to_tokenizer_rules(found, rules, source) if rules else found
     if isinstance(rules, Subwords):
         tokens = rules.tokens if vocabulary is None else vocabulary
         return TextArguments(read_vocabulary(tokens), tokenizer, rules.rules, rules)
@@ -80,7 +80,9 @@ def read_text_arguments(
     known = read_vocabulary(vocabulary, evidence or IdEvidence())
     if isinstance(vocabulary, str | os.PathLike):
         log_doubtful_lines(known, Path(vocabulary))
-    return TextArguments(known, adapt_owner_function(tokenizer, known) if callable(tokenizer) else tokenizer, rules)
+    return TextArguments(
+        known, find_how_to_call_owner_function(tokenizer, known) if callable(tokenizer) else tokenizer, rules
+    )
 
 
 def _is_subword_tokenizer(tokenizer: Any) -> bool:

@@ -97,17 +97,17 @@ def collect_given_ids(
 def make_random_texts_with_ids(
     rules: AnyTextRules, vocabulary: Sequence[str], sizes: Iterable[int]
 ) -> dict[str, list[int]]:
-    """Make texts of random words of the vocabulary, one text for each number of words in `sizes`, and two texts without
-    a known token. Return a dict from each text to its ids."""
+    """Make texts of random words of the vocabulary, one text for each number of words in `sizes`. Also make an empty
+    text and a text of one unknown word. Return a dict from each text to its ids."""
     encoder, generator = TextEncoder(rules, vocabulary), np.random.default_rng(0)
     drawn = [generator.choice(vocabulary, size).tolist() for size in sizes]
     made = {" ".join(tokens): encoder.encode_tokens(tokens) for tokens in drawn}
     return {**made, "": encoder.encode_tokens([]), _UNKNOWN: encoder.encode_tokens([_UNKNOWN])}
 
 
-def replace_high_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list[int]:
-    """Replace each id that is at least `rows` by the id of unknown words, or drop it if there is no such id. If no id
-    is left, return the id of an empty text."""
+def replace_ids_without_rows(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list[int]:
+    """Replace each id that has no row in the embedding by the id of unknown words, or drop the id if the rules drop
+    unknown words. If no id is left, return the id of an empty text. `rows` is the number of rows of the embedding."""
     replaced = (i if i < rows else rules.unknown_id for i in ids)
     return [i for i in replaced if i is not None] or [rules.empty_id]
 
@@ -119,9 +119,9 @@ def _read_pair_ids(
     text_name: str,
     find_rule_members: Callable[[], dict[str, Any]],
 ) -> list[int]:
-    """Return the ids that the owner gave for a text. Raise an InputError if the rules give other ids to the text's
-    tokens, or to those of the owner's tokenizer. The message names the members of rules that `find_rule_members`
-    returns."""
+    """Return the ids that the owner gave for the text `one`. Raise an InputError if the rules give other ids to the
+    text's tokens, which are given or come from the owner's tokenizer. `text_name` names the text in messages.
+    `find_rule_members` returns the members of rules that the message recommends."""
     try:
         given = ready.encode_text(one.ids or one.tokens, text_name)
         ours = given

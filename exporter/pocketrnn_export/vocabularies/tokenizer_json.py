@@ -127,10 +127,12 @@ def read_tokenizer_json(text: str, source: str, *, parse_float: Callable[[str], 
 
 
 def _make_rules(document: Mapping[str, Any], reader: _JsonReader) -> tuple[SubwordRules, tuple[str, ...]]:
-    """Return the text rules and the tokens of the document of a tokenizer.json."""
+    """Return the text rules and the tokens from the parsed content of a tokenizer.json. `reader` reads the parts."""
     steps = reader.read_normalizer_steps(document.get("normalizer"))
     splits = reader.read_splits(document.get("pre_tokenizer"))
-    model, ids, unknown = reader.read_subword_model(document["model"], of_bytes=_ends_in_bytes((*steps, *splits)))
+    model, ids, unknown = reader.read_subword_model(
+        document["model"], of_bytes=_end_with_byte_characters((*steps, *splits))
+    )
     # Several tokens of a Unigram model may be one piece.
     size = len(model.scores) if isinstance(model, Unigram) else len(ids)
     added, all_ids = reader.read_added_tokens_and_ids(document.get("added_tokens") or [], ids, size)
@@ -166,14 +168,15 @@ def _make_rules(document: Mapping[str, Any], reader: _JsonReader) -> tuple[Subwo
     return rules, tokens
 
 
-def _ends_in_bytes(steps: Sequence[SubwordStep | Split]) -> bool:
-    """Return whether the last step replaces each byte of a text by a character, as in GPT-2, so that the model sees
-    only these characters."""
+def _end_with_byte_characters(steps: Sequence[SubwordStep | Split]) -> bool:
+    """Return whether the last step that changes the text replaces each byte by a character, as in GPT-2, so that the
+    model sees only these 256 characters."""
     changing = [one for one in steps if not isinstance(one, SplitAt | SplitAtText | SplitAtRuns | Pattern)]
     return bool(changing) and isinstance(changing[-1], Bytes)
 
 
 def _may_remove_text(step: SubwordStep) -> bool:
+    """Return whether a cleaning step may remove characters of a text without a replacement."""
     return isinstance(step, Strip | Table) or (isinstance(step, Keep | Replace | Fold) and not step.by)
 
 
@@ -529,8 +532,9 @@ class _JsonReader:
     def read_added_tokens_and_ids(
         self, given: Any, ids: Mapping[str, int], first_free_id: int
     ) -> tuple[tuple[AddedToken, ...], dict[str, int]]:
-        """Return the added tokens, and the ids of all tokens. As in the library, tokens that the model lacks get the
-        ids from `first_free_id` on."""
+        """Return the added tokens, and a dict from all tokens to their ids. Added tokens that the model lacks get the
+        ids from `first_free_id` on, as in the library. `given` is the list `added_tokens` of the file, and `ids` has
+        the ids of the pieces of the model."""
         every, of_id = dict(ids), {number: text for text, number in ids.items()}
         found: dict[int, AddedToken] = {}
         for part in self._read_parts(given, "added_tokens"):
@@ -563,9 +567,9 @@ class _JsonReader:
     def refuse_tokens_made_equal(
         self, added: Sequence[AddedToken], tokens: Sequence[str], steps: Sequence[SubwordStep]
     ) -> None:
-        """Raise an InputError if the normalizer makes two added tokens equal: the library then finds one of them at
-        random. Also raise it if the normalizer makes a token empty: the library finds it everywhere and splits texts
-        into characters."""
+        """Raise an InputError if the normalizer turns two added tokens into the same string, or one into an empty
+        string: the library then splits texts in a way that rules cannot express. `steps` are the steps of the
+        normalizer."""
         made, seen = make_subword_steps_function(steps), dict[str, str]()
         for text in (tokens[token.id] for token in added if token.after_steps):
             becomes = made(text)

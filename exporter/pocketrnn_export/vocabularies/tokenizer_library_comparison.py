@@ -53,7 +53,7 @@ def compare_with_library(subwords: Subwords, texts: Iterable[str]) -> int:
 
 
 def _make_library_encode(subwords: Subwords) -> Encode | None:
-    """Return a function with which the tokenizer's library converts a text to ids. Return None if the library is not
+    """Return the function of the tokenizer's own library that converts a text to ids. Return None if the library is not
     installed."""
     content, given = subwords.content, subwords.tokenizer
     if given is not None:
@@ -87,7 +87,8 @@ def _load_tokenizer(load: Callable[[Any], Any], content: str | bytes, library: s
 
 
 def draw_texts(tokens: Sequence[str], number: int) -> Iterator[str]:
-    """Draw texts from a vocabulary's pieces and unusual characters. Every call draws the same texts."""
+    """Yield random texts of the pieces of a vocabulary and of unusual characters. Every call yields the same texts.
+    `number` is how many."""
     rng = np.random.default_rng(0)
     # Without the marks for the start or middle of a word, as in texts.
     words = [token.replace("\u2581", " ").replace("\u0120", " ").removeprefix("##") for token in tokens]

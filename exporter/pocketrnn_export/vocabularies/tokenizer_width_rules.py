@@ -25,7 +25,7 @@ _GIVE: Final = (
 )
 
 
-def add_widths_to_tokenizer(subwords: Subwords, width_members: Mapping[str, Any], source: str) -> Subwords:
+def add_widths_to_tokenizer_rules(subwords: Subwords, width_members: Mapping[str, Any], source: str) -> Subwords:
     """Add widths, sides and padding to the text rules of a tokenizer.
 
     Args:
@@ -48,7 +48,7 @@ def add_widths_to_tokenizer(subwords: Subwords, width_members: Mapping[str, Any]
                 "Give an id, or a token that it has.",
             )
         widths["padding_id"] = subwords.tokens.index(token)
-    for name, value in _list_stated_values(subwords).items():
+    for name, value in _list_rule_members_in_tokenizer_file(subwords).items():
         if widths.get(name, value) != value:
             raise InputError(
                 f"{source} says {name}={short_repr(value)}, but the rules say {name}={short_repr(widths[name])}.",
@@ -56,7 +56,7 @@ def add_widths_to_tokenizer(subwords: Subwords, width_members: Mapping[str, Any]
             )
     rules = replace(subwords.rules, **widths)
     if rules.min_width is not None and "padding_id" not in widths:
-        if not _states_padding_id(subwords):
+        if not _names_padding_token(subwords):
             raise InputError(
                 f"Texts are padded to min_width={rules.min_width}, but {source} names no token for padding.",
                 'Give the id with which your pipeline pads, as in "padding_id": 0.',
@@ -70,12 +70,12 @@ def add_widths_to_tokenizer(subwords: Subwords, width_members: Mapping[str, Any]
 
 
 def write_agreeing_widths(rules: SubwordRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> str:
-    """Write, as a value of `--rules`, the widths with which the tokenizer gives the owner's ids to all texts. Return an
-    empty string if there are none.
+    """Return, as a value of `--rules`, widths and a padding with which a subword tokenizer gives the owner's ids to all
+    texts. Return an empty string if there are none, or if the rules already set a width.
 
     Args:
-        rules: the tokenizer's rules.
-        tokens: its tokens.
+        rules: the text rules of the tokenizer.
+        tokens: the tokens of the tokenizer.
         pairs: texts with the ids that the owner's pipeline gives.
     """
     rows = [ids for _, ids in pairs if len(ids)]
@@ -91,8 +91,9 @@ def write_agreeing_widths(rules: SubwordRules, tokens: Sequence[str], pairs: Seq
     return ""
 
 
-def _list_stated_values(subwords: Subwords) -> dict[str, Any]:
-    """Return the members of the rules whose values the tokenizer's file states."""
+def _list_rule_members_in_tokenizer_file(subwords: Subwords) -> dict[str, Any]:
+    """Return the members of the text rules, such as `max_tokens`, whose values come from the tokenizer's file, as a
+    dict."""
     rules = subwords.rules
     stated: dict[str, Any] = {}
     if rules.max_tokens is not None:
@@ -105,12 +106,13 @@ def _list_stated_values(subwords: Subwords) -> dict[str, Any]:
 
 
 def _has_padding_part(subwords: Subwords) -> bool:
+    """Return whether the tokenizer comes from a tokenizer.json whose member `padding` is set."""
     return isinstance(subwords.content, str) and json.loads(subwords.content).get("padding") is not None
 
 
-def _states_padding_id(subwords: Subwords) -> bool:
-    """Return whether the tokenizer's file states the padding id. If not, the id 0 or sentencepiece's unknown piece is
-    used."""
+def _names_padding_token(subwords: Subwords) -> bool:
+    """Return whether the tokenizer's file shows the padding id, by the name of a token such as [PAD] or by its member
+    `padding`. If not, the padding id of the rules is only a default."""
     padding = subwords.rules.padding_id
     return (
         subwords.tokens[padding : padding + 1] in [(name,) for name in PADDING_NAMES]

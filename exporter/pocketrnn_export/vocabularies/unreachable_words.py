@@ -17,7 +17,7 @@ from pocketrnn_export.progress import ABOUT_MARKS, ABOUT_WORDS, AFTER_AN_ERROR
 from pocketrnn_export.vocabularies.candidate_text_rules import (
     describe_rules,
     list_candidate_rules,
-    list_rules_with_marks,
+    list_rules_with_start_and_end_tokens,
 )
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 
@@ -61,10 +61,10 @@ class DoubtfulDefault(NamedTuple):
     rules: TextRules | None
 
 
-def find_doubt_about_default_rules(rules: TextRules, tokens: Sequence[str]) -> DoubtfulDefault | None:
-    """Return the reason why the default tokenizer cannot have made a vocabulary; None if it can. The entries show it:
-    most are single characters or have one length, many have the mark of a subword, are stems or words of a script
-    without spaces, or too many are in no text.
+def find_reason_against_default_rules(rules: TextRules, tokens: Sequence[str]) -> DoubtfulDefault | None:
+    """Return the reason why the default tokenizer cannot have made a vocabulary. Return None if it can. Reasons are:
+    most tokens are single characters or have one length; many are parts of words, stems, or words of a script without
+    spaces; or too many can occur in no text.
 
     Args:
         rules: the default rules.
@@ -115,12 +115,12 @@ def find_doubt_about_default_rules(rules: TextRules, tokens: Sequence[str]) -> D
 
 
 def find_unreachable_words(encoder: TextEncoder, words: Iterable[tuple[int, str]]) -> list[str]:
-    """Return the words of a vocabulary that the rules can find in no text, since they split, change or drop these
-    words.
+    """Return the words of a vocabulary that the text rules can find in no text, since the rules split, change or drop
+    these words. Return an empty list for a subword tokenizer.
 
     Args:
-        encoder: the rules.
-        words: ids and words of the vocabulary.
+        encoder: splits texts by the rules.
+        words: pairs (id, word) of the vocabulary.
     """
     if isinstance(encoder.rules, SubwordRules):
         # A piece need not come from a text of its own: it occurs inside words.
@@ -136,11 +136,12 @@ def find_unreachable_words(encoder: TextEncoder, words: Iterable[tuple[int, str]
 
 
 def warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> None:
-    """Log how many words of the vocabulary the rules find in no text, since they split, change or drop these words."""
+    """Log a warning with the words of the vocabulary that the text rules can find in no text. Also log tokens such as
+    `<s>` that the rules do not put around a text. Log nothing for a subword tokenizer."""
     never = find_unreachable_words(encoder, enumerate(tokens))
     if not isinstance(encoder.rules, TextRules):
         return
-    marked = list_rules_with_marks(encoder.rules, tokens)[:1]
+    marked = list_rules_with_start_and_end_tokens(encoder.rules, tokens)[:1]
     marks = [(name, tokens[number]) for one in marked for name in ("first_id", "last_id")
              if (number := getattr(one, name)) is not None]  # fmt: skip
     never = [one for one in never if one not in {word for _, word in marks}]

@@ -110,13 +110,14 @@ class Vocabulary:
 
     Attributes:
         tokens: the tokens; a token's position is its id.
-        default_index: the id that an unknown word gets, or None: unknown words are dropped. It may lie beyond the
-            tokens, where the embedding has more rows than the vocabulary.
-        keras: how the Tokenizer of Keras that held these tokens splits a text; None for another vocabulary.
-        doubtful_lines: the ids of tokens of a text file that another way of reading changes, such as `line.strip()` or
-            `splitlines()`.
-        left_out: words that the bundle takes for unknown ones, each with the id that its source gives it: one without a
-            row in the embedding, or that of unknown words.
+        default_index: the id that an unknown word gets; None to drop unknown words. It may be higher than the ids of
+            all tokens if the embedding has more rows than the vocabulary.
+        keras: the settings by which the Keras Tokenizer with these tokens splits a text; None if the tokens have
+            another source.
+        doubtful_lines: the ids of those tokens of a text file that other code may read differently, by `line.strip()`
+            or `splitlines()`.
+        left_out: pairs (word, id) of the words that the bundle takes for unknown, since the embedding has no row for
+            the id, or since the id is that of unknown words.
 
     Raises:
         DataError: there are no tokens, a token is not a string or occurs twice, or default_index is not an integer.
@@ -130,7 +131,8 @@ class Vocabulary:
 
     @property
     def word_ids(self) -> dict[str, int]:
-        """The dict from words to ids as the source has it: with the words that were left out, and without gaps."""
+        """The dict from words to ids as the source has it: with the words that the bundle takes for unknown, and
+        without tokens that only fill gaps."""
         named = {token: i for i, token in enumerate(self.tokens) if not token.startswith(PLACEHOLDER)}
         return {**named, **dict(self.left_out)}
 
@@ -145,7 +147,13 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class _Origin:
-    """What holds a vocabulary: its name, for messages; what shows whether its numbers are ids; and its file, if any."""
+    """The source of a vocabulary.
+
+    Attributes:
+        name: its name, for messages.
+        evidence: what shows whether the numbers beside its words are ids.
+        file: its file; None if it is an object.
+    """
 
     name: str
     evidence: IdEvidence
@@ -155,16 +163,17 @@ class _Origin:
         return self.name
 
     def name_ids(self) -> _Origin:
-        """Return the same origin, whose numbers are named ids."""
+        """Return a copy that says that a name, such as `word2idx`, marks the numbers as ids."""
         return replace(self, evidence=replace(self.evidence, are_named_ids=True))
 
 
 class UnclearIdsError(DataError):
-    """The numbers of words may be counts, or the ids of another module.
+    """Raised if the numbers beside words may be counts, or the ids of another module.
 
     Args:
-        problem, remedy: as for every error.
-        may_be_ids: whether they are ids if the user says so.
+        problem: a sentence that says what is wrong.
+        remedy: a sentence that says what to do.
+        may_be_ids: whether the numbers are accepted as ids if the user says that they are.
     """
 
     def __init__(self, problem: str, remedy: str, *, may_be_ids: bool) -> None:
@@ -269,9 +278,9 @@ def write_vocabulary(vocabulary: Vocabulary, path: str | os.PathLike[str], *, fo
     `read_vocabulary` gives back an equal vocabulary.
 
     Args:
-        vocabulary: what to write.
+        vocabulary: the vocabulary.
         path: the file; its folder must exist.
-        force: replace a file that exists.
+        force: whether to replace an existing file.
 
     Raises:
         OutputError: there is a file already, or the file cannot be written.
@@ -292,13 +301,14 @@ def _convert_to_plain_strings(tokens: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def make_vocabulary_with_unknown(tokens: tuple[Any, ...]) -> Vocabulary:
-    """Make a vocabulary of tokens in the order of their ids. Unknown words get the id of "<unk>" or the like."""
+    """Make a vocabulary from tokens in the order of their ids. Unknown words get the id of "<unk>", or of the only
+    token with a name like it, such as "[UNK]"; without one, they are dropped."""
     return Vocabulary(tokens, _find_token(tokens, UNKNOWN, _OTHER_UNKNOWN))
 
 
 def _find_token(tokens: Sequence[Any], name: str, other_names: re.Pattern[str]) -> int | None:
-    """Return the id of the token `name`. Without this token, return the id of the only token that `other_names`
-    matches, or None."""
+    """Return the id of the token `name`. If there is no such token, return the id of the only token that matches
+    `other_names`, whatever its case. Return None if no token or several tokens match."""
     if name in tokens:
         return tokens.index(name)
     found = [i for i, token in enumerate(tokens) if isinstance(token, str) and other_names.fullmatch(token.lower())]
@@ -337,7 +347,8 @@ def _refuse_invalid_tokens(tokens: Sequence[Any], source: str, unit: str, first:
 
 
 def _read_ids(ids: Mapping[Any, Any], source: _Origin) -> Vocabulary:
-    """Return the vocabulary of a dict from tokens to ids. Placeholders stand for ids without a token."""
+    """Return the vocabulary of a dict from tokens to ids. Tokens that no text contains are added for ids without a
+    token."""
     if isinstance(ids, collections.Counter):
         raise DataError(f"{source} is a Counter, which holds counts and not ids.", _GIVE_LIST)
     if isinstance(ids.get("model"), Mapping) and "added_tokens" in ids:
@@ -356,7 +367,10 @@ def _read_ids(ids: Mapping[Any, Any], source: _Origin) -> Vocabulary:
                 may_be_ids=False,
             )
     if min(taken, default=0) < 0:
-        raise DataError(f"{source}: {brief_text(taken[min(taken)])} has the id {brief_text(min(taken))}.", _GIVE_LIST)
+        raise DataError(
+            f"{source}: {brief_text(taken[min(taken)])} has the id {brief_text(min(taken))}, which is below 0.",
+            _GIVE_LIST,
+        )
     tokens = [*taken.values()]
     special = [_find_token(tokens, UNKNOWN, _OTHER_UNKNOWN), _find_token(tokens, PADDING, _OTHER_PADDING)]
     size = count_ids([*taken], [[*taken][place] for place in special if place is not None], source.evidence)
@@ -373,8 +387,8 @@ def _read_ids(ids: Mapping[Any, Any], source: _Origin) -> Vocabulary:
 
 
 def _leave_out_unknown_words(ids: Mapping[Any, Any], source: _Origin) -> Mapping[Any, Any]:
-    """Return a dict from tokens to ids without the words that have the id of the token for unknown words. A dict that
-    adds each word which it is asked for, such as a `defaultdict`, holds such words."""
+    """Return a dict from tokens to ids without the words whose id is that of the token for unknown words. A dict that
+    adds each word that is looked up, such as a `defaultdict`, contains such words."""
     words = [*ids]
     place = _find_token(words, UNKNOWN, _OTHER_UNKNOWN)
     if place is None or type(number := ids[words[place]]) is not int:
@@ -407,7 +421,7 @@ def _make_unclear_ids_error(taken: Mapping[int, str], source: _Origin) -> Unclea
             "by_id = {i: word for word, i in ids.items()}; vocabulary = "
             f"[by_id.get(i, f'{PLACEHOLDER}{{i}}>') for i in range({rows or 'ROWS'})]"
         )
-        write = write_line_of_ids(source.file, rows) if source.file else by_python
+        write = write_import_command_that_fills_id_gaps(source.file, rows) if source.file else by_python
         remedy = (
             f"If they are ids of this module, write them without gaps: {write}{where}. If they are counts, give the "
             "words in the order of their ids."
@@ -420,8 +434,9 @@ def _make_unclear_ids_error(taken: Mapping[int, str], source: _Origin) -> Unclea
     )
 
 
-def write_line_of_ids(file: Path, rows: int, output: str = "vocab.json") -> str:
-    """Return the command that writes the words of a file by their ids, with a token for each gap.
+def write_import_command_that_fills_id_gaps(file: Path, rows: int, output: str = "vocab.json") -> str:
+    """Return the command `pocketrnn import-vocab ...` that writes the words of a file in the order of their ids, with a
+    token for each id without a word.
 
     Args:
         file: the file.
@@ -443,7 +458,11 @@ def leave_out_words_without_rows(vocabulary: Vocabulary, rows: int, source: str)
         DataError: the token for unknown words has no row.
     """
     if (vocabulary.default_index or 0) >= rows:
-        raise DataError(f"{source}: unknown words have the id {vocabulary.default_index}.", f"Give less than {rows}.")
+        raise DataError(
+            f"{source}: unknown words have the id {vocabulary.default_index}, but the highest id of {rows:,} rows is "
+            f"{rows - 1:,}.",
+            "Give the number of rows of the module's embedding, or the vocabulary of this module.",
+        )
     if len(vocabulary.tokens) <= rows:
         return vocabulary
     kept = _leave_out_ids_without_rows(dict(enumerate(vocabulary.tokens)), rows, source)
@@ -451,7 +470,8 @@ def leave_out_words_without_rows(vocabulary: Vocabulary, rows: int, source: str)
 
 
 def _leave_out_ids_without_rows(taken: Mapping[int, str], rows: int, source: str) -> dict[int, str]:
-    """Return a dict from ids to tokens without the ids from the number of rows on, and log a warning."""
+    """Return a dict from ids to tokens without the ids that have no row in the embedding, and log a warning. `rows` is
+    the number of rows."""
     beyond = [f"{brief_text(token)} ({number})" for number, token in taken.items() if number >= rows]
     _log.warning(
         "%s gives %s ids without a row in the embedding of %s rows: your module fails for such ids, and the bundle "
@@ -461,7 +481,8 @@ def _leave_out_ids_without_rows(taken: Mapping[int, str], rows: int, source: str
 
 
 def _name_words(words: Sequence[str]) -> str:
-    """Return the number of some words and the first of them: `7 words ('oil', 'gas', ...)`."""
+    """Return the number of some words and the first of them in quotes, for a message, such as "7 words ('oil', 'gas',
+    ...)"."""
     more = ", ..." * (len(words) > _NAMED_WORDS)
     return f"{len(words):,} word{'s' * (len(words) > 1)} ({', '.join(words[:_NAMED_WORDS])}{more})"
 
@@ -504,7 +525,7 @@ def _read_file(path: Path, evidence: IdEvidence) -> Vocabulary:
     """Read the vocabulary in a file, whose kind its content shows: a pickle, a Python literal, JSON or lines."""
     content = _read_content(path)
     origin = _Origin(str(path), evidence, path)
-    origin = origin.name_ids() if _names_ids(path.stem) else origin
+    origin = origin.name_ids() if _is_name_of_ids(path.stem) else origin
     if not content:
         raise DataError(f"{path} is empty.", _GIVE_FILE)
     if content.startswith(b"PK\x03\x04"):
@@ -526,8 +547,8 @@ def _read_file(path: Path, evidence: IdEvidence) -> Vocabulary:
 
 
 def _read_lines_of_words_and_ids(text: str) -> dict[str, int] | None:
-    """Return the ids of words from lines such as `oil,7`, with a comma, a tab or a space. Return None if a number
-    occurs twice: they are counts."""
+    """Return the ids of words from lines such as `oil,7`, with a comma, a tab or a space before the number. Return None
+    for other texts, and if a number occurs twice, since the numbers are then counts."""
     lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
     for separator in ",\t ":
         parts = [line.rpartition(separator) for line in lines]
@@ -540,8 +561,9 @@ def _read_lines_of_words_and_ids(text: str) -> dict[str, int] | None:
 
 
 def _read_table_of_words_and_ids(text: str, path: Path) -> dict[str, int] | None:
-    """Return the ids of words from a .csv or .tsv file with a line of names: the first column whose values may be ids,
-    each once, and the first other one with as many different values. Return None for other files."""
+    """Return the ids of words from a .csv or .tsv file whose first line has names of columns. The ids are the first
+    column whose values may be ids, each once; the words are the first other column with as many different values.
+    Return None for other files."""
     for rows in _read_tables(text, path):
         columns = [[row[place] for row in rows[1:]] for place in range(len(rows[0]))]
         count = len(rows) - 1
@@ -687,8 +709,8 @@ def _read_token_lines(text: str, path: Path) -> tuple[str, ...]:
 
 
 def describe_doubtful_lines(vocabulary: Vocabulary, file: Path) -> str:
-    """Return a phrase that names the lines of a vocabulary's file that begin or end with white space, or hold a line
-    break of Unicode."""
+    """Return a phrase that names the lines of a vocabulary's file whose tokens begin or end with white space, or
+    contain a line break of Unicode, such as "vocab.txt has white space in line 3 (' ')"."""
     ids = vocabulary.doubtful_lines
     lines = ", ".join(f"{i + 1} ({brief_text(vocabulary.tokens[i])})" for i in ids[:_NAMED_LINES])
     more = f" and {len(ids) - _NAMED_LINES:,} more" if len(ids) > _NAMED_LINES else ""
@@ -754,7 +776,7 @@ def _read_json(text: str, path: Path, origin: _Origin) -> Vocabulary:
 def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: _Origin, depth: int = 0) -> Vocabulary:
     """Read the vocabulary in a list or a dict, in one of the forms that `read_vocabulary` lists."""
     if not isinstance(document, Mapping):
-        found = _read_token_list(document, source)
+        found = _read_tokens_in_list_or_pairs(document, source)
         if isinstance(found, Vocabulary):
             return found
         return make_vocabulary_with_unknown(_check_tokens_by_id(_convert_to_plain_strings(found), str(source)))
@@ -780,7 +802,8 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: _Origin,
 
 
 def _read_vocabulary_under_keys(named: Sequence[tuple[Any, Any]], source: _Origin, depth: int) -> Vocabulary:
-    """Read the vocabulary under the keys of a dict, `named`. If several keys have a vocabulary, these must be equal.
+    """Read the vocabulary in `named`, pairs (key, value) of a dict. If several of them have a vocabulary, these must be
+    equal; otherwise, raise a DataError.
 
     A member that cannot be read is ignored if another can, such as `vocab` with counts.
     """
@@ -801,7 +824,7 @@ def _read_vocabulary_under_keys(named: Sequence[tuple[Any, Any]], source: _Origi
 def _read_vocabulary_under_key(name: Any, value: Any, source: _Origin, depth: int) -> Vocabulary:
     """Read the vocabulary under a key. If a dict maps numbers to numbers, the key may show which of them are the words:
     the keys in {"word2idx": {"7": "0"}}."""
-    source = source.name_ids() if _names_ids(name) else source
+    source = source.name_ids() if _is_name_of_ids(name) else source
     says_ids = "2" in _normalize_key(name) and _normalize_key(name) in _TO_ID
     if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
         return _read_ids(value, source)
@@ -811,8 +834,9 @@ def _read_vocabulary_under_key(name: Any, value: Any, source: _Origin, depth: in
     return _read_document(value, source, depth)
 
 
-def _names_ids(name: Any) -> bool:
-    """Return whether a name says that the numbers beside words are ids; those of a `vocab` may be counts."""
+def _is_name_of_ids(name: Any) -> bool:
+    """Return whether a name, such as `word2idx`, says that the numbers beside words are ids. The numbers in a `vocab`
+    may be counts."""
     return _normalize_key(name) in (_TO_ID | _TO_TOKEN) - {"vocab", "vocabulary"}
 
 
@@ -832,9 +856,9 @@ def _is_id_key(name: Any) -> bool:
     return type(name) is int
 
 
-def _read_token_list(items: Sequence[Any], source: _Origin) -> Sequence[Any] | Vocabulary:
-    """Return the tokens in a list of tokens, of pairs with ids in either order, or of pairs (token, count) by falling
-    count."""
+def _read_tokens_in_list_or_pairs(items: Sequence[Any], source: _Origin) -> Sequence[Any] | Vocabulary:
+    """Return the tokens or the vocabulary in a list. Its items are tokens, pairs of a token and its id in either order,
+    or pairs (token, count) with falling counts."""
     if not items or not all(isinstance(item, list | tuple) and len(item) == 2 for item in items):
         return items
     pairs = [(b, a) if isinstance(b, str) and type(a) is int else (a, b) for a, b in items]

@@ -46,16 +46,16 @@ def find_agreeing_weights(
     of_other_rules: bool,
     own: AnswerSource | None = None,
 ) -> Explanation | None:
-    """Find the file of weights with which a module gives its owner's answers to all texts, or the files whose mean of
-    the logits or probabilities gives them. Return None if there is none.
+    """Find the file of weights with which a module gives its owner's answers to all texts. If there is none, find
+    several files so that the mean of their logits or probabilities gives these answers. Return None if there is none.
 
     Args:
         sources: for each file, its name and the module with its weights.
         answered: the texts with the owner's answers.
         tolerance: the largest allowed difference of an answer.
-        of_other_rules: whether to also try the usual text rules with the weights. Otherwise, only the given rules are
-            tried, with other cuts and widths, which takes less time.
-        own: the module with its own weights, which may be one of those of a mean.
+        of_other_rules: whether to try the usual text rules with the weights. Otherwise, only the given rules are tried,
+            with other cuts and widths, which takes less time.
+        own: the module with the weights that the user gave; they may be part of a mean. None to try no means.
     """
     found: list[tuple[str, AnyTextRules, AnswerSource]] = []
     if not sources:
@@ -92,8 +92,9 @@ def _find_agreeing_mean(
     *,
     of_other_rules: bool,
 ) -> Explanation | None:
-    """Find the files whose mean of the logits or probabilities gives the owner's answers to all texts. Return None if
-    there are none, if one file agrees with more texts, or if the labels of too few texts show a difference."""
+    """Find files of weights whose mean of the logits or probabilities gives the owner's answers to all texts. Return
+    None if there are none, if the user's own weights agree with more texts, or if there are too few wrong answers to
+    tell."""
     rows = [(one, numbers) for one in answered if (numbers := predict_probabilities(own, one.read)) is not None]
     wrong = sum(measure_distance(one.answer, numbers, own) > tolerance for one, numbers in rows)
     if not rows or (wrong < _FEW and not any(isinstance(one.answer, Mapping) for one in answered)):
@@ -101,7 +102,7 @@ def _find_agreeing_mean(
     find, end = _find_agreeing_rules if of_other_rules else _find_agreeing_widths, time.process_time() + _SECONDS
     least = max(1, count_agreeing_texts(own, rows, tolerance))
     every = [*([(own.weights, own)] if own.weights else []), *sources]
-    for members in _list_files_that_code_may_average(every):
+    for members in _yield_groups_of_similar_weight_files(every):
         for of_logits in (True, False):
             mean = _average_answers([source for _, source in members], of_logits=of_logits)
             if time.process_time() > end or count_agreeing_texts(mean, rows, tolerance) < least:
@@ -120,10 +121,11 @@ def _find_agreeing_mean(
     return None
 
 
-def _list_files_that_code_may_average(
+def _yield_groups_of_similar_weight_files(
     sources: Sequence[tuple[str, AnswerSource]],
 ) -> Iterator[list[tuple[str, AnswerSource]]]:
-    """Yield the files whose names differ by numbers alone, the largest group first, and then all files."""
+    """Yield groups of at least two weight files that the owner's code may average: files whose names differ only by
+    numbers, the largest group first, and then all files."""
     groups: dict[str, list[tuple[str, AnswerSource]]] = {}
     for name, source in sources:
         groups.setdefault(re.sub(r"\d+", "0", name), []).append((name, source))
@@ -134,7 +136,8 @@ def _list_files_that_code_may_average(
 
 
 def _average_answers(sources: Sequence[AnswerSource], *, of_logits: bool) -> AnswerSource:
-    """Return a source whose answers are the mean of those of several sources, of their logits or probabilities."""
+    """Return a source whose answer to a text is the mean of the answers of several sources: the mean of their logits,
+    or of their probabilities."""
     first = sources[0]
 
     def answer_ids(ids: Sequence[int]) -> Probabilities:
@@ -152,8 +155,8 @@ def _average_answers(sources: Sequence[AnswerSource], *, of_logits: bool) -> Ans
 
 
 def _write_class_of_mean(files: Sequence[str], source: AnswerSource, *, of_logits: bool) -> str:
-    """Write the class of a module that answers with the mean of several modules, with the sentence before it. Its
-    output are logits in both cases."""
+    """Return the Python code of a module that answers with the mean of several modules, with a sentence that says where
+    to save it. The module returns logits also for a mean of probabilities. `files` are the files of weights."""
     each = "torch.stack([member(x) for member in self.members])"
     if of_logits:
         mean = f"{each}.mean(0)"

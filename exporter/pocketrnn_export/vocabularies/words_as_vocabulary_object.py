@@ -91,18 +91,19 @@ def is_vocabulary_name(name: str) -> bool:
     return _VOCABULARY.search(name) is not None and not _NO_VOCABULARY.search(name)
 
 
-def names_labels(name: str) -> bool:
+def is_name_of_labels(name: str) -> bool:
     """Return whether the name of an object says that it holds labels, and not a vocabulary of words.
 
     Example:
-        >>> names_labels("label2id"), names_labels("word2idx")
+        >>> is_name_of_labels("label2id"), is_name_of_labels("word2idx")
         (True, False)
     """
     return _LABELS.search(name) is not None
 
 
 def is_vocabulary_attribute(name: str) -> bool:
-    """Return whether `name` is an attribute that only vocabularies have, and that `WordIds` has, too.
+    """Return whether `name` is an attribute that usually only vocabularies have, such as `stoi`, and that the class
+    `WordIds` also has.
 
     Example:
         >>> is_vocabulary_attribute("stoi"), is_vocabulary_attribute("hidden")
@@ -113,12 +114,12 @@ def is_vocabulary_attribute(name: str) -> bool:
 
 
 def is_used_as_vocabulary(code: Iterable[ast.AST], name: str) -> bool:
-    """Return whether code uses an object as a vocabulary of words: it reads an attribute that only vocabularies have.
-    For an object with the name of a vocabulary, it is enough if the code reads its length or the id of a word. The code
-    must not read an attribute that `WordIds` lacks.
+    """Return whether code uses an object as a vocabulary of words. It does if it reads an attribute that only
+    vocabularies have, such as `stoi`. If the object has the name of a vocabulary, it is enough that the code reads its
+    length or looks up a word. Return False if the code reads an attribute that `WordIds` lacks.
 
     Args:
-        code: the code.
+        code: the syntax trees of the code.
         name: the name of the object in the code.
 
     Example:
