@@ -131,7 +131,7 @@ def test_the_commands_and_fit_take_the_label_that_is_outside(tmp_path: Path) -> 
     assert re.search(r"[\d.]+% of 30 rows .*given none", shown.stdout)
     for arguments, said in (
         ((str(rows), "--outside", "emu"), "No row of rows.csv has the label 'emu'"),
-        ((str(rows), "--outside", ""), "it is empty"),
+        ((str(rows), "--outside", ""), "the value is empty"),
         ((str(rows), "--outside", "elk", "--multi-label"), "outside has no meaning"),
         ((str(rows), "--outside", "elk", "--teacher", "t.csv"), "A teacher answers every row"),
         (("ag_news", "--outside", "World"), "your own files"),

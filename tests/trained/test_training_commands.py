@@ -268,7 +268,7 @@ def test_the_data_is_read_before_any_work_and_the_output_before_the_data() -> No
     ("arguments", "says"),
     [
         (["reviews.csv", "--text-column", "body"], "no column 'body'"),
-        (["reviews.csv", "ag_news"], "ag_news is named together with other data"),
+        (["reviews.csv", "ag_news"], "DATA names ag_news together with other data"),
         (["reviews.csv", "--data-dir", "."], "--data-dir is for ag_news only"),
         (["ag_news", "--data-dir", "."], "train.csv does not exist"),
         (["reviews.csv", "--vectors", "none.txt"], "none.txt does not exist"),
@@ -278,7 +278,7 @@ def test_the_data_is_read_before_any_work_and_the_output_before_the_data() -> No
         (["reviews.csv", "--epochs", "0"], "--epochs"),
         (["reviews.csv", "--learning-rate", "0"], "--learning-rate"),
         (["reviews.csv", "--max-vocabulary", "1"], "--max-vocabulary is 1. Use a number from 3"),
-        (["reviews.csv", "--min-freq", "100000"], "No token occurs 100000 times"),
+        (["reviews.csv", "--min-freq", "100000"], "Not one token occurs at least 100000 times"),
         ([], "DATA"),
     ],
 )

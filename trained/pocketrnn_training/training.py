@@ -123,7 +123,7 @@ def train(
     if isinstance(settings, PairSettings):
         # They are not compared: docs/training-measurements.md, "Two texts".
         other_sources = replace(other_sources, word_vectors=sources[-1])
-    found = _compare_candidates_or_read_chosen(data, validation, settings, other_sources, sources, resume, report)
+    found = _compare_or_read_candidates(data, validation, settings, other_sources, sources, resume, report)
     if found is not None:
         settings = replace(settings, tokenizer=found.chosen_candidate.tokenizer)  # type: ignore[call-arg]
         other_sources = replace(
@@ -141,7 +141,7 @@ def train(
         raise _make_different_run_error(resume, settings)
     if should_fit_without_epochs(task):
         return fit_classifier_without_epochs(loop, report, keep)
-    with silence_fabric(), _restore_random_generators_afterwards():
+    with silence_fabric(), _restore_random_generators():
         alone = fabric if settings.processes == 1 else _make_fabric(replace(settings, processes=1))
         report(StageNotice(time_steps_and_estimate_duration(loop, alone)))
     if task.linear is not None:
@@ -180,7 +180,7 @@ def _list_word_vector_files_to_try(
     return (None,) if found is None else (None, found)
 
 
-def _compare_candidates_or_read_chosen(
+def _compare_or_read_candidates(
     data: LabelledRows,
     validation: LabelledRows | None,
     settings: Settings,
@@ -274,7 +274,7 @@ def _run_training(work: Loop, settings: Settings, emit: Callable[[Any], None]) -
         if settings.processes > 1:
             run_in_processes(fabric, work, emit)
         else:
-            with _restore_random_generators_afterwards():
+            with _restore_random_generators():
                 work.fit(fabric, emit, lambda: False)
 
 
@@ -327,7 +327,7 @@ def _compute_run_digest(task: Task, settings: Settings) -> str:
 
 
 @contextmanager
-def _restore_random_generators_afterwards() -> Iterator[None]:
+def _restore_random_generators() -> Iterator[None]:
     """Restore the state of torch's global random generators at the end of the `with` block."""
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
         yield
