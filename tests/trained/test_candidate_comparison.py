@@ -20,7 +20,7 @@ from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.preparation.prepared_data import OtherSources
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings
-from pocketrnn_training.texts.recurrent_linear_mixing import fit_recurrent_linear_weights
+from pocketrnn_training.texts.weighted_sum_of_recurrent_and_linear_logits import fit_recurrent_linear_weights
 from pocketrnn_training.training import train
 from pocketrnn_training.training_events import Progress
 

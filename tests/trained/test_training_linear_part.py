@@ -20,8 +20,8 @@ from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
 from pocketrnn_training.classifiers.linear_classifier import LINEAR, LinearArchitecture, LinearScores
 from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
-from pocketrnn_training.measures.calibration import apply_temperature
 from pocketrnn_training.measures.evaluation import evaluate
+from pocketrnn_training.measures.temperature_scaling import apply_temperature
 from pocketrnn_training.rows.encoded_rows import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers

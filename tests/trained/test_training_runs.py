@@ -34,7 +34,7 @@ from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
 from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 from pocketrnn_training.loop import running_metrics
 from pocketrnn_training.loop.training_processes import ProcessError
-from pocketrnn_training.measures.calibration import compute_calibration_error, fit_temperature
+from pocketrnn_training.measures.temperature_scaling import compute_calibration_error, fit_temperature
 from pocketrnn_training.report import report_pictures
 from pocketrnn_training.report import run_report as report
 from pocketrnn_training.report.run_report import render_markdown_as_html_page

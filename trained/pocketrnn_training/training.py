@@ -61,9 +61,9 @@ def train(
 ) -> Checkpoint:
     """Train a classifier; return the checkpoint of the final fit, or of the best epoch by validation.
 
-    The checkpoint's probabilities are calibrated on the validation rows (`pocketrnn_training.measures.calibration`).
-    Where a text can have several labels, these rows choose the threshold of each label, too
-    (`pocketrnn_training.measures.thresholds`).
+    The validation rows also set the temperature that divides the checkpoint's logits, so that probabilities are
+    true (`pocketrnn_training.measures.temperature_scaling`); and, where a text can have several labels, the threshold
+    of each label (`pocketrnn_training.measures.thresholds`).
 
     Two runs with the same arguments on the same CPU, torch and number of threads give the same weights, bit for bit.
     So does a run that was interrupted and resumed. The state of torch's global generators is restored at the end.

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.settings.text_settings import BPE
-from pocketrnn_training.texts.recurrent_linear_mixing import RecurrentLinearWeights
+from pocketrnn_training.texts.weighted_sum_of_recurrent_and_linear_logits import RecurrentLinearWeights
 
 __all__ = ["Candidate", "make_checkpoint_member_of_candidates", "read_candidates"]
 

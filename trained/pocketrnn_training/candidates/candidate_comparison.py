@@ -3,7 +3,7 @@
 A tenth of the rows is too few to choose by: with 360 rows, the standard error of an accuracy is 2.4 points. Where rows
 are few, training is cheap. So each way of cutting the texts is trained on the rows of all folds but one, and classifies
 the rows of that fold, which it has not seen. The weights of both parts are fitted on these answers
-(`pocketrnn_training.texts.recurrent_linear_mixing`).
+(`pocketrnn_training.texts.weighted_sum_of_recurrent_and_linear_logits`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS, Settings
 from pocketrnn_training.settings.text_settings import BPE, WORDS, TextSettings
-from pocketrnn_training.texts.recurrent_linear_mixing import RecurrentLinearWeights, fit_recurrent_linear_weights
+from pocketrnn_training.texts.weighted_sum_of_recurrent_and_linear_logits import (
+    RecurrentLinearWeights,
+    fit_recurrent_linear_weights,
+)
 from pocketrnn_training.training_events import Notice, StageNotice
 
 __all__ = ["Comparison", "compare_candidates", "should_compare_candidates", "should_measure_by_folds"]

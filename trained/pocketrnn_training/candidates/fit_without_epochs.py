@@ -29,11 +29,11 @@ from pocketrnn_training.classifiers.random_kernels import (
 from pocketrnn_training.classifiers.recurrent_classifiers import AnyClassifier
 from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.loop.training_loop import TrainingLoop, TrainingState
-from pocketrnn_training.measures.calibration import fit_temperature
+from pocketrnn_training.measures.temperature_scaling import fit_temperature
 from pocketrnn_training.preparation.prepared_data import Task
 from pocketrnn_training.rows.encoded_rows import EncodedRows
 from pocketrnn_training.settings.number_settings import OF_LAYERS
-from pocketrnn_training.texts.recurrent_linear_mixing import ALONE
+from pocketrnn_training.texts.weighted_sum_of_recurrent_and_linear_logits import ALONE
 from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
 
 __all__ = [

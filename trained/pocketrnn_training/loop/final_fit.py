@@ -28,9 +28,9 @@ from pocketrnn_training.loop.training_loop import (
     copy_trained_module_and_add_linear_part,
 )
 from pocketrnn_training.loop.training_step import Learner
-from pocketrnn_training.measures.calibration import apply_temperature
+from pocketrnn_training.measures.temperature_scaling import apply_temperature
 from pocketrnn_training.preparation.prepared_data import Task
-from pocketrnn_training.texts.recurrent_linear_mixing import RecurrentLinearWeights
+from pocketrnn_training.texts.weighted_sum_of_recurrent_and_linear_logits import RecurrentLinearWeights
 
 __all__ = ["FinalFit", "LoopFit", "OnlyFit"]
 

@@ -26,7 +26,6 @@ from pocketrnn_training.classifiers.recurrent_classifiers import (
 from pocketrnn_training.loop.running_metrics import RunningMetrics
 from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.loop.training_step import Learner, read_batch_of_this_process
-from pocketrnn_training.measures.calibration import apply_temperature, compute_calibration_error, fit_temperature
 from pocketrnn_training.measures.evaluation import score_multi_label_predictions
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.measures.logit_measures import (
@@ -34,6 +33,11 @@ from pocketrnn_training.measures.logit_measures import (
     compute_macro_or_best_micro_f1,
     compute_mean_loss,
     mark_rows_classified_correctly,
+)
+from pocketrnn_training.measures.temperature_scaling import (
+    apply_temperature,
+    compute_calibration_error,
+    fit_temperature,
 )
 from pocketrnn_training.measures.thresholds import (
     choose_and_measure_rejection_threshold,
@@ -48,13 +52,13 @@ from pocketrnn_training.rows.epoch_batches import (
     make_similar_length_batches,
 )
 from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS, Settings
-from pocketrnn_training.texts.recurrent_linear_mixing import (
+from pocketrnn_training.texts.spelling_embedding import SpelledEmbedding
+from pocketrnn_training.texts.weighted_sum_of_recurrent_and_linear_logits import (
     ALONE,
     BY_DEFAULT,
     RecurrentLinearWeights,
     fit_recurrent_linear_weights,
 )
-from pocketrnn_training.texts.spelling_embedding import SpelledEmbedding
 from pocketrnn_training.training_events import Epoch, Notice, Progress
 
 __all__ = [

@@ -26,8 +26,8 @@ from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.texts import piece_learning, word_vectors
 from pocketrnn_training.texts.linear_part import LinearPart
-from pocketrnn_training.texts.recurrent_linear_mixing import RecurrentLinearWeights
 from pocketrnn_training.texts.spelling_embedding import Spelling
+from pocketrnn_training.texts.weighted_sum_of_recurrent_and_linear_logits import RecurrentLinearWeights
 
 __all__ = ["IGNORED", "OtherSources", "Task", "describe_rows", "label_first_piece_of_each_word"]
 
