@@ -566,5 +566,5 @@ def test_targets_that_say_something_else_are_refused_before_any_work(
     bundle: Path, tmp_path: Path, targets: Any
 ) -> None:
     data = LabelledTexts(TEXTS[:2], targets, LABELS, "some texts")
-    with pytest.raises(InputError, match=r"tags\b.*gives one|float32|\[3\]|row 1 is 3|row 0 is -2"):
+    with pytest.raises(InputError, match=r"tags\b.*exactly one|float32|\[3\]|row 1 is 3|row 0 is -2"):
         pack(bundle, tmp_path / "no.prnn", arithmetic="int8", data=data)

@@ -135,7 +135,7 @@ def test_a_checkpoint_of_another_version_is_to_be_trained_again(folder: Path) ->
     ("path", "value", "says"),
     [
         (("architecture", "pairs"), 16, "does not fit config.json"),
-        (("labels",), ["a", "b", "c"], "3 labels for 2 classes"),
+        (("labels",), ["a", "b", "c"], "There are 3 labels"),
         (("labels",), ["a", "a"], "'a' twice"),
         (("labels",), ["a", ""], "empty string"),
         (("labels",), "ab", "labels"),

@@ -202,7 +202,7 @@ def test_going_on_fits_it_anew_with_the_new_words() -> None:
     after = train(more, ONE, before=before)
     assert after.architecture.pairs == before.architecture.pairs  # type: ignore[union-attr]
     assert after.module.linear.words.shape[0] == len(before.vocabulary) + 2  # type: ignore[union-attr]
-    with pytest.raises(InputError, match="has none"):
+    with pytest.raises(InputError, match="--linear"):
         train(more, replace(ONE, linear=True), before=train(easy_texts(60), replace(ONE, linear=False)))
 
 

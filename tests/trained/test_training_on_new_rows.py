@@ -144,7 +144,7 @@ def test_another_shape_or_tokenizer_is_refused(before: Checkpoint, change: dict[
 
 
 def test_word_vectors_and_several_labels_beside_one_are_refused(before: Checkpoint, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="embedding starts"):
+    with pytest.raises(InputError, match="Word vectors"):
         train(newer_texts(), QUICK, before=before, word_vectors=tmp_path / "glove.txt")
     several = replace(newer_texts(), targets=np.eye(2, dtype=bool)[newer_texts().targets])
     with pytest.raises(DataError, match="one label") as refused:
