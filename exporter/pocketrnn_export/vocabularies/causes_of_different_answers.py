@@ -205,8 +205,12 @@ def _find_rules_or_order(
     labels explains it. Return None if nothing is found, or if other weights explain it.
 
     Args:
-        source, rows, tolerance, find_weights: as for `explain_difference`.
-        tried: those of the rows with which rules are tried.
+        source: the bundle or the module that gives the answers.
+        rows: texts with the owner's answers, each with the probabilities that the source gives.
+        tolerance: the largest difference between two probabilities that agree.
+        find_weights: looks for another file of weights with which the answers agree; with True, it also tries other
+            text rules.
+        tried: the part of the rows with which rules are tried.
         most_exceptions: how many answers may still differ.
         asked_for_order: the texts that the source answers to find the order of the labels.
     """
@@ -303,7 +307,10 @@ def _explain_with_sigmoid_or_softmax(
     labels.
 
     Args:
-        source, rows, tolerance, further: as for `explain_difference`.
+        source: the bundle or the module that gives the answers.
+        rows: texts with the owner's answers, each with the probabilities that the source gives.
+        tolerance: the largest difference between two probabilities that agree.
+        further: more texts with the owner's answers.
         is_last: whether one more agreeing answer is enough, since nothing else explains the difference. Otherwise, the
             number must be too large for chance.
     """
@@ -506,7 +513,9 @@ def find_other_rules(
     there are fewer than eight texts.
 
     Args:
-        source, rows, tolerance: as for `explain_difference`.
+        source: the bundle or the module that gives the answers.
+        rows: texts with the owner's answers, each with the probabilities that the source gives.
+        tolerance: the largest difference between two probabilities that agree.
         most_exceptions: how many answers may still differ.
         find: the search for the rules, such as `find_rules_from_answers`.
         given: further arguments of `find`.
