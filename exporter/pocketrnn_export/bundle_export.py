@@ -460,7 +460,7 @@ def _export_text_classifier(
         description = replace(description, spellings=make_spellings_for_proof(description.text, characters, texts))
     _warn_of_labels_of_unknown_order(description, _make_answered_texts(description, answers))
     make = functools.partial(
-        _export_text_module, module, path, description, options, kinds, users, texts, _add_empty_token_lists(answers, text),
+        _export_text_module, module, path, description, options, kinds, users, texts, _mark_empty_texts(answers, text),
         ids_compared=bool(pairs) or getattr(text.tokenizer, "has_own_ids", False), force=force,
     )  # fmt: skip
     with _prepare_process(module, progress=progress):
@@ -798,11 +798,11 @@ def _refuse_tokens_without_ids_or_answer(rules: AnyTextRules, pairs: Sequence[Ow
             )
 
 
-def _add_empty_token_lists(
+def _mark_empty_texts(
     answers: Sequence[tuple[OwnersText, Answer]], text: TextArguments
 ) -> list[tuple[OwnersText, Answer]]:
-    """Return the texts with the user's answers. If the user's function splits texts in place of text rules, each text
-    in which it finds no token gets an empty list of tokens."""
+    """Mark the texts in which the user's function finds no token by an empty list of tokens, if this function splits
+    texts in place of text rules. Return all texts with the user's answers."""
     function = text.tokenizer
     if not callable(function) or text.rules is None or text.rules.tokenizer != EXTERNAL:
         return [*answers]

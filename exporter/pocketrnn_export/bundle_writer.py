@@ -196,7 +196,7 @@ def compare_decoded_labels(
         owners: the user's own ways to decode labels; None if there are none.
         answers: the reference's answers, with each text as a case of its own.
         input_by_id: the ids of the word and of its characters for which each id of a case stands, int64 [ids, 1 +
-            width], if the module takes characters; else None.
+            width], if the module takes characters; otherwise None.
 
     Raises:
         ParityError: the labels differ, and are not equally good.

@@ -50,7 +50,7 @@ def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **a
 
 
 def read_export_arguments_from_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Read the arguments of `export` from a checkpoint's folder: the module, and a dict of the others.
+    """Read a checkpoint's folder. Return the module in it, and a dict of all other arguments that `export` needs.
 
     Raises:
         CheckpointError: the folder is not a checkpoint, or is damaged.
@@ -61,7 +61,7 @@ def read_export_arguments_from_checkpoint(folder: Path) -> tuple[Any, dict[str, 
 
 
 def make_export_arguments_from_checkpoint(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
-    """Make the arguments of `export` from a checkpoint: the module, and a dict of the others."""
+    """Return the module of a checkpoint, and a dict of all other arguments that `export` needs."""
     from pocketrnn_training.classifiers.architecture import labels_tokens
     from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 

@@ -253,8 +253,8 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
 
     Raises:
         BundleError: the bundle does not exist, or is damaged.
-        InputError: it is packed already, its graph is not an ONNX file, or its tokenizer is external; or arithmetic is
-            int8, and it gives values or labels of tokens, or has several heads.
+        InputError: the bundle is packed already, its graph is not an ONNX file, or its tokenizer is external; or
+            arithmetic is int8, but the bundle gives values or labels of tokens, or has several heads.
     """
     folder = find_or_download_bundle(bundle)
     if is_packed_file(folder):

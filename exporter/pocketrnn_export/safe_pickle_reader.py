@@ -215,7 +215,7 @@ def require_type(value: Any, kind: type) -> Any:
     """Return the value if its type is exactly `kind`. Otherwise, raise a ValueError.
 
     Raises:
-        ValueError: it is of another type.
+        ValueError: the value has another type.
     """
     if type(value) is not kind:
         raise ValueError(f"a {type(value).__name__} where a {kind.__name__} is needed")
@@ -246,7 +246,7 @@ def read_pickle(content: bytes, classes: Collection[str]) -> Any:
         plain values; numpy arrays, also of objects, if these are plain values.
 
     Raises:
-        UnsupportedPickleError: it names something else.
+        UnsupportedPickleError: the pickle names another class or a function.
         Exception: the bytes are damaged: ValueError, EOFError, IndexError, and others.
     """
     return unwrap_stand_ins(ObjectReader(content, classes).read_next_object())
@@ -255,8 +255,8 @@ def read_pickle(content: bytes, classes: Collection[str]) -> Any:
 def read_checkpoint(content: bytes) -> Any:
     """Read the pickle of a checkpoint. No class is imported, and nothing is called.
 
-    Plain values and arrays are read as by `read_pickle`; a `PickledObject` is in place of every other object, such as a
-    tensor.
+    The result has plain values and numpy arrays. A `PickledObject`, which has only attributes, replaces every other
+    object, such as a tensor.
 
     Args:
         content: the bytes of the pickle; those of a file of `torch.save`'s older form are several pickles in a row.

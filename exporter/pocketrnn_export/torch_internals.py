@@ -88,7 +88,8 @@ sym_min: Final[Callable[..., Any]] = torch.sym_min
 
 
 def read_size_expression(size: Any) -> Any:
-    """Read the sympy expression of a size, such as `s27 + 1`; of a SymBool, the relation.
+    """Return the sympy expression of a symbolic size, such as `s27 + 1`. For a condition on sizes (a SymBool), return
+    its relation.
 
     Symbols whose value is known are replaced by it. Without this function, a condition on sizes cannot be understood.
     """
@@ -96,8 +97,7 @@ def read_size_expression(size: Any) -> Any:
 
 
 def read_size_symbol(size: Any) -> str:
-    """Return the first name that torch gave to the size of an input, such as `s27`. `read_size_expression` gives this
-    name until the size is restricted."""
+    """Return the first name that torch gave to the symbolic size of an input, such as `s27`."""
     return str(size.node._expr)
 
 
@@ -107,13 +107,13 @@ def read_size_hint(size: Any) -> int:
 
 
 def find_shape_environment(size: Any) -> Any:
-    """Find the ShapeEnv of a trace. It contains all sizes of the trace."""
+    """Return the ShapeEnv of the trace to which a symbolic size belongs. It has all sizes of the trace."""
     return size.node.shape_env
 
 
 def list_guards(environment: Any) -> list[Any]:
-    """List the guards, which are the conditions on sizes, that a trace has made so far; an empty list without an
-    environment.
+    """List the guards, which are the conditions on sizes, that a trace has made so far. Return an empty list if
+    `environment` is None.
 
     Without this function, a restriction of a graph is found only if its answers differ.
     """
@@ -122,18 +122,20 @@ def list_guards(environment: Any) -> list[Any]:
 
 
 def read_guard_relation(guard: Any) -> Any:
-    """Read the sympy relation of a guard."""
+    """Return the sympy relation of a guard, such as `s27 > 4`. A guard is a condition on sizes that a trace has
+    made."""
     return guard.expr
 
 
 def find_guard_location(guard: Any) -> tuple[str, int]:
-    """Find the file and line at which a guard was made; ("", 0) if they are unknown."""
+    """Return the file and the line of the code that made a guard, a condition on sizes. Return ("", 0) if these are not
+    known."""
     frame = guard.sloc.framework_loc
     return (frame.filename, frame.lineno) if hasattr(frame, "filename") else ("", 0)
 
 
 def restrict_sizes(relation: Any, message: str) -> None:
-    """Restrict a trace to sizes for which the relation holds.
+    """Restrict a trace to sizes for which a relation, such as `size > 2`, holds.
 
     Outside a trace, raise an error with `message` if the relation does not hold. Without this function, a text that is
     too short for an operation gets a meaningless answer.
@@ -166,10 +168,10 @@ def replace_methods(changes: Mapping[Any, Any]) -> Iterator[None]:
 def replace_answers_to_size_conditions(
     answer: Callable[[Any, Callable[[Any], bool]], bool],
 ) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, let `answer` decide conditions on sizes of a trace, such as `bool(size > 512)`.
+    """While the block runs, let the function `answer` decide conditions on symbolic sizes, such as `bool(size > 512)`.
 
-    It is called with the SymBool and torch's own method, two frames below the caller of `bool`. Without this function,
-    a branch on a size silently follows the example.
+    `answer` is called with the SymBool and torch's own method, two frames below the caller of `bool`. Without this
+    function, a branch on a size silently follows the example.
     """
     shipped: Callable[[Any], bool] = torch.SymBool.__bool__
 
@@ -189,7 +191,7 @@ TRACED_TENSORS: Final[tuple[type, ...]] = (FakeTensor, FunctionalTensor)
 
 
 def make_unknown_size_mode() -> FakeTensorMode:
-    """Make a mode in which a module can be run without data: its tensors have sizes that are not known, and no numbers.
+    """Make a mode in which a module runs without data: its tensors have symbolic sizes and no numbers.
 
     Each unknown size has its own symbol, even if two sizes are equal.
     """
@@ -198,7 +200,8 @@ def make_unknown_size_mode() -> FakeTensorMode:
 
 @contextlib.contextmanager
 def avoid_kernel_choices() -> Iterator[None]:
-    """While the block runs, keep PyTorch from choosing a kernel of a convolution by the sizes, as torch.export does.
+    """While the block runs, keep PyTorch from choosing a kernel of a convolution by the sizes of its input, as
+    torch.export does.
 
     Without this function, such a choice in a run with unknown sizes is a condition, such as `batch >= 16`, for which a
     module may be refused.
@@ -213,7 +216,7 @@ def avoid_kernel_choices() -> Iterator[None]:
 
 
 def make_unknown_size_tensor(mode: FakeTensorMode, value: Tensor, first_axes: int) -> Tensor:
-    """Make a tensor like `value` whose first `first_axes` axes have unknown sizes.
+    """Make a tensor without numbers like `value`. The sizes of its first `first_axes` axes are symbolic.
 
     As in PyTorch, a size of 1 remains a number.
     """
@@ -223,10 +226,10 @@ def make_unknown_size_tensor(mode: FakeTensorMode, value: Tensor, first_axes: in
 
 
 def replace_tolist(tolist: Callable[[Any, Callable[[Any], Any]], Any]) -> contextlib.AbstractContextManager[None]:
-    """While the block runs, let `x.tolist()` of a traced tensor call the function `tolist`.
+    """While the block runs, let `x.tolist()` of a traced tensor call the function `tolist` in its place.
 
-    It is called with the tensor and torch's own method. A TorchFunctionMode does not see this method of a FakeTensor.
-    Without this function, `lengths.tolist()` needs values, and the module is refused.
+    The function is called with the tensor and torch's own method. A TorchFunctionMode does not see this method of a
+    FakeTensor. Without this function, `lengths.tolist()` needs values, and the module is refused.
     """
     shipped: Callable[[Any], Any] = FakeTensor.tolist
     return replace_methods({(FakeTensor, "tolist"): lambda self: tolist(self, shipped)})
@@ -252,12 +255,13 @@ def find_base_tensor(tensor: Tensor) -> Tensor:
 
 
 def count_in_place_writes(tensor: Tensor) -> int:
-    """Count the in-place writes to a tensor, as autograd does; 0 for a tensor of inference mode."""
+    """Return the number of in-place writes to a tensor, as autograd counts them. Return 0 for a tensor of inference
+    mode."""
     return 0 if tensor.is_inference() else tensor._version
 
 
 def read_memory_address(tensor: Tensor) -> int:
-    """Read the memory address of a tensor's numbers, which its views share; 0 for a tensor without numbers."""
+    """Return the memory address of a tensor's storage, which its views share. Return 0 for a tensor without storage."""
     return tensor.untyped_storage().data_ptr()
 
 
@@ -334,7 +338,8 @@ without_dispatch_modes = _disable_current_modes
 
 
 def list_written_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """List the arguments that a call of an operator writes into; an empty list for another function.
+    """List the arguments that a call of an operator writes into. Return an empty list for a function that is not an
+    operator.
 
     Without this function, a state that is written in place would keep its old value.
     """
@@ -342,10 +347,8 @@ def list_written_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[s
 
 
 def writes_in_place(operator: Any) -> bool:
-    """Return whether a call of an operator may write into its arguments.
-
-    True for an operator without a schema, such as one that runs a subgraph.
-    """
+    """Return whether a call of an operator may write into its arguments. Return True for an operator without a schema,
+    such as one that runs a subgraph."""
     if not hasattr(operator, "_schema"):
         # Functions of sizes, and an item of a list.
         return callable(operator) and getattr(operator, "__module__", "") not in {"_operator", "math", "torch"}
@@ -360,7 +363,8 @@ def list_aliased_arguments(operator: Any, args: Sequence[Any], kwargs: Mapping[s
 def _select_arguments(
     operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any], wanted: Callable[[Any], bool]
 ) -> list[Any]:
-    """Return the values of the arguments whose alias information is wanted, also those inside lists and dicts."""
+    """Return the values of the arguments whose alias information the function `wanted` accepts. Values inside lists and
+    dicts are returned one by one."""
     every, aliases = _read_argument_aliases(operator)
     names = [name for name, alias in aliases.items() if wanted(alias)]
     if not names:
@@ -371,24 +375,27 @@ def _select_arguments(
 
 @functools.cache
 def _read_argument_aliases(operator: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Read the names of an operator's arguments; also return which arguments share memory with the results."""
+    """Return the names of an operator's arguments, and a dict with the alias information of those that share memory
+    with a result or are written."""
     arguments = getattr(getattr(operator, "_schema", None), "arguments", ())
     aliases = {one.name: one.alias_info for one in arguments if one.alias_info is not None}
     return tuple(one.name for one in arguments), aliases
 
 
 def flatten_tree(tree: Any) -> tuple[list[Any], Any]:
-    """Flatten nested lists, tuples and dicts into one list; also return the structure."""
+    """Return the items of nested lists, tuples and dicts in one list, and the structure, for `unflatten_tree`."""
     return _pytree.tree_flatten(tree)
 
 
 def unflatten_tree(leaves: list[Any], form: Any) -> Any:
-    """Rebuild the structure from `flatten_tree` with these leaves."""
+    """Rebuild nested lists, tuples and dicts from a list of items and the structure `form` that `flatten_tree`
+    returned."""
     return _pytree.tree_unflatten(leaves, form)
 
 
 def read_overload_name(target: Any) -> str:
-    """Read the overload of an operator, such as `Tensor` of `aten.add.Tensor`; empty for anything else."""
+    """Return the name of the overload of an operator, such as `Tensor` for `aten.add.Tensor`. Return an empty string
+    for anything else."""
     return str(getattr(target, "_overloadname", ""))
 
 
@@ -443,7 +450,8 @@ class TracingQuery(NamedTuple):
 
 
 def list_functions_that_tell_of_tracing() -> list[TracingQuery]:
-    """List the functions by which a module asks whether it is traced."""
+    """List the functions of PyTorch by which a module can ask whether it is being traced, such as
+    `torch.jit.is_tracing`, each with its answer outside of a trace."""
     modules = [(importlib.import_module(module), name, answer) for module, name, answer in _TELLING]
     return [
         TracingQuery(module, name, getattr(module, name), answer)
@@ -454,7 +462,7 @@ def list_functions_that_tell_of_tracing() -> list[TracingQuery]:
 
 @contextlib.contextmanager
 def annotate_operators(marks: Mapping[str, Any]) -> Iterator[None]:
-    """While the block runs, write the marks into `meta["custom"]` of each traced operator.
+    """While the block runs, write the `marks` into `meta["custom"]` of each operator that is traced.
 
     It is `torch.fx.traceback.annotate`, which releases before 2.9 do not have.
     """
@@ -537,12 +545,13 @@ BatchNorm: Final = nn.modules.batchnorm._BatchNorm
 
 
 def read_own_parameters(layer: nn.Module) -> dict[str, nn.Parameter | None]:
-    """Read the dict of a layer's own parameters. It includes those that are None, and shared ones under each name."""
+    """Return the dict of a layer's own parameters. It includes parameters that are None, and a shared parameter under
+    each of its names."""
     return layer._parameters
 
 
 def change_operator_arguments(change: Callable[[Any], Any]) -> contextlib.AbstractContextManager[Any]:
-    """While the block runs, replace each argument of every operator by the result of `change`.
+    """While the block runs, replace each argument of every operator by the result of the function `change`.
 
     Operators inside PyTorch's own functions are included. Without this function, a number that such a function
     computes, as attention does 1 / sqrt(size), differs from the graph's.
@@ -565,7 +574,7 @@ def read_own_buffers(layer: nn.Module) -> dict[str, Tensor | None]:
 
 
 def get_submodule_dict(layer: nn.Module) -> dict[str, nn.Module | None]:
-    """Return the dict of a layer's own submodules, for reading and writing.
+    """Return the dict of a layer's own submodules by name, for reading and writing.
 
     `setattr` would use a class attribute of that name.
     """
@@ -620,7 +629,7 @@ def list_weight_names(layer: nn.RNNBase) -> Sequence[str]:
 
 
 def read_flat_weights(layer: nn.RNNBase) -> list[tuple[str, Any]]:
-    """Read the weights with which a recurrent layer runs, by name.
+    """Return pairs (name, weight) of the weights that a recurrent layer really uses when it runs.
 
     After a parametrization was added, they may be older than the attributes with these names.
     """
@@ -635,7 +644,7 @@ def update_flat_weights(layer: nn.RNNBase) -> None:
 def replace_program_weights(
     program: torch.export.ExportedProgram, state: Mapping[str, Tensor]
 ) -> torch.export.ExportedProgram:
-    """Copy a program with other weights, given by name.
+    """Return a copy of an exported program with other weights, which `state` gives by name.
 
     Without this copy, a form would be compared with its own weights only. A copy is also needed because a second
     conversion of the same program fails: the first leaves sizes that an operator made, such as a longest length, as
@@ -774,7 +783,8 @@ def _copy_without_conversions(graph: torch.fx.Graph) -> torch.fx.Graph:
 
 @functools.cache
 def _read_onnx_translations(opset_version: int, registered_count: int) -> dict[Any, list[Any]]:
-    """Return a dict from each operator to the translations to ONNX that torch's exporter and onnxscript have for it.
+    """Return a dict from each operator to the functions of torch's exporter and of onnxscript that translate it to
+    ONNX.
 
     `ONNXRegistry.from_torchlib` finds the same. `registered_count`, the number of registered operators, is a key of the
     cache.

@@ -60,7 +60,7 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import (
 )
 from pocketrnn_export.vocabularies.rules_from_answers import (
     find_rules_from_answers,
-    find_rules_with_start_and_end_tokens,
+    find_rules_with_sos_and_eos,
 )
 from pocketrnn_export.vocabularies.text_rules_file import read_rules
 from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
@@ -494,10 +494,10 @@ def test_words_around_a_text_are_tried_at_once_with_the_likeliest_rules(first: i
         calls.append(number)
         return float(list(ids) != encoder.encode(texts[number]))
 
-    assert [one.rules for one in find_rules_with_start_and_end_tokens(implied, words, texts, measure, 1e-3)] == [own]
+    assert [one.rules for one in find_rules_with_sos_and_eos(implied, words, texts, measure, 1e-3)] == [own]
     assert len(calls) < 200
-    assert find_rules_with_start_and_end_tokens(own, words, texts, measure, 1e-3) == []
-    assert find_rules_with_start_and_end_tokens(implied, SYLLABLES, texts, measure, 1e-3) == []
+    assert find_rules_with_sos_and_eos(own, words, texts, measure, 1e-3) == []
+    assert find_rules_with_sos_and_eos(implied, SYLLABLES, texts, measure, 1e-3) == []
 
 
 @pytest.mark.parametrize(("distance", "is_told"), [(1.0, True), (0.0, False)])

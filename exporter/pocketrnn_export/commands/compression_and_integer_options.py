@@ -210,8 +210,8 @@ def read_int8_measure_arguments(
 
 
 def format_int8_warning(manifest: Manifest) -> list[str]:
-    """Return a list with a warning if the effect of integer arithmetic was measured on golden examples only; else an
-    empty list."""
+    """Return a list with a warning if the effect of integer arithmetic was measured only on golden examples. Return an
+    empty list otherwise."""
     from pocketrnn.verdicts import read_integer_verdict
 
     verdict = read_integer_verdict(manifest)

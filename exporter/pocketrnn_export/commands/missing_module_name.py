@@ -177,11 +177,13 @@ def _refuse_name_without_module(source: str) -> None:
 
 
 def _complete_folder(folder: Path) -> str:
-    """Take the module that the Python files of a folder define, or the only one that fits a file of weights.
+    """Set SOURCE to the module in the Python files of a folder: the only one, the only one that fits a file of weights,
+    or the one that the code for answering texts makes. Return the new SOURCE.
 
     Raises:
-        OptionCorrectionsError: there are several, or only others near the folder; the error names them.
-        CheckpointError: there is none.
+        OptionCorrectionsError: the folder has several modules, or only the folders near it have some. The error names
+            them.
+        CheckpointError: there is no module, and the folder is not a checkpoint.
     """
     from pocketrnn_export.source_code.class_definitions import list_module_classes_near
 

@@ -258,11 +258,7 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
             if len(one.labels) == sizes.labels or not sizes.labels:
                 found.setdefault(one.labels, (one, write_labels(one.labels)))
 
-    fitting = [
-        one
-        for one in found
-        if any(_do_answers_agree_with_label_order(file, one, multi_label=multi_label) for file in answers)
-    ]
+    fitting = [one for one in found if any(_answers_fit_order(file, one, multi_label=multi_label) for file in answers)]
     if in_answers is not None and not fitting:
         named, first = write_labels(in_answers.labels), join_first_labels(in_answers.labels)
         open_order = "" if in_answers.labels[0] == "0" else ", but neither your code nor this file shows their order"
@@ -282,12 +278,10 @@ def propose_labels(path: Path | None, weights: Path | None, pairs: Path | None, 
         if path is not None and len(value) > _LONGEST_LABELS:
             value = find_name_of_labels(path, labels.labels) or value
         file = next(
-            (one for one in answers if _do_answers_agree_with_label_order(one, labels.labels, multi_label=multi_label)),
+            (one for one in answers if _answers_fit_order(one, labels.labels, multi_label=multi_label)),
             None,
         )
-        said = (
-            f"The labels seem to be {labels.description}. {_describe_check_of_label_order(labels.labels, file, sizes)}"
-        )
+        said = f"The labels seem to be {labels.description}. {_describe_order_check(labels.labels, file, sizes)}"
         return ProposedOption("labels", said, value)
     told = [
         f"{','.join(one[:_MOST_TOLD])}{',...' * (len(one) > _MOST_TOLD)} ({found[one][0].where})" for one in fitting
@@ -320,17 +314,17 @@ def _propose_order_in_code(
     orders = [
         one
         for one in find_order_of_known_labels(path, in_answers.labels, sizes.outputs)
-        if _do_answers_agree_with_label_order(file, one.labels, multi_label=multi_label)
+        if _answers_fit_order(file, one.labels, multi_label=multi_label)
     ]
     if not orders:
         return None
     told = [one.description for one in orders[:_MOST_TOLD]]
     said = f"The labels seem to be {', or else '.join(told)}, those in {in_answers.where}."
-    shows = _describe_check_of_label_order(orders[0].labels, file, sizes)
+    shows = _describe_order_check(orders[0].labels, file, sizes)
     return ProposedOption("labels", f"{said} {shows}", write_labels(orders[0].labels))
 
 
-def _describe_check_of_label_order(labels: Sequence[str], answers: Path | None, sizes: WeightSizes) -> str:
+def _describe_order_check(labels: Sequence[str], answers: Path | None, sizes: WeightSizes) -> str:
     """Return a sentence that tells the user how to check the order of the proposed labels: by the file `answers` of the
     user's answers, or, without it, by the meaning of the module's outputs."""
     if answers is not None:
@@ -1016,7 +1010,7 @@ def _count_answers(file: Path, labels: Sequence[str], *, multi_label: bool) -> i
     return len(map_answers_to_labels(pairs, labels, multi_label=multi_label) if labels else pairs)
 
 
-def _do_answers_agree_with_label_order(file: Path, labels: Sequence[str], *, multi_label: bool) -> bool:
+def _answers_fit_order(file: Path, labels: Sequence[str], *, multi_label: bool) -> bool:
     """Return whether a file has answers, and none of them contradicts the order of `labels`."""
     from pocketrnn_export.progress import hide_log_records
 

@@ -89,7 +89,7 @@ def list_candidate_rules(rules: TextRules, tokens: Sequence[str] = ()) -> Iterat
         yield replace(rules, tokenizer="characters", lowercase=lowercase, steps=removal)
 
 
-def list_rules_with_start_and_end_tokens(rules: TextRules, tokens: Sequence[str]) -> list[TextRules]:
+def list_rules_with_sos_and_eos(rules: TextRules, tokens: Sequence[str]) -> list[TextRules]:
     """Return copies of the text rules that put words of the vocabulary such as `<s>` and `</s>` around each text: first
     copies with both words, then with the first word alone, then with the last word alone. Return an empty list if the
     rules already add a first or a last id, or if the vocabulary has no such words.

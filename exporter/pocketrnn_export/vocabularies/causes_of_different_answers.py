@@ -44,7 +44,7 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, write_
 from pocketrnn_export.vocabularies.rules_from_answers import (
     AgreeingRules,
     find_rules_from_answers,
-    find_rules_with_start_and_end_tokens,
+    find_rules_with_sos_and_eos,
     list_rules_that_find_most_words,
 )
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
@@ -139,16 +139,14 @@ def explain_difference(
             text rules. It returns None if there is no such file.
         is_order_open: whether an order of the labels is also looked for together with other text rules.
     """
-    exact = _describe_label_order_with_which_all_answers_agree(source, rows, tolerance)
+    exact = _find_order_for_all_answers(source, rows, tolerance)
     if exact := exact or _explain_with_sigmoid_or_softmax(source, rows, tolerance, further) or find_weights(False):
         return exact
     order = find_likelier_order(source, rows)
-    turned = _explain_with_other_label_order(source, rows, tolerance, order) if order.is_sure else None
+    turned = _explain_with_label_order(source, rows, tolerance, order) if order.is_sure else None
     if turned and (turned.agreeing or _TEXTS_FOR_A_WRONG_ONE * (order.texts - order.agreed) <= order.texts):
         return turned
-    if (threshold := _describe_threshold_with_which_all_answers_agree(source, rows)) and len(
-        wrong_indices
-    ) >= _TEXTS_TO_TELL_BY:
+    if (threshold := _find_threshold_for_all_answers(source, rows)) and len(wrong_indices) >= _TEXTS_TO_TELL_BY:
         return threshold
     if empty := _advise_on_texts_without_tokens(source, [rows[i][0] for i in wrong_indices], tolerance, is_first=True):
         return Explanation(empty, is_of_split=False)
@@ -162,18 +160,12 @@ def explain_difference(
     some, first = [rows[i] for i in tried], [i for i, number in enumerate(tried) if number in {*wrong_indices}]
     most = min(len(some) // _TEXTS_FOR_AN_EXCEPTION, len(first) // 2)
     ids_agree = rows[wrong_indices[0]][0].ids_agree
-    marked = (
-        None
-        if ids_agree
-        else find_other_rules(source, some, tolerance, most, find=find_rules_with_start_and_end_tokens)
-    )
+    marked = None if ids_agree else find_other_rules(source, some, tolerance, most, find=find_rules_with_sos_and_eos)
     if marked and not marked.exceptions:
         return Explanation(marked.advice, marked.rules, marked.is_only, marked.rules)
     others = [*(rows[i][0] for i in range(len(rows)) if i not in {*tried}), *further]
     if threshold:
-        return _explain_with_usual_rules(
-            source, some, first, tolerance, others
-        ) or _mark_threshold_explanation_as_uncertain(threshold)
+        return _explain_with_usual_rules(source, some, first, tolerance, others) or _doubt_threshold(threshold)
     ways = [find_other_truncation_or_padding(source, some, first, tolerance, others=others)]
     if ways[0] is None and turned is not None:
         return turned
@@ -190,11 +182,11 @@ def explain_difference(
     if is_open and (weights := find_weights(True)) is not None:
         return weights
     if not any(ways):
-        ways.append(_find_width_with_which_most_wrong_answers_agree(source, some, first, tolerance))
+        ways.append(_find_width_for_most_answers(source, some, first, tolerance))
     if agreeing := [way for way in ways if way is not None]:
         best = min(agreeing, key=lambda way: way.exceptions)
         return Explanation(best.advice, None if best.exceptions else best.rules, best.is_only, best.rules)
-    both = None if order.is_sure else _explain_with_other_label_order(source, rows, tolerance, order)
+    both = None if order.is_sure else _explain_with_label_order(source, rows, tolerance, order)
     both = both or _explain_with_sigmoid_or_softmax(source, rows, tolerance, further, is_last=True)
     return both or _advise_without_rules(source, rows, some, wrong_indices, tolerance)
 
@@ -213,8 +205,12 @@ def _find_rules_or_order(
     labels explains it. Return None if nothing is found, or if other weights explain it.
 
     Args:
-        source, rows, tolerance, find_weights: as for `explain_difference`.
-        tried: those of the rows with which rules are tried.
+        source: the bundle or the module that gives the answers.
+        rows: texts with the owner's answers, each with the probabilities that the source gives.
+        tolerance: the largest difference between two probabilities that agree.
+        find_weights: looks for another file of weights with which the answers agree; with True, it also tries other
+            text rules.
+        tried: the part of the rows with which rules are tried.
         most_exceptions: how many answers may still differ.
         asked_for_order: the texts that the source answers to find the order of the labels.
     """
@@ -227,7 +223,7 @@ def _find_rules_or_order(
         source, tried, tolerance, most_exceptions, stops_before_rare=is_explained, stop_words=source.stop_words
     )
     if way is None and find_weights(True) is None and (order := find_order()) is not None:
-        return _explain_with_other_label_order(source, rows, tolerance, order)
+        return _explain_with_label_order(source, rows, tolerance, order)
     return way
 
 
@@ -311,7 +307,10 @@ def _explain_with_sigmoid_or_softmax(
     labels.
 
     Args:
-        source, rows, tolerance, further: as for `explain_difference`.
+        source: the bundle or the module that gives the answers.
+        rows: texts with the owner's answers, each with the probabilities that the source gives.
+        tolerance: the largest difference between two probabilities that agree.
+        further: more texts with the owner's answers.
         is_last: whether one more agreeing answer is enough, since nothing else explains the difference. Otherwise, the
             number must be too large for chance.
     """
@@ -381,7 +380,7 @@ def count_agreeing_texts(source: AnswerSource, rows: Sequence[Row], tolerance: f
     return max(counts)
 
 
-def _explain_with_other_label_order(
+def _explain_with_label_order(
     source: AnswerSource, rows: Sequence[Row], tolerance: float, order: LabelOrder
 ) -> Explanation | None:
     """Explain wrong answers by another order of the labels, with which more answers agree. If some answers are still
@@ -514,7 +513,9 @@ def find_other_rules(
     there are fewer than eight texts.
 
     Args:
-        source, rows, tolerance: as for `explain_difference`.
+        source: the bundle or the module that gives the answers.
+        rows: texts with the owner's answers, each with the probabilities that the source gives.
+        tolerance: the largest difference between two probabilities that agree.
         most_exceptions: how many answers may still differ.
         find: the search for the rules, such as `find_rules_from_answers`.
         given: further arguments of `find`.
@@ -582,9 +583,7 @@ def _advise_on_other_split(source: AnswerSource, rows: Sequence[Row], tolerance:
     )
 
 
-def _describe_label_order_with_which_all_answers_agree(
-    source: AnswerSource, rows: Sequence[Row], tolerance: float
-) -> Explanation | None:
+def _find_order_for_all_answers(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> Explanation | None:
     """Find an order of the labels with which all answers agree, and explain the difference by it. Return None if there
     is no such order, or if there are more than 500 labels."""
     labels = source.labels
@@ -620,7 +619,7 @@ def _describe_label_order_with_which_all_answers_agree(
     )
 
 
-def _describe_threshold_with_which_all_answers_agree(source: AnswerSource, rows: Sequence[Row]) -> Explanation | None:
+def _find_threshold_for_all_answers(source: AnswerSource, rows: Sequence[Row]) -> Explanation | None:
     """Find thresholds with which all of the owner's labels agree, and explain the difference by them. With a softmax,
     this is one threshold for the second of two labels. Return None if there are none, or if answers have
     probabilities."""
@@ -675,7 +674,7 @@ def _explain_with_usual_rules(
     return None if way is None else Explanation(way.advice, way.rules, way.is_only, way.rules)
 
 
-def _mark_threshold_explanation_as_uncertain(threshold: Explanation) -> Explanation:
+def _doubt_threshold(threshold: Explanation) -> Explanation:
     """Return the explanation by a threshold without its options, and with the sentence that text rules may be the
     cause, since few answers differ."""
     doubt = " But so few answers differ that text rules may be the cause: probabilities in place of labels show it."
@@ -865,7 +864,7 @@ def _agrees_with_all(
     return True
 
 
-def _find_width_with_which_most_wrong_answers_agree(
+def _find_width_for_most_answers(
     source: AnswerSource, rows: Sequence[Row], wrong_indices: Sequence[int], tolerance: float
 ) -> _Way | None:
     """Find a length to which texts are cut or padded so that at least half of the wrong answers agree. Return the text

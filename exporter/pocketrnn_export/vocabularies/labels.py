@@ -154,7 +154,7 @@ def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]
             mapped = _read_labels_in_map(own, path)
     if list(map(str, mapped)) != list(map(str, labels)):
         raise InputError(
-            f"{path} maps the labels to other indices than the map or list under {first}.",
+            f"{path} maps the labels to other indices than they have under {first}.",
             f"Keep only the right one. {_GIVE}",
         )
     return labels

@@ -20,7 +20,7 @@ from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.vocabularies.candidate_text_rules import (
     STEPS_OUTSIDE_ENCODINGS,
     list_candidate_rules,
-    list_rules_with_start_and_end_tokens,
+    list_rules_with_sos_and_eos,
 )
 from pocketrnn_export.vocabularies.unreachable_words import find_unreachable_words
 
@@ -195,7 +195,7 @@ def list_rules_that_find_most_words(rules: TextRules, tokens: Sequence[str], tex
     return _list_rules_with_different_ids(trial, rules)[0][:_BEST]
 
 
-def find_rules_with_start_and_end_tokens(
+def find_rules_with_sos_and_eos(
     rules: TextRules,
     tokens: Sequence[str],
     texts: Sequence[str],
@@ -214,7 +214,7 @@ def find_rules_with_start_and_end_tokens(
         tolerance: the largest distance at which two answers agree.
         most_exceptions: how many answers may differ.
     """
-    if not list_rules_with_start_and_end_tokens(rules, tokens):
+    if not list_rules_with_sos_and_eos(rules, tokens):
         return []
     by_length = sorted(enumerate(texts), key=lambda one: len(one[1]))
     trial = _Trial(tokens, by_length, measure, tolerance, most_exceptions, _SECONDS_FOR_MARKS)
@@ -222,7 +222,7 @@ def find_rules_with_start_and_end_tokens(
     found: list[AgreeingRules] = []
     with contextlib.suppress(_EnoughError):
         for split in [rules, *splits[:_BEST]]:
-            found += trial.list_agreeing(list_rules_with_start_and_end_tokens(split, tokens))
+            found += trial.list_agreeing(list_rules_with_sos_and_eos(split, tokens))
     return sorted({one.rules: one for one in found}.values(), key=_get_sort_key_of_agreeing_rules)
 
 
@@ -286,7 +286,7 @@ def _list_rules_with_different_ids(
     # The last id is the -1 that `str.find` gives.
     others = dict.fromkeys([rules.unknown_id, None, rules.padding_id, 0, len(trial.tokens) - 1])
     best = [replace(split, unknown_id=id_) for id_ in others for split in ranked[:_BEST]]
-    marked = [one for split in ranked[:_MARKED] for one in list_rules_with_start_and_end_tokens(split, trial.tokens)]
+    marked = [one for split in ranked[:_MARKED] for one in list_rules_with_sos_and_eos(split, trial.tokens)]
     return [*best[:_BEST], *marked, *best[_BEST:]], ranked[_BEST:]
 
 

@@ -120,11 +120,7 @@ def find_rules_of_function(
             plain = _find_padding_outside_function(plain, vocabulary, pairs)
             # The verdict says then that widths were not compared.
             function.gives_ids = function.gives_ids and plain == rules
-        best = (
-            plain
-            if rules is not None
-            else _find_rules_with_most_agreeing_texts(code, implied, vocabulary, pairs, gives_ids=gives_ids)
-        )
+        best = plain if rules is not None else _find_best_rules(code, implied, vocabulary, pairs, gives_ids=gives_ids)
         encoder = _refuse_other_tokens(best, rules, usual, vocabulary, code)
         lacking = _refuse_errors_on_known_tokens(encoder, vocabulary, {*texts}, raising)
         if function.seconds < _SECONDS_TO_REFUSE:
@@ -251,7 +247,7 @@ def _log_agreement(
         )
 
 
-def _find_rules_with_most_agreeing_texts(
+def _find_best_rules(
     code: RulesInCode | None, implied: TextRules, vocabulary: Vocabulary, pairs: Sequence[Pair], *, gives_ids: bool
 ) -> TextRules:
     """Return the text rules that give the function's ids to the most texts. Rules that the function's source code shows

@@ -68,7 +68,7 @@ def read_sentencepiece(content: bytes, source: str) -> Subwords:
 
     Args:
         content: the bytes of the file.
-        source: its name in messages.
+        source: the name of the file in messages.
 
     Raises:
         InputError: the file is damaged, or the rules cannot express a part of it; the message names the part.

@@ -77,17 +77,18 @@ def _find_member_for_empty_text(rules: AnyTextRules) -> str:
 
 
 def list_given_rule_members(json_or_file: str | None) -> dict[str, Any]:
-    """Return the members of the rules in --rules. Return an empty dict if the option is not given.
+    """Return the members of the JSON object in --rules, such as {"max_width": 200}. Return an empty dict if the option
+    is not given.
 
     Args:
-        json_or_file: as in `parse_rules_json_with_name`; None without --rules.
+        json_or_file: the value of --rules, the path of a file or the JSON itself; None if the option is not given.
     """
     return {} if json_or_file is None else parse_rules_json_with_name(json_or_file)[1]
 
 
 def parse_rules_json_with_name(json_or_file: str) -> tuple[str, dict[str, Any]]:
-    """Parse the value of `--rules` as JSON. Return a name for the rules in messages, and the JSON object. Its members
-    are not checked.
+    """Parse the value of `--rules`, without a check of its members. Return a name for the rules in messages, and the
+    JSON object.
 
     Args:
         json_or_file: the path of a file, or the JSON itself, which begins with a brace.

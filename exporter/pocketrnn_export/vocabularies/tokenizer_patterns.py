@@ -80,13 +80,13 @@ class _NotUnderstoodError(Exception):
 
 
 def parse_split(pattern: str, behavior: Any, *, inverted: bool) -> Split | None:
-    """Parse the pattern of the pre-tokenizer `Split` as a step of the text rules. Return None if the pattern is not
-    supported.
+    """Convert the regular expression of the pre-tokenizer `Split` in a tokenizer.json to a step of the text rules.
+    Return None if the expression is not supported.
 
     Args:
         pattern: the regular expression.
-        behavior: what becomes of the matches, as in `SplitAt`.
-        inverted: whether `behavior` holds for the text between the matches instead.
+        behavior: what becomes of the matches, such as "removed" or "isolated" (each match is a word).
+        inverted: whether `behavior` applies to the text between the matches, and not to the matches.
     """
     if known := _match_known_pattern(pattern, behavior, inverted):
         return known
@@ -109,7 +109,8 @@ def parse_split(pattern: str, behavior: Any, *, inverted: bool) -> Split | None:
 
 
 def _match_known_pattern(pattern: str, behavior: str, inverted: bool) -> Pattern | None:
-    """Return the step for a regular expression that many tokenizers use. Return None for any other expression."""
+    """Return the step of the text rules for a regular expression that many tokenizers use, such as that of GPT-2.
+    Return None for any other expression."""
     for other, this in _SAME:
         pattern = other.sub(this, pattern)
     letters, numbers = find_unicode_set("letters"), find_unicode_set("numbers")
@@ -138,13 +139,14 @@ def _match_known_pattern(pattern: str, behavior: str, inverted: bool) -> Pattern
 
 
 def _find_most_digits(pattern: str, begin: str, end: str) -> int | None:
-    """Return the largest number of digits in a word that a pattern allows, if it begins with `begin` and ends with
-    `end`. Otherwise, return None."""
+    """Return the largest number of digits in one word that a regular expression allows. The expression must begin with
+    `begin` and end with `end`, with a known pattern of digits between them. Otherwise, return None."""
     is_like = pattern.startswith(begin) and pattern.endswith(end) and len(pattern) >= len(begin) + len(end)
     return _DIGITS.get(pattern[len(begin) : -len(end)]) if is_like else None
 
 
 def _join_sets(*names: str) -> tuple[str, ...]:
+    """Return the ranges of all characters in the Unicode sets with these names, such as "letters"."""
     return make_ranges_from_points(
         merge_ranges(point for name in names for point in list_first_and_last_points(find_unicode_set(name)))
     )
@@ -185,6 +187,7 @@ def parse_runs(pattern: str) -> tuple[Run, ...] | None:
 
 
 def _matches_one_code_point(run: Run) -> bool:
+    """Return whether a run matches exactly one character."""
     return run == Run(run.ranges, most=1)
 
 
@@ -290,8 +293,8 @@ def _split_lookahead(pattern: str) -> tuple[str, _Set]:
 
 
 def _ends_run(first: _Item, second: _Item) -> bool:
-    """Return whether the first item repeats a class of characters that includes the class of the second item, so that
-    the second item can only match the last character of the run."""
+    """Return whether the first item repeats a class of characters any number of times, and the second item matches one
+    or more characters of the same class. The second item then only matches the end of the run."""
     within = not _has_common_points(second[0], complement_point_ranges(first[0]))
     return first[1:] == (0, None) and second[1:] in ((1, None), (1, 1)) and within
 

@@ -35,8 +35,8 @@ def add_widths_to_tokenizer_rules(subwords: Subwords, width_members: Mapping[str
         source: the tokenizer's name in messages.
 
     Raises:
-        InputError: there is another member; a value is out of its range; the tokenizer's file states another value; or
-            texts are padded, but no padding id is known.
+        InputError: `width_members` has a member of another name; a value is out of its range; the tokenizer's file
+            states another value; or texts are padded, but no padding id is known.
     """
     if others := [str(name) for name in width_members if name not in _MEMBERS]:
         raise InputError(f"The rules give {short_repr(', '.join(others), 80)}, which {source} already defines.", _GIVE)

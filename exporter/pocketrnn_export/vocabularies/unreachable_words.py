@@ -17,7 +17,7 @@ from pocketrnn_export.progress import ABOUT_MARKS, ABOUT_WORDS, AFTER_AN_ERROR
 from pocketrnn_export.vocabularies.candidate_text_rules import (
     describe_rules,
     list_candidate_rules,
-    list_rules_with_start_and_end_tokens,
+    list_rules_with_sos_and_eos,
 )
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
 
@@ -141,7 +141,7 @@ def warn_of_unreachable_words(encoder: TextEncoder, tokens: Sequence[str]) -> No
     never = find_unreachable_words(encoder, enumerate(tokens))
     if not isinstance(encoder.rules, TextRules):
         return
-    marked = list_rules_with_start_and_end_tokens(encoder.rules, tokens)[:1]
+    marked = list_rules_with_sos_and_eos(encoder.rules, tokens)[:1]
     marks = [(name, tokens[number]) for one in marked for name in ("first_id", "last_id")
              if (number := getattr(one, name)) is not None]  # fmt: skip
     never = [one for one in never if one not in {word for _, word in marks}]

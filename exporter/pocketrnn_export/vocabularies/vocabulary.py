@@ -189,25 +189,25 @@ def read_vocabulary(source: VocabularySource, evidence: IdEvidence = _NO_EVIDENC
 
     A file's kind is recognized by its content; its extension only decides between two possible kinds.
 
-    - a `Vocabulary`: returned as it is
-    - tokens in a list or tuple, in the order of their ids; pairs (token, id), or (token, count) by falling count, as
+    - a `Vocabulary`: returned as it is - tokens in a list or tuple, in the order of their ids; pairs (token, id), or
+    (token, count) by falling count, as
       `Counter.most_common` gives them: a token's position is its id then
     - a dict token -> id or id -> token, each id once. Up to half of the ids may have no token: id 0 becomes "<pad>"
       where there is none, and another becomes a token that no text can give. Words whose ids have no row in the
       embedding are left out, and so are words that share the id of the token for unknown words. That is logged
-    - a dict that holds one of these as `word2idx`, `stoi`, `itos` or under a name like these
-    - an object with `get_itos()` and `get_default_index()` (`torchtext.vocab.Vocab`, also scripted) or with a list
+    - a dict that holds one of these as `word2idx`, `stoi`, `itos` or under a name like these - an object with
+    `get_itos()` and `get_default_index()` (`torchtext.vocab.Vocab`, also scripted) or with a list
       `itos` and an `unk_index`, or a `stoi` with a default (torchtext up to 0.8)
-    - an object of your own class that holds such a dict or list as `word2idx`, `stoi`, `itos` or the like
-    - the path of a text file in UTF-8, a token a line: spaces belong to the token, since n-grams hold some; the line
+    - an object of your own class that holds such a dict or list as `word2idx`, `stoi`, `itos` or the like - the path of
+    a text file in UTF-8, a token a line: spaces belong to the token, since n-grams hold some; the line
       breaks are LF or CR LF; empty lines at the end are not tokens, and one elsewhere is an error
-    - the path of a list, a tuple or a dict as Python prints it: `{'<unk>': 0, 'oil': 1}`. No code in it is run
-    - the path of the same as JSON, of a Keras tokenizer's `to_json()`, or of what `write_vocabulary` wrote
-    - the path of a Vocab, a list, a tuple or a dict that `torch.save`, `pickle.dump` or `joblib.dump` wrote. Nothing in
+    - the path of a list, a tuple or a dict as Python prints it: `{'<unk>': 0, 'oil': 1}`. No code in it is run - the
+    path of the same as JSON, of a Keras tokenizer's `to_json()`, or of what `write_vocabulary` wrote - the path of a
+    Vocab, a list, a tuple or a dict that `torch.save`, `pickle.dump` or `joblib.dump` wrote. Nothing in
       it is run; see `pickled_vocabulary.py`. A checkpoint may hold it under any key, beside weights: the key is logged
-    - the path of a table, .csv or .tsv, with a line of names, a column of words and one of their ids
-    - the path of an array of strings, or of a list or dict, that `numpy.save` wrote. Nothing in it is run
-    - the path of one of these files, compressed by zlib, gzip, bzip2 or xz
+    - the path of a table, .csv or .tsv, with a line of names, a column of words and one of their ids - the path of an
+    array of strings, or of a list or dict, that `numpy.save` wrote. Nothing in it is run - the path of one of these
+    files, compressed by zlib, gzip, bzip2 or xz
 
     A torchtext Vocab's default index, or its absence, is kept. For sources that cannot have one (lists, dicts, your own
     class, text files), the default index is the id of "<unk>", of the one token with a name like it ("[UNK]", "<OOV>"),
@@ -219,7 +219,7 @@ def read_vocabulary(source: VocabularySource, evidence: IdEvidence = _NO_EVIDENC
 
     Raises:
         UnclearIdsError: the numbers of the words may be counts, or the ids of another module.
-        DataError: it holds no vocabulary, or one in which an id does not stand for exactly one token.
+        DataError: the source holds no vocabulary, or an id does not stand for exactly one token.
     """
     if isinstance(source, Vocabulary):
         return source
