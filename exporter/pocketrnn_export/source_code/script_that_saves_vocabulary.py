@@ -153,7 +153,8 @@ class VocabularyScript:
         counting = _COUNTING if rows and len(self.made) > 1 else ""
         functions = f"{inspect.getsource(torchtext_functions)}\nprovide_torchtext()\n" if self.needs_torchtext else ""
         if keras := _list_keras_modules(self.code):
-            functions += f"{inspect.getsource(keras_tokenizer)}\nprovide_keras({', '.join(map(repr, keras))})\n"
+            provide = keras_tokenizer.provide_keras_tokenizer_for_import.__name__
+            functions += f"{inspect.getsource(keras_tokenizer)}\n{provide}({', '.join(map(repr, keras))})\n"
         folders = [os.path.relpath(one, self.place) for one in self.folders]
         return _COMPLETE.format(functions=functions, place=os.path.relpath(self.place, folder), folders=folders,
                                 missing=self.missing, sorting=sorting, code=self.code, made=", ".join(self.made),
