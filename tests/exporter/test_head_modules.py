@@ -303,6 +303,7 @@ def test_what_holds_one_head_refuses_several_by_a_sentence(bundle: Path, tmp_pat
 
 
 def test_a_packed_file_answers_as_its_bundle(bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pocketrnn_native")
     file = tmp_path / "reviews.prnn"
     made = pack(bundle, file)
     assert {line.candidate for line in made.parity.comparisons} >= {"packed", "packed, in place", "runtime"}

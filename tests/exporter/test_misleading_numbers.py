@@ -43,6 +43,7 @@ def test_the_bundle_answers_as_the_module_and_so_does_its_packed_file(kind: type
     export(module, tmp_path / "b", **XYZ)
     compared(module, tmp_path / "b")
     if kind in zoo.PACKED:
+        pytest.importorskip("pocketrnn_native")
         pack(tmp_path / "b", tmp_path / "b.prnn")
         compared(module, tmp_path / "b.prnn")
     else:
