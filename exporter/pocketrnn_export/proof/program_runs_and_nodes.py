@@ -14,7 +14,12 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, describe_user_line_of_node
-from pocketrnn_export.torch_internals import list_aliased_arguments, list_written_arguments, read_size_expression
+from pocketrnn_export.torch_internals import (
+    find_custom_operator_function,
+    list_aliased_arguments,
+    list_written_arguments,
+    read_size_expression,
+)
 from pocketrnn_export.tracing.module_trace import TracedProgram
 
 # Maps inputs as the module takes them to logits, an array [batch, classes]; may raise anything.
@@ -87,12 +92,15 @@ def _list_graph_arguments(
 
 def _make_function_without_size_assertions(module: torch.fx.GraphModule) -> Callable[..., Any]:
     """Return a function that runs a graph module's graph without its assertions about sizes, which an exported graph
-    does not contain. Running the graph node by node instead would take 1.5 times as long for a small classifier."""
+    does not contain, and without torch's dispatcher for the operators of this project. Running the graph node by node
+    instead would take 1.5 times as long for a small classifier."""
     graph = torch.fx.Graph()
     graph.output(graph.graph_copy(module.graph, {}))
     for node in reversed(graph.nodes):
         if "_assert" in str(node.target):
             graph.erase_node(node)
+        else:
+            node.target = find_custom_operator_function(node.target, "pocketrnn")
     # A call of the module itself would print the code when it fails.
     return torch.fx.GraphModule(module, graph).forward
 
