@@ -259,6 +259,7 @@ def test_a_single_logit_becomes_two_classes_with_the_probabilities_of_its_sigmoi
     assert classifier.predict_proba(["w1 w2 w3"])[0] == pytest.approx([1 - spam, spam], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_labels_of_a_multi_label_classifier_have_probabilities_of_their_own(
     new_bundle: tuple[Path, manifest.Manifest],
 ) -> None:

@@ -353,6 +353,7 @@ def test_the_sides_on_which_code_pads_and_cuts_are_found(tmp_path: Path, code: s
     assert (found.pad_side, found.cut_side) == sides
 
 
+@pytest.mark.slow
 def test_the_next_line_pads_texts_where_the_owners_code_does(folder: Path) -> None:
     result = export()
     assert result.exit_code == 0, result.output

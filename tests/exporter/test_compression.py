@@ -142,6 +142,7 @@ def run(content: bytes) -> Any:
     return session.run(["logits"], {"tokens": np.arange(30)})[0]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=examples(12, 40))
 @given(st.lists(st.sampled_from([*VOCABULARY[2:], "unheard"]), max_size=12))
 def test_words_that_were_cut_are_unknown_words(cut: tuple[Classifier, Classifier], words: list[str]) -> None:

@@ -67,6 +67,7 @@ def test_the_bundle_decodes_as_the_modules_forward_does(tagger: Classifier) -> N
         assert all(0 < tag.probability <= 1 for tag in tags)
 
 
+@pytest.mark.slow
 def test_a_packed_file_decodes_as_the_modules_forward_does(tagger: Classifier, tmp_path: Path) -> None:
     engine = pytest.importorskip("pocketrnn_native")
     module, generator = made(zoo.WithCrf), np.random.default_rng(1)

@@ -88,6 +88,7 @@ def test_a_bundle_answers_tokens_ids_and_texts_by_the_owners_code_alike(bundle: 
             assert own.predict_proba([text])[0].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_function_that_gives_other_ids_than_at_the_export_is_refused(tmp_path: Path) -> None:
     exported(tmp_path / "b", rules=FRAMED, tokenizer=split, example_texts=TEXTS)
     assert Classifier.load(tmp_path / "b", tokenizer=split).classify("w1,w2")

@@ -82,6 +82,7 @@ def test_the_right_file_takes_the_place_of_a_refused_one(option: str, given: str
     assert written[written.index(option) + 1] == right
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_labels_are_as_many_as_the_outputs_if_their_number_is_known() -> None:
     Path("answers.csv").unlink()

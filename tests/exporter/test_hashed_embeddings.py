@@ -74,6 +74,7 @@ def answers_are_the_modules(module: nn.Module, bundle: Path) -> None:
     np.testing.assert_allclose(given, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", mostly_slow(list(ROW_OF), 99))
 def test_a_vocabulary_larger_than_the_table_is_exported(how: str, tmp_path: Path) -> None:
     module = Hashed(ROW_OF[how])

@@ -235,6 +235,7 @@ def test_a_file_may_import_what_lies_beside_it(model: Path, tmp_path: Path) -> N
     assert isinstance(load_module(parse_module_name(f"{tmp_path / 'main.py'}:made")), torch.nn.Sequential)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_a_notebooks_weights_vocabulary_of_torchtext_and_call_move_in_one_command(model: Path, tmp_path: Path) -> None:
     model.write_text(MODEL + CALLS + ENDS_AS_A_SCRIPT)

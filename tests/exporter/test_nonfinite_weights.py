@@ -29,6 +29,7 @@ class Net(nn.Module):
         return self.out(self.gru(self.embedding(tokens))[1][0])
 
 
+@pytest.mark.slow
 def test_weights_that_no_answer_reads_are_0_in_the_bundle(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     module = Net().eval()
     with torch.no_grad():

@@ -190,6 +190,7 @@ def test_values_with_units_are_exported_by_name(values: Path, tmp_path: Path) ->
     assert table.startswith("sequence,speed")
 
 
+@pytest.mark.slow
 def test_values_are_no_labels(values: Path) -> None:
     classifier = Classifier.load(values)
     sequences = [np.ones((4, 3)), np.zeros((9, 3))]

@@ -368,6 +368,7 @@ def test_integers_of_a_sensor_are_scaled_and_those_of_others_are_not(tmp_path: P
     assert np.array_equal(classifier.logits([raw]), classifier.logits([raw * np.array([0.5, 0.25, 0.125])]))
 
 
+@pytest.mark.slow
 def test_given_sequences_become_golden_examples_only_where_they_may(
     packed: tuple[nn.Module, Path], beside: tuple[nn.Module, Path]
 ) -> None:

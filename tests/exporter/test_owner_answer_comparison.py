@@ -153,6 +153,7 @@ def test_the_verdict_says_what_was_compared(bundle: Path) -> None:
     assert set(stated) == {"labels", "probabilities", "largest_difference", "tolerance", "unordered"}
 
 
+@pytest.mark.slow
 def test_labels_beside_probabilities_count_as_compared(bundle: Path) -> None:
     ids = [ids_of(text) for text in TEXTS]
     answered = [
@@ -445,6 +446,7 @@ def test_a_width_cleaning_and_an_unknown_id_that_no_word_names_are_found_togethe
     assert sum(read) < 200_000
 
 
+@pytest.mark.slow
 def test_stop_words_that_a_file_holds_are_left_out_if_answers_show_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -560,6 +562,7 @@ def test_probabilities_alone_show_cleaning_and_a_width_together(owners_folder: P
     assert "probabilities within 0.001" in result.stdout
 
 
+@pytest.mark.slow
 def test_other_rules_that_give_all_answers_are_named(owners_folder: Path) -> None:
     rows = [f"{text},{label(ids_of(own))}" for text, own in zip(UNFRAMED, TEXTS, strict=True)]
     Path("answers.csv").write_text("\n".join(["text,label", *rows]))
@@ -576,6 +579,7 @@ def test_other_rules_that_give_all_answers_are_named(owners_folder: Path) -> Non
     assert line[-1] == "--force"
 
 
+@pytest.mark.slow
 def test_of_rules_that_agree_those_of_the_owners_code_are_taken(owners_folder: Path) -> None:
     rows = [f"{text},{label(ids_of(own))}" for text, own in zip(UNFRAMED, TEXTS, strict=True)]
     Path("answers.csv").write_text("\n".join(["text,label", *rows]))
@@ -587,6 +591,7 @@ def test_of_rules_that_agree_those_of_the_owners_code_are_taken(owners_folder: P
     assert (rules.tokenizer, rules.lowercase) == ("whitespace", False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("digits", "shown"), [(9, 10), (2, 0)])
 def test_rounded_probabilities_do_not_show_which_of_near_widths_is_right(
     digits: int, shown: int, tmp_path: Path
@@ -1422,6 +1427,7 @@ class Shifted(nn.Module):
         return self.net(tokens)[:, 0].tanh() + 3
 
 
+@pytest.mark.slow
 def test_answers_show_that_numbers_of_one_sign_are_logits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with torch.random.fork_rng():
         module = Shifted().eval()

@@ -684,6 +684,7 @@ def test_a_slow_function_is_called_for_a_minute_and_for_seconds_if_no_rules_do_a
     assert len(called) < 40, len(called)
 
 
+@pytest.mark.slow
 def test_the_ids_of_characters_are_compared_also_with_a_vocabulary_of_words() -> None:
     def encode(text: str, vocab: dict[str, int]) -> list[int]:
         return [vocab.get(char, 0) for char in text]

@@ -105,6 +105,7 @@ def test_the_embedding_may_have_any_name(folder: Path) -> None:
     assert not found.note
 
 
+@pytest.mark.slow
 def test_after_a_vocabulary_that_is_too_large_the_code_that_counts_one_is_written(folder: Path) -> None:
     given = ["export", "net.py:Net", "-o", "out", "--weights", "net.pt", "--labels", "a,b"]
     for arguments in (given, [*given, "--vocabulary", "words.pkl"]):

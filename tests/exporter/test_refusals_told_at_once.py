@@ -274,6 +274,7 @@ def test_the_values_that_an_argument_is_compared_with_are_listed(body: str, valu
     assert list_strings_compared_with_argument(definition, "pool") == values
 
 
+@pytest.mark.slow
 def test_rules_that_are_too_long_for_a_message_are_written_to_a_file(folder: Path) -> None:
     Path("stem.py").write_text(
         "STOP = [f'word{i}' for i in range(200)]\n\n\n"
@@ -354,6 +355,7 @@ def test_a_route_of_a_web_service_is_not_asked_for_a_value_of_the_service(folder
     assert (folder / "use.py").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rules", "body"),
     [

@@ -310,6 +310,7 @@ def test_an_id_for_padding_that_no_token_names_is_asked_for(folder: Path) -> Non
     assert add_widths_to_tokenizer_rules(read, {"max_width": 9}, "tokenizer.json").rules.max_width == 9
 
 
+@pytest.mark.slow
 def test_rules_that_were_read_say_on_how_many_texts_the_library_gave_the_same_ids(folder: Path) -> None:
     status, said = run(*EXPORT, "--tokenizer", "tokenizer.json", "--max-tokens", "5")
     assert status == 0, said

@@ -188,6 +188,7 @@ def test_a_module_that_tells_the_next_token_is_no_tagger() -> None:
         prepared(zoo.TellsTheNext, classes=zoo.WORDS)
 
 
+@pytest.mark.slow
 def test_the_way_out_of_each_refusal_works() -> None:
     with pytest.raises(ExportError, match=r'--call "module\(tokens\)"'):
         prepared(zoo.EachByItself)

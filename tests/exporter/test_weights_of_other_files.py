@@ -88,6 +88,7 @@ def test_weights_that_give_all_answers_are_found(owners: TextRules, of_other_rul
     assert find_agreeing_weights(sources, answered, 1e-3, of_other_rules=of_other_rules) is None
 
 
+@pytest.mark.slow
 def test_the_line_to_write_has_the_weights_that_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text(MODULE)

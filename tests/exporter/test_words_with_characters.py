@@ -177,6 +177,7 @@ def test_a_text_is_spelled_before_it_is_in_lower_case(bundle: Path) -> None:
     assert small[0].probability != large[0].probability
 
 
+@pytest.mark.slow
 def test_the_proof_compares_the_graph_of_characters_and_the_golden_examples_have_words(bundle: Path) -> None:
     manifest = Classifier.load(bundle).manifest
     compared = {line.candidate for line in manifest.parity.comparisons}

@@ -278,6 +278,7 @@ def test_what_cannot_be_rounded_is_an_error_and_no_answer() -> None:
         assert error.value.args[0] == NOT_FINITE
 
 
+@pytest.mark.slow
 def test_a_file_of_integers_says_everywhere_that_it_is_measured_and_not_proven(packed: Path) -> None:
     manifest = Classifier.load(packed).manifest
     verdict = read_integer_verdict(manifest)
@@ -348,6 +349,7 @@ def test_more_change_than_is_allowed_writes_nothing_and_says_how_to_allow_it(bun
     assert low < verdict.accuracy - 1 < high
 
 
+@pytest.mark.slow
 def test_without_data_the_golden_examples_are_asked_and_that_is_told(bundle: Path, tmp_path: Path) -> None:
     line = ["pack", str(bundle), "-o", str(tmp_path / "tags.prnn"), "--arithmetic", "int8", "--max-changed", "30"]
     done = CliRunner().invoke(main, line)

@@ -183,6 +183,7 @@ def test_ready_products_and_weights_in_place_change_no_answer(name: str) -> None
         np.testing.assert_allclose(logits_of(opened, ids), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_halves_of_a_matrix_of_bytes_are_stored_in_bytes() -> None:
     content, graph = graph_of_case("a window")
     small = quantize_graph(content, Stored("int8", "int8"), {}).content

@@ -183,6 +183,7 @@ def test_a_resumed_run_compares_nothing_anew_and_ends_as_it_would_have(monkeypat
         assert (resumed.module.state_dict()[name] == tensor).all()
 
 
+@pytest.mark.slow
 def test_the_command_and_the_report_tell_what_folds_say_and_that_the_classifier_is_linear(tmp_path: Path) -> None:
     data = write_csv(tmp_path / "rows.csv", easy_texts(120))
     small = ["--epochs", "1", "--hidden-dim", "8", "--embedding-dim", "8", "--device", "cpu"]

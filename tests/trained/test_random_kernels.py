@@ -62,6 +62,7 @@ def test_labels_that_mean_nothing_are_not_said_to_be_known() -> None:
     assert train(drawn, FEW).metrics["validation_accuracy"] < 0.75
 
 
+@pytest.mark.slow
 def test_windows_of_a_recording_are_of_one_fold_and_few_recordings_make_fewer_folds() -> None:
     data = easy_sequences(40)
     # Each recording is there twelve times: with copies of a row in other folds, labels drawn at random are known.

@@ -64,6 +64,7 @@ def test_texts_of_a_class_that_was_left_out_are_given_no_label_more_often() -> N
     assert none[fresh.targets == 2].mean() > 0.5
 
 
+@pytest.mark.slow
 def test_rows_that_are_outside_choose_the_threshold_and_are_not_trained_on(tmp_path: Path) -> None:
     data = easy_texts(180)
     reading = separate_outside_rows(data, "elk")

@@ -68,6 +68,7 @@ def test_the_figures_are_of_the_last_epoch_before_it_and_the_weights_are_of_all_
     assert len([event for event in events if isinstance(event, Epoch)]) == 3
 
 
+@pytest.mark.slow
 def test_after_patience_it_reads_as_many_epochs_as_were_kept(tmp_path: Path) -> None:
     events: list[Progress | Epoch | Notice] = []
     settings = replace(FITTED, epochs=30, patience=1, learning_rate=0.1)

@@ -228,6 +228,7 @@ def test_a_shape_that_two_texts_cannot_have_is_refused(change: dict[str, object]
         replace(SMALL, two_texts=True, **change)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_measured_and_evaluated_with_its_columns(trained: Path) -> None:
     checkpoint = read_checkpoint(trained / "pairs")
     assert checkpoint.two_texts
