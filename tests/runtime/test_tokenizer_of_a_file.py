@@ -86,7 +86,7 @@ def test_a_file_that_is_named_like_a_library_does_not_hide_it(library: str, spli
         ("split_texts.py:absent", "absent"),
         ("broken.py:words", "KeyError"),
         ("split_texts.py:end", "split_texts.py, line 13,"),
-        ("split_texts.py:count", "'Stocks', but an int"),
+        ("split_texts.py:count", "returns an int for 'Stocks'"),
     ],
 )
 def test_what_is_no_function_is_refused_by_name(

@@ -38,7 +38,7 @@ _siblings: dict[Path, tuple[Path, int]] = {}
 
 def check_output_folder(path: Path, *, force: bool, marker_file: str) -> None:
     """Check before the work starts that an output folder can be written, and may be replaced if it exists already.
-    First repair what a killed process left there (`repair_interrupted_write`).
+    Before that, clean up after a killed process that was writing the same folder.
 
     Args:
         path: the folder to be written.
@@ -58,40 +58,42 @@ def check_output_folder(path: Path, *, force: bool, marker_file: str) -> None:
 
 
 def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> None:
-    """Raise an OutputError if an output folder cannot be written, or exists and may not be replaced. The arguments are
-    those of `check_output_folder`."""
+    """Raise an OutputError if an output folder cannot be written; or if it exists, and `force` is False or the folder
+    neither is empty nor contains `marker_file`."""
     # The name is written into files, and libraries such as PyTorch open only names that are valid Unicode.
     os.fsencode(path.absolute()).decode()
     if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise OutputError(f"{path} is a file or a link, not a folder.", "Choose another output folder.")
+        raise OutputError(f"The output {path} is a file or a link, not a folder.", "Choose another output folder.")
     if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
         raise OutputError(
-            f"pocketrnn runs in the folder {path}, so this folder cannot be replaced.",
-            "Choose another output folder, such as one in it.",
+            f"The output folder {path} is the current folder, so it cannot be replaced.",
+            "Choose another output folder, such as a new one in the current folder.",
         )
     if path.is_dir() and path.is_mount():
         raise OutputError(
-            f"A disk is mounted at {path}, so this folder cannot be replaced.", "Choose an output folder in it."
+            f"The output folder cannot be replaced, because a disk is mounted at {path}.",
+            f"Choose a new folder in {path}.",
         )
     if path.is_dir() and any(path.iterdir()):
         if not force:
             raise OutputError(
-                f"{path} exists already.", "Choose another output folder, or replace it with --force (force=True)."
+                f"The output folder {path} exists already.",
+                "Choose another output folder, or replace this one with --force (force=True).",
             )
         if not (path / marker_file).is_file():
             raise OutputError(
-                f"The folder {path} has no {marker_file}, so pocketrnn did not write this folder and "
-                "does not replace it.",
+                f"The folder {path} is not replaced: it has no {marker_file}, so pocketrnn did not write it.",
                 "Choose another output folder, or delete this folder yourself.",
             )
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir():
-        raise OutputError(f"{parent} is a file, not a folder.", "Choose another output folder.")
+        raise OutputError(f"The output cannot be written: {parent} is a file, not a folder.", "Choose another folder.")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(
-            f"You may not write in the folder {parent}.", "Check the folder's rights, or choose another one."
+            f"You have no permission to write in the folder {parent}.",
+            "Change the folder's permissions, or choose another folder.",
         )
     # Some names are too long, and some folders cannot be written although their permissions allow it.
     with _use_and_delete_temporary_sibling(parent / path.name, ".partial") as probe:
@@ -273,10 +275,11 @@ def _refuse_unwritable_file(path: Path, *, force: bool) -> None:
     """Raise an OutputError if the output path exists and is not a file, or if it exists and `force` is False."""
     # A path that is still a link after all links were resolved is a loop of links.
     if (path.exists() and not path.is_file()) or Path(os.path.realpath(path)).is_symlink():
-        raise OutputError(f"{path} exists and is not a file.", "Choose another output file.")
+        raise OutputError(f"The output {path} exists and is not a file.", "Choose another output file.")
     if path.exists() and not force:
         raise OutputError(
-            f"{path} exists already.", "Choose another output file, or replace it with --force (force=True)."
+            f"The output file {path} exists already.",
+            "Choose another output file, or replace this one with --force (force=True).",
         )
 
 

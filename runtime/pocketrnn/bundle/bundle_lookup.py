@@ -46,7 +46,7 @@ def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
     """
     if not isinstance(path_or_name, (str, os.PathLike)):
         raise InputError(
-            f"The bundle is given as {type(path_or_name).__name__}, not as a string or a path.",
+            f"The bundle is given as an object of the type {type(path_or_name).__name__}, not as a string or a path.",
             GIVE_A_BUNDLE,
         )
     given = os.fspath(path_or_name)
@@ -54,8 +54,8 @@ def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
         return download_bundle(parse_hub_address(given))
     if "://" in given:
         raise BundleError(
-            f"{given} is an address, but a bundle is read from this machine or from a model hub.",
-            "Download the bundle, and give its path; or give hf://user/name.",
+            f"{given} is an address on the web, but a bundle is read only from this machine or from a model hub.",
+            "Download the bundle and give its path, or give an address of the form hf://user/name.",
         )
     folder = Path(given)
     if _is_bundle_folder(folder) or folder.name != given:

@@ -53,7 +53,9 @@ def read_regular_file(path: Path, largest_size: int) -> bytes:
     with _open_regular_file(path, largest_size) as (file, size):
         content = file.read(size)
         if len(content) != size or file.read(1):
-            raise BundleError(f"{path} was changed while it was read.", "Try again when no program writes to it.")
+            raise BundleError(
+                f"{path} was changed while it was read.", "Try again when no program writes to this file."
+            )
     return content
 
 
@@ -114,7 +116,7 @@ def _check_regular_file(path: Path, status: os.stat_result, largest_size: int) -
     if stat.S_ISDIR(status.st_mode):
         raise BundleError(f"{path} cannot be read: it is a folder.", MAKE_AGAIN)
     if not stat.S_ISREG(status.st_mode):
-        raise BundleError(f"{path} cannot be read: it is not a regular file.", "Put a regular file in its place.")
+        raise BundleError(f"{path} cannot be read: it is a device or a pipe, not a regular file.", MAKE_AGAIN)
     if status.st_size > largest_size:
         raise BundleError(f"{path} has {status.st_size:,} bytes, but at most {largest_size:,} are allowed.", MAKE_AGAIN)
 
@@ -128,7 +130,9 @@ def _translate_read_errors(path: Path) -> Iterator[None]:
         raise BundleError(f"{path} is missing.", MAKE_AGAIN) from None
     except (OSError, ValueError) as error:
         raise BundleError(
-            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its rights."
+            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its permissions."
         ) from None
     except MemoryError:
-        raise BundleError(f"{path} is too large for this machine's memory.", "Use a larger machine.") from None
+        raise BundleError(
+            f"{path} does not fit into this machine's memory.", "Use a machine with more memory."
+        ) from None

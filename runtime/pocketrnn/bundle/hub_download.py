@@ -30,7 +30,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 SCHEME: Final = "hf://"
-_FORM: Final = "An address is hf://user/name, or hf://user/name@revision."
+_FORM: Final = "Write it as hf://user/name or hf://user/name@revision."
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _ADDRESS: Final = re.compile(rf"(?P<name>{_NAME}/{_NAME})(?:@(?P<revision>[A-Za-z0-9][A-Za-z0-9._/-]{{0,199}}))?")
 
@@ -55,7 +55,7 @@ def parse_hub_address(address: str) -> HubAddress:
     """
     found = _ADDRESS.fullmatch(address.removeprefix(SCHEME))
     if found is None or ".." in address:
-        raise InputError(f"{address} is not an address of a repository.", _FORM)
+        raise InputError(f"{address} is not an address of a repository on a model hub.", _FORM)
     return HubAddress(found["name"], found["revision"])
 
 
@@ -131,16 +131,17 @@ def translate_hub_errors(address: HubAddress) -> Iterator[None]:
         ) from error
     except errors.RevisionNotFoundError as error:
         raise BundleError(
-            f"{SCHEME}{address.name} has no revision {address.revision}.", "Give a commit, a tag or a branch."
+            f"The repository {SCHEME}{address.name} has no revision {address.revision}.",
+            "Give a commit, a tag or a branch of the repository after the @.",
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise BundleError(
-            f"{address} is not a repository that you may read.",
-            "Check the name; for a private repository, log in: hf auth login",
+            f"{address} does not exist, or you may not read it.",
+            "Check the name. For a private repository, log in first: hf auth login",
         ) from error
     # Network errors have the class of the library's HTTP client, which differs from release to release.
     except Exception as error:
         raise BundleError(
-            f"The hub's library failed on {address}: {first_line(error)}.",
-            "Check the network and your rights to the repository, and try again.",
+            f"The library huggingface_hub failed on {address}: {first_line(error)}.",
+            "Check the network and your permissions for the repository, and try again.",
         ) from error

@@ -55,12 +55,12 @@ def parse_versioned_document(
     except (ValueError, RecursionError) as reason:
         raise error(f"{path} is not JSON: {reason}.", remedy) from None
     if not isinstance(document, dict) or document.get("format") != form:
-        raise error(f"{path} is not a {form} file.", f"Give the folder that `{written_by}` wrote.")
+        raise error(f"{path} is not a file of the format {form}.", f"Give the folder that `{written_by}` wrote.")
     found = document.get("version")
     if type(found) is int and found != version:
         raise error(
-            f"{path} was made by another release: it has version {found} of the format, but this pocketrnn reads "
-            f"version {version}.",
+            f"{path} was made by another release of pocketrnn: it has version {found} of the format, but this release "
+            f"reads version {version}.",
             version_remedy,
         )
     return document

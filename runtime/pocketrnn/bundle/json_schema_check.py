@@ -47,7 +47,7 @@ def find_first_fault(
     root = schema if root is None else root
     if unknown := schema.keys() - _KEYWORDS:
         raise NotImplementedError(
-            f"The schema has the keywords {sorted(unknown)}, which pocketrnn does not check. Leave them out."
+            f"The JSON Schema has the keywords {sorted(unknown)}, which pocketrnn cannot check. Leave them out."
         )
     if "$ref" in schema:
         referred = root["$defs"][schema["$ref"].removeprefix("#/$defs/")]

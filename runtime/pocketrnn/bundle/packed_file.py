@@ -174,7 +174,7 @@ def map_file(path: Path) -> mmap.mmap:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise BundleError(
-            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its rights."
+            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its permissions."
         ) from None
 
 
@@ -195,7 +195,8 @@ def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[
     header = list(struct.unpack_from("<14I", content, _NUMBERS_AT))
     if not header[_VALUES_IN_HEADER]:
         raise BundleError(
-            f"{path} holds the text rules of a bundle, but no program that answers.",
+            f"{path} cannot classify texts: it was packed with --text-rules, and contains only the rules that convert "
+            "texts to ids.",
             "Give the bundle, or a file that `pocketrnn pack` wrote without --text-rules.",
         )
     document, forms, marks = read_packed_document(content, path), None, None
@@ -235,9 +236,7 @@ def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[
         or has_integer_weights(_read_section(content, Section.VALUES))
         != any(line.measures_integer_arithmetic for line in manifest.parity.comparisons)
     ):
-        raise BundleError(
-            f"{path} contradicts itself: its document differs from the sections that the engine reads.", PACK_AGAIN
-        )
+        raise BundleError(f"{path} is damaged: its JSON document contradicts its other sections.", PACK_AGAIN)
     return manifest
 
 
@@ -262,7 +261,8 @@ def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
     elsewhere = {"vocabulary", "digest", "features", *(["examples"] if "numbers" in document else [])}
     if twice := sorted(elsewhere & document.keys()):
         raise BundleError(
-            f"{path} is damaged: its document holds {', '.join(twice)}, which belong in other sections.", PACK_AGAIN
+            f"{path} is damaged: its JSON document contains {', '.join(twice)}, which belong in other sections.",
+            PACK_AGAIN,
         )
     return document
 
@@ -355,7 +355,10 @@ def assemble_packed_file(header_words: Sequence[int], sections: Sequence[bytes])
         body += section + bytes(-len(section) % _ALIGN)
     size = _HEADER + len(body)
     if size > LARGEST:
-        raise BundleError("The packed file would be larger than 2 GiB.", "Use the bundle with onnxruntime.")
+        raise BundleError(
+            "The packed file would be larger than 2 GiB, which is the limit.",
+            "Use the bundle itself, with onnxruntime.",
+        )
     head = bytearray(_HEADER)
     struct.pack_into("<4s3I", head, 0, _MAGIC, _VERSION, size, 0)
     struct.pack_into(f"<{len(header_words)}I", head, _NUMBERS_AT, *header_words)

@@ -30,8 +30,8 @@ SKIP_THEM: Final = "skip such texts with on_error='skip'"
 def mark_texts_beyond_limits(
     limits: Limits, ids: NDArray[np.int64], lengths: NDArray[np.int64], padding_id: int
 ) -> NDArray[np.bool_]:
-    """Mark the texts with too few or too many ids for the graph, or, if the graph needs another id than padding,
-    without one.
+    """Mark the texts that the graph cannot take: those with too few or too many ids, and, if the limits require an id
+    other than padding, those without such an id.
 
     Args:
         limits: the graph's limits.
@@ -59,8 +59,8 @@ def mark_texts_beyond_limits(
 
 
 def list_possible_limit_faults(limits: Limits) -> list[str]:
-    """List the faults that a text can have under these limits, as ends of a sentence: "with too few or too many
-    tokens"."""
+    """List the reasons for which a text can be beyond these limits, as ends of a phrase about texts: "with too few or
+    too many tokens", "without a known word"."""
     sized = limits.min_tokens is not None or limits.max_tokens is not None
     return [
         *(["with too few or too many tokens"] if sized else []),
@@ -89,7 +89,7 @@ def make_engine_memory_or_time_error(name: str, row_word: str = "text") -> Limit
     """
     return LimitError(
         f"The {row_word} would need more memory or time than the engine allows for {name}.",
-        f"Shorten the {row_word}; if a short {row_word} is refused, too, do not use the file.",
+        f"Shorten the {row_word}. If a short {row_word} is refused, too, do not use this packed file.",
     )
 
 

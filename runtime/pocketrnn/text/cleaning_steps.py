@@ -198,7 +198,7 @@ def check_step_count_and_growth(steps: Sequence[CleaningStep]) -> None:
         largest = max(largest, grown)
         if largest > MOST_GROWTH:
             raise InputError(
-                f"The cleaning steps can make a text more than {MOST_GROWTH} times as long.",
+                f"The cleaning steps can make a text grow more than {MOST_GROWTH} times in length.",
                 "Give fewer or shorter replacements.",
             )
 

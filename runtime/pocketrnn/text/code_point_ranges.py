@@ -43,7 +43,8 @@ def check_ranges(ranges: Any, value_name: str) -> None:
         check_string(some, "A range", 1, 2)
         if some[0] > some[-1]:
             raise InputError(
-                f"{value_name} has the range {some!r}, whose last character comes before its first.",
+                f"{value_name} has the range {some!r}, which ends before it begins: {some[1]!r} comes before "
+                f"{some[0]!r}.",
                 f"Write {some[::-1]!r}.",
             )
 

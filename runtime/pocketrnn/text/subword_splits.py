@@ -148,7 +148,7 @@ def check_splits(splits: Sequence[Split]) -> None:
     if len(splits) > _MOST_SPLITS:
         raise InputError(f"There are {len(splits):,} splits, but at most {_MOST_SPLITS} are allowed.", "Give fewer.")
     if sum(isinstance(split, Bytes) for split in splits) > 1:
-        raise InputError("`splits` contains `Bytes` more than once.", "Give it once.")
+        raise InputError("`splits` converts the text to bytes more than once.", "Give `Bytes` once.")
     cutting = [not isinstance(split, PrependTo | Replace) for split in splits]
     if any(isinstance(split, PrependTo) and split.first and any(cutting[:i]) for i, split in enumerate(splits)):
         raise InputError(
@@ -161,7 +161,7 @@ def check_splits(splits: Sequence[Split]) -> None:
         if isinstance(split, Replace):
             grown *= max(1, len(split.by))
     if grown > 64:
-        raise InputError("The splits can make a text more than 64 times as long.", "Give shorter replacements.")
+        raise InputError("The splits can make a text grow more than 64 times in length.", "Give shorter replacements.")
 
 
 def make_split_function(split: Split) -> Cut:

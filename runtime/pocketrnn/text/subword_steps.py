@@ -261,7 +261,7 @@ def check_subword_steps(steps: Sequence[SubwordStep]) -> None:
     if len(steps) > _MOST_STEPS:
         raise InputError(f"There are {len(steps):,} steps, but at most {_MOST_STEPS} are allowed.", "Give fewer steps.")
     if sum(isinstance(step, Bytes) for step in steps) > 1:
-        raise InputError("`steps` contains `Bytes` more than once.", "Give it once.")
+        raise InputError("`steps` converts the text to bytes more than once.", "Give `Bytes` once.")
     grown = 1
     counted: list[Replace | Keep] = []
     for step in steps:
@@ -274,7 +274,7 @@ def check_subword_steps(steps: Sequence[SubwordStep]) -> None:
     check_step_count_and_growth(counted)
     if grown > 64:
         raise InputError(
-            "The steps can make a text more than 64 times as long.",
+            "The steps can make a text grow more than 64 times in length.",
             "Give shorter texts in the steps that insert or replace text.",
         )
 

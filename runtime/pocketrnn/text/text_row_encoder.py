@@ -127,7 +127,7 @@ class TextRowEncoder:
                 f"The tokenizer function with which it was exported needs {files}: copy these files. " if files else ""
             )
             raise InputError(
-                f"{self._name} cannot split a text into tokens: its tokenizer is not part of the bundle.",
+                f"{self._name} does not split texts into tokens: its tokenizer is not part of the bundle.",
                 f"{need}Load the classifier with tokenizer=function, or give each text as a list of its tokens or "
                 "ids. On "
                 "the command line, add --tokenizer file.py:function or --tokens.",
@@ -247,7 +247,7 @@ def _would_split_token(token: str, tokenizer: str) -> bool:
 
 def _make_mixed_list_error(value: object, index: int, text_name: str, kind: str) -> TextError:
     return TextError(
-        f"{text_name} is a list of {kind}, but it has {short_repr(value, 40)} at index {index}.",
+        f"{text_name} is a list of {kind} with {short_repr(value, 40)} at index {index}, but all items must be {kind}.",
         "Give a list of strings, which are tokens, or a list of whole numbers, which are ids.",
     )
 
@@ -260,7 +260,7 @@ def _convert_text_items_to_list(text: object, text_name: str) -> list[Any]:
     if isinstance(text, (bytes, bytearray, memoryview)) or not hasattr(text, "tolist") or dimensions != 1:
         kind = type(text).__name__ + ("" if dimensions == 1 else f" of {dimensions} dimensions")
         raise TextError(
-            f"{text_name} has the type {kind}, but it must be a string or a list.",
+            f"{text_name} is not a string or a list, but has the type {kind}.",
             "Give the text as a string, or as a list of its tokens or token ids.",
         )
     values: list[Any] = text.tolist()

@@ -192,7 +192,7 @@ def _check_character_vocabulary(given: object) -> dict[str, int]:
     for entry, number in pairs:
         if not isinstance(entry, str) or not entry:
             raise InputError(
-                f"The vocabulary of characters has the entry {short_repr(entry, 40)}, which is not a string.",
+                f"The vocabulary of characters has the entry {short_repr(entry, 40)}, which is not a character.",
                 "Give strings of one character each.",
             )
         if entry in found:
