@@ -61,18 +61,15 @@ class HeadAnswers(Answers):
         raise IndexError(f"The index {indices[0]} is beyond the labels of all heads.")
 
     def require_single_head(self, capability: str) -> None:
-        """Refuse a method or an option that needs a single set of labels.
+        """Raise an InputError: a classifier with several heads cannot do something that needs a single set of labels.
 
         Args:
-            capability: the method or option, as the subject of a sentence: `explain()`.
-
-        Raises:
-            InputError: always.
+            capability: the method or option that needs it, as the subject of a sentence: `explain()`.
         """
         name = next(iter(self.heads))
         raise InputError(
             f"{self.name} has the heads {', '.join(self.heads)}, but {capability} works only with one head.",
-            f"Choose a head: head({name!r}), on the command line --head {name}.",
+            f"Choose a head with head({name!r}), or on the command line with --head {name}.",
         )
 
     def probabilities(self, logits: Floats) -> Any:
@@ -143,7 +140,8 @@ def choose_labels_of_head(answers: Answers, name: str) -> ChosenLabels:
     """
     if not isinstance(answers, HeadAnswers):
         raise InputError(
-            f"{answers.name} has no heads: it has a single set of labels.", "Do not choose a head: leave it out."
+            f"No head can be chosen: {answers.name} has a single set of labels.",
+            "Leave the choice of a head out.",
         )
     for known, head, columns in answers.iterate_heads():
         if known == name:

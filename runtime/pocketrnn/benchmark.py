@@ -194,10 +194,10 @@ def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int 
         InputError: `texts` is empty, or `rounds` or `threads` is less than 1.
     """
     if not texts:
-        raise InputError("There is no text to measure.", "Give at least one text.")
+        raise InputError("The list of texts to measure is empty.", "Give at least one text.")
     for name, number in (("rounds", rounds), ("threads", threads)):
         if number < 1:
-            raise InputError(f"{name} is {number}.", "Use a whole number from 1.")
+            raise InputError(f"{name} is {number}, but it must be 1 or more.", "Give a whole number of 1 or more.")
     folder = find_or_download_bundle(bundle)
     classifier = Classifier.load(folder)
     contestants: dict[str, TimedRun] = {}

@@ -114,24 +114,24 @@ class Classifier(TrainedEstimator):
             max_batch_tokens: how many tokens one run of the graph may hold, padding included. This bounds the memory of
                 a run, whatever the texts; only a text that is longer than this is run alone, at its own length.
             providers: onnxruntime's execution providers, most wanted first.
-            trust: allow graphs with any operator, among them loops, which may never end. For a bundle that you made
-                yourself: see SECURITY.md.
+            trust: whether to allow graphs with any operator, also loops, which may never end. Use it only for a bundle
+                that you made yourself (SECURITY.md).
             tokenizer: your own function that splits every string in place of the bundle's tokenizer. It takes a text
                 and returns the list of its tokens, the list of its ids, or one string with white space between the
                 tokens. A bundle with the tokenizer `external` cannot split strings (docs/text-rules.md): this function
                 then splits its golden examples first, and must give the same ids as at the export.
-            out_of_range: for a bundle that takes sequences of numbers and knows the range of its training rows: what to
-                do about numbers far outside that range. `warn`, the default, warns once, `refuse` refuses the sequence,
-                `ignore` does neither.
-            prior: how often each label is expected, in any unit, such as how many of your texts are in each language:
-                {"en": 70, "de": 25, "fr": 5}. All labels that are not named are together expected as often as the
-                rarest named one. The less a text says, the more the prior decides. Or the name of a prior in the bundle
-                (`manifest.output.priors`), such as "web" of `languages`.
+            out_of_range: what to do about numbers far outside the range of the training data, for a bundle of sequences
+                that states this range. `warn`, the default, warns once; `refuse` refuses the sequence; `ignore` does
+                neither.
+            prior: how often each label is expected, in any unit: {"en": 70, "de": 25, "fr": 5}. All labels that are not
+                named are together expected as often as the rarest named one. The shorter a text, the more the prior
+                decides. It can also be the name of a prior in the bundle (`manifest.output.priors`), such as "web" of
+                `languages`.
 
         Raises:
-            InputError: `threads` or `max_batch_tokens` is not a whole number from 1; onnxruntime lacks a provider;
-                `tokenizer` is not a function, or gives other ids than the bundle was exported with; `out_of_range` is
-                not one of these words, or is given for texts; or `prior` is not valid for this classifier.
+            InputError: `threads` or `max_batch_tokens` is not a whole number of 1 or more; onnxruntime lacks a
+                provider; `tokenizer` is not a function, or gives the golden examples other ids; `out_of_range` is
+                unknown, or is given for texts; or `prior` is not valid for this classifier.
             BundleError: there is no such bundle, it is damaged, or its graph does not fit its classifier.json.
             MissingExtraError: the path is a packed file, and the native engine is not installed.
 
@@ -312,14 +312,14 @@ class Classifier(TrainedEstimator):
         """Return the `TextIntake`, the object that encodes texts. If the classifier takes numbers, raise an InputError
         that names the method to use instead."""
         if not isinstance(self._intake, TextIntake):
-            raise InputError(f"{self.name} takes sequences of numbers, not texts.", f"Use {method_instead}.")
+            raise InputError(f"{self.name} takes sequences of numbers, not texts.", f"Call {method_instead} instead.")
         return self._intake
 
     def _get_number_intake(self, method_instead: str) -> NumberIntake:
         """Return the `NumberIntake`, the object that reads sequences of numbers. If the classifier takes texts, raise
         an InputError that names the method to use instead."""
         if isinstance(self._intake, TextIntake):
-            raise InputError(f"{self.name} takes texts, not sequences of numbers.", f"Use {method_instead}.")
+            raise InputError(f"{self.name} takes texts, not sequences of numbers.", f"Call {method_instead} instead.")
         return self._intake
 
     @overload
@@ -368,12 +368,15 @@ class Classifier(TrainedEstimator):
         for argument, value in (("window", window), ("hop", hop), ("top", top)):
             if value is not None:
                 raise InputError(
-                    f"{argument} is for sequences of numbers, but {self.name} takes texts.", f"Leave {argument} out."
+                    f"The argument `{argument}` is for sequences of numbers, but {self.name} takes texts.",
+                    f"Leave `{argument}` out.",
                 )
         if self._tokenizer is not None:
             raise InputError(
-                "Only the bundle's own tokenizer can split a text that arrives in fragments.",
-                "Load the classifier without tokenizer= for streams.",
+                "The classifier was loaded with a tokenizer function, but only the bundle's own tokenizer can split a "
+                "text "
+                "that arrives in fragments.",
+                "Load the classifier without the argument `tokenizer`.",
             )
         # Most programs that classify texts never stream one: without it, importing pocketrnn takes 4 ms less.
         from pocketrnn.text_stream import Stream
@@ -395,7 +398,7 @@ class Classifier(TrainedEstimator):
             return CarriedStream(self.manifest, self._engine, intake, self._answers, top, saved, self._chosen)
         if saved is not None:
             raise InputError(
-                "saved and window are both given, but a stream in windows cannot be saved.",
+                "`saved` and `window` are both given, but a stream that answers in windows cannot be saved.",
                 "Leave one of them out.",
             )
         return NumberStream(intake, self._answers, *wanted, top)
@@ -471,13 +474,13 @@ class Classifier(TrainedEstimator):
         Args:
             text: any string, or a list of tokens. For a list, `start` and `end` of a fragment count tokens.
             label: the label to explain; None for the likeliest.
-            most_fragments: the most fragments that are left out. In a text of more words, a fragment has several words.
-                A very long text gets fewer fragments, or none if even two would take too long.
+            most_fragments: the largest number of fragments of the answer. In a text of more words, a fragment has
+                several words. A very long text gets fewer fragments, or none if even two would take too long.
 
         Raises:
             TextError: `text` is neither a string nor a list of tokens.
             LimitError: `text` has too few or too many tokens for the graph, or no known word where the graph needs one.
-            InputError: there is no such label; `most_fragments` is not a whole number from 1; or the bundle takes
+            InputError: there is no such label; `most_fragments` is not a whole number of 1 or more; or the bundle takes
                 pairs, features or sequences of numbers, or has several heads.
 
         Example:
@@ -525,10 +528,9 @@ class Classifier(TrainedEstimator):
             given: texts: a list, a column of numpy or pandas, or any iterable; a generator is read lazily, chunk by
                 chunk. An item is a string, or a list of the text's tokens or ids, as in `classify`. Or sequences of
                 numbers: a list of arrays [time, channels], or one array [sequences, time, channels].
-            on_error: what to do with an item that the classifier cannot answer. Such an item is not a text (but None,
-                or a number) or not a sequence, or it is beyond the graph's limits (`manifest.graph.limits`): it has too
-                few or too many tokens or steps, or no known word. `raise` raises an error, `skip` gives None as the
-                item's label.
+            on_error: what to do with an item that is not a text or sequence, such as None, or that is beyond the
+                graph's limits (`manifest.graph.limits`), such as a text of too many tokens. `raise` raises an error,
+                `skip` gives None as the item's label.
 
         Raises:
             TextError: `given` is one string, or an item of it is not a text.
@@ -563,7 +565,7 @@ class Classifier(TrainedEstimator):
             (1, 1)
         """
         if not self._gives_values:
-            raise InputError(f"{self.name} gives labels, not values.", "Use predict() or predict_proba().")
+            raise InputError(f"{self.name} gives labels, not values.", "Call predict() or predict_proba().")
         return self.logits(given, on_error=on_error)
 
     def classify_all(
@@ -659,7 +661,7 @@ class Classifier(TrainedEstimator):
         InputError."""
         if not self.manifest.output.of_tokens:
             what = "values" if self._gives_values else "a label for a text, not for its tokens"
-            raise InputError(f"{self.name} gives {what}.", "Use classify() or predict().")
+            raise InputError(f"{self.name} gives {what}, not labels of tokens.", "Call classify() or predict().")
         return cast("TagIntake", self._intake)
 
     def predict_proba(self, given: Iterable[object], *, on_error: OnError = "raise") -> Floats:
@@ -814,7 +816,8 @@ def _build_intake(
     if isinstance(manifest.input, TextInput):
         if out_of_range is not None:
             raise InputError(
-                "out_of_range is for sequences of numbers, but the bundle takes texts.", "Leave out_of_range out."
+                f"The argument `out_of_range` is for sequences of numbers, but {manifest.name} takes texts.",
+                "Leave `out_of_range` out.",
             )
         if manifest.output.of_tokens:
             # Imported when needed: only labels of tokens need it.
@@ -834,7 +837,10 @@ def _build_intake(
             intake.refuse_tokenizer_with_other_ids(manifest)
         return intake
     if tokenizer is not None:
-        raise InputError(f"{manifest.name} takes sequences of numbers, not texts.", "Leave tokenizer out.")
+        raise InputError(
+            f"The argument `tokenizer` is for texts, but {manifest.name} takes sequences of numbers.",
+            "Leave `tokenizer` out.",
+        )
     # Imported when needed: classifiers of texts do not need it.
     from pocketrnn.number_intake import NumberIntake
 
@@ -976,8 +982,8 @@ def _load_pickled_copy(
     out_of_range: OutOfRange | None,
     chosen: ChosenLabels | None,
 ) -> Classifier:
-    """Load a pickled classifier again from its bundle's folder. The arguments are the options and the chosen labels
-    that it had."""
+    """Load a pickled classifier again from the folder of its bundle, with the options and chosen labels that it had
+    when it was pickled."""
     classifier = Classifier.load(
         folder,
         threads=threads,

@@ -54,15 +54,18 @@ def push(
     """
     wanted = parse_hub_address(address)
     if wanted.revision is not None:
-        raise InputError(f"{address} names a revision, but push creates a new one.", f"Give {SCHEME}{wanted.name}.")
+        raise InputError(
+            f"{address} has a revision (after the @), but an upload always makes a new one.",
+            f"Give {SCHEME}{wanted.name}.",
+        )
     library = import_hub_library()
     # Resolved once: an address may name another commit a moment later.
     folder = find_or_download_bundle(bundle)
     verification = verify(folder)
     if not isinstance(verification.manifest.input, TextInput):
         raise InputError(
-            f"{bundle} takes sequences of numbers, for which push cannot write a card.",
-            "Upload its files with the hub's own command: hf upload.",
+            f"`pocketrnn push` works only for classifiers of texts, but {bundle} takes sequences of numbers.",
+            "Upload the files with the hub's own command: hf upload.",
         )
     files = [folder] if is_packed_file(folder) else [folder / name for name in verification.files]
     api = library.HfApi()

@@ -40,7 +40,7 @@ class NumberIntake:
             refuses them.
 
     Raises:
-        InputError: `out_of_range` is none of these.
+        InputError: `out_of_range` has another value.
     """
 
     skip_reasons: Final = ("that are not valid sequences of numbers",)
@@ -75,7 +75,7 @@ class NumberIntake:
                 f"The sequence has {len(samples):,} steps, but {self._name} takes {bound}.",
                 "Give a longer sequence."
                 if short
-                else "Divide the sequence, or answer a recording in windows with stream(window=...).",
+                else "Divide the sequence, or call stream(window=...) to answer a recording window by window.",
             )
         return samples
 
@@ -117,7 +117,7 @@ class NumberIntake:
         check_on_error(on_error)
         if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
             raise SequenceError(
-                f"{short_repr(sequences, 40)} is not a list of sequences.",
+                f"A list of sequences is needed, but {short_repr(sequences, 40)} was given.",
                 "Give a list of arrays [time, channels].",
             )
         return _divide_into_chunks(iter(sequences))

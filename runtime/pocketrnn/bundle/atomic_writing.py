@@ -78,7 +78,7 @@ def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> N
         if not force:
             raise OutputError(
                 f"The output folder {path} exists already.",
-                "Choose another output folder, or replace this one with --force (force=True).",
+                "Choose another output folder, or replace it with --force (force=True).",
             )
         if not (path / marker_file).is_file():
             raise OutputError(
@@ -279,7 +279,7 @@ def _refuse_unwritable_file(path: Path, *, force: bool) -> None:
     if path.exists() and not force:
         raise OutputError(
             f"The output file {path} exists already.",
-            "Choose another output file, or replace this one with --force (force=True).",
+            "Choose another output file, or replace it with --force (force=True).",
         )
 
 

@@ -387,8 +387,8 @@ class Manifest:
             )
         if self.has_two_texts:
             raise InputError(
-                f"{self.name} takes pairs of texts, but {capability} works only with a single text.",
-                "Use classify(), which takes pairs.",
+                f"{self.name} takes two texts, but {capability} works only with a single text.",
+                "Use classify(), which takes pairs of texts.",
             )
 
     @property

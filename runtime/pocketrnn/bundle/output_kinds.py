@@ -161,7 +161,7 @@ class ValueOutput:
 
     def __post_init__(self) -> None:
         if not self.names:
-            raise InputError("The names of the values are an empty list.", "Give the name of each value.")
+            raise InputError("There is no value: the list of names is empty.", "Give the name of each value.")
         if self.units is not None and len(self.units) != len(self.names):
             raise InputError(
                 f"{len(self.units)} units are given, but there are {len(self.names)} values.",
@@ -210,7 +210,7 @@ class HeadsOutput:
     def __post_init__(self) -> None:
         if len(self.heads) < 2:
             raise InputError(
-                f"A classifier with heads needs at least 2, but `heads` has {len(self.heads)}.",
+                f"A classifier with several heads needs at least 2, but `heads` has {len(self.heads)}.",
                 "Give each head with its labels. Leave `heads` out for a single set of labels.",
             )
         for name, head in self.heads.items():

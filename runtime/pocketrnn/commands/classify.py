@@ -300,14 +300,14 @@ def _refuse_texts_if_function_beside_bundle_splits_them(classifier: Classifier, 
     if not can_split_texts(classifier) and (found := find_tokenizer_function_beside_bundle(Path(bundle))):
         line = format_command_with_changes({"tokenizer": found})
         raise InputError(
-            f"{classifier.name} does not split texts: its tokenizer is external.",
+            f"{classifier.name} does not split texts into tokens: its tokenizer is not part of the bundle.",
             f"The function {found} beside the bundle splits them. Write: {line}",
         )
 
 
 def _tell_that_default_bundle_answers_if_another_may_be_meant(default: str) -> None:
-    """Tell the user that the default bundle answers, and show the command for another bundle, if the user may mean
-    another one: a text is the path of a bundle, or the current folder holds a bundle."""
+    """Print that the default bundle answers, and the command for another bundle, if a text is the path of a bundle or
+    the current folder contains a bundle. The user may mean that bundle."""
     from pocketrnn.bundle.bundle_lookup import is_bundle, list_bundles_of_folder
 
     texts = click.get_current_context().params["texts"]
@@ -335,8 +335,8 @@ def _refuse_threshold_without_effect(answers: Answers, threshold: float | None) 
 
 
 def _classify_file(classifier: Classifier, files: FileOptions, top: int, **thresholds: Any) -> None:
-    """Classify the rows of a file. If the file already has a column with the name of a new one, or if its texts seem to
-    be in another column than --text-column says, raise a DataError with the corrected command."""
+    """Classify the rows of a file. Raise a DataError with the corrected command if the file already has a column with
+    the name of a new one, or if its texts seem to be in another column than --text-column says."""
     from pocketrnn.commands.classify_file import classify_file
 
     try:
@@ -358,25 +358,21 @@ def _refuse_clashing_options(
     as_stream: bool,
     as_tokens: bool,
 ) -> None:
-    """Refuse options that cannot be used together with any classifier.
-
-    Raises:
-        click.UsageError: two such options are given.
-    """
+    """Raise a UsageError if two options are given that cannot be used together, whatever the classifier is."""
     not_for_files = {"TEXTS": texts, "--stream": as_stream, "--tokens": as_tokens, "--explain": explains}
     for name in (name for name, value in not_for_files.items() if value and files.asks_for_file):
-        raise click.UsageError(f"{name} cannot be used with files: leave {name} or --input out.")
+        raise click.UsageError(f"{name} cannot be used with files. Leave out {name} or --input.")
     if as_stream and as_tokens:
         raise click.UsageError(
-            "--stream cuts the text anywhere, so it does not work with --tokens: leave one of them out."
+            "--stream and --tokens cannot be used together: a stream splits its text itself. Leave one of them out."
         )
     not_explained = {"--stream": as_stream, "--threshold": threshold is not None, "--top": top not in (None, 1)}
     for name in (name for name, is_given in not_explained.items() if is_given and explains):
         raise click.UsageError(
-            f"--explain is for the likeliest label of a whole text, so it does not work with {name}: leave {name} out."
+            f"--explain works only for the likeliest label of a whole text, and not with {name}. Leave {name} out."
         )
     if threshold is not None and threshold != threshold:
-        raise click.UsageError("--threshold is nan: give a probability from 0 to 1.")
+        raise click.UsageError("--threshold is nan, but it must be a probability from 0 to 1.")
     if threshold is not None and top is not None:
         raise click.UsageError("--threshold and --top cannot be used together: leave one of them out.")
 
@@ -384,21 +380,18 @@ def _refuse_clashing_options(
 def _refuse_options_not_for_texts(
     classifier: Classifier, files: FileOptions, sequence_column: str | None, *, as_json: bool
 ) -> None:
-    """Refuse options that have no meaning for a classifier of texts.
-
-    Raises:
-        click.UsageError: such an option is given, or an option for files without a file.
-    """
+    """Raise a UsageError if an option is given that has no meaning for a classifier of texts, or an option for files
+    without a file."""
     if sequence_column is not None:
-        raise click.UsageError(f"{classifier.name} takes texts, not sequences of numbers: leave --sequence-column out.")
+        raise click.UsageError(f"{classifier.name} takes texts, not sequences of numbers. Leave --sequence-column out.")
     if files.asks_for_file and as_json:
-        raise click.UsageError("--json cannot be used with files: give --output-format jsonl.")
+        raise click.UsageError("--json cannot be used with files. Give --output-format jsonl instead.")
     if files.second_text_column is None:
         return
     if not classifier.manifest.has_two_texts:
-        raise click.UsageError(f"{classifier.name} takes one text, not two: leave --second-text-column out.")
+        raise click.UsageError(f"{classifier.name} takes one text, not pairs of texts. Leave --second-text-column out.")
     if not files.asks_for_file:
-        raise click.UsageError("--second-text-column is for files: name a file with --input.")
+        raise click.UsageError("--second-text-column works only with a file. Name the file with --input.")
 
 
 def _parse_feature_options(
@@ -417,8 +410,8 @@ def _parse_feature_options(
 
     features = classifier.manifest.features
     if feature_options and (files.asks_for_file or not features):
-        takes = "A file has a column for each feature" if features else f"{classifier.name} takes no features"
-        raise click.UsageError(f"{takes}: leave --feature out.")
+        takes = "The features of a file are in its columns" if features else f"{classifier.name} takes no features"
+        raise click.UsageError(f"{takes}. Leave --feature out.")
     if files.asks_for_file or not features:
         return None
     written: dict[str, str] = {}
@@ -426,12 +419,14 @@ def _parse_feature_options(
         name, equals, value = one.partition("=")
         if not equals or name in written:
             raise click.UsageError(
-                f"--feature {one!r} is {'given twice: give it once' if equals else 'not of the form NAME=VALUE'}."
+                f"--feature {one!r} gives the feature {name!r} a second time. Give each feature once."
+                if equals
+                else f"--feature {one!r} does not have the form NAME=VALUE."
             )
         written[name] = value
     if missing := [name for name, _ in features if name not in written]:
         what = " ".join(f"--feature {name}=VALUE" for name in missing)
-        raise click.UsageError(f"{classifier.name} takes {', '.join(missing)} beside a text: give {what}.")
+        raise click.UsageError(f"{classifier.name} needs a value for the features {', '.join(missing)}. Add {what}.")
     values = parse_feature_values_from_strings(features, written)
     encode_values(features, values)
     return values
@@ -477,14 +472,14 @@ def _answer_if_tagger(
     """
     if not classifier.manifest.output.of_tokens:
         if as_conll:
-            raise click.UsageError(f"{classifier.name} gives no labels of tokens: leave --conll out.")
+            raise click.UsageError(f"{classifier.name} labels texts, not tokens. Leave --conll out.")
         return False
     from pocketrnn.classifier import get_answers_of_chosen_labels
     from pocketrnn.commands.classify_tags import classify_tags
 
     for name, value in zip(_NOT_FOR_TAGS, values_of_options_not_for_tags, strict=True):
         if value:
-            raise click.UsageError(f"{classifier.name} gives a label for each token: leave {name} out.")
+            raise click.UsageError(f"{classifier.name} labels tokens, so {name} cannot be used. Leave {name} out.")
     if as_conll and as_json:
         raise click.UsageError("--json and --conll cannot be used together: leave one of them out.")
     content = "tokens or ids" if as_tokens else None

@@ -223,7 +223,8 @@ def _refuse_exit_of_users_code() -> Iterator[None]:
         # Python has exit() there.
         *_, last = (one for one in traceback.extract_tb(error.__traceback__) if "_sitebuiltins" not in one.filename)
         raise InputError(
-            f"{PurePath(last.filename).name}, line {last.lineno}, ends the program: {type(error).__name__}({error}).",
+            f"Your code ends the program with {type(error).__name__}({error}) in line {last.lineno} of "
+            f"{PurePath(last.filename).name}.",
             "Let your code return or raise an error there.",
         ) from error
 

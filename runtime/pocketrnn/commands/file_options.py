@@ -77,8 +77,8 @@ def name_answer_columns(files: FileOptions, top: int, head: str = "") -> list[tu
     flat = [name for pair in names for name in pair]
     if len(set(flat)) < len(flat):
         raise InputError(
-            f"With --label-column {files.label_column} and --probability-column {files.probability_column}, two "
-            "columns would have one name.",
+            f"With --label-column {files.label_column} and --probability-column {files.probability_column}, two new "
+            "columns would have the same name.",
             "Choose other names, such as label and probability.",
         )
     return names

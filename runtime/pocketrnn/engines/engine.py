@@ -46,7 +46,7 @@ class MessageWords:
     Attributes:
         row: one input of the classifier: `text` or `sequence`.
         step: one element of an input: `token` or `step`.
-        arrival: what a classifier without streaming cannot do, as the end of a sentence: `while a text arrives`.
+        arrival: the end of the phrase "cannot answer ..." for a classifier without streaming: `while a text arrives`.
         step_graph_remedy: what to do about a bundle without a step graph.
         step_program_remedy: what to do about a packed file without a step program.
     """
@@ -103,7 +103,10 @@ def check_threads(threads: int) -> int:
         InputError: `threads` is not a whole number from 1 to 1,024.
     """
     if not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
-        raise InputError(f"threads is {threads!r}.", f"Use a whole number from 1 to {_MOST_THREADS}.")
+        raise InputError(
+            f"threads is {threads!r}, but it must be a whole number from 1 to {_MOST_THREADS}.",
+            "Give the number of processor cores that a call may use.",
+        )
     return threads
 
 
@@ -112,8 +115,8 @@ class EngineAnswer(NamedTuple):
 
     Attributes:
         logits: float32 [texts, labels]; if the classifier labels tokens, [ids of all texts, labels].
-        refused: the indices of the texts without an answer, in order: they would take more memory or time than the
-            engine allows, or larger integers than it has. Their rows of `logits` have no meaning.
+        refused: the indices of the texts without an answer, in order. Such a text would take more memory or time than
+            the engine allows, or integers beyond 32 bits. Its row of `logits` has no meaning.
     """
 
     logits: Floats

@@ -27,8 +27,8 @@ def read_graph(path: Path, sha256: str, *, trusted: bool = False) -> bytes:
         trusted: whether to allow all operators, for a bundle that you made yourself.
 
     Raises:
-        BundleError: the file is missing, not a regular file, larger than 2 GiB, or was changed; or `check_graph`
-            refuses its contents.
+        BundleError: the file is missing, not a regular file, larger than 2 GiB, or was changed; or it holds something
+            that a classifier's graph does not need.
     """
     content = read_checked_bytes(path, sha256)
     check_graph(content, path, trusted=trusted)

@@ -77,7 +77,7 @@ MESSAGES: Final[dict[str, dict[int, tuple[str, str]]]] = {
 }
 # For each TensorProto.DataType: the field that holds its numbers if raw_data does not, and their format in `struct`.
 _NUMBERS: Final = {1: (4, "f"), 6: (5, "i"), 7: (7, "q"), 11: (10, "d")}
-_EXTERNAL: Final = "keeps weights in further files, which no digest covers"
+_EXTERNAL: Final = "keeps weights in further files, which no digest protects"
 
 
 def read_onnx_contents(content: bytes, graph_contents: GraphContents) -> None:
@@ -90,7 +90,7 @@ def read_onnx_contents(content: bytes, graph_contents: GraphContents) -> None:
     """
     # onnxruntime reads a file with this mark as its own format, and the mark may be part of a name in an ONNX file.
     if content[4:8] == b"ORTM":
-        raise graph_contents.make_refusal("is not an ONNX file: it is marked as of onnxruntime's own format")
+        raise graph_contents.make_refusal("is not an ONNX file: it is marked as a file in onnxruntime's own format")
     _OnnxWalker(memoryview(content), graph_contents).read_model_graph_or_function("ModelProto", 0, len(content), 0)
 
 
@@ -135,7 +135,9 @@ class _OnnxWalker:
             letters, _ = known.get(number, ("", ""))
             if wire not in _LETTERS or _LETTERS[wire] not in letters:
                 raise self.graph_contents.make_refusal(
-                    f"is not an ONNX file that a classifier may have: field {number} of type {wire} in {message_name}"
+                    f"holds something that a classifier's graph does not need: field {number} with the wire type "
+                    f"{wire} "
+                    f"in {message_name}"
                 )
             if "*" not in letters and seen & (1 << number):
                 raise self.graph_contents.make_refusal(

@@ -43,7 +43,7 @@ def read_ort_contents(content: bytes, graph_contents: GraphContents) -> None:
         raise graph_contents.make_refusal("is not a graph in onnxruntime's format: it holds no graph")
     walk.read_graph(graph, 0)
     if graph_contents.weights > len(content):
-        raise graph_contents.make_refusal("holds tensors that share their bytes")
+        raise graph_contents.make_refusal("holds tensors that share the same bytes of the file")
 
 
 class _OrtWalker:
@@ -126,7 +126,9 @@ class _OrtWalker:
         # Member 0 is the list of optimizations; onnxruntime writes the table also where the list is empty.
         optimizations = self.read_table_member(table, _RUNTIME_OPTIMIZATIONS)
         if optimizations is not None and self.list_item_positions(optimizations, 0, 4):
-            raise self.graph_contents.make_refusal("holds operators that onnxruntime puts in when it opens the file")
+            raise self.graph_contents.make_refusal(
+                "holds operators that onnxruntime would add only when it opens a file"
+            )
         for tensor in self.list_tables(table, _INITIALIZERS):
             name, values = self.read_tensor(tensor)
             self.graph_contents.constants[name] = values
@@ -171,7 +173,7 @@ class _OrtWalker:
         dims, raw = self.read_integers(table, _DIMS), self.list_item_positions(table, _RAW, 1)
         external = self.find_member(table, _EXTERNAL)
         if external is not None and self.read_number("q", external) != -1:
-            raise self.graph_contents.make_refusal("keeps weights in further files, which no digest covers")
+            raise self.graph_contents.make_refusal("keeps weights in further files, which no digest protects")
         if self.list_item_positions(table, _STRINGS, 4):
             raise self.graph_contents.make_refusal("holds a tensor of strings")
         self.graph_contents.weights += len(raw)

@@ -58,15 +58,18 @@ class TrainingRangeCheck:
 
     def __init__(self, name: str, rules: NumberInput, out_of_range: str) -> None:
         if out_of_range not in _WAYS:
-            raise InputError(f"out_of_range is {short_repr(out_of_range)}.", f"Use one of: {', '.join(_WAYS)}.")
+            raise InputError(
+                f"out_of_range is {short_repr(out_of_range)}, but it must be one of: {', '.join(_WAYS)}.",
+                "Give one of these words.",
+            )
         self.out_of_range = out_of_range
         self._name = name
         self._rules = rules
         self._quiet = out_of_range == "ignore" or rules.training_range is None
 
     def __call__(self, numbers: NDArray[Any], first: int) -> None:
-        """Check numbers [time, channels] in the channels' units; `first` is the index in the recording of the first of
-        these steps.
+        """Compare numbers [time, channels] in the channels' units with the training range. `first` is the index in the
+        recording of the first of these steps.
 
         Raises:
             SequenceError: a number is far outside the training range, and `out_of_range` is `refuse`.
@@ -81,7 +84,7 @@ class TrainingRangeCheck:
             f"Channel {self._rules.channels[channel]!r} is {numbers[step, channel]:.6g} at step {first + step} "
             f"(counted from 0), far outside of {least:.6g} to {most:.6g}{unit}, in which {self._name} was trained."
         )
-        remedy = "Check the unit; integer_scale converts whole numbers of a sensor to it."
+        remedy = "Check the unit. An export with integer_scale converts the integers of a sensor to the unit."
         if self.out_of_range == "refuse":
             raise SequenceError(said, remedy)
         self._quiet = True

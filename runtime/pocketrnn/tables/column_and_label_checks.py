@@ -48,7 +48,7 @@ def check_same_labels(
         DataError: the labels differ.
     """
     if tuple(given) != tuple(wanted):
-        raise DataError(f"{problem}: {list_first_names(given)}, not {list_first_names(wanted)}.", remedy)
+        raise DataError(f"{problem}: {list_first_names(given)} in place of {list_first_names(wanted)}.", remedy)
 
 
 def check_columns(
@@ -77,7 +77,7 @@ def check_columns(
                 f"{file_name} has no column {column!r}; its columns are {list_first_names(present) or 'none'}.", said
             )
         if times[column] > 1:
-            raise DataError(f"{file_name} has the column {column!r} twice.", "Give each column a name of its own.")
+            raise DataError(f"{file_name} has the column {column!r} twice.", "Give each column a different name.")
 
 
 def parse_json_object(line: str) -> dict[str, Any]:

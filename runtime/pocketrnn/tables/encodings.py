@@ -33,9 +33,9 @@ def check_encoding(name: str) -> str:
         codecs.getincrementaldecoder(name)("strict")
     except (LookupError, UnicodeError, ValueError):
         raise InputError(
-            f"There is no encoding {short_repr(name, 40)}.",
+            f"There is no encoding {short_repr(name, 40)} in Python.",
             suggest_similar_name(name, _USUAL)
-            or "Use one of Python's names, such as cp1252, utf-16, shift_jis or gb18030.",
+            or "Give the name of one of Python's encodings, such as cp1252, utf-16, shift_jis or gb18030.",
         ) from None
     return UTF8 if found.name in ("utf-8", "utf-8-sig") else found.name
 
@@ -150,21 +150,21 @@ class _Utf8Stream(io.RawIOBase):
             return
         if self._ended and self._beyond_ascii:
             raise DataError(
-                f"{self._name} is UTF-8, but --encoding is {self._encoding}, which gives other characters.",
+                f"{self._name} is UTF-8, so that --encoding {self._encoding} would read wrong characters from it.",
                 f"Leave --encoding out for this file, or save the file as {self._encoding}.",
             )
 
 
 def recode_to_utf8(file: IO[bytes], file_name: str, encoding: str) -> IO[bytes]:
-    """Return a stream that converts a text file from another encoding to UTF-8 while it is read.
+    """Return a stream that converts a text file from another encoding to UTF-8 while it is read. Return `file` itself
+    if the encoding is UTF-8.
+
+    Reading from the stream raises a DataError if the file is not in this encoding. At the end of the file, it raises
+    a DataError if the file is UTF-8.
 
     Args:
         file: the stream of the file's bytes.
         file_name: the file, for messages.
-        encoding: the name of the encoding, as `check_encoding` returns it. For UTF-8, `file` itself is returned.
-
-    Raises:
-        DataError: raised while the stream is read: the file is not in this encoding; or it is UTF-8, which is known
-            only at its end.
+        encoding: the name of the encoding, as `check_encoding` returns it.
     """
     return file if encoding == UTF8 else io.BufferedReader(_Utf8Stream(file, file_name, encoding), _CHUNK)

@@ -44,7 +44,8 @@ def read_columns(file_name: str, kind: Kind, wanted: Sequence[str]) -> dict[str,
     try:
         if path.stat().st_size > _LARGEST:
             raise DataError(
-                f"{file_name} has {path.stat().st_size:,} bytes, too many to be read at once.", "Divide the file."
+                f"{file_name} has {path.stat().st_size:,} bytes, but at most {_LARGEST:,} can be read at once.",
+                "Divide the file into several files.",
             )
         if kind == "parquet":
             file = require_module("pyarrow.parquet", "parquet").ParquetFile(path)
@@ -68,7 +69,8 @@ def read_columns(file_name: str, kind: Kind, wanted: Sequence[str]) -> dict[str,
     except Exception as error:
         near = suggest_near_file(path) if isinstance(error, FileNotFoundError) else ""
         raise DataError(
-            f"{file_name} cannot be read: {find_file_error_reason(error)}.", near or "Check the file and its format."
+            f"{file_name} cannot be read: {find_file_error_reason(error)}.",
+            near or "Check that the file exists and has the format that its name says.",
         ) from None
     check_columns(names, wanted, file_name, "Give a column for each channel, by its name.")
     return present
@@ -86,8 +88,8 @@ def stack_channels(
         columns: the values of each column by its name, as `read_columns` returns them.
         channels: the names of the columns to join, in the order of the result.
         file_name: the file, for the message.
-        integer_scale: for each channel the factor for integers; None for 1. With factors, a gap among integers is
-            masked, and is else NaN.
+        integer_scale: for each channel the factor by which integers will be multiplied; None for 1. A gap is NaN; but
+            if a factor is given, a gap among integers is a masked item, so that the integers stay integers.
 
     Raises:
         DataError: a field is not a number, or there are no rows.
@@ -96,7 +98,7 @@ def stack_channels(
         [_parse_numbers(columns[channel], channel, file_name) for channel in channels], integer_scale
     )
     if not len(recording):
-        raise DataError(f"{file_name} has no rows.", "Give a file with a header and a row for each time step.")
+        raise DataError(f"{file_name} has no rows.", "Give a file with a header and one row for each time step.")
     return recording
 
 
@@ -133,7 +135,8 @@ def _read_parquet_columns(file: Any, wanted: Sequence[str], file_name: str) -> d
         size += batch.nbytes
         if size > _LARGEST:
             raise DataError(
-                f"{file_name} unpacks to more than {_LARGEST:,} bytes, too many to be read at once.", "Divide the file."
+                f"The rows of {file_name} take more than {_LARGEST:,} bytes of memory, which is the limit.",
+                "Divide the file into several files.",
             )
     arrow = require_module("pyarrow", "parquet")
     table = arrow.Table.from_batches(batches) if batches else file.schema_arrow.empty_table()
@@ -164,7 +167,7 @@ def _read_delimited_columns(
             if len(row) != len(names):
                 raise DataError(
                     f"Line {rows.line_num} of {path} has {len(row)} fields, but the header has {len(names)}.",
-                    "Write a field for each column of the header in each line.",
+                    "Give each line exactly one field for each column of the header.",
                 )
             for column, place in places.items():
                 field = row[place]

@@ -153,8 +153,8 @@ def _list_column_values(rows: CsvRows | JsonRows | ArrowRows, column: str, sourc
 
 
 class OtherColumnsError(DataError):
-    """The file already has a column by the name of an added column, or its texts seem to be in a column of another
-    name.
+    """The file already has a column with the name of a new column, or its texts seem to be in another column than
+    expected.
 
     Attributes:
         taken: the names of the file's columns, if the file has one of the added columns; else empty.
@@ -171,7 +171,7 @@ def _refuse_taken_columns(names: Collection[str], added: Sequence[str], source: 
     for name in added:
         if name in names:
             error = OtherColumnsError(
-                f"{source.name} has a column {name!r} already.",
+                f"{source.name} has a column {name!r} already, so that no new column can have this name.",
                 "Give the new columns other names with --label-column and --probability-column.",
             )
             error.taken = names
@@ -271,7 +271,7 @@ class _LineChunks:
                 yield chunk
         except OSError as error:
             raise DataError(
-                f"The input cannot be read: {find_file_error_reason(error)}.", "Check the file and its disk."
+                f"The input cannot be read: {find_file_error_reason(error)}.", "Check the file and the disk."
             ) from None
 
 
@@ -374,7 +374,7 @@ def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
             names = next((row for row in rows.reader if row), None)
     except csv.Error as error:
         raise DataError(
-            f"The header line of {source.name} cannot be read: {error}.", "Correct the header line."
+            f"The header line of {source.name} is not valid CSV: {error}.", "Correct the header line."
         ) from None
     if names is None:
         raise DataError(f"{source.name} is empty.", "Give a file with a header line.")

@@ -100,7 +100,7 @@ def _encode_json(row: Mapping[str, Any]) -> str:
 def _convert_value_to_text(value: Any) -> Any:
     """Convert a value that JSON lacks, such as a date, to text; raise an OutputError for bytes."""
     if isinstance(value, bytes):
-        raise OutputError("JSON and CSV cannot hold a column of bytes.", WRITE_PARQUET)
+        raise OutputError("JSON and CSV cannot store a column of bytes.", WRITE_PARQUET)
     return str(value)
 
 
@@ -159,8 +159,9 @@ def _format_row_cells(row: Mapping[str, Any], names: list[str]) -> list[Any]:
     if not row.keys() <= set(names):
         other = next(name for name in row if name not in names)
         raise OutputError(
-            f"A row has the member {other!r}, but the first row, which sets the columns of the CSV, does not.",
-            "Write JSON Lines: --output-format jsonl.",
+            f"A row has the member {other!r}, but the first row lacks this member, and a CSV file has only the columns "
+            "of its first row.",
+            "Write JSON Lines instead: --output-format jsonl.",
         )
     return [_format_cell(row.get(name)) for name in names]
 
@@ -262,9 +263,10 @@ def _make_arrow_table(
         )
         if before is not None and (other := {name for row in rows for name in row} - set(before.names)):
             raise OutputError(
-                f"A row has the member {min(other)!r}, but the first {BATCH_ROWS:,} rows, which set the columns of "
-                "the Parquet file, do not.",
-                "Write JSON Lines: --output-format jsonl.",
+                f"A row has the member {min(other)!r}, but the first {BATCH_ROWS:,} rows lack this member, and a "
+                "Parquet "
+                "file has only the columns of these rows.",
+                "Write JSON Lines instead: --output-format jsonl.",
             )
         if not rows and before is None:
             before = arrow.schema([(text_column, arrow.string())])
