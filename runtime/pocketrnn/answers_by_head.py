@@ -115,32 +115,23 @@ class HeadAnswers(Answers):
         return labels
 
     def check_top(self, top: int) -> None:
-        """Check `top`, the number of likeliest labels to give for each head.
-
-        Raises:
-            InputError: `top` is not a whole number from 1 to the number of labels of the largest head.
-        """
+        """Check `top`, the number of likeliest labels to give for each head. Raise an InputError if `top` is not a
+        whole number from 1 to the number of labels of the largest head."""
         max(self.heads.values(), key=lambda head: len(head.labels)).check_top(top)
 
     def check_finite(self, logits: Floats) -> None:
-        """Check that the logits of all heads are neither NaN nor infinite.
-
-        Raises:
-            PocketRNNError: a logit is NaN or infinite.
-        """
+        """Check that the logits of all heads are neither NaN nor infinite. Raise a PocketRNNError if a logit is NaN or
+        infinite."""
         for _, head, columns in self.iterate_heads():
             head.check_finite(logits[:, columns])
 
 
 def choose_labels_of_head(answers: Answers, name: str) -> ChosenLabels:
-    """Choose the labels of the head `name` among the labels of all heads, without a prior.
-
-    Raises:
-        InputError: the classifier has no heads, or none of this name.
-    """
+    """Choose the labels of the head `name` among the labels of all heads, without a prior. Raise an InputError if the
+    classifier has no heads, or none of this name."""
     if not isinstance(answers, HeadAnswers):
         raise InputError(
-            f"No head can be chosen: {answers.name} has a single set of labels.",
+            f"No head can be chosen: {answers.name} has no heads, but a single set of labels.",
             "Leave the choice of a head out.",
         )
     for known, head, columns in answers.iterate_heads():

@@ -120,7 +120,6 @@ def _compute_median_speed(
     """Compute a contestant's speed from its times in all rounds.
 
     Args:
-        name: the contestant's name.
         seconds_by_round: for each round, the seconds of each call, float64 [calls].
         first_contestant_totals: for each round, the seconds that the first contestant took in all.
         text_count: how many texts a round answers.

@@ -501,11 +501,8 @@ class Classifier(TrainedEstimator):
 
     def _compute_logits_and_refused(self, text_and_variants: Sequence[str | list[str]]) -> tuple[Floats, list[int]]:
         """Compute the logits of a text and of its shortened variants. Return the logits, float32 [texts, labels], and
-        the indices of the variants that the graph cannot take.
-
-        Raises:
-            LimitError: the graph cannot take the text itself, which comes first.
-        """
+        the indices of the variants that the graph cannot take. Raise a LimitError if the graph cannot take the text
+        itself, which comes first."""
         parts: list[Floats] = []
         refused: list[int] = []
         for logits, skipped in self._compute_logits_of_chunks(text_and_variants, "skip", warns=False):
@@ -856,7 +853,6 @@ def compute_logits_of_batches(
     are fastest; a classifier with several threads works on as many batches at once.
 
     Args:
-        classifier: the classifier that answers.
         batches: lists of strings, which may be empty.
         on_error: `raise` refuses a text beyond the graph's limits, `skip` gives a row of NaN for it.
 
@@ -882,7 +878,6 @@ def encode_texts_as_engine_input(classifier: Classifier, texts: Iterable[Any]) -
     characters.
 
     Args:
-        classifier: a classifier of texts.
         texts: strings, or lists of tokens or ids; lists of ids only if the classifier does not read characters.
 
     Raises:
@@ -903,7 +898,6 @@ def compute_logits_of_engine_input(classifier: Classifier, rows: Sequence[Sequen
     """Compute the logits of texts that are encoded already, or of sequences of numbers that are prepared already.
 
     Args:
-        classifier: the classifier that answers.
         rows: for each text its ids; for each sequence its samples, float32 [time, channels]. There is at least one row,
             and all are within the graph's limits.
 
@@ -936,7 +930,6 @@ def compute_logits_up_to_first_refused_text(
     """Compute the logits of texts or sequences, up to the first that the classifier refuses.
 
     Args:
-        classifier: the classifier that answers.
         texts: strings, or lists of tokens or ids; or valid sequences.
 
     Returns:

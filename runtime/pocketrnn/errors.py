@@ -135,10 +135,7 @@ class Terminated(BaseException):
 
 def require_module(module: str, extra: str) -> ModuleType:
     """Import `module`. If its package is not installed, raise an error that names the extra of pocketrnn to install.
-
-    Raises:
-        MissingExtraError: the package is not installed.
-    """
+    Raise a MissingExtraError if the package is not installed."""
     from importlib import import_module
 
     try:

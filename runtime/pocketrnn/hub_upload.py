@@ -82,13 +82,7 @@ def push(
 
 def _format_card_lines(manifest: Manifest, address: HubAddress, files: list[Path]) -> Iterator[str]:
     """Yield the lines of a classifier's card, the README.md of its repository: what the classifier does, how to use it,
-    and what is proven.
-
-    Args:
-        manifest: the classifier's manifest.
-        address: the address of the repository.
-        files: the files to upload, whose sizes are shown.
-    """
+    and what is proven."""
     of_tokens = manifest.output.of_tokens
     task = "token-classification" if of_tokens else "text-classification"
     name, labels = _escape_markdown(manifest.name), [_escape_markdown(label) for label in manifest.labels]

@@ -112,7 +112,6 @@ def weight_labels_by_prior(answers: Answers, prior: str | Mapping[str, float], b
         answers: the labels and the activation of the classifier.
         prior: how often each label is expected, as numbers of 0 or more in any unit; or the name of a prior in
             `bundle_priors`.
-        bundle_priors: the priors of the bundle, by their names.
 
     Raises:
         InputError: a name or a label is unknown; a number is below 0 or not finite, or all are 0; or the classifier has

@@ -40,7 +40,6 @@ def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | Non
     Return None if there is no window, and the bundle has a step graph, which answers without one.
 
     Args:
-        manifest: the manifest of a classifier of numbers.
         window: the number of steps that the caller wants; None for the bundle's.
         hop: the number of steps that the caller wants; None for the bundle's, or else for the length of the window.
 
@@ -208,11 +207,8 @@ class NumberStream:
         return [Window(start, start + self.window, answer) for start, answer in zip(starts, answers, strict=True)]
 
     def answer_whole_recording(self, recording: object) -> list[Window]:
-        """Answer all windows of a complete recording. Its last steps are ignored if they do not fill a window.
-
-        Raises:
-            SequenceError: the recording has fewer steps than a window.
-        """
+        """Answer all windows of a complete recording. Its last steps are ignored if they do not fill a window. Raise a
+        SequenceError if the recording has fewer steps than a window."""
         rules = self._intake.input
         given = convert_sequence_to_array(recording, rules.channels, rules.integer_scale)
         if len(given) < self.window:
@@ -227,8 +223,6 @@ def _refuse_mixed_integers_and_floats(rules: NumberInput, given: np.dtype[Any], 
     """Raise a SequenceError if a recording has both integers and floats, and the rules multiply integers by a factor.
 
     Args:
-        rules: the rules for the samples.
-        given: the type of the samples that arrive.
         before: the type of the samples before them; None if there are none.
     """
     if rules.integer_scale is not None and before is not None and (given.kind in "iu") != (before.kind in "iu"):

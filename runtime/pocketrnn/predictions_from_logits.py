@@ -253,11 +253,7 @@ class Answers:
         return self.activation == "values"
 
     def check_gives_labels(self) -> None:
-        """Check that the classifier gives labels and not values.
-
-        Raises:
-            InputError: the classifier gives values.
-        """
+        """Check that the classifier gives labels and not values. Raise an InputError if the classifier gives values."""
         if self.gives_values:
             raise InputError(f"{self.name} gives values, not labels.", "Call values() or predict().")
 

@@ -27,7 +27,6 @@ def encode_stream(
     """Encode the position, the state and the last logits of a stream as JSON.
 
     Args:
-        manifest: the manifest of the stream's bundle.
         position_member: the name of the JSON member for the position.
         position: how far the stream has read, as a JSON value.
         state: the state of the network, float32 [1, state_size].
@@ -49,7 +48,6 @@ def decode_stream(saved: object, manifest: Manifest, position_member: str) -> tu
     last logits.
 
     Args:
-        saved: the bytes.
         manifest: the manifest of the bundle that continues the stream.
         position_member: the name of the JSON member for the position.
 
@@ -110,11 +108,8 @@ def _encode_floats(numbers: Floats) -> str:
 
 
 def _decode_floats(text: Any, size: int) -> Floats:
-    """Decode base64 text to float32 [1, size].
-
-    Raises:
-        InputError: the text does not contain `size` finite numbers.
-    """
+    """Decode base64 text to float32 [1, size]. Raise an InputError if the text does not contain `size` finite
+    numbers."""
     try:
         content = base64.b64decode(text, validate=True)
     except (TypeError, ValueError, binascii.Error):

@@ -50,11 +50,8 @@ class TagIntake(TextIntake):
         self._characters = manifest.characters
 
     def copy_with_engine(self, engine: Engine, answers: Answers) -> TagIntake:
-        """Return a copy of this object with another engine, and with other `Answers` for its logits.
-
-        Raises:
-            InputError: the labels are decoded by a CRF, which needs the logits of all labels.
-        """
+        """Return a copy of this object with another engine, and with other `Answers` for its logits. Raise an
+        InputError if the labels are decoded by a CRF, which needs the logits of all labels."""
         if self._crf is not None:
             raise InputError(
                 f"{self._name} chooses its labels with a CRF, which needs all labels, so that no label can be left "
@@ -196,7 +193,6 @@ class TagIntake(TextIntake):
         """Make the tags of one text.
 
         Args:
-            text: the text, as the user gave it.
             located: the positions and ids of its tokens.
             logits: the logits of its ids, float32 [ids, labels], with NaN for an id without an answer.
         """

@@ -29,7 +29,6 @@ class TextIntake:
     """Converts users' texts to the engine's input, and runs the engine on it.
 
     Args:
-        manifest: the manifest of a classifier of texts.
         engine: the engine that answers ids; or texts, if it is a `TextEngine`.
         answers: turns logits into labels and probabilities.
         tokenizer: the caller's own tokenizer, which splits every string; None for the bundle's.
@@ -70,11 +69,7 @@ class TextIntake:
 
     def refuse_tokenizer_with_other_ids(self, manifest: Manifest) -> None:
         """Raise an InputError if the caller's tokenizer fails on a golden example, or gives it other ids than at the
-        export. Only a bundle with an external tokenizer is checked.
-
-        Args:
-            manifest: the manifest of the classifier.
-        """
+        export. Only a bundle with an external tokenizer is checked."""
         if manifest.provenance.get("examples_split_by") != "function":
             return
         # The last two are made of the rules.
@@ -132,11 +127,8 @@ class TextIntake:
 
     def compute_chunk_logits(self, chunk: Chunk, on_error: OnError) -> LogitsAndSkipped:
         """Compute the logits of a chunk, float32 [texts, labels]; also return the indices in the chunk of the skipped
-        texts, whose rows of logits have no meaning.
-
-        Raises:
-            LimitError: a text is beyond the graph's limits, and `on_error` is `raise`.
-        """
+        texts, whose rows of logits have no meaning. Raise a LimitError if a text is beyond the graph's limits, and
+        `on_error` is `raise`."""
         strings = chunk.texts_if_all_strings
         if strings is not None and self._text_engine is not None:
             logits, refused = self._text_engine.logits_of_texts(strings)
@@ -172,11 +164,8 @@ class TextIntake:
 
     def compute_chunk_embeddings(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
         """Compute the embeddings of a chunk, float32 [texts, features]; also return the indices in the chunk of the
-        skipped texts, whose rows are NaN.
-
-        Raises:
-            LimitError: a text is beyond the graph's limits, and `on_error` is `raise`.
-        """
+        skipped texts, whose rows are NaN. Raise a LimitError if a text is beyond the graph's limits, and `on_error` is
+        `raise`."""
         ids, lengths = self.encoder.encode_all(chunk.texts)
         refused = np.zeros(len(lengths), bool)
         if self._limits is not None:

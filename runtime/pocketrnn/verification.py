@@ -230,7 +230,6 @@ def _describe_wrong_answers(
     than the tolerance.
 
     Args:
-        manifest: the bundle's manifest.
         golden: the logits of the golden examples, float64 [rows, labels].
         logits: the logits on this machine, of the same shape.
         way: how the examples were answered, for the message.

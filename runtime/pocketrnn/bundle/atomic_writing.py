@@ -41,7 +41,6 @@ def check_output_folder(path: Path, *, force: bool, marker_file: str) -> None:
     Before that, clean up after a killed process that was writing the same folder.
 
     Args:
-        path: the folder to be written.
         force: whether a folder that exists already may be replaced.
         marker_file: the file that shows that pocketrnn wrote the folder, such as `classifier.json`. `force` replaces a
             folder only if it is empty or holds this file, so that a mistyped path cannot delete other work.
@@ -260,11 +259,8 @@ def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
 
 
 def check_output_file(path: Path, *, force: bool) -> None:
-    """Check before the work starts that an output file can be written, and may be replaced if it exists already.
-
-    Raises:
-        OutputError: the file exists and `force` is False, or the path is not that of a file.
-    """
+    """Check before the work starts that an output file can be written, and may be replaced if it exists already. Raise
+    an OutputError if the file exists and `force` is False, or the path is not that of a file."""
     try:
         _refuse_unwritable_file(path, force=force)
     except (OSError, ValueError) as error:

@@ -46,7 +46,7 @@ def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
     """
     if not isinstance(path_or_name, (str, os.PathLike)):
         raise InputError(
-            f"The bundle is given as an object of the type {type(path_or_name).__name__}, not as a string or a path.",
+            f"The bundle is given as {type(path_or_name).__name__}, but it must be a string or a path.",
             GIVE_A_BUNDLE,
         )
     given = os.fspath(path_or_name)

@@ -30,7 +30,6 @@ def read_checked_bytes(path: Path, sha256: str) -> bytes:
     """Read a file, and check the sha256 of exactly the bytes that were read.
 
     Args:
-        path: the file.
         sha256: the sha256 that the bytes must have, in hexadecimal digits.
 
     Raises:
@@ -44,12 +43,8 @@ def read_checked_bytes(path: Path, sha256: str) -> bytes:
 
 
 def read_regular_file(path: Path, largest_size: int) -> bytes:
-    """Read a regular file of at most `largest_size` bytes.
-
-    Raises:
-        BundleError: the file is missing, cannot be read, is not a regular file, has more bytes, or changes its size
-            while it is read.
-    """
+    """Read a regular file of at most `largest_size` bytes. Raise a BundleError if the file is missing, cannot be read,
+    is not a regular file, has more bytes, or changes its size while it is read."""
     with _open_regular_file(path, largest_size) as (file, size):
         content = file.read(size)
         if len(content) != size or file.read(1):
@@ -60,11 +55,8 @@ def read_regular_file(path: Path, largest_size: int) -> bytes:
 
 
 def compute_file_sha256(path: Path) -> str:
-    """Compute the sha256 of a file, in hexadecimal digits.
-
-    Raises:
-        BundleError: the file is missing, cannot be read, is not a regular file, or is larger than 2 GiB.
-    """
+    """Compute the sha256 of a file, in hexadecimal digits. Raise a BundleError if the file is missing, cannot be read,
+    is not a regular file, or is larger than 2 GiB."""
     with _open_regular_file(path, LARGEST_FILE) as (file, size):
         digest = hashlib.sha256()
         # A file that grows meanwhile is read only up to its first size.
@@ -75,11 +67,7 @@ def compute_file_sha256(path: Path) -> str:
 
 
 def read_file_size(path: Path) -> int:
-    """Return the size of a file in bytes.
-
-    Raises:
-        BundleError: the file is missing or cannot be read.
-    """
+    """Return the size of a file in bytes. Raise a BundleError if the file is missing or cannot be read."""
     with _translate_read_errors(path):
         return path.stat().st_size
 
@@ -109,7 +97,6 @@ def _check_regular_file(path: Path, status: os.stat_result, largest_size: int) -
     """Raise a BundleError if a path is a folder, a device or a pipe, or a file of more than `largest_size` bytes.
 
     Args:
-        path: the path, for the message.
         status: the result of `os.stat` for the path.
         largest_size: the most bytes that the file may have.
     """

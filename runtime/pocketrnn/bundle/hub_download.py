@@ -48,11 +48,8 @@ class HubAddress:
 
 
 def parse_hub_address(address: str) -> HubAddress:
-    """Parse the address of a repository on a hub, such as `hf://user/name@revision`.
-
-    Raises:
-        InputError: `address` does not have this form.
-    """
+    """Parse the address of a repository on a hub, such as `hf://user/name@revision`. Raise an InputError if `address`
+    does not have this form."""
     found = _ADDRESS.fullmatch(address.removeprefix(SCHEME))
     if found is None or ".." in address:
         raise InputError(f"{address} is not an address of a repository on a model hub.", _FORM)
@@ -102,24 +99,14 @@ def _download_manifest(library: Any, address: HubAddress) -> Path | None:
 
 
 def import_hub_library() -> Any:
-    """Import the library `huggingface_hub`.
-
-    Raises:
-        MissingExtraError: the library is not installed.
-    """
+    """Import the library `huggingface_hub`. Raise a MissingExtraError if the library is not installed."""
     return require_module("huggingface_hub", "hub")
 
 
 @contextlib.contextmanager
 def translate_hub_errors(address: HubAddress) -> Iterator[None]:
-    """Convert the errors that the hub and its library raise in the block to BundleErrors of one sentence.
-
-    Args:
-        address: the address that the errors name.
-
-    Raises:
-        BundleError: the code in the block failed.
-    """
+    """Convert the errors that the hub and its library raise in the block to BundleErrors of one sentence. Raise a
+    BundleError if the code in the block failed."""
     from huggingface_hub import errors
 
     try:

@@ -31,8 +31,6 @@ def parse_versioned_document(
     readers in other languages take it for infinity.
 
     Args:
-        content: the file's bytes.
-        path: the file's path, for the error.
         form: the value that the document's member `format` must have.
         version: the value that its member `version` must have.
         error: the class of the errors to raise.

@@ -340,11 +340,8 @@ class Manifest:
 
     @property
     def text(self) -> TextInput:
-        """The text rules and the vocabulary of a classifier of texts.
-
-        Raises:
-            BundleError: the classifier takes sequences of numbers.
-        """
+        """The text rules and the vocabulary of a classifier of texts. Raise a BundleError if the classifier takes
+        sequences of numbers."""
         if not isinstance(self.input, TextInput):
             raise BundleError(f"{self.name} classifies sequences of numbers, not texts.", TAKES_NUMBERS)
         return self.input
@@ -413,11 +410,8 @@ class Manifest:
 
     @property
     def numbers(self) -> NumberInput:
-        """The input rules of a classifier of sequences of numbers.
-
-        Raises:
-            BundleError: the classifier takes texts.
-        """
+        """The input rules of a classifier of sequences of numbers. Raise a BundleError if the classifier takes
+        texts."""
         if not isinstance(self.input, NumberInput):
             raise BundleError(
                 f"{self.name} classifies texts, not sequences of numbers.", "Give a bundle for sequences of numbers."
@@ -755,7 +749,6 @@ def suggest_bundle_with_similar_name(path: Path, shipped: Iterable[str] = ()) ->
     missing one, such as "Did you mean news.bundle?"
 
     Args:
-        path: the path that does not exist.
         shipped: the names of shipped classifiers, if the user may mean one of them.
 
     Returns:
@@ -784,7 +777,6 @@ def build_manifest_from_document(document: dict[str, Any], path: Path) -> Manife
 
     Args:
         document: the members, as `make_manifest_document` returns them, with `vocabulary` and any `digest`.
-        path: the file's path, for messages.
 
     Raises:
         BundleError: the document breaks the schema, or its members contradict each other.
@@ -812,13 +804,7 @@ def _check_schema_and_nesting(document: dict[str, Any], path: Path) -> None:
 
 
 def _check_digest(document: Mapping[str, Any], content: bytes, path: Path) -> None:
-    """Raise a BundleError if classifier.json was changed: if the digest at its end is not the sha256 of the rest.
-
-    Args:
-        document: the parsed members.
-        content: the bytes of the file.
-        path: the file's path, for messages.
-    """
+    """Raise a BundleError if classifier.json was changed: if the digest at its end is not the sha256 of the rest."""
     stated = _DIGEST.search(content)
     if stated is None or stated[1].decode() != document["digest"]:
         raise BundleError(f"{path} was changed after it was made: it does not end with its digest.", MAKE_AGAIN)
@@ -887,8 +873,6 @@ def _build_examples(
     """Build the golden examples from their objects in classifier.json.
 
     Args:
-        members: the objects.
-        padding_id: the padding id of the text rules.
         features: the features that the classifier takes in addition to a text; empty without features.
     """
     golden: list[Any] = [

@@ -239,11 +239,8 @@ Output = LabelOutput | HeadsOutput | TagOutput | ValueOutput
 
 
 def build_heads(members: Sequence[Mapping[str, Any]]) -> HeadsOutput:
-    """Build the output of a classifier with several heads from the member `heads` of classifier.json.
-
-    Raises:
-        InputError: two heads have the same name, or the members of a head contradict each other.
-    """
+    """Build the output of a classifier with several heads from the member `heads` of classifier.json. Raise an
+    InputError if two heads have the same name, or the members of a head contradict each other."""
     heads: dict[str, LabelOutput] = {}
     for one in members:
         if one["name"] in heads:
@@ -265,11 +262,8 @@ def build_output(
     crf: Mapping[str, Any] | None = None,
 ) -> Output:
     """Build the output of a classifier without heads from members of classifier.json. The arguments have the names of
-    these members; `crf` is an object with `start`, `end` and `transitions`.
-
-    Raises:
-        InputError: the members contradict each other, or the activation is unknown.
-    """
+    these members; `crf` is an object with `start`, `end` and `transitions`. Raise an InputError if the members
+    contradict each other, or the activation is unknown."""
     if activation == "values":
         if thresholds is not None:
             raise InputError(

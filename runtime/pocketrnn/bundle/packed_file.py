@@ -126,12 +126,7 @@ def make_manifest_entry_of_step_program(program: PackedProgram) -> StepGraph | N
 
 
 def make_manifest_entry_of_program(graph: Graph, program: PackedProgram) -> Graph:
-    """Make the manifest entry that describes the program of a packed file, in place of the entry for a bundle's graph.
-
-    Args:
-        graph: the entry of the graph that the program was made from.
-        program: the program.
-    """
+    """Make the manifest entry for the program of a packed file, in place of the entry for a bundle's graph."""
     limits = graph.limits if graph.limits is None else replace(graph.limits, max_batch=None)
     if limits == Limits():
         limits = None
@@ -161,11 +156,8 @@ def is_packed_file(path: Path) -> bool:
 
 
 def map_file(path: Path) -> mmap.mmap:
-    """Map a packed file into memory. Processes that map the same file share the memory.
-
-    Raises:
-        BundleError: the file cannot be read, is not a regular file, or is too small or too large for a packed file.
-    """
+    """Map a packed file into memory. Processes that map the same file share the memory. Raise a BundleError if the file
+    cannot be read, is not a regular file, or is too small or too large for a packed file."""
     size = read_file_size(path)
     try:
         if not path.is_file() or not _HEADER <= size <= LARGEST:
@@ -183,9 +175,7 @@ def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[
     offsets in it.
 
     Args:
-        content: the file's bytes.
         list_tokens: returns the file's vocabulary; called only if the classifier takes texts.
-        path: the file's path, for messages.
 
     Raises:
         BundleError: the file has no program; its document is not valid; or the document contradicts the sections that
@@ -242,12 +232,8 @@ def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[
 
 def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
     """Read and parse the JSON document of a packed file, which has the members of classifier.json. Check its format and
-    version, but not its schema.
-
-    Raises:
-        BundleError: the document is not JSON, has another format or version, or has a member that belongs in another
-            section, such as the vocabulary.
-    """
+    version, but not its schema. Raise a BundleError if the document is not JSON, has another format or version, or has
+    a member that belongs in another section, such as the vocabulary."""
     document: dict[str, Any] = parse_versioned_document(
         _read_section(content, Section.DOCUMENT),
         path,
@@ -268,11 +254,8 @@ def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
 
 
 def check_packed_file_sha256(path: Path) -> None:
-    """Check that a packed file has the sha256 that is written in its header.
-
-    Raises:
-        BundleError: a byte was changed, or the file cannot be read.
-    """
+    """Check that a packed file has the sha256 that is written in its header. Raise a BundleError if a byte was changed,
+    or the file cannot be read."""
     content = bytearray(read_regular_file(path, LARGEST))
     stated = bytes(content[32:64])
     content[16:64] = bytes(48)
@@ -342,7 +325,6 @@ def assemble_packed_file(header_words: Sequence[int], sections: Sequence[bytes])
 
     Args:
         header_words: the 32-bit integers of the header, beginning with the number of labels.
-        sections: the bytes of each section, in the order of `Section`.
 
     Raises:
         BundleError: the file would be larger than 2 GiB.
@@ -453,7 +435,6 @@ def _encode_manifest_sections(
     classifier is encoded elsewhere.
 
     Args:
-        manifest: the manifest.
         encode_normal_form: encodes the tables of a Unicode normal form; None for those of this Python's Unicode
             version.
         punctuation_ranges: the ranges of punctuation marks; None for those of this Python's Unicode version.

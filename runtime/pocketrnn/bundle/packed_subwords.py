@@ -99,8 +99,6 @@ def encode_subwords_section(
     """Encode subword rules as the rules section of a packed file.
 
     Args:
-        rules: the rules.
-        vocabulary: the tokens, in the order of their ids.
         encode_normal_form: encodes the tables of a Unicode normal form; None for those of this Python's Unicode
             version.
     """
@@ -162,9 +160,7 @@ def restore_model_numbers_and_tables(
     from the rules section. Return a document without subword rules unchanged.
 
     Args:
-        document: the document.
         section: the rules section, which the engine must have checked before.
-        token_count: the number of tokens of the vocabulary.
     """
     text = document.get("text")
     model = text.get("model") if isinstance(text, dict) else None
@@ -285,7 +281,6 @@ def _encode_operation(step: SubwordStep | Split, encode_normal_form: Forms) -> b
     """Encode a cleaning step or a split with its kind and size in front.
 
     Args:
-        step: the step or split.
         encode_normal_form: encodes the tables of a Unicode normal form.
     """
     kind, a, b, content = _encode_operation_parts(step, encode_normal_form)
@@ -296,7 +291,6 @@ def _encode_operation_parts(step: SubwordStep | Split, encode_normal_form: Forms
     """Encode a cleaning step or a split; return its kind, its two numbers, and its content.
 
     Args:
-        step: the step or split.
         encode_normal_form: encodes the tables of a Unicode normal form.
     """
     match step:

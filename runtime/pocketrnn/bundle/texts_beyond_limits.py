@@ -34,10 +34,8 @@ def mark_texts_beyond_limits(
     other than padding, those without such an id.
 
     Args:
-        limits: the graph's limits.
         ids: int64 [ids of all texts], one text after the other.
         lengths: int64 [texts], how many ids each text has, at least 1.
-        padding_id: the padding id of the text rules.
 
     Returns:
         bool [texts], True for a text beyond the limits.
@@ -72,7 +70,6 @@ def add_text_name_to_error(error: LimitError, text_name: str, other_remedy: str 
     """Return an error about "The text" with the name of the text in its place, such as "Line 3".
 
     Args:
-        error: the error.
         text_name: the name of the text, as the beginning of a sentence.
         other_remedy: what else the user can do, as the end of a sentence; empty for nothing.
     """
@@ -84,7 +81,6 @@ def make_engine_memory_or_time_error(name: str, row_word: str = "text") -> Limit
     """Make the error for a text that would take more memory or time than the native engine allows.
 
     Args:
-        name: the classifier's name.
         row_word: the word for an input of the classifier: `text` or `sequence`.
     """
     return LimitError(
@@ -97,7 +93,6 @@ def make_integer_overflow_error(name: str, row_word: str = "text") -> LimitError
     """Make the error for a text that would make the program of a packed file compute an integer beyond 32 bits.
 
     Args:
-        name: the classifier's name.
         row_word: the word for an input of the classifier: `text` or `sequence`.
     """
     return LimitError(
@@ -110,8 +105,6 @@ def make_limit_error(name: str, limits: Limits, token_count: int) -> LimitError:
     """Make the error for a text that is beyond the limits of the graph.
 
     Args:
-        name: the classifier's name.
-        limits: the graph's limits.
         token_count: how many ids the text has. If this number is within the limits, all ids are padding.
     """
     becomes = f"The text becomes {'1 token id' if token_count == 1 else f'{token_count} token ids'}, but {name} takes"

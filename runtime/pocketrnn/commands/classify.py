@@ -463,12 +463,8 @@ def _answer_if_tagger(
     """Answer all texts if the bundle labels tokens. Return whether it does.
 
     Args:
-        classifier: the bundle's classifier.
         texts: the texts of the command line; empty for standard input.
         values_of_options_not_for_tags: the values of the options `_NOT_FOR_TAGS`, which are refused if they are given.
-        as_json: whether --json is given.
-        as_conll: whether --conll is given.
-        as_tokens: whether --tokens is given.
     """
     if not classifier.manifest.output.of_tokens:
         if as_conll:

@@ -57,8 +57,6 @@ def classify_file(
     """Classify the rows of a file, a few thousand at a time, and write them with their answers to another file.
 
     Args:
-        classifier: the classifier that gives the labels.
-        files: the options that name the files to read and write.
         top: how many labels to give. The columns of the second label end in `_2`, those of the third in `_3`.
         by_threshold: whether to write, in place of the `top` likeliest labels, one column with all labels whose
             probabilities reach their thresholds.
@@ -180,11 +178,8 @@ def _answer_batches(
     """Answer batches of rows, and yield each batch with its new columns.
 
     Args:
-        classifier: the classifier that answers.
-        batches: the batches.
         make_columns: makes the new columns from the logits of a batch and the indices of its rows without an answer.
         source: the file that is read, which counts the skipped rows.
-        progress: the progress bar.
     """
     # The classifier reads a few batches ahead. Their rows wait here for their answers.
     waiting: deque[RowBatch] = deque()
@@ -211,9 +206,7 @@ def _find_rows_without_answer(
     graph's limits. Count the latter in `source`.
 
     Args:
-        classifier: the classifier that answered.
         logits: float32 [rows, labels], with NaN for texts beyond the graph's limits.
-        batch: the rows.
         source: the file of the rows, with the option that says whether such texts are skipped.
         rows_before: the number of rows in the batches before this one.
 
@@ -335,7 +328,6 @@ def open_answer_output(
 
     Args:
         destination: the path of the file; `-` for standard output.
-        kind: the format of the output.
         input_status: the system's status of the input file, which must not be overwritten; None if the input is not a
             file.
         force: whether a file that exists is replaced.

@@ -43,8 +43,6 @@ def check_recording_options(
     """Raise an error if an option is given that has no meaning for a classifier of sequences of numbers.
 
     Args:
-        classifier: the classifier that answers.
-        files: the options for files.
         sequence_column: the value of --sequence-column; None if it is not given.
         top: the value of --top; None if it is not given.
         are_text_options_given: for each option of `_FOR_TEXTS`, in their order, whether it is given.
@@ -79,7 +77,6 @@ def classify_recordings(
     """Answer the sequences of a file, and write the answers as readable lines, as JSON lines, or as a table in a file.
 
     Args:
-        classifier: the classifier that answers.
         files: the file to read, which has a column for each channel, and the file to write.
         wanted: the format of an answer line.
         sequence_column: the column that names the sequence of each row; None if the file is one recording.

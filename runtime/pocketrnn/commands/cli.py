@@ -69,7 +69,6 @@ class _CommandError(click.ClickException):
     """A PocketRNNError that click prints as `Error: ...` on standard error, without a traceback.
 
     Args:
-        error: the error.
         command: the command that failed, whose options the message then names; None if it is not known.
         lines_after: lines to print after the error.
     """

@@ -90,7 +90,6 @@ def choose_unused_answer_columns(files: FileOptions, taken: Collection[str]) -> 
 
     Args:
         files: the options with the names that are taken.
-        taken: the names of the file's columns.
 
     Example:
         >>> choose_unused_answer_columns(files, taken=["text", "label"])

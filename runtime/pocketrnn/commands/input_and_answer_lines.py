@@ -53,7 +53,6 @@ class AnswerFormat:
         """Parse an input line of `pocketrnn classify` into an argument of `Classifier.classify`.
 
         Args:
-            line: the line.
             line_name: the name of the line in messages, as the beginning of a sentence: `Line 3`.
 
         Returns:

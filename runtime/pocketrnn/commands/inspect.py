@@ -312,7 +312,6 @@ def describe_limits(limits: Limits, rules: AnyTextRules | None = None) -> str:
     there are none.
 
     Args:
-        limits: the limits of the graph.
         rules: the text rules; None if they are not known. A limit that every text meets by these rules is left out.
     """
     # The rules pad and cut texts: a limit that every text then meets is left out.

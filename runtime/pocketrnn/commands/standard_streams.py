@@ -59,11 +59,7 @@ def replace_closed_stderr() -> None:
 
 
 def open_standard_output() -> IO[bytes]:
-    """Return standard output as a stream of bytes.
-
-    Raises:
-        OutputError: standard output is closed.
-    """
+    """Return standard output as a stream of bytes. Raise an OutputError if standard output is closed."""
     _check_stdout_open()
     return sys.stdout.buffer
 
@@ -77,11 +73,7 @@ def _check_stdout_open() -> None:
 
 
 def open_standard_input() -> IO[bytes]:
-    """Return standard input as a stream of bytes.
-
-    Raises:
-        InputError: standard input is closed.
-    """
+    """Return standard input as a stream of bytes. Raise an InputError if standard input is closed."""
     if sys.stdin is None:
         raise InputError(
             "No text is given, and standard input is closed.",
@@ -175,7 +167,6 @@ def print_text(text: str, *, err: bool = False) -> None:
     escapes.
 
     Args:
-        text: the text.
         err: whether to write to standard error instead.
 
     Raises:
@@ -206,7 +197,6 @@ def print_at_end_if_command_runs(line: str, about: str = "") -> bool:
     False, and do nothing, if no command is running.
 
     Args:
-        line: the line.
         about: the topic of the line, by which other code can find and remove the line; empty for none.
     """
     context = click.get_current_context(silent=True)
@@ -240,7 +230,6 @@ def print_line(line: str, *, err: bool = False) -> None:
     Line breaks, control characters, and characters that the stream's encoding lacks are written as escapes.
 
     Args:
-        line: the line, without a line end.
         err: whether to write to standard error. An error there is ignored, so that the command goes on.
 
     Raises:

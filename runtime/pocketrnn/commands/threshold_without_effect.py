@@ -12,7 +12,6 @@ def describe_threshold_without_effect(thresholds: Sequence[float], labels: Seque
     The sentence begins with the option for the thresholds. Return an empty string if the thresholds have an effect.
 
     Args:
-        thresholds: the thresholds of the labels, or one for all.
         labels: the labels of a classifier that gives each text exactly one label.
 
     Example:

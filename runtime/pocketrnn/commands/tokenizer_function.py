@@ -106,10 +106,6 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
 
 def find_tokenizer_function_beside_bundle(bundle: Path) -> str:
     """Return the tokenizer function that `pocketrnn export` wrote beside a bundle, in the form `file.py:words`; an
-    empty string if there is none.
-
-    Args:
-        bundle: the folder of the bundle.
-    """
+    empty string if there is none."""
     path = choose_python_file_beside_bundle(bundle, _WRITTEN)
     return f"{path}:{_WRITTEN}" if _WRITTEN in _list_probable_tokenizer_functions(path) else ""

@@ -70,7 +70,6 @@ def mark_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence
     Args:
         ids: int64 [ids of all texts], one text after the other.
         lengths: int64 [texts], how many ids each text has, at least 1.
-        wanted: the ids to look for.
 
     Returns:
         bool [texts]; None if no text contains one.

@@ -97,11 +97,8 @@ def choose_padding_value(manifest: Manifest) -> float | list[int]:
 
 
 def check_threads(threads: int) -> int:
-    """Check the number of threads that one call may use, and return it.
-
-    Raises:
-        InputError: `threads` is not a whole number from 1 to 1,024.
-    """
+    """Check the number of threads that one call may use, and return it. Raise an InputError if `threads` is not a whole
+    number from 1 to 1,024."""
     if not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
         raise InputError(
             f"threads is {threads!r}, but it must be a whole number from 1 to {_MOST_THREADS}.",
@@ -215,8 +212,6 @@ def compute_logits(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> F
     """Compute the logits of texts or sequences. Raise an error if the engine refuses one of them.
 
     Args:
-        engine: the engine that answers.
-        name: the classifier's name, for messages.
         rows: for each text its ids, int64 [tokens], or for each sequence its samples, float32 [time, channels]. There
             is at least one row, and each has at least one step.
 
@@ -252,10 +247,7 @@ class TextEngine(Protocol):
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
         """Compute the logits of many texts. Texts beyond the graph's limits are among the refused texts of the answer.
-
-        Raises:
-            PocketRNNError: the logits cannot be computed.
-        """
+        Raise a PocketRNNError if the logits cannot be computed."""
         ...
 
     def stop(self) -> None:

@@ -24,11 +24,8 @@ _INTERFACE: Final = 7
 
 
 def import_native_module() -> ModuleType:
-    """Import the C extension of the native engine.
-
-    Raises:
-        MissingExtraError: the extension is not installed, cannot be loaded, or has another version.
-    """
+    """Import the C extension of the native engine. Raise a MissingExtraError if the extension is not installed, cannot
+    be loaded, or has another version."""
     try:
         from pocketrnn_native import _engine
     except ImportError as error:
@@ -55,7 +52,6 @@ class NativeEngine:
     """Runs the program of a packed file with the native engine, written in C. It implements `Engine` and `TextEngine`.
 
     Args:
-        path: the packed file.
         in_place: whether to use the weights in the file without unpacking them first, as machines with little memory
             do. The proof tests this.
 
@@ -134,11 +130,7 @@ class NativeEngine:
 
     def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
         """Compute the embeddings of many texts, whose ids are given one after the other, with the number of ids of
-        each.
-
-        Raises:
-            InputError: the program does not end with a linear layer that takes one row for each text.
-        """
+        each. Raise an InputError if the program does not end with a linear layer that takes one row for each text."""
         width = self._packed.embedding_size()
         if not width:
             raise InputError(
@@ -165,7 +157,6 @@ class NativeEngine:
 
         Args:
             function: the function. It takes `given`, and then the arrays that it fills with logits and statuses.
-            text_count: the number of texts.
             refusal_statuses: the statuses that mean that a text is refused, but the other texts are answered.
             given: the texts, in the form that the function takes.
             row_count: the number of rows of the answer; None for the number of texts.
@@ -191,11 +182,8 @@ class NativeEngine:
         return EngineAnswer(logits, np.flatnonzero(is_refused).tolist())
 
     def open_step(self) -> None:
-        """Check that the file has a step program, which the engine opened together with the file.
-
-        Raises:
-            InputError: the file has no step program.
-        """
+        """Check that the file has a step program, which the engine opened together with the file. Raise an InputError
+        if the file has no step program."""
         if self.manifest.stream is None:
             raise InputError(
                 f"The packed file of {self.manifest.name} cannot answer {self._words.arrival}: it holds no step "

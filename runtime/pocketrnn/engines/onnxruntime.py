@@ -91,9 +91,7 @@ class OnnxRuntimeEngine:
     Several threads may use one engine at once.
 
     Args:
-        folder: the bundle's folder.
         manifest: the content of its classifier.json.
-        options: the options of onnxruntime.
 
     Raises:
         BundleError: the graph is missing, damaged, or does not fit classifier.json.
@@ -177,13 +175,7 @@ class OnnxRuntimeEngine:
 
     def _check_step_signature(self, session: onnxruntime.InferenceSession, step: StepGraph, path: Path) -> None:
         """Raise a BundleError if the inputs and outputs of a step graph have other names, types, ranks or sizes than
-        classifier.json says.
-
-        Args:
-            session: the session of the step graph.
-            step: the entry of the step graph in classifier.json.
-            path: the file of the step graph, for the message.
-        """
+        classifier.json says."""
         inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
         outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
         widths = {node.name: node.shape[-1] for node in (*session.get_inputs()[1:], *session.get_outputs())}
@@ -206,8 +198,6 @@ class OnnxRuntimeEngine:
         """Run the graph once on padded rows, and return one of its outputs. Free the memory of a large run afterwards.
 
         Args:
-            session: the session of the graph.
-            output: the name of the output.
             steps: the rows, [batch, sequence, ...]. Negative ids separate two texts, or encode features.
             lengths: int64 [batch], how many steps each row has without padding.
         """
@@ -521,22 +511,13 @@ def _make_arena_shrinkage_options() -> onnxruntime.RunOptions:
 
 def _open_checked_session(path: Path, sha256: str, engine_options: Options) -> onnxruntime.InferenceSession:
     """Read and check a graph's file, and open a session from the bytes that were checked, since the file may change
-    meanwhile.
-
-    Args:
-        path: the graph's file.
-        sha256: the sha256 that the file must have.
-        engine_options: the options of onnxruntime.
-    """
+    meanwhile."""
     return _create_session(read_graph(path, sha256, trusted=engine_options.trust), path, engine_options)
 
 
 def _create_session(content: bytes, path: Path, engine_options: Options) -> onnxruntime.InferenceSession:
-    """Open a session of onnxruntime with one thread, from the bytes of a graph that was checked.
-
-    Raises:
-        BundleError: onnxruntime cannot open the graph.
-    """
+    """Open a session of onnxruntime with one thread, from the bytes of a graph that was checked. Raise a BundleError if
+    onnxruntime cannot open the graph."""
     options = onnxruntime.SessionOptions()
     # One thread: our own threads divide several texts among them, and onnxruntime's threads gain nothing on one text
     # (35 us with one, 52 with two that sleep, 37 with two that spin).

@@ -24,7 +24,6 @@ def find_last_layer_input(content: bytes, path: Path) -> str:
 
     Args:
         content: the bytes of an ONNX file that was checked.
-        path: the file, for the message.
 
     Raises:
         InputError: the graph does not end with a linear layer.

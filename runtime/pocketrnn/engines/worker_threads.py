@@ -46,7 +46,6 @@ class Workers:
 
         Args:
             work: called with one item; it must release the interpreter lock to gain from several threads.
-            items: the items.
             stop_running_work: called if a signal ends the iteration, so that running work ends soon.
         """
         if self.threads == 1 or (isinstance(items, list) and len(items) <= 1):

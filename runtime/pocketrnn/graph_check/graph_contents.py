@@ -73,32 +73,21 @@ class GraphContents:
         return BundleError(f"The graph {self.path} {fault}.", remedy)
 
     def count_field_or_refuse(self) -> None:
-        """Count one more field of the file.
-
-        Raises:
-            BundleError: the file has too many fields.
-        """
+        """Count one more field of the file. Raise a BundleError if the file has too many fields."""
         self.fields += 1
         if self.fields > _MOST_FIELDS:
             raise self.make_refusal(f"has more than {_MOST_FIELDS:,} parts, which is the limit")
 
     def add_node(self, node: Node) -> None:
-        """Add an operator to `nodes`.
-
-        Raises:
-            BundleError: the graph has too many operators.
-        """
+        """Add an operator to `nodes`. Raise a BundleError if the graph has too many operators."""
         self.nodes.append(node)
         if len(self.nodes) > _MOST_OPERATORS:
             raise self.make_refusal(f"has more than {_MOST_OPERATORS:,} operators, which is the limit")
 
     def check_limits(self, file_size: int) -> None:
         """Check that a file of `file_size` bytes contains only allowed operators, and is not larger than a classifier's
-        graph can be.
-
-        Raises:
-            BundleError: an operator is not allowed, the file has none, or something is too large.
-        """
+        graph can be. Raise a BundleError if an operator is not allowed, the file has none, or something is too
+        large."""
         if file_size - self.weights > _LARGEST_STRUCTURE:
             raise self.make_refusal(f"holds more than {_LARGEST_STRUCTURE >> 20} MiB in addition to its weights")
         if not self.nodes:
@@ -153,7 +142,6 @@ def _compute_growth_shown_by_constants(node: Node, input_values: Sequence[Values
     its input. Return 1 if the constant inputs do not show this, and NaN for a range with the step 0.
 
     Args:
-        node: the operator.
         input_values: for each input its numbers, if they are known constants; else an empty tuple.
     """
     input_values = [*input_values, (), (), ()]

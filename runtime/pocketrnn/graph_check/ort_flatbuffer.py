@@ -29,11 +29,8 @@ _LONGEST_NAME: Final = 4096
 
 def read_ort_contents(content: bytes, graph_contents: GraphContents) -> None:
     """Read a file in onnxruntime's format from its beginning to its end, and add its contents to `graph_contents`.
-
-    Raises:
-        BundleError: the bytes are not a file in onnxruntime's format, or contain something that a classifier's graph
-            does not need.
-    """
+    Raise a BundleError if the bytes are not a file in onnxruntime's format, or contain something that a classifier's
+    graph does not need."""
     walk = _OrtWalker(content, graph_contents)
     if content[4:8] != b"ORTM":
         raise graph_contents.make_refusal("is not a graph in onnxruntime's format")

@@ -344,7 +344,6 @@ def convert_steps_to_array(
 
     Args:
         samples: several steps [time, channels], or one step [channels].
-        channels: the names of the channels.
         integer_scale: for each channel the factor for integers; None for 1.
 
     Raises:
@@ -367,7 +366,6 @@ def convert_sequence_to_array(
     Args:
         sequence: numbers [time, channels], or [time] for a single channel: an array, lists, or a table with a column
             for each channel by its name.
-        channels: the names of the channels.
         integer_scale: for each channel the factor for integers; None for 1.
 
     Raises:
@@ -507,8 +505,6 @@ def _select_channel_columns(
     channels].
 
     Args:
-        table: the table.
-        column_names: the names of the table's columns.
         channels: the names of the wanted columns, in the order of the result.
         integer_scale: for each channel the factor for integers; None for 1.
     """
@@ -540,7 +536,6 @@ def _make_sample_error(
 
     Args:
         is_faulty: bool [time, channels], True for a faulty sample.
-        channels: the names of the channels.
         fault: what is wrong, as the end of a sentence: `infinite`.
         remedy: what to do, as a sentence.
         first_step: the index in the recording of the first step.

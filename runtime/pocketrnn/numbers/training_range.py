@@ -25,7 +25,6 @@ def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tupl
     Missing samples do not count. Return None if a channel has only missing samples, or an infinite one.
 
     Args:
-        rules: the rules for the sequences.
         sequences: the sequences as the sensor gives them.
 
     Raises:
@@ -48,7 +47,6 @@ class TrainingRangeCheck:
     or refuses them.
 
     Args:
-        name: the classifier's name, for messages.
         rules: the rules for the classifier's sequences, with the training range.
         out_of_range: `warn` warns once, `refuse` refuses the sequence, `ignore` does neither.
 
@@ -69,11 +67,8 @@ class TrainingRangeCheck:
 
     def __call__(self, numbers: NDArray[Any], first: int) -> None:
         """Compare numbers [time, channels] in the channels' units with the training range. `first` is the index in the
-        recording of the first of these steps.
-
-        Raises:
-            SequenceError: a number is far outside the training range, and `out_of_range` is `refuse`.
-        """
+        recording of the first of these steps. Raise a SequenceError if a number is far outside the training range, and
+        `out_of_range` is `refuse`."""
         ranges = self._rules.training_range
         if self._quiet or ranges is None or not (far := self._rules.mark_numbers_far_outside_training(numbers)).any():
             return

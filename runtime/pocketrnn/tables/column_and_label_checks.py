@@ -39,8 +39,6 @@ def check_same_labels(
     """Check that rows have the expected labels, in the same order.
 
     Args:
-        given: the labels of the rows.
-        wanted: the expected labels.
         problem: the beginning of the message if the labels differ; both lists of labels follow it.
         remedy: what to do then, as a sentence.
 
@@ -57,9 +55,6 @@ def check_columns(
     """Check that a file has each wanted column exactly once.
 
     Args:
-        present: the names of the file's columns.
-        wanted: the names of the columns that the file must have.
-        file_name: the file, for the message.
         remedy: what to do if a column is missing, as a sentence.
         header_remedy: a further sentence if no name is similar to the missing one, since the file may lack a header
             line; see `write_header_line_remedy`.

@@ -21,11 +21,8 @@ _USUAL: Final = (
 
 
 def check_encoding(name: str) -> str:
-    """Check the name of a text encoding, such as cp1252, and return the name that Python's `codecs` uses for it.
-
-    Raises:
-        InputError: there is no text encoding of this name.
-    """
+    """Check the name of a text encoding, such as cp1252, and return the name that Python's `codecs` uses for it. Raise
+    an InputError if there is no text encoding of this name."""
     try:
         found = codecs.lookup(name)
         # This fails for codecs that do not encode text to bytes, such as rot13, and for Python's own `undefined`.
@@ -54,7 +51,6 @@ def make_not_utf8_error(file_name: str, line: int, byte: int) -> DataError:
     """Make the error for a file that is not UTF-8, if the user has not named an encoding.
 
     Args:
-        file_name: the file.
         line: the number of the first invalid line, from 1.
         byte: the first invalid byte in it.
     """
@@ -70,7 +66,6 @@ def check_not_utf16(file_name: str, start: bytes) -> None:
     with a zero byte next to each letter.
 
     Args:
-        file_name: the file, for the message.
         start: the first bytes of the file.
 
     Raises:
@@ -163,8 +158,6 @@ def recode_to_utf8(file: IO[bytes], file_name: str, encoding: str) -> IO[bytes]:
     a DataError if the file is UTF-8.
 
     Args:
-        file: the stream of the file's bytes.
-        file_name: the file, for messages.
         encoding: the name of the encoding, as `check_encoding` returns it.
     """
     return file if encoding == UTF8 else io.BufferedReader(_Utf8Stream(file, file_name, encoding), _CHUNK)

@@ -31,11 +31,6 @@ _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 def read_columns(file_name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
     """Read the wanted columns of a file; return the values of each by its name.
 
-    Args:
-        file_name: the file.
-        kind: the format of the file.
-        wanted: the names of the columns.
-
     Raises:
         DataError: the file cannot be read, is larger than 2 GiB, or lacks a column.
         MissingExtraError: the file is Parquet, and pyarrow is not installed.
@@ -87,7 +82,6 @@ def stack_channels(
     Args:
         columns: the values of each column by its name, as `read_columns` returns them.
         channels: the names of the columns to join, in the order of the result.
-        file_name: the file, for the message.
         integer_scale: for each channel the factor by which integers will be multiplied; None for 1. A gap is NaN; but
             if a factor is given, a gap among integers is a masked item, so that the integers stay integers.
 
@@ -104,11 +98,7 @@ def stack_channels(
 
 def group_rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.int64]]]:
     """Group rows by the sequence that they belong to. Return the name of each sequence with the indices of its rows, in
-    the order of their first rows.
-
-    Args:
-        column: for each row, the name of its sequence.
-    """
+    the order of their first rows."""
     rows: dict[str, list[int]] = {}
     for index, value in enumerate(column):
         rows.setdefault(str(value), []).append(index)
@@ -117,10 +107,7 @@ def group_rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.
 
 def parse_json_constant(constant: str) -> float:
     """Parse a constant that Python's `json.loads` accepts although JSON lacks it: NaN, which means a missing sample.
-
-    Raises:
-        ValueError: the constant is not NaN, but Infinity or -Infinity.
-    """
+    Raise a ValueError if the constant is not NaN, but Infinity or -Infinity."""
     if constant == "NaN":
         return math.nan
     raise ValueError(f"{constant} is not JSON")

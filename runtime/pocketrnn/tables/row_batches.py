@@ -83,12 +83,9 @@ class ArrowRows:
     batch: pyarrow.RecordBatch
 
     def make_dicts(self) -> list[dict[str, Any]]:
-        """Return each row as a dict from the names of the columns to values of Python.
-
-        Raises:
-            OutputError: a column holds bytes that are not UTF-8, or a value that Python cannot represent, such as a
-                date after the year 9999 or an unknown time zone.
-        """
+        """Return each row as a dict from the names of the columns to values of Python. Raise an OutputError if a column
+        holds bytes that are not UTF-8, or a value that Python cannot represent, such as a date after the year 9999 or
+        an unknown time zone."""
         names = self.batch.schema.names
         columns = [
             _convert_arrow_to_python(name, column) for name, column in zip(names, self.batch.columns, strict=True)
@@ -188,7 +185,6 @@ class RowSource:
         """Count a row without a text; raise an error if `on_error` is `raise`.
 
         Args:
-            row_number: the number of the row, from 1.
             fault: what is wrong, as the end of a sentence about the row: `has no text`.
             has_column: whether the row has the column of texts.
 
@@ -204,7 +200,6 @@ class RowSource:
         """Count a row with a missing or impossible feature; raise an error if `on_error` is `raise`.
 
         Args:
-            row_number: the number of the row, from 1.
             fault: what is wrong, as the end of a sentence about the row.
 
         Raises:
@@ -217,7 +212,6 @@ class RowSource:
         """Count a row that cannot be read and is left out; raise an error if `on_error` is `raise`.
 
         Args:
-            row_number: the number of the row, from 1.
             fault: what is wrong, as the end of a sentence about the row.
 
         Raises:

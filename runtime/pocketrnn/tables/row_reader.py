@@ -61,8 +61,6 @@ def read_batches(
 
     Args:
         stream: the file's bytes. A Parquet file is read from its end, so its stream must allow seeking.
-        source: describes the file, and counts the rows that are read.
-        text_column: the name of the column with the texts.
         live: whether to yield the rows that have arrived at once, without waiting for a full batch, as for pipes.
         added: the names of the columns that will be added, which the file must not have yet.
 
@@ -83,9 +81,7 @@ def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str
     """Turn the texts of batches into pairs, with second texts from another column.
 
     Args:
-        batches: the batches from `read_batches`.
         source: the file, which counts the rows without a second text, too.
-        column: the name of the column with the second texts.
 
     Raises:
         DataError: the column is missing; or a row has no text in it and `source.on_error` is `raise`.
@@ -111,9 +107,7 @@ def add_features(batches: Iterable[RowBatch], source: RowSource, features: Featu
     """Turn the texts of batches into texts with features. The values of a feature come from the column with its name.
 
     Args:
-        batches: the batches from `read_batches`.
         source: the file, which counts the rows without usable features, too.
-        features: the features of the classifier.
 
     Raises:
         DataError: a column is missing; or a row has a missing or impossible feature and `source.on_error` is `raise`.
@@ -403,9 +397,6 @@ def _count_unparsable_row_left_out(rows_before: int, error: csv.Error, rows: _De
 
     Args:
         rows_before: how many rows the batch has before it, which `source` has not counted yet.
-        error: the error of the csv module.
-        rows: the rows of the file.
-        source: the file, which counts the rows.
     """
     rows.had_line_not_utf8_since_last_call()
     what = str(error).partition(" - ")[0]
@@ -420,7 +411,6 @@ def _count_row_left_out(rows_before: int, fault: str, source: RowSource) -> None
     Args:
         rows_before: how many rows the batch has before it, which `source` has not counted yet.
         fault: what is wrong, as the end of a sentence about the row.
-        source: the file, which counts the rows.
     """
     source.count_or_refuse_unreadable_row(source.rows + rows_before + 1, fault)
     source.rows += 1
@@ -484,14 +474,7 @@ def _parse_object_or_empty_line(line: str, is_utf8: bool) -> dict[str, Any] | No
 
 def _count_or_refuse_object_without_text(source: RowSource, number: int, row: Mapping[str, Any], column: str) -> None:
     """Count a JSON object that has no text in a column; raise a DataError if `source.on_error` is `raise`. The message
-    says what the object has there.
-
-    Args:
-        source: the file, which counts the rows.
-        number: the number of the row, from 1.
-        row: the JSON object.
-        column: the name of the column.
-    """
+    says what the object has there."""
     value = row.get(column)
     if column not in row:
         what = f"has no {column!r}; it has {list_first_names(list(row)) or 'nothing'}"

@@ -37,8 +37,6 @@ def write_rows(stream: IO[bytes], kind: Kind, answered: Answered, text_column: s
     """Write rows with their answers, batch by batch. The new columns follow the columns of the rows.
 
     Args:
-        stream: the output stream.
-        kind: the format of the output.
         answered: the batches, each with its new columns. All batches have the same new columns.
         text_column: the name of the column of texts, which is written if there are no rows.
         flush: whether to flush the stream after every batch, as for pipes.
@@ -243,9 +241,6 @@ def _make_arrow_table(
     """Make the pyarrow table of a batch with its new columns.
 
     Args:
-        arrow: the module pyarrow.
-        batch: the rows.
-        answers: the new columns.
         earlier_schema: the schema of the earlier batches with their new columns; None for the first batch.
         text_column: the name of the column of texts, which the table gets if there are no rows.
     """
@@ -301,9 +296,6 @@ def _make_arrow_array(arrow: Any, name: str, values: list[Any], wanted_type: Any
     """Make the pyarrow array of the column `name`.
 
     Args:
-        arrow: the module pyarrow.
-        name: the name of the column, for the message.
-        values: the values of the column.
         wanted_type: the type that the array must have; None if pyarrow chooses it.
 
     Raises:

@@ -93,11 +93,8 @@ def _format_frame_ids(ids: Sequence[int]) -> str:
 
 
 def check_frame_rules(rules: Any) -> None:
-    """Check the rules `first_id`, `last_id`, `min_width`, `max_width`, `cut_side` and `pad_side`.
-
-    Raises:
-        InputError: a value has a wrong type or is out of its range.
-    """
+    """Check the rules `first_id`, `last_id`, `min_width`, `max_width`, `cut_side` and `pad_side`. Raise an InputError
+    if a value has a wrong type or is out of its range."""
     for name, least, most in (
         ("first_id", 0, LARGEST),
         ("last_id", 0, LARGEST),

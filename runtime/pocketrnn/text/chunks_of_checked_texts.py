@@ -47,11 +47,7 @@ class Chunk:
 
 
 def check_on_error(on_error: object) -> None:
-    """Check that `on_error` is `raise` or `skip`.
-
-    Raises:
-        InputError: it is neither.
-    """
+    """Check that `on_error` is `raise` or `skip`. Raise an InputError if it is neither."""
     if on_error not in ("raise", "skip"):
         raise InputError(
             f"on_error is {short_repr(on_error)}, but it must be 'raise' or 'skip'.",
@@ -87,11 +83,8 @@ def divide_into_chunks(
 
 
 def check_batches(batches: Iterable[list[str]], row_encoder: TextRowEncoder) -> Iterator[Chunk]:
-    """Check lists of texts, and yield one chunk for each list.
-
-    Raises:
-        TextError: an item of a batch is not a text.
-    """
+    """Check lists of texts, and yield one chunk for each list. Raise a TextError if an item of a batch is not a
+    text."""
     first = 0
     for batch in batches:
         yield _check_and_encode_chunk(batch, row_encoder, first, "raise")

@@ -226,11 +226,7 @@ def make_step_document(step: CleaningStep) -> dict[str, Any]:
 
 
 def build_steps_from_documents(documents: Iterable[Any]) -> tuple[CleaningStep, ...]:
-    """Build steps from documents of classifier.json.
-
-    Raises:
-        InputError: a document is not a step.
-    """
+    """Build steps from documents of classifier.json. Raise an InputError if a document is not a step."""
     return tuple(map(_build_step_of_document, documents))
 
 

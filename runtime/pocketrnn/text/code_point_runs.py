@@ -329,11 +329,7 @@ def _build_part_of_document(document: Any) -> RunPart:
 
 
 def build_run_from_document(document: Any) -> Run:
-    """Build a run from a document of classifier.json.
-
-    Raises:
-        InputError: the document is not a run.
-    """
+    """Build a run from a document of classifier.json. Raise an InputError if the document is not a run."""
     match document:
         case {"ranges": list(ranges)} if document.keys() <= _RUN_MEMBERS:
             before, ends_at, not_before = (

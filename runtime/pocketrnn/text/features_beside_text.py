@@ -96,7 +96,6 @@ class Number:
         """Check a value of the feature, and return `(value - mean) / scale`, which the graph gets.
 
         Args:
-            name: the name of the feature.
             text_name: the name of the text, with which messages begin.
 
         Raises:
@@ -192,7 +191,6 @@ class Category:
         """Return the id of a value as a float.
 
         Args:
-            name: the name of the feature.
             text_name: the name of the text, with which messages begin.
 
         Raises:
@@ -275,11 +273,8 @@ def make_features_document(features: Features) -> list[dict[str, Any]]:
 
 
 def build_features_from_document(members: Sequence[Mapping[str, Any]]) -> Features:
-    """Build the features from a member of classifier.json.
-
-    Raises:
-        InputError: a feature is given twice, or a feature or its name is not valid.
-    """
+    """Build the features from a member of classifier.json. Raise an InputError if a feature is given twice, or a
+    feature or its name is not valid."""
     names = [member["name"] for member in members]
     made = [
         Category(member["values"], member.get("unknown"))
@@ -325,8 +320,6 @@ def encode_values(features: Features, values: Mapping[str, Any], text_name: str 
     """Encode the features of one text as the graph's input, float32 [features].
 
     Args:
-        features: the features of the classifier.
-        values: a map from the name of each feature to its value.
         text_name: the name of the text, with which messages begin.
 
     Raises:
@@ -403,24 +396,15 @@ def separate_features_from_ids(tokens: Ids, lengths: Ids) -> SplitRows:
 
 
 class FeatureEncoder(TextEncoder):
-    """Encodes a text with its features as one row of ids, the features first as negative integers.
-
-    Args:
-        rules: the text rules.
-        vocabulary: the tokens, in the order of their ids.
-        features: the features.
-    """
+    """Encodes a text with its features as one row of ids, the features first as negative integers."""
 
     def __init__(self, rules: Any, vocabulary: Sequence[str], features: Features) -> None:
         super().__init__(rules, vocabulary)
         self.features = features
 
     def encode(self, item: Any) -> list[int]:
-        """Encode a text and its features as one row of ids, the features first.
-
-        Raises:
-            TextError: `item` is not a tuple of a text and its features, or a feature is missing, unknown or not valid.
-        """
+        """Encode a text and its features as one row of ids, the features first. Raise a TextError if `item` is not a
+        tuple of a text and its features, or a feature is missing, unknown or not valid."""
         text, values = check_text_with_features(item)
         return [*encode_numbers_as_negative_ids(encode_values(self.features, values)).tolist(), *super().encode(text)]
 

@@ -68,12 +68,7 @@ def _pad_part(tokens: Ids, starts: Ids, lengths: Ids, padding_id: int) -> Ids:
 
 
 class PairEncoder(TextEncoder):
-    """Encodes pairs of texts as token ids, with the same rules for both texts.
-
-    Args:
-        rules: the text rules.
-        vocabulary: the tokens, in the order of their ids.
-    """
+    """Encodes pairs of texts as token ids, with the same rules for both texts."""
 
     def encode(self, pair: Any) -> list[int]:
         """Encode a pair of strings as ids, with a mark (a negative number) between the ids of the two texts. Raise a

@@ -152,7 +152,6 @@ class _Parser:
     """Parses a valid pattern into alternatives of items, in the order in which `re` tries them.
 
     Args:
-        pattern: the pattern.
         expands: whether a limited repetition becomes alternatives: `a{1,3}` becomes `aaa|aa|a`.
     """
 
@@ -536,11 +535,8 @@ def _is_one_group(pattern: str) -> bool:
 
 def _make_items_possessive(items: _Items) -> _Items:
     """Convert the items of a pattern to possessive items, which take as many code points as they can and never give one
-    back. The result matches the same texts without backtracking.
-
-    Raises:
-        _NoEqualStepError: no such items are known for a part of the pattern.
-    """
+    back. The result matches the same texts without backtracking. Raise a _NoEqualStepError if no such items are known
+    for a part of the pattern."""
     made: _Items = []
     for item in reversed(items):
         if item.is_boundary and made and made[0].is_boundary:

@@ -27,11 +27,8 @@ _ChildrenBaseAndReplacement = tuple[int, str | None]
 
 
 def check_charsmap(content: bytes) -> None:
-    """Check sentencepiece's table of string replacements, as the bytes of `precompiled_charsmap`.
-
-    Raises:
-        InputError: the bytes are not such a table, or a replacement is longer than 18 code points.
-    """
+    """Check sentencepiece's table of string replacements, as the bytes of `precompiled_charsmap`. Raise an InputError
+    if the bytes are not such a table, or a replacement is longer than 18 code points."""
     size = struct.unpack_from("<I", content)[0] if isinstance(content, bytes) and len(content) >= 4 else 0
     if not 4 <= size <= len(content) - 4 or size % 4 or len(content) > _LARGEST:
         raise _make_damaged_table_error("the sizes of its parts do not add up to its length")

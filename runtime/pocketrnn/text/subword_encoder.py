@@ -37,12 +37,9 @@ _LONGEST_KEPT: Final = 256
 
 
 def check_rules_fit_vocabulary(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
-    """Check that rules and vocabulary fit each other.
-
-    Raises:
-        InputError: an id of the rules is beyond the vocabulary, a merge joins or makes a piece that the vocabulary
-            lacks, a unigram model has another number of scores, or the vocabulary has no piece for the model.
-    """
+    """Check that rules and vocabulary fit each other. Raise an InputError if an id of the rules is beyond the
+    vocabulary, a merge joins or makes a piece that the vocabulary lacks, a unigram model has another number of scores,
+    or the vocabulary has no piece for the model."""
     SubwordEncoder(rules, vocabulary)
 
 
@@ -76,9 +73,6 @@ def _replace_surrogates(text: str) -> str:
 
 class SubwordEncoder:
     """Encodes texts as ids of pieces. It does not cut or pad the ids, and does not add the first and last ids.
-
-    Args:
-        vocabulary: the tokens; a token's index in it is its id.
 
     Raises:
         InputError: the rules do not fit the vocabulary.
@@ -139,7 +133,6 @@ class SubwordEncoder:
         """Encode a text as ids; empty if the steps remove everything.
 
         Args:
-            text: any string.
             continues_text: whether the text is a later part of a stream, cut off at a place that `SubwordCuts` finds.
         """
         text = _replace_surrogates(text)

@@ -192,7 +192,6 @@ def make_word_encoding_function(
     """Make a function that encodes a word as ids. The word must not be empty.
 
     Args:
-        model: the model.
         pieces: the pieces that the model can produce, with their ids.
         tokens: the whole vocabulary.
         unknown: the id of an unknown piece; None to drop such pieces.
@@ -688,11 +687,8 @@ _MEMBERS: Final[Mapping[str, tuple[type[Model], Iterable[str]]]] = {
 
 
 def build_model_from_document(document: Mapping[str, Any]) -> Model:
-    """Build the model from the member `model` of classifier.json.
-
-    Raises:
-        InputError: the document is not a model, or a value is out of its range.
-    """
+    """Build the model from the member `model` of classifier.json. Raise an InputError if the document is not a model,
+    or a value is out of its range."""
     kind = str(document.get("kind"))
     if kind not in _MEMBERS:
         raise InputError(

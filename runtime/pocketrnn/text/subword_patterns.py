@@ -336,11 +336,8 @@ def make_pattern_document(split: Pattern) -> dict[str, Any]:
 
 
 def build_pattern_from_document(document: Mapping[str, Any]) -> Pattern | None:
-    """Build the pattern from a document of classifier.json; None if the document is not a pattern.
-
-    Raises:
-        InputError: a value has a wrong type or is out of its range.
-    """
+    """Build the pattern from a document of classifier.json; None if the document is not a pattern. Raise an InputError
+    if a value has a wrong type or is out of its range."""
     name: Any = document["pattern"]
     names = _SETS.get(name, ())
     if not names or not {*names} <= document.keys() <= {"pattern", *names, "digits", "contractions"}:

@@ -302,11 +302,7 @@ def _make_split_document(split: Split) -> dict[str, Any]:
 
 
 def build_splits_from_documents(documents: Iterable[Any]) -> tuple[Split, ...]:
-    """Build splits from documents of classifier.json.
-
-    Raises:
-        InputError: a document is not a split.
-    """
+    """Build splits from documents of classifier.json. Raise an InputError if a document is not a split."""
     return tuple(map(_build_split_of_document, documents))
 
 

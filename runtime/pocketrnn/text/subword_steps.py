@@ -540,11 +540,7 @@ def make_subword_step_document(step: SubwordStep) -> dict[str, Any]:
 
 
 def build_subword_step_from_document(document: Any) -> SubwordStep:
-    """Build a step from a document of classifier.json.
-
-    Raises:
-        InputError: the document is not a step.
-    """
+    """Build a step from a document of classifier.json. Raise an InputError if the document is not a step."""
     match document:
         case {"replace": what, "by": by} if len(document) == 2:
             return Replace(what, by)

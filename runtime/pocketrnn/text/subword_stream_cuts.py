@@ -55,7 +55,6 @@ class SubwordCuts:
 
     Args:
         rules: rules for which `find_stream_obstacle` returns an empty string.
-        vocabulary: the tokens.
         pieces: an encoder with these rules.
     """
 
@@ -100,11 +99,7 @@ class SubwordCuts:
 
 def _find_whether_cuts_look_back_and_space_mark(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool, str]:
     """Return whether a cut before a space depends on the text before the space, and the character that stands for a
-    space after the cleaning steps and splits.
-
-    Raises:
-        _CannotCutError: the rules do not cut every text at spaces.
-    """
+    space after the cleaning steps and splits. Raise a _CannotCutError if the rules do not cut every text at spaces."""
     _check_frame_and_added_tokens(rules, vocabulary)
     dropped = _find_first_dropping_split(rules.splits)
     mark = _SPACE
@@ -167,11 +162,8 @@ def _find_first_dropping_split(splits: Sequence[Split]) -> SplitAt | None:
 
 
 def _apply_step_to_space(step: SubwordStep | Split, space: str, dropping_split: SplitAt | None) -> str:
-    """Return the character that stands for a space after a step; before the step, it is `space`.
-
-    Raises:
-        _CannotCutError: the step may combine the texts before and after the space.
-    """
+    """Return the character that stands for a space after a step; before the step, it is `space`. Raise a
+    _CannotCutError if the step may combine the texts before and after the space."""
     match step:
         case Replace(what, by):
             if what == space and len(by) == 1:

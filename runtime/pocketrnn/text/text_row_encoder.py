@@ -31,8 +31,6 @@ class TextRowEncoder:
     tokens or ids.
 
     Args:
-        name: the classifier's name.
-        encoder: the text rules and the vocabulary.
         rows: the number of embedding rows; every id is below it.
         tokenizer: a function that takes a text and returns its tokens or ids, or a string with the tokens between white
             space; None for the bundle's own tokenizer.
@@ -96,11 +94,8 @@ class TextRowEncoder:
         return values
 
     def check_words(self, text: object, text_name: str = "The text") -> list[str]:
-        """Return the words of a text that is given as a list of words. A word may be any string.
-
-        Raises:
-            TextError: the text is neither a list nor an array, or holds something that is not a string.
-        """
+        """Return the words of a text that is given as a list of words. A word may be any string. Raise a TextError if
+        the text is neither a list nor an array, or holds something that is not a string."""
         values = _convert_text_items_to_list(text, text_name)
         for index, value in enumerate(values):
             if not isinstance(value, str):

@@ -169,7 +169,6 @@ def add_character_ids(characters: Characters, located: LocatedTokens) -> Ids:
     """Return the ids of a text, each followed by the ids of its token's characters: int64 [ids, 1 + width].
 
     Args:
-        characters: the characters.
         located: the text's ids, and its tokens as they are in the text.
     """
     steps = [make_row_without_characters(characters, token_id) for token_id in located.ids]

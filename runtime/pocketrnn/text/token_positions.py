@@ -99,7 +99,6 @@ def locate_text_tokens(encoder: TextEncoder, text: str) -> LocatedTokens:
     """Find the ids of a text, and the positions of its tokens.
 
     Args:
-        encoder: the text rules and the vocabulary.
         text: any string; positions count its code points.
 
     Raises:
@@ -129,7 +128,6 @@ def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedT
     """Find the ids of a text that is given as a list of tokens, and the positions of the tokens: indices in this list.
 
     Args:
-        encoder: the text rules and the vocabulary.
         tokens: the tokens; for subword rules, the words.
 
     Raises:

@@ -19,7 +19,6 @@ def check_string(value: Any, value_name: str, least: int, most: int = _LONGEST) 
     """Check that a value is a string of an allowed length, without half of a surrogate pair.
 
     Args:
-        value: the value.
         value_name: the name of the value, with which messages begin.
         least, most: the smallest and the largest allowed number of code points.
 
@@ -47,11 +46,8 @@ def is_whole_number(value: object) -> TypeGuard[int]:
 
 
 def check_flags(owner: object, *names: str) -> None:
-    """Check that the attributes `names` of an object are True or False.
-
-    Raises:
-        InputError: one of them is something else.
-    """
+    """Check that the attributes `names` of an object are True or False. Raise an InputError if one of them is something
+    else."""
     for name in names:
         if not isinstance(getattr(owner, name), bool):
             raise InputError(
@@ -63,7 +59,6 @@ def check_feature_or_character_id(number: object, whose: str) -> int:
     """Check the id of a category's value or of a character, and return it.
 
     Args:
-        number: the id.
         whose: the end of the phrase "The id ..." in messages, such as "of the character 'a'".
 
     Raises:
