@@ -373,9 +373,8 @@ class Classifier(TrainedEstimator):
                 )
         if self._tokenizer is not None:
             raise InputError(
-                "The classifier was loaded with a tokenizer function, but only the bundle's own tokenizer can split a "
-                "text "
-                "that arrives in fragments.",
+                "The classifier was loaded with a tokenizer function, but only the bundle's own tokenizer can split "
+                "a text that arrives in fragments.",
                 "Load the classifier without the argument `tokenizer`.",
             )
         # Most programs that classify texts never stream one: without it, importing pocketrnn takes 4 ms less.

@@ -169,8 +169,7 @@ class TagIntake(TextIntake):
             if start < 0:
                 raise InputError(
                     f"The function `tokenizer` returns the token {short_repr(token, 40)}, which does not occur in the "
-                    "rest "
-                    f"of the text, {short_repr(text[end:], 40)}, so that its position is not known.",
+                    f"rest of the text, {short_repr(text[end:], 40)}, so that its position is not known.",
                     "Give the text as a list of its tokens.",
                 )
             end = start + len(token)

@@ -78,8 +78,7 @@ class TextIntake:
         if differ:
             raise InputError(
                 f"The given tokenizer is not that of the export: {len(differ)} of the {len(examples)} golden examples "
-                "of "
-                f"{manifest.name} get other ids, such as {differ[0].shown[:60]!r}, which had the ids "
+                f"of {manifest.name} get other ids, such as {differ[0].shown[:60]!r}, which had the ids "
                 f"{[*differ[0].ids[:8]]} at the export.",
                 "Give the tokenizer function of the export, with the same vocabulary and settings.",
             )

@@ -173,7 +173,6 @@ def check_labels_separable(answers: Answers, remedy_end: str) -> None:
     if held:
         raise InputError(
             f"The label {short_repr(held[0], 40)} contains {LABEL_SEPARATOR!r}, but this character separates the "
-            "labels "
-            "of one text in the output.",
+            "labels of one text in the output.",
             f"To tell them apart, {remedy_end}.",
         )

@@ -135,8 +135,7 @@ class NativeEngine:
         if not width:
             raise InputError(
                 f"{self.manifest.name} cannot give embeddings of texts: its program does not end with a linear layer "
-                "that "
-                "takes one row for each text.",
+                "that takes one row for each text.",
                 "Use the logits or the probabilities instead.",
             )
         given = steps.astype(np.int32), np.ascontiguousarray(lengths, np.int64)

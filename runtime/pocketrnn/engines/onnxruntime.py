@@ -160,8 +160,7 @@ class OnnxRuntimeEngine:
         if step is None:
             raise InputError(
                 f"The bundle of {self._name} cannot answer {self._words.arrival}: it holds no step graph, which a "
-                "stream "
-                "needs.",
+                "stream needs.",
                 self._words.step_graph_remedy,
             )
         if self._step_session is None:
@@ -187,8 +186,7 @@ class OnnxRuntimeEngine:
             raise BundleError(
                 f"The step graph {path} has the inputs {_format_signature(inputs)} and the outputs "
                 f"{_format_signature(outputs)}, but it must take {self._input} and a state of {step.state_size} "
-                "numbers, "
-                f"and give {self._classes} logits and a new state.",
+                f"numbers, and give {self._classes} logits and a new state.",
                 _EXPORT_AGAIN,
             )
 

@@ -135,8 +135,7 @@ class _OnnxWalker:
             letters, _ = known.get(number, ("", ""))
             if wire not in _LETTERS or _LETTERS[wire] not in letters:
                 raise self.graph_contents.make_refusal(
-                    f"holds something that a classifier's graph does not need: field {number} with the wire type "
-                    f"{wire} "
+                    f"is not an ONNX file, or holds more than a classifier needs: field {number} of wire type {wire} "
                     f"in {message_name}"
                 )
             if "*" not in letters and seen & (1 << number):

@@ -121,8 +121,7 @@ class NumberInput:
             if len(pair) != 2 or not all(map(_is_finite, pair)) or pair[0] > pair[1]:
                 raise InputError(
                     f"training_range holds {short_repr(pair)}, but each item must be a pair of finite numbers, the "
-                    "smaller "
-                    "one first.",
+                    "smaller one first.",
                     "Give for each channel the smallest and the largest number in training.",
                 )
         self._check_steps()
@@ -225,8 +224,7 @@ class NumberInput:
             raise SequenceError(
                 f"The sequence has {steps:,} steps, but the classifier takes {limit} {self.steps:,}.",
                 f"Cut the sequence to {self.steps:,} steps. To answer a long recording window by window, call "
-                "recording() "
-                "or stream().",
+                "recording() or stream().",
             )
         if self.pad_side is None:
             raise SequenceError(

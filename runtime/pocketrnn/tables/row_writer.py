@@ -259,8 +259,7 @@ def _make_arrow_table(
         if before is not None and (other := {name for row in rows for name in row} - set(before.names)):
             raise OutputError(
                 f"A row has the member {min(other)!r}, but the first {BATCH_ROWS:,} rows lack this member, and a "
-                "Parquet "
-                "file has only the columns of these rows.",
+                "Parquet file has only the columns of these rows.",
                 "Write JSON Lines instead: --output-format jsonl.",
             )
         if not rows and before is None:

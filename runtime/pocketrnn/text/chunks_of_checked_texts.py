@@ -139,8 +139,7 @@ def check_and_iterate_texts(texts: Iterable[Any]) -> Iterator[Any]:
     if isinstance(texts, (Mapping, Set)):
         raise TextError(
             f"A list of texts is needed, but a {type(texts).__name__} was given. Its items have no fixed order, so "
-            "that "
-            "the answers could not be matched to them.",
+            "that the answers could not be matched to them.",
             "Give a list of strings.",
         )
     if getattr(texts, "ndim", 1) != 1:

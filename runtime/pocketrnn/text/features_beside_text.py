@@ -204,8 +204,7 @@ class Category:
         if word is None:
             raise TextError(
                 f"{text_name} has {name}={short_repr(value, 40)} of the type {type(value).__name__}, but a value of "
-                "the "
-                f"category {name} must be a string or a whole number.",
+                f"the category {name} must be a string or a whole number.",
                 "Give such a value.",
             )
         found = self.values.get(word, self.unknown)

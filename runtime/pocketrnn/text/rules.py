@@ -97,8 +97,7 @@ class TextRules(FrameRules):
             if self.steps:
                 raise InputError(
                     "Cleaning steps cannot be used with the tokenizer external: each text is already given as tokens "
-                    "or "
-                    "ids.",
+                    "or ids.",
                     "Leave the steps out, and clean the texts in the code that splits them.",
                 )
         if self.tokenizer == "basic_english" and not self.lowercase:

@@ -235,8 +235,7 @@ class Table:
         if not isinstance(self.kept, tuple) or len(self.kept) > _MOST_KEPT or (self.kept and self.clusters):
             raise InputError(
                 f"`kept` of a table is {short_repr(self.kept)}, but it must be a tuple of at most {_MOST_KEPT:,} "
-                "strings, "
-                "and empty if `clusters` is given.",
+                "strings, and empty if `clusters` is given.",
                 "Give such a tuple.",
             )
         for text in self.kept:

@@ -80,8 +80,7 @@ class SubwordCuts:
         if len(text) - cut > MOST_WAITING:
             raise InputError(
                 f"The stream has received more than {MOST_WAITING:,} characters without a space, so that the text "
-                "cannot "
-                "be cut into words.",
+                "cannot be cut into words.",
                 "Classify such a text as a whole, without a stream.",
             )
         return cut

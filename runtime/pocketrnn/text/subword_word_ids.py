@@ -62,8 +62,7 @@ def encode_each_word(encoder: TextEncoder, words: Sequence[str]) -> list[list[in
     if [i for ids in found for i in ids] != _encode_pieces(encoder, " ".join(words)):
         raise InputError(
             f"It is not known which ids belong to which of the words {short_repr(list(words), 40)}: encoded one by "
-            "one, "
-            "they have other ids than when they are joined with spaces.",
+            "one, they have other ids than when they are joined with spaces.",
             "Give the text as one string.",
         )
     return found

@@ -124,8 +124,7 @@ class TextRowEncoder:
             raise InputError(
                 f"{self._name} does not split texts into tokens: its tokenizer is not part of the bundle.",
                 f"{need}Load the classifier with tokenizer=function, or give each text as a list of its tokens or "
-                "ids. On "
-                "the command line, add --tokenizer file.py:function or --tokens.",
+                "ids. On the command line, add --tokenizer file.py:function or --tokens.",
             )
         try:
             made = self.tokenizer(text)
@@ -143,8 +142,7 @@ class TextRowEncoder:
         except TextError:
             raise InputError(
                 f"The function `tokenizer` returns {_describe_type(made)} for {short_repr(text, 40)}, but it must "
-                "return "
-                "a list of tokens or ids.",
+                "return a list of tokens or ids.",
                 "Let it return such a list, for example text.split().",
             ) from None
 

@@ -151,8 +151,7 @@ def _locate_words_and_check_ids(encoder: TextEncoder, text: str, words: Sequence
     if made.ids != encoder.encode(text):
         raise InputError(
             f"The positions of the tokens in {short_repr(text, 40)} cannot be found: encoded one by one, its words "
-            "have "
-            "other ids than the whole text.",
+            "have other ids than the whole text.",
             "Split the text yourself, and give it as a list of its tokens.",
         )
     return made
