@@ -156,9 +156,9 @@ def _require_exactly_one_label(answers: Answers, option: str) -> None:
     answers.require_single_head(option)
     if answers.activation != "softmax":
         raise InputError(
-            f"{option} works only for classifiers that give exactly one label, but {answers.name} gives "
+            f"`{option}` works only for classifiers that give exactly one label, but {answers.name} gives "
             f"{'any number of labels' if answers.activation == 'sigmoid' else 'values'}.",
-            f"Leave {option} out. "
+            f"Leave `{option}` out. "
             + (
                 "Choose among the probabilities of predict_proba() yourself."
                 if answers.activation == "sigmoid"

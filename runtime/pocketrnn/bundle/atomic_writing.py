@@ -65,7 +65,7 @@ def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> N
         raise OutputError(f"The output {path} is a file or a link, not a folder.", "Choose another output folder.")
     if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
         raise OutputError(
-            f"The output folder {path} is the current folder, so it cannot be replaced.",
+            f"The output folder {path} is or contains the current folder, so it cannot be replaced.",
             "Choose another output folder, such as a new one in the current folder.",
         )
     if path.is_dir() and path.is_mount():
@@ -103,10 +103,9 @@ def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> N
 def write_whole_folder(path: Path, *, force: bool, marker_file: str) -> Iterator[Path]:
     """Give the block a temporary folder to write into. It becomes the folder `path` if the block ends without an error.
 
-    When the block raises, for any reason, the temporary folder is deleted and `path` stays as it was. On Linux the old
-    folder and the new one are exchanged in one step. Where the system or the disk cannot do that, it takes two renames:
-    between them `path` is absent, never half-written, and `repair_interrupted_write` undoes the first rename if the
-    process was killed there.
+    If the block raises any error, the temporary folder is deleted, and `path` stays as it was. On Linux, the old folder
+    and the new one are exchanged in one step. Other systems need two renames, between which `path` does not exist. If
+    the process is killed there, `repair_interrupted_write` undoes the first rename.
 
     Raises:
         OutputError: the folder exists and may not be replaced, `path` is a file, its parent folder cannot be written,
@@ -176,8 +175,7 @@ def _use_and_delete_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]
     """Yield the path of a new temporary file or folder beside `path`, and delete the file or folder when the block
     ends.
 
-    The path is registered first: if a signal interrupts the block, `delete_own_temporary_siblings` deletes it at the
-    end of the process.
+    If a signal interrupts the block, the file or folder is deleted at the end of the process.
     """
     sibling = path.parent / f".{path.name}.{os.urandom(4).hex()}{suffix}"
     _siblings[sibling] = path, os.getpid()
@@ -204,8 +202,8 @@ def delete_own_temporary_siblings() -> None:
 
 
 def _find_last_write_time(path: Path) -> float:
-    """Return when a file, or anything in a folder, was last written, in seconds since 1970; the present time if the
-    path does not exist."""
+    """Return the time at which a file, or the newest file in a folder, was last written, in seconds since 1970. Return
+    the present time if the path does not exist."""
     try:
         return max(found.lstat().st_mtime for found in (path, *path.rglob("*")))
     except FileNotFoundError:
@@ -225,8 +223,8 @@ def _delete_path(path: Path) -> None:
 def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
     """Give the block a temporary file to write into. It becomes the file `path` if the block ends without an error.
 
-    When the block raises, for any reason, the temporary file is deleted and `path` stays as it was. Where `path` is a
-    link, the link's target is written. Temporary siblings that a killed process left an hour ago are deleted.
+    If the block raises any error, the temporary file is deleted, and `path` stays as it was. If `path` is a link, the
+    target of the link is written. Temporary files that a killed process left more than an hour ago are deleted.
 
     Raises:
         OutputError: `path` exists and `force` is False; `path` is not a file, or cannot be written; or the disk is
@@ -320,8 +318,8 @@ def _exchange_folders(one: Path, other: Path) -> bool:
 
 
 def _is_write_error(error: OSError, parent: Path) -> bool:
-    """Return whether an error is about writing below `parent`: it names a path there; or it names no path, and says
-    that a disk is full or broken."""
+    """Return whether an error comes from writing below `parent`: it names a path below `parent`; or it names no path,
+    and says that a disk is full or broken."""
     if error.filename is None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
     return Path(os.fsdecode(error.filename)).is_relative_to(parent)

@@ -35,8 +35,8 @@ def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
     """Return the path of a bundle's folder or of a packed file, from a path, the name of a shipped classifier, or an
     address on a model hub (`hf://user/name`).
 
-    A folder that holds a bundle comes before a shipped classifier of the same name. A repository on a hub is downloaded
-    unless it is cached. The bundle's files are not read, and a path that has more than one part need not exist.
+    A bundle's folder is preferred to a shipped classifier of the same name. A repository on a hub is downloaded unless
+    it is cached. The files are not read, and a path with a slash is returned even if it does not exist.
 
     Raises:
         InputError: the argument is neither a string nor a path, or is not a valid address of a repository.

@@ -213,10 +213,9 @@ class Example:
     """A golden example: a text, two texts, or a text with features, with the PyTorch module's answer when the bundle
     was made.
 
-    `text` is a string, a tuple of two texts, or a tuple of a text and its features' names and values. `ids` are the
-    token ids; a negative id separates those of two texts (`pocketrnn.text.pairs`), and negative ids that encode
-    features come before those of the text (`pocketrnn.text.features_beside_text`). `logits` are one row, or a row for
-    each id if the module labels tokens.
+    `text` is a string, a tuple of two texts, or a tuple of a text and its features as (name, value) pairs. `ids` are
+    the token ids. In a pair, a negative id separates the ids of the two texts. Features are negative ids before the ids
+    of the text. `logits` are one row, or a row for each id if the module labels tokens.
     """
 
     text: str | tuple[str, Any]
@@ -256,8 +255,8 @@ class NumberExample:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the proof: the answers of a candidate, one form of the classifier such as ONNX, compared with those
-    of a reference, such as the module.
+    """One line of the proof: it compares the answers of a candidate, which is one form of the classifier such as ONNX,
+    with the answers of a reference, such as the module.
 
     There were `rows` texts or sequences, in `cases` runs. `spreads` is the candidate's largest distance from the exact
     answer, in units of the error that float32 rounding may cause; None if this distance was not measured.
@@ -571,8 +570,8 @@ def explain_why_no_answer_after_each_step(number_input: NumberInput, limits: Lim
 
 
 def describe_padding_effect(provenance: Mapping[str, Any]) -> str | None:
-    """Describe how much padding would change the answers, as the export measured it: a sentence without its full stop.
-    Return None if the bundle does not say.
+    """Describe how much padding would change the answers, as measured at the export, in a sentence without its full
+    stop. Return None if this was not measured.
 
     Args:
         provenance: the bundle's provenance, a mapping with any content.

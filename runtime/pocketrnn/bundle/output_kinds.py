@@ -210,7 +210,7 @@ class HeadsOutput:
     def __post_init__(self) -> None:
         if len(self.heads) < 2:
             raise InputError(
-                f"A classifier with several heads needs at least 2, but `heads` has {len(self.heads)}.",
+                f"A classifier with several heads needs at least 2 heads, but `heads` has {len(self.heads)}.",
                 "Give each head with its labels. Leave `heads` out for a single set of labels.",
             )
         for name, head in self.heads.items():

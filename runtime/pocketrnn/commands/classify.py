@@ -163,48 +163,50 @@ def classify(
     them. --top adds a label and a probability for each further label, before the text. Control characters are shown as
     escapes.
 
-    With --threshold, or with a bundle that is multi-label or keeps thresholds and without --top, the labels that reach
-    their threshold are given, likeliest first: sad|long, and their probabilities likewise. A classifier with exactly
-    one right label gives at most the likeliest label. If no label reaches its threshold, the label is empty, and the
-    probability is that of the likeliest one.
+    With --threshold, all labels that reach it are given, likeliest first: sad|long, and likewise their probabilities. A
+    bundle that is multi-label or has thresholds does so without --threshold, too, unless --top is given. A classifier
+    with exactly one right label gives at most the likeliest label. If no label reaches its threshold, the label is
+    empty, and the probability is that of the likeliest label.
 
-    With a bundle that has several heads, such as the topic and the mood of a text, a line has the answer of each:
-    topic: oil, its probability, mood: good, its probability, and the text. --head gives that of one. The columns of a
-    file are label_topic, probability_topic and so on.
+    With a bundle that has several heads, such as the topic and the mood of a text, a line has the answer of each head:
+    topic: oil, its probability, mood: good, its probability, and the text. --head gives only the answer of one head.
+    The columns of a file are label_topic, probability_topic and so on.
 
-    With --among, the answer is one of these labels, with its probability among them; use it if the texts can have no
-    other label. A label after a minus is left out; if all have a minus, all other labels stay. With --prior web, which
-    `languages` has, a text with few clues gets a language that is frequent on the web.
+    With --among, the answer is one of the given labels, with its probability among these. Use it if the texts can have
+    no other label. A label after a minus is left out; if all given labels have a minus, all other labels are kept. With
+    --prior web, which the bundle `languages` has, a text with few clues gets a language that is frequent on the web.
 
     Standard input is UTF-8, with one text on each line. An empty line is an empty text. Lines are answered as they
     arrive.
 
-    With --stream, TEXTS or standard input are the fragments of one text. After each fragment, the answer is for all
-    the text so far. A fragment of standard input is what has arrived of a line. The bundle must be exported with
-    --streaming, which none of the shipped classifiers was; docs/streams.md says how to make one.
+    With --stream, TEXTS or standard input are the fragments of one text. After each fragment, the whole text so far is
+    answered. A fragment of standard input is the part of a line that has arrived. The bundle must be exported with
+    --streaming (docs/streams.md); the shipped classifiers are not.
 
     With --explain, each word is left out once, and the change of the label's probability is shown. On a terminal, words
-    that raise it are green, and words that lower it are red and underlined. Otherwise, or with --json, each text is
-    answered with a JSON object; log_odds and probability of a fragment are how far those of the label fall without it.
+    that raise the probability are green, and words that lower it are red and underlined. Otherwise, or with --json,
+    each text is answered with a JSON object: log_odds and probability of a word say how far the label's log-odds and
+    probability fall if the word is left out.
 
-    With --tokens, each text, also a line of standard input, is a JSON list: of its tokens, which are looked up in the
-    vocabulary, or of all its token ids. A bundle that was exported with the tokenizer external takes nothing else, or
-    texts with --tokenizer, which names the function of yours that splits them. With --tokens, --explain gives JSON,
-    and counts tokens in start and end.
+    With --tokens, each text is a JSON list of its tokens, which are looked up in the vocabulary, or of its token ids.
+    This holds for lines of standard input, too. A bundle with the tokenizer external needs --tokens, or --tokenizer
+    with the name of your own function that splits the texts. With --tokens, --explain gives JSON, in which start and
+    end count tokens.
 
-    With a bundle that labels tokens, each text is written with what its labels stand for in brackets: [PER Ada] lives
-    in [LOC Berlin]. With --json an answer has each token with its label, its probability and its position in the text,
-    and the spans; with --conll a line for each token, with the label _ where the text rules cut it off.
+    With a bundle that labels tokens, each text is written with its entities in brackets: [PER Ada] lives in
+    [LOC Berlin]. With --json, an answer has each token with its label, its probability and its position in the text,
+    and the entities. With --conll, it has a line for each token; the label is _ if the text rules cut the token off.
 
-    With a bundle that takes two texts, two TEXTS are one pair, and each line of standard input is a pair, with a tab
-    between the two; and so are the columns --text-column and --second-text-column of a file.
+    With a bundle that takes two texts, two TEXTS are one pair. A line of standard input is a pair with a tab between
+    the texts. In a file, the texts are in the columns --text-column and --second-text-column.
 
-    With a bundle that takes numbers or categories beside a text, --feature gives each; and a file has a column of the
-    name of each.
+    With a bundle that takes numbers or categories in addition to a text, --feature gives each of them. A file has a
+    column with the name of each.
 
-    With a bundle that takes sequences of numbers, TEXTS and lines are JSON lists of rows, one number for each channel;
-    and the file of --input has a column for each channel and a row for each time step: one recording, answered window
-    by window where the bundle has a window, or a sequence for each value of --sequence-column.
+    With a bundle that takes sequences of numbers, TEXTS and lines are JSON lists of rows, with one number for each
+    channel. The file of --input has a column for each channel and a row for each time step. It is one recording, which
+    is answered window by window if the bundle has a window. With --sequence-column, the file has a sequence for each
+    value of that column.
 
     With --input, or with --input-format for standard input, the rows of a CSV, TSV, JSON Lines or Parquet file are
     read. They are written with all their columns and two new ones, label and probability. --top adds label_2,

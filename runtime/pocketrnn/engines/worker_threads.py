@@ -41,8 +41,8 @@ class Workers:
         """Call `work` for each item, in several threads, and yield every item with its result, in the order of the
         items.
 
-        Items are read only a few ahead, as many as there are threads. If reading the items raises an error, the results
-        of the items before it are yielded first. If the caller stops early, running work is waited for.
+        Only a few items are read ahead, as many as there are threads. If reading an item raises an error, the results
+        of the items before it are yielded first. If the caller stops early, the function waits for running work.
 
         Args:
             work: called with one item; it must release the interpreter lock to gain from several threads.

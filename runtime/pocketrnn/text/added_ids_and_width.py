@@ -57,7 +57,8 @@ class FrameRules:
         return least, most
 
     def explain_impossible_ids(self, ids: list[int]) -> str:
-        """Return the end of a sentence that says why no text can have these ids by the rules; empty if a text can.
+        """Return the end of a sentence that says why no text can have these ids by the rules; empty if a text can have
+        them.
 
         A user must give all ids of a text, also those that the rules add. Otherwise the answer would differ without a
         warning.

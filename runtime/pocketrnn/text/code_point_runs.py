@@ -37,7 +37,7 @@ _PART_MEMBERS: Final = {"ranges", "least", "most", "to_boundary"}
 
 @dataclass(frozen=True)
 class RunPart:
-    """A part of a `Run` after its first: consecutive code points of `ranges`, as many as possible up to `most`.
+    """Any part of a `Run` but the first: consecutive code points of `ranges`, as many as possible up to `most`.
 
     Attributes:
         ranges: each one code point, or two: the first and the last of a range.
@@ -98,7 +98,8 @@ class Run:
         _check_least_and_most(self.least, self.most, 1)
         if not isinstance(self.then, tuple) or not all(isinstance(part, RunPart) for part in self.then):
             raise InputError(
-                f"`then` of a run is {short_repr(self.then)}, but it must be a tuple of RunPart.", "Give such a tuple."
+                f"`then` of a run is {short_repr(self.then)}, but it must be a tuple of RunPart.",
+                "Give a tuple such as (RunPart(('az',)),).",
             )
         if len(self.then) > MOST_PARTS:
             raise InputError(
@@ -155,15 +156,20 @@ def check_runs(runs: Any, word_ranges: tuple[str, ...] = ()) -> None:
         InputError: the runs or the ranges are refused.
     """
     if not isinstance(runs, tuple) or not all(isinstance(run, Run) for run in runs):
-        raise InputError(f"`runs` is {short_repr(runs)}, but it must be a tuple of Run.", "Give such a tuple.")
+        raise InputError(
+            f"`runs` is {short_repr(runs)}, but it must be a tuple of Run.", "Give a tuple such as (Run(('az',)),)."
+        )
     if not 1 <= len(runs) <= MOST_RUNS:
-        raise InputError(f"`runs` has {len(runs)} runs, but it must have 1 to {MOST_RUNS}.", "Give so many runs.")
+        raise InputError(
+            f"`runs` has {len(runs)} runs, but 1 to {MOST_RUNS} are allowed.", f"Give 1 to {MOST_RUNS} runs."
+        )
     if word_ranges:
         check_ranges(word_ranges, "The set of a word's code points")
     if bool(word_ranges) != any(run.needs_word_boundaries for run in runs):
         raise InputError(
-            f"`word`, the characters that words consist of, is {short_repr(word_ranges)}.",
-            "Give `word` exactly if a run has `from_boundary` or `to_boundary`; else leave it empty.",
+            f"`word`, the characters of words, is {short_repr(word_ranges)}, but it must be given if a run begins or "
+            "ends at a word boundary, and must be empty if none does.",
+            "Set `word` and the run's `from_boundary` or `to_boundary` together, or neither.",
         )
 
 

@@ -63,7 +63,8 @@ class Number:
     """A number in addition to a text. The module gets `(number - mean) / scale` as float32.
 
     Attributes:
-        mean, scale: the numbers that the training code subtracts from the number, and then divides it by.
+        mean: the number that is subtracted, as in training.
+        scale: the number by which the difference is divided, as in training.
 
     Raises:
         InputError: one of them is not a finite number, or the scale is 0.
@@ -253,7 +254,7 @@ def make_features(given: object) -> Features:
     for name, feature in pairs:
         _check_feature_name(name)
         if name in features:
-            raise InputError(f"The name of the feature {name} is given twice.", "Give each feature once.")
+            raise InputError(f"The feature {name} is given twice.", "Give each feature once.")
         try:
             features[name] = feature if isinstance(feature, Number | Category) else Category(feature)
         except InputError as error:
@@ -261,7 +262,7 @@ def make_features(given: object) -> Features:
     if not features or len(features) > _MOST_FEATURES:
         raise InputError(
             f"There are {len(features):,} features, but 1 to 65,536 are allowed.",
-            "Give so many features. Leave the argument `features` out for a model without features.",
+            "Give at least one feature. For a model without features, leave the argument `features` out.",
         )
     return tuple(features.items())
 

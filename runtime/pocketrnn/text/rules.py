@@ -53,7 +53,8 @@ class TextRules(FrameRules):
         first_id: an id that is put before the ids of each text, such as the id of "<sos>", or None.
         last_id: an id that is put after the ids of each text, such as the id of "<eos>", or None.
         max_width: a text with more ids, `first_id` and `last_id` included, is cut to so many; None for no limit.
-        min_width: a text with fewer ids is padded with `padding_id` to so many, also for the module; None for 1.
+        min_width: a text with fewer ids is padded with `padding_id` to so many ids; None for 1. The module gets this
+            padding like any other ids.
         cut_side: the side on which `max_tokens` and `max_width` cut.
         pad_side: the side on which `min_width` pads.
 
@@ -143,7 +144,7 @@ class TextRules(FrameRules):
         if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
             raise InputError(
                 f"stop_words is {short_repr(words)}, but it must be a tuple, a list or a set of strings.",
-                "Give such a collection.",
+                'Give a collection such as ("the", "a").',
             )
         if len(words) > _MOST_STOP_WORDS:
             raise InputError(

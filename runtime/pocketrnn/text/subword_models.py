@@ -611,7 +611,8 @@ def _make_best_path_function(
     marks_begin = _have_mark_only_at_beginning(pieces, SPACE_MARK)
 
     def find_latest_piece_ends(word: str) -> list[int]:
-        """Find for each index of a word the latest end of a piece that begins there: the next run of marks."""
+        """Find for each index of a word the latest index at which a piece that begins there can end: the beginning of
+        the next run of marks."""
         found, stop = [len(word)] * len(word), len(word)
         if marks_begin and SPACE_MARK in word:
             for place in range(len(word) - 1, -1, -1):

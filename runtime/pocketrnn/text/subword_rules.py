@@ -128,7 +128,8 @@ class SubwordRules(FrameRules):
         check_splits(self.splits)
         if not isinstance(self.added, tuple) or not all(isinstance(token, AddedToken) for token in self.added):
             raise InputError(
-                f"`added` is {short_repr(self.added)}, but it must be a tuple of AddedToken.", "Give such a tuple."
+                f"`added` is {short_repr(self.added)}, but it must be a tuple of AddedToken.",
+                "Give a tuple such as (AddedToken(0),).",
             )
         _check_unique_ids("added", [token.id for token in self.added], _MOST_ADDED)
         _check_unique_ids("outside", self.outside, LARGEST)

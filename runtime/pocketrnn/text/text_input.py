@@ -158,7 +158,7 @@ class CharacterInput(TextInput):
 
 
 def name_rules_against_streaming(rules: AnyTextRules, vocabulary: Sequence[str]) -> str:
-    """Return the names of the rules that prevent streaming; empty if the rules allow it. N-grams, which prevent it too,
+    """Return the names of the rules that prevent streaming; empty if the rules allow it. N-grams also prevent it, but
     are not named."""
     if isinstance(rules, TextRules):
         return ", ".join(rules.beyond_plain)
