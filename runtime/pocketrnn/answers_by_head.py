@@ -58,7 +58,7 @@ class HeadAnswers(Answers):
         for _, head, columns in self.iterate_heads():
             if columns.start <= indices[0] < columns.stop:
                 return head.restrict_to_labels([index - columns.start for index in indices])
-        raise IndexError(f"The index {indices[0]} is beyond the labels of all heads.")
+        raise IndexError(f"The index {indices[0]} is not the index of a label of any head.")
 
     def require_single_head(self, capability: str) -> None:
         """Raise an InputError: a classifier with several heads cannot do something that needs a single set of labels.

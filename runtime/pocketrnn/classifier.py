@@ -111,8 +111,8 @@ class Classifier(TrainedEstimator):
                 hub (`hf://user/name`), or a file that `pocketrnn pack` wrote. A packed file needs the native engine
                 (pip install pocketrnn-native).
             threads: how many processor cores one call for several texts may use. One text is answered on one core.
-            max_batch_tokens: how many tokens one run of the graph may hold, padding included. This bounds the memory of
-                a run, whatever the texts; only a text that is longer than this is run alone, at its own length.
+            max_batch_tokens: how many tokens one run of the graph may hold, padding included. This limits the memory of
+                a run. A text of more tokens than this is run alone.
             providers: onnxruntime's execution providers, most wanted first.
             trust: whether to allow graphs with any operator, also loops, which may never end. Use it only for a bundle
                 that you made yourself (SECURITY.md).
@@ -194,8 +194,8 @@ class Classifier(TrainedEstimator):
         return self._restrict_to_labels(choose_labels_of_head(self._answers, name))
 
     def _apply_prior(self, prior: str | Mapping[str, float] | None) -> Classifier:
-        """Return a classifier that weights its labels by a prior; the same classifier if `prior` is None. The argument
-        is that of `load`."""
+        """Return a classifier that weights its labels by `prior`, a map from labels to numbers or the name of a prior
+        in the bundle. Return this classifier if `prior` is None."""
         if prior is None:
             return self
         return self._restrict_to_labels(weight_labels_by_prior(self._answers, prior, self.manifest.output.priors))
@@ -385,8 +385,8 @@ class Classifier(TrainedEstimator):
     def _make_recording_stream(
         self, saved: bytes | None, window: int | None, hop: int | None, top: int
     ) -> NumberStream | CarriedStream:
-        """Open a stream of a recording. With a window, given or the bundle's, it answers each window; else it answers
-        for all samples so far."""
+        """Open a stream of a recording. The stream answers each window if `window` is given or the bundle has a window;
+        else it answers for all samples so far."""
         from pocketrnn.number_streams import CarriedStream, NumberStream, choose_window_and_hop
 
         intake = self._get_number_intake("Stream.push()")
@@ -521,9 +521,9 @@ class Classifier(TrainedEstimator):
         `values`.
 
         Args:
-            given: texts: a list, a column of numpy or pandas, or any iterable; a generator is read lazily, chunk by
-                chunk. An item is a string, or a list of the text's tokens or ids, as in `classify`. Or sequences of
-                numbers: a list of arrays [time, channels], or one array [sequences, time, channels].
+            given: texts, or sequences of numbers. Texts are a list, a column of numpy or pandas, or any iterable, which
+                is read chunk by chunk; each is a string, or a list of its tokens or ids, as in `classify`. Sequences
+                are a list of arrays [time, channels], or one array [sequences, time, channels].
             on_error: what to do with an item that is not a text or sequence, such as None, or that is beyond the
                 graph's limits (`manifest.graph.limits`), such as a text of too many tokens. `raise` raises an error,
                 `skip` gives None as the item's label.
@@ -635,7 +635,8 @@ class Classifier(TrainedEstimator):
         """Yield the tags of each text, in order, with a bundle that labels tokens. Some hundred texts are read ahead.
 
         Args:
-            texts, on_error: as in `predict_tags`.
+            texts: any iterable of texts, as in `tag`.
+            on_error: what to do with an item that cannot be tagged: `raise` raises an error, `skip` gives None.
 
         Raises:
             TextError, LimitError, InputError: an item cannot be tagged, as in `tag`.
@@ -732,10 +733,10 @@ class Classifier(TrainedEstimator):
     def embed(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Floats:
         """Compute the embedding of each text: the input of the graph's last linear layer.
 
-        Texts that the classifier finds similar have similar embeddings, for instance by their cosine: for search,
-        clustering or outlier detection. The embeddings come from the graph whose logits are proven; the proof covers
-        the embeddings only through the logits. The first call opens the graph of a bundle a second time. A packed file
-        gives the embeddings of its own program, which are rounded if that program multiplies integers.
+        Texts that the classifier finds similar have similar embeddings, for instance by their cosine. Use them for
+        search, clustering or outlier detection. They come from the graph whose logits are proven, but are not compared
+        themselves. The first call opens the graph of a bundle a second time. A packed file gives the embeddings of its
+        own program, which are rounded if that program multiplies integers.
 
         Args:
             texts: texts, as in `predict`.
@@ -743,7 +744,7 @@ class Classifier(TrainedEstimator):
                 row of NaN.
 
         Returns:
-            float32 [texts, features]; [0, 0] where `texts` is empty.
+            float32 [texts, features]; [0, 0] if `texts` is empty.
 
         Raises:
             InputError: the graph does not end with a linear layer that takes one row for each text; or the graph's file

@@ -164,7 +164,7 @@ def _group_words_into_fragments(words: list[Place], most_fragments: int) -> list
 def _compute_log_odds(logits: Floats, label_index: int, activation: str) -> Floats:
     """Compute the log-odds log(p / (1 - p)) of one label for every row of logits.
 
-    They are computed from the logits, since a probability near 1 has lost its digits.
+    They are computed from the logits, because a probability near 1 has lost its digits.
     """
     if activation == "sigmoid":
         return logits[:, label_index]

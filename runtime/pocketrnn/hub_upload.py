@@ -40,7 +40,7 @@ def push(
     Args:
         bundle: a bundle's folder, the name of a shipped classifier, or a packed file.
         address: the repository: hf://user/name, or user/name.
-        private: whether a new repository is open to its owner only.
+        private: whether only its owner can read a new repository.
         message: the message of the commit; None for one with the classifier's name.
 
     Returns:

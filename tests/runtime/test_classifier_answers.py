@@ -159,7 +159,7 @@ def test_one_string_is_not_taken_for_a_list_of_texts(classifier: Classifier, met
         getattr(classifier, method)("oil")
     with pytest.raises(TextError, match="but one bytes"):
         getattr(classifier, method)(b"oil")
-    with pytest.raises(TextError, match="not NoneType"):
+    with pytest.raises(TextError, match="type NoneType"):
         getattr(classifier, method)(None)
 
 

@@ -222,18 +222,18 @@ def test_long_lists_of_replacements_that_do_not_meet_are_allowed() -> None:
             lambda: build_steps_from_documents([{"replace_runs": [{"ranges": ["a"], "then": ["b"]}], "by": ""}]),
             "of a run",
         ),
-        (lambda: TextRules(steps=(ReplaceRuns((Run(("az",)),), "ab" * 33),)), "grow more than 64 times"),
+        (lambda: TextRules(steps=(ReplaceRuns((Run(("az",)),), "ab" * 33),)), "more than 64 times"),
         (lambda: cleaning("stem"), "the name 'stem'"),
-        (lambda: cleaning(("a", "b", "c")), "not a cleaning step"),  # type: ignore[arg-type]
-        (lambda: build_steps_from_documents([{"replace": "a"}]), "not a cleaning step"),
-        (lambda: build_steps_from_documents([{"lowercase": False}]), "not a cleaning step"),
-        (lambda: build_steps_from_documents([None]), "not a cleaning step"),
-        (lambda: build_steps_from_documents([{"keep": "az", "by": ""}]), "not a cleaning step"),
+        (lambda: cleaning(("a", "b", "c")), "a cleaning step"),  # type: ignore[arg-type]
+        (lambda: build_steps_from_documents([{"replace": "a"}]), "a cleaning step"),
+        (lambda: build_steps_from_documents([{"lowercase": False}]), "a cleaning step"),
+        (lambda: build_steps_from_documents([None]), "a cleaning step"),
+        (lambda: build_steps_from_documents([{"keep": "az", "by": ""}]), "a cleaning step"),
         (lambda: TextRules(steps=[Lowercase()]), "steps is"),  # type: ignore[arg-type]
         (lambda: TextRules(steps=("lowercase",)), "steps is"),  # type: ignore[arg-type]
         (lambda: TextRules(steps=(Lowercase(),) * 4097), "4,097 cleaning steps"),
-        (lambda: TextRules(steps=(Replace("a", "aa"),) * 4096), "grow more than 64 times"),
-        (lambda: TextRules(steps=(Lowercase(),) * 7), "grow more than 64 times"),
+        (lambda: TextRules(steps=(Replace("a", "aa"),) * 4096), "more than 64 times"),
+        (lambda: TextRules(steps=(Lowercase(),) * 7), "more than 64 times"),
         (lambda: TextRules(stop_words="a"), "stop_words is"),  # type: ignore[arg-type]
         (lambda: TextRules(stop_words={1, "a"}), "stop_words is"),  # type: ignore[arg-type]
         (lambda: TextRules(stop_words=(1,)), "stop_words is"),  # type: ignore[arg-type]

@@ -316,7 +316,7 @@ def test_functions_of_its_own_are_refused() -> None:
         "own", "f", ["x"], ["y"], [helper.make_node("Relu", ["x"], ["y"])], [helper.make_opsetid("", 17)]
     )
     made.functions.append(function)
-    with pytest.raises(BundleError, match="holds functions"):
+    with pytest.raises(BundleError, match="defines functions"):
         check_graph(made.SerializeToString(), ONNX)
     check_graph(made.SerializeToString(), ONNX, trusted=True)
 

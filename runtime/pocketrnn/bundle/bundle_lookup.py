@@ -69,7 +69,7 @@ def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
         raise BundleError(f"The classifier {given!r} is not installed.", _APART[given])
     names = ", ".join(shipped) or "none is installed"
     raise BundleError(
-        f"There is no file or folder {given!r}, and no classifier that ships with pocketrnn has this name ({names}).",
+        f"There is no file or folder {given!r}, and it is not a classifier that ships with pocketrnn ({names}).",
         suggest_bundle_with_similar_name(folder, shipped)
         or GIVE_A_BUNDLE.removesuffix(".") + ", or a shipped classifier's name.",
     )

@@ -98,7 +98,7 @@ def _check_regular_file(path: Path, status: os.stat_result, largest_size: int) -
 
     Args:
         status: the result of `os.stat` for the path.
-        largest_size: the most bytes that the file may have.
+        largest_size: the largest number of bytes that the file may have.
     """
     if stat.S_ISDIR(status.st_mode):
         raise BundleError(f"{path} cannot be read: it is a folder.", MAKE_AGAIN)

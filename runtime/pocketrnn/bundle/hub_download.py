@@ -113,8 +113,8 @@ def translate_hub_errors(address: HubAddress) -> Iterator[None]:
         yield
     except errors.GatedRepoError as error:
         raise BundleError(
-            f"Only users whom its owner has accepted may read {address}.",
-            "Ask for access on the repository's page, and log in: hf auth login",
+            f"{address} may be read only by users whom its owner has accepted.",
+            "Ask for access on the page of the repository, and log in: hf auth login",
         ) from error
     except errors.RevisionNotFoundError as error:
         raise BundleError(

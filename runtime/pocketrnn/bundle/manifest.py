@@ -107,10 +107,10 @@ class Limits:
     that there is no limit.
 
     Attributes:
-        min_tokens: the fewest token ids of a text, or steps of a sequence of numbers; from 1 to 65,536.
-        max_tokens: the most token ids of a text, or steps of a sequence.
-        max_batch: the most texts or sequences in a run.
-        real_token: True if a text must hold an id other than the padding's.
+        min_tokens: the smallest number of token ids of a text, or of steps of a sequence of numbers; from 1 to 65,536.
+        max_tokens: the largest number of token ids of a text, or of steps of a sequence.
+        max_batch: the largest number of texts or sequences in a run.
+        real_token: True if a text must have an id other than the padding id.
 
     Raises:
         BundleError: `min_tokens` is larger than `max_tokens`.

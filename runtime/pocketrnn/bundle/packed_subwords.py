@@ -143,8 +143,8 @@ def encode_subwords_section(
 
 
 def remove_model_numbers_and_tables(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of a packed file's document without the subword model's merges, ranks and scores, and without the
-    tables of cleaning steps, since the rules section holds them."""
+    """Return a copy of a packed file's document without the merges, ranks and scores of the subword model and without
+    the tables of cleaning steps. The rules section of the file stores them."""
     text = document["text"]
     model = {name: value for name, value in text["model"].items() if name not in ("merges", "ranks", "scores")}
     made = {**text, "model": model}
@@ -198,7 +198,7 @@ def _encode_table_as_base64(table_parts: _KindNumbersAndContent) -> str:
 
 def make_reader_of_normal_forms(section: bytes, token_count: int) -> Forms:
     """Make a function that returns at each call the encoded tables of the next Unicode normal form in the rules section
-    of a packed file. Python's own tables may belong to another version of Unicode."""
+    of a packed file. They are read from the file because Python's tables may belong to another version of Unicode."""
     found = (
         content
         for kind, _, _, content in _read_step_operations(section, token_count)

@@ -376,7 +376,7 @@ def _refuse_clashing_options(
     if threshold is not None and threshold != threshold:
         raise click.UsageError("--threshold is nan, but it must be a probability from 0 to 1.")
     if threshold is not None and top is not None:
-        raise click.UsageError("--threshold and --top cannot be used together: leave one of them out.")
+        raise click.UsageError("--threshold and --top cannot be used together. Leave one of them out.")
 
 
 def _refuse_options_not_for_texts(
@@ -479,7 +479,7 @@ def _answer_if_tagger(
         if value:
             raise click.UsageError(f"{classifier.name} labels tokens, so {name} cannot be used. Leave {name} out.")
     if as_conll and as_json:
-        raise click.UsageError("--json and --conll cannot be used together: leave one of them out.")
+        raise click.UsageError("--json and --conll cannot be used together. Leave one of them out.")
     content = "tokens or ids" if as_tokens else None
     wanted = AnswerFormat(get_answers_of_chosen_labels(classifier), 1, False, None, as_json, False, content)
     classify_tags(classifier, texts, wanted, as_conll=as_conll)

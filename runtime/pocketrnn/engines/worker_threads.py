@@ -25,7 +25,7 @@ class Workers:
     then share the threads. A forked process starts its own threads.
 
     Args:
-        threads: the number of threads, from 1. With one, the caller's thread does the work.
+        threads: the number of threads, 1 or more. With 1, the caller's thread does the work.
     """
 
     def __init__(self, threads: int) -> None:

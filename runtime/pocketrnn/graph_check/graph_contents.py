@@ -91,7 +91,7 @@ class GraphContents:
         if file_size - self.weights > _LARGEST_STRUCTURE:
             raise self.make_refusal(f"holds more than {_LARGEST_STRUCTURE >> 20} MiB in addition to its weights")
         if not self.nodes:
-            raise self.make_refusal("holds no operator")
+            raise self.make_refusal("holds no operator, so that it cannot compute anything")
         if self.trusted:
             return
         for node in self.nodes:
@@ -101,7 +101,10 @@ class GraphContents:
                     f"holds the operator {short_repr(name)}, which a classifier's graph does not need", TRUST_OR_EXPORT
                 )
             if node.holds_graphs:
-                raise self.make_refusal(f"holds a graph inside the operator {node.operator}", TRUST_OR_EXPORT)
+                raise self.make_refusal(
+                    f"holds a graph inside the operator {node.operator}, which a classifier does not need",
+                    TRUST_OR_EXPORT,
+                )
         self._refuse_operators_that_enlarge_data()
 
     def _refuse_operators_that_enlarge_data(self) -> None:

@@ -176,7 +176,7 @@ class _OnnxWalker:
         """Read a model, a graph or a function, and add its operators and tensors to `graph_contents`. `depth` counts
         the graphs around it."""
         if depth > _DEEPEST:
-            raise self.graph_contents.make_refusal(f"nests graphs more than {_DEEPEST} deep")
+            raise self.graph_contents.make_refusal(f"nests graphs more than {_DEEPEST} levels deep")
         for number, _, begin, stop in self.read_fields(message_name, start, end):
             inner = MESSAGES[message_name][number][1]
             if inner == "NodeProto":
@@ -188,7 +188,7 @@ class _OnnxWalker:
                 self.read_attribute(Node(), begin, stop, depth)
             elif inner:
                 if inner == "FunctionProto" and not self.graph_contents.trusted:
-                    raise self.graph_contents.make_refusal("holds functions of its own", TRUST_OR_EXPORT)
+                    raise self.graph_contents.make_refusal("defines functions of its own", TRUST_OR_EXPORT)
                 self.read_model_graph_or_function(inner, begin, stop, depth + 1)
 
     def read_node(self, start: int, end: int, depth: int) -> Node:
@@ -246,9 +246,11 @@ class _OnnxWalker:
                 self.graph_contents.weights += size if number in (4, 9, 10) else 0
         # The smallest numbers take half a byte.
         if any(size < 0 for size in dims) or math.prod(dims) > 2 * stored:
-            raise self.graph_contents.make_refusal(f"holds a tensor of the shape {dims[:8]} in {stored} bytes")
+            raise self.graph_contents.make_refusal(
+                f"holds a tensor of the shape {dims[:8]} in {stored} bytes, which do not fit this shape"
+            )
         if len(spans) > 1:
-            raise self.graph_contents.make_refusal("holds a tensor that has its numbers twice")
+            raise self.graph_contents.make_refusal("holds a tensor that stores its numbers twice")
         few = math.prod(dims) <= KNOWN_VALUES and stored <= 10 * KNOWN_VALUES
         return name, self.read_tensor_numbers(kind, spans) if few else ()
 

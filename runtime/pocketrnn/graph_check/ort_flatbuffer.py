@@ -117,9 +117,9 @@ class _OrtWalker:
         """Read the graph at the position `table`, and add its operators and tensors to `graph_contents`. `depth` counts
         the graphs around it."""
         if depth > _DEEPEST:
-            raise self.graph_contents.make_refusal(f"nests graphs more than {_DEEPEST} deep")
+            raise self.graph_contents.make_refusal(f"nests graphs more than {_DEEPEST} levels deep")
         if self.list_tables(table, _SPARSE):
-            raise self.graph_contents.make_refusal("holds sparse tensors")
+            raise self.graph_contents.make_refusal("holds sparse tensors, which a classifier does not need")
         # Member 0 is the list of optimizations; onnxruntime writes the table also where the list is empty.
         optimizations = self.read_table_member(table, _RUNTIME_OPTIMIZATIONS)
         if optimizations is not None and self.list_item_positions(optimizations, 0, 4):
@@ -172,10 +172,12 @@ class _OrtWalker:
         if external is not None and self.read_number("q", external) != -1:
             raise self.graph_contents.make_refusal("keeps weights in further files, which no digest protects")
         if self.list_item_positions(table, _STRINGS, 4):
-            raise self.graph_contents.make_refusal("holds a tensor of strings")
+            raise self.graph_contents.make_refusal("holds a tensor of strings, which a classifier does not need")
         self.graph_contents.weights += len(raw)
         if any(size < 0 for size in dims) or math.prod(dims) > 2 * len(raw):
-            raise self.graph_contents.make_refusal(f"holds a tensor of the shape {dims[:8]} in {len(raw)} bytes")
+            raise self.graph_contents.make_refusal(
+                f"holds a tensor of the shape {dims[:8]} in {len(raw)} bytes, which do not fit this shape"
+            )
         kind = self.find_member(table, _KIND)
         letter = _NUMBERS.get(0 if kind is None else self.read_number("i", kind), "")
         name = self.read_member_text(table, _TENSOR_NAME)

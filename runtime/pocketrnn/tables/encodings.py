@@ -51,7 +51,7 @@ def make_not_utf8_error(file_name: str, line: int, byte: int) -> DataError:
     """Make the error for a file that is not UTF-8, if the user has not named an encoding.
 
     Args:
-        line: the number of the first invalid line, from 1.
+        line: the number of the first invalid line, counted from 1.
         byte: the first invalid byte in it.
     """
     return DataError(

@@ -317,8 +317,8 @@ class _DelimitedRows:
             yield from chunk.lines
 
     def had_line_not_utf8_since_last_call(self) -> bool:
-        """Return whether any line was not UTF-8 since this was last called, up to the end of the last row that was
-        read."""
+        """Return whether a line up to the end of the last row was not UTF-8. Only the lines since the last call of this
+        method count."""
         ended = {number for number in self.not_utf8 if number <= self.reader.line_num}
         self.not_utf8 -= ended
         return bool(ended)

@@ -258,7 +258,7 @@ def make_features(given: object) -> Features:
         try:
             features[name] = feature if isinstance(feature, Number | Category) else Category(feature)
         except InputError as error:
-            raise InputError(f"The feature {name}: {error.problem}", error.remedy) from None
+            raise InputError(f"The feature {name} is not valid. {error.problem}", error.remedy) from None
     if not features or len(features) > _MOST_FEATURES:
         raise InputError(
             f"There are {len(features):,} features, but 1 to 65,536 are allowed.",

@@ -355,7 +355,7 @@ def _drop_contained_alternatives(alternatives: list[_Items]) -> list[_Items]:
 
 
 def _parse_repetition(sign: str) -> tuple[int, int | None]:
-    """Parse `*`, `+` or `{...}`: return the fewest and the most repetitions; None for no limit."""
+    """Parse `*`, `+` or `{...}`: return the smallest and the largest number of repetitions; None for no limit."""
     if sign in "*+":
         return int(sign == "+"), None
     least, comma, most = sign[1:-1].partition(",")
@@ -413,7 +413,7 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
         if len(found[0]) == 1 and is_each and others and not _has_half_surrogate(others):
             return (Keep(_convert_points_to_ranges(others, item.source), by),)
     if len(found) > MOST_RUNS:
-        raise _NoEqualStepError(pattern, f"it has more than {MOST_RUNS} alternatives")
+        raise _NoEqualStepError(pattern, f"it has more than {MOST_RUNS} alternatives, which is the limit")
     runs = tuple(map(_make_run, found))
     word: tuple[str, ...] = ()
     if any(run.needs_word_boundaries for run in runs):
@@ -434,7 +434,8 @@ def _check_whether_boundaries_are_text_ends(alternatives: Sequence[_Items], patt
             if item.is_boundary and any(
                 not other.is_boundary for other in (items[:i], items[i + 1 :])[item.source in _ENDS]
             ):
-                raise _NoEqualStepError(item.source, "it is in the middle of an alternative")
+                end = "end" if item.source in _ENDS else "beginning"
+                raise _NoEqualStepError(item.source, f"it may stand only at the {end} of an alternative")
             before = items[i - 1] if i else item
             takes_line_breaks = (
                 before.most is None and not before.is_lazy and _has_common_points(before.points, [(10, 10)])

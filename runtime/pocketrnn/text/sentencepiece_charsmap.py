@@ -48,7 +48,9 @@ def check_charsmap(content: bytes) -> None:
     except UnicodeDecodeError:
         raise _make_damaged_table_error("its strings are not UTF-8") from None
     if longest > _MOST_OF_ONE:
-        raise _make_damaged_table_error(f"it replaces one code point by {longest}")
+        raise _make_damaged_table_error(
+            f"a string in it has {longest} characters, but at most {_MOST_OF_ONE} are allowed"
+        )
 
 
 def _make_damaged_table_error(damage: str) -> InputError:

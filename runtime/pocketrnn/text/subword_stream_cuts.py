@@ -190,7 +190,7 @@ def _apply_step_to_space(step: SubwordStep | Split, space: str, dropping_split: 
         case Strip(_, "") if dropping_split:
             return space
     names = {"Table": "a table of sentencepiece's normalization", "Strip": "a step that strips the text's ends"}
-    raise _CannotCutError(names.get(type(step).__name__, f"the step {type(step).__name__} where spaces are"))
+    raise _CannotCutError(names.get(type(step).__name__, f"the step {type(step).__name__}, which may change spaces"))
 
 
 def _drops_all_points(ranges: Sequence[str], dropping_split: SplitAt) -> bool:

@@ -114,8 +114,8 @@ class TextRowEncoder:
             ) from None
 
     def _call_tokenizer(self, text: str) -> list[Any]:
-        """Call the caller's tokenizer, and return its tokens or ids as a list. Split a string at white space, as the
-        exporter does."""
+        """Call the caller's tokenizer on a text, and return the tokens or ids as a list. If the tokenizer returns a
+        string, split it at white space, as the exporter does."""
         if self.tokenizer is None:
             files = " and ".join(self._files)
             need = (
