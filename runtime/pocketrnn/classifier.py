@@ -409,7 +409,7 @@ class Classifier(TrainedEstimator):
         is no window, return one answer for all steps.
 
         Args:
-            recording: the samples, as `classify` takes them.
+            recording: the samples, numbers [time, channels] as the sensor gives them.
             window: how many steps each answer is for; by default the bundle's window.
             hop: how many steps after the beginning of a window the next window begins; by default the bundle's hop, or
                 else the length of the window.
@@ -545,7 +545,7 @@ class Classifier(TrainedEstimator):
         """Compute the values of every sequence, with a bundle that gives values and not labels.
 
         Args:
-            given: the sequences, as in `predict`.
+            given: a list or another iterable of sequences of numbers.
             on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives a
                 row of NaN.
 
@@ -573,13 +573,13 @@ class Classifier(TrainedEstimator):
         error, the answers before it are yielded first.
 
         Args:
-            given: any iterable of texts or sequences, as in `predict`.
+            given: any iterable of texts or sequences of numbers.
             top: how many labels to give, from 1 to the number of labels.
             on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives
                 None.
 
         Raises:
-            TextError, SequenceError, LimitError: an item cannot be answered, as in `predict`.
+            TextError, SequenceError, LimitError: an item cannot be answered, and `on_error` is `raise`.
             InputError: `top` is out of its range, or the bundle gives values.
 
         Example:
@@ -618,12 +618,12 @@ class Classifier(TrainedEstimator):
         """Label the tokens of every text, in order, with a bundle that labels tokens.
 
         Args:
-            texts: any iterable of texts, as in `tag`.
+            texts: any iterable of texts; each is a string, or a list of its tokens.
             on_error: what to do with an item that is not a text, or has too few or too many tokens: `raise` raises an
                 error, `skip` gives None.
 
         Raises:
-            TextError, LimitError, InputError: an item cannot be tagged, as in `tag`.
+            TextError, LimitError, InputError: an item cannot be tagged, and `on_error` is `raise`.
 
         Example:
             >>> [len(tags) for tags in Classifier.load("people").predict_tags(["Ada", "New York"])]
@@ -635,11 +635,11 @@ class Classifier(TrainedEstimator):
         """Yield the tags of each text, in order, with a bundle that labels tokens. Some hundred texts are read ahead.
 
         Args:
-            texts: any iterable of texts, as in `tag`.
+            texts: any iterable of texts; each is a string, or a list of its tokens.
             on_error: what to do with an item that cannot be tagged: `raise` raises an error, `skip` gives None.
 
         Raises:
-            TextError, LimitError, InputError: an item cannot be tagged, as in `tag`.
+            TextError, LimitError, InputError: an item cannot be tagged, and `on_error` is `raise`.
 
         Example:
             >>> [tags[0].label for tags in Classifier.load("people").tag_all(iter(["Ada"]))]
@@ -665,7 +665,7 @@ class Classifier(TrainedEstimator):
         """Compute the probabilities of every label for every text or sequence.
 
         Args:
-            given: texts or sequences, as in `predict`.
+            given: a list or another iterable of texts or sequences of numbers.
             on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives a
                 row of NaN.
 
@@ -674,7 +674,7 @@ class Classifier(TrainedEstimator):
             is multi-label.
 
         Raises:
-            TextError, SequenceError, LimitError: an item cannot be answered, as in `predict`.
+            TextError, SequenceError, LimitError: an item cannot be answered, and `on_error` is `raise`.
 
         Example:
             >>> Classifier.load("ag_news").predict_proba(["Oil prices rise again"]).shape
@@ -691,7 +691,7 @@ class Classifier(TrainedEstimator):
         threshold, or else no label.
 
         Args:
-            given: texts or sequences, as in `predict`.
+            given: a list or another iterable of texts or sequences of numbers.
             threshold: one probability for all labels; None for the bundle's own thresholds, or 0.5 if it has none.
             on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives
                 an empty tuple.
@@ -700,7 +700,7 @@ class Classifier(TrainedEstimator):
             for each text a tuple of its labels, in the order of `labels`; it may be empty.
 
         Raises:
-            TextError, SequenceError, LimitError: an item cannot be answered, as in `predict`.
+            TextError, SequenceError, LimitError: an item cannot be answered, and `on_error` is `raise`.
 
         Example:
             >>> Classifier.load("ag_news").predict_labels(["Oil prices rise again"], 0.5)
@@ -712,7 +712,7 @@ class Classifier(TrainedEstimator):
         """Compute the logits: the graph's outputs before softmax or sigmoid.
 
         Args:
-            given: texts or sequences, as in `predict`.
+            given: a list or another iterable of texts or sequences of numbers.
             on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives a
                 row of NaN.
 
@@ -720,7 +720,7 @@ class Classifier(TrainedEstimator):
             float32 [texts, labels], the columns in the order of `labels`.
 
         Raises:
-            TextError, SequenceError, LimitError: an item cannot be answered, as in `predict`.
+            TextError, SequenceError, LimitError: an item cannot be answered, and `on_error` is `raise`.
             PocketRNNError: the graph fails, for instance because a text is too long for this machine's memory, or its
                 logits are NaN or infinite.
 
@@ -739,7 +739,7 @@ class Classifier(TrainedEstimator):
         own program, which are rounded if that program multiplies integers.
 
         Args:
-            texts: texts, as in `predict`.
+            texts: a list or another iterable of texts.
             on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives a
                 row of NaN.
 

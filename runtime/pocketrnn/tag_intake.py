@@ -37,10 +37,7 @@ class _LocatedText:
 
 
 class TagIntake(TextIntake):
-    """Converts users' texts to tags. The arguments are those of `TextIntake`.
-
-    Methods that answer for a whole text raise an error.
-    """
+    """Converts users' texts to tags, a label for each token. Methods that answer for a whole text raise an error."""
 
     def __init__(
         self, manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None = None

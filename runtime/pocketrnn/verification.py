@@ -45,7 +45,7 @@ class Replay:
         how: how the examples were answered: "each alone", "all in one batch" or "each as a stream".
         examples: how many examples there are.
         largest_difference: the largest of `differences`.
-        differences: the difference of each example, as `compute_largest_logit_differences` computes it.
+        differences: the largest difference of a logit of each example.
     """
 
     how: str

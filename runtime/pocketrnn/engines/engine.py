@@ -172,7 +172,7 @@ class Engine(Protocol):
         """Compute embeddings in place of logits: the input of the graph's last linear layer, float32 [texts, features].
 
         Args:
-            steps: the steps of all texts, as for `Engine.logits`.
+            steps: the token ids of all texts, one text after the other: int64 [tokens].
             lengths: int64 [texts], how many steps each has, at least 1.
 
         Raises:

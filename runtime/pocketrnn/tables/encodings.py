@@ -158,6 +158,6 @@ def recode_to_utf8(file: IO[bytes], file_name: str, encoding: str) -> IO[bytes]:
     a DataError if the file is UTF-8.
 
     Args:
-        encoding: the name of the encoding, as `check_encoding` returns it.
+        encoding: the name that Python's `codecs` uses for the encoding.
     """
     return file if encoding == UTF8 else io.BufferedReader(_Utf8Stream(file, file_name, encoding), _CHUNK)

@@ -80,7 +80,7 @@ def stack_channels(
     """Join the columns of the channels to an array [time, channels]. An empty field becomes a gap.
 
     Args:
-        columns: the values of each column by its name, as `read_columns` returns them.
+        columns: a map from the name of each column to its values.
         channels: the names of the columns to join, in the order of the result.
         integer_scale: for each channel the factor by which integers will be multiplied; None for 1. A gap is NaN; but
             if a factor is given, a gap among integers is a masked item, so that the integers stay integers.

@@ -486,7 +486,7 @@ def _count_or_refuse_object_without_text(source: RowSource, number: int, row: Ma
 
 
 def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[RowBatch]:
-    """Yield the rows of a Parquet file in batches. The arguments are those of `read_batches`."""
+    """Yield the rows of a Parquet file in batches, and count them in `source`."""
     parquet, arrow = require_module("pyarrow.parquet", "parquet"), require_module("pyarrow", "parquet")
     try:
         # Without pre_buffer a row group is read column by column as it is needed, not fetched whole.

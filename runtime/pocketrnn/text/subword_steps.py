@@ -428,7 +428,7 @@ def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
 
 
 def _make_replace_clusters_function(step: Table) -> Callable[[str], str]:
-    """Make a function that replaces the grapheme clusters of a text by the step's table, as `Table` says."""
+    """Make a function that replaces each grapheme cluster of a text that begins with a key of the step's table."""
     table = Charsmap(step.charsmap)
     sets = [_list_code_points(ranges) for ranges in step.clusters]
     # Without these characters, a cluster is one code point, or has at least six bytes.
