@@ -118,8 +118,8 @@ class Classifier(TrainedEstimator):
                 that you made yourself (SECURITY.md).
             tokenizer: your own function that splits every string in place of the bundle's tokenizer. It takes a text
                 and returns the list of its tokens, the list of its ids, or one string with white space between the
-                tokens. A bundle with the tokenizer `external` cannot split strings (docs/text-rules.md): this function
-                then splits its golden examples first, and must give the same ids as at the export.
+                tokens. For a bundle with the tokenizer `external`, which cannot split strings (docs/text-rules.md), the
+                function is first tried on the golden examples, which must get the same ids as at the export.
             out_of_range: what to do about numbers far outside the range of the training data, for a bundle of sequences
                 that states this range. `warn`, the default, warns once; `refuse` refuses the sequence; `ignore` does
                 neither.

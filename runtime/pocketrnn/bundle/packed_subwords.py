@@ -190,8 +190,7 @@ def restore_model_numbers_and_tables(
 
 
 def _encode_table_as_base64(table_parts: _KindNumbersAndContent) -> str:
-    """Encode a table step of the rules section, a character map of SentencePiece, in base64 as classifier.json has
-    it."""
+    """Encode the character map of a `Table` step from the rules section in base64, as classifier.json stores it."""
     _, units, size, content = table_parts
     return base64.b64encode(struct.pack("<I", 4 * units) + content[: 4 * units + size]).decode("ascii")
 

@@ -172,7 +172,8 @@ class Engine(Protocol):
         """Compute embeddings in place of logits: the input of the graph's last linear layer, float32 [texts, features].
 
         Args:
-            steps: the token ids of all texts, one text after the other: int64 [tokens].
+            steps: the token ids of all texts, one text after the other: int64 [tokens]; with the characters of each
+                token, int64 [tokens, 1 + width].
             lengths: int64 [texts], how many steps each has, at least 1.
 
         Raises:

@@ -327,8 +327,7 @@ class _DelimitedRows:
 def _read_delimited(
     chunks: _LineChunks, source: RowSource, text_column: str, added: Sequence[str]
 ) -> Iterator[RowBatch]:
-    """Yield the rows of a CSV or TSV file in batches. The arguments are those of `read_batches`, with the lines of the
-    stream."""
+    """Yield the rows of a CSV or TSV file, given as chunks of its lines, in batches. Count the rows in `source`."""
     rows = _DelimitedRows(chunks, source.kind, (text_column,))
     names = _read_header(rows, source)
     _check_column_names(names, text_column, added, source)
@@ -428,8 +427,7 @@ def _iterate_stripped_lines(chunks: _LineChunks) -> Iterator[tuple[int, str, boo
 def _read_json_lines(
     chunks: _LineChunks, source: RowSource, text_column: str, added: Sequence[str]
 ) -> Iterator[RowBatch]:
-    """Yield the rows of a JSON Lines file in batches. The arguments are those of `read_batches`, with the lines of the
-    stream."""
+    """Yield the rows of a JSON Lines file, given as chunks of its lines, in batches. Count the rows in `source`."""
     texts: list[str] = []
     lines: list[str] = []
     parsed: list[dict[str, Any]] = []

@@ -56,8 +56,8 @@ def find_words_with_ids_and_positions(encoder: TextEncoder, text: str) -> list[W
 
 
 def encode_each_word(encoder: TextEncoder, words: Sequence[str]) -> list[list[int]]:
-    """Encode each word of a text that is already split. The words are joined with single spaces. Raise an InputError if
-    the joined words have other ids than the words encoded one by one."""
+    """Encode each word of a text that is given as a list of words. Raise an InputError if the words joined with single
+    spaces have other ids than the words encoded one by one."""
     found = [_encode_pieces(encoder, f" {word}" if i else word, continues_text=i > 0) for i, word in enumerate(words)]
     if [i for ids in found for i in ids] != _encode_pieces(encoder, " ".join(words)):
         raise InputError(
