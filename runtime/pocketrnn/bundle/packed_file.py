@@ -226,7 +226,7 @@ def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[
         or has_integer_weights(_read_section(content, Section.VALUES))
         != any(line.measures_integer_arithmetic for line in manifest.parity.comparisons)
     ):
-        raise BundleError(f"{path} is damaged: its JSON document contradicts its other sections.", PACK_AGAIN)
+        raise BundleError(f"{path} contradicts itself: its JSON document differs from its other sections.", PACK_AGAIN)
     return manifest
 
 

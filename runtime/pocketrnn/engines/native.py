@@ -33,7 +33,7 @@ def import_native_module() -> ModuleType:
 
         is_missing = isinstance(error, ModuleNotFoundError)
         raise MissingExtraError(
-            "A packed file needs the package pocketrnn-native, but this package "
+            "A packed file needs the native engine, but its package pocketrnn-native "
             f"{'is not installed' if is_missing else f'cannot be loaded: {first_line(error)}'}.",
             "Use a bundle, or install the package (without a wheel for this machine, this needs a C compiler): "
             f"{make_native_install_command()}",
