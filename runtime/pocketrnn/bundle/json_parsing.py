@@ -53,7 +53,7 @@ def parse_versioned_document(
     except (ValueError, RecursionError) as reason:
         raise error(f"{path} is not JSON: {reason}.", remedy) from None
     if not isinstance(document, dict) or document.get("format") != form:
-        raise error(f"{path} is not a file of the format {form}.", f"Give the folder that `{written_by}` wrote.")
+        raise error(f"{path} is not a {form} file.", f"Give the folder that `{written_by}` wrote.")
     found = document.get("version")
     if type(found) is int and found != version:
         raise error(
