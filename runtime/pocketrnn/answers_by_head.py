@@ -58,21 +58,18 @@ class HeadAnswers(Answers):
         for _, head, columns in self.iterate_heads():
             if columns.start <= indices[0] < columns.stop:
                 return head.restrict_to_labels([index - columns.start for index in indices])
-        raise IndexError(f"The index {indices[0]} is beyond the labels of all heads.")
+        raise IndexError(f"The index {indices[0]} is not the index of a label of any head.")
 
     def require_single_head(self, capability: str) -> None:
-        """Refuse a method or an option that needs a single set of labels.
+        """Raise an InputError: a classifier with several heads cannot do something that needs a single set of labels.
 
         Args:
-            capability: the method or option, as the subject of a sentence: `explain()`.
-
-        Raises:
-            InputError: always.
+            capability: the method or option that needs it, as the subject of a sentence: `explain()`.
         """
         name = next(iter(self.heads))
         raise InputError(
             f"{self.name} has the heads {', '.join(self.heads)}, but {capability} works only with one head.",
-            f"Choose a head: head({name!r}), on the command line --head {name}.",
+            f"Choose a head with head({name!r}), or on the command line with --head {name}.",
         )
 
     def probabilities(self, logits: Floats) -> Any:
@@ -118,32 +115,24 @@ class HeadAnswers(Answers):
         return labels
 
     def check_top(self, top: int) -> None:
-        """Check `top`, the number of likeliest labels to give for each head.
-
-        Raises:
-            InputError: `top` is not a whole number from 1 to the number of labels of the largest head.
-        """
+        """Check `top`, the number of likeliest labels to give for each head. Raise an InputError if `top` is not a
+        whole number from 1 to the number of labels of the largest head."""
         max(self.heads.values(), key=lambda head: len(head.labels)).check_top(top)
 
     def check_finite(self, logits: Floats) -> None:
-        """Check that the logits of all heads are neither NaN nor infinite.
-
-        Raises:
-            PocketRNNError: a logit is NaN or infinite.
-        """
+        """Check that the logits of all heads are neither NaN nor infinite. Raise a PocketRNNError if a logit is NaN or
+        infinite."""
         for _, head, columns in self.iterate_heads():
             head.check_finite(logits[:, columns])
 
 
 def choose_labels_of_head(answers: Answers, name: str) -> ChosenLabels:
-    """Choose the labels of the head `name` among the labels of all heads, without a prior.
-
-    Raises:
-        InputError: the classifier has no heads, or none of this name.
-    """
+    """Choose the labels of the head `name` among the labels of all heads, without a prior. Raise an InputError if the
+    classifier has no heads, or none of this name."""
     if not isinstance(answers, HeadAnswers):
         raise InputError(
-            f"{answers.name} has no heads: it has a single set of labels.", "Do not choose a head: leave it out."
+            f"No head can be chosen: {answers.name} has no heads, but a single set of labels.",
+            "Leave the choice of a head out.",
         )
     for known, head, columns in answers.iterate_heads():
         if known == name:

@@ -120,7 +120,6 @@ def _compute_median_speed(
     """Compute a contestant's speed from its times in all rounds.
 
     Args:
-        name: the contestant's name.
         seconds_by_round: for each round, the seconds of each call, float64 [calls].
         first_contestant_totals: for each round, the seconds that the first contestant took in all.
         text_count: how many texts a round answers.
@@ -194,10 +193,10 @@ def bench(bundle: str | os.PathLike[str], texts: Sequence[Text], *, rounds: int 
         InputError: `texts` is empty, or `rounds` or `threads` is less than 1.
     """
     if not texts:
-        raise InputError("There is no text to measure.", "Give at least one text.")
+        raise InputError("The list of texts to measure is empty.", "Give at least one text.")
     for name, number in (("rounds", rounds), ("threads", threads)):
         if number < 1:
-            raise InputError(f"{name} is {number}.", "Use a whole number from 1.")
+            raise InputError(f"{name} is {number}, but it must be 1 or more.", "Give a whole number of 1 or more.")
     folder = find_or_download_bundle(bundle)
     classifier = Classifier.load(folder)
     contestants: dict[str, TimedRun] = {}

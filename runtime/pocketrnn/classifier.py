@@ -111,27 +111,27 @@ class Classifier(TrainedEstimator):
                 hub (`hf://user/name`), or a file that `pocketrnn pack` wrote. A packed file needs the native engine
                 (pip install pocketrnn-native).
             threads: how many processor cores one call for several texts may use. One text is answered on one core.
-            max_batch_tokens: how many tokens one run of the graph may hold, padding included. This bounds the memory of
-                a run, whatever the texts; only a text that is longer than this is run alone, at its own length.
+            max_batch_tokens: how many tokens one run of the graph may hold, padding included. This limits the memory of
+                a run. A text of more tokens than this is run alone.
             providers: onnxruntime's execution providers, most wanted first.
-            trust: allow graphs with any operator, among them loops, which may never end. For a bundle that you made
-                yourself: see SECURITY.md.
+            trust: whether to allow graphs with any operator, also loops, which may never end. Use it only for a bundle
+                that you made yourself (SECURITY.md).
             tokenizer: your own function that splits every string in place of the bundle's tokenizer. It takes a text
                 and returns the list of its tokens, the list of its ids, or one string with white space between the
-                tokens. A bundle with the tokenizer `external` cannot split strings (docs/text-rules.md): this function
-                then splits its golden examples first, and must give the same ids as at the export.
-            out_of_range: for a bundle that takes sequences of numbers and knows the range of its training rows: what to
-                do about numbers far outside that range. `warn`, the default, warns once, `refuse` refuses the sequence,
-                `ignore` does neither.
-            prior: how often each label is expected, in any unit, such as how many of your texts are in each language:
-                {"en": 70, "de": 25, "fr": 5}. All labels that are not named are together expected as often as the
-                rarest named one. The less a text says, the more the prior decides. Or the name of a prior in the bundle
-                (`manifest.output.priors`), such as "web" of `languages`.
+                tokens. For a bundle with the tokenizer `external`, which cannot split strings (docs/text-rules.md), the
+                function is first tried on the golden examples, which must get the same ids as at the export.
+            out_of_range: what to do about numbers far outside the range of the training data, for a bundle of sequences
+                that states this range. `warn`, the default, warns once; `refuse` refuses the sequence; `ignore` does
+                neither.
+            prior: how often each label is expected, in any unit: {"en": 70, "de": 25, "fr": 5}. All labels that are not
+                named are together expected as often as the rarest named one. The shorter a text, the more the prior
+                decides. It can also be the name of a prior in the bundle (`manifest.output.priors`), such as "web" of
+                `languages`.
 
         Raises:
-            InputError: `threads` or `max_batch_tokens` is not a whole number from 1; onnxruntime lacks a provider;
-                `tokenizer` is not a function, or gives other ids than the bundle was exported with; `out_of_range` is
-                not one of these words, or is given for texts; or `prior` is not valid for this classifier.
+            InputError: `threads` or `max_batch_tokens` is not a whole number of 1 or more; onnxruntime lacks a
+                provider; `tokenizer` is not a function, or gives the golden examples other ids; `out_of_range` is
+                unknown, or is given for texts; or `prior` is not valid for this classifier.
             BundleError: there is no such bundle, it is damaged, or its graph does not fit its classifier.json.
             MissingExtraError: the path is a packed file, and the native engine is not installed.
 
@@ -194,8 +194,8 @@ class Classifier(TrainedEstimator):
         return self._restrict_to_labels(choose_labels_of_head(self._answers, name))
 
     def _apply_prior(self, prior: str | Mapping[str, float] | None) -> Classifier:
-        """Return a classifier that weights its labels by a prior; the same classifier if `prior` is None. The argument
-        is that of `load`."""
+        """Return a classifier that weights its labels by `prior`, a map from labels to numbers or the name of a prior
+        in the bundle. Return this classifier if `prior` is None."""
         if prior is None:
             return self
         return self._restrict_to_labels(weight_labels_by_prior(self._answers, prior, self.manifest.output.priors))
@@ -312,14 +312,14 @@ class Classifier(TrainedEstimator):
         """Return the `TextIntake`, the object that encodes texts. If the classifier takes numbers, raise an InputError
         that names the method to use instead."""
         if not isinstance(self._intake, TextIntake):
-            raise InputError(f"{self.name} takes sequences of numbers, not texts.", f"Use {method_instead}.")
+            raise InputError(f"{self.name} takes sequences of numbers, not texts.", f"Call {method_instead} instead.")
         return self._intake
 
     def _get_number_intake(self, method_instead: str) -> NumberIntake:
         """Return the `NumberIntake`, the object that reads sequences of numbers. If the classifier takes texts, raise
         an InputError that names the method to use instead."""
         if isinstance(self._intake, TextIntake):
-            raise InputError(f"{self.name} takes texts, not sequences of numbers.", f"Use {method_instead}.")
+            raise InputError(f"{self.name} takes texts, not sequences of numbers.", f"Call {method_instead} instead.")
         return self._intake
 
     @overload
@@ -368,12 +368,14 @@ class Classifier(TrainedEstimator):
         for argument, value in (("window", window), ("hop", hop), ("top", top)):
             if value is not None:
                 raise InputError(
-                    f"{argument} is for sequences of numbers, but {self.name} takes texts.", f"Leave {argument} out."
+                    f"The argument `{argument}` is for sequences of numbers, but {self.name} takes texts.",
+                    f"Leave `{argument}` out.",
                 )
         if self._tokenizer is not None:
             raise InputError(
-                "Only the bundle's own tokenizer can split a text that arrives in fragments.",
-                "Load the classifier without tokenizer= for streams.",
+                "The classifier was loaded with a tokenizer function, but only the bundle's own tokenizer can split "
+                "a text that arrives in fragments.",
+                "Load the classifier without the argument `tokenizer`.",
             )
         # Most programs that classify texts never stream one: without it, importing pocketrnn takes 4 ms less.
         from pocketrnn.text_stream import Stream
@@ -383,8 +385,8 @@ class Classifier(TrainedEstimator):
     def _make_recording_stream(
         self, saved: bytes | None, window: int | None, hop: int | None, top: int
     ) -> NumberStream | CarriedStream:
-        """Open a stream of a recording. With a window, given or the bundle's, it answers each window; else it answers
-        for all samples so far."""
+        """Open a stream of a recording. The stream answers each window if `window` is given or the bundle has a window;
+        else it answers for all samples so far."""
         from pocketrnn.number_streams import CarriedStream, NumberStream, choose_window_and_hop
 
         intake = self._get_number_intake("Stream.push()")
@@ -395,7 +397,7 @@ class Classifier(TrainedEstimator):
             return CarriedStream(self.manifest, self._engine, intake, self._answers, top, saved, self._chosen)
         if saved is not None:
             raise InputError(
-                "saved and window are both given, but a stream in windows cannot be saved.",
+                "`saved` and `window` are both given, but a stream that answers in windows cannot be saved.",
                 "Leave one of them out.",
             )
         return NumberStream(intake, self._answers, *wanted, top)
@@ -407,7 +409,7 @@ class Classifier(TrainedEstimator):
         is no window, return one answer for all steps.
 
         Args:
-            recording: the samples, as `classify` takes them.
+            recording: the samples, numbers [time, channels] as the sensor gives them.
             window: how many steps each answer is for; by default the bundle's window.
             hop: how many steps after the beginning of a window the next window begins; by default the bundle's hop, or
                 else the length of the window.
@@ -471,13 +473,13 @@ class Classifier(TrainedEstimator):
         Args:
             text: any string, or a list of tokens. For a list, `start` and `end` of a fragment count tokens.
             label: the label to explain; None for the likeliest.
-            most_fragments: the most fragments that are left out. In a text of more words, a fragment has several words.
-                A very long text gets fewer fragments, or none if even two would take too long.
+            most_fragments: the largest number of fragments of the answer. In a text of more words, a fragment has
+                several words. A very long text gets fewer fragments, or none if even two would take too long.
 
         Raises:
             TextError: `text` is neither a string nor a list of tokens.
             LimitError: `text` has too few or too many tokens for the graph, or no known word where the graph needs one.
-            InputError: there is no such label; `most_fragments` is not a whole number from 1; or the bundle takes
+            InputError: there is no such label; `most_fragments` is not a whole number of 1 or more; or the bundle takes
                 pairs, features or sequences of numbers, or has several heads.
 
         Example:
@@ -498,11 +500,8 @@ class Classifier(TrainedEstimator):
 
     def _compute_logits_and_refused(self, text_and_variants: Sequence[str | list[str]]) -> tuple[Floats, list[int]]:
         """Compute the logits of a text and of its shortened variants. Return the logits, float32 [texts, labels], and
-        the indices of the variants that the graph cannot take.
-
-        Raises:
-            LimitError: the graph cannot take the text itself, which comes first.
-        """
+        the indices of the variants that the graph cannot take. Raise a LimitError if the graph cannot take the text
+        itself, which comes first."""
         parts: list[Floats] = []
         refused: list[int] = []
         for logits, skipped in self._compute_logits_of_chunks(text_and_variants, "skip", warns=False):
@@ -522,13 +521,12 @@ class Classifier(TrainedEstimator):
         `values`.
 
         Args:
-            given: texts: a list, a column of numpy or pandas, or any iterable; a generator is read lazily, chunk by
-                chunk. An item is a string, or a list of the text's tokens or ids, as in `classify`. Or sequences of
-                numbers: a list of arrays [time, channels], or one array [sequences, time, channels].
-            on_error: what to do with an item that the classifier cannot answer. Such an item is not a text (but None,
-                or a number) or not a sequence, or it is beyond the graph's limits (`manifest.graph.limits`): it has too
-                few or too many tokens or steps, or no known word. `raise` raises an error, `skip` gives None as the
-                item's label.
+            given: texts, or sequences of numbers. Texts are a list, a column of numpy or pandas, or any iterable, which
+                is read chunk by chunk; each is a string, or a list of its tokens or ids, as in `classify`. Sequences
+                are a list of arrays [time, channels], or one array [sequences, time, channels].
+            on_error: what to do with an item that is not a text or sequence, such as None, or that is beyond the
+                graph's limits (`manifest.graph.limits`), such as a text of too many tokens. `raise` raises an error,
+                `skip` gives None as the item's label.
 
         Raises:
             TextError: `given` is one string, or an item of it is not a text.
@@ -547,7 +545,7 @@ class Classifier(TrainedEstimator):
         """Compute the values of every sequence, with a bundle that gives values and not labels.
 
         Args:
-            given: the sequences, as in `predict`.
+            given: a list or another iterable of sequences of numbers.
             on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives a
                 row of NaN.
 
@@ -563,7 +561,7 @@ class Classifier(TrainedEstimator):
             (1, 1)
         """
         if not self._gives_values:
-            raise InputError(f"{self.name} gives labels, not values.", "Use predict() or predict_proba().")
+            raise InputError(f"{self.name} gives labels, not values.", "Call predict() or predict_proba().")
         return self.logits(given, on_error=on_error)
 
     def classify_all(
@@ -575,13 +573,13 @@ class Classifier(TrainedEstimator):
         error, the answers before it are yielded first.
 
         Args:
-            given: any iterable of texts or sequences, as in `predict`.
+            given: any iterable of texts or sequences of numbers.
             top: how many labels to give, from 1 to the number of labels.
             on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives
                 None.
 
         Raises:
-            TextError, SequenceError, LimitError: an item cannot be answered, as in `predict`.
+            TextError, SequenceError, LimitError: an item cannot be answered, and `on_error` is `raise`.
             InputError: `top` is out of its range, or the bundle gives values.
 
         Example:
@@ -620,12 +618,12 @@ class Classifier(TrainedEstimator):
         """Label the tokens of every text, in order, with a bundle that labels tokens.
 
         Args:
-            texts: any iterable of texts, as in `tag`.
+            texts: any iterable of texts; each is a string, or a list of its tokens.
             on_error: what to do with an item that is not a text, or has too few or too many tokens: `raise` raises an
                 error, `skip` gives None.
 
         Raises:
-            TextError, LimitError, InputError: an item cannot be tagged, as in `tag`.
+            TextError, LimitError, InputError: an item cannot be tagged, and `on_error` is `raise`.
 
         Example:
             >>> [len(tags) for tags in Classifier.load("people").predict_tags(["Ada", "New York"])]
@@ -637,10 +635,11 @@ class Classifier(TrainedEstimator):
         """Yield the tags of each text, in order, with a bundle that labels tokens. Some hundred texts are read ahead.
 
         Args:
-            texts, on_error: as in `predict_tags`.
+            texts: any iterable of texts; each is a string, or a list of its tokens.
+            on_error: what to do with an item that cannot be tagged: `raise` raises an error, `skip` gives None.
 
         Raises:
-            TextError, LimitError, InputError: an item cannot be tagged, as in `tag`.
+            TextError, LimitError, InputError: an item cannot be tagged, and `on_error` is `raise`.
 
         Example:
             >>> [tags[0].label for tags in Classifier.load("people").tag_all(iter(["Ada"]))]
@@ -659,14 +658,14 @@ class Classifier(TrainedEstimator):
         InputError."""
         if not self.manifest.output.of_tokens:
             what = "values" if self._gives_values else "a label for a text, not for its tokens"
-            raise InputError(f"{self.name} gives {what}.", "Use classify() or predict().")
+            raise InputError(f"{self.name} gives {what}, not labels of tokens.", "Call classify() or predict().")
         return cast("TagIntake", self._intake)
 
     def predict_proba(self, given: Iterable[object], *, on_error: OnError = "raise") -> Floats:
         """Compute the probabilities of every label for every text or sequence.
 
         Args:
-            given: texts or sequences, as in `predict`.
+            given: a list or another iterable of texts or sequences of numbers.
             on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives a
                 row of NaN.
 
@@ -675,7 +674,7 @@ class Classifier(TrainedEstimator):
             is multi-label.
 
         Raises:
-            TextError, SequenceError, LimitError: an item cannot be answered, as in `predict`.
+            TextError, SequenceError, LimitError: an item cannot be answered, and `on_error` is `raise`.
 
         Example:
             >>> Classifier.load("ag_news").predict_proba(["Oil prices rise again"]).shape
@@ -692,7 +691,7 @@ class Classifier(TrainedEstimator):
         threshold, or else no label.
 
         Args:
-            given: texts or sequences, as in `predict`.
+            given: a list or another iterable of texts or sequences of numbers.
             threshold: one probability for all labels; None for the bundle's own thresholds, or 0.5 if it has none.
             on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives
                 an empty tuple.
@@ -701,7 +700,7 @@ class Classifier(TrainedEstimator):
             for each text a tuple of its labels, in the order of `labels`; it may be empty.
 
         Raises:
-            TextError, SequenceError, LimitError: an item cannot be answered, as in `predict`.
+            TextError, SequenceError, LimitError: an item cannot be answered, and `on_error` is `raise`.
 
         Example:
             >>> Classifier.load("ag_news").predict_labels(["Oil prices rise again"], 0.5)
@@ -713,7 +712,7 @@ class Classifier(TrainedEstimator):
         """Compute the logits: the graph's outputs before softmax or sigmoid.
 
         Args:
-            given: texts or sequences, as in `predict`.
+            given: a list or another iterable of texts or sequences of numbers.
             on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives a
                 row of NaN.
 
@@ -721,7 +720,7 @@ class Classifier(TrainedEstimator):
             float32 [texts, labels], the columns in the order of `labels`.
 
         Raises:
-            TextError, SequenceError, LimitError: an item cannot be answered, as in `predict`.
+            TextError, SequenceError, LimitError: an item cannot be answered, and `on_error` is `raise`.
             PocketRNNError: the graph fails, for instance because a text is too long for this machine's memory, or its
                 logits are NaN or infinite.
 
@@ -734,18 +733,18 @@ class Classifier(TrainedEstimator):
     def embed(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Floats:
         """Compute the embedding of each text: the input of the graph's last linear layer.
 
-        Texts that the classifier finds similar have similar embeddings, for instance by their cosine: for search,
-        clustering or outlier detection. The embeddings come from the graph whose logits are proven; the proof covers
-        the embeddings only through the logits. The first call opens the graph of a bundle a second time. A packed file
-        gives the embeddings of its own program, which are rounded if that program multiplies integers.
+        Texts that the classifier finds similar have similar embeddings, for instance by their cosine. Use them for
+        search, clustering or outlier detection. They come from the graph whose logits are proven, but are not compared
+        themselves. The first call opens the graph of a bundle a second time. A packed file gives the embeddings of its
+        own program, which are rounded if that program multiplies integers.
 
         Args:
-            texts: texts, as in `predict`.
+            texts: a list or another iterable of texts.
             on_error: what to do with an item that the classifier cannot answer: `raise` raises an error, `skip` gives a
                 row of NaN.
 
         Returns:
-            float32 [texts, features]; [0, 0] where `texts` is empty.
+            float32 [texts, features]; [0, 0] if `texts` is empty.
 
         Raises:
             InputError: the graph does not end with a linear layer that takes one row for each text; or the graph's file
@@ -814,7 +813,8 @@ def _build_intake(
     if isinstance(manifest.input, TextInput):
         if out_of_range is not None:
             raise InputError(
-                "out_of_range is for sequences of numbers, but the bundle takes texts.", "Leave out_of_range out."
+                f"The argument `out_of_range` is for sequences of numbers, but {manifest.name} takes texts.",
+                "Leave `out_of_range` out.",
             )
         if manifest.output.of_tokens:
             # Imported when needed: only labels of tokens need it.
@@ -834,7 +834,10 @@ def _build_intake(
             intake.refuse_tokenizer_with_other_ids(manifest)
         return intake
     if tokenizer is not None:
-        raise InputError(f"{manifest.name} takes sequences of numbers, not texts.", "Leave tokenizer out.")
+        raise InputError(
+            f"The argument `tokenizer` is for texts, but {manifest.name} takes sequences of numbers.",
+            "Leave `tokenizer` out.",
+        )
     # Imported when needed: classifiers of texts do not need it.
     from pocketrnn.number_intake import NumberIntake
 
@@ -850,7 +853,6 @@ def compute_logits_of_batches(
     are fastest; a classifier with several threads works on as many batches at once.
 
     Args:
-        classifier: the classifier that answers.
         batches: lists of strings, which may be empty.
         on_error: `raise` refuses a text beyond the graph's limits, `skip` gives a row of NaN for it.
 
@@ -876,7 +878,6 @@ def encode_texts_as_engine_input(classifier: Classifier, texts: Iterable[Any]) -
     characters.
 
     Args:
-        classifier: a classifier of texts.
         texts: strings, or lists of tokens or ids; lists of ids only if the classifier does not read characters.
 
     Raises:
@@ -897,7 +898,6 @@ def compute_logits_of_engine_input(classifier: Classifier, rows: Sequence[Sequen
     """Compute the logits of texts that are encoded already, or of sequences of numbers that are prepared already.
 
     Args:
-        classifier: the classifier that answers.
         rows: for each text its ids; for each sequence its samples, float32 [time, channels]. There is at least one row,
             and all are within the graph's limits.
 
@@ -930,7 +930,6 @@ def compute_logits_up_to_first_refused_text(
     """Compute the logits of texts or sequences, up to the first that the classifier refuses.
 
     Args:
-        classifier: the classifier that answers.
         texts: strings, or lists of tokens or ids; or valid sequences.
 
     Returns:
@@ -976,8 +975,8 @@ def _load_pickled_copy(
     out_of_range: OutOfRange | None,
     chosen: ChosenLabels | None,
 ) -> Classifier:
-    """Load a pickled classifier again from its bundle's folder. The arguments are the options and the chosen labels
-    that it had."""
+    """Load a pickled classifier again from the folder of its bundle, with the options and chosen labels that it had
+    when it was pickled."""
     classifier = Classifier.load(
         folder,
         threads=threads,

@@ -135,10 +135,7 @@ class Terminated(BaseException):
 
 def require_module(module: str, extra: str) -> ModuleType:
     """Import `module`. If its package is not installed, raise an error that names the extra of pocketrnn to install.
-
-    Raises:
-        MissingExtraError: the package is not installed.
-    """
+    Raise a MissingExtraError if the package is not installed."""
     from importlib import import_module
 
     try:
@@ -150,16 +147,14 @@ def require_module(module: str, extra: str) -> ModuleType:
         from pocketrnn.install_commands import make_extra_install_command
 
         raise MissingExtraError(
-            f"This needs the package {package}, which is not installed.",
+            f"The package {package} is needed for this, but it is not installed.",
             f"Install it with: {make_extra_install_command(extra)}",
         ) from None
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message that has a letter or digit, for use at the end of a sentence: without
-    its full stop, and without the codes for a terminal's colours.
-
-    For an error without a message, return the name of its class.
+    """Return the first line of an error's message that has a letter or digit, without its full stop and without codes
+    for colours. It can stand at the end of a sentence. For an error without a message, return the name of its class.
     """
     try:
         plain = re.sub(r"\x1b\[[\d;]*m", "", str(error))

@@ -100,10 +100,10 @@ class Explainer:
         Args:
             text: a string, or a list of tokens.
             label: the label; None for the likeliest.
-            most_fragments: the most fragments that are left out. In a text of more words, a fragment has several words.
+            most_fragments: the largest number of fragments. In a text of more words, a fragment has several words.
 
         Raises:
-            InputError: the label is unknown, or `most_fragments` is not a whole number from 1.
+            InputError: the label is unknown, or `most_fragments` is not a whole number of 1 or more.
             LimitError: the whole text has too few or too many tokens for the graph, or no known word where the graph
                 needs one.
         """
@@ -111,10 +111,13 @@ class Explainer:
         if label is not None and label not in labels:
             raise InputError(
                 f"{self.manifest.name} has no label {short_repr(label, 40)}.",
-                f"Use one of: {', '.join(labels[:20])}.",
+                f"Give one of its labels: {', '.join(labels[:20])}.",
             )
         if not isinstance(most_fragments, int) or most_fragments < 1:
-            raise InputError(f"most_fragments is {most_fragments!r}.", "Use a whole number from 1.")
+            raise InputError(
+                f"most_fragments is {most_fragments!r}, but it must be a whole number of 1 or more.",
+                "Give the largest number of fragments.",
+            )
         words = _find_word_positions(text, self.manifest.text.rules.tokenizer)
         places = _group_words_into_fragments(words, min(most_fragments, _MOST_TOKENS // len(self.encode(text))))
         without: list[str | list[str]] = [text[:start] + text[end:] for start, end in places]  # type: ignore[operator]
@@ -138,10 +141,10 @@ class Explainer:
 
 
 def _find_word_positions(text: str | list[str], tokenizer: str) -> list[Place]:
-    """Find the words of a text between white space; return the first index of each and the index after it. With
-    subwords, each character of a script without spaces, such as Thai or Han, is a word.
+    """Find the words of a text; return the start and the end of each.
 
-    If the tokenizer is `characters`, or the text is a list, each character or item counts as a word.
+    Words are separated by white space. With the tokenizer `subwords`, each character of a script without spaces, such
+    as Thai or Han, is a word, too. With `characters`, each character is a word. In a list, each item is a word.
     """
     if tokenizer == "characters" or not isinstance(text, str):
         return [(i, i + 1) for i in range(len(text))]
@@ -149,9 +152,9 @@ def _find_word_positions(text: str | list[str], tokenizer: str) -> list[Place]:
 
 
 def _group_words_into_fragments(words: list[Place], most_fragments: int) -> list[Place]:
-    """Group adjacent words into at most `most_fragments` fragments of equally many words; the last fragment may have
-    fewer. Return the first index of each fragment and the index after it. Return an empty list if several words would
-    become a single fragment."""
+    """Group adjacent words into at most `most_fragments` fragments of equally many words; the last one may have fewer.
+    Return the start and the end of each fragment. Return an empty list if several words would become a single
+    fragment."""
     if not words or (len(words) > 1 and most_fragments < 2):
         return []
     together = -(-len(words) // max(most_fragments, 1))
@@ -161,7 +164,7 @@ def _group_words_into_fragments(words: list[Place], most_fragments: int) -> list
 def _compute_log_odds(logits: Floats, label_index: int, activation: str) -> Floats:
     """Compute the log-odds log(p / (1 - p)) of one label for every row of logits.
 
-    They are computed from the logits, since a probability near 1 has lost its digits.
+    They are computed from the logits, because a probability near 1 has lost its digits.
     """
     if activation == "sigmoid":
         return logits[:, label_index]

@@ -17,7 +17,7 @@ __all__ = ["FeatureIntake"]
 
 
 class FeatureIntake(TextIntake):
-    """Converts texts with features to the engine's input. The arguments are those of `TextIntake`."""
+    """Converts texts with features to the engine's input, and runs the engine on it."""
 
     _item_kind = "texts with their features"
 

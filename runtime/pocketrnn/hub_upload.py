@@ -40,7 +40,7 @@ def push(
     Args:
         bundle: a bundle's folder, the name of a shipped classifier, or a packed file.
         address: the repository: hf://user/name, or user/name.
-        private: whether a new repository is open to its owner only.
+        private: whether only its owner can read a new repository.
         message: the message of the commit; None for one with the classifier's name.
 
     Returns:
@@ -54,15 +54,18 @@ def push(
     """
     wanted = parse_hub_address(address)
     if wanted.revision is not None:
-        raise InputError(f"{address} names a revision, but push creates a new one.", f"Give {SCHEME}{wanted.name}.")
+        raise InputError(
+            f"{address} has a revision (after the @), but an upload always makes a new one.",
+            f"Give {SCHEME}{wanted.name}.",
+        )
     library = import_hub_library()
     # Resolved once: an address may name another commit a moment later.
     folder = find_or_download_bundle(bundle)
     verification = verify(folder)
     if not isinstance(verification.manifest.input, TextInput):
         raise InputError(
-            f"{bundle} takes sequences of numbers, for which push cannot write a card.",
-            "Upload its files with the hub's own command: hf upload.",
+            f"`pocketrnn push` works only for classifiers of texts, but {bundle} takes sequences of numbers.",
+            "Upload the files with the hub's own command: hf upload.",
         )
     files = [folder] if is_packed_file(folder) else [folder / name for name in verification.files]
     api = library.HfApi()
@@ -79,13 +82,7 @@ def push(
 
 def _format_card_lines(manifest: Manifest, address: HubAddress, files: list[Path]) -> Iterator[str]:
     """Yield the lines of a classifier's card, the README.md of its repository: what the classifier does, how to use it,
-    and what is proven.
-
-    Args:
-        manifest: the classifier's manifest.
-        address: the address of the repository.
-        files: the files to upload, whose sizes are shown.
-    """
+    and what is proven."""
     of_tokens = manifest.output.of_tokens
     task = "token-classification" if of_tokens else "text-classification"
     name, labels = _escape_markdown(manifest.name), [_escape_markdown(label) for label in manifest.labels]

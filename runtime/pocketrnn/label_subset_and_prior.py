@@ -76,7 +76,8 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
     """
     if isinstance(among, str):
         raise InputError(
-            f"among is {short_repr(among, 40)}, which is one string.", 'Use a list of labels: ["en", "de"].'
+            f"among is the string {short_repr(among, 40)}, but it must be a list of labels.",
+            'Give a list such as ["en", "de"].',
         )
     _require_exactly_one_label(answers, "among")
     named, left_out = set[str](), set[str]()
@@ -90,14 +91,14 @@ def choose_labels(answers: Answers, among: Iterable[str]) -> ChosenLabels:
     if both := named & left_out:
         raise InputError(
             f"among has both {min(both)} and -{min(both)}.",
-            "Name the label only once: with - to leave it out, without - to keep it.",
+            f"Give only one of them: {min(both)} keeps the label, -{min(both)} leaves it out.",
         )
     # Where `among` only leaves labels out, all others are kept.
     kept = (named | {UNDETERMINED} if named or not left_out else set(answers.labels)) - left_out
     indices = tuple(index for index, label in enumerate(answers.labels) if label in kept)
     if not indices or not (named or left_out):
         problem = "among leaves out all labels." if left_out else "among is an empty list."
-        raise InputError(problem, f"Name some of: {_format_first_labels(answers)}.")
+        raise InputError(problem, f"Give some of these labels: {_format_first_labels(answers)}.")
     return ChosenLabels(indices, (0.0,) * len(indices))
 
 
@@ -109,9 +110,8 @@ def weight_labels_by_prior(answers: Answers, prior: str | Mapping[str, float], b
 
     Args:
         answers: the labels and the activation of the classifier.
-        prior: how often each label is expected, as numbers from 0 in any unit. Or the name of a prior in
+        prior: how often each label is expected, as numbers of 0 or more in any unit; or the name of a prior in
             `bundle_priors`.
-        bundle_priors: the priors of the bundle, by their names.
 
     Raises:
         InputError: a name or a label is unknown; a number is below 0 or not finite, or all are 0; or the classifier has
@@ -121,15 +121,15 @@ def weight_labels_by_prior(answers: Answers, prior: str | Mapping[str, float], b
     if isinstance(prior, str):
         if prior not in bundle_priors:
             has = (
-                f"Its priors: {', '.join(bundle_priors)}."
+                f"Give one of its priors: {', '.join(bundle_priors)}."
                 if bundle_priors
-                else "It has none: give a map from labels to numbers."
+                else "It has none. Give a map from labels to numbers."
             )
             raise InputError(f"{answers.name} has no prior {short_repr(prior, 40)}.", has)
         prior = bundle_priors[prior]
     if not isinstance(prior, Mapping):
         raise InputError(
-            f"prior is {short_repr(prior, 40)}, which is neither a dict nor a name.",
+            f"prior is {short_repr(prior, 40)}, but it must be a dict or a string.",
             'Give a dict such as {"en": 70, "de": 30}, or the name of a prior in the bundle.',
         )
     for label, weight in prior.items():
@@ -137,12 +137,12 @@ def weight_labels_by_prior(answers: Answers, prior: str | Mapping[str, float], b
             raise _make_unknown_label_error(answers, label)
         if not isinstance(weight, int | float) or not isfinite(weight) or weight < 0:
             raise InputError(
-                f"The prior of {label} is {short_repr(weight, 40)}, which is not a finite number from 0.",
-                "Give how often the label is expected, such as 70.",
+                f"The prior of {label} is {short_repr(weight, 40)}, but it must be a finite number of 0 or more.",
+                "Give a number that says how often the label is expected, such as 70.",
             )
     expected = [weight for weight in prior.values() if weight > 0]
     if not expected:
-        raise InputError("The prior gives every label the weight 0.", "Give at least one label a weight above 0.")
+        raise InputError("The prior of every label is 0.", "Give at least one label a number above 0.")
     # Relative to the label that is expected most, so that no logit grows.
     weights = {label: log(w / max(expected)) if w > 0 else -float("inf") for label, w in prior.items()}
     others = max(1, len(answers.labels) - len(weights))
@@ -152,15 +152,18 @@ def weight_labels_by_prior(answers: Answers, prior: str | Mapping[str, float], b
 
 def _require_exactly_one_label(answers: Answers, option: str) -> None:
     """Raise an InputError if the classifier has several heads, or gives several labels or values for a text. `option`
-    is the name of the argument that cannot be used then, `among` or `prior`."""
+    is the argument that cannot be used with such a classifier, `among` or `prior`."""
     answers.require_single_head(option)
     if answers.activation != "softmax":
         raise InputError(
-            f"{option} is for classifiers that give exactly one label, but {answers.name} gives "
+            f"`{option}` works only for classifiers that give exactly one label, but {answers.name} gives "
             f"{'any number of labels' if answers.activation == 'sigmoid' else 'values'}.",
-            "Choose among the probabilities of predict_proba() yourself."
-            if answers.activation == "sigmoid"
-            else "Choose among the values yourself.",
+            f"Leave `{option}` out. "
+            + (
+                "Choose among the probabilities of predict_proba() yourself."
+                if answers.activation == "sigmoid"
+                else "Choose among the values yourself."
+            ),
         )
 
 

@@ -29,8 +29,6 @@ class NumberIntake:
     """Converts users' sequences of numbers to the engine's input, and runs the engine on them.
 
     Args:
-        manifest: the manifest of a classifier of numbers.
-        engine: the engine that answers.
         answers: turns logits into labels and probabilities, or values.
         out_of_range: what to do about numbers far outside the training range: `warn`, `refuse` or `ignore`.
 
@@ -40,7 +38,7 @@ class NumberIntake:
             refuses them.
 
     Raises:
-        InputError: `out_of_range` is none of these.
+        InputError: `out_of_range` has another value.
     """
 
     skip_reasons: Final = ("that are not valid sequences of numbers",)
@@ -52,21 +50,13 @@ class NumberIntake:
         self.check_numbers = TrainingRangeCheck(manifest.name, self.input, out_of_range)
 
     def compute_item_logits(self, sequence: object) -> list[float]:
-        """Compute the logits of one sequence.
-
-        Raises:
-            SequenceError: the argument is not a sequence that the classifier takes, or is too short or too long for the
-                graph.
-        """
+        """Compute the logits of one sequence. Raise a SequenceError if the argument is not a sequence that the
+        classifier takes, or is too short or too long for the graph."""
         return self._engine.compute_item_logits(self.prepared(sequence)[None])
 
     def prepared(self, sequence: object) -> Floats:
-        """Prepare a sequence as the graph's input, float32 [time, channels].
-
-        Raises:
-            SequenceError: the argument is not a sequence that the classifier takes, or is too short or too long for the
-                graph.
-        """
+        """Prepare a sequence as the graph's input, float32 [time, channels]. Raise a SequenceError if the argument is
+        not a sequence that the classifier takes, or is too short or too long for the graph."""
         samples, limits = self.input.prepared(sequence, self.check_numbers), self._limits
         if not limits.allows_length(len(samples)):
             short = len(samples) < (limits.min_tokens or 1)
@@ -75,7 +65,7 @@ class NumberIntake:
                 f"The sequence has {len(samples):,} steps, but {self._name} takes {bound}.",
                 "Give a longer sequence."
                 if short
-                else "Divide the sequence, or answer a recording in windows with stream(window=...).",
+                else "Divide the sequence, or call stream(window=...) to answer a recording window by window.",
             )
         return samples
 
@@ -117,18 +107,15 @@ class NumberIntake:
         check_on_error(on_error)
         if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
             raise SequenceError(
-                f"{short_repr(sequences, 40)} is not a list of sequences.",
+                f"A list of sequences is needed, but {short_repr(sequences, 40)} was given.",
                 "Give a list of arrays [time, channels].",
             )
         return _divide_into_chunks(iter(sequences))
 
     def compute_chunk_logits(self, chunk: _FirstIndexAndSequences, on_error: OnError) -> LogitsAndSkipped:
         """Compute the logits of a chunk, float32 [sequences, labels]; also return the indices in the chunk of the
-        skipped sequences, whose rows of logits have no meaning.
-
-        Raises:
-            SequenceError: the classifier does not take one of the sequences, and `on_error` is `raise`.
-        """
+        skipped sequences, whose rows of logits have no meaning. Raise a SequenceError if the classifier does not take
+        one of the sequences, and `on_error` is `raise`."""
         first, items = chunk
         prepared: list[Floats] = []
         kept, skipped = [], []
@@ -147,11 +134,7 @@ class NumberIntake:
 
     def compute_logits_of_prepared_sequences(self, sequences: list[Floats]) -> Floats:
         """Compute the logits of sequences that are prepared already, each float32 [time, channels]. The list may be
-        empty.
-
-        Raises:
-            LimitError: a sequence would take more memory or time than the native engine allows.
-        """
+        empty. Raise a LimitError if a sequence would take more memory or time than the native engine allows."""
         if not sequences:
             return np.empty((0, len(self._answers.labels)), np.float32)
         logits = compute_logits(self._engine, self._name, sequences)

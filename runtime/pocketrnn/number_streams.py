@@ -36,33 +36,34 @@ class Window:
 
 
 def choose_window_and_hop(manifest: Manifest, window: int | None, hop: int | None) -> tuple[int, int] | None:
-    """Return how many steps a window has, and how many steps after its beginning the next window begins. The numbers of
-    the caller come before those of the bundle.
-
-    Return None if there is no window, and the bundle has a step graph that can answer without one.
+    """Return the number of steps of a window, and the number of steps from the beginning of a window to the next.
+    Return None if there is no window, and the bundle has a step graph, which answers without one.
 
     Args:
-        manifest: the manifest of a classifier of numbers.
-        window: the number that the caller gives; None for the bundle's.
-        hop: the number that the caller gives; None for the bundle's, or else for the length of the window.
+        window: the number of steps that the caller wants; None for the bundle's.
+        hop: the number of steps that the caller wants; None for the bundle's, or else for the length of the window.
 
     Raises:
         InputError: there is no window, and `hop` is given or the bundle has no step graph; or a number is not a whole
-            number from 1.
+            number of 1 or more.
     """
     rules = manifest.numbers
     size = window if window is not None else rules.window or rules.steps
     if size is None and (manifest.stream is None or hop is not None):
         raise InputError(
-            f"{manifest.name} has no window, so it cannot answer a recording window by window.",
-            "Give the steps of a window: stream(window=128, hop=64); or export the classifier with a window.",
+            f"{manifest.name} cannot answer a recording window by window, because no window is set.",
+            "Give the number of steps of a window, as in stream(window=128, hop=64), or export the classifier with a "
+            "window.",
         )
     after = hop if hop is not None else (rules.hop if window is None else None) or size
     if size is None or after is None:
         return None
     for name, number in (("window", size), ("hop", after)):
         if type(number) is not int or number < 1:
-            raise InputError(f"{name} is {short_repr(number)}.", "Give a whole number from 1.")
+            raise InputError(
+                f"{name} is {short_repr(number)}, but it must be a whole number of 1 or more.",
+                "Give a number of time steps.",
+            )
     return size, after
 
 
@@ -122,7 +123,7 @@ class CarriedStream:
             raise SequenceError(
                 f"The recording has {self.steps + len(prepared):,} steps, but {self._manifest.name} takes at most "
                 f"{limits.max_tokens:,}.",
-                "Begin another stream for the rest.",
+                "Open another stream for the rest of the recording.",
             )
         logits, state = self._engine.step(prepared, self._state)
         chosen = logits if self._chosen is None else self._chosen.select_and_weight_logits_of_rows(logits)
@@ -132,7 +133,7 @@ class CarriedStream:
         return [Window(0, self.steps, answer)]
 
     def answer_whole_recording(self, recording: object) -> list[Window]:
-        """Answer for all samples of a complete recording; the arguments and the result are those of `push`."""
+        """Answer for all samples of a complete recording, [time, channels]. Return a list with one `Window`."""
         return self.push(recording)
 
     def save(self) -> bytes:
@@ -206,34 +207,26 @@ class NumberStream:
         return [Window(start, start + self.window, answer) for start, answer in zip(starts, answers, strict=True)]
 
     def answer_whole_recording(self, recording: object) -> list[Window]:
-        """Answer all windows of a complete recording. Its last steps are ignored if they do not fill a window.
-
-        Raises:
-            SequenceError: the recording has fewer steps than a window.
-        """
+        """Answer all windows of a complete recording. Its last steps are ignored if they do not fill a window. Raise a
+        SequenceError if the recording has fewer steps than a window."""
         rules = self._intake.input
         given = convert_sequence_to_array(recording, rules.channels, rules.integer_scale)
         if len(given) < self.window:
             raise SequenceError(
-                f"The recording has {len(given):,} steps, fewer than a window of {self.window:,}.",
-                "Give a longer recording; or, in Python, a shorter window: recording(..., window=...).",
+                f"The recording has {len(given):,} steps, but a window needs {self.window:,}.",
+                "Give a longer recording, or in Python a shorter window: recording(..., window=...).",
             )
         return self.push(given)
 
 
 def _refuse_mixed_integers_and_floats(rules: NumberInput, given: np.dtype[Any], before: np.dtype[Any] | None) -> None:
-    """If integers are multiplied by a factor, check that a recording has either integers only or floats only.
+    """Raise a SequenceError if a recording has both integers and floats, and the rules multiply integers by a factor.
 
     Args:
-        rules: the rules for the samples, with the factor.
-        given: the type of the samples that arrive.
         before: the type of the samples before them; None if there are none.
-
-    Raises:
-        SequenceError: the samples before were floats and these are integers, or the reverse.
     """
     if rules.integer_scale is not None and before is not None and (given.kind in "iu") != (before.kind in "iu"):
         raise SequenceError(
             f"The samples have the type {given}, but the earlier samples of the recording have the type {before}.",
-            "Give all of a recording as integers, or all as floats.",
+            "Give all samples of a recording as integers, or all as floats.",
         )

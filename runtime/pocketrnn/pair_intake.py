@@ -12,7 +12,7 @@ __all__ = ["PairIntake"]
 
 
 class PairIntake(TextIntake):
-    """Converts pairs of texts to the engine's input. The arguments are those of `TextIntake`."""
+    """Converts pairs of texts to the engine's input, and runs the engine on it."""
 
     _item_kind = "two texts"
 

@@ -87,14 +87,12 @@ class Answers:
         return Answers(self.name, tuple(self.labels[index] for index in indices), self.activation, thresholds)
 
     def require_single_head(self, capability: str) -> None:
-        """Refuse a method or an option that needs a single set of labels, if there are several heads. In this class,
-        there never are; `HeadAnswers` always raises the error.
+        """Do nothing: this classifier has a single set of labels. With several heads, `HeadAnswers` raises an
+        InputError.
 
         Args:
-            capability: the method or option, as the subject of a sentence: `explain()`.
-
-        Raises:
-            InputError: there are several heads.
+            capability: the method or option that needs a single set of labels, as the subject of a sentence:
+                `explain()`.
         """
 
     def probabilities(self, logits: Floats) -> Floats:
@@ -255,13 +253,9 @@ class Answers:
         return self.activation == "values"
 
     def check_gives_labels(self) -> None:
-        """Check that the classifier gives labels and not values.
-
-        Raises:
-            InputError: the classifier gives values.
-        """
+        """Check that the classifier gives labels and not values. Raise an InputError if the classifier gives values."""
         if self.gives_values:
-            raise InputError(f"{self.name} gives values, not labels.", "Use values() or predict().")
+            raise InputError(f"{self.name} gives values, not labels.", "Call values() or predict().")
 
     def check_top(self, top: int) -> None:
         """Check `top`, the number of labels to give for a text.
@@ -277,7 +271,7 @@ class Answers:
         if not 1 <= number <= len(self.labels):
             raise InputError(
                 f"top is {top!r}, but {self.name} has {len(self.labels)} labels.",
-                f"Use a whole number from 1 to {len(self.labels)}.",
+                f"Give a whole number from 1 to {len(self.labels)}.",
             )
 
     def check_finite(self, logits: Floats) -> None:

@@ -63,9 +63,10 @@ def classify_dataset(
     Raises:
         MissingExtraError: Ray is not installed.
         BundleError: there is no such bundle, it is damaged, or it takes sequences of numbers.
-        InputError: `workers` or `threads` is not a whole number from 1; two of the three columns have the same name; or
-            the bundle takes pairs or features, or has several heads. If the rows lack the text column, or have a new
-            column already, a worker finds this out later: Ray then raises its own error, which quotes this one.
+        InputError: `workers` or `threads` is not a whole number of 1 or more; two of the three columns have the same
+            name; or the bundle takes pairs or features, or has several heads. A missing text column, or an existing
+            column with a new name, is found only by a worker: Ray then raises its own error, which quotes the
+            InputError.
 
     Example:
         >>> import ray.data
@@ -77,11 +78,14 @@ def classify_dataset(
     ray_data = require_module("ray.data", "ray")
     for name, number in (("workers", workers), ("threads", threads)):
         if not isinstance(number, int) or number < 1:
-            raise InputError(f"{name} is {number!r}.", "Use a whole number from 1.")
+            raise InputError(
+                f"{name} is {number!r}, but it must be a whole number of 1 or more.", "Give such a number."
+            )
     names = (text_column, label_column, probability_column)
     if len(set(names)) < 3:
         raise InputError(
-            f"text_column, label_column and probability_column have the names {', '.join(map(repr, names))}.",
+            f"text_column, label_column and probability_column must have different names, but they have "
+            f"{', '.join(map(repr, names))}.",
             "Give three different names.",
         )
     files = ray.put(_read_bundle_files(find_or_download_bundle(bundle)))
@@ -163,12 +167,12 @@ def add_answer_columns(
     text_column, *added = text_label_and_probability_columns
     if text_column not in table.column_names:
         raise InputError(
-            f"The rows have no column {text_column!r}; they have {', '.join(table.column_names) or 'none'}.",
+            f"The rows have no column {text_column!r}; their columns are {', '.join(table.column_names) or 'none'}.",
             "Name the column with the texts: text_column=...",
         )
     if taken := [name for name in added if name in table.column_names]:
         raise InputError(
-            f"The rows have a column {taken[0]!r} already.",
+            f"The rows already have a column {taken[0]!r}, so that no new column can have this name.",
             "Give the new columns other names: label_column=..., probability_column=...",
         )
     logits = classifier.logits(table.column(text_column).to_pylist(), on_error=on_error)

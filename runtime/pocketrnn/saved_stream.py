@@ -18,7 +18,7 @@ __all__ = ["decode_stream", "encode_stream", "make_damaged_stream_error"]
 
 _FORMAT: Final = "pocketrnn-stream"
 _VERSION: Final = 1
-_MAKE_AGAIN: Final = "Begin the stream again from its text, or its samples."
+_MAKE_AGAIN: Final = "Begin a new stream, and push the whole text or recording again."
 
 
 def encode_stream(
@@ -27,7 +27,6 @@ def encode_stream(
     """Encode the position, the state and the last logits of a stream as JSON.
 
     Args:
-        manifest: the manifest of the stream's bundle.
         position_member: the name of the JSON member for the position.
         position: how far the stream has read, as a JSON value.
         state: the state of the network, float32 [1, state_size].
@@ -49,7 +48,6 @@ def decode_stream(saved: object, manifest: Manifest, position_member: str) -> tu
     last logits.
 
     Args:
-        saved: the bytes.
         manifest: the manifest of the bundle that continues the stream.
         position_member: the name of the JSON member for the position.
 
@@ -59,8 +57,8 @@ def decode_stream(saved: object, manifest: Manifest, position_member: str) -> tu
     document = _parse_and_check_saved_document(saved)
     if document.get("bundle") != _compute_bundle_digest(manifest):
         raise InputError(
-            f"The stream was saved by another bundle than {manifest.name}.",
-            "Continue the stream with the bundle with which it began.",
+            f"The stream was saved with another bundle than {manifest.name}.",
+            "Continue the stream with the bundle with which it was saved.",
         )
     if document.keys() != {"format", "version", "bundle", position_member, "state", "logits"}:
         raise make_damaged_stream_error("lacks a member, or has one that pocketrnn does not write")
@@ -74,14 +72,17 @@ def _parse_and_check_saved_document(saved: object) -> dict[str, Any]:
     """Parse a saved stream, and check its format, version and digest. Raise an InputError if one of them is wrong."""
     if not isinstance(saved, bytes):
         raise InputError(
-            f"A saved stream is bytes, not {type(saved).__name__}.", "Give the bytes that Stream.save returned."
+            f"`saved` has the type {type(saved).__name__}, but it must be bytes.",
+            "Give the bytes that the stream's method save() returned.",
         )
     try:
         document = json.loads(saved)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise InputError("This is not a saved stream.", "Give the bytes that Stream.save returned.")
+        raise InputError(
+            "The bytes in `saved` are not a saved stream.", "Give the bytes that the stream's method save() returned."
+        )
     if document.get("version") != _VERSION:
         raise InputError(
             f"The stream was saved in version {document.get('version')!r:.40} of its format, but this pocketrnn reads "
@@ -107,11 +108,8 @@ def _encode_floats(numbers: Floats) -> str:
 
 
 def _decode_floats(text: Any, size: int) -> Floats:
-    """Decode base64 text to float32 [1, size].
-
-    Raises:
-        InputError: the text does not contain `size` finite numbers.
-    """
+    """Decode base64 text to float32 [1, size]. Raise an InputError if the text does not contain `size` finite
+    numbers."""
     try:
         content = base64.b64decode(text, validate=True)
     except (TypeError, ValueError, binascii.Error):

@@ -46,8 +46,8 @@ class TrainedEstimator:
         """
         if self.heads:
             raise InputError(
-                f"Your classifier has the heads {', '.join(self.heads)}, but scikit-learn works only with one head.",
-                f"Choose a head: head({self.heads[0]!r}).",
+                f"The classifier has the heads {', '.join(self.heads)}, but scikit-learn works only with one head.",
+                f"Choose a head, such as classifier.head({self.heads[0]!r}).",
             )
         return np.array(self.labels)
 
@@ -68,7 +68,7 @@ class TrainedEstimator:
         """
         raise InputError(
             "This classifier is already trained, so it cannot be fitted again.",
-            "Wrap it in sklearn.frozen.FrozenEstimator, or train another one with `pocketrnn train`.",
+            "Wrap it in sklearn.frozen.FrozenEstimator, or train a new classifier with `pocketrnn train`.",
         )
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -37,10 +37,7 @@ class _LocatedText:
 
 
 class TagIntake(TextIntake):
-    """Converts users' texts to tags. The arguments are those of `TextIntake`.
-
-    Methods that answer for a whole text raise an error.
-    """
+    """Converts users' texts to tags, a label for each token. Methods that answer for a whole text raise an error."""
 
     def __init__(
         self, manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None = None
@@ -50,14 +47,12 @@ class TagIntake(TextIntake):
         self._characters = manifest.characters
 
     def copy_with_engine(self, engine: Engine, answers: Answers) -> TagIntake:
-        """Return a copy of this object with another engine, and with other `Answers` for its logits.
-
-        Raises:
-            InputError: the labels are decoded by a CRF, which needs the logits of all labels.
-        """
+        """Return a copy of this object with another engine, and with other `Answers` for its logits. Raise an
+        InputError if the labels are decoded by a CRF, which needs the logits of all labels."""
         if self._crf is not None:
             raise InputError(
-                f"{self._name} decodes its labels by a CRF, so no label can be left out.",
+                f"{self._name} chooses its labels with a CRF, which needs all labels, so that no label can be left "
+                "out.",
                 "Use the tagger with all its labels.",
             )
         other = super().copy_with_engine(engine, answers)
@@ -65,12 +60,8 @@ class TagIntake(TextIntake):
         return other
 
     def require_text_labels(self) -> NoReturn:
-        """Refuse a method that answers for a whole text: this classifier labels tokens.
-
-        Raises:
-            InputError: always.
-        """
-        raise InputError(f"{self._name} gives a label for each token, not for a text.", "Use tag() or predict_tags().")
+        """Raise an InputError: this classifier labels tokens, and has no answer for a whole text."""
+        raise InputError(f"{self._name} gives a label for each token, not for a text.", "Call tag() or predict_tags().")
 
     def compute_item_logits(self, _text: object) -> list[float]:
         """Raise an InputError: this classifier labels tokens, and has no logits for a whole text."""
@@ -167,16 +158,16 @@ class TagIntake(TextIntake):
         return _LocatedText(text, located)
 
     def _split_by_callers_tokenizer_and_locate(self, text: str) -> LocatedTokens:
-        """Split a text with the caller's tokenizer, and find the position of each token in the text, after the token
-        before it. Raise an InputError for a token that does not occur there."""
+        """Split a text with the caller's tokenizer, and find each token in the rest of the text after the previous
+        token. Raise an InputError for a token that does not occur there."""
         tokens, found, end = self.row_encoder.get_tokens(text), [], 0
         for token in tokens:
             start = text.find(token, end)
             if start < 0:
                 raise InputError(
-                    f"tokenizer gives {short_repr(token, 40)}, which does not occur in the rest of the text, "
-                    f"{short_repr(text[end:], 40)}.",
-                    "Give the list of the text's tokens in place of the text.",
+                    f"The function `tokenizer` returns the token {short_repr(token, 40)}, which does not occur in the "
+                    f"rest of the text, {short_repr(text[end:], 40)}, so that its position is not known.",
+                    "Give the text as a list of its tokens.",
                 )
             end = start + len(token)
             found.append((start, end))
@@ -198,7 +189,6 @@ class TagIntake(TextIntake):
         """Make the tags of one text.
 
         Args:
-            text: the text, as the user gave it.
             located: the positions and ids of its tokens.
             logits: the logits of its ids, float32 [ids, labels], with NaN for an id without an answer.
         """

@@ -44,7 +44,8 @@ class Span:
 
     Attributes:
         label: the label without its prefix: `LOC` for `B-LOC`.
-        start, end: the position in the original text, as for a tag.
+        start, end: the position in the original text, in code points, or in tokens if the text was given as a list;
+            `end` is the index after the entity.
         text: the part of the text at this position.
 
     Example:
@@ -89,17 +90,17 @@ class Tags(Sequence[Tag]):
 
     @property
     def spans(self) -> list[Span]:
-        """The entities that the labels mark, as `spans_of` finds them."""
+        """The entities that the labels mark, in the order of the text."""
         return spans_of(self.tags, self.text)
 
 
 def spans_of(tags: Iterable[Tag], text: str | Sequence[str]) -> list[Span]:
     """Find the entities (spans of tokens) that labels mark.
 
-    Labels with prefixes, such as B-PER and I-PER, follow BIO, or, with E and S (or L and U), IOBES. Labels without a
-    prefix, such as O, are then outside every span. I, M, E or L of the same kind continues a span; without such a span
-    before it, it begins one, as in conlleval. If no label has a prefix, consecutive tokens with the same label are one
-    span, and O is outside every span.
+    Labels with prefixes, such as B-PER and I-PER, are read as BIO or IOBES (or BILOU). Labels without a prefix, such as
+    O, are then outside every span. A label with I, M, E or L continues a span of the same kind; if there is no such
+    span directly before it, it begins one, as in conlleval. If no label has a prefix, consecutive tokens with the same
+    label are one span, and O is outside every span.
 
     Args:
         tags: the tags of one text, in order.

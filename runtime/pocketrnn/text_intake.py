@@ -29,7 +29,6 @@ class TextIntake:
     """Converts users' texts to the engine's input, and runs the engine on it.
 
     Args:
-        manifest: the manifest of a classifier of texts.
         engine: the engine that answers ids; or texts, if it is a `TextEngine`.
         answers: turns logits into labels and probabilities.
         tokenizer: the caller's own tokenizer, which splits every string; None for the bundle's.
@@ -69,15 +68,8 @@ class TextIntake:
         return engine if isinstance(engine, TextEngine) and self.row_encoder.splits else None
 
     def refuse_tokenizer_with_other_ids(self, manifest: Manifest) -> None:
-        """Check that the caller's tokenizer gives the golden examples the same ids as at the export. Only a bundle
-        whose golden examples were split by its owner's function is checked.
-
-        Args:
-            manifest: the manifest of the classifier.
-
-        Raises:
-            InputError: a golden example gets other ids, or the tokenizer fails.
-        """
+        """Raise an InputError if the caller's tokenizer fails on a golden example, or gives it other ids than at the
+        export. Only a bundle with an external tokenizer is checked."""
         if manifest.provenance.get("examples_split_by") != "function":
             return
         # The last two are made of the rules.
@@ -85,10 +77,10 @@ class TextIntake:
         differ = [one for one in examples if tuple(self.row_encoder.encode_text(one.text)) != one.ids]
         if differ:
             raise InputError(
-                f"The tokenizer is not that of the export: {len(differ)} of the {len(examples)} golden examples of "
-                f"{manifest.name} get other ids, such as {differ[0].shown[:60]!r}, which had the ids "
-                f"{[*differ[0].ids[:8]]}.",
-                "Give the function that the export was made with, with the same vocabulary and settings.",
+                f"The given tokenizer is not that of the export: {len(differ)} of the {len(examples)} golden examples "
+                f"of {manifest.name} get other ids, such as {differ[0].shown[:60]!r}, which had the ids "
+                f"{[*differ[0].ids[:8]]} at the export.",
+                "Give the tokenizer function of the export, with the same vocabulary and settings.",
             )
 
     def copy_with_engine(self, engine: Engine, answers: Answers) -> TextIntake:
@@ -98,12 +90,8 @@ class TextIntake:
         return other
 
     def require_text_labels(self) -> None:
-        """Refuse a method that answers for a whole text, if the classifier labels tokens. In this class, it never does;
-        `TagIntake` always raises the error.
-
-        Raises:
-            InputError: the classifier labels tokens.
-        """
+        """Do nothing: this classifier labels whole texts. For a classifier that labels tokens, `TagIntake` raises an
+        InputError."""
 
     def compute_item_logits(self, text: object) -> list[float]:
         """Compute the logits of one text: a string, or a list of its tokens or ids.
@@ -128,8 +116,8 @@ class TextIntake:
         return self._engine.compute_item_logits(tokens)
 
     def divide_into_chunks(self, texts: Iterable[Text], on_error: OnError, threads: int) -> Iterable[Chunk]:
-        """Check texts, and divide them into chunks for `threads` threads; see
-        `pocketrnn.text.chunks_of_checked_texts.divide_into_chunks`."""
+        """Check texts, and divide them into chunks for `threads` threads. With `on_error` "skip", replace an item that
+        is not a text by an empty text."""
         return divide_into_chunks(texts, self.row_encoder, on_error=on_error, threads=threads)
 
     def check_batches(self, batches: Iterable[list[str]]) -> Iterator[Chunk]:
@@ -138,11 +126,8 @@ class TextIntake:
 
     def compute_chunk_logits(self, chunk: Chunk, on_error: OnError) -> LogitsAndSkipped:
         """Compute the logits of a chunk, float32 [texts, labels]; also return the indices in the chunk of the skipped
-        texts, whose rows of logits have no meaning.
-
-        Raises:
-            LimitError: a text is beyond the graph's limits, and `on_error` is `raise`.
-        """
+        texts, whose rows of logits have no meaning. Raise a LimitError if a text is beyond the graph's limits, and
+        `on_error` is `raise`."""
         strings = chunk.texts_if_all_strings
         if strings is not None and self._text_engine is not None:
             logits, refused = self._text_engine.logits_of_texts(strings)
@@ -178,11 +163,8 @@ class TextIntake:
 
     def compute_chunk_embeddings(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
         """Compute the embeddings of a chunk, float32 [texts, features]; also return the indices in the chunk of the
-        skipped texts, whose rows are NaN.
-
-        Raises:
-            LimitError: a text is beyond the graph's limits, and `on_error` is `raise`.
-        """
+        skipped texts, whose rows are NaN. Raise a LimitError if a text is beyond the graph's limits, and `on_error` is
+        `raise`."""
         ids, lengths = self.encoder.encode_all(chunk.texts)
         refused = np.zeros(len(lengths), bool)
         if self._limits is not None:

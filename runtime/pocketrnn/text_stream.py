@@ -96,9 +96,9 @@ def read_fragment(
         context, undecided, lowered, provisional = _lower_and_split_fragment(position, fragment)
         if len(undecided) > _MOST_UNDECIDED:
             raise InputError(
-                f"A capital sigma cannot be lower-cased: the next {_MOST_UNDECIDED:,} characters do not show whether "
-                "its word ends.",
-                "Classify such a text as a whole.",
+                "A capital sigma (\u03a3) in the stream cannot be lower-cased: the next "
+                f"{_MOST_UNDECIDED:,} characters do not show whether it ends its word.",
+                "Classify such a text as a whole, without a stream.",
             )
     text = position.tail + lowered
     if rules.tokenizer == "basic_english":
@@ -280,8 +280,8 @@ class Stream:
         """
         if not isinstance(fragment, str):
             raise TextError(
-                f"A fragment of text must be a string, not {type(fragment).__name__}.",
-                "Give a str; decode bytes first, such as with codecs.getincrementaldecoder('utf-8').",
+                f"A fragment of text must be a string, but it has the type {type(fragment).__name__}.",
+                "Give a str. Decode bytes first, for example with codecs.getincrementaldecoder('utf-8').",
             )
         position, ids, open_ids = self._read_on(self._position, fragment)
         state, logits = self._state, self._logits

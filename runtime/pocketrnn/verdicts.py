@@ -79,8 +79,8 @@ class AnswerComparison:
         threshold: the probability from which the owner's classifier gives the second of two labels, if this is not 0.5;
             else None. The labels were compared by this threshold.
         labels_in_order: the two labels if there is a threshold; else empty.
-        of_likeliest: whether a text may have several labels, of which the owner's answers have only the likeliest. Then
-            the likeliest labels were compared.
+        of_likeliest: whether only the likeliest labels were compared, because a text may have several labels but the
+            owner's answers have only the likeliest one.
     """
 
     labels: int
@@ -156,9 +156,9 @@ class TextVerdict:
     """The verdict on the text rules: whether they were compared with the pipeline of the classifier's owner, and how.
 
     Attributes:
-        kind: `compared`: with the owner's pipeline, on some texts; `trained`: pocketrnn trained the classifier with
-            these rules; `external`: the owner's code splits the texts; `read`: from a tokenizer's file; or `not
-            compared`, also if the bundle says nothing.
+        kind: `compared`: the rules were compared with the owner's pipeline on some texts. `trained`: pocketrnn trained
+            the classifier with these rules. `external`: the owner's code splits the texts. `read`: the rules were read
+            from a tokenizer's file. `not compared`: none of these, or the bundle does not say.
         texts: how many texts were compared; 0 if none were.
         by: what the rules were compared with: `ids` of the owner's pipeline; `tokens` of the owner's tokenizer;
             `strings` of the owner's tokenizer, in which the tokens stand between white space or are characters;

@@ -234,7 +234,7 @@ def test_a_native_engine_of_another_version_is_named_as_that(
         monkeypatch.delattr(engine, "INTERFACE")
     else:
         monkeypatch.setattr(engine, "INTERFACE", other)
-    with pytest.raises(MissingExtraError, match="versions of pocketrnn"):
+    with pytest.raises(MissingExtraError, match="have different versions"):
         Classifier.load(news)
 
 

@@ -223,7 +223,7 @@ def test_the_folder_that_this_runs_in_is_refused_before_any_work(
     here.mkdir(parents=True)
     monkeypatch.chdir(here)
     for path in (Path(), here, here.parent):
-        with pytest.raises(OutputError, match="runs in the"):
+        with pytest.raises(OutputError, match="current folder"):
             check_output_folder(path, force=True, marker_file="classifier.json")
     check_output_folder(here / "inner", force=False, marker_file="classifier.json")
 

@@ -155,11 +155,11 @@ def test_a_text_of_a_million_tokens_is_answered(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "logits"])
 def test_one_string_is_not_taken_for_a_list_of_texts(classifier: Classifier, method: str) -> None:
-    with pytest.raises(TextError, match="not one str"):
+    with pytest.raises(TextError, match="but one str"):
         getattr(classifier, method)("oil")
-    with pytest.raises(TextError, match="not one bytes"):
+    with pytest.raises(TextError, match="but one bytes"):
         getattr(classifier, method)(b"oil")
-    with pytest.raises(TextError, match="not NoneType"):
+    with pytest.raises(TextError, match="type NoneType"):
         getattr(classifier, method)(None)
 
 

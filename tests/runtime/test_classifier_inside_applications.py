@@ -72,7 +72,7 @@ def test_columns_of_pandas_and_numpy_are_texts(classifier: Classifier) -> None:
 def test_what_has_two_dimensions_or_no_order_is_refused(classifier: Classifier) -> None:
     pandas = pytest.importorskip("pandas")
     for wrong in (pandas.DataFrame({"text": ["a"]}), np.array([["a"]]), np.array("a")):
-        with pytest.raises(TextError, match="one column"):
+        with pytest.raises(TextError, match="One column"):
             classifier.predict(wrong)
     for wrong in ({"a": 1}, {"a"}):
         with pytest.raises(TextError, match="order"):

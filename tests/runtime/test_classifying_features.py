@@ -323,7 +323,7 @@ def test_the_command_line_takes_each_feature_once(bundle: Path, classifier: Clas
     [
         (["oil"], "--feature price=VALUE"),
         (["--feature", "price", "oil"], "'price'"),
-        (["--feature", "price=1", "--feature", "price=2", "oil"], "twice"),
+        (["--feature", "price=1", "--feature", "price=2", "oil"], "a second time"),
         (["--feature", "price=a", "--feature", "kind=film", "--feature", "user=ada", "oil"], "price='a'"),
         (["--feature", "price=nan", "--feature", "kind=film", "--feature", "user=ada", "oil"], "price=nan"),
         (["--feature", "price=1_0", "--feature", "kind=film", "--feature", "user=ada", "oil"], "price='1_0'"),

@@ -190,7 +190,7 @@ def test_top_adds_numbered_columns_in_the_order_of_their_probability(
         (b"id;words\n1;a\n", r"has no column 'text'; its columns are 'id', 'words'\."),
         (b"id,words\n1,a\n", r"has no column 'text'; its columns are 'id', 'words'\. .* --text-column"),
         (b"id,text,id\n1,a,2\n", r"has the column 'id' twice"),
-        (b"text,label\na,b\n", r"has a column 'label' already\. .*--label-column"),
+        (b"text,label\na,b\n", r"has a column 'label' already.*--label-column"),
         (b"text,n\na,1\n\nb\n", r"Row 2 of in\.csv \(line 4\) has 1 fields where the header has 2\."),
         (b"text,n\na,1,2\n", r"Row 1 of in\.csv \(line 2\) has 3 fields"),
         (b'text,n\na,1\n"b\nc', r"Row 2 of in\.csv \(line 4\) cannot be read: unexpected end of data\."),
@@ -249,7 +249,7 @@ def test_a_file_in_another_encoding_is_read_by_its_name_and_written_as_utf8(
     Path("in.csv").write_text(text, "utf-8")
     refused = run("-b", padded, "-i", "in.csv", "-o", "new.csv", "--encoding", encoding)
     assert refused.exit_code == 2
-    assert re.search(r"is UTF-8, but --encoding|is not in the encoding", refused.stderr)
+    assert re.search(r"is UTF-8, so that --encoding|is not in the encoding", refused.stderr)
     assert not Path("new.csv").exists()
     assert "There is no encoding 'cp12522'" in run("-b", padded, "-i", "in.csv", "--encoding", "cp12522").stderr
 
@@ -428,10 +428,10 @@ def test_the_input_is_never_the_output(folder: Path, padded: Path) -> None:
     for output in ("in.csv", "link.csv", folder / "." / "in.csv"):
         result = run("-b", padded, "-i", "in.csv", "-o", output, "--force")
         assert result.exit_code == 2
-        assert f"{output} is the file" in result.stderr
+        assert f"The output file {output} is also" in result.stderr
     with Path("in.csv").open("ab") as same:
         result = process("-b", padded, "-i", "in.csv", stdout=same, capture_output=False, stderr=subprocess.PIPE)
-    assert b"Standard output is the file that is read" in result.stderr
+    assert b"Standard output goes to the input file" in result.stderr
     assert Path("in.csv").read_text() == "text\na\n"
 
 
@@ -487,12 +487,12 @@ def test_a_line_to_copy_names_the_only_column_that_is_named_after_texts(
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["-i", "notes.txt"], "does not show the kind of the file"),
+        (["-i", "notes.txt"], "does not show the format of the file"),
         (["-o", "out.csv"], "--input-format"),
         (["-i", "absent.csv"], "absent.csv cannot be read: No such file or directory"),
         (["-i", "."], "cannot be read: Is a directory"),
         (["-i", ".", "--input-format", "csv"], "cannot be read: Is a directory"),
-        (["-i", "in.csv", "--label-column", "x", "--probability-column", "x"], "would have one name"),
+        (["-i", "in.csv", "--label-column", "x", "--probability-column", "x"], "would have the same name"),
         (["-i", "in.csv", "--label-column", "text"], "has a column 'text' already"),
         (["-i", "in.csv", "--json"], "--json cannot be used"),
         (["-i", "in.csv", "oil"], "TEXTS cannot be used"),

@@ -221,8 +221,8 @@ def test_members_of_one_head_stand_beside_no_heads(folder: Path, tmp_path: Path,
 @pytest.mark.parametrize(
     ("heads", "says"),
     [
-        ({"topic": LabelOutput(("a", "b"))}, "one head"),
-        ({}, "no head"),
+        ({"topic": LabelOutput(("a", "b"))}, "`heads` has 1"),
+        ({}, "`heads` has 0"),
         ({"topic": LabelOutput(("a", "b")), "": LabelOutput(("a", "b"))}, "''"),
         ({"topic": LabelOutput(("a", "b")), "mood": LabelOutput(("a", "b"), priors={"web": {"a": 1}})}, "priors"),
     ],

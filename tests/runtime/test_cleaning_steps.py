@@ -204,8 +204,8 @@ def test_long_lists_of_replacements_that_do_not_meet_are_allowed() -> None:
         (lambda: Replace("", "x"), "has 0 characters"),
         (lambda: Replace("x" * 257, ""), "has 257 characters"),
         (lambda: Replace("x", "x" * 257), "has 257 characters"),
-        (lambda: Replace(1, ""), "is 1, which"),  # type: ignore[arg-type]
-        (lambda: Replace("x", None), "is None, which"),  # type: ignore[arg-type]
+        (lambda: Replace(1, ""), "is 1, but"),  # type: ignore[arg-type]
+        (lambda: Replace("x", None), "is None, but"),  # type: ignore[arg-type]
         (lambda: Replace("\ud83d", ""), "surrogate pair"),
         (lambda: Keep(("a\udfff",)), "surrogate pair"),
         (lambda: Keep(()), "keeps is ()"),
@@ -216,24 +216,24 @@ def test_long_lists_of_replacements_that_do_not_meet_are_allowed() -> None:
         (lambda: Keep(("",)), "has 0 characters"),
         (lambda: ReplaceRuns(()), "0 runs"),
         (lambda: ReplaceRuns((Run(("a",)),) * 17), "17 runs"),
-        (lambda: ReplaceRuns(("a",)), "runs is ('a',)"),  # type: ignore[arg-type]
+        (lambda: ReplaceRuns(("a",)), "`runs` is ('a',)"),  # type: ignore[arg-type]
         (lambda: ReplaceRuns((Run(("a",)),), "\ud83d"), "surrogate pair"),
         (
             lambda: build_steps_from_documents([{"replace_runs": [{"ranges": ["a"], "then": ["b"]}], "by": ""}]),
             "of a run",
         ),
-        (lambda: TextRules(steps=(ReplaceRuns((Run(("az",)),), "ab" * 33),)), "grow more than 64 times"),
-        (lambda: cleaning("stem"), "no step 'stem'"),
-        (lambda: cleaning(("a", "b", "c")), "not a step"),  # type: ignore[arg-type]
-        (lambda: build_steps_from_documents([{"replace": "a"}]), "not a step"),
-        (lambda: build_steps_from_documents([{"lowercase": False}]), "not a step"),
-        (lambda: build_steps_from_documents([None]), "not a step"),
-        (lambda: build_steps_from_documents([{"keep": "az", "by": ""}]), "not a step"),
+        (lambda: TextRules(steps=(ReplaceRuns((Run(("az",)),), "ab" * 33),)), "more than 64 times"),
+        (lambda: cleaning("stem"), "the name 'stem'"),
+        (lambda: cleaning(("a", "b", "c")), "a cleaning step"),  # type: ignore[arg-type]
+        (lambda: build_steps_from_documents([{"replace": "a"}]), "a cleaning step"),
+        (lambda: build_steps_from_documents([{"lowercase": False}]), "a cleaning step"),
+        (lambda: build_steps_from_documents([None]), "a cleaning step"),
+        (lambda: build_steps_from_documents([{"keep": "az", "by": ""}]), "a cleaning step"),
         (lambda: TextRules(steps=[Lowercase()]), "steps is"),  # type: ignore[arg-type]
         (lambda: TextRules(steps=("lowercase",)), "steps is"),  # type: ignore[arg-type]
-        (lambda: TextRules(steps=(Lowercase(),) * 4097), "4,097 steps"),
-        (lambda: TextRules(steps=(Replace("a", "aa"),) * 4096), "grow more than 64 times"),
-        (lambda: TextRules(steps=(Lowercase(),) * 7), "grow more than 64 times"),
+        (lambda: TextRules(steps=(Lowercase(),) * 4097), "4,097 cleaning steps"),
+        (lambda: TextRules(steps=(Replace("a", "aa"),) * 4096), "more than 64 times"),
+        (lambda: TextRules(steps=(Lowercase(),) * 7), "more than 64 times"),
         (lambda: TextRules(stop_words="a"), "stop_words is"),  # type: ignore[arg-type]
         (lambda: TextRules(stop_words={1, "a"}), "stop_words is"),  # type: ignore[arg-type]
         (lambda: TextRules(stop_words=(1,)), "stop_words is"),  # type: ignore[arg-type]
@@ -244,7 +244,7 @@ def test_long_lists_of_replacements_that_do_not_meet_are_allowed() -> None:
         (lambda: TextRules(max_width=0), "max_width is 0"),
         (lambda: TextRules(max_width=1.5), "max_width is 1.5"),  # type: ignore[arg-type]
         (lambda: TextRules(min_width=65537), "min_width is 65537"),
-        (lambda: TextRules(min_width=9, max_width=8), "max_width, 8"),
+        (lambda: TextRules(min_width=9, max_width=8), "max_width is only 8"),
         (lambda: TextRules(pad_side="pre"), "pad_side is 'pre'"),  # type: ignore[arg-type]
         (lambda: TextRules(cut_side=None), "cut_side is None"),  # type: ignore[arg-type]
     ],

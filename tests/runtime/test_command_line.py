@@ -97,7 +97,7 @@ def test_a_line_that_is_not_utf8_is_named_and_the_answers_before_it_stand(padded
     result = run("classify", "-b", padded, stdin=b"one\ntwo\nth\xe9\nfour\n")
     assert result.exit_code == 2
     assert len(result.stdout.splitlines()) == 2
-    assert re.match(r"Error: Line 3 .*UTF-8 \(byte 3 ", result.stderr)
+    assert re.match(r"Error: Line 3 .*UTF-8: byte 3 ", result.stderr)
 
 
 def test_lines_are_answered_as_they_arrive(padded: Path) -> None:
@@ -174,7 +174,7 @@ def test_closed_standard_input_is_said(padded: Path) -> None:
     line = shlex.join([*COMMAND, "classify", "-b", str(padded)]) + " <&-"
     result = subprocess.run(["/bin/sh", "-c", line], capture_output=True, timeout=60)
     assert result.returncode == 2
-    assert result.stderr.startswith(b"Error: Standard input is closed, and no text is given.")
+    assert result.stderr.startswith(b"Error: No text is given, and standard input is closed.")
 
 
 def test_a_terminal_is_told_that_lines_are_read(padded: Path) -> None:
@@ -264,7 +264,7 @@ def test_bench_prints_a_table_of_all_contestants(padded: Path, tmp_path: Path) -
     assert len(run("bench", bare, "--rounds", 1, "--threads", 1).stdout.splitlines()) == 5
     refused = run("bench", bare, "-", stdin="")
     assert refused.exit_code == 2
-    assert "no text to measure" in refused.stderr
+    assert "texts to measure is empty" in refused.stderr
 
 
 def test_version_and_bare_help() -> None:

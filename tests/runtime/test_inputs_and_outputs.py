@@ -92,7 +92,7 @@ def test_outputs_that_do_not_fit_are_refused() -> None:
     assert build_output(("a", "b"), "sigmoid", (0.1, 0.2)) == LabelOutput(("a", "b"), "sigmoid", (0.1, 0.2))
     assert build_output(("m",), "values", value_units=("kg",)).labels == ("m",)
     for ask, said in (
-        (lambda: LabelOutput(("a",)), "one label"),
+        (lambda: LabelOutput(("a",)), "it has 1"),
         (lambda: LabelOutput(("a", "b"), thresholds=(0.5,)), r"\b1 thresholds.*\b2"),
         (lambda: ValueOutput(()), "no value"),
         (lambda: ValueOutput(("m",), ("kg", "s")), r"\b2 units.*\b1"),

@@ -79,7 +79,7 @@ def test_thresholds_hold_after_it(tmp_path: Path) -> None:
     [
         (["en", "dee"], r"'dee'.*\bde\?"),
         (["-xyz"], "'-xyz'"),
-        ("en", "'en'.*one string"),
+        ("en", "'en', but .*list of labels"),
         ([], "an empty list"),
         (["en", "-en", "-und"], "en and -en"),
         (["-de", "-en", "-fr", "-und"], "among"),

@@ -191,7 +191,7 @@ def test_a_failed_push_leaves_the_stream_as_it_was(streaming: Path) -> None:
     stream = Classifier.load(streaming).stream()
     stream.push("the team wi")
     saved = stream.save()
-    with pytest.raises(TextError, match="not bytes"):
+    with pytest.raises(TextError, match="the type bytes"):
         stream.push(b"ns")  # type: ignore[arg-type]
     assert stream.save() == saved
     with pytest.raises(InputError, match=r"\btop .*\b9\b"):
@@ -221,7 +221,7 @@ def test_damaged_states_are_refused(streaming: Path) -> None:
         (saved.replace(b'"tail":"cu"', b'"tail":"co"'), "digest does not match"),
         (changed(saved, more=1), "lacks a member"),
         (changed(saved, version=2), "saved in version 2"),
-        (changed(saved, bundle="0" * 64), "by another bundle"),
+        (changed(saved, bundle="0" * 64), "with another bundle"),
         (changed(saved, state="AAAA"), "a state or logits of another size"),
         (changed(saved, state=7), "a state or logits of another size"),
         (changed(saved, state=nan), "not finite"),
@@ -234,7 +234,7 @@ def test_damaged_states_are_refused(streaming: Path) -> None:
     ):
         with pytest.raises(InputError, match=problem):
             classifier.stream(damaged)
-    with pytest.raises(InputError, match="bytes, not str"):
+    with pytest.raises(InputError, match="the type str"):
         classifier.stream(saved.decode())  # type: ignore[arg-type]
 
 
@@ -280,7 +280,7 @@ def test_a_step_graph_that_is_none_is_refused(tmp_path: Path) -> None:
         return replace(manifest, stream=replace(manifest.stream, file="model.onnx", sha256=manifest.graph.sha256))
 
     bundle = bundle_maker.make(tmp_path / "bundle", stream=True, change=as_the_whole_graph)
-    with pytest.raises(BundleError, match=r"model\.onnx takes .*step graph"):
+    with pytest.raises(BundleError, match=r"step graph .*model\.onnx"):
         Classifier.load(bundle).stream()
     with pytest.raises(BundleError, match="n-grams"):
         bundle_maker.make(tmp_path / "grams", stream=True, rules=TextRules(ngrams=2))
@@ -300,7 +300,7 @@ def test_the_command_answers_each_piece_for_all_the_text_so_far(streaming: Path)
         result = CliRunner().invoke(main, line, input=given_bytes)
         assert result.exit_code == 2
         assert json.loads(result.stdout)["text"] == "the "
-        assert "not UTF-8 (byte 5)" in result.stderr
+        assert "not valid UTF-8: byte 5" in result.stderr
 
 
 def test_logits_are_those_of_the_lstm_written_out(streaming: Path) -> None:

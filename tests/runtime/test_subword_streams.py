@@ -138,7 +138,7 @@ def test_verify_replays_the_examples_as_streams(name: str, bundles: dict[str, Pa
 def test_what_waits_without_a_space_is_bounded(classifiers: dict[str, Classifier]) -> None:
     stream = classifiers["GPT-2"].stream()
     before = stream.push("ab")
-    with pytest.raises(InputError, match="no space"):
+    with pytest.raises(InputError, match="without a space"):
         stream.push("\u4e2d" * MOST_WAITING)
     assert stream.push("") == before
 
@@ -147,8 +147,8 @@ def test_what_waits_without_a_space_is_bounded(classifiers: dict[str, Classifier
     ("rules", "named"),
     [
         (replace(BERT, steps=(), splits=()), "for one word"),
-        (replace(BERT, cut_side="left"), "on the left"),
-        (replace(BERT, min_width=4), "a width"),
+        (replace(BERT, cut_side="left"), "`cut_side` left"),
+        (replace(BERT, min_width=4), "`min_width`"),
         (replace(BERT, added=(AddedToken(4, after_steps=True),)), "after the steps"),
         (replace(BERT, steps=(Replace("a ", "b"),)), "replaces a space"),
         (replace(BERT, steps=(Keep(("az",), ""),)), "removes spaces"),

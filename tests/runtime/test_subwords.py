@@ -283,7 +283,7 @@ def of_model(**members: object) -> Callable[[dict[str, Any]], object]:
         (lambda text: text.update(steps=[{"table": ["a"]}]), "table"),
         (lambda text: text.update(steps=[{"table": "not base64"}]), "base64"),
         (lambda text: text.update(steps=[{"table": "AAAAAAAA"}]), "table"),
-        (lambda text: text.update(steps=[{"table": "BAAAAP////8="}]), "leads out"),
+        (lambda text: text.update(steps=[{"table": "BAAAAP////8="}]), "beyond its end"),
         (lambda text: text.update(steps=[{"keep": ["za"], "by": ""}]), "before it begins"),
         (lambda text: text.update(steps=[{"replace": "a", "by": "b" * 99}]), "64"),
         (lambda text: text.update(steps=[{"surround": ["az"], "by": "b" * 60}]), "64"),

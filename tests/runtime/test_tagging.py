@@ -226,7 +226,7 @@ def test_outputs_of_tokens_have_no_thresholds() -> None:
     for members in ({"activation": "sigmoid"}, {"thresholds": (0.5, 0.5)}):
         with pytest.raises(InputError, match="thresholds"):
             build_output(("a", "b"), labels_of="tokens", **members)
-    with pytest.raises(InputError, match="one label"):
+    with pytest.raises(InputError, match="it has 1"):
         TagOutput(("a",))
 
 

@@ -80,13 +80,13 @@ def test_a_file_that_is_named_like_a_library_does_not_hide_it(library: str, spli
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("words", "file.py:function"),
+        ("words", "FILE.PY:FUNCTION"),
         ("nowhere.py:words", "nowhere.py"),
         ("split_texts.py:number", "number"),
         ("split_texts.py:absent", "absent"),
         ("broken.py:words", "KeyError"),
-        ("split_texts.py:end", "split_texts.py, line 13,"),
-        ("split_texts.py:count", "'Stocks', but an int"),
+        ("split_texts.py:end", "line 13 of split_texts.py"),
+        ("split_texts.py:count", "returns an int for 'Stocks'"),
     ],
 )
 def test_what_is_no_function_is_refused_by_name(

@@ -185,9 +185,9 @@ def test_a_text_of_upper_case_letters_is_not_taken_for_the_end_of_one() -> None:
         ({"lowercase": False}, "always lower-cases"),
         ({"ngrams": 0}, "ngrams is 0"),
         ({"max_tokens": 0}, "max_tokens is 0"),
-        ({"empty_id": -1}, "negative"),
-        ({"unknown_id": -1}, "negative"),
-        ({"padding_id": -1}, "negative"),
+        ({"empty_id": -1}, "is -1, but"),
+        ({"unknown_id": -1}, "is -1, but"),
+        ({"padding_id": -1}, "is -1, but"),
     ],
 )
 def test_text_rules_out_of_range_are_refused(values: dict[str, object], sentence: str) -> None:

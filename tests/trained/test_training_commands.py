@@ -258,7 +258,7 @@ def test_the_data_is_read_before_any_work_and_the_output_before_the_data() -> No
     assert "c exists already" in refused("train", "missing.csv", "-o", "c")
     Path("c/resume.safetensors").touch()
     assert "--resume" in refused("train", "missing.csv", "-o", "c")
-    assert "pocketrnn did not write this folder" in refused("train", "missing.csv", "-o", "c", "--force")
+    assert "pocketrnn did not write it" in refused("train", "missing.csv", "-o", "c", "--force")
     assert "missing.csv does not exist" in refused("train", "missing.csv", "-o", "d")
     assert Path("c/mine.txt").read_text() == "mine"
     assert not Path("d").exists()

@@ -306,7 +306,7 @@ def test_the_commands_train_and_evaluate_on_files_of_numbers(tmp_path: Path, mon
         (["train", "train.npz", "texts.csv", "-o", "d"], "may hold texts"),
         (["train", "texts.csv", "-o", "d", "--sequence-column", "walk"], "--channels"),
         (["train", "train.npz", "-o", "d", "--multi-label"], "is for texts"),
-        (["train", "train.npz", "-o", "d", "--hop", "2"], "without window"),
+        (["train", "train.npz", "-o", "d", "--hop", "2"], "`window` is not"),
         (["train", "train.npz", "-o", "d", "--integer-scale", "half"], "'half'"),
         (["train", "train.npz", "-o", "d", "--units", "g,g,g"], "units has 3"),
         (["train", "texts.csv", "-o", "d", "--time-column", "when"], "--channels"),

@@ -38,10 +38,9 @@ _siblings: dict[Path, tuple[Path, int]] = {}
 
 def check_output_folder(path: Path, *, force: bool, marker_file: str) -> None:
     """Check before the work starts that an output folder can be written, and may be replaced if it exists already.
-    First repair what a killed process left there (`repair_interrupted_write`).
+    Before that, clean up after a killed process that was writing the same folder.
 
     Args:
-        path: the folder to be written.
         force: whether a folder that exists already may be replaced.
         marker_file: the file that shows that pocketrnn wrote the folder, such as `classifier.json`. `force` replaces a
             folder only if it is empty or holds this file, so that a mistyped path cannot delete other work.
@@ -58,40 +57,42 @@ def check_output_folder(path: Path, *, force: bool, marker_file: str) -> None:
 
 
 def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> None:
-    """Raise an OutputError if an output folder cannot be written, or exists and may not be replaced. The arguments are
-    those of `check_output_folder`."""
+    """Raise an OutputError if an output folder cannot be written; or if it exists, and `force` is False or the folder
+    neither is empty nor contains `marker_file`."""
     # The name is written into files, and libraries such as PyTorch open only names that are valid Unicode.
     os.fsencode(path.absolute()).decode()
     if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise OutputError(f"{path} is a file or a link, not a folder.", "Choose another output folder.")
+        raise OutputError(f"The output {path} is a file or a link, not a folder.", "Choose another output folder.")
     if path.is_dir() and Path.cwd().is_relative_to(path.resolve()):
         raise OutputError(
-            f"pocketrnn runs in the folder {path}, so this folder cannot be replaced.",
-            "Choose another output folder, such as one in it.",
+            f"The output folder {path} is or contains the current folder, so it cannot be replaced.",
+            "Choose another output folder, such as a new one in the current folder.",
         )
     if path.is_dir() and path.is_mount():
         raise OutputError(
-            f"A disk is mounted at {path}, so this folder cannot be replaced.", "Choose an output folder in it."
+            f"The output folder cannot be replaced, because a disk is mounted at {path}.",
+            f"Choose a new folder in {path}.",
         )
     if path.is_dir() and any(path.iterdir()):
         if not force:
             raise OutputError(
-                f"{path} exists already.", "Choose another output folder, or replace it with --force (force=True)."
+                f"The output folder {path} exists already.",
+                "Choose another output folder, or replace it with --force (force=True).",
             )
         if not (path / marker_file).is_file():
             raise OutputError(
-                f"The folder {path} has no {marker_file}, so pocketrnn did not write this folder and "
-                "does not replace it.",
+                f"The folder {path} is not replaced: it has no {marker_file}, so pocketrnn did not write it.",
                 "Choose another output folder, or delete this folder yourself.",
             )
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir():
-        raise OutputError(f"{parent} is a file, not a folder.", "Choose another output folder.")
+        raise OutputError(f"The output cannot be written: {parent} is a file, not a folder.", "Choose another folder.")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(
-            f"You may not write in the folder {parent}.", "Check the folder's rights, or choose another one."
+            f"You have no permission to write in the folder {parent}.",
+            "Change the folder's permissions, or choose another folder.",
         )
     # Some names are too long, and some folders cannot be written although their permissions allow it.
     with _use_and_delete_temporary_sibling(parent / path.name, ".partial") as probe:
@@ -102,10 +103,9 @@ def _refuse_unwritable_folder(path: Path, *, force: bool, marker_file: str) -> N
 def write_whole_folder(path: Path, *, force: bool, marker_file: str) -> Iterator[Path]:
     """Give the block a temporary folder to write into. It becomes the folder `path` if the block ends without an error.
 
-    When the block raises, for any reason, the temporary folder is deleted and `path` stays as it was. On Linux the old
-    folder and the new one are exchanged in one step. Where the system or the disk cannot do that, it takes two renames:
-    between them `path` is absent, never half-written, and `repair_interrupted_write` undoes the first rename if the
-    process was killed there.
+    If the block raises any error, the temporary folder is deleted, and `path` stays as it was. On Linux, the old folder
+    and the new one are exchanged in one step. Other systems need two renames, between which `path` does not exist. If
+    the process is killed there, `repair_interrupted_write` undoes the first rename.
 
     Raises:
         OutputError: the folder exists and may not be replaced, `path` is a file, its parent folder cannot be written,
@@ -175,8 +175,7 @@ def _use_and_delete_temporary_sibling(path: Path, suffix: str) -> Iterator[Path]
     """Yield the path of a new temporary file or folder beside `path`, and delete the file or folder when the block
     ends.
 
-    The path is registered first: if a signal interrupts the block, `delete_own_temporary_siblings` deletes it at the
-    end of the process.
+    If a signal interrupts the block, the file or folder is deleted at the end of the process.
     """
     sibling = path.parent / f".{path.name}.{os.urandom(4).hex()}{suffix}"
     _siblings[sibling] = path, os.getpid()
@@ -203,8 +202,8 @@ def delete_own_temporary_siblings() -> None:
 
 
 def _find_last_write_time(path: Path) -> float:
-    """Return when a file, or anything in a folder, was last written, in seconds since 1970; the present time if the
-    path does not exist."""
+    """Return the time at which a file, or the newest file in a folder, was last written, in seconds since 1970. Return
+    the present time if the path does not exist."""
     try:
         return max(found.lstat().st_mtime for found in (path, *path.rglob("*")))
     except FileNotFoundError:
@@ -224,8 +223,8 @@ def _delete_path(path: Path) -> None:
 def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
     """Give the block a temporary file to write into. It becomes the file `path` if the block ends without an error.
 
-    When the block raises, for any reason, the temporary file is deleted and `path` stays as it was. Where `path` is a
-    link, the link's target is written. Temporary siblings that a killed process left an hour ago are deleted.
+    If the block raises any error, the temporary file is deleted, and `path` stays as it was. If `path` is a link, the
+    target of the link is written. Temporary files that a killed process left more than an hour ago are deleted.
 
     Raises:
         OutputError: `path` exists and `force` is False; `path` is not a file, or cannot be written; or the disk is
@@ -258,11 +257,8 @@ def write_whole_file(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
 
 
 def check_output_file(path: Path, *, force: bool) -> None:
-    """Check before the work starts that an output file can be written, and may be replaced if it exists already.
-
-    Raises:
-        OutputError: the file exists and `force` is False, or the path is not that of a file.
-    """
+    """Check before the work starts that an output file can be written, and may be replaced if it exists already. Raise
+    an OutputError if the file exists and `force` is False, or the path is not that of a file."""
     try:
         _refuse_unwritable_file(path, force=force)
     except (OSError, ValueError) as error:
@@ -273,10 +269,11 @@ def _refuse_unwritable_file(path: Path, *, force: bool) -> None:
     """Raise an OutputError if the output path exists and is not a file, or if it exists and `force` is False."""
     # A path that is still a link after all links were resolved is a loop of links.
     if (path.exists() and not path.is_file()) or Path(os.path.realpath(path)).is_symlink():
-        raise OutputError(f"{path} exists and is not a file.", "Choose another output file.")
+        raise OutputError(f"The output {path} exists and is not a file.", "Choose another output file.")
     if path.exists() and not force:
         raise OutputError(
-            f"{path} exists already.", "Choose another output file, or replace it with --force (force=True)."
+            f"The output file {path} exists already.",
+            "Choose another output file, or replace it with --force (force=True).",
         )
 
 
@@ -321,8 +318,8 @@ def _exchange_folders(one: Path, other: Path) -> bool:
 
 
 def _is_write_error(error: OSError, parent: Path) -> bool:
-    """Return whether an error is about writing below `parent`: it names a path there; or it names no path, and says
-    that a disk is full or broken."""
+    """Return whether an error comes from writing below `parent`: it names a path below `parent`; or it names no path,
+    and says that a disk is full or broken."""
     if error.filename is None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
     return Path(os.fsdecode(error.filename)).is_relative_to(parent)

@@ -35,8 +35,8 @@ def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
     """Return the path of a bundle's folder or of a packed file, from a path, the name of a shipped classifier, or an
     address on a model hub (`hf://user/name`).
 
-    A folder that holds a bundle comes before a shipped classifier of the same name. A repository on a hub is downloaded
-    unless it is cached. The bundle's files are not read, and a path that has more than one part need not exist.
+    A bundle's folder is preferred to a shipped classifier of the same name. A repository on a hub is downloaded unless
+    it is cached. The files are not read, and a path with a slash is returned even if it does not exist.
 
     Raises:
         InputError: the argument is neither a string nor a path, or is not a valid address of a repository.
@@ -46,7 +46,7 @@ def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
     """
     if not isinstance(path_or_name, (str, os.PathLike)):
         raise InputError(
-            f"The bundle is given as {type(path_or_name).__name__}, not as a string or a path.",
+            f"The bundle is given as {type(path_or_name).__name__}, but it must be a string or a path.",
             GIVE_A_BUNDLE,
         )
     given = os.fspath(path_or_name)
@@ -54,8 +54,8 @@ def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
         return download_bundle(parse_hub_address(given))
     if "://" in given:
         raise BundleError(
-            f"{given} is an address, but a bundle is read from this machine or from a model hub.",
-            "Download the bundle, and give its path; or give hf://user/name.",
+            f"{given} is an address on the web, but a bundle is read only from this machine or from a model hub.",
+            "Download the bundle and give its path, or give an address of the form hf://user/name.",
         )
     folder = Path(given)
     if _is_bundle_folder(folder) or folder.name != given:
@@ -69,7 +69,7 @@ def find_or_download_bundle(path_or_name: str | os.PathLike[str]) -> Path:
         raise BundleError(f"The classifier {given!r} is not installed.", _APART[given])
     names = ", ".join(shipped) or "none is installed"
     raise BundleError(
-        f"There is no file or folder {given!r}, and no classifier that ships with pocketrnn has this name ({names}).",
+        f"There is no file or folder {given!r}, and it is not a classifier that ships with pocketrnn ({names}).",
         suggest_bundle_with_similar_name(folder, shipped)
         or GIVE_A_BUNDLE.removesuffix(".") + ", or a shipped classifier's name.",
     )

@@ -30,7 +30,6 @@ def read_checked_bytes(path: Path, sha256: str) -> bytes:
     """Read a file, and check the sha256 of exactly the bytes that were read.
 
     Args:
-        path: the file.
         sha256: the sha256 that the bytes must have, in hexadecimal digits.
 
     Raises:
@@ -44,25 +43,20 @@ def read_checked_bytes(path: Path, sha256: str) -> bytes:
 
 
 def read_regular_file(path: Path, largest_size: int) -> bytes:
-    """Read a regular file of at most `largest_size` bytes.
-
-    Raises:
-        BundleError: the file is missing, cannot be read, is not a regular file, has more bytes, or changes its size
-            while it is read.
-    """
+    """Read a regular file of at most `largest_size` bytes. Raise a BundleError if the file is missing, cannot be read,
+    is not a regular file, has more bytes, or changes its size while it is read."""
     with _open_regular_file(path, largest_size) as (file, size):
         content = file.read(size)
         if len(content) != size or file.read(1):
-            raise BundleError(f"{path} was changed while it was read.", "Try again when no program writes to it.")
+            raise BundleError(
+                f"{path} was changed while it was read.", "Try again when no program writes to this file."
+            )
     return content
 
 
 def compute_file_sha256(path: Path) -> str:
-    """Compute the sha256 of a file, in hexadecimal digits.
-
-    Raises:
-        BundleError: the file is missing, cannot be read, is not a regular file, or is larger than 2 GiB.
-    """
+    """Compute the sha256 of a file, in hexadecimal digits. Raise a BundleError if the file is missing, cannot be read,
+    is not a regular file, or is larger than 2 GiB."""
     with _open_regular_file(path, LARGEST_FILE) as (file, size):
         digest = hashlib.sha256()
         # A file that grows meanwhile is read only up to its first size.
@@ -73,11 +67,7 @@ def compute_file_sha256(path: Path) -> str:
 
 
 def read_file_size(path: Path) -> int:
-    """Return the size of a file in bytes.
-
-    Raises:
-        BundleError: the file is missing or cannot be read.
-    """
+    """Return the size of a file in bytes. Raise a BundleError if the file is missing or cannot be read."""
     with _translate_read_errors(path):
         return path.stat().st_size
 
@@ -107,14 +97,13 @@ def _check_regular_file(path: Path, status: os.stat_result, largest_size: int) -
     """Raise a BundleError if a path is a folder, a device or a pipe, or a file of more than `largest_size` bytes.
 
     Args:
-        path: the path, for the message.
         status: the result of `os.stat` for the path.
-        largest_size: the most bytes that the file may have.
+        largest_size: the largest number of bytes that the file may have.
     """
     if stat.S_ISDIR(status.st_mode):
         raise BundleError(f"{path} cannot be read: it is a folder.", MAKE_AGAIN)
     if not stat.S_ISREG(status.st_mode):
-        raise BundleError(f"{path} cannot be read: it is not a regular file.", "Put a regular file in its place.")
+        raise BundleError(f"{path} cannot be read: it is a device or a pipe, not a regular file.", MAKE_AGAIN)
     if status.st_size > largest_size:
         raise BundleError(f"{path} has {status.st_size:,} bytes, but at most {largest_size:,} are allowed.", MAKE_AGAIN)
 
@@ -128,7 +117,9 @@ def _translate_read_errors(path: Path) -> Iterator[None]:
         raise BundleError(f"{path} is missing.", MAKE_AGAIN) from None
     except (OSError, ValueError) as error:
         raise BundleError(
-            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its rights."
+            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its permissions."
         ) from None
     except MemoryError:
-        raise BundleError(f"{path} is too large for this machine's memory.", "Use a larger machine.") from None
+        raise BundleError(
+            f"{path} does not fit into this machine's memory.", "Use a machine with more memory."
+        ) from None

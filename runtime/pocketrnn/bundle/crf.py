@@ -18,7 +18,7 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Crf:
-    """The scores that a conditional random field (CRF) adds to the logits of a sequence of labels.
+    """A conditional random field (CRF): the scores that it adds to the logits for a sequence of labels.
 
     Attributes:
         start: for each label, its score at the first token.

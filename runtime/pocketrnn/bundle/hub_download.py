@@ -30,7 +30,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 SCHEME: Final = "hf://"
-_FORM: Final = "An address is hf://user/name, or hf://user/name@revision."
+_FORM: Final = "Write it as hf://user/name or hf://user/name@revision."
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _ADDRESS: Final = re.compile(rf"(?P<name>{_NAME}/{_NAME})(?:@(?P<revision>[A-Za-z0-9][A-Za-z0-9._/-]{{0,199}}))?")
 
@@ -48,14 +48,11 @@ class HubAddress:
 
 
 def parse_hub_address(address: str) -> HubAddress:
-    """Parse the address of a repository on a hub, such as `hf://user/name@revision`.
-
-    Raises:
-        InputError: `address` does not have this form.
-    """
+    """Parse the address of a repository on a hub, such as `hf://user/name@revision`. Raise an InputError if `address`
+    does not have this form."""
     found = _ADDRESS.fullmatch(address.removeprefix(SCHEME))
     if found is None or ".." in address:
-        raise InputError(f"{address} is not an address of a repository.", _FORM)
+        raise InputError(f"{address} is not an address of a repository on a model hub.", _FORM)
     return HubAddress(found["name"], found["revision"])
 
 
@@ -102,45 +99,36 @@ def _download_manifest(library: Any, address: HubAddress) -> Path | None:
 
 
 def import_hub_library() -> Any:
-    """Import the library `huggingface_hub`.
-
-    Raises:
-        MissingExtraError: the library is not installed.
-    """
+    """Import the library `huggingface_hub`. Raise a MissingExtraError if the library is not installed."""
     return require_module("huggingface_hub", "hub")
 
 
 @contextlib.contextmanager
 def translate_hub_errors(address: HubAddress) -> Iterator[None]:
-    """Convert the errors that the hub and its library raise in the block to BundleErrors of one sentence.
-
-    Args:
-        address: the address that the errors name.
-
-    Raises:
-        BundleError: the code in the block failed.
-    """
+    """Convert the errors that the hub and its library raise in the block to BundleErrors of one sentence. Raise a
+    BundleError if the code in the block failed."""
     from huggingface_hub import errors
 
     try:
         yield
     except errors.GatedRepoError as error:
         raise BundleError(
-            f"Only users whom its owner has accepted may read {address}.",
-            "Ask for access on the repository's page, and log in: hf auth login",
+            f"{address} may be read only by users whom its owner has accepted.",
+            "Ask for access on the page of the repository, and log in: hf auth login",
         ) from error
     except errors.RevisionNotFoundError as error:
         raise BundleError(
-            f"{SCHEME}{address.name} has no revision {address.revision}.", "Give a commit, a tag or a branch."
+            f"The repository {SCHEME}{address.name} has no revision {address.revision}.",
+            "Give a commit, a tag or a branch of the repository after the @.",
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise BundleError(
-            f"{address} is not a repository that you may read.",
-            "Check the name; for a private repository, log in: hf auth login",
+            f"{address} does not exist, or you may not read it.",
+            "Check the name. For a private repository, log in first: hf auth login",
         ) from error
     # Network errors have the class of the library's HTTP client, which differs from release to release.
     except Exception as error:
         raise BundleError(
-            f"The hub's library failed on {address}: {first_line(error)}.",
-            "Check the network and your rights to the repository, and try again.",
+            f"The library huggingface_hub failed on {address}: {first_line(error)}.",
+            "Check the network and your permissions for the repository, and try again.",
         ) from error

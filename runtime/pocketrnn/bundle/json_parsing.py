@@ -31,8 +31,6 @@ def parse_versioned_document(
     readers in other languages take it for infinity.
 
     Args:
-        content: the file's bytes.
-        path: the file's path, for the error.
         form: the value that the document's member `format` must have.
         version: the value that its member `version` must have.
         error: the class of the errors to raise.
@@ -59,8 +57,8 @@ def parse_versioned_document(
     found = document.get("version")
     if type(found) is int and found != version:
         raise error(
-            f"{path} was made by another release: it has version {found} of the format, but this pocketrnn reads "
-            f"version {version}.",
+            f"{path} was made by another release of pocketrnn: it has version {found} of the format, but this release "
+            f"reads version {version}.",
             version_remedy,
         )
     return document

@@ -47,7 +47,7 @@ def find_first_fault(
     root = schema if root is None else root
     if unknown := schema.keys() - _KEYWORDS:
         raise NotImplementedError(
-            f"The schema has the keywords {sorted(unknown)}, which pocketrnn does not check. Leave them out."
+            f"The JSON Schema has the keywords {sorted(unknown)}, which pocketrnn cannot check. Leave them out."
         )
     if "$ref" in schema:
         referred = root["$defs"][schema["$ref"].removeprefix("#/$defs/")]
@@ -80,7 +80,7 @@ def find_first_fault(
 
 
 def _find_object_fault(value: dict[str, Any], schema: dict[str, Any], root: dict[str, Any], path: str) -> str | None:
-    """Describe the first fault of a JSON object, as `find_first_fault` does for any value."""
+    """Describe the first part of a JSON object that breaks `schema`, as a clause; return None if there is none."""
     for name in schema.get("required", ()):
         if name not in value:
             return f"{f'{path}.' if path else ''}{name} is missing"
@@ -99,7 +99,7 @@ def _find_object_fault(value: dict[str, Any], schema: dict[str, Any], root: dict
 
 
 def _find_array_fault(value: list[Any], schema: dict[str, Any], root: dict[str, Any], path: str) -> str | None:
-    """Describe the first fault of a JSON array, as `find_first_fault` does for any value."""
+    """Describe the first part of a JSON array that breaks `schema`, as a clause; return None if there is none."""
     if len(value) < schema.get("minItems", 0):
         return f"{path} has {len(value)} items, fewer than {schema['minItems']}"
     if len(value) > schema.get("maxItems", len(value)):

@@ -90,7 +90,8 @@ _DIGEST: Final = re.compile(rb'"digest": *"([0-9a-f]{64})"\s*}\s*\Z')
 # The schema limits the depth of every member except `provenance`, and code that shows it may recurse.
 _DEEPEST: Final = 32
 TAKES_NUMBERS: Final = (
-    "Use what takes them: Classifier.load, `pocketrnn classify`, `pocketrnn verify`, `pocketrnn inspect`."
+    "Give a bundle for texts. Bundles for numbers work with Classifier.load and `pocketrnn classify`, `verify` and "
+    "`inspect`."
 )
 GIVE_A_BUNDLE: Final = "Give the folder that `pocketrnn export` wrote, or a packed file that `pocketrnn pack` wrote."
 _EXPORT_AGAIN: Final = "Export it again with this pocketrnn."
@@ -106,10 +107,10 @@ class Limits:
     that there is no limit.
 
     Attributes:
-        min_tokens: the fewest token ids of a text, or steps of a sequence of numbers; from 1 to 65,536.
-        max_tokens: the most token ids of a text, or steps of a sequence.
-        max_batch: the most texts or sequences in a run.
-        real_token: True if a text must hold an id other than the padding's.
+        min_tokens: the smallest number of token ids of a text, or of steps of a sequence of numbers; from 1 to 65,536.
+        max_tokens: the largest number of token ids of a text, or of steps of a sequence.
+        max_batch: the largest number of texts or sequences in a run.
+        real_token: True if a text must have an id other than the padding id.
 
     Raises:
         BundleError: `min_tokens` is larger than `max_tokens`.
@@ -123,8 +124,8 @@ class Limits:
     def __post_init__(self) -> None:
         if (self.min_tokens or 1) > (self.max_tokens or sys.maxsize):
             raise BundleError(
-                f"The limits contradict each other: a text must have at least {self.min_tokens} and at most "
-                f"{self.max_tokens} tokens.",
+                f"The limits `min_tokens` and `max_tokens` contradict each other: a text must have at least "
+                f"{self.min_tokens} and at most {self.max_tokens} tokens.",
                 "Export the bundle again.",
             )
 
@@ -133,9 +134,9 @@ class Limits:
         return (self.min_tokens or 1) <= token_count <= (self.max_tokens or sys.maxsize)
 
     def accepts_ids(self, ids: Sequence[int], padding_id: int) -> bool:
-        """Return whether the graph accepts a text, or a pair of texts, with these ids: whether there are neither too
-        few nor too many, and, if `real_token` is True, whether each text has an id other than `padding_id`. Negative
-        ids that encode features do not count as tokens."""
+        """Return whether the graph accepts a text, or a pair of texts, with these ids: their number is within the
+        limits and, if `real_token` is True, each text has an id other than `padding_id`. Negative ids that encode
+        features do not count."""
         ids = ids[count_leading_negative_ids(ids) :]
         if not self.allows_length(len(ids)):
             return False
@@ -212,10 +213,9 @@ class Example:
     """A golden example: a text, two texts, or a text with features, with the PyTorch module's answer when the bundle
     was made.
 
-    `text` is a string, a tuple of two texts, or a tuple of a text and its features' names and values. `ids` are the
-    token ids; a negative id separates those of two texts (`pocketrnn.text.pairs`), and negative ids that encode
-    features come before those of the text (`pocketrnn.text.features_beside_text`). `logits` are one row, or a row for
-    each id if the module labels tokens.
+    `text` is a string, a tuple of two texts, or a tuple of a text and its features as (name, value) pairs. `ids` are
+    the token ids. In a pair, a negative id separates the ids of the two texts. Features are negative ids before the ids
+    of the text. `logits` are one row, or a row for each id if the module labels tokens.
     """
 
     text: str | tuple[str, Any]
@@ -255,11 +255,11 @@ class NumberExample:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line of the proof: the answers of a candidate, one form of the classifier such as ONNX, compared with those
-    of a reference, such as the module.
+    """One line of the proof: it compares the answers of a candidate, which is one form of the classifier such as ONNX,
+    with the answers of a reference, such as the module.
 
     There were `rows` texts or sequences, in `cases` runs. `spreads` is the candidate's largest distance from the exact
-    answer, in units of the error that rounding may cause; None if this distance was not measured.
+    answer, in units of the error that float32 rounding may cause; None if this distance was not measured.
     """
 
     reference: str
@@ -339,13 +339,10 @@ class Manifest:
 
     @property
     def text(self) -> TextInput:
-        """The text rules and the vocabulary of a classifier of texts.
-
-        Raises:
-            BundleError: the classifier takes sequences of numbers.
-        """
+        """The text rules and the vocabulary of a classifier of texts. Raise a BundleError if the classifier takes
+        sequences of numbers."""
         if not isinstance(self.input, TextInput):
-            raise BundleError(f"{self.name} takes sequences of numbers, not texts.", TAKES_NUMBERS)
+            raise BundleError(f"{self.name} classifies sequences of numbers, not texts.", TAKES_NUMBERS)
         return self.input
 
     @property
@@ -375,18 +372,19 @@ class Manifest:
         if self.features:
             names = ", ".join(name for name, _ in self.features)
             raise InputError(
-                f"{self.name} takes {names} beside a text, but {capability} works only without them.",
-                "Use classify(), which takes them.",
+                f"{self.name} takes the features {names} in addition to a text, but {capability} does not support "
+                "features.",
+                "Use classify(), which supports them.",
             )
         if self.characters is not None:
             raise InputError(
-                f"{self.name} takes the characters of each word, but {capability} works only without them.",
-                "Use tag(), which takes them.",
+                f"{self.name} reads the characters of each word, but {capability} does not support this.",
+                "Use tag(), which supports it.",
             )
         if self.has_two_texts:
             raise InputError(
-                f"{self.name} takes two texts, but {capability} works only with one text.",
-                "Use classify(), which takes both.",
+                f"{self.name} takes two texts, but {capability} works only with a single text.",
+                "Use classify(), which takes pairs of texts.",
             )
 
     @property
@@ -406,18 +404,17 @@ class Manifest:
         if self.heads:
             raise InputError(
                 f"{self.name} has the heads {', '.join(self.heads)}, but {capability} works only with one head.",
-                f"Use one of them in Python: Classifier.load(...).head({self.heads[0]!r}).",
+                f"Choose one of them in Python: Classifier.load(...).head({self.heads[0]!r}).",
             )
 
     @property
     def numbers(self) -> NumberInput:
-        """The input rules of a classifier of sequences of numbers.
-
-        Raises:
-            BundleError: the classifier takes texts.
-        """
+        """The input rules of a classifier of sequences of numbers. Raise a BundleError if the classifier takes
+        texts."""
         if not isinstance(self.input, NumberInput):
-            raise BundleError(f"{self.name} takes texts, not sequences of numbers.", "Use a bundle that takes numbers.")
+            raise BundleError(
+                f"{self.name} classifies texts, not sequences of numbers.", "Give a bundle for sequences of numbers."
+            )
         return self.input
 
     @property
@@ -443,36 +440,44 @@ def _check_text_manifest(manifest: Manifest, text_input: TextInput) -> None:
     takes = ", ".join(graph.inputs)
     if len(text_input.vocabulary) > rows:
         raise BundleError(
-            f"The vocabulary holds {len(text_input.vocabulary)} tokens, but the embedding has {rows} rows.",
+            f"The vocabulary holds {len(text_input.vocabulary)} tokens, but the embedding has only {rows} rows.",
             "Give the vocabulary that the model was trained with.",
         )
     if rules.highest_id >= rows:
         raise BundleError(
-            f"The text rules use the token id {rules.highest_id}, but the embedding has {rows} rows.",
-            "Give the ids that the model was trained with.",
+            f"The text rules use the token id {rules.highest_id}, but the ids of the embedding are 0 to {rows - 1}.",
+            "Give text rules with the ids that the model was trained with.",
         )
     if graph.alone and max(graph.alone) >= rows:
         raise BundleError(
-            f"The graph's member `alone` holds the token id {max(graph.alone)}, but the embedding has {rows} rows.",
+            f"`alone` of the graph has the token id {max(graph.alone)}, but the ids of the embedding are 0 to "
+            f"{rows - 1}.",
             MAKE_AGAIN,
         )
     if ("features" in graph.inputs) != bool(text_input.features):
         raise BundleError(
-            f"The graph takes {takes}, but classifier.json has {len(text_input.features)} features.", MAKE_AGAIN
+            f"The inputs of the graph are {takes}, but classifier.json has {len(text_input.features)} features.",
+            MAKE_AGAIN,
         )
     if ("characters" in graph.inputs) != (text_input.characters is not None):
         stated = "no characters" if text_input.characters is None else "characters"
-        raise BundleError(f"The graph takes {takes}, but classifier.json has {stated} for each token.", MAKE_AGAIN)
+        raise BundleError(
+            f"The inputs of the graph are {takes}, but classifier.json has {stated} for each token.", MAKE_AGAIN
+        )
     if text_input.characters is not None and not manifest.output.of_tokens:
-        raise BundleError("classifier.json has characters for each token, but the labels are for texts.", MAKE_AGAIN)
+        raise BundleError(
+            "classifier.json has characters for each token, but its labels are for texts and not for tokens.",
+            MAKE_AGAIN,
+        )
     if ("second_tokens" in graph.inputs) != text_input.pairs:
         raise BundleError(
-            f"The graph takes {takes}, but classifier.json is for {1 + text_input.pairs} texts.", MAKE_AGAIN
+            f"The inputs of the graph are {takes}, but classifier.json has rules for {1 + text_input.pairs} texts.",
+            MAKE_AGAIN,
         )
     if manifest.stream is not None and (
         held := _explain_why_texts_cannot_be_streamed(text_input, graph.limits or Limits())
     ):
-        raise BundleError(held, "Leave streaming out.")
+        raise BundleError(held, "Export without streaming.")
     _check_text_examples(manifest, text_input)
 
 
@@ -481,13 +486,13 @@ def _explain_why_texts_cannot_be_streamed(text_input: TextInput, limits: Limits)
     rules = text_input.rules
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         return (
-            "The text rules make n-grams, which come after all single tokens, so that a text cannot be read "
-            "piece by piece."
+            "The text rules make n-grams, which come after all single tokens, so that a text cannot be read in "
+            "fragments by a stream."
         )
     if held := name_rules_against_streaming(rules, text_input.vocabulary):
-        return f"The text rules hold {held}, which a stream cannot follow."
+        return f"The text rules have {held}, which a stream cannot follow while it reads a text in fragments."
     if (limits.min_tokens or 1) > 1:
-        return f"The graph takes no text of fewer than {limits.min_tokens} tokens, but a stream begins with one."
+        return f"The graph takes only texts of at least {limits.min_tokens} tokens, but a stream begins with one."
     return "The graph takes no text without a known word, but a stream may begin with one." if limits.real_token else ""
 
 
@@ -505,20 +510,24 @@ def _check_text_examples(manifest: Manifest, text_input: TextInput) -> None:
                 if text_input.features
                 else f"{1 + text_input.pairs} texts"
             )
-            raise BundleError(f"{named} is not {what}.", MAKE_AGAIN)
+            raise BundleError(f"{named} must consist of {what}, but it does not.", MAKE_AGAIN)
         if not limits.allows_length(tokens := len(example.ids) - len(text_input.features)):
             raise BundleError(f"{named} has {tokens} token ids, too few or too many for the graph.", MAKE_AGAIN)
         if not limits.accepts_ids(example.ids, text_input.rules.padding_id):
-            raise BundleError(f"{named} holds no known word, but the graph needs one.", MAKE_AGAIN)
+            raise BundleError(f"{named} has no known word, but the graph needs one.", MAKE_AGAIN)
         answers = len(example.ids) if manifest.output.of_tokens else 1
         if len(example.rows) != answers:
-            raise BundleError(f"{named} has {len(example.rows)} rows of logits, not {answers}.", MAKE_AGAIN)
+            raise BundleError(
+                f"{named} has {len(example.rows)} rows of logits, but it must have {answers}.", MAKE_AGAIN
+            )
         if other := {len(row) for row in example.rows} - {labels}:
             raise BundleError(
                 f"{named} has a row of {min(other)} logits, which does not fit {labels} labels.", MAKE_AGAIN
             )
         if (highest := max(example.ids)) >= rows:
-            raise BundleError(f"{named} has the token id {highest}, but the embedding has {rows} rows.", MAKE_AGAIN)
+            raise BundleError(
+                f"{named} has the token id {highest}, but the ids of the embedding are 0 to {rows - 1}.", MAKE_AGAIN
+            )
 
 
 def _check_number_manifest(manifest: Manifest, number_input: NumberInput) -> None:
@@ -526,25 +535,26 @@ def _check_number_manifest(manifest: Manifest, number_input: NumberInput) -> Non
     each other."""
     limits = manifest.graph.limits or Limits()
     if manifest.stream is not None and (held := explain_why_no_answer_after_each_step(number_input, limits)):
-        raise BundleError(f"The bundle has a step graph, which cannot be used: {held}.", MAKE_AGAIN)
+        raise BundleError(f"The bundle has a step graph (for streams) that cannot be used: {held}.", MAKE_AGAIN)
     steps = number_input.steps or number_input.window
     if steps and not limits.allows_length(steps):
         raise BundleError(
-            f"The rules make sequences of {steps:,} steps, but the graph takes other lengths only.", MAKE_AGAIN
+            f"The input rules make sequences of {steps:,} steps, but the graph does not accept this length.", MAKE_AGAIN
         )
     for number, example in enumerate(manifest.golden_sequences, 1):
         named, steps, channels = f"The golden example {number}", len(example.samples), len(number_input.channels)
         if other := {len(row) for row in example.samples} - {channels}:
             raise BundleError(
-                f"{named} has a step of {min(other)} numbers, but there are {channels} channels.", MAKE_AGAIN
+                f"{named} has a step of {min(other)} numbers, but the classifier has {channels} channels.", MAKE_AGAIN
             )
         if len(example.logits) != len(manifest.labels):
             raise BundleError(
-                f"{named} has {len(example.logits)} logits, but there are {len(manifest.labels)} labels.", MAKE_AGAIN
+                f"{named} has {len(example.logits)} logits, but the classifier has {len(manifest.labels)} labels.",
+                MAKE_AGAIN,
             )
         if not limits.allows_length(steps) or steps != (number_input.steps or steps):
             raise BundleError(
-                f"{named} has {steps:,} steps, but the graph or the rules allow other lengths only.", MAKE_AGAIN
+                f"{named} has {steps:,} steps, but the graph or the input rules do not allow this length.", MAKE_AGAIN
             )
 
 
@@ -560,8 +570,8 @@ def explain_why_no_answer_after_each_step(number_input: NumberInput, limits: Lim
 
 
 def describe_padding_effect(provenance: Mapping[str, Any]) -> str | None:
-    """Describe how much padding would change the answers, as the export measured it: a sentence without its full stop.
-    Return None if the bundle does not say.
+    """Describe how much padding would change the answers, as measured at the export, in a sentence without its full
+    stop. Return None if this was not measured.
 
     Args:
         provenance: the bundle's provenance, a mapping with any content.
@@ -738,7 +748,6 @@ def suggest_bundle_with_similar_name(path: Path, shipped: Iterable[str] = ()) ->
     missing one, such as "Did you mean news.bundle?"
 
     Args:
-        path: the path that does not exist.
         shipped: the names of shipped classifiers, if the user may mean one of them.
 
     Returns:
@@ -767,7 +776,6 @@ def build_manifest_from_document(document: dict[str, Any], path: Path) -> Manife
 
     Args:
         document: the members, as `make_manifest_document` returns them, with `vocabulary` and any `digest`.
-        path: the file's path, for messages.
 
     Raises:
         BundleError: the document breaks the schema, or its members contradict each other.
@@ -795,17 +803,10 @@ def _check_schema_and_nesting(document: dict[str, Any], path: Path) -> None:
 
 
 def _check_digest(document: Mapping[str, Any], content: bytes, path: Path) -> None:
-    """Raise a BundleError if the digest at the end of classifier.json is not the sha256 of the rest, since the file was
-    changed then.
-
-    Args:
-        document: the parsed members.
-        content: the bytes of the file.
-        path: the file's path, for messages.
-    """
+    """Raise a BundleError if classifier.json was changed: if the digest at its end is not the sha256 of the rest."""
     stated = _DIGEST.search(content)
     if stated is None or stated[1].decode() != document["digest"]:
-        raise BundleError(f"{path} does not end with its digest.", MAKE_AGAIN)
+        raise BundleError(f"{path} was changed after it was made: it does not end with its digest.", MAKE_AGAIN)
     zeroed = content[: stated.start(1)] + _ZEROS + content[stated.end(1) :]
     if hashlib.sha256(zeroed).hexdigest() != document["digest"]:
         raise BundleError(f"{path} was changed after it was made: its digest does not match.", MAKE_AGAIN)
@@ -871,8 +872,6 @@ def _build_examples(
     """Build the golden examples from their objects in classifier.json.
 
     Args:
-        members: the objects.
-        padding_id: the padding id of the text rules.
         features: the features that the classifier takes in addition to a text; empty without features.
     """
     golden: list[Any] = [

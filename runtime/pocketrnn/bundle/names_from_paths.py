@@ -50,7 +50,6 @@ def choose_python_file_beside_bundle(output: Path, kind: str) -> Path:
     file's name is a valid module name.
 
     Args:
-        output: the path of the bundle or packed file.
         kind: the end of the file's name, which says what the file holds.
 
     Example:
@@ -98,7 +97,6 @@ def suggest_near_file(
     sentence lists them.
 
     Args:
-        path: the path of a file that does not exist.
         ends: the endings of the names to suggest, such as `.py`; by default, the ending of `path`.
         folders_with: also suggest a folder that holds a file with one of these names.
         other_names: names to suggest wherever `path` lies.
@@ -120,7 +118,6 @@ def find_near_file(path: Path, ends: tuple[str, ...] = ()) -> Path | None:
     in the path counts as a slash, too, as in Windows.
 
     Args:
-        path: the path of a file that does not exist.
         ends: the endings of the names to consider; by default, the ending of `path`.
     """
     parts = Path(str(path).replace("\\", "/").strip())

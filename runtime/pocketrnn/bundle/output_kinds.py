@@ -60,18 +60,25 @@ class LabelOutput:
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2:
-            raise InputError("There is one label." if self.labels else "There is no label.", "Give at least 2 labels.")
+            raise InputError(
+                f"A classifier needs at least 2 labels, but it has {len(self.labels)}.", "Give all labels."
+            )
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             count = len(self.thresholds)
-            raise InputError(f"There are {count} thresholds for {len(self.labels)} labels.", "Give one for each label.")
+            raise InputError(
+                f"{count} thresholds are given, but there are {len(self.labels)} labels.",
+                "Give one threshold for each label, in the order of the labels.",
+            )
         if self.priors and self.activation != "softmax":
             raise InputError(
-                "Priors need the activation softmax, but the activation is sigmoid.", "Leave the priors out."
+                "Priors are given, but they work only with the activation softmax, and the activation is sigmoid.",
+                "Leave the priors out.",
             )
         for name, prior in self.priors.items():
             if unknown := sorted(prior.keys() - set(self.labels)):
                 raise InputError(
-                    f"The prior {name!r} has the unknown label {unknown[0]!r}.", f"Use only {', '.join(self.labels)}."
+                    f"The prior {name!r} has the unknown label {unknown[0]!r}.",
+                    f"Use only these labels: {', '.join(self.labels)}.",
                 )
 
     @property
@@ -112,7 +119,9 @@ class TagOutput:
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2:
-            raise InputError("There is one label." if self.labels else "There is no label.", "Give at least 2 labels.")
+            raise InputError(
+                f"A classifier needs at least 2 labels, but it has {len(self.labels)}.", "Give all labels."
+            )
         if self.crf is not None and len(self.crf.start) != len(self.labels):
             raise InputError(
                 f"The CRF has {len(self.crf.start)} labels, but the classifier has {len(self.labels)}.",
@@ -152,10 +161,11 @@ class ValueOutput:
 
     def __post_init__(self) -> None:
         if not self.names:
-            raise InputError("There is no value.", "Give the name of at least one value.")
+            raise InputError("There is no value: the list of names is empty.", "Give the name of each value.")
         if self.units is not None and len(self.units) != len(self.names):
             raise InputError(
-                f"There are {len(self.units)} units for {len(self.names)} values.", "Give one for each value."
+                f"{len(self.units)} units are given, but there are {len(self.names)} values.",
+                "Give one unit for each value, or leave the units out.",
             )
 
     @property
@@ -200,8 +210,8 @@ class HeadsOutput:
     def __post_init__(self) -> None:
         if len(self.heads) < 2:
             raise InputError(
-                "There is one head." if self.heads else "There is no head.",
-                "Give at least 2 heads, each with its labels; for a single set of labels, leave heads out.",
+                f"A classifier with several heads needs at least 2 heads, but `heads` has {len(self.heads)}.",
+                "Give each head with its labels. Leave `heads` out for a single set of labels.",
             )
         for name, head in self.heads.items():
             if not isinstance(name, str) or not name or not name.isprintable() or len(name) > 200:
@@ -210,7 +220,9 @@ class HeadsOutput:
                     "Give each head a name of 1 to 200 printable characters.",
                 )
             if head.priors:
-                raise InputError(f"The head {name!r} has priors, which a head cannot have.", "Leave the priors out.")
+                raise InputError(
+                    f"The head {name!r} has priors, but priors work only without heads.", "Leave the priors out."
+                )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -227,11 +239,8 @@ Output = LabelOutput | HeadsOutput | TagOutput | ValueOutput
 
 
 def build_heads(members: Sequence[Mapping[str, Any]]) -> HeadsOutput:
-    """Build the output of a classifier with several heads from the member `heads` of classifier.json.
-
-    Raises:
-        InputError: two heads have the same name, or the members of a head contradict each other.
-    """
+    """Build the output of a classifier with several heads from the member `heads` of classifier.json. Raise an
+    InputError if two heads have the same name, or the members of a head contradict each other."""
     heads: dict[str, LabelOutput] = {}
     for one in members:
         if one["name"] in heads:
@@ -253,28 +262,34 @@ def build_output(
     crf: Mapping[str, Any] | None = None,
 ) -> Output:
     """Build the output of a classifier without heads from members of classifier.json. The arguments have the names of
-    these members; `crf` is an object with `start`, `end` and `transitions`.
-
-    Raises:
-        InputError: the members contradict each other, or the activation is unknown.
-    """
+    these members; `crf` is an object with `start`, `end` and `transitions`. Raise an InputError if the members
+    contradict each other, or the activation is unknown."""
     if activation == "values":
         if thresholds is not None:
             raise InputError(
-                f"{len(thresholds)} thresholds are given, but values have no thresholds.", "Leave the thresholds out."
+                f"{len(thresholds)} thresholds are given, but a classifier with the activation `values` has none.",
+                "Leave the thresholds out.",
             )
         if priors:
-            raise InputError(f"{len(priors)} priors are given, but values have no priors.", "Leave the priors out.")
+            raise InputError(
+                f"{len(priors)} priors are given, but a classifier with the activation `values` has none.",
+                "Leave the priors out.",
+            )
         return ValueOutput(labels, value_units)
     if value_units is not None:
-        raise InputError(f"{len(value_units)} units are given, but labels have no units.", "Leave the units out.")
+        raise InputError(
+            f"{len(value_units)} units are given, but only values have units, and the activation is {activation}.",
+            "Leave the units out.",
+        )
     if activation not in ("softmax", "sigmoid"):
-        raise InputError(f"activation is {activation!r}, which is unknown.", "Use 'softmax', 'sigmoid' or 'values'.")
+        raise InputError(
+            f"activation is {activation!r}, but it must be 'softmax', 'sigmoid' or 'values'.", "Give one of these."
+        )
     if labels_of == "tokens":
         if activation != "softmax" or thresholds is not None or priors:
             raise InputError(
-                "Labels of tokens cannot have thresholds, priors or sigmoid.",
-                "Leave thresholds and priors out, and use softmax.",
+                "A classifier that labels tokens cannot have thresholds, priors or the activation sigmoid.",
+                "Leave thresholds and priors out, and use the activation softmax.",
             )
         return TagOutput(labels, None if crf is None else _build_crf(crf))
     return LabelOutput(labels, cast("Literal['softmax', 'sigmoid']", activation), thresholds, priors)

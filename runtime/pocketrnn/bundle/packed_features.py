@@ -16,8 +16,8 @@ _NUMBER, _CATEGORY = 0, 1
 
 
 def encode_features(features: Features) -> bytes:
-    """Encode the features that a classifier takes in addition to a text, at least one, as the section of a packed file:
-    their names, then each feature."""
+    """Encode the features of a classifier, at least one, as the section of a packed file: first all names, then each
+    feature."""
     made = encode_strings([name for name, _ in features])
     for _, feature in features:
         if isinstance(feature, Category):

@@ -126,12 +126,7 @@ def make_manifest_entry_of_step_program(program: PackedProgram) -> StepGraph | N
 
 
 def make_manifest_entry_of_program(graph: Graph, program: PackedProgram) -> Graph:
-    """Make the manifest entry that describes the program of a packed file, in place of the entry for a bundle's graph.
-
-    Args:
-        graph: the entry of the graph that the program was made from.
-        program: the program.
-    """
+    """Make the manifest entry for the program of a packed file, in place of the entry for a bundle's graph."""
     limits = graph.limits if graph.limits is None else replace(graph.limits, max_batch=None)
     if limits == Limits():
         limits = None
@@ -161,11 +156,8 @@ def is_packed_file(path: Path) -> bool:
 
 
 def map_file(path: Path) -> mmap.mmap:
-    """Map a packed file into memory. Processes that map the same file share the memory.
-
-    Raises:
-        BundleError: the file cannot be read, is not a regular file, or is too small or too large for a packed file.
-    """
+    """Map a packed file into memory. Processes that map the same file share the memory. Raise a BundleError if the file
+    cannot be read, is not a regular file, or is too small or too large for a packed file."""
     size = read_file_size(path)
     try:
         if not path.is_file() or not _HEADER <= size <= LARGEST:
@@ -174,7 +166,7 @@ def map_file(path: Path) -> mmap.mmap:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise BundleError(
-            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its rights."
+            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its permissions."
         ) from None
 
 
@@ -183,9 +175,7 @@ def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[
     offsets in it.
 
     Args:
-        content: the file's bytes.
         list_tokens: returns the file's vocabulary; called only if the classifier takes texts.
-        path: the file's path, for messages.
 
     Raises:
         BundleError: the file has no program; its document is not valid; or the document contradicts the sections that
@@ -195,7 +185,8 @@ def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[
     header = list(struct.unpack_from("<14I", content, _NUMBERS_AT))
     if not header[_VALUES_IN_HEADER]:
         raise BundleError(
-            f"{path} holds the text rules of a bundle, but no program that answers.",
+            f"{path} cannot classify texts: it was packed with --text-rules, and contains only the rules that convert "
+            "texts to ids.",
             "Give the bundle, or a file that `pocketrnn pack` wrote without --text-rules.",
         )
     document, forms, marks = read_packed_document(content, path), None, None
@@ -235,20 +226,14 @@ def read_packed_manifest(content: mmap.mmap, list_tokens: Callable[[], Iterable[
         or has_integer_weights(_read_section(content, Section.VALUES))
         != any(line.measures_integer_arithmetic for line in manifest.parity.comparisons)
     ):
-        raise BundleError(
-            f"{path} contradicts itself: its document differs from the sections that the engine reads.", PACK_AGAIN
-        )
+        raise BundleError(f"{path} contradicts itself: its JSON document differs from its other sections.", PACK_AGAIN)
     return manifest
 
 
 def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
     """Read and parse the JSON document of a packed file, which has the members of classifier.json. Check its format and
-    version, but not its schema.
-
-    Raises:
-        BundleError: the document is not JSON, has another format or version, or has a member that belongs in another
-            section, such as the vocabulary.
-    """
+    version, but not its schema. Raise a BundleError if the document is not JSON, has another format or version, or has
+    a member that belongs in another section, such as the vocabulary."""
     document: dict[str, Any] = parse_versioned_document(
         _read_section(content, Section.DOCUMENT),
         path,
@@ -262,17 +247,15 @@ def read_packed_document(content: mmap.mmap, path: Path) -> dict[str, Any]:
     elsewhere = {"vocabulary", "digest", "features", *(["examples"] if "numbers" in document else [])}
     if twice := sorted(elsewhere & document.keys()):
         raise BundleError(
-            f"{path} is damaged: its document holds {', '.join(twice)}, which belong in other sections.", PACK_AGAIN
+            f"{path} is damaged: its JSON document contains {', '.join(twice)}, which belong in other sections.",
+            PACK_AGAIN,
         )
     return document
 
 
 def check_packed_file_sha256(path: Path) -> None:
-    """Check that a packed file has the sha256 that is written in its header.
-
-    Raises:
-        BundleError: a byte was changed, or the file cannot be read.
-    """
+    """Check that a packed file has the sha256 that is written in its header. Raise a BundleError if a byte was changed,
+    or the file cannot be read."""
     content = bytearray(read_regular_file(path, LARGEST))
     stated = bytes(content[32:64])
     content[16:64] = bytes(48)
@@ -342,7 +325,6 @@ def assemble_packed_file(header_words: Sequence[int], sections: Sequence[bytes])
 
     Args:
         header_words: the 32-bit integers of the header, beginning with the number of labels.
-        sections: the bytes of each section, in the order of `Section`.
 
     Raises:
         BundleError: the file would be larger than 2 GiB.
@@ -355,7 +337,10 @@ def assemble_packed_file(header_words: Sequence[int], sections: Sequence[bytes])
         body += section + bytes(-len(section) % _ALIGN)
     size = _HEADER + len(body)
     if size > LARGEST:
-        raise BundleError("The packed file would be larger than 2 GiB.", "Use the bundle with onnxruntime.")
+        raise BundleError(
+            "The packed file would be larger than 2 GiB, which is the limit.",
+            "Use the bundle itself, with onnxruntime.",
+        )
     head = bytearray(_HEADER)
     struct.pack_into("<4s3I", head, 0, _MAGIC, _VERSION, size, 0)
     struct.pack_into(f"<{len(header_words)}I", head, _NUMBERS_AT, *header_words)
@@ -450,7 +435,6 @@ def _encode_manifest_sections(
     classifier is encoded elsewhere.
 
     Args:
-        manifest: the manifest.
         encode_normal_form: encodes the tables of a Unicode normal form; None for those of this Python's Unicode
             version.
         punctuation_ranges: the ranges of punctuation marks; None for those of this Python's Unicode version.

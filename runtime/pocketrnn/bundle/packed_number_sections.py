@@ -44,14 +44,7 @@ def encode_number_rules(rules: NumberInput) -> bytes:
 
 def decode_number_examples(section: bytes, count: int, labels: int, channels: int) -> list[dict[str, Any]]:
     """Decode the section of golden examples of a classifier of numbers. Return each example as its object in
-    classifier.json. The engine must have checked the section before.
-
-    Args:
-        section: the bytes of the section.
-        count: the number of examples.
-        labels: the number of labels.
-        channels: the number of channels.
-    """
+    classifier.json. The engine must have checked the section before."""
     examples, at = [], 0
     for _ in range(count):
         steps = struct.unpack_from("<2I", section, at)[1]

@@ -99,8 +99,6 @@ def encode_subwords_section(
     """Encode subword rules as the rules section of a packed file.
 
     Args:
-        rules: the rules.
-        vocabulary: the tokens, in the order of their ids.
         encode_normal_form: encodes the tables of a Unicode normal form; None for those of this Python's Unicode
             version.
     """
@@ -145,8 +143,8 @@ def encode_subwords_section(
 
 
 def remove_model_numbers_and_tables(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of a packed file's document without the subword model's merges, ranks and scores, and without the
-    tables of cleaning steps, since the rules section holds them."""
+    """Return a copy of a packed file's document without the merges, ranks and scores of the subword model and without
+    the tables of cleaning steps. The rules section of the file stores them."""
     text = document["text"]
     model = {name: value for name, value in text["model"].items() if name not in ("merges", "ranks", "scores")}
     made = {**text, "model": model}
@@ -162,9 +160,7 @@ def restore_model_numbers_and_tables(
     from the rules section. Return a document without subword rules unchanged.
 
     Args:
-        document: the document.
         section: the rules section, which the engine must have checked before.
-        token_count: the number of tokens of the vocabulary.
     """
     text = document.get("text")
     model = text.get("model") if isinstance(text, dict) else None
@@ -194,15 +190,14 @@ def restore_model_numbers_and_tables(
 
 
 def _encode_table_as_base64(table_parts: _KindNumbersAndContent) -> str:
-    """Encode a table step of the rules section, a character map of SentencePiece, in base64 as classifier.json has
-    it."""
+    """Encode the character map of a `Table` step from the rules section in base64, as classifier.json stores it."""
     _, units, size, content = table_parts
     return base64.b64encode(struct.pack("<I", 4 * units) + content[: 4 * units + size]).decode("ascii")
 
 
 def make_reader_of_normal_forms(section: bytes, token_count: int) -> Forms:
     """Make a function that returns at each call the encoded tables of the next Unicode normal form in the rules section
-    of a packed file. Python's own tables may belong to another version of Unicode."""
+    of a packed file. They are read from the file because Python's tables may belong to another version of Unicode."""
     found = (
         content
         for kind, _, _, content in _read_step_operations(section, token_count)
@@ -285,7 +280,6 @@ def _encode_operation(step: SubwordStep | Split, encode_normal_form: Forms) -> b
     """Encode a cleaning step or a split with its kind and size in front.
 
     Args:
-        step: the step or split.
         encode_normal_form: encodes the tables of a Unicode normal form.
     """
     kind, a, b, content = _encode_operation_parts(step, encode_normal_form)
@@ -296,7 +290,6 @@ def _encode_operation_parts(step: SubwordStep | Split, encode_normal_form: Forms
     """Encode a cleaning step or a split; return its kind, its two numbers, and its content.
 
     Args:
-        step: the step or split.
         encode_normal_form: encodes the tables of a Unicode normal form.
     """
     match step:

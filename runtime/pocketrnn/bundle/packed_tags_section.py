@@ -29,7 +29,6 @@ def encode_tags_section(manifest: Manifest, punctuation_ranges: Marks | None = N
     Return no bytes if the classifier labels whole texts.
 
     Args:
-        manifest: the classifier's manifest.
         punctuation_ranges: the first and the last code point of each range of punctuation marks; None for those of this
             Python's Unicode version.
     """
@@ -59,9 +58,7 @@ def restore_crf(document: Mapping[str, Any], section: bytes, label_count: int) -
     Without a CRF, the copy is unchanged.
 
     Args:
-        document: the document.
         section: the section of the tags, which the engine must have checked before.
-        label_count: the number of labels.
     """
     if not section[0]:
         return {**document}

@@ -30,14 +30,12 @@ SKIP_THEM: Final = "skip such texts with on_error='skip'"
 def mark_texts_beyond_limits(
     limits: Limits, ids: NDArray[np.int64], lengths: NDArray[np.int64], padding_id: int
 ) -> NDArray[np.bool_]:
-    """Mark the texts with too few or too many ids for the graph, or, if the graph needs another id than padding,
-    without one.
+    """Mark the texts that the graph cannot take: those with too few or too many ids, and, if the limits require an id
+    other than padding, those without such an id.
 
     Args:
-        limits: the graph's limits.
         ids: int64 [ids of all texts], one text after the other.
         lengths: int64 [texts], how many ids each text has, at least 1.
-        padding_id: the padding id of the text rules.
 
     Returns:
         bool [texts], True for a text beyond the limits.
@@ -59,8 +57,8 @@ def mark_texts_beyond_limits(
 
 
 def list_possible_limit_faults(limits: Limits) -> list[str]:
-    """List the faults that a text can have under these limits, as ends of a sentence: "with too few or too many
-    tokens"."""
+    """List the reasons for which a text can be beyond these limits, as ends of a phrase about texts: "with too few or
+    too many tokens", "without a known word"."""
     sized = limits.min_tokens is not None or limits.max_tokens is not None
     return [
         *(["with too few or too many tokens"] if sized else []),
@@ -72,7 +70,6 @@ def add_text_name_to_error(error: LimitError, text_name: str, other_remedy: str 
     """Return an error about "The text" with the name of the text in its place, such as "Line 3".
 
     Args:
-        error: the error.
         text_name: the name of the text, as the beginning of a sentence.
         other_remedy: what else the user can do, as the end of a sentence; empty for nothing.
     """
@@ -84,12 +81,11 @@ def make_engine_memory_or_time_error(name: str, row_word: str = "text") -> Limit
     """Make the error for a text that would take more memory or time than the native engine allows.
 
     Args:
-        name: the classifier's name.
         row_word: the word for an input of the classifier: `text` or `sequence`.
     """
     return LimitError(
         f"The {row_word} would need more memory or time than the engine allows for {name}.",
-        f"Shorten the {row_word}; if a short {row_word} is refused, too, do not use the file.",
+        f"Shorten the {row_word}. If a short {row_word} is refused, too, do not use this packed file.",
     )
 
 
@@ -97,7 +93,6 @@ def make_integer_overflow_error(name: str, row_word: str = "text") -> LimitError
     """Make the error for a text that would make the program of a packed file compute an integer beyond 32 bits.
 
     Args:
-        name: the classifier's name.
         row_word: the word for an input of the classifier: `text` or `sequence`.
     """
     return LimitError(
@@ -110,8 +105,6 @@ def make_limit_error(name: str, limits: Limits, token_count: int) -> LimitError:
     """Make the error for a text that is beyond the limits of the graph.
 
     Args:
-        name: the classifier's name.
-        limits: the graph's limits.
         token_count: how many ids the text has. If this number is within the limits, all ids are padding.
     """
     becomes = f"The text becomes {'1 token id' if token_count == 1 else f'{token_count} token ids'}, but {name} takes"

@@ -163,48 +163,50 @@ def classify(
     them. --top adds a label and a probability for each further label, before the text. Control characters are shown as
     escapes.
 
-    With --threshold, or with a bundle that is multi-label or keeps thresholds and without --top, the labels that reach
-    their threshold are given, likeliest first: sad|long, and their probabilities likewise. A classifier with exactly
-    one right label gives at most the likeliest label. If no label reaches its threshold, the label is empty, and the
-    probability is that of the likeliest one.
+    With --threshold, all labels that reach it are given, likeliest first: sad|long, and likewise their probabilities. A
+    bundle that is multi-label or has thresholds does so without --threshold, too, unless --top is given. A classifier
+    with exactly one right label gives at most the likeliest label. If no label reaches its threshold, the label is
+    empty, and the probability is that of the likeliest label.
 
-    With a bundle that has several heads, such as the topic and the mood of a text, a line has the answer of each:
-    topic: oil, its probability, mood: good, its probability, and the text. --head gives that of one. The columns of a
-    file are label_topic, probability_topic and so on.
+    With a bundle that has several heads, such as the topic and the mood of a text, a line has the answer of each head:
+    topic: oil, its probability, mood: good, its probability, and the text. --head gives only the answer of one head.
+    The columns of a file are label_topic, probability_topic and so on.
 
-    With --among, the answer is one of these labels, with its probability among them; use it if the texts can have no
-    other label. A label after a minus is left out; if all have a minus, all other labels stay. With --prior web, which
-    `languages` has, a text with few clues gets a language that is frequent on the web.
+    With --among, the answer is one of the given labels, with its probability among these. Use it if the texts can have
+    no other label. A label after a minus is left out; if all given labels have a minus, all other labels are kept. With
+    --prior web, which the bundle `languages` has, a text with few clues gets a language that is frequent on the web.
 
     Standard input is UTF-8, with one text on each line. An empty line is an empty text. Lines are answered as they
     arrive.
 
-    With --stream, TEXTS or standard input are the fragments of one text. After each fragment, the answer is for all
-    the text so far. A fragment of standard input is what has arrived of a line. The bundle must be exported with
-    --streaming, which none of the shipped classifiers was; docs/streams.md says how to make one.
+    With --stream, TEXTS or standard input are the fragments of one text. After each fragment, the whole text so far is
+    answered. A fragment of standard input is the part of a line that has arrived. The bundle must be exported with
+    --streaming (docs/streams.md); the shipped classifiers are not.
 
     With --explain, each word is left out once, and the change of the label's probability is shown. On a terminal, words
-    that raise it are green, and words that lower it are red and underlined. Otherwise, or with --json, each text is
-    answered with a JSON object; log_odds and probability of a fragment are how far those of the label fall without it.
+    that raise the probability are green, and words that lower it are red and underlined. Otherwise, or with --json,
+    each text is answered with a JSON object: log_odds and probability of a word say how far the label's log-odds and
+    probability fall if the word is left out.
 
-    With --tokens, each text, also a line of standard input, is a JSON list: of its tokens, which are looked up in the
-    vocabulary, or of all its token ids. A bundle that was exported with the tokenizer external takes nothing else, or
-    texts with --tokenizer, which names the function of yours that splits them. With --tokens, --explain gives JSON,
-    and counts tokens in start and end.
+    With --tokens, each text is a JSON list of its tokens, which are looked up in the vocabulary, or of its token ids.
+    This holds for lines of standard input, too. A bundle with the tokenizer external needs --tokens, or --tokenizer
+    with the name of your own function that splits the texts. With --tokens, --explain gives JSON, in which start and
+    end count tokens.
 
-    With a bundle that labels tokens, each text is written with what its labels stand for in brackets: [PER Ada] lives
-    in [LOC Berlin]. With --json an answer has each token with its label, its probability and its position in the text,
-    and the spans; with --conll a line for each token, with the label _ where the text rules cut it off.
+    With a bundle that labels tokens, each text is written with its entities in brackets: [PER Ada] lives in
+    [LOC Berlin]. With --json, an answer has each token with its label, its probability and its position in the text,
+    and the entities. With --conll, it has a line for each token; the label is _ if the text rules cut the token off.
 
-    With a bundle that takes two texts, two TEXTS are one pair, and each line of standard input is a pair, with a tab
-    between the two; and so are the columns --text-column and --second-text-column of a file.
+    With a bundle that takes two texts, two TEXTS are one pair. A line of standard input is a pair with a tab between
+    the texts. In a file, the texts are in the columns --text-column and --second-text-column.
 
-    With a bundle that takes numbers or categories beside a text, --feature gives each; and a file has a column of the
-    name of each.
+    With a bundle that takes numbers or categories in addition to a text, --feature gives each of them. A file has a
+    column with the name of each.
 
-    With a bundle that takes sequences of numbers, TEXTS and lines are JSON lists of rows, one number for each channel;
-    and the file of --input has a column for each channel and a row for each time step: one recording, answered window
-    by window where the bundle has a window, or a sequence for each value of --sequence-column.
+    With a bundle that takes sequences of numbers, TEXTS and lines are JSON lists of rows, with one number for each
+    channel. The file of --input has a column for each channel and a row for each time step. It is one recording, which
+    is answered window by window if the bundle has a window. With --sequence-column, the file has a sequence for each
+    value of that column.
 
     With --input, or with --input-format for standard input, the rows of a CSV, TSV, JSON Lines or Parquet file are
     read. They are written with all their columns and two new ones, label and probability. --top adds label_2,
@@ -300,14 +302,14 @@ def _refuse_texts_if_function_beside_bundle_splits_them(classifier: Classifier, 
     if not can_split_texts(classifier) and (found := find_tokenizer_function_beside_bundle(Path(bundle))):
         line = format_command_with_changes({"tokenizer": found})
         raise InputError(
-            f"{classifier.name} does not split texts: its tokenizer is external.",
+            f"{classifier.name} does not split texts into tokens: its tokenizer is not part of the bundle.",
             f"The function {found} beside the bundle splits them. Write: {line}",
         )
 
 
 def _tell_that_default_bundle_answers_if_another_may_be_meant(default: str) -> None:
-    """Tell the user that the default bundle answers, and show the command for another bundle, if the user may mean
-    another one: a text is the path of a bundle, or the current folder holds a bundle."""
+    """Print that the default bundle answers, and the command for another bundle, if a text is the path of a bundle or
+    the current folder contains a bundle. The user may mean that bundle."""
     from pocketrnn.bundle.bundle_lookup import is_bundle, list_bundles_of_folder
 
     texts = click.get_current_context().params["texts"]
@@ -335,8 +337,8 @@ def _refuse_threshold_without_effect(answers: Answers, threshold: float | None) 
 
 
 def _classify_file(classifier: Classifier, files: FileOptions, top: int, **thresholds: Any) -> None:
-    """Classify the rows of a file. If the file already has a column with the name of a new one, or if its texts seem to
-    be in another column than --text-column says, raise a DataError with the corrected command."""
+    """Classify the rows of a file. Raise a DataError with the corrected command if the file already has a column with
+    the name of a new one, or if its texts seem to be in another column than --text-column says."""
     from pocketrnn.commands.classify_file import classify_file
 
     try:
@@ -358,47 +360,40 @@ def _refuse_clashing_options(
     as_stream: bool,
     as_tokens: bool,
 ) -> None:
-    """Refuse options that cannot be used together with any classifier.
-
-    Raises:
-        click.UsageError: two such options are given.
-    """
+    """Raise a UsageError if two options are given that cannot be used together, whatever the classifier is."""
     not_for_files = {"TEXTS": texts, "--stream": as_stream, "--tokens": as_tokens, "--explain": explains}
     for name in (name for name, value in not_for_files.items() if value and files.asks_for_file):
-        raise click.UsageError(f"{name} cannot be used with files: leave {name} or --input out.")
+        raise click.UsageError(f"{name} cannot be used with files. Leave out {name} or --input.")
     if as_stream and as_tokens:
         raise click.UsageError(
-            "--stream cuts the text anywhere, so it does not work with --tokens: leave one of them out."
+            "--stream and --tokens cannot be used together: a stream splits its text itself. Leave one of them out."
         )
     not_explained = {"--stream": as_stream, "--threshold": threshold is not None, "--top": top not in (None, 1)}
     for name in (name for name, is_given in not_explained.items() if is_given and explains):
         raise click.UsageError(
-            f"--explain is for the likeliest label of a whole text, so it does not work with {name}: leave {name} out."
+            f"--explain works only for the likeliest label of a whole text, and not with {name}. Leave {name} out."
         )
     if threshold is not None and threshold != threshold:
-        raise click.UsageError("--threshold is nan: give a probability from 0 to 1.")
+        raise click.UsageError("--threshold is nan, but it must be a probability from 0 to 1.")
     if threshold is not None and top is not None:
-        raise click.UsageError("--threshold and --top cannot be used together: leave one of them out.")
+        raise click.UsageError("--threshold and --top cannot be used together. Leave one of them out.")
 
 
 def _refuse_options_not_for_texts(
     classifier: Classifier, files: FileOptions, sequence_column: str | None, *, as_json: bool
 ) -> None:
-    """Refuse options that have no meaning for a classifier of texts.
-
-    Raises:
-        click.UsageError: such an option is given, or an option for files without a file.
-    """
+    """Raise a UsageError if an option is given that has no meaning for a classifier of texts, or an option for files
+    without a file."""
     if sequence_column is not None:
-        raise click.UsageError(f"{classifier.name} takes texts, not sequences of numbers: leave --sequence-column out.")
+        raise click.UsageError(f"{classifier.name} takes texts, not sequences of numbers. Leave --sequence-column out.")
     if files.asks_for_file and as_json:
-        raise click.UsageError("--json cannot be used with files: give --output-format jsonl.")
+        raise click.UsageError("--json cannot be used with files. Give --output-format jsonl instead.")
     if files.second_text_column is None:
         return
     if not classifier.manifest.has_two_texts:
-        raise click.UsageError(f"{classifier.name} takes one text, not two: leave --second-text-column out.")
+        raise click.UsageError(f"{classifier.name} takes one text, not pairs of texts. Leave --second-text-column out.")
     if not files.asks_for_file:
-        raise click.UsageError("--second-text-column is for files: name a file with --input.")
+        raise click.UsageError("--second-text-column works only with a file. Name the file with --input.")
 
 
 def _parse_feature_options(
@@ -417,8 +412,8 @@ def _parse_feature_options(
 
     features = classifier.manifest.features
     if feature_options and (files.asks_for_file or not features):
-        takes = "A file has a column for each feature" if features else f"{classifier.name} takes no features"
-        raise click.UsageError(f"{takes}: leave --feature out.")
+        takes = "The features of a file are in its columns" if features else f"{classifier.name} takes no features"
+        raise click.UsageError(f"{takes}. Leave --feature out.")
     if files.asks_for_file or not features:
         return None
     written: dict[str, str] = {}
@@ -426,12 +421,14 @@ def _parse_feature_options(
         name, equals, value = one.partition("=")
         if not equals or name in written:
             raise click.UsageError(
-                f"--feature {one!r} is {'given twice: give it once' if equals else 'not of the form NAME=VALUE'}."
+                f"--feature {one!r} gives the feature {name!r} a second time. Give each feature once."
+                if equals
+                else f"--feature {one!r} does not have the form NAME=VALUE."
             )
         written[name] = value
     if missing := [name for name, _ in features if name not in written]:
         what = " ".join(f"--feature {name}=VALUE" for name in missing)
-        raise click.UsageError(f"{classifier.name} takes {', '.join(missing)} beside a text: give {what}.")
+        raise click.UsageError(f"{classifier.name} needs a value for the features {', '.join(missing)}. Add {what}.")
     values = parse_feature_values_from_strings(features, written)
     encode_values(features, values)
     return values
@@ -468,25 +465,21 @@ def _answer_if_tagger(
     """Answer all texts if the bundle labels tokens. Return whether it does.
 
     Args:
-        classifier: the bundle's classifier.
         texts: the texts of the command line; empty for standard input.
         values_of_options_not_for_tags: the values of the options `_NOT_FOR_TAGS`, which are refused if they are given.
-        as_json: whether --json is given.
-        as_conll: whether --conll is given.
-        as_tokens: whether --tokens is given.
     """
     if not classifier.manifest.output.of_tokens:
         if as_conll:
-            raise click.UsageError(f"{classifier.name} gives no labels of tokens: leave --conll out.")
+            raise click.UsageError(f"{classifier.name} labels texts, not tokens. Leave --conll out.")
         return False
     from pocketrnn.classifier import get_answers_of_chosen_labels
     from pocketrnn.commands.classify_tags import classify_tags
 
     for name, value in zip(_NOT_FOR_TAGS, values_of_options_not_for_tags, strict=True):
         if value:
-            raise click.UsageError(f"{classifier.name} gives a label for each token: leave {name} out.")
+            raise click.UsageError(f"{classifier.name} labels tokens, so {name} cannot be used. Leave {name} out.")
     if as_conll and as_json:
-        raise click.UsageError("--json and --conll cannot be used together: leave one of them out.")
+        raise click.UsageError("--json and --conll cannot be used together. Leave one of them out.")
     content = "tokens or ids" if as_tokens else None
     wanted = AnswerFormat(get_answers_of_chosen_labels(classifier), 1, False, None, as_json, False, content)
     classify_tags(classifier, texts, wanted, as_conll=as_conll)

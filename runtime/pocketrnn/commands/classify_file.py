@@ -57,11 +57,9 @@ def classify_file(
     """Classify the rows of a file, a few thousand at a time, and write them with their answers to another file.
 
     Args:
-        classifier: the classifier that gives the labels.
-        files: the options that name the files to read and write.
         top: how many labels to give. The columns of the second label end in `_2`, those of the third in `_3`.
-        by_threshold: give instead, in one column, all labels whose probabilities reach their thresholds, which may be
-            none.
+        by_threshold: whether to write, in place of the `top` likeliest labels, one column with all labels whose
+            probabilities reach their thresholds.
         threshold: one probability for all labels; None for the bundle's own thresholds.
 
     Raises:
@@ -70,9 +68,9 @@ def classify_file(
     """
     if not can_split_texts(classifier):
         raise InputError(
-            f"{classifier.name} does not split texts, but a file of rows holds texts: its tokenizer is external.",
-            "Name the function of yours that splits them: --tokenizer split.py:words. Or give each text as a JSON list "
-            "on a line of standard input, with --tokens.",
+            f"{classifier.name} does not split texts into tokens: its tokenizer is not part of the bundle.",
+            "Name your own function that splits them, such as --tokenizer split.py:words. Or give each text as a JSON "
+            "list of its tokens on a line of standard input, with --tokens.",
         )
     answers = get_answers_of_chosen_labels(classifier)
     answers.check_top(top)
@@ -100,7 +98,8 @@ def classify_file(
         added = [name for head in heads for pair in head.names for name in pair]
         if twice := [name for name, times in Counter(added).items() if times > 1]:
             raise InputError(
-                f"Two heads would write to the column {twice[0]!r}.", "Choose one of the heads with --head NAME."
+                f"The answers of two heads would have the same column name, {twice[0]!r}.",
+                "Choose one of the heads with --head NAME.",
             )
         if kind != "parquet":
             stream = recode_to_utf8(stream, name, files.encoding)
@@ -179,11 +178,8 @@ def _answer_batches(
     """Answer batches of rows, and yield each batch with its new columns.
 
     Args:
-        classifier: the classifier that answers.
-        batches: the batches.
         make_columns: makes the new columns from the logits of a batch and the indices of its rows without an answer.
         source: the file that is read, which counts the skipped rows.
-        progress: the progress bar.
     """
     # The classifier reads a few batches ahead. Their rows wait here for their answers.
     waiting: deque[RowBatch] = deque()
@@ -210,9 +206,7 @@ def _find_rows_without_answer(
     graph's limits. Count the latter in `source`.
 
     Args:
-        classifier: the classifier that answered.
         logits: float32 [rows, labels], with NaN for texts beyond the graph's limits.
-        batch: the rows.
         source: the file of the rows, with the option that says whether such texts are skipped.
         rows_before: the number of rows in the batches before this one.
 
@@ -293,7 +287,7 @@ def _open_input(name: str) -> Iterator[IO[bytes]]:
     """Open the input for bytes: the file `name`, or standard input for `-`."""
     if name == _STREAM:
         if sys.stdin is None:
-            raise InputError("Standard input is closed.", "Name a file with --input.")
+            raise InputError("No rows can be read, because standard input is closed.", "Name a file with --input.")
         yield sys.stdin.buffer
         return
     try:
@@ -301,7 +295,8 @@ def _open_input(name: str) -> Iterator[IO[bytes]]:
     except (OSError, ValueError) as error:
         near = suggest_near_file(Path(name)) if isinstance(error, FileNotFoundError) else ""
         raise InputError(
-            f"{name} cannot be read: {find_file_error_reason(error)}.", near or "Check the file's name and its rights."
+            f"{name} cannot be read: {find_file_error_reason(error)}.",
+            near or "Check the file's name and its permissions.",
         ) from None
     with stream:
         yield stream
@@ -333,7 +328,6 @@ def open_answer_output(
 
     Args:
         destination: the path of the file; `-` for standard output.
-        kind: the format of the output.
         input_status: the system's status of the input file, which must not be overwritten; None if the input is not a
             file.
         force: whether a file that exists is replaced.
@@ -344,7 +338,7 @@ def open_answer_output(
     if destination != _STREAM:
         path = Path(destination)
         if input_status is not None and path.exists() and os.path.samestat(input_status, path.stat()):
-            raise OutputError(f"{destination} is the file that is read.", "Choose another output file.")
+            raise OutputError(f"The output file {destination} is also the input file.", "Choose another output file.")
         with write_whole_file(path, force=force) as file:
             yield file
         return
@@ -354,7 +348,7 @@ def open_answer_output(
     status = _read_file_status(out)
     regular = input_status is not None and stat.S_ISREG(input_status.st_mode)
     if regular and status is not None and os.path.samestat(input_status, status):  # type: ignore[arg-type]
-        raise OutputError("Standard output is the file that is read.", "Choose another output file.")
+        raise OutputError("Standard output goes to the input file.", "Choose another output file.")
     yield out
     out.flush()
 

@@ -40,11 +40,9 @@ def check_recording_options(
     top: int | None,
     are_text_options_given: Sequence[bool],
 ) -> None:
-    """Refuse options that have no meaning for a classifier of sequences of numbers.
+    """Raise an error if an option is given that has no meaning for a classifier of sequences of numbers.
 
     Args:
-        classifier: the classifier that answers.
-        files: the options for files.
         sequence_column: the value of --sequence-column; None if it is not given.
         top: the value of --top; None if it is not given.
         are_text_options_given: for each option of `_FOR_TEXTS`, in their order, whether it is given.
@@ -55,20 +53,22 @@ def check_recording_options(
     """
     for name, is_given in zip(_FOR_TEXTS, are_text_options_given, strict=True):
         if is_given:
-            raise click.UsageError(f"{classifier.name} takes numbers, not texts: leave {name} out.")
+            raise click.UsageError(f"{classifier.name} takes sequences of numbers, not texts. Leave {name} out.")
     if classifier.manifest.output.activation == "values" and top not in (None, 1):
-        raise click.UsageError(f"{classifier.name} gives values, not labels: leave --top out.")
+        raise click.UsageError(f"{classifier.name} gives values, not labels. Leave --top out.")
     if files.encoding != UTF8:
-        raise InputError("--encoding is for texts, but the bundle takes sequences of numbers.", "Leave --encoding out.")
+        raise InputError(
+            f"--encoding is for texts, but {classifier.name} takes sequences of numbers.", "Leave --encoding out."
+        )
     if files.on_error == "skip":
         raise click.UsageError(
-            "--on-error skip is for rows with texts, but a recording with a gap is refused as a whole: leave "
+            "--on-error skip works only for rows with texts. A recording with a gap is refused as a whole. Leave "
             "--on-error out."
         )
     if sequence_column is not None and not files.input:
-        raise click.UsageError("--sequence-column is for files: name a file with --input.")
+        raise click.UsageError("--sequence-column works only with a file. Name the file with --input.")
     if (files.output or files.output_format) and not files.input:
-        raise click.UsageError("--output is for the answers to a file: name the file to read with --input.")
+        raise click.UsageError("--output works only for the answers to a file. Name the file to read with --input.")
 
 
 def classify_recordings(
@@ -77,7 +77,6 @@ def classify_recordings(
     """Answer the sequences of a file, and write the answers as readable lines, as JSON lines, or as a table in a file.
 
     Args:
-        classifier: the classifier that answers.
         files: the file to read, which has a column for each channel, and the file to write.
         wanted: the format of an answer line.
         sequence_column: the column that names the sequence of each row; None if the file is one recording.
@@ -93,7 +92,7 @@ def classify_recordings(
                 print_text(wanted.format_answer_line(name, answer))
         return
     if wanted.as_json:
-        raise click.UsageError("--json cannot be used with a table of answers: give --output-format jsonl.")
+        raise click.UsageError("--json cannot be used with --output. Give --output-format jsonl instead.")
     destination = files.output or "-"
     kind = find_file_kind(destination, files.output_format, "--output-format")
     # A file that cannot be read is refused by its reader.
@@ -158,8 +157,9 @@ def _make_answer_table(
         columns = _make_answer_columns(answers, files, wanted)
         if name_column in (column.name for column in columns):
             raise InputError(
-                f"Two columns would have the name {name_column!r}: one names the sequences, the other holds answers.",
-                "Give other names with --label-column and --probability-column; or leave --output out, and the answers "
-                "are printed as lines.",
+                f"Two columns of the output would have the name {name_column!r}: the names of the sequences, and the "
+                "answers.",
+                "Give other names with --label-column and --probability-column. Or leave --output out to print the "
+                "answers as lines.",
             )
         yield RowBatch(names, [], CsvRows([name_column], [[name] for name in names]), read=0), columns

@@ -32,7 +32,6 @@ def classify_tags(classifier: Classifier, texts: Sequence[str], wanted: AnswerFo
     """Print the tags of texts, or of the lines of standard input as they arrive.
 
     Args:
-        classifier: a classifier that labels tokens.
         texts: the texts; empty for standard input.
         wanted: the format of inputs and answers: whether an input is a JSON list, and an answer a JSON object.
         as_conll: whether answers are printed as CoNLL columns.

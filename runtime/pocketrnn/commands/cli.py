@@ -69,7 +69,6 @@ class _CommandError(click.ClickException):
     """A PocketRNNError that click prints as `Error: ...` on standard error, without a traceback.
 
     Args:
-        error: the error.
         command: the command that failed, whose options the message then names; None if it is not known.
         lines_after: lines to print after the error.
     """
@@ -223,7 +222,8 @@ def _refuse_exit_of_users_code() -> Iterator[None]:
         # Python has exit() there.
         *_, last = (one for one in traceback.extract_tb(error.__traceback__) if "_sitebuiltins" not in one.filename)
         raise InputError(
-            f"{PurePath(last.filename).name}, line {last.lineno}, ends the program: {type(error).__name__}({error}).",
+            f"Your code ends the program with {type(error).__name__}({error}) in line {last.lineno} of "
+            f"{PurePath(last.filename).name}.",
             "Let your code return or raise an error there.",
         ) from error
 

@@ -77,8 +77,8 @@ def name_answer_columns(files: FileOptions, top: int, head: str = "") -> list[tu
     flat = [name for pair in names for name in pair]
     if len(set(flat)) < len(flat):
         raise InputError(
-            f"With --label-column {files.label_column} and --probability-column {files.probability_column}, two "
-            "columns would have one name.",
+            f"With --label-column {files.label_column} and --probability-column {files.probability_column}, two new "
+            "columns would have the same name.",
             "Choose other names, such as label and probability.",
         )
     return names
@@ -90,7 +90,6 @@ def choose_unused_answer_columns(files: FileOptions, taken: Collection[str]) -> 
 
     Args:
         files: the options with the names that are taken.
-        taken: the names of the file's columns.
 
     Example:
         >>> choose_unused_answer_columns(files, taken=["text", "label"])

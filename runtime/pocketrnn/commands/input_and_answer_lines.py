@@ -53,7 +53,6 @@ class AnswerFormat:
         """Parse an input line of `pocketrnn classify` into an argument of `Classifier.classify`.
 
         Args:
-            line: the line.
             line_name: the name of the line in messages, as the beginning of a sentence: `Line 3`.
 
         Returns:
@@ -67,14 +66,14 @@ class AnswerFormat:
         return given if self.features is None else (given, dict(self.features))
 
     def _parse_line_without_features(self, line: str, line_name: str) -> Any:
-        """Parse an input line as `parse_input` does, but leave the features out."""
+        """Parse an input line into a text, a pair of texts, tokens, ids or rows of numbers, without features."""
         if self.line_content is None:
             return line
         if self.line_content == "pairs":
             parts = tuple(line.split("\t"))
             if len(parts) != 2:
-                what = f"{line_name} is {short_repr(line, 40)}, not two texts with a tab between."
-                raise InputError(what, "Give both texts, with a tab between.")
+                what = f"{line_name} is {short_repr(line, 40)}, but it must be two texts with a tab between them."
+                raise InputError(what, "Give both texts, with a tab between them.")
             return parts
         from pocketrnn.tables.recording_reader import parse_json_constant
 
@@ -84,8 +83,8 @@ class AnswerFormat:
             values = None
         if not isinstance(values, list):
             raise InputError(
-                f"{line_name} is {short_repr(line, 40)}, not a JSON list of {self.line_content}.",
-                f"Write {_EXAMPLES[self.line_content]}.",
+                f"{line_name} is {short_repr(line, 40)}, but it must be a JSON list of {self.line_content}.",
+                f"Write it like this: {_EXAMPLES[self.line_content]}.",
             )
         return values
 
@@ -173,7 +172,7 @@ def check_labels_separable(answers: Answers, remedy_end: str) -> None:
     held = [label for one in each for label in one.labels if LABEL_SEPARATOR in label]
     if held:
         raise InputError(
-            f"The label {short_repr(held[0], 40)} contains {LABEL_SEPARATOR!r}, which separates the labels of one "
-            "text.",
+            f"The label {short_repr(held[0], 40)} contains {LABEL_SEPARATOR!r}, but this character separates the "
+            "labels of one text in the output.",
             f"To tell them apart, {remedy_end}.",
         )

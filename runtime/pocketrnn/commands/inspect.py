@@ -36,8 +36,9 @@ _LONGEST_STEP: Final = 300
 def inspect(bundle: str, as_json: bool) -> None:
     """Show a bundle's labels, text rules, graph, sizes, proof and provenance.
 
-    There are two verdicts: what is proven of the graph, and what the text rules were compared with. The proof has a
-    line for each form and what it was made from; --json has each kind of input.
+    Two verdicts say what is proven of the graph, and with what the text rules were compared. The proof has one line for
+    each form of the classifier, such as ONNX, compared with the form that it was made from. With --json, it has a line
+    for each kind of input.
 
     PATH_OR_NAME is the bundle's folder, the name of a classifier that ships with pocketrnn, or a packed file. Only a
     bundle's classifier.json is read; `pocketrnn verify` checks the other files.
@@ -312,7 +313,6 @@ def describe_limits(limits: Limits, rules: AnyTextRules | None = None) -> str:
     there are none.
 
     Args:
-        limits: the limits of the graph.
         rules: the text rules; None if they are not known. A limit that every text meets by these rules is left out.
     """
     # The rules pad and cut texts: a limit that every text then meets is left out.

@@ -21,7 +21,6 @@ def translate_to_options(message: str, command: click.Command | None) -> str:
     """Replace the names of Python arguments in a message by the options of a command: `min_freq` becomes `--min-freq`.
 
     Args:
-        message: a message of the library.
         command: the command that has these options; None if it is not known.
     """
     message = _ALSO_IN_PYTHON.sub(r"\1", message)

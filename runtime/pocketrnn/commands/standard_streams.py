@@ -41,7 +41,7 @@ __all__ = [
 # answered at once. A file gives some 4,000 texts a read, which takes 33 us a text; the 64 KiB of a pipe take 35 us.
 _LARGEST_READ: Final = 1 << 20
 _LARGEST_FRAGMENT: Final = 1 << 16
-_CONVERT: Final = "Convert the input, for instance with: iconv -f ISO-8859-1 -t UTF-8"
+_CONVERT: Final = "Convert the input to UTF-8, for instance with: iconv -f ISO-8859-1 -t UTF-8"
 
 # The key in a click context's `meta` for the lines that are written at the end.
 _AT_THE_END: Final = "pocketrnn.lines_at_the_end"
@@ -59,11 +59,7 @@ def replace_closed_stderr() -> None:
 
 
 def open_standard_output() -> IO[bytes]:
-    """Return standard output as a stream of bytes.
-
-    Raises:
-        OutputError: standard output is closed.
-    """
+    """Return standard output as a stream of bytes. Raise an OutputError if standard output is closed."""
     _check_stdout_open()
     return sys.stdout.buffer
 
@@ -71,18 +67,17 @@ def open_standard_output() -> IO[bytes]:
 def _check_stdout_open() -> None:
     """Raise an OutputError if standard output is closed."""
     if sys.stdout is None:
-        raise OutputError("Standard output is closed.", f"Send the answers to a file, or to {os.devnull}.")
+        raise OutputError(
+            "Standard output is closed.", f"Send the answers to a file by redirecting it, or to {os.devnull}."
+        )
 
 
 def open_standard_input() -> IO[bytes]:
-    """Return standard input as a stream of bytes.
-
-    Raises:
-        InputError: standard input is closed.
-    """
+    """Return standard input as a stream of bytes. Raise an InputError if standard input is closed."""
     if sys.stdin is None:
         raise InputError(
-            "Standard input is closed, and no text is given.", "Give texts as arguments, or lines to read."
+            "No text is given, and standard input is closed.",
+            "Give texts as arguments, or as lines of standard input.",
         )
     return sys.stdin.buffer
 
@@ -121,7 +116,8 @@ def _decode_lines(lines: Iterable[bytes], lines_before: int) -> Iterator[list[st
             if texts:
                 yield texts
             raise InputError(
-                f"Line {number} of standard input is not UTF-8 (byte {error.start + 1} of the line).", _CONVERT
+                f"Line {number} of standard input is not valid UTF-8: byte {error.start + 1} of the line is wrong.",
+                _CONVERT,
             ) from None
     yield texts
 
@@ -144,7 +140,9 @@ def read_arriving_fragments(stream: IO[bytes]) -> Iterator[str]:
             text = decoder.decode(arrived, final=not arrived)
         except UnicodeDecodeError as error:
             yield from error.object[: error.start].decode("utf-8-sig").splitlines(keepends=True)
-            raise InputError(f"Standard input is not UTF-8 (byte {read - kept + error.start + 1}).", _CONVERT) from None
+            raise InputError(
+                f"Standard input is not valid UTF-8: byte {read - kept + error.start + 1} is wrong.", _CONVERT
+            ) from None
         yield from text.splitlines(keepends=True)
         read += len(arrived)
         if not arrived:
@@ -169,7 +167,6 @@ def print_text(text: str, *, err: bool = False) -> None:
     escapes.
 
     Args:
-        text: the text.
         err: whether to write to standard error instead.
 
     Raises:
@@ -200,7 +197,6 @@ def print_at_end_if_command_runs(line: str, about: str = "") -> bool:
     False, and do nothing, if no command is running.
 
     Args:
-        line: the line.
         about: the topic of the line, by which other code can find and remove the line; empty for none.
     """
     context = click.get_current_context(silent=True)
@@ -234,7 +230,6 @@ def print_line(line: str, *, err: bool = False) -> None:
     Line breaks, control characters, and characters that the stream's encoding lacks are written as escapes.
 
     Args:
-        line: the line, without a line end.
         err: whether to write to standard error. An error there is ignored, so that the command goes on.
 
     Raises:

@@ -39,8 +39,7 @@ def format_command_with_changes(changed: Mapping[str, str | Sequence[str] | None
 
 
 def _quote_for_shell(part: str) -> str:
-    """Quote an argument for a shell. Characters that a terminal does not show become escapes that Bash and Zsh
-    understand."""
+    """Quote an argument for a shell. Unprintable characters become escapes that Bash and Zsh understand."""
     if part.isprintable():
         return shlex.quote(part)
     shown = (f"\\{one}" if one in "\\'" else one if one.isprintable() else f"\\U{ord(one):08x}" for one in part)

@@ -8,14 +8,11 @@ from pocketrnn.errors import short_repr
 
 
 def describe_threshold_without_effect(thresholds: Sequence[float], labels: Sequence[str]) -> str:
-    """Explain why thresholds change no answer: the likeliest label always reaches them. The result is the end of a
-    sentence that begins with the option for the thresholds.
-
-    Return an empty string if the thresholds can have an effect.
+    """Return the end of a sentence that says why thresholds change no answer: the likeliest label always reaches them.
+    The sentence begins with the option for the thresholds. Return an empty string if the thresholds have an effect.
 
     Args:
-        thresholds: the thresholds of the labels, or one for all.
-        labels: the labels, of which exactly one is right.
+        labels: the labels of a classifier that gives each text exactly one label.
 
     Example:
         >>> describe_threshold_without_effect([0.2], ["ham", "spam"])[:60]

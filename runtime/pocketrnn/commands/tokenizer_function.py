@@ -60,15 +60,20 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
             f"{file_and_function}:{one}" for one in _list_probable_tokenizer_functions(Path(file_and_function))
         )
         raise InputError(
-            f"--tokenizer {file_and_function} is not of the form file.py:function.",
-            f"Write it as {named or 'split.py:words'}.",
+            f"--tokenizer {file_and_function} does not have the form FILE.PY:FUNCTION.",
+            f"Write --tokenizer {named or 'split.py:words'}.",
         )
     if not path.is_file():
         near = suggest_near_file(path) or _suggest_files_with_longer_names(path)
-        raise InputError(f"There is no file {path}.", near or "Give the path of the Python file with the function.")
+        raise InputError(
+            f"The file {path} of --tokenizer does not exist.",
+            near or "Give the path of the Python file with the function.",
+        )
     spec = importlib.util.spec_from_file_location(choose_import_name(path), path)
     if spec is None or spec.loader is None:
-        raise InputError(f"{path} cannot be imported as Python.", "Give a file whose name ends in .py.")
+        raise InputError(
+            f"The file {path} of --tokenizer cannot be imported as Python.", "Give a file whose name ends in .py."
+        )
     folder = str(path.absolute().parent)
     sys.path.insert(0, folder)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
@@ -81,9 +86,9 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
     # The user's code may raise any exception, and call sys.exit.
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"{path} raises {type(error).__name__}: {first_line(error)}.",
+            f"{path} raises {type(error).__name__} when it is imported: {first_line(error)}.",
             write_remedy_of_missing_file(error)
-            or "Run the file with Python, and correct it; or copy the function to a file of its own.",
+            or "Run the file with Python and correct it, or copy the function to a file of its own.",
         ) from error
     finally:
         # A file there may be named like a library that is imported later.
@@ -93,7 +98,7 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
         near = " or ".join(f"{path}:{one}" for one in _list_probable_tokenizer_functions(path))
         raise InputError(
             f"{path} has no function {name}.",
-            f"Did you mean {near}?" if near else "Name the function that gives the tokens or ids of a text.",
+            f"Did you mean {near}?" if near else "Name the function that returns the tokens or ids of a text.",
         )
     found: Callable[[str], Any] = function
     return found
@@ -101,10 +106,6 @@ def load_tokenizer_function(file_and_function: str) -> Callable[[str], Any]:
 
 def find_tokenizer_function_beside_bundle(bundle: Path) -> str:
     """Return the tokenizer function that `pocketrnn export` wrote beside a bundle, in the form `file.py:words`; an
-    empty string if there is none.
-
-    Args:
-        bundle: the folder of the bundle.
-    """
+    empty string if there is none."""
     path = choose_python_file_beside_bundle(bundle, _WRITTEN)
     return f"{path}:{_WRITTEN}" if _WRITTEN in _list_probable_tokenizer_functions(path) else ""

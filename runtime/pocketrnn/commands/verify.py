@@ -49,7 +49,8 @@ def verify(bundle: str, page: Path | None, force: bool) -> None:
     result = verify_bundle(bundle)
     if page is not None and not isinstance(result.manifest.input, TextInput):
         raise InputError(
-            f"{result.name} takes sequences of numbers, for which verify cannot write a page.", "Leave --html out."
+            f"--html works only for classifiers of texts, but {result.name} takes sequences of numbers.",
+            "Leave --html out.",
         )
     if page is not None:
         from pocketrnn.bundle.atomic_writing import write_whole_file

@@ -41,8 +41,8 @@ def divide_into_runs(
     Args:
         lengths: int64 [texts], how many ids each text has, at least 1.
         padding: whether texts of different lengths may share a run.
-        max_tokens: the most tokens of a run, from 1.
-        max_texts: the most texts of a run, from 1; None for no limit.
+        max_tokens: the largest number of tokens of a run, 1 or more.
+        max_texts: the largest number of texts of a run, 1 or more; None for no limit.
         alone: bool [texts], True for a text that gets a run of its own; None if there is no such text.
 
     Yields:
@@ -70,7 +70,6 @@ def mark_texts_with_ids(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence
     Args:
         ids: int64 [ids of all texts], one text after the other.
         lengths: int64 [texts], how many ids each text has, at least 1.
-        wanted: the ids to look for.
 
     Returns:
         bool [texts]; None if no text contains one.

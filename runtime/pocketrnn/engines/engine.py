@@ -46,7 +46,7 @@ class MessageWords:
     Attributes:
         row: one input of the classifier: `text` or `sequence`.
         step: one element of an input: `token` or `step`.
-        arrival: what a classifier without streaming cannot do, as the end of a sentence: `while a text arrives`.
+        arrival: the end of the phrase "cannot answer ..." for a classifier without streaming: `while a text arrives`.
         step_graph_remedy: what to do about a bundle without a step graph.
         step_program_remedy: what to do about a packed file without a step program.
     """
@@ -97,13 +97,13 @@ def choose_padding_value(manifest: Manifest) -> float | list[int]:
 
 
 def check_threads(threads: int) -> int:
-    """Check the number of threads that one call may use, and return it.
-
-    Raises:
-        InputError: `threads` is not a whole number from 1 to 1,024.
-    """
+    """Check the number of threads that one call may use, and return it. Raise an InputError if `threads` is not a whole
+    number from 1 to 1,024."""
     if not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
-        raise InputError(f"threads is {threads!r}.", f"Use a whole number from 1 to {_MOST_THREADS}.")
+        raise InputError(
+            f"threads is {threads!r}, but it must be a whole number from 1 to {_MOST_THREADS}.",
+            "Give the number of processor cores that a call may use.",
+        )
     return threads
 
 
@@ -112,8 +112,8 @@ class EngineAnswer(NamedTuple):
 
     Attributes:
         logits: float32 [texts, labels]; if the classifier labels tokens, [ids of all texts, labels].
-        refused: the indices of the texts without an answer, in order: they would take more memory or time than the
-            engine allows, or larger integers than it has. Their rows of `logits` have no meaning.
+        refused: the indices of the texts without an answer, in order. Such a text would take more memory or time than
+            the engine allows, or integers beyond 32 bits. Its row of `logits` has no meaning.
     """
 
     logits: Floats
@@ -172,7 +172,8 @@ class Engine(Protocol):
         """Compute embeddings in place of logits: the input of the graph's last linear layer, float32 [texts, features].
 
         Args:
-            steps: the steps of all texts, as for `Engine.logits`.
+            steps: the token ids of all texts, one text after the other: int64 [tokens]; with the characters of each
+                token, int64 [tokens, 1 + width].
             lengths: int64 [texts], how many steps each has, at least 1.
 
         Raises:
@@ -212,8 +213,6 @@ def compute_logits(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> F
     """Compute the logits of texts or sequences. Raise an error if the engine refuses one of them.
 
     Args:
-        engine: the engine that answers.
-        name: the classifier's name, for messages.
         rows: for each text its ids, int64 [tokens], or for each sequence its samples, float32 [time, channels]. There
             is at least one row, and each has at least one step.
 
@@ -249,10 +248,7 @@ class TextEngine(Protocol):
 
     def logits_of_texts(self, texts: Sequence[str]) -> EngineAnswer:
         """Compute the logits of many texts. Texts beyond the graph's limits are among the refused texts of the answer.
-
-        Raises:
-            PocketRNNError: the logits cannot be computed.
-        """
+        Raise a PocketRNNError if the logits cannot be computed."""
         ...
 
     def stop(self) -> None:

@@ -24,11 +24,8 @@ _INTERFACE: Final = 7
 
 
 def import_native_module() -> ModuleType:
-    """Import the C extension of the native engine.
-
-    Raises:
-        MissingExtraError: the extension is not installed, cannot be loaded, or has another version.
-    """
+    """Import the C extension of the native engine. Raise a MissingExtraError if the extension is not installed, cannot
+    be loaded, or has another version."""
     try:
         from pocketrnn_native import _engine
     except ImportError as error:
@@ -36,16 +33,16 @@ def import_native_module() -> ModuleType:
 
         is_missing = isinstance(error, ModuleNotFoundError)
         raise MissingExtraError(
-            "A packed classifier needs the native engine, but the engine "
+            "A packed file needs the native engine, but its package pocketrnn-native "
             f"{'is not installed' if is_missing else f'cannot be loaded: {first_line(error)}'}.",
-            f"Use a bundle; or install the engine, which needs a C compiler where there is no wheel for this machine: "
+            "Use a bundle, or install the package (without a wheel for this machine, this needs a C compiler): "
             f"{make_native_install_command()}",
         ) from None
     if getattr(_engine, "INTERFACE", 0) != _INTERFACE:
         from pocketrnn.install_commands import make_native_install_command
 
         raise MissingExtraError(
-            "The versions of pocketrnn and of the installed native engine differ.",
+            "The installed packages pocketrnn and pocketrnn-native have different versions.",
             f"Install the same version of both: {make_native_install_command()}",
         )
     return _engine
@@ -55,9 +52,8 @@ class NativeEngine:
     """Runs the program of a packed file with the native engine, written in C. It implements `Engine` and `TextEngine`.
 
     Args:
-        path: the packed file.
-        in_place: use the weights in the file without unpacking them first, as on a machine with little memory; for the
-            proof.
+        in_place: whether to use the weights in the file without unpacking them first, as machines with little memory
+            do. The proof tests this.
 
     Raises:
         MissingExtraError: the native engine is not installed.
@@ -80,7 +76,9 @@ class NativeEngine:
                 raise _make_out_of_memory_error(path.name) from None
             raise BundleError(f"{path} cannot be opened: {error.args[1]}", PACK_AGAIN) from None
         except OSError as error:
-            raise BundleError(f"{path} cannot be read: {error.strerror}.", "Check the file and its rights.") from None
+            raise BundleError(
+                f"{path} cannot be read: {error.strerror}.", "Check the file and its permissions."
+            ) from None
         except MemoryError:
             raise _make_out_of_memory_error(path.name) from None
         of_texts = isinstance(self.manifest.input, TextInput)
@@ -132,16 +130,13 @@ class NativeEngine:
 
     def embeddings(self, steps: Steps, lengths: Ids) -> EngineAnswer:
         """Compute the embeddings of many texts, whose ids are given one after the other, with the number of ids of
-        each.
-
-        Raises:
-            InputError: the program does not end with a linear layer that takes one row for each text.
-        """
+        each. Raise an InputError if the program does not end with a linear layer that takes one row for each text."""
         width = self._packed.embedding_size()
         if not width:
             raise InputError(
-                f"{self.manifest.name} cannot give embeddings of texts: it does not end with a linear layer.",
-                "Use the logits or the probabilities.",
+                f"{self.manifest.name} cannot give embeddings of texts: its program does not end with a linear layer "
+                "that takes one row for each text.",
+                "Use the logits or the probabilities instead.",
             )
         given = steps.astype(np.int32), np.ascontiguousarray(lengths, np.int64)
         return self._call_extension(
@@ -161,7 +156,6 @@ class NativeEngine:
 
         Args:
             function: the function. It takes `given`, and then the arrays that it fills with logits and statuses.
-            text_count: the number of texts.
             refusal_statuses: the statuses that mean that a text is refused, but the other texts are answered.
             given: the texts, in the form that the function takes.
             row_count: the number of rows of the answer; None for the number of texts.
@@ -187,15 +181,12 @@ class NativeEngine:
         return EngineAnswer(logits, np.flatnonzero(is_refused).tolist())
 
     def open_step(self) -> None:
-        """Check that the file has a step program, which the engine opened together with the file.
-
-        Raises:
-            InputError: the file has no step program.
-        """
+        """Check that the file has a step program, which the engine opened together with the file. Raise an InputError
+        if the file has no step program."""
         if self.manifest.stream is None:
             raise InputError(
                 f"The packed file of {self.manifest.name} cannot answer {self._words.arrival}: it holds no step "
-                "program.",
+                "program, which a stream needs.",
                 self._words.step_program_remedy,
             )
 

@@ -61,20 +61,26 @@ def check_engine_options(max_batch_tokens: int, providers: Sequence[str], *, tru
     """Check the options of onnxruntime, and return them.
 
     Raises:
-        InputError: `max_batch_tokens` is not a whole number from 1; `providers` is a string or empty; or the installed
-            onnxruntime lacks a provider.
+        InputError: `max_batch_tokens` is not a whole number of 1 or more; `providers` is a string or empty; or the
+            installed onnxruntime lacks a provider.
     """
     if not isinstance(max_batch_tokens, int) or max_batch_tokens < 1:
-        raise InputError(f"max_batch_tokens is {max_batch_tokens!r}.", "Use a whole number from 1.")
+        raise InputError(
+            f"max_batch_tokens is {max_batch_tokens!r}, but it must be a whole number of 1 or more.",
+            "Give the largest number of tokens in one run of the graph.",
+        )
     if isinstance(providers, str) or not providers:
-        raise InputError(f"providers is {providers!r}.", f"Give a list of names, such as [{CPU!r}].")
+        raise InputError(
+            f"providers is {providers!r}, but it must be a list of names of execution providers.",
+            f"Give a list such as [{CPU!r}].",
+        )
     available = onnxruntime.get_available_providers()
     for provider in providers:
         if provider not in available:
             raise InputError(
-                f"onnxruntime {onnxruntime.__version__} has no provider {provider!r} here; it has "
+                f"The installed onnxruntime {onnxruntime.__version__} has no execution provider {provider!r}, but only "
                 f"{', '.join(available)}.",
-                "Install the build of onnxruntime that brings it (for CUDA: onnxruntime-gpu), or leave providers out.",
+                "Install the package of onnxruntime that has it (for CUDA: onnxruntime-gpu), or leave `providers` out.",
             )
     return Options(max_batch_tokens, tuple(providers), trust)
 
@@ -85,9 +91,7 @@ class OnnxRuntimeEngine:
     Several threads may use one engine at once.
 
     Args:
-        folder: the bundle's folder.
         manifest: the content of its classifier.json.
-        options: the options of onnxruntime.
 
     Raises:
         BundleError: the graph is missing, damaged, or does not fit classifier.json.
@@ -155,7 +159,8 @@ class OnnxRuntimeEngine:
         step = self._manifest.stream
         if step is None:
             raise InputError(
-                f"The bundle of {self._name} cannot answer {self._words.arrival}: it holds no step graph.",
+                f"The bundle of {self._name} cannot answer {self._words.arrival}: it holds no step graph, which a "
+                "stream needs.",
                 self._words.step_graph_remedy,
             )
         if self._step_session is None:
@@ -169,13 +174,7 @@ class OnnxRuntimeEngine:
 
     def _check_step_signature(self, session: onnxruntime.InferenceSession, step: StepGraph, path: Path) -> None:
         """Raise a BundleError if the inputs and outputs of a step graph have other names, types, ranks or sizes than
-        classifier.json says.
-
-        Args:
-            session: the session of the step graph.
-            step: the entry of the step graph in classifier.json.
-            path: the file of the step graph, for the message.
-        """
+        classifier.json says."""
         inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
         outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
         widths = {node.name: node.shape[-1] for node in (*session.get_inputs()[1:], *session.get_outputs())}
@@ -185,9 +184,9 @@ class OnnxRuntimeEngine:
             or widths != {"state": step.state_size, "logits": self._classes, "new_state": step.state_size}
         ):
             raise BundleError(
-                f"{path} takes {_format_signature(inputs)} and gives {_format_signature(outputs)}; a step graph takes "
-                f"{self._input} and a state of {step.state_size} numbers, and gives {self._classes} logits and a new "
-                "state.",
+                f"The step graph {path} has the inputs {_format_signature(inputs)} and the outputs "
+                f"{_format_signature(outputs)}, but it must take {self._input} and a state of {step.state_size} "
+                f"numbers, and give {self._classes} logits and a new state.",
                 _EXPORT_AGAIN,
             )
 
@@ -197,8 +196,6 @@ class OnnxRuntimeEngine:
         """Run the graph once on padded rows, and return one of its outputs. Free the memory of a large run afterwards.
 
         Args:
-            session: the session of the graph.
-            output: the name of the output.
             steps: the rows, [batch, sequence, ...]. Negative ids separate two texts, or encode features.
             lengths: int64 [batch], how many steps each row has without padding.
         """
@@ -350,8 +347,8 @@ class OnnxRuntimeEngine:
                     path = self._folder / graph.file
                     if graph.file.endswith(ORT_SUFFIX):
                         raise InputError(
-                            f"{path} has onnxruntime's own format, so it gives logits but not embeddings.",
-                            "Use the bundle that the file was made from.",
+                            f"{path} is in onnxruntime's own format (.ort), which gives logits but not embeddings.",
+                            "Use the bundle from which this bundle was made.",
                         )
                     content = read_graph(path, graph.sha256, trusted=self._options.trust)
                     name = find_last_layer_input(content, path)
@@ -374,8 +371,8 @@ class OnnxRuntimeEngine:
         if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != len(steps):
             raise InputError(
                 f"{self._manifest.name} cannot give embeddings: the input of its last linear layer has the shape "
-                f"{list(found.shape)}, not one row for each of {len(steps)} {self._words.row}s.",
-                "Use the logits or the probabilities.",
+                f"{list(found.shape)} for {len(steps)} {self._words.row}s, but it must have one row for each.",
+                "Use the logits or the probabilities instead.",
             )
         return rows
 
@@ -391,7 +388,7 @@ class OnnxRuntimeEngine:
         logits = self._append_nan_for_missing_steps(logits, steps)
         if logits.shape != self._compute_expected_logits_shape(steps):
             raise PocketRNNError(
-                f"The graph of {self._name} gave logits of shape {list(logits.shape)} for {len(steps)} "
+                f"The graph of {self._name} gave logits of the wrong shape, {list(logits.shape)}, for {len(steps)} "
                 f"{self._words.row}s and {self._classes} labels.",
                 _EXPORT_AGAIN,
             )
@@ -413,12 +410,12 @@ class OnnxRuntimeEngine:
             wanted := self._compute_expected_logits_shape(steps)
         ):
             raise BundleError(
-                f"The graph of {self._name} gives logits of shape {list(logits.shape)}, not {list(wanted)}.",
+                f"The graph of {self._name} gives logits of shape {list(logits.shape)}, but it must be {list(wanted)}.",
                 _EXPORT_AGAIN,
             )
 
     def _append_nan_for_missing_steps(self, logits: Floats, steps: Steps) -> Floats:
-        """If the graph gives no logits for the last tokens of a batch, append NaN for them. A module that labels tokens
+        """Append NaN for the last steps of a batch if the graph gives no logits for them. A module that labels tokens
         may give logits only up to the length of the longest text."""
         if not self._of_tokens or logits.ndim != 3 or logits.shape[1] >= steps.shape[1]:
             return logits
@@ -512,22 +509,13 @@ def _make_arena_shrinkage_options() -> onnxruntime.RunOptions:
 
 def _open_checked_session(path: Path, sha256: str, engine_options: Options) -> onnxruntime.InferenceSession:
     """Read and check a graph's file, and open a session from the bytes that were checked, since the file may change
-    meanwhile.
-
-    Args:
-        path: the graph's file.
-        sha256: the sha256 that the file must have.
-        engine_options: the options of onnxruntime.
-    """
+    meanwhile."""
     return _create_session(read_graph(path, sha256, trusted=engine_options.trust), path, engine_options)
 
 
 def _create_session(content: bytes, path: Path, engine_options: Options) -> onnxruntime.InferenceSession:
-    """Open a session of onnxruntime with one thread, from the bytes of a graph that was checked.
-
-    Raises:
-        BundleError: onnxruntime cannot open the graph.
-    """
+    """Open a session of onnxruntime with one thread, from the bytes of a graph that was checked. Raise a BundleError if
+    onnxruntime cannot open the graph."""
     options = onnxruntime.SessionOptions()
     # One thread: our own threads divide several texts among them, and onnxruntime's threads gain nothing on one text
     # (35 us with one, 52 with two that sleep, 37 with two that spin).
@@ -541,8 +529,8 @@ def _create_session(content: bytes, path: Path, engine_options: Options) -> onnx
         session = onnxruntime.InferenceSession(content, options, providers=list(engine_options.providers))
     except Exception as error:  # onnxruntime's errors share no base of their own
         raise BundleError(
-            f"onnxruntime {onnxruntime.__version__} cannot open {path}: {first_line(error)}.",
-            "Upgrade onnxruntime, or export the bundle again.",
+            f"onnxruntime {onnxruntime.__version__} cannot open the graph {path}: {first_line(error)}.",
+            "Install a newer onnxruntime, or export the bundle again.",
         ) from error
     # The Python object keeps the bytes for a change of providers, which never happens here ("TODO: This is bad as we're
     # holding the memory indefinitely", says its source); the session itself does not use them again. With 15.3 MiB of
@@ -559,15 +547,16 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
     inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
     if inputs != expected:
         raise BundleError(
-            f"{path} has the inputs {_format_signature(inputs)}; classifier.json says {_format_signature(expected)}.",
+            f"The graph {path} has the inputs {_format_signature(inputs)}, but by classifier.json they must be "
+            f"{_format_signature(expected)}.",
             _EXPORT_AGAIN,
         )
     outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
     rank = 3 if manifest.output.of_tokens else 2
     if outputs != {"logits": ("tensor(float)", rank)}:
         raise BundleError(
-            f"{path} has the outputs {_format_signature(outputs)}; its classifier gives logits (tensor(float), rank "
-            f"{rank}).",
+            f"The graph {path} has the outputs {_format_signature(outputs)}, but its only output must be logits "
+            f"(tensor(float), rank {rank}).",
             _EXPORT_AGAIN,
         )
     fixed, characters = {(0, manifest.graph.batch)}, manifest.characters
@@ -575,7 +564,8 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
         fixed |= {(1, given.steps), (2, len(given.channels))}
         if (channels := session.get_inputs()[0].shape[2]) != len(given.channels):
             raise BundleError(
-                f"{path} takes {channels} channels, but classifier.json names {len(given.channels)}.", _EXPORT_AGAIN
+                f"The graph {path} takes {channels} channels, but classifier.json has {len(given.channels)}.",
+                _EXPORT_AGAIN,
             )
     for node in session.get_inputs():
         if node.name == "features" and node.shape[1] == len(manifest.features):
@@ -583,13 +573,15 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
         own = {(2, characters.width)} if node.name == "characters" and characters is not None else set()
         if any(isinstance(size, int) and (axis, size) not in fixed | own for axis, size in enumerate(node.shape)):
             raise BundleError(
-                f"{path} takes the input {node.name} only with the fixed shape {node.shape}.",
+                f"The graph {path} has the fixed shape {node.shape} for the input {node.name}, but classifier.json "
+                "does not fix all of these sizes.",
                 _EXPORT_AGAIN,
             )
     classes = session.get_outputs()[0].shape[-1]
     if isinstance(classes, int) and classes != len(manifest.labels):
         raise BundleError(
-            f"{path} gives {classes} logits, but classifier.json names {len(manifest.labels)} labels.", _EXPORT_AGAIN
+            f"The graph {path} gives {classes} logits, but classifier.json has {len(manifest.labels)} labels.",
+            _EXPORT_AGAIN,
         )
 
 

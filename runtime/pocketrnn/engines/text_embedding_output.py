@@ -24,7 +24,6 @@ def find_last_layer_input(content: bytes, path: Path) -> str:
 
     Args:
         content: the bytes of an ONNX file that was checked.
-        path: the file, for the message.
 
     Raises:
         InputError: the graph does not end with a linear layer.
@@ -42,8 +41,8 @@ def find_last_layer_input(content: bytes, path: Path) -> str:
             return given[0]
         (name,) = given
     raise InputError(
-        f"{path} cannot give embeddings of texts: it does not end with a linear layer.",
-        "Use the logits or the probabilities.",
+        f"The graph {path} cannot give embeddings of texts: it does not end with a linear layer.",
+        "Use the logits or the probabilities instead.",
     )
 
 

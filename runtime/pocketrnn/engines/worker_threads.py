@@ -25,7 +25,7 @@ class Workers:
     then share the threads. A forked process starts its own threads.
 
     Args:
-        threads: the number of threads, from 1. With one, the caller's thread does the work.
+        threads: the number of threads, 1 or more. With 1, the caller's thread does the work.
     """
 
     def __init__(self, threads: int) -> None:
@@ -41,12 +41,11 @@ class Workers:
         """Call `work` for each item, in several threads, and yield every item with its result, in the order of the
         items.
 
-        Items are read only a few ahead, as many as there are threads. If reading the items raises an error, the results
-        of the items before it are yielded first. If the caller stops early, running work is waited for.
+        Only a few items are read ahead, as many as there are threads. If reading an item raises an error, the results
+        of the items before it are yielded first. If the caller stops early, the function waits for running work.
 
         Args:
             work: called with one item; it must release the interpreter lock to gain from several threads.
-            items: the items.
             stop_running_work: called if a signal ends the iteration, so that running work ends soon.
         """
         if self.threads == 1 or (isinstance(items, list) and len(items) <= 1):

@@ -24,7 +24,7 @@ _MOST_FIELDS: Final = 1 << 18
 _MOST_OPERATORS: Final = 1 << 14
 # Sizes are short lists of numbers. A longer list is data and is not followed.
 KNOWN_VALUES: Final = 64
-TRUST_OR_EXPORT: Final = "If you made the bundle yourself, load it with trust=True; else export it again."
+TRUST_OR_EXPORT: Final = "If you made the bundle yourself, load it with trust=True. Otherwise, export it again."
 _DOMAINS: Final = ("", "ai.onnx")
 _SAME_VALUES: Final = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 Values = tuple[float, ...]
@@ -64,45 +64,34 @@ class GraphContents:
     weights: int = 0
 
     def make_refusal(self, fault: str, remedy: str = "Export the bundle again.") -> BundleError:
-        """Make the error for a file with a fault.
+        """Make the error for a graph with a fault.
 
         Args:
-            fault: the end of a sentence that begins with the file's name: `holds no operator`.
+            fault: the end of a sentence that begins with the graph's file: `holds no operator`.
             remedy: what to do, as a sentence.
         """
-        return BundleError(f"{self.path} {fault}.", remedy)
+        return BundleError(f"The graph {self.path} {fault}.", remedy)
 
     def count_field_or_refuse(self) -> None:
-        """Count one more field of the file.
-
-        Raises:
-            BundleError: the file has too many fields.
-        """
+        """Count one more field of the file. Raise a BundleError if the file has too many fields."""
         self.fields += 1
         if self.fields > _MOST_FIELDS:
-            raise self.make_refusal(f"has more than {_MOST_FIELDS:,} parts")
+            raise self.make_refusal(f"has more than {_MOST_FIELDS:,} parts, which is the limit")
 
     def add_node(self, node: Node) -> None:
-        """Add an operator to `nodes`.
-
-        Raises:
-            BundleError: the graph has too many operators.
-        """
+        """Add an operator to `nodes`. Raise a BundleError if the graph has too many operators."""
         self.nodes.append(node)
         if len(self.nodes) > _MOST_OPERATORS:
-            raise self.make_refusal(f"has more than {_MOST_OPERATORS:,} operators")
+            raise self.make_refusal(f"has more than {_MOST_OPERATORS:,} operators, which is the limit")
 
     def check_limits(self, file_size: int) -> None:
         """Check that a file of `file_size` bytes contains only allowed operators, and is not larger than a classifier's
-        graph can be.
-
-        Raises:
-            BundleError: an operator is not allowed, the file has none, or something is too large.
-        """
+        graph can be. Raise a BundleError if an operator is not allowed, the file has none, or something is too
+        large."""
         if file_size - self.weights > _LARGEST_STRUCTURE:
-            raise self.make_refusal(f"holds more than {_LARGEST_STRUCTURE >> 20} MiB beside its weights")
+            raise self.make_refusal(f"holds more than {_LARGEST_STRUCTURE >> 20} MiB in addition to its weights")
         if not self.nodes:
-            raise self.make_refusal("holds no operator")
+            raise self.make_refusal("holds no operator, so that it cannot compute anything")
         if self.trusted:
             return
         for node in self.nodes:
@@ -112,15 +101,18 @@ class GraphContents:
                     f"holds the operator {short_repr(name)}, which a classifier's graph does not need", TRUST_OR_EXPORT
                 )
             if node.holds_graphs:
-                raise self.make_refusal(f"holds a graph inside the operator {node.operator}", TRUST_OR_EXPORT)
+                raise self.make_refusal(
+                    f"holds a graph inside the operator {node.operator}, which a classifier does not need",
+                    TRUST_OR_EXPORT,
+                )
         self._refuse_operators_that_enlarge_data()
 
     def _refuse_operators_that_enlarge_data(self) -> None:
         """Raise a BundleError if an operator would create too much data from constants of the file, such as `Expand` to
         a huge size.
 
-        Constants are followed through operators that only pass numbers on. A computed number is unknown; if a list of
-        sizes has known and unknown numbers, only the known ones count.
+        The numbers of constants stay known through operators that only pass numbers on, such as `Identity`. All other
+        numbers are unknown. In a list of sizes, only the known numbers count.
         """
         known = dict(self.constants)
         for node in self.nodes:
@@ -142,17 +134,17 @@ class GraphContents:
             # NaN, too, is not within the limit.
             if not size <= LARGEST_ALLOCATION:
                 raise self.make_refusal(
-                    f"lets the operator {node.operator} make more than {LARGEST_ALLOCATION:,} numbers out of constants",
+                    f"has an operator {node.operator} that makes more than {LARGEST_ALLOCATION:,} numbers from "
+                    "constants",
                     TRUST_OR_EXPORT,
                 )
 
 
 def _compute_growth_shown_by_constants(node: Node, input_values: Sequence[Values]) -> float:
-    """Compute how many numbers an operator makes, or by which factor it enlarges its input, as far as its constant
-    inputs show this. Return 1 if they do not show it, and NaN for a range with the step 0.
+    """Compute from an operator's constant inputs how many numbers the operator makes, or by which factor it enlarges
+    its input. Return 1 if the constant inputs do not show this, and NaN for a range with the step 0.
 
     Args:
-        node: the operator.
         input_values: for each input its numbers, if they are known constants; else an empty tuple.
     """
     input_values = [*input_values, (), (), ()]

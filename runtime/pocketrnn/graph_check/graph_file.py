@@ -23,12 +23,11 @@ def read_graph(path: Path, sha256: str, *, trusted: bool = False) -> bytes:
 
     Args:
         path: the file, in onnxruntime's own format if its name ends in `.ort`, else in ONNX.
-        sha256: the sha256 that classifier.json states.
         trusted: whether to allow all operators, for a bundle that you made yourself.
 
     Raises:
-        BundleError: the file is missing, not a regular file, larger than 2 GiB, or was changed; or `check_graph`
-            refuses its contents.
+        BundleError: the file is missing, not a regular file, larger than 2 GiB, or was changed; or it holds something
+            that a classifier's graph does not need.
     """
     content = read_checked_bytes(path, sha256)
     check_graph(content, path, trusted=trusted)
@@ -39,7 +38,6 @@ def check_graph(content: bytes, path: Path, *, trusted: bool = False) -> None:
     """Refuse a graph that may do more than compute answers.
 
     Args:
-        content: the file's bytes.
         path: the file's path, for messages. Its ending decides the format: `.ort` is onnxruntime's own format, any
             other is ONNX.
         trusted: whether to allow all operators, graphs inside operators, and functions. Everything else is checked all

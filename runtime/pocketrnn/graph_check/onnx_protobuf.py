@@ -77,7 +77,7 @@ MESSAGES: Final[dict[str, dict[int, tuple[str, str]]]] = {
 }
 # For each TensorProto.DataType: the field that holds its numbers if raw_data does not, and their format in `struct`.
 _NUMBERS: Final = {1: (4, "f"), 6: (5, "i"), 7: (7, "q"), 11: (10, "d")}
-_EXTERNAL: Final = "keeps weights in further files, which no digest covers"
+_EXTERNAL: Final = "keeps weights in further files, which no digest protects"
 
 
 def read_onnx_contents(content: bytes, graph_contents: GraphContents) -> None:
@@ -90,7 +90,7 @@ def read_onnx_contents(content: bytes, graph_contents: GraphContents) -> None:
     """
     # onnxruntime reads a file with this mark as its own format, and the mark may be part of a name in an ONNX file.
     if content[4:8] == b"ORTM":
-        raise graph_contents.make_refusal("is not an ONNX file: it is marked as of onnxruntime's own format")
+        raise graph_contents.make_refusal("is not an ONNX file: it is marked as a file in onnxruntime's own format")
     _OnnxWalker(memoryview(content), graph_contents).read_model_graph_or_function("ModelProto", 0, len(content), 0)
 
 
@@ -135,7 +135,8 @@ class _OnnxWalker:
             letters, _ = known.get(number, ("", ""))
             if wire not in _LETTERS or _LETTERS[wire] not in letters:
                 raise self.graph_contents.make_refusal(
-                    f"is not an ONNX file that a classifier may have: field {number} of type {wire} in {message_name}"
+                    f"is not an ONNX file, or holds more than a classifier needs: field {number} of wire type {wire} "
+                    f"in {message_name}"
                 )
             if "*" not in letters and seen & (1 << number):
                 raise self.graph_contents.make_refusal(
@@ -175,7 +176,7 @@ class _OnnxWalker:
         """Read a model, a graph or a function, and add its operators and tensors to `graph_contents`. `depth` counts
         the graphs around it."""
         if depth > _DEEPEST:
-            raise self.graph_contents.make_refusal(f"nests graphs more than {_DEEPEST} deep")
+            raise self.graph_contents.make_refusal(f"nests graphs more than {_DEEPEST} levels deep")
         for number, _, begin, stop in self.read_fields(message_name, start, end):
             inner = MESSAGES[message_name][number][1]
             if inner == "NodeProto":
@@ -187,7 +188,7 @@ class _OnnxWalker:
                 self.read_attribute(Node(), begin, stop, depth)
             elif inner:
                 if inner == "FunctionProto" and not self.graph_contents.trusted:
-                    raise self.graph_contents.make_refusal("holds functions of its own", TRUST_OR_EXPORT)
+                    raise self.graph_contents.make_refusal("defines functions of its own", TRUST_OR_EXPORT)
                 self.read_model_graph_or_function(inner, begin, stop, depth + 1)
 
     def read_node(self, start: int, end: int, depth: int) -> Node:
@@ -245,9 +246,11 @@ class _OnnxWalker:
                 self.graph_contents.weights += size if number in (4, 9, 10) else 0
         # The smallest numbers take half a byte.
         if any(size < 0 for size in dims) or math.prod(dims) > 2 * stored:
-            raise self.graph_contents.make_refusal(f"holds a tensor of the shape {dims[:8]} in {stored} bytes")
+            raise self.graph_contents.make_refusal(
+                f"holds a tensor of the shape {dims[:8]} in {stored} bytes, which do not fit this shape"
+            )
         if len(spans) > 1:
-            raise self.graph_contents.make_refusal("holds a tensor that has its numbers twice")
+            raise self.graph_contents.make_refusal("holds a tensor that stores its numbers twice")
         few = math.prod(dims) <= KNOWN_VALUES and stored <= 10 * KNOWN_VALUES
         return name, self.read_tensor_numbers(kind, spans) if few else ()
 

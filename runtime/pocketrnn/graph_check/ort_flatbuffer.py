@@ -29,11 +29,8 @@ _LONGEST_NAME: Final = 4096
 
 def read_ort_contents(content: bytes, graph_contents: GraphContents) -> None:
     """Read a file in onnxruntime's format from its beginning to its end, and add its contents to `graph_contents`.
-
-    Raises:
-        BundleError: the bytes are not a file in onnxruntime's format, or contain something that a classifier's graph
-            does not need.
-    """
+    Raise a BundleError if the bytes are not a file in onnxruntime's format, or contain something that a classifier's
+    graph does not need."""
     walk = _OrtWalker(content, graph_contents)
     if content[4:8] != b"ORTM":
         raise graph_contents.make_refusal("is not a graph in onnxruntime's format")
@@ -43,7 +40,7 @@ def read_ort_contents(content: bytes, graph_contents: GraphContents) -> None:
         raise graph_contents.make_refusal("is not a graph in onnxruntime's format: it holds no graph")
     walk.read_graph(graph, 0)
     if graph_contents.weights > len(content):
-        raise graph_contents.make_refusal("holds tensors that share their bytes")
+        raise graph_contents.make_refusal("holds tensors that share the same bytes of the file")
 
 
 class _OrtWalker:
@@ -120,13 +117,15 @@ class _OrtWalker:
         """Read the graph at the position `table`, and add its operators and tensors to `graph_contents`. `depth` counts
         the graphs around it."""
         if depth > _DEEPEST:
-            raise self.graph_contents.make_refusal(f"nests graphs more than {_DEEPEST} deep")
+            raise self.graph_contents.make_refusal(f"nests graphs more than {_DEEPEST} levels deep")
         if self.list_tables(table, _SPARSE):
-            raise self.graph_contents.make_refusal("holds sparse tensors")
+            raise self.graph_contents.make_refusal("holds sparse tensors, which a classifier does not need")
         # Member 0 is the list of optimizations; onnxruntime writes the table also where the list is empty.
         optimizations = self.read_table_member(table, _RUNTIME_OPTIMIZATIONS)
         if optimizations is not None and self.list_item_positions(optimizations, 0, 4):
-            raise self.graph_contents.make_refusal("holds operators that onnxruntime puts in when it opens the file")
+            raise self.graph_contents.make_refusal(
+                "holds operators that onnxruntime would add only when it opens a file"
+            )
         for tensor in self.list_tables(table, _INITIALIZERS):
             name, values = self.read_tensor(tensor)
             self.graph_contents.constants[name] = values
@@ -171,12 +170,14 @@ class _OrtWalker:
         dims, raw = self.read_integers(table, _DIMS), self.list_item_positions(table, _RAW, 1)
         external = self.find_member(table, _EXTERNAL)
         if external is not None and self.read_number("q", external) != -1:
-            raise self.graph_contents.make_refusal("keeps weights in further files, which no digest covers")
+            raise self.graph_contents.make_refusal("keeps weights in further files, which no digest protects")
         if self.list_item_positions(table, _STRINGS, 4):
-            raise self.graph_contents.make_refusal("holds a tensor of strings")
+            raise self.graph_contents.make_refusal("holds a tensor of strings, which a classifier does not need")
         self.graph_contents.weights += len(raw)
         if any(size < 0 for size in dims) or math.prod(dims) > 2 * len(raw):
-            raise self.graph_contents.make_refusal(f"holds a tensor of the shape {dims[:8]} in {len(raw)} bytes")
+            raise self.graph_contents.make_refusal(
+                f"holds a tensor of the shape {dims[:8]} in {len(raw)} bytes, which do not fit this shape"
+            )
         kind = self.find_member(table, _KIND)
         letter = _NUMBERS.get(0 if kind is None else self.read_number("i", kind), "")
         name = self.read_member_text(table, _TENSOR_NAME)

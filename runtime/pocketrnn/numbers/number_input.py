@@ -95,7 +95,8 @@ class NumberInput:
             given = getattr(self, name)
             if given is not None and len(given) != len(self.channels):
                 raise InputError(
-                    f"{name} has {len(given)} values for {len(self.channels)} channels.", "Give one for each channel."
+                    f"{name} has {len(given)} values, but there are {len(self.channels)} channels.",
+                    "Give one value for each channel, in the order of `channels`.",
                 )
         for name in ("integer_scale", "mean", "scale"):
             for number in getattr(self, name) or ():
@@ -103,23 +104,25 @@ class NumberInput:
                     raise InputError(
                         f"{name} holds {short_repr(number)}, which is not a finite number"
                         f"{'' if name == 'mean' else ' other than 0'}.",
-                        "Give finite numbers; the scale of a channel that never changes is 1, as in scikit-learn.",
+                        "Give finite numbers. For a channel that never changes, give the scale 1, as scikit-learn "
+                        "does.",
                     )
         if self.clip is not None and not (
             len(self.clip) == 2 and all(map(_is_number, self.clip)) and self.clip[0] < self.clip[1]
         ):
             raise InputError(
-                f"clip is {short_repr(self.clip)}, which is not a pair of numbers, the smaller one first.",
+                f"clip is {short_repr(self.clip)}, but it must be a pair of numbers, the smaller one first.",
                 "Give the smallest and the largest number that the module gets, such as (-5.0, 5.0).",
             )
         for name in ("missing", "pad_value"):
             if (number := getattr(self, name)) is not None and not _is_finite(number):
-                raise InputError(f"{name} is {short_repr(number)}.", "Give a finite number.")
+                raise InputError(f"{name} is {short_repr(number)}, but it must be a finite number.", "Give a number.")
         for pair in self.training_range or ():
             if len(pair) != 2 or not all(map(_is_finite, pair)) or pair[0] > pair[1]:
                 raise InputError(
-                    f"training_range holds {short_repr(pair)}.",
-                    "Give a pair for each channel: the smallest and the largest number.",
+                    f"training_range holds {short_repr(pair)}, but each item must be a pair of finite numbers, the "
+                    "smaller one first.",
+                    "Give for each channel the smallest and the largest number in training.",
                 )
         self._check_steps()
 
@@ -128,21 +131,31 @@ class NumberInput:
         for name in ("steps", "window", "hop"):
             number = getattr(self, name)
             if number is not None and (type(number) is not int or not 1 <= number <= MOST_STEPS):
-                raise InputError(f"{name} is {short_repr(number)}.", "Give a whole number from 1.")
+                raise InputError(
+                    f"{name} is {short_repr(number)}, but it must be a whole number from 1 to {MOST_STEPS:,}.",
+                    "Give a number of time steps.",
+                )
         if self.rate is not None and not (_is_finite(self.rate) and self.rate > 0):
-            raise InputError(f"rate is {short_repr(self.rate)}.", "Give the number of samples in a second, above 0.")
+            raise InputError(
+                f"rate is {short_repr(self.rate)}, but it must be a finite number above 0.",
+                "Give the number of samples per second.",
+            )
         if self.pad_side not in (None, "left", "right"):
-            raise InputError(f"pad_side is {short_repr(self.pad_side)}.", "Use 'left' or 'right'.")
+            raise InputError(
+                f"pad_side is {short_repr(self.pad_side)}, but it must be 'left' or 'right'.", "Give one of these."
+            )
         if self.pad_side is not None and self.steps is None:
             raise InputError(
-                "pad_side is given without steps.",
-                "Also give steps, the number of steps to which sequences are padded.",
+                "`pad_side` is given, but `steps` is not.",
+                "Also give `steps`, the number of steps to which sequences are padded.",
             )
         if self.hop is not None and self.window is None:
-            raise InputError("hop is given without window.", "Also give window, the number of steps of a window.")
+            raise InputError(
+                "`hop` is given, but `window` is not.", "Also give `window`, the number of steps of a window."
+            )
         if self.steps is not None and self.window is not None and self.window > self.steps:
             raise InputError(
-                f"A window has {self.window} steps, but the module takes exactly {self.steps}.",
+                f"`window` is {self.window} steps, but the module takes exactly {self.steps} steps (`steps`).",
                 f"Give a window of at most {self.steps} steps.",
             )
 
@@ -210,14 +223,14 @@ class NumberInput:
         if steps > self.steps:
             raise SequenceError(
                 f"The sequence has {steps:,} steps, but the classifier takes {limit} {self.steps:,}.",
-                f"Cut the sequence to {self.steps:,} steps; or, to answer a long recording window by window, call "
+                f"Cut the sequence to {self.steps:,} steps. To answer a long recording window by window, call "
                 "recording() or stream().",
             )
         if self.pad_side is None:
             raise SequenceError(
                 f"The sequence has {steps:,} steps, but the classifier takes {limit} {self.steps:,}.",
-                f"Give exactly {self.steps:,} steps; or, if the module was trained on padded sequences, export it with "
-                "pad_side, and shorter sequences are padded.",
+                f"Give exactly {self.steps:,} steps. If the module was trained on padded sequences, export it with "
+                "pad_side, so that shorter sequences are padded.",
             )
         filled = np.full((self.steps, len(self.channels)), self.pad_value, np.float32)
         start = self.steps - steps if self.pad_side == "left" else 0
@@ -244,7 +257,7 @@ class NumberInput:
         if gaps.any() and self.missing is None:
             raise _make_sample_error(
                 gaps, self.channels, "missing (NaN)",
-                "Fill the gap, or export the classifier with missing=, the value that stands for a gap.", first_step,
+                "Fill the gap, or export the classifier with missing=NUMBER, which then replaces each gap.", first_step,
             )  # fmt: skip
 
     def convert_to_channel_units(self, samples: NDArray[Any]) -> NDArray[np.float64]:
@@ -325,12 +338,14 @@ class NumberInput:
 def convert_steps_to_array(
     samples: object, channels: Sequence[str], integer_scale: Sequence[float] | None = None
 ) -> NDArray[Any]:
-    """Convert samples that arrive, several steps or one step [channels], to an array [time, channels].
+    """Convert samples that arrive to an array [time, channels].
 
-    The other arguments are those of `convert_sequence_to_array`.
+    Args:
+        samples: several steps [time, channels], or one step [channels].
+        integer_scale: for each channel the factor for integers; None for 1.
 
     Raises:
-        SequenceError: the argument is neither several steps nor one step.
+        SequenceError: `samples` are not numbers of one of these shapes.
     """
     one = len(channels) > 1 and np.ndim(samples) == 1 and len(samples) == len(channels)  # type: ignore[arg-type]
     if one:
@@ -343,13 +358,12 @@ def convert_sequence_to_array(
 ) -> NDArray[Any]:
     """Convert a sequence to an array of numbers [time, channels].
 
-    A gap (None or a masked item) becomes NaN. If all other numbers are integers and `integer_scale` is given, a gap
-    stays a masked item instead, so that the integers stay integers, which are multiplied later.
+    A gap (None or a masked item) becomes NaN. If `integer_scale` is given and all numbers are integers, the result has
+    integers, and a gap is a masked item. The factors are applied later.
 
     Args:
         sequence: numbers [time, channels], or [time] for a single channel: an array, lists, or a table with a column
             for each channel by its name.
-        channels: the names of the channels.
         integer_scale: for each channel the factor for integers; None for 1.
 
     Raises:
@@ -362,7 +376,7 @@ def convert_sequence_to_array(
     if isinstance(sequence, str | bytes | Mapping):
         raise SequenceError(
             f"{_describe_sequence(sequence)} is not a sequence of numbers.",
-            "Give an array [time, channels], or a list of rows.",
+            "Give an array [time, channels], or a list with one row of numbers for each time step.",
         )
     try:
         # An Arrow array holds lists, which become Python lists first.
@@ -378,7 +392,7 @@ def convert_sequence_to_array(
     if found.dtype.kind not in "iufb" or found.ndim not in (1, 2):
         raise SequenceError(
             f"{_describe_sequence(sequence)} is not a sequence of numbers [time, channels].",
-            f"Give an array or rows of {len(channels)} numbers.",
+            f"Give an array [time, {len(channels)}], or a list of rows of {len(channels)} numbers.",
         )
     if found.ndim == 1 and (len(channels) == 1 or not found.size):
         found = found.reshape(-1, len(channels))
@@ -411,8 +425,8 @@ def _flatten_rows(rows: Sequence[Any]) -> Sequence[Any]:
 def join_columns(columns: Sequence[NDArray[Any]], integer_scale: Sequence[float] | None) -> NDArray[Any]:
     """Join the columns of channels to an array [time, channels].
 
-    If all columns are integers, so is the array. If some columns are floats and `integer_scale` is given, the integer
-    columns are multiplied here, but only if the factor of each float column is 1.
+    The array has integers if all columns do, and else floats. In the latter case, the integer columns are multiplied by
+    their factors of `integer_scale`, but only if the factor of each float column is 1.
 
     Args:
         columns: the numbers of each channel; in a masked array of integers, gaps are masked.
@@ -489,15 +503,14 @@ def _select_channel_columns(
     channels].
 
     Args:
-        table: the table.
-        column_names: the names of the table's columns.
         channels: the names of the wanted columns, in the order of the result.
         integer_scale: for each channel the factor for integers; None for 1.
     """
     if missing := [name for name in channels if name not in column_names]:
         raise SequenceError(
-            f"The table has no column {missing[0]!r}; it has {', '.join(map(repr, column_names[:6])) or 'none'}.",
-            f"Give a column for each channel: {', '.join(channels[:6])}.",
+            f"The table has no column {missing[0]!r}; its columns are "
+            f"{', '.join(map(repr, column_names[:6])) or 'none'}.",
+            f"Give a table with a column for each channel: {', '.join(channels[:6])}.",
         )
     try:
         columns = [np.asarray(table[name]) for name in channels]
@@ -509,7 +522,7 @@ def _select_channel_columns(
     # A table may raise any exception.
     except Exception:
         raise SequenceError(
-            "The table's columns are not numbers.", "Give a column of numbers for each channel."
+            "The columns of the table cannot be read as numbers.", "Give a column of numbers for each channel."
         ) from None
 
 
@@ -521,7 +534,6 @@ def _make_sample_error(
 
     Args:
         is_faulty: bool [time, channels], True for a faulty sample.
-        channels: the names of the channels.
         fault: what is wrong, as the end of a sentence: `infinite`.
         remedy: what to do, as a sentence.
         first_step: the index in the recording of the first step.
@@ -539,13 +551,18 @@ def _check_channel_names(channels: object) -> None:
     characters."""
     if isinstance(channels, str) or not isinstance(channels, tuple) or not channels:
         raise InputError(
-            f"channels is {short_repr(channels)}.", "Give a tuple of the channels' names, such as ('ax', 'ay', 'az')."
+            f"channels is {short_repr(channels)}, but it must be a tuple of the names of the channels.",
+            "Give a tuple such as ('ax', 'ay', 'az').",
         )
     if len(channels) > MOST_CHANNELS:
-        raise InputError(f"There are {len(channels):,} channels.", f"Give at most {MOST_CHANNELS:,}.")
+        raise InputError(
+            f"There are {len(channels):,} channels, but at most {MOST_CHANNELS:,} are allowed.", "Give fewer channels."
+        )
     for name in channels:
         if not isinstance(name, str) or not name or not name.isprintable() or len(name) > 200:
-            raise InputError(f"{short_repr(name)} is not a channel's name.", "Give 1 to 200 printable characters.")
+            raise InputError(
+                f"{short_repr(name)} is not a valid name of a channel.", "Give a name of 1 to 200 printable characters."
+            )
     if len(set(channels)) < len(channels):
         twice = next(name for name in channels if channels.count(name) > 1)
         raise InputError(f"The channel {short_repr(twice, 40)} is given twice.", "Give each channel once.")

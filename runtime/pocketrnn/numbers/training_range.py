@@ -25,7 +25,6 @@ def find_channel_ranges(rules: NumberInput, sequences: Iterable[object]) -> tupl
     Missing samples do not count. Return None if a channel has only missing samples, or an infinite one.
 
     Args:
-        rules: the rules for the sequences.
         sequences: the sequences as the sensor gives them.
 
     Raises:
@@ -48,7 +47,6 @@ class TrainingRangeCheck:
     or refuses them.
 
     Args:
-        name: the classifier's name, for messages.
         rules: the rules for the classifier's sequences, with the training range.
         out_of_range: `warn` warns once, `refuse` refuses the sequence, `ignore` does neither.
 
@@ -58,19 +56,19 @@ class TrainingRangeCheck:
 
     def __init__(self, name: str, rules: NumberInput, out_of_range: str) -> None:
         if out_of_range not in _WAYS:
-            raise InputError(f"out_of_range is {short_repr(out_of_range)}.", f"Use one of: {', '.join(_WAYS)}.")
+            raise InputError(
+                f"out_of_range is {short_repr(out_of_range)}, but it must be one of: {', '.join(_WAYS)}.",
+                "Give one of these words.",
+            )
         self.out_of_range = out_of_range
         self._name = name
         self._rules = rules
         self._quiet = out_of_range == "ignore" or rules.training_range is None
 
     def __call__(self, numbers: NDArray[Any], first: int) -> None:
-        """Check numbers [time, channels] in the channels' units; `first` is the index in the recording of the first of
-        these steps.
-
-        Raises:
-            SequenceError: a number is far outside the training range, and `out_of_range` is `refuse`.
-        """
+        """Compare numbers [time, channels] in the channels' units with the training range. `first` is the index in the
+        recording of the first of these steps. Raise a SequenceError if a number is far outside the training range, and
+        `out_of_range` is `refuse`."""
         ranges = self._rules.training_range
         if self._quiet or ranges is None or not (far := self._rules.mark_numbers_far_outside_training(numbers)).any():
             return
@@ -81,7 +79,7 @@ class TrainingRangeCheck:
             f"Channel {self._rules.channels[channel]!r} is {numbers[step, channel]:.6g} at step {first + step} "
             f"(counted from 0), far outside of {least:.6g} to {most:.6g}{unit}, in which {self._name} was trained."
         )
-        remedy = "Check the unit; integer_scale converts whole numbers of a sensor to it."
+        remedy = "Check the unit. An export with integer_scale converts the integers of a sensor to the unit."
         if self.out_of_range == "refuse":
             raise SequenceError(said, remedy)
         self._quiet = True

@@ -39,8 +39,6 @@ def check_same_labels(
     """Check that rows have the expected labels, in the same order.
 
     Args:
-        given: the labels of the rows.
-        wanted: the expected labels.
         problem: the beginning of the message if the labels differ; both lists of labels follow it.
         remedy: what to do then, as a sentence.
 
@@ -48,7 +46,7 @@ def check_same_labels(
         DataError: the labels differ.
     """
     if tuple(given) != tuple(wanted):
-        raise DataError(f"{problem}: {list_first_names(given)}, not {list_first_names(wanted)}.", remedy)
+        raise DataError(f"{problem}: {list_first_names(given)} in place of {list_first_names(wanted)}.", remedy)
 
 
 def check_columns(
@@ -57,9 +55,6 @@ def check_columns(
     """Check that a file has each wanted column exactly once.
 
     Args:
-        present: the names of the file's columns.
-        wanted: the names of the columns that the file must have.
-        file_name: the file, for the message.
         remedy: what to do if a column is missing, as a sentence.
         header_remedy: a further sentence if no name is similar to the missing one, since the file may lack a header
             line; see `write_header_line_remedy`.
@@ -77,7 +72,7 @@ def check_columns(
                 f"{file_name} has no column {column!r}; its columns are {list_first_names(present) or 'none'}.", said
             )
         if times[column] > 1:
-            raise DataError(f"{file_name} has the column {column!r} twice.", "Give each column a name of its own.")
+            raise DataError(f"{file_name} has the column {column!r} twice.", "Give each column a different name.")
 
 
 def parse_json_object(line: str) -> dict[str, Any]:

@@ -15,11 +15,8 @@ _MARKS: Final = (",", ";", "\t", "|")
 def find_delimiter(header: str, wanted: Sequence[str]) -> str:
     """Find the delimiter of a CSV file in its header line: a comma, a semicolon, a tab or a vertical bar.
 
-    It is the first of these with which the header has all wanted columns, or else the one that gives most columns.
-
-    Args:
-        header: the first line of the file.
-        wanted: the names of columns that the file should have.
+    The delimiter is the first of these with which the header has all wanted columns. If there is none, it is the one
+    that gives the most columns.
     """
     columns = {mark: next(csv.reader([header], delimiter=mark), []) for mark in _MARKS}
     having = (mark for mark in _MARKS if set(wanted) <= set(columns[mark]))

@@ -21,11 +21,8 @@ _USUAL: Final = (
 
 
 def check_encoding(name: str) -> str:
-    """Check the name of a text encoding, such as cp1252, and return the name that Python's `codecs` uses for it.
-
-    Raises:
-        InputError: there is no text encoding of this name.
-    """
+    """Check the name of a text encoding, such as cp1252, and return the name that Python's `codecs` uses for it. Raise
+    an InputError if there is no text encoding of this name."""
     try:
         found = codecs.lookup(name)
         # This fails for codecs that do not encode text to bytes, such as rot13, and for Python's own `undefined`.
@@ -33,9 +30,9 @@ def check_encoding(name: str) -> str:
         codecs.getincrementaldecoder(name)("strict")
     except (LookupError, UnicodeError, ValueError):
         raise InputError(
-            f"There is no encoding {short_repr(name, 40)}.",
+            f"There is no encoding {short_repr(name, 40)} in Python.",
             suggest_similar_name(name, _USUAL)
-            or "Use one of Python's names, such as cp1252, utf-16, shift_jis or gb18030.",
+            or "Give the name of one of Python's encodings, such as cp1252, utf-16, shift_jis or gb18030.",
         ) from None
     return UTF8 if found.name in ("utf-8", "utf-8-sig") else found.name
 
@@ -54,8 +51,7 @@ def make_not_utf8_error(file_name: str, line: int, byte: int) -> DataError:
     """Make the error for a file that is not UTF-8, if the user has not named an encoding.
 
     Args:
-        file_name: the file.
-        line: the number of the first invalid line, from 1.
+        line: the number of the first invalid line, counted from 1.
         byte: the first invalid byte in it.
     """
     return DataError(
@@ -70,7 +66,6 @@ def check_not_utf16(file_name: str, start: bytes) -> None:
     with a zero byte next to each letter.
 
     Args:
-        file_name: the file, for the message.
         start: the first bytes of the file.
 
     Raises:
@@ -150,21 +145,19 @@ class _Utf8Stream(io.RawIOBase):
             return
         if self._ended and self._beyond_ascii:
             raise DataError(
-                f"{self._name} is UTF-8, but --encoding is {self._encoding}, which gives other characters.",
+                f"{self._name} is UTF-8, so that --encoding {self._encoding} would read wrong characters from it.",
                 f"Leave --encoding out for this file, or save the file as {self._encoding}.",
             )
 
 
 def recode_to_utf8(file: IO[bytes], file_name: str, encoding: str) -> IO[bytes]:
-    """Return a stream that converts a text file from another encoding to UTF-8 while it is read.
+    """Return a stream that converts a text file from another encoding to UTF-8 while it is read. Return `file` itself
+    if the encoding is UTF-8.
+
+    Reading from the stream raises a DataError if the file is not in this encoding. At the end of the file, it raises
+    a DataError if the file is UTF-8.
 
     Args:
-        file: the stream of the file's bytes.
-        file_name: the file, for messages.
-        encoding: the name of the encoding, as `check_encoding` returns it. For UTF-8, `file` itself is returned.
-
-    Raises:
-        DataError: raised while the stream is read: the file is not in this encoding; or it is UTF-8, which is known
-            only at its end.
+        encoding: the name that Python's `codecs` uses for the encoding.
     """
     return file if encoding == UTF8 else io.BufferedReader(_Utf8Stream(file, file_name, encoding), _CHUNK)

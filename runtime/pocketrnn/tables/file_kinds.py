@@ -45,7 +45,7 @@ def find_file_kind(file_name: str, stated: str | None, option: str) -> Kind:
         )
         by_lines = f" A file with a text on each line is read from standard input: < {file_name}."
         raise InputError(
-            f"{what} does not show the kind of the file.",
+            f"{what} does not show the format of the file.",
             f"Use a name that ends in one of {', '.join(ENDINGS)}, or give {option} {'|'.join(KINDS)}."
             + by_lines * (file_name != "-" and option == "--input-format"),
         )

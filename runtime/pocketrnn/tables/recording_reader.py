@@ -31,11 +31,6 @@ _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 def read_columns(file_name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
     """Read the wanted columns of a file; return the values of each by its name.
 
-    Args:
-        file_name: the file.
-        kind: the format of the file.
-        wanted: the names of the columns.
-
     Raises:
         DataError: the file cannot be read, is larger than 2 GiB, or lacks a column.
         MissingExtraError: the file is Parquet, and pyarrow is not installed.
@@ -44,7 +39,8 @@ def read_columns(file_name: str, kind: Kind, wanted: Sequence[str]) -> dict[str,
     try:
         if path.stat().st_size > _LARGEST:
             raise DataError(
-                f"{file_name} has {path.stat().st_size:,} bytes, too many to be read at once.", "Divide the file."
+                f"{file_name} has {path.stat().st_size:,} bytes, but at most {_LARGEST:,} can be read at once.",
+                "Divide the file into several files.",
             )
         if kind == "parquet":
             file = require_module("pyarrow.parquet", "parquet").ParquetFile(path)
@@ -68,7 +64,8 @@ def read_columns(file_name: str, kind: Kind, wanted: Sequence[str]) -> dict[str,
     except Exception as error:
         near = suggest_near_file(path) if isinstance(error, FileNotFoundError) else ""
         raise DataError(
-            f"{file_name} cannot be read: {find_file_error_reason(error)}.", near or "Check the file and its format."
+            f"{file_name} cannot be read: {find_file_error_reason(error)}.",
+            near or "Check that the file exists and has the format that its name says.",
         ) from None
     check_columns(names, wanted, file_name, "Give a column for each channel, by its name.")
     return present
@@ -83,11 +80,10 @@ def stack_channels(
     """Join the columns of the channels to an array [time, channels]. An empty field becomes a gap.
 
     Args:
-        columns: the values of each column by its name, as `read_columns` returns them.
+        columns: a map from the name of each column to its values.
         channels: the names of the columns to join, in the order of the result.
-        file_name: the file, for the message.
-        integer_scale: for each channel the factor for integers; None for 1. With factors, a gap among integers is
-            masked, and is else NaN.
+        integer_scale: for each channel the factor by which integers will be multiplied; None for 1. A gap is NaN; but
+            if a factor is given, a gap among integers is a masked item, so that the integers stay integers.
 
     Raises:
         DataError: a field is not a number, or there are no rows.
@@ -96,17 +92,13 @@ def stack_channels(
         [_parse_numbers(columns[channel], channel, file_name) for channel in channels], integer_scale
     )
     if not len(recording):
-        raise DataError(f"{file_name} has no rows.", "Give a file with a header and a row for each time step.")
+        raise DataError(f"{file_name} has no rows.", "Give a file with a header and one row for each time step.")
     return recording
 
 
 def group_rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.int64]]]:
     """Group rows by the sequence that they belong to. Return the name of each sequence with the indices of its rows, in
-    the order of their first rows.
-
-    Args:
-        column: for each row, the name of its sequence.
-    """
+    the order of their first rows."""
     rows: dict[str, list[int]] = {}
     for index, value in enumerate(column):
         rows.setdefault(str(value), []).append(index)
@@ -115,10 +107,7 @@ def group_rows_by_sequence(column: Sequence[Any]) -> list[tuple[str, NDArray[np.
 
 def parse_json_constant(constant: str) -> float:
     """Parse a constant that Python's `json.loads` accepts although JSON lacks it: NaN, which means a missing sample.
-
-    Raises:
-        ValueError: the constant is not NaN, but Infinity or -Infinity.
-    """
+    Raise a ValueError if the constant is not NaN, but Infinity or -Infinity."""
     if constant == "NaN":
         return math.nan
     raise ValueError(f"{constant} is not JSON")
@@ -133,7 +122,8 @@ def _read_parquet_columns(file: Any, wanted: Sequence[str], file_name: str) -> d
         size += batch.nbytes
         if size > _LARGEST:
             raise DataError(
-                f"{file_name} unpacks to more than {_LARGEST:,} bytes, too many to be read at once.", "Divide the file."
+                f"The rows of {file_name} take more than {_LARGEST:,} bytes of memory, which is the limit.",
+                "Divide the file into several files.",
             )
     arrow = require_module("pyarrow", "parquet")
     table = arrow.Table.from_batches(batches) if batches else file.schema_arrow.empty_table()
@@ -164,7 +154,7 @@ def _read_delimited_columns(
             if len(row) != len(names):
                 raise DataError(
                     f"Line {rows.line_num} of {path} has {len(row)} fields, but the header has {len(names)}.",
-                    "Write a field for each column of the header in each line.",
+                    "Give each line exactly one field for each column of the header.",
                 )
             for column, place in places.items():
                 field = row[place]

@@ -83,12 +83,9 @@ class ArrowRows:
     batch: pyarrow.RecordBatch
 
     def make_dicts(self) -> list[dict[str, Any]]:
-        """Return each row as a dict from the names of the columns to values of Python.
-
-        Raises:
-            OutputError: a column holds bytes that are not UTF-8, or a value that Python cannot represent, such as a
-                date after the year 9999 or an unknown time zone.
-        """
+        """Return each row as a dict from the names of the columns to values of Python. Raise an OutputError if a column
+        holds bytes that are not UTF-8, or a value that Python cannot represent, such as a date after the year 9999 or
+        an unknown time zone."""
         names = self.batch.schema.names
         columns = [
             _convert_arrow_to_python(name, column) for name, column in zip(names, self.batch.columns, strict=True)
@@ -102,11 +99,14 @@ def _convert_arrow_to_python(column_name: str, column: pyarrow.Array) -> list[An
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
-        raise OutputError(f"The column {column_name!r} holds bytes that are not UTF-8.", WRITE_PARQUET) from None
+        raise OutputError(
+            f"The column {column_name!r} contains bytes that are not UTF-8, which JSON and CSV cannot store.",
+            WRITE_PARQUET,
+        ) from None
     # pyarrow's own errors are among these two, and so are those for a time zone that is not known.
     except (ArithmeticError, LookupError, ValueError) as error:
         raise OutputError(
-            f"The column {column_name!r} holds a value of type {column.type}, which JSON and CSV cannot hold: "
+            f"The column {column_name!r} has a value of the type {column.type} that JSON and CSV cannot store: "
             f"{first_line(error)}.",
             WRITE_PARQUET,
         ) from None
@@ -164,9 +164,9 @@ class RowSource:
         without_feature: how many of these rows have a text, but lack a feature or have an impossible value.
         without_answer: how many of these rows have a text that the classifier cannot take.
         first_fault: the description of the first fault in these rows; None before.
-        on_error: what to do with a faulty row: `raise` raises an error; `skip` leaves out a row that cannot be read,
-            and keeps any other one without an answer.
-        name_columns: the remedy if the file has no column of texts by the expected name.
+        on_error: what to do with a faulty row. `raise` raises an error. `skip` leaves the row out if it cannot be read,
+            and else keeps the row without an answer.
+        name_columns: the remedy to show if the file has no column of texts with the expected name.
     """
 
     name: str
@@ -185,7 +185,6 @@ class RowSource:
         """Count a row without a text; raise an error if `on_error` is `raise`.
 
         Args:
-            row_number: the number of the row, from 1.
             fault: what is wrong, as the end of a sentence about the row: `has no text`.
             has_column: whether the row has the column of texts.
 
@@ -201,7 +200,6 @@ class RowSource:
         """Count a row with a missing or impossible feature; raise an error if `on_error` is `raise`.
 
         Args:
-            row_number: the number of the row, from 1.
             fault: what is wrong, as the end of a sentence about the row.
 
         Raises:
@@ -214,7 +212,6 @@ class RowSource:
         """Count a row that cannot be read and is left out; raise an error if `on_error` is `raise`.
 
         Args:
-            row_number: the number of the row, from 1.
             fault: what is wrong, as the end of a sentence about the row.
 
         Raises:

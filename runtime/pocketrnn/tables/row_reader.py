@@ -61,8 +61,6 @@ def read_batches(
 
     Args:
         stream: the file's bytes. A Parquet file is read from its end, so its stream must allow seeking.
-        source: describes the file, and counts the rows that are read.
-        text_column: the name of the column with the texts.
         live: whether to yield the rows that have arrived at once, without waiting for a full batch, as for pipes.
         added: the names of the columns that will be added, which the file must not have yet.
 
@@ -83,9 +81,7 @@ def add_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str
     """Turn the texts of batches into pairs, with second texts from another column.
 
     Args:
-        batches: the batches from `read_batches`.
         source: the file, which counts the rows without a second text, too.
-        column: the name of the column with the second texts.
 
     Raises:
         DataError: the column is missing; or a row has no text in it and `source.on_error` is `raise`.
@@ -111,9 +107,7 @@ def add_features(batches: Iterable[RowBatch], source: RowSource, features: Featu
     """Turn the texts of batches into texts with features. The values of a feature come from the column with its name.
 
     Args:
-        batches: the batches from `read_batches`.
         source: the file, which counts the rows without usable features, too.
-        features: the features of the classifier.
 
     Raises:
         DataError: a column is missing; or a row has a missing or impossible feature and `source.on_error` is `raise`.
@@ -153,8 +147,8 @@ def _list_column_values(rows: CsvRows | JsonRows | ArrowRows, column: str, sourc
 
 
 class OtherColumnsError(DataError):
-    """The file already has a column by the name of an added column, or its texts seem to be in a column of another
-    name.
+    """The file already has a column with the name of a new column, or its texts seem to be in another column than
+    expected.
 
     Attributes:
         taken: the names of the file's columns, if the file has one of the added columns; else empty.
@@ -171,7 +165,7 @@ def _refuse_taken_columns(names: Collection[str], added: Sequence[str], source: 
     for name in added:
         if name in names:
             error = OtherColumnsError(
-                f"{source.name} has a column {name!r} already.",
+                f"{source.name} has a column {name!r} already, so that no new column can have this name.",
                 "Give the new columns other names with --label-column and --probability-column.",
             )
             error.taken = names
@@ -271,7 +265,7 @@ class _LineChunks:
                 yield chunk
         except OSError as error:
             raise DataError(
-                f"The input cannot be read: {find_file_error_reason(error)}.", "Check the file and its disk."
+                f"The input cannot be read: {find_file_error_reason(error)}.", "Check the file and the disk."
             ) from None
 
 
@@ -323,8 +317,8 @@ class _DelimitedRows:
             yield from chunk.lines
 
     def had_line_not_utf8_since_last_call(self) -> bool:
-        """Return whether any line was not UTF-8 since this was last called, up to the end of the last row that was
-        read."""
+        """Return whether a line up to the end of the last row was not UTF-8. Only the lines since the last call of this
+        method count."""
         ended = {number for number in self.not_utf8 if number <= self.reader.line_num}
         self.not_utf8 -= ended
         return bool(ended)
@@ -333,8 +327,7 @@ class _DelimitedRows:
 def _read_delimited(
     chunks: _LineChunks, source: RowSource, text_column: str, added: Sequence[str]
 ) -> Iterator[RowBatch]:
-    """Yield the rows of a CSV or TSV file in batches. The arguments are those of `read_batches`, with the lines of the
-    stream."""
+    """Yield the rows of a CSV or TSV file, given as chunks of its lines, in batches. Count the rows in `source`."""
     rows = _DelimitedRows(chunks, source.kind, (text_column,))
     names = _read_header(rows, source)
     _check_column_names(names, text_column, added, source)
@@ -374,7 +367,7 @@ def _read_header(rows: _DelimitedRows, source: RowSource) -> list[str]:
             names = next((row for row in rows.reader if row), None)
     except csv.Error as error:
         raise DataError(
-            f"The header line of {source.name} cannot be read: {error}.", "Correct the header line."
+            f"The header line of {source.name} is not valid CSV: {error}.", "Correct the header line."
         ) from None
     if names is None:
         raise DataError(f"{source.name} is empty.", "Give a file with a header line.")
@@ -403,9 +396,6 @@ def _count_unparsable_row_left_out(rows_before: int, error: csv.Error, rows: _De
 
     Args:
         rows_before: how many rows the batch has before it, which `source` has not counted yet.
-        error: the error of the csv module.
-        rows: the rows of the file.
-        source: the file, which counts the rows.
     """
     rows.had_line_not_utf8_since_last_call()
     what = str(error).partition(" - ")[0]
@@ -420,7 +410,6 @@ def _count_row_left_out(rows_before: int, fault: str, source: RowSource) -> None
     Args:
         rows_before: how many rows the batch has before it, which `source` has not counted yet.
         fault: what is wrong, as the end of a sentence about the row.
-        source: the file, which counts the rows.
     """
     source.count_or_refuse_unreadable_row(source.rows + rows_before + 1, fault)
     source.rows += 1
@@ -438,8 +427,7 @@ def _iterate_stripped_lines(chunks: _LineChunks) -> Iterator[tuple[int, str, boo
 def _read_json_lines(
     chunks: _LineChunks, source: RowSource, text_column: str, added: Sequence[str]
 ) -> Iterator[RowBatch]:
-    """Yield the rows of a JSON Lines file in batches. The arguments are those of `read_batches`, with the lines of the
-    stream."""
+    """Yield the rows of a JSON Lines file, given as chunks of its lines, in batches. Count the rows in `source`."""
     texts: list[str] = []
     lines: list[str] = []
     parsed: list[dict[str, Any]] = []
@@ -484,14 +472,7 @@ def _parse_object_or_empty_line(line: str, is_utf8: bool) -> dict[str, Any] | No
 
 def _count_or_refuse_object_without_text(source: RowSource, number: int, row: Mapping[str, Any], column: str) -> None:
     """Count a JSON object that has no text in a column; raise a DataError if `source.on_error` is `raise`. The message
-    says what the object has there.
-
-    Args:
-        source: the file, which counts the rows.
-        number: the number of the row, from 1.
-        row: the JSON object.
-        column: the name of the column.
-    """
+    says what the object has there."""
     value = row.get(column)
     if column not in row:
         what = f"has no {column!r}; it has {list_first_names(list(row)) or 'nothing'}"
@@ -503,7 +484,7 @@ def _count_or_refuse_object_without_text(source: RowSource, number: int, row: Ma
 
 
 def _read_parquet(stream: IO[bytes], source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[RowBatch]:
-    """Yield the rows of a Parquet file in batches. The arguments are those of `read_batches`."""
+    """Yield the rows of a Parquet file in batches, and count them in `source`."""
     parquet, arrow = require_module("pyarrow.parquet", "parquet"), require_module("pyarrow", "parquet")
     try:
         # Without pre_buffer a row group is read column by column as it is needed, not fetched whole.

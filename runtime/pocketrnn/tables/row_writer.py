@@ -37,8 +37,6 @@ def write_rows(stream: IO[bytes], kind: Kind, answered: Answered, text_column: s
     """Write rows with their answers, batch by batch. The new columns follow the columns of the rows.
 
     Args:
-        stream: the output stream.
-        kind: the format of the output.
         answered: the batches, each with its new columns. All batches have the same new columns.
         text_column: the name of the column of texts, which is written if there are no rows.
         flush: whether to flush the stream after every batch, as for pipes.
@@ -100,7 +98,7 @@ def _encode_json(row: Mapping[str, Any]) -> str:
 def _convert_value_to_text(value: Any) -> Any:
     """Convert a value that JSON lacks, such as a date, to text; raise an OutputError for bytes."""
     if isinstance(value, bytes):
-        raise OutputError("JSON and CSV cannot hold a column of bytes.", WRITE_PARQUET)
+        raise OutputError("JSON and CSV cannot store a column of bytes.", WRITE_PARQUET)
     return str(value)
 
 
@@ -159,8 +157,9 @@ def _format_row_cells(row: Mapping[str, Any], names: list[str]) -> list[Any]:
     if not row.keys() <= set(names):
         other = next(name for name in row if name not in names)
         raise OutputError(
-            f"A row has the member {other!r}, but the first row, which sets the columns of the CSV, does not.",
-            "Write JSON Lines: --output-format jsonl.",
+            f"A row has the member {other!r}, but the first row lacks this member, and a CSV file has only the columns "
+            "of its first row.",
+            "Write JSON Lines instead: --output-format jsonl.",
         )
     return [_format_cell(row.get(name)) for name in names]
 
@@ -242,9 +241,6 @@ def _make_arrow_table(
     """Make the pyarrow table of a batch with its new columns.
 
     Args:
-        arrow: the module pyarrow.
-        batch: the rows.
-        answers: the new columns.
         earlier_schema: the schema of the earlier batches with their new columns; None for the first batch.
         text_column: the name of the column of texts, which the table gets if there are no rows.
     """
@@ -262,9 +258,9 @@ def _make_arrow_table(
         )
         if before is not None and (other := {name for row in rows for name in row} - set(before.names)):
             raise OutputError(
-                f"A row has the member {min(other)!r}, but the first {BATCH_ROWS:,} rows, which set the columns of "
-                "the Parquet file, do not.",
-                "Write JSON Lines: --output-format jsonl.",
+                f"A row has the member {min(other)!r}, but the first {BATCH_ROWS:,} rows lack this member, and a "
+                "Parquet file has only the columns of these rows.",
+                "Write JSON Lines instead: --output-format jsonl.",
             )
         if not rows and before is None:
             before = arrow.schema([(text_column, arrow.string())])
@@ -299,9 +295,6 @@ def _make_arrow_array(arrow: Any, name: str, values: list[Any], wanted_type: Any
     """Make the pyarrow array of the column `name`.
 
     Args:
-        arrow: the module pyarrow.
-        name: the name of the column, for the message.
-        values: the values of the column.
         wanted_type: the type that the array must have; None if pyarrow chooses it.
 
     Raises:

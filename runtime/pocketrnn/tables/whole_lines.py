@@ -12,8 +12,8 @@ LONGEST_LINE: Final = 1 << 28
 
 
 def join_into_whole_lines(chunks: Iterable[bytes], make_error: Callable[[], Exception]) -> Iterator[bytes]:
-    """Yield the lines of chunks of bytes, with their line ends: for each chunk, the lines that it completes, as one
-    bytes object. The last line, if it has no line end, is yielded after the last chunk.
+    """Join chunks of bytes into whole lines. For each chunk, yield the lines that it completes, with their line ends,
+    as one bytes object. After the last chunk, yield the last line if it has no line end.
 
     Args:
         chunks: the bytes, as they arrive.

@@ -28,9 +28,9 @@ _LARGEST_MIN_WIDTH: Final = 1 << 16
 
 
 class FrameRules:
-    """The rules for the ids added before and after a text's ids, for cutting and for padding.
+    """The rules that add ids before and after a text's ids, and that cut and pad the ids.
 
-    All text rules have them, and define the fields.
+    Each class of text rules is a subclass, and defines the fields.
     """
 
     padding_id: int
@@ -49,7 +49,7 @@ class FrameRules:
 
     @property
     def sizes(self) -> tuple[int, int | None]:
-        """The smallest and the largest number of ids that a text can have by these rules; None without a limit."""
+        """The smallest and the largest number of ids of a text by these rules. The latter is None without a limit."""
         least, most = self.min_width or 1, self.max_width
         ids = self.tokens_for_max
         if ids is not None:
@@ -57,9 +57,10 @@ class FrameRules:
         return least, most
 
     def explain_impossible_ids(self, ids: list[int]) -> str:
-        """Explain why the rules cannot produce these ids for any text, as the end of a sentence; empty if they can.
+        """Return the end of a sentence that says why no text can have these ids by the rules; empty if a text can have
+        them.
 
-        A user must give all ids of a text, with the frame: if some were left out, the answer would differ without a
+        A user must give all ids of a text, also those that the rules add. Otherwise the answer would differ without a
         warning.
         """
         least, most = self.sizes
@@ -93,12 +94,8 @@ def _format_frame_ids(ids: Sequence[int]) -> str:
 
 
 def check_frame_rules(rules: Any) -> None:
-    """Check the rules for the ids added before and after a text's ids, for the smallest and largest width, and for the
-    sides on which ids are cut and padded.
-
-    Raises:
-        InputError: a value has a wrong type or is out of its range.
-    """
+    """Check the rules `first_id`, `last_id`, `min_width`, `max_width`, `cut_side` and `pad_side`. Raise an InputError
+    if a value has a wrong type or is out of its range."""
     for name, least, most in (
         ("first_id", 0, LARGEST),
         ("last_id", 0, LARGEST),
@@ -108,15 +105,18 @@ def check_frame_rules(rules: Any) -> None:
         value = getattr(rules, name, None)
         if value is not None and (type(value) is not int or not least <= value <= most):
             raise InputError(
-                f"{name} is {short_repr(value)}.", f"Use a whole number from {least} to {most:,}, or none."
+                f"{name} is {short_repr(value)}, but it must be a whole number from {least} to {most:,}.",
+                "Give such a number, or leave the rule out.",
             )
     for name in ("cut_side", "pad_side"):
         if getattr(rules, name) not in ("left", "right"):
-            raise InputError(f"{name} is {short_repr(getattr(rules, name))}.", "Use left or right.")
+            raise InputError(
+                f"{name} is {short_repr(getattr(rules, name))}, but it must be 'left' or 'right'.", "Give one of these."
+            )
     if rules.min_width is not None and rules.max_width is not None and rules.min_width > rules.max_width:
         raise InputError(
-            f"min_width is {rules.min_width}, which is more than max_width, {rules.max_width}.",
-            "Lower min_width, or raise max_width.",
+            f"min_width is {rules.min_width}, but max_width is only {rules.max_width}.",
+            "Give a min_width that is at most max_width.",
         )
 
 
@@ -129,8 +129,8 @@ def cut_items(items: list[Any], most: int, side: Side) -> None:
 
 
 def cut_and_pad_ids(ids: list[int], rules: FrameRules) -> list[int]:
-    """Cut and pad the ids of a text, for rules that add nothing before or after them. Return all ids of the text. Ids
-    that are already cut and padded stay the same."""
+    """Cut a text's ids to `max_width` and pad them to `min_width`, for rules that add no ids before or after them.
+    Return the ids. Ids that were already cut and padded stay the same."""
     most, found = rules.tokens_for_max, ids[:]
     start, end = rules.find_bounds_without_padding(ids)
     is_padded = len(ids) == rules.min_width and most is not None and end - start <= most

@@ -30,9 +30,10 @@ class Chunk:
     """Some consecutive texts that were checked: strings, or lists of ids.
 
     Attributes:
-        texts: strings; or the ids of texts that were given as tokens or ids, or were split by another tokenizer.
-        skipped: the indices in `texts` of items that were not texts, which are replaced by an empty text.
-        first: the position of the chunk's first text among all, from 0.
+        texts: each text as a string; or as a list of ids if it was given as tokens or ids, or the caller's tokenizer
+            split it.
+        skipped: the indices in `texts` of items that were not texts. An empty text stands in place of each.
+        first: the index of the chunk's first text among the texts of all chunks.
     """
 
     texts: list[str] | list[str | list[int]]
@@ -46,13 +47,12 @@ class Chunk:
 
 
 def check_on_error(on_error: object) -> None:
-    """Check that `on_error` is `raise` or `skip`.
-
-    Raises:
-        InputError: it is neither.
-    """
+    """Check that `on_error` is `raise` or `skip`. Raise an InputError if it is neither."""
     if on_error not in ("raise", "skip"):
-        raise InputError(f"on_error is {short_repr(on_error)}.", "Use 'raise' or 'skip'.")
+        raise InputError(
+            f"on_error is {short_repr(on_error)}, but it must be 'raise' or 'skip'.",
+            "Give 'raise' to stop at an item that is not a text, or 'skip' to leave such items out.",
+        )
 
 
 def divide_into_chunks(
@@ -60,18 +60,17 @@ def divide_into_chunks(
 ) -> Iterable[Chunk]:
     """Check texts and divide them into chunks, in order.
 
-    A collection with a length (a list, a column) is checked as a whole before the work starts. One without (a
-    generator) is read lazily, a chunk at a time, and never held in memory.
+    All texts of a collection with a length, such as a list, are checked before the first chunk is returned. A generator
+    is read one chunk at a time, and is never held in memory as a whole.
 
     Args:
-        texts: the texts.
-        row_encoder: encodes the texts that are not strings, or all texts.
-        on_error: `raise` refuses an item that is not a text; `skip` replaces it by an empty text.
-        threads: how many threads the chunks are for.
+        row_encoder: encodes texts that are given as tokens or ids. It encodes strings only with a caller's tokenizer.
+        on_error: `raise` refuses an item that is not a text; `skip` replaces the item by an empty text.
+        threads: how many threads will work on the chunks.
 
     Raises:
         TextError: `texts` is not a collection of texts, or an item of it is not a text.
-        InputError: `on_error` is neither of these; or the caller's tokenizer fails.
+        InputError: `on_error` is neither `raise` nor `skip`, or the caller's tokenizer fails.
     """
     check_on_error(on_error)
     items = check_and_iterate_texts(texts)
@@ -84,11 +83,8 @@ def divide_into_chunks(
 
 
 def check_batches(batches: Iterable[list[str]], row_encoder: TextRowEncoder) -> Iterator[Chunk]:
-    """Check lists of texts; each list becomes a chunk.
-
-    Raises:
-        TextError: an item of a batch is not a text.
-    """
+    """Check lists of texts, and yield one chunk for each list. Raise a TextError if an item of a batch is not a
+    text."""
     first = 0
     for batch in batches:
         yield _check_and_encode_chunk(batch, row_encoder, first, "raise")
@@ -107,10 +103,10 @@ def _check_in_chunks(
 def _check_and_encode_chunk(
     items: Sequence[Text], row_encoder: TextRowEncoder, first_index: int, on_error: OnError
 ) -> Chunk:
-    """Check items, and make a chunk of them. For an item that is not valid, raise a TextError if `on_error` is "raise";
-    else replace it by a blank text, and list it as skipped.
+    """Check items, and make a chunk of them. Tokens and ids become ids; so do strings if there is a caller's tokenizer.
 
-    Items that are not strings get ids; so do strings, unless the encoder encodes them later.
+    Raise a TextError for an item that is not a text if `on_error` is "raise". With "skip", replace the item by an empty
+    text, and add its index to `skipped`.
     """
     others = [i for i, item in enumerate(items) if not (row_encoder.splits and isinstance(item, str))]
     if not others:
@@ -133,26 +129,29 @@ def _check_and_encode_chunk(
 
 
 def check_and_iterate_texts(texts: Iterable[Any]) -> Iterator[Any]:
-    """Return an iterator over an ordered collection of texts, such as a list.
-
-    Raises:
-        TextError: the argument is not an ordered collection of texts.
-    """
+    """Return an iterator over a collection of texts. Raise a TextError for a single string, a collection without order
+    such as a set, a table of several columns, or any other object."""
     if isinstance(texts, (str, bytes)):
         raise TextError(
-            f"This takes a list of texts, not one {type(texts).__name__}.", "Use classify for one text, or give a list."
+            f"A list of texts is needed, but one {type(texts).__name__} was given.",
+            "Give a list of texts, or call `classify` for a single text.",
         )
     if isinstance(texts, (Mapping, Set)):
         raise TextError(
-            f"This takes a list of texts, not a {type(texts).__name__}, which has no defined order.",
+            f"A list of texts is needed, but a {type(texts).__name__} was given. Its items have no fixed order, so "
+            "that the answers could not be matched to them.",
             "Give a list of strings.",
         )
     if getattr(texts, "ndim", 1) != 1:
         raise TextError(
-            f"This takes one column of texts, not a {type(texts).__name__} of {texts.ndim} dimensions.",  # type: ignore[attr-defined]
-            "Give one column of it. If its rows are token ids, give them as a list of lists, without the padding.",
+            f"One column of texts is needed, but this {type(texts).__name__} has {texts.ndim} dimensions.",  # type: ignore[attr-defined]
+            "Give one of its columns. If each row holds the token ids of a text, give a list of lists of ids, without "
+            "the padding.",
         )
     try:
         return iter(texts)
     except TypeError:
-        raise TextError(f"This takes a list of texts, not {type(texts).__name__}.", "Give a list of strings.") from None
+        raise TextError(
+            f"A list of texts is needed, but an object of the type {type(texts).__name__} was given.",
+            "Give a list of strings.",
+        ) from None

@@ -24,7 +24,8 @@ def cleaning(*steps: str | tuple[str, str] | tuple[str, str, str] | CleaningStep
         steps: in the order in which they are applied; docs/text-rules.md explains the names in `NAMED_STEPS`.
 
     Raises:
-        InputError: a name is unknown, a pair is not valid, or no step can do what `re.sub` does with the pattern.
+        InputError: a name is unknown, an argument has another form, or cleaning steps cannot do what `re.sub` does with
+            the pattern.
 
     Example:
         >>> cleaning_function(cleaning("lowercase", ("<br />", " "), "remove_punctuation"))("Good,<br />Bad!")
@@ -38,7 +39,10 @@ def cleaning(*steps: str | tuple[str, str] | tuple[str, str, str] | CleaningStep
             made.append(step)
         elif isinstance(step, str):
             if step not in NAMED_STEPS:
-                raise InputError(f"There is no step {step!r:.60}.", f"Use one of: {', '.join(NAMED_STEPS)}.")
+                raise InputError(
+                    f"There is no cleaning step with the name {step!r:.60}.",
+                    f"Give one of these names: {', '.join(NAMED_STEPS)}.",
+                )
             made += NAMED_STEPS[step]()
         elif isinstance(step, tuple | list) and len(step) == 2:
             made.append(Replace(*step))
@@ -46,8 +50,8 @@ def cleaning(*steps: str | tuple[str, str] | tuple[str, str, str] | CleaningStep
             made += _make_steps_of_re_sub(step[1], step[2])
         else:
             raise InputError(
-                f"{short_repr(step)} is not a step.",
-                "Give a name, a pair (old, new), or ('sub', pattern, new).",
+                f"{short_repr(step)} is not a cleaning step.",
+                "Give the name of a step, a pair (text, replacement), or ('sub', pattern, replacement).",
             )
     return tuple(made)
 

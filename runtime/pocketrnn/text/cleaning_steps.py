@@ -102,7 +102,8 @@ class ReplaceRuns:
     Attributes:
         runs: 1 to 16 runs.
         by: up to 256 code points; "" deletes.
-        word: the code points of words as ranges, where runs begin or end at boundaries of words; else empty.
+        word: ranges of the code points that words consist of. It is needed only if a run begins or ends at a word
+            boundary; else it is empty.
 
     Raises:
         InputError: a value has a wrong type or length, or holds half of a UTF-16 surrogate pair.
@@ -122,13 +123,13 @@ class ReplaceRuns:
 
     @property
     def packed_kind(self) -> int:
-        """The number of this kind of step in a packed file. It is 4 if word boundaries matter."""
+        """The number that stands for this kind of step in a packed file: 4 if a run needs word boundaries, else 3."""
         return 4 if self.word else 3
 
 
 @dataclass(frozen=True)
 class Lowercase:
-    """Lower-case the text at this step. The rule `lowercase` does so before all steps.
+    """Lower-case the text at this place among the steps. (`TextRules(lowercase=True)` does it before all steps.)
 
     Example:
         >>> cleaning_function([Replace("US", "usa"), Lowercase()])("US and us")
@@ -148,7 +149,7 @@ def cleaning_function(steps: Iterable[CleaningStep]) -> Callable[[str], str]:
 
 
 def chain_text_functions(functions: Sequence[Callable[[str], str]]) -> Callable[[str], str]:
-    """Make a function that applies functions to a text, each to the result of the one before."""
+    """Make a function that applies the first function to a text, and each further function to the result so far."""
 
     def apply_functions(text: str) -> str:
         for function in functions:
@@ -159,16 +160,16 @@ def chain_text_functions(functions: Sequence[Callable[[str], str]]) -> Callable[
 
 
 def check_step_count_and_growth(steps: Sequence[CleaningStep]) -> None:
-    """Check that there are not too many steps, and that they make a text at most 64 times as long.
+    """Raise an InputError if there are more than 4,096 steps, or the steps can make a text more than 64 times as long.
 
-    The growth is computed from the last step back to the first: into how many code points the steps from there on can
-    turn one code point. The code points of a match share the length of its replacement.
-
-    Raises:
-        InputError: there are too many steps, or they can make a text longer than that.
+    The growth is computed from the last step back to the first: at each step, the largest number of code points that
+    this step and all later steps can make of one code point. The code points of a match share the length of its
+    replacement.
     """
     if len(steps) > MOST_STEPS:
-        raise InputError(f"There are {len(steps):,} steps.", f"Use at most {MOST_STEPS:,}.")
+        raise InputError(
+            f"There are {len(steps):,} cleaning steps, but at most {MOST_STEPS:,} are allowed.", "Give fewer steps."
+        )
     weights: dict[str, float] = {}
     of_sets: list[tuple[Callable[[int], bool], float]] = []
     rest = largest = 1.0
@@ -197,7 +198,8 @@ def check_step_count_and_growth(steps: Sequence[CleaningStep]) -> None:
         largest = max(largest, grown)
         if largest > MOST_GROWTH:
             raise InputError(
-                f"The steps can make a text grow more than {MOST_GROWTH} times.", "Use fewer or shorter replacements."
+                f"The cleaning steps can make a text grow more than {MOST_GROWTH} times in length.",
+                "Give fewer or shorter replacements.",
             )
 
 
@@ -224,17 +226,13 @@ def make_step_document(step: CleaningStep) -> dict[str, Any]:
 
 
 def build_steps_from_documents(documents: Iterable[Any]) -> tuple[CleaningStep, ...]:
-    """Build steps from documents of classifier.json.
-
-    Raises:
-        InputError: a document is not a step.
-    """
+    """Build steps from documents of classifier.json. Raise an InputError if a document is not a step."""
     return tuple(map(_build_step_of_document, documents))
 
 
 def _build_step_of_document(document: Any) -> CleaningStep:
-    """Build a cleaning step from a document of classifier.json. Raise an InputError for a document that does not have
-    the members of a step."""
+    """Build a cleaning step from its JSON object in classifier.json. Raise an InputError if the members of the object
+    are not those of a step."""
     members = set(document) if isinstance(document, Mapping) else set()
     if members == {"lowercase"} and document["lowercase"] is True:
         return Lowercase()
@@ -246,8 +244,8 @@ def _build_step_of_document(document: Any) -> CleaningStep:
         word = convert_list_to_tuple(document.get("word", []))
         return ReplaceRuns(tuple(map(build_run_from_document, document["replace_runs"])), document["by"], word)
     raise InputError(
-        f"{short_repr(document)} is not a step.",
-        'Give {"replace": "...", "by": "..."}, {"keep": ["az"], "by": "..."}, {"lowercase": true} or '
+        f"{short_repr(document)} is not a cleaning step.",
+        'Write a step as {"replace": "...", "by": "..."}, {"keep": ["az"], "by": "..."}, {"lowercase": true} or '
         '{"sub": ["pattern", "..."]}.',
     )
 
@@ -266,7 +264,7 @@ def make_step_function(step: CleaningStep) -> Callable[[str], str]:
 
 
 def _replace_parts(text: str, parts: Iterable[tuple[int, int]], by: str) -> str:
-    """Replace the parts of a text, each from its start to its end, by `by`."""
+    """Replace parts of a text by `by`. Each part is a pair (start, end)."""
     made, done = list[str](), 0
     for start, end in parts:
         made += [text[done:start], by]

@@ -25,25 +25,27 @@ _MOST_RANGES: Final = 4096
 
 
 def check_ranges(ranges: Any, value_name: str) -> None:
-    """Check that a value is a tuple of ranges: strings of one code point, or of the first and the last.
+    """Check that a value is a tuple of ranges. A range is a string of one code point, or of its first and its last.
 
     Args:
-        ranges: the value.
-        value_name: the name of the value, as the beginning of a sentence.
+        value_name: the name of the value, with which messages begin.
 
     Raises:
-        InputError: a value is not of its type or length, a range ends before it begins, or holds half of a surrogate
-            pair.
+        InputError: the value is not a tuple of 1 to 4,096 ranges, a range has another type or length, a range ends
+            before it begins, or a range holds half of a surrogate pair.
     """
     if not isinstance(ranges, tuple) or not 1 <= len(ranges) <= _MOST_RANGES:
         raise InputError(
-            f"{value_name} is {short_repr(ranges)}.", f"Give a tuple of 1 to {_MOST_RANGES:,} ranges such as 'az'."
+            f"{value_name} is {short_repr(ranges)}, but it must be a tuple of 1 to {_MOST_RANGES:,} ranges.",
+            "Write a range as its first and its last character, such as 'az', or as a single character.",
         )
     for some in ranges:
         check_string(some, "A range", 1, 2)
         if some[0] > some[-1]:
             raise InputError(
-                f"{value_name} has the range {some!r}, which ends before it begins.", f"Write {some[::-1]!r}."
+                f"{value_name} has the range {some!r}, which ends before it begins: {some[1]!r} comes before "
+                f"{some[0]!r}.",
+                f"Write {some[::-1]!r}.",
             )
 
 
@@ -76,7 +78,7 @@ def merge_ranges(points: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def complement_point_ranges(points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the ranges of all other code points. The given ranges are sorted and do not touch."""
+    """Return the ranges of all code points outside the given ranges, which must be sorted and must not touch."""
     ends = zip([-1, *(end for _, end in points)], [*(start for start, _ in points), sys.maxunicode + 1], strict=True)
     return [(before + 1, after - 1) for before, after in ends if before + 1 < after]
 

@@ -37,13 +37,13 @@ _PART_MEMBERS: Final = {"ranges", "least", "most", "to_boundary"}
 
 @dataclass(frozen=True)
 class RunPart:
-    """A further part of a `Run`: consecutive code points of `ranges`, as many as possible up to `most`.
+    """Any part of a `Run` but the first: consecutive code points of `ranges`, as many as possible up to `most`.
 
     Attributes:
-        ranges: as in `Keep`.
-        least: the fewest of them, from 0.
-        most: the most of them; None for no limit.
-        to_boundary: whether it ends at the last boundary of a word that it reaches, as `Run` says.
+        ranges: each one code point, or two: the first and the last of a range.
+        least: the smallest number of code points, 0 or more.
+        most: the largest number of code points; None for no limit.
+        to_boundary: whether the part must end at a word boundary. It gives back its last code points until it does.
 
     Raises:
         InputError: a range is not valid, or a number is out of its range.
@@ -64,16 +64,18 @@ class Run:
     """A run of code points: consecutive code points of `ranges`, after an optional code point of `before`.
 
     Attributes:
-        ranges: as in `Keep`.
+        ranges: each one code point, or two: the first and the last of a range.
         before: ranges, or empty.
-        least: the fewest code points of `ranges`, from 1.
-        most: the most of them; None for no limit.
-        ends_at: ranges, or empty: the run ends after its last code point of these; without one it is not a run.
-        not_before: ranges, or empty: if one of these follows, the run's last code point is left out.
+        least: the smallest number of code points of `ranges`, 1 or more.
+        most: the largest number of code points of `ranges`; None for no limit.
+        ends_at: ranges, or empty: the run is cut after its last code point of these ranges. If it has none of them, it
+            does not match.
+        not_before: ranges, or empty: if a code point of these ranges follows the run, the run's last code point is left
+            out.
         then: the parts that must follow, in order.
-        from_boundary: whether it begins at a boundary of a word: of the code points on both sides, one is of a word
-            and the other is not, or there is none.
-        to_boundary: whether its own code points end at such a boundary. The last ones are given back until they do.
+        from_boundary: whether the run must begin at a word boundary (`\\b` of `re`).
+        to_boundary: whether the code points of `ranges` must end at a word boundary. The last of them are given back
+            until they do.
 
     Raises:
         InputError: a range is not valid, or a number is out of its range.
@@ -95,9 +97,15 @@ class Run:
             check_ranges(ranges, "The set beside a run")
         _check_least_and_most(self.least, self.most, 1)
         if not isinstance(self.then, tuple) or not all(isinstance(part, RunPart) for part in self.then):
-            raise InputError(f"then is {short_repr(self.then)}.", "Give a tuple of RunPart.")
+            raise InputError(
+                f"`then` of a run is {short_repr(self.then)}, but it must be a tuple of RunPart.",
+                "Give a tuple such as (RunPart(('az',)),).",
+            )
         if len(self.then) > MOST_PARTS:
-            raise InputError(f"then has {len(self.then)} parts.", f"Use at most {MOST_PARTS}.")
+            raise InputError(
+                f"`then` of a run has {len(self.then)} parts, but at most {MOST_PARTS} are allowed.",
+                "Give fewer parts.",
+            )
 
     @property
     def parts(self) -> tuple[RunPart, ...]:
@@ -122,34 +130,46 @@ class Run:
 
 
 def _check_least_and_most(least: Any, most: Any, smallest_least: int) -> None:
-    """Raise an InputError if the least and the most code points that a part of a pattern takes are not valid. `least`
-    must be at least `smallest_least`."""
+    """Raise an InputError if `least` and `most`, the numbers of code points that a part of a run takes, are not valid.
+    `least` must be at least `smallest_least`."""
     if type(least) is not int or not smallest_least <= least <= LONGEST_RUN:
-        raise InputError(f"least is {short_repr(least)}.", f"Use {smallest_least} to {LONGEST_RUN}.")
+        raise InputError(
+            f"`least` of a run is {short_repr(least)}, but it must be a whole number from {smallest_least} to "
+            f"{LONGEST_RUN}.",
+            "Give the smallest number of characters that the run takes.",
+        )
     if most is not None and (type(most) is not int or not max(least, 1) <= most <= LONGEST_RUN):
-        raise InputError(f"most is {short_repr(most)}.", f"Use {max(least, 1)} to {LONGEST_RUN}, or none.")
+        raise InputError(
+            f"`most` of a run is {short_repr(most)}, but it must be a whole number from {max(least, 1)} to "
+            f"{LONGEST_RUN}.",
+            "Give the largest number of characters that the run takes, or leave it out for no limit.",
+        )
 
 
 def check_runs(runs: Any, word_ranges: tuple[str, ...] = ()) -> None:
-    """Check that a value is a tuple of 1 to 16 runs.
+    """Check that `runs` is a tuple of 1 to 16 runs, and that `word_ranges` is given only if a run needs it.
 
     Args:
-        runs: the value.
-        word_ranges: the code points of words; empty if no run may ask for boundaries of words.
+        word_ranges: the code points that words consist of; empty if no run begins or ends at a word boundary.
 
     Raises:
-        InputError: the value is something else.
+        InputError: the runs or the ranges are refused.
     """
     if not isinstance(runs, tuple) or not all(isinstance(run, Run) for run in runs):
-        raise InputError(f"runs is {short_repr(runs)}.", "Give a tuple of Run.")
+        raise InputError(
+            f"`runs` is {short_repr(runs)}, but it must be a tuple of Run.", "Give a tuple such as (Run(('az',)),)."
+        )
     if not 1 <= len(runs) <= MOST_RUNS:
-        raise InputError(f"There are {len(runs)} runs.", f"Use 1 to {MOST_RUNS} runs.")
+        raise InputError(
+            f"`runs` has {len(runs)} runs, but 1 to {MOST_RUNS} are allowed.", f"Give 1 to {MOST_RUNS} runs."
+        )
     if word_ranges:
         check_ranges(word_ranges, "The set of a word's code points")
     if bool(word_ranges) != any(run.needs_word_boundaries for run in runs):
         raise InputError(
-            f"The set of a word's code points is {short_repr(word_ranges)}.",
-            "Give this set only if a run begins or ends at the boundary of a word.",
+            f"`word`, the characters of words, is {short_repr(word_ranges)}, but it must be given if a run begins or "
+            "ends at a word boundary, and must be empty if none does.",
+            "Set `word` and the run's `from_boundary` or `to_boundary` together, or neither.",
         )
 
 
@@ -159,8 +179,8 @@ _SetBits = CodePointCache[str, int]
 
 @dataclass(frozen=True)
 class _RunBits:
-    """A `Run` in which each set of code points is a bit. A part is a tuple: its set's bit, the fewest and the most code
-    points, and `to_boundary`."""
+    """A `Run` in which a bit stands for each set of code points. A part is a tuple: the bit of its set, `least`, `most`
+    and `to_boundary`."""
 
     before: int
     ends_at: int
@@ -178,13 +198,12 @@ _FailedParts = dict[int, tuple[int, int]]
 def make_run_search(
     runs: tuple[Run, ...], word_ranges: tuple[str, ...] = ()
 ) -> Callable[[str], Iterator[tuple[int, int]]]:
-    """Make a function that finds runs in a text, from left to right, and yields where each begins and ends.
+    """Make a function that finds runs in a text, from left to right, and yields the start and the end of each.
 
-    At each position the first of `runs` that matches counts. The search goes on after the match.
+    At each position, the first of `runs` that matches is taken. The search goes on after the match.
 
     Args:
-        runs: what is found.
-        word_ranges: the code points of words, for runs that ask for boundaries of words.
+        word_ranges: the code points that words consist of, for runs that begin or end at a word boundary.
     """
     sets = list({ranges: None for ranges in (word_ranges, *(some for run in runs for some in run.sets)) if ranges})
     tests = [make_range_test(ranges) for ranges in sets]
@@ -228,11 +247,9 @@ def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, failed: 
     """Find the end of a run whose code points of `ranges` begin at `start`; 0 if the run does not match.
 
     Args:
-        text: the text.
-        start: the index at which the run begins.
-        bits: the sets of each code point, as bits.
-        run: the run.
-        failed: for each part, where it failed before; this is changed, so that each place is read once.
+        bits: for each code point, a number with the bits of the sets that contain it.
+        failed: for each part of the run, the positions at which it failed. New ones are added, so that no part is tried
+            at a position twice.
     """
     end = start
     read: list[tuple[int, int, int]] = []
@@ -263,7 +280,7 @@ def _find_run_end(text: str, start: int, bits: _SetBits, run: _RunBits, failed: 
 
 
 def _is_boundary(text: str, index: int, bits: _SetBits, word_bit: int) -> bool:
-    """Return whether `\\b` of `re` matches at a position, with a given set of word characters."""
+    """Return whether `\\b` of `re` would match at an index if `word_bit` stood for the set of word characters."""
     before, after = index and bits[text[index - 1]] & word_bit, index < len(text) and bits[text[index]] & word_bit
     return bool(before) != bool(after)
 
@@ -298,9 +315,12 @@ def _make_part_document(part: RunPart) -> dict[str, Any]:
 
 
 def _read_flag(document: Mapping[str, Any], name: str) -> bool:
-    """Return whether a document has the member `name`; raise an InputError for any value of it but true."""
+    """Return whether the JSON object has the member `name`. Raise an InputError if its value is not true."""
     if document.get(name, True) is not True:
-        raise InputError(f"{name} is {short_repr(document[name])}.", "Use true, or leave it out.")
+        raise InputError(
+            f"`{name}` of a run is {short_repr(document[name])}, but it can only be true.",
+            "Write true, or leave it out.",
+        )
     return name in document
 
 
@@ -309,16 +329,13 @@ def _build_part_of_document(document: Any) -> RunPart:
         case {"ranges": list(ranges), "least": least} if document.keys() <= _PART_MEMBERS:
             return RunPart(tuple(ranges), least, document.get("most"), _read_flag(document, "to_boundary"))
     raise InputError(
-        f"{short_repr(document)} is not part of a run.", "Give the members that docs/format.md lists for a run."
+        f"{short_repr(document)} is not a part of a run.",
+        "Give an object with the members that docs/format.md lists for `then` of a run.",
     )
 
 
 def build_run_from_document(document: Any) -> Run:
-    """Build a run from a document of classifier.json.
-
-    Raises:
-        InputError: the document is not a run.
-    """
+    """Build a run from a document of classifier.json. Raise an InputError if the document is not a run."""
     match document:
         case {"ranges": list(ranges)} if document.keys() <= _RUN_MEMBERS:
             before, ends_at, not_before = (
@@ -328,4 +345,6 @@ def build_run_from_document(document: Any) -> Run:
             then = tuple(map(_build_part_of_document, document.get("then", [])))
             flags = (_read_flag(document, name) for name in ("from_boundary", "to_boundary"))
             return Run(tuple(ranges), before, least, most, ends_at, not_before, then, *flags)
-    raise InputError(f"{short_repr(document)} is not a run.", "Give the members that docs/format.md lists for a run.")
+    raise InputError(
+        f"{short_repr(document)} is not a run.", "Give an object with the members that docs/format.md lists for a run."
+    )

@@ -63,7 +63,8 @@ class Number:
     """A number in addition to a text. The module gets `(number - mean) / scale` as float32.
 
     Attributes:
-        mean, scale: the numbers that the owner's pipeline subtracts and divides by.
+        mean: the number that is subtracted, as in training.
+        scale: the number by which the difference is divided, as in training.
 
     Raises:
         InputError: one of them is not a finite number, or the scale is 0.
@@ -81,8 +82,9 @@ class Number:
             value = getattr(self, name)
             if not _is_number(value) or not math.isfinite(value) or (name == "scale" and value == 0):
                 raise InputError(
-                    f"The {name} of a feature is {short_repr(value)}.",
-                    "Give a finite number" + (" other than 0." if name == "scale" else "."),
+                    f"`{name}` of a feature is {short_repr(value)}, but it must be a finite number"
+                    + (" other than 0." if name == "scale" else "."),
+                    f"Give the {name} that was used in training.",
                 )
             object.__setattr__(self, name, float(value))
 
@@ -95,9 +97,7 @@ class Number:
         """Check a value of the feature, and return `(value - mean) / scale`, which the graph gets.
 
         Args:
-            value: the owner's number.
-            name: the name of the feature.
-            text_name: the name of the text, as the beginning of a sentence.
+            text_name: the name of the text, with which messages begin.
 
         Raises:
             TextError: the value is not a finite number, or too large for float32.
@@ -108,8 +108,8 @@ class Number:
         """
         if not _is_number(value):
             raise TextError(
-                f"{text_name} has {name}={short_repr(value, 40)} of the type {type(value).__name__}, but {name} is a "
-                "number.",
+                f"{text_name} has {name}={short_repr(value, 40)} of the type {type(value).__name__}, but the feature "
+                f"{name} must be a number.",
                 "Give an int or a float.",
             )
         try:
@@ -118,8 +118,8 @@ class Number:
             given = math.inf
         if not abs(given) <= float(np.finfo(np.float32).max):
             raise TextError(
-                f"{text_name} has {name}={short_repr(value, 40)}, which is not a finite float32.",
-                "Give a finite number; replace a missing one as in training.",
+                f"{text_name} has {name}={short_repr(value, 40)}, which is not a finite number in float32.",
+                "Give a finite number. In place of a missing number, give what it was replaced with in training.",
             )
         return given
 
@@ -129,11 +129,13 @@ class Category:
     """A category in addition to a text, such as a user or a genre. The module gets the id of its value.
 
     Attributes:
-        values: value -> id; or a list of the values, whose index is the id. Whole numbers stand for their digits.
-        unknown: the id of all other values; None to refuse these.
+        values: a map value -> id, or a list in which the index of a value is its id. A whole number is the same value
+            as the string of its digits.
+        unknown: the id of all other values; None to refuse them.
 
     Raises:
-        InputError: a value is there twice or is not a string or whole number, or an id is not a whole number from 0.
+        InputError: a value is given twice, a value is neither a string nor a whole number, or an id is not a whole
+            number of 0 or more.
 
     Example:
         >>> Category(["book", "film"]).encode("film", "kind")
@@ -146,7 +148,8 @@ class Category:
     def __init__(self, values: Mapping[Any, int] | Iterable[Any], unknown: int | None = None) -> None:
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise InputError(
-                f"The values of a category are {short_repr(values)}.", "Give a list, or a map value -> id."
+                f"The values of a category are {short_repr(values)}, but they must be a list or a map.",
+                "Give a list of the values in the order of their ids, or a map value -> id.",
             )
         pairs = list(values.items()) if isinstance(values, Mapping) else [(v, i) for i, v in enumerate(values)]
         named: dict[str, int] = {}
@@ -154,11 +157,14 @@ class Category:
             word = _read_category_word(value)
             if word is None:
                 raise InputError(
-                    f"The values of a category have {short_repr(value, 40)} of the type {type(value).__name__}.",
+                    f"A category has the value {short_repr(value, 40)} of the type {type(value).__name__}, but a value "
+                    "must be a string or a whole number.",
                     "Give strings or whole numbers.",
                 )
             if word in named:
-                raise InputError(f"The value {short_repr(word, 40)} of a category is given twice.", "Give it once.")
+                raise InputError(
+                    f"The value {short_repr(word, 40)} of a category is given twice.", "Give each value once."
+                )
             named[word] = check_feature_or_character_id(number, f"of {short_repr(word, 40)}")
         if not named:
             raise InputError("A category has no values.", "Give the values that it had in training.")
@@ -183,10 +189,13 @@ class Category:
         return {"values": dict(self.values), **({} if self.unknown is None else {"unknown": self.unknown})}
 
     def encode(self, value: object, name: str, text_name: str = "The text") -> float:
-        """Return the id of a value as a float; see `Number.encode`.
+        """Return the id of a value as a float.
+
+        Args:
+            text_name: the name of the text, with which messages begin.
 
         Raises:
-            TextError: the value is not a string or whole number, or it is unknown and such values have no id.
+            TextError: the value is neither a string nor a whole number; or it is unknown, and `unknown` is None.
 
         Example:
             >>> Category(["book"], unknown=7).encode("film", "kind")
@@ -195,16 +204,16 @@ class Category:
         word = _read_category_word(value)
         if word is None:
             raise TextError(
-                f"{text_name} has {name}={short_repr(value, 40)} of the type {type(value).__name__}, but {name} is a "
-                "category.",
-                "Give a string or a whole number.",
+                f"{text_name} has {name}={short_repr(value, 40)} of the type {type(value).__name__}, but a value of "
+                f"the category {name} must be a string or a whole number.",
+                "Give such a value.",
             )
         found = self.values.get(word, self.unknown)
         if found is None:
             near = suggest_similar_name(word, self.values) if len(self.values) <= _FEW else ""
             raise TextError(
-                f"{text_name} has {name}={short_repr(word, 40)}, which {name} does not know.",
-                f"{near} Give one of its values: {_list_first_words(list(self.values))}.".lstrip(),
+                f"{text_name} has {name}={short_repr(word, 40)}, which is not a known value of {name}.",
+                f"{near} Give one of these values: {_list_first_words(list(self.values))}.".lstrip(),
             )
         return float(found)
 
@@ -216,10 +225,8 @@ FeatureRow: TypeAlias = tuple[tuple[str, Any], ...]
 
 
 class SplitRows(NamedTuple):
-    """Rows of ids and their features, separated.
-
-    int64 [batch, sequence], int64 [batch], and float32 [batch, features].
-    """
+    """The texts of a batch as ids, int64 [batch, sequence], their lengths, int64 [batch], and their features, float32
+    [batch, features]."""
 
     tokens: Ids
     lengths: Ids
@@ -230,16 +237,17 @@ def make_features(given: object) -> Features:
     """Make the features from the user's argument `features`.
 
     Args:
-        given: a list of names, which are numbers; or a map from names to a `Number`, a `Category`, or what
-            `Category` takes.
+        given: a list of the names of numbers; or a map from the name of each feature to a `Number`, a `Category`, or
+            the values of a category.
 
     Raises:
-        InputError: a name is there twice, is not a name of Python or is taken, or a feature is something else.
+        InputError: a name is given twice, is not a Python identifier or has another meaning, or a feature has another
+            type.
     """
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise InputError(
-            f"features is {short_repr(given)}.",
-            "Give a list of names of numbers, or a map from names to features.",
+            f"features is {short_repr(given)}, but it must be a list or a map.",
+            "Give a list of the names of numbers, or a map from names to features.",
         )
     pairs = list(given.items()) if isinstance(given, Mapping) else [(name, Number()) for name in given]
     features: dict[str, Feature] = {}
@@ -250,9 +258,12 @@ def make_features(given: object) -> Features:
         try:
             features[name] = feature if isinstance(feature, Number | Category) else Category(feature)
         except InputError as error:
-            raise InputError(f"The feature {name}: {error.problem}", error.remedy) from None
+            raise InputError(f"The feature {name} is not valid. {error.problem}", error.remedy) from None
     if not features or len(features) > _MOST_FEATURES:
-        raise InputError(f"There are {len(features):,} features.", "Give from 1 to 65,536, or leave features out.")
+        raise InputError(
+            f"There are {len(features):,} features, but 1 to 65,536 are allowed.",
+            "Give at least one feature. For a model without features, leave the argument `features` out.",
+        )
     return tuple(features.items())
 
 
@@ -262,11 +273,8 @@ def make_features_document(features: Features) -> list[dict[str, Any]]:
 
 
 def build_features_from_document(members: Sequence[Mapping[str, Any]]) -> Features:
-    """Build the features from a member of classifier.json.
-
-    Raises:
-        InputError: as `make_features`.
-    """
+    """Build the features from a member of classifier.json. Raise an InputError if a feature is given twice, or a
+    feature or its name is not valid."""
     names = [member["name"] for member in members]
     made = [
         Category(member["values"], member.get("unknown"))
@@ -275,7 +283,7 @@ def build_features_from_document(members: Sequence[Mapping[str, Any]]) -> Featur
         for member in members
     ]
     if len(set(names)) < len(names):
-        raise InputError("A feature is given twice.", "Give each feature once.")
+        raise InputError("Two features have the same name.", "Give each feature once.")
     return make_features(dict(zip(names, made, strict=True)))
 
 
@@ -283,12 +291,11 @@ def check_text_with_features(item: object, text_name: str = "The text") -> tuple
     """Check a text and its features, and return both.
 
     Args:
-        item: a tuple or list of the text and a map from the names of the features to their values, or a tuple of
-            (name, value) pairs in place of the map.
-        text_name: the name of the text, as the beginning of a sentence.
+        item: a tuple or list of the text and its features: a map name -> value, or a tuple of (name, value) pairs.
+        text_name: the name of the text, with which messages begin.
 
     Raises:
-        TextError: the argument is something else, such as a text alone.
+        TextError: `item` has another form, such as a text without features.
     """
     if isinstance(item, tuple | list) and len(item) == 2:
         text, values = item
@@ -298,15 +305,13 @@ def check_text_with_features(item: object, text_name: str = "The text") -> tuple
             return text, dict(values)
     what = f"a text alone, {short_repr(item, 40)}" if isinstance(item, str) else f"of the type {type(item).__name__}"
     raise TextError(
-        f"{text_name} is {what}, without its features.", 'Give a tuple of both: ("the text", {"name": value, ...}).'
+        f"{text_name} is {what}, but this classifier needs a text together with its features.",
+        'Give a tuple of both: ("the text", {"name": value, ...}).',
     )
 
 
 def freeze_text_with_features(item: object, text_name: str = "The text") -> tuple[Any, FeatureRow]:
-    """Convert a text with its features to a tuple that a set can hold.
-
-    It is checked as by `check_text_with_features`.
-    """
+    """Check a text with its features, and convert both to a tuple that can be hashed."""
     text, values = check_text_with_features(item, text_name)
     return text, tuple((name, v.item() if isinstance(v, np.generic) else v) for name, v in values.items())
 
@@ -315,37 +320,39 @@ def encode_values(features: Features, values: Mapping[str, Any], text_name: str 
     """Encode the features of one text as the graph's input, float32 [features].
 
     Args:
-        features: the features.
-        values: the value of each by its name.
-        text_name: the name of the text, as the beginning of a sentence.
+        text_name: the name of the text, with which messages begin.
 
     Raises:
-        TextError: a feature is missing, unknown, or has a value that it cannot have; the message names it.
+        TextError: a feature is missing or unknown, or has a value that is not allowed.
     """
     names = [name for name, _ in features]
     for name in values:
         if name not in names:
             raise TextError(
-                f"{text_name} has the feature {short_repr(name, 40)}, which the classifier does not take.",
-                f"{suggest_similar_name(str(name), names)} Give {_list_first_words(names)}.".lstrip(),
+                f"{text_name} has the feature {short_repr(name, 40)}, which the classifier does not have.",
+                f"{suggest_similar_name(str(name), names)} Give these features: {_list_first_words(names)}.".lstrip(),
             )
     for name in names:
         if name not in values or values[name] is None:
-            raise TextError(f"{text_name} has no value for the feature {name}.", f"Give {_list_first_words(names)}.")
+            raise TextError(
+                f"{text_name} has no value for the feature {name}.",
+                f"Give a value for each of these features: {_list_first_words(names)}.",
+            )
     with np.errstate(over="ignore"):
         return np.array([feature.encode(values[name], name, text_name) for name, feature in features], np.float32)
 
 
 def make_highest_category_ids_and_zeros(features: Features) -> NDArray[np.float32]:
-    """Return feature values to try a graph with, float32 [features]: the highest id of each category, and 0 for each
-    number."""
+    """Make encoded features for a trial run of a graph, float32 [features]: the highest id of each category, and 0 for
+    each number."""
     return np.array([feature.ids[-1] if isinstance(feature, Category) else 0 for _, feature in features], np.float32)
 
 
 def parse_feature_values_from_strings(features: Features, written: Mapping[str, Any]) -> dict[str, Any]:
-    """Parse the values of features from strings, as in a CSV file or on a command line.
+    """Parse the values of features that are written as strings in a CSV file or on a command line.
 
-    A string that is not a number remains a string, which `encode_values` refuses; an empty one is a missing number.
+    For a feature that is a number, an empty string becomes None, and a string that is not a number stays a string.
+    `encode_values` refuses both.
     """
     kinds = dict(features)
     values = dict(written)
@@ -356,8 +363,7 @@ def parse_feature_values_from_strings(features: Features, written: Mapping[str, 
 
 
 def make_example_values(features: Features) -> dict[str, Any]:
-    """Make a value for each feature that the classifier certainly takes: the mean of a number, the first value of a
-    category."""
+    """Make a valid value for each feature: the mean of a number, the first value of a category."""
     return {
         name: next(iter(feature.values)) if isinstance(feature, Category) else feature.mean
         for name, feature in features
@@ -365,23 +371,24 @@ def make_example_values(features: Features) -> dict[str, Any]:
 
 
 def write_example_feature_options(features: Features) -> str:
-    """Write example values as options of `pocketrnn classify`, each followed by a space; empty without features."""
+    """Write example values of the features as options of `pocketrnn classify`, each option followed by a space. Return
+    an empty string if there are no features."""
     return "".join(
         f"--feature {shlex.quote(f'{name}={value}')} " for name, value in make_example_values(features).items()
     )
 
 
 def encode_numbers_as_negative_ids(numbers: NDArray[np.float32]) -> Ids:
-    """Convert the numbers of features to negative numbers that stand for them in a row of ids."""
+    """Convert encoded features, which are float32, to negative integers, so that they can stand in a row of ids."""
     return ~np.ascontiguousarray(numbers, np.float32).view(np.uint32).astype(np.int64)
 
 
 def separate_features_from_ids(tokens: Ids, lengths: Ids) -> SplitRows:
-    """Separate rows of ids into the texts and their features.
+    """Separate the features at the beginning of each row from the ids of its text.
 
     Args:
-        tokens: int64 [batch, features + sequence], with as many marks at the beginning of each row.
-        lengths: int64 [batch], the length of each row, the marks included.
+        tokens: int64 [batch, features + sequence]: each row begins with its features as negative integers.
+        lengths: int64 [batch], the length of each row, its features included.
     """
     count = int((tokens[0] < 0).sum())
     marks = np.ascontiguousarray(~tokens[:, :count]).astype(np.uint32)
@@ -389,24 +396,15 @@ def separate_features_from_ids(tokens: Ids, lengths: Ids) -> SplitRows:
 
 
 class FeatureEncoder(TextEncoder):
-    """Encodes texts with features as rows of ids.
-
-    Args:
-        rules: the text rules.
-        vocabulary: the tokens, in the order of their ids.
-        features: the features.
-    """
+    """Encodes a text with its features as one row of ids, the features first as negative integers."""
 
     def __init__(self, rules: Any, vocabulary: Sequence[str], features: Features) -> None:
         super().__init__(rules, vocabulary)
         self.features = features
 
     def encode(self, item: Any) -> list[int]:
-        """Encode a text and its features as one row of ids, the features first.
-
-        Raises:
-            TextError: the argument is not such a tuple, or `encode_values` refuses a feature.
-        """
+        """Encode a text and its features as one row of ids, the features first. Raise a TextError if `item` is not a
+        tuple of a text and its features, or a feature is missing, unknown or not valid."""
         text, values = check_text_with_features(item)
         return [*encode_numbers_as_negative_ids(encode_values(self.features, values)).tolist(), *super().encode(text)]
 
@@ -426,12 +424,12 @@ def _parse_number(written: str) -> float | str | None:
 
 
 def _is_number(value: object) -> bool:
-    """Return whether a value is a number of Python or numpy. An array or a truth value is not a number."""
+    """Return whether a value is a number of Python or numpy. An array or a boolean is not a number."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool | np.bool_)
 
 
 def _list_first_words(words: Sequence[str]) -> str:
-    """List the first words for a message, and say how many more there are."""
+    """List the first of the words for a message, followed by the number of the others."""
     first = ", ".join(
         word if len(word) <= _LONGEST_NAMED else short_repr(word, _LONGEST_NAMED) for word in words[:_NAMED]
     )
@@ -439,26 +437,22 @@ def _list_first_words(words: Sequence[str]) -> str:
 
 
 def _read_category_word(value: object) -> str | None:
-    """Return the word of a category's value: a string, or the digits of an integer; None for any other value."""
+    """Return a value of a category as a string. An integer becomes its digits; any other type becomes None."""
     if isinstance(value, str):
         return str(value)
     return str(int(value)) if is_whole_number(value) else None
 
 
 def _check_feature_name(name: object) -> None:
-    """Check that the name of a feature can be a variable in Python, and does not already mean something else in
-    pocketrnn.
-
-    Raises:
-        InputError: the name is refused.
-    """
+    """Raise an InputError if the name of a feature is not a Python identifier, or already has another meaning in
+    pocketrnn."""
     if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name) or len(name) > 200:
         raise InputError(
-            f"{short_repr(name, 40)} cannot be the name of a feature.",
-            "Use letters, digits and _, as for a variable of Python.",
+            f"{short_repr(name, 40)} cannot be the name of a feature, because it is not a valid variable name.",
+            "Use letters, digits and _, and begin with a letter.",
         )
     if name in _TAKEN or name.startswith("_"):
         raise InputError(
-            f"A feature cannot have the name {name}, which already has another meaning.",
-            "Give it another name, such as its_" + name + ".",
+            f"A feature cannot have the name {name}, because it has another meaning in pocketrnn.",
+            f"Give the feature another name, such as its_{name}.",
         )

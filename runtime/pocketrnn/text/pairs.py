@@ -36,7 +36,8 @@ class PairInputs(NamedTuple):
 
 
 def make_pair_mark(padding_id: int) -> int:
-    """Make the mark between the two texts. It is negative and thus not an id, and it encodes the padding id."""
+    """Make the mark that separates the two texts of a pair in a row of ids: a negative number, from which the padding
+    id can be computed."""
     return ~padding_id
 
 
@@ -45,7 +46,7 @@ def make_pair_inputs(tokens: Ids, lengths: Ids) -> PairInputs:
     second texts to the longest second text.
 
     Args:
-        tokens: int64 [pairs, sequence], rows with one mark each.
+        tokens: int64 [pairs, sequence]: each row has the ids of the first text, a mark, and the ids of the second text.
         lengths: int64 [pairs], the length of each row without padding, the mark included.
     """
     firsts = (tokens < 0).argmax(1)
@@ -60,26 +61,18 @@ def make_pair_inputs(tokens: Ids, lengths: Ids) -> PairInputs:
 
 
 def _pad_part(tokens: Ids, starts: Ids, lengths: Ids, padding_id: int) -> Ids:
-    """Copy one text of each pair from its row, and pad the texts to the longest of them."""
+    """Copy the ids of one text of each pair: `lengths` ids of its row from `starts` on. Pad all to the longest."""
     across = np.arange(int(lengths.max()))
     places = np.minimum(starts[:, None] + across, tokens.shape[1] - 1)
     return np.where(across < lengths[:, None], np.take_along_axis(tokens, places, 1), padding_id)
 
 
 class PairEncoder(TextEncoder):
-    """Encodes pairs of texts as token ids, with the same rules for both texts.
-
-    Args:
-        rules: the text rules.
-        vocabulary: the tokens, in the order of their ids.
-    """
+    """Encodes pairs of texts as token ids, with the same rules for both texts."""
 
     def encode(self, pair: Any) -> list[int]:
-        """Encode a pair of strings as ids, with the negative number of `make_pair_mark` between them.
-
-        Raises:
-            TextError: the argument is not a pair.
-        """
+        """Encode a pair of strings as ids, with a mark (a negative number) between the ids of the two texts. Raise a
+        TextError for an argument that is not a pair."""
         first, second = check_pair(pair)
         return [*super().encode(first), make_pair_mark(self.rules.padding_id), *super().encode(second)]
 
@@ -93,17 +86,19 @@ def check_pair(pair: object, pair_name: str = "The pair") -> tuple[Any, Any]:
 
     Args:
         pair: a tuple, list or array of two texts.
-        pair_name: the name of the pair, as the beginning of a sentence.
+        pair_name: the name of the pair, with which messages begin.
 
     Raises:
-        TextError: the argument is something else, such as one string.
+        TextError: `pair` is something else, such as one string.
     """
     given = pair.tolist() if hasattr(pair, "tolist") else pair
     if not isinstance(given, tuple | list) or len(given) != 2:
         kind = type(pair).__name__
         what = f"one text, {short_repr(given, 40)}" if isinstance(given, str) else f"of the type {kind}"
         if isinstance(given, tuple | list):
-            what = f"a {kind} of {len(given)}"
-        raise TextError(f"{pair_name} is {what}, not two texts.", "Give a tuple of two: (first, second).")
+            what = f"a {kind} of {len(given)} items"
+        raise TextError(
+            f"{pair_name} is {what}, but it must be two texts.", "Give a tuple of two strings: (first, second)."
+        )
     first, second = given
     return first, second

@@ -37,8 +37,8 @@ _MOST_ALTERNATIVES: Final = 256
 _MOST_REPLACED: Final = 256
 _LONGEST: Final = 256
 _OUT: Final = (
-    "docs/text-rules.md lists the supported patterns; else clean the texts in your own code, with --tokenizer "
-    "external, which cannot be packed."
+    "Use one of the patterns that docs/text-rules.md lists. Or export with --tokenizer external, and clean and split "
+    "the texts in your own code; such a bundle cannot be packed."
 )
 _CONTROLS: Final = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "a": "\a"}
 _QUANTIFIER: Final = re.compile(r"([?*+]|\{\d+\}|\{\d*,\d*\})([?+]?)")
@@ -60,16 +60,16 @@ _EVERYTHING: Final = ("\0\U0010ffff",)
 
 
 class _NoEqualStepError(Exception):
-    """No step can do a part of a pattern; the error has the part and the reason."""
+    """A part of a pattern cannot be converted to a cleaning step. The arguments are the part and the reason."""
 
 
 @dataclass(frozen=True)
 class _Item:
-    """A part of a pattern: a set of code points, and how many of them it takes.
+    """A part of a pattern: it matches `least` to `most` code points of the set `points`.
 
-    It has its text in the pattern, the fewest and the most code points, whether it takes as few as possible, and
-    whether alternatives follow, which `re` tries for each number of code points. A boundary takes nothing: a boundary
-    of words, or an end of the text.
+    `source` is its text in the pattern. With `is_lazy`, it matches as few code points as possible. With `branches`,
+    alternatives follow it, and `re` tries them for each number of code points. An item for a word boundary, or for the
+    beginning or the end of the text, matches no code point.
     """
 
     points: _Set
@@ -85,12 +85,12 @@ class _Item:
 
     @property
     def is_boundary(self) -> bool:
-        """Whether the item is `\\b`, where a word must begin or end, or an end of the text."""
+        """Whether the item is a word boundary (`\\b`), or the beginning or the end of the text."""
         return self.most == 0
 
     @property
     def is_text_end(self) -> bool:
-        """Whether the item is an end of the text."""
+        """Whether the item is the beginning or the end of the text (`^`, `\\A`, `$` or `\\Z`)."""
         return self.source in (*_BEGINNINGS, *_ENDS) and self.is_boundary
 
     @property
@@ -107,16 +107,20 @@ def convert_sub_to_steps(pattern: str, by: str) -> tuple[CleaningStep, ...]:
 
     Args:
         pattern: alternatives of characters and classes with `?`, `*`, `+` and `{...}`, in groups or not.
-        by: as in `re.sub`; `\\1` is understood where the pattern is a group of single characters, or of one string.
+        by: the replacement, as in `re.sub`. `\\1` can be used if the whole pattern is one group that matches single
+            characters or one string.
 
     Returns:
-        Steps that do the same to every text. The sets of `\\w`, `\\s` and `\\d` are those of this Python.
+        Steps that change every text as `re.sub` does. `\\w`, `\\s` and `\\d` match what they match in this Python.
 
     Raises:
-        InputError: the pattern is not valid, or no step can do a part of it.
+        InputError: the pattern is not valid, or a part of it cannot be converted.
     """
     if not isinstance(pattern, str) or not isinstance(by, str):
-        raise InputError(f"{short_repr([pattern, by])} is not a pattern and a replacement.", "Give two strings.")
+        raise InputError(
+            f"The pattern and the replacement of a step are {short_repr([pattern, by])}, but both must be strings.",
+            "Give two strings, as for re.sub.",
+        )
     try:
         with warnings.catch_warnings():
             # A class such as [[] is told to mean something else one day.
@@ -125,7 +129,7 @@ def convert_sub_to_steps(pattern: str, by: str) -> tuple[CleaningStep, ...]:
             compiled.sub(by, "")
     except (re.error, IndexError, OverflowError, RecursionError) as error:
         raise InputError(
-            f"{short_repr(pattern)} with {short_repr(by)} is not for re.sub: {error}.",
+            f"re.sub fails with the pattern {short_repr(pattern)} and the replacement {short_repr(by)}: {error}.",
             "Correct the pattern or the replacement.",
         ) from None
     errors: list[_NoEqualStepError] = []
@@ -137,15 +141,18 @@ def convert_sub_to_steps(pattern: str, by: str) -> tuple[CleaningStep, ...]:
         except RecursionError:
             errors.append(_NoEqualStepError(pattern, "it has too many nested groups"))
     part, why = errors[0].args
-    raise InputError(f"No step can do {short_repr(part)} of the pattern {short_repr(pattern, 60)}: {why}.", _OUT)
+    raise InputError(
+        f"The pattern {short_repr(pattern, 60)} cannot be converted to cleaning steps because of its part "
+        f"{short_repr(part)}: {why}.",
+        _OUT,
+    )
 
 
 class _Parser:
     """Parses a valid pattern into alternatives of items, in the order in which `re` tries them.
 
     Args:
-        pattern: the pattern.
-        expands: whether a limited repetition becomes alternatives: `a{1,3}` those of `aaa`, `aa` and `a`.
+        expands: whether a limited repetition becomes alternatives: `a{1,3}` becomes `aaa|aa|a`.
     """
 
     def __init__(self, pattern: str, *, expands: bool) -> None:
@@ -160,7 +167,7 @@ class _Parser:
         return found
 
     def _parse_sequence(self) -> list[_Items]:
-        """Parse one alternative of the pattern. With optional parts, it becomes several."""
+        """Parse one alternative of the pattern. Return several alternatives if it has optional parts."""
         found: list[_Items] = [[]]
         while self._peek_characters() not in ("", "|", ")"):
             start = self._at
@@ -174,9 +181,13 @@ class _Parser:
                 for one in _split_optional_first_item(before, alternative)
             ]
             if len(found) > _MOST_ALTERNATIVES:
-                raise _NoEqualStepError(self._pattern[start : self._at], "it makes too many alternatives")
+                raise _NoEqualStepError(
+                    self._pattern[start : self._at], f"it makes more than {_MOST_ALTERNATIVES} alternatives"
+                )
             if len(found[0]) > _LONGEST:
-                raise _NoEqualStepError(self._pattern[start:], f"it comes after {_LONGEST} others")
+                raise _NoEqualStepError(
+                    self._pattern[start:], f"it comes after {_LONGEST} other parts, which is the limit"
+                )
         return found
 
     def _peek_characters(self, length: int = 1) -> str:
@@ -223,21 +234,21 @@ class _Parser:
         sign, more = found.groups()
         source = self._pattern[start : self._at]
         if more == "+":
-            raise _NoEqualStepError(source, "it never gives characters back")
+            raise _NoEqualStepError(source, "possessive quantifiers (?+, *+, ++) are not supported")
         if sign == "?":
             if more:
-                raise _NoEqualStepError(source, "it matches as few characters as possible")
+                raise _NoEqualStepError(source, "the lazy quantifier ?? is not supported")
             is_item = len(alternatives) == 1 and len(alternatives[0]) == 1 and alternatives[0][0].is_single
             return [[replace(alternatives[0][0], least=0)]] if is_item and not self._expands else [*alternatives, []]
         least, most = _parse_repetition(sign)
         if (least, most, more) in ((0, None, ""), (1, None, "")):
             alternatives = _drop_contained_alternatives(alternatives)
         if not all(len(alternative) == 1 and alternative[0].is_single for alternative in alternatives):
-            raise _NoEqualStepError(source, "it repeats more than one character")
+            raise _NoEqualStepError(source, "it repeats a group that is not a single character")
         if max(least, most or 0) > LONGEST_RUN:
-            raise _NoEqualStepError(source, f"a number is above {LONGEST_RUN}")
+            raise _NoEqualStepError(source, f"it has a number above {LONGEST_RUN}, which is the limit")
         if more and most is not None and most > least:
-            raise _NoEqualStepError(source, "it matches as few characters as possible")
+            raise _NoEqualStepError(source, "a lazy quantifier with a largest number is not supported")
         points = merge_ranges(point for alternative in alternatives for point in alternative[0].points)
         item = _Item(points, source, least, most, is_lazy=bool(more) and most is None)
         if most is None or (least != most and not self._expands):
@@ -281,16 +292,20 @@ class _Parser:
             point = _CONTROLS[point]
         elif point.isalnum() and point.isascii():
             raise _NoEqualStepError(
-                f"\\{point}", _WHY_NO_ESCAPE.get(point, "it refers back" if point.isdigit() else "it names a character")
+                f"\\{point}",
+                _WHY_NO_ESCAPE.get(
+                    point,
+                    "it is a reference to a group" if point.isdigit() else "it names a character by its Unicode name",
+                ),
             )
         self._at += 1
         return [(ord(point), ord(point))]
 
 
 def _split_optional_first_item(items_before: _Items, alternative: _Items) -> list[_Items]:
-    """Split an alternative that is a single optional item, and that has nothing but boundaries (`items_before`) before
-    it: return an alternative with the item, and one without it. This is needed since a run must begin with a code
-    point. Return any other alternative alone."""
+    """Split an alternative that is a single optional item after `items_before`, if these are all boundaries. Return an
+    alternative in which the item is required, and one without it. This is needed because a run must begin with a code
+    point. Return any other alternative unchanged."""
     if not all(item.is_boundary for item in items_before) or len(alternative) != 1 or alternative[0].is_required:
         return [alternative]
     there: list[_Items] = [[replace(alternative[0], least=1)], []]
@@ -298,10 +313,11 @@ def _split_optional_first_item(items_before: _Items, alternative: _Items) -> lis
 
 
 def _split_optional_items_before_boundaries(items: _Items, item_before: _Item | None = None) -> list[_Items]:
-    """Where an item before a boundary may match nothing, make two alternatives: with the item, and without it.
+    """Split an alternative at each item before a boundary that may match nothing: into one alternative in which the
+    item is required, and one without it.
 
-    An item after one of its own kind, such as the last of `\\d\\d*\\b`, is not split: there is no boundary between two
-    of the same kind.
+    An item after one of its own kind, such as `\\d*` in `\\d\\d*\\b`, needs no split: no boundary can be between two
+    characters of the same kind.
     """
     if not items:
         return [[]]
@@ -320,12 +336,13 @@ def _split_optional_items_before_boundaries(items: _Items, item_before: _Item | 
         _split_optional_items_before_boundaries(rest, item_before),
     )
     if len(there) + len(without) > _MOST_ALTERNATIVES:
-        raise _NoEqualStepError(first.source, r"it makes too many alternatives before \b")
+        raise _NoEqualStepError(first.source, r"with \b after it, it makes too many alternatives")
     return [*without, *there] if first.is_lazy else [*there, *without]
 
 
 def _drop_contained_alternatives(alternatives: list[_Items]) -> list[_Items]:
-    """Drop alternatives that repeat single characters of other alternatives: `(?:[%a-f]|%[a-f])+` becomes `[%a-f]+`."""
+    """Drop alternatives of which every character is an alternative by itself: `(?:[%a-f]|%[a-f])+` becomes `[%a-f]+`.
+    This is only allowed in a group that is repeated without a limit."""
     ones = [alternative for alternative in alternatives if len(alternative) == 1 and alternative[0].is_single]
     points = merge_ranges(point for alternative in ones for point in alternative[0].points)
 
@@ -338,7 +355,7 @@ def _drop_contained_alternatives(alternatives: list[_Items]) -> list[_Items]:
 
 
 def _parse_repetition(sign: str) -> tuple[int, int | None]:
-    """Parse `*`, `+` or `{...}`: return the fewest and the most repetitions; None for no limit."""
+    """Parse `*`, `+` or `{...}`: return the smallest and the largest number of repetitions; None for no limit."""
     if sign in "*+":
         return int(sign == "+"), None
     least, comma, most = sign[1:-1].partition(",")
@@ -363,7 +380,7 @@ def _find_points_of_escape(letter: str) -> _Set:
 
 
 def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[CleaningStep, ...]:
-    """Make the steps that replace what the alternatives match by `by`."""
+    """Make the steps that replace each match of the alternatives by `by`."""
     found: list[_Items] = []
     at_ends = _check_whether_boundaries_are_text_ends(alternatives, pattern)
     for items in map(
@@ -373,7 +390,7 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
             # After it has deleted nothing, `re` looks for another match at the same position.
             continue
         if not any(item.least for item in items):
-            raise _NoEqualStepError(pattern, "it may match nothing")
+            raise _NoEqualStepError(pattern, "it can match the empty string")
         # If both match one code point, their order does not matter.
         if found and [len(items), len(found[-1])] == [1, 1] and items[0].is_single and found[-1][0].is_single:
             before = found.pop()[0]
@@ -396,7 +413,7 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
         if len(found[0]) == 1 and is_each and others and not _has_half_surrogate(others):
             return (Keep(_convert_points_to_ranges(others, item.source), by),)
     if len(found) > MOST_RUNS:
-        raise _NoEqualStepError(pattern, f"it has more than {MOST_RUNS} alternatives")
+        raise _NoEqualStepError(pattern, f"it has more than {MOST_RUNS} alternatives, which is the limit")
     runs = tuple(map(_make_run, found))
     word: tuple[str, ...] = ()
     if any(run.needs_word_boundaries for run in runs):
@@ -405,34 +422,39 @@ def _make_steps(alternatives: Sequence[_Items], pattern: str, by: str) -> tuple[
 
 
 def _check_whether_boundaries_are_text_ends(alternatives: Sequence[_Items], pattern: str) -> bool:
-    """Return whether the boundaries of a pattern are ends of the text. Raise a _NoEqualStepError for a pattern that has
-    both kinds, or an end of the text that no step can find."""
+    """Return whether the boundaries of a pattern are the beginning or the end of the text. Raise a _NoEqualStepError
+    for a pattern that also has word boundaries, or for a `^` or `$` that cannot be converted."""
     found = [item for items in alternatives for item in items if item.is_boundary]
     if not any(item.is_text_end for item in found):
         return False
     if not all(item.is_text_end for item in found):
-        raise _NoEqualStepError(pattern, r"it has both \b and an end of the text")
+        raise _NoEqualStepError(pattern, r"it has both \b and a sign for the beginning or the end of the text")
     for items in alternatives:
         for i, item in enumerate(items):
             if item.is_boundary and any(
                 not other.is_boundary for other in (items[:i], items[i + 1 :])[item.source in _ENDS]
             ):
-                raise _NoEqualStepError(item.source, "it is in the middle of an alternative")
+                end = "end" if item.source in _ENDS else "beginning"
+                raise _NoEqualStepError(item.source, f"it may stand only at the {end} of an alternative")
             before = items[i - 1] if i else item
             takes_line_breaks = (
                 before.most is None and not before.is_lazy and _has_common_points(before.points, [(10, 10)])
             )
             if item.source == "$" and item.is_boundary and not before.is_boundary and not takes_line_breaks:
-                raise _NoEqualStepError("$", r"it also matches before a line break at the end; \Z does not")
+                raise _NoEqualStepError(
+                    "$", r"it also matches before a line break at the end of the text; use \Z, which does not"
+                )
     return True
 
 
 def _make_run(items: _Items) -> Run:
-    """Make a run of the items of an alternative."""
+    """Convert the items of an alternative to a run."""
     ends = [*(item.is_boundary for item in items[1:]), False]
     taking = [(item, end) for item, end in zip(items, ends, strict=True) if not item.is_boundary]
     if len(taking) > MOST_PARTS + 1:
-        raise _NoEqualStepError("".join(item.source for item in items), f"it has more than {MOST_PARTS + 1} parts")
+        raise _NoEqualStepError(
+            "".join(item.source for item in items), f"it has more than {MOST_PARTS + 1} parts, which is the limit"
+        )
     first, *parts = [
         RunPart(_convert_points_to_ranges(item.points, item.source), item.least, item.most, to_boundary)
         for item, to_boundary in taking
@@ -452,9 +474,9 @@ def _convert_points_to_ranges(points: _Set, source: str) -> tuple[str, ...]:
     """Convert a set of code points to ranges; raise a _NoEqualStepError for an empty set, or halves of surrogate
     pairs."""
     if _has_half_surrogate(points):
-        raise _NoEqualStepError(source, "it has halves of surrogate pairs")
+        raise _NoEqualStepError(source, "one of its ranges begins or ends with half of a surrogate pair")
     if not points:
-        raise _NoEqualStepError(source, "it holds no character")
+        raise _NoEqualStepError(source, "it matches no character at all")
     return make_ranges_from_points(points)
 
 
@@ -489,12 +511,12 @@ def _make_steps_that_keep_match(alternatives: Sequence[_Items], pattern: str, by
     if not strings:
         raise _NoEqualStepError(
             at[0],
-            "it repeats what was matched, which works only if the whole pattern is one group "
-            "of one character out of a list, such as ([.!?]), or of one string",
+            "a reference to the match works only if the whole pattern is one group, which matches either "
+            "one character of a list, such as ([.!?]), or one string",
         )
     before, after = (re.compile("x").sub(part, "x") for part in (by[: at.start()] + at[1], by[at.end() :]))
     if len(strings) > 1 and set(strings) & {*before, *after}:
-        raise _NoEqualStepError(at[0], "the replacement stands next to characters that are also replaced")
+        raise _NoEqualStepError(at[0], "the replacement contains other characters that the pattern matches")
     return tuple(Replace(what, before + what + after) for what in strings)
 
 
@@ -513,13 +535,9 @@ def _is_one_group(pattern: str) -> bool:
 
 
 def _make_items_possessive(items: _Items) -> _Items:
-    """Convert the items of a pattern so that no backtracking is needed. The result matches the same text.
-
-    Each item takes as many code points as it can, and never gives one back.
-
-    Raises:
-        _NoEqualStepError: such items do not exist.
-    """
+    """Convert the items of a pattern to possessive items, which take as many code points as they can and never give one
+    back. The result matches the same texts without backtracking. Raise a _NoEqualStepError if no such items are known
+    for a part of the pattern."""
     made: _Items = []
     for item in reversed(items):
         if item.is_boundary and made and made[0].is_boundary:
@@ -536,27 +554,28 @@ def _make_items_possessive(items: _Items) -> _Items:
 
 
 def _refuse_item_that_backtracks(item: _Item, items_after: _Items) -> None:
-    """Raise a _NoEqualStepError if an item of the pattern may have to give back code points to the items after it."""
+    """Raise a _NoEqualStepError if an item may have to give back code points so that the items after it match."""
     for i, other in enumerate(items_after):
         if other.is_boundary:
             # At its end, a run gives back up to a boundary.
             is_end = not i and not item.branches and not any(more.is_required for more in items_after[1:])
             if not is_end and not _is_boundary_impossible_within(other, item):
                 raise _NoEqualStepError(
-                    item.source + other.source, "its first part may have to give back more than once"
+                    item.source + other.source,
+                    r"its first part may have to give back characters until \b matches, and a step cannot backtrack",
                 )
         elif _has_common_points(item.points, other.points):
             raise _NoEqualStepError(
                 item.source + other.source,
-                "the first part also matches what the second begins with, and a step does not go back",
+                "its first part also matches characters with which its second part begins, and a step cannot backtrack",
             )
         if other.is_required:
             break
 
 
 def _is_boundary_impossible_within(boundary: _Item, *items: _Item) -> bool:
-    """Return whether a boundary is never between two code points of the items: because it is an end of the text, or
-    because all or none of the code points are word characters."""
+    """Return whether a boundary can never match between two code points of the items: because it is the beginning or
+    the end of the text, or because all or none of the code points are word characters."""
     if boundary.is_text_end:
         return True
     word, points = _find_points_of_escape("w"), merge_ranges(point for item in items for point in item.points)
@@ -573,11 +592,11 @@ def _convert_lazy_item(item: _Item, items_after: _Items) -> _Items:
         return [replace(item, is_lazy=False)]
     is_free = not any(other.is_required for other in rest)
     if item.branches:
-        raise _NoEqualStepError(item.source, "alternatives follow it")
+        raise _NoEqualStepError(item.source, "it is lazy, and alternatives follow it")
     if end.least != 1 or (_has_common_points(item.points, end.points) and not is_free):
         raise _NoEqualStepError(
             item.source + "".join(other.source for other in items_after),
-            "what follows the lazy part is not one character",
+            "its lazy part must be followed by exactly one character at which it stops",
         )
     before = _subtract_points(item.points, end.points)
     return [*fewest, *([replace(item, points=before, least=0, is_lazy=False)] if before else [])]
@@ -586,7 +605,7 @@ def _convert_lazy_item(item: _Item, items_after: _Items) -> _Items:
 def _remove_backtracking_around_separator(first: _Item, separator: _Item, last: _Item) -> _Items:
     """Convert three items such as `\\S+@\\S+` to items that need no backtracking: `\\S[^\\s@]*@\\S+`.
 
-    Both match the same text up to the end, whichever @ is the separator.
+    Both match the same part of a text. Only the @ that counts as the separator may differ.
     """
     is_same = first.points == last.points and (first.most, last.most) == (None, None) and not first.branches
     if (
@@ -602,7 +621,7 @@ def _remove_backtracking_around_separator(first: _Item, separator: _Item, last: 
 
 
 def _merge_overlapping_items(first: _Item, second: _Item) -> _Items:
-    """Convert two items such as `s*\\S+` to `\\S+`: the second item takes all that the first takes."""
+    """Merge two items into one, such as `s*\\S+` into `\\S+`: the second item matches all that the first matches."""
     if (
         first.branches
         or second.most is not None

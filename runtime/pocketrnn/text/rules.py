@@ -39,21 +39,22 @@ class TextRules(FrameRules):
     """Text rules for words or characters: everything that determines a text's ids, except the vocabulary.
 
     Attributes:
-        tokenizer: a name in `TOKENIZERS`, or `space`: text.split(" "), whose tokens may be empty. Or `external`: texts
-            are split by their owner's code, and are given as tokens or ids.
+        tokenizer: a name in `TOKENIZERS`; or `space`, which is text.split(" ") and may give empty tokens; or
+            `external`: your own code splits the texts, and they are given as tokens or ids.
         lowercase: lower-case the text first; `basic_english` always does, `external` never.
-        ngrams: 1 for tokens only, n to add n-grams up to n.
-        max_tokens: how many of the tokenizer's tokens are read (n-grams are made from these), or None for all.
-        unknown_id: the id of a token that the vocabulary does not hold, or None to drop such tokens.
-        empty_id: the id of a text that has no id left, as no text has beside `first_id`, `last_id` or `min_width`.
+        ngrams: 1 for single tokens; n to add n-grams of 2 to n tokens.
+        max_tokens: the largest number of tokens that are kept of a text, before n-grams are made; None for all.
+        unknown_id: the id of a token that is not in the vocabulary, or None to drop such tokens.
+        empty_id: the single id of a text for which the other rules give no id.
         padding_id: the id that pads the rows of a batch to one width, and every text to `min_width`.
         steps: the cleaning steps before the text is split; `cleaning` makes them from names and pairs.
-        stop_words: tokens that are dropped, before `max_tokens` counts them. A list or a set becomes a tuple that has
-            each once.
-        first_id: the id before those of the text, such as that of "<sos>", or None.
-        last_id: the id after them, such as that of "<eos>", or None.
-        max_width: the most ids of a text, `first_id` and `last_id` included; the rest is cut off. None: no limit.
-        min_width: the fewest ids of a text; it is padded with `padding_id`, which the module sees like any id. None: 1.
+        stop_words: tokens that are dropped before `max_tokens` is applied. A list or a set becomes a tuple in which
+            each token occurs once.
+        first_id: an id that is put before the ids of each text, such as the id of "<sos>", or None.
+        last_id: an id that is put after the ids of each text, such as the id of "<eos>", or None.
+        max_width: a text with more ids, `first_id` and `last_id` included, is cut to so many; None for no limit.
+        min_width: a text with fewer ids is padded with `padding_id` to so many ids; None for 1. The module gets this
+            padding like any other ids.
         cut_side: the side on which `max_tokens` and `max_width` cut.
         pad_side: the side on which `min_width` pads.
 
@@ -88,27 +89,39 @@ class TextRules(FrameRules):
     def __post_init__(self) -> None:
         if self.tokenizer not in (*SPLITS, EXTERNAL):
             raise InputError(
-                f"The tokenizer {self.tokenizer!r} is unknown.", f"Use one of: {', '.join((*SPLITS, EXTERNAL))}."
+                f"The tokenizer {self.tokenizer!r} is unknown.",
+                f"Give one of these names: {', '.join((*SPLITS, EXTERNAL))}.",
             )
         if self.tokenizer == EXTERNAL:
             # It does not get texts that could be lower-cased.
             object.__setattr__(self, "lowercase", False)
             if self.steps:
                 raise InputError(
-                    "With the tokenizer external, users give tokens or ids, so steps cannot clean the text.",
-                    "Leave the steps out, and clean texts where you split them.",
+                    "Cleaning steps cannot be used with the tokenizer external: each text is already given as tokens "
+                    "or ids.",
+                    "Leave the steps out, and clean the texts in the code that splits them.",
                 )
         if self.tokenizer == "basic_english" and not self.lowercase:
-            raise InputError("basic_english always lower-cases.", "Use the tokenizer whitespace to keep the case.")
+            raise InputError(
+                "`lowercase` is False, but the tokenizer basic_english always lower-cases a text.",
+                "Set `lowercase` to True, or use the tokenizer whitespace to keep the case.",
+            )
         if not 1 <= self.ngrams <= _MOST_NGRAMS:
             raise InputError(
-                f"ngrams is {self.ngrams}.", f"Use 1 for single tokens, 2 for pairs beside them, up to {_MOST_NGRAMS}."
+                f"ngrams is {self.ngrams}, but it must be a whole number from 1 to {_MOST_NGRAMS}.",
+                "Give 1 for single tokens only, or 2 to add pairs of neighbouring tokens.",
             )
         if self.max_tokens is not None and self.max_tokens < 1:
-            raise InputError(f"max_tokens is {self.max_tokens}.", "Use a number from 1, or none for no limit.")
+            raise InputError(
+                f"max_tokens is {self.max_tokens}, but it must be a whole number of 1 or more.",
+                "Give such a number, or leave it out for no limit.",
+            )
         for name in ("unknown_id", "empty_id", "padding_id"):
             if (getattr(self, name) or 0) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}, which is negative.", "Token ids count from 0.")
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, but token ids are whole numbers of 0 or more.",
+                    "Give such an id.",
+                )
         if isinstance(self.stop_words, list | set | frozenset | tuple):
             # A set has no order of its own; a list of stop words often names one twice.
             ordered = (
@@ -122,22 +135,30 @@ class TextRules(FrameRules):
     def _check_steps_and_stop_words(self) -> None:
         """Raise an InputError if the cleaning steps or the stop words are not valid."""
         if not isinstance(self.steps, tuple) or not all(isinstance(s, CleaningStep) for s in self.steps):
-            raise InputError(f"steps is {short_repr(self.steps)}.", "Make them with pocketrnn.text.cleaning(...).")
+            raise InputError(
+                f"steps is {short_repr(self.steps)}, but it must be a tuple of cleaning steps.",
+                "Make it with pocketrnn.text.cleaning(...).",
+            )
         check_step_count_and_growth(self.steps)
         words = self.stop_words
         if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
-            raise InputError(f"stop_words is {short_repr(words)}.", "Give a tuple, a list or a set of strings.")
+            raise InputError(
+                f"stop_words is {short_repr(words)}, but it must be a tuple, a list or a set of strings.",
+                'Give a collection such as ("the", "a").',
+            )
         if len(words) > _MOST_STOP_WORDS:
-            raise InputError(f"There are {len(words):,} stop words.", f"Use at most {_MOST_STOP_WORDS:,}.")
+            raise InputError(
+                f"There are {len(words):,} stop words, but at most {_MOST_STOP_WORDS:,} are allowed.", "Give fewer."
+            )
 
     @property
     def is_plain(self) -> bool:
-        """Whether the rules only split a text into tokens and look up their ids; see `beyond_plain`."""
+        """Whether the rules only split a text into tokens and look up the ids of these."""
         return not self.beyond_plain
 
     @property
     def beyond_plain(self) -> list[str]:
-        """The names of the rules that do more than split a text into tokens and look up their ids.
+        """The names of the rules that do more than split a text into tokens and look up the ids of these.
 
         Example:
             >>> TextRules("space", min_width=9).beyond_plain
@@ -208,7 +229,7 @@ def rules_of(document: Mapping[str, Any]) -> AnyTextRules:
     """Build the rules from the member `text` of classifier.json. A missing rule gets its default value.
 
     Raises:
-        InputError: a value is out of its range, or a step is not valid.
+        InputError: a value has a wrong type or is out of its range, or a cleaning step is not valid.
 
     Example:
         >>> rules_of({"tokenizer": "whitespace", "steps": [{"replace": ",", "by": " "}]}).steps
@@ -226,7 +247,10 @@ def rules_of(document: Mapping[str, Any]) -> AnyTextRules:
     if "steps" in members:
         members["steps"] = build_steps_from_documents(members["steps"])
     if members["tokenizer"] == EXTERNAL and members.get("lowercase"):
-        raise InputError("The tokenizer external cannot lower-case.", "Set lowercase to false, or leave it out.")
+        raise InputError(
+            "`lowercase` is true, but the tokenizer external cannot lower-case texts, because it does not get them.",
+            "Set `lowercase` to false, or leave it out.",
+        )
     if isinstance(members.get("stop_words"), list):
         members["stop_words"] = tuple(members["stop_words"])
     return TextRules(**members)

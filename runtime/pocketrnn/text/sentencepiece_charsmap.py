@@ -27,43 +27,41 @@ _ChildrenBaseAndReplacement = tuple[int, str | None]
 
 
 def check_charsmap(content: bytes) -> None:
-    """Check sentencepiece's table of string replacements, as the bytes of `precompiled_charsmap`.
-
-    Raises:
-        InputError: the bytes are not such a table, or a replacement is longer than 18 code points.
-    """
+    """Check sentencepiece's table of string replacements, as the bytes of `precompiled_charsmap`. Raise an InputError
+    if the bytes are not such a table, or a replacement is longer than 18 code points."""
     size = struct.unpack_from("<I", content)[0] if isinstance(content, bytes) and len(content) >= 4 else 0
     if not 4 <= size <= len(content) - 4 or size % 4 or len(content) > _LARGEST:
-        raise _make_damaged_table_error("its sizes do not fit")
+        raise _make_damaged_table_error("the sizes of its parts do not add up to its length")
     units = np.frombuffer(content, "<u4", size // 4, 4).astype(np.int64)
     strings = content[4 + size :]
     values = units[units >= _VALUE] - _VALUE
     inner = units < _VALUE
     children = np.arange(len(units)) ^ ((units >> 10) << ((units & 0x200) >> 6))
     if (values >= max(1, len(strings))).any() or (children[inner] >= len(units)).any():
-        raise _make_damaged_table_error("its array leads outside itself")
+        raise _make_damaged_table_error("an index in it points beyond its end")
     ends = inner & ((units & 0x100) > 0)
     first = np.frombuffer(strings or b"\0", np.uint8)[values]
     if (units[children[ends]] < _VALUE).any() or (first >> 6 == 2).any():
-        raise _make_damaged_table_error("its array leads into a string")
+        raise _make_damaged_table_error("an index in it points into the middle of a character")
     try:
         longest = max(map(len, strings.decode().split("\0")))
     except UnicodeDecodeError:
         raise _make_damaged_table_error("its strings are not UTF-8") from None
     if longest > _MOST_OF_ONE:
-        raise _make_damaged_table_error(f"it replaces one code point by {longest}")
+        raise _make_damaged_table_error(
+            f"a string in it has {longest} characters, but at most {_MOST_OF_ONE} are allowed"
+        )
 
 
 def _make_damaged_table_error(damage: str) -> InputError:
-    return InputError(f"The table of replacements is damaged: {damage}.", "Give the table that sentencepiece wrote.")
+    return InputError(
+        f"The table of character replacements (precompiled_charsmap of sentencepiece) is damaged: {damage}.",
+        "Fetch the tokenizer's file again, or export the bundle again.",
+    )
 
 
 class Charsmap:
-    """Looks up replacements in sentencepiece's table.
-
-    Args:
-        content: a table that `check_charsmap` accepts.
-    """
+    """Looks up replacements in sentencepiece's table `content`, which `check_charsmap` has accepted."""
 
     def __init__(self, content: bytes) -> None:
         size = struct.unpack_from("<I", content)[0]
@@ -130,8 +128,8 @@ class Charsmap:
         return place ^ ((unit >> 10) << ((unit & 0x200) >> 6))
 
     def _follow_code_point(self, node: int, point: str) -> _ChildrenBaseAndReplacement | None:
-        """Follow a code point's bytes in the trie; return the base of its children, and the replacement of a key that
-        ends there."""
+        """Follow the bytes of a code point in the trie, from `node` on. Return the base of the children of the node
+        that is reached, and the replacement of the key that ends there; None if the trie has no such node."""
         units, unit = self._units, 0
         for byte in point.encode():
             place = node ^ byte

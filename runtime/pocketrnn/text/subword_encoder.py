@@ -37,18 +37,16 @@ _LONGEST_KEPT: Final = 256
 
 
 def check_rules_fit_vocabulary(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
-    """Check that rules and vocabulary fit each other.
-
-    Raises:
-        InputError: an id is beyond the vocabulary, or a merge names or makes something that is not a piece.
-    """
+    """Check that rules and vocabulary fit each other. Raise an InputError if an id of the rules is beyond the
+    vocabulary, a merge joins or makes a piece that the vocabulary lacks, a unigram model has another number of scores,
+    or the vocabulary has no piece for the model."""
     SubwordEncoder(rules, vocabulary)
 
 
 def make_words_function(rules: SubwordRules) -> Callable[[str], list[str]]:
-    """Make a function that splits a text into the words that the model encodes. The text must not contain added tokens.
+    """Make a function that splits a text without added tokens into the words that the model encodes.
 
-    Training learns pieces from these words before there is a vocabulary.
+    It needs no vocabulary, so that training can learn the pieces from these words.
     """
     steps = make_subword_steps_function(rules.steps)
     splits = [make_split_function(split) for split in rules.splits]
@@ -74,13 +72,7 @@ def _replace_surrogates(text: str) -> str:
 
 
 class SubwordEncoder:
-    """Encodes texts as ids of pieces.
-
-    The ids are not yet cut, padded, or surrounded by the first and last ids.
-
-    Args:
-        rules: the rules.
-        vocabulary: the tokens; a token's index in it is its id.
+    """Encodes texts as ids of pieces. It does not cut or pad the ids, and does not add the first and last ids.
 
     Raises:
         InputError: the rules do not fit the vocabulary.
@@ -92,13 +84,14 @@ class SubwordEncoder:
         if (outside and max(outside) >= len(vocabulary)) or rules.highest_id >= len(vocabulary):
             highest = max(rules.highest_id, *outside, 0)
             raise InputError(
-                f"The text rules use the id {highest}, but there are {len(vocabulary):,} tokens.",
-                "Give the vocabulary that the rules are for.",
+                f"The text rules use the id {highest}, but the vocabulary has only {len(vocabulary):,} tokens.",
+                "Give the vocabulary that belongs to these rules.",
             )
         pieces = {token: i for i, token in enumerate(vocabulary) if i not in outside}
         if not pieces:
             raise InputError(
-                "The vocabulary has no piece that the model can produce.", "Give the vocabulary that the rules are for."
+                "The vocabulary has no piece for the model: the rules exclude every token with `outside`.",
+                "Give the vocabulary that belongs to these rules.",
             )
         self._steps = make_subword_steps_function(rules.steps) if rules.steps else None
         continuing = [step for step in rules.steps if not isinstance(step, Prepend)]
@@ -131,8 +124,8 @@ class SubwordEncoder:
         self._kept: dict[str, tuple[int, ...]] = {}
 
     def apply_steps_to_continuing_text(self, text: str) -> str:
-        """Apply the cleaning steps to a text that continues an earlier text. Steps that put something before a text are
-        left out."""
+        """Apply the cleaning steps to a text that continues an earlier text, without the steps that put something
+        before each text."""
         text = _replace_surrogates(text)
         return text if self._continuing_steps is None else self._continuing_steps(text)
 
@@ -140,8 +133,7 @@ class SubwordEncoder:
         """Encode a text as ids; empty if the steps remove everything.
 
         Args:
-            text: any string.
-            continues_text: whether it continues another text, from which it was cut as `subword_stream_cuts.py` does.
+            continues_text: whether the text is a later part of a stream, cut off at a place that `SubwordCuts` finds.
         """
         text = _replace_surrogates(text)
         ids: list[int] = []
@@ -179,8 +171,8 @@ class SubwordEncoder:
             ids += found
 
     def _cut_and_encode_part(self, part: str) -> tuple[int, ...]:
-        """Encode a part of a text as ids. The first splits made the part; cut it by the other splits, and encode its
-        words by the model."""
+        """Encode as ids a part of a text that the first splits have made: cut it by the other splits, and encode each
+        word with the model."""
         words = [part]
         for split in self._more_splits:
             words = split(words)
@@ -202,7 +194,7 @@ class _AddedTokenFinder:
         self._may_hold = make_test_for_any_character(self._lengths)
 
     def split_at_added_tokens(self, text: str) -> Iterable[str | int]:
-        """Split a text into the ids of its added tokens, and the texts between them."""
+        """Split a text at its added tokens. Return the ids of these and the texts between them, in order."""
         if self._may_hold(text):
             return self._iterate_added_ids_and_other_texts(text)
         return (text,) if text else ()

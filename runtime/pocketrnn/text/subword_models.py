@@ -53,14 +53,15 @@ class Bpe:
     """Byte-pair encoding (BPE): merges neighbouring pieces, one merge rule after another, from left to right.
 
     Attributes:
-        merges: the ids of two pieces for each merge, concatenated; the first merge is applied first.
+        merges: two ids for each merge, those of the pieces that it joins, in one flat tuple. The first merge is applied
+            first.
         fuse_unknown: whether neighbouring unknown pieces become one unknown piece.
         byte_fallback: whether an unknown character becomes the pieces <0x00> to <0xFF> of its bytes.
         whole_words: whether a word that is a piece becomes that piece, whatever the merges would give.
         prefix: the prefix of pieces that do not begin a word.
         suffix: the suffix of pieces that end a word.
-        ranks: the rank of each merge, in ascending order, if it is not its index: merges of one rank are applied from
-            the left, whatever they make, as in sentencepiece, where the rank is that of the merged piece.
+        ranks: a rank for each merge, in ascending order. Merges of the same rank are applied from left to right, as in
+            sentencepiece, where the rank belongs to the merged piece. If empty, the rank of a merge is its index.
 
     Raises:
         InputError: a value has a wrong type or is out of its range, or a merge occurs twice.
@@ -81,34 +82,42 @@ class Bpe:
         merges = self.merges
         if not isinstance(merges, tuple) or len(merges) % 2 or len(merges) > 2 * MOST_PIECES:
             raise InputError(
-                f"merges is {short_repr(merges)}.",
-                f"Give the ids of two pieces for each merge, and at most {MOST_PIECES:,} merges.",
+                f"`merges` is {short_repr(merges)}, but it must be a tuple with two ids for each of at most "
+                f"{MOST_PIECES:,} merges.",
+                "Give the ids of the two pieces of each merge, one after the other.",
             )
         if not all(type(i) is int and i >= 0 for i in merges):
-            raise InputError("A merge holds something that is not an id.", "Ids are whole numbers from 0.")
+            raise InputError(
+                "`merges` contains a value that is not an id, a whole number of 0 or more.",
+                "Give the ids of the two pieces of each merge, one after the other.",
+            )
         times = Counter(zip(merges[::2], merges[1::2], strict=True))
         if 2 * len(times) != len(merges):
             left, right = times.most_common(1)[0][0]
-            raise InputError(f"The merge of the ids {left} and {right} occurs twice.", "Give each merge once.")
+            raise InputError(
+                f"`merges` contains the merge of the ids {left} and {right} twice.", "Give each merge once."
+            )
         ranks = self.ranks
         if not isinstance(ranks, tuple) or len(ranks) not in (0, len(merges) // 2):
             raise InputError(
-                f"ranks is {short_repr(ranks)}.", "Give a tuple with one rank for each merge, or leave ranks out."
+                f"`ranks` is {short_repr(ranks)}, but it must be a tuple with one rank for each merge.",
+                "Give such a tuple, or leave `ranks` out if the rank of each merge is its index.",
             )
         if not all(type(rank) is int and 0 <= rank <= MOST_PIECES for rank in ranks) or list(ranks) != sorted(ranks):
             raise InputError(
-                f"The ranks are not whole numbers from 0 to {MOST_PIECES:,} in ascending order.",
-                "Give the merges in the order of their ranks.",
+                f"`ranks` must have whole numbers from 0 to {MOST_PIECES:,} in ascending order, but it has others.",
+                "Sort the merges by rank, and give both in this order.",
             )
 
 
 @dataclass(frozen=True)
 class WordPiece:
-    """WordPiece, as in BERT: takes the longest matching piece again and again. A word without a match is unknown.
+    """WordPiece, as in BERT: takes the longest piece with which the rest of a word begins, again and again. A word that
+    cannot be split completely is unknown.
 
     Attributes:
         prefix: the prefix of pieces that do not begin a word.
-        most_characters: a word of more code points is unknown.
+        most_characters: a word with more code points than this is unknown.
 
     Raises:
         InputError: a value has a wrong type or is out of its range.
@@ -120,7 +129,10 @@ class WordPiece:
     def __post_init__(self) -> None:
         _check_affix(self.prefix)
         if type(self.most_characters) is not int or not 0 <= self.most_characters < 1 << 31:
-            raise InputError(f"most_characters is {short_repr(self.most_characters)}.", "Use a whole number from 0.")
+            raise InputError(
+                f"most_characters is {short_repr(self.most_characters)}, but it must be a whole number of 0 or more.",
+                "Give the length in characters above which a word is unknown.",
+            )
 
 
 @dataclass(frozen=True)
@@ -129,10 +141,10 @@ class Unigram:
 
     Attributes:
         scores: a score for each token of the vocabulary.
-        byte_fallback: as in `Bpe`.
-        exact: whether sums are in double precision, as in Hugging Face's library. If not, each stored sum is rounded to
-            single precision, as in sentencepiece itself, which resets sums beyond 100,000; an unknown part is not
-            looked up again, and the byte pieces may be outside the model.
+        byte_fallback: whether an unknown character becomes the pieces <0x00> to <0xFF> of its bytes.
+        exact: whether scores are summed in double precision, as in Hugging Face's `tokenizers`. If not, each stored sum
+            is rounded to single precision, and sums beyond 100,000 are reset, as in sentencepiece. Then unknown parts
+            are not looked up again, and the byte pieces may be ids that the model cannot produce.
 
     Raises:
         InputError: a value has a wrong type, or is not a finite number.
@@ -146,9 +158,15 @@ class Unigram:
         check_flags(self, "byte_fallback", "exact")
         scores = self.scores
         if not isinstance(scores, tuple) or not 1 <= len(scores) <= MOST_PIECES:
-            raise InputError(f"scores is {short_repr(scores)}.", f"Give one for each of 1 to {MOST_PIECES:,} tokens.")
+            raise InputError(
+                f"`scores` is {short_repr(scores)}, but it must be a tuple of 1 to {MOST_PIECES:,} numbers.",
+                "Give one score for each token of the vocabulary.",
+            )
         if not all(type(score) in (int, float) and math.isfinite(score) for score in scores):
-            raise InputError("A score is not a finite number.", "Give a number for each token.")
+            raise InputError(
+                "`scores` contains a value that is not a finite number.",
+                "Give one finite number for each token of the vocabulary.",
+            )
 
 
 @dataclass(frozen=True)
@@ -174,13 +192,13 @@ def make_word_encoding_function(
     """Make a function that encodes a word as ids. The word must not be empty.
 
     Args:
-        model: the model.
         pieces: the pieces that the model can produce, with their ids.
         tokens: the whole vocabulary.
-        unknown: the id of an unknown piece; None to drop it.
+        unknown: the id of an unknown piece; None to drop such pieces.
 
     Raises:
-        InputError: the model does not fit the vocabulary.
+        InputError: a merge joins or makes a piece that is not in the vocabulary, or a unigram model has no unknown
+            piece or another number of scores.
     """
     match model:
         case Bpe():
@@ -195,21 +213,22 @@ def make_word_encoding_function(
 
 
 def _make_merge_table(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str]) -> Merges:
-    """Make the table of merges, from a pair of ids to the rank of the merge and the id of the merged piece."""
+    """Make a map from the ids of two pieces to the rank of their merge and the id of the merged piece."""
     table: dict[tuple[int, int], tuple[int, int]] = {}
     cut = len(model.prefix)
     for rank, (left, right) in enumerate(zip(model.merges[::2], model.merges[1::2], strict=True)):
         if max(left, right) >= len(tokens):
             raise InputError(
-                f"Merge {rank} names the id {max(left, right)}, but there are {len(tokens):,} tokens.",
-                "Give ids of the vocabulary.",
+                f"Merge {rank} of the tokenizer has the id {max(left, right)}, but the vocabulary has only "
+                f"{len(tokens):,} tokens.",
+                "Give the vocabulary that belongs to these merges.",
             )
         made = tokens[left] + tokens[right][cut:]
         if made not in pieces or tokens[left] not in pieces or tokens[right] not in pieces:
             raise InputError(
-                f"Merge {rank} joins {short_repr(tokens[left], 30)} and {short_repr(tokens[right], 30)}, but the "
-                "vocabulary lacks one of them or the joined piece.",
-                "Give all pieces that merges name and make.",
+                f"Merge {rank} of the tokenizer joins {short_repr(tokens[left], 30)} and "
+                f"{short_repr(tokens[right], 30)}, but the model has no piece for one of them or for the joined piece.",
+                "Give the vocabulary that belongs to these merges, with all of their pieces.",
             )
         table[left, right] = (model.ranks[rank] if model.ranks else rank, pieces[made])
     return table
@@ -223,9 +242,16 @@ def _find_byte_pieces(pieces: Mapping[str, int]) -> list[int | None]:
 def make_bpe_character_encoder_and_merges(
     model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None
 ) -> tuple[Callable[[str], list[int]], Merges]:
-    """Make a function that encodes the characters of a word as ids; also make the table of merges.
+    """Make a function that encodes the characters of a word as ids, and a map from the ids of two pieces to the rank of
+    their merge and the id of the merged piece.
 
-    The arguments and the errors are those of `make_word_encoding_function`.
+    Args:
+        pieces: the pieces that the model can produce, with their ids.
+        tokens: the whole vocabulary.
+        unknown: the id of an unknown piece; None to drop such pieces.
+
+    Raises:
+        InputError: a merge joins or makes a piece that is not in the vocabulary.
     """
     merges = _make_merge_table(model, pieces, tokens)
     by_byte = _find_byte_pieces(pieces) if model.byte_fallback else None
@@ -234,7 +260,7 @@ def make_bpe_character_encoder_and_merges(
     def encode_characters(word: str) -> list[int]:
         """Encode the characters of a word as ids.
 
-        An unknown character gets its id when the next known one is added, as in `tokenizers`.
+        The id of an unknown character is added only before the next known character or at the end, as in `tokenizers`.
         """
         ids: list[int] = []
         waiting, last = False, len(word) - 1
@@ -264,7 +290,7 @@ def make_bpe_character_encoder_and_merges(
 
 
 def _make_bpe_function(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
-    """Make the function of `make_word_encoding_function` for byte-pair encoding."""
+    """Make a function that encodes a word as ids by byte-pair encoding."""
     symbols, merges = make_bpe_character_encoder_and_merges(model, pieces, tokens, unknown)
     compared_member: Literal[0, 1] = 0 if model.ranks else 1
 
@@ -280,18 +306,18 @@ def _make_bpe_function(model: Bpe, pieces: Mapping[str, int], tokens: Sequence[s
 def apply_merges(
     ids: list[int], merges: Merges, skips_merge: Callable[[], bool] | None = None, *, compared_member: Literal[0, 1] = 1
 ) -> list[int]:
-    """Merge neighbouring pieces, given by their ids, as long as a merge is known: the lowest rank first, and within a
-    rank the leftmost. Return the ids.
+    """Merge neighbouring pieces, given as ids, until no merge is possible: the lowest rank first, and among equal ranks
+    the leftmost. Return the ids.
 
-    As in tokenizers, models/bpe/word.rs.
+    The order is that of Hugging Face's `tokenizers`, models/bpe/word.rs.
 
     Args:
-        ids: the ids of a word's characters; may be changed.
-        merges: the ids of two neighbours -> the merge's rank, and the id of the merged piece.
-        skips_merge: called before each merge; a merge for which it returns True may be applied after the next one that
+        ids: the ids of a word's characters. The list may be changed.
+        merges: a map from the ids of two neighbours to the rank of their merge and the id of the merged piece.
+        skips_merge: called before each merge. If it returns True, the merge is put off until after the next merge that
             is not skipped (BPE-dropout; Provilkov, Emelianenko and Voita 2020).
-        compared_member: what must be unchanged for a waiting merge to be valid: 0, its rank; 1, its result, as in
-            `tokenizers`.
+        compared_member: a queued merge is dropped if its two pieces have changed so that the merge has now another rank
+            (0), or another result (1, as in `tokenizers`).
     """
     size = len(ids)
     # Each waiting merge: its rank, its index, and what must be unchanged.
@@ -335,7 +361,7 @@ def apply_merges(
 
 
 def _make_word_piece_function(model: WordPiece, pieces: Mapping[str, int], unknown: int | None) -> ToIds:
-    """Make the function of `make_word_encoding_function` for WordPiece."""
+    """Make a function that encodes a word as ids by WordPiece."""
     prefix, most = model.prefix, model.most_characters
     inner = {piece[len(prefix) :]: i for piece, i in pieces.items() if piece.startswith(prefix)}
     longest = max(map(len, pieces), default=0), max(map(len, inner), default=0)
@@ -365,13 +391,17 @@ def _make_word_piece_function(model: WordPiece, pieces: Mapping[str, int], unkno
 def _make_unigram_function(
     model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None
 ) -> ToIds:
-    """Make the function of `make_word_encoding_function` for a unigram model."""
+    """Make a function that encodes a word as ids by a unigram model."""
     if len(model.scores) != len(tokens):
         raise InputError(
-            f"There are {len(model.scores):,} scores for {len(tokens):,} tokens.", "Give one for each token."
+            f"The unigram model has {len(model.scores):,} scores, but the vocabulary has {len(tokens):,} tokens.",
+            "Give one score for each token.",
         )
     if unknown is None:
-        raise InputError("This unigram model needs an unknown piece, but none is named.", "Give its id as unknown_id.")
+        raise InputError(
+            "The unigram model needs an unknown piece, but `unknown_id` is not set.",
+            "Set `unknown_id` to the id of the unknown piece.",
+        )
     find_best_path = _make_best_path_function(model, pieces, unknown)
     of_token = pieces if model.exact else {token: i for i, token in enumerate(tokens)}
     by_byte = _find_byte_pieces(of_token) if model.byte_fallback else None
@@ -407,15 +437,14 @@ def _make_unigram_function(
 
 @dataclass(frozen=True)
 class _KnownWord:
-    """A cached word, with the pieces into which the model splits it.
-
-    Up to a limit, these do not depend on the text before the word.
+    """A cached word, with its best path: the pieces into which the model splits it.
 
     Attributes:
-        ids: its ids.
-        scores: the scores of the pieces of its best path.
-        total: the absolute value of their sum.
-        furthest: the absolute value of the sum before the word up to which rounding cannot make another path better.
+        ids: the ids of the pieces.
+        scores: the scores of the pieces.
+        total: the absolute value of the sum of `scores`.
+        furthest: the largest absolute value of the sum of the scores before the word with which the cached path is
+            certainly the best. After a larger sum, rounding could make another path the best.
     """
 
     ids: list[int]
@@ -431,15 +460,14 @@ def _make_unigram_function_by_words(
     find_best_path: Callable[..., list[_StartEndAndPiece]],
     encode_pieces_of_path: Callable[[str, Sequence[_StartEndAndPiece]], list[int]],
 ) -> ToIds:
-    """Make a function that encodes a text as ids word by word with a unigram model, and caches the words.
+    """Make a function that encodes a text as ids word by word with a unigram model, and caches the words. No piece of
+    the model may cross the beginning of a word.
 
-    It is for models in which every path has a cut before each word.
-
-    A word depends on the text before it only through the sum at its begin, which decides only how sums are rounded.
-    Rounding never reverses the order of two sums, so that the path with the largest rounded sum is found; an addition
-    of numbers of one sign is off by at most half a unit of the last place of the sum. So a path that is better than all
-    others by more than that stays the best one, and is cached with the word. Otherwise, or if the word is too long to
-    be cached, the best path is computed again with the actual sum.
+    The text before a word changes the best path of the word only by rounding: the sum of scores before the word decides
+    how the sums within the word are rounded. An addition of two numbers of the same sign is off by at most half a unit
+    in the last place of the sum. A path that is better than all others by more than this therefore stays the best, and
+    is cached with the word. Otherwise, or if the word is too long for the cache, the best path is computed again with
+    the actual sum.
     """
     margin = _make_best_two_scores_function(model, pieces)
     keep = float if model.exact else _round_to_single
@@ -493,16 +521,16 @@ def _make_unigram_function_by_words(
 
 
 def _have_mark_only_at_beginning(pieces: Iterable[str], mark: str) -> bool:
-    """Return whether the mark, the character that stands for a space, is only at the beginning of all pieces that
-    contain it."""
+    """Return whether each piece has the mark, the character that stands for a space, only at its beginning or not at
+    all."""
     return all(mark not in piece.lstrip(mark) for piece in pieces)
 
 
 def never_merges_across_marks(model: Model, pieces: Collection[str], mark: str) -> bool:
-    """Return whether the model is BPE and its merges never join text with a mark after it. A mark is the character that
-    stands for a space, and begins a word.
+    """Return whether the model is BPE, and none of its merges joins other text with a mark after it. The mark is the
+    character that stands for a space, at the beginning of a word.
 
-    A text may then be cut before each run of marks: merges look at neighbours only.
+    A text can then be cut before each run of marks without changing its ids.
     """
     plain = isinstance(model, Bpe) and not (model.prefix or model.suffix or model.whole_words)
     return plain and mark in pieces and _have_mark_only_at_beginning(pieces, mark)
@@ -525,10 +553,8 @@ def cut_before_marks(text: str) -> list[str]:
 
 
 def _make_best_two_scores_function(model: Unigram, pieces: Mapping[str, int]) -> Callable[[str], tuple[float, float]]:
-    """Make a function that finds the scores of the two best ways to split a word into pieces.
-
-    The second is minus infinity if there is only one.
-    """
+    """Make a function that finds the scores of the best and the second-best way to split a word into pieces. The second
+    score is minus infinity if there is only one way."""
     keep = float if model.exact else _round_to_single
     penalty = keep(min(model.scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
     lengths = _find_piece_lengths_by_first_character(pieces)
@@ -573,11 +599,10 @@ def _round_to_single(number: float) -> float:
 def _make_best_path_function(
     model: Unigram, pieces: Mapping[str, int], unknown: int
 ) -> Callable[..., list[_StartEndAndPiece]]:
-    """Make a function that finds the best way to split a word into pieces: the start, the end and the id of each.
+    """Make a function that finds the best path of a word: the start, the end and the id of each piece into which the
+    model splits it. Among equal paths, the one with the longest last piece is taken.
 
-    In a tie, the path with the longest last piece is the best.
-
-    The function takes the word, and the sum of the scores before it.
+    The function takes the word, and the sum of the scores of the pieces before the word.
     """
     scores, exact = model.scores, model.exact
     keep = float if exact else _round_to_single
@@ -586,8 +611,8 @@ def _make_best_path_function(
     marks_begin = _have_mark_only_at_beginning(pieces, SPACE_MARK)
 
     def find_latest_piece_ends(word: str) -> list[int]:
-        """Find for each index of a word where a piece that begins there must end at the latest: before the next run of
-        marks."""
+        """Find for each index of a word the latest index at which a piece that begins there can end: the beginning of
+        the next run of marks."""
         found, stop = [len(word)] * len(word), len(word)
         if marks_begin and SPACE_MARK in word:
             for place in range(len(word) - 1, -1, -1):
@@ -663,20 +688,23 @@ _MEMBERS: Final[Mapping[str, tuple[type[Model], Iterable[str]]]] = {
 
 
 def build_model_from_document(document: Mapping[str, Any]) -> Model:
-    """Build the model from the member `model` of classifier.json.
-
-    Raises:
-        InputError: the document is not a model, or a value is out of its range.
-    """
+    """Build the model from the member `model` of classifier.json. Raise an InputError if the document is not a model,
+    or a value is out of its range."""
     kind = str(document.get("kind"))
     if kind not in _MEMBERS:
-        raise InputError(f"The model {short_repr(kind)} is unknown.", f"Use one of: {', '.join(_MEMBERS)}.")
+        raise InputError(
+            f"The kind {short_repr(kind)} of subword model is unknown.", f"Give one of these: {', '.join(_MEMBERS)}."
+        )
     made, names = _MEMBERS[kind]
     members = {name: value for name, value in document.items() if name != "kind"}
     if unknown := members.keys() - set(names):
-        raise InputError(f"A model of the kind {kind} cannot have {min(unknown)}.", f"Leave {min(unknown)} out.")
+        raise InputError(
+            f"A subword model of the kind {kind} cannot have the member `{min(unknown)}`.", "Leave this member out."
+        )
     if missing := {"merges", "scores"} & set(names) - members.keys():
-        raise InputError(f"The model has no {min(missing)}.", f"Give its {min(missing)}.")
+        raise InputError(
+            f"A subword model of the kind {kind} needs the member `{min(missing)}`, but it is missing.", "Add it."
+        )
     # JSON Schema counts 1.0 as an integer.
     if "most_characters" in members:
         members["most_characters"] = int(members["most_characters"])

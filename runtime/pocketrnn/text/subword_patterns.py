@@ -33,20 +33,20 @@ _WITH_DIGITS: Final = ("cl100k", "o200k")
 
 @dataclass(frozen=True)
 class Pattern:
-    """A split of a text into words by a pattern that many tokenizers share.
+    """A split of a text into words by the regular expression of a well-known tokenizer.
 
     Attributes:
         name: `gpt2`, the pattern of GPT-2 (openai/gpt-2, src/encoder.py); `clip`, that of CLIP, which drops text that
             it does not match; `cl100k`, that of GPT-4 and Llama 3; `o200k`, that of GPT-4o, Llama 4 and Mistral's
             Tekken; `deepseek`, the last of the three patterns of DeepSeek V3.
-        letters: ranges of letters (`\\p{L}`), in `deepseek` of letters and marks.
-        numbers: ranges of digits (`\\p{N}`); in all but `deepseek`.
-        digits: the most digits of a word in `cl100k` and `o200k`.
-        capitals: in `o200k`: capital and titlecase letters.
-        small: in `o200k`: small letters.
-        marks: in `o200k`: the code points of `\\p{M}`.
-        punctuation: in `deepseek`: punctuation and symbols.
-        contractions: in `o200k`: whether 's and the like belong to the word before.
+        letters: ranges of the letters (`\\p{L}`); for `deepseek`, of the letters and marks.
+        numbers: ranges of the digits (`\\p{N}`); empty for `deepseek`.
+        digits: the largest number of digits of a word; only for `cl100k` and `o200k`.
+        capitals: ranges of the capital and titlecase letters; only for `o200k`.
+        small: ranges of the small letters; only for `o200k`.
+        marks: ranges of the marks (`\\p{M}`); only for `o200k`.
+        punctuation: ranges of punctuation and symbols; only for `deepseek`.
+        contractions: whether endings such as 's belong to the word before; False is allowed only for `o200k`.
 
     Raises:
         InputError: a value has a wrong type or is out of its range.
@@ -64,16 +64,27 @@ class Pattern:
 
     def __post_init__(self) -> None:
         if self.name not in _SETS:
-            raise InputError(f"The pattern {short_repr(self.name)} is unknown.", f"Use one of: {', '.join(_SETS)}.")
+            raise InputError(
+                f"The split pattern {short_repr(self.name)} is unknown.", f"Give one of these: {', '.join(_SETS)}."
+            )
         for name in _SETS[self.name]:
             check_ranges(getattr(self, name), f"A pattern's {name}")
         others = {name for names in _SETS.values() for name in names} - set(_SETS[self.name])
         if more := [name for name in sorted(others) if getattr(self, name)]:
-            raise InputError(f"The pattern {self.name} cannot have {more[0]}.", f"Leave {more[0]} out.")
+            raise InputError(
+                f"The split pattern {self.name} cannot have the set `{more[0]}`.", f"Leave `{more[0]}` out."
+            )
         if type(self.digits) is not int or not 1 <= self.digits <= 3:
-            raise InputError(f"digits is {short_repr(self.digits)}.", "Use 1 to 3.")
+            raise InputError(
+                f"`digits` of a split pattern is {short_repr(self.digits)}, but it must be 1, 2 or 3.",
+                "Give the largest number of digits in a word.",
+            )
         if not isinstance(self.contractions, bool) or (not self.contractions and self.name != "o200k"):
-            raise InputError(f"contractions is {short_repr(self.contractions)}.", "Use true, or false with o200k.")
+            raise InputError(
+                f"`contractions` of the split pattern {self.name} is {short_repr(self.contractions)}, but it must be "
+                "true. Only the pattern o200k also allows false.",
+                "Leave `contractions` out.",
+            )
 
     @property
     def sets(self) -> tuple[tuple[str, ...], ...]:
@@ -92,8 +103,8 @@ _CharacterKinds = CodePointCache[str, int]
 
 
 def _make_character_kinds(*kinds_and_ranges: tuple[int, tuple[str, ...]]) -> _CharacterKinds:
-    """Make a dict that finds the kind of a code point: white space, or else the kind of the first ranges that contain
-    it, or else _OTHER."""
+    """Make a dict that gives the kind of a code point: _SPACE for white space; else the kind of the first ranges that
+    contain the code point; else _OTHER."""
     tests = [(kind, make_range_test(ranges)) for kind, ranges in kinds_and_ranges]
 
     def find_kind(point: str) -> int:
@@ -136,8 +147,8 @@ def _find_contraction_length(word: str, start: int) -> int:
 
 
 def _find_cut_before_last_space(word: str, start: int, end: int) -> int:
-    """Find the index at which the white space from `start` to `end` is cut: before its last character, which begins the
-    next word; or at `end`, if the text ends there or it is a single character."""
+    """Find the index at which the white space from `start` to `end` is cut: before its last character, so that this
+    begins the next word. If it is a single character, or the text ends after it, return `end`."""
     return end if end == len(word) or end == start + 1 else end - 1
 
 
@@ -215,14 +226,15 @@ def _find_points_end(word: str, start: int, points: str) -> int:
 
 
 def _find_line_end_or_cut_before_last_space(word: str, start: int, kinds: _CharacterKinds) -> int:
-    """Find where white space is cut: \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"""
+    """Find the end of the part that begins with the white space at `start`: \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"""
     end = _find_run_end(word, start, kinds)
     line_end = max(word.rfind("\n", start, end), word.rfind("\r", start, end)) + 1
     return line_end or _find_cut_before_last_space(word, start, end)
 
 
 def _find_cased_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
-    """Find the end of the word at `start` that may begin with capitals and ends with small letters; 0 without one.
+    """Find the end of the word at `start` that may begin with capitals and ends with small letters; 0 if there is no
+    such word.
 
     [\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+: capitals are matched first, and given back up
     to the last code point that also counts as a small letter.
@@ -239,7 +251,7 @@ def _find_cased_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
 
 
 def _find_capitals_word_end(word: str, start: int, kinds: _CharacterKinds) -> int:
-    """Find the end of the word at `start` that has only capitals, uncased letters and marks; 0 without one."""
+    """Find the end of the run of capitals, uncased letters and marks at `start`; 0 without one."""
     end = start
     while end < len(word) and kinds[word[end]] in (_CAPITAL, _UNCASED, _MARK):
         end += 1
@@ -324,11 +336,8 @@ def make_pattern_document(split: Pattern) -> dict[str, Any]:
 
 
 def build_pattern_from_document(document: Mapping[str, Any]) -> Pattern | None:
-    """Build the pattern from a document of classifier.json; None if the document is not a pattern.
-
-    Raises:
-        InputError: a value has a wrong type or is out of its range.
-    """
+    """Build the pattern from a document of classifier.json; None if the document is not a pattern. Raise an InputError
+    if a value has a wrong type or is out of its range."""
     name: Any = document["pattern"]
     names = _SETS.get(name, ())
     if not names or not {*names} <= document.keys() <= {"pattern", *names, "digits", "contractions"}:

@@ -39,11 +39,11 @@ class AddedToken:
 
     Attributes:
         id: its id; the vocabulary holds its text.
-        after_steps: whether it is searched in the text after the steps; the steps are applied to the token, too.
-        as_it_stands: whether it is searched there without applying the steps to it, like sentencepiece's user-defined
-            pieces.
-        strip_left: whether white space before it is dropped.
-        strip_right: whether white space after it is dropped.
+        after_steps: whether the token is searched after the cleaning steps. The steps are applied to the token, too.
+        as_it_stands: whether the steps are not applied to the token itself, as for sentencepiece's user-defined pieces.
+            Only with `after_steps`.
+        strip_left: whether white space before the token is dropped.
+        strip_right: whether white space after the token is dropped.
 
     Raises:
         InputError: a value has a wrong type or is out of its range.
@@ -57,11 +57,15 @@ class AddedToken:
 
     def __post_init__(self) -> None:
         if type(self.id) is not int or not 0 <= self.id <= LARGEST:
-            raise InputError(f"The id of an added token is {short_repr(self.id)}.", "Ids are whole numbers from 0.")
+            raise InputError(
+                f"The id of an added token is {short_repr(self.id)}, but it must be a whole number of 0 or more.",
+                "Give the index of the token in the vocabulary.",
+            )
         check_flags(self, *_FLAGS)
         if self.as_it_stands and not self.after_steps:
             raise InputError(
-                "An added token has as_it_stands without after_steps.", "Leave as_it_stands out, or add after_steps."
+                "An added token has `as_it_stands`, which is only allowed together with `after_steps`.",
+                "Leave `as_it_stands` out, or add `after_steps`.",
             )
 
 
@@ -72,16 +76,18 @@ class SubwordRules(FrameRules):
     Attributes:
         model: the model that splits a word into pieces.
         unknown_id: the id of an unknown piece, or None to drop it.
-        empty_id: the id of a text that has no id left.
+        empty_id: the single id of a text for which the other rules give no id.
         padding_id: the id that pads the rows of a batch to one width, and every text to `min_width`.
-        max_tokens: how many of the pieces are read, without `first_ids` and `last_ids`; None for all.
+        max_tokens: the largest number of pieces that are kept, `first_ids` and `last_ids` not counted; None for all.
         steps: the cleaning steps before the text is split.
-        splits: the splits that cut it into words; without any, it is one word.
-        added: the tokens that are searched in the text before all that.
+        splits: the splits that cut the text into words; empty to keep the text as one word.
+        added: the tokens that are searched in the text before it is split.
         outside: the ids that the model cannot produce: those of added tokens, and unused ids.
-        first_ids: the ids before those of the text, such as that of "[CLS]".
-        last_ids: the ids after them.
-        max_width, min_width, cut_side, pad_side: as in `TextRules`; `cut_side` is for `max_tokens`, too.
+        first_ids: the ids that are put before the ids of each text, such as the id of "[CLS]".
+        last_ids: the ids that are put after the ids of each text, such as the id of "[SEP]".
+        max_width: a text with more ids, `first_ids` and `last_ids` included, is cut to so many; None for no limit.
+        min_width: a text with fewer ids is padded with `padding_id` to so many; None for 1.
+        cut_side, pad_side: the side on which ids are cut off or padded, "left" or "right".
 
     Raises:
         InputError: a value is out of its range.
@@ -114,28 +120,41 @@ class SubwordRules(FrameRules):
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, Bpe | WordPiece | Unigram | WholeWords):
-            raise InputError(f"The model is {short_repr(self.model)}.", "Use one of pocketrnn.text.subword_models.")
+            raise InputError(
+                f"`model` is {short_repr(self.model)}, but it must be a model of pocketrnn.text.subword_models.",
+                "Give Bpe(...), WordPiece(...), Unigram(...) or WholeWords().",
+            )
         check_subword_steps(self.steps)
         check_splits(self.splits)
         if not isinstance(self.added, tuple) or not all(isinstance(token, AddedToken) for token in self.added):
-            raise InputError(f"added is {short_repr(self.added)}.", "Give a tuple of AddedToken.")
+            raise InputError(
+                f"`added` is {short_repr(self.added)}, but it must be a tuple of AddedToken.",
+                "Give a tuple such as (AddedToken(0),).",
+            )
         _check_unique_ids("added", [token.id for token in self.added], _MOST_ADDED)
         _check_unique_ids("outside", self.outside, LARGEST)
         for name in ("first_ids", "last_ids"):
             ids = getattr(self, name)
             if not isinstance(ids, tuple) or len(ids) > _MOST_FRAME or not all(map(_is_id, ids)):
-                raise InputError(f"{name} is {short_repr(ids)}.", f"Give a tuple of at most {_MOST_FRAME} ids.")
+                raise InputError(
+                    f"{name} is {short_repr(ids)}, but it must be a tuple of at most {_MOST_FRAME} ids.",
+                    "Give such a tuple. An id is a whole number of 0 or more.",
+                )
         for name in ("empty_id", "padding_id", *(["unknown_id"] if self.unknown_id is not None else [])):
             if not _is_id(getattr(self, name)):
-                raise InputError(f"{name} is {short_repr(getattr(self, name))}.", "Ids are whole numbers from 0.")
+                raise InputError(
+                    f"{name} is {short_repr(getattr(self, name))}, but it must be a whole number of 0 or more.",
+                    "Give the id of a token.",
+                )
         if self.max_tokens is not None and (type(self.max_tokens) is not int or not 1 <= self.max_tokens <= LARGEST):
             raise InputError(
-                f"max_tokens is {short_repr(self.max_tokens)}.", "Use a number from 1, or none for no limit."
+                f"max_tokens is {short_repr(self.max_tokens)}, but it must be a whole number of 1 or more.",
+                "Give such a number, or leave it out for no limit.",
             )
         if self.unknown_id is None and isinstance(self.model, Unigram):
             raise InputError(
-                "unknown_id is missing, but a unigram model needs an unknown piece.",
-                "Give the id of its unknown piece.",
+                "`unknown_id` is not set, but a unigram model needs an unknown piece.",
+                "Set `unknown_id` to the id of the unknown piece.",
             )
         check_frame_rules(self)
 
@@ -153,9 +172,12 @@ def _is_id(value: Any) -> bool:
 def _check_unique_ids(name: str, ids: Sequence[int], most: int) -> None:
     """Raise an InputError if the rule `name` has more than `most` ids, or one of them twice."""
     if not isinstance(ids, tuple | list) or len(ids) > most or not all(map(_is_id, ids)):
-        raise InputError(f"{name} is {short_repr(ids)}.", f"Give at most {most:,} ids, which are whole numbers from 0.")
+        raise InputError(
+            f"`{name}` is {short_repr(ids)}, but it must be a tuple of at most {most:,} ids.",
+            "Give such a tuple. An id is a whole number of 0 or more.",
+        )
     if len(set(ids)) != len(ids):
-        raise InputError(f"{name} contains an id twice.", "Give each id once.")
+        raise InputError(f"`{name}` contains an id twice.", "Give each id once.")
 
 
 def make_subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
@@ -185,10 +207,10 @@ def make_subword_rules_document(rules: SubwordRules) -> dict[str, Any]:
 
 
 def build_subword_rules_from_document(document: Mapping[str, Any]) -> SubwordRules:
-    """Build the rules from the member `text` of classifier.json if its tokenizer is `subwords`.
+    """Build subword rules from the member `text` of classifier.json, whose `tokenizer` is "subwords".
 
     Raises:
-        InputError: a value is out of its range, or a kind is unknown.
+        InputError: a value has a wrong type or is out of its range, or a kind of model, step or split is unknown.
     """
     # JSON Schema counts 1.0 as an integer; the checks of types here do not.
     members: dict[str, Any] = {

@@ -57,9 +57,10 @@ class SplitAt:
     """Cut a word at the code points of `ranges`.
 
     Attributes:
-        ranges: as in `Keep`.
-        how: `removed`: each is dropped; `isolated`: each is a word; `with_previous`, `with_next`: each ends or begins a
-            word; `runs`: the longest runs of them, and of others, are words.
+        ranges: each one code point, or two: the first and the last of a range.
+        how: what becomes of each code point of `ranges`. `removed`: it is dropped. `isolated`: it is a word.
+            `with_previous`: it ends a word. `with_next`: it begins a word. `runs`: the longest runs of code points of
+            `ranges` are words, and so are the longest runs of others.
 
     Raises:
         InputError: a range is not valid, or `how` is unknown.
@@ -75,7 +76,8 @@ class SplitAt:
 
 @dataclass(frozen=True)
 class SplitAtText:
-    """Cut a word at every occurrence of `text`, in the way in which `SplitAt` cuts at code points.
+    """Cut a word at every occurrence of `text`. `how` is `removed`, `isolated`, `with_previous`, `with_next` or `runs`;
+    `SplitAt` explains them.
 
     Raises:
         InputError: `text` is not a string of 1 to 256 code points, or `how` is unknown.
@@ -94,9 +96,9 @@ class SplitAtRuns:
     """Cut a word at runs, from left to right. At each position, the first of `runs` that matches is used.
 
     Attributes:
-        runs: the runs to search.
-        how: as in `SplitAt`, for the runs that are found.
-        inverted: whether `how` is for the text between the runs instead.
+        runs: 1 to 16 runs.
+        how: what becomes of each run that is found; `SplitAt` explains the values.
+        inverted: whether `how` applies to the text between the runs, and not to the runs.
 
     Raises:
         InputError: `runs` is not a tuple of runs, or has too many; or `how` is unknown.
@@ -114,7 +116,7 @@ class SplitAtRuns:
 
 @dataclass(frozen=True)
 class PrependTo:
-    """Put `text` before every word that does not begin with it. With `first`, only the first word of the text gets it.
+    """Put `text` before every word that does not already begin with `text`; with `first`, only before the first word.
 
     Raises:
         InputError: `text` is not a string of 1 to 256 code points, or `first` is not a boolean.
@@ -136,35 +138,34 @@ _PartAndIsMatch = tuple[str, bool]
 
 
 def check_splits(splits: Sequence[Split]) -> None:
-    """Check splits: their types, number and order, and how much longer they can make a text.
-
-    Raises:
-        InputError: the splits are refused.
-    """
+    """Check splits: their types, their number and order, and that they make a text at most 64 times as long. Raise an
+    InputError if they are refused."""
     if not isinstance(splits, tuple) or not all(isinstance(split, _KINDS) for split in splits):
         raise InputError(
-            f"splits is {short_repr(splits)}.", "Make them of the classes in pocketrnn.text.subword_splits."
+            f"`splits` is {short_repr(splits)}, but it must be a tuple of splits.",
+            "Make them with the classes in pocketrnn.text.subword_splits.",
         )
     if len(splits) > _MOST_SPLITS:
-        raise InputError(f"There are {len(splits):,} splits.", f"Use at most {_MOST_SPLITS}.")
+        raise InputError(f"There are {len(splits):,} splits, but at most {_MOST_SPLITS} are allowed.", "Give fewer.")
     if sum(isinstance(split, Bytes) for split in splits) > 1:
-        raise InputError("splits has more than one `Bytes`.", "Use one.")
+        raise InputError("`splits` converts the text to bytes more than once.", "Give `Bytes` once.")
     cutting = [not isinstance(split, PrependTo | Replace) for split in splits]
     if any(isinstance(split, PrependTo) and split.first and any(cutting[:i]) for i, split in enumerate(splits)):
         raise InputError(
-            "A split puts text before the first word, but an earlier split cuts the text.",
-            "Put the split with `first` before those that cut.",
+            "`splits` has a split with `first`, which puts text before the first word, after a split that cuts the "
+            "text.",
+            "Move the split with `first` before all splits that cut the text.",
         )
     grown = 1
     for split in splits:
         if isinstance(split, Replace):
             grown *= max(1, len(split.by))
     if grown > 64:
-        raise InputError("The splits can make a text grow more than 64 times.", "Use shorter replacements.")
+        raise InputError("The splits can make a text grow more than 64 times in length.", "Give shorter replacements.")
 
 
 def make_split_function(split: Split) -> Cut:
-    """Make a function that cuts each word of a list. Words of the result are not empty."""
+    """Make a function that cuts each word of a list, and returns the list of the parts that are not empty."""
     match split:
         case SplitAt(_, "runs"):
             inside = make_range_test(split.ranges)
@@ -193,7 +194,8 @@ def make_split_function(split: Split) -> Cut:
 def _check_how(how: Any) -> None:
     if how not in _HOW:
         raise InputError(
-            f"how is {short_repr(how)}, which is not a way to cut words.", f"Use one of: {', '.join(_HOW)}."
+            f"`how` of a split is {short_repr(how)}, which is not a way to cut words.",
+            f"Give one of these: {', '.join(_HOW)}.",
         )
 
 
@@ -228,7 +230,7 @@ def _split_into_runs(word: str, inside: Callable[[int], bool]) -> Iterator[str]:
 
 
 def _split_by_text_and_flag_matches(word: str, text: str) -> Iterator[_PartAndIsMatch]:
-    """Split a word by a text; yield each part, and whether the part is that text."""
+    """Split a word at each occurrence of `text`. Yield each part, and whether it is an occurrence."""
     for i, part in enumerate(word.split(text)):
         if i:
             yield text, True
@@ -237,8 +239,8 @@ def _split_by_text_and_flag_matches(word: str, text: str) -> Iterator[_PartAndIs
 
 
 def _drop_or_join_parts(parts_with_match_flags: Iterable[_PartAndIsMatch], how: How) -> Iterable[str]:
-    """Drop, keep or join the parts of a word as `how` says. Each part is a text, and whether it is a match of the
-    split."""
+    """Drop, keep or join the parts of a word as `how` says. Each part is a pair: a text, and whether the split matches
+    it."""
     if how in ("removed", "isolated"):
         return [part for part, found in parts_with_match_flags if how == "isolated" or not found]
     backwards = how == "with_next"
@@ -300,11 +302,7 @@ def _make_split_document(split: Split) -> dict[str, Any]:
 
 
 def build_splits_from_documents(documents: Iterable[Any]) -> tuple[Split, ...]:
-    """Build splits from documents of classifier.json.
-
-    Raises:
-        InputError: a document is not a split.
-    """
+    """Build splits from documents of classifier.json. Raise an InputError if a document is not a split."""
     return tuple(map(_build_split_of_document, documents))
 
 
@@ -325,5 +323,6 @@ def _build_split_of_document(document: Any) -> Split:
         case {"bytes": True} if len(document) == 1:
             return Bytes()
     raise InputError(
-        f"The split {short_repr(document)} has missing or unknown members.", "Write it as docs/format.md shows."
+        f"The split {short_repr(document)} has missing or unknown members.",
+        "Give the members that docs/format.md lists for a split.",
     )

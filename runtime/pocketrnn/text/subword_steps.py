@@ -73,7 +73,8 @@ CLUSTERS: Final = (
 
 
 def _make_byte_characters() -> str:
-    """Make a printable character for each byte, as in GPT-2. From openai/gpt-2, src/encoder.py, bytes_to_unicode."""
+    """Make the string of 256 printable characters with which GPT-2 writes bytes; the index of a character is its byte.
+    From openai/gpt-2, src/encoder.py, bytes_to_unicode."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = iter(range(0x100, 0x200))
     return "".join(chr(byte if byte in printable else next(others)) for byte in range(0x100))
@@ -98,8 +99,8 @@ class Normalize:
 
     Attributes:
         form: NFC, NFD, NFKC or NFKD.
-        inert: ranges, as in `Keep`, of code points that are not changed, and across which nothing is composed or
-            reordered: those that the tables of the tokenizer's library do not know.
+        inert: ranges of code points that are not changed, and across which nothing is composed or reordered. They are
+            the code points that the Unicode version of the tokenizer's library does not have.
 
     Raises:
         InputError: the form is unknown, or a range is not valid.
@@ -110,7 +111,9 @@ class Normalize:
 
     def __post_init__(self) -> None:
         if self.form not in ("NFC", "NFD", "NFKC", "NFKD"):
-            raise InputError(f"The normal form {short_repr(self.form)} is unknown.", "Use NFC, NFD, NFKC or NFKD.")
+            raise InputError(
+                f"The Unicode normal form {short_repr(self.form)} is unknown.", "Give NFC, NFD, NFKC or NFKD."
+            )
         if self.inert:
             check_ranges(self.inert, "The set that a normal form leaves")
 
@@ -138,10 +141,10 @@ class Surround:
 
 @dataclass(frozen=True)
 class Strip:
-    """Strip white space, or the characters of `of`, from the ends of the text.
+    """Strip characters from the left, the right or both ends of the text: those in `of`, or white space if it is empty.
 
     Raises:
-        InputError: the sides are unknown, or `of` is not a string of at most 256 code points.
+        InputError: `sides` is not "left", "right" or "both", or `of` is not a string of at most 256 code points.
     """
 
     sides: Sides = "both"
@@ -150,7 +153,10 @@ class Strip:
     def __post_init__(self) -> None:
         check_string(self.of, "The text that a step takes off", 0)
         if self.sides not in ("left", "right", "both"):
-            raise InputError(f"The sides {short_repr(self.sides)} are unknown.", "Use left, right or both.")
+            raise InputError(
+                f"`sides` of a step is {short_repr(self.sides)}, but it must be 'left', 'right' or 'both'.",
+                "Give one of these.",
+            )
 
 
 @dataclass(frozen=True)
@@ -183,7 +189,10 @@ class Fold:
         check_string(self.by, "The replacement of a step", 0)
         check_ranges(self.ranges, "The set that a step folds")
         if self.least not in (1, 2) or isinstance(self.least, bool):
-            raise InputError(f"The step that folds runs has the least length {short_repr(self.least)}.", "Use 1 or 2.")
+            raise InputError(
+                f"`least` of a step that folds runs is {short_repr(self.least)}, but it must be 1 or 2.",
+                "Give the smallest length of a run that is replaced.",
+            )
 
 
 @dataclass(frozen=True)
@@ -193,16 +202,17 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Table:
-    """Replace strings as the table of a sentencepiece model says.
+    """Replace strings by the replacement table of a sentencepiece model (`precompiled_charsmap`).
 
-    With empty `clusters`, from the left: the longest key at a position is replaced, or one code point is kept. With
-    `clusters`, as in Hugging Face's `Precompiled`: a grapheme cluster of less than six bytes is replaced like its
-    shortest prefix that is a key, if there is one; else each of its code points is replaced by itself.
+    If `clusters` is empty, go from left to right, and replace the longest key at each position. Otherwise, work as
+    Hugging Face's `Precompiled`: if a grapheme cluster of less than six bytes begins with a key, put the replacement of
+    the shortest such key in place of the cluster; else look up each of its code points separately.
 
     Attributes:
-        charsmap: the table, as sentencepiece writes it; see `sentencepiece_charsmap.py`.
-        clusters: empty, or eight sets of ranges, as in `Keep`; `CLUSTERS` describes them.
-        kept: strings that are not changed: the longest of them at a position, before any key. Empty with `clusters`.
+        charsmap: the table, as the bytes that sentencepiece writes.
+        clusters: empty, or eight sets of ranges that define grapheme clusters; `CLUSTERS` describes them.
+        kept: strings that are not changed. At each position, the longest of them is kept before any key is looked up.
+            Empty with `clusters`.
 
     Raises:
         InputError: the table is damaged, or a value has a wrong type or length.
@@ -215,13 +225,18 @@ class Table:
     def __post_init__(self) -> None:
         check_charsmap(self.charsmap)
         if not isinstance(self.clusters, tuple) or len(self.clusters) not in (0, len(CLUSTERS)):
-            raise InputError(f"A table has {short_repr(self.clusters)} for clusters.", "Give none or eight sets.")
+            raise InputError(
+                f"`clusters` of a table is {short_repr(self.clusters)}, but it must be a tuple of eight sets of "
+                "ranges.",
+                "Give eight sets, or an empty tuple.",
+            )
         for ranges in self.clusters:
             check_ranges(ranges, "A set of a table's clusters")
         if not isinstance(self.kept, tuple) or len(self.kept) > _MOST_KEPT or (self.kept and self.clusters):
             raise InputError(
-                f"`kept` of a table is {short_repr(self.kept)}.",
-                f"Give a tuple of at most {_MOST_KEPT:,} strings; an empty one if the table has clusters.",
+                f"`kept` of a table is {short_repr(self.kept)}, but it must be a tuple of at most {_MOST_KEPT:,} "
+                "strings, and empty if `clusters` is given.",
+                "Give such a tuple.",
             )
         for text in self.kept:
             check_string(text, "The text that a table keeps", 1)
@@ -232,19 +247,20 @@ _KINDS: Final = (Replace, Keep, Normalize, LowercaseEach, Surround, Strip, Prepe
 
 
 def check_subword_steps(steps: Sequence[SubwordStep]) -> None:
-    """Check steps: their types, their number, and that a text becomes at most 64 times as long.
+    """Check steps: their types, their number, and that they make a text at most 64 times as long. Raise an InputError
+    if they are refused.
 
-    Normal forms, tables, lower case and bytes are not counted: one code point becomes at most 18, 18, 2 or 4.
-
-    Raises:
-        InputError: the steps are refused.
+    `Normalize`, `Table`, lower-casing and `Bytes`, which make at most 18, 18, 2 and 4 code points of one, do not count.
     """
     if not isinstance(steps, tuple) or not all(isinstance(step, _KINDS) for step in steps):
-        raise InputError(f"steps is {short_repr(steps)}.", "Make them of the classes in pocketrnn.text.subword_steps.")
+        raise InputError(
+            f"steps is {short_repr(steps)}, but it must be a tuple of steps.",
+            "Make them with the classes in pocketrnn.text.subword_steps.",
+        )
     if len(steps) > _MOST_STEPS:
-        raise InputError(f"There are {len(steps):,} steps.", f"Use at most {_MOST_STEPS}.")
+        raise InputError(f"There are {len(steps):,} steps, but at most {_MOST_STEPS} are allowed.", "Give fewer steps.")
     if sum(isinstance(step, Bytes) for step in steps) > 1:
-        raise InputError("Two steps make bytes of the text.", "Use one.")
+        raise InputError("`steps` converts the text to bytes more than once.", "Give `Bytes` once.")
     grown = 1
     counted: list[Replace | Keep] = []
     for step in steps:
@@ -257,8 +273,8 @@ def check_subword_steps(steps: Sequence[SubwordStep]) -> None:
     check_step_count_and_growth(counted)
     if grown > 64:
         raise InputError(
-            "The steps can make a text grow more than 64 times.",
-            "Use shorter texts around characters and in place of runs.",
+            "The steps can make a text grow more than 64 times in length.",
+            "Give shorter texts in the steps that insert or replace text.",
         )
 
 
@@ -278,15 +294,15 @@ def make_subword_steps_function(steps: Iterable[SubwordStep]) -> Callable[[str],
 
 
 def _changes_ascii_characters_separately(step: SubwordStep) -> bool:
-    """Return whether the step changes each character of an ASCII text separately."""
+    """Return whether the step changes each character of an ASCII text whatever its neighbours are."""
     if isinstance(step, Replace):
         return len(step.what) == 1
     return isinstance(step, Keep | LowercaseEach | Surround | Normalize | Bytes)
 
 
 def _combine_character_steps(steps: Sequence[SubwordStep]) -> list[Callable[[str], str]]:
-    """Combine steps that change each character separately into one function; return it in a list, which is empty
-    without steps. For ASCII texts, the steps become one table."""
+    """Combine steps that change each character separately into one function, which uses a single table for ASCII texts.
+    Return a list of this function, or an empty list if there are no steps."""
     if not steps:
         return []
     functions = [_make_step_function(step) for step in steps]
@@ -375,10 +391,8 @@ def _merge_repeated_spaces(text: str) -> str:
 
 
 def make_test_for_any_character(points: Iterable[str]) -> Callable[[str], bool]:
-    """Make a function that returns whether a text contains one of the given characters.
-
-    If they are few, it searches for them one by one.
-    """
+    """Make a function that returns whether a text contains one of the given characters. If there are few of these, the
+    function searches for each of them in turn."""
     some = frozenset(points)
     if len(some) > _FEW:
         return lambda text: not some.isdisjoint(text)
@@ -387,7 +401,8 @@ def make_test_for_any_character(points: Iterable[str]) -> Callable[[str], bool]:
 
 
 def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
-    """Make a function that replaces the longest key of a table at each position, where no kept string stands."""
+    """Make a function that replaces the longest key of a table at each position, but leaves the strings `step.kept`
+    unchanged."""
     table = Charsmap(step.charsmap)
     kept: dict[str, list[str]] = {}
     for string in sorted(set(step.kept), key=len, reverse=True):
@@ -413,7 +428,7 @@ def _make_replace_longest_function(step: Table) -> Callable[[str], str]:
 
 
 def _make_replace_clusters_function(step: Table) -> Callable[[str], str]:
-    """Make a function that replaces the grapheme clusters of a text by the step's table, as `Table` says."""
+    """Make a function that replaces each grapheme cluster of a text that begins with a key of the step's table."""
     table = Charsmap(step.charsmap)
     sets = [_list_code_points(ranges) for ranges in step.clusters]
     # Without these characters, a cluster is one code point, or has at least six bytes.
@@ -524,11 +539,7 @@ def make_subword_step_document(step: SubwordStep) -> dict[str, Any]:
 
 
 def build_subword_step_from_document(document: Any) -> SubwordStep:
-    """Build a step from a document of classifier.json.
-
-    Raises:
-        InputError: the document is not a step.
-    """
+    """Build a step from a document of classifier.json. Raise an InputError if the document is not a step."""
     match document:
         case {"replace": what, "by": by} if len(document) == 2:
             return Replace(what, by)
@@ -551,7 +562,10 @@ def build_subword_step_from_document(document: Any) -> SubwordStep:
         case {"table": str(table)} if document.keys() <= {"table", "clusters", "kept"}:
             clusters = tuple(map(convert_list_to_tuple, convert_list_to_tuple(document.get("clusters", []))))
             return Table(_decode_base64_table(table), clusters, convert_list_to_tuple(document.get("kept", [])))
-    raise InputError(f"{short_repr(document)} is not a step of subwords.", "Write it as docs/format.md shows.")
+    raise InputError(
+        f"{short_repr(document)} is not a cleaning step for subwords.",
+        "Give an object with the members that docs/format.md lists for such a step.",
+    )
 
 
 def _decode_base64_table(table: str) -> bytes:
@@ -559,5 +573,6 @@ def _decode_base64_table(table: str) -> bytes:
         return base64.b64decode(table, validate=True)
     except ValueError:
         raise InputError(
-            "The table of replacements is not in base64.", "Give the table that sentencepiece wrote."
+            "The table of character replacements (precompiled_charsmap of sentencepiece) is not in base64.",
+            "The file was changed or damaged: export the bundle again.",
         ) from None

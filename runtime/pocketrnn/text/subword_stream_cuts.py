@@ -38,11 +38,11 @@ MOST_WAITING: Final = 1 << 16
 
 
 class _CannotCutError(Exception):
-    """A text cannot be cut at spaces; the message has the reason."""
+    """The rules do not allow to cut a text at spaces; the message names the part of the rules that prevents it."""
 
 
 def find_stream_obstacle(rules: SubwordRules, vocabulary: Sequence[str]) -> str:
-    """Name the part of the rules that prevents streaming; empty if nothing prevents it."""
+    """Return the name of the part of the rules that prevents streaming; empty if the rules allow it."""
     try:
         _find_whether_cuts_look_back_and_space_mark(rules, vocabulary)
     except _CannotCutError as error:
@@ -55,8 +55,7 @@ class SubwordCuts:
 
     Args:
         rules: rules for which `find_stream_obstacle` returns an empty string.
-        vocabulary: the tokens.
-        pieces: the encoder for these rules.
+        pieces: an encoder with these rules.
     """
 
     def __init__(self, rules: SubwordRules, vocabulary: Sequence[str], pieces: SubwordEncoder) -> None:
@@ -65,15 +64,14 @@ class SubwordCuts:
         self._pieces = pieces
 
     def find_last_cut(self, text: str) -> int:
-        """Find the last index at which the text may be cut; 0 if there is none after the first character.
-
-        Later text cannot change the ids before the cut.
+        """Find the last index at which the text may be cut, so that text that arrives later cannot change the ids
+        before the cut. Return 0 if the text cannot be cut yet.
 
         Args:
-            text: the text that has arrived, from its begin or from the last cut on.
+            text: the text that has arrived since the last cut.
 
         Raises:
-            InputError: more than 65,536 characters wait.
+            InputError: the text has more than 65,536 characters, and still cannot be cut.
         """
         cut = text.rfind(_SPACE)
         while cut > 0 and not self._may_cut_at(text, cut):
@@ -81,14 +79,15 @@ class SubwordCuts:
         cut = max(cut, 0)
         if len(text) - cut > MOST_WAITING:
             raise InputError(
-                f"More than {MOST_WAITING:,} characters have no space to cut them at.",
-                "Classify such a text as a whole.",
+                f"The stream has received more than {MOST_WAITING:,} characters without a space, so that the text "
+                "cannot be cut into words.",
+                "Classify such a text as a whole, without a stream.",
             )
         return cut
 
     def _may_cut_at(self, text: str, cut: int) -> bool:
-        """Return whether the text may be cut before the space at `cut`: neither white space nor an added token stands
-        before it, and the cleaning steps leave a character there, where that matters."""
+        """Return whether the text may be cut before the space at `cut`: neither white space nor an added token comes
+        directly before it, and the cleaning steps leave a character before it if the ids depend on that."""
         if text[cut - 1] in WHITE_SPACE or text.endswith(self._added, 0, cut):
             return False
         if not self._looks_back:
@@ -98,12 +97,8 @@ class SubwordCuts:
 
 
 def _find_whether_cuts_look_back_and_space_mark(rules: SubwordRules, vocabulary: Sequence[str]) -> tuple[bool, str]:
-    """Find the character that stands for a space after the cleaning steps and splits. Return whether a cut before a
-    space depends on the text before it, and this character.
-
-    Raises:
-        _CannotCutError: it is not certain that the text is cut there.
-    """
+    """Return whether a cut before a space depends on the text before the space, and the character that stands for a
+    space after the cleaning steps and splits. Raise a _CannotCutError if the rules do not cut every text at spaces."""
     _check_frame_and_added_tokens(rules, vocabulary)
     dropped = _find_first_dropping_split(rules.splits)
     mark = _SPACE
@@ -119,7 +114,7 @@ def _find_whether_cuts_look_back_and_space_mark(rules: SubwordRules, vocabulary:
             case SplitAt(ranges, how) if make_range_test(ranges)(ord(mark)):
                 if how not in ("removed", "isolated", "with_next"):
                     raise _CannotCutError(
-                        "a split at spaces that keeps the space at a word's end, or joins spaces with others"
+                        "a split at spaces that keeps the space at a word's end, or joins it with other characters"
                     )
                 return False, mark
             case SplitAtText(text, how) if text == mark and how in ("removed", "isolated", "with_next"):
@@ -145,10 +140,10 @@ def _find_whether_cuts_look_back_and_space_mark(rules: SubwordRules, vocabulary:
 
 
 def _check_frame_and_added_tokens(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
-    """Raise a _CannotCutError for rules with a width, rules that cut texts on the left, and added tokens across which a
-    cut would change the ids."""
+    """Raise a _CannotCutError if the rules have `min_width` or `max_width`, cut texts on the left, or have an added
+    token that a cut at a space could divide."""
     if rules.cut_side == "left" or rules.max_width is not None or rules.min_width is not None:
-        raise _CannotCutError("a width, or texts cut on the left")
+        raise _CannotCutError("`min_width`, `max_width` or `cut_side` left")
     for token in rules.added:
         if token.after_steps:
             raise _CannotCutError("added tokens that are found only after the steps")
@@ -157,7 +152,7 @@ def _check_frame_and_added_tokens(rules: SubwordRules, vocabulary: Sequence[str]
 
 
 def _find_first_dropping_split(splits: Sequence[Split]) -> SplitAt | None:
-    """Return the first split if it drops all white space; else None."""
+    """Return the first split if it cuts at all white space and drops it; else None."""
     first = splits[0] if splits else None
     if isinstance(first, SplitAt) and first.how == "removed":
         inside = make_range_test(first.ranges)
@@ -166,13 +161,8 @@ def _find_first_dropping_split(splits: Sequence[Split]) -> SplitAt | None:
 
 
 def _apply_step_to_space(step: SubwordStep | Split, space: str, dropping_split: SplitAt | None) -> str:
-    """Return the character that stands for a space after a step; `space` stands for it before the step.
-
-    The step must not join the texts before and after the space.
-
-    Raises:
-        _CannotCutError: the step may combine them.
-    """
+    """Return the character that stands for a space after a step; before the step, it is `space`. Raise a
+    _CannotCutError if the step may combine the texts before and after the space."""
     match step:
         case Replace(what, by):
             if what == space and len(by) == 1:
@@ -200,7 +190,7 @@ def _apply_step_to_space(step: SubwordStep | Split, space: str, dropping_split: 
         case Strip(_, "") if dropping_split:
             return space
     names = {"Table": "a table of sentencepiece's normalization", "Strip": "a step that strips the text's ends"}
-    raise _CannotCutError(names.get(type(step).__name__, f"the step {type(step).__name__} where spaces are"))
+    raise _CannotCutError(names.get(type(step).__name__, f"the step {type(step).__name__}, which may change spaces"))
 
 
 def _drops_all_points(ranges: Sequence[str], dropping_split: SplitAt) -> bool:

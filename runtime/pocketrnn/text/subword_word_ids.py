@@ -29,13 +29,13 @@ _WORD_ENDS: Final[tuple[Callable[[str, str], bool], ...]] = (
 
 
 def find_words_with_ids_and_positions(encoder: TextEncoder, text: str) -> list[Word]:
-    """Find the words of a text that have ids, each with its ids, its text, its beginning and its end.
+    """Find the words of a text, each with its ids, its text, its start and its end. Words without ids are left out.
 
-    Words are separated by white space. Punctuation marks are words of their own, one by one or as a run, where the
-    tokenizer gives them ids of their own.
+    Words are separated by white space. A punctuation mark, or a run of such marks, is a word of its own if the
+    tokenizer splits the text there.
 
     Raises:
-        InputError: the ids of the words are not those of the text.
+        InputError: the words encoded one by one have other ids than the whole text.
     """
     whole = _encode_pieces(encoder, text)
     for ends_between in _WORD_ENDS:
@@ -49,23 +49,21 @@ def find_words_with_ids_and_positions(encoder: TextEncoder, text: str) -> list[W
         if [i for ids, *_ in words for i in ids] + rest == whole:
             return [word for word in words if word[0]]
     raise InputError(
-        f"The ids of each word are not known: the tokenizer gives the words of {short_repr(text, 40)} other ids than "
-        "the whole text.",
+        f"It is not known which ids belong to which word of {short_repr(text, 40)}: encoded one by one, its words have "
+        "other ids than the whole text.",
         "Give the text as a list of its words.",
     )
 
 
 def encode_each_word(encoder: TextEncoder, words: Sequence[str]) -> list[list[int]]:
-    """Encode each word of a text that is already split. The words are joined with single spaces.
-
-    Raises:
-        InputError: these ids are not the ids of the words joined with single spaces.
-    """
+    """Encode each word of a text that is given as a list of words. Raise an InputError if the words joined with single
+    spaces have other ids than the words encoded one by one."""
     found = [_encode_pieces(encoder, f" {word}" if i else word, continues_text=i > 0) for i, word in enumerate(words)]
     if [i for ids in found for i in ids] != _encode_pieces(encoder, " ".join(words)):
         raise InputError(
-            f"The tokenizer gives the words {short_repr(list(words), 40)} other ids than their text.",
-            "Give the text as a string.",
+            f"It is not known which ids belong to which of the words {short_repr(list(words), 40)}: encoded one by "
+            "one, they have other ids than when they are joined with spaces.",
+            "Give the text as one string.",
         )
     return found
 
@@ -76,14 +74,14 @@ def _encode_pieces(encoder: TextEncoder, text: str, *, continues_text: bool = Fa
 
 
 def _classify_as_mark_or_other(point: str) -> str:
-    """Return "." for punctuation, to which ASCII symbols belong as in BERT, and "a" for another code point."""
+    """Return "." for punctuation and, as in BERT, ASCII symbols; "a" for any other code point."""
     is_mark = unicodedata.category(point).startswith("P") or (point.isascii() and not point.isalnum())
     return "." if is_mark else "a"
 
 
 def _find_word_bounds(text: str, ends_between: Callable[[str, str], bool]) -> Iterator[tuple[int, int]]:
-    """Yield the beginning and the end of each word of a text. A word ends at white space, and where `ends_between` is
-    true for the kinds of two neighbouring characters."""
+    """Yield the start and the end of each word of a text. A word ends before white space, and between two neighbouring
+    characters for whose kinds ("." or "a") `ends_between` is true."""
     kinds, start = [" " if point.isspace() else _classify_as_mark_or_other(point) for point in text], 0
     for i, kind in enumerate(kinds):
         if kind == " ":

@@ -24,7 +24,7 @@ class TextInput:
         vocabulary: the tokens; a token's index is its id.
 
     Raises:
-        InputError: subword rules do not fit the vocabulary.
+        InputError: the subword rules have ids or merges that do not fit the vocabulary.
 
     Example:
         >>> TextInput(TextRules(), ("<unk>", "oil", "prices")).encoder().encode("Oil prices")
@@ -45,17 +45,17 @@ class TextInput:
 
     @property
     def features(self) -> Features:
-        """The features in addition to a text. This class has none."""
+        """The features in addition to a text; empty in this class."""
         return ()
 
     @property
     def characters(self) -> Characters | None:
-        """The characters in addition to each token. This class has none."""
+        """The characters in addition to each token; None in this class."""
         return None
 
     @property
     def document(self) -> dict[str, Any]:
-        """The rules as a document for classifier.json. The vocabulary is a separate member there.
+        """The text rules as the member `text` of classifier.json, without the vocabulary.
 
         Example:
             >>> TextInput(TextRules(), ("<unk>",)).document["tokenizer"]
@@ -75,10 +75,9 @@ class TextInput:
 
 @dataclass(frozen=True)
 class PairInput(TextInput):
-    """Pairs of texts as input. Each pair becomes one row of token ids.
+    """Pairs of texts as input, with the same rules for both texts.
 
-    The row has the ids of the first text, a mark, and the ids of the second text (`pocketrnn.text.pairs`). The
-    arguments are those of `TextInput`; the rules are for both texts.
+    Each pair becomes one row: the ids of the first text, a negative number, and the ids of the second text.
 
     Example:
         >>> PairInput(TextRules(), ("<unk>", "oil", "prices")).encoder().encode(("Oil", "Prices rise"))
@@ -101,9 +100,9 @@ class PairInput(TextInput):
 
 @dataclass(frozen=True)
 class FeatureInput(TextInput):
-    """Texts with numbers or categories as input. Each becomes one row of token ids.
+    """Texts with features, which are numbers or categories, as input.
 
-    The row has a mark for each feature, followed by the ids of the text (`pocketrnn.text.features_beside_text`).
+    Each text becomes one row: a negative integer for each feature, followed by the ids of the text.
 
     Attributes:
         features: the name of each feature, with its `Number` or `Category`.
@@ -128,15 +127,13 @@ class FeatureInput(TextInput):
 
 @dataclass(frozen=True)
 class CharacterInput(TextInput):
-    """Texts as input, with the characters of each token in addition to its id.
-
-    See `pocketrnn.text.token_characters`.
+    """Texts as input, with the ids of each token's characters in addition to the token's id.
 
     Attributes:
         characters: the characters, with their ids.
 
     Raises:
-        InputError: there are no characters; or the rules make subwords, or leave texts to their owner's code.
+        InputError: `characters` is not a `Characters`, or the rules make subwords or have an external tokenizer.
 
     Example:
         >>> CharacterInput(TextRules(), ("<unk>", "oil"), Characters(["<pad>", "o"])).characters.width
@@ -147,18 +144,22 @@ class CharacterInput(TextInput):
 
     def __post_init__(self) -> None:
         if not isinstance(self.characters, Characters):
-            raise InputError(f"characters is {short_repr(self.characters, 40)}.", "Give Characters(...).")
+            raise InputError(
+                f"characters is {short_repr(self.characters, 40)}, but it must be a `Characters` object.",
+                "Give pocketrnn.text.Characters(...).",
+            )
         if not isinstance(self.rules, TextRules) or self.rules.tokenizer == EXTERNAL:
             what = "subwords" if not isinstance(self.rules, TextRules) else "an external tokenizer"
             raise InputError(
-                f"The module takes the characters of each word, but the text rules have {what}.",
-                "Give rules that split texts into words: basic_english, whitespace or space.",
+                f"The module takes the characters of each word, but the text rules use {what}.",
+                "Give text rules with a tokenizer that splits texts into words: basic_english, whitespace or space.",
             )
         super().__post_init__()
 
 
 def name_rules_against_streaming(rules: AnyTextRules, vocabulary: Sequence[str]) -> str:
-    """Name the rules that prevent streaming, except n-grams; empty if none does."""
+    """Return the names of the rules that prevent streaming; empty if the rules allow it. N-grams also prevent it, but
+    are not named."""
     if isinstance(rules, TextRules):
         return ", ".join(rules.beyond_plain)
     from pocketrnn.text.subword_stream_cuts import find_stream_obstacle

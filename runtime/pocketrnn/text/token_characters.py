@@ -38,21 +38,22 @@ _SPECIAL: Final = re.compile(r"[<\[{_(].*[>\]})_]")
 class Characters:
     """The characters that a module takes in addition to each token: int64 [batch, sequence, width].
 
-    A token is spelled as it is in the text. A longer one is cut, a shorter one is padded at its end. Tokens that the
-    text rules put around a text have padding only.
+    The characters are those of the token in the original text. They are cut to `width`, or padded at the end. The ids
+    that the text rules put around a text have only padding.
 
     Attributes:
-        vocabulary: character -> id; or a list of the characters, whose index is the id. An entry such as "<pad>" stands
-            for no character.
+        vocabulary: a map character -> id, or a list in which the index of a character is its id. A name such as "<pad>"
+            may be an entry, too.
         width: how many characters of a token the module takes.
-        padding_id: the id after the last character; None for that of an entry such as "<pad>", or else 0.
-        unknown_id: the id of all other characters; None for that of an entry such as "<unk>". Where there is none,
-            these are left out.
-        lowercase: whether a token is spelled in lower case.
+        padding_id: the id that fills a row after the last character; None for the id of the entry such as "<pad>", or 0
+            without such an entry.
+        unknown_id: the id of all other characters; None for the id of the entry such as "<unk>". Without such an entry,
+            other characters are left out.
+        lowercase: whether the characters are lower-cased first.
 
     Raises:
-        InputError: an entry is there twice or is neither a character nor a name such as "<pad>", an id is not a whole
-            number from 0, the padding's id is that of a character, or the width is not from 1 to 1,024.
+        InputError: an entry is given twice or is neither a character nor a name such as "<pad>", an id is not a whole
+            number of 0 or more, the padding has the id of a character, or the width is not from 1 to 1,024.
 
     Example:
         >>> Characters(["<pad>", "<unk>", "a", "d"], width=5).encode("Ada")
@@ -69,11 +70,15 @@ class Characters:
         object.__setattr__(self, "vocabulary", _check_character_vocabulary(self.vocabulary))
         if not is_whole_number(self.width) or not 1 <= self.width <= _MOST_WIDTH:
             raise InputError(
-                f"The width of a token in characters is {short_repr(self.width)}.",
-                f"Give the number of characters that the module takes of each token, from 1 to {_MOST_WIDTH:,}.",
+                f"`width` of the characters is {short_repr(self.width)}, but it must be a whole number from 1 to "
+                f"{_MOST_WIDTH:,}.",
+                "Give the number of characters that the module takes of each token.",
             )
         if not isinstance(self.lowercase, bool):
-            raise InputError(f"lowercase of the characters is {short_repr(self.lowercase)}.", "Use True or False.")
+            raise InputError(
+                f"`lowercase` of the characters is {short_repr(self.lowercase)}, but it must be True or False.",
+                "Give one of these.",
+            )
         padding = self._find_named_id(_PADDING) if self.padding_id is None else self.padding_id
         object.__setattr__(
             self, "padding_id", check_feature_or_character_id(0 if padding is None else padding, "of padding")
@@ -82,7 +87,7 @@ class Characters:
         if taken is not None:
             raise InputError(
                 f"The character {short_repr(taken)} and the padding have the same id, {self.padding_id}.",
-                "Give the id that pads a token, as it was in training: padding_id=.",
+                "Give the id that padded a token's characters in training: Characters(..., padding_id=N).",
             )
         unknown = self._find_named_id(_UNKNOWN) if self.unknown_id is None else self.unknown_id
         object.__setattr__(
@@ -92,7 +97,7 @@ class Characters:
         )
 
     def _find_named_id(self, name_pattern: re.Pattern[str]) -> int | None:
-        """Find the id of the first entry such as "<pad>" that the pattern matches; None without one."""
+        """Find the id of the first name, such as "<pad>", that the pattern matches; None without a match."""
         return next(
             (i for entry, i in self.vocabulary.items() if len(entry) > 1 and name_pattern.fullmatch(entry)), None
         )
@@ -147,10 +152,10 @@ def make_characters(given: object) -> Characters:
     """Make `Characters` from the user's argument `characters`.
 
     Args:
-        given: `Characters`, or what it takes as its vocabulary.
+        given: a `Characters` object; or a vocabulary, which is a map character -> id or a list of characters.
 
     Raises:
-        InputError: as `Characters`.
+        InputError: the vocabulary is not valid.
     """
     return given if isinstance(given, Characters) else Characters(given)  # type: ignore[arg-type]
 
@@ -164,7 +169,6 @@ def add_character_ids(characters: Characters, located: LocatedTokens) -> Ids:
     """Return the ids of a text, each followed by the ids of its token's characters: int64 [ids, 1 + width].
 
     Args:
-        characters: the characters.
         located: the text's ids, and its tokens as they are in the text.
     """
     steps = [make_row_without_characters(characters, token_id) for token_id in located.ids]
@@ -175,30 +179,28 @@ def add_character_ids(characters: Characters, located: LocatedTokens) -> Ids:
 
 
 def _check_character_vocabulary(given: object) -> dict[str, int]:
-    """Check a vocabulary of characters, a list or a map character -> id. Return it as a map.
-
-    Raises:
-        InputError: as `Characters`.
-    """
+    """Check a vocabulary of characters, which is a list or a map character -> id, and return it as a map. Raise an
+    InputError if it is not valid."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise InputError(
-            f"The vocabulary of characters is {short_repr(given)}.", "Give a list, or a map character -> id."
+            f"The vocabulary of characters is {short_repr(given)}, but it must be a list or a map.",
+            "Give a list of the characters in the order of their ids, or a map character -> id.",
         )
     pairs = given.items() if isinstance(given, Mapping) else ((entry, i) for i, entry in enumerate(given))
     found: dict[str, int] = {}
     for entry, number in pairs:
         if not isinstance(entry, str) or not entry:
             raise InputError(
-                f"The vocabulary of characters has {short_repr(entry, 40)}, which is not a character.",
-                "Give strings of one character.",
+                f"The vocabulary of characters has the entry {short_repr(entry, 40)}, which is not a character.",
+                "Give strings of one character each.",
             )
         if entry in found:
             raise InputError(f"The character {short_repr(entry, 40)} is given twice.", "Give each character once.")
         named = _SPECIAL.fullmatch(entry) or _PADDING.fullmatch(entry) or _UNKNOWN.fullmatch(entry)
         if len(entry) > 1 and not named:
             raise InputError(
-                f"The vocabulary of characters has {short_repr(entry, 40)} of {len(entry):,} characters.",
-                "Each entry must be one character (one code point), or a name such as '<pad>'.",
+                f"The vocabulary of characters has the entry {short_repr(entry, 40)} of {len(entry):,} characters.",
+                "Give entries of one character (one code point) each. Only a name such as '<pad>' may be longer.",
             )
         found[entry] = check_feature_or_character_id(number, f"of {short_repr(entry, 40)}")
     if not found:

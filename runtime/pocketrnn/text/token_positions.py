@@ -30,7 +30,7 @@ __all__ = ["LocatedToken", "LocatedTokens", "locate_split_tokens", "locate_text_
 class LocatedToken:
     """A token and its position in the original text, from `start` to `end`.
 
-    `step` is the index of its id among the text's ids; None for a token that was cut off or dropped.
+    `step` is the index of the token's id among the ids of the text; None if the token was cut off or dropped.
     """
 
     token: str
@@ -49,17 +49,17 @@ class LocatedTokens:
 
 @dataclass(frozen=True)
 class _LocatedCharacters:
-    """Characters, each with the part of the original text that it comes from: from `starts` to `ends`."""
+    """A cleaned text. `starts` and `ends` give the part of the original text from which each character comes."""
 
     text: str
     starts: list[int] = field(repr=False)
     ends: list[int] = field(repr=False)
 
     def replace_parts(self, parts: Iterable[tuple[int, int, str]]) -> _LocatedCharacters:
-        """Replace parts of the characters, each given as (begin, end, replacement).
+        """Replace parts of the text, each given as (begin, end, replacement).
 
         Characters that a part and its replacement have in common at the end, or else at the beginning, keep their
-        positions; inserted characters get a position without a length.
+        original positions. An inserted character gets an empty span: its start is its end.
         """
         parts = list(parts)
         if not parts:
@@ -81,8 +81,8 @@ class _LocatedCharacters:
         return _LocatedCharacters("".join(text), starts, ends)
 
     def find_original_span(self, begin: int, end: int) -> tuple[int, int]:
-        """Return where in the original text the characters from `begin` to `end` come from. If `begin` is `end`, return
-        the position before the next character."""
+        """Return the start and the end of the part of the original text from which the characters from `begin` to `end`
+        come. If `begin` is `end`, return an empty span before the next character."""
         if begin == end:
             at = self.starts[begin] if begin < len(self.starts) else self.ends[-1] if self.ends else 0
             return at, at
@@ -99,11 +99,10 @@ def locate_text_tokens(encoder: TextEncoder, text: str) -> LocatedTokens:
     """Find the ids of a text, and the positions of its tokens.
 
     Args:
-        encoder: the text rules and the vocabulary.
         text: any string; positions count its code points.
 
     Raises:
-        InputError: the positions cannot be followed through the steps of the rules.
+        InputError: the words of the text, encoded one by one, have other ids than the whole text.
     """
     rules = encoder.rules
     if not isinstance(rules, TextRules):
@@ -126,16 +125,13 @@ def locate_text_tokens(encoder: TextEncoder, text: str) -> LocatedTokens:
 
 
 def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedTokens:
-    """Find the ids of a text that is already split, and the positions of its tokens.
-
-    A position is the number of a token.
+    """Find the ids of a text that is given as a list of tokens, and the positions of the tokens: indices in this list.
 
     Args:
-        encoder: the text rules and the vocabulary.
-        tokens: the tokens; or the words, where the rules make subwords.
+        tokens: the tokens; for subword rules, the words.
 
     Raises:
-        InputError: as for `locate_text_tokens`.
+        InputError: subword rules give the words, encoded one by one, other ids than the joined text.
     """
     rules = encoder.rules
     if not isinstance(rules, TextRules):
@@ -149,21 +145,21 @@ def locate_split_tokens(encoder: TextEncoder, tokens: Sequence[str]) -> LocatedT
 
 
 def _locate_words_and_check_ids(encoder: TextEncoder, text: str, words: Sequence[Word]) -> LocatedTokens:
-    """Return the words of a text as its located tokens. Raise an InputError for a text for which the encoder makes
-    other ids than those of the words."""
+    """Return the words of a text as located tokens. Raise an InputError if the encoder gives the whole text other ids
+    than those of the words."""
     made = _cut_words_and_add_outer_ids(encoder, words)
     if made.ids != encoder.encode(text):
         raise InputError(
-            f"The tokens cannot be located in the text {short_repr(text, 40)}: the words that were found have other "
-            "ids.",
-            "Split the text yourself, and give the list of its tokens.",
+            f"The positions of the tokens in {short_repr(text, 40)} cannot be found: encoded one by one, its words "
+            "have other ids than the whole text.",
+            "Split the text yourself, and give it as a list of its tokens.",
         )
     return made
 
 
 def _cut_words_and_add_outer_ids(encoder: TextEncoder, words: Sequence[Word]) -> LocatedTokens:
-    """Cut the ids of words by the rules, and add the first and last ids and the padding. Return all ids, and each word
-    with the index of its first id."""
+    """Cut the ids of words by the rules, and add the first ids, the last ids and the padding. Return all ids, and each
+    word with the index of its first id; None if the word's ids were cut off."""
     rules = encoder.rules
     owners = [i for i, (ids, *_) in enumerate(words) for _ in ids]
     ids = [i for of_word, *_ in words for i in of_word]
@@ -220,7 +216,7 @@ def _find_occurrences(text: str, part: str) -> Iterator[int]:
 
 
 def _find_token_bounds(tokenizer: str, cleaned_text: str) -> Iterator[tuple[int, int]]:
-    """Find where each token of a cleaned text begins and ends."""
+    """Yield the start and the end of each token of a cleaned text."""
     if tokenizer in ("characters", "space"):
         at = 0
         for token in SPLITS[tokenizer](cleaned_text):

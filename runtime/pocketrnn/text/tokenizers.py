@@ -30,7 +30,7 @@ def basic_english(text: str) -> list[str]:
 
 
 def tokenize_lowered_basic_english(text: str) -> list[str]:
-    """Split a text that is already lower-cased as `basic_english` does."""
+    """Split a text that is already lower-cased into the tokens of `basic_english`."""
     return (
         text.replace("'", " '  ")
         .replace('"', "")
@@ -73,7 +73,8 @@ PACKED_TOKENIZERS: Final = {
 
 
 def make_ngrams_of(tokens: Sequence[str], ngrams: int) -> list[str]:
-    """Return the tokens, followed by their 2-grams, 3-grams and so on up to `ngrams`: tokens joined by spaces.
+    """Return the tokens, followed by their n-grams: 2-grams, then 3-grams and so on up to `ngrams`, each as tokens
+    joined by spaces.
 
     The order is that of torchtext's `ngrams_iterator` (`torchtext/data/utils.py`).
 
