@@ -208,7 +208,7 @@ def test_the_owner_joins_heads_by_a_line_or_a_function() -> None:
         ({"heads": {"topic": TOPICS, "mood": 2}}, "'mood'"),
         ({"heads": {"topic": TOPICS, 7: MOODS}}, "7"),
         ({"heads": [TOPICS, MOODS]}, "dict"),
-        ({"labels": TOPICS}, "labels and heads"),
+        ({"labels": TOPICS}, "`labels` and `heads`"),
         ({"thresholds": (0.5, 0.5)}, "LabelOutput"),
         ({"two_texts": True}, "two texts"),
         ({"labels_of": "tokens"}, "labels_of"),
