@@ -410,7 +410,7 @@ def refuse_arguments_with_heads(
     if thresholds is not None:
         raise InputError(
             "The argument `thresholds` cannot be used with several heads, since it does not say which head it is for.",
-            'Give the thresholds with the labels of their head: heads={"mood": LabelOutput(labels, "sigmoid", thresholds), ...}.',
+            'Give them with the labels of their head: heads={"mood": LabelOutput(labels, "sigmoid", thresholds), ...}.',
         )
     if labels_of != "texts":
         raise InputError(

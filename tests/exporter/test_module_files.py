@@ -188,7 +188,7 @@ def test_a_damaged_file_of_weights_is_named(tmp_path: Path, content: bytes, prob
         ("{model}:number", None, 1, "number raises TypeError"),
         ("{model}:broken", None, 1, "broken raises RuntimeError: no such luck"),
         ("{model}:NewsClassifier(size=4)", None, 2, "(words, dim=64, hidden=32, classes=4) in"),
-        ("{model}:NewsClassifier(open('x'))", None, 2, "The arguments name open, which"),
+        ("{model}:NewsClassifier(open('x'))", None, 2, "The arguments use the name open, but"),
         ("{model}:NewsClassifier(**{{'words': 4}})", None, 2, "are not plain values"),
         ("{model}:small", "complex.pt", 2, "fc.bias in"),
         ("{model}:small", "meta.pt", 2, "fc.bias in"),

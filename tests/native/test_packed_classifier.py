@@ -272,7 +272,7 @@ def test_the_commands_take_a_packed_file(news: Path, tmp_path: Path) -> None:
     assert f"Wrote {packed}" in done.output
     assert runner.invoke(main, ["pack", bundle, "-o", str(packed)]).exit_code == OutputError.exit_status
     assert runner.invoke(main, ["pack", bundle, "-o", str(packed), "--force"]).exit_code == 0
-    assert "packed already" in runner.invoke(main, ["pack", str(packed), "-o", str(tmp_path / "b.prnn")]).output
+    assert "already a packed file" in runner.invoke(main, ["pack", str(packed), "-o", str(tmp_path / "b.prnn")]).output
     assert runner.invoke(main, ["verify", str(packed)]).exit_code == 0
     assert "words.prnn" in runner.invoke(main, ["inspect", str(packed)]).output
     assert json.loads(runner.invoke(main, ["inspect", "--json", str(packed)]).output)["graph"]["file"] == "program"
