@@ -797,7 +797,8 @@ def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
         raise InputError(
             f"{path} does not exist.",
             near
-            or "Give an existing file or folder: a folder that `pocketrnn train` wrote, file.py:name, notebook.ipynb:name, or a TorchScript file.",
+            or "Give an existing file or folder: a folder that `pocketrnn train` wrote, file.py:name, "
+            "notebook.ipynb:name, or a TorchScript file.",
         )
     return named
 

@@ -65,12 +65,12 @@ def quantize_graph(content: bytes, storage: Storage, metadata: Mapping[str, str]
 
     Args:
         content: an ONNX file that contains its float32 weights, and whose first input is the token ids.
-        storage: the types of the stored weights, and how many embedding rows stay.
+        storage: the types of the stored weights, and how many embedding rows are kept.
         metadata: entries to set in the `metadata_props` of both files.
 
     Raises:
-        InputError: rows are to be cut from a table that another operator uses too; or a weight is not finite, or too
-            large for float16.
+        InputError: rows are to be cut from a table that is not only used to look up tokens; or a weight has numbers
+            that are not finite, or too large for float16.
     """
     model, rounded = _read_model(content), _read_model(content)
     model.metadata_props.update(metadata)
@@ -104,8 +104,8 @@ def _cut_table_rows(graph: ir.Graph, rows: int) -> None:
         assert table is not None  # noqa: S101 - find_token_lookups gives nodes with a table
         if any(node not in lookups or index != 0 for node, index in table.uses()):
             raise InputError(
-                f"The embedding {table.name} is used for more than lookups of tokens, so its rows cannot be cut.",
-                "Keep all rows: leave out --words, or in Python leave out the argument rows of Storage.",
+                f"The embedding {table.name} is not only used to look up tokens, so its rows cannot be cut.",
+                "Keep all rows: leave out --words, or in Python the argument `rows` of Storage.",
             )
         _set_weight_numbers(table, np.ascontiguousarray(_read_weight_numbers(table)[:rows]))
 
@@ -197,7 +197,7 @@ def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.flo
         half = numbers.astype(np.float16)
     if not np.isfinite(half).all():
         raise InputError(
-            f"The weight {name} contains numbers beyond 65504, the largest number in float16.",
+            f"The weight {name} has numbers beyond 65504, the largest number in float16.",
             "Store it as int8 or float32: --weights int8, or for an embedding --embedding int8.",
         )
     return half
@@ -215,7 +215,7 @@ def _convert_weight(value: ir.Value, storage: str, axis: int) -> tuple[npt.NDArr
     numbers = _read_weight_numbers(value)
     if not np.isfinite(numbers).all():
         raise InputError(
-            f"The weight {value.name} contains a number that is not finite.",
+            f"The weight {value.name} has a number that is infinite or NaN, which only float32 can store.",
             "Store it as float32: --weights float32, or for an embedding --embedding float32.",
         )
     if storage == "float16":
