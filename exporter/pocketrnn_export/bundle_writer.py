@@ -256,6 +256,7 @@ def _check_and_measure_score_gap(
         if (decoded_labels == owners_labels).all() or gap <= _TIE:
             return 0.0 if (decoded_labels == owners_labels).all() else gap
     raise ParityError(
-        f"The bundle decodes other labels than the module, on {case.name}, ids {case.tokens[0, :8].tolist()}...",
-        "Nothing was written. Give the call that computes the CRF's input: --call, or call=.",
+        f"The bundle decodes other labels than the module, on {case.name}, ids {case.tokens[0, :8].tolist()}... "
+        "Nothing was written.",
+        "Give the call that computes the input of the CRF: --call LINE, or call= in Python.",
     )

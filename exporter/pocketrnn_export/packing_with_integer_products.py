@@ -42,9 +42,9 @@ def make_integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, P
     form = convert_products_to_integers(whole)
     if not form.matrices:
         raise InputError(
-            f"No weights of {name} have an integer form: only those of LSTM, GRU and tanh layers, and of large linear "
-            "layers that run on every token, have one.",
-            "Pack it in float32.",
+            f"{name} has no weights that can be multiplied as integers. Only those of LSTM, GRU and tanh layers "
+            "can, and those of large linear layers that run on every token.",
+            "Pack it in float32: leave out `--arithmetic`.",
         )
     return form, encode_program_sections(
         (form.program, None if step is None else convert_products_to_integers(step).program)

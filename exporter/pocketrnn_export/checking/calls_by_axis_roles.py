@@ -135,7 +135,7 @@ def find_call_by_trying_axis_roles(
     if others:
         return max(others, key=lambda called: (is_preferred(called), *_rate_call(called)))
     shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
-    raise UncallableModuleError(f"The module does not run on the inputs of the file ({shapes})")
+    raise UncallableModuleError(f"The module fails on all inputs that the file declares ({shapes})")
 
 
 def _find_call_with_one_number_of_steps(

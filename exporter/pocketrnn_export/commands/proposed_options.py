@@ -91,8 +91,8 @@ class FileNamedInCode(NamedTuple):
 
     @property
     def description(self) -> str:
-        """A phrase for the end of a sentence that names the file, the place in the code and the other files. It has no
-        full stop."""
+        """A phrase that names the file, the place in the code and the other files. It has no full stop, so that it can
+        end a sentence."""
         others = f", or else {' or '.join(map(str, self.others[:_MOST_TOLD]))}" if self.others else ""
         told = " and ".join(map(str, self.alike[:_MOST_TOLD]))
         alike = f". {told} {'has' if len(self.alike) == 1 else 'have'} tensors of the same shapes" if told else ""
@@ -120,8 +120,9 @@ class ProposedPairs(NamedTuple):
         return f"Your classifier's answers seem to be in {self.file}{others}."
 
     def complete(self, corrected: Mapping[str, str | None]) -> dict[str, str | None]:
-        """Return the options to change in the next command: those in `corrected`, and --pairs with this file. Proposed
-        text rules are left out if the user gave none and the file has many answers, since these show the rules."""
+        """Return the options to change in the next command: `corrected`, and --pairs with this file. If the file has
+        many answers, text rules in `corrected` are left out unless the user gave them, since the answers show the
+        rules."""
         context = click.get_current_context(silent=True)
         given = {} if context is None else context.params
         tokenizer = corrected.get("tokenizer") or given.get("tokenizer")
@@ -195,8 +196,8 @@ def propose_vocabulary(
 
 
 def _read_vocabulary_near(file: Path, weights: Path | None, evidence: IdEvidence) -> Vocabulary:
-    """Read a file that may be a vocabulary or, with weights, hold word vectors. `evidence` shows whether numbers are
-    ids. Raise an InputError for a file that is too large or holds weights."""
+    """Read a file that may be a vocabulary or, with weights, may hold word vectors. `evidence` shows whether numbers in
+    it are ids. Raise an InputError for a file that is too large or holds weights."""
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE, is_word_vector_file, read_vocabulary
 
@@ -208,7 +209,9 @@ def _read_vocabulary_near(file: Path, weights: Path | None, evidence: IdEvidence
         return read_word_vector_vocabulary(file, read_weights(weights))
     largest = _LARGEST_NEAR if file.suffix.lower() in (".csv", ".tsv") else LARGEST_FILE
     if size > largest or holds_weights(file):
-        raise InputError(f"{file} is too large, or holds weights.", "Give a vocabulary.")
+        raise InputError(
+            f"{file} is not a vocabulary: it is too large, or holds weights.", "Give a file of the vocabulary."
+        )
     return read_vocabulary(file, evidence)
 
 
@@ -303,8 +306,9 @@ def make_placeholder_labels(count: int) -> str:
 def _propose_order_in_code(
     path: Path | None, in_answers: LabelsInCode, sizes: WeightSizes, *, multi_label: bool
 ) -> ProposedOption | None:
-    """Propose the labels of the user's answers as --labels, in the order that the code of a module or of the files near
-    it shows. Return None if the code shows no order, if the answers contradict it, or if the labels are numbers."""
+    """Propose the labels that occur in the user's answers as --labels, in the order that the code of a module or of the
+    files near it shows. Return None if the code shows no order, if the answers contradict it, or if the labels are
+    numbers."""
     from pocketrnn_export.source_code.labels_in_code import find_order_of_known_labels
     from pocketrnn_export.vocabularies.labels import write_labels
 
@@ -354,9 +358,9 @@ def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode
 
 
 def _find_labels_with_empty_last_one(path: Path, sizes: WeightSizes) -> LabelsInCode | None:
-    """Find the labels in a text file that has one label fewer than the module has outputs. This is because the code
-    near the module splits the file's text at line breaks, which gives an empty label after the last one. The empty
-    label gets a name. Return None if there is no such file."""
+    """Find the labels in a text file that has one label fewer than the module has outputs, because the code near the
+    module splits the file's text at line breaks and so gets an empty label at the end. Give the empty label a name.
+    Return None if there is no such file."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_syntax_nodes_near
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
 
@@ -377,8 +381,8 @@ def _find_labels_with_empty_last_one(path: Path, sizes: WeightSizes) -> LabelsIn
 
 def _find_labels_of_answers(answers: Iterable[Path], sizes: WeightSizes, *, multi_label: bool) -> LabelsInCode | None:
     """Return the labels that occur in the user's answers, with the file of the answers. There must be as many as the
-    module has labels; numbers of classes are completed to this number. Return None if there are none, or if several
-    files have different labels."""
+    module has labels; if they are numbers of classes, missing ones are added. Return None if there are no such labels,
+    or if several files have different labels."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_labels_of_answers
@@ -1048,7 +1052,8 @@ def read_labels(given: str, head: str = "") -> list[str]:
 
     if given == make_placeholder_labels(given.count(",") + 1):
         raise InputError(
-            f"{given} stands in place of your labels.", "Write your own labels there, in the order of the logits."
+            f"The value of --labels, {given}, is only a placeholder from a proposed command.",
+            "Write your own labels in its place, in the order of the logits.",
         )
     named = parse_module_name(given) if "," not in given else None
     return read_plain_labels(given, head) if named is None else read_labels_of_variable_in_file(named.path, named.name)

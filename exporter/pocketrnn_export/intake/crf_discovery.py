@@ -249,7 +249,7 @@ def _list_decode_calls(method: Callable[..., Any]) -> Iterator[Decode]:
             answer = method(given, *beside(ones, tokens))
             found = read_labels_in_answer(answer) or []
             if len(found) != tokens or not 0 <= min(found) <= max(found) < emissions.shape[1]:
-                raise ValueError(f"{len(found)} labels for {tokens} tokens")
+                raise ValueError(f"the answer has {len(found)} labels for {tokens} tokens, or labels that do not exist")
             return found
 
         yield decode_text

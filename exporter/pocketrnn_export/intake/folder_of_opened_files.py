@@ -117,8 +117,8 @@ def _refuse_different_files(files: Sequence[Path], name: str, what: str) -> None
     if len(contents) > 1:
         told = [str(one) for one in contents.values()][:_MOST_TOLD]
         raise InputError(
-            f"{what} opens {name}, which may be {' or '.join(told)}: these files differ.",
-            "Run the command in the folder in which your code runs, and give its paths from there.",
+            f"{what} opens {name}, but this may be one of several files, and these files differ: {' or '.join(told)}.",
+            "Run the command in the folder in which your code runs, and write its paths relative to that folder.",
         )
 
 

@@ -316,8 +316,9 @@ def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Conventi
         for counter in counters if expected else ():
             if not counter.step:
                 raise ExportError(
-                    f"Forward takes the next value of an iterator that it keeps{counter.name and f': {counter.name}'}. "
-                    "Values that later calls will take are not known, and the answer to a text may depend on them.",
+                    "forward takes the next value of an iterator that the module "
+                    f"keeps{counter.name and f': {counter.name}'}. "
+                    "The answer to a text may thus depend on how many texts came before.",
                     "Create the iterator in forward, or keep a list and read it by index.",
                 )
 

@@ -101,8 +101,8 @@ def _replace_spelling_ids_in_graph(content: bytes, spellings: Spellings) -> byte
     left = [f"uses them in {n.op_type} too" for n in others if not is_lookup(n)]
     if left or set(renamed.values()) != {_WORDS, CHARACTERS}:
         raise ExportError(
-            f"The graph must use ids to look up words and characters only, but it {(left or ['lacks a lookup'])[0]}.",
-            "Report the module: this is a fault of pocketrnn.",
+            f"The graph must use ids only to look up words and characters, but it {(left or ['lacks a lookup'])[0]}.",
+            "This is a bug of pocketrnn. Please report it with the code of the module.",
         )
     del graph.node[:]
     graph.node.extend(kept)

@@ -67,7 +67,8 @@ def _convert_graph_errors_to_export_error() -> Iterator[None]:
     # onnx's own errors, and numpy's for malformed tensors, have no common base class.
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ExportError(
-            f"The graph cannot be read: {first_line(error)}.", "Use the bundle with onnxruntime."
+            f"The graph cannot be packed, because it is malformed: {first_line(error)}.",
+            "Use the bundle with onnxruntime.",
         ) from error
 
 

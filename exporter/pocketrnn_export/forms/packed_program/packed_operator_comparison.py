@@ -145,7 +145,7 @@ def refuse_operators_that_engine_computes_differently(lowering: Lowering) -> Non
             here, there = (f"{array.ravel()[place]:.7g}" for array in (one.found, one.expected))
             raise make_packing_error(
                 one.node,
-                f"For some inputs, the native engine gives {here}, but onnxruntime gives {there}.",
+                f"For the same inputs, the native engine gives {here}, but onnxruntime gives {there}.",
                 USE_OTHER_OPERATIONS,
             )
 
@@ -421,7 +421,8 @@ class _OperatorFile:
             self._answers += most * (2 if is_whole else 1)
         if self._channels > _MOST_CHANNELS or not 0 < self._answers <= _MOST_ANSWERS:
             raise UnsupportedOperatorError(
-                "The operator's inputs or outputs are too large to run the operator without its graph.",
+                "The operator's inputs or outputs are too large to compare the operator alone in the native "
+                "engine and in onnxruntime.",
                 USE_OTHER_OPERATIONS,
             )
         self._content = self._pack_program(self._make_program(lowering, part).encode_sections())
@@ -517,7 +518,7 @@ class _OperatorFile:
             packed = engine.Packed(self._content, 0 if in_place else _PRODUCTS_MEMORY, in_place)
         except engine.EngineError as error:
             raise make_packing_error(
-                self._node, f"The native engine refuses this operator: {error.args[1]}", USE_OTHER_OPERATIONS
+                self._node, f"The native engine cannot run this operator: {error.args[1]}", USE_OTHER_OPERATIONS
             ) from None
         samples = [self._make_samples(tokens, drawn) for tokens, drawn in rows]
         given = np.concatenate(samples) if samples else np.zeros(0, np.float32)
