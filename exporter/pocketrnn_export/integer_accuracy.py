@@ -49,7 +49,7 @@ class AllowedChange:
         for name, value in (("max_changed", self.labels), ("max_loss", self.loss)):
             if not 0 <= value <= 100:
                 raise InputError(
-                    (f"`{name}` is {value}, but must be from 0 to 100.", "Give the largest allowed change in percent.")
+                    f"`{name}` is {value}, but must be from 0 to 100.", "Give the largest allowed change in percent."
                 )
 
 

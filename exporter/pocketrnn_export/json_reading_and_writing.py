@@ -34,7 +34,7 @@ def parse_json(
             seen: set[str] = set()
             twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
             raise DataError(
-                (f"{source} has the name {brief_text(twice)} twice in one JSON object.", "Give every name once.")
+                f"{source} has the name {brief_text(twice)} twice in one JSON object.", "Give every name once."
             )
         return members
 

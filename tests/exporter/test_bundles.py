@@ -350,7 +350,7 @@ def test_the_command_exits_3_and_writes_nothing_where_parity_is_broken(trained: 
     [
         (["nothing"], 2, "nothing does not exist. Give an existing file or folder: a folder"),
         (["{latin1}"], 2, "latin1 is neither the code of a module nor a complete TorchScript file. Name"),
-        (["{code}"], 2, "module.py defines no module, that is, no class with a forward. Name what makes the module"),
+        (["{code}"], 2, "module.py defines no module, that is, no class with a forward. Name the object or function"),
         (["{trained}x"], 2, "does not exist. Did you mean"),
         (["{trained}", "--labels", "a,b"], 2, "It already contains the values of --labels"),
         (["{trained}", "--texts", "no.txt"], 2, "no.txt cannot be read"),

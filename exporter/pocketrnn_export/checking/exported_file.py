@@ -111,7 +111,7 @@ def open_checked_file(path: str | Path) -> CheckedFile:
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
         raise InputError(
-            (f"{path} {what}.", "Give the path of an ONNX file, a TorchScript file or a .pt2 file of torch.export.")
+            f"{path} {what}.", "Give the path of an ONNX file, a TorchScript file or a .pt2 file of torch.export."
         )
     try:
         if not zipfile.is_zipfile(path):
