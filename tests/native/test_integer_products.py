@@ -430,7 +430,7 @@ def test_arguments_of_another_arithmetic_are_refused(tmp_path: Path) -> None:
         pack("ag_news", tmp_path / "a.prnn", arithmetic="int4")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="changes no answer"):
         pack("ag_news", tmp_path / "a.prnn", data=read_texts(["a"]))
-    with pytest.raises(InputError, match="max_loss is 101"):
+    with pytest.raises(InputError, match="`max_loss` is 101"):
         AllowedChange(loss=101)
 
 

@@ -75,12 +75,11 @@ def make_verdict(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome
 def report_half_precision_rounding(
     compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], verdict: Verdict
 ) -> Verdict:
-    """Return the verdict on a file in half precision, with a note on how far its answers are from the module's. If
-    rounding changes labels, a verdict `right` becomes `changed`. A file that is wrong or not comparable gets only the
-    note that the module's weights were rounded to half precision, too.
+    """Return the verdict on a file in half precision, with a note on how far its answers are from the module's. A
+    verdict `right` becomes `changed` if rounding changes labels. If the file is wrong or not comparable, the note only
+    says that the module's weights were rounded to half precision, too.
 
     Args:
-        compared: the file and its module.
         outcomes: the result of each compared batch, by kind of batches.
         verdict: the verdict so far.
     """
@@ -130,11 +129,11 @@ def _report_activation_on_one_side_only(
 
 
 def _report_size_limit(compared: ComparedFile, outcomes: Sequence[Outcome], verdict: Verdict) -> Verdict:
-    """Return the verdict with the note "some sizes", if the file and its module were compared only on batches of one
-    row, since neither runs on more, or only on the sizes that the file declares. Else return it unchanged.
+    """Return the verdict with the note "some sizes" if the file and its module were compared only on some sizes: on
+    batches of one row, since neither runs on more, or on the sizes that the file declares. Otherwise, return it
+    unchanged.
 
     Args:
-        compared: the file and its module.
         outcomes: the result of each compared batch.
         verdict: the verdict so far.
     """

@@ -43,19 +43,19 @@ def find_fitting_arguments(
 ) -> dict[str, Any]:
     """Find arguments with which a class makes a module that fits the saved weights.
 
-    The choices of a missing argument are what the code of the class compares it with, or else sizes. Values that are
-    known already are changed only if no choices of the missing ones fit, and then as few as possible.
+    A missing argument is tried with the values with which the code of the class compares it, or else with sizes. Known
+    values are changed only if no values of the missing arguments fit, and then as few as possible.
 
     Args:
         make: makes the module from the arguments `missing` and `changeable`.
-        missing: the arguments without a value.
+        missing: the names of the arguments without a value.
         changeable: the other arguments and their values, which may be changed: whole numbers, bools and strings.
         definition: the code of the class, if it is known.
         weights: the saved weights.
 
     Returns:
-        the missing arguments and the changed ones that are the same for all choices that fit. The weights do not show
-        the others.
+        those of the missing and changed arguments that have the same value in all choices that fit. The weights do not
+            show the values of the others.
     """
     trials = _Trials(make, weights, time.monotonic() + _MOST_SECONDS)
     choices = {name: _list_choices(definition, name) for name in missing}
@@ -95,7 +95,6 @@ class _Trials:
 
     Args:
         make: makes a module from arguments by name.
-        weights: the saved weights.
         latest: the time after which no more modules are made.
     """
 
@@ -229,8 +228,8 @@ def _list_choices(definition: ast.ClassDef | None, argument: str) -> list[Any]:
 
 
 def _list_tested_expressions(node: ast.AST) -> Iterator[tuple[ast.expr, type | None]]:
-    """Yield each expression whose truth code tests, with `bool`, and each expression that code compares with None, with
-    None."""
+    """Yield pairs (expression, type) for each expression that code tests: the type is `bool` if the code tests whether
+    it is true, and None if the code compares it with None."""
     match node:
         case ast.If(test=test) | ast.IfExp(test=test) | ast.UnaryOp(op=ast.Not(), operand=test):
             yield test, bool

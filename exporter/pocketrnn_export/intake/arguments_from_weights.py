@@ -204,12 +204,13 @@ def _solve_expression(expression: ast.expr, value: int) -> tuple[str, int]:
 def find_parameter_values(
     definition: ast.ClassDef, tensors: Mapping[str, Tensor], path: Path | None = None
 ) -> dict[str, int]:
-    """Return the parameters of a class whose values the shapes of the weights show, with their values.
-
-    A parameter that `__init__` assigns again is left out.
+    """Return a dict from each parameter of a class to its value, for the parameters whose values the shapes of the
+    weights show. A parameter that `__init__` assigns again is left out.
 
     Args:
-        definition, tensors, path: as in `find_size_expression_values`.
+        definition: the class.
+        tensors: the weights by name. A prefix may stand before `NAME.weight`.
+        path: the file of the class, from which other classes may be imported that the class uses.
     """
     sizes = find_size_expression_values(definition, tensors, path)
     return {
@@ -342,8 +343,8 @@ def find_layer_kind_arguments(
 def make_zeros_for_initial_matrices(
     definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]
 ) -> dict[str, Any]:
-    """Return a dict from each argument that only initializes an embedding to zeros. They have the embedding's shape in
-    the saved weights, which replace them later."""
+    """Return a dict from each argument that only initializes an embedding to zeros in the embedding's shape. The saved
+    weights replace these zeros later."""
     parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
     found: dict[str, Any] = {}
     for name in names:

@@ -57,12 +57,12 @@ _BESIDE: Final[tuple[Beside, ...]] = (
 
 @dataclass(frozen=True)
 class Decoder:
-    """The layer of a tagger that decodes its labels: the method that decodes, and the transitions of its CRF.
+    """The layer of a tagger that decodes its labels.
 
     Attributes:
-        where: the layer's method, for messages.
-        decode: calls the method on the emissions of one text.
-        crf: its transitions.
+        where: the layer's decoding method, for messages.
+        decode: calls this method on the emissions of one text.
+        crf: the CRF with the layer's transitions.
     """
 
     where: str
@@ -119,12 +119,12 @@ def find_transition_layer(module: nn.Module, labels: int) -> str:
 
 
 def find_matching_crf(module: nn.Module, texts: Sequence[tuple[NDArray[Any], list[int]]]) -> Crf | None:
-    """Find a CRF among a module's tensors that decodes the emissions of texts to the labels that their owner expects.
-    Return None if there is none.
+    """Find a CRF among a module's tensors that decodes the emissions of texts to the expected labels. Return None if
+    there is none.
 
     Args:
         module: the tagger, in eval mode and on the CPU.
-        texts: for each text, its emissions, float [tokens, labels], and the labels of its tokens.
+        texts: for each text, its emissions, float [tokens, labels], and the expected labels of its tokens.
     """
     labels = texts[0][0].shape[1]
     for layer in module.modules():
@@ -153,7 +153,7 @@ def _list_whole_numbers(value: Any) -> Iterator[int]:
 
 
 def _find_decoding_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, list[str]]]:
-    """Yield each layer that has a square matrix and decoding methods. Its name comes with it, and the names of these
+    """Yield tuples (name, layer, names of its decoding methods) for each layer that has a square matrix and decoding
     methods."""
     for path, layer in module.named_modules():
         if isinstance(layer, torch.jit.ScriptModule) or next(_list_square_matrices(layer), None) is None:
@@ -177,7 +177,8 @@ def _list_square_matrices(layer: nn.Module) -> Iterator[Tensor]:
 
 
 def _guess_crfs(layer: nn.Module, labels: int) -> Iterator[Crf]:
-    """Yield each CRF that the tensors of a layer may define. The caller compares how the CRF and the layer decode."""
+    """Yield each CRF that the tensors of a layer may define. The caller finds out which of these decodes as the layer
+    does."""
     for square in _list_square_matrices(layer):
         if len(square) != labels:
             continue
@@ -256,8 +257,8 @@ def _list_decode_calls(method: Callable[..., Any]) -> Iterator[Decode]:
 
 
 def _find_equally_decoding_crf(decode: Decode, guesses: Sequence[Crf], labels: int) -> Crf | None:
-    """Return the first CRF in `guesses` that decodes random emissions to the same labels as the method. For long texts,
-    labels with an equal score are enough. Return None if there is no such CRF."""
+    """Return the first CRF in `guesses` that decodes random emissions to the same labels as the function `decode`. For
+    long texts, it is enough that the labels have an equal score. Return None if there is no such CRF."""
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randn(tokens, labels, generator=generator) * scale for scale in _SCALES for tokens in _TOKENS]
     long = [torch.randn(tokens, labels, generator=generator) for tokens in _MANY_TOKENS]

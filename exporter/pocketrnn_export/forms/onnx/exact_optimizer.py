@@ -35,8 +35,9 @@ _ROUNDS: Final = 2
 
 
 def optimize_exactly(model: ir.Model) -> None:
-    """Fold constants and simplify nodes in place, by the steps of `onnxscript.optimizer.optimize` but without its
-    tolerances. Then rewrite the nodes in which onnxruntime would lose NaN, or the small results of a sigmoid."""
+    """Fold constants and simplify nodes in place, by the steps of `onnxscript.optimizer.optimize` but with exact
+    comparisons of constants. Then rewrite the nodes in which onnxruntime would lose NaN, or the small results of a
+    sigmoid."""
     passes.InlinePass()(model)
     exact = compute_constants_with_rounding_of_pytorch(model)
     for _ in range(_ROUNDS):
@@ -327,7 +328,8 @@ _LARGE: Final = 64.0
 
 
 def expand_sigmoids_whose_small_results_matter(model: ir.Model) -> None:
-    """Replace a Sigmoid by 1 / (1 + exp(-x)), in place, wherever it matters that small results are not rounded to 0."""
+    """Replace a Sigmoid by 1 / (1 + exp(-x)), in place, wherever later results would change if its small results were
+    rounded to 0, as onnxruntime's Sigmoid may do."""
     nodes = list(model.graph.all_nodes())
     outer = {graph: node for node in nodes for graph in list_subgraphs(node)}
     ranges = compute_ranges(model.graph)
@@ -403,8 +405,8 @@ def _find_largest_factor(node: ir.Node, input_index: int, ranges: Mapping[ir.Val
 
 
 def _is_sensitive_to_size_of_small_input(node: ir.Node, input_index: int) -> bool:
-    """Return whether it matters for a node's result how small its input with this index is, as it does for a logarithm:
-    1e-30 must not become 0."""
+    """Return whether a node's result depends on how small its input with this index is, as for a logarithm: 1e-30 must
+    not become 0 there."""
     if node.op_type in _ASKS:
         return True
     if node.op_type == "Cast":
@@ -432,8 +434,8 @@ def _is_integer_divisor(divisor: ir.Value | None) -> bool:
 
 
 def _is_insensitive_to_small_inputs(node: ir.Node) -> bool:
-    """Return whether a node's result is about the same for all small inputs, as with a bias that is added to them. Then
-    small inputs may become 0."""
+    """Return whether a node's result is about the same for all small inputs, as for a sum with a bias. Small inputs may
+    become 0 there."""
     if node.op_type in _LAYERS:
         weights = _read_constant_array(node.inputs[1])
         return weights is not None and bool(np.abs(weights).max() <= _LARGE)

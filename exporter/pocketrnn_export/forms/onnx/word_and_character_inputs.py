@@ -27,9 +27,9 @@ _WORDS = "tokens"
 def replace_spelling_ids_by_word_and_character_inputs(
     forms: Sequence[Form], spellings: Spellings, ids: int
 ) -> list[Form]:
-    """Replace the graph of each form by one with two inputs: the ids of words, and the ids of their characters. The
-    given graph takes one id for each word with its spelling. Return the given forms, which are only proven, and the new
-    forms.
+    """Replace the graph of each form, which takes one id for each word with its spelling, by a graph with two inputs:
+    the ids of words, and the ids of their characters. Return the given forms, which are kept only for the proof, and
+    the new forms.
 
     Args:
         forms: ONNX forms whose graph takes one id for a word with its spelling.

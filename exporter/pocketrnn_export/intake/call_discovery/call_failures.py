@@ -43,7 +43,7 @@ _PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths
 
 
 class Reason(enum.IntEnum):
-    """The kind of reason for which a call failed. A later kind says more about the module. So the error reports the
+    """The kind of reason for which a call failed. A later kind says more about the module, so the error reports the
     latest kind."""
 
     RAISES = enum.auto()
@@ -158,7 +158,8 @@ class AmbiguousCallError(ExportError):
 
     Attributes:
         calls: these calls.
-        deciding_id: an id that decides: all calls give texts without it the same answers. None if none was found.
+        deciding_id: the id that causes the difference: all calls give the same answers to texts without it. None if no
+            such id was found.
     """
 
     calls: tuple[str, ...] = ()
@@ -221,8 +222,8 @@ def encode(text):
 
 
 def make_documents_error(line: str, *, of_samples: bool = False) -> ExportError:
-    """Make the error for a module that takes several rows of ids for each text; with `of_samples`, several rows of a
-    sample. The message proposes `line`, a call that gives the module each text as a single row."""
+    """Make the error for a module that takes several rows of ids for each text or, with `of_samples`, several rows of
+    samples for each sequence. The message proposes `line`, a call that gives the module each text as a single row."""
     single = f'If each of your texts is a single row, say so: --call "{line}", or call=. '
     if of_samples:
         return ExportError(

@@ -45,8 +45,8 @@ def list_pair_lines(module: nn.Module, *, with_lengths: bool | None) -> Iterator
 
 
 def find_pair_names(module: nn.Module, line: str) -> tuple[str, str] | None:
-    """Return the names of the inputs to which a call gives the first and the second text. Return None if these inputs
-    have no names. `line` is the call."""
+    """Return the names of the inputs to which the call `line` gives the first and the second text. Return None if these
+    inputs have no names."""
     for signature in list_signatures(module):
         if line in _list_signature_lines(signature):
             first, second = (slot for slot in signature.slots if _may_be_text(slot))
@@ -113,8 +113,9 @@ def is_characters_name(name: str) -> bool:
 
 
 def list_character_signatures(signature: Signature, characters: Characters) -> Iterator[tuple[Signature, CodesByInput]]:
-    """Yield the possible signatures of a module that takes characters, each with a dict. The dict has code to try for
-    every input that may take characters, or the number of characters in each word."""
+    """Yield pairs (signature, codes) for each possible signature of a module that takes characters. The codes are a
+    dict from the index of each input that may take characters, or the number of characters in each word, to code for
+    the values to try."""
     slots = signature.slots
     lengths = f"({CHARACTERS} != {characters.padding}).sum(2)"
     counts = [f"{lengths}.clamp(min=1)", lengths]
@@ -143,14 +144,12 @@ _OPEN = ("other",)
 
 
 def list_feature_assignments(signature: Signature, features: Features) -> Iterator[CodesByInput]:
-    """Yield ways to give the features to the inputs, the likely ways first. Each way is a dict from the index of an
-    input to code for the values to try.
+    """Yield ways to give the features to the inputs, likely ways first. Each way is a dict from the index of an input
+    to code for the values to try.
 
-    Every feature is passed once. Numbers that match no input by name share one input, or get one each; so do
-    categories. Or one input gets all of them as a dict.
-
-    An input that is named like lengths may get the lengths of the text in place of a feature. This is tried first,
-    unless a feature has exactly that name.
+    Every feature is passed once. Numbers that match no input by name share one input, or get one each, and so do
+    categories; or one input gets all features as a dict. An input that is named like lengths may get the lengths of the
+    text in place of a feature. This is tried first, unless a feature has exactly that name.
     """
     named = find_named_features(signature.slots, features)
     of_text = {i: name for i, name in named.items() if signature.slots[i].role != "lengths"}
@@ -200,8 +199,8 @@ def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, 
 
 
 def list_features_in_code(code: str | None, features: Features) -> Features:
-    """Return the features that an input gets by this code: all numbers if it uses `features`, all categories if it uses
-    `categories`, and otherwise the features whose names it uses."""
+    """Return the features that an input gets by this code: all numbers if the code uses `features`, all categories if
+    it uses `categories`, and otherwise the features whose names it uses."""
     if code in ("features", "categories"):
         return tuple(one for one in features if isinstance(one[1], Category) == (code == "categories"))
     return tuple(one for one in features if re.search(rf"\b{one[0]}\b", code or ""))

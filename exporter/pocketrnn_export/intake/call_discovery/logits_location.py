@@ -43,9 +43,9 @@ class OutputCounts:
     """How many numbers each output of a module holds for one text. An output is named by the code that reads it.
 
     Attributes:
-        fixed: the counts of those outputs that have the same count at every length.
-        following: the outputs whose count changes with the length.
-        one_length: the number of tokens, where the module answers texts of one length only.
+        fixed: the counts of those outputs whose count is the same for every number of tokens.
+        following: the names of the outputs whose count changes with the number of tokens.
+        one_length: the number of tokens, if the module answers only texts of one length.
     """
 
     fixed: dict[str, int]
@@ -81,12 +81,12 @@ def count_numbers_per_output(facts: ModuleFacts, known: Sequence[Known]) -> Outp
 
 @dataclass(frozen=True)
 class AnswerPlace:
-    """The place of the logits in a module's answer: the code that reads them there.
+    """The place of the logits in a module's answer, as the code that reads them there.
 
     Attributes:
-        suffix: the code after the call that selects the tensor.
-        units: how many numbers it has for each text, or each token.
-        arranged: the code after `suffix` that reorders its axes.
+        suffix: the code after the call that selects the tensor, such as `[0]`.
+        units: how many numbers the tensor has for each text, or each token.
+        arranged: the code after `suffix` that reorders the tensor's axes.
     """
 
     suffix: str

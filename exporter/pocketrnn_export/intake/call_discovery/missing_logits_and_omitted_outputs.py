@@ -29,8 +29,8 @@ from pocketrnn_export.intake.call_discovery.tensor_dependencies import FlowRecor
 
 @dataclass(frozen=True)
 class RefusedOutput:
-    """Why one output of a module is not the answer, and the code that reads the right output (`other`, empty if it is
-    unknown)."""
+    """The reason why one output of a module is not the answer, and the code that reads the right output (`other`; empty
+    if it is unknown)."""
 
     fails: FailedCall
     other: str = ""
