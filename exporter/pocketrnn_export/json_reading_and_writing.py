@@ -41,7 +41,7 @@ def parse_json(
     def convert_constant(constant: str) -> float:
         if not strict:
             return float(constant)
-        raise ValueError(f"{constant} is not a JSON number")
+        raise ValueError(f"{constant} is not JSON, which has only finite numbers")
 
     try:
         return json.loads(

@@ -54,9 +54,10 @@ class IntegerForm:
 def convert_products_to_integers(program: Program) -> IntegerForm:
     """Copy a packed program, and convert the products of all weights that the engine can multiply as 8-bit integers.
 
-    The weights of a tanh, LSTM, GRU or FORGET layer are converted if its states, also the initial one, lie between -1
-    and 1. The weights of a linear layer are converted if it runs on every token and has at least 4,096 weights. All
-    other weights stay float32, and so do weights that are not finite or have more than 2^17 rows.
+    The weights of a tanh, LSTM, GRU or FORGET layer (a GRU whose gates do not depend on the state) are converted if its
+    states, including the initial one, lie between -1 and 1. The weights of a linear layer are converted if it runs on
+    every token and has at least 4,096 weights. All other weights stay float32, and so do weights that are not finite or
+    have more than 2^17 rows.
     """
     made = deepcopy(program)
     left, matrices, integer_ops = [], set(), set()
