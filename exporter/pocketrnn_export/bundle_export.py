@@ -432,11 +432,7 @@ def _export_text_classifier(
     )
     features = () if given.features is None else make_features(given.features)
     if features and options.two_texts:
-        raise InputError(
-            "The arguments `features` and `two_texts` are both given, but a module that takes two texts cannot "
-            "take features.",
-            "Leave out `features` or `two_texts`.",
-        )
+        raise InputError("A module cannot take both `features` and `two_texts`.", "Leave out one of these arguments.")
     shown: Any = freeze_texts_with_features(given.example_texts, features) if features else given.example_texts
     each_text = flatten_pairs(shown) if options.two_texts else [text for text, _ in shown] if features else shown
     tried = [*each_text, *(one.text for one in pairs if one.ids is None)]
@@ -581,7 +577,6 @@ def _export_text_module(
 
     Args:
         kinds: the forms to make, such as an ONNX graph and a TorchScript copy.
-        users_texts: the user's texts.
         proof_texts: all texts of the proof.
         answers: texts with the answers of the user's classifier.
         ids_compared: whether the user gave texts with their ids or answers.
@@ -719,7 +714,6 @@ def _choose_meaning_of_outputs_by_answers(
         make: prepares the module for a given meaning of its outputs, makes the forms, and raises an error if the
             answers differ from the user's.
         error: the error to raise if the answers do not decide.
-        answered: the user's answers.
     """
     probabilities = [one.answer for one in answered if isinstance(one.answer, Mapping)]
     told = {label for one in answered if not isinstance(one.answer, Mapping) for label in one.answer}

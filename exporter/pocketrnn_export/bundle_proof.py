@@ -138,7 +138,6 @@ def refuse_dependence_on_batch_calls_or_copy(
     batch sizes and lengths of the other texts.
 
     Args:
-        prepared: the module.
         limits: the limits of the graph that was made from it.
         condition_sizes: pairs (batch size, sequence length) just below and above each condition on a size in forward.
         graph_constants: integers with which the graph may compare a length; such lengths are tried, too.

@@ -304,12 +304,8 @@ def choose_texts_with_features(
 
 
 def refuse_options_with_features(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
-    """Raise an InputError for options that a bundle with features cannot have.
-
-    Args:
-        pairs: the user's texts, with their ids or answers.
-        options: the names of the excluded options, each with True if the user wants it.
-    """
+    """Raise an InputError for options that a bundle with features cannot have. `options` are the names of the excluded
+    options, each with True if the user wants it."""
     what = f"The module takes {', '.join(name for name, _ in description.text.features)} beside a text"
     refuse_options_with_pairs_or_features(what, description, pairs, "classify((tokens, features))", **options)
 
@@ -339,12 +335,8 @@ def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
 
 
 def refuse_options_with_two_texts(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
-    """Raise an InputError for options that a bundle for two texts cannot have.
-
-    Args:
-        pairs: the user's texts, with their ids or answers.
-        options: the names of the excluded options, each with True if the user wants it.
-    """
+    """Raise an InputError for options that a bundle for two texts cannot have. `options` are the names of the excluded
+    options, each with True if the user wants it."""
     rules, what = description.text.rules, "The module takes two texts"
     call = "classify((first_tokens, second_tokens))"
     refuse_options_with_pairs_or_features(what, description, pairs, call, **options)
@@ -494,7 +486,6 @@ def compare_characters_for_provenance(
 
     Args:
         text_input: the text rules and the vocabulary.
-        characters: the characters.
         owners_characters: texts with the ids of the characters of each token; padding at the ends does not count.
 
     Raises:

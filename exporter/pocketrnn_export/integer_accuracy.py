@@ -88,7 +88,6 @@ def measure_integer_change(
         float32_classifier: the classifier that multiplies float32.
         integer_classifier: the same classifier with integers.
         data: texts, labelled or not, or labelled sequences, already checked by `check_data_labels`.
-        allowed: the largest allowed change.
 
     Raises:
         InputError: the classifier takes none of the rows.

@@ -451,7 +451,6 @@ class ComparedFile:
         Args:
             exact: the module's answer in double precision.
             by_reference: the answer of onnx's reference operators.
-            call: the recorded call.
             scales: onnxruntime's answer is divided by these, as the other two are already.
         """
         given = self._compute_comparable_file_outputs(call)

@@ -461,7 +461,6 @@ def make_call_with_roles(
     random numbers, lengths, offsets or masks. The module is not run.
 
     Args:
-        module: the module.
         ports: the inputs of the file, which the module takes.
         axis_roles: the role of each axis of each input: "b" for the batch, "s" for the sequence, or a fixed size.
         id_counts: how many ids each column of an input may have, by the name of the input.

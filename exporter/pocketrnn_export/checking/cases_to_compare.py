@@ -44,7 +44,6 @@ def collect_cases_to_compare(called: ModuleCall, file: CheckedFile, fixed_sizes:
     proves a bundle, and every small batch size and length.
 
     Args:
-        called: the module, and how it is called.
         file: the exported file; sizes near the integers in it are among the batches.
         fixed_sizes: the sizes that the file declares as fixed; the batches of `export`'s proof stay inside them.
     """
@@ -79,7 +78,6 @@ def _make_proof_cases(
     """Make the batches (cases) with which `export` proves a bundle, by kind, for a module's ids and padding.
 
     Args:
-        called: the module, and how it is called.
         limits: the sizes to which the batches are limited; None for all.
         boundary_sizes: further sizes (rows, steps).
     """

@@ -216,7 +216,6 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOpt
 
     Args:
         module: the module, or another file that was wrapped as a module.
-        file: the exported file.
         options: what the user says about how the module is called.
 
     Raises:
@@ -275,9 +274,6 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOpt
 def _pair_outputs_of_file_and_module(compared: ComparedFile, calls: Sequence[RecordedCall]) -> ComparedFile:
     """Find out which output of the file belongs to which output of the module, by a call that both answer. Return
     `compared` with these pairs, and with facts about the module's outputs, such as their largest numbers.
-
-    Args:
-        calls: recorded calls of the module.
 
     Raises:
         InputError: the file fails on each of the calls, or no outputs match.
@@ -349,7 +345,6 @@ def _compute_scales_of_outputs(
     larger numbers to an array that says how many times larger they are than that scale.
 
     Args:
-        calls: recorded calls of the module.
         scaled_by_column: the outputs that get a scale for each column; all others get one scale.
         unscaled: the outputs that are left out.
     """
@@ -392,7 +387,6 @@ def _refuse_random_answers(called: ModuleCall, compared: ComparedFile, case: Cas
     """Raise an InputError if the module, or the file, gives another answer to the same inputs when it runs again.
 
     Args:
-        called: the module, and how it is called.
         case: the inputs.
         first_call: a recorded call of the module on these inputs.
     """

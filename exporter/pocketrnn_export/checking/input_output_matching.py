@@ -161,7 +161,6 @@ def _make_sort_key_of_axis_orders(
 
     Args:
         matched: the assignment.
-        calls: recorded calls of the module.
         sizes: the size (rows, steps) of each call.
     """
     by_role = {role: tuple(size[place] for size in sizes) for place, role in enumerate("bs")}
@@ -241,7 +240,6 @@ def match_outputs(
     numbers. Return pairs of the index of the file's output, and the name of the module's output.
 
     Args:
-        file: the file.
         answers: the file's outputs in a call; None if the file failed.
         outputs: the module's outputs in the same call.
 

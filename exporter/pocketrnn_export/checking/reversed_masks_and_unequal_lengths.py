@@ -29,11 +29,7 @@ _SIZES: Final = ((2, 5), (3, 9), (1, 4), (4, 12))
 def compare_with_reversed_masks(compared: ComparedFile, verdict: Verdict) -> Verdict:
     """Compare file and module again, with each mask reversed along all its axes, so that it hides the beginning of the
     rows. Return the verdict on these and the earlier batches together, or `verdict` unchanged if there are no such
-    masks.
-
-    Args:
-        verdict: the verdict so far.
-    """
+    masks."""
     called = compared.called
     if verdict.kind not in ("right", "some sizes") or not called.ragged or called.one_row:
         return verdict
@@ -91,12 +87,7 @@ _ORDINARY_STEPS: Final = 7
 def compare_with_unequal_lengths(compared: ComparedFile, calls: Sequence[RecordedCall], verdict: Verdict) -> Verdict:
     """Compare file and module on batches in which one input is half as long as the others. Return the verdict on these
     and the earlier batches together. If the file declares the same name for the sequence axes of all inputs, their
-    lengths must be equal, and `verdict` is returned unchanged.
-
-    Args:
-        calls: recorded calls of the module.
-        verdict: the verdict so far.
-    """
+    lengths must be equal, and `verdict` is returned unchanged."""
     if verdict.kind not in ("right", "some sizes") or compared.called.one_row:
         return verdict
     unequal, alike = _list_comparisons_with_a_shorter_input(compared, calls)

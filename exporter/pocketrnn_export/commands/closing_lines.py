@@ -39,7 +39,6 @@ def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> 
     yet, also print a note on what would decide it.
 
     Args:
-        manifest: the description of the bundle.
         summary: a sentence about the proof, which follows the verdict on the graph.
         answers: a sentence on the file that seems to hold the answers of the user's classifier; empty for none.
     """
@@ -79,12 +78,8 @@ def describe_empty_texts(manifest: Manifest) -> list[str]:
 
 def describe_torchscript(manifest: Manifest, bundle: Path) -> list[str]:
     """Return a list with a sentence on the TorchScript file of a bundle: its size, what it is for, and the option that
-    leaves it out. Return an empty list if the file is smaller than 0.5 MB, or if there is none.
-
-    Args:
-        manifest: the description of the bundle.
-        bundle: the folder of the bundle.
-    """
+    leaves it out. Return an empty list if the file is smaller than 0.5 MB, or if there is none. `bundle` is the folder
+    of the bundle."""
     if manifest.torchscript is None or (size := (bundle / manifest.torchscript.file).stat().st_size) < _LARGE:
         return []
     whole = sum(one.stat().st_size for one in bundle.iterdir())
@@ -97,7 +92,6 @@ def format_proof_summary(manifest: Manifest, rows_called: str, bundle: str) -> s
     empty string if the bundle's graph was not compared with the module directly, as for rounded weights.
 
     Args:
-        manifest: the description of the bundle.
         rows_called: the name of a row: `texts` or `sequences`.
         bundle: the path of the bundle.
     """

@@ -162,11 +162,8 @@ def _find_output_for_options(parameters: Mapping[str, Any]) -> Path:
 
 
 def set_default_output_of_source(source: str) -> Path:
-    """Set --output to the default for a SOURCE, unless the user gave --output. Return the output.
-
-    Args:
-        source: the SOURCE of the export, after its module was added.
-    """
+    """Set --output to the default for a SOURCE, unless the user gave --output. Return the output. `source` is the
+    SOURCE of the export, after its module was added."""
     parameters = click.get_current_context().params
     parameters["output"] = _find_output_for_options({**parameters, "source": source})
     return Path(parameters["output"])

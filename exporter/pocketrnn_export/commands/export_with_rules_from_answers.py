@@ -43,7 +43,6 @@ def export_with_rules_from_answers(
     Args:
         write: the function that exports the classifier, from the arguments of `pocketrnn_export.export`.
         description: these arguments.
-        options: the options of the command.
         given_tokenizer: --tokenizer as the user gave it. The --tokenizer in `options` may be a written file with a part
             of the user's function.
         tries_left: how many more times the rules may be replaced, since rules that agree on some texts may fail on

@@ -156,11 +156,7 @@ def read_scale_and_unit_options(numbers: NumberOptions, channels: int) -> dict[s
 
 def refuse_text_options(options: dict[str, Any], option_or_source: str) -> None:
     """Raise a UsageError if an option that applies only to texts is given in the export of a module that takes numbers.
-
-    Args:
-        options: all options of the command.
-        option_or_source: the option or the source that shows that the module takes numbers.
-    """
+    `option_or_source` is the option or the source that shows that the module takes numbers."""
     if given := [f"--{name.replace('_', '-')}" for name in _OF_TEXTS if options.get(name) not in (None, False)
                  and (name, options[name]) != ("arithmetic", "float32")]:  # fmt: skip
         raise click.UsageError(
@@ -173,7 +169,6 @@ def format_number_summary(manifest: Manifest, output: Path, *, with_comparisons:
     """Return the lines that `export` prints for a classifier of numbers: the bundle, the proof and the next command.
 
     Args:
-        manifest: the description of the bundle.
         output: the bundle.
         with_comparisons: whether to add each comparison of the proof.
     """

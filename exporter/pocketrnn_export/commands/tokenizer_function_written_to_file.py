@@ -101,7 +101,6 @@ def _set_tokenizer_to_written_function(options: dict[str, Any], path: Path, said
     that says so is printed when the command ends.
 
     Args:
-        path: the written file.
         said: the first part of the note, which ends with "and --tokenizer ... is taken."
     """
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
@@ -184,12 +183,7 @@ def _read_keras_split_of_vocabulary(file: Path | None) -> KerasSplit | None:
 def replace_tokenizer_that_cleans_before_keras(options: dict[str, Any], keras: KerasSplit) -> bool:
     """If the --tokenizer function only cleans texts and a Keras Tokenizer splits the cleaned string, write a function
     that does both to a file beside the output, and set --tokenizer to it. Return False if the code that the function
-    needs is not found.
-
-    Args:
-        options: the options of `export`.
-        keras: the settings by which the Keras Tokenizer splits a text.
-    """
+    needs is not found. `keras` are the settings by which the Keras Tokenizer splits a text."""
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
 
     named = parse_module_name(options["tokenizer"])
@@ -289,7 +283,6 @@ def replace_tokenizer_by_own_file(
     not call it with only a text. Return whether the function was copied.
 
     Args:
-        options: the options of `export`.
         function: the loaded function.
         saved_attributes: if the function is a method, the attributes of its object as a file has them.
         adapted: the function of one text by which the export calls `function`.
@@ -404,11 +397,8 @@ def replace_tokenizer_by_code_with_present_names(options: dict[str, Any]) -> boo
 def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] | None:
     """Write a tokenizer to a file that changes a text as the user's code does before it calls `function`, and then
     splits the text as `function` does. Return a sentence that says so, and the tokenizer as file.py:words. Return None
-    if the user's code does not change the text.
-
-    Args:
-        function: the function of the user's code, which classifies or splits a text.
-    """
+    if the user's code does not change the text. `function` is the function of the user's code, which classifies or
+    splits a text."""
     from pocketrnn_export.source_code.splitting_part_of_function import (
         WRITTEN_NAME,
         find_changed_text,

@@ -51,7 +51,6 @@ def wrap_edge_graph_as_form(content: bytes, graph: Graph) -> Form:
     onnxruntime and with tract.
 
     Args:
-        content: the ONNX file.
         graph: the file's entry in classifier.json, to which its digest is added.
 
     Raises:

@@ -38,7 +38,6 @@ def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows_of_ids: Float
     one step at a time and in chunks. The answers after each single step also compare the beginnings of the texts.
 
     Args:
-        content: the ONNX file.
         graph: the file's entry in classifier.json, to which its digest is added.
         rows_of_ids: float32 [ids, channels], the sample that each id stands for, if the step graph takes samples; each
             sequence is then run alone. None if it takes ids.

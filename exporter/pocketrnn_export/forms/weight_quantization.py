@@ -187,12 +187,8 @@ def round_rows_as_int8_does(numbers: Floats) -> Floats:
 
 
 def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.float16]:
-    """Convert a weight to float16. Raise an InputError if a number is too large for float16.
-
-    Args:
-        numbers: the weight's numbers.
-        name: the weight's name in the message.
-    """
+    """Convert a weight to float16. Raise an InputError if a number is too large for float16. `name` is the weight's
+    name in the message."""
     with np.errstate(over="ignore"):
         half = numbers.astype(np.float16)
     if not np.isfinite(half).all():
@@ -208,7 +204,6 @@ def _convert_weight(value: ir.Value, storage: str, axis: int) -> tuple[npt.NDArr
     float32 scales. Raise an InputError for a weight with a number that is not finite, or too large for float16.
 
     Args:
-        value: the weight.
         storage: the new type, `float16` or `int8`.
         axis: the axis whose numbers share an int8 scale.
     """
@@ -230,8 +225,6 @@ def _store_and_dequantize_weight(
     the weight is used.
 
     Args:
-        graph: the graph to change.
-        value: the weight.
         numbers: the weight in int8 or float16.
         scales: the float32 scales of int8 numbers; None for float16.
     """
@@ -256,7 +249,6 @@ def _dequantize_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value |
     by its scale, if there are scales.
 
     Args:
-        graph: the graph to change.
         lookup: the Gather node.
         scale: the float32 scales of the table's rows; None for float16.
     """

@@ -51,7 +51,6 @@ def find_fitting_arguments(
         missing: the names of the arguments without a value.
         changeable: the other arguments and their values, which may be changed: whole numbers, bools and strings.
         definition: the code of the class, if it is known.
-        weights: the saved weights.
 
     Returns:
         those of the missing and changed arguments that have the same value in all choices that fit. The weights do not

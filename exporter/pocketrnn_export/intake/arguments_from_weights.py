@@ -58,7 +58,6 @@ def find_size_expression_values(
     `name`; `self.name` shows that of the parameter that it holds. An expression with two different values is left out.
 
     Args:
-        definition: the class.
         tensors: the weights by name. A prefix may stand before `NAME.weight`.
         path: the file of the class, from which other classes may be imported that the class uses.
     """
@@ -130,7 +129,6 @@ def describe_misfit(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> 
     of these holds.
 
     Args:
-        definition: the class.
         tensors: the weights by name. A prefix may stand before `NAME.weight`.
     """
     made = [one for method in find_methods(definition, "__init__") for one in method.body]
@@ -208,7 +206,6 @@ def find_parameter_values(
     weights show. A parameter that `__init__` assigns again is left out.
 
     Args:
-        definition: the class.
         tensors: the weights by name. A prefix may stand before `NAME.weight`.
         path: the file of the class, from which other classes may be imported that the class uses.
     """

@@ -70,11 +70,8 @@ class Decoder:
     crf: Crf
 
     def decode_labels(self, emissions: NDArray[Any]) -> list[int]:
-        """Return the labels that the layer gives to a text's tokens.
-
-        Args:
-            emissions: the emissions of the text, float [tokens, labels].
-        """
+        """Return the labels that the layer gives to a text's tokens. `emissions` are the emissions of the text, float
+        [tokens, labels]."""
         with torch.no_grad(), run_quietly_on_cpu():
             return self.decode(torch.from_numpy(np.ascontiguousarray(emissions, np.float32)))
 

@@ -62,7 +62,6 @@ def find_batch_dependent_ids(
     """Find the ids that make a text's answer depend on the other texts of its batch.
 
     Args:
-        reference: the module.
         candidates: the ids to try.
         known_dependent_ids: ids that were already found; no tried text contains them.
         ids: how many ids there are.

@@ -28,7 +28,6 @@ def add_import_folders_and_hide_options(path: Path, other_files: Sequence[Path] 
     the file's code.
 
     Args:
-        path: the file.
         other_files: the other files of the command. Their folders are searched after those of the file.
     """
     first, last = _list_folders_before_and_after_packages([path, *other_files])

@@ -93,7 +93,6 @@ def measure_padding_effect(
     above the longest.
 
     Args:
-        reference: the module.
         texts: the ids of texts; the first 64 that can be padded are tried.
         padding_id: the id of padding.
         widths: how many tokens a text can have by its rules.

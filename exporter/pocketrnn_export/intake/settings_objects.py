@@ -361,7 +361,6 @@ def find_settings_of_file(path: Path, names: Iterable[str], weights: SavedWeight
     dict from the names of the globals to these objects. Log each object with its source.
 
     Args:
-        path: the file.
         names: the names of the globals. Names that are not usual for settings are ignored.
         weights: the saved weights. A checkpoint may also hold the settings.
     """
@@ -384,7 +383,6 @@ def define_and_correct_settings_of_file(file: ModuleType, path: Path, weights: S
     Args:
         file: the Python module in which the file was run.
         path: its path.
-        weights: the weights.
     """
     classes = _read_classes(path)
     nodes = [node for one in classes for node in ast.walk(one)]

@@ -44,7 +44,6 @@ def read_word_vector_vocabulary(path: Path, weights: SavedWeights) -> Vocabulary
     """Read the words in a file of word vectors as a vocabulary. Their ids are their rows in the module's embedding.
 
     Args:
-        path: the file.
         weights: the weights that hold the embedding.
 
     Raises:

@@ -228,12 +228,8 @@ def _has_discontinuous_result(node: ir.Node) -> bool:
 
 
 def replace_folded_constants(model: ir.Model, rounded_constants: Mapping[str, npt.NDArray[np.float32]]) -> None:
-    """Replace the values of constants in a model, in place, if the shapes are equal.
-
-    Args:
-        model: the model.
-        rounded_constants: the new values by name, from `compute_constants_with_rounding_of_pytorch`.
-    """
+    """Replace the values of constants in a model, in place, if the shapes are equal. `rounded_constants` are the new
+    values by name, from `compute_constants_with_rounding_of_pytorch`."""
     graph = model.graph
     for name, array in rounded_constants.items():
         value = graph.initializers.get(name)
@@ -260,7 +256,6 @@ def _compute_node_in_float64(
     be too large.
 
     Args:
-        node: the node.
         known: the numbers of its inputs.
         model: the model that contains it, which states the opsets.
     """
@@ -350,7 +345,6 @@ def _changes_later_result_if_rounded_to_zero(
     Args:
         value: the output of a Sigmoid.
         nodes_of_subgraphs: the If, Loop or Scan that contains each subgraph.
-        ranges: the range of the numbers of each value.
     """
     # For each other value, the factor by which the first value was multiplied on its way there.
     scales = {value: 1.0}

@@ -74,12 +74,7 @@ def remove_nan_guards(content: bytes, operators: frozenset[str] | None = None) -
 
 def _guard_operators_that_lose_nan(graph: ir.Graph, ranges: Mapping[ir.Value, NumberRange]) -> None:
     """Replace each operator that would lose a NaN by nodes that keep it, if a float input of the operator may be NaN.
-    Recurrent layers and max pools are also replaced if an input may be infinite.
-
-    Args:
-        graph: the graph to change.
-        ranges: the range of the numbers of each value.
-    """
+    Recurrent layers and max pools are also replaced if an input may be infinite."""
     for node in list(graph):
         for body in list_subgraphs(node):
             _guard_operators_that_lose_nan(body, ranges)

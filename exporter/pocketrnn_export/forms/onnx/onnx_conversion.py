@@ -96,7 +96,6 @@ def convert_program(
     """Convert a traced program to an ONNX graph.
 
     Args:
-        metadata: entries for the file's `metadata_props`.
         input_names: the names of the graph's inputs.
         in_doubles: whether the module was converted to double precision for the proof. Numbers that ONNX rounds to
             float32 are then allowed, since the proof measures their effect.
@@ -200,7 +199,6 @@ def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], input_names: 
 
     Args:
         model: the ONNX model, which is changed.
-        metadata: entries for the file's `metadata_props`.
         input_names: the names that the inputs must have.
 
     Raises:
@@ -341,11 +339,7 @@ def _find_uses_of_ids(graph: ir.Graph) -> _IdUses:
 def find_numbers_stored_in_float32(graph: ir.Graph) -> frozenset[float]:
     """Return the numbers that a graph stores in float32 although it may compute with them in double precision:
     attributes, constants that are cast to double later, and the ends of ranges. Tensors that are float32 in forward,
-    too, are left out.
-
-    Args:
-        graph: the translated graph, before its constants are folded.
-    """
+    too, are left out. `graph` is the translated graph, before its constants are folded."""
     found: set[float] = set()
     for node in graph.all_nodes():
         found |= {float(a.value) for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT}

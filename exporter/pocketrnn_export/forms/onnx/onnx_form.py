@@ -78,7 +78,6 @@ def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
     onnxruntime's graph optimizations.
 
     Args:
-        content: the ONNX file.
         graph: the file's entry in classifier.json, to which its digest is added.
 
     Raises:
@@ -166,7 +165,6 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
     """Trace a module as an ONNX graph. Return the graph as a form, a file with the functions that run it in the proof.
 
     Args:
-        metadata: entries for the file's `metadata_props`.
         ids: the number of token ids; not used if the graph itself limits the ids by the rows of an embedding.
 
     Raises:
@@ -245,7 +243,6 @@ def trace_onnx_graph(
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
         example: the module's inputs, as `name_graph_inputs` names them, with at least two rows and steps.
-        metadata: entries for the file's `metadata_props`.
         one_text: whether the graph takes one text at a time; then the example has one row.
 
     Raises:
@@ -346,7 +343,6 @@ def retrace_in_float64(
     Args:
         module: the module in double precision.
         example: the module's inputs.
-        metadata: entries for the file's `metadata_props`.
         like: the graph of the earlier trace.
         one_text: whether the graph takes one text at a time.
     """

@@ -45,7 +45,6 @@ def _add_elementwise_operation(
     program.
 
     Args:
-        lowering: the translation, whose program gets the operation.
         kind: the operation's code in the file, a member of `Binary`.
         operands: the indices of the two operands in the program.
         outer_middle_inner: the result's sizes along three axes.

@@ -172,7 +172,6 @@ class Float32Decisions:
         """Estimate the largest difference between an operator's output computed in float32 and in double precision.
 
         Args:
-            node: the operator.
             inputs: the names of its float inputs.
             output: the name of its output.
         """
@@ -297,7 +296,6 @@ class Float32Decisions:
         UnsupportedOperatorError if the numbers may be too large, too small or too near 0 for float32.
 
         Args:
-            node: the operator.
             inputs: the names of its float inputs.
             input_precisions: how exactly float32 holds each of these.
             integer_bound: the bound of the output, if it consists of integers; else None.

@@ -105,7 +105,6 @@ def observe_graph(
     values.
 
     Args:
-        content: the ONNX file.
         graph: its entry in classifier.json; for a step graph, the entry of the graph for whole texts.
         numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers; None for texts.
         state_size: the number of floats in the state, for a step graph; else 0.
@@ -229,7 +228,6 @@ def compute_node_outputs(node: onnx.NodeProto, opset: int, feed: dict[str, Array
     """Compute the outputs of one operator by onnxruntime.
 
     Args:
-        node: the operator.
         opset: the opset that defines it.
         feed: its inputs by name.
 

@@ -36,7 +36,6 @@ def translate_graph_into_program(
     attribute `program` is the result.
 
     Args:
-        content: the ONNX file.
         graph: its entry in classifier.json; for a step graph, the entry of the graph for whole texts.
         numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers; None for texts.
         state_size: the number of floats in the state, for a step graph; else 0.
@@ -144,7 +143,6 @@ def rewrite_layers_without_lengths(
     An LSTM whose final cell state is used is not changed.
 
     Args:
-        content: the ONNX file.
         list_dependent_names: returns the names of a model's values that depend on the tokens.
     """
     model = onnx.load_from_string(content)

@@ -207,7 +207,6 @@ def _add_linear_layer(lowering: Lowering, x: str, matrix: Array, bias: Array | N
     """Add a linear layer, out = x @ matrix + bias, to the program.
 
     Args:
-        lowering: the translation, whose program gets the layer.
         x, out: the names of the graph values that are its input and output.
         matrix: [inputs, outputs], the same for every text.
         bias: [outputs] or one number; None for no bias.

@@ -58,13 +58,7 @@ def fold_previous_step_into_layers(program: Program) -> None:
 
 def _find_value_read_with_previous_steps(program: Program, op: Op, tokens: int) -> _Window | None:
     """Find the value whose steps a layer reads in pairs, each step joined with the step before it. Return None if the
-    layer reads another input.
-
-    Args:
-        program: the program.
-        op: the layer.
-        tokens: the number of tokens of the text for which this is decided.
-    """
+    layer reads another input. `tokens` is the number of tokens of the text for which this is decided."""
     columns, _, by_token, fixed = op.words[2:6]
     steps = by_token * tokens + fixed
     places = _trace_number_origins(program, op.operands[_X], tokens)

@@ -308,7 +308,6 @@ def advise_on_fixed_batch(facts: ModuleFacts, error: BaseException, line: str) -
     All states of that batch size are named at once, and a line is proposed only if the module runs with it.
 
     Args:
-        facts: the module.
         error: the error that it raised.
         line: the line that called it.
     """

@@ -21,13 +21,8 @@ _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state
 
 def list_initial_states(module: nn.Module, index_in_state_tuple: int | None = None) -> list[str]:
     """Return code for initial states. The code calls a method of the module that makes them, if there is one.
-    Otherwise, the states are None or zeros.
-
-    Args:
-        module: the module.
-        index_in_state_tuple: the index of one tensor of the state, if forward takes the tensors one by one, such as
-            `h0` and `c0`; None for the whole state.
-    """
+    Otherwise, the states are None or zeros. `index_in_state_tuple` is the index of one tensor of the state, if forward
+    takes the tensors one by one, such as `h0` and `c0`; None for the whole state."""
     made = [f"module.{name}({arguments})" for name, arguments in find_state_methods_with_arguments(module)]
     if index_in_state_tuple is not None:
         made = [*(f"{state}[{index_in_state_tuple}]" for state in made), *made]

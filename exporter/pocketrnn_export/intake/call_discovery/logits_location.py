@@ -330,7 +330,6 @@ def _find_values_by_name(
     the code of `functions`, and the keys of mappings that the object holds.
 
     Args:
-        holder: the object.
         functions: the functions of its class that compute a value for a name.
         held_ids: the `id()` of values that are left out, since the object stores them.
         suffix_form: the code that reads a value, with {} for the name.
