@@ -187,7 +187,7 @@ def test_a_damaged_file_of_weights_is_named(tmp_path: Path, content: bytes, prob
         ("{model}:Nothing", None, 2, "defines no Nothing. It defines: NewsClassifier, small, ready, broken."),
         ("{model}:number", None, 1, "raises TypeError"),
         ("{model}:broken", None, 1, "raises RuntimeError: no such luck"),
-        ("{model}:NewsClassifier(size=4)", None, 2, "(words, dim=64, hidden=32, classes=4) in"),
+        ("{model}:NewsClassifier(size=4)", None, 2, "(words, dim=64, hidden=32, classes=4)"),
         ("{model}:NewsClassifier(open('x'))", None, 2, "The arguments use the name open, but"),
         ("{model}:NewsClassifier(**{{'words': 4}})", None, 2, "are not plain values"),
         ("{model}:small", "complex.pt", 2, "The weight fc.bias is"),

@@ -384,7 +384,7 @@ def _list_trial_sizes(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> lis
 Roles = tuple[str | int, ...]
 
 
-def _list_possible_roles(port: Port, layer_widths: Sequence[int]) -> Iterator[Roles]:
+def _yield_possible_roles(port: Port, layer_widths: Sequence[int]) -> Iterator[Roles]:
     """Yield the possible roles of the axes of an input. Each axis is the batch ("b"), the sequence ("s"), or has a
     fixed size. If the input has no declared axes, `layer_widths`, the sizes of layers, are tried as fixed sizes."""
     if port.axes is None:
@@ -409,11 +409,11 @@ def _list_choices_of_axis_roles(ports: Sequence[Port], layer_widths: Sequence[in
     ("s"), or has a fixed size. Choices in which inputs with equal axes, such as two states, have equal roles come
     first. `layer_widths` are fixed sizes to try for inputs without declared axes."""
     alike = {(port.axes, _is_float(port)): port for port in ports}
-    every = itertools.product(*(list(_list_possible_roles(port, layer_widths)) for port in alike.values()))
+    every = itertools.product(*(list(_yield_possible_roles(port, layer_widths)) for port in alike.values()))
     chosen = (dict(zip(alike, roles, strict=True)) for roles in itertools.islice(every, _MOST_ROLES))
     same = [tuple(axis_roles[port.axes, _is_float(port)] for port in ports) for axis_roles in chosen]
     others = itertools.islice(
-        itertools.product(*(list(_list_possible_roles(port, layer_widths)) for port in ports)), _MOST_ROLES
+        itertools.product(*(list(_yield_possible_roles(port, layer_widths)) for port in ports)), _MOST_ROLES
     )
     in_order = (
         sorted(ways, key=lambda axis_roles: _make_sort_key_of_axis_roles(ports, axis_roles)) for ways in (same, others)

@@ -142,13 +142,15 @@ class _MeaningSearch:
     def _climb_to_best_way_near(self, way: _Way) -> _Way:
         """Change the types and axes of the inputs in `way`, one change at a time and each time by the change with the
         best rating, until no change improves the rating. Return the types and axes at the end."""
-        while (better := max(self._list_ways_with_one_change(way), key=self._rate_types_and_roles, default=way)) != way:
+        while (
+            better := max(self._yield_ways_with_one_change(way), key=self._rate_types_and_roles, default=way)
+        ) != way:
             if self._rate_types_and_roles(better) <= self._rate_types_and_roles(way):
                 break
             way = better
         return way
 
-    def _list_ways_with_one_change(self, way: _Way) -> Iterator[_Way]:
+    def _yield_ways_with_one_change(self, way: _Way) -> Iterator[_Way]:
         """Yield all types and axes of the inputs that differ from those in `way` by one change: of one input, or of one
         fixed size (or all of them) in all inputs. Stop when the time is over."""
         one = ({n: other} for n, choices in enumerate(self.choices) for other in choices)

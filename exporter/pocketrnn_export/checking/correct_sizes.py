@@ -90,7 +90,7 @@ def find_simplest_bounds_of_right_sizes(
     right = [one for one in compared if one.right]
     if not right or len(right) == len(compared):
         return None
-    for bounds in _list_bounds_that_contain_right_sizes(right):
+    for bounds in _yield_bounds_that_contain_right_sizes(right):
         if all(bounds.contains_size(one.rows, one.steps, padding=one.padding) == one.right for one in compared):
             most = bounds.rows[1]
             # A large batch may be wrong by its ids, and not by its size.
@@ -99,7 +99,7 @@ def find_simplest_bounds_of_right_sizes(
     return None
 
 
-def _list_bounds_that_contain_right_sizes(right_sizes: Sequence[ComparedSize]) -> Iterator[Bounds]:
+def _yield_bounds_that_contain_right_sizes(right_sizes: Sequence[ComparedSize]) -> Iterator[Bounds]:
     """Yield bounds that contain all the given sizes, the simplest first: those that limit the fewest of rows, steps and
     padding."""
     of_rows, of_steps = ([getattr(one, name) for one in right_sizes] for name in ("rows", "steps"))

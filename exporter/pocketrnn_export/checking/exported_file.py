@@ -155,7 +155,7 @@ def _open_onnx(path: Path) -> CheckedFile:
         raise InputError("The file is not an ONNX file, or it is incomplete.", _MAKE_AGAIN) from None
     if not model.graph.node and not model.graph.output:
         raise InputError("The file has no ONNX graph in it. It is damaged, or not an ONNX file.", _MAKE_AGAIN)
-    tensors = list(_list_graph_tensors(model.graph))
+    tensors = list(_yield_graph_tensors(model.graph))
     for tensor in tensors:
         size += _measure_external_data(tensor, path.parent)
     declared = sum(map(_count_declared_bytes, tensors))
@@ -214,14 +214,14 @@ def _read_port(value: ValueInfoProto) -> Port:
     return Port(value.name, named, tuple(axes))
 
 
-def _list_graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
+def _yield_graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
     """Yield the weights and constants of a graph and of its inner graphs."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
             for inner in (attribute.g, *attribute.graphs):
-                yield from _list_graph_tensors(inner)
+                yield from _yield_graph_tensors(inner)
 
 
 def _measure_external_data(tensor: TensorProto, folder: Path) -> int:
@@ -404,7 +404,7 @@ def count_table_rows(file: CheckedFile, input_name: str) -> int | None:
     an input. Return None if there is no such table, or if the file is not an ONNX file."""
     if file.model is None:
         return None
-    nodes = list(_list_graph_nodes(file.model.graph))
+    nodes = list(_yield_graph_nodes(file.model.graph))
     tables = {name: tensor.dims for name, tensor in _find_constants(file.model.graph, nodes).items()}
     same, rows = {input_name}, []
     for node in nodes:
@@ -420,7 +420,7 @@ def list_reshape_sizes(file: CheckedFile) -> list[int]:
     Reshape and Expand operators or in its TorchScript code."""
     numbers: list[Any] = [1, *file.numbers]
     if file.model is not None:
-        nodes = list(_list_graph_nodes(file.model.graph))
+        nodes = list(_yield_graph_nodes(file.model.graph))
         # Before opset 5 a reshape had no second input.
         sizes = {name for node in nodes if node.op_type in ("Reshape", "Expand") for name in node.input[1:2]}
         for node in reversed(nodes):
@@ -439,12 +439,12 @@ def _find_constants(graph: GraphProto, nodes: Sequence[NodeProto]) -> dict[str, 
     return {tensor.name: tensor for tensor in graph.initializer} | constants
 
 
-def _list_graph_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+def _yield_graph_nodes(graph: GraphProto) -> Iterator[NodeProto]:
     """Yield the nodes of a graph; the nodes of an inner graph come before their outer node."""
     for node in graph.node:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _list_graph_nodes(inner)
+                yield from _yield_graph_nodes(inner)
         yield node
 
 

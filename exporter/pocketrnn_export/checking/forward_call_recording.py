@@ -172,7 +172,7 @@ def record_forward(
 
     def record_outputs_of_call(_layer: nn.Module, _args: Any, answer: Any) -> None:
         outputs.clear()
-        outputs.update(_list_named_tensors("", answer))
+        outputs.update(_yield_named_tensors("", answer))
 
     hooks = [
         module.register_forward_pre_hook(record_inputs_of_call, with_kwargs=True),
@@ -183,17 +183,17 @@ def record_forward(
     finally:
         for hook in hooks:
             hook.remove()
-    return outputs or dict(_list_named_tensors("", answer))
+    return outputs or dict(_yield_named_tensors("", answer))
 
 
 def list_named_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
     """Yield a pair (path, tensor) for each tensor in the arguments of a call of a module. A path is the parameter's
     name and, in a list or dict, the index or key, such as `state.0`."""
     for name, value in inspect.signature(layer.forward).bind(*args, **kwargs).arguments.items():
-        yield from _list_named_tensors(name, value)
+        yield from _yield_named_tensors(name, value)
 
 
-def _list_named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+def _yield_named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
     """Yield a pair (path, tensor) for each tensor in a value with the path `name`: `state.0` for the first tensor of a
     tuple `state`. The value may be a list, a tuple, a dict or an object with attributes, however nested."""
     if isinstance(value, Tensor):
@@ -207,4 +207,4 @@ def _list_named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
     elif hasattr(value, "__dict__"):
         parts = vars(value).items()
     for key, part in parts:
-        yield from _list_named_tensors(f"{name}.{key}" if name else str(key), part)
+        yield from _yield_named_tensors(f"{name}.{key}" if name else str(key), part)

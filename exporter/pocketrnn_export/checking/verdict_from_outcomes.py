@@ -305,7 +305,7 @@ def find_shortest_failing_input(compared: ComparedFile, wrong: Sequence[Outcome]
     shrinks = True
     while shrinks:
         shrinks = False
-        for shorter in _list_shorter_cases(case):
+        for shorter in _yield_shorter_cases(case):
             tried += 1
             if tried > _TRIED:
                 break
@@ -315,7 +315,7 @@ def find_shortest_failing_input(compared: ComparedFile, wrong: Sequence[Outcome]
     return _describe_input_and_both_answers(compared, case), case
 
 
-def _list_shorter_cases(case: Case) -> Iterator[Case]:
+def _yield_shorter_cases(case: Case) -> Iterator[Case]:
     """Yield smaller batches that are made from a batch (case): first with fewer rows, then with fewer tokens."""
     rows, steps = case.tokens.shape
     if rows > 1:

@@ -90,7 +90,7 @@ def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptMod
     """
     expected = list(_read_operations(script.inlined_graph))
     started = time.process_time()
-    for sizes in dict.fromkeys(_list_sizes_of_further_traces(forms)):
+    for sizes in dict.fromkeys(_yield_sizes_of_further_traces(forms)):
         if time.process_time() - started > _SECONDS:
             return
         example = resize_example(prepared.example, sizes)
@@ -103,7 +103,7 @@ def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptMod
             )
 
 
-def _list_sizes_of_further_traces(forms: Sequence[Form]) -> Iterator[Sizes]:
+def _yield_sizes_of_further_traces(forms: Sequence[Form]) -> Iterator[Sizes]:
     """Yield sizes (texts, tokens) for further traces: sizes that are far from each other, and sizes near those that a
     condition in forward asks about."""
     graphs = [form.entry for form in forms if isinstance(form.entry, Graph)]

@@ -68,7 +68,7 @@ def find_fitting_arguments(
     numbers = {name: value for name, value in changeable.items() if type(value) is int}
     for varied in ({}, {name: some for name, some in others.items() if len(some) > 1}):
         fitting: dict[int, list[dict[str, Any]]] = {}
-        for combination in _list_combinations({**chosen, **varied}):
+        for combination in _yield_combinations({**chosen, **varied}):
             changed = {name: combination[name] for name in varied if combination[name] != changeable[name]}
             found = trials.solve({**changeable, **combination}, sizes, numbers)
             if found is not None:
@@ -83,7 +83,7 @@ def find_fitting_arguments(
     return {}
 
 
-def _list_combinations(choices: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+def _yield_combinations(choices: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
     """Yield all combinations of choices, up to a limit."""
     for values in itertools.islice(itertools.product(*choices.values()), _MOST_COMBINATIONS):
         yield dict(zip(choices, values, strict=True))
@@ -220,13 +220,13 @@ def _list_choices(definition: ast.ClassDef | None, argument: str) -> list[Any]:
     found = {
         kind
         for node in ast.walk(definition)
-        for tested, kind in _list_tested_expressions(node)
+        for tested, kind in _yield_tested_expressions(node)
         if ast.unparse(tested) in names
     }
     return [False, True] if bool in found else [None] if None in found else []
 
 
-def _list_tested_expressions(node: ast.AST) -> Iterator[tuple[ast.expr, type | None]]:
+def _yield_tested_expressions(node: ast.AST) -> Iterator[tuple[ast.expr, type | None]]:
     """Yield pairs (expression, type) for each expression that code tests: the type is `bool` if the code tests whether
     it is true, and None if the code compares it with None."""
     match node:

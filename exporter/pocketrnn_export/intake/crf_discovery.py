@@ -95,7 +95,7 @@ def find_decoder_or_unknown_layers(module: nn.Module, labels: int) -> tuple[Deco
     for path, layer, names in _find_decoding_layers(module):
         guesses = list(_guess_crfs(layer, labels))
         for name in names if guesses else ():
-            for decode in _list_decode_calls(getattr(layer, name)):
+            for decode in _yield_decode_calls(getattr(layer, name)):
                 if (crf := _find_equally_decoding_crf(decode, guesses, labels)) is not None:
                     return Decoder(f"{path}.{name}".lstrip("."), decode, crf), ""
         if guesses:
@@ -133,18 +133,18 @@ def find_matching_crf(module: nn.Module, texts: Sequence[tuple[NDArray[Any], lis
 
 def read_labels_in_answer(answer: Any) -> list[int] | None:
     """Return the integers in an answer, in order, as the labels of one text. Return None if there are no integers."""
-    found = list(_list_whole_numbers(answer))
+    found = list(_yield_whole_numbers(answer))
     return found or None
 
 
-def _list_whole_numbers(value: Any) -> Iterator[int]:
+def _yield_whole_numbers(value: Any) -> Iterator[int]:
     """Yield the integers in a value, also in tensors, arrays, lists and dicts."""
     if isinstance(value, Tensor | np.ndarray):
         if np.asarray(value.detach() if isinstance(value, Tensor) else value).dtype.kind in "iu":
             yield from map(int, value.reshape(-1).tolist())
     elif isinstance(value, list | tuple | Mapping):
         for part in value.values() if isinstance(value, Mapping) else value:
-            yield from _list_whole_numbers(part)
+            yield from _yield_whole_numbers(part)
     elif isinstance(value, int | np.integer) and not isinstance(value, bool):
         yield int(value)
 
@@ -153,7 +153,7 @@ def _find_decoding_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, l
     """Yield tuples (name, layer, names of its decoding methods) for each layer that has a square matrix and decoding
     methods."""
     for path, layer in module.named_modules():
-        if isinstance(layer, torch.jit.ScriptModule) or next(_list_square_matrices(layer), None) is None:
+        if isinstance(layer, torch.jit.ScriptModule) or next(_yield_square_matrices(layer), None) is None:
             continue
         names = [
             name
@@ -166,7 +166,7 @@ def _find_decoding_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, l
             yield path, layer, sorted(dict.fromkeys(names), key=lambda name: name.startswith("_"))
 
 
-def _list_square_matrices(layer: nn.Module) -> Iterator[Tensor]:
+def _yield_square_matrices(layer: nn.Module) -> Iterator[Tensor]:
     """Yield the square matrices of a layer, which may be transitions."""
     held = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
     held += [value for value in vars(layer).values() if isinstance(value, Tensor)]
@@ -176,7 +176,7 @@ def _list_square_matrices(layer: nn.Module) -> Iterator[Tensor]:
 def _guess_crfs(layer: nn.Module, labels: int) -> Iterator[Crf]:
     """Yield each CRF that the tensors of a layer may define. The caller finds out which of these decodes as the layer
     does."""
-    for square in _list_square_matrices(layer):
+    for square in _yield_square_matrices(layer):
         if len(square) != labels:
             continue
         matrix = square.detach().double().numpy()
@@ -235,7 +235,7 @@ def _make_crf(start: NDArray[np.float64], end: NDArray[np.float64], matrix: NDAr
     return Crf(shorten_numbers(start), shorten_numbers(end), tuple(map(shorten_numbers, matrix)))
 
 
-def _list_decode_calls(method: Callable[..., Any]) -> Iterator[Decode]:
+def _yield_decode_calls(method: Callable[..., Any]) -> Iterator[Decode]:
     """Yield functions that call a decoding method on one text: with and without a batch axis, a mask and lengths."""
     for shape, beside in itertools.product(("batch first", "batch second", "none"), _BESIDE):
 

@@ -24,7 +24,7 @@ def check_file_exists(
     with contextlib.suppress(OSError, ValueError):
         if path.is_file():
             return
-    raise InputError(f"{path} does not exist, or is not a file.", suggest_near_file(path, suffixes) or remedy)
+    raise InputError(f"{path} is not a file.", suggest_near_file(path, suffixes) or remedy)
 
 
 def check_weights_exist(path: Path) -> None:

@@ -179,7 +179,7 @@ def _find_fitting_settings(
     that the code requires. If there are several such dicts, take the one with the most of the settings that the code
     reads."""
     needed, read, shown = {*wanted.needed}, {*wanted.read_names}, wanted.shown
-    sources = list(_list_settings_sources(wanted.name, weights, parsers))
+    sources = list(_yield_settings_sources(wanted.name, weights, parsers))
     fitting = [
         one for one in sources if needed <= one.values.keys() | shown.keys() and one.has_any_of(read, wanted.name)
     ]
@@ -229,7 +229,7 @@ class _Source:
         return bool(self.values.keys() & read) if read else self.name == name
 
 
-def _list_settings_sources(
+def _yield_settings_sources(
     name: str, weights: SavedWeights | None, parsers: Iterable[SettingsInCode]
 ) -> Iterator[_Source]:
     """Yield the dicts from which a settings object may be made. First come the dicts of the checkpoint, beginning with

@@ -316,7 +316,7 @@ def _is_module(saved: Any) -> bool:
     return isinstance(state, Mapping) and all(isinstance(state.get(one), Mapping) for one in MODULE_TABLES)
 
 
-def _list_module_tensors(module: _UnreadObject, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+def _yield_module_tensors(module: _UnreadObject, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Yield the parameters and the persistent buffers of a pickled module and its layers, by their names in its
     state_dict."""
     parameters, buffers, parts = (module.state[one] for one in MODULE_TABLES)
@@ -327,14 +327,14 @@ def _list_module_tensors(module: _UnreadObject, prefix: str = "", depth: int = 0
             yield f"{prefix}{name}", tensor
     for name, part in parts.items():
         if _is_module(part) and depth < _DEEPEST_PART:
-            yield from _list_module_tensors(part, f"{prefix}{name}.", depth + 1)
+            yield from _yield_module_tensors(part, f"{prefix}{name}.", depth + 1)
 
 
 def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tensor]:
     """Return the weights by name from the object in a file: from the object itself, or from a member of it, such as
     `state_dict`."""
     if _is_module(saved):
-        saved = dict(_list_module_tensors(saved))
+        saved = dict(_yield_module_tensors(saved))
     if not isinstance(saved, Mapping) or not saved:
         kind = "an empty dict" if isinstance(saved, Mapping) else f"a {type(saved).__name__}"
         raise InputError(

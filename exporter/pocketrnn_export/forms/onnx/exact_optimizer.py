@@ -204,12 +204,12 @@ def _is_rounded_once(value: ir.Value, curved: Collection[ir.Value]) -> bool:
         value: the value.
         curved: the values that functions such as exp and sine make, also indirectly.
     """
-    met = list(_list_downstream_operators(value))
+    met = list(_yield_downstream_operators(value))
     is_curved = value in curved or any(node.op_type in _CURVED for node in met)
     return is_curved and not any(map(_has_discontinuous_result, met))
 
 
-def _list_downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
+def _yield_downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
     """Yield the operators that use a value, directly or through other operators. The search does not go beyond a
     recurrent layer or a function such as exp or sine."""
     waiting, seen = [value], {value}

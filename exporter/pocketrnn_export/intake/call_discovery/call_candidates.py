@@ -147,7 +147,7 @@ def list_forward_candidates(facts: ModuleFacts) -> Iterator[CallCandidate]:
         return
     seen = set()
     signatures = list(list_signatures(facts.module))
-    for signature, values in (found for one in signatures for found in _list_feature_and_character_inputs(facts, one)):
+    for signature, values in (found for one in signatures for found in _yield_feature_and_character_inputs(facts, one)):
         choices = [
             _make_options("beside", *values[i]) if i in values else _list_input_options(facts, signature, i)
             for i in range(len(signature.slots))
@@ -179,7 +179,7 @@ def list_forward_candidates(facts: ModuleFacts) -> Iterator[CallCandidate]:
         yield CallCandidate(None, plain=LENGTH_FIRST)
 
 
-def _list_feature_and_character_inputs(
+def _yield_feature_and_character_inputs(
     facts: ModuleFacts, signature: Signature
 ) -> Iterator[tuple[Signature, CodesByInput]]:
     """Yield pairs (signature, codes) for each possible signature. The codes are a dict from the index of each input

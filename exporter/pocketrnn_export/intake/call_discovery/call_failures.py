@@ -366,7 +366,7 @@ def _join_state_names(states: Sequence[_HeldState]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def _list_named_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def _yield_named_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield each layer and its name as code, such as `module.encoder`. nn.RNN, nn.LSTM, nn.GRU and TorchScript are left
     out."""
     for path, layer in module.named_modules():
@@ -376,7 +376,7 @@ def _list_named_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _find_held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:
     """Yield the integers among the attributes of layers, each with its name as code, such as `module.encoder.size`."""
-    for target, layer in _list_named_layers(module):
+    for target, layer in _yield_named_layers(module):
         if type(layer).__module__.startswith("torch."):
             continue
         # Class attributes, too: `batch_size = 64` above the methods.
@@ -390,7 +390,7 @@ def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
     lists, tuples and dicts."""
     sizes = {size for layer in module.modules() if isinstance(layer, nn.RNNBase | nn.RNNCellBase)
              for size in (layer.hidden_size, getattr(layer, "proj_size", 0))}  # fmt: skip
-    for target, layer in _list_named_layers(module):
+    for target, layer in _yield_named_layers(module):
         for name, value in {**vars(layer), **read_own_buffers(layer), **read_own_parameters(layer)}.items():
             tensors = list(
                 value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else [value]

@@ -38,7 +38,7 @@ def list_pair_lines(module: nn.Module, *, with_lengths: bool | None) -> Iterator
         module: the module; its forward is called only if the signature does not show the inputs.
         with_lengths: whether forward is given lengths; None if that is not known.
     """
-    lines = (line for signature in list_signatures(module) for line in _list_signature_lines(signature))
+    lines = (line for signature in list_signatures(module) for line in _yield_signature_lines(signature))
     for line in dict.fromkeys(lines):
         if with_lengths is None or with_lengths == ("_lengths" in line):
             yield line
@@ -48,7 +48,7 @@ def find_pair_names(module: nn.Module, line: str) -> tuple[str, str] | None:
     """Return the names of the inputs to which the call `line` gives the first and the second text. Return None if these
     inputs have no names."""
     for signature in list_signatures(module):
-        if line in _list_signature_lines(signature):
+        if line in _yield_signature_lines(signature):
             first, second = (slot for slot in signature.slots if _may_be_text(slot))
             return (first.name, second.name) if first.named and second.named else None
     return None
@@ -80,7 +80,7 @@ def write_pair_line_with_masks(module: nn.Module) -> str | None:
     return None
 
 
-def _list_signature_lines(signature: Signature) -> Iterator[str]:
+def _yield_signature_lines(signature: Signature) -> Iterator[str]:
     """Yield the lines that call a module with two texts, if its forward has this signature."""
     texts = [i for i, slot in enumerate(signature.slots) if _may_be_text(slot)]
     told = [i for i, slot in enumerate(signature.slots) if is_lengths_name(slot.name)]
@@ -155,10 +155,10 @@ def list_feature_assignments(signature: Signature, features: Features) -> Iterat
     of_text = {i: name for i, name in named.items() if signature.slots[i].role != "lengths"}
     is_like = any(signature.slots[i].name != name for i, name in named.items() if i not in of_text)
     for one in [of_text, named] if is_like else [named, of_text] if len(of_text) < len(named) else [named]:
-        yield from _list_assignments_with_named(signature, features, one)
+        yield from _yield_assignments_with_named(signature, features, one)
 
 
-def _list_assignments_with_named(
+def _yield_assignments_with_named(
     signature: Signature, features: Features, named: Mapping[int, str]
 ) -> Iterator[CodesByInput]:
     """Yield ways to give all features to inputs: the features in `named` to the inputs with these indexes, the others
@@ -172,7 +172,7 @@ def _list_assignments_with_named(
     required = [i for i in open_ if signature.slots[i].required]
     seen = set()
     for places in (required, open_) if required else (open_,):
-        for groups in _list_feature_groupings(left):
+        for groups in _yield_feature_groupings(left):
             if len(groups) == len(places) and (key := (tuple(places), groups)) not in seen:
                 seen.add(key)
                 yield {
@@ -210,7 +210,7 @@ def _make_singular(word: str) -> str:
     return word.removesuffix("s") if len(word) > 2 else word
 
 
-def _list_feature_groupings(left: Features) -> Iterator[tuple[tuple[str, ...], ...]]:
+def _yield_feature_groupings(left: Features) -> Iterator[tuple[tuple[str, ...], ...]]:
     """Yield the ways to divide the features into groups, one group for each input. A group is a single feature, all
     numbers, or all categories."""
     names = tuple((name,) for name, _ in left)

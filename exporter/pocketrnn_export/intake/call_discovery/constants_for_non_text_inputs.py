@@ -58,10 +58,10 @@ class _ValueKind:
 
 @functools.lru_cache(maxsize=1)
 def _list_cached_value_kinds(facts: ModuleFacts) -> tuple[_ValueKind, ...]:
-    return tuple(_list_value_kinds(facts))
+    return tuple(_yield_value_kinds(facts))
 
 
-def _list_value_kinds(facts: ModuleFacts) -> Iterator[_ValueKind]:
+def _yield_value_kinds(facts: ModuleFacts) -> Iterator[_ValueKind]:
     """Yield the kinds of values that an input may take, each with small and large values to try."""
     ids, top = facts.ids, max(2, facts.ids - 1)
     yield _ValueKind("no value", ("None",))

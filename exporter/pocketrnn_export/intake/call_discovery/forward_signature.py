@@ -108,10 +108,10 @@ def list_signatures(module: nn.Module) -> Iterator[Signature]:
     targets = [replace(slot, role="targets") for slot in required[1:] if find_role(slot.name) == "targets"]
     if required and len(targets) == len(required) - 1 and not isinstance(module, torch.jit.ScriptModule):
         yield from (
-            _add_target_inputs(signature, targets) for signature in _list_signatures_of_one_argument(module, targets)
+            _add_target_inputs(signature, targets) for signature in _yield_signatures_of_one_argument(module, targets)
         )
     elif len(own) == 1:
-        yield from _list_tuple_signatures()
+        yield from _yield_tuple_signatures()
 
 
 def _make_slot(parameter: inspect.Parameter) -> Slot:
@@ -200,7 +200,7 @@ def _add_target_inputs(signature: Signature, targets: Sequence[Slot]) -> Signatu
     return replace(signature, slots=(*signature.slots, *targets), write=write_call)
 
 
-def _list_signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot]) -> Iterator[Signature]:
+def _yield_signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot]) -> Iterator[Signature]:
     """Yield the signatures of a forward whose single argument holds all inputs: a dict, an object or a tuple."""
     by_name = False
     for keys in (True, False):
@@ -227,7 +227,7 @@ def _list_signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot])
     if parts := _find_unpacked_names(module):
         yield from _assign_roles([Slot(name) for name in parts], _write_call_with_tuple)
     elif not by_name:
-        yield from _list_tuple_signatures()
+        yield from _yield_tuple_signatures()
 
 
 def _write_call_with_tuple(values: Sequence[str | None]) -> str:
@@ -248,7 +248,7 @@ def _find_unpacked_names(module: nn.Module) -> list[str]:
     return []
 
 
-def _list_tuple_signatures() -> Iterator[Signature]:
+def _yield_tuple_signatures() -> Iterator[Signature]:
     """Yield the signatures of a forward whose single argument is a tuple or a list of inputs."""
     for n in range(2, _NAMELESS + 1):
         slots = [Slot(f"input[{i}]", named=False) for i in range(n)]
@@ -345,7 +345,7 @@ def _record_names_read_by_forward(module: nn.Module, targets: Sequence[Slot], *,
     names: dict[str, bool] = {}
     more = False
     for present, (text, other) in itertools.product(
-        (True, False), _list_trial_texts_and_other_values(text_with_lengths_too=not by_key)
+        (True, False), _yield_trial_texts_and_other_values(text_with_lengths_too=not by_key)
     ):
         if not present and (not by_key or all(names.values())):
             # It needs every key.
@@ -359,7 +359,7 @@ def _record_names_read_by_forward(module: nn.Module, targets: Sequence[Slot], *,
     return _NamesRead(names, ("further keys",) if more else ())
 
 
-def _list_trial_texts_and_other_values(*, text_with_lengths_too: bool) -> Iterator[tuple[Any, Any]]:
+def _yield_trial_texts_and_other_values(*, text_with_lengths_too: bool) -> Iterator[tuple[Any, Any]]:
     """Yield pairs of values for trial calls: one for the text, and one for each input that takes neither the text nor
     lengths nor a mask. With `text_with_lengths_too`, some of the texts are tuples of a text and its lengths."""
     one, lengths = torch.full((3, 5), 2), torch.full((3,), 5)
@@ -384,7 +384,7 @@ def _find_required_keywords(module: nn.Module, parameters: Sequence[inspect.Para
     """Run forward on trial values. Return the keys that forward requires in its **kwargs, that is, the keys for which
     it otherwise raises a KeyError."""
     names: list[str] = []
-    for text, other in _list_trial_texts_and_other_values(text_with_lengths_too=False):
+    for text, other in _yield_trial_texts_and_other_values(text_with_lengths_too=False):
         for _ in range(8):
             given = {
                 n: _make_trial_value(n, text, other)
@@ -422,7 +422,7 @@ def _find_optional_keywords(
 
 def _runs_with_none_for_keyword(module: nn.Module, required: Sequence[str], name: str) -> bool:
     """Return whether a module runs if the keyword argument `name` is None and the `required` ones have trial values."""
-    for text, other in _list_trial_texts_and_other_values(text_with_lengths_too=False):
+    for text, other in _yield_trial_texts_and_other_values(text_with_lengths_too=False):
         with contextlib.suppress(Exception, SystemExit), run_quietly_and_undo_assignments(module):
             module(**{n: _make_trial_value(n, text, other) for n in required}, **{name: None})
             return True

@@ -93,7 +93,7 @@ def find_head_outputs(
         for first, around, part in ((rows, "{}.flatten(1)", "[:, %d]"), (len(units), _HEADS_FIRST, "[%d]")):
             if tuple(answer.shape) == (first, rows + len(units) - first, units[0]):
                 return JoinedHeads(around, units, tuple(part % i for i in range(len(units))), note=note)
-    outputs = list(_list_outputs_of_fixed_size(facts, known))
+    outputs = list(_yield_outputs_of_fixed_size(facts, known))
     chosen = _choose_by_name(facts, outputs)
     note = ""
     if chosen is None:
@@ -115,7 +115,7 @@ def find_head_outputs(
     return JoinedHeads(around, units, parts, tuple(one.suffix for one in taken), note)
 
 
-def _list_outputs_of_fixed_size(facts: ModuleFacts, known: Sequence[Known]) -> Iterator[_Output]:
+def _yield_outputs_of_fixed_size(facts: ModuleFacts, known: Sequence[Known]) -> Iterator[_Output]:
     """Yield each output that has the same number of values for every text, so that it may belong to a head."""
     answer, fixed, seen = known[0][1], count_numbers_per_output(facts, known).fixed, set[int]()
     for suffix, leaf in find_float_tensors(answer):

@@ -86,7 +86,7 @@ def list_setup_statements(module: nn.Module) -> list[str]:
             call = f"{target}.{name}({arguments})"
             states.append(call)
             states += [f"{target}.{attribute} = {call}" for attribute in kept]
-        states += [f"{target}.{name} = {made}" for name, made in _list_zero_state_attributes_with_code(layer)]
+        states += [f"{target}.{name} = {made}" for name, made in _yield_zero_state_attributes_with_code(layer)]
     setup = "; ".join(sizes)
     found = [f"{setup}; "] if setup else []
     for state in states:
@@ -104,7 +104,7 @@ def _list_state_attributes(layer: nn.Module) -> list[str]:
     return [name for name in sorted(named) if re.search(r"^_?(hidden(_?state)?s?|state|h|hc|h_?0)$", name)][:3]
 
 
-def _list_zero_state_attributes_with_code(layer: nn.Module) -> Iterator[tuple[str, str]]:
+def _yield_zero_state_attributes_with_code(layer: nn.Module) -> Iterator[tuple[str, str]]:
     """Yield the name of each attribute that holds zeros [layers, batch, hidden], or a tuple of such tensors. Each name
     comes with code that makes these zeros for any batch."""
     for name, value in vars(layer).items():

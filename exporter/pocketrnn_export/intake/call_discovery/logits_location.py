@@ -339,7 +339,7 @@ def _find_values_by_name(
         return
     names: dict[str, None] = dict.fromkeys(_NAMES)
     for function in functions:
-        names |= dict.fromkeys(_list_strings_in_code(getattr(function, "__code__", None)))
+        names |= dict.fromkeys(_yield_strings_in_code(getattr(function, "__code__", None)))
     kept = getattr(holder, "__dict__", {})
     for part in [holder, *(kept.values() if isinstance(kept, dict) else ())]:
         names |= dict.fromkeys(key for key in part if isinstance(key, str)) if isinstance(part, Mapping) else {}
@@ -358,11 +358,11 @@ def _find_values_by_name(
         yield suffix_form.format("<name>").replace("'", ""), UncalledCode()
 
 
-def _list_strings_in_code(code: types.CodeType | None) -> Iterator[str]:
+def _yield_strings_in_code(code: types.CodeType | None) -> Iterator[str]:
     """Yield the constant strings in code, also in the functions inside it."""
     for constant in () if code is None else code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _list_strings_in_code(constant)
+            yield from _yield_strings_in_code(constant)
         elif isinstance(constant, str | tuple | frozenset):
             yield from (
                 word for word in ([constant] if isinstance(constant, str) else constant) if isinstance(word, str)
