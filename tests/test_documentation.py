@@ -373,7 +373,7 @@ def test_the_size_that_a_page_states_is_what_compress_makes_of_the_checkpoint(tm
 def test_a_shipped_bundle_that_is_compressed_says_so(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["compress", "ag_news", "-o", str(tmp_path / "small")])
     assert result.exit_code == 2
-    assert "compressed already" in result.stderr
+    assert "already compressed" in result.stderr
     assert not (tmp_path / "small").exists()
 
 

@@ -26,11 +26,10 @@ class Description:
     """Everything in a bundle that is the same for all forms of the classifier.
 
     Attributes:
-        name: the classifier's name.
         input: the classifier's input, and how it becomes the graph's input.
         output: the labels, and how the graph's logits become an answer.
         provenance: the origin of the classifier: data, metrics, licence, versions.
-        known: the ids of the proof's texts, if the user's own code splits texts; otherwise empty.
+        known: maps each text of the proof to its ids, if the user's own code splits texts; otherwise empty.
         spellings: the word and its characters for each id in the proof, if the module also takes the characters of
             words; otherwise None.
     """
@@ -70,8 +69,8 @@ class Description:
         """The number of token ids that the exported graph must accept: enough for the vocabulary and for the ids in the
         text rules.
 
-        If the module takes the characters of words, it is the number of `spellings`: words with their characters, each
-        of which has one id in the proof.
+        If the module also takes the characters of words, this is the number of `spellings`, since each of these words
+        has one id in the proof.
         """
         if self.spellings is not None:
             return len(self.spellings.rows)
@@ -88,10 +87,10 @@ class Description:
         }
 
     def encoder(self) -> TextEncoder:
-        """Make the encoder from texts to the ids that the exported graph takes: token ids or, if the module takes the
-        characters of words, the ids of `spellings`.
+        """The encoder from texts to the ids that the exported graph takes. These are token ids or, if the module takes
+        the characters of words, the ids of `spellings`.
 
-        If the owner's code splits the texts, the encoder takes only the texts whose ids are in `known`.
+        If the user's own code splits texts, the encoder takes only the texts in `known`.
         """
         rules, vocabulary = self.text.rules, self.text.vocabulary
         if self.spellings is not None:
@@ -107,15 +106,11 @@ class Description:
 
 
 def require_onnx_graph(manifest: Manifest) -> None:
-    """Raise an InputError if the graph of a bundle is in onnxruntime's own format, and not in the format ONNX.
-
-    Raises:
-        InputError: the graph is not an ONNX file.
-    """
+    """Raise an InputError if the graph of a bundle is not an ONNX file, but in onnxruntime's own format."""
     if not manifest.graph.file.endswith(".onnx"):
         raise InputError(
-            f"The graph of {manifest.name} is not an ONNX file.",
-            f"Give the bundle from which {manifest.name} was made.",
+            f"The graph of {manifest.name} is in onnxruntime's own format, but this needs a graph in the format ONNX.",
+            f"Give the bundle that {manifest.name} was made from.",
         )
 
 
@@ -140,33 +135,42 @@ def validate_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(labels, str):
         raise InputError(
-            f"labels is {short_repr(labels, 40)}, which is one string.",
-            'Give a list of names: ["ham", "spam"]. On the command line, --labels takes a file too.',
+            f"`labels` is {short_repr(labels, 40)}, one string, but must be a list of names.",
+            'Write a list: ["ham", "spam"]. On the command line, --labels also takes a file.',
         )
     if isinstance(labels, Mapping):
         ordered = "sorted(labels, key=labels.get)"
         if all(isinstance(label, str) and label for label in labels.values()):
             ordered = "[labels[i] for i in sorted(labels, key=int)]"
-        raise InputError("labels is a dict.", f"Give a list of the names in the order of their ids: {ordered}.")
+        raise InputError(
+            "`labels` is a dict, but must be a list of names.", f"Give the names in the order of their ids: {ordered}."
+        )
     if len(labels) and all(isinstance(label, list | tuple) for label in labels):
         raise InputError(
-            "labels holds lists.",
-            'For one head, give a list of names. For several, give heads={"mood": ["bad", "good"], "topic": [...]} '
-            "instead of labels (docs/heads.md).",
+            "`labels` has lists in it, but must be a list of names.",
+            "For one head, give a list of names. For several heads, give `heads` in place of `labels`: "
+            'heads={"mood": ["bad", "good"], "topic": [...]} (docs/heads.md).',
         )
     if odd := [label for label in labels if not (isinstance(label, str) and label)]:
-        raise InputError(f"labels holds {short_repr(odd[0], 40)}, which is not a name.", "Give a list of names.")
+        raise InputError(
+            f"`labels` has {short_repr(odd[0], 40)} in it, but must be a list of names.",
+            "Give each label as a string that is not empty.",
+        )
     if len(labels) < 2:
         raise InputError(
-            "There is one label." if labels else "There is no label.",
-            "Give at least 2 labels: a module that gives one number gives the logit of the second label. If the number "
-            'is a value, such as a rating, subtract the limit between the two labels: --call "module(tokens) - 3".',
+            f"There must be at least 2 labels, but there is {'only one' if labels else 'none'}.",
+            "Give at least 2 labels. If the module gives one number, it is the logit of the second label. If this "
+            "number is a value, such as a rating, subtract the value between the two labels: --call "
+            '"module(tokens) - 3".',
         )
     # numpy's strings, as of a LabelEncoder, look otherwise in messages.
     labels = [str(label) for label in labels]
     label, times = Counter(labels).most_common(1)[0]
     if times > 1:
-        raise InputError(f"The label {short_repr(label, 40)} is given {times} times.", "Give each label once.")
+        raise InputError(
+            f"The label {short_repr(label, 40)} is given {times} times, but labels must differ.",
+            "Give each label once.",
+        )
     return tuple(labels)
 
 
@@ -198,14 +202,17 @@ def make_text_output(
             `multi_label`, `thresholds` or `priors` are given for labels of tokens.
     """
     if labels_of not in ("texts", "tokens"):
-        raise InputError(f"labels_of is {short_repr(labels_of)}, which is unknown.", "Use 'texts' or 'tokens'.")
+        raise InputError(
+            f"`labels_of` is {short_repr(labels_of)}, but must be 'texts' or 'tokens'.",
+            "Give 'tokens' if the module has logits for each token; otherwise leave out `labels_of`.",
+        )
     if labels_of == "texts":
         return make_label_output(labels, thresholds, priors, multi_label=multi_label)
     if multi_label or thresholds is not None or priors:
         what = "multi_label" if multi_label else "priors" if priors else "thresholds"
         raise InputError(
-            f"{what} applies to labels of texts, but labels_of is 'tokens': each token gets its likeliest label.",
-            f"Leave {what} out.",
+            f"`{what}` is given, but `labels_of` is 'tokens': each token then gets its likeliest label.",
+            f"Leave out `{what}`.",
         )
     return TagOutput(validate_labels(labels))
 
@@ -220,11 +227,15 @@ def validate_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str
         return None
     found = list(thresholds)
     if len(found) != len(labels):
-        raise InputError(f"There are {len(found)} thresholds for {len(labels)} labels.", "Give one for each label.")
+        raise InputError(
+            f"There are {len(found)} thresholds, but there must be {len(labels)}: one for each label.",
+            "Give the thresholds in the order of the labels.",
+        )
     for label, threshold in zip(labels, found, strict=True):
         if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise InputError(
-                f"The threshold of {short_repr(label, 40)} is {short_repr(threshold)}, not a probability.",
+                f"The threshold of the label {short_repr(label, 40)} is {short_repr(threshold)}, but must be a "
+                "probability.",
                 "Give a number from 0 to 1.",
             )
     return tuple(map(float, found))

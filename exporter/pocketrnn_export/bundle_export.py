@@ -384,7 +384,8 @@ def export(
             return export_without_faulty_rules(lambda: export_number_module(module, path, known, force=force))
     if isinstance(output, ValueOutput):
         raise InputError(
-            "output is a ValueOutput, but a classifier of texts gives labels.", "Give output=LabelOutput(...)."
+            "The argument `output` is a ValueOutput, but a classifier of texts gives labels.",
+            "Give output=LabelOutput(...).",
         )
     given = TextExportArguments(
         name, vocabulary, tokenizer, rules, labels, heads, labels_of, priors, thresholds, example_ids, example_texts,
@@ -395,8 +396,8 @@ def export(
 
 @contextlib.contextmanager
 def _prepare_process(module: nn.Module, *, progress: bool) -> Iterator[None]:
-    """While the block runs, let other exports wait, use one core, and show progress. At its end, restore the module and
-    the random state. Other exceptions than pocketrnn's become an ExportError."""
+    """While the block runs, make other exports wait, use one core, and show progress. At its end, restore the module
+    and the random state. An exception that is not pocketrnn's own becomes an ExportError."""
     with (
         run_one_export_on_one_core(),
         show_progress(progress),
@@ -431,7 +432,7 @@ def _export_text_classifier(
     )
     features = () if given.features is None else make_features(given.features)
     if features and options.two_texts:
-        raise InputError("A module that takes two texts cannot have features, too.", "Leave features or two_texts out.")
+        raise InputError("A module cannot take both `features` and `two_texts`.", "Leave out one of these arguments.")
     shown: Any = freeze_texts_with_features(given.example_texts, features) if features else given.example_texts
     each_text = flatten_pairs(shown) if options.two_texts else [text for text, _ in shown] if features else shown
     tried = [*each_text, *(one.text for one in pairs if one.ids is None)]
@@ -473,8 +474,8 @@ def _export_text_classifier(
 def _find_labels_and_heads(
     given: TextExportArguments, options: ExportOptions
 ) -> tuple[Sequence[str], HeadsOutput | None]:
-    """Return the labels, and the output of the heads. If the module has several heads, these are the labels of all
-    heads; otherwise, the output of the heads is None. Raise an InputError if neither labels nor heads are given."""
+    """Return a tuple (labels, output of the heads). If the module has several heads, the labels are those of all heads;
+    otherwise, the output of the heads is None. Raise an InputError if neither `labels` nor `heads` is given."""
     if given.heads is not None:
         heads = make_heads_output(given.heads, multi_label=given.multi_label)
         refuse_arguments_with_heads(
@@ -484,8 +485,9 @@ def _find_labels_and_heads(
         return heads.labels, heads
     if given.labels is None:
         raise InputError(
-            "There are no labels.",
-            "Give the classes, in the order of the logits: labels=[...]; or those of each head: heads={...}.",
+            "Neither `labels` nor `heads` is given.",
+            "Give the classes in the order of the logits: labels=[...]. For a module with several heads, give the "
+            "classes of each head: heads={...}.",
         )
     return given.labels, None
 
@@ -493,8 +495,8 @@ def _find_labels_and_heads(
 def _add_comparison_of_texts(
     description: Description, text: TextArguments, pairs: Sequence[OwnersText], texts: Sequence[Text]
 ) -> Description:
-    """Return the description with the verdict on the text rules, which says what they were compared with, added to its
-    provenance."""
+    """Return the description with the verdict on the text rules in its provenance. The verdict says what the rules were
+    compared with."""
     _refuse_tokens_without_ids_or_answer(description.text.rules, pairs)
     verdict = _make_verdict_on_text_rules(description, text, pairs, texts)
     if text.tokenizer is None:
@@ -505,8 +507,8 @@ def _add_comparison_of_texts(
 def _add_comparison_of_characters(
     description: Description, characters: Characters, owners_characters: Sequence[Any]
 ) -> Description:
-    """Return the description with the number of texts on which the characters of words were compared with the user's,
-    added to its provenance. Log a warning if there is no such text."""
+    """Compare the ids of the characters of words with those that the user gives. Return the description with the number
+    of compared texts in its provenance. Log a warning if there is no text to compare."""
     said = compare_characters_for_provenance(description.text, characters, owners_characters)
     if not owners_characters:
         _log.warning(
@@ -519,8 +521,8 @@ def _add_comparison_of_characters(
 def _list_hints_from_owners_code(
     module: nn.Module, rules: AnyTextRules, text: TextArguments, pairs: Sequence[OwnersText], manifest: Manifest
 ) -> list[str]:
-    """Return a sentence of advice for each setting of texts and answers that the code of the module or of the tokenizer
-    has, but that neither the arguments nor `pairs` show. Return an empty list for a classifier that pocketrnn
+    """Return a sentence of advice for each setting of texts or answers that is in the code of the module or of the
+    tokenizer, but neither in the arguments nor in `pairs`. Return an empty list for a classifier that pocketrnn
     trained."""
     if read_text_verdict(manifest).kind == "trained":
         return []
@@ -574,12 +576,7 @@ def _export_text_module(
     answers decide.
 
     Args:
-        module: the module.
-        path: the folder to write.
-        description: the description of the bundle.
-        options: the options of the export.
         kinds: the forms to make, such as an ONNX graph and a TorchScript copy.
-        users_texts: the user's texts.
         proof_texts: all texts of the proof.
         answers: texts with the answers of the user's classifier.
         ids_compared: whether the user gave texts with their ids or answers.
@@ -640,7 +637,7 @@ def _prepare_by_answers(
     """Prepare the module, compare its answers with the user's, and make its forms, such as an ONNX graph. Return the
     prepared module and the forms.
 
-    If several calls of the module are possible, or it is unclear what its outputs mean, the owner's answers decide.
+    If several calls of the module are possible, or if it is unclear what its outputs mean, the user's answers decide.
     """
     prepare = _bind_arguments_of_prepare_module(module, description, options)
     compare = functools.partial(
@@ -663,8 +660,8 @@ def _prepare_by_answers(
 def _prepare_with_other_weights(
     description: Description, options: ExportOptions, prepared: ExportableModule
 ) -> Iterator[tuple[str, ExportableModule]]:
-    """Yield (file, prepared module) for each file of weights that may be tried: the module with these weights, prepared
-    for the same call as `prepared`."""
+    """Yield pairs (file, prepared module), one for each file of weights that may be tried in place of the given one.
+    The module has the weights of that file and is called in the same way as `prepared`."""
     call = prepared.convention.line if options.call is None else options.call
     for name, module in list_modules_with_other_weights():
         prepare = _bind_arguments_of_prepare_module(module, description, replace(options, call=call))
@@ -681,8 +678,8 @@ def _choose_call_by_answers(
     error: AmbiguousCallError,
     answers: Sequence[tuple[OwnersText, Answer]],
 ) -> str:
-    """Return the only line that calls the module so that it gives the user's answers, among those in `error`. Raise an
-    AmbiguousCallError if no line or several lines do, or if no answer can be compared."""
+    """Among the calls in `error`, lines of Python that call the module, return the only one that gives the user's
+    answers. Raise an AmbiguousCallError if no line or several lines give them, or if no answer can be compared."""
     text, output = description.text, description.output
     rows = [(one.ids, answer) for one, answer in answers if one.ids and not one.head]
     if not rows or output.of_tokens or text.pairs or text.features or description.spellings is not None:
@@ -714,10 +711,9 @@ def _choose_meaning_of_outputs_by_answers(
     the prepared module and its forms.
 
     Args:
-        make: prepares the module with a meaning of its outputs, makes the forms, and refuses answers that differ from
-            the owner's.
+        make: prepares the module for a given meaning of its outputs, makes the forms, and raises an error if the
+            answers differ from the user's.
         error: the error to raise if the answers do not decide.
-        answered: the owner's answers.
     """
     probabilities = [one.answer for one in answered if isinstance(one.answer, Mapping)]
     told = {label for one in answered if not isinstance(one.answer, Mapping) for label in one.answer}
@@ -742,7 +738,7 @@ class _ProofTexts(NamedTuple):
     """The texts of a proof.
 
     Attributes:
-        description: the description of the bundle. It has the ids of the texts if the user's own code splits texts.
+        description: the description of the bundle. If the user's own code splits texts, it has the ids of the texts.
         users: the user's texts.
         every: all texts of the proof: the user's and generated ones.
     """
@@ -787,13 +783,14 @@ def _choose_proof_texts(
 
 
 def _refuse_tokens_without_ids_or_answer(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
-    """Raise an InputError if the rules split texts, but `example_ids` gives a text only with its tokens. Nothing would
-    be compared for this text."""
+    """Raise an InputError if the rules split texts, but `example_ids` has a text with its tokens and without ids or an
+    answer. Nothing would be compared for this text."""
     for one in pairs if rules.tokenizer != EXTERNAL else ():
         if one.tokens and one.ids is None and one.answer is None:
             raise InputError(
-                f"example_ids has only tokens for {short_repr(one.text, 40)}, which cannot be compared: the rules "
-                f"split texts by {rules.tokenizer}.",
+                f"`example_ids` has tokens for {short_repr(one.text, 40)}, but neither ids nor an answer. Tokens "
+                "can be compared only if your own code splits texts, but these rules split texts by the tokenizer "
+                f"{rules.tokenizer}.",
                 "Give the ids of the text, or your classifier's answer to it.",
             )
 
@@ -801,8 +798,8 @@ def _refuse_tokens_without_ids_or_answer(rules: AnyTextRules, pairs: Sequence[Ow
 def _mark_empty_texts(
     answers: Sequence[tuple[OwnersText, Answer]], text: TextArguments
 ) -> list[tuple[OwnersText, Answer]]:
-    """Mark the texts in which the user's function finds no token by an empty list of tokens, if this function splits
-    texts in place of text rules. Return all texts with the user's answers."""
+    """Return the texts with the user's answers. If the user's function splits texts in place of text rules, give each
+    text in which this function finds no token an empty list of tokens."""
     function = text.tokenizer
     if not callable(function) or text.rules is None or text.rules.tokenizer != EXTERNAL:
         return [*answers]
@@ -814,8 +811,8 @@ def _mark_empty_texts(
 
 
 def _make_answered_texts(description: Description, answers: Sequence[tuple[OwnersText, Answer]]) -> list[AnsweredText]:
-    """Return an `AnsweredText` for each text that the user's classifier answered, also for texts without ids, since the
-    user's code may answer these without the module."""
+    """Return an `AnsweredText` for each text that the user's classifier answered. Texts without ids are included, since
+    the user's code may answer them without calling the module."""
     external = description.text.rules.tokenizer == EXTERNAL
     found = {}
     for one, answer in answers:
@@ -835,7 +832,7 @@ def _make_answered_texts(description: Description, answers: Sequence[tuple[Owner
 
 
 def _warn_of_labels_of_unknown_order(description: Description, answered: Sequence[AnsweredText]) -> None:
-    """Log a warning that names the labels whose order the user's answers do not show."""
+    """Log a warning with the names of those labels whose order cannot be checked by the user's answers."""
     output = description.output
     heads = output.heads if isinstance(output, HeadsOutput) else {"": output}
     for head, of_head in heads.items():
@@ -854,8 +851,8 @@ def _warn_of_labels_of_unknown_order(description: Description, answered: Sequenc
 def _make_verdict_on_text_rules(
     description: Description, text: TextArguments, pairs: Sequence[OwnersText], texts: Sequence[Text]
 ) -> TextVerdict:
-    """Return the verdict on the text rules: what they were compared with, and on how many texts. The comparison with
-    the user's answers is not part of it yet."""
+    """Return the verdict on the text rules: what they were compared with, and on how many texts. It does not include
+    the comparison with the user's answers, which comes later."""
     tokenizer, read = text.tokenizer, text.subwords
     external = description.text.rules.tokenizer == EXTERNAL
     # The module has no answer to a text without an id.
@@ -899,9 +896,9 @@ def _may_texts_have_unknown_words(description: Description, text: TextArguments,
 
 
 def _log_verdicts(manifest: Manifest, hints: Sequence[str]) -> None:
-    """Log the verdicts on the graph and on the text rules, the steps that were not compared, and the hints. They are a
-    warning if the text rules are not verified or if there is a hint. Also log whether the bundle contains texts of the
-    user."""
+    """Log the verdicts on the graph and on the text rules, the steps that were not compared, and the hints. The log
+    level is a warning if the text rules are not verified or if there is a hint. Also log whether the bundle contains
+    texts of the user."""
     verdict, log = read_text_verdict(manifest), logging.getLogger(LOGGER)
     how = (
         " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "
@@ -951,11 +948,11 @@ def _choose_form_kinds(
     module: nn.Module, rules: AnyTextRules, *, torchscript: bool | None, streaming: bool, edge: bool
 ) -> list[FormKind]:
     """Choose which forms of the module to make: an ONNX graph or a graph for the profile edge, a TorchScript copy, a
-    step graph. Raise an InputError for options that exclude each other, or for a form that the module cannot have."""
+    step graph. Raise an InputError for options that exclude each other, or for a form that this module cannot have."""
     if edge and (streaming or torchscript):
         raise InputError(
-            "The profile edge has neither a step graph nor a TorchScript copy.",
-            "Export with torchscript=False and streaming=False.",
+            "The option `edge` excludes `streaming` and `torchscript`: the profile edge has only one graph.",
+            "Export with torchscript=False and streaming=False, or leave out `edge`.",
         )
     copied = not edge if torchscript is None else torchscript
     script = replace(TORCHSCRIPT, required=torchscript is True)
@@ -977,19 +974,20 @@ def _refuse_options_with_token_labels(
         return
     if streaming or edge:
         raise InputError(
-            f"A bundle with labels of tokens cannot have a {'step graph' if streaming else 'profile edge'}.",
-            f"Export without {'streaming' if streaming else 'edge'}: the bundle answers whole texts.",
+            "The module labels tokens, so it cannot be exported with the option "
+            f"`{'streaming' if streaming else 'edge'}`.",
+            f"Leave out `{'streaming' if streaming else 'edge'}`. The bundle answers whole texts.",
         )
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         raise InputError(
-            f"The module labels tokens, but the rules also make n-grams (ngrams is {rules.ngrams}), which are not "
-            "tokens.",
-            "Leave ngrams out of the rules.",
+            f"The module labels tokens, but the rules also make n-grams (`ngrams` is {rules.ngrams}), which cannot "
+            "be labelled.",
+            "Leave `ngrams` out of the rules.",
         )
     if any(one.answer is not None for one in pairs):
         raise InputError(
-            "The module labels tokens, but example_ids has an answer to a whole text.",
-            "Leave the answers out, and give each text with its ids or tokens: [(text, ids), ...].",
+            "The module labels tokens, but `example_ids` has an answer to a whole text.",
+            "Leave out the answers, and give each text with its ids or tokens: [(text, ids), ...].",
         )
 
 
@@ -1001,14 +999,12 @@ def _prepare_module_and_forms(
     *,
     one_text: bool,
 ) -> tuple[ExportableModule, list[Form]]:
-    """Prepare the module, and make its forms. Return both.
-
-    If no graph for batches can be made, the module is prepared for one text at a time.
+    """Prepare the module, and make its forms. If no graph for batches can be made, prepare the module for one text at a
+    time. Return the prepared module and the forms.
 
     Args:
         prepare: the function that prepares the module.
         kinds: the forms to make, such as an ONNX graph.
-        description: the description of the bundle.
         check_answers: raises an error if the prepared module gives other answers than the user's classifier.
         one_text: whether to prepare the module for one text at a time from the beginning.
     """
@@ -1063,11 +1059,8 @@ def _prepare_module_and_forms(
 def _prepare_again_with_same_call(
     prepare: Callable[..., ExportableModule], prepared: ExportableModule, *, one_text: bool
 ) -> ExportableModule:
-    """Prepare a module for one text at a time. If several calls work on one text, take the call that works for batches.
-
-    On one text, [batch, sequence] and [sequence, batch] may both run: if several calls work, take the one that works
-    for batches.
-    """
+    """Prepare a module for one text at a time. If several calls work for one text, such as one for [batch, sequence]
+    and one for [sequence, batch], take the call that also works for batches, which is that of `prepared`."""
     try:
         return prepare(one_text=one_text)
     except AmbiguousCallError as error:
@@ -1081,8 +1074,9 @@ def _prepare_again_with_same_call(
 def _log_and_note_padding_effect(
     prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[Any]
 ) -> Description:
-    """Log a warning if padding, or the other texts of a batch, change the module's answers to the `texts`. Return the
-    description; its provenance says so if padding changes answers by more than rounding."""
+    """Log a warning if padding, or the other texts of a batch, change the module's answers to the `texts`. If padding
+    changes answers by more than rounding, return the description with a note on that in its provenance; otherwise,
+    return it unchanged."""
     rules, encoder = description.text.rules, description.encoder()
     if prepared.alone and graph.batch != 1:
         change = max(prepared.alone.values())
@@ -1119,8 +1113,8 @@ def _log_and_note_padding_effect(
 
 
 def _find_possible_padding_ids_with_answer(prepared: ExportableModule) -> list[int]:
-    """Find the ids that a module may treat as padding, by its code and constants. Leave out an id if the module fails
-    on a text that has only this id."""
+    """Find the ids that the code and the constants of a module show as possible padding. Return them without those on
+    which the module fails, that is, without an id if the module raises an error for a text of only this id."""
     candidates = list_possible_padding_ids(prepared.module, ids=prepared.ids, special=[prepared.padding_id])
     return select_answered_ids(prepared.make_reference().run, candidates, prepared.widths.clip(_FILLED))
 
@@ -1133,8 +1127,9 @@ def _name_first_ids_with_words(ids: Iterable[int], vocabulary: Sequence[str]) ->
 
 
 def _make_id_evidence(module: nn.Module, pairs: Sequence[OwnersText]) -> IdEvidence:
-    """Make the evidence on whether the numbers beside words are ids: the number of rows of the module's largest
-    embedding. With `pairs`, the numbers are taken for ids, since these texts are compared."""
+    """Make the evidence by which numbers beside words are taken for ids or for counts: the number of rows of the
+    module's largest embedding. With `pairs`, the numbers are taken for ids in any case, since the texts in `pairs` are
+    compared."""
 
     def count_rows() -> int:
         layers = [layer for layer in module.modules() if isinstance(layer, nn.Embedding)]
@@ -1144,8 +1139,8 @@ def _make_id_evidence(module: nn.Module, pairs: Sequence[OwnersText]) -> IdEvide
 
 
 def _warn_of_small_vocabulary(module: nn.Module, tokens: Sequence[str]) -> None:
-    """Log a warning if every embedding has so many more rows than the vocabulary has words that the file of the
-    vocabulary may be read wrongly."""
+    """Log a warning if every embedding has many more rows than the vocabulary has words. The file of the vocabulary may
+    then be read wrongly."""
     rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=0)
     if rows >= _FEW_WORDS * len(tokens):
         _log.warning(
@@ -1157,8 +1152,8 @@ def _warn_of_small_vocabulary(module: nn.Module, tokens: Sequence[str]) -> None:
 
 
 def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, ids_compared: bool) -> None:
-    """Log a warning if the embedding has more rows than the vocabulary has words, so that ids may be shifted, and no
-    texts with ids or answers were compared."""
+    """Log a warning if the embedding has more rows than the vocabulary has words and no texts with ids or answers were
+    compared. The ids may then be shifted."""
     tokens, rows = description.text.vocabulary, graph.embedding_rows
     words = len(tokens)
     if rows > words and not ids_compared:
@@ -1171,8 +1166,8 @@ def _warn_of_extra_embedding_rows(graph: Graph, description: Description, *, ids
 
 
 def _list_integers_near_graph_constants(forms: Iterable[Form]) -> list[int]:
-    """List the integers next to the constants in the ONNX graphs among the forms. The graph may compare ids or lengths
-    with them."""
+    """List the constants in the ONNX graphs among the forms, and the integers next to these constants. The graph may
+    compare ids or lengths with them, so the proof must have such ids and lengths."""
     return [
         number
         for form in forms
@@ -1195,7 +1190,8 @@ def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, descripti
             # An engine or the module's own code can raise any exception here.
             except (Exception, SystemExit) as error:
                 raise UntraceableError(
-                    f"The module has no {kind.name} form: {type(error).__name__}: {first_line(error).rstrip('.')}.",
+                    f"The {kind.name} of the module cannot be made: {type(error).__name__}: "
+                    f"{first_line(error).rstrip('.')}.",
                     "In forward, use another operation in place of the one that the error names.",
                 ) from error
             continue
@@ -1210,8 +1206,9 @@ def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, descripti
 def _choose_proof_texts_within_limits(
     limits: Limits | None, texts: Sequence[Any], description: Description, private_texts: frozenset[Any]
 ) -> list[Any]:
-    """Return the texts of the proof that a graph with these limits accepts. The bundle must not show `private_texts`;
-    if no others remain, add generated texts with enough words. Raise an ExportError if this is not possible."""
+    """Return the texts of the proof that a graph with these limits accepts. The bundle must not show `private_texts`:
+    if only private texts remain, add generated texts with enough words. Raise an ExportError if no such text can be
+    made."""
     inside = select_texts_within_limits(limits, texts, description)
     beside = description.text.pairs or description.text.features
     if private_texts.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not beside:
@@ -1224,16 +1221,17 @@ def _choose_proof_texts_within_limits(
         )
     if private_texts.issuperset(inside):
         raise ExportError(
-            "The module takes none of the texts for the proof: each has too few tokens for it, too many, or no known "
-            "word.",
-            "Give texts that the module answers: example_texts=[...], on the command line --texts FILE.",
+            "The module takes none of the texts for the proof: each has too few tokens, too many tokens, or no "
+            "known word.",
+            "Give texts that the module can answer: example_texts=[...] in Python, or --texts FILE on the command "
+            "line.",
         )
     return inside
 
 
 def _find_graph_and_condition_sizes(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
-    """Return the entry of the graph for classifier.json, and pairs (batch size, tokens) just below and above each
-    condition on a size in forward."""
+    """Return a tuple (entry, sizes). The entry describes the graph in classifier.json; the sizes are pairs (batch size,
+    tokens) just below and above each condition on a size in forward."""
     for form in forms:
         if isinstance(form.entry, Graph):
             return form.entry, form.bounds

@@ -66,19 +66,19 @@ class ProofPlan:
     Attributes:
         reference: the module or graph with which every form is compared.
         cases: the inputs, by their kind, such as "every id". The cases of the texts are added later.
-        texts: texts or pairs of texts that the runtime also answers, from the written bundle. The golden examples are
+        texts: texts or pairs of texts that the runtime also answers with the written bundle. The golden examples are
             chosen from these.
         private: the texts that must not become golden examples.
         rows_alone: whether a row's answer depends neither on the other rows of a case nor on its padding.
         tolerance: the largest allowed difference of two logits; None to allow what rounding explains.
         report: the file for the results of every single case, which is also written if the proof fails; None for no
             file.
-        earlier: the proof of the graph from which the reference was made. It stays part of the bundle's proof. None if
-            there is none.
+        earlier: the proof of the graph that the reference was made from, which stays part of the bundle's proof; None
+            if there is none.
         given: the user's own module, if the reference is a copy of it; otherwise None.
         answered: texts with the answers of the user's own classifier, with which the written bundle is compared.
-        rows: for a classifier of numbers, the samples that the ids of cases stand for, float32 [ids, channels]; its
-            sequences are the cases of the texts.
+        rows: for a classifier of numbers, the samples that the ids of cases stand for, float32 [ids, channels]. The
+            cases of the texts are then its sequences.
         labels: the user's own decoder of the labels of tokens; None if there is none.
         spellings: the word and its characters for each id in the cases, if the module also takes the characters of
             words; otherwise None.
@@ -101,7 +101,7 @@ class ProofPlan:
     @property
     def engine_rows(self) -> NDArray[Any] | None:
         """The engine's input for each id of the cases, as an array: row i is a sample, or a word with its characters.
-        None if the engine takes the ids themselves."""
+        It is None if the engine takes the ids themselves."""
         return self.rows if self.spellings is None else self.spellings.rows
 
     @classmethod
@@ -133,13 +133,11 @@ def refuse_dependence_on_batch_calls_or_copy(
     condition_sizes: Sequence[tuple[int, int]],
     graph_constants: Iterable[int],
 ) -> None:
-    """Refuse a module whose answer to a text depends on the other texts of the batch or on earlier calls. Also refuse a
-    module if the copy that is exported runs other operators than the module itself.
-
-    To see this, the module is run with several batch sizes and lengths of the other texts.
+    """Raise an error for a module whose answer to a text depends on the other texts of the batch or on earlier calls,
+    or whose exported copy runs other operators than the module itself. To see this, the module is run with several
+    batch sizes and lengths of the other texts.
 
     Args:
-        prepared: the module.
         limits: the limits of the graph that was made from it.
         condition_sizes: pairs (batch size, sequence length) just below and above each condition on a size in forward.
         graph_constants: integers with which the graph may compare a length; such lengths are tried, too.
@@ -202,9 +200,8 @@ def select_provable_forms(
     forms: Iterable[Form], plan: ProofPlan, answers: ReferenceAnswers
 ) -> tuple[list[Form], list[CandidateComparison]]:
     """Compare each form with the reference on the cases. Return the forms that give the same answers, and the
-    comparisons of these forms.
-
-    A form that is not required and differs, or fails, is left out with a warning.
+    comparisons of these forms. A form that is not required is left out with a warning if its answers differ or it
+    cannot be run.
 
     Raises:
         FormsDifferError: a required form cannot be run.
@@ -251,11 +248,11 @@ def compare_form_on_cases(form: Form, answers: ReferenceAnswers) -> list[Candida
 
 
 def compare_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> list[CandidateComparison]:
-    """Compare the forms with the reference in double precision, and return a line of the proof for each form and kind
-    of inputs. Refuse a form that differs by more than 1e-10, unless rounding explains the difference.
+    """Compare the forms with the reference in double precision. Return a line of the proof for each form and kind of
+    inputs.
 
     Raises:
-        FormsDifferError: a form is refused.
+        FormsDifferError: a form differs by more than 1e-10, and rounding does not explain the difference.
     """
     try:
         return _compare_float64_runs_with_exact_answers(forms, answers)
@@ -307,8 +304,8 @@ def require_equal_forms(
     """Return the proof that consists of the comparisons of the forms, if all comparisons pass.
 
     Raises:
-        FormsDifferError: a comparison differs by too much. The error holds the forms and the answers, to find the
-            cause.
+        FormsDifferError: a comparison differs by too much. The error has the forms and the answers, with which the
+            cause can be found.
     """
     try:
         return require_passed_comparisons(plan, compared, answers)
@@ -319,8 +316,8 @@ def require_equal_forms(
 def require_passed_comparisons(
     plan: ProofPlan, compared: Sequence[CandidateComparison], answers: ReferenceAnswers
 ) -> Parity:
-    """Return the proof of a bundle, made of these comparisons and of the plan's earlier proof, if there is one. Refuse
-    a comparison that does not pass. If the plan names a report, write the report first.
+    """Return the proof of a bundle that consists of these comparisons and of the plan's earlier proof, if there is one.
+    If the plan has a report, write it in any case.
 
     Raises:
         ParityError: a comparison differs by too much.
@@ -338,10 +335,8 @@ def require_passed_comparisons(
 
 
 def reword_proof_for_numbers(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """Return the lines of a proof with the words for sequences of numbers: "sequences" in place of "texts".
-
-    The lines of the step graph become one for all kinds of inputs, since a microcontroller keeps these lines in flash.
-    """
+    """Return the lines of a proof with the word "sequences" in place of "texts". The lines of the step graph are joined
+    to one for all kinds of inputs, since a microcontroller keeps them in its flash memory."""
     inputs = {"texts": "sequences", "every id": "every drawn row"}
     lines: dict[tuple[str, ...], Comparison] = {}
     for line in (replace(line, inputs=inputs.get(line.inputs, line.inputs)) for line in comparisons):

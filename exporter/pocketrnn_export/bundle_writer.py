@@ -62,15 +62,15 @@ def write_bundle(
         description: the parts of the bundle besides its graphs.
         forms: the forms of the module, such as its ONNX graph, before their proof.
         plan: the reference with which the forms are compared, and the cases.
-        examples: the golden examples, or a function from the reference's answers to them; by default they are made of
-            the plan's texts.
+        examples: the golden examples, or a function that makes them from the reference's answers; by default they are
+            made of the plan's texts.
         other_files: further files, by name, that readers of bundles do not need.
-        force: replace a bundle at `path`.
+        force: whether to replace a bundle at `path`.
 
     Raises:
         OutputError: `path` is taken, or cannot be written.
-        ParityError: the answers of a form or of the runtime differ from the reference's, or those of the bundle from
-            its owner's classifier. Nothing was written.
+        ParityError: a form or the runtime gives other answers than the reference, or the bundle gives other answers
+            than the user's classifier. Nothing was written.
     """
     cases = dict(plan.cases)
     if plan.rows is None:
@@ -256,6 +256,7 @@ def _check_and_measure_score_gap(
         if (decoded_labels == owners_labels).all() or gap <= _TIE:
             return 0.0 if (decoded_labels == owners_labels).all() else gap
     raise ParityError(
-        f"The bundle decodes other labels than the module, on {case.name}, ids {case.tokens[0, :8].tolist()}...",
-        "Nothing was written. Give the call that computes the CRF's input: --call, or call=.",
+        f"The bundle decodes other labels than the module, on {case.name}, ids {case.tokens[0, :8].tolist()}... "
+        "Nothing was written.",
+        "Give the call that computes the input of the CRF: --call LINE, or call= in Python.",
     )

@@ -27,14 +27,14 @@ def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **a
     Args:
         trained: the result of `pocketrnn_training.fit`, `train` or `read_checkpoint`.
         path: the folder to write.
-        arguments: further arguments of `export`, such as `streaming=True`, `force=True` or `examples=False`; they
-            override those of the checkpoint, such as `name`.
+        arguments: further arguments of `export`, such as `streaming=True`, `force=True` or `examples=False`. They
+            override arguments that the checkpoint has, such as `name`.
 
     Returns:
         the manifest that was written to classifier.json, with the proof.
 
     Raises:
-        PocketRNNError: as `export`.
+        PocketRNNError: any error that `export` raises.
 
     Example:
         >>> fitted = fit(["so good", "so bad"] * 10, ["good", "bad"] * 10, epochs=1, min_freq=1)

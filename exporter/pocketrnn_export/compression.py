@@ -68,10 +68,10 @@ class StageMeasurement:
     Attributes:
         name: the name of the step. It begins with "and" if another step came before.
         size: the size of all files in bytes.
-        accuracy: the share of the data's rows with exactly the right label or labels; None without data.
+        accuracy: the share of the data's rows for which the predicted labels are exactly right; None without data.
         agreeing: the number of texts with the same label or labels as from the original bundle.
-        texts: the number of compared texts: the rows of the data or, without data, the golden examples. Texts without a
-            known word, and texts whose label is a tie for the original bundle, are left out.
+        texts: the number of compared texts. These are the rows of the data or, without data, the golden examples. Texts
+            without a known word are left out, and so are texts with two equally likely labels in the original bundle.
         p50: the median time of an answer to one text, in microseconds.
     """
 
@@ -107,24 +107,25 @@ def compress(
     force: bool = False,
     progress: bool = True,
 ) -> CompressedBundle:
-    """Write a smaller bundle, and prove that it answers as the original with rounded weights does.
+    """Write a smaller bundle, and prove that it gives the same answers as the original bundle with rounded weights.
 
     Args:
         bundle: a bundle's folder, or a shipped classifier's name.
         path: the folder to write.
-        storage: how weights are stored, and how many words stay: the first of the vocabulary, which are the most
-            frequent where pocketrnn made it. By default, int8 and all words.
-        data: labelled texts, with the classifier's labels in its order, to measure with.
-        max_loss: how many points of accuracy on the data may be lost; 0.2 allows 91.4 % to become 91.2 %.
-        name: the classifier's name; by default as before.
-        force: replace a bundle at `path`.
-        progress: print progress on standard error, as `export` does.
+        storage: how the weights are stored, and how many words are kept. These are the first words of the vocabulary,
+            which are the most frequent ones if pocketrnn made the vocabulary. By default, weights are stored as int8
+            and all words are kept.
+        data: labelled texts to measure accuracy with. Their labels must be the classifier's, in its order.
+        max_loss: how many percentage points of accuracy on the data may be lost; 0.2 allows 91.4 % to become 91.2 %.
+        name: the classifier's name; by default the original one.
+        force: whether to replace a bundle at `path`.
+        progress: whether to print progress on standard error, as `export` does.
 
     Raises:
-        InputError: an argument is unusable; the bundle is compressed already, or its graph is not an ONNX file; its
-            subclass OutputError, when `path` is taken.
+        InputError: an argument is unusable; the bundle is compressed already; or its graph is not an ONNX file.
+        OutputError: `path` exists, and `force` is not set.
         CompressionError: more accuracy is lost than `max_loss`. Nothing was written.
-        ParityError: the new graph does not answer as the old one with rounded weights. Nothing was written.
+        ParityError: the new graph answers otherwise than the old one with rounded weights. Nothing was written.
 
     Example:
         >>> made = compress("news", "news-small", storage=Storage(embedding="int8", weights="float32"))
@@ -135,7 +136,10 @@ def compress(
     check_output_folder(path, force=force, marker_file=CLASSIFIER_JSON)
     folder = find_or_download_bundle(bundle)
     if is_packed_file(folder):
-        raise InputError(f"{folder} is a packed file, not a bundle.", "Give the bundle that it was made from.")
+        raise InputError(
+            f"{folder} is a packed file, but only a bundle can be compressed.",
+            "Give the bundle that the packed file was made from.",
+        )
     original = Classifier.load(folder)
     manifest = original.manifest if name is None else replace(original.manifest, name=name)
     _check_arguments(manifest, storage, data, max_loss)
@@ -172,8 +176,6 @@ class _Stage:
 
     Attributes:
         name: the name of the step, or "original".
-        folder: the folder of this bundle.
-        classifier: the loaded bundle.
     """
 
     name: str
@@ -185,8 +187,9 @@ def check_kept_word_count(kept_words: int, vocabulary_size: int) -> None:
     """Raise an InputError if a number of words to keep is below 1, or does not shorten the vocabulary."""
     if not 1 <= kept_words < vocabulary_size:
         raise InputError(
-            f"{kept_words} words cannot be kept from a vocabulary of {vocabulary_size}.",
-            f"Use a number from 1 to {vocabulary_size - 1}.",
+            f"The number of words to keep is {kept_words}, but the vocabulary has {vocabulary_size} words, and at "
+            "least one must be left out.",
+            f"Give a number from 1 to {vocabulary_size - 1}.",
         )
 
 
@@ -197,43 +200,55 @@ def _check_arguments(manifest: Manifest, storage: Storage, data: LabelledTexts |
     manifest.require_single_head("compress()")
     if manifest.output.of_tokens:
         raise InputError(
-            f"{manifest.name} gives a label for each token, but the loss is measured by the labels of texts.",
-            "Such a bundle cannot be compressed: use it as it is.",
+            f"{manifest.name} gives a label for each token. Such a bundle cannot be compressed, because the loss "
+            "is measured by the labels of whole texts.",
+            "Use the bundle as it is.",
         )
     if "compression" in manifest.provenance:
-        raise InputError(f"{manifest.name} is compressed already.", "Give the bundle that was not compressed yet.")
+        raise InputError(
+            f"{manifest.name} is already compressed, and cannot be compressed a second time.",
+            "Give the bundle that it was made from.",
+        )
     require_onnx_graph(manifest)
     if data is not None and rules.tokenizer == EXTERNAL:
         raise InputError(
-            f"{manifest.name} does not split texts, so it cannot be measured on texts.", "Compress it without data."
+            f"The loss of accuracy of {manifest.name} cannot be measured on texts, since the bundle does not split "
+            "texts (its tokenizer is external).",
+            "Compress it without `data`.",
         )
     check_data_labels(manifest, data)
     if max_loss is not None and data is None:
-        raise InputError(f"max_loss is {max_loss}, but there is no data.", "Give labelled data to measure the loss on.")
+        raise InputError(
+            f"`max_loss` is {max_loss}, but there is no data to measure the loss of accuracy on.",
+            "Give labelled texts as `data`, or leave out `max_loss`.",
+        )
     if max_loss is not None and not 0 <= max_loss <= 100:
-        raise InputError(f"max_loss is {max_loss}, which is out of range.", "Give percentage points from 0 to 100.")
+        raise InputError(
+            f"`max_loss` is {max_loss}, but must be from 0 to 100.",
+            "Give the largest loss of accuracy in percentage points.",
+        )
     for what in (storage.embedding, storage.weights):
         if what not in STORAGES:
-            raise InputError(f"Weights cannot be stored as {what!r}.", f"Use one of: {', '.join(STORAGES)}.")
+            raise InputError(f"{what!r} is not a way to store weights.", f"Give one of these: {', '.join(STORAGES)}.")
     rows = storage.rows
     if rows is None:
         if not _list_compression_steps(manifest, storage):
             raise InputError(
-                "These options change nothing in the bundle.",
+                "With these options, the compressed bundle would be the same as the original one.",
                 "Store weights as int8 or float16, or keep fewer words.",
             )
         return
     check_kept_word_count(rows, len(manifest.text.vocabulary))
     if (highest := manifest.text.rules.highest_id) >= rows:
         raise InputError(
-            f"The text rules use the token id {highest}, which is not among the first {rows} words.",
+            f"The text rules use the token id {highest}, but with {rows} words to keep, the largest id is {rows - 1}.",
             f"Keep at least {highest + 1} words.",
         )
 
 
 def _list_compression_steps(manifest: Manifest, storage: Storage) -> list[tuple[str, Storage]]:
-    """List pairs (name, storage) of the compression steps: the name of the step, such as "embedding in int8", and how
-    all weights are stored after it."""
+    """List the steps of a compression as pairs (name, storage): the name of the step, such as "embedding in int8", and
+    how all weights are stored after the step."""
     so_far, steps = Storage("float32", "float32"), []
     if manifest.torchscript is not None:
         steps.append(("without TorchScript", so_far))
@@ -279,8 +294,8 @@ def _write_smaller_bundle(folder: Path, manifest: Manifest, storage: Storage, pa
     texts = select_texts_within_limits(graph.limits, texts, description)
     if not texts:
         raise CompressionError(
-            f"With {len(kept_words.vocabulary)} words, the graph takes none of the golden examples: they have too few "
-            "known words, or none.",
+            f"With {len(kept_words.vocabulary)} words, each golden example has fewer known words than the graph "
+            "needs, so that no example is left.",
             "Keep more words.",
         )
     plan = ProofPlan(
@@ -313,8 +328,9 @@ def _compare_rounded_graph(
         )
     if not all(np.isfinite(line.largest_difference) for line in lines):
         raise CompressionError(
-            "With rounded weights, an answer is infinite or NaN, but not with the original weights.",
-            "Store weights as float16 or float32.",
+            "With rounded weights, an answer becomes infinite or NaN; with the original weights, all answers are "
+            "finite.",
+            "Store the weights as float16 or float32.",
         )
     return lines
 
@@ -335,8 +351,8 @@ def _measure_compression_stages(stages: Sequence[_Stage], data: LabelledTexts | 
     measured: NDArray[np.bool_] = ~without[0]
     if not measured.any():
         raise InputError(
-            "The classifier accepts none of the texts in the data: each is outside its limits.",
-            "Give texts within the limits of the classifier, which pocketrnn inspect shows.",
+            "The classifier accepts none of the texts in the data: each has too few or too many tokens.",
+            "Give texts within the limits of the classifier. The command `pocketrnn inspect` shows these limits.",
         )
     manifest = stages[0].classifier.manifest
     # The labels of a text that is not taken are never used.
@@ -364,8 +380,8 @@ def _measure_compression_stages(stages: Sequence[_Stage], data: LabelledTexts | 
 
 
 def _make_inputs_from_golden_examples(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
-    """Return the inputs that stand for golden examples: the texts, or their ids if the user's own code splits texts.
-    Ids without a row in the graph's embedding become the id of unknown words."""
+    """Return inputs for the classifier that stand for golden examples: the texts or, if the user's own code splits
+    texts, their ids. Ids without a row in the graph's embedding are replaced by the id of unknown words."""
     if manifest.text.rules.tokenizer != EXTERNAL:
         return [example.text for example in examples]
     return [
@@ -377,8 +393,8 @@ def _make_inputs_from_golden_examples(manifest: Manifest, examples: Sequence[Exa
 def _mark_texts_that_can_show_lost_labels(
     classifier: Classifier, texts: Sequence[Text], logits: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Return a mask, bool [texts], of the texts whose labels can show a loss: texts with a known word, whose label is
-    not so near to another one that rounding decides."""
+    """Return a mask, bool [texts], of the texts whose labels can show a loss: texts with a known word and a label that
+    is so much more likely than the next that rounding cannot decide between them."""
     rules = classifier.manifest.text.rules
     nothing = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     known = [not nothing.issuperset(classifier.encode(text)) for text in texts]
@@ -400,9 +416,10 @@ def _check_loss(steps: Sequence[StageMeasurement], max_loss: float | None) -> No
     # 1e-9: a share of whole rows that is nearer than this is equal.
     if loss > max_loss + 1e-9:
         raise CompressionError(
-            f"{loss:.2f} points of accuracy are lost on the data, more than {max_loss:g}: nothing was written.\n"
+            f"The compressed bundle loses {loss:.2f} percentage points of accuracy on the data, but at most "
+            f"{max_loss:g} are allowed. Nothing was written.\n"
             f"{format_steps_table(steps)}\n",
-            "Keep more words, or store weights as float16 or float32.",
+            "Keep more words, store weights as float16 or float32, or allow a larger loss.",
         )
 
 
@@ -428,10 +445,8 @@ def _make_compressed_provenance(
 
 
 def format_steps_table(steps: Sequence[StageMeasurement]) -> str:
-    """Return the measurements of a compression as a Markdown table. Each row includes the steps of the rows above it.
-
-    With few texts the column of labels has counts, since a percentage would suggest too much precision.
-    """
+    """Return the measurements of a compression as a Markdown table with one row for each step. If there are few texts,
+    the column of equal labels has counts, since a percentage would suggest too much precision."""
     texts = steps[0].texts
     lines = [
         f"| | bytes, all files | accuracy | label as the original, {texts:,} texts | one text, p50, us |",

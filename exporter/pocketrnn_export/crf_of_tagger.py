@@ -60,19 +60,17 @@ class OwnersLabels:
 def add_crf(
     prepared: ExportableModule, description: Description, *, crf_option: bool | Crf = True
 ) -> tuple[Description, OwnersLabels | None]:
-    """Find the CRF with which a tagger decodes its labels, and add it to the description of the bundle. Return the new
-    description, and the user's own decoder, with which the bundle's labels are compared later.
-
-    If there is no CRF, the description is unchanged. The decoder is None if there is nothing to compare.
+    """Find the CRF with which a tagger decodes its labels, and add it to the description of the bundle. Return a tuple:
+    the new description, unchanged without a CRF; and the user's own decoder, with which the bundle's labels are
+    compared later, or None if there is nothing to compare.
 
     Args:
-        prepared: the module.
-        description: the description of its bundle so far.
+        description: the description of the bundle so far.
         crf_option: True to look for the CRF, False to use none; or the CRF itself.
 
     Raises:
-        ExportError: the module decodes its labels, but not by a CRF that we can read.
-        InputError: the rules pad texts, and a CRF would decode the padding too.
+        ExportError: the module decodes its labels, but not by a CRF of a supported form.
+        InputError: the rules pad texts, and a CRF would decode the padding, too.
     """
     if not isinstance(description.output, TagOutput) or not crf_option:
         return description, None
@@ -92,9 +90,11 @@ def add_crf(
     if decoder is None:
         if called is not None or unknown:
             raise ExportError(
-                f"The module decodes its labels ({unknown or 'by its own code'}), but not by a CRF with one transition "
-                "matrix and, possibly, scores for the first and the last label.",
-                "To have the likeliest label of each token, say so: --no-crf, or crf=False.",
+                f"The module decodes its labels ({unknown or 'by its own code'}). A bundle can do so only by a CRF "
+                "with one transition matrix and, possibly, scores for the first and the last label, but this is "
+                "not such a CRF.",
+                "If the bundle may give the likeliest label of each token instead, say so: --no-crf, or crf=False "
+                "in Python.",
             )
         return description, None
     _refuse_crf_on_padded_texts(description, decoder.where)
@@ -150,9 +150,9 @@ def _find_labelling_call_and_crf(
     if not lines:
         return None
     raise ExportError(
-        f"The module labels tokens by {lines[0]}. These labels are neither the likeliest labels of {convention.line}, "
-        "nor those of a CRF with one transition matrix.",
-        "To have the likeliest label of each token, say so: --no-crf, or crf=False.",
+        f"The module labels tokens by {lines[0]}. These labels are neither the likeliest labels of "
+        f"{convention.line}, nor those of a CRF with one transition matrix, so a bundle cannot give them.",
+        "If the bundle may give the likeliest label of each token instead, say so: --no-crf, or crf=False in Python.",
     )
 
 
@@ -179,9 +179,9 @@ def _refuse_crf_on_padded_texts(description: Description, crf_place: str) -> Non
     where the CRF is, for the message."""
     if description.text.rules.min_width is not None:
         raise InputError(
-            f"The module decodes its labels by a CRF ({crf_place}), but the rules pad every text: the CRF would "
+            f"The module decodes its labels by a CRF ({crf_place}), but the rules pad every text, so the CRF would "
             "decode the padding, too.",
-            "Leave min_width out of the rules.",
+            "Leave `min_width` out of the rules.",
         )
 
 

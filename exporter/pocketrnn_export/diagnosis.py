@@ -39,8 +39,8 @@ def add_first_difference_to_error() -> Iterator[None]:
     from the module.
 
     Raises:
-        AnswersDifferError: the block raised this error.
-        FormsDifferError: the block raised this error.
+        AnswersDifferError: the error of the block, with the place.
+        FormsDifferError: the error of the block, with the place.
     """
     try:
         yield
@@ -61,8 +61,8 @@ def _add_branching_line(error: AnswersDifferError) -> AnswersDifferError:
 
 
 def _add_first_differing_operation(error: FormsDifferError) -> FormsDifferError:
-    """Add to an error of the proof the operation at which the graph first differs from the module. If that operation is
-    not found and the graph contains CumSum, add advice on `cumsum`. Return the new error, or the same one if there is
+    """Add to an error of the proof the operation at which the graph first differs from the module. If this operation is
+    not found and the graph contains CumSum, add advice on `cumsum`. Return the new error, or the given one if there is
     nothing to add."""
     form = next((form for form in error.forms if form.float64_run is not None), None)
     answers = error.answers
@@ -109,7 +109,7 @@ def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]
         others: inputs of other sizes, or with other values.
 
     Returns:
-        the line of the branch, as an error shows it; empty if all inputs take the same branches.
+        a description of this line for an error message; empty if all inputs take the same branches.
     """
     own, all_jumps = _list_executed_jumps(module, odd), [_list_executed_jumps(module, other) for other in others]
     usual = {jump for jumps in all_jumps for jump in jumps}
@@ -121,8 +121,8 @@ def find_branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]
 
 
 def _list_executed_jumps(module: nn.Module, inputs: Inputs) -> _Jumps:
-    """Call the module with the inputs, and return the jumps between instructions of the user's code that ran, each with
-    its line, in the order in which they first ran."""
+    """Call the module with the inputs. Return the jumps between instructions of the user's code that were made, each
+    with its line, in the order in which they were first made."""
     found: _Jumps = {}
     copied = copy_without_comparison(module)
     # A user's module may raise anything: its jumps end there.
@@ -133,7 +133,7 @@ def _list_executed_jumps(module: nn.Module, inputs: Inputs) -> _Jumps:
 
 def _record_first_runs_of_jumps(found: _Jumps) -> contextlib.AbstractContextManager[None]:
     """While the block runs, add each jump between instructions of the user's code to the dict `found`, with its line,
-    when the jump runs for the first time."""
+    when the jump is made for the first time."""
 
     def trace_call(frame: FrameType, _event: str, _: Any) -> Any:
         file = frame.f_code.co_filename

@@ -42,8 +42,8 @@ OwnersPair = tuple[str, object] | tuple[str, object, object]
 
 
 class DescribedArguments(TypedDict, total=False):
-    """The arguments of `export` that can be given in addition to the objects `input` and `output`. `export` documents
-    each."""
+    """The arguments of `export` that may be given together with the arguments `input` and `output`. The docstring of
+    `export` explains each."""
 
     lengths: bool | None
     call: str | Call | None
@@ -60,7 +60,7 @@ class DescribedArguments(TypedDict, total=False):
 
 
 class CommonArguments(DescribedArguments, total=False):
-    """The arguments of `export` for any classifier that is described without the objects `input` and `output`."""
+    """The arguments of `export` for a classifier of any kind, if `input` and `output` are not given."""
 
     multi_label: bool
     thresholds: Sequence[float] | None
@@ -73,12 +73,13 @@ class NumberArguments(TypedDict, total=False):
     channel; and the arguments that describe the module, its values and its sequences.
 
     Attributes:
-        values, value_units: the names of the values that a module gives in place of labels, and the unit of each.
-        scaler: a scaler of scikit-learn, or the file of one, that says mean and scale: `.joblib`, `.pkl`, `.npz` or
-            `.json`. Nothing in a file is executed.
-        layout: the axes of forward's input: `btc` for [batch, time, channels], `bct` for [batch, channels, time],
-            `bt` for [batch, time]; by default `export` finds out, also if time comes before the batch.
-        sequences: real sequences, as the sensor gives them; the first become golden examples.
+        values, value_units: the names of the values that the module gives in place of labels, and the unit of each.
+        scaler: a scaler of scikit-learn with mean and scale, or the path of a file that holds one: `.joblib`, `.pkl`,
+            `.npz` or `.json`. No code in a file is executed.
+        layout: the axes of forward's input: `btc` for [batch, time, channels], `bct` for [batch, channels, time], `bt`
+            for [batch, time]. By default, `export` finds the layout by trials; it then also finds layouts with time
+            before the batch.
+        sequences: real sequences, as the sensor gives them; the first ones become golden examples.
     """
 
     values: Sequence[str] | None
@@ -108,7 +109,7 @@ class AnyNumberArguments(CommonArguments, NumberArguments, total=False):
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """The options of an export that do not describe input or output. `export` documents each."""
+    """The options of an export that do not describe input or output. The docstring of `export` explains each."""
 
     lengths: bool | None = None
     call: str | Call | None = None
@@ -124,8 +125,8 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class TextExportArguments:
-    """The arguments of `export` that describe a classifier of texts, but for those in `ExportOptions`. `export`
-    documents each."""
+    """The arguments of `export` that describe a classifier of texts, without those in `ExportOptions`. The docstring of
+    `export` explains each."""
 
     name: str
     vocabulary: VocabularySource | None
@@ -147,33 +148,36 @@ class TextExportArguments:
 
 
 def check_export_options(options: ExportOptions) -> None:
-    """Check the tolerance, the option `gives` and that the report can be written, before the work starts.
+    """Check the options `tolerance` and `gives`, and that the report can be written, before the work starts.
 
     Raises:
-        InputError: the tolerance or `gives` has an unusable value.
+        InputError: `tolerance` or `gives` has an unusable value.
         OutputError: the report cannot be written.
     """
     if options.tolerance is not None and not 0 <= options.tolerance < float("inf"):
         raise InputError(
-            f"The tolerance is {options.tolerance}, which is out of range.",
-            "Give a finite number of 0 or more, such as 1e-5.",
+            f"The option `tolerance` is {options.tolerance}, but must be a finite number of 0 or more.",
+            "Give the largest difference of answers that you accept, such as 1e-5.",
         )
     if options.gives not in (None, "logits", "probabilities"):
-        raise InputError(f"gives is {short_repr(options.gives)}, which is unknown.", "Use 'logits' or 'probabilities'.")
+        raise InputError(
+            f"The option `gives` is {short_repr(options.gives)}, but must be 'logits' or 'probabilities'.",
+            "Write what forward returns: gives='logits' or gives='probabilities'.",
+        )
     if options.report is not None:
         write_comparison_report(options.report, [], options.tolerance)
 
 
 def refuse_options_excluded_by_input(reason: str, **options: bool) -> None:
-    """Raise an InputError that names the first option that the user wants although the module's kind of input excludes
-    it.
+    """Raise an InputError if the user wants an option that the module's kind of input excludes. The message names the
+    first such option.
 
     Args:
-        reason: what the module takes, as the beginning of a sentence.
-        options: the excluded options of `export`, each with True if the user wants it.
+        reason: the kind of input, as the beginning of a sentence, such as "The module takes two texts".
+        options: the names of the excluded options, each with True if the user wants it.
     """
     if found := next((name for name, wanted in options.items() if wanted), None):
-        raise InputError(f"{reason}, so it cannot be exported with {found}.", f"Leave {found} out.")
+        raise InputError(f"{reason}, so it cannot be exported with the option `{found}`.", f"Leave out `{found}`.")
 
 
 def refuse_options_with_pairs_or_features(
@@ -182,24 +186,25 @@ def refuse_options_with_pairs_or_features(
     """Raise an InputError for options that a bundle of pairs of texts, or of texts with features, cannot have.
 
     Args:
-        reason: what the module takes, as the beginning of a sentence.
-        description: the bundle's description.
-        pairs: the owner's texts, with their ids or answers.
+        reason: the kind of input, as the beginning of a sentence, such as "The module takes two texts".
         example_call: a call that gives tokens to the bundle, for the message.
-        options: the excluded options of `export`, each with True if the user wants it.
+        options: the names of the excluded options, each with True if the user wants it.
     """
     refuse_options_excluded_by_input(reason, **options)
     if description.output.of_tokens:
-        raise InputError(f"{reason}, but the labels are of tokens.", "Leave labels_of out.")
+        raise InputError(
+            f"{reason}, so its labels must be of texts, but `labels_of` is 'tokens'.",
+            "Leave out the argument `labels_of`.",
+        )
     if description.text.rules.tokenizer == EXTERNAL:
         raise InputError(
-            f"{reason}, but its rules do not split texts (the tokenizer is external).",
-            f"Give rules that split texts. The classifier takes tokens or ids all the same: {example_call}.",
+            f"{reason}, so its rules must split texts, but `tokenizer` is 'external': your own code splits them.",
+            f"Give text rules that split texts. The bundle still takes tokens or ids if you have them: {example_call}.",
         )
     if any(one.answer is not None for one in pairs):
         raise InputError(
-            f"{reason}, but example_ids has an answer to a single text.",
-            "Leave the answers out, and give single texts with their ids: [(text, ids), ...].",
+            f"{reason}, but `example_ids` has an answer to a single text, which cannot be compared.",
+            "Leave out the answers, and give only single texts with their ids: [(text, ids), ...].",
         )
 
 
@@ -213,9 +218,9 @@ def read_features(given: str) -> FeaturesGiven:
     """Read the features that the user names on the command line, or describes in a JSON file.
 
     Args:
-        given: names of numbers, `a,b,c`; or the path of a JSON file: a list of names, or an object that has for each
-            name `{"mean": 3.1, "scale": 2.0}`, a list of the values of a category, or `{"values": {"book": 0},
-            "unknown": 1}`.
+        given: the names of numbers with commas between them, `a,b,c`; or the path of a JSON file. The file has a list
+            of names, or an object with one member for each name: `{"mean": 3.1, "scale": 2.0}` for a number; a list of
+            values, or `{"values": {"book": 0}, "unknown": 1}`, for a category.
 
     Raises:
         DataError: the file cannot be read, or holds something else.
@@ -233,20 +238,26 @@ def read_features(given: str) -> FeaturesGiven:
     if isinstance(document, list):
         return document
     if not isinstance(document, dict):
-        raise DataError(f"{given} is neither a list nor an object.", remedy)
+        raise DataError(
+            f"{given} must hold a JSON list or object that describes the features, but holds neither.", remedy
+        )
     return {name: _read_feature(name, members, given, remedy) for name, members in document.items()}
 
 
 def _read_feature(name: str, members: Any, file: str, remedy: str) -> Number | Category:
-    """Make the `Number` or `Category` that the JSON members of a feature describe. `file` and `remedy` are for the
-    message of the error."""
+    """Return the `Number` or `Category` that the JSON members of a feature describe. `file` and `remedy` are used in
+    the error message for other members."""
     if isinstance(members, list):
         return Category(members)
     if isinstance(members, dict) and members.keys() <= {"mean", "scale"}:
         return Number(**members)
     if isinstance(members, dict) and members.keys() - {"unknown"} == {"values"}:
         return Category(members["values"], members.get("unknown"))
-    raise DataError(f"In {file}, the feature {name} is neither a number nor a category.", remedy)
+    raise DataError(
+        f"In {file}, the feature {name} must be a number, with `mean` and `scale`, or a category, with a list of "
+        "values or with `values`. It is neither.",
+        remedy,
+    )
 
 
 def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list[tuple[str, FeatureRow]]:
@@ -265,7 +276,8 @@ def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list
             raise InputError(error.problem, f"{error.remedy} Give example_texts as [(text, features), ...].") from None
         if not isinstance(text, str):
             raise InputError(
-                f"{which} has a text that is not a string.", "Give example_texts as [(text, features), ...]."
+                f"{which} has a text that is not a string.",
+                "Give `example_texts` as [(text, features), ...], where text is a string.",
             )
         found.append((text, values))
     return found
@@ -274,12 +286,11 @@ def freeze_texts_with_features(texts: Sequence[Any], features: Features) -> list
 def choose_texts_with_features(
     given: Sequence[tuple[str, FeatureRow]], description: Description, *, made_too: bool
 ) -> list[tuple[str, FeatureRow]]:
-    """Choose the texts of a proof with their features: the given texts; generated texts, if none are given or with
-    `made_too`; and texts without a known token.
+    """Choose the texts, with their features, on which the export is proven. They are the given texts and texts without
+    a known token; also generated texts, if no texts are given or `made_too` is set.
 
     Args:
         given: tuples of a text and its features, from `freeze_texts_with_features`.
-        description: the bundle's description.
         made_too: whether to add generated texts even if texts are given.
     """
     source = description.text
@@ -293,13 +304,8 @@ def choose_texts_with_features(
 
 
 def refuse_options_with_features(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
-    """Raise an InputError for options that a bundle with features cannot have.
-
-    Args:
-        description: the bundle's description.
-        pairs: the user's texts, with their ids or answers.
-        options: the excluded options of `export`, each with True if the user wants it.
-    """
+    """Raise an InputError for options that a bundle with features cannot have. `options` are the names of the excluded
+    options, each with True if the user wants it."""
     what = f"The module takes {', '.join(name for name, _ in description.text.features)} beside a text"
     refuse_options_with_pairs_or_features(what, description, pairs, "classify((tokens, features))", **options)
 
@@ -321,28 +327,24 @@ def flatten_pairs(pairs: Sequence[Any]) -> list[str]:
             raise InputError(error.problem, "Give example_texts as [(first, second), ...].") from None
         if not all(isinstance(text, str) for text in both):
             raise InputError(
-                f"The pair at position {i} of example_texts holds something that is not a string.",
-                "Give example_texts as [(first, second), ...], each a string.",
+                f"The pair at position {i} (counted from 0) of `example_texts` holds something that is not a string.",
+                "Give `example_texts` as [(first, second), ...], where both are strings.",
             )
         texts += both
     return texts
 
 
 def refuse_options_with_two_texts(description: Description, pairs: Sequence[OwnersText], **options: bool) -> None:
-    """Raise an InputError for options that a bundle for two texts cannot have.
-
-    Args:
-        description: the bundle's description.
-        pairs: the user's texts, with their ids or answers.
-        options: the excluded options of `export`, each with True if the user wants it.
-    """
+    """Raise an InputError for options that a bundle for two texts cannot have. `options` are the names of the excluded
+    options, each with True if the user wants it."""
     rules, what = description.text.rules, "The module takes two texts"
     call = "classify((first_tokens, second_tokens))"
     refuse_options_with_pairs_or_features(what, description, pairs, call, **options)
     if (rules.min_width or 1) > 1:
         raise InputError(
-            f"{what}, but the rules pad each text to {rules.min_width} tokens (min_width).",
-            "Leave min_width out of the rules: each text is answered at its own length.",
+            f"{what}, so texts cannot be padded, but the rules pad each text to {rules.min_width} tokens "
+            "(`min_width`).",
+            "Leave `min_width` out of the rules. The bundle answers each text at its own length.",
         )
 
 
@@ -353,15 +355,16 @@ def make_heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi
     """Make the output of a classifier with several heads.
 
     Args:
-        heads: the labels of each head by its name, or its whole output: `LabelOutput(labels, "sigmoid", thresholds)`.
-        multi_label: whether a text can have any number of the labels of a head that is given as labels alone.
+        heads: for each head's name, its labels or its whole output, such as `LabelOutput(labels, "sigmoid",
+            thresholds)`.
+        multi_label: whether a text can have any number of labels of a head for which only labels are given.
 
     Raises:
         InputError: the labels or thresholds of a head are unusable, or there are fewer than two heads.
     """
     if not isinstance(heads, Mapping):
         raise InputError(
-            f"heads is {short_repr(heads, 40)}, which is not a dict.",
+            f"The argument `heads` is {short_repr(heads, 40)}, but must be a dict.",
             'Give the labels of each head by its name: heads={"topic": ["oil", "cup"], "mood": ["bad", "good"]}.',
         )
     made = {}
@@ -376,7 +379,9 @@ def make_heads_output(heads: Mapping[str, Sequence[str] | LabelOutput], *, multi
             problem, remedy = ("its labels are not a list", "Give a list of names.")
             if isinstance(error, InputError):
                 problem, remedy = f"{error.problem[0].lower()}{error.problem[1:].rstrip('.')}", error.remedy
-            raise InputError(f"The head {short_repr(name, 40)}: {problem}.", remedy) from None
+            raise InputError(
+                f"In the argument `heads`, the head {short_repr(name, 40)} is unusable: {problem}.", remedy
+            ) from None
     return HeadsOutput(made)
 
 
@@ -391,26 +396,29 @@ def refuse_arguments_with_heads(
     """Raise an InputError for arguments of `export` that a classifier with several heads cannot have."""
     if labels is not None:
         raise InputError(
-            "Both labels and heads are given.",
-            "Leave labels out if the module has several heads, else leave heads out.",
+            "The arguments `labels` and `heads` are both given, but only one of them can be.",
+            "Leave out `labels` if the module has several heads; otherwise leave out `heads`.",
         )
     if thresholds is not None:
         raise InputError(
-            "The argument thresholds does not say which head the thresholds are for.",
+            "The argument `thresholds` cannot be used with several heads, since it does not say which head it is for.",
             'Give them with the labels of their head: heads={"mood": LabelOutput(labels, "sigmoid", thresholds), ...}.',
         )
     if labels_of != "texts":
         raise InputError(
-            "labels_of is 'tokens', but the heads of a module give labels of texts.",
-            "Export the labels of tokens by themselves: labels=[...], labels_of='tokens'.",
+            "The argument `labels_of` is 'tokens', but the heads of a module give labels of whole texts.",
+            "Export the labels of tokens in a bundle of their own: labels=[...], labels_of='tokens'.",
         )
     if two_texts:
         raise InputError(
             "The module takes two texts, but only modules of one text can have several heads.",
-            "Export each head by itself: labels=[...], call=... and two_texts=True.",
+            "Export each head in a bundle of its own: labels=[...], call=... and two_texts=True.",
         )
     if streaming:
-        raise InputError("A bundle with several heads has no step graph for streams.", "Leave streaming out.")
+        raise InputError(
+            "The argument `streaming` is set, but a bundle with several heads cannot answer streams.",
+            "Leave out `streaming`.",
+        )
 
 
 # --- Characters ---
@@ -423,8 +431,8 @@ def read_characters(given: CharactersGiven) -> Characters:
     """Convert the argument `characters` of `export` to `Characters`: the ids of characters, and the width.
 
     Args:
-        given: `Characters`; a list of characters, or a map character -> id; or the path of a file that holds one, as
-            `read_vocabulary` takes it.
+        given: `Characters`; a list of characters; a map from characters to ids; or the path of a file that holds such a
+            list or map.
 
     Raises:
         DataError: the file holds no vocabulary.
@@ -438,23 +446,26 @@ def read_characters(given: CharactersGiven) -> Characters:
 
 
 def refuse_options_with_characters(*, of_tokens: bool, **options: bool) -> None:
-    """Raise an InputError if the module takes the characters of words, and its labels are of texts, or one of the
-    options is wanted.
+    """Raise an InputError for options that a module that takes the characters of words cannot have. Also raise it if
+    the labels are of texts, since such a module can only label tokens.
 
     Args:
         of_tokens: whether the labels are of tokens.
-        options: the excluded options of `export`, each with True if the user wants it.
+        options: the names of the excluded options, each with True if the user wants it.
     """
     what = "The module takes the characters of each word"
     if not of_tokens:
-        raise InputError(f"{what}, but the labels are of texts.", "Leave characters out, or say labels_of='tokens'.")
+        raise InputError(
+            f"{what}, but its labels are of texts. Only a module that labels tokens can take characters.",
+            "Give labels_of='tokens'; or leave out the argument `characters` if forward does not take characters.",
+        )
     refuse_options_excluded_by_input(what, **options)
 
 
 def separate_characters_from_texts(given: Iterable[Any]) -> tuple[list[Any], list[tuple[str, Any]]]:
-    """Separate the ids of characters from example texts (text, ids, ids of characters). Return a list of all texts as
-    (text, ids), or unchanged if they have no ids of characters; and a list of (text, the ids of the characters of each
-    token)."""
+    """Separate the ids of characters from example texts (text, ids, ids of characters). Return two lists: all texts as
+    (text, ids); and (text, the ids of the characters of each token) for each text that has them. Texts without ids of
+    characters are not changed."""
     pairs, spelled = [], []
     for item in given:
         third = item[2] if isinstance(item, tuple | list) and len(item) == 3 else None
@@ -475,7 +486,6 @@ def compare_characters_for_provenance(
 
     Args:
         text_input: the text rules and the vocabulary.
-        characters: the characters.
         owners_characters: texts with the ids of the characters of each token; padding at the ends does not count.
 
     Raises:
@@ -487,16 +497,16 @@ def compare_characters_for_provenance(
         for i, (ours, theirs) in enumerate(zip(own, rows, strict=False)):
             if _strip_character_padding(ours, characters) != _strip_character_padding(theirs, characters):
                 raise InputError(
-                    f"The ids of the characters of token {i} in {short_repr(text, 40)} are {ours} by the argument "
-                    f"characters, but {list(theirs)} in example_ids.",
-                    "Give characters the vocabulary, the width and the ids of padding and unknown characters of your "
-                    "pipeline; and lowercase=True if it spells words in lower case.",
+                    f"In token {i} of {short_repr(text, 40)}, the characters have the ids {ours} by the argument "
+                    f"`characters`, but {list(theirs)} by `example_ids`.",
+                    "Give `characters` the vocabulary, the width and the ids for padding and unknown characters "
+                    "of your pipeline; and lowercase=True if your pipeline spells words in lower case.",
                 )
         if len(own) != len(rows):
             raise InputError(
-                f"{short_repr(text, 40)} has {len(own)} tokens by the rules, but example_ids has the characters of "
-                f"{len(rows)}.",
-                "Give one row of characters for each token of the text.",
+                f"{short_repr(text, 40)} has {len(own)} tokens by the rules, but `example_ids` has characters for "
+                f"{len(rows)} tokens.",
+                "Give one row of character ids for each token of the text.",
             )
     return (
         f"compared: {len(owners_characters)} text{'s' * (len(owners_characters) > 1)}"

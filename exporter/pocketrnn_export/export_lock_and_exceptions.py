@@ -21,12 +21,12 @@ _lock: Final = threading.Lock()
 
 @contextlib.contextmanager
 def run_one_export_on_one_core() -> Iterator[None]:
-    """Make other exports wait, and limit torch to one core while the block runs.
+    """While the block runs, make other exports wait, and limit torch to one core.
 
     Small batches run many thousand times. With two cores, an export that takes 11 s took 93 s on a busy machine.
 
-    Code that `torch.compile` has wrapped runs without compilation: compiled for each size it would take minutes, and a
-    trace could not see into it.
+    Code that `torch.compile` has wrapped runs uncompiled: compiling it for each size would take minutes, and a trace
+    cannot see into compiled code.
     """
     with _lock, use_one_thread(), torch.compiler.set_stance("force_eager"):
         yield
@@ -45,6 +45,6 @@ def keep_module_and_convert_exceptions(module: nn.Module) -> Iterator[None]:
     except BaseException as error:
         raise ExportError(
             f"{type(module).__name__} cannot be exported: {type(error).__name__}: {first_line(error).rstrip('.')}.",
-            "Run the module's forward by itself. If it does not raise this error, report a bug of pocketrnn with the "
-            "module.",
+            "Call the module yourself on a batch of ids. If it raises the same error, correct it; otherwise, "
+            "report this as a bug of pocketrnn, with the code of the module.",
         ) from error

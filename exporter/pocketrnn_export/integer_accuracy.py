@@ -35,7 +35,7 @@ class AllowedChange:
     """The largest change of answers that integer arithmetic may cause on the data.
 
     Attributes:
-        labels: the percentage of the texts or sequences whose label or labels may change.
+        labels: the percentage of the texts or sequences whose predicted labels may change.
         loss: by how many percentage points the accuracy may fall, if the data has labels.
 
     Raises:
@@ -48,13 +48,15 @@ class AllowedChange:
     def __post_init__(self) -> None:
         for name, value in (("max_changed", self.labels), ("max_loss", self.loss)):
             if not 0 <= value <= 100:
-                raise InputError(f"{name} is {value}, which is out of range.", "Give a number from 0 to 100.")
+                raise InputError(
+                    f"`{name}` is {value}, but must be from 0 to 100.", "Give the largest allowed change in percent."
+                )
 
 
 @dataclass(frozen=True)
 class _PairedAnswers:
-    """The answers of two classifiers, in float32 and with integers, to the same rows. Rows that one of them refuses are
-    left out.
+    """The answers of two classifiers, one in float32 and one with integers, to the same rows. Rows that one of them
+    refuses are left out.
 
     Attributes:
         probabilities: the probabilities of each classifier, float32 [rows, labels].
@@ -77,17 +79,15 @@ def measure_integer_change(
     data: LabelledTexts | LabelledSequences | None,
     allowed: AllowedChange,
 ) -> IntegerVerdict:
-    """Measure how many rows get other predicted labels with integer arithmetic, and the change of accuracy. Refuse more
-    than `allowed`. Equal rows count once.
+    """Measure how many rows get other predicted labels with integer arithmetic, and how the accuracy changes.
 
     The labels are those of `predict` or `predict_labels`. The rows are those of the data or, without data, of the
-    golden examples.
+    golden examples; equal rows count once.
 
     Args:
         float32_classifier: the classifier that multiplies float32.
         integer_classifier: the same classifier with integers.
         data: texts, labelled or not, or labelled sequences, already checked by `check_data_labels`.
-        allowed: the allowed change.
 
     Raises:
         InputError: the classifier takes none of the rows.
@@ -117,16 +117,14 @@ def measure_integer_change(
 def compute_accuracy_change_interval(
     right_before: NDArray[np.bool_], right_after: NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """Compute the 95 % confidence interval of the change of accuracy.
-
-    It is computed from pairs of answers to the same rows.
+    """Compute the 95 % confidence interval of the change of accuracy, from pairs of answers to the same rows.
 
     Args:
         right_before, right_after: bool [rows], whether the answer is right.
 
     Returns:
-        the ends of the interval, as shares of the rows. If no answer differs, the interval contains 0 and has a
-            positive width.
+        the ends of the interval, as shares of the rows. Even if no answer differs, the interval has a positive width,
+            and contains 0.
 
     Source: Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", 2005: a half is
     added to each of the four counts.
@@ -153,8 +151,8 @@ def _compute_paired_answers(
     taken = ~np.isnan(logits[0]).any(1) & ~np.isnan(logits[1]).any(1)
     if not taken.any():
         raise InputError(
-            "The classifier accepts none of the rows in the data.",
-            "Give rows within its limits: pocketrnn inspect shows them.",
+            "The classifier accepts none of the rows in the data: each is too short or too long.",
+            "Give rows within the limits of the classifier. The command `pocketrnn inspect` shows these limits.",
         )
     answers, (first, second) = Answers.from_manifest(float32_classifier.manifest), (some[taken] for some in logits)
     probabilities = answers.probabilities(first), answers.probabilities(second)
@@ -185,8 +183,8 @@ class _LabelledRows(NamedTuple):
 
 
 def _find_distinct_labelled_rows(data: LabelledTexts | LabelledSequences | None) -> _LabelledRows:
-    """Return each different row of the data once. If several equal rows exist, the first one with a known label is
-    taken."""
+    """Return each different row of the data once, with its labels. If equal rows have different labels, the labels of
+    the first row whose labels are known are taken."""
     if data is None:
         return _LabelledRows(None, None, None)
     rows: Any = data.sequences if hasattr(data, "sequences") else data.texts
@@ -201,8 +199,8 @@ def _find_distinct_labelled_rows(data: LabelledTexts | LabelledSequences | None)
 
 
 def _compute_row_logits(classifier: Classifier, rows: list[Any] | None) -> NDArray[np.float32]:
-    """Compute the logits of the rows: NaN for a row that the classifier refuses. If `rows` is None, compute those of
-    the golden examples."""
+    """Compute the logits of the rows or, if `rows` is None, of the golden examples. The logits are NaN for a row that
+    the classifier refuses."""
     if rows is not None:
         return classifier.logits(rows, on_error="skip")
     if not isinstance(classifier.manifest.input, NumberInput):
@@ -219,12 +217,13 @@ def _refuse_larger_change(verdict: IntegerVerdict, allowed: AllowedChange) -> No
     if share > allowed.labels + 1e-9:
         raise CompressionError(
             f"With integers, the {verdict.unit} of {verdict.changed:,} of {verdict.texts:,} {verdict.of} changes "
-            f"({share:.2f} %), more than {allowed.labels:g} %: nothing was written.",
-            f"Pack it in float32, or allow more: --max-changed {_format_rounded_up(share)} (max_changed= in Python)."
+            f"({share:.2f} %), but at most {allowed.labels:g} % may change. Nothing was written.",
+            f"Pack it in float32, or allow a larger change: --max-changed {_format_rounded_up(share)} "
+            "(max_changed= in Python)."
             + (
                 ""
                 if verdict.is_data
-                else f" Golden examples are few: --data FILE measures it on {verdict.of} of yours."
+                else f" This was measured on few examples: --data FILE measures it on {verdict.of} of yours."
             ),
         )
     if verdict.accuracy is None or verdict.accuracy_before is None:
@@ -232,9 +231,9 @@ def _refuse_larger_change(verdict: IntegerVerdict, allowed: AllowedChange) -> No
     loss = 100 * (verdict.accuracy_before - verdict.accuracy)
     if loss > allowed.loss + 1e-9:
         raise CompressionError(
-            f"With integers, {loss:.2f} points of accuracy are lost on {verdict.labelled:,} rows, more than "
-            f"{allowed.loss:g}: nothing was written.",
-            f"Pack it in float32, or allow more: --max-loss {_format_rounded_up(loss)} (max_loss= in Python).",
+            f"With integers, {loss:.2f} percentage points of accuracy are lost on {verdict.labelled:,} rows, but "
+            f"at most {allowed.loss:g} may be lost. Nothing was written.",
+            f"Pack it in float32, or allow a larger loss: --max-loss {_format_rounded_up(loss)} (max_loss= in Python).",
         )
 
 

@@ -33,13 +33,15 @@ def parse_json(
         if strict and len(members) != len(pairs):
             seen: set[str] = set()
             twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-            raise DataError(f"{source} holds {brief_text(twice)} twice.", "Give every name once.")
+            raise DataError(
+                f"{source} has the name {brief_text(twice)} twice in one JSON object.", "Give every name once."
+            )
         return members
 
     def convert_constant(constant: str) -> float:
         if not strict:
             return float(constant)
-        raise ValueError(f"{constant} is not JSON")
+        raise ValueError(f"{constant} is not JSON, which has only finite numbers")
 
     try:
         return json.loads(
@@ -56,13 +58,12 @@ def format_json_for_terminal(document: Any) -> str:
 
 
 def parse_serde_float(text: str) -> float:
-    """Parse a number as the JSON reader of Hugging Face's `tokenizers` does.
+    """Parse a number as the JSON reader of Hugging Face's `tokenizers` does, which is serde_json (src/de.rs,
+    `f64_from_parts`).
 
-    This is serde_json (src/de.rs, `f64_from_parts`).
-
-    Its digits become an integer below 2^64, further digits are dropped, and the integer is multiplied or divided by a
-    power of ten; each step is rounded. So the result may be next to the nearest float, as for 8,334 of the 32,100
-    scores of T5. That decides between two ways to cut a text into the same pieces in another order.
+    The digits of the number become an integer below 2^64, further digits are dropped, and the integer is multiplied or
+    divided by a power of ten; each step is rounded. So the result may be next to the nearest float, as for 8,334 of the
+    32,100 scores of T5. This difference decides between two ways to cut a text into the same pieces in another order.
     """
     digits, _, power = text.lower().removeprefix("-").partition("e")
     whole, _, part = digits.partition(".")

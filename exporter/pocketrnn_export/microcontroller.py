@@ -24,11 +24,8 @@ _KEYWORDS = {
 
 
 def make_array_name(path: Path) -> str:
-    """Return a valid name in C and C++ for the array with a packed file, made from the name of the file at `path`.
-
-    Returns:
-        a valid name in C and C++, in ASCII.
-    """
+    """Return a valid name in C and C++, in ASCII, for the array with a packed file, made from the name of the file at
+    `path`."""
     name = re.sub(r"\W", "_", path.stem, flags=re.ASCII)
     # A name that begins with _ and a capital letter, or with two _, is reserved for the compiler.
     return f"model_{name}" if name in _KEYWORDS or not name[:1].isalpha() else name
@@ -48,12 +45,12 @@ def convert_to_c_array(content: bytes, name: str, definitions: str = "") -> str:
 
     Args:
         content: the packed file's bytes; their number is a multiple of 4.
-        name: the array's name; the constant with its size in bytes is called `name` with `_size` behind it.
-        definitions: further lines of C, as `EngineMemory.format_definitions` gives them.
+        name: the array's name. A constant `NAME_size` has the size of the file in bytes.
+        definitions: further lines of C, such as those of `EngineMemory.format_definitions`.
 
     Returns:
-        a header with an array of uint32_t, which is aligned as `prnn_open` requires. Its numbers are the file's on a
-        little-endian machine; no other machine opens packed files.
+        a header with an array of uint32_t, which is aligned as `prnn_open` requires. The array has the bytes of the
+            file on a little-endian machine; other machines cannot open packed files.
     """
     numbers = [f"0x{number:08x}" for (number,) in struct.iter_unpack("<I", content)]
     lines = (", ".join(numbers[at : at + _NUMBERS_A_LINE]) for at in range(0, len(numbers), _NUMBERS_A_LINE))

@@ -43,7 +43,7 @@ def write_mobile_bundle(bundle: str | Path, path: str | Path, *, force: bool = F
     manifest = manifests.read_manifest(folder)
     if manifest.characters is not None:
         raise InputError(
-            f"{manifest.name} takes the characters of each word, but the profile mobile supports words only.",
+            f"{manifest.name} takes the characters of each word, but the profile mobile supports only words.",
             "Use the bundle itself: Classifier.load(bundle).tag(text).",
         )
     require_onnx_graph(manifest)

@@ -67,8 +67,8 @@ def try_weights_lengths_and_stop_words_if_answers_differ(
     list_stop_words: Callable[[], Sequence[Sequence[str]]],
     weights: str = "",
 ) -> Iterator[None]:
-    """While the block runs, let an export whose module gives other answers than the user's classifier also try: the
-    weights of other files, and the lengths of texts and the stop words that the user's files name.
+    """While the block runs, let an export whose module gives other answers than the user's classifier also try other
+    weights, lengths of texts and stop words, which the user's files name.
 
     Args:
         list_modules: returns pairs (file of weights, module with these weights).
@@ -89,12 +89,8 @@ def try_weights_lengths_and_stop_words_if_answers_differ(
 
 @contextlib.contextmanager
 def compare_label_order(beside: AnswersBeside) -> Iterator[None]:
-    """While the block runs, let an export compare the order of the labels with answers of the user's classifier that no
-    argument of `export` names.
-
-    Args:
-        beside: the answers.
-    """
+    """While the block runs, let an export compare the order of the labels with `beside`, answers of the user's
+    classifier that no argument of `export` names."""
     before = _beside.set(beside)
     try:
         yield
@@ -103,8 +99,8 @@ def compare_label_order(beside: AnswersBeside) -> Iterator[None]:
 
 
 def _refuse_other_label_order(prepared: ExportableModule, description: Description) -> None:
-    """Raise an OtherAnswersError if most of the answers that `compare_label_order` was given agree with the labels in
-    another order. Other differences are ignored, since the text rules may be wrong."""
+    """Raise an OtherAnswersError if most of the answers that `compare_label_order` was given would agree with the
+    labels in another order. Other differences are ignored, since the text rules may be wrong."""
     beside, output = _beside.get(), description.output
     if beside is None or not isinstance(output, LabelOutput) or output.activation == "sigmoid":
         return
@@ -116,7 +112,7 @@ def _refuse_other_label_order(prepared: ExportableModule, description: Descripti
     order = find_likelier_order(source, rows)
     if order.is_sure and order.labels != [*output.labels]:
         raise OtherAnswersError(
-            f"The labels are in another order than the answers in {beside.file}.",
+            f"The labels are in another order than the answers in {beside.file} show.",
             f"{order.sentence} Give the labels in the order of your classifier's logits.",
             options={"labels": write_labels(order.labels), "pairs": beside.file},
         )
@@ -125,8 +121,8 @@ def _refuse_other_label_order(prepared: ExportableModule, description: Descripti
 
 
 def list_modules_with_other_weights() -> Iterator[tuple[str, nn.Module]]:
-    """Yield (file, module) for each further file of weights that may be tried: the module with the weights of this
-    file."""
+    """Yield pairs (file, module), one for each further file of weights that may be tried. The module has the weights of
+    this file."""
     yield from _others.get()()
 
 
@@ -136,18 +132,15 @@ def refuse_module_with_other_answers(
     answered: Sequence[AnsweredText],
     prepare_others: Callable[[ExportableModule], Iterable[tuple[str, ExportableModule]]] = lambda _: (),
 ) -> None:
-    """Raise a ParityError if the answers of a module to some texts differ from those of the user's classifier.
-
-    Texts with features, two texts and labels of tokens are left to the comparison of the bundle.
+    """Raise a ParityError if the answers of a module to some texts differ from those of the user's classifier. Texts
+    with features, two texts and labels of tokens are not compared here, but later with the written bundle.
 
     Args:
-        prepared: the module.
-        description: the description of the bundle.
-        answered: texts with the owner's answers.
+        answered: texts with the user's answers.
         prepare_others: returns pairs (file of weights, prepared module with these weights) to try if answers differ.
 
     Raises:
-        ParityError: an answer differs; the message has the likely cause.
+        ParityError: an answer differs. The message has the likely cause.
     """
     text, output = description.text, description.output
     if text.pairs or text.features or description.spellings is not None or output.of_tokens:
@@ -176,7 +169,7 @@ def refuse_module_with_other_answers(
         except OtherAnswersError as error:
             if not name:
                 raise
-            raise ParityError(f"The head {name!r}: {error.problem}", error.remedy) from None
+            raise ParityError(f"In the head {name!r}, answers differ: {error.problem}", error.remedy) from None
 
 
 def choose_texts_to_compare(rows: Sequence[AnsweredText]) -> list[AnsweredText]:
@@ -199,7 +192,7 @@ def _make_answer_source(
     def compute_logits(ids: tuple[int, ...]) -> Any:
         row = np.asarray([ids], np.int64)
         if len(ids) < prepared.least or (prepared.needs_real_token and not (row != prepared.padding_id).any()):
-            raise LimitError("The module does not take this text.", "Give another text.")
+            raise LimitError("The module does not take a text of this length.", "Give a text of another length.")
         logits = run(row, np.asarray([len(ids)], np.int64))[:, columns]
         if not np.isfinite(logits).all():
             raise LimitError("The module's answer to this text is infinite or NaN.", "Give another text.")

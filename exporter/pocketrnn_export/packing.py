@@ -138,36 +138,37 @@ def pack(
 ) -> Manifest:
     """Write a bundle as one file for the native engine. With float32, the file is proven equal to the bundle's graph.
 
-    With `arithmetic="int8"`, recurrent layers multiply integers of 8 bits, which halves the time of wide layers. The
-    integers are compared exactly with a reference of the arithmetic, and their effect on the answers is measured.
+    With `arithmetic="int8"`, recurrent layers multiply 8-bit integers, which halves the time of wide layers. The
+    integers are compared exactly with a reference implementation, and their effect on the answers is measured.
 
     Args:
         bundle: a bundle's folder, or a shipped classifier's name.
         path: the file to write, by convention with the ending .prnn.
-        arithmetic: the number format of the layers' products.
-        streaming: whether it also answers while a text arrives. The file of a bundle with a step graph always does;
-            for others the step is made from their graph, if they read in one direction.
-        data: texts to measure the effect of integers on, labelled or not, with the classifier's labels in its order;
-            by default the golden examples.
-        allowed: the allowed change; by default the label of 0.2 % of the texts, and 0.1 points of accuracy.
-        force: replace a file at `path`.
-        c_array: write the file's bytes as an array in C, for a program that has no files; `path` is then a header,
-            and gives the array its name.
-        progress: print progress on standard error, as `export` does.
+        arithmetic: the number format of the layers' products, "float32" or "int8".
+        streaming: whether the file can also answer while a text arrives. The file of a bundle with a step graph always
+            can. For other bundles, the step is made from the graph, which must read in one direction.
+        data: texts to measure the effect of integers on, labelled or not, with the classifier's labels in its order; by
+            default the golden examples.
+        allowed: the largest change of answers by integers; by default, the labels of 0.2 % of the texts and 0.1
+            percentage points of accuracy.
+        force: whether to replace a file at `path`.
+        c_array: whether to write the file's bytes as a C array, for a program that has no files. `path` is then a C
+            header, after which the array is named.
+        progress: whether to print progress on standard error, as `export` does.
 
     Returns:
         the file's manifest, with the proof.
 
     Raises:
-        InputError: the bundle gives values, and arithmetic is int8; the data is of another kind than the bundle; its
-            graph is not an ONNX file; its subclass OutputError, when `path` is taken.
-        ExportError: the engine has no operation for an operator of the graph; the message names it and its place. Or
-            the graph cannot be made to answer while a text arrives.
+        InputError: the bundle gives values, but `arithmetic` is int8; the data is of another kind than the bundle's
+            input; or the graph of the bundle is not an ONNX file.
+        OutputError: `path` exists, and `force` is not set.
+        ExportError: the engine does not have an operator of the graph; or the graph cannot answer while a text arrives.
         BundleError: the text rules cannot be followed while a text arrives.
         MissingExtraError: the native engine is not installed.
-        ParityError: the packed file does not answer as the graph does, or an integer of it differs from the
-            reference's. Nothing was written.
-        CompressionError: integers change more than is allowed. Nothing was written.
+        ParityError: the packed file answers otherwise than the graph, or an integer differs from the reference. Nothing
+            was written.
+        CompressionError: integers change more answers than is allowed. Nothing was written.
 
     Example:
         >>> pack("ag_news", "news.prnn").name
@@ -177,11 +178,15 @@ def pack(
     """
     import_native_module()
     if arithmetic not in ("float32", "int8"):
-        raise InputError(f"arithmetic is {arithmetic!r}, which is unknown.", "Use 'float32' or 'int8'.")
+        raise InputError(
+            f"`arithmetic` is {arithmetic!r}, but must be 'float32' or 'int8'.",
+            "Give 'float32' for the same answers, or 'int8' for faster wide layers.",
+        )
     if arithmetic == "float32" and (data, allowed) != (None, None):
         raise InputError(
-            "Products in float32 change nothing, so data and allowed have nothing to measure.",
-            "Use arithmetic='int8', or leave data and allowed out.",
+            "`data` and `allowed` measure the effect of integers, but `arithmetic` is 'float32', which changes no "
+            "answer.",
+            "Give arithmetic='int8', or leave out `data` and `allowed`.",
         )
     path = Path(path)
     with show_progress(progress), write_whole_file(path, force=force) as work:
@@ -206,11 +211,11 @@ def _refuse_data_of_other_kind(manifest: Manifest, data: LabelledTexts | Labelle
     """Raise an InputError if the data has sequences of numbers but the bundle takes texts, or the reverse."""
     if isinstance(manifest.input, TextInput) and hasattr(data, "sequences"):
         raise InputError(
-            f"{manifest.name} takes texts, but the data holds sequences of numbers.", "Give labelled texts."
+            f"{manifest.name} takes texts, but `data` has sequences of numbers.", "Give labelled texts as `data`."
         )
     if isinstance(manifest.input, NumberInput) and hasattr(data, "texts"):
         raise InputError(
-            f"{manifest.name} takes sequences of numbers, but the data holds texts.", "Give labelled sequences."
+            f"{manifest.name} takes sequences of numbers, but `data` has texts.", "Give labelled sequences as `data`."
         )
 
 
@@ -234,8 +239,9 @@ def _pack_bundle(
         manifest.require_single_head("a stream")
         if manifest.output.of_tokens:
             raise InputError(
-                f"{manifest.name} gives a label for each token, but a stream answers for a text.",
-                "Pack it without --streaming.",
+                f"{manifest.name} gives a label for each token, so it cannot be packed for streams: a stream has "
+                "one answer for the whole text.",
+                "Pack it without `--streaming`.",
             )
         limits = manifest.graph.limits
         if isinstance(manifest.input, NumberInput):
@@ -258,7 +264,7 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
     """
     folder = find_or_download_bundle(bundle)
     if is_packed_file(folder):
-        raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
+        raise InputError(f"{folder} is already a packed file.", "Give the bundle that it was made from.")
     manifest = manifests.read_manifest(folder)
     if manifest.characters is not None:
         manifest.require_single_text("a packed file")
@@ -267,49 +273,47 @@ def read_packable_manifest(bundle: str | Path, arithmetic: Arithmetic = "float32
     if arithmetic == "int8":
         if manifest.output.of_tokens:
             raise InputError(
-                f"{manifest.name} gives a label for each token, but the effect of integers is measured by labels of "
-                "texts.",
-                "Pack it in float32.",
+                f"{manifest.name} gives a label for each token, so it cannot be packed with int8: the effect of "
+                "integers is measured by labels of whole texts.",
+                "Pack it in float32: leave out `--arithmetic`.",
             )
         manifest.require_single_text("integer arithmetic")
         manifest.require_single_head("integer arithmetic")
         if manifest.output.activation == "values":
             raise InputError(
-                f"{manifest.name} gives values, but the effect of integers is measured by labels.",
-                "Pack it in float32.",
+                f"{manifest.name} gives values, so it cannot be packed with int8: the effect of integers is "
+                "measured by labels.",
+                "Pack it in float32: leave out `--arithmetic`.",
             )
     require_onnx_graph(manifest)
     return folder, manifest
 
 
 def check_packable_rules(rules: AnyTextRules, name: str) -> None:
-    """Raise an InputError if text rules cannot be packed, since the user's own code splits the texts. `name` is the
-    name of the bundle for the message.
-
-    Raises:
-        InputError: the tokenizer of the rules is external.
-    """
+    """Raise an InputError if text rules cannot be packed because their tokenizer is external: the user's own code
+    splits texts. `name` is the name of the bundle for the message."""
     if rules.tokenizer == EXTERNAL:
         raise InputError(
-            f"{name} cannot be packed: its tokenizer is external, but a packed file splits texts itself.",
-            "Use a bundle instead of a packed file: a bundle takes tokens and ids.",
+            f"{name} cannot be packed, because a packed file must split texts itself, but your own code splits the "
+            "texts of this bundle (its tokenizer is external).",
+            "Use the bundle. It takes tokens and ids.",
         )
 
 
 def make_bundle_program(manifest: Manifest, content: bytes, step_content: bytes | None) -> PackedProgram:
-    """Translate the bundle's graph, and its step graph if there is one, into programs of the native engine. Return them
-    as sections of a packed file.
+    """Translate the bundle's graph, and its step graph if there is one, into programs of the native engine. Return the
+    programs as sections of a packed file.
 
     Raises:
-        ExportError: the engine has no operation for an operator of one of the graphs.
+        ExportError: the engine does not have an operator of one of the graphs.
     """
     whole, of_step = _lower_graphs(manifest, content, step_content)
     return whole.program.encode_sections(None if of_step is None else of_step.program)
 
 
 def _lower_graphs(manifest: Manifest, content: bytes, step_content: bytes | None) -> tuple[Lowering, Lowering | None]:
-    """Translate the bundle's graph, and its step graph if there is one, into programs of the engine. Return both; None
-    stands for a missing step graph."""
+    """Translate the bundle's graph, and its step graph if there is one, into programs of the engine. Return both
+    translations; the second is None if there is no step graph."""
     given, graph = manifest.input, manifest.graph
     numbers, padding_id = (None, given.rules.padding_id) if isinstance(given, TextInput) else (given, None)
     if numbers is not None:
@@ -337,10 +341,10 @@ class _ProvenPackedFile:
     """A packed file in float32 that was proven equal to the graph of its bundle.
 
     Attributes:
-        manifest: the manifest of the file.
         content: the bytes of the file.
-        programs: the engine's programs in it: for whole texts, and for one step, or None.
-        plan: the reference and the cases of its proof.
+        programs: the engine's two programs in the file: one for whole texts, and one for a single step, or None without
+            streams.
+        plan: the reference and the cases of the proof.
     """
 
     manifest: Manifest
@@ -402,7 +406,7 @@ def _pack_and_prove(manifest: Manifest, content: bytes, step_content: bytes | No
 
 @contextlib.contextmanager
 def _write_temporary_packed_file(content: bytes) -> Iterator[Path]:
-    """Write a packed file that exists while the block runs."""
+    """Write a temporary packed file that exists while the block runs, and yield its path."""
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder:
         file = Path(folder) / "packed.prnn"
         file.write_bytes(content)
@@ -410,15 +414,14 @@ def _write_temporary_packed_file(content: bytes) -> Iterator[Path]:
 
 
 def _limit_tokens_to_engine_integers(manifest: Manifest, most_tokens: int | None) -> Manifest:
-    """Return the manifest with its graph limited to `most_tokens`, the largest number of tokens for which the engine's
-    integers of 32 bits suffice. Raise an ExportError for a bundle of two texts, whose manifest cannot limit the
-    tokens."""
+    """Return the manifest with its graph limited to texts of `most_tokens`, for which the engine's 32-bit integers
+    suffice. Raise an ExportError for a bundle of two texts, since its manifest cannot state such a limit."""
     if most_tokens is None or (manifest.has_two_texts and most_tokens >= _BEYOND_MEMORY):
         return manifest
     if manifest.has_two_texts:
         raise ExportError(
-            f"In texts of more than {most_tokens:,} tokens, a sum or a product of whole numbers may exceed the "
-            "engine's integers of 32 bits. A packed file of two texts cannot limit their tokens.",
+            f"In texts of more than {most_tokens:,} tokens, a sum or product of integers may exceed the engine's "
+            "32 bits. A packed file of two texts cannot refuse such long texts.",
             "Use the bundle with onnxruntime.",
         )
     if most_tokens < _BEYOND_MEMORY:
@@ -430,8 +433,8 @@ def _limit_tokens_to_engine_integers(manifest: Manifest, most_tokens: int | None
 
 
 def _limit_token_count_of_graph(manifest: Manifest, least_tokens: int, most_tokens: int | None) -> Manifest:
-    """Return the manifest with its graph limited to texts of `least_tokens` to `most_tokens` tokens; None is no upper
-    limit. Narrower limits that the manifest already has stay."""
+    """Return the manifest with its graph limited to texts of `least_tokens` to `most_tokens` tokens, where None is no
+    upper limit. Limits in the manifest that are already narrower are kept."""
     limits = manifest.graph.limits or Limits()
     least_tokens = max(least_tokens, limits.min_tokens or 1)
     most_tokens = min(most_tokens or sys.maxsize, limits.max_tokens or sys.maxsize)
@@ -446,8 +449,9 @@ def _limit_token_count_of_graph(manifest: Manifest, least_tokens: int, most_toke
 def _compare_packed_file(
     file: Path, made: Manifest, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
-    """Compare a packed file with the reference, for each way to open the file: its program for whole texts, its program
-    for one step, and its streams. Also compare the answers of the runtime to texts. Return the lines of the proof."""
+    """Compare a packed file with the reference in each way in which the file can be opened: its program for whole
+    texts, its program for one step, and its streams. Also compare the runtime's answers to texts. Return the lines of
+    the proof."""
     given = plan.make_runtime_inputs(Description.from_manifest(made))
     compared = compare_form_on_cases(make_packed_form(file, made.graph, plan.rows), answers)
     if made.stream is not None:
@@ -464,14 +468,13 @@ def _compare_packed_file(
 def _pack_with_integers(
     packed: _ProvenPackedFile, data: LabelledTexts | LabelledSequences | None, allowed: AllowedChange
 ) -> tuple[Manifest, bytes]:
-    """Make a packed file that multiplies integers from one that was proven in float32. Return the manifest of the new
-    file and its bytes.
-
-    Each integer product is compared exactly with a reference, and the effect on the answers is measured.
+    """From a packed file that was proven in float32, make a packed file that multiplies integers. Compare each integer
+    product exactly with a reference, and measure the effect on the answers. Return the manifest of the new file and its
+    bytes.
 
     Raises:
         InputError: no weights of the program have an integer form.
-        ParityError: an integer differs from the reference, or the ways to open the file give different answers.
+        ParityError: an integer differs from the reference, or two ways to open the file give different answers.
         CompressionError: more answers change than `allowed` says.
     """
     _log.info("Making the program of integers")
@@ -515,8 +518,8 @@ def _replace_answer_of_example(example: Example | NumberExample, classifier: Cla
 
 
 def _make_proof_plan(manifest: Manifest, content: bytes, sizes_of_other_path: frozenset[int]) -> ProofPlan:
-    """Make the plan for the proof of a packed file: the reference and the cases. `sizes_of_other_path` are lengths at
-    which the engine takes another path through its program, so that they need cases of their own."""
+    """Make the plan for the proof of a packed file: the reference and the cases. `sizes_of_other_path` are text lengths
+    at which the engine takes another path through its program; they get cases of their own."""
     given, texts, rows = manifest.input, list[Any](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):
@@ -554,7 +557,7 @@ def _choose_texts_of_proof(manifest: Manifest, description: Description) -> list
 def _compare_steps_with_step_graph(
     file: Path, step_form: Form, stream: StepGraph, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[CandidateComparison]:
-    """Compare the answers of a packed file's step program with those of the step graph after each token or sample.
+    """After each token or sample, compare the answers of a packed file's step program with those of the step graph.
     Return the lines of the proof."""
     cases = [case for case, _ in answers.compute_answers("texts", one_row=True)]
     stepped = next(run for name, run in step_form.runs.items() if name.endswith(" each"))
@@ -573,8 +576,8 @@ def _compare_steps_with_step_graph(
 def _compare_streamed_answers(
     file: Path, texts: Sequence[str], answers: ReferenceAnswers, *, way_to_open: str, in_place: bool
 ) -> CandidateComparison:
-    """Compare the engine's answers to texts that arrive in pieces with the reference's. Each text is cut at random
-    bytes, also within a character. Return a line of the proof."""
+    """Compare the engine's answers to texts that arrive in pieces with the answers of the reference. Each text is cut
+    at random bytes, even within a character. Return a line of the proof."""
     from pocketrnn_native import PRODUCTS_MEMORY
 
     engine, generator = import_native_module(), np.random.default_rng(0)

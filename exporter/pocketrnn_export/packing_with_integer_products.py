@@ -42,9 +42,9 @@ def make_integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, P
     form = convert_products_to_integers(whole)
     if not form.matrices:
         raise InputError(
-            f"No weights of {name} have an integer form: only those of LSTM, GRU and tanh layers, and of large linear "
-            "layers that run on every token, have one.",
-            "Pack it in float32.",
+            f"{name} has no weights that can be multiplied as integers. Only those of LSTM, GRU and tanh layers "
+            "can, and those of large linear layers that run on every token.",
+            "Pack it in float32: leave out `--arithmetic`.",
         )
     return form, encode_program_sections(
         (form.program, None if step is None else convert_products_to_integers(step).program)
@@ -104,8 +104,8 @@ def compute_integer_tolerance(changed: Iterable[CandidateComparison]) -> float:
     """Return how much two answers of the same packed file with integer arithmetic may differ between two processors:
     the largest change that integers make to an answer to a text of the proof.
 
-    Where a state is halfway between two integers, another processor may round it to the other one. A few such
+    If a state is halfway between two integers, another processor may round it to the other integer. A few such
     differences change an answer by less than all roundings together, so the bound is the change that integers make on
-    texts. Random inputs do not count: one of 5,254 changed by 8.8.
+    texts. Random inputs are not used for it, since one of 5,254 changed by 8.8.
     """
     return max(LEAST_TOLERANCE, *(one.line.largest_difference for one in changed if one.line.inputs == "texts"))

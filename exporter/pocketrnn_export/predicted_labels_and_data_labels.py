@@ -44,11 +44,10 @@ def compute_predicted_labels(manifest: Manifest, logits: Logits) -> Flags:
 
 
 def compute_label_margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
-    """Compute how far the logits of each row are from a change of the row's predicted labels. For logits above 10, the
-    distance is divided by a tenth of the logit.
+    """Compute how far the logits of each row are from values that would change the row's predicted labels. For logits
+    above 10, the distance is divided by a tenth of the logit.
 
     Args:
-        manifest: the classifier's manifest.
         logits: float32 [rows, labels].
 
     Returns:
@@ -88,21 +87,23 @@ def check_data_labels(manifest: Manifest, data: LabelledTexts | LabelledSequence
     targets = np.asarray(data.targets)
     if targets.ndim == 2 and manifest.output.activation != "sigmoid":
         raise InputError(
-            f"The data may have several labels for each row, but {manifest.name} gives exactly one.",
-            "Give targets as integers [rows], the index of each row's label.",
+            f"The data has several labels for each row (targets [rows, labels]), but {manifest.name} gives exactly "
+            "one.",
+            "Give the targets as integers [rows], the index of each row's label.",
         )
     rows = len(data.inputs)
     fits = (rows,) if targets.ndim < 2 else (rows, len(manifest.labels))
     if targets.shape != fits or targets.dtype.kind not in ("b" if targets.ndim == 2 else "iu"):
         raise InputError(
-            f"The targets of the data are {targets.dtype} {list(targets.shape)}, for {rows:,} rows and "
+            f"The targets of the data are {targets.dtype} {list(targets.shape)}, but there are {rows:,} rows and "
             f"{len(manifest.labels)} labels.",
-            f"Give integers [{rows}], or booleans [{rows}, {len(manifest.labels)}].",
+            f"Give integers [{rows}], the index of each row's label; or booleans [{rows}, {len(manifest.labels)}].",
         )
     if targets.ndim < 2 and len(odd := np.flatnonzero((targets < -1) | (targets >= len(manifest.labels)))):
         raise InputError(
-            f"The target of row {odd[0]:,} is {targets[odd[0]]}, but there are {len(manifest.labels)} labels.",
-            f"Give the index of the row's label, from 0 to {len(manifest.labels) - 1}; or -1 where it has none.",
+            f"The target of row {odd[0]:,} is {targets[odd[0]]}, but must be from 0 to {len(manifest.labels) - 1}, "
+            "or -1.",
+            "Give the index of the row's label, or -1 if the row has none.",
         )
 
 

@@ -66,9 +66,8 @@ def log_item_progress(
     """Yield the items of a step. Before each item, log the step and how many of its items are done.
 
     Args:
-        items: the items.
         step: the step in words, such as "Comparing ONNX on texts".
-        done_before: how many items of the step were done before these.
+        done_before: how many items of the step were already done.
         total: how many items the step has in all; by default, as many as `items`.
     """
     items, log = list(items), logging.getLogger(PROGRESS)
@@ -88,9 +87,8 @@ def log_step(step: str) -> None:
 class ProgressLines(logging.Handler):
     """A log handler that shows stages and warnings.
 
-    It shows a stage's progress if nothing was shown for some seconds, also where one step takes longer than these.
-
-    The count of a step only rises: where a step begins anew, the line says which time it is.
+    It shows the progress of a stage if nothing was shown for some seconds, even during a single long step. The count of
+    a step never falls: if a step begins again, the line says for which time.
 
     Args:
         show: the function that shows a line.
@@ -200,13 +198,11 @@ def show_log_lines(lines: ProgressLines) -> Iterator[None]:
 
 @contextlib.contextmanager
 def show_progress(wanted: bool) -> Iterator[None]:
-    """While the block runs, print the progress of the exporter on standard error. The first line comes after two
-    seconds.
-
-    Where logging is set up, the program's handlers get the records instead, and its levels decide.
+    """While the block runs, print the progress of the exporter on standard error, after the first two seconds. If the
+    program has set up logging, its handlers get the records instead, and its levels decide.
 
     Args:
-        wanted: whether to print the progress. With False, only warnings are shown, by the usual logging.
+        wanted: whether to print the progress. If not, only warnings are shown, by the usual logging.
     """
     if not wanted or logging.getLogger(EXPORTER).hasHandlers():
         yield

@@ -46,21 +46,18 @@ _NUMBERS: Final = frozenset({"BININT", "INT", "LONG", "LONG1", "FLOAT", "BINFLOA
 
 
 class UnsupportedPickleError(ValueError):
-    """A pickle contains a name or an instruction that is not supported."""
+    """A pickle contains a name or an instruction that is not supported. The message is a noun phrase that names it,
+    such as "the pickle instruction DUP"; the callers make a sentence with the file's name."""
 
 
 class PickleReader:
-    """Follows the instructions of the pickles in `content`.
-
-    Subclasses define what names, calls and states become.
-
-    Raises `UnsupportedPickleError` for other instructions and beyond the limits, EOFError for a pickle without an end,
-    and IndexError, KeyError, ValueError or struct.error for a damaged one.
+    """Follows the instructions of the pickles in `content`, one by one, without executing code. Subclasses define which
+    stand-ins replace classes, calls and objects.
 
     Attributes:
         values: the names of the instructions that push their argument onto the stack.
-        file: the content, as a file whose position is after the running instruction. An array whose numbers follow in
-            the file is read from it.
+        file: `content` as a file. Its position is after the instruction that is followed now, so that an array whose
+            numbers come next in the file can be read from it.
     """
 
     values: ClassVar[frozenset[str]] = _NUMBERS | {"UNICODE"}
@@ -71,7 +68,13 @@ class PickleReader:
         self._most_instructions, self._most_containers = most_instructions, most_containers
 
     def read_next_object(self) -> Any:
-        """Follow the instructions of the next pickle, and return its object."""
+        """Follow the instructions of the next pickle, and return its object.
+
+        Raises:
+            UnsupportedPickleError: the pickle has another instruction, or is too large.
+            EOFError: the pickle has no end.
+            Exception: the pickle is damaged: IndexError, KeyError, ValueError or struct.error.
+        """
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -84,7 +87,7 @@ class PickleReader:
             at += 1
             self.instructions += 1
             if self.instructions > self._most_instructions:
-                raise UnsupportedPickleError(f"more than {self._most_instructions:,} instructions")
+                raise UnsupportedPickleError(f"more than {self._most_instructions:,} pickle instructions")
             if code in _TEXTS:
                 start = at + _TEXTS[code]
                 # A length beyond the end is noticed when the loop ends, before the truncated text is used.
@@ -108,14 +111,14 @@ class PickleReader:
                 self.file.seek(at)
                 name, kind = _RARE[code].name, _RARE[code].arg
                 if kind is not None and name not in self.values | _WITH_ARGUMENT:
-                    raise UnsupportedPickleError(f"the instruction {name}")
+                    raise UnsupportedPickleError(f"the pickle instruction {name}")
                 # A string with an unknown escape, as of a damaged file, gives a DeprecationWarning.
                 with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
                     argument = None if kind is None else kind.reader(self.file)
                 self._run_rare_instruction(name, argument)
                 at = self.file.tell()
             else:
-                raise UnsupportedPickleError(f"the instruction 0x{code:02x}")
+                raise UnsupportedPickleError(f"the unknown pickle instruction 0x{code:02x}")
         raise EOFError("the pickle ends too early")
 
     def _run_rare_instruction(self, name: str, argument: Any) -> None:
@@ -143,7 +146,7 @@ class PickleReader:
             self.set_items(self.stack[-1], items)
         elif name == "PROTO":
             if argument > pickle.HIGHEST_PROTOCOL:
-                raise UnsupportedPickleError(f"the unknown protocol {argument}")
+                raise UnsupportedPickleError(f"the unknown pickle protocol {argument}")
         elif name != "FRAME":
             self._count_container()
             # It may replace the stack.
@@ -170,7 +173,7 @@ class PickleReader:
             made, state = self.pop_items(2)
             self.set_state(made, state)
             return made
-        raise UnsupportedPickleError(f"the instruction {name}")
+        raise UnsupportedPickleError(f"the pickle instruction {name}")
 
     def make_class_or_function_stand_in(self, module: str, name: str) -> Any:
         """Make the stand-in for a class or a function."""
@@ -189,17 +192,17 @@ class PickleReader:
         require_type(target, list).extend(items)
 
     def set_items(self, target: Any, items: list[Any]) -> None:
-        """Set keys and values of a dict; keys and values alternate."""
+        """Set items of a dict. `items` has keys and values in turn: key, value, key, value, ..."""
         require_type(target, dict).update(zip(items[::2], items[1::2], strict=True))
 
     def pop_items(self, count: int | None) -> list[Any]:
-        """Remove the last `count` items of the stack, and return them. With None, these are all items since the last
-        mark."""
+        """Remove the last `count` items of the stack, and return them. If `count` is None, do so with all items since
+        the last mark."""
         if count is None:
             items, self.stack = self.stack, self.outer.pop()
             return items
         if len(self.stack) < count:
-            raise IndexError("the stack is too short")
+            raise IndexError("the pickle takes more items from its stack than it has put there")
         items = self.stack[len(self.stack) - count :]
         del self.stack[len(self.stack) - count :]
         return items
@@ -212,13 +215,9 @@ class PickleReader:
 
 
 def require_type(value: Any, kind: type) -> Any:
-    """Return the value if its type is exactly `kind`. Otherwise, raise a ValueError.
-
-    Raises:
-        ValueError: the value has another type.
-    """
+    """Return the value if its type is exactly `kind`. Otherwise, raise a ValueError."""
     if type(value) is not kind:
-        raise ValueError(f"a {type(value).__name__} where a {kind.__name__} is needed")
+        raise ValueError(f"the pickle has a {type(value).__name__} where a {kind.__name__} is needed")
     return value
 
 
@@ -283,7 +282,7 @@ class _Dtype(PickledObject):
 
     def __init__(self, code: Any = None, *_: Any) -> None:
         if not isinstance(code, str) or not _DTYPE.fullmatch(code):
-            raise UnsupportedPickleError("a type of numpy that is neither a number nor a string")
+            raise UnsupportedPickleError("a numpy array whose items are neither numbers nor strings")
         self.dtype = np.dtype(code)
 
     def take_state(self, state: Any, _reader: ObjectReader) -> None:
@@ -317,7 +316,7 @@ class _JoblibArray(PickledObject):
     def take_state(self, state: Any, reader: ObjectReader) -> None:
         shape, dtype, order = state["shape"], state["dtype"], state["order"]
         if not isinstance(dtype, _Dtype):
-            raise UnsupportedPickleError("an array without a type of numbers")
+            raise UnsupportedPickleError("a numpy array whose dtype is missing")
         if dtype.dtype.hasobject:
             inner = ObjectReader(reader.content, reader.classes)
             inner.position = reader.file.tell()
@@ -363,7 +362,7 @@ def _count_elements(shape: Any) -> int:
     """Return the number of elements of an array with this shape. Raise an UnsupportedPickleError if the shape is not a
     tuple of sizes."""
     if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
-        raise UnsupportedPickleError("an array whose shape is not a tuple of sizes")
+        raise UnsupportedPickleError("a numpy array whose shape is not a tuple of sizes")
     return math.prod(shape)
 
 
@@ -373,16 +372,16 @@ def _make_array(items: Any, shape: Any, dtype: Any, order: Any) -> Any:
     count, kind = _count_elements(shape), dtype.dtype if isinstance(dtype, _Dtype) else None
     items = items.array if isinstance(items, _EncodedBytes) else items
     if kind is None or order not in ("C", "F"):
-        raise UnsupportedPickleError("an array without a type of numbers")
+        raise UnsupportedPickleError("a numpy array whose dtype is missing")
     if kind.hasobject:
         if type(items) is not list or len(items) != count or not set(map(type, items)) <= {str, int, float, dict}:
-            raise UnsupportedPickleError("an array of objects that are not strings or numbers")
+            raise UnsupportedPickleError("a numpy array of objects that are not strings or numbers")
         array = np.empty(count, object)
         array[:] = items
     elif isinstance(items, bytes | bytearray) and len(items) == count * kind.itemsize and items:
         array = np.frombuffer(items, kind, count)
     else:
-        raise UnsupportedPickleError("an array whose size does not fit its shape")
+        raise UnsupportedPickleError("a numpy array with another number of items than its shape says")
     return array.reshape(shape, order=order)
 
 
@@ -406,14 +405,14 @@ class ObjectReader(PickleReader):
 
     def make_call_result_stand_in(self, called: Any, arguments: tuple[Any, ...]) -> Any:
         if not isinstance(called, type):
-            raise UnsupportedPickleError("a call of an object that is not a class")
+            raise UnsupportedPickleError("a call of something that is not a class")
         made = called(*arguments)
         self._count_copied_bytes(made)
         return made.array if isinstance(made, _Scalar | _BufferArray) else made
 
     def set_state(self, made: Any, state: Any) -> None:
         if not isinstance(made, PickledObject):
-            raise UnsupportedPickleError("a state for something that is not an object")
+            raise UnsupportedPickleError("attributes for a value that is not an object")
         made.take_state(state, self)
         self._count_copied_bytes(made)
 
@@ -424,7 +423,7 @@ class ObjectReader(PickleReader):
 
 
 class _CheckpointReader(ObjectReader):
-    """Reads objects of any class as stand-ins that keep only their attributes."""
+    """Reads objects of any class as stand-ins that keep only the attributes of the object."""
 
     def make_object(self, name: str, argument: Any) -> Any:
         if name in ("EMPTY_SET", "FROZENSET"):
@@ -466,8 +465,8 @@ class _CheckpointReader(ObjectReader):
 
 
 class _OtherObject(PickledObject):
-    """An object of an unknown class, or the result of a function. Bytes as its state are kept, too: a tokenizer of the
-    library tokenizers, or of sentencepiece, has such a state."""
+    """A stand-in for an object of an unknown class, or for the result of a function. It keeps bytes as its state, too,
+    since the tokenizers of the libraries `tokenizers` and `sentencepiece` are pickled as bytes."""
 
     def take_state(self, state: Any, _reader: ObjectReader) -> None:
         super().take_state(state, _reader)
@@ -479,8 +478,8 @@ def unwrap_stand_ins(value: Any, depth: int = 0, unwrapped: dict[tuple[int, int]
     """Replace each stand-in for an array or for bytes in an unpickled value by the array or the bytes. Return the
     value.
 
-    Dicts and objects are searched up to `_DEEPEST` deep. A part that a hostile file names a million times is searched
-    once at each depth.
+    Dicts and objects are searched up to `_DEEPEST` levels deep. `unwrapped` holds the results so far, so that a part to
+    which a hostile file refers a million times is searched only once at each level.
     """
     if isinstance(value, _Array | _JoblibArray | _EncodedBytes):
         return value.array

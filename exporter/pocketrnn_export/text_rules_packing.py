@@ -24,33 +24,34 @@ _log = logging.getLogger(__name__)
 
 
 def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False, progress: bool = True) -> Manifest:
-    """Write the text rules and the labels of a bundle, with its classifier.json, as one file.
-
-    The native engine turns texts into ids with this file; browsers and programs in C++ read it together with the
-    bundle's graph.
+    """Write the text rules and the labels of a bundle, with its classifier.json, as one file. The native engine turns
+    texts into ids with this file. Browsers and programs in C++ read it together with the bundle's graph.
 
     Args:
         bundle: a bundle's folder, or a shipped classifier's name.
         path: the file to write, by convention text.prnn beside the graph.
-        force: replace a file at `path`.
-        progress: print progress on standard error, as `export` does.
+        force: whether to replace a file at `path`.
+        progress: whether to print progress on standard error, as `export` does.
 
     Returns:
         the bundle's manifest.
 
     Raises:
-        InputError: the bundle is packed already, or takes sequences of numbers; its subclass OutputError, when `path`
-            is taken.
+        InputError: the bundle is already packed, or takes sequences of numbers.
+        OutputError: `path` exists, and `force` is not set.
         BundleError: the bundle does not exist or is damaged, or the engine cannot hold its rules.
         MissingExtraError: the native engine is not installed.
         ParityError: the engine's ids of a text differ from the bundle's. Nothing was written.
     """
     folder = find_or_download_bundle(bundle)
     if is_packed_file(folder):
-        raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
+        raise InputError(f"{folder} is already a packed file.", "Give the bundle that it was made from.")
     manifest = manifests.read_manifest(folder)
     if not isinstance(manifest.input, TextInput):
-        raise InputError(f"{folder.name} takes sequences of numbers, which have no text rules.", "Pack it as a whole.")
+        raise InputError(
+            f"{folder.name} takes sequences of numbers, so it has no text rules to write.",
+            "Pack the whole bundle: leave out --text-rules.",
+        )
     manifest.require_single_text("a file of text rules")
     manifest.require_single_head("a file of text rules")
     with show_progress(progress), write_whole_file(Path(path), force=force) as work:
@@ -62,14 +63,14 @@ def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False
 
 
 def _refuse_other_ids_of_engine(manifest: Manifest, content: bytes) -> None:
-    """Raise a ParityError if the engine, with the packed text rules, gives a text other ids than the bundle's rules
-    do."""
+    """Raise a ParityError if the native engine, with the packed text rules, gives a text other ids than the bundle's
+    rules."""
     module, encoder = import_native_module(), TextEncoder(manifest.text.rules, manifest.text.vocabulary)
     try:
         engine = module.Packed(content)
     except module.EngineError as error:
         raise BundleError(
-            f"The engine cannot hold the text rules of {manifest.name}: {error}", "Use the bundle in Python."
+            f"The native engine cannot hold the text rules of {manifest.name}: {error}", "Use the bundle in Python."
         ) from None
     given = [example.shown for example in manifest.golden_texts]
     for text in choose_texts_for_proof(given, manifest.text.vocabulary, manifest.text.rules, made_too=True):
@@ -79,6 +80,6 @@ def _refuse_other_ids_of_engine(manifest: Manifest, content: bytes) -> None:
             same = same and engine.encode(text) == encoder.encode(text)
         if not same:
             raise ParityError(
-                f"The engine gives {short_repr(text, 40)} other ids than the text rules of {manifest.name} do.",
-                "Report this bug of pocketrnn with the bundle's classifier.json.",
+                f"The native engine gives {short_repr(text, 40)} other ids than the text rules of {manifest.name} do.",
+                "This is a bug of pocketrnn. Please report it with the bundle's classifier.json.",
             )

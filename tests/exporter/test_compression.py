@@ -230,11 +230,11 @@ def test_a_table_with_two_uses_is_stored_smaller_but_not_cut(linear: bool, tmp_p
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"storage": Storage(rows=60)}, "60 words .*vocabulary of 60"),
+        ({"storage": Storage(rows=60)}, "is 60, .* has 60"),
         ({"storage": Storage(rows=1)}, "token id 1,"),
         ({"storage": Storage("int4")}, "'int4'"),
-        ({"storage": Storage("float32", "float32")}, "change nothing"),
-        ({"max_loss": 0.2}, "max_loss is 0.2"),
+        ({"storage": Storage("float32", "float32")}, "the same"),
+        ({"max_loss": 0.2}, "`max_loss` is 0.2"),
     ],
 )
 def test_unusable_arguments_are_named(bundle: Path, tmp_path: Path, changed: dict[str, Any], problem: str) -> None:

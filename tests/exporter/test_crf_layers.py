@@ -170,7 +170,10 @@ def test_what_a_method_is_given_is_taken_from_a_call_that_reaches_it() -> None:
     with torch.no_grad():
         assert given_to(module.crf.decode, lambda: module(ids)).equal(module.fc(module.states(ids)))
         assert module(ids) == module.crf.decode(module.fc(module.states(ids)))
-        for call, said in ((lambda: module(ids, ids), "never calls"), (lambda: module.crf.decode(ids), "no tensor")):
+        for call, said in (
+            (lambda: module(ids, ids), "never calls"),
+            (lambda: module.crf.decode(ids), "no float tensor"),
+        ):
             with pytest.raises(ValueError, match=said):
                 given_to(module.crf.decode, call)
 

@@ -266,7 +266,7 @@ def test_a_module_that_fails_on_some_numbers_is_refused_with_a_line_that_keeps_t
     kind: type[nn.Module], features: list[str], kept: str
 ) -> None:
     line = f"module(tokens, {kept})"
-    with pytest.raises(ExportError, match=f"(-1|0) for {features[-1]}:") as refused:
+    with pytest.raises(ExportError, match=f"the feature {features[-1]} is (-1|0):") as refused:
         prepared(kind, features)
     assert f'--call "{line}"' in refused.value.remedy
     assert prepared(kind, features, call=line).convention.line == line

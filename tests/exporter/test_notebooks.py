@@ -94,7 +94,7 @@ def test_a_notebook_becomes_a_bundle_in_one_command(folder: Path) -> None:
         ("loss", ("cell 8 makes by `for epoch in range(10):`", "it loops")),
         ("moved", ("moved needs LAYERS, which cell 3 makes by",)),
         ("clasifier", ("defines no clasifier", "Did you mean Classifier?", "It defines: Classifier, head, build, ")),
-        ("DIM", ("DIM raises TypeError",)),
+        ("DIM", ("DIM in notebook.ipynb raises TypeError",)),
         ("head", ("head(dim, classes) in notebook.ipynb needs dim and classes, which",
                   "'notebook.ipynb:head(dim=..., classes=...)'")),
     ],

@@ -445,7 +445,7 @@ def test_a_file_of_pairs_holds_one_a_line(tmp_path: Path) -> None:
     [
         ("", "line 2 is not valid JSON"),
         ("{", "line 2 is not valid JSON"),
-        ('{"text": "a", "text": "b", "ids": []}', "line 2 holds 'text' twice"),
+        ('{"text": "a", "text": "b", "ids": []}', "line 2 has the name 'text' twice"),
         ('{"text": "a"}', "line 2 has neither ids"),
         ('{"ids": [1]}', "line 2 has None where its text should be"),
         ("3", "line 2 is 3, not a text and its ids"),

@@ -987,7 +987,7 @@ def test_numbers_and_arrays_of_numpy_in_a_vocabulary_are_read(
 @pytest.mark.parametrize("instruction", ["INST", "OBJ", "EXT1", "NEWOBJ_EX", "DUP", "POP", "BINSTRING", "NEXT_BUFFER"])
 def test_an_instruction_that_no_vocab_needs_ends_the_reading(file: Callable[..., Path], instruction: str) -> None:
     content = b"\x80\x04(]" + getattr(pickle, instruction) + b"os\nsystem\n\x01\x00\x00\x00."
-    assert f"the instruction {instruction}," in refusal(file(content))
+    assert f"the pickle instruction {instruction}," in refusal(file(content))
 
 
 def test_allowed_names_called_with_hostile_arguments_stay_records(file: Callable[..., Path]) -> None:
@@ -1018,9 +1018,9 @@ def test_bombs_are_refused_before_they_grow(file: Callable[..., Path], monkeypat
     scalar = b"cnumpy.core.multiarray\nscalar\nq\x00cnumpy\ndtype\nX" + struct.pack("<I", len(size)) + size
     copies = b"\x85Rq\x01" + name + b"q\x02](" + b"h\x00h\x01h\x02\x86R" * 1000 + b"e."
     monkeypatch.setattr(pickled_vocabulary, "_MOST_INSTRUCTIONS", 100_000)
-    assert "100,000 instructions" in refusal(file(b"\x80\x03" + scalar + copies))
+    assert "100,000 pickle instructions" in refusal(file(b"\x80\x03" + scalar + copies))
     monkeypatch.setattr(pickled_vocabulary, "_MOST_INSTRUCTIONS", 1000)
-    assert "1,000 instructions" in refusal(file(b"\x80\x02" + b"N" * 2000 + b"."))
+    assert "1,000 pickle instructions" in refusal(file(b"\x80\x02" + b"N" * 2000 + b"."))
     entries = io.BytesIO()
     with zipfile.ZipFile(entries, "w") as archive:
         for i in range(20):

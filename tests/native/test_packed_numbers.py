@@ -426,7 +426,7 @@ def test_a_step_beside_windows_is_refused_before_anything_is_made(tmp_path: Path
     kind, _, how = number_modules.EXPORTED["LastStep"]
     with pytest.raises(InputError, match="windows of 8 steps"):
         export(kind().eval(), tmp_path / "steps", **how, window=8, streaming=True)
-    with pytest.raises(InputError, match="packed already"):
+    with pytest.raises(InputError, match="already a packed"):
         pack(PACKED / "numbers-plain.prnn", tmp_path / "x.prnn")
     assert list(tmp_path.glob("*.prnn")) == []
 

@@ -111,14 +111,14 @@ class ComparedFile:
         called: the module, and how it is called.
         file: the file.
         fed: which of the module's inputs each input of the file takes.
-        outputs: pairs of the number of a file's output and the name of the module's.
+        outputs: pairs of the index of a file's output and the name of the module's output.
         largest: the largest number of each of the module's outputs in its first calls.
-        scales: how many times larger each column of an output is than the smallest column: rounding is measured in
-            parts of these, since a price of 250,000 may be off by more than the share beside it.
-        classes: those of the module's outputs that may give a number for each class.
-        values: those that may be other numbers.
-        activations: the outputs that one side gives after an activation: the name of the other side's, `module` or
-            `file`, and the function that is computed of its numbers before they are compared.
+        scales: how many times larger each column of an output is than the smallest column. Rounding is measured
+            relative to these scales, since a price of 250,000 may be off by more than the share beside it.
+        classes: the names of those outputs of the module that may give a number for each class.
+        values: the names of those outputs of the module that may give other numbers.
+        activations: the outputs that only one side gives after an activation: the name of the side without it, `module`
+            or `file`, and the activation, which is applied to that side's numbers before they are compared.
     """
 
     called: ModuleCall
@@ -156,7 +156,7 @@ class ComparedFile:
 
     def compare_case(self, case: Case) -> Outcome | None:
         """Run the file and the module on a batch (case), and compare their answers. If the module does not run on the
-        rows as they are, they are sorted by decreasing length. Return None if the module fails, or if its answer
+        rows as they are, the rows are sorted by decreasing length. Return None if the module fails, or if its answer
         contains only NaN and infinity."""
         found = self._call_module(case)
         if found is None and (in_order := _sort_rows_by_length(case)) is not case:
@@ -285,9 +285,10 @@ class ComparedFile:
         return Outcome(case, found, is_same)
 
     def _is_explained_by_engine_rounding(self, case: Case, found: Difference) -> bool:
-        """Return whether onnxruntime's rounding alone explains the difference `found` on a batch: the difference is at
-        most twice what rounding of weights explains, or file and module agree in double precision. onnxruntime rounds
-        some operators more than changed weights show, such as a sigmoid."""
+        """Return whether onnxruntime's rounding alone explains the difference `found` on a batch. It does if the
+        difference is at most twice the difference that rounding of weights explains, or if file and module agree in
+        double precision. The factor is needed because onnxruntime rounds some operators, such as a sigmoid, more than
+        changed weights show."""
         if found.spreads is not None and found.spreads <= _OF_ENGINE * SPREADS:
             return True
         in_doubles = self._compare_case_in_double_precision(case)
@@ -450,7 +451,6 @@ class ComparedFile:
         Args:
             exact: the module's answer in double precision.
             by_reference: the answer of onnx's reference operators.
-            call: the recorded call.
             scales: onnxruntime's answer is divided by these, as the other two are already.
         """
         given = self._compute_comparable_file_outputs(call)
@@ -531,7 +531,7 @@ _EXACT: Final = 16
 
 def make_call_with_perturbed_inputs(function: Call) -> Call:
     """Return a call that does the same as `function`, but moves each number of the module's float inputs to a
-    neighbouring float32 number, up or down at random. Multiples of 1/16, which count as exact, stay as they are.
+    neighbouring float32 number, up or down at random. Multiples of 1/16 are taken as exact and stay as they are.
 
     This shows rounding that changed weights do not show, such as in a row that is divided by its own deviation.
     """

@@ -79,19 +79,20 @@ def find_call_by_trying_axis_roles(
     padding_id: int,
     is_preferred: Callable[[ModuleCall], bool],
 ) -> ModuleCall:
-    """Find a call of a module with the inputs that a file declares. Each axis of each input is tried as the batch, as
-    the sequence, and with a fixed size.
+    """Find a call of a module with the inputs that a file declares. For each axis of each input, it is tried whether
+    the axis is the batch, is the sequence, or has a fixed size.
 
-    The first call is returned in which each row of a batch gets the same answer as alone, since otherwise the supposed
-    batch axis is the sequence. If there is no such call, one that runs is returned.
+    The first call is returned in which each row of a batch gets the same answer as alone: otherwise, the supposed batch
+    axis is the sequence. If there is no such call, one that runs is returned.
 
     Args:
         module: in float32 and eval mode, on the CPU.
         file: the file that was exported from it.
-        id_counts: the possible numbers of ids of an input, in ascending order; each input gets the largest number with
+        id_counts: the possible numbers of ids of an input, in ascending order. Each input gets the largest number with
             which the module runs.
         padding_id: the id that fills a row after its last token.
-        is_preferred: returns whether a call is better than others, such as since the file runs on its inputs, too.
+        is_preferred: returns whether a call is better than others, for example because the file also runs on its
+            inputs.
 
     Raises:
         UncallableModuleError: the module runs with none of the calls that were tried.
@@ -135,7 +136,7 @@ def find_call_by_trying_axis_roles(
     if others:
         return max(others, key=lambda called: (is_preferred(called), *_rate_call(called)))
     shapes = ", ".join(f"{port.name} {list(port.axes or ())}" for port in file.inputs)
-    raise UncallableModuleError(f"The module does not run on the inputs of the file ({shapes})")
+    raise UncallableModuleError(f"The module fails on all inputs that the file declares ({shapes})")
 
 
 def _find_call_with_one_number_of_steps(
@@ -174,12 +175,12 @@ def _find_call_with_one_number_of_steps(
 def _choose_call_with_variable_steps(
     called: ModuleCall, axis_roles: Sequence[Roles], others: Iterable[tuple[Sequence[Roles], ModuleCall]]
 ) -> ModuleCall:
-    """Return the call in `others` that differs from `called` only in that its number of steps is variable: tracing
-    fixed this number in the file, but the module accepts any. Return `called` if there is no such call.
+    """Return the call in `others` that differs from `called` only in that its number of steps may vary. Such a call
+    exists if tracing fixed the number of steps in the file, but the module accepts any. Return `called` if there is no
+    such call.
 
     Args:
-        called: the call that was found.
-        axis_roles: its roles (batch, sequence or a fixed size) of the axes of all inputs.
+        axis_roles: the roles (batch, sequence or a fixed size) that `called` gives the axes of all inputs.
         others: other calls, each with its roles.
     """
     for earlier, other in others:
@@ -278,8 +279,8 @@ def _order_file_inputs_as_module_inputs(module: nn.Module, file: CheckedFile) ->
 
 
 def _rate_call(called: ModuleCall) -> tuple[bool, bool, int]:
-    """Return a rating of a call as a tuple, which is larger for a better call: whether it takes several sizes, whether
-    its rows are independent, and how many of the usual sizes it takes."""
+    """Return a rating of a call as a tuple, which is larger for a better call. Its members are whether the call takes
+    several sizes, whether its rows are independent, and how many of the usual sizes it takes."""
     rows, steps = called.sizes[0]
     varies = len(_list_input_shapes(replace(called, sizes=(*called.sizes, (rows, steps + 1))))) > 1
     return varies, has_independent_rows(called), len({*SIZES} & {*called.sizes})
@@ -304,11 +305,10 @@ def _list_input_shapes(called: ModuleCall) -> set[tuple[tuple[int, ...], ...]]:
 
 
 def _mistakes_features_for_steps(called: ModuleCall, ports: Sequence[Port], axis_roles: Sequence[Roles]) -> bool:
-    """Return whether a call treats the feature axis of an input as the sequence. Then the module fails with fewer
-    columns than the file declares, and ignores further columns.
+    """Return whether a call wrongly treats the feature axis of an input as the sequence. This is so if the module fails
+    with fewer columns than the file declares, and ignores further columns.
 
     Args:
-        called: the call.
         ports: the inputs of the file, with their declared sizes.
         axis_roles: the roles that the call gives the axes of each input.
     """
@@ -337,8 +337,8 @@ def _find_largest_id_count_of_each_column(
     axis_roles: Sequence[Roles],
     id_counts: Sequence[int],
 ) -> dict[str, Sequence[int]]:
-    """Find, for each column of each input, the largest number of ids among `id_counts` with which the module runs: a
-    column may have an embedding table of its own. Return a list of numbers for each input, by name.
+    """Find, for each column of each input, the largest number of ids with which the module runs, since a column may
+    have an embedding of its own. Return a dict from the name of each input to a list with a number for each column.
 
     Args:
         make_call: makes the call from such a dict.
@@ -384,9 +384,9 @@ def _list_trial_sizes(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> lis
 Roles = tuple[str | int, ...]
 
 
-def _list_possible_roles(port: Port, layer_widths: Sequence[int]) -> Iterator[Roles]:
-    """Yield the possible roles of the axes of an input: each is the batch ("b"), the sequence ("s"), or has a fixed
-    size. For an input without declared axes, sizes of layers, `layer_widths`, are tried as fixed sizes."""
+def _yield_possible_roles(port: Port, layer_widths: Sequence[int]) -> Iterator[Roles]:
+    """Yield the possible roles of the axes of an input. Each axis is the batch ("b"), the sequence ("s"), or has a
+    fixed size. If the input has no declared axes, `layer_widths`, the sizes of layers, are tried as fixed sizes."""
     if port.axes is None:
         yield from (("b", "s"), ("b", "s", 1), ("b",), ("s",))
         for size in layer_widths if _is_float(port) else ():
@@ -409,11 +409,11 @@ def _list_choices_of_axis_roles(ports: Sequence[Port], layer_widths: Sequence[in
     ("s"), or has a fixed size. Choices in which inputs with equal axes, such as two states, have equal roles come
     first. `layer_widths` are fixed sizes to try for inputs without declared axes."""
     alike = {(port.axes, _is_float(port)): port for port in ports}
-    every = itertools.product(*(list(_list_possible_roles(port, layer_widths)) for port in alike.values()))
+    every = itertools.product(*(list(_yield_possible_roles(port, layer_widths)) for port in alike.values()))
     chosen = (dict(zip(alike, roles, strict=True)) for roles in itertools.islice(every, _MOST_ROLES))
     same = [tuple(axis_roles[port.axes, _is_float(port)] for port in ports) for axis_roles in chosen]
     others = itertools.islice(
-        itertools.product(*(list(_list_possible_roles(port, layer_widths)) for port in ports)), _MOST_ROLES
+        itertools.product(*(list(_yield_possible_roles(port, layer_widths)) for port in ports)), _MOST_ROLES
     )
     in_order = (
         sorted(ways, key=lambda axis_roles: _make_sort_key_of_axis_roles(ports, axis_roles)) for ways in (same, others)
@@ -431,9 +431,9 @@ def _list_roles_with_declared_sizes(ports: Sequence[Port]) -> list[tuple[Roles, 
 
 
 def _make_sort_key_of_axis_roles(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> tuple[int, ...]:
-    """Return the sort key of a choice of roles for the axes of all inputs, smaller for a likelier choice: how many
-    roles contradict the declared names of the axes, how few axes are variable, and how late the batch and the sequence
-    axis come."""
+    """Return a sort key for a choice of roles for the axes of all inputs. It is smaller for a likelier choice: by how
+    many roles contradict the declared names of the axes, how few axes are variable, and how late the batch and the
+    sequence axis come."""
     changing = sum(role in ("b", "s") for roles in axis_roles for role in roles)
     late = sum(roles.index("b") for roles in axis_roles if "b" in roles)
     misplaced = sum(roles.index("s") for roles in axis_roles if "s" in roles)
@@ -461,7 +461,6 @@ def make_call_with_roles(
     random numbers, lengths, offsets or masks. The module is not run.
 
     Args:
-        module: the module.
         ports: the inputs of the file, which the module takes.
         axis_roles: the role of each axis of each input: "b" for the batch, "s" for the sequence, or a fixed size.
         id_counts: how many ids each column of an input may have, by the name of the input.
@@ -591,8 +590,8 @@ def _make_axis_name(role: str | int, missing: int) -> str:
 
 
 def _count_missing_steps(ports: Sequence[Port], axis_roles: Sequence[Roles]) -> list[int]:
-    """Return how many fewer steps each input has than the longest one, by the sizes that the file declares for the axes
-    with the role "s", the sequence: [20, 0] for a question of 30 tokens and a text of 50."""
+    """Return how many fewer steps each input has than the longest one: [20, 0] for a question of 30 tokens and a text
+    of 50. The steps are the sizes that the file declares for the sequence axes (role "s")."""
     declared = [
         next((size for size, role in zip(port.axes or (), roles, strict=False) if role == "s"), None)
         for port, roles in zip(ports, axis_roles, strict=True)

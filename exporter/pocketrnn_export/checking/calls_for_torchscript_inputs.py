@@ -99,8 +99,8 @@ class _PlaceRecorder(FunctionMode):
 
 
 class _MeaningSearch:
-    """A search for the type and the axes of each input of a file. A "way" is one choice of these for all inputs; the
-    ratings of the ways tried so far are kept."""
+    """A search for the type and the axes of each input of a file. A "way" is a choice of these for all inputs. The
+    search keeps the ratings of the ways that it has tried."""
 
     def __init__(
         self,
@@ -124,8 +124,9 @@ class _MeaningSearch:
 
     def find_best_call(self) -> ModuleCall | None:
         """Search for the types and axes of the inputs with the best rating, by hill climbing: from the likeliest ones,
-        then from random ones, until the rating is the highest possible or the time is over. Return the call with them.
-        Return None if the module or the file fails with it, or if the rows of its answers depend on each other."""
+        then from random ones, until the rating is the highest possible or the time is over. Return the call with the
+        best ones. Return None if the module or the file fails with this call, or if the rows of the module's answer
+        depend on each other."""
         drawn = random.Random(0)  # noqa: S311
         best = way = tuple(choices[0] for choices in self.choices)
         while self._rate_types_and_roles(best) != _COMPLETE and time.process_time() < self.until:
@@ -139,15 +140,17 @@ class _MeaningSearch:
         return called if runs else None
 
     def _climb_to_best_way_near(self, way: _Way) -> _Way:
-        """Start from the types and axes of the inputs in `way`, and make the change with the best rating, again and
-        again, until no change improves the rating. Return the types and axes at the end."""
-        while (better := max(self._list_ways_with_one_change(way), key=self._rate_types_and_roles, default=way)) != way:
+        """Change the types and axes of the inputs in `way`, one change at a time and each time by the change with the
+        best rating, until no change improves the rating. Return the types and axes at the end."""
+        while (
+            better := max(self._yield_ways_with_one_change(way), key=self._rate_types_and_roles, default=way)
+        ) != way:
             if self._rate_types_and_roles(better) <= self._rate_types_and_roles(way):
                 break
             way = better
         return way
 
-    def _list_ways_with_one_change(self, way: _Way) -> Iterator[_Way]:
+    def _yield_ways_with_one_change(self, way: _Way) -> Iterator[_Way]:
         """Yield all types and axes of the inputs that differ from those in `way` by one change: of one input, or of one
         fixed size (or all of them) in all inputs. Stop when the time is over."""
         one = ({n: other} for n, choices in enumerate(self.choices) for other in choices)
@@ -167,10 +170,10 @@ class _MeaningSearch:
             yield tuple(change.get(n, meaning) for n, meaning in enumerate(way))
 
     def _rate_types_and_roles(self, way: _Way) -> tuple[int, ...]:
-        """Return the rating of the types and axes of the inputs in `way`, a tuple that is larger for better ones. It
-        begins with whether forward runs. If forward fails, the number of places where it called torch before follows;
-        else whether its rows are independent, whether the file runs, whether there are steps, and how well the answers
-        fit."""
+        """Return a rating of the types and axes of the inputs in `way`, as a tuple that is larger for better ones. Its
+        first member is whether forward runs. If forward fails, the second is the number of places where it called torch
+        before. If it runs, the others are whether its rows are independent, whether the file runs, whether there are
+        steps, and how well the answers fit."""
         if way not in self.rated:
             if not any("b" in roles for _, roles in way):
                 self.rated[way] = (0, 0)
@@ -242,7 +245,7 @@ class _MeaningSearch:
 def _list_likely_types_and_roles(
     port: Port, widths: Sequence[int], hidden_state_counts: Sequence[int], *, takes_ids: bool
 ) -> list[_Meaning]:
-    """List the types and axes that an input of a file may have, by its name, the likeliest first.
+    """List the types and axes that an input of a file may have by its name, likely ones first.
 
     Args:
         port: the input.

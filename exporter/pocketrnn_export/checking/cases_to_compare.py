@@ -44,7 +44,6 @@ def collect_cases_to_compare(called: ModuleCall, file: CheckedFile, fixed_sizes:
     proves a bundle, and every small batch size and length.
 
     Args:
-        called: the module, and how it is called.
         file: the exported file; sizes near the integers in it are among the batches.
         fixed_sizes: the sizes that the file declares as fixed; the batches of `export`'s proof stay inside them.
     """
@@ -79,7 +78,6 @@ def _make_proof_cases(
     """Make the batches (cases) with which `export` proves a bundle, by kind, for a module's ids and padding.
 
     Args:
-        called: the module, and how it is called.
         limits: the sizes to which the batches are limited; None for all.
         boundary_sizes: further sizes (rows, steps).
     """
@@ -99,8 +97,8 @@ def _make_proof_cases(
 
 
 def make_cases_within_bounds(called: ModuleCall, bounds: Bounds) -> dict[str, list[Case]]:
-    """Return the batches (cases), with which `export` proves a bundle, that are inside the bounds, and padded batches
-    inside the bounds, as one kind "these sizes"."""
+    """Return the padded and unpadded batches (cases) inside the bounds, among those with which `export` proves a
+    bundle, as one kind named "these sizes"."""
     (least_rows, most_rows), (least, most) = bounds.rows, bounds.steps
     limits = Limits(max_batch=most_rows, min_tokens=least, max_tokens=most)
     found = [case for some in _make_proof_cases(called, limits).values() for case in some]
@@ -131,10 +129,9 @@ def draw_cases_that_reshape_regroups(
     called: ModuleCall, right_cases: Sequence[Case], fixed_sizes: Bounds
 ) -> list[Case]:
     """Draw batches that a Reshape in a file, to a constant number of rows or steps, may accept although it mixes their
-    rows: 6 rows of 4 tokens, for example, if the file answers only rows of 8 tokens right.
+    rows. Example: if the file answers only rows of 8 tokens right, draw 6 rows of 4 tokens.
 
     Args:
-        called: the module, and how it is called.
         right_cases: the batches that the file answers right.
         fixed_sizes: the sizes that the file declares as fixed; no batch is outside of them.
     """
@@ -156,8 +153,8 @@ def draw_cases_that_reshape_regroups(
 
 
 def _is_cut_to_longest_row(called: ModuleCall, case: Case) -> bool:
-    """Return whether the user's call cuts a batch (case), which is padded beyond its longest row, to this row before
-    forward gets it. Return False for a batch without such padding."""
+    """Return whether the user's call cuts a batch (case) that is padded beyond its longest row to the length of this
+    row, before forward gets the batch. Return False for a batch without such padding."""
     if classify_padding(case) != WIDER:
         return False
     narrow = Case(case.name, case.tokens[:, : case.lengths.max()], case.lengths)

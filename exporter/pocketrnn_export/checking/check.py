@@ -92,18 +92,19 @@ def check(
 
     Args:
         module: the module; it is copied, not changed.
-        file: an ONNX file, a TorchScript file or a .pt2 of torch.export. TorchScript and .pt2 hold code, which is run.
-        inputs: a dict from names of the module's inputs to names of the file's, if names, types and axes do not show
-            which belong together.
-        call: how the module is called, if that is not found out: a line of Python with `module`, `tokens` or `samples`,
-            and `lengths`, or a function of these.
+        file: an ONNX file, a TorchScript file or a .pt2 file of torch.export. The latter two hold code, which is run.
+        inputs: a map from names of the module's inputs to names of the file's inputs. It is needed only if names, types
+            and axes do not show which inputs belong together.
+        call: how the module is called, if `check` does not find out: a line of Python with `module`, `tokens` or
+            `samples`, and `lengths`; or a function of these.
         ids: how many token ids there are; by default, the number of rows of the module's embedding.
-        padding_id: the id that fills a row after its last token; by default that of the module's embedding, else 0.
+        padding_id: the id that fills a row after its last token; by default the `padding_idx` of the module's
+            embedding, or 0.
         channels: how many numbers a step has, if `call` takes `samples` [batch, time, channels].
-        progress: as for `export`.
+        progress: whether to print progress on standard error, as `export` does.
 
     Returns:
-        the verdict, also where the two cannot be compared.
+        the verdict, also if the two cannot be compared.
 
     Example:
         >>> check(module, "theirs.onnx").lines[0]
@@ -130,15 +131,15 @@ def check_files(
     """Compare two exported files, such as those before and after a graph optimiser or a quantisation.
 
     Args:
-        before: an ONNX file or a .pt2 file, since these declare their inputs.
+        before: an ONNX file or a .pt2 file, since these declare the shapes of their inputs.
         after: the file that was made from `before`.
         inputs, ids, progress: as for `check`.
-        max_changed: the largest share of rows whose label may change. In an output that may hold other numbers than
-            scores of classes: how much a number may change, as a share of the largest number. Scores of classes are
-            probabilities, or an output with a name such as `logits`.
+        max_changed: the largest share of rows whose label may change. For an output that does not show scores of
+            classes by its numbers (probabilities) or its name (such as `logits`), it is instead the largest change of a
+            number, as a share of the largest number.
 
     Returns:
-        the verdict: `right` where they differ by rounding, or by no more than allowed; else `changed`.
+        the verdict: `right` if the files differ only by rounding, or by no more than allowed; else `changed`.
 
     Example:
         >>> check_files("model.onnx", "model.int8.onnx", max_changed=0.01).labels_changed
@@ -171,7 +172,7 @@ def check_files(
 
 
 class _FileRunner:
-    """Runs a file on tensors. deepcopy of a module does not copy the runner."""
+    """Runs a file on tensors. If a module that holds this object is copied by deepcopy, the copy shares the object."""
 
     def __init__(self, file: CheckedFile) -> None:
         self.file = file
@@ -189,19 +190,19 @@ def _wrap_file_as_module(file: CheckedFile) -> ModuleWithSignature:
     """Make a module whose forward takes the inputs of an exported file by name, and runs the file on them.
 
     Raises:
-        InputError: the file does not declare the axes of its inputs.
+        InputError: the file does not say what shape its inputs have.
     """
     if any(port.axes is None for port in file.inputs):
         raise InputError(
-            f"{file.path} does not declare the axes of its inputs.",
-            "Give the module: pocketrnn check model.py:Net --onnx FILE.",
+            f"{file.path} does not say what shape its inputs have, so that no batch can be made for it.",
+            "Give the module, too: pocketrnn check model.py:Net --onnx FILE.",
         )
     return ModuleWithSignature(_FileRunner(file), [port.name for port in file.inputs])
 
 
 @dataclass(frozen=True)
 class _CallOptions:
-    """The arguments of `check` that say how the module is called."""
+    """The arguments of `check` that say how the module is called, and which inputs it has."""
 
     inputs: Mapping[str, str]
     call: str | Call | None = None
@@ -215,7 +216,6 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOpt
 
     Args:
         module: the module, or another file that was wrapped as a module.
-        file: the exported file.
         options: what the user says about how the module is called.
 
     Raises:
@@ -238,8 +238,8 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOpt
     calls = [record_call(called, case) for case in cases]
     if not calls[0].outputs:
         raise InputError(
-            "The module's forward returns a value without tensors.",
-            "Let forward return a tensor, or a tuple, list or dict of tensors.",
+            "The module's forward returns a value without a tensor in it, so there is nothing to compare.",
+            "Return a tensor from forward, or a tuple, list or dict of tensors.",
         )
     fed = match_inputs(file, calls, options.inputs, called.sizes)
     compared = _pair_outputs_of_file_and_module(ComparedFile(called, file, fed, ()), calls)
@@ -249,7 +249,7 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOpt
         outcomes = _compare_cases(compared, collect_cases_to_compare(called, file, fixed))
         if not outcomes:
             raise InputError(
-                f"{name} answers none of the batches that were tried.",
+                f"{name} raises an error for each batch that was tried, so there is nothing to compare.",
                 "Say how the module is called: --call LINE, or call= in Python.",
             )
         outcomes |= _compare_more_cases_after_failures(compared, outcomes, fixed)
@@ -273,11 +273,7 @@ def _compare_with_module(module: nn.Module, file: CheckedFile, options: _CallOpt
 
 def _pair_outputs_of_file_and_module(compared: ComparedFile, calls: Sequence[RecordedCall]) -> ComparedFile:
     """Find out which output of the file belongs to which output of the module, by a call that both answer. Return
-    `compared` with these pairs, and with facts on the module's outputs such as their largest numbers.
-
-    Args:
-        compared: the file and its module.
-        calls: recorded calls of the module.
+    `compared` with these pairs, and with facts about the module's outputs, such as their largest numbers.
 
     Raises:
         InputError: the file fails on each of the calls, or no outputs match.
@@ -289,8 +285,8 @@ def _pair_outputs_of_file_and_module(compared: ComparedFile, calls: Sequence[Rec
     if answers is None and not file.outputs:
         raise InputError(
             f"{name} answers each input that was tried, but {file.path} fails on all of them: {said}.",
-            "Say which input of the file belongs to which parameter of forward, --input parameter=input; or how the "
-            "module is called, --call LINE.",
+            "Say which input of the file belongs to which parameter of forward: --input PARAMETER=INPUT. Or say "
+            "how the module is called: --call LINE.",
         )
     outputs = match_outputs(file, answers, call.outputs)
     activations = {
@@ -334,7 +330,7 @@ def _round_weights_if_file_is_half_precision(module: nn.Module, file: CheckedFil
 
 
 def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
-    """Return the largest absolute number of each of the module's outputs, by name, in all recorded calls."""
+    """Return a dict from the name of each output of the module to its largest absolute number in all recorded calls."""
     return {
         name: max(float(np.abs(np.nan_to_num(call.outputs[name].astype(float))).max(initial=0.0)) for call in calls)
         for name in calls[0].outputs
@@ -345,11 +341,10 @@ def _find_largest_numbers(calls: Sequence[RecordedCall]) -> dict[str, float]:
 def _compute_scales_of_outputs(
     calls: Sequence[RecordedCall], scaled_by_column: Collection[str], unscaled: Collection[str]
 ) -> dict[str, Array]:
-    """Compute how many times larger the numbers of each float output are than the smallest such scale. Return a dict
-    from names of outputs to arrays of scales. Outputs that are not larger are left out.
+    """Find the smallest scale of all float outputs of the module. Return a dict from the name of each output with
+    larger numbers to an array that says how many times larger they are than that scale.
 
     Args:
-        calls: recorded calls of the module.
         scaled_by_column: the outputs that get a scale for each column; all others get one scale.
         unscaled: the outputs that are left out.
     """
@@ -377,7 +372,7 @@ def _find_outputs_with_classes(calls: Sequence[RecordedCall]) -> frozenset[str]:
 
 def _copy_and_name_module(module: nn.Module) -> tuple[nn.Module, str]:
     """Return a copy of a module, and the module's name. A copy of TorchScript is wrapped in a Python module, which
-    supports hooks. A module that runs an exported file is not copied; its name is the file's."""
+    supports hooks. For a module that runs an exported file, return the module itself and the file's name."""
     if isinstance(module, ModuleWithSignature):
         return module, module.run.file.path.name
     own = copy_for_export(module)
@@ -389,11 +384,9 @@ def _copy_and_name_module(module: nn.Module) -> tuple[nn.Module, str]:
 
 
 def _refuse_random_answers(called: ModuleCall, compared: ComparedFile, case: Case, first_call: RecordedCall) -> None:
-    """Raise an InputError if the module, or the file, answers the same inputs differently when it runs again.
+    """Raise an InputError if the module, or the file, gives another answer to the same inputs when it runs again.
 
     Args:
-        called: the module, and how it is called.
-        compared: the file.
         case: the inputs.
         first_call: a recorded call of the module on these inputs.
     """
@@ -401,13 +394,14 @@ def _refuse_random_answers(called: ModuleCall, compared: ComparedFile, case: Cas
     if not _are_near(list(first_call.outputs.values()), list(again.outputs.values())):
         line = find_random_draw_line(called.module, lambda: record_call(called, case))
         raise InputError(
-            f"The module gives another answer at each call{': ' * bool(line)}{line}.",
-            "Let forward draw random numbers only if self.training is true, as nn.Dropout does.",
+            f"The module gives another answer to the same input at each call{': ' * bool(line)}{line}.",
+            "In forward, draw random numbers only if self.training is true, as nn.Dropout does.",
         )
     one, other = compared.run_file(first_call), compared.run_file(first_call)
     if not isinstance(one, str) and not isinstance(other, str) and not _are_near(one, other):
         raise InputError(
-            f"{compared.file.path} gives another answer at each run.", "Export the module again, in eval mode."
+            f"{compared.file.path} gives another answer to the same input at each run.",
+            "Export the module again in eval mode: call module.eval() before.",
         )
 
 
@@ -416,9 +410,9 @@ def _are_near(one: Sequence[Array], other: Sequence[Array]) -> bool:
 
 
 def _find_fixed_sizes(compared: ComparedFile, calls: Sequence[RecordedCall]) -> Bounds:
-    """Return the bounds on rows and steps for which the file can be compared with its module: sizes that the file
-    declares as fixed, or the only number of steps on which the module runs; else no bounds. `calls` are recorded calls
-    of different sizes."""
+    """Return the numbers of rows and steps for which the file can be compared with its module. They are bounded by
+    sizes that the file declares as fixed, and by a number of steps if the module runs only on that one. `calls` are
+    recorded calls of different sizes."""
     sizes = compared.called.sizes
     if compared.called.one_row:
         ((rows, steps),) = sizes
@@ -459,10 +453,9 @@ def _compare_more_cases_after_failures(
 ) -> dict[str, list[Outcome]]:
     """If the file fails on some cases and answers all others right, compare it on further batches: of the sizes that a
     Reshape in the file expects, and of sizes with which such a Reshape may mix rows. Return the new outcomes by kind of
-    case. For any other file, return an empty dict.
+    case; an empty dict for any other file.
 
     Args:
-        compared: the file and its module.
         outcomes: the outcomes so far, by kind of case.
         fixed_sizes: the bounds that the file declares; no batch is outside of them.
     """
@@ -480,8 +473,8 @@ def _compare_more_cases_after_failures(
 
 
 def _find_bounds_of_right_sizes(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]]) -> Bounds | None:
-    """Return simple bounds that contain all sizes for which the file is right and none for which it is wrong. Return
-    None if there are no such bounds, or if all outcomes are right or all are wrong."""
+    """Return bounds on rows and steps that contain all sizes for which the file is right, and none for which it is
+    wrong. Return None if there are no such bounds, or if all outcomes are right or all are wrong."""
     looked = [
         ComparedSize(len(one.case.lengths), one.case.tokens.shape[1], classify_padding(one.case), one.is_same)
         for some in outcomes.values()

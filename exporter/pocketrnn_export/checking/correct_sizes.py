@@ -79,8 +79,8 @@ def _describe_range(bounds: tuple[int, int | None], only: str, most: str, least:
 def find_simplest_bounds_of_right_sizes(
     compared: Sequence[ComparedSize], is_right_at: Callable[[int, int], bool]
 ) -> Bounds | None:
-    """Find the simplest bounds that contain the sizes of all batches for which a file is right, and of none for which
-    it is wrong. Return None if there are no such bounds, or if all batches are right or all are wrong.
+    """Find the simplest bounds that contain the sizes of all batches for which a file is right, and no size of a batch
+    for which it is wrong. Return None if there are no such bounds, or if all batches are right or all are wrong.
 
     Args:
         compared: the sizes of the compared batches.
@@ -90,7 +90,7 @@ def find_simplest_bounds_of_right_sizes(
     right = [one for one in compared if one.right]
     if not right or len(right) == len(compared):
         return None
-    for bounds in _list_bounds_that_contain_right_sizes(right):
+    for bounds in _yield_bounds_that_contain_right_sizes(right):
         if all(bounds.contains_size(one.rows, one.steps, padding=one.padding) == one.right for one in compared):
             most = bounds.rows[1]
             # A large batch may be wrong by its ids, and not by its size.
@@ -99,7 +99,7 @@ def find_simplest_bounds_of_right_sizes(
     return None
 
 
-def _list_bounds_that_contain_right_sizes(right_sizes: Sequence[ComparedSize]) -> Iterator[Bounds]:
+def _yield_bounds_that_contain_right_sizes(right_sizes: Sequence[ComparedSize]) -> Iterator[Bounds]:
     """Yield bounds that contain all the given sizes, the simplest first: those that limit the fewest of rows, steps and
     padding."""
     of_rows, of_steps = ([getattr(one, name) for one in right_sizes] for name in ("rows", "steps"))
@@ -113,8 +113,8 @@ def _list_bounds_that_contain_right_sizes(right_sizes: Sequence[ComparedSize]) -
 
 
 def _list_ranges_that_contain_sizes(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
-    """Return the ranges (smallest, largest) that contain these sizes: without limits; with the smallest or the largest
-    of them as the limit; and with both. None stands for no largest size."""
+    """Return the ranges (smallest, largest) that contain these sizes: the range without limits, the two ranges that end
+    at the smallest or at the largest of the sizes, and the range that ends at both. None stands for no largest size."""
     least, most = min(sizes), max(sizes)
     return [ANY, (least, most)] if least == most else [ANY, (1, most), (least, None), (least, most)]
 
@@ -122,7 +122,7 @@ def _list_ranges_that_contain_sizes(sizes: Sequence[int]) -> list[tuple[int, int
 def _extend_bounds_to_most_steps(
     bounds: Bounds, compared: Sequence[ComparedSize], is_right_at: Callable[[int, int], bool]
 ) -> Bounds:
-    """Find by bisection the largest number of steps at which the file is right. Return the bounds with this number as
+    """Find by bisection the largest number of steps for which the file is right. Return the bounds with this number as
     their largest; bounds without a largest number of steps are returned unchanged.
 
     Args:

@@ -47,10 +47,9 @@ class Port:
     """An input or an output of a file.
 
     Attributes:
-        name: the name in the file.
         kind: numpy's name for the type; None if the file does not declare the type.
-        axes: the size of each axis, the name of a size that may change, or None for any; None if even the number of
-            axes is not known.
+        axes: for each axis its size, the name of a size that may change, or None for any size. None as a whole if the
+            file does not even declare the number of axes.
     """
 
     name: str
@@ -63,13 +62,12 @@ class CheckedFile:
     """An opened file that `check` compares with a module.
 
     Attributes:
-        path: where it is.
-        inputs, outputs: in the file's order. TorchScript does not declare its outputs.
-        run: returns the outputs for one array an input; raises whatever its engine raises.
+        inputs, outputs: the inputs and outputs in the file's order. TorchScript does not declare its outputs.
+        run: computes the outputs from one array for each input; raises whatever the engine raises.
         model: the ONNX model with its weights inside; None for other formats.
-        weights: the tensors that it holds.
-        numbers: those in the code of a TorchScript file.
-        rounding: by how much it rounds more than float32: 2**13 where it computes in half precision.
+        weights: the tensors in the file.
+        numbers: the numbers in the code of a TorchScript file.
+        rounding: how many times more coarsely than float32 the file rounds: 2**13 if it computes in half precision.
     """
 
     path: Path
@@ -112,7 +110,9 @@ def open_checked_file(path: str | Path) -> CheckedFile:
     path = Path(path)
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
-        raise InputError(f"{path} {what}.", "Give an ONNX file, a TorchScript file or a .pt2 of torch.export.")
+        raise InputError(
+            f"{path} {what}.", "Give the path of an ONNX file, a TorchScript file or a .pt2 file of torch.export."
+        )
     try:
         if not zipfile.is_zipfile(path):
             return _open_onnx(path)
@@ -120,7 +120,7 @@ def open_checked_file(path: str | Path) -> CheckedFile:
             return _open_torchscript(path)
         if _is_weights_file(path):
             raise InputError(
-                "The file holds weights, but not a graph.",
+                "The file holds only weights, but the exported file must hold a graph.",
                 "Give this file as --weights, and the exported file as --onnx.",
             )
         return _open_torch_export(path)
@@ -142,8 +142,8 @@ _MAKE_AGAIN: Final = "Export the module again, and leave all files that the expo
 
 
 def _open_onnx(path: Path) -> CheckedFile:
-    """Open an ONNX file; its weights may be in further files beside it. Before these are loaded, their declared sizes
-    are compared with the sizes of the files.
+    """Open an ONNX file. Its weights may be in other files beside it; before they are loaded, the sizes that they
+    should have are compared with the sizes of those files.
 
     Raises:
         InputError: the file is not a complete ONNX file, or too large.
@@ -154,14 +154,14 @@ def _open_onnx(path: Path) -> CheckedFile:
     except (DecodeError, json_format.ParseError, text_format.ParseError):
         raise InputError("The file is not an ONNX file, or it is incomplete.", _MAKE_AGAIN) from None
     if not model.graph.node and not model.graph.output:
-        raise InputError("The file holds no ONNX graph.", _MAKE_AGAIN)
-    tensors = list(_list_graph_tensors(model.graph))
+        raise InputError("The file has no ONNX graph in it. It is damaged, or not an ONNX file.", _MAKE_AGAIN)
+    tensors = list(_yield_graph_tensors(model.graph))
     for tensor in tensors:
         size += _measure_external_data(tensor, path.parent)
     declared = sum(map(_count_declared_bytes, tensors))
     if declared > max(1 << 20, _DENSEST * size):
         raise InputError(
-            f"The file declares weights of {declared:,} bytes, but holds only {size:,} bytes.", _MAKE_AGAIN
+            f"By its header, the file holds weights of {declared:,} bytes, but it has only {size:,} bytes.", _MAKE_AGAIN
         )
     if size > _LARGEST:
         raise InputError(
@@ -199,11 +199,11 @@ def _read_port(value: ValueInfoProto) -> Port:
     """Read the name, type and axes that an ONNX file declares for an input or an output.
 
     Raises:
-        InputError: it is not a tensor.
+        InputError: the input or output is not a tensor.
     """
     if value.type.WhichOneof("value") != "tensor_type":
         raise InputError(
-            f"The input or output {value.name} is a sequence or a map, not a tensor.",
+            f"The input or output {value.name} is a sequence or a map, but must be a tensor.",
             "Export a module that takes and returns only tensors.",
         )
     kind = value.type.tensor_type
@@ -214,14 +214,14 @@ def _read_port(value: ValueInfoProto) -> Port:
     return Port(value.name, named, tuple(axes))
 
 
-def _list_graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
+def _yield_graph_tensors(graph: GraphProto) -> Iterator[TensorProto]:
     """Yield the weights and constants of a graph and of its inner graphs."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
             for inner in (attribute.g, *attribute.graphs):
-                yield from _list_graph_tensors(inner)
+                yield from _yield_graph_tensors(inner)
 
 
 def _measure_external_data(tensor: TensorProto, folder: Path) -> int:
@@ -236,19 +236,28 @@ def _measure_external_data(tensor: TensorProto, folder: Path) -> int:
     said = {entry.key: entry.value for entry in tensor.external_data}
     place = folder / said.get("location", "")
     if not place.is_file():
-        raise InputError(f"The file {said.get('location')} is missing: it holds the weight {tensor.name}.", _MAKE_AGAIN)
+        raise InputError(
+            f"The weight {tensor.name} should be in the file {said.get('location')} beside the ONNX file, but "
+            "there is no such file.",
+            _MAKE_AGAIN,
+        )
     offset = int(said.get("offset", 0))
     length = int(said.get("length", place.stat().st_size - offset))
     if min(offset, length) < 0 or offset + length > place.stat().st_size:
         raise InputError(
-            f"The file {said.get('location')} ends before the end of the weight {tensor.name}.", _MAKE_AGAIN
+            f"The file {said.get('location')} is incomplete: it ends before the end of the weight {tensor.name}.",
+            _MAKE_AGAIN,
         )
     return length
 
 
 def _count_declared_bytes(tensor: TensorProto) -> int:
     if min(tensor.dims, default=1) < 0:
-        raise InputError(f"The weight {tensor.name} has an axis of negative size {min(tensor.dims)}.", _MAKE_AGAIN)
+        raise InputError(
+            f"The weight {tensor.name} has an axis of the size {min(tensor.dims)}, but sizes cannot be negative. "
+            "The file is damaged.",
+            _MAKE_AGAIN,
+        )
     known = tensor.data_type and tensor.data_type != TensorProto.STRING
     size = int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize) if known else 1
     return int(math.prod(tensor.dims)) * size
@@ -273,7 +282,7 @@ def _open_torchscript(path: Path) -> CheckedFile:
 
 
 class _TorchScriptRunner:
-    """Runs a TorchScript file. A file whose forward keeps a state is loaded again for each run.
+    """Runs a TorchScript file. A file whose forward keeps a state between calls is loaded anew for each run.
 
     Args:
         load: loads the file.
@@ -296,8 +305,8 @@ class _TorchScriptRunner:
 
 
 def _convert_weights_and_find_rounding_factor(state: Mapping[str, torch.Tensor]) -> tuple[list[Array], float]:
-    """Convert a state dict to a list of arrays. Return it with a factor, how many times coarser than float32 the
-    weights are rounded: 1.0 for float32, 8192.0 if a weight has half precision."""
+    """Return the tensors of a state dict as a list of arrays, and a factor that says how many times more coarsely than
+    float32 the weights are rounded: 1.0 for float32, 8192.0 if a weight has half precision."""
     tensors = [tensor.detach() for tensor in state.values() if tensor.layout is torch.strided]
     half = any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in tensors)
     arrays = [(tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy() for tensor in tensors]
@@ -334,9 +343,8 @@ def _run_on_arrays(module: nn.Module, arrays: Sequence[Array], tuple_sizes: Sequ
     precision, float arrays are converted to half precision first.
 
     Args:
-        module: the module.
         arrays: an array for each tensor that the module takes.
-        tuple_sizes: for each argument, the number of tensors if it is a tuple, else 0.
+        tuple_sizes: the number of tensors of each argument that is a tuple; 0 for an argument that is a tensor.
     """
     kinds = {parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()}
     kind = next(iter(kinds)) if len(kinds) == 1 else torch.float32
@@ -365,14 +373,14 @@ _SAME_WEIGHT: Final = 1e-6
 
 
 def find_axis_role(axis_name: str) -> Literal["b", "s"] | None:
-    """Return what the name of an axis means: "b" for the batch, "s" for the sequence, None for neither."""
+    """Return the axis that a name means: "b" for the batch, "s" for the sequence, None for another axis."""
     name = axis_name.lower()
     return "b" if "batch" in name else "s" if any(word in name for word in _OF_SEQUENCE) else None
 
 
 def find_missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> list[str]:
-    """Return the names of those weight matrices of a module, `matrices`, whose numbers the file does not hold in any
-    order. Return an empty list if the file does not show its weights."""
+    """Find weight matrices of a module that the file does not contain. Return the names of those in `matrices` whose
+    numbers are not in the file in any order. Return an empty list if the file does not show its weights."""
     if not file.weights:
         return []
     held: dict[int, list[Array]] = {}
@@ -393,10 +401,10 @@ def find_missing_matrices(file: CheckedFile, matrices: Mapping[str, Array]) -> l
 
 def count_table_rows(file: CheckedFile, input_name: str) -> int | None:
     """Return the number of rows of the smallest table, such as an embedding, in which an ONNX file looks up the ids of
-    an input. Return None if there is no such table, and for other files."""
+    an input. Return None if there is no such table, or if the file is not an ONNX file."""
     if file.model is None:
         return None
-    nodes = list(_list_graph_nodes(file.model.graph))
+    nodes = list(_yield_graph_nodes(file.model.graph))
     tables = {name: tensor.dims for name, tensor in _find_constants(file.model.graph, nodes).items()}
     same, rows = {input_name}, []
     for node in nodes:
@@ -408,11 +416,11 @@ def count_table_rows(file: CheckedFile, input_name: str) -> int | None:
 
 
 def list_reshape_sizes(file: CheckedFile) -> list[int]:
-    """Return the sizes, at most 1,100, to which a file may reshape tensors: 1, and the integers in its Reshape and
-    Expand operators or in its TorchScript code."""
+    """Return the sizes, at most 1,100 of them, to which a file may reshape tensors. They are 1 and the integers in its
+    Reshape and Expand operators or in its TorchScript code."""
     numbers: list[Any] = [1, *file.numbers]
     if file.model is not None:
-        nodes = list(_list_graph_nodes(file.model.graph))
+        nodes = list(_yield_graph_nodes(file.model.graph))
         # Before opset 5 a reshape had no second input.
         sizes = {name for node in nodes if node.op_type in ("Reshape", "Expand") for name in node.input[1:2]}
         for node in reversed(nodes):
@@ -431,12 +439,12 @@ def _find_constants(graph: GraphProto, nodes: Sequence[NodeProto]) -> dict[str, 
     return {tensor.name: tensor for tensor in graph.initializer} | constants
 
 
-def _list_graph_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+def _yield_graph_nodes(graph: GraphProto) -> Iterator[NodeProto]:
     """Yield the nodes of a graph; the nodes of an inner graph come before their outer node."""
     for node in graph.node:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _list_graph_nodes(inner)
+                yield from _yield_graph_nodes(inner)
         yield node
 
 

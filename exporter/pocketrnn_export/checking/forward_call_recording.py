@@ -33,19 +33,19 @@ class ModuleCall:
     Attributes:
         module: in float32 and eval mode, on the CPU.
         line: how it is called, in words.
-        function: the same, as a function of the module, ids int64 [batch, sequence] and their lengths.
+        function: the call, as a function of the module, ids int64 [batch, sequence] and their lengths.
         ids: how many ids there are.
         padding_id: the id that pads a row after its length.
         ragged: whether rows have lengths of their own.
         samples: the rows of numbers that the ids stand for; None if they are ids of tokens.
-        in_doubles: whether it can run in double precision, as Python code can and a file cannot.
-        sizes: the sizes of first calls on which it runs, (batch, sequence).
+        in_doubles: whether the module can run in double precision, as Python code can and a file cannot.
+        sizes: the sizes (batch, sequence) of first calls on which the module runs.
         unit: what a row consists of: `tokens` or `steps`; empty if no input has a sequence.
-        one_row: whether its inputs have no batch axis: each case is then only its first row.
-        name: what the module is called in sentences.
-        numbers: what its numbers were limited to, if it has no finite answers to others.
+        one_row: whether the inputs have no batch axis, so that only the first row of each case is used.
+        name: the name of the module in sentences.
+        numbers: the range to which the module's inputs were limited, if it has no finite answers to other numbers.
         only_these: the sizes of the inputs in all cases, if the module also runs on other sizes; else empty.
-        unequal: for each of several inputs with a sequence, the function that gives it half as many steps as the
+        unequal: for each of several inputs with a sequence, a function that gives this input half as many steps as the
             others.
     """
 
@@ -99,7 +99,7 @@ def _record_tensors(called: ModuleCall, case: Case, inputs_to_fill: dict[str, Te
 
 
 def gives_same_answers_again(called: ModuleCall, case: Case) -> bool:
-    """Return whether two calls of a module in a row, on the same batch, give the same answers; a module that keeps a
+    """Return whether a module gives the same answers in two calls in a row on the same batch. A module that keeps a
     state may not."""
     tensors = (torch.from_numpy(case.tokens), torch.from_numpy(case.lengths))
     with run_quietly_and_undo_assignments(called.module):
@@ -172,7 +172,7 @@ def record_forward(
 
     def record_outputs_of_call(_layer: nn.Module, _args: Any, answer: Any) -> None:
         outputs.clear()
-        outputs.update(_list_named_tensors("", answer))
+        outputs.update(_yield_named_tensors("", answer))
 
     hooks = [
         module.register_forward_pre_hook(record_inputs_of_call, with_kwargs=True),
@@ -183,17 +183,17 @@ def record_forward(
     finally:
         for hook in hooks:
             hook.remove()
-    return outputs or dict(_list_named_tensors("", answer))
+    return outputs or dict(_yield_named_tensors("", answer))
 
 
 def list_named_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
     """Yield a pair (path, tensor) for each tensor in the arguments of a call of a module. A path is the parameter's
     name and, in a list or dict, the index or key, such as `state.0`."""
     for name, value in inspect.signature(layer.forward).bind(*args, **kwargs).arguments.items():
-        yield from _list_named_tensors(name, value)
+        yield from _yield_named_tensors(name, value)
 
 
-def _list_named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+def _yield_named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
     """Yield a pair (path, tensor) for each tensor in a value with the path `name`: `state.0` for the first tensor of a
     tuple `state`. The value may be a list, a tuple, a dict or an object with attributes, however nested."""
     if isinstance(value, Tensor):
@@ -207,4 +207,4 @@ def _list_named_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
     elif hasattr(value, "__dict__"):
         parts = vars(value).items()
     for key, part in parts:
-        yield from _list_named_tensors(f"{name}.{key}" if name else str(key), part)
+        yield from _yield_named_tensors(f"{name}.{key}" if name else str(key), part)

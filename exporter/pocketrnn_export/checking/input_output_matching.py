@@ -41,7 +41,8 @@ class MatchedInput:
 
     @property
     def declared_sizes(self) -> list[tuple[int | str | None, int]]:
-        """Pairs of a declared size of the file's input, and the index of the axis in the module's input."""
+        """Pairs (declared size, axis) of the file's input: the size that the file declares, and the index of this axis
+        in the module's input."""
         axes = self.port.axes or ()
         return list(zip(axes, self.order or range(len(axes)), strict=bool(axes)))
 
@@ -54,13 +55,12 @@ def match_inputs(
 ) -> tuple[MatchedInput, ...]:
     """Find out which input of the module each input of a file takes, and in which order of axes.
 
-    An order must agree with the sizes and names of axes that the file declares. If the file runs on all calls with the
-    module's own order, this order is taken. Otherwise the order is taken with which most answers of the file have the
-    shapes of the module's answers; a transposed order is left out if these shapes may fit by chance.
+    An order must agree with the sizes and names of axes that the file declares. The module's own order is taken if the
+    file runs with it on all calls. Otherwise, the order is taken with which most answers of the file have the shapes of
+    the module's answers; a transposed order is left out if these shapes may fit by chance.
 
     Args:
-        file: the file.
-        calls: calls of the module with different sizes: an axis whose size differs between them may have any size.
+        calls: calls of the module with different sizes. An axis whose size differs between them may have any size.
         owners_pairs: a dict from names of the module's inputs to names of the file's, as the user gave it.
         sizes: the numbers (rows, steps) of each call.
 
@@ -75,7 +75,7 @@ def match_inputs(
             if one not in known:
                 known_names = ", ".join(known) or "none"
                 advice = suggest_similar_name(one, known) or "Use one of these."
-                raise InputError(f"{whose} has no input {one}, only {known_names}.", advice)
+                raise InputError(f"{whose} does not have an input {one}. Its inputs are {known_names}.", advice)
         fed[of_file] = name
     left = [name for name in given if name not in fed.values()]
     for same in (_find_module_input_by_name, _find_module_input_by_type_and_order):
@@ -86,9 +86,9 @@ def match_inputs(
                 left.remove(found)
     if lost := [port.name for port in file.inputs if port.name not in fed]:
         raise InputError(
-            f"The input {lost[0]} of {file.path} matches no input of the module; unmatched inputs of the module: "
-            f"{', '.join(left) or 'none'}.",
-            "Say which inputs belong together: --input parameter=input, or inputs={'parameter': 'input'} in Python.",
+            f"The input {lost[0]} of {file.path} fits no input of the module by name, type and axes. Inputs of the "
+            f"module that are left: {', '.join(left) or 'none'}.",
+            "Say which inputs belong together: --input PARAMETER=INPUT, or inputs={'parameter': 'input'} in Python.",
         )
     each = [
         [MatchedInput(port, fed[port.name], order) for order in _list_axis_orders(port, fed[port.name], calls)]
@@ -118,14 +118,14 @@ def match_inputs(
 def _may_shapes_fit_by_chance(
     matched: Sequence[MatchedInput], sizes: Sequence[RowsAndSteps], fitting_sizes: Sequence[RowsAndSteps]
 ) -> bool:
-    """Return whether a file's answers to transposed inputs may have the shapes of the module's answers by chance. This
-    is so if they have these shapes at no size, or only at sizes with one number of rows; but not if the file declares a
+    """Return whether a file's answers to transposed inputs may have the shapes of the module's answers by chance. They
+    may if these shapes fit at no size, or only at sizes with one number of rows. They do not if the file declares a
     fixed size for a transposed input.
 
     Args:
         matched: the inputs, with the orders of their axes.
         sizes: all sizes (rows, steps) that were tried.
-        fitting_sizes: those at which the shapes fit.
+        fitting_sizes: the sizes at which the shapes fit.
     """
     if not fitting_sizes:
         return True
@@ -161,7 +161,6 @@ def _make_sort_key_of_axis_orders(
 
     Args:
         matched: the assignment.
-        calls: recorded calls of the module.
         sizes: the size (rows, steps) of each call.
     """
     by_role = {role: tuple(size[place] for size in sizes) for place, role in enumerate("bs")}
@@ -241,7 +240,6 @@ def match_outputs(
     numbers. Return pairs of the index of the file's output, and the name of the module's output.
 
     Args:
-        file: the file.
         answers: the file's outputs in a call; None if the file failed.
         outputs: the module's outputs in the same call.
 
@@ -270,7 +268,8 @@ def match_outputs(
         shapes = [list(answer.shape) for answer in answers or ()]
         own = [list(array.shape) for array in outputs.values()]
         raise InputError(
-            f"The outputs of {file.path} have the shapes {shapes}, but those of the module have {own}.",
+            f"No output of {file.path} fits an output of the module: the file gives the shapes {shapes}, but the "
+            f"module gives {own}.",
             "Compare the file with the module that it was made from, or export this module again.",
         )
     return tuple(pairs)

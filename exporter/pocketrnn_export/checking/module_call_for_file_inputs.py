@@ -65,8 +65,9 @@ def find_how_to_call_module(
     channels: int | None,
     inputs: Mapping[str, str],
 ) -> ModuleCall:
-    """Find out how to call a module so that its forward gets the inputs that a file takes: first by the calls that
-    `export` tries, then by the inputs that the file declares. A call on whose inputs the file runs, too, is preferred.
+    """Find out how to call a module so that its forward gets the inputs that a file takes. The calls that `export`
+    tries come first, then calls with the inputs that the file declares. A call on whose inputs the file also runs is
+    preferred.
 
     Args:
         module: in float32 and eval mode, on the CPU.
@@ -79,7 +80,7 @@ def find_how_to_call_module(
         inputs: a dict from names of the module's inputs to names of the file's, as the user gave it.
 
     Raises:
-        InputError: no call was found that runs.
+        InputError: the module runs with none of the calls that were tried.
     """
     table = next((layer for layer in module.modules() if isinstance(layer, nn.Embedding)), None)
     if padding_id is None:
@@ -147,7 +148,8 @@ def _find_call_on_token_ids(
         id_counts: the possible numbers of ids; the call gets the largest with which the module runs.
         ids: the number of ids for the search.
         padding_id: the id that fills a row after its last token.
-        is_preferred: returns whether a call ends the search, such as since the file runs on its inputs, too.
+        is_preferred: returns whether to take a call and end the search, for example because the file also runs on its
+            inputs.
     """
     names = _list_inputs_in_file_if_some_are_optional(module, file)
     kept = module if names is None else _wrap_module_to_take_only_inputs(module, names)
@@ -176,12 +178,11 @@ def _find_call_on_ids_of_single_text(
     module: nn.Module, file: CheckedFile, ids: int, padding_id: int
 ) -> ModuleCall | None:
     """Find a call that gives a module the ids of a single text, without a batch axis. Return None if the file does not
-    declare one input with one axis, if the module does not run so, or if it answers each id independently of the
-    others, so that the axis is a batch of words.
+    declare exactly one input with one axis, or if the module does not run on such an input. Also return None if the
+    module answers each id independently of the others, since the axis is then a batch of words.
 
     Args:
         module: in float32 and eval mode, on the CPU.
-        file: the file.
         ids: the number of ids.
         padding_id: the id that fills a row after its last token.
     """
@@ -201,8 +202,7 @@ def _find_call_on_ids_of_single_text(
 
 
 def _answers_each_token_independently(called: ModuleCall) -> bool:
-    """Return whether a module's answer to each token of a text does not depend on the other tokens: it equals the
-    answer to a text of this token only."""
+    """Return whether a module's answer to each token of a text equals its answer to a text of only this token."""
     case = draw_case(called, *called.sizes[0])
     words = [Case("word", case.tokens[:, [place]], np.ones(1, np.int64)) for place in range(case.tokens.shape[1])]
     calls = record_calls(called, [case, *words])
@@ -219,8 +219,9 @@ def _answers_each_token_independently(called: ModuleCall) -> bool:
 def _find_call_with_undeclared_steps(
     called: ModuleCall, runs_in_file: Callable[[ModuleCall], bool]
 ) -> ModuleCall | None:
-    """Find a number of steps, from 1 to 64, with which module and file run, for a file that takes only one number but
-    does not declare it. Return `called` with sizes of this number of steps, or None if there is no such number."""
+    """Find the number of steps, from 1 to 64, with which both the module and the file run, for a file that takes only
+    one number of steps but does not declare it. Return `called` with sizes of this number of steps, or None if there is
+    no such number."""
     for steps in range(1, _MOST_STEPS + 1) if called.unit else ():
         running = limit_call_to_running_sizes(called, list_sizes_with_different_rows(steps))
         if running is not None and runs_in_file(running):
@@ -229,8 +230,8 @@ def _find_call_with_undeclared_steps(
 
 
 def _list_inputs_in_file_if_some_are_optional(module: nn.Module, file: CheckedFile) -> list[str] | None:
-    """Return the names of the module's inputs that the file takes, if some inputs of the module have a default, so that
-    the file may lack them. Return None if none has a default, or if the names cannot be found out."""
+    """Return the names of those inputs of the module that the file takes, if some of the module's inputs have a default
+    and so may be missing in the file. Return None if none has a default, or if the names cannot be found out."""
     parameters = list_forward_parameters(module)
     named = {normalize_name(port.name) for port in file.inputs}
     needed = [p.name for p in parameters if p.default is inspect.Parameter.empty]
@@ -256,8 +257,8 @@ def _make_call_with_only_inputs(function: Call, names: Sequence[str]) -> Call:
 
 
 def _takes_numbers_instead_of_ids(file: CheckedFile, table: nn.Embedding | None) -> bool:
-    """Return whether a file takes rows of numbers instead of token ids, by the types and axes of its inputs. `table` is
-    the module's embedding, which decides if the types are not declared; None if it has none."""
+    """Return whether a file takes rows of numbers in place of token ids, which the types and axes of its inputs show.
+    If the types are not declared, `table`, the module's embedding, decides; it is None if there is no embedding."""
     kinds = [port.kind for port in file.inputs if port.axes is None or len(port.axes) > 1]
     if any(kind is None for kind in kinds):
         return table is None
@@ -267,11 +268,9 @@ def _takes_numbers_instead_of_ids(file: CheckedFile, table: nn.Embedding | None)
 
 
 def _list_likely_id_counts(file: CheckedFile, module: nn.Module, stated_count: int | None) -> list[int]:
-    """List the possible numbers of ids of an input, in ascending order, by the numbers of rows of embeddings.
-
-    If the user stated a number, `stated_count`, these are this number and those of the module's smaller embeddings.
-    Else they are that of the file's smallest embedding and those of the module's larger ones.
-    """
+    """List the possible numbers of ids of an input, in ascending order. If the user stated a number, `stated_count`,
+    they are this number and the numbers of rows of smaller embeddings of the module. Otherwise, they are the number of
+    rows of the file's smallest embedding and those of larger embeddings of the module."""
     tables = _list_table_row_counts(module, stated_count)
     if stated_count is not None:
         return sorted({stated_count, *tables})
@@ -333,7 +332,7 @@ def _make_call_stated_by_owner(
                 can_run_on_size(called, *size, ragged=True) for size in called.sizes
             ) and _depends_on_lengths_argument(called)
             return replace(called, ragged=ragged)
-    raise UncallableModuleError(f"The module does not run as {line}")
+    raise UncallableModuleError(f"The module fails if it is called as {line}")
 
 
 def _count_channels(file: CheckedFile) -> int:
@@ -343,8 +342,8 @@ def _count_channels(file: CheckedFile) -> int:
 
 
 def _depends_on_lengths_argument(called: ModuleCall) -> bool:
-    """Return whether the inputs that a call gives forward change if only the lengths are shorter: whether the user's
-    line or function uses the lengths."""
+    """Return whether a call uses the lengths that it is given. To find out, only the lengths are made shorter; the
+    inputs of forward must then change."""
     for size in called.sizes:
         full = draw_case(called, *size, ragged=False)
         short = Case(full.name, full.tokens, draw_case(called, *size, ragged=True).lengths)
@@ -370,12 +369,11 @@ def _make_call_on_sample_rows(function: Call, rows_of_ids: Any) -> Call:
 
 
 class ModuleWithSignature(nn.Module):
-    """A module with named parameters that calls a function of tensors.
-
-    Python cannot read the parameters of TorchScript or of a file.
+    """A module with named parameters that calls a function of tensors. It is needed because Python cannot read the
+    parameters of TorchScript or of a file.
 
     Args:
-        run: the function: a ScriptModule, or what runs a file.
+        run: the function: a ScriptModule, or an object that runs a file.
         names: the names of its inputs.
     """
 

@@ -28,12 +28,8 @@ _SIZES: Final = ((2, 5), (3, 9), (1, 4), (4, 12))
 
 def compare_with_reversed_masks(compared: ComparedFile, verdict: Verdict) -> Verdict:
     """Compare file and module again, with each mask reversed along all its axes, so that it hides the beginning of the
-    rows. Return the verdict on these batches and those before together; without such masks, it is unchanged.
-
-    Args:
-        compared: the file and its module.
-        verdict: the verdict so far.
-    """
+    rows. Return the verdict on these and the earlier batches together, or `verdict` unchanged if there are no such
+    masks."""
     called = compared.called
     if verdict.kind not in ("right", "some sizes") or not called.ragged or called.one_row:
         return verdict
@@ -90,14 +86,8 @@ _ORDINARY_STEPS: Final = 7
 
 def compare_with_unequal_lengths(compared: ComparedFile, calls: Sequence[RecordedCall], verdict: Verdict) -> Verdict:
     """Compare file and module on batches in which one input is half as long as the others. Return the verdict on these
-    batches and those before together. If the file declares one name for the sequence axes of all inputs, lengths must
-    be equal, and the verdict is unchanged.
-
-    Args:
-        compared: the file and its module.
-        calls: recorded calls of the module.
-        verdict: the verdict so far.
-    """
+    and the earlier batches together. If the file declares the same name for the sequence axes of all inputs, their
+    lengths must be equal, and `verdict` is returned unchanged."""
     if verdict.kind not in ("right", "some sizes") or compared.called.one_row:
         return verdict
     unequal, alike = _list_comparisons_with_a_shorter_input(compared, calls)
@@ -122,17 +112,17 @@ def compare_with_unequal_lengths(compared: ComparedFile, calls: Sequence[Recorde
 
 
 class _UnequalInputs(NamedTuple):
-    """The comparison in which an input is half as long as the others, by the input's name; and the names of all inputs
-    that may be shorter than others."""
+    """A dict from the name of each input to the comparison in which this input is half as long as the others; and the
+    names of all inputs that may be shorter than others."""
 
     comparisons: dict[str, ComparedFile]
     names: list[str]
 
 
 def _list_comparisons_with_a_shorter_input(compared: ComparedFile, calls: Sequence[RecordedCall]) -> _UnequalInputs:
-    """Find the inputs that may be shorter than the others. Return, for each of them that the file does not declare as
-    equally long, `compared` with a call in which this input is shorter; and the names of all of them. `calls` are
-    recorded calls of the module."""
+    """Find the inputs that may be shorter than the others. Return their names, and a dict from the name of each of them
+    that the file does not declare as equally long to a copy of `compared` whose call makes this input shorter. `calls`
+    are recorded calls of the module."""
     called = compared.called
     size = max(called.sizes, key=lambda size: -abs(size[1] - _ORDINARY_STEPS))
     full = record_call(called, draw_case(called, *size, ragged=False)).inputs

@@ -28,10 +28,11 @@ class Shown:
 
     Attributes:
         given: the ids or numbers of each row; for several inputs, the name and the rows of each.
-        expected: the module's answer to the row that differs most, its first numbers.
-        answer: the file's; or what it does instead: the error that it fails with, or the other shape of its answer.
-        difference: how far apart these are; infinite where the file fails.
-        output: the name of the file's output that the numbers are from; empty if one output was compared.
+        expected: the first numbers of the module's answer to the row that differs most.
+        answer: the file's answer to this row, or what the file gives instead: an error, or the other shape of its
+            answer.
+        difference: the difference of these two; infinite if the file fails.
+        output: the name of the file's output that the numbers are from; empty if only one output was compared.
     """
 
     given: tuple[Any, ...]
@@ -46,23 +47,23 @@ class Verdict:
     """Whether a file answers as its module does.
 
     Attributes:
-        file: its path.
-        kind: `right` for every size looked at; `some sizes`, outside of which the file fails; `wrong`, where it gives
-            other answers; `changed`, for two files that differ; or `not comparable`.
-        reason: why it is so, in a sentence or two.
-        name: the module's.
-        sizes: for which sizes it is right, where it is for some.
+        file: the path of the file.
+        kind: `right` for every size looked at; `some sizes`, outside of which the file fails; `wrong`, if the file
+            gives other answers; `changed`, for two files that differ; or `not comparable`.
+        reason: why the verdict is so, in a sentence or two.
+        name: the module's name.
+        sizes: the sizes for which the file is right, if it is right only for some.
         shown: an input that shows a difference.
         departs: a sentence on the first operation of forward whose result the file lacks, with its line and its node in
             the graph; or on the file's node after the last operation of forward; empty if neither was found.
         called: how the module was called.
-        inputs: the file's inputs, each with that of the module's which it was given.
-        outputs: the file's outputs that were compared, by their numbers, each with the module's.
-        comparisons: what was looked at: a line for each kind of inputs.
-        looked_at: the number of batches, and their sizes, in a sentence.
-        float64_difference: the largest difference in double precision; None if that was not computed.
-        notes: which outputs were compared, where there are several, and what was not compared, a sentence each.
-        numbers_changed: the largest difference of numbers that may be values, as a part of the largest such number.
+        inputs: pairs of an input of the file and the module's input that it was given.
+        outputs: pairs of the index of an output of the file that was compared, and the module's output.
+        comparisons: a line for each kind of inputs that was compared.
+        looked_at: a sentence with the number of batches, and their sizes.
+        float64_difference: the largest difference in double precision; None if it was not computed.
+        notes: sentences on which of several outputs were compared, and on what was not compared.
+        numbers_changed: the largest difference of numbers that may be values, as a share of the largest such number.
         activation: a phrase that says which side alone ends with an activation; empty if neither does.
 
     Example:
@@ -89,7 +90,7 @@ class Verdict:
 
     @property
     def is_right(self) -> bool:
-        """Whether there was no difference at the compared sizes."""
+        """Whether no difference was found at the compared sizes."""
         return self.kind == "right"
 
     @property
@@ -102,10 +103,8 @@ class Verdict:
 
     @property
     def labels_changed(self) -> float:
-        """The share of the compared rows that got another label from the file.
-
-        A label is the index of the answer's largest number, or an answer that is a whole number.
-        """
+        """The share of the compared rows for which the file gives another label than the module. The label is the index
+        of the answer's largest number or, for an answer that is a whole number, this number."""
         rows = sum(line.rows for line in self.comparisons)
         return sum(line.labels_differing for line in self.comparisons) / rows if rows else 0.0
 

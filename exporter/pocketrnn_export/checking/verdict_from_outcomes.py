@@ -24,7 +24,6 @@ def make_verdict(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome
     """Make the verdict on a file from the comparisons with its module.
 
     Args:
-        compared: the file and its module.
         outcomes: the result of each compared batch, by kind of batches; at least one.
         bounds: the sizes for which the file is right; None if no such bounds were found.
     """
@@ -75,15 +74,10 @@ def make_verdict(compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome
 def report_half_precision_rounding(
     compared: ComparedFile, outcomes: Mapping[str, Sequence[Outcome]], verdict: Verdict
 ) -> Verdict:
-    """Return the verdict on a file in half precision, with a note on how far its answers are from the module's. If
-    rounding changes labels, a verdict `right` becomes `changed`. A file that is wrong or not comparable gets only the
-    note that the module's weights were rounded to half precision, too.
-
-    Args:
-        compared: the file and its module.
-        outcomes: the result of each compared batch, by kind of batches.
-        verdict: the verdict so far.
-    """
+    """Return the verdict on a file in half precision, with a note on how far its answers are from the module's. A
+    verdict `right` becomes `changed` if rounding changes labels. If the file is wrong or not comparable, the note only
+    says that the module's weights were rounded to half precision, too. `outcomes` has the result of each compared
+    batch, by kind of batches."""
     if verdict.kind not in ("right", "some sizes"):
         note = (
             "The file is in half precision: it was compared with the module with its weights rounded to half precision."
@@ -108,12 +102,7 @@ def _report_activation_on_one_side_only(
 ) -> Verdict:
     """Return the verdict with another reason: only the file, or only the module, ends with an activation such as
     softmax. The reason also says whether the answers are equal if this activation is added to the other side.
-
-    Args:
-        compared: the file and its module.
-        outcomes: the result of each compared batch, with the activation on both sides.
-        verdict: the verdict so far.
-    """
+    `outcomes` has the result of each compared batch, with the activation on both sides."""
     side, activation = next(iter(compared.activations.values()))
     more, plain = (
         (compared.file.path, compared.called.name) if side == "module" else (compared.called.name, compared.file.path)
@@ -130,14 +119,9 @@ def _report_activation_on_one_side_only(
 
 
 def _report_size_limit(compared: ComparedFile, outcomes: Sequence[Outcome], verdict: Verdict) -> Verdict:
-    """Return the verdict with the note "some sizes", if the file and its module were compared only on batches of one
-    row, since neither runs on more, or only on the sizes that the file declares. Else return it unchanged.
-
-    Args:
-        compared: the file and its module.
-        outcomes: the result of each compared batch.
-        verdict: the verdict so far.
-    """
+    """Return the verdict with the note "some sizes" if the file and its module were compared only on some sizes: on
+    batches of one row, since neither runs on more, or on the sizes that the file declares. Otherwise, return it
+    unchanged. `outcomes` has the result of each compared batch."""
     called, file = compared.called, compared.file
     if called.only_these:
         reason = f"{file.path} answers as {called.name} does at the sizes that it declares; {called.name} takes others."
@@ -308,12 +292,7 @@ _SHOWN_NUMBERS: Final = 24
 
 def find_shortest_failing_input(compared: ComparedFile, wrong: Sequence[Outcome]) -> tuple[Shown, Case]:
     """Find the shortest batch for which file and module still differ, by leaving out rows and tokens. Return a
-    description of it with both answers, and the batch.
-
-    Args:
-        compared: the file and its module.
-        wrong: the results of batches on which the two differ.
-    """
+    description of it with both answers, and the batch. `wrong` are the results of batches on which the two differ."""
     worst = min(wrong, key=lambda one: (one.case.tokens.size, -one.difference.largest))
     least = worst.difference.largest * _PART if math.isfinite(worst.difference.largest) else 0.0
 
@@ -326,7 +305,7 @@ def find_shortest_failing_input(compared: ComparedFile, wrong: Sequence[Outcome]
     shrinks = True
     while shrinks:
         shrinks = False
-        for shorter in _list_shorter_cases(case):
+        for shorter in _yield_shorter_cases(case):
             tried += 1
             if tried > _TRIED:
                 break
@@ -336,7 +315,7 @@ def find_shortest_failing_input(compared: ComparedFile, wrong: Sequence[Outcome]
     return _describe_input_and_both_answers(compared, case), case
 
 
-def _list_shorter_cases(case: Case) -> Iterator[Case]:
+def _yield_shorter_cases(case: Case) -> Iterator[Case]:
     """Yield smaller batches that are made from a batch (case): first with fewer rows, then with fewer tokens."""
     rows, steps = case.tokens.shape
     if rows > 1:

@@ -76,7 +76,10 @@ def check(source: str, after: Path | None, onnx: Path | None, page: Path | None,
       pocketrnn check model.onnx model.int8.onnx --max-changed 0.01
     """
     if (after is None) == (onnx is None):
-        raise click.UsageError("Name the file to check by --onnx FILE, or give two files: before and after.")
+        raise click.UsageError(
+            "There is no file to check. Give the exported file of the module with --onnx FILE, or give two files: "
+            "before and after."
+        )
     if page is not None:
         from pocketrnn.bundle.atomic_writing import check_output_file
 
@@ -102,8 +105,8 @@ def check(source: str, after: Path | None, onnx: Path | None, page: Path | None,
 
 
 def _check_file_of_module(source: str, onnx: Path, options: dict[str, Any]) -> Verdict:
-    """Compare an exported file with the module that SOURCE names, and return the verdict. Raise an InputError, for the
-    exit status 2, if the module cannot be loaded."""
+    """Compare an exported file with the module that SOURCE names, and return the verdict. If the module cannot be
+    loaded, raise an InputError, so that the exit status is 2."""
     from pocketrnn_export.checking.check import check as check_module
 
     refusals = CollectedRefusals(Path())
@@ -122,16 +125,18 @@ def _check_file_of_module(source: str, onnx: Path, options: dict[str, Any]) -> V
 
 def _check_two_files(source: str, after: Path | None, options: dict[str, Any]) -> Verdict:
     """Compare two exported files, SOURCE and AFTER, and return the verdict. Raise a click.UsageError for options that
-    apply to a module."""
+    apply only to a module."""
     from pocketrnn_export.checking.check import check_files
 
     if given := [f"--{name.replace('_', '-')}" for name in _OF_MODULE if options[name] not in (None, False, ())]:
         raise click.UsageError(
-            f"{given[0]} applies to a module, but two files are compared here. If {source} is a module, name the other "
-            "file by --onnx."
+            f"{given[0]} applies only to a module, but SOURCE and AFTER are two exported files. Leave {given[0]} "
+            f"out. If {source} is a module, give the other file with --onnx."
         )
     if ":" in Path(source).name and not Path(source).exists():
-        raise click.UsageError(f"{source} names a module: write --onnx {after} to compare {after} with it.")
+        raise click.UsageError(
+            f"{source} names a module, not an exported file. To compare {after} with it, write --onnx {after}."
+        )
     return check_files(
         source,
         str(after),
@@ -145,7 +150,7 @@ def _parse_inputs(given: tuple[str, ...]) -> dict[str, str]:
     pairs = [one.partition("=") for one in given]
     if wrong := [name for name, equals, value in pairs if not (name and equals and value)]:
         raise InputError(
-            f"--input {wrong[0]} is not of the form NAME=INPUT.",
-            "Write the module's name, then the file's name: tokens=input_ids.",
+            f"--input is {wrong[0]}, but must be NAME=INPUT.",
+            "Write the name of the module's input, an equals sign, and the name of the file's input: tokens=input_ids.",
         )
     return {name: value for name, _, value in pairs}

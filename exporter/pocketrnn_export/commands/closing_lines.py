@@ -35,14 +35,12 @@ _COMPARE: Final = {
 
 
 def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> None:
-    """Print the verdict on the graph and the verdict on the text rules. If the second is not final yet, also print a
-    note on what would decide it.
+    """Print the verdict on the graph and the verdict on the text rules. If the verdict on the text rules is not final
+    yet, also print a note on what would decide it.
 
     Args:
-        manifest: the description of the bundle.
         summary: a sentence about the proof, which follows the verdict on the graph.
-        answers: a sentence on the file that seems to hold the answers of the user's classifier; an empty string for
-            none.
+        answers: a sentence on the file that seems to hold the answers of the user's classifier; empty for none.
     """
     from pocketrnn.verdicts import describe_graph_proof, read_text_verdict
 
@@ -62,12 +60,8 @@ def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> 
 
 
 def describe_empty_texts(manifest: Manifest) -> list[str]:
-    """Return a list with a sentence that says how the bundle reads a text in which the rules find no token: as which
-    tokens. Return an empty list if a subword tokenizer splits the texts.
-
-    Args:
-        manifest: the description of the bundle.
-    """
+    """Return a list with a sentence that says which tokens the bundle reads in place of a text in which the rules find
+    no token. Return an empty list if a subword tokenizer splits the texts."""
     from pocketrnn.text import TextEncoder, TextRules
 
     rules, tokens = manifest.text.rules, manifest.text.vocabulary
@@ -84,12 +78,8 @@ def describe_empty_texts(manifest: Manifest) -> list[str]:
 
 def describe_torchscript(manifest: Manifest, bundle: Path) -> list[str]:
     """Return a list with a sentence on the TorchScript file of a bundle: its size, what it is for, and the option that
-    leaves it out. Return an empty list if the file is smaller than 0.5 MB, or if there is none.
-
-    Args:
-        manifest: the description of the bundle.
-        bundle: the folder of the bundle.
-    """
+    leaves it out. Return an empty list if the file is smaller than 0.5 MB, or if there is none. `bundle` is the folder
+    of the bundle."""
     if manifest.torchscript is None or (size := (bundle / manifest.torchscript.file).stat().st_size) < _LARGE:
         return []
     whole = sum(one.stat().st_size for one in bundle.iterdir())
@@ -102,7 +92,6 @@ def format_proof_summary(manifest: Manifest, rows_called: str, bundle: str) -> s
     empty string if the bundle's graph was not compared with the module directly, as for rounded weights.
 
     Args:
-        manifest: the description of the bundle.
         rows_called: the name of a row: `texts` or `sequences`.
         bundle: the path of the bundle.
     """
@@ -154,14 +143,15 @@ def format_example_note(manifest: Manifest) -> list[str]:
 def print_next_step(
     manifest: Manifest, output: Path, corrected_options: Mapping[str, str | None] | None = None, tokenizer: str = ""
 ) -> None:
-    """Print the command that the user may run next: it classifies a text with the written file, or writes the file
+    """Print the command that the user may run next. It classifies a text with the written file, or writes the file
     again with corrected options.
 
     Args:
         manifest: the description of the written file.
         output: the written file or folder.
-        corrected_options: options to change before the same command is run again; None if it need not run again.
-        tokenizer: the user's function that splits a text, as file.py:function; an empty string for none.
+        corrected_options: options to change in the running command before it is run again; None if it need not run
+            again.
+        tokenizer: the user's function that splits a text, as file.py:function; empty for none.
     """
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text.features_beside_text import write_example_feature_options
@@ -201,9 +191,8 @@ def print_next_step(
 
 
 def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
-    """Print the lines of Python that load a bundle together with the user's function that splits texts, and the files
-    and libraries that this function needs. Return False, and print nothing, if Python cannot import the function by its
-    name.
+    """Print lines of Python that load a bundle with the user's function that splits texts, and the files and libraries
+    that this function needs. If Python cannot import the function by its name, print nothing and return False.
 
     Args:
         load: the beginning of the call that loads the bundle.
@@ -236,13 +225,8 @@ def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
 
 
 def list_files_of_tokenizer(file: Path, name: str) -> tuple[list[Path], list[Path]]:
-    """Return two lists for a function that splits texts: the files of code that it needs, its own file first, and the
-    data files that this code names.
-
-    Args:
-        file: the file of the function.
-        name: the name of the function.
-    """
+    """Return a tuple of two lists for a function that splits texts: the files of code that it needs, beginning with its
+    own file, and the data files that this code names. `file` and `name` are those of the function."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import (
         list_data_files_of_function,
         list_imported_files,

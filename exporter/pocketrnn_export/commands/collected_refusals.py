@@ -51,22 +51,22 @@ class CollectedRefusals:
 
     @property
     def are_final(self) -> bool:
-        """Whether an error does not depend on the module, so that the module need not be loaded: the numbers of the
-        vocabulary cannot be ids."""
+        """Whether an error is already known to remain whatever the module is, so that the module need not be loaded:
+        the numbers of the vocabulary cannot be ids."""
         from pocketrnn_export.vocabularies.vocabulary import UnclearIdsError
 
         return any(isinstance(one, UnclearIdsError) for one in self._found)
 
     @property
     def changes(self) -> dict[str, str | None]:
-        """The options to give or to change so that no collected error remains: a dict from option to value. The value
-        None means to leave the option out."""
+        """The options to give or to change so that no collected error remains: a dict from the name of an option to its
+        value. The value None means to leave the option out."""
         corrected = [one.changes for one in self._found if isinstance(one, OptionCorrectionsError)]
         return {option: value for one in (*corrected, self._proposed_changes) for option, value in one.items()}
 
     def propose(self, sentences: Sequence[str], changes: Mapping[str, str | None]) -> None:
-        """Add recommended options that no error asks for to the message of the errors: a sentence for each, and their
-        values."""
+        """Add recommended options that no error asks for to the message of the errors: a sentence for each, and the
+        options with their values."""
         self._proposed += sentences
         self._proposed_changes |= changes
 
@@ -84,8 +84,8 @@ class CollectedRefusals:
         """Raise one error that contains all collected errors. Do nothing if there are none.
 
         Raises:
-            InputError: several errors were collected, or one that is not an ExportError.
-            ExportError: this single error was collected.
+            InputError: several errors were collected, or a single one that is not an ExportError.
+            ExportError: only this error was collected.
         """
         if not self._found:
             return
@@ -116,9 +116,9 @@ def remember_command() -> None:
 
 
 def write_line_to_copy(changes: Mapping[str, str | None]) -> str:
-    """Return " Write: " and the running command with changed options, for the end of a message. Return an empty string
+    """Return " Write: " and the running command with changed options, as the end of a message. Return an empty string
     if this is the command that was just refused. If a file near the module seems to have answers of the user's
-    classifier, add --pairs with this file, and a sentence on it.
+    classifier, the command also has --pairs with this file, and a sentence says so.
 
     Args:
         changes: a dict from the names of the options to change to their values. The value None means to leave the
@@ -135,8 +135,8 @@ def write_line_to_copy(changes: Mapping[str, str | None]) -> str:
 
 
 def write_command_to_copy(changes: Mapping[str, str | None]) -> str:
-    """Return the running `export` with changed options. All other options that the user gave stay. If the command
-    replaces an earlier bundle, it has --force; it never has --force because of something else in the way.
+    """Return the running `export` command with changed options. All other options that the user gave are kept. The
+    command has --force if it replaces an earlier bundle, but never because another file is in the way.
 
     Args:
         changes: a dict from the names of the options to change to their values. The value None means to leave the
@@ -162,11 +162,8 @@ def _find_output_for_options(parameters: Mapping[str, Any]) -> Path:
 
 
 def set_default_output_of_source(source: str) -> Path:
-    """Set --output to the default for a SOURCE, unless the user gave --output. Return the output.
-
-    Args:
-        source: the SOURCE of the export, after its module was added.
-    """
+    """Set --output to the default for a SOURCE, unless the user gave --output. Return the output. `source` is the
+    SOURCE of the export, after its module was added."""
     parameters = click.get_current_context().params
     parameters["output"] = _find_output_for_options({**parameters, "source": source})
     return Path(parameters["output"])
@@ -209,7 +206,7 @@ def _is_bundle(output: Path, *, is_packed: bool) -> bool:
 
 
 def _escape_lines(error: PocketRNNError) -> str:
-    """Return the message of an error for a terminal. An error of lines keeps them."""
+    """Return the message of an error for a terminal. If the error consists of several lines, they are kept."""
     lines = str(error).split("\n") if error.of_lines else [str(error)]
     return "\n".join(escape_line(one.rstrip()) for one in lines)
 

@@ -102,7 +102,8 @@ def compress(
             check_kept_word_count(words, len(description["vocabulary"]))
         if "channels" in description:
             raise click.UsageError(
-                f"{source} takes sequences of numbers, but only classifiers of texts can be compressed."
+                f"{source} takes sequences of numbers, but only classifiers of texts can be compressed. Use it as "
+                "it is, or make it smaller with `pocketrnn pack`."
             )
         rows = read_rows_to_measure(
             description["labels"], several_labels=description.get("multi_label", False), **measure
@@ -115,8 +116,8 @@ def compress(
     else:
         if no_examples:
             raise click.UsageError(
-                f"--no-examples applies to a checkpoint, but {source} is a bundle, whose golden examples are kept. To "
-                "leave them out, export the classifier again with --no-examples."
+                f"--no-examples applies to a checkpoint, but {source} is a bundle, whose golden examples are kept. "
+                "To remove them, export the classifier again with --no-examples."
             )
         before = manifests.read_manifest(find_or_download_bundle(source))
         rows = read_rows_to_measure(before.labels, several_labels=before.output.activation == "sigmoid", **measure)

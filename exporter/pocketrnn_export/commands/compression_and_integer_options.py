@@ -34,8 +34,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def check_is_bundle(path_or_name: str | Path) -> None:
-    """Raise an InputError if a path is neither a bundle nor a packed file. The check runs before PyTorch is loaded,
-    since loading takes seconds."""
+    """Raise an InputError if a path is neither a bundle nor a packed file. This is checked before PyTorch is loaded,
+    which takes seconds."""
     folder = find_or_download_bundle(path_or_name)
     if not is_packed_file(folder):
         manifests.read_manifest(folder)
@@ -99,10 +99,13 @@ def read_rows_to_measure(
     label_separator: str,
     several_labels: bool,
 ) -> LabelledTexts | None:
-    """Read the labelled texts that --data names, on which a loss of accuracy is measured. Return None without --data,
-    and then refuse --max-loss."""
+    """Read the labelled texts that --data names, on which a loss of accuracy is measured. Return None without --data.
+    Raise a UsageError for --max-loss without --data."""
     if max_loss is not None and data is None:
-        raise click.UsageError("--max-loss needs the rows on which the loss is measured. Give --data FILE, too.")
+        raise click.UsageError(
+            "--max-loss limits the loss of accuracy, but there are no rows to measure it on. Give --data FILE, "
+            "too, or leave --max-loss out."
+        )
     if data is None:
         return None
     require_module("pyarrow", "train")
@@ -142,11 +145,14 @@ def arithmetic_options(command: _Command) -> _Command:
 def refuse_measure_options_for_float32(
     arithmetic: str, given: Mapping[str, Any], among: Sequence[str] = _MEASURES
 ) -> None:
-    """Raise a UsageError if the arithmetic is float32, but one of the options `among`, which measure the effect of
-    integer arithmetic, has a value. `given` has the values of all options."""
+    """Raise a UsageError if the arithmetic is float32 and one of the options `among`, which measure the effect of
+    integer arithmetic, is given. `given` has the values of all options."""
     stated = [f"--{name.replace('_', '-')}" for name in among if given[name] is not None]
     if arithmetic == "float32" and stated:
-        raise click.UsageError(f"{stated[0]} applies to int8. Give --arithmetic int8, too, or leave {stated[0]} out.")
+        raise click.UsageError(
+            f"{stated[0]} measures the effect of int8, but --arithmetic is float32. Give --arithmetic int8, too, "
+            f"or leave {stated[0]} out."
+        )
 
 
 def read_int8_measure_arguments(
@@ -161,11 +167,11 @@ def read_int8_measure_arguments(
     several_labels: bool = False,
     numbers: NumberInput | None = None,
 ) -> tuple[LabelledTexts | LabelledSequences | None, AllowedChange]:
-    """Read the rows of --data on which the effect of integer arithmetic is measured, and how much may change. Return
-    the rows, or None without --data, and the change that --max-loss and --max-changed allow.
+    """Read the rows of --data on which the effect of integer arithmetic is measured. Return a tuple: the rows, or None
+    without --data; and the change that --max-loss and --max-changed allow.
 
     If --data has no column `label` and no other column is named, the rows are texts without labels, and a note says so.
-    Sequences of numbers (`numbers`) are cut into the classifier's windows.
+    If the classifier takes sequences (`numbers`), they are cut into its windows.
     """
     for option, is_given in (
         ("--text-column", text_column != _TEXT_COLUMN),
@@ -199,8 +205,8 @@ def read_int8_measure_arguments(
         return read_labelled_texts(), allowed
     if max_loss is not None:
         raise click.UsageError(
-            f"--max-loss needs labels, but {data} has no column {_LABEL_COLUMN!r}. Name the column of the labels: "
-            "--label-column NAME"
+            f"--max-loss needs labels, but {data} does not have a column {_LABEL_COLUMN!r}. Name the column with "
+            "the labels: --label-column NAME."
         )
     print_line(
         f"{data} has no column {_LABEL_COLUMN!r}. The labels from the bundle and the packed file are compared, but no "

@@ -66,7 +66,6 @@ def correct_pairs_or_labels(
         error: the refusal of the file.
         file: the file of --pairs.
         labels: the labels of --labels.
-        options: the options of `export`.
     """
     if isinstance(error, OptionCorrectionsError):
         return error

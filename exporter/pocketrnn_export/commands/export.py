@@ -411,8 +411,9 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
 
 
 def _may_load_module(named: ModuleName | None, options: Mapping[str, Any]) -> bool:
-    """Return whether SOURCE names a module, and the files of the options may hold what they should. Other options are
-    refused before PyTorch is loaded, which takes seconds."""
+    """Return whether PyTorch may be loaded before all options are checked: SOURCE names a module, the files of weights,
+    vocabulary and pairs exist, and the file of weights is not a text file. Loading PyTorch takes seconds, which would
+    be wasted on options with a plain mistake."""
     files = [one for name in ("weights", "vocabulary", "pairs") if (one := options[name]) is not None]
     is_text = options["weights"] is not None and find_kind_of_text(options["weights"])
     return named is not None and not is_text and all(one.exists() for one in files)
@@ -421,8 +422,9 @@ def _may_load_module(named: ModuleName | None, options: Mapping[str, Any]) -> bo
 def _try_weights_lengths_and_stop_words_of_files(
     module: Any, named: ModuleName | None, options: dict[str, Any]
 ) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which a module that gives other answers than the user's classifier is tried again: with other
-    weights of the same shapes, and with the lengths of texts and the stop words that the user's files name."""
+    """Return a context manager for the block that proves the module. If the module gives other answers there than the
+    user's classifier, the context manager tries it again with other weights of the same shapes, and with the text
+    lengths and stop words that the user's files name."""
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
     from pocketrnn_export.module_check_by_owner_answers import try_weights_lengths_and_stop_words_if_answers_differ
     from pocketrnn_export.progress import hide_log_records
@@ -450,8 +452,8 @@ def _try_weights_lengths_and_stop_words_of_files(
 def _compare_label_order(
     named: ModuleName | None, description: Mapping[str, Any], options: Mapping[str, Any]
 ) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which the order of the labels is compared with answers of the user's classifier that lie in
-    the working folder or the folder of the module. With --pairs, the context does nothing."""
+    """Return a context manager that compares the order of the labels with answers of the user's classifier, if a file
+    of them lies in the working folder or the folder of the module. With --pairs, the context manager does nothing."""
     from pocketrnn_export.module_check_by_owner_answers import (
         AnswersBeside,
         choose_texts_to_compare,
@@ -502,8 +504,8 @@ def _propose_vocabulary_with_rows(module: Any, named: ModuleName | None, options
 
 
 def _write_command_for_words_with_rows(vocabulary: Path, rows: int) -> tuple[str, str]:
-    """Return two strings: the command that writes those words of a vocabulary that have a row in the embedding, and the
-    file beside the output that this command writes."""
+    """Return a tuple (command, file). The command writes a vocabulary of those words of `vocabulary` that have a row in
+    the embedding; the file, beside the output, is where the command writes it."""
     from pocketrnn_export.vocabularies.vocabulary import write_import_command_that_fills_id_gaps
 
     output = Path(click.get_current_context().params["output"])
@@ -569,9 +571,9 @@ def _print_note_if_tokenizer_imports_torch(file: Path) -> None:
 
 
 def _propose_pairs_of_bundle(manifest: Manifest, options: Mapping[str, Any]) -> ProposedPairs | None:
-    """Return a file that seems to hold answers of the user's classifier, to compare with the bundle. Return None if
-    there is no such file, if the module has several heads, or if the text rules are already verified and no option
-    needs a correction."""
+    """Return a file that seems to hold answers of the user's classifier, so that the bundle can be compared with them.
+    Return None if there is no such file, if the module has several heads, or if the text rules are already verified and
+    the command line needs no other option."""
     from pocketrnn.verdicts import read_text_verdict
 
     is_open = bool(options.get(CORRECTED)) or read_text_verdict(manifest).is_open
@@ -603,8 +605,8 @@ def _load_pytorch() -> None:
 def _check_text_options_and_add_proof_texts(
     source: str, description: dict[str, Any], numbers: NumberOptions, options: dict[str, Any]
 ) -> None:
-    """Raise a UsageError for an option that does not apply to a classifier of texts. Add the texts of --texts, for the
-    proof, to the arguments `description`."""
+    """Raise a UsageError for an option that does not apply to a classifier of texts. Read the texts of --texts and add
+    them to `description`, the arguments of `export`."""
     from pocketrnn_export.packing import check_packable_rules
     from pocketrnn_export.vocabularies.text_lines_and_compressed_files import read_lines
 
@@ -618,7 +620,8 @@ def _check_text_options_and_add_proof_texts(
         )
     if options["texts"] is not None and options["features"] is not None:
         raise click.UsageError(
-            "--texts gives texts without features. Leave --texts out, or export in Python with example_texts=."
+            "--texts gives texts without features, but --features is given, too. Leave --texts out, or export in "
+            "Python with `example_texts`, which takes each text with its features."
         )
     if options["texts"] is not None:
         lines = read_lines(options["texts"])
@@ -633,14 +636,15 @@ def _refuse_unneeded_measure_options(options: dict[str, Any]) -> None:
     """Raise a UsageError if an option measures a loss of accuracy, but the export does not round any weights."""
     if options["arithmetic"] == "int8" and options["profile"] != "packed":
         raise click.UsageError(
-            "--arithmetic int8 applies to packed files. Give --profile packed, too, or leave --arithmetic out."
+            "--arithmetic int8 applies only to packed files, but --profile is not packed. Give --profile packed, "
+            "too, or leave --arithmetic out."
         )
     refuse_measure_options_for_float32(options["arithmetic"], options, ["max_changed"])
     changes = options["compress"] or options["arithmetic"] == "int8"
     if not changes and (options["data"], options["max_loss"]) != (None, None):
         raise click.UsageError(
-            "--data and --max-loss measure a loss of accuracy. Give --compress or --arithmetic int8, too, or leave "
-            "both out."
+            "--data and --max-loss measure how much accuracy is lost by rounded weights, but this export rounds "
+            "none. Give --compress or --arithmetic int8, too, or leave --data and --max-loss out."
         )
 
 
@@ -652,15 +656,18 @@ def _split_lines_into_text_pairs(lines: Sequence[str], file: Path) -> list[tuple
         parts = line.split("\t")
         if len(parts) != 2:
             raise InputError(
-                f"Line {number} of {file} must have exactly one tab, between two texts.",
-                "Write the two texts of a pair on one line, with a tab between them.",
+                f"Line {number} of {file} does not have exactly one tab. With --two-texts, each line must be a "
+                "pair of texts with a tab between them.",
+                "Write the first text, a tab and the second text on one line. Put spaces in place of tabs within "
+                "a text.",
             )
         pairs.append((parts[0], parts[1]))
     return pairs
 
 
 def _refuse_options_for_tokens_or_heads(options: dict[str, Any]) -> None:
-    """Raise a UsageError for an option that cannot be used for labels of tokens, or for a module with several heads."""
+    """Raise a UsageError for an option that cannot be combined with labels of tokens (--labels-of tokens), or with
+    several heads (--head)."""
     forms = {"--compress": options["compress"], "--arithmetic int8": options["arithmetic"] == "int8"}
     if options["head"] and (given := [name for name, is_given in forms.items() if is_given]):
         raise click.UsageError(
@@ -693,8 +700,8 @@ def _write_bundle(module: Any, output: Path, description: dict[str, Any], option
 def _export_and_compress_or_convert(
     module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]
 ) -> Manifest:
-    """Export a module to a temporary folder, and then compress it, convert it to the profile `mobile` or pack it. Write
-    the result to the output, and return its manifest."""
+    """Export a module to a temporary folder. Then compress the bundle, convert it to the profile `mobile` or pack it,
+    as the options say. Write the result to the output, and return its manifest."""
     from pocketrnn.bundle import manifest
     from pocketrnn_export.bundle_export import export as export_module
     from pocketrnn_export.forms.weight_quantization import Storage
@@ -736,7 +743,8 @@ def _export_and_compress_or_convert(
 
 
 def _refuse_unusable_output(output: Path, numbers: NumberOptions, options: Mapping[str, Any]) -> None:
-    """Raise an error if the output cannot be written, or if the engine that proves a packed file is not installed."""
+    """Raise an error if the output cannot be written, or if the output is to be a packed file and the native engine,
+    which proves it, is not installed."""
     packed, force = options["profile"] == "packed" and not numbers.are_given, options["force"]
     if packed:
         from pocketrnn.engines.native import import_native_module
@@ -753,8 +761,8 @@ def _refuse_unusable_output(output: Path, numbers: NumberOptions, options: Mappi
 
 
 def _read_source(source: str, options: dict[str, Any], refusals: CollectedRefusals) -> tuple[str, ModuleName | None]:
-    """Complete and parse SOURCE. If SOURCE is wrong but the right one is known, collect the error and go on with the
-    right one, so that other errors are found in the same run."""
+    """Complete and parse SOURCE. If SOURCE is wrong but the right one is known, collect the error in `refusals` and go
+    on with the right one, so that one run finds errors in other options, too."""
 
     def read() -> tuple[str, ModuleName | None]:
         completed = complete_source(source)
@@ -787,7 +795,10 @@ def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
     if named is None and not path.is_dir() and not path.is_file():
         near = suggest_near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
         raise InputError(
-            f"{path} does not exist.", near or "Give a checkpoint's folder, file.py:name, or a TorchScript file."
+            f"{path} does not exist.",
+            near
+            or "Give an existing file or folder: a folder that `pocketrnn train` wrote, file.py:name, "
+            "notebook.ipynb:name, or a TorchScript file.",
         )
     return named
 
@@ -795,8 +806,8 @@ def parse_source(source: str, options: dict[str, Any]) -> ModuleName | None:
 def _read_text_arguments(
     source: str, named: ModuleName | None, options: dict[str, Any], refusals: CollectedRefusals
 ) -> dict[str, Any] | None:
-    """Read the vocabulary, the text rules, the labels and the pairs before PyTorch is loaded. Return None for a
-    checkpoint, or if a file is refused."""
+    """Read the vocabulary, the text rules, the labels and the pairs before PyTorch is loaded. Return them as arguments
+    of `export`; return None if SOURCE is a checkpoint or a file is refused."""
     of_a_module = (
         "vocabulary",
         "labels",
@@ -824,12 +835,15 @@ def _read_text_arguments(
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
             raise click.UsageError(
-                f"{source} is a checkpoint, which already contains the values of {', '.join(given)}. Leave these "
-                "options out."
+                f"{source} is a checkpoint. It already contains the values of {', '.join(given)}, so these options "
+                "cannot be given. Leave them out."
             )
         return None
     if options["labels"] is not None and options["head"]:
-        raise click.UsageError("--labels and --head are both given. Give --head alone, with the labels of each head.")
+        raise click.UsageError(
+            "--labels and --head are both given, but only one of them can be. For a module with several heads, "
+            "give only --head, with the labels of each head; otherwise give only --labels."
+        )
     refusals.collect(lambda: _refuse_unusable_files(options))
     _set_tokenizer_from_checkpoint(options)
     proposed = _propose_tokenizer(named, options)
@@ -845,7 +859,7 @@ def _read_text_arguments(
 
 def _propose_tokenizer(named: ModuleName | None, options: dict[str, Any]) -> str:
     """Set --tokenizer to the subword tokenizer that the user's code names, if no option says how texts become ids.
-    Return a sentence on it, or an empty string if there is none."""
+    Return a sentence that says so, or an empty string if the code names no such tokenizer."""
     is_open = all(options[one] is None for one in ("vocabulary", "tokenizer", "rules", "characters"))
     found = propose_tokenizer(named.path) if is_open and named is not None else None
     if found is None:
@@ -862,17 +876,16 @@ def _refuse_missing_options(
     tokenizer_sentence: str,
     refusals: CollectedRefusals,
 ) -> None:
-    """Refuse the export if the vocabulary or the labels are not given and the file of weights does not hold them. The
-    error proposes options, such as a vocabulary file, that the user's code names.
+    """Refuse the export if the vocabulary or the labels are neither given as options nor contained in the file of
+    weights. The error proposes options that the user's code names, such as a vocabulary file.
 
     Args:
-        source: SOURCE.
-        named: the file and the name of the module; None for another SOURCE.
-        options: the options of the command.
-        needed: the options that the export needs.
-        tokenizer_sentence: a sentence on the tokenizer that was found in the code; empty without one.
-        refusals: the errors that were collected before. If nothing is missing, the proposals on how texts are split are
-            added to these.
+        named: the file and the name of the module; None if SOURCE is of another form.
+        needed: the names of the options that the export needs.
+        tokenizer_sentence: a sentence about the tokenizer that was found in the code, which is then proposed, too;
+            empty without one.
+        refusals: the errors that were collected before. If nothing is missing, proposals on how texts are split are
+            added to these errors.
     """
     if all(options[option] is not None for option in needed) and not tokenizer_sentence:
         if refusals:
@@ -921,8 +934,8 @@ def _refuse_missing_options(
 
 def _set_multi_label_from_code(named: ModuleName | None, options: dict[str, Any]) -> str:
     """Set --multi-label if the user's code computes the probabilities of several outputs by a sigmoid, and not by a
-    softmax. Return a sentence on it. If the code shows both, return a sentence that says so; if it shows neither,
-    return an empty string."""
+    softmax. Return a sentence that says so. If the code has both, change nothing and return a sentence on that; if it
+    has neither, return an empty string."""
     from pocketrnn_export.source_code.sigmoid_or_softmax_in_code import find_activations_in_code
 
     # The sigmoid of a single output is the softmax of its two labels.
@@ -937,8 +950,9 @@ def _set_multi_label_from_code(named: ModuleName | None, options: dict[str, Any]
 def _propose_text_options(
     named: ModuleName | None, options: Mapping[str, Any], changes: dict[str, str | None]
 ) -> tuple[list[str], dict[str, str | None]]:
-    """Propose the function of the user's code that splits texts, and the file of the user's answers, if no option gives
-    them. Return a sentence on each, and the options of the next command: `changes` and the proposed ones."""
+    """Propose the function of the user's code that splits texts and the file of the user's answers, each only if no
+    option gives it. Return a list with a sentence on each, and the options of the next command, which are `changes` and
+    the proposed ones."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.source_code.text_functions_in_file import seems_to_return_ids
 
@@ -972,15 +986,16 @@ def _propose_text_options(
 
 
 def _copy_tokenizer_of_script(path: Path, options: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Copy statements outside of functions that split a text, or a column of texts, to a file. Return a sentence on it,
-    and the tokenizer as file.py:words. Return None if there are none. With --pairs, columns are not searched."""
+    """Copy statements of a file that split a text, or a column of texts, and stand outside of functions to a new file
+    with a function `words`. Return a sentence on that and the value of --tokenizer, new_file.py:words. Return None if
+    there are no such statements. With --pairs, statements on columns are not copied."""
     copied = write_tokenizer_of_script_to_file(path)
     return copied or (write_tokenizer_of_columns_to_file(path) if options["pairs"] is None else None)
 
 
 def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> ProposedOption:
-    """Propose a value for the missing option --vocabulary, or for --tokenizer in its place, with a sentence that says
-    where it comes from."""
+    """Propose a value for the missing option --vocabulary, or a value for --tokenizer that makes --vocabulary
+    unnecessary. The result includes a sentence that says where the value was found."""
     from pocketrnn_export.source_code.script_that_saves_vocabulary import (
         find_code_that_makes_vocabulary,
         find_vocabulary_loader,
@@ -1041,7 +1056,8 @@ def _read_vocabulary_rules_and_pairs(
     options: dict[str, Any], refusals: CollectedRefusals, *, subwords: bool
 ) -> dict[str, Any] | None:
     """Read the vocabulary, the text rules, the labels and the pairs that the options name. Return them as arguments of
-    `export`; None if a file is refused. All files are read in any case, so that all refusals are collected."""
+    `export`, or None if a file is refused. After a refused file, the other files are still read, so that the refusals
+    of all files are collected."""
     from pocketrnn_export.vocabularies.label_order_in_pairs import read_pairs_in_label_order
 
     def read_all_labels() -> dict[str, Any]:
@@ -1085,8 +1101,9 @@ def _read_vocabulary_rules_and_pairs(
 
 
 def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: bool) -> Any:
-    """Read the tokens and the text rules that the options name. If the file of --vocabulary holds only weights, or its
-    numbers may be counts of words, raise an error that proposes the vocabulary that the user's code or folder shows."""
+    """Read the tokens and the text rules that the options name. If the file of --vocabulary holds only weights, or if
+    its numbers may be counts of words and not ids, raise an error that proposes the vocabulary found in the user's code
+    or folder."""
     from pocketrnn_export.vocabularies.vocabulary import UnclearIdsError
 
     try:
@@ -1104,9 +1121,9 @@ def _read_tokens_or_propose_vocabulary(options: dict[str, Any], *, subwords: boo
 
 
 def _propose_clear_ids(error: UnclearIdsError, options: Mapping[str, Any]) -> OptionCorrectionsError:
-    """Return an error for a vocabulary whose numbers may be counts of words, with a proposal: the weights that the
-    user's code names, another vocabulary with as many words as the embedding has rows, or the command that takes the
-    numbers for ids."""
+    """Return an error for a vocabulary whose numbers may be counts of words and not ids. The error proposes the first
+    of these that exists: the weights that the user's code names, another vocabulary with as many words as the embedding
+    has rows, or the command that takes the numbers for ids."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -1127,8 +1144,9 @@ def _propose_clear_ids(error: UnclearIdsError, options: Mapping[str, Any]) -> Op
 
 
 def _refuse_unusable_files(options: dict[str, Any]) -> None:
-    """Raise an InputError if a file of the options is missing, before the work starts. Also raise it for a tokenizer
-    function that needs more than the text, or that answers texts, unless the part that splits texts can be copied."""
+    """Raise an InputError, before the work starts, if a file of the options is missing. Also raise it if the
+    --tokenizer function needs more arguments than the text, or classifies texts in place of splitting them, and the
+    part of it that splits texts cannot be copied."""
     from pocketrnn_export.source_code.functions_that_answer_or_split import (
         computes_prediction_for_text,
         is_name_of_answering_function,
@@ -1162,8 +1180,8 @@ def _refuse_unusable_files(options: dict[str, Any]) -> None:
 
 
 def _set_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: dict[str, Any]) -> None:
-    """Set --vocabulary or --labels, if it is missing, to the file of weights, if that file also holds the vocabulary or
-    the labels. `needed` has the options that the export needs."""
+    """Set the missing ones of --vocabulary and --labels to the file of weights, if this file also holds the vocabulary
+    or the labels. `needed` has the names of the options that the export needs."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint
     from pocketrnn_export.vocabularies.labels import find_labels_in_checkpoint
@@ -1186,10 +1204,10 @@ def _set_vocabulary_and_labels_from_checkpoint(needed: Sequence[str], options: d
 
 def _set_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
     """Set --tokenizer to the file of weights or of the vocabulary, if that file contains a complete subword tokenizer
-    and no option says how texts are split. --vocabulary is then left out.
+    and no option says how texts are split. Remove the option --vocabulary then, since the tokenizer contains it.
 
     Raises:
-        OptionCorrectionsError: the file of weights holds a tokenizer, and the vocabulary is another file's.
+        OptionCorrectionsError: the file of weights holds a tokenizer, but --vocabulary names another file.
     """
     from pocketrnn_export.vocabularies.checkpoint_file import describe_member, is_checkpoint
     from pocketrnn_export.vocabularies.checkpoint_text_settings import find_tokenizer_in_checkpoint
@@ -1210,10 +1228,10 @@ def _set_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
             continue
         if options["vocabulary"] not in (None, path):
             raise OptionCorrectionsError(
-                f"{path} holds a tokenizer of subwords, {describe_member(held.key)}, but --vocabulary names "
-                f"{options['vocabulary']}.",
-                f"Give this tokenizer, which contains its vocabulary: --tokenizer {path}. If your code uses another "
-                "tokenizer, name the other: --tokenizer NAME.",
+                f"{path} holds a subword tokenizer, {describe_member(held.key)}, with its own vocabulary, but "
+                f"--vocabulary names {options['vocabulary']}.",
+                f"Give this tokenizer in place of --vocabulary: --tokenizer {path}. If your code uses another "
+                "tokenizer, give that one: --tokenizer FILE.",
                 {"vocabulary": None, "tokenizer": str(path)},
             )
         options["tokenizer"], options["vocabulary"] = str(path), None
@@ -1223,9 +1241,9 @@ def _set_tokenizer_from_checkpoint(options: dict[str, Any]) -> None:
 def _refuse_labels_as_vocabulary(
     named: ModuleName | None, options: dict[str, Any], text: dict[str, Any] | None
 ) -> None:
-    """Raise an OptionCorrectionsError for a vocabulary with hardly more words than there are labels, if the embedding
-    of the weights has many more rows: the file holds the labels. The error proposes the vocabulary that the owner's
-    code names."""
+    """Raise an OptionCorrectionsError if the file of --vocabulary seems to be the file of the labels: it has hardly
+    more words than there are labels, but the embedding of the weights has many more rows. The error proposes the
+    vocabulary that the user's code names."""
     from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, read_vocabulary
 
     if text is None or options["weights"] is None or options["vocabulary"] is None or not text.get("labels"):
@@ -1236,9 +1254,10 @@ def _refuse_labels_as_vocabulary(
         return
     proposed = _propose_vocabulary(named, options["weights"])
     raise OptionCorrectionsError(
-        f"{options['vocabulary']} has only {len(words)} words, {', '.join(map(short_repr, words[:4]))}"
-        f"{', ...' * (len(words) > 4)}, but the embedding in {options['weights']} has {rows:,} rows: "
-        f"this seems to be the file of the {labels} labels.",
+        f"{options['vocabulary']} has only {len(words)} words, "
+        f"{', '.join(map(short_repr, words[:4]))}{', ...' * (len(words) > 4)}, "
+        f"but the embedding in {options['weights']} has {rows:,} rows. The file seems to hold the {labels} labels, "
+        "not the vocabulary.",
         proposed.sentence,
         {proposed.option: proposed.value},
     )
@@ -1248,8 +1267,8 @@ def _add_rules_of_function(
     module_file: Path | None, options: dict[str, Any], text: dict[str, Any] | None
 ) -> dict[str, Any] | None:
     """Find the text rules that split texts as the function of --tokenizer file.py:name does. Return the arguments
-    `text` of `export` with these rules and the function. Return None if --tokenizer names no function. The folder of
-    `module_file`, the file of the module, can be imported from."""
+    `text` of `export` with these rules and the function added. Return None if --tokenizer does not name a function. The
+    function's file may import modules from the folder of `module_file`, the file of the module."""
     from pocketrnn.text import EXTERNAL
     from pocketrnn_export.intake.module_file import load_text_function
     from pocketrnn_export.vocabularies.checkpoint_text_settings import find_attributes_of_saved_object
@@ -1304,14 +1323,13 @@ def _refuse_function_that_raises(
     function: Any, named: ModuleName, module_file: Path, texts: Sequence[str], *, is_external: bool
 ) -> None:
     """Raise an error if the --tokenizer function raises an exception on most of the user's texts; with `is_external`,
-    on any of them. The error proposes the next function that may split texts, if there is one.
+    if it raises one on any of them. The error proposes another function of the user's code that may split texts, if
+    there is one.
 
     Args:
-        function: the function.
         named: the file and the name of the function.
         module_file: the file of the module.
-        texts: the user's texts.
-        is_external: whether only this function splits texts, and no text rules.
+        is_external: whether the bundle has no text rules, so that only this function splits texts.
     """
     from pocketrnn_export.source_code.code_and_data_files_near_module import read_copied_function_of_exported_file
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
@@ -1342,12 +1360,10 @@ def _choose_rules_of_function(
     pairs: Sequence[tuple[str, Sequence[int]]],
     texts: Sequence[str],
 ) -> AnyTextRules:
-    """Return the text rules that do the same as the --tokenizer function. If there are none, raise an error whose
-    proposed rules keep the widths of --rules.
+    """Return the text rules that split texts as the --tokenizer function does. If there are none, raise an error; the
+    rules that it proposes keep the widths that --rules gives.
 
     Args:
-        function: the function.
-        options: the options of the command.
         text: the arguments of `export` for texts that were read before.
         pairs: texts with the ids that the user's pipeline gives.
         texts: texts to try the function on.
@@ -1384,17 +1400,17 @@ def _add_given_members_to_proposed_rules(error: OptionCorrectionsError, members:
 
 
 def _refuse_rules_in_place_of_library(options: Mapping[str, Any], labels: Sequence[str]) -> None:
-    """Raise an error if the --tokenizer function calls a library, whose work text rules cannot imitate. The error
-    proposes the command that lets the function split the texts."""
+    """Raise an error if the --tokenizer function calls a library whose work text rules cannot imitate. The error
+    proposes the command for a bundle in which the function itself splits the texts."""
     library = find_library_of_tokenizer_function(options["tokenizer"])
     if not library:
         return
     pairs = _propose_pairs(labels, options)
     changes = complete_rules_beside_tokenizer_function({"tokenizer": options["tokenizer"]})
     raise OptionCorrectionsError(
-        f"{options['tokenizer']} calls {library}, and no text rules do the same.",
-        "Let your code split texts. The bundle then takes tokens or ids, and texts by Classifier.load(..., "
-        "tokenizer=function). It cannot be packed.",
+        f"{options['tokenizer']} calls {library}, but no text rules split texts as that library does.",
+        "Let your own code split the texts. The bundle then takes tokens or ids; it takes texts, too, if you open "
+        "it with Classifier.load(..., tokenizer=function). Such a bundle cannot be packed.",
         changes if pairs is None else {**changes, **pairs.complete(changes), "rules": changes["rules"]},
     ) from None
 
@@ -1406,12 +1422,11 @@ def _read_module_and_arguments(
     text: dict[str, Any] | None,
     refusals: CollectedRefusals,
 ) -> tuple[Any, dict[str, Any]]:
-    """Read the module and the arguments of `export`. If options are refused, raise one error that names all of them.
+    """Load the module, and read the other arguments of `export`. If options are refused, raise one error that names all
+    of them.
 
     Args:
-        source: SOURCE.
-        named: the file and the name of the module; None for another SOURCE.
-        options: the options of the command.
+        named: the file and the name of the module; None if SOURCE is of another form.
         text: the arguments of `export` for texts; None for a checkpoint.
         refusals: the errors that were collected before.
     """
@@ -1433,11 +1448,10 @@ def _load_module_and_read_arguments(
     """Load the module that SOURCE names, and read the other arguments of `export`.
 
     Args:
-        source: SOURCE.
-        named: the file and the name of the module; None for another SOURCE.
-        options: the options of the command.
+        named: the file and the name of the module; None if SOURCE is of another form.
         text: the arguments of `export` for texts; None for a checkpoint.
-        is_any_refused: whether options were refused. The module is then loaded only to find its own errors.
+        is_any_refused: whether options were already refused. The module is then loaded only to find out whether it has
+            errors, too.
     """
     if text is None and not is_any_refused:
         from pocketrnn_export.checkpoint_export import read_export_arguments_from_checkpoint
@@ -1467,11 +1481,12 @@ def _load_module_and_read_arguments(
 def _choose_rules_agreeing_with_pairs(
     tokens: Any, rules: AnyTextRules | Subwords, pairs: Sequence[OwnersText], options: dict[str, Any]
 ) -> AnyTextRules | Subwords:
-    """Refuse text rules that give a text other ids than the pairs, and return the rules. If the user has stated no
-    rules, first change them to give the ids of the pairs; without pairs, log that the default tokenizer is used.
+    """Return the text rules, or raise an error if they give a text other ids than the pairs. If no option states rules,
+    first change the default rules so that they give the ids of the pairs; without pairs, log that the default tokenizer
+    is used.
 
     Raises:
-        InputError: a text has other ids.
+        InputError: the rules give a text other ids than its pair has.
     """
     from pocketrnn.text import SubwordRules, TextRules
     from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
@@ -1492,7 +1507,7 @@ def _choose_rules_agreeing_with_pairs(
 
 def _refuse_default_rules_of_other_tokens(rules: TextRules, tokens: Sequence[str], options: Mapping[str, Any]) -> None:
     """Raise an error if the default tokenizer cannot have made the vocabulary `tokens`. The error proposes the function
-    of the user's code that splits texts, or rules that find these tokens."""
+    of the user's code that splits texts, or rules that split texts into such tokens."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules, write_rules_option
     from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
@@ -1526,17 +1541,22 @@ def _read_characters(path: Path | None, width: int | None) -> Characters | None:
 
     if path is None:
         if width is not None:
-            raise click.UsageError("--characters-width needs --characters. Give both, or leave both out.")
+            raise click.UsageError(
+                "--characters-width is given without --characters, the file of the characters. Give both options, "
+                "or leave --characters-width out."
+            )
         return None
     found = read_characters(path)
     return found if width is None else replace(found, width=width)
 
 
 def _read_thresholds(options: Mapping[str, Any], labels: Sequence[str]) -> list[float]:
-    """Read the thresholds from --thresholds: numbers with commas between them, one for each label, or one for all.
+    """Read the thresholds from --thresholds: numbers with commas between them, one for each label, or one number for
+    all labels. Return one threshold for each label.
 
     Raises:
-        click.UsageError: they are not numbers from 0 to 1, or the likeliest label always reaches them.
+        click.UsageError: they are not numbers from 0 to 1, or they have no effect because the likeliest label always
+            reaches its threshold.
     """
     given = options["thresholds"]
     try:
@@ -1544,7 +1564,10 @@ def _read_thresholds(options: Mapping[str, Any], labels: Sequence[str]) -> list[
     except ValueError:
         numbers = [-1.0]
     if not all(0 <= number <= 1 for number in numbers):
-        raise click.UsageError(f"--thresholds is {given}. Write numbers from 0 to 1, as in 0.4 or 0.4,0.5,0.3.")
+        raise click.UsageError(
+            f"--thresholds is {given}, but must be numbers from 0 to 1. Write one number for all labels, 0.4, or "
+            "one for each label, 0.4,0.5,0.3."
+        )
     if not options["multi_label"] and (said := describe_threshold_without_effect(numbers, labels)):
         raise click.UsageError(f"--thresholds {given} {said}")
     return numbers * len(labels) if len(numbers) == 1 else numbers
@@ -1557,26 +1580,32 @@ def _read_heads(given: Sequence[str]) -> dict[str, list[str]]:
         name, equals, labels = one.partition("=")
         if not name or not equals:
             raise InputError(
-                f"--head {short_repr(one, 60)} is not of the form NAME=LABELS.",
-                "Write the name of the head, =, and its labels: --head mood=bad,good.",
+                f"--head is {short_repr(one, 60)}, but must be NAME=LABELS.",
+                "Write the name of the head, an equals sign, and the labels with commas between them: --head "
+                "mood=bad,good.",
             )
         if name in heads:
-            raise InputError(f"The head {short_repr(name, 40)} is given twice.", "Give each head once.")
+            raise InputError(
+                f"--head gives the head {short_repr(name, 40)} twice.", "Give each head once, with all its labels."
+            )
         heads[name] = list(read_labels(labels, name))
     return heads
 
 
 def _load_number_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module that SOURCE names, for sequences of numbers. Return it with the value of --call. Raise a
-    UsageError for a checkpoint, which already states its channels."""
+    """Load the module that SOURCE names, for a classifier of sequences of numbers. Return a tuple (module, value of
+    --call). Raise a UsageError if SOURCE is a checkpoint, which already states its channels."""
     if named is None and Path(source).is_dir():
-        raise click.UsageError(f"{source} is a checkpoint, which already states its channels. Leave --channels out.")
+        raise click.UsageError(
+            f"{source} is a checkpoint. It already states its channels, so --channels cannot be given. Leave "
+            "--channels out."
+        )
     return load_module_and_call(source, named, options)
 
 
 def load_module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module that SOURCE names in a Python file, a notebook or a TorchScript file. Return the module, and how
-    --call says to call it: a line of Python, a function of the file, or None."""
+    """Load the module that SOURCE names in a Python file, a notebook or a TorchScript file. Return a tuple (module,
+    call). The call is the value of --call: a line of Python, a function of the file, or None if --call is not given."""
     from pocketrnn_export.intake.torchscript_saving_and_loading import load_torchscript
 
     if named is not None:
@@ -1588,8 +1617,8 @@ def load_module_and_call(source: str, named: ModuleName | None, options: dict[st
         if options[option]
     ]:
         raise click.UsageError(
-            f"{source} is not of the form file.py:name, so {given[0]} cannot be used. Give SOURCE as file.py:name, or "
-            f"leave {given[0]} out."
+            f"{given[0]} applies only to a module in a Python file or notebook, but SOURCE is {source}. Give "
+            f"SOURCE as file.py:name, or leave {given[0]} out."
         )
     return load_torchscript(Path(source)), options["call"]
 
@@ -1600,8 +1629,8 @@ def _is_function_name(tokenizer: str | None) -> bool:
 
 
 def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Any, AnyTextRules | Subwords | None]:
-    """Return the vocabulary and the text rules that the options give. A subword tokenizer contains both. For a
-    --tokenizer function without --rules, return None for the rules, since they are found later."""
+    """Return a tuple (vocabulary, text rules), as the options give them. A subword tokenizer contains both. The rules
+    are None for a --tokenizer function without --rules, since they are found later."""
     from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
     from pocketrnn_export.vocabularies.tokenizer_width_rules import add_widths_to_tokenizer_rules
@@ -1615,12 +1644,17 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
     if Path(given).suffix in (".py", ".ipynb"):
         _refuse_tokenizer_file_of_code(Path(given))
     if options["vocabulary"] is not None:
-        raise click.UsageError(f"{given} already contains the values of --vocabulary. Leave --vocabulary out.")
+        raise click.UsageError(
+            f"{given} already contains a vocabulary, so --vocabulary cannot be given, too. Leave --vocabulary out."
+        )
     found = read_tokenizer(given)
     if options["rules"] is not None:
         widths = parse_rules_json_with_name(options["rules"])[1]
         if most is not None and "max_tokens" in widths:
-            raise click.UsageError("--rules already contains the value of --max-tokens. Leave --max-tokens out.")
+            raise click.UsageError(
+                "--rules already states the largest number of tokens, so --max-tokens cannot be given, too. Leave "
+                "--max-tokens out."
+            )
         found = add_widths_to_tokenizer_rules(found, widths, given)
     if most is not None:
         file_rules = found.file_rules or found.rules
@@ -1629,22 +1663,22 @@ def _read_tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[
 
 
 def _refuse_tokenizer_file_of_code(file: Path) -> None:
-    """Raise an OptionCorrectionsError if --tokenizer is a file of code. The error names the functions in it, or near
-    it, that seem to split texts."""
+    """Raise an OptionCorrectionsError if --tokenizer is a file of code without the name of a function. The error names
+    the functions in this file, or in files near it, that seem to split texts."""
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
     found = [one.option for one in list_text_functions(file)]
     found = [one for one in found if one.startswith(f"{file}:")] or found
     raise OptionCorrectionsError(
-        f"--tokenizer {file} is a file of code without the name of a function.",
+        f"--tokenizer is {file}, a file of code, but it must also name a function in that file.",
         f"Name the function that splits a text: {', '.join(found) or f'{file}:NAME'}.",
         make_options_of_tokenizer_function(found[0]) if found else {"tokenizer": f"{file}:NAME"},
     )
 
 
 def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
-    """Read the vocabulary that --vocabulary names. The words of a file of word vectors have the ids that the weights
-    show."""
+    """Read the vocabulary that --vocabulary names. If the file holds word vectors, take the ids of its words from the
+    weights: each word has the id of the row that is equal to its vector."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import is_written_by_export
     from pocketrnn_export.source_code.vocabulary_lines_in_code import read_vocabulary_lines_as_owners_code_does
     from pocketrnn_export.vocabularies.vocabulary import is_word_vector_file, read_vocabulary
@@ -1654,7 +1688,7 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     if not path.exists() and is_written_by_export(script):
         made, run = path.with_suffix(".json"), f"Run python {script}, with the data of the training."
         changes = {} if made == path else {"vocabulary": str(made)}
-        raise OptionCorrectionsError(f"There is no file {made} yet.", run, changes)
+        raise OptionCorrectionsError(f"There is no file {made} yet. The script {script} writes it.", run, changes)
     if weights is None or not is_word_vector_file(path):
         is_compared = options["pairs"] is not None
         evidence = make_id_evidence(weights, are_trusted=is_compared)
@@ -1674,8 +1708,8 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
 
 
 def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
-    """Return the text rules that --rules, --tokenizer and --max-tokens give. The vocabulary implies the other
-    members."""
+    """Return the text rules that --rules, --tokenizer and --max-tokens give. Members that none of them gives follow
+    from the vocabulary."""
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name, read_rules
     from pocketrnn_export.vocabularies.vocabulary import make_implied_rules
 
@@ -1692,8 +1726,8 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
     if twice := [name for name in beside if members.get(name, beside[name]) != beside[name]]:
         option = f"--{twice[0].replace('_', '-')}"
         raise click.UsageError(
-            f"--rules has {twice[0]} {json.dumps(members[twice[0]])}, but {option} is {beside[twice[0]]}. Leave one of "
-            "them out."
+            f"--rules says that {twice[0]} is {json.dumps(members[twice[0]])}, but {option} says "
+            f"{beside[twice[0]]}. Leave one of the two out."
         )
     if beside:
         return read_rules(json.dumps({**members, **beside}), vocabulary)
@@ -1701,8 +1735,9 @@ def _read_text_rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRul
 
 
 def _read_words(options: dict[str, Any]) -> tuple[Sequence[str], Sequence[tuple[str, int]]]:
-    """Return the words of the tokenizer or vocabulary that the options name, in the order of their ids, and pairs
-    (word, id) of the words that the vocabulary leaves out. Return empty sequences if no file can be read."""
+    """Return a tuple (words, left out). The first has the words of the tokenizer or vocabulary that the options name,
+    in the order of their ids; the second has pairs (word, id) of the words that the vocabulary leaves out. Both are
+    empty if the file cannot be read."""
     from pocketrnn_export.vocabularies.subword_tokenizer_files import read_tokenizer
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -1718,8 +1753,8 @@ def _read_words(options: dict[str, Any]) -> tuple[Sequence[str], Sequence[tuple[
 
 
 def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Load the module that a Python file or notebook defines, with its weights. Return it with the function of the file
-    that --call names, or None."""
+    """Load the module that a Python file or notebook defines, with its weights. Return a tuple (module, call), where
+    call is the function of the file that --call names, or None."""
     from pocketrnn_export.intake.checks_of_module_made_again import refuse_random_construction
     from pocketrnn_export.intake.missing_constructor_arguments import MissingArgumentsError
     from pocketrnn_export.intake.module_file import load_module_and_call_function, set_values_of_vocabulary_and_weights
@@ -1764,7 +1799,8 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
 
         if not named.is_notebook:
             raise click.UsageError(
-                f"{named.path} is not a notebook, so --run-notebook has no cells to run. Leave --run-notebook out."
+                f"--run-notebook runs all cells of a notebook, but {named.path} is not a notebook. Leave "
+                "--run-notebook out."
             )
         refuse_other_answers_after_all_cells(named, module, weights, options["run_notebook"])
     return module, function
@@ -1773,9 +1809,10 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
 def _refuse_weights_of_other_class(
     error: InputError, named: ModuleName, weights: SavedWeights | None, module: Any = None
 ) -> None:
-    """Raise an error with a correction for weights that do not fit the module: the class near it that the weights fit.
-    If this is the class of the module itself, the correction names the layers whose shapes differ, and the code that
-    makes these. Do nothing if no such class is found."""
+    """Raise an error with a correction for weights that do not fit the module. If they fit another class near the
+    module, the correction names this class. If they belong to the module's own class, made with other arguments, the
+    correction names the layers whose shapes differ and the code that makes these layers. Do nothing if neither class is
+    found."""
     from pocketrnn_export.intake.layers_in_weights import describe_other_layers
     from pocketrnn_export.intake.weights_file import add_or_remove_prefix
     from pocketrnn_export.progress import hide_log_records
@@ -1797,8 +1834,8 @@ def _refuse_weights_of_other_class(
 
 
 def _propose_weights_in_error(error: InputError, named: ModuleName, options: dict[str, Any]) -> InputError:
-    """Return an error that proposes the file of weights that the user's code names, if no weights are given. Return
-    `error` unchanged if no such file is found."""
+    """Return `error` with a proposal added: the file of weights that the user's code names. Return `error` unchanged if
+    --weights is given or no such file is found."""
     is_open = options["weights"] is None and not options["random_weights"]
     found = propose_weights(named.path, named.name) if is_open else None
     if found is None:

@@ -36,20 +36,20 @@ def export_with_rules_from_answers(
     given_tokenizer: str | None,
     tries_left: int = 3,
 ) -> Manifest:
-    """Export a classifier. If its probabilities differ from the owner's, but agree under other text rules, export it
-    with the other rules. Refuse it if the options state text rules, or if only a few texts agree.
+    """Export a classifier. If its probabilities differ from the user's answers but agree under other text rules, export
+    it with these rules. Raise an error that proposes them, and do not export, if the options already state text rules,
+    or if only a few texts agree.
 
     Args:
         write: the function that exports the classifier, from the arguments of `pocketrnn_export.export`.
-        description: the arguments of `pocketrnn_export.export`.
-        options: the options of the command.
-        given_tokenizer: --tokenizer as the user gave it. In the options, a written file with a part of the function may
-            replace it.
+        description: these arguments.
+        given_tokenizer: --tokenizer as the user gave it. The --tokenizer in `options` may be a written file with a part
+            of the user's function.
         tries_left: how many more times the rules may be replaced, since rules that agree on some texts may fail on
             others.
 
     Raises:
-        ParityError: the answers differ; the message has the command with the rules for which they agree.
+        ParityError: the answers differ. The message has the command with the rules for which they agree.
     """
     from pocketrnn.text import TextRules
     from pocketrnn_export.vocabularies.candidate_text_rules import describe_long_rules_option, write_rules_option
@@ -107,8 +107,8 @@ def export_with_rules_from_answers(
 
 
 def _replace_rules(description: dict[str, Any], rules: Any) -> dict[str, Any]:
-    """Return the arguments of an export with other text rules. Drop the notes on the rules before, which were kept for
-    the end of the command."""
+    """Return the arguments of an export with other text rules. Drop the notes on the earlier rules that were to be
+    printed at the end of the command."""
     from pocketrnn_export.progress import ABOUT_RULES
 
     if (context := click.get_current_context(silent=True)) is not None:
@@ -120,9 +120,9 @@ def _replace_rules(description: dict[str, Any], rules: Any) -> dict[str, Any]:
 def _make_error_on_true_labels(
     error: OtherAnswersError, options: Mapping[str, Any], given_tokenizer: str | None
 ) -> ParityError | None:
-    """Return an error that says that --pairs seems to have the true labels of the data. It names a file near the module
-    that seems to have the classifier's own answers. Return None if there is no such file, and --tokenizer names no
-    function that may be the cause of the difference."""
+    """Return an error that says that --pairs seems to have the true labels of the data, and names a file near the
+    module that seems to have the classifier's own answers. Return None if there is no such file, and --tokenizer does
+    not name a function that may cause the difference."""
     named = parse_module_name(options["source"])
     found = propose_pairs([], None if named is None else named.path, multi_label=options["multi_label"])
     given = options["pairs"]
@@ -142,7 +142,7 @@ def _make_error_on_true_labels(
 
 
 def _state_more_than_external_tokenizer(rules: str | None) -> bool:
-    """Return whether --rules has another member than the tokenizer `external`, such as a width."""
+    """Return whether --rules has a further member, such as a width, besides the tokenizer `external`."""
     from pocketrnn.text import EXTERNAL
     from pocketrnn_export.vocabularies.text_rules_file import parse_rules_json_with_name
 
@@ -150,7 +150,8 @@ def _state_more_than_external_tokenizer(rules: str | None) -> bool:
 
 
 def _must_answers_show_text_rules(description: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
-    """Return whether only the owner's answers can show the text rules: no option states rules, and no text has ids."""
+    """Return whether the text rules can only be found by the user's answers, since no option states rules and no text
+    has ids."""
     is_stated = any(options[name] is not None for name in ("rules", "tokenizer"))
     given = description.get("example_ids") or ()
     is_stated = is_stated or bool(description.get("two_texts"))
@@ -160,8 +161,8 @@ def _must_answers_show_text_rules(description: Mapping[str, Any], options: Mappi
 def _replace_rules_by_equal_rules_in_code(
     rules: Any, description: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Any, str]:
-    """Return the text rules that a function of the owner's code shows, and this function as file.py:name. The rules
-    must give the same ids as `rules` to all texts that have answers. Otherwise, return `rules` and an empty string."""
+    """Return the text rules that a function of the user's code shows, and this function as file.py:name, if these rules
+    give the same ids as `rules` to all texts that have answers. Otherwise, return `rules` and an empty string."""
     from pocketrnn.text import TextEncoder, TextRules
     from pocketrnn_export.source_code.text_function_in_own_file import write_computing_text_function
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
@@ -185,9 +186,9 @@ def _replace_rules_by_equal_rules_in_code(
 def _print_rules_that_agree_as_well(
     manifest: Manifest, description: Mapping[str, Any], options: Mapping[str, Any]
 ) -> None:
-    """Print a note on other text rules that give the same ids to all texts with answers, so that the answers do not
-    decide. Also print a command with the function of the owner's code that seems to split texts. Print nothing if an
-    option or the code shows the rules."""
+    """If other text rules give the same ids to all texts with answers, print a note on them, since the answers do not
+    show which rules are right. Also print a command with the function of the user's code that seems to split texts.
+    Print nothing if an option or the code shows the rules."""
     from pocketrnn.text import TextEncoder, TextRules
     from pocketrnn.text.text_input import TextInput
     from pocketrnn_export.vocabularies.text_rule_selection import describe_other_agreeing_rules
@@ -255,7 +256,7 @@ def _make_parity_error_with_command(
     error: OtherAnswersError, cause: str, changes: Mapping[str, str | None]
 ) -> ParityError:
     """Return an error with these lines: how many answers differ, the likely cause, the first text with another answer,
-    and the command with changed options. The last line is left out if it is the running command."""
+    and the command with changed options. The command is left out if it is the running one."""
     write = write_line_to_copy(changes)
     lines = "".join(f"\n{escape_line(one)}" for one in (*cause.split("\n"), error.example) if one)
     return ParityError(error.count, f"{lines}{write}")
@@ -275,9 +276,9 @@ def _make_width_options(error: OtherAnswersError, options: Mapping[str, Any]) ->
 def _raise_again_with_tokenizer_that_changes_text_first(
     error: OtherAnswersError, file: Path, tokenizer: str, options: Mapping[str, Any]
 ) -> set[str]:
-    """Write a tokenizer that changes a text, as the owner's code does before it splits or answers the text, and raise
-    the error again with this tokenizer. If there is no such code, return the functions whose tokenizer of this kind
-    --tokenizer already names."""
+    """Write a tokenizer that changes a text as the user's code does before it splits or classifies the text, and raise
+    the error again with this tokenizer as the correction. If there is no such code, return the functions for which
+    --tokenizer already names a tokenizer of this kind."""
     from pocketrnn_export.source_code.functions_that_answer_or_split import is_name_of_answering_function
     from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
 
@@ -306,7 +307,8 @@ def _make_corrected_rule_options(
     options: Mapping[str, Any], rules: TextRules, before: TextRules, vocabulary: Any
 ) -> dict[str, str | None]:
     """Return the options to change so that the bundle has the text rules `rules` in place of `before`: --rules with its
-    value, and None for options to leave out. If the new rules split texts in another way, --tokenizer is left out."""
+    value, and None for each option to leave out. --tokenizer is left out if the new rules split texts in another
+    way."""
     from pocketrnn.text import TextRules
     from pocketrnn_export.vocabularies.candidate_text_rules import write_rules_option
     from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members

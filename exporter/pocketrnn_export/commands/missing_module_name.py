@@ -36,13 +36,14 @@ _MOST_NAMED: Final = 8
 
 
 def complete_source(source: str) -> str:
-    """Add the name of a module class to a SOURCE that is only a Python file, a notebook or a folder of code, and return
-    the SOURCE. The class is the only one there, the only one with the layers of the weights, or the one that the code
-    for answering texts makes. Return any other SOURCE, such as a checkpoint, unchanged.
+    """Complete a SOURCE that is only a Python file, a notebook or a folder of code by the name of a module class in it,
+    and return the new SOURCE. The class is the only one there, the only one with the layers of the weights, or the one
+    that the code for answering texts makes. Return any other SOURCE, such as a checkpoint, unchanged.
 
     Raises:
-        InputError: the file is missing, or defines several such classes, or none; a folder is neither a checkpoint nor
-            holds code; or a name is not that of a module. `OptionCorrectionsError` gives the right SOURCE.
+        InputError: the file is missing; it defines several such classes, or none; the folder is neither a checkpoint
+            nor has code; or a name is not that of a module. If the error is an OptionCorrectionsError, it has the right
+            SOURCE.
     """
     correct_missing_source(source)
     _refuse_name_without_module(source)
@@ -80,7 +81,7 @@ def complete_source(source: str) -> str:
 
 
 def _set_source_to_only_made_module(path: Path, modules: Sequence[str], chosen: tuple[str, MadeClass] | None) -> str:
-    """Set SOURCE to the module that the user's code for answering texts makes, if this code makes no other module.
+    """Set SOURCE to the module that the user's code for answering texts makes, if this code makes only one module.
     Return the new SOURCE, or an empty string if there is no such module.
 
     Args:
@@ -96,12 +97,12 @@ def _set_source_to_only_made_module(path: Path, modules: Sequence[str], chosen: 
 
 
 def _set_source_to_module(path: Path, module: str, why: str) -> str:
-    """Set SOURCE to a module, and print a note that says why this module was chosen. Return the new SOURCE.
+    """Set SOURCE to `module`, which is a file.py:name, and print a note that says why this module was chosen. Return
+    the new SOURCE.
 
     Args:
-        path: the SOURCE that was given.
-        module: the module, as file.py:name.
-        why: the reason, for the end of a sentence.
+        path: the SOURCE that the user gave.
+        why: the reason, as the end of a sentence.
     """
     print_line(f"Note: {path} is taken as {module}, {why}.", err=True)
     click.get_current_context().params["source"] = module
@@ -110,7 +111,7 @@ def _set_source_to_module(path: Path, module: str, why: str) -> str:
 
 def _refuse_file_without_module(path: Path, *, is_code: bool) -> None:
     """Raise an error for a SOURCE that is a file without a module class: a file of code, of weights or of another kind.
-    The error names the modules in the files near it."""
+    The error names the modules in other files near it."""
     problem, changes = f"{path} defines no module, that is, no class with a forward.", {}
     if not is_code:
         may_be_weights = path.suffix == ".safetensors" or is_checkpoint(path)
@@ -123,12 +124,14 @@ def _refuse_file_without_module(path: Path, *, is_code: bool) -> None:
         _refuse_modules(f"{problem}{other}", found, chosen, changes)
     given = f", and give --weights {path}" if changes else ""
     other = f"Name the Python file or notebook with the module, such as model.py{given}."
-    raise InputError(problem, f"Name what makes the module, as in {path}:make." if is_code else other)
+    raise InputError(
+        problem, f"Name the object or function in it that makes the module, such as {path}:make." if is_code else other
+    )
 
 
 def _list_modules_made_or_near(path: Path) -> list[str]:
-    """Return the modules in the files near a file, each as file.py:name. If the code of the file makes some of them,
-    return only those."""
+    """Return the modules in the files near `path`, each as file.py:name. If the code in `path` makes some of these
+    modules, return only those."""
     from pocketrnn_export.source_code.class_definitions import list_module_classes_near
     from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
     from pocketrnn_export.source_code.syntax_tree_parts import read_last_name
@@ -142,8 +145,7 @@ def _list_modules_made_or_near(path: Path) -> list[str]:
 
 def _refuse_name_without_module(source: str) -> None:
     """Raise an error if a SOURCE file.py:name names a method, a class without a forward, a function that returns
-    nothing, or the part of an object. The error, an InputError or an OptionCorrectionsError, proposes the module class
-    that the named code makes."""
+    nothing, or a part of an object. The error proposes the module class that the named code makes, if there is one."""
     from pocketrnn_export.source_code.answering_code import find_first_module_that_function_instantiates
     from pocketrnn_export.source_code.class_definitions import (
         explain_why_name_cannot_be_module,
@@ -169,7 +171,7 @@ def _refuse_name_without_module(source: str) -> None:
     if f"{path}:{name}" in modules:
         raise OptionCorrectionsError(problem, remedy, {"source": f"{path}:{name}"})
     if (made := find_first_module_that_function_instantiates(path, name, modules)) is not None:
-        raise OptionCorrectionsError(problem, f"{made[1].sentence} Name it: {made[0]}.", {"source": made[0]})
+        raise OptionCorrectionsError(problem, f"{made[1].sentence} Give this class: {made[0]}.", {"source": made[0]})
     fitting, chosen = _choose_module(modules, path)
     if fitting:
         _refuse_modules(problem, fitting, chosen)
@@ -181,8 +183,8 @@ def _complete_folder(folder: Path) -> str:
     or the one that the code for answering texts makes. Return the new SOURCE.
 
     Raises:
-        OptionCorrectionsError: the folder has several modules, or only the folders near it have some. The error names
-            them.
+        OptionCorrectionsError: the folder has several modules, or has none while the folders near it do. The error
+            names these modules.
         CheckpointError: there is no module, and the folder is not a checkpoint.
     """
     from pocketrnn_export.source_code.class_definitions import list_module_classes_near
@@ -209,13 +211,14 @@ def _complete_folder(folder: Path) -> str:
 def _choose_module(
     modules: Sequence[str], path: Path, weights: Sequence[Path] = ()
 ) -> tuple[list[str], tuple[str, MadeClass] | None]:
-    """Choose the modules that fit a file of weights; all if none fits. Return them, recurrent ones first, and the one
-    that the user's code for answering texts makes, or None if it makes none of them.
+    """Choose the modules that fit a file of weights, or all modules if none fits. Return a tuple: a list of these,
+    recurrent ones first; and the one of them that the user's code for answering texts makes, with the place in the
+    code, or None.
 
     Args:
-        modules: the modules.
-        path: a file near which weights are looked for, and notebooks.
-        weights: the files of weights; by default, that of --weights if it exists, or else those near `path`.
+        modules: the modules, each as file.py:name.
+        path: a file near which notebooks and, if needed, weights are looked for.
+        weights: the files of weights; if empty, the file of --weights is used, or else those near `path`.
     """
     from pocketrnn_export.source_code.answering_code import find_first_module_that_answering_code_instantiates
     from pocketrnn_export.source_code.class_definitions import has_recurrent_layer_by_names
@@ -242,8 +245,8 @@ def _refuse_modules(
     chosen: tuple[str, MadeClass] | None,
     changes: Mapping[str, str | None] = MappingProxyType({}),
 ) -> NoReturn:
-    """Raise an OptionCorrectionsError that names the possible modules, and proposes the chosen one or, without one, the
-    first.
+    """Raise an OptionCorrectionsError that names the possible modules. It proposes the chosen module or, if there is
+    none, the first one.
 
     Args:
         problem: the sentence that says what is wrong.
@@ -259,7 +262,7 @@ def _refuse_modules(
 
 
 def _name_first_modules(modules: Sequence[str]) -> str:
-    """Return a phrase with the names of the first eight modules, and the number of the others, such as "a.py:A, a.py:B
+    """Return a phrase with the names of the first eight modules and the number of the others, such as "a.py:A, a.py:B
     and 3 more"."""
     more = len(modules) - _MOST_NAMED
     return ", ".join(modules[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

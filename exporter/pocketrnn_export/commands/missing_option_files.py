@@ -40,12 +40,12 @@ TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
 
 def correct_missing_files(named: ModuleName | None, options: dict[str, Any], refusals: CollectedRefusals) -> None:
-    """Collect a refusal for each option that names a missing file, if the file that the user means is known. Put this
-    file into the options, so that the other errors can be found in the same run.
+    """Collect a refusal for each option that names a missing file, if it is known which file the user means. Put this
+    file into the options, so that one run finds errors in the other options, too.
 
     Args:
-        named: the file and the name of the module; None for another SOURCE.
-        options: the options of `export`.
+        named: the file and the name of the module; None if SOURCE is of another form.
+        options: the options of `export`, which are changed.
         refusals: collects the refusals.
     """
     _correct_file_without_weights(named, options, refusals)
@@ -123,7 +123,9 @@ def refuse_name_similar_to_defined_one(named: ModuleName | None, option: str, va
     near = find_similar_name(named.name, [name for one in statements if (name := getattr(one.node, "name", ""))])
     if near and not any(named.name in one.binds for one in statements):
         right = value.replace(f":{named.name}", f":{near}", 1)
-        raise OptionCorrectionsError(f"{named.path} defines no {named.name}.", f"Did you mean {near}?", {option: right})
+        raise OptionCorrectionsError(
+            f"{named.path} does not define {named.name}.", f"Did you mean {near}?", {option: right}
+        )
 
 
 def _correct_file_without_weights(
@@ -185,9 +187,9 @@ def _is_missing_file(option: str, value: str) -> bool:
 def _find_file_in_folder_or_code(
     option: str, path: Path, named: ModuleName | None, options: dict[str, Any]
 ) -> tuple[str, Path | None]:
-    """Find the file that an option means although its value is a folder or is missing. Return a sentence on it, and the
-    file: for --weights, the only file of weights in the folder, or the one that the user's code shows; for --pairs, a
-    file of answers. Return an empty string and None if no file is found."""
+    """Find the file that an option means although its value is a folder or a missing file. Return a tuple (sentence
+    that says so, file). For --weights, the file is the only file of weights in the folder, or the one that the user's
+    code shows; for --pairs, a file of answers. Return an empty string and None if no file is found."""
     if option == "weights" and path.is_dir():
         inside = sorted(one for one in path.iterdir() if one.is_file() and holds_weights(one))
         if len(inside) == 1:

@@ -59,7 +59,8 @@ class NumberOptions:
         others = [name for name in names if getattr(self, name) is not None]
         if others and self.channels is None:
             raise click.UsageError(
-                f"--{others[0]} applies to a module that takes numbers. Give the module's channels, too: --channels."
+                f"--{others[0]} applies to a module that takes sequences of numbers, but --channels is not given. "
+                f"Give the module's channels with --channels, or leave --{others[0]} out."
             )
         return self.channels is not None
 
@@ -124,8 +125,8 @@ def read_number_arguments(numbers: NumberOptions, options: dict[str, Any]) -> di
     refuse_text_options(options, "--channels")
     if (options["labels"] is None) == (numbers.values is None):
         raise click.UsageError(
-            "A module of numbers needs exactly one of --labels and --values. Give --labels for a classifier, or "
-            "--values for a module that gives numbers."
+            "A module of sequences of numbers needs exactly one of --labels and --values. Give --labels for a "
+            "classifier, or --values for a module that computes values."
         )
     values, units = (None, None) if numbers.values is None else _parse_values(numbers.values)
     return {
@@ -155,21 +156,19 @@ def read_scale_and_unit_options(numbers: NumberOptions, channels: int) -> dict[s
 
 def refuse_text_options(options: dict[str, Any], option_or_source: str) -> None:
     """Raise a UsageError if an option that applies only to texts is given in the export of a module that takes numbers.
-
-    Args:
-        options: all options of the command.
-        option_or_source: the option or the source that shows that the module takes numbers.
-    """
+    `option_or_source` is the option or the source that shows that the module takes numbers."""
     if given := [f"--{name.replace('_', '-')}" for name in _OF_TEXTS if options.get(name) not in (None, False)
                  and (name, options[name]) != ("arithmetic", "float32")]:  # fmt: skip
-        raise click.UsageError(f"{given[0]} is for texts, but {option_or_source} is for numbers. Leave {given[0]} out.")
+        raise click.UsageError(
+            f"{given[0]} applies to texts, but {option_or_source} says that the module takes numbers. Leave "
+            f"{given[0]} out."
+        )
 
 
 def format_number_summary(manifest: Manifest, output: Path, *, with_comparisons: bool = False) -> list[str]:
     """Return the lines that `export` prints for a classifier of numbers: the bundle, the proof and the next command.
 
     Args:
-        manifest: the description of the bundle.
         output: the bundle.
         with_comparisons: whether to add each comparison of the proof.
     """
@@ -193,8 +192,8 @@ def format_number_summary(manifest: Manifest, output: Path, *, with_comparisons:
 
 
 def _parse_channels(given: str) -> list[str] | int:
-    """Return the names in the value of --channels, such as `x,y,z`, as a list. For a number, return it as an
-    integer."""
+    """Return the channels in the value of --channels: a list of the names in `x,y,z`, or the integer if the value is a
+    number of channels."""
     if given.isascii() and given.isdigit():
         return int(given)
     return [name.strip() for name in given.split(",")]
@@ -209,7 +208,7 @@ def _parse_values(given: str) -> tuple[list[str], list[str] | None]:
 
 
 def _read_number_rules(numbers: NumberOptions) -> dict[str, Any]:
-    """Read the rules for a sequence of numbers from all options that state a rule."""
+    """Collect the rules for a sequence of numbers from --numbers and all other options that state a rule."""
     said: dict[str, Any] = {} if numbers.numbers is None else _read_json_object(numbers.numbers)
     single: dict[str, Any] = {
         "mean": _parse_numbers("mean", numbers.mean),
@@ -221,28 +220,38 @@ def _read_number_rules(numbers: NumberOptions) -> dict[str, Any]:
     for name, value in single.items():
         if value is not None and name in said:
             option = name.replace("_", "-")
-            raise click.UsageError(f"Both --numbers and --{option} give {name}. Give {name} in one of the two only.")
+            raise click.UsageError(
+                f"Both --numbers and --{option} give {name}, but only one may. Leave --{option} out, or remove "
+                f"{name} from --numbers."
+            )
     if "channels" in said:
-        raise click.UsageError("--channels already gives the channels. Leave the member channels out of --numbers.")
+        raise click.UsageError(
+            "Both --channels and --numbers give the channels, but only one may. Remove the member channels from "
+            "--numbers."
+        )
     return {**said, **{name: value for name, value in single.items() if value is not None}}
 
 
 def _read_json_object(given: str) -> dict[str, Any]:
-    """Read the JSON object in the option --numbers, which is JSON or the name of a JSON file."""
+    """Read the JSON object in the value of the option --numbers, which is JSON or the name of a JSON file."""
     text = given
     if not given.lstrip().startswith("{"):
         try:
             text = Path(given).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
-                f"{given} cannot be read: {find_file_error_reason(error)}.", "Give JSON, or the path of a JSON file."
+                f"{given} cannot be read: {find_file_error_reason(error)}.",
+                "Give --numbers as JSON, or as the path of a JSON file.",
             ) from None
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise InputError(f"{short_repr(given, 40)} is not a JSON object.", 'Write {"mean": [0.1, 9.8], "rate": 50}.')
+        raise InputError(
+            f"--numbers is {short_repr(given, 40)}, which is not a JSON object.",
+            'Write {"mean": [0.1, 9.8], "rate": 50}.',
+        )
     return found
 
 
@@ -255,7 +264,7 @@ def _parse_numbers(name: str, given: str | None) -> list[float] | None:
         return [float(number) for number in given.split(",")]
     except ValueError:
         raise InputError(
-            f"--{name} is {short_repr(given, 40)}, not a list of numbers.",
+            f"--{name} is {short_repr(given, 40)}, but must be a list of numbers.",
             "Give one number for each channel, with commas between them: 0.1,0.2,9.8.",
         ) from None
 
@@ -268,6 +277,6 @@ def _read_sequences_from_numpy(path: Path) -> list[Any]:
     if any(array.dtype.kind not in "biuf" or not array.size for array in arrays):
         raise InputError(
             f"{path} has an array that is empty, or whose values are not numbers.",
-            "Give arrays [sequences, time, channels] of numbers.",
+            "Save arrays of numbers in this file, each with the shape [sequences, time, channels].",
         )
     return [sequence for array in arrays for sequence in (array if array.ndim == 3 else [array])]

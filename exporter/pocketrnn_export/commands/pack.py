@@ -101,10 +101,13 @@ def pack(
     """
     path = c_array or output
     if path is None or (c_array and output):
-        raise click.UsageError("Give the file to write, either by -o or by --c-array.")
+        raise click.UsageError(
+            "The file to write must be given exactly once. Give it with -o, or with --c-array for a C array."
+        )
     if text_rules and (c_array or streaming or arithmetic != "float32"):
         raise click.UsageError(
-            "--text-rules writes a file without a program. Leave out --c-array, --streaming and --arithmetic."
+            "--text-rules writes only text rules, without a program, so --c-array, --streaming and --arithmetic "
+            "have no effect. Leave them out."
         )
     refuse_measure_options_for_float32(arithmetic, measured_with)
     check_is_bundle(bundle)

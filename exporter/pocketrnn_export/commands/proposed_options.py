@@ -91,8 +91,8 @@ class FileNamedInCode(NamedTuple):
 
     @property
     def description(self) -> str:
-        """A phrase for the end of a sentence that names the file, the place in the code and the other files. It has no
-        full stop."""
+        """A phrase that names the file, the place in the code and the other files. It has no full stop, so that it can
+        end a sentence."""
         others = f", or else {' or '.join(map(str, self.others[:_MOST_TOLD]))}" if self.others else ""
         told = " and ".join(map(str, self.alike[:_MOST_TOLD]))
         alike = f". {told} {'has' if len(self.alike) == 1 else 'have'} tensors of the same shapes" if told else ""
@@ -120,8 +120,9 @@ class ProposedPairs(NamedTuple):
         return f"Your classifier's answers seem to be in {self.file}{others}."
 
     def complete(self, corrected: Mapping[str, str | None]) -> dict[str, str | None]:
-        """Return the options to change in the next command: those in `corrected`, and --pairs with this file. Proposed
-        text rules are left out if the user gave none and the file has many answers, since these show the rules."""
+        """Return the options to change in the next command: `corrected`, and --pairs with this file. If the file has
+        many answers, text rules in `corrected` are left out unless the user gave them, since the answers show the
+        rules."""
         context = click.get_current_context(silent=True)
         given = {} if context is None else context.params
         tokenizer = corrected.get("tokenizer") or given.get("tokenizer")
@@ -195,8 +196,8 @@ def propose_vocabulary(
 
 
 def _read_vocabulary_near(file: Path, weights: Path | None, evidence: IdEvidence) -> Vocabulary:
-    """Read a file that may be a vocabulary or, with weights, hold word vectors. `evidence` shows whether numbers are
-    ids. Raise an InputError for a file that is too large or holds weights."""
+    """Read a file that may be a vocabulary or, with weights, may hold word vectors. `evidence` shows whether numbers in
+    it are ids. Raise an InputError for a file that is too large or holds weights."""
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE, is_word_vector_file, read_vocabulary
 
@@ -208,7 +209,9 @@ def _read_vocabulary_near(file: Path, weights: Path | None, evidence: IdEvidence
         return read_word_vector_vocabulary(file, read_weights(weights))
     largest = _LARGEST_NEAR if file.suffix.lower() in (".csv", ".tsv") else LARGEST_FILE
     if size > largest or holds_weights(file):
-        raise InputError(f"{file} is too large, or holds weights.", "Give a vocabulary.")
+        raise InputError(
+            f"{file} is not a vocabulary: it is too large, or holds weights.", "Give a file of the vocabulary."
+        )
     return read_vocabulary(file, evidence)
 
 
@@ -303,8 +306,9 @@ def make_placeholder_labels(count: int) -> str:
 def _propose_order_in_code(
     path: Path | None, in_answers: LabelsInCode, sizes: WeightSizes, *, multi_label: bool
 ) -> ProposedOption | None:
-    """Propose the labels of the user's answers as --labels, in the order that the code of a module or of the files near
-    it shows. Return None if the code shows no order, if the answers contradict it, or if the labels are numbers."""
+    """Propose the labels that occur in the user's answers as --labels, in the order that the code of a module or of the
+    files near it shows. Return None if the code shows no order, if the answers contradict it, or if the labels are
+    numbers."""
     from pocketrnn_export.source_code.labels_in_code import find_order_of_known_labels
     from pocketrnn_export.vocabularies.labels import write_labels
 
@@ -354,9 +358,9 @@ def _find_label_files(path: Path, sizes: WeightSizes) -> dict[Path, LabelsInCode
 
 
 def _find_labels_with_empty_last_one(path: Path, sizes: WeightSizes) -> LabelsInCode | None:
-    """Find the labels in a text file that has one label fewer than the module has outputs. This is because the code
-    near the module splits the file's text at line breaks, which gives an empty label after the last one. The empty
-    label gets a name. Return None if there is no such file."""
+    """Find the labels in a text file that has one label fewer than the module has outputs, because the code near the
+    module splits the file's text at line breaks and so gets an empty label at the end. Give the empty label a name.
+    Return None if there is no such file."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_syntax_nodes_near
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
 
@@ -377,8 +381,8 @@ def _find_labels_with_empty_last_one(path: Path, sizes: WeightSizes) -> LabelsIn
 
 def _find_labels_of_answers(answers: Iterable[Path], sizes: WeightSizes, *, multi_label: bool) -> LabelsInCode | None:
     """Return the labels that occur in the user's answers, with the file of the answers. There must be as many as the
-    module has labels; numbers of classes are completed to this number. Return None if there are none, or if several
-    files have different labels."""
+    module has labels; if they are numbers of classes, missing ones are added. Return None if there are no such labels,
+    or if several files have different labels."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_labels_of_answers
@@ -466,11 +470,7 @@ def make_id_evidence(weights: Path | None, *, are_trusted: bool = False) -> IdEv
 def propose_tokenizer(path: Path) -> FileNamedInCode | None:
     """Find the subword tokenizer that the code of a module, or of the files near it, names: a tokenizer.json, a
     sentencepiece .model, or a folder of `save_pretrained`. Return it with the place in the code. Return None if there
-    is none, or if there are several.
-
-    Args:
-        path: the file of the module.
-    """
+    is none, or if there are several. `path` is the file of the module."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import (
         keep_nearest,
         list_data_files_named_in_code,
@@ -490,11 +490,7 @@ def propose_tokenizer(path: Path) -> FileNamedInCode | None:
 def propose_to_save_transformers_tokenizer(path: Path) -> ProposedOption | None:
     """Find the tokenizer of transformers that the code of a module, or of the files near it, loads by a name such as
     "bert-base-uncased". Return a sentence that tells how to save it to a folder, with this folder as --tokenizer.
-    Return None if there is none.
-
-    Args:
-        path: the file of the module.
-    """
+    Return None if there is none. `path` is the file of the module."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import (
         is_place_in_code_of_another_module,
         list_syntax_nodes_near,
@@ -635,12 +631,7 @@ def describe_module_of_other_file(path: Path, module: str) -> str:
 
 def list_classes_that_fit(path: Path, names: Sequence[str], weights: Path) -> list[str]:
     """List the classes among `names` whose code fits a file of weights: the same layers, of the same kinds and sizes.
-
-    Args:
-        path: the file of the classes.
-        names: the names of the classes.
-        weights: the file of weights.
-    """
+    `weights` is the file of weights."""
     from pocketrnn_export.source_code.class_definitions import list_classes_that_fit_weight_names
     from pocketrnn_export.vocabularies.checkpoint_file import list_weight_names
 
@@ -652,26 +643,14 @@ def list_classes_that_fit(path: Path, names: Sequence[str], weights: Path) -> li
 
 def _describe_why_weights_fit_no_class(path: Path, names: Sequence[str], weights: Path) -> str:
     """Return why weights cannot be those of any class among `names`, as the end of a sentence. It is the reason for the
-    first class. Return an empty string if they may be those of some class.
-
-    Args:
-        path: the file of the classes.
-        names: the names of the classes.
-        weights: the file of weights.
-    """
+    first class. Return an empty string if they may be those of some class. `weights` is the file of weights."""
     misfits = _list_reasons_against_classes(path, names, weights)
     return misfits[0] if misfits and all(misfits) else ""
 
 
 def _list_reasons_against_classes(path: Path, names: Sequence[str], weights: Path) -> list[str]:
     """Return for each class why weights cannot be its own, as the end of a sentence. An empty string says that they may
-    be, or that this is not known.
-
-    Args:
-        path: the file of the classes.
-        names: the names of the classes.
-        weights: the file of weights.
-    """
+    be, or that this is not known. `weights` is the file of weights."""
     if not names:
         return []
     from pocketrnn_export.intake.arguments_from_weights import describe_misfit
@@ -733,11 +712,7 @@ def list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path], folde
 
 def list_weight_files_near(path: Path) -> list[Path]:
     """List the files in and below the working folder and the folder of `path` whose contents are weights. Among names
-    that differ by a number, the highest number comes first. Large files are left out.
-
-    Args:
-        path: the file.
-    """
+    that differ by a number, the highest number comes first. Large files are left out."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_below
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, may_be_weights_file
 
@@ -794,11 +769,7 @@ def list_weights_of_same_shapes(module_file: Path, weights: Path) -> list[Path]:
 def propose_tokenizer_function(path: Path) -> TextFunction | None:
     """Return the function of the user's code that seems to split texts: one in the file of a module or near it that
     answers or splits texts, or one that only cleans texts, in that file or for a column of a table. Return None if
-    there is none.
-
-    Args:
-        path: the file of the module.
-    """
+    there is none. `path` is the file of the module."""
     from pocketrnn_export.source_code.text_columns_in_code import is_applied_to_text_column
     from pocketrnn_export.source_code.text_functions_in_file import (
         is_method_of_object_that_cannot_be_made,
@@ -816,11 +787,8 @@ def propose_tokenizer_function(path: Path) -> TextFunction | None:
 
 def make_options_of_tokenizer_function(function: str) -> dict[str, str | None]:
     """Return the option --tokenizer for a function that splits texts. If it calls a library, also return --rules that
-    leave the splitting to the function, since text rules cannot imitate a library.
-
-    Args:
-        function: the function, as file.py:name.
-    """
+    leave the splitting to the function, since text rules cannot imitate a library. `function` is the function, as
+    file.py:name."""
     from pocketrnn.text import EXTERNAL
 
     library = find_library_of_tokenizer_function(function)
@@ -830,11 +798,7 @@ def make_options_of_tokenizer_function(function: str) -> dict[str, str | None]:
 def complete_rules_beside_tokenizer_function(changes: Mapping[str, str | None]) -> dict[str, str | None]:
     """Return the options to change in the running command, with --rules that leave the splitting to the function of
     --tokenizer if this function calls a library. Widths in --rules are kept. If --rules already states how texts are
-    split, return `changes` unchanged.
-
-    Args:
-        changes: the options that the command changes.
-    """
+    split, return `changes` unchanged. `changes` are the options that the command changes."""
     from pocketrnn_export.vocabularies.candidate_text_rules import SPLITTING_MEMBERS
     from pocketrnn_export.vocabularies.text_rules_file import list_given_rule_members
 
@@ -907,11 +871,7 @@ def propose_pairs(labels: Sequence[str], path: Path | None, *, multi_label: bool
 def propose_pairs_of_command(changes: Mapping[str, str | None]) -> ProposedPairs | None:
     """Return the file that seems to hold answers of the user's classifier, for the running `export` with changed
     options. Return None if there is none, if --pairs is given or changed, or if the module takes two texts or numbers,
-    has several heads, or labels tokens.
-
-    Args:
-        changes: the options that the command changes.
-    """
+    has several heads, or labels tokens. `changes` are the options that the command changes."""
     from pocketrnn_export.progress import hide_log_records
 
     given: dict[str, Any] = {**click.get_current_context().params, **changes}
@@ -965,7 +925,6 @@ def describe_label_order(path: Path | None, labels: Sequence[str], weights: Path
 
     Args:
         path: the file of the module; None for another source.
-        labels: the labels.
         weights: the weights of the module.
     """
     from pocketrnn_export.source_code.labels_in_code import find_order_of_known_labels
@@ -1048,7 +1007,8 @@ def read_labels(given: str, head: str = "") -> list[str]:
 
     if given == make_placeholder_labels(given.count(",") + 1):
         raise InputError(
-            f"{given} stands in place of your labels.", "Write your own labels there, in the order of the logits."
+            f"The value of --labels, {given}, is only a placeholder from a proposed command.",
+            "Write your own labels in its place, in the order of the logits.",
         )
     named = parse_module_name(given) if "," not in given else None
     return read_plain_labels(given, head) if named is None else read_labels_of_variable_in_file(named.path, named.name)

@@ -52,9 +52,9 @@ _TAKEN_FUNCTIONS: Final = "pocketrnn.taken_functions"
 
 @contextlib.contextmanager
 def remove_written_files_if_command_fails() -> Iterator[None]:
-    """If the block raises an error, remove or restore the files that `write_code_file` wrote in it, so that a later
-    command does not take them for the user's own. Files that the error names stay. The error names the user's functions
-    in place of those in removed files."""
+    """Return a context manager. If its block raises an error, it removes or restores the files that `write_code_file`
+    wrote in the block, so that a later command does not take them for the user's own. Files that the error names are
+    kept. Where the error names a function in a removed file, it then names the user's function."""
     try:
         yield
     except BaseException as error:
@@ -75,8 +75,8 @@ def remove_written_files_if_command_fails() -> Iterator[None]:
 
 
 def _undo_written_file(path: Path) -> None:
-    """Restore what a file contained before this command wrote it, or remove the file if it did not exist. Drop the
-    notes on it that were kept for the end of the command."""
+    """Restore what a file contained before this command wrote it, or remove the file if it did not exist. Also drop the
+    notes on this file that were to be printed at the end of the command."""
     context = click.get_current_context()
     kept = get_lines_to_print_at_end(context)
     kept[:] = [one for one in kept if one[1] != str(path)]
@@ -86,8 +86,8 @@ def _undo_written_file(path: Path) -> None:
 
 
 def remove_tokenizer_file_that_bundle_replaces(options: dict[str, Any]) -> None:
-    """Remove the file that was written for the --tokenizer function, since the bundle's text rules do the same. Set
-    --tokenizer to the user's own function again, also in the commands that messages suggest."""
+    """Remove the file that was written for the --tokenizer function, since the bundle's text rules split texts in the
+    same way. Set --tokenizer to the user's own function again, also in the commands that messages suggest."""
     context, taken = click.get_current_context(), options["tokenizer"]
     given = context.meta.get(_TAKEN_FUNCTIONS, {}).get(taken)
     named = parse_module_name(taken or "")
@@ -97,12 +97,10 @@ def remove_tokenizer_file_that_bundle_replaces(options: dict[str, Any]) -> None:
 
 
 def _set_tokenizer_to_written_function(options: dict[str, Any], path: Path, said: str) -> None:
-    """Set --tokenizer to the function `words` in a written file, also in the commands that messages suggest. A note on
-    it is printed when the command ends.
+    """Set --tokenizer to the function `words` in a written file, also in the commands that messages suggest. A note
+    that says so is printed when the command ends.
 
     Args:
-        options: the options of the command.
-        path: the file.
         said: the first part of the note, which ends with "and --tokenizer ... is taken."
     """
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
@@ -116,12 +114,8 @@ def _set_tokenizer_to_written_function(options: dict[str, Any], path: Path, said
 
 def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     """Find the part of the --tokenizer function that splits texts, write it to a file beside the output, and set
-    --tokenizer to it. If the part does the same as basic_english, set --tokenizer to this name. Return whether such a
-    part was found.
-
-    Args:
-        options: the options of `export`.
-    """
+    --tokenizer to the function in this file. If the part splits texts as basic_english does, set --tokenizer to this
+    name. Return whether such a part was found. `options` are the options of `export`."""
     from pocketrnn_export.source_code.splitting_part_of_function import (
         WRITTEN_NAME,
         uses_only_basic_english_tokenizer,
@@ -175,8 +169,8 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
 
 
 def _read_keras_split_of_vocabulary(file: Path | None) -> KerasSplit | None:
-    """Return the settings by which the Keras Tokenizer in a file splits texts. Return None for another file, or for
-    None."""
+    """Return the settings by which the Keras Tokenizer that was saved in a file splits texts. Return None for another
+    file, or if `file` is None."""
     from pocketrnn_export.progress import hide_log_records
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -189,12 +183,7 @@ def _read_keras_split_of_vocabulary(file: Path | None) -> KerasSplit | None:
 def replace_tokenizer_that_cleans_before_keras(options: dict[str, Any], keras: KerasSplit) -> bool:
     """If the --tokenizer function only cleans texts and a Keras Tokenizer splits the cleaned string, write a function
     that does both to a file beside the output, and set --tokenizer to it. Return False if the code that the function
-    needs is not found.
-
-    Args:
-        options: the options of `export`.
-        keras: the settings by which the Keras Tokenizer splits a text.
-    """
+    needs is not found. `keras` are the settings by which the Keras Tokenizer splits a text."""
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
 
     named = parse_module_name(options["tokenizer"])
@@ -213,8 +202,8 @@ def replace_tokenizer_that_cleans_before_keras(options: dict[str, Any], keras: K
 
 def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
     """Give the --tokenizer function the values of its further arguments with which the user's code calls it, and set
-    --tokenizer accordingly. A function that answers texts is replaced by the function that it calls with its text.
-    Return False if a value is not known."""
+    --tokenizer accordingly. If the function classifies texts, set --tokenizer to the function to which it passes its
+    text. Return False if a value is not known."""
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
     from pocketrnn_export.source_code.text_functions_in_file import complete_text_function
 
@@ -234,8 +223,9 @@ def complete_tokenizer_by_owner_call(options: dict[str, Any]) -> bool:
 
 
 def refuse_answering_function(named: ModuleName, output: Path) -> NoReturn:
-    """Raise an error for a --tokenizer function that answers texts, if the part of it that splits texts is not found.
-    Its lines that read the text are written to a file beside the output, which the user completes.
+    """Raise an error for a --tokenizer function that classifies texts in place of splitting them, if no part of it that
+    splits texts is found. Its lines that read the text are written to a file beside the output, which the user
+    completes.
 
     Args:
         named: the function.
@@ -251,23 +241,26 @@ def refuse_answering_function(named: ModuleName, output: Path) -> NoReturn:
     needs = f". It needs {', '.join(skeleton.missing)}" if skeleton.missing else ""
     tokenizer = f"{path}:{WRITTEN_NAME}"
     raise OptionCorrectionsError(
-        f"{named} answers a text, but --tokenizer takes a function that gives the tokens or the ids of one text.",
+        f"{named} returns an answer to a text, but the --tokenizer function must return the tokens or the ids of "
+        "one text.",
         f"Complete the function {WRITTEN_NAME} in {path}: {lines}{needs}. Then give --tokenizer {tokenizer}.",
         {"tokenizer": tokenizer},
     )
 
 
 def _refuse_several_fields(named: ModuleName, output: Path, written: WrittenTokenizer) -> NoReturn:
-    """Raise an error for a function that splits several fields of a request, such as a title and a body. Its lines are
-    written to a file beside the output, and the error says how to complete this file to a function of one text."""
+    """Raise an error for a function that joins several fields of a request, such as a title and a body, to the text
+    that it splits. Its lines are written to a file beside the output, and the error says how the user completes this
+    file to a function of one text."""
     from pocketrnn_export.source_code.splitting_part_of_function import NAME_WITH_FIELDS, WRITTEN_NAME
 
     path = write_code_file(output, "words", written.code, named)
     fields, example = ", ".join(written.fields), ", ".join(["text", *["''"] * (len(written.fields) - 1)])
     raise InputError(
-        f"{named} joins {len(written.fields)} fields of a request ({fields}) to one text.",
-        f"Its lines are now {NAME_WITH_FIELDS}({fields}) in {path}. Add there how your text becomes these fields, such "
-        f"as: def {WRITTEN_NAME}(text): return {NAME_WITH_FIELDS}({example}). "
+        f"{named} makes its text of {len(written.fields)} fields of a request ({fields}), but the --tokenizer "
+        "function must take one text.",
+        f"Its lines are now in {path}, as {NAME_WITH_FIELDS}({fields}). Add a function there that makes these "
+        f"fields from your text, such as: def {WRITTEN_NAME}(text): return {NAME_WITH_FIELDS}({example}). "
         f"Then give --tokenizer {path}:{WRITTEN_NAME}.",
     )
 
@@ -286,13 +279,12 @@ def replace_tokenizer_by_own_file(
     options: dict[str, Any], function: Any, saved_attributes: Mapping[str, Any], adapted: OwnersFunction
 ) -> bool:
     """Copy the --tokenizer function, with the code and the vocabulary that it needs, to a file beside the output, and
-    set --tokenizer to the copy. This is needed if `classify` could not load the function without PyTorch, or could not
-    call it with only a text. Return whether it was copied.
+    set --tokenizer to the copy. This is done only if `classify` could not load the function without PyTorch, or could
+    not call it with only a text. Return whether the function was copied.
 
     Args:
-        options: the options of `export`.
         function: the loaded function.
-        saved_attributes: the attributes of the object of a method, as a file has them.
+        saved_attributes: if the function is a method, the attributes of its object as a file has them.
         adapted: the function of one text by which the export calls `function`.
     """
     from pocketrnn_export.source_code.code_and_data_files_near_module import imports_torch_directly_or_indirectly
@@ -345,8 +337,9 @@ def replace_tokenizer_by_own_file(
 
 
 def _write_code_that_imports_function(named: ModuleName, output: Path, arguments: Sequence[str], call: str) -> str:
-    """Return Python code, for a file beside the output, that loads the function `named` from its own file and defines
-    `words(text)`, which calls it. `call` is a template for the call, and `arguments` are further arguments."""
+    """Return Python code for a file beside the output. The code loads the function `named` from its own file and
+    defines `words(text)`, which calls it. `call` is a template for the call, and `arguments` are its further
+    arguments."""
     folder = os.path.relpath(named.path.absolute().parent, output.absolute().parent)
     called = f"functools.partial(_named, {', '.join(arguments)})" if arguments else "_named"
     return (
@@ -358,8 +351,8 @@ def _write_code_that_imports_function(named: ModuleName, output: Path, arguments
 
 
 def _find_call_that_classify_reads_equally(function: Callable[[Any], Any], adapted: OwnersFunction) -> str | None:
-    """Return the template of a call of a function, such as "{}(text)", whose result `classify` reads as the same tokens
-    or ids that the export read. Return None if no known call does this."""
+    """Return the template of a call of a function, such as "{}(text)", from whose result `classify` reads the same
+    tokens or ids as the export. Return None if no known call has such a result."""
     for written, call in _CALLS.items():
         # Whatever the owner's function raises.
         with contextlib.suppress(Exception):
@@ -371,8 +364,8 @@ def _find_call_that_classify_reads_equally(function: Callable[[Any], Any], adapt
 
 
 def _read_result_as_classify_does(given: Any) -> list[Any] | None:
-    """Return the tokens or ids that `classify` reads from the result of a tokenizer function. Return None if `classify`
-    refuses the result."""
+    """Return the tokens or ids that `classify` would read from `given`, the result of a tokenizer function. Return None
+    if `classify` would refuse the result."""
     given = given.split() if isinstance(given, str) else given
     given = given.tolist() if getattr(given, "ndim", 0) == 1 else given
     return [*given] if isinstance(given, list | tuple) else None
@@ -402,13 +395,10 @@ def replace_tokenizer_by_code_with_present_names(options: dict[str, Any]) -> boo
 
 
 def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] | None:
-    """Write a tokenizer to a file that first changes a text as the user's code does before it calls `function`, and
-    then splits the text as `function` does. Return a sentence on it, and the tokenizer as file.py:words. Return None if
-    the user's code does not change the text.
-
-    Args:
-        function: the function of the user's code, which answers or splits a text.
-    """
+    """Write a tokenizer to a file that changes a text as the user's code does before it calls `function`, and then
+    splits the text as `function` does. Return a sentence that says so, and the tokenizer as file.py:words. Return None
+    if the user's code does not change the text. `function` is the function of the user's code, which classifies or
+    splits a text."""
     from pocketrnn_export.source_code.splitting_part_of_function import (
         WRITTEN_NAME,
         find_changed_text,
@@ -427,13 +417,9 @@ def write_tokenizer_with_changed_text(function: ModuleName) -> tuple[str, str] |
 
 
 def write_tokenizer_of_script_to_file(path: Path) -> tuple[str, str] | None:
-    """Copy the statements outside of functions that split a text, in a file or near it, to a file beside the output, as
-    a function of a text. Return a sentence on it, and the tokenizer as file.py:words. Return None if there are no such
-    statements.
-
-    Args:
-        path: the file of the module.
-    """
+    """Copy statements that split a text and stand outside of functions, in a file or near it, to a file beside the
+    output, as a function of a text. Return a sentence that says so, and the tokenizer as file.py:words. Return None if
+    there are no such statements. `path` is the file of the module."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_code_files_of_module
     from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
 
@@ -447,11 +433,8 @@ def write_tokenizer_of_script_to_file(path: Path) -> tuple[str, str] | None:
 
 def write_tokenizer_of_columns_to_file(path: Path) -> tuple[str, str] | None:
     """Copy the steps by which code processes a column of texts in a table to a file beside the output, as a function of
-    one text. Return a sentence on it, and the tokenizer as file.py:words. Return None if there is no such code.
-
-    Args:
-        path: the file of the module.
-    """
+    one text. Return a sentence that says so, and the tokenizer as file.py:words. Return None if there is no such code.
+    `path` is the file of the module."""
     from pocketrnn_export.source_code.text_columns_in_code import write_tokenizer_of_columns
 
     code = write_tokenizer_of_columns(path)
@@ -459,9 +442,9 @@ def write_tokenizer_of_columns_to_file(path: Path) -> tuple[str, str] | None:
 
 
 def _write_copied_code(code: str, subject: str, later_changes: str) -> tuple[str, str]:
-    """Write code with a function `words` to a file beside the output. Return a sentence on it, which begins with
-    `subject`, and the tokenizer as file.py:words. `later_changes` describes what later lines do to the ids; it may be
-    empty."""
+    """Write code with a function `words` to a file beside the output. Return a sentence that says so and begins with
+    `subject`, and the tokenizer as file.py:words. `later_changes` describes what later lines of the user's code do to
+    the ids; it may be empty."""
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
 
     written = write_code_file(Path(click.get_current_context().params["output"]), WRITTEN_NAME, code)
@@ -472,18 +455,17 @@ def _write_copied_code(code: str, subject: str, later_changes: str) -> tuple[str
 def write_code_file(
     output: Path, kind: str, code: str, copied: ModuleName | Path | None = None, option: str = ""
 ) -> Path:
-    """Write code to a Python file beside the output, and return the file. The first line says that this command wrote
-    the file. Names that libraries have removed are replaced. Copied lines get a comment with their place in the user's
-    file.
+    """Write code to a Python file beside the output, and return the file. Its first line says that this command wrote
+    it. Names that libraries have removed are replaced by their present names, and copied lines get a comment with their
+    place in the user's file.
 
-    A file that an export has written before is replaced, unless the owner has changed it, or it belongs to an output
-    that this command does not replace.
+    A file that an earlier export wrote is replaced, unless the user has changed it, or it belongs to an output that
+    this command does not replace.
 
     Args:
         output: the output of the command, whose name begins the file's name.
         kind: the second part of the file's name, such as `words`.
-        code: the Python code to write.
-        copied: the owner's function, from which a later export writes the file again; or only the file of the code.
+        copied: the user's function, from which a later export writes the file again; or only the file of the code.
         option: the function with its arguments, as --tokenizer has it; by default that of `copied`.
     """
     from pocketrnn_export.source_code.text_function_in_own_file import replace_removed_names
@@ -521,8 +503,8 @@ def _add_import_folders(code: str, place: Path, file: Path) -> str:
 
 
 def _choose_code_file(output: Path, kind: str, content: bytes) -> Path:
-    """Return the first path beside the output that is free, or whose file has this content or was written by an export
-    and may be replaced."""
+    """Return the first path beside the output at which no file exists, or a file with this content, or a file that an
+    earlier export wrote and that may be replaced."""
     first = choose_python_file_beside_bundle(output, kind)
     context = click.get_current_context(silent=True)
     is_kept = output.exists() and not (context and context.params.get("force"))
@@ -534,8 +516,8 @@ def _choose_code_file(output: Path, kind: str, content: bytes) -> Path:
 
 
 def _add_places_of_copied_lines(code: str, file: Path) -> str:
-    """Add a comment with its place in the user's file to each line of the functions in `code` that this file has
-    exactly once. Return the code."""
+    """Add a comment to each line of the functions in `code` that the user's file `file` has exactly once. The comment
+    names the place of the line in this file. Return the code."""
     places: dict[str, list[str]] = {}
     for cell in read_python_cells(file) if file.is_file() else ():
         for node in ast.walk(ast.Module(list(cell.statements), [])):
@@ -553,8 +535,9 @@ def _add_places_of_copied_lines(code: str, file: Path) -> str:
 
 
 def set_tokenizer_to_origin_of_written_file(options: dict[str, Any]) -> None:
-    """If --tokenizer names a file that an export wrote from a function of the user, set --tokenizer to this function,
-    which the user may have changed since. A written file that the user has changed stays the tokenizer."""
+    """If --tokenizer names a file that an earlier export wrote from a function of the user, set --tokenizer to this
+    function, which the user may have changed since. If the user has changed the written file, leave --tokenizer as it
+    is."""
     given = options["tokenizer"] or ""
     # A missing file is refused later, with the file that is meant.
     named = parse_module_name(given) if Path(given.rpartition(":")[0]).is_file() else None

@@ -20,11 +20,8 @@ _EACH: Final = 10**9
 
 def list_chunk_counts_for_proof(step_word: str) -> dict[str, int | None]:
     """Return the ways in which the proof cuts a text into chunks for a step graph: a dict from each way's name in the
-    proof's report to the number of chunks. None stands for chunks of random lengths.
-
-    Args:
-        step_word: the word for one step in the names: `token` or `step`.
-    """
+    proof's report to the number of chunks. None stands for chunks of random lengths. `step_word` is the word for one
+    step in the names: `token` or `step`."""
     return {"3 chunks": 3, f"1 {step_word} each": _EACH, "chunks at random": None}
 
 

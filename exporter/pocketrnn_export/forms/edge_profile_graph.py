@@ -51,7 +51,6 @@ def wrap_edge_graph_as_form(content: bytes, graph: Graph) -> Form:
     onnxruntime and with tract.
 
     Args:
-        content: the ONNX file.
         graph: the file's entry in classifier.json, to which its digest is added.
 
     Raises:
@@ -67,14 +66,14 @@ def _require_tract(_module: nn.Module, _rules: AnyTextRules) -> None:
 
 
 def _make_edge_form(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
-    """Trace the module as a graph for small engines, which takes one text at a time and uses the lowest possible opset.
+    """Trace the module as a graph for small engines, which takes one text at a time and has the lowest possible opset.
     Return the graph as a form, a file with the functions that run it in the proof. Raise an ExportError if the text
     rules pad texts, since the module would then need lengths."""
     if prepared.convention.counts is not None:
         raise ExportError(
-            "The text rules pad short texts (min_width), so the module needs the lengths of the texts, but a graph of "
-            "the profile edge does not take lengths.",
-            "Leave min_width out of the text rules; or export without a profile.",
+            "The text rules pad short texts (`min_width`), so the module needs the lengths of the texts, but a "
+            "graph of the profile edge does not take lengths.",
+            "Leave `min_width` out of the text rules, or export without a profile.",
         )
     made, opset = trace_edge_graph(prepared.module, description.metadata, takes_lengths=prepared.takes_lengths)
     graph = Graph(
@@ -105,19 +104,19 @@ EDGE: Final = FormKind("the profile edge", _make_edge_form, _require_tract)
 
 
 def trace_edge_graph(module: nn.Module, metadata: Mapping[str, str], *, takes_lengths: bool) -> GraphAndOpset:
-    """Trace a classifier as a graph that takes one text, and return it with its opset.
+    """Trace a classifier as a graph that takes one text, and return the graph with its opset.
 
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
         metadata: the file's `metadata_props`.
-        takes_lengths: whether the module takes lengths; the graph does not.
+        takes_lengths: whether the module takes lengths. The graph does not take them in any case.
 
     Returns:
-        the graph, from tokens int64 [1, sequence] to logits float32 [1, classes], and its opset: the lowest that onnx
-        can convert it to and that onnxruntime opens.
+        the graph, from tokens int64 [1, sequence] to logits float32 [1, classes]; and its opset, the lowest one to
+            which onnx can convert the graph and with which onnxruntime opens it.
 
     Raises:
-        ExportError: the module cannot be traced, or needs If, Loop or Scan.
+        ExportError: the module cannot be traced, or its graph needs If, Loop or Scan.
     """
     single = SingleTextModule(module, takes_lengths=takes_lengths)
     return _convert_for_small_engines(trace_onnx_graph(single, ONE_TEXT, metadata, one_text=True), metadata)
@@ -133,7 +132,8 @@ def _convert_for_small_engines(
     for node in model.graph:
         if node.op_type in _CONTROL_FLOW:
             raise ExportError(
-                f"The graph needs the operator {node.op_type}, which the profile edge does not allow.",
+                f"The graph of the module needs the operator {node.op_type}, but the profile edge does not allow "
+                "this operator.",
                 "Export the module without a profile.",
             )
         if node.op_type in _RECURRENT and len(node.inputs) > 4:
@@ -193,7 +193,8 @@ def make_tract_run(content: bytes) -> Run:
             runnable = tract.onnx().load(path).into_model().into_runnable()
         except tract.TractError as error:
             raise ExportError(
-                f"tract {tract.version()} cannot open the graph: {first_line(error)}.",
+                f"The engine tract {tract.version()}, which must run a graph of the profile edge, cannot open the "
+                f"graph: {first_line(error)}.",
                 "Export the module without a profile, or do not select positions of a text by an index in forward.",
             ) from error
 

@@ -21,8 +21,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OtherFile:
-    """The name of an additional file for other programs. It takes the place of an entry, since classifier.json does not
-    describe the file."""
+    """The name of an additional file for other programs. It is used in place of an entry, since classifier.json does
+    not describe the file."""
 
     file: str
 
@@ -41,9 +41,10 @@ class Form:
             cases.
         one_row: whether a run takes only one text at a time, so that each row of a case is run alone.
         float64_run: makes a function that runs the file in double precision; None if this is impossible.
-        retraced: traces the module again after its conversion to double precision, with the choices of the trace that
+        retraced: converts the module to double precision and traces it again, with the same branches as the trace that
             made `content`; returns the bytes of the new file. None if the form has no such trace.
-        bounds: the sizes (batch, sequence) just below, at and above each size that a condition in forward asks about.
+        bounds: the sizes (batch, sequence) just below, at and above each size that a condition in forward compares
+            with.
         notes: sentences that name the parts that were not compared with the module.
         program: the traced module, if the file was made from it; else None.
         required: whether a bundle is refused if this form cannot be proven. If not, the form is left out with a
@@ -75,10 +76,9 @@ class FormKind:
 
     Attributes:
         name: the name of the kind in messages.
-        make: makes the form from the module, the description and the forms that were made before; raises ExportError
-            where it cannot.
-        check: is called before any work is done, with the module and the text rules; raises InputError, ExportError or
-            MissingExtraError if they cannot have the form.
+        make: makes the form from the module, the description and the earlier forms; raises an ExportError if it cannot.
+        check: is called before any work is done, with the module and the text rules; raises an InputError, ExportError
+            or MissingExtraError if they cannot have the form.
         required: whether `export` fails if the form cannot be made or proven. If not, the form is left out with a
             warning.
     """
@@ -93,7 +93,8 @@ def log_uncompared_parts_and_make_provenance_entry(
     forms: Iterable[Form], further_notes: Iterable[str] = ()
 ) -> dict[str, str]:
     """Log a warning for each part of the forms that was not compared with the module, and for each of the further
-    notes. Return {"not_compared": all these sentences} for the bundle's provenance, or {} if there are none."""
+    notes. Return the entry for the bundle's provenance: {"not_compared": all these sentences}, or {} if there are
+    none."""
     notes = dict.fromkeys([*(note for form in forms for note in form.notes), *further_notes])
     for note in notes:
         _log.warning("%s", note.removesuffix("."))

@@ -69,11 +69,7 @@ def _convert_to_ort(content: bytes) -> bytes:
 
 def make_operator_configuration(files: Mapping[str, bytes]) -> bytes:
     """Return the configuration file that lists the operators of some graphs. A small build of onnxruntime contains only
-    the operators in this file.
-
-    Args:
-        files: the graphs as `.ort` files, by file name.
-    """
+    the operators in this file. `files` are the graphs as `.ort` files, by file name."""
     from onnxruntime.tools.ort_format_model import create_config_from_models
 
     with tempfile.TemporaryDirectory(prefix="pocketrnn.") as folder, warnings.catch_warnings():

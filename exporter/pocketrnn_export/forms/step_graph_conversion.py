@@ -73,13 +73,13 @@ class _ValueSource(Enum):
     """The part of the input from which a value of the graph is computed.
 
     Attributes:
-        WEIGHTS: no part: the value is a weight, or computed from weights.
-        TOKENS: each step of the value comes from the tokens up to this step.
+        WEIGHTS: no part of the input: the value is a weight, or computed from weights.
+        TOKENS: each step of the value is computed from the tokens up to this step.
         LENGTHS: the lengths, or the size of the input.
-        MASKED: the tokens, with padding replaced by a mask's number.
+        MASKED: the tokens, with padding replaced by a number of the mask.
         SUM: the sum of all steps.
         PADDED: the tokens, with one step of zeros in front.
-        TEXT: the whole text so far, as the logits are.
+        TEXT: the whole text so far, as for the logits.
     """
 
     WEIGHTS = "weights"
@@ -96,9 +96,9 @@ def convert_to_step_graph(content: bytes, *, most: int | None = None) -> Content
     logits for all tokens so far and the new state. Return the step graph as an ONNX file, and the number of floats in
     its state.
 
-    The state holds every layer's hidden state; for an LSTM every layer's cell state; for pooling by mean or max the
-    value so far and the number of tokens; and the last token's embedding, if a layer reads each token joined with the
-    one before.
+    The state has every layer's hidden state; for an LSTM, every layer's cell state; for pooling by mean or max, the
+    value so far and the number of tokens; and if a layer reads each token joined with the one before, the last token's
+    embedding.
 
     Args:
         content: an ONNX file that maps tokens int64 [batch, sequence], or samples float32 [batch, sequence, channels],
@@ -106,8 +106,8 @@ def convert_to_step_graph(content: bytes, *, most: int | None = None) -> Content
         most: the most tokens or samples that the graph takes; None for any number.
 
     Raises:
-        ExportError: the graph is bidirectional, does not read token by token, or has an operator that cannot continue
-            from a state; the message names the operator.
+        ExportError: the graph is bidirectional; it does not read token by token; or it has an operator that cannot
+            continue from a state, which the message names.
     """
     return _StepBuilder(content, most).build_step_graph()
 
@@ -224,7 +224,7 @@ class _StepBuilder:
             raise self._make_unsupported_error(f"{node.op_type} {node.name} needs several {self._step_words} at once")
         else:
             raise self._make_unsupported_error(
-                f"{node.op_type} {node.name} cannot continue with new {self._step_words}: it needs all at once"
+                f"{node.op_type} {node.name} cannot continue with new {self._step_words}, since it needs all of them at once"
             )
 
     @property
@@ -242,8 +242,8 @@ class _StepBuilder:
 
     def _find_index_if_node_selects_last_step(self, node: NodeProto) -> int | list[int] | None:
         """If a GatherElements or GatherND selects the last step of each text by the text's length, return the index
-        with which a Gather selects it in the step graph: [-1] or -1, which keeps or drops the axis. Return None for
-        other nodes."""
+        with which a Gather in the step graph selects this step: [-1] if the axis is kept, -1 if it is dropped. Return
+        None for other nodes."""
         if node.op_type not in ("GatherElements", "GatherND"):
             return None
         steps, index = node.input
@@ -386,9 +386,9 @@ class _StepBuilder:
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
 
     def _add_recurrent_layer_with_state(self, node: NodeProto) -> None:
-        """Add a recurrent layer that starts from the layer's part of the state, and record its last hidden state, and
-        last cell state, as the new state. Raise an ExportError for a layer that cannot do so, such as a bidirectional
-        one."""
+        """Add a recurrent layer that starts from the layer's part of the state, and record the layer's last hidden
+        state (and last cell state) as the new state. Raise an ExportError for a layer that cannot start from a state,
+        such as a bidirectional one."""
         attributes = read_attributes(node)
         if attributes.get("direction", b"forward") != b"forward":
             raise make_bidirectional_streaming_error(self._input_word, self._step_words[:-1])
@@ -445,7 +445,7 @@ class _StepBuilder:
             )
         if self.pooled is not None:
             raise self._make_unsupported_error(
-                f"{node.op_type} {node.name} reduces the {self._step_words} again, but can do so only once"
+                f"{node.op_type} {node.name} is a second sum, mean or maximum over the {self._step_words}, but only one is possible"
             )
 
     def _add_reduction_of_new_steps(self, node: NodeProto, operator: str) -> str:

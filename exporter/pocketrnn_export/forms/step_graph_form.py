@@ -38,7 +38,6 @@ def wrap_step_graph_as_form(content: bytes, graph: StepGraph, rows_of_ids: Float
     one step at a time and in chunks. The answers after each single step also compare the beginnings of the texts.
 
     Args:
-        content: the ONNX file.
         graph: the file's entry in classifier.json, to which its digest is added.
         rows_of_ids: float32 [ids, channels], the sample that each id stands for, if the step graph takes samples; each
             sequence is then run alone. None if it takes ids.
@@ -72,14 +71,14 @@ def _refuse_classifier_that_cannot_stream(module: nn.Module, rules: AnyTextRules
         raise make_bidirectional_streaming_error("text", "word")
     if isinstance(module, RecurrentClassifier | LinearClassifier) and module.linear is not None:
         raise ExportError(
-            "The classifier has a linear part, which needs the whole text, so it cannot be exported for streaming.",
-            "Train a classifier with `pocketrnn train --one-direction --no-linear`, or leave streaming out.",
+            "The classifier has a linear part that needs the whole text, so it cannot answer while a text arrives.",
+            "Train a classifier with `pocketrnn train --one-direction --no-linear`, or leave out `streaming`.",
         )
     if isinstance(rules, TextRules) and rules.ngrams > 1:
         raise ExportError(
-            "A classifier of n-grams cannot answer while a text arrives: the n-grams come after all single tokens, so "
-            "each new word would be inserted in the middle.",
-            "Train a classifier with `pocketrnn train --ngrams 1`, or leave streaming out.",
+            "The text rules make n-grams, so the classifier cannot answer while a text arrives: the n-grams come "
+            "after all single tokens, so each new word would be inserted in the middle.",
+            "Train a classifier with `pocketrnn train --ngrams 1`, or leave out `streaming`.",
         )
     # Rules of subwords are checked later, with their vocabulary.
     if isinstance(rules, TextRules) and (held := name_rules_against_streaming(rules, ())):

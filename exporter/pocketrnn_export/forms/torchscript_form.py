@@ -33,8 +33,8 @@ _MOST_TOKENS: Final = 4_096
 def _refuse_python_without_torchscript(_module: nn.Module, _rules: AnyTextRules) -> None:
     if sys.version_info >= (3, 14):
         raise InputError(
-            "TorchScript does not support Python 3.14.",
-            "Export without the TorchScript file: --no-torchscript, or torchscript=False.",
+            "TorchScript does not support Python 3.14, so a TorchScript file cannot be written.",
+            "Export without the TorchScript file: --no-torchscript, or torchscript=False in Python.",
         )
 
 
@@ -77,33 +77,33 @@ def trace_torchscript(module: nn.Module, example: tuple[Tensor, ...]) -> tuple[b
         except (Exception, SystemExit) as error:
             raise ExportError(
                 f"TorchScript cannot trace the module: {first_line(error)}.",
-                "Export without the TorchScript file: --no-torchscript, or torchscript=False.",
+                "Export without the TorchScript file: --no-torchscript, or torchscript=False in Python.",
             ) from error
 
 
 def _refuse_frozen_sizes(prepared: ExportableModule, script: torch.jit.ScriptModule, forms: Sequence[Form]) -> None:
-    """Trace the module again at other sizes, and raise an ExportError if a trace differs from `script`. Then one trace
-    contains a number, or one branch of a condition, that is right only for the sizes of its example.
+    """Trace the module again at other sizes, and raise an ExportError if a trace differs from `script`. One of the
+    traces then contains a number, or one branch of a condition, that is right only for the sizes of its example.
 
-    The cases of the proof do not show such a number if few texts need it: `torch.where(has_phrase, h * math.log(n),
-    h)`. After `_SECONDS`, no further sizes are traced.
+    The cases of the proof may miss such a number if few texts need it: `torch.where(has_phrase, h * math.log(n), h)`.
+    After `_SECONDS`, no further sizes are traced.
     """
     expected = list(_read_operations(script.inlined_graph))
     started = time.process_time()
-    for sizes in dict.fromkeys(_list_sizes_of_further_traces(forms)):
+    for sizes in dict.fromkeys(_yield_sizes_of_further_traces(forms)):
         if time.process_time() - started > _SECONDS:
             return
         example = resize_example(prepared.example, sizes)
         _, other = trace_torchscript(prepared.module_to_script, example)
         if list(_read_operations(other.inlined_graph)) != expected:
             raise ExportError(
-                f"TorchScript would be wrong for some sizes: its trace of {len(example[0])} texts of {sizes.tokens} "
-                "tokens has other operations or constants than its trace of 3 texts of 7 tokens.",
-                "Export without the TorchScript file: --no-torchscript, or torchscript=False.",
+                f"The TorchScript file would be wrong for some sizes: a trace of {len(example[0])} texts of "
+                f"{sizes.tokens} tokens has other operations or constants than a trace of 3 texts of 7 tokens.",
+                "Export without the TorchScript file: --no-torchscript, or torchscript=False in Python.",
             )
 
 
-def _list_sizes_of_further_traces(forms: Sequence[Form]) -> Iterator[Sizes]:
+def _yield_sizes_of_further_traces(forms: Sequence[Form]) -> Iterator[Sizes]:
     """Yield sizes (texts, tokens) for further traces: sizes that are far from each other, and sizes near those that a
     condition in forward asks about."""
     graphs = [form.entry for form in forms if isinstance(form.entry, Graph)]

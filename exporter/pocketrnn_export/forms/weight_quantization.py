@@ -65,12 +65,12 @@ def quantize_graph(content: bytes, storage: Storage, metadata: Mapping[str, str]
 
     Args:
         content: an ONNX file that contains its float32 weights, and whose first input is the token ids.
-        storage: the types of the stored weights, and how many embedding rows stay.
+        storage: the types of the stored weights, and how many embedding rows are kept.
         metadata: entries to set in the `metadata_props` of both files.
 
     Raises:
-        InputError: rows are to be cut from a table that another operator uses too; or a weight is not finite, or too
-            large for float16.
+        InputError: rows are to be cut from a table that is not only used to look up tokens; or a weight has numbers
+            that are not finite, or too large for float16.
     """
     model, rounded = _read_model(content), _read_model(content)
     model.metadata_props.update(metadata)
@@ -104,8 +104,8 @@ def _cut_table_rows(graph: ir.Graph, rows: int) -> None:
         assert table is not None  # noqa: S101 - find_token_lookups gives nodes with a table
         if any(node not in lookups or index != 0 for node, index in table.uses()):
             raise InputError(
-                f"The embedding {table.name} is used for more than lookups of tokens, so its rows cannot be cut.",
-                "Keep all rows: leave out --words, or in Python leave out the argument rows of Storage.",
+                f"The embedding {table.name} is not only used to look up tokens, so its rows cannot be cut.",
+                "Keep all rows: leave out --words, or in Python the argument `rows` of Storage.",
             )
         _set_weight_numbers(table, np.ascontiguousarray(_read_weight_numbers(table)[:rows]))
 
@@ -187,17 +187,13 @@ def round_rows_as_int8_does(numbers: Floats) -> Floats:
 
 
 def _convert_to_float16(numbers: Floats, name: str | None) -> npt.NDArray[np.float16]:
-    """Convert a weight to float16. Raise an InputError if a number is too large for float16.
-
-    Args:
-        numbers: the weight's numbers.
-        name: the weight's name in the message.
-    """
+    """Convert a weight to float16. Raise an InputError if a number is too large for float16. `name` is the weight's
+    name in the message."""
     with np.errstate(over="ignore"):
         half = numbers.astype(np.float16)
     if not np.isfinite(half).all():
         raise InputError(
-            f"The weight {name} contains numbers beyond 65504, the largest number in float16.",
+            f"The weight {name} has numbers beyond 65504, the largest number in float16.",
             "Store it as int8 or float32: --weights int8, or for an embedding --embedding int8.",
         )
     return half
@@ -208,14 +204,13 @@ def _convert_weight(value: ir.Value, storage: str, axis: int) -> tuple[npt.NDArr
     float32 scales. Raise an InputError for a weight with a number that is not finite, or too large for float16.
 
     Args:
-        value: the weight.
         storage: the new type, `float16` or `int8`.
         axis: the axis whose numbers share an int8 scale.
     """
     numbers = _read_weight_numbers(value)
     if not np.isfinite(numbers).all():
         raise InputError(
-            f"The weight {value.name} contains a number that is not finite.",
+            f"The weight {value.name} has a number that is infinite or NaN, which only float32 can store.",
             "Store it as float32: --weights float32, or for an embedding --embedding float32.",
         )
     if storage == "float16":
@@ -230,8 +225,6 @@ def _store_and_dequantize_weight(
     the weight is used.
 
     Args:
-        graph: the graph to change.
-        value: the weight.
         numbers: the weight in int8 or float16.
         scales: the float32 scales of int8 numbers; None for float16.
     """
@@ -256,7 +249,6 @@ def _dequantize_after_lookup(graph: ir.Graph, lookup: ir.Node, scale: ir.Value |
     by its scale, if there are scales.
 
     Args:
-        graph: the graph to change.
         lookup: the Gather node.
         scale: the float32 scales of the table's rows; None for float16.
     """

@@ -43,19 +43,18 @@ def find_fitting_arguments(
 ) -> dict[str, Any]:
     """Find arguments with which a class makes a module that fits the saved weights.
 
-    The choices of a missing argument are what the code of the class compares it with, or else sizes. Values that are
-    known already are changed only if no choices of the missing ones fit, and then as few as possible.
+    A missing argument is tried with the values with which the code of the class compares it, or else with sizes. Known
+    values are changed only if no values of the missing arguments fit, and then as few as possible.
 
     Args:
         make: makes the module from the arguments `missing` and `changeable`.
-        missing: the arguments without a value.
+        missing: the names of the arguments without a value.
         changeable: the other arguments and their values, which may be changed: whole numbers, bools and strings.
         definition: the code of the class, if it is known.
-        weights: the saved weights.
 
     Returns:
-        the missing arguments and the changed ones that are the same for all choices that fit. The weights do not show
-        the others.
+        those of the missing and changed arguments that have the same value in all choices that fit. The weights do not
+            show the values of the others.
     """
     trials = _Trials(make, weights, time.monotonic() + _MOST_SECONDS)
     choices = {name: _list_choices(definition, name) for name in missing}
@@ -69,7 +68,7 @@ def find_fitting_arguments(
     numbers = {name: value for name, value in changeable.items() if type(value) is int}
     for varied in ({}, {name: some for name, some in others.items() if len(some) > 1}):
         fitting: dict[int, list[dict[str, Any]]] = {}
-        for combination in _list_combinations({**chosen, **varied}):
+        for combination in _yield_combinations({**chosen, **varied}):
             changed = {name: combination[name] for name in varied if combination[name] != changeable[name]}
             found = trials.solve({**changeable, **combination}, sizes, numbers)
             if found is not None:
@@ -84,7 +83,7 @@ def find_fitting_arguments(
     return {}
 
 
-def _list_combinations(choices: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+def _yield_combinations(choices: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
     """Yield all combinations of choices, up to a limit."""
     for values in itertools.islice(itertools.product(*choices.values()), _MOST_COMBINATIONS):
         yield dict(zip(choices, values, strict=True))
@@ -95,7 +94,6 @@ class _Trials:
 
     Args:
         make: makes a module from arguments by name.
-        weights: the saved weights.
         latest: the time after which no more modules are made.
     """
 
@@ -222,15 +220,15 @@ def _list_choices(definition: ast.ClassDef | None, argument: str) -> list[Any]:
     found = {
         kind
         for node in ast.walk(definition)
-        for tested, kind in _list_tested_expressions(node)
+        for tested, kind in _yield_tested_expressions(node)
         if ast.unparse(tested) in names
     }
     return [False, True] if bool in found else [None] if None in found else []
 
 
-def _list_tested_expressions(node: ast.AST) -> Iterator[tuple[ast.expr, type | None]]:
-    """Yield each expression whose truth code tests, with `bool`, and each expression that code compares with None, with
-    None."""
+def _yield_tested_expressions(node: ast.AST) -> Iterator[tuple[ast.expr, type | None]]:
+    """Yield pairs (expression, type) for each expression that code tests: the type is `bool` if the code tests whether
+    it is true, and None if the code compares it with None."""
     match node:
         case ast.If(test=test) | ast.IfExp(test=test) | ast.UnaryOp(op=ast.Not(), operand=test):
             yield test, bool

@@ -58,7 +58,6 @@ def find_size_expression_values(
     `name`; `self.name` shows that of the parameter that it holds. An expression with two different values is left out.
 
     Args:
-        definition: the class.
         tensors: the weights by name. A prefix may stand before `NAME.weight`.
         path: the file of the class, from which other classes may be imported that the class uses.
     """
@@ -70,14 +69,14 @@ def find_size_expression_values(
         gates, shown = GATES.get(read_last_name(layer.func).removesuffix("Cell")), count_gates(tensors, name)
         if gates is not None and shown not in (gates, None):
             continue
-        given = [*_list_arguments_shown_by_weights(layer, name, tensors)]
+        given = [*_yield_arguments_shown_by_weights(layer, name, tensors)]
         inner = _find_made_class(definition, layer, path)
         if inner is not None:
             held = _take_tensors_inside(tensors, name)
             # The weights may be those of another branch.
             if not held or not {*map(find_first_part_of_weight_name, held)} <= list_set_attributes(*inner):
                 continue
-            given += _list_arguments_shown_inside(layer, inner, held)
+            given += _yield_arguments_shown_inside(layer, inner, held)
         sizes = {_solve_expression(argument, n) for argument, n in given if not isinstance(argument, ast.Constant)}
         if sizes or read_last_name(layer.func) in _LAYERS:
             # Each recurrent layer of these gates counts by itself.
@@ -111,7 +110,7 @@ def _take_tensors_inside(tensors: Mapping[str, Tensor], layer_name: str) -> dict
     }  # fmt: skip
 
 
-def _list_arguments_shown_inside(
+def _yield_arguments_shown_inside(
     call: ast.Call, inner: tuple[Path, ast.ClassDef], tensors: Mapping[str, Tensor]
 ) -> Iterator[tuple[ast.expr, int]]:
     """Yield each argument of a call of an owner's class, with its value, if the weights show this value."""
@@ -130,7 +129,6 @@ def describe_misfit(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> 
     of these holds.
 
     Args:
-        definition: the class.
         tensors: the weights by name. A prefix may stand before `NAME.weight`.
     """
     made = [one for method in find_methods(definition, "__init__") for one in method.body]
@@ -145,7 +143,7 @@ def describe_misfit(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> 
         if gates is not None and shown not in (gates, None):
             other = next((one for one, number in GATES.items() if number == shown), "another layer")
             return f"its {name} is {other}, and not {kind}"
-        for argument, size in _list_arguments_shown_by_weights(layer, name, tensors):
+        for argument, size in _yield_arguments_shown_by_weights(layer, name, tensors):
             if isinstance(argument, ast.Constant) and argument.value != size:
                 return f"its {name} has the size {size:,}, and not {argument.value!r}"
             solved, value = _solve_expression(argument, size)
@@ -156,7 +154,7 @@ def describe_misfit(definition: ast.ClassDef, tensors: Mapping[str, Tensor]) -> 
     return ""
 
 
-def _list_arguments_shown_by_weights(
+def _yield_arguments_shown_by_weights(
     layer: ast.Call, layer_name: str, tensors: Mapping[str, Tensor]
 ) -> Iterator[tuple[ast.expr, int]]:
     """Yield each argument of the call that makes a layer, with its value, if the weights show this value."""
@@ -204,12 +202,12 @@ def _solve_expression(expression: ast.expr, value: int) -> tuple[str, int]:
 def find_parameter_values(
     definition: ast.ClassDef, tensors: Mapping[str, Tensor], path: Path | None = None
 ) -> dict[str, int]:
-    """Return the parameters of a class whose values the shapes of the weights show, with their values.
-
-    A parameter that `__init__` assigns again is left out.
+    """Return a dict from each parameter of a class to its value, for the parameters whose values the shapes of the
+    weights show. A parameter that `__init__` assigns again is left out.
 
     Args:
-        definition, tensors, path: as in `find_size_expression_values`.
+        tensors: the weights by name. A prefix may stand before `NAME.weight`.
+        path: the file of the class, from which other classes may be imported that the class uses.
     """
     sizes = find_size_expression_values(definition, tensors, path)
     return {
@@ -342,8 +340,8 @@ def find_layer_kind_arguments(
 def make_zeros_for_initial_matrices(
     definition: ast.ClassDef, names: Collection[str], tensors: Mapping[str, Tensor]
 ) -> dict[str, Any]:
-    """Return a dict from each argument that only initializes an embedding to zeros. They have the embedding's shape in
-    the saved weights, which replace them later."""
+    """Return a dict from each argument that only initializes an embedding to zeros in the embedding's shape. The saved
+    weights replace these zeros later."""
     parents = {child: node for node in ast.walk(definition) for child in ast.iter_child_nodes(node)}
     found: dict[str, Any] = {}
     for name in names:
@@ -411,7 +409,7 @@ def list_strings_compared_with_argument(definition: ast.ClassDef, argument: str)
     for node in ast.walk(definition):
         if isinstance(node, ast.Assign) and _write_without_method_call(node.value) == argument:
             names.update(ast.unparse(target) for target in node.targets)
-    found = [value for node in ast.walk(definition) for value in _list_strings_compared_by(node, names)]
+    found = [value for node in ast.walk(definition) for value in _yield_strings_compared_by(node, names)]
     return list(dict.fromkeys(found))
 
 
@@ -422,30 +420,30 @@ def _write_without_method_call(node: ast.expr) -> str:
     return ast.unparse(node)
 
 
-def _list_strings_compared_by(node: ast.AST, names: set[str]) -> Iterator[str]:
+def _yield_strings_compared_by(node: ast.AST, names: set[str]) -> Iterator[str]:
     """Yield the strings with which one expression or statement compares one of the `names`, which hold the argument."""
     match node:
         case ast.Compare():
             sides = [node.left, *node.comparators]
             if any(_write_without_method_call(side) in names for side in sides):
-                yield from (part for side in sides for part in _list_strings(side))
+                yield from (part for side in sides for part in _yield_strings(side))
         case ast.Subscript(value=ast.Dict() as table, slice=key) if _write_without_method_call(key) in names:
-            yield from _list_strings(table)
+            yield from _yield_strings(table)
         case ast.Call(func=ast.Attribute(value=ast.Dict() as table, attr="get"), args=[key, *_]):
-            yield from _list_strings(table) if _write_without_method_call(key) in names else ()
+            yield from _yield_strings(table) if _write_without_method_call(key) in names else ()
         case ast.Call(func=ast.Name(id="getattr"), args=[owner, key, *_]) if _write_without_method_call(key) in names:
             yield from _RECURRENT if ast.unparse(owner) in ("nn", "torch.nn") else ()
         case ast.Match(subject=subject, cases=cases) if _write_without_method_call(subject) in names:
             values = (
                 inner.value for case in cases for inner in ast.walk(case.pattern) if isinstance(inner, ast.MatchValue)
             )
-            yield from (part for value in values for part in _list_strings(value))
+            yield from (part for value in values for part in _yield_strings(value))
 
 
-def _list_strings(node: ast.expr) -> Iterator[str]:
+def _yield_strings(node: ast.expr) -> Iterator[str]:
     """Yield the strings in an expression: a string, or the items of a list, a tuple or a set, or the keys of a dict."""
     match node:
         case ast.Constant(value=str() as value):
             yield value
         case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts) | ast.Dict(keys=parts):
-            yield from (value for part in parts if part is not None for value in _list_strings(part))
+            yield from (value for part in parts if part is not None for value in _yield_strings(part))

@@ -16,8 +16,8 @@ from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 @contextlib.contextmanager
 def undo_assignments(module: nn.Module) -> Iterator[None]:
-    """After the block, undo what it has assigned to attributes of a module and its layers, and to the globals and
-    settings from which they read batch sizes."""
+    """After the block, undo the assignments that were made in it to attributes of a module and its layers, and to the
+    globals and settings from which these read batch sizes."""
     layers = [layer for layer in module.modules() if not isinstance(layer, torch.jit.ScriptModule)]
     found = [one for layer in layers for one in find_batch_sizes_in_globals_and_settings(layer)]
     sizes = [(one.names, one.name, one.names[one.name]) for one in found]
@@ -31,7 +31,7 @@ def undo_assignments(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def run_quietly_and_undo_assignments(module: nn.Module) -> Iterator[None]:
-    """Run the block on the CPU, without gradients and without output. Then undo what a call of the module in the block
-    has assigned."""
+    """Run the block on the CPU, without gradients and without output. Then undo the assignments of all calls of the
+    module in the block."""
     with torch.no_grad(), run_quietly_on_cpu(), undo_assignments(module):
         yield

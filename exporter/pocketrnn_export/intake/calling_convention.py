@@ -24,26 +24,29 @@ class Convention:
     """The way to call a module, and the way to read its answer.
 
     Attributes:
-        line: Python code of the call, such as `module(tokens.t(), lengths)[0]`; `;` separates statements before it.
-            For a user's function, its name.
+        line: Python code of the call, such as `module(tokens.t(), lengths)[0]`, with statements and `;` before it if
+            needed. For a user's function, its name.
         function: the call as a function.
-        units: how many numbers it gives a text, or a token: one a label, or a single one for two labels.
-        takes_lengths: whether its answer depends on the lengths that it is given.
-        exact: whether its answer already has the shape of the graph's output, also for a single text.
-        one_text: whether it answers one text at a time only.
-        beside_a_copy: whether it fails on a batch of one text, which is then run beside a copy of itself.
-        activation: the call that turns its logits into probabilities; the export leaves it out.
-        counts: the padding id, if the rules pad every text: the module's lengths then count the other ids, and the
+        units: how many numbers the call gives for a text, or a token: one for each label, or a single one for two
+            labels.
+        takes_lengths: whether the answer depends on the lengths that are given.
+        exact: whether the answer already has the shape of the graph's output, even for a single text.
+        one_text: whether the module answers only one text at a time.
+        beside_a_copy: whether the module fails on a batch of one text, which is then run in a batch with a copy of
+            itself.
+        activation: the call that turns the module's logits into probabilities; the export leaves it out.
+        counts: the padding id, if the rules pad every text. The module's lengths then count the other ids, and the
             graph does not take lengths.
-        undone: `softmax` or `sigmoid`, where no such call was found and the logarithm turns its probabilities into
-            logits; else None.
-        gives: whether it gives logits or probabilities, and the reason for this conclusion.
-        notes: the assumptions about its arguments, a sentence each.
-        values: whether its numbers are values, and not logits of labels.
-        left_out: the outputs beside its answer that may be answers too, in a sentence; empty if there are none.
-        of_tokens: whether it gives numbers for each token: [batch, sequence, units], or [sequence, units] for one text.
-        pair: the names of the inputs for the first and the second of two texts, where they are known.
-        heads: with several heads, whose outputs are joined, the convention of each.
+        undone: `softmax` or `sigmoid`, if the module gives probabilities but no such call was found, so that the
+            logarithm turns them into logits; else None.
+        gives: whether the module gives logits or probabilities, and the reason for this conclusion.
+        notes: sentences on the assumptions about the arguments.
+        values: whether the module's numbers are values, and not logits of labels.
+        left_out: a sentence on other outputs that may be answers, too; empty if there are none.
+        of_tokens: whether the call gives numbers for each token: [batch, sequence, units], or [sequence, units] for one
+            text.
+        pair: the names of the inputs for the first and the second of two texts, if they are known.
+        heads: for a module with several heads, whose outputs are joined, the convention of each head.
     """
 
     line: str
@@ -117,17 +120,17 @@ class Convention:
 
 
 class CallAdapter(nn.Module):
-    """A module that is called by its convention. It takes tokens int64 [batch, sequence], and lengths int64 [batch]
-    if the module takes lengths. It gives logits [batch, classes], or [batch, sequence, classes] for labels of
-    tokens.
+    """A module that is called by its convention. It takes tokens int64 [batch, sequence], and lengths int64 [batch] if
+    the module takes lengths. It gives logits [batch, classes], or [batch, sequence, classes] for labels of tokens.
 
-    Changes that forward makes to the module are undone after each call, so that no text depends on those before it.
-    The search for the convention has checked that forward does not need them.
+    Changes that forward makes to the module are undone after each call, so that no text depends on earlier ones. The
+    search for the convention has checked that forward does not need these changes.
 
     Args:
         module: the user's module.
-        convention: how it is called.
-        as_logits: whether the answer is turned into logits; else it is what the module gives, as probabilities.
+        convention: how the module is called.
+        as_logits: whether the answer is converted to logits; otherwise it is what the module gives, such as
+            probabilities.
     """
 
     def __init__(self, module: nn.Module, convention: Convention, *, as_logits: bool = True) -> None:
@@ -164,8 +167,8 @@ class CallAdapter(nn.Module):
 
     def _call_on_texts(self, function: Call, tokens: Tensor, lengths: Tensor | None) -> Tensor:
         """Make the call `function` on texts, and return their logits. If the convention counts tokens, each length is
-        the number of ids that are not padding, and `lengths` is ignored. Otherwise, None stands for the width of the
-        batch."""
+        the number of ids that are not padding, and `lengths` is ignored. Otherwise, if `lengths` is None, each length
+        is the width of the batch."""
         convention, back = self.convention, None
         if convention.counts is not None:
             lengths = _count_real_ids(tokens, convention.counts)

@@ -42,11 +42,11 @@ _MOST_WAYS = 40
 
 
 def find_convention_with_features(facts: ModuleFacts, call: str | Call | None) -> Convention:
-    """Find out how to call a module that takes features besides a text, as `find_convention` does for other modules. If
-    some features change no answer, the notes of the returned convention name them.
+    """Find out how to call a module that takes features besides a text. If some features change no answer, the notes of
+    the returned convention name them.
 
     Raises:
-        ExportError: as for `find_convention`; or the module fails on the id of a category.
+        ExportError: no call works; or the module fails on a feature or on the id of a category.
         InputError: the user's call does not use a feature.
     """
     if isinstance(call, str):
@@ -85,8 +85,10 @@ def _refuse_features_of_tokens(facts: ModuleFacts) -> None:
         if places and can_run_line(facts, wide.line):
             names = " and ".join(way.slots[i].name for i in places)
             raise ExportError(
-                f"The module's forward takes numbers for each token in {names}, called as {wide.line}.",
-                "Leave these numbers out of the module: a feature belongs to a whole text, and a token has only an id.",
+                f"The module's forward takes numbers for each token in {names}, as this call shows: {wide.line}. A "
+                "bundle can only give it one number for the whole text.",
+                "Change forward, so that it takes only the token's id for each token, and each feature once for a "
+                "text.",
             )
 
 
@@ -103,7 +105,7 @@ def _refuse_unused_feature_names(facts: ModuleFacts, line: str) -> None:
         if not read & {name, every[isinstance(feature, Category)]}:
             raise InputError(
                 f"The call {short_repr(line)} does not use the feature {name}.",
-                f"Give it to the module, as in module(tokens, {name}), or leave it out of features.",
+                f"Pass the feature to the module, as in module(tokens, {name}), or leave it out of the features.",
             )
 
 
@@ -125,16 +127,16 @@ def _refuse_failing_category_ids(facts: ModuleFacts, convention: Convention) -> 
             value = next((repr(v) for v, i in feature.values.items() if i == ids[first]), "unknown values")
             raise ExportError(
                 f"The feature {name} has the ids {feature.ids[0]} to {feature.ids[-1]:,}, but the module fails on "
-                f"{ids[first]:,}, the id of {value}: {first_line(error) if error else ''}.",
-                "Give the values with which the module was trained: its embedding has one row for each.",
+                f"the id {ids[first]:,}, which is that of {value}: {first_line(error) if error else ''}.",
+                "Give exactly the values with which the module was trained. Its embedding has one row for each value.",
             )
 
 
 def _find_error_on_category_ids(
     facts: ModuleFacts, convention: Convention, column: int, ids: Sequence[int]
 ) -> BaseException | None:
-    """Run the module on texts with these ids as a category, in the column `column` of the features. Return its error,
-    or None if it does not fail."""
+    """Run the module on texts that have these ids as their category in the column `column` of the features. Return the
+    error that the module raises, or None if it raises none."""
     # As many rows as in the trials, or more.
     tokens, lengths = facts.draw_batch(max(len(ids), facts.trial_rows), facts.trial_widths[0][0])
     numbers = draw_feature_numbers(_limit_categories_to_first_value(facts.features), np.arange(len(tokens)))
@@ -172,18 +174,19 @@ def _refuse_failing_feature_numbers(facts: ModuleFacts, convention: Convention, 
         line = re.sub(r"\bfeatures\b", f"torch.stack([{', '.join(every)}], 1)", convention.line)
         line = line if line != convention.line else re.sub(rf"\b{name}\b", kept[name], line)
         raise ExportError(
-            f"The module fails if it is given {bad:g} for {name}: {find_failure(bad)}.",
-            "In the call, limit the number to its range in training, so that a number outside gets the answer of the "
-            f'nearest number inside: --call "{line}", in Python call=.',
+            f"The module fails if the feature {name} is {bad:g}: {find_failure(bad)}.",
+            "In the call, limit the feature to its range in training, so that a number outside of the range gets "
+            "the answer of the nearest number inside. On the command line: "
+            f'--call "{line}", in Python call=.',
         )
 
 
 def _find_failure_on_feature_number(
     facts: ModuleFacts, convention: Convention, column: int, number: float, *, must_be_finite: bool
 ) -> str:
-    """Run the module on texts with `number` as a feature, in the column `column`. Return a phrase that says how it
-    fails; with `must_be_finite`, an answer that is not finite is a failure, too. Return an empty string if it does not
-    fail."""
+    """Run the module on texts with `number` as the feature in the column `column`. Return a phrase that says how the
+    module fails, or an empty string if it does not. With `must_be_finite`, an answer that is infinite or NaN is a
+    failure, too."""
     tokens, lengths = facts.draw_batch(1 if convention.one_text else facts.trial_rows, facts.trial_widths[0][0])
     numbers = draw_feature_numbers(_limit_numbers_to_ordinary_range(facts.features), np.arange(len(tokens)))
     numbers[:, column] = number
@@ -212,8 +215,8 @@ def _limit_categories_to_first_value(features: Features) -> Features:
 
 
 def _note_unused_features(facts: ModuleFacts, convention: Convention) -> tuple[str, ...]:
-    """Run the module with other values of each feature. Return a note that names the features that change no answer.
-    Return an empty tuple if all change the answers."""
+    """Run the module with other values of each feature. Return a tuple with a note that names the features that change
+    no answer. Return an empty tuple if all change the answers."""
     tokens, lengths = facts.draw_batch(facts.trial_rows, facts.trial_widths[-1][-1])
     own = draw_feature_numbers(facts.features, np.arange(len(tokens)))
     before = call_and_read_numbers(facts, convention, *add_feature_ids(tokens, lengths, own))
@@ -237,18 +240,18 @@ _TOKENS = 64
 
 
 def find_convention_with_characters(facts: ModuleFacts, spellings: Spellings, call: str | Call | None) -> Convention:
-    """Find out how to call a module that takes words and their characters, as `find_convention` does for other modules.
+    """Find out how to call a module that takes words and their characters.
 
     Raises:
-        ExportError: as for `find_convention`; or the module fails on a character.
-        InputError: the user's call does not use the characters.
+        ExportError: no call works; or the module fails on a character.
+        InputError: the user's call does not use the characters, or they change no answer.
     """
     # A line that is not Python is refused where it is compiled.
     with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         if isinstance(call, str) and CHARACTERS not in list_names_in_line(call):
             raise InputError(
-                f"The call {short_repr(call)} does not use the characters.",
-                f"Give them to the module, as in module(tokens, {CHARACTERS}), or leave characters out.",
+                f"The call {short_repr(call)} does not use the characters of the words.",
+                f"Pass them to the module, as in module(tokens, {CHARACTERS}); or leave out the argument `characters`.",
             )
     convention = find_convention(facts, call)
     _refuse_failing_characters(facts, spellings, convention)
@@ -269,9 +272,10 @@ def _refuse_failing_characters(facts: ModuleFacts, spellings: Spellings, convent
         except (Exception, SystemExit) as error:
             known = spellings.characters.ids
             raise ExportError(
-                f"The ids of characters are {known[0]} to {known[-1]:,}, but the module fails on some: "
+                f"The ids of characters are {known[0]} to {known[-1]:,}, but the module fails on some of them: "
                 f"{type(error).__name__}: {first_line(error)}.",
-                "Give the characters with which the module was trained: its embedding has one row for each.",
+                "Give exactly the characters with which the module was trained. Its embedding has one row for "
+                "each character.",
             ) from error
 
 
@@ -288,6 +292,7 @@ def _refuse_unused_characters(facts: ModuleFacts, spellings: Spellings, conventi
         call_and_read_numbers(facts, convention, tokens.flip(1), lengths),
     ):
         raise InputError(
-            f"The characters change no answer of the module, called as {convention.line}.",
-            "Leave characters out, or give the right call: --call, or call=.",
+            f"The characters of the words change no answer of the module, if it is called as {convention.line}.",
+            "If forward takes characters, say how it is called: --call LINE, in Python call=. Otherwise, leave "
+            "out the characters: --characters, in Python characters=.",
         )

@@ -111,7 +111,8 @@ def derive_features_from_first_ids(features: Features, tokens: Tensor) -> Tensor
 
 
 def draw_feature_numbers(features: Features, row_keys: Any) -> Any:
-    """Draw the features of rows, float32 [rows, features]. The key of a row, a whole number, decides its features."""
+    """Draw the features of rows, float32 [rows, features]. `row_keys` has a whole number for each row, which decides
+    the features of the row, so that equal numbers give equal features."""
     drawn = np.empty((len(row_keys), len(features)), np.float32)
     for i, (_, feature) in enumerate(features):
         mixed = _mix_bits(row_keys.astype(np.uint64) + np.uint64(1_000_003 * (i + 1)))
@@ -125,8 +126,8 @@ def draw_feature_numbers(features: Features, row_keys: Any) -> Any:
 
 
 def _mix_bits(keys: Any) -> Any:
-    """Mix the bits of whole numbers, so that the results of neighbouring numbers are unlike each other: splitmix64
-    (Steele, Lea and Flood, 2014)."""
+    """Mix the bits of whole numbers so that the results of neighbouring numbers look unrelated, by splitmix64 (Steele,
+    Lea and Flood, 2014)."""
     with np.errstate(over="ignore"):
         keys = keys + np.uint64(0x9E3779B97F4A7C15)
         keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

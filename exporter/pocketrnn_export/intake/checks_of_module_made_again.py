@@ -36,16 +36,15 @@ _DEEPEST: Final = 3
 
 
 def refuse_random_construction(named: ModuleName, module: nn.Module, weights: SavedWeights | None = None) -> None:
-    """Raise an InputError if a module holds random numbers that the weights do not replace. To find out, the module is
-    made again with another seed, and the numbers and answers of both are compared.
-
-    Seeds that the user's own code sets are ignored meanwhile, since they would hide the difference.
+    """Raise an InputError if a module has random numbers that the weights do not replace. To find out, the module is
+    made again with another seed, and the numbers and answers of both are compared. Seeds that the user's own code sets
+    have no effect then, since they would hide the difference.
 
     Args:
         named: the class or function that made the module, and its arguments.
         module: the module, with its weights.
         weights: the weights that were loaded into it. Tensors that they do not contain, such as those of layers in a
-            plain list, are checked, too.
+            plain list, are compared, too.
     """
     again, answer = _compute_digests_and_answer_in_new_process(named, weights)
     for name, digest in _compute_digests(module).items():
@@ -60,16 +59,16 @@ def refuse_random_construction(named: ModuleName, module: nn.Module, weights: Sa
     own = compute_probe_answer(module)
     if own is not None and answer is not None and not are_near_answers(own, answer):
         raise InputError(
-            f"{named.path}:{named.name} gives other answers each time it is made, with the same weights: it holds "
-            "random numbers, or depends on the time when it is made or its file is run.",
-            "Make these numbers constants, or parameters or buffers that the weights hold; or ask for random weights "
-            "with --random-weights.",
+            f"{named.path}:{named.name} gives other answers each time it is made, with the same weights. It has "
+            "random numbers, or numbers that depend on the time.",
+            "Make these numbers constants; or make them parameters or buffers, and save the weights again. If "
+            "random weights are enough, give --random-weights.",
         )
 
 
 def compute_probe_answer(module: nn.Module) -> Any:
-    """Return the module's answer to a few fixed tokens as an array. The random generators have a fixed state meanwhile,
-    and the module is not changed. Return None if the module takes neither tokens nor tokens with lengths."""
+    """Return the module's answer to a few fixed tokens as an array, or None if the module takes neither tokens nor
+    tokens with lengths. The random generators have a fixed state during the call, and the module is not changed."""
     rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=2)
     tokens = torch.randint(rows, (3, 9), generator=torch.Generator().manual_seed(0))
     for arguments in ((tokens,), (tokens, torch.tensor([9, 7, 4]))):
@@ -115,14 +114,16 @@ def _compute_digests_and_answer_in_new_process(
     """Make the module again in a new process with another seed. Return the digests of its tensors and numbers, and its
     answer to fixed tokens.
 
-    In this process, a file that changes PyTorch, for example by a hook on all modules, would change it a second time.
+    A new process is used because the file may change PyTorch, for example by a hook on all modules, and would do so a
+    second time in this process.
     """
     try:
         answer = run_in_process(_compute_digests_and_answer_with_new_seed, named, weights)
     except EOFError:
         raise InputError(
-            f"{named.path} ends the process when its code is run a second time, or needs more memory than there is.",
-            "Give --random-weights, with --weights FILE for the weights: then the code is run only once.",
+            f"{named.path} is run a second time, to find random numbers in the module. There, it ends the process, "
+            "or needs more memory than there is.",
+            "Give --random-weights in addition to --weights FILE. The code is then run only once.",
         ) from None
     if isinstance(answer, PocketRNNError):
         raise answer
@@ -186,7 +187,8 @@ def _find_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _find_global_numbers(module: nn.Module) -> dict[str, Tensor]:
-    """Return the global tensors, arrays, numbers and lists of numbers that a module's code reads, by name."""
+    """Return a dict of the global tensors, arrays, numbers and lists of numbers that a module's code reads, by their
+    names."""
     found: dict[str, Tensor] = {}
     for kind in {kind for layer in module.modules() for kind in type(layer).__mro__}:
         if kind.__module__.split(".")[0] in ("torch", "builtins"):
@@ -211,12 +213,8 @@ def _find_global_numbers(module: nn.Module) -> dict[str, Tensor]:
 
 
 def run_in_process(function: Callable[..., Any], *args: Any, seconds: float | None = None) -> Any:
-    """Run a function in a new process, and return its result.
-
-    Args:
-        function: the function.
-        args: its arguments.
-        seconds: how long it may take; None for no limit.
+    """Run a function with these arguments in a new process, and return its result. `seconds` is how long it may take;
+    None is no limit.
 
     Raises:
         EOFError: the new process ended before it gave a result.
@@ -251,10 +249,8 @@ _log = logging.getLogger(__name__)
 def refuse_other_answers_after_all_cells(
     named: ModuleName, module: nn.Module, weights: SavedWeights | None, seconds: float
 ) -> None:
-    """Refuse a module whose answers change if all cells of its notebook run, and not only the needed statements. The
-    weights are the same both times.
-
-    The cells run in a new process, for at most `seconds`.
+    """Raise an InputError if a module, with the same weights, answers otherwise after all cells of its notebook have
+    run than after only the needed statements. The cells run in a new process.
 
     Raises:
         InputError: the answers differ; a cell raises an exception or ends the process; or the cells take longer than
@@ -266,13 +262,13 @@ def refuse_other_answers_after_all_cells(
     except TimeoutError:
         raise InputError(
             f"The cells of {named.path} did not finish within {seconds:g} seconds.",
-            "Give more seconds with --run-notebook, or shorten the training in the notebook, whose weights are not "
-            "compared.",
+            "Give more seconds: --run-notebook SECONDS. Or shorten the training in the notebook; its weights are "
+            "not compared.",
         ) from None
     except EOFError:
         raise InputError(
             f"A cell of {named.path} ends the process, or the cells need more memory than there is.",
-            "Take the line that ends the process out of the cell, or export without --run-notebook.",
+            "Remove the line that ends the process from the cell, or export without --run-notebook.",
         ) from None
     if isinstance(answer, PocketRNNError):
         raise answer
@@ -281,8 +277,9 @@ def refuse_other_answers_after_all_cells(
         _log.warning("All cells of %s have run, but %s was not compared: it takes no tokens", named.path, named.name)
     elif not are_near_answers(own, answer):
         raise InputError(
-            f"{named.path}:{named.name} gives other answers after all cells have run, with the same weights.",
-            f"A cell changes values that {named.name} reads: give these values with --set NAME=VALUE, or name the "
+            f"{named.path}:{named.name} gives other answers after all cells have run than after only the needed "
+            "ones, with the same weights.",
+            f"A cell changes values that {named.name} reads. Give these values with --set NAME=VALUE, or name the "
             "object that the notebook makes in place of its class.",
         )
 

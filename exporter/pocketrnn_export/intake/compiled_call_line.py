@@ -32,7 +32,7 @@ Call = Callable[[nn.Module, Tensor, Tensor], Any]
 
 
 class _CapturedNumbers(BaseException):
-    """Ends a call of a module, and carries the tensor that the call passed to a method."""
+    """Ends a call of a module early. It carries the tensor that the call was about to pass to a method."""
 
     def __init__(self, numbers: Tensor) -> None:
         super().__init__()
@@ -40,11 +40,11 @@ class _CapturedNumbers(BaseException):
 
 
 def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
-    """Run a call of the module until it calls `method`. Return the numbers that the call passes to the method, such as
-    the emissions for a CRF.
+    """Run a call of the module until it calls `method`. Return the first float tensor that the call passes to the
+    method, such as the emissions for a CRF.
 
     Raises:
-        ValueError: the call never calls the method, or passes no numbers to it.
+        ValueError: the call never calls the method, or passes no float tensor to it.
     """
     owner, function = method.__self__, method.__func__  # type: ignore[attr-defined]
     names = [name for kind in type(owner).__mro__ for name, value in vars(kind).items() if value is function]
@@ -52,7 +52,7 @@ def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
     def capture_numbers(*args: Any, **kwargs: Any) -> Any:
         given = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.is_floating_point()]
         if not given:
-            raise ValueError(f"given_to: the call passes no tensor of floats to {names[0]}")
+            raise ValueError(f"given_to: the call of {names[0]} passes no float tensor to it")
         raise _CapturedNumbers(given[0])
 
     vars(owner)[names[0]] = capture_numbers
@@ -63,7 +63,7 @@ def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
         return found.numbers
     finally:
         del vars(owner)[names[0]]
-    raise ValueError(f"given_to: the line never calls {names[0]}")
+    raise ValueError(f"given_to: forward never calls the method {names[0]}")
 
 
 # The names that a line of a call may use besides module, tokens and lengths.
@@ -85,11 +85,11 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
     """Compile a line of Python to a function that calls a module.
 
     Args:
-        line: an expression, after any number of statements with `;` behind each. It may use module, tokens, lengths,
+        line: an expression, after any number of statements that end with `;`. It may use module, tokens, lengths,
             torch, nn, F, np, SimpleNamespace, pack_padded_sequence and given_to. For a module of two texts, it uses
-            first, second, first_lengths and second_lengths instead of tokens and lengths.
-        features: the features of a text, which the line may use by their names (`list_feature_variables`).
-        spellings: the words and characters of the ids, if the line may use `characters`.
+            first, second, first_lengths and second_lengths in place of tokens and lengths.
+        features: the features of a text. The line may use them by their names.
+        spellings: the words and characters of the ids, if the line may use `characters`; else None.
 
     Raises:
         InputError: the line is not valid Python, or does not end in an expression.
@@ -100,7 +100,9 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InputError(f"The call {short_repr(line)} is not valid Python.", advice) from None
     if not body or not isinstance(last := body[-1], ast.Expr):
-        raise InputError(f"The call {short_repr(line)} does not end in an expression.", advice)
+        raise InputError(
+            f"The call {short_repr(line)} must end in an expression, whose value is the answer, but does not.", advice
+        )
     of_two = _names_two_texts(body)
     names = PAIR_NAMES if of_two else ("tokens", "lengths")
     variables = (CHARACTERS,) if spellings is not None else list_feature_variables(features)
@@ -110,7 +112,9 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
     tree = ast.fix_missing_locations(ast.Module([function], []))
     namespace = dict(_NAMES)
     if any(isinstance(part, ast.Yield | ast.YieldFrom | ast.Await) for part in ast.walk(tree)):
-        raise InputError(f"The call {short_repr(line)} gives a generator or a coroutine, not a tensor.", advice)
+        raise InputError(
+            f"The call {short_repr(line)} gives a generator or a coroutine, but must give a tensor.", advice
+        )
     try:
         code = compile(tree, "<call>", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -125,8 +129,8 @@ def compile_call(line: str, features: Features = (), spellings: Spellings | None
 
 
 def _names_two_texts(body: list[ast.stmt]) -> bool:
-    """Return whether statements read a name for one of two texts, such as `first`, without a definition of this
-    name."""
+    """Return whether statements use a name for one of two texts, such as `first`, that they do not define
+    themselves."""
     parts = [part for statement in body for part in ast.walk(statement)]
     names = [part for part in parts if isinstance(part, ast.Name)]
     own = {name.id for name in names if isinstance(name.ctx, ast.Store)}
@@ -147,8 +151,8 @@ def list_names_in_line(line: str) -> set[str]:
 
 
 def wrap_last_expression(line: str, wrapper: str) -> str:
-    """Put code around the last expression of a line, and return the line. {} in `wrapper` stands for the expression:
-    `-{}` changes `x = 3; module(x)` to `x = 3; -module(x)`."""
+    """Put the code `wrapper` around the last expression of a line, and return the line. {} in `wrapper` stands for the
+    expression: with `-{}`, the line `x = 3; module(x)` becomes `x = 3; -module(x)`."""
     *setup, last = line.split("; ")
     return "; ".join([*setup, wrapper.replace("{}", last)])
 

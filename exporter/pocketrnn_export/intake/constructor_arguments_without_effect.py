@@ -85,8 +85,9 @@ def _may_layer_argument_be_read_again(node: ast.AST, parents: Mapping[ast.AST, a
 
 
 def _find_kind_of_use_without_effect(node: ast.AST, parents: Mapping[ast.AST, ast.AST]) -> str:
-    """Return how code uses a value, if it has no effect on answers: `dropout` for the rate of a dropout, `padding` for
-    a padding id, `freezing` for the flag that freezes an embedding. Return an empty string for any other use."""
+    """Return the way in which code uses a value, if this use has no effect on answers: `dropout` for the rate of a
+    dropout, `padding` for a padding id, `freezing` for the flag that freezes an embedding. Return an empty string for
+    any other use."""
     argument, parent = node, parents[node]
     # In `p if layers > 1 else 0.0` it is a rate, too, but not in the condition.
     while isinstance(parent, ast.IfExp) and argument is not parent.test:

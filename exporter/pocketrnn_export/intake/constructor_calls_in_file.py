@@ -22,9 +22,9 @@ class GivenByCalls:
     """The arguments that the calls of a class in its own file give to one parameter.
 
     Attributes:
-        values: the value of each call: a literal, or that of a name or a setting; empty if the value of a call is not
-            known, or a call leaves the parameter out.
-        written: the expression of each call, as in the file; `nothing` if it leaves the parameter out.
+        values: the value of each call: a literal, or the value of a name or a setting. It is empty if the value of one
+            call is unknown, or if one call leaves the parameter out.
+        written: the expression of each call, as in the file; `nothing` for a call that leaves the parameter out.
         places: the cell or the line of each call.
     """
 
@@ -34,7 +34,7 @@ class GivenByCalls:
 
     @property
     def is_one_literal(self) -> bool:
-        """Whether all calls give the same value, and it is known."""
+        """Whether all calls give the same known value."""
         return bool(self.values) and len({(type(value), repr(value)) for value in self.values}) == 1
 
     def confirms(self, default: Any) -> bool:
@@ -63,8 +63,8 @@ class GivenByCalls:
 
 @dataclass(frozen=True)
 class _Call:
-    """A call of the class: its place, the arguments that it gives as syntax trees, whether it unpacks further
-    arguments, and the literals of the names that it may use."""
+    """A call of the class: its place, the syntax trees of its arguments, whether it unpacks further arguments from a
+    list or dict, and the literals of the names that it may use."""
 
     place: str
     given: Mapping[str, ast.expr]
@@ -78,17 +78,18 @@ def find_constructor_arguments(
     signature: inspect.Signature,
     find_setting: Callable[[Sequence[str]], Any] = lambda _: ...,
 ) -> dict[str, GivenByCalls]:
-    """Find the calls of a class in its file. Return the arguments that these calls give to each parameter of the class.
+    """Find the calls of a class in its file. Return a dict from each parameter of the class to the arguments that these
+    calls give to it.
 
-    If the file defines the name more than once, only the calls after the last definition count. A call that does not
+    If the file defines the name more than once, only the calls after the last definition are used. A call that does not
     fit the signature is left out.
 
     Args:
         cells: the code of the file.
         class_name: the name of the class or function.
         signature: its signature.
-        find_setting: returns the value of a setting by the names in its code: config, model and dim for
-            `config["model"]["dim"]`. It returns `...` for an unknown value.
+        find_setting: returns the value of a setting, `...` for an unknown one. It is given the names in the setting's
+            code: config, model and dim for `config["model"]["dim"]`.
     """
     calls: list[_Call] = []
     literals, times = _find_named_literals(cells), 0
@@ -120,8 +121,8 @@ def find_constructor_arguments(
 
 
 def _find_named_literals(cells: Sequence[Cell]) -> dict[str, Any]:
-    """Return a dict from names to literals. It has the names to which a file assigns a literal at its top level, and
-    nothing else anywhere."""
+    """Return a dict from each name to which a file assigns a literal at its top level to this literal. Names to which
+    the file assigns anything else anywhere are left out."""
     statements = [statement for cell in cells for statement in cell.statements]
     given = Counter(
         node.id for statement in statements for node in ast.walk(statement)

@@ -116,19 +116,19 @@ class OwnersModule:
             worst = max(failing, key=lambda one: one.largest)
             if by_calls:
                 raise ParityError(
-                    f"The module's answer changes by {worst.largest:.1e} from call to call, on {worst.case}"
-                    + (f": its forward changes its own {changed[0]}." if changed else "."),
-                    "Let forward keep nothing on which a later answer depends.",
+                    f"The module's answer to the same input changes by {worst.largest:.1e} from call to call, on "
+                    f"{worst.case}" + (f": its forward changes its own {changed[0]}." if changed else "."),
+                    "Do not keep anything in forward on which a later answer depends.",
                 )
             # In the copy they are 0.
             if nonfinite := list_nonfinite_weights(self.module):
                 raise make_nonfinite_weights_error(nonfinite)
             lost = find_copy_difference(self.module, _copy_or_return_module(self.module))
             raise ParityError(
-                f"The copy of the module that is exported differs from the module itself by {worst.largest:.1e}, "
-                f"on {worst.case}" + (f": {lost} differs in the copy." if lost else "."),
-                "The export copies the module by copy.deepcopy. Let __deepcopy__ and __getstate__ copy everything that "
-                "forward reads, and do not let forward look anything up by id(self).",
+                "The export copies the module by copy.deepcopy, but the copy differs from the module by "
+                f"{worst.largest:.1e}, on {worst.case}" + (f": {lost} differs in the copy." if lost else "."),
+                "Make __deepcopy__ and __getstate__ copy everything that forward reads, and do not look anything "
+                "up by id(self) in forward.",
             )
         return [*lines, CandidateComparison(found.line, ())]
 
@@ -221,8 +221,8 @@ class OwnersModule:
             > SPREADS * coarse
         ):
             raise ParityError(
-                f"In {precision}, the precision of its weights, the module's answers differ by {worst[0]:.1e} "
-                "from those in float32, in which a bundle computes; that is more than rounding.",
+                f"In {precision}, the precision of its weights, the module's answers differ by {worst[0]:.1e} from "
+                "those in float32, which a bundle uses. That is more than rounding explains.",
                 "If its answers in float32 are right, export module.float().",
             )
         _log.warning(

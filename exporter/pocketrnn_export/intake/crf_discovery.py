@@ -57,12 +57,12 @@ _BESIDE: Final[tuple[Beside, ...]] = (
 
 @dataclass(frozen=True)
 class Decoder:
-    """The layer of a tagger that decodes its labels: the method that decodes, and the transitions of its CRF.
+    """The layer of a tagger that decodes its labels.
 
     Attributes:
-        where: the layer's method, for messages.
-        decode: calls the method on the emissions of one text.
-        crf: its transitions.
+        where: the layer's decoding method, for messages.
+        decode: calls this method on the emissions of one text.
+        crf: the CRF with the layer's transitions.
     """
 
     where: str
@@ -70,11 +70,8 @@ class Decoder:
     crf: Crf
 
     def decode_labels(self, emissions: NDArray[Any]) -> list[int]:
-        """Return the labels that the layer gives to a text's tokens.
-
-        Args:
-            emissions: the emissions of the text, float [tokens, labels].
-        """
+        """Return the labels that the layer gives to a text's tokens. `emissions` are the emissions of the text, float
+        [tokens, labels]."""
         with torch.no_grad(), run_quietly_on_cpu():
             return self.decode(torch.from_numpy(np.ascontiguousarray(emissions, np.float32)))
 
@@ -98,7 +95,7 @@ def find_decoder_or_unknown_layers(module: nn.Module, labels: int) -> tuple[Deco
     for path, layer, names in _find_decoding_layers(module):
         guesses = list(_guess_crfs(layer, labels))
         for name in names if guesses else ():
-            for decode in _list_decode_calls(getattr(layer, name)):
+            for decode in _yield_decode_calls(getattr(layer, name)):
                 if (crf := _find_equally_decoding_crf(decode, guesses, labels)) is not None:
                     return Decoder(f"{path}.{name}".lstrip("."), decode, crf), ""
         if guesses:
@@ -119,12 +116,12 @@ def find_transition_layer(module: nn.Module, labels: int) -> str:
 
 
 def find_matching_crf(module: nn.Module, texts: Sequence[tuple[NDArray[Any], list[int]]]) -> Crf | None:
-    """Find a CRF among a module's tensors that decodes the emissions of texts to the labels that their owner expects.
-    Return None if there is none.
+    """Find a CRF among a module's tensors that decodes the emissions of texts to the expected labels. Return None if
+    there is none.
 
     Args:
         module: the tagger, in eval mode and on the CPU.
-        texts: for each text, its emissions, float [tokens, labels], and the labels of its tokens.
+        texts: for each text, its emissions, float [tokens, labels], and the expected labels of its tokens.
     """
     labels = texts[0][0].shape[1]
     for layer in module.modules():
@@ -136,27 +133,27 @@ def find_matching_crf(module: nn.Module, texts: Sequence[tuple[NDArray[Any], lis
 
 def read_labels_in_answer(answer: Any) -> list[int] | None:
     """Return the integers in an answer, in order, as the labels of one text. Return None if there are no integers."""
-    found = list(_list_whole_numbers(answer))
+    found = list(_yield_whole_numbers(answer))
     return found or None
 
 
-def _list_whole_numbers(value: Any) -> Iterator[int]:
+def _yield_whole_numbers(value: Any) -> Iterator[int]:
     """Yield the integers in a value, also in tensors, arrays, lists and dicts."""
     if isinstance(value, Tensor | np.ndarray):
         if np.asarray(value.detach() if isinstance(value, Tensor) else value).dtype.kind in "iu":
             yield from map(int, value.reshape(-1).tolist())
     elif isinstance(value, list | tuple | Mapping):
         for part in value.values() if isinstance(value, Mapping) else value:
-            yield from _list_whole_numbers(part)
+            yield from _yield_whole_numbers(part)
     elif isinstance(value, int | np.integer) and not isinstance(value, bool):
         yield int(value)
 
 
 def _find_decoding_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, list[str]]]:
-    """Yield each layer that has a square matrix and decoding methods. Its name comes with it, and the names of these
+    """Yield tuples (name, layer, names of its decoding methods) for each layer that has a square matrix and decoding
     methods."""
     for path, layer in module.named_modules():
-        if isinstance(layer, torch.jit.ScriptModule) or next(_list_square_matrices(layer), None) is None:
+        if isinstance(layer, torch.jit.ScriptModule) or next(_yield_square_matrices(layer), None) is None:
             continue
         names = [
             name
@@ -169,7 +166,7 @@ def _find_decoding_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module, l
             yield path, layer, sorted(dict.fromkeys(names), key=lambda name: name.startswith("_"))
 
 
-def _list_square_matrices(layer: nn.Module) -> Iterator[Tensor]:
+def _yield_square_matrices(layer: nn.Module) -> Iterator[Tensor]:
     """Yield the square matrices of a layer, which may be transitions."""
     held = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
     held += [value for value in vars(layer).values() if isinstance(value, Tensor)]
@@ -177,8 +174,9 @@ def _list_square_matrices(layer: nn.Module) -> Iterator[Tensor]:
 
 
 def _guess_crfs(layer: nn.Module, labels: int) -> Iterator[Crf]:
-    """Yield each CRF that the tensors of a layer may define. The caller compares how the CRF and the layer decode."""
-    for square in _list_square_matrices(layer):
+    """Yield each CRF that the tensors of a layer may define. The caller finds out which of these decodes as the layer
+    does."""
+    for square in _yield_square_matrices(layer):
         if len(square) != labels:
             continue
         matrix = square.detach().double().numpy()
@@ -237,7 +235,7 @@ def _make_crf(start: NDArray[np.float64], end: NDArray[np.float64], matrix: NDAr
     return Crf(shorten_numbers(start), shorten_numbers(end), tuple(map(shorten_numbers, matrix)))
 
 
-def _list_decode_calls(method: Callable[..., Any]) -> Iterator[Decode]:
+def _yield_decode_calls(method: Callable[..., Any]) -> Iterator[Decode]:
     """Yield functions that call a decoding method on one text: with and without a batch axis, a mask and lengths."""
     for shape, beside in itertools.product(("batch first", "batch second", "none"), _BESIDE):
 
@@ -249,15 +247,15 @@ def _list_decode_calls(method: Callable[..., Any]) -> Iterator[Decode]:
             answer = method(given, *beside(ones, tokens))
             found = read_labels_in_answer(answer) or []
             if len(found) != tokens or not 0 <= min(found) <= max(found) < emissions.shape[1]:
-                raise ValueError(f"{len(found)} labels for {tokens} tokens")
+                raise ValueError(f"the answer has {len(found)} labels for {tokens} tokens, or labels that do not exist")
             return found
 
         yield decode_text
 
 
 def _find_equally_decoding_crf(decode: Decode, guesses: Sequence[Crf], labels: int) -> Crf | None:
-    """Return the first CRF in `guesses` that decodes random emissions to the same labels as the method. For long texts,
-    labels with an equal score are enough. Return None if there is no such CRF."""
+    """Return the first CRF in `guesses` that decodes random emissions to the same labels as the function `decode`. For
+    long texts, it is enough that the labels have an equal score. Return None if there is no such CRF."""
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randn(tokens, labels, generator=generator) * scale for scale in _SCALES for tokens in _TOKENS]
     long = [torch.randn(tokens, labels, generator=generator) for tokens in _MANY_TOKENS]

@@ -66,12 +66,13 @@ def copy_for_export(module: nn.Module) -> nn.Module:
     except (Exception, SystemExit) as error:
         raise ExportError(
             f"The module cannot be copied: {type(error).__name__}: {first_line(error)}.",
-            "Keep in the module only what copy.deepcopy can copy.",
+            "Remove from the module the attributes that copy.deepcopy cannot copy, such as open files.",
         ) from error
 
 
 def copy_module(module: nn.Module) -> nn.Module:
-    """Return a deep copy of a module. TorchScript is saved and loaded again. A tensor with a grad_fn is detached."""
+    """Return a deep copy of a module. TorchScript is copied by saving and loading it, and tensors with a grad_fn are
+    detached."""
     if isinstance(module, torch.jit.ScriptModule):
         # deepcopy of a ScriptModule copies its tensors under autograd, and then warns about them.
         return load_from_bytes(save_to_bytes(module))
@@ -97,10 +98,10 @@ def has_torchscript(module: nn.Module) -> bool:
 
 
 def replace_torchscript(module: nn.Module) -> nn.Module:
-    """Return a copy of a module in which each TorchScript module is replaced by a module that can be traced.
+    """Return a copy of a module in which each TorchScript module is replaced by a Python module that can be traced.
 
     Raises:
-        ExportError: the weights or control flow of TorchScript depend on its input.
+        ExportError: the weights or the control flow of a TorchScript module depend on its input.
     """
     if isinstance(module, torch.jit.ScriptModule):
         return make_traceable_module(module)
@@ -126,19 +127,20 @@ def _refuse_lazy_and_meta_tensors(module: nn.Module) -> None:
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if is_lazy(tensor):
             raise ExportError(
-                f"The module's {name} has no shape yet: its layer takes the shape from the first input.",
+                f"The module's tensor {name} has no shape yet, because a lazy layer takes the shape from its first "
+                "input.",
                 "Run the module once, or load its weights, before the export.",
             )
         if tensor.is_meta:
             raise ExportError(
-                f"The module's {name} is on the meta device, where tensors have no values.",
+                f"The module's tensor {name} is on the meta device, where tensors have no values.",
                 "Give it values first: module.to_empty(device='cpu'), then module.load_state_dict(...).",
             )
 
 
 def _refuse_outdated_weights(module: nn.Module) -> None:
-    """Raise an ExportError if a recurrent layer computes with outdated weights: those from before a parametrization was
-    added or changed."""
+    """Raise an ExportError if a recurrent layer still computes with the weights from before a parametrization, such as
+    weight_norm, was added or changed."""
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase) or not parametrize.is_parametrized(layer):
             continue
@@ -146,14 +148,14 @@ def _refuse_outdated_weights(module: nn.Module) -> None:
             given = getattr(layer, name)
             if isinstance(used, Tensor) and not torch.allclose(used.to(given.device), given, rtol=1e-5, atol=1e-6):
                 raise ExportError(
-                    f"The module's layer {path or 'forward'} still computes with an outdated {name}, from before "
-                    "its parametrization, such as weight_norm, was added or changed.",
-                    "Call module.cpu(), so that PyTorch reads the weights again, and check the module's answers.",
+                    f"The module's layer {path or 'forward'} computes with an outdated {name}: a parametrization, "
+                    "such as weight_norm, was added or changed later.",
+                    "Call module.cpu(), so that PyTorch reads the new weights, and check the module's answers again.",
                 )
 
 
 def _renormalize_embedding(layer: nn.Module) -> None:
-    """Apply `max_norm` to every row of an embedding, as PyTorch does when it looks up a row."""
+    """Scale every row of an embedding with `max_norm` to that norm, as PyTorch does when it looks up a row."""
     if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:
         rows = torch.arange(layer.num_embeddings)
         torch.embedding_renorm_(layer.weight, rows, float(layer.max_norm), float(layer.norm_type))
@@ -191,8 +193,8 @@ _LAYERS: Final = frozenset({"aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::
 
 
 def refuse_fixed_states(module: nn.Module) -> None:
-    """Raise an ExportError if a TorchScript module has an initial state that does not depend on an input. All parts of
-    the module are checked."""
+    """Raise an ExportError if a TorchScript module, or a part of it, has an initial state that does not depend on an
+    input: such a state works for one batch size only."""
     for path, layer in module.named_modules():
         if not isinstance(layer, torch.jit.ScriptModule) or not hasattr(layer, "inlined_graph"):
             continue
@@ -207,10 +209,10 @@ def refuse_fixed_states(module: nn.Module) -> None:
                 states = list(node.inputs())[2 if "batch_sizes" in node.schema() else 1]
                 if not _depends_on_input(states, own):
                     raise ExportError(
-                        f"The TorchScript {path or 'module'} gives its {kind.removeprefix('aten::').upper()} an "
-                        "initial state for a fixed number of texts; a run on another number reads beyond the state "
-                        "and may end the process.",
-                        "Export the Python module, or trace it again with a state of torch.zeros for x.size(0) texts.",
+                        f"The {kind.removeprefix('aten::').upper()} in the TorchScript {path or 'module'} has an "
+                        "initial state for a fixed number of texts. With another number, it reads memory beyond "
+                        "this state, and may end the process.",
+                        "Export the Python module. Or trace it again with a state of torch.zeros for x.size(0) texts.",
                     )
 
 

@@ -32,12 +32,15 @@ def check_weights_exist(path: Path) -> None:
     ends = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", path.suffix.lower())
     check_file_exists(path, ends, "Give a .safetensors file or a saved state_dict.")
     if kind := find_kind_of_text(path):
-        raise InputError(f"{path} is {kind}, and holds no weights.", "Give a .safetensors file or a saved state_dict.")
+        raise InputError(
+            f"{path} is {kind}, so it cannot be a file of weights.",
+            "Give a .safetensors file, or a file of torch.save(module.state_dict(), ...).",
+        )
 
 
 def find_kind_of_text(path: Path) -> str:
-    """Return `JSON text` or `text` if a file contains text and so is not a file of weights. Return an empty string for
-    other files."""
+    """Return `JSON text` or `text` if a file contains text, so that it cannot be a file of weights. Return an empty
+    string for other files."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         begin = file.read(_BEGINNING).lstrip()
         # The last character may be cut.

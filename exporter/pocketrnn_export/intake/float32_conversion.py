@@ -27,10 +27,11 @@ _TYPES: Final[dict[Any, Any]] = {
 
 
 def _replace_float64_in_forward(module: nn.Module) -> nn.Module:
-    """Change the class of the module, so that its forward makes float32 where its code says float64. Return the module.
+    """Change the class of the module so that its forward makes float32 tensors where its code asks for float64. Return
+    the module.
 
     Args:
-        module: a copy with float32 weights. TorchScript is left unchanged, as its code holds its dtypes.
+        module: a copy with float32 weights. TorchScript is left unchanged, since the dtypes are fixed in its code.
     """
     kind = type(module)
     if isinstance(module, torch.jit.ScriptModule) or "forward" in vars(module):

@@ -24,18 +24,18 @@ _MOST_TRIES: Final = 10
 
 def call_where_files_are(call: Callable[[], _T], path: Path, what: str) -> _T:
     """Call a function that runs a user's code, and return its result. If the code opens a file by a path that is wrong
-    from the working folder, call the function again, and log this: in the folder from which a relative path is right,
-    or with the file of this name in place of that of another machine. Files in and below the working folder and the
-    folder of the code count; those from the folder of the code come first.
+    from the working folder, call the function again and log this. The second call runs in the folder in which the
+    relative path is right or, for a path of another machine, with a file of the same name. Such files are looked for in
+    and below the folder of the code and, after that, the working folder.
 
     Args:
-        call: the function.
         path: the file of the code.
         what: what the code is, for messages.
 
     Raises:
         InputError: several files with different contents may be meant.
-        FileNotFoundError: there is no such file; or any exception of the code.
+        FileNotFoundError: there is no such file.
+        Exception: any exception of the code.
     """
     in_folder: list[str] = []
     elsewhere: dict[str, Path] = {}
@@ -69,8 +69,9 @@ def call_where_files_are(call: Callable[[], _T], path: Path, what: str) -> _T:
 
 @contextlib.contextmanager
 def _open_files_elsewhere(files: Mapping[str, Path | None]) -> Iterator[None]:
-    """While the block runs, `open` reads other files in place of some paths. A path that is opened to be written is
-    that from the working folder before the block, also with None for its file: no file of the user is overwritten."""
+    """While the block runs, `open` reads other files in place of some paths. A path that is opened to be written is not
+    replaced, but means the file in the working folder that was current before the block, so that no file of the user is
+    overwritten. In `files`, None stands for a path that is only written."""
     plain, here = open, Path.cwd()
 
     def open_file(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
@@ -99,8 +100,8 @@ def _list_files_below(path: Path, name: str = "") -> list[Path]:
 
 
 def _list_folders_with(path: Path, names: Sequence[str]) -> list[Path]:
-    """List the folders from which all of some relative paths are those of files. The folder of `path`, and then the
-    shortest paths, come first."""
+    """List the folders in which all of some relative paths are those of files. The folder of `path` comes first, then
+    the folders with the shortest paths."""
     if any(Path(name).is_absolute() for name in names):
         return []
     roots = dict.fromkeys((path.parent, Path()))
@@ -117,8 +118,8 @@ def _refuse_different_files(files: Sequence[Path], name: str, what: str) -> None
     if len(contents) > 1:
         told = [str(one) for one in contents.values()][:_MOST_TOLD]
         raise InputError(
-            f"{what} opens {name}, which may be {' or '.join(told)}: these files differ.",
-            "Run the command in the folder in which your code runs, and give its paths from there.",
+            f"{what} opens {name}, but this may be one of several files, and these files differ: {' or '.join(told)}.",
+            "Run the command in the folder in which your code runs, and write its paths relative to that folder.",
         )
 
 

@@ -62,19 +62,19 @@ def find_batch_dependent_ids(
     """Find the ids that make a text's answer depend on the other texts of its batch.
 
     Args:
-        reference: the module.
         candidates: the ids to try.
         known_dependent_ids: ids that were already found; no tried text contains them.
         ids: how many ids there are.
         padding_id: the id that pads a row after its length.
         widths: how many tokens a text can have.
-        ragged: whether to try each id in texts that are padded to a longer text. If not, all texts of a batch have one
-            length.
+        ragged: whether to try each id in texts that are padded to a longer text. If not, all texts of a batch have the
+            same length.
         activation: the function that converts logits to probabilities.
 
     Returns:
-        the ids, each with the largest change seen in a probability; infinity where the module fails on such a batch.
-        None if they could not be tried: texts without them, too, get other answers in a batch than alone.
+        a dict from each such id to the largest change seen in a probability; infinity if the module fails on such a
+            batch. None if the ids could not be tried, because texts without them also get other answers in a batch than
+            alone.
     """
     if not candidates:
         return {}
@@ -105,15 +105,14 @@ def find_batch_dependent_ids(
 
 
 def select_answered_ids(run: Run, candidates: Sequence[int], width: int) -> list[int]:
-    """Run the module on a text for each candidate, in which this id is repeated `width` times. Return the ids whose
-    text gets finite numbers. A module may fail on a text of only padding."""
+    """Run the module on a text for each candidate, which consists of this id, repeated `width` times. Return the ids
+    whose texts get finite numbers. Others are left out, since a module may fail on a text of only padding."""
     rows = np.repeat(np.array(candidates, np.int64)[:, None], width, axis=1)
     return [int(row[0]) for row in _select_answered_rows(run, rows)]
 
 
 def make_run_with_cache(run: Run) -> Run:
-    """Return a run of the module that stores its answers, since each text is compared twice, but needs to run alone
-    only once."""
+    """Return a run of the module that stores its answers, since each text that runs alone is compared twice."""
     known: dict[tuple[Any, ...], Logits] = {}
 
     def run_with_cache(tokens: Ids, lengths: Ids) -> Logits:
@@ -211,8 +210,8 @@ def explain_batch_dependence(run_module: Callable[[], object]) -> tuple[str, str
     remedy, both as sentences for an error.
 
     Args:
-        run_module: runs the module once. It may raise any exception. The run shows whether the module computes in a
-            narrow type: a sum in bfloat16 has an error of 1e-2, which changes with the size of the batch.
+        run_module: runs the module once, so that it can be seen whether the module computes in a narrow type: a sum in
+            bfloat16 has an error of 1e-2, which changes with the size of the batch. It may raise any exception.
     """
     with contextlib.suppress(Exception), _NarrowDtypeRecorder() as seen:
         run_module()

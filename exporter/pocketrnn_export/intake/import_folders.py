@@ -28,7 +28,6 @@ def add_import_folders_and_hide_options(path: Path, other_files: Sequence[Path] 
     the file's code.
 
     Args:
-        path: the file.
         other_files: the other files of the command. Their folders are searched after those of the file.
     """
     first, last = _list_folders_before_and_after_packages([path, *other_files])
@@ -60,13 +59,12 @@ def _list_folders_before_and_after_packages(files: Sequence[Path]) -> tuple[list
 
 
 def list_folders_to_add(code: str, place: Path, files: Sequence[Path]) -> list[str]:
-    """List the folders from which some code imports files of the owner and that a Python file elsewhere would not
-    search, relative to that file's folder.
+    """List the folders from which some code imports the user's files and that Python would not search for a file in the
+    folder `place`. The folders are relative to `place`.
 
     Args:
-        code: the code.
-        place: the folder of the file in which the code is to stand.
-        files: the owner's files. The code has run with their import folders.
+        code: the code, which will be written to a file in `place`.
+        files: the user's files. The code has already run with their import folders.
     """
     modules = {one.partition(".")[0] for node in ast.walk(ast.parse(code)) if isinstance(node, Import)
                for one in list_imported_modules(node)}  # fmt: skip
@@ -80,7 +78,7 @@ def list_folders_to_add(code: str, place: Path, files: Sequence[Path]) -> list[s
 
 
 def _holds_module(folder: Path, module: str) -> bool:
-    """Return whether a folder has a Python file, or a folder of them, with the name of a module."""
+    """Return whether a folder has a Python file, or a folder of Python files, with the name of a module."""
     return (folder / f"{module}.py").is_file() or any((folder / module).glob("*.py"))
 
 

@@ -36,8 +36,8 @@ class ActivationCall:
     Attributes:
         function: the name of torch's function: `sigmoid`, `softmax`, `exp`.
         site: the stack of code and instructions that leads to the call.
-        occurrence: the index among the calls from this site, from 0.
-        line: its place in the source: `model.py:31`.
+        occurrence: the index of the call among the calls from this site, from 0.
+        line: the place of the call in the source: `model.py:31`.
     """
 
     function: str
@@ -74,11 +74,11 @@ class ActivationRecorder(FunctionMode):
 
 
 class ActivationSkipper(FunctionMode):
-    """Makes some calls of activations inside the block return their input.
+    """Makes some calls of activations inside the block return their input in place of their result.
 
     Args:
-        calls: the calls to skip.
-        instead: if given, a call returns this function of the activation's result, and not its input.
+        calls: the calls to change.
+        instead: if given, these calls return this function of the activation's result, and not their input.
     """
 
     def __init__(self, *calls: ActivationCall, instead: Callable[[Tensor], Tensor] | None = None) -> None:

@@ -25,13 +25,8 @@ def describe_layers(tensors: Mapping[str, Tensor]) -> str:
 
 
 def describe_other_layers(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, str]:
-    """Describe the layers that saved weights and a module have with other sizes, or only one of them has. Return a dict
-    from each such layer to a phrase.
-
-    Args:
-        saved: the saved weights.
-        own: those of the module.
-    """
+    """Describe the layers that have other sizes in the saved weights `saved` than in the module's weights `own`, or
+    that only one of the two has. Return a dict from the name of each such layer to a phrase."""
     held, made = dict(_describe_each_layer(saved)), dict(_describe_each_layer(own))
     return {
         name: f"{name}: {held.get(name, 'not there')} in the file, but {made.get(name, 'not there')} in the module"

@@ -59,10 +59,11 @@ class MissingArgumentsError(InputError):
     """The user did not give arguments that a class needs.
 
     Args:
-        problem, remedy: as for every error.
-        known: what is known of the arguments, as sentences.
-        source: the name of the module with all its arguments; `...` stands for those that are not known.
-        vocabularies: those of the arguments that the code uses as a vocabulary.
+        problem: a sentence that says which arguments are missing.
+        remedy: a sentence that says what to do.
+        known: sentences on what is known of the arguments.
+        source: the name of the module with all its arguments; `...` stands for the unknown ones.
+        vocabularies: the names of those arguments that the code uses as a vocabulary.
     """
 
     def __init__(
@@ -76,18 +77,17 @@ def find_values_for_missing_arguments(
     maker: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights | None
 ) -> dict[str, Any]:
     """Return values for the arguments of a class that the user did not give. They come from the shapes of the weights,
-    from the arguments in a checkpoint, or from calls of the class in its file.
-
-    The values are logged, and so are defaults that are kept although the calls in the file give other values.
+    from the arguments in a checkpoint, or from calls of the class in its file. The values are logged, and so are
+    defaults that are kept although calls in the file give other values.
 
     Args:
         maker: the class, or a function that makes the module.
         args, kwargs: the arguments that the user gave.
         named: the file and the name of the class.
-        weights: the weights that are loaded afterwards.
+        weights: the weights that are loaded later.
 
     Raises:
-        MissingArgumentsError: the class needs arguments whose values are not found; the message names them all.
+        MissingArgumentsError: the class needs arguments whose values are not found. The message names all of them.
         InputError: the class does not take the user's arguments.
     """
     try:
@@ -156,14 +156,13 @@ def find_arguments_by_trial(
     weights: SavedWeights | None,
     changeable: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Find more arguments of a class, and other values for its defaults, with which its module has the same tensors as
-    the weights. Return an empty dict if there are none.
+    """Find further arguments of a class, and other values for its defaults, with which its module has the same tensors
+    as the weights. Return an empty dict if no such arguments are found.
 
     Args:
         maker: the class, or a function that makes the module.
         kwargs: the known arguments.
         named: the file and the name of the class.
-        weights: the weights.
         changeable: the names of the arguments in `kwargs` that may get other values.
     """
     parameters = inspect.signature(maker).parameters.values()
@@ -185,7 +184,7 @@ def find_arguments_by_trial(
 
 @dataclass(frozen=True)
 class _Written:
-    """A value that is known as code only."""
+    """A value of which only the code is known."""
 
     code: str
 
@@ -273,9 +272,9 @@ def _search_owner_files(
 
 def _find_setting(parts: Sequence[str], *, settings: Iterable[SavedSettings], options: Mapping[str, Any]) -> Any:
     """Return the value of a setting such as `config.model.dim` from `settings`, or from `options`, the options of a
-    command line. `parts` are the names: config, model, dim. If several dicts of the checkpoint have the last name,
-    prefer those whose path has the most of the other names. Return `...` if there is no value, or if these dicts
-    disagree."""
+    command line. `parts` are the names: config, model, dim. If several dicts of the checkpoint have the last name, take
+    the dicts whose path has the most of the other names. Return `...` if no value is found, or if these dicts have
+    different values."""
     held: dict[int, list[Any]] = {}
     for place, _, values in settings:
         if parts[-1] in values:
@@ -289,9 +288,9 @@ def _find_setting(parts: Sequence[str], *, settings: Iterable[SavedSettings], op
 def _find_checkpoint_arguments_and_place(
     takes: Collection[str], weights: SavedWeights | None
 ) -> tuple[dict[str, Any], str]:
-    """Find the dict with the most arguments of a class, in a checkpoint or in its file of settings. Return these
-    arguments, and a phrase that says where the dict is, with a verb. `takes` are the names of the arguments that the
-    class takes."""
+    """Find the dict that has the most arguments of a class, in a checkpoint or in its file of settings. Return these
+    arguments, and a phrase with a verb that says where the dict is: `net.pt says in config`. `takes` are the names of
+    the arguments that the class takes."""
     if weights is None:
         return {}, ""
     # The first of those with equally many names counts.
@@ -317,8 +316,8 @@ def _list_parameters_without_argument(
         given = signature.bind_partial(*args, **kwargs).arguments
     except TypeError as error:
         raise InputError(
-            f"The arguments do not fit {named.name}{str(signature)[:300]} in {named.path}: {first_line(error)}.",
-            f"Give arguments that {named.name} takes.",
+            f"{named.name} in {named.path} does not take the given arguments: {first_line(error)}.",
+            f"Give arguments that fit {named.name}{str(signature)[:300]}.",
         ) from None
     return {
         name: parameter
@@ -330,8 +329,8 @@ def _list_parameters_without_argument(
 def _take_arguments_from_calls(
     calls: Mapping[str, GivenByCalls], parameters: Mapping[str, inspect.Parameter], stated: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the arguments to which all calls in a file give the same literal, with this literal. It is left out if it
-    is the default, or if `stated`, the arguments in the checkpoint, say otherwise."""
+    """Return those arguments to which all calls in a file give the same literal, each with this literal. An argument is
+    left out if the literal is its default, or if `stated`, the arguments in the checkpoint, has another value."""
     literals = {name: calls[name].values[0] for name in parameters if name in calls and calls[name].is_one_literal}
     return {
         name: value
@@ -344,8 +343,8 @@ def _take_arguments_from_calls(
 def _find_arguments_that_change_weight_shapes(
     maker: Any, args: Sequence[Any], kwargs: Mapping[str, Any], names: Iterable[str], weights: SavedWeights | None
 ) -> list[str]:
-    """Return those of the arguments `names` that change the shapes of a module's weights, so that they differ from the
-    file of weights. If the shapes differ already without these arguments, return an empty list."""
+    """Return those of the arguments `names` that give the module's weights other shapes than the file of weights has.
+    If the shapes differ even without these arguments, return an empty list."""
     names = sorted(names)
     if weights is None or not names:
         return []
@@ -366,8 +365,8 @@ def _find_arguments_that_change_weight_shapes(
 
 
 def _inherits_only_from_torch(made_class: type) -> bool:
-    """Return whether all base classes of a class are PyTorch's. Methods of other base classes may read an argument,
-    too."""
+    """Return whether all base classes of a class are PyTorch's. If not, methods of other base classes may read an
+    argument, too."""
     return [kind for kind in made_class.__mro__ if kind.__module__.split(".")[0] not in ("torch", "builtins")] == [
         made_class
     ]
@@ -410,8 +409,8 @@ def _log_taken_values(
 def _log_unused_checkpoint_values(
     named: ModuleName, place: str, stated: Mapping[str, Any], made_with: Mapping[str, Any]
 ) -> None:
-    """Log the arguments in a checkpoint (`stated`) that differ from those that the module was made with
-    (`made_with`). Arguments that only say which weights are trained change no answer and are left out."""
+    """Log the arguments in a checkpoint (`stated`) that differ from those with which the module was made (`made_with`).
+    Arguments that only say which weights are trained are left out, since they change no answer."""
     other = {n: value for n, value in stated.items() if made_with[n] is not None and made_with[n] != value}
     if other := {name: value for name, value in other.items() if not _SAYS_WHAT_IS_TRAINED.search(name)}:
         _log.warning(
@@ -422,8 +421,8 @@ def _log_unused_checkpoint_values(
 
 
 def _differs_from_default(parameter: inspect.Parameter, shown: Mapping[str, Any]) -> bool:
-    """Return whether a parameter has no default, or a plain default that differs from the value that the weights show.
-    `shown` are these values by name."""
+    """Return whether a parameter has no default, or has a plain default that differs from its value in `shown`, the
+    values that the weights show."""
     default = parameter.default
     return default is parameter.empty or (type(default) in _TYPES_OF_SIZES and default != shown[parameter.name])
 
@@ -483,8 +482,8 @@ def _refuse_missing_arguments(
         known.append(f"Put values in place of the dots: {' and '.join(unknown_places)}.")
     said = " ".join(known)
     raise MissingArgumentsError(
-        f"{named.name}{str(signature)[:300]} in {named.path} needs {_join_names(missing)}, which "
-        f"{'is' if len(missing) == 1 else 'are'} not given.",
+        f"{named.name} in {named.path} needs {_join_names(missing)}, but "
+        f"{'it is' if len(missing) == 1 else 'they are'} not given. Its arguments are {str(signature)[:300]}.",
         f"{said} Write {shlex.quote(source)}.",
         said,
         source,
@@ -503,8 +502,8 @@ def _find_place(definition: ast.ClassDef, argument: str) -> str:
 
 
 def _takes_object(parameter: inspect.Parameter, definition: ast.ClassDef | None) -> bool:
-    """Return whether a parameter takes an object and not a plain number or string. Its annotation shows this, or the
-    attributes that the code reads from it."""
+    """Return whether a parameter takes an object, and not a plain number or string. Its annotation shows this, or the
+    code reads attributes of it."""
     kind = parameter.annotation
     if isinstance(kind, type) and kind.__module__ != "builtins" and kind is not parameter.empty:
         return True

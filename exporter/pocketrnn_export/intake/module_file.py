@@ -79,16 +79,17 @@ _FOR_VALUES: Final = SimpleNamespace(torch=torch, numpy=np, np=np)
 
 
 def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
-    """Load a module from a Python file or notebook. The file defines the module, or a class or function that makes it.
+    """Load a module from a Python file or notebook, which defines the module itself or a class or function that makes
+    it.
 
-    In a notebook only the statements that define the name and what it needs are run, and they are logged. A Python file
-    is run whole, unless it is a script (a loop or `with` at its top level) or fails, for example on a package that only
-    training needs: then it is treated like a notebook.
+    From a notebook, only the statements that define the name, directly or indirectly, are run, and they are logged. A
+    Python file is run whole, with two exceptions in which it is treated like a notebook: it has a loop or `with` at its
+    top level, as a training script does; or it fails, for example on a package that only the training needs.
 
     Args:
         named: the file, the name and the arguments.
-        weights: the weights to load afterwards. A checkpoint may contain the arguments, and messages name what the
-            weights show.
+        weights: the weights to load afterwards. Missing arguments may be taken from them, and messages name the sizes
+            that they show.
 
     Raises:
         InputError: the file does not define the name; the name is not a module; its arguments do not fit; or it needs a
@@ -99,11 +100,11 @@ def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Mo
 
 
 def load_module_and_call_function(named: ModuleName, weights: SavedWeights | None = None) -> tuple[nn.Module, Any]:
-    """Load the module, and the function in its file that the user named to call the module. If the user named none,
-    return None for it.
+    """Load the module, and the function in its file that the user named to call the module. Return a tuple (module,
+    function); the function is None if the user named none.
 
     Raises:
-        InputError, ExportError: as `load_module` does; or there is no such function.
+        InputError, ExportError: the module cannot be loaded, or the file does not define the function.
     """
     check_file_exists(named.path)
     with add_import_folders_and_hide_options(named.path):
@@ -123,8 +124,8 @@ def load_module_and_call_function(named: ModuleName, weights: SavedWeights | Non
     function = getattr(file, named.function, None)
     if not callable(function):
         raise InputError(
-            f"{named.function} in {named.path} is not a function.",
-            f"Define it: def {named.function}(module, tokens, lengths): return module(tokens.t()).",
+            f"{named.function} in {named.path} must be a function that calls the module, but it is not a function.",
+            f"Define it in the file: def {named.function}(module, tokens, lengths): return module(tokens.t()).",
         )
     return made, function
 
@@ -132,17 +133,16 @@ def load_module_and_call_function(named: ModuleName, weights: SavedWeights | Non
 def set_values_of_vocabulary_and_weights(
     named: ModuleName, error: InputError, tokens: Sequence[str], left_out: Iterable[tuple[str, int]] = ()
 ) -> ModuleName:
-    """Find values for names or arguments that a module needs and that have no value yet. The file may use them as a
-    vocabulary or as an id, or the weights may show them. Return the module's name with these values.
+    """Find values for names or arguments that a module needs and that have no value yet. They are found in the
+    vocabulary, which the file may use for them, or in the weights. Return `named` with these values added.
 
     Args:
-        named: the module.
-        error: the error of an earlier try, with the names or the arguments.
+        error: the error of an earlier try to load the module. It has the names or the arguments.
         tokens: the words of the vocabulary, in the order of their ids.
         left_out: words that the vocabulary leaves out, with the ids that its source gives them.
 
     Raises:
-        InputError: `error` itself, if no value is found.
+        InputError: no value is found; this is `error` itself.
     """
     words = WordIds({token: i for i, token in enumerate(tokens) if not token.startswith(PLACEHOLDER)})
     words.update(left_out)
@@ -188,16 +188,16 @@ def load_text_function(
     """Load a function that takes a text, such as a tokenizer, from a Python file or notebook.
 
     Args:
-        named: the file, and the name of a function, of an object that can be called, or of a method. Its arguments are
-            passed to the function after the text. For a class, they are the arguments of the class; an argument like
-            `vocab` gets `ids_of_words`.
-        words_file, ids_of_words: the name of a vocabulary file, and the ids of its words. If the code opens this file
-            to make a variable, the variable gets these ids, and that code is not run.
+        named: the file, and the name of a function, of an object that can be called, or of a method. The function gets
+            the arguments in `named` after the text. For a method, its class gets them; an argument of the class with a
+            name like `vocab` gets `ids_of_words`.
+        words_file, ids_of_words: the name of a vocabulary file, and the ids of its words. Where the code opens this
+            file to make a variable, the variable gets these ids, and that code is not run.
         module_file: the file of the module. The function's file may also import from its folders.
         saved_attributes: the attributes of a saved object of the class. They replace those of the new object.
 
     Raises:
-        InputError: the file does not define the name, or it is not a function.
+        InputError: the file does not define the name, or the name is not a function.
         ExportError: the file raises an error.
     """
     check_file_exists(named.path)
@@ -224,16 +224,19 @@ def load_text_function(
     where = str(named)
     if not callable(found):
         raise InputError(
-            f"{where} is not a function.", "Name a function that takes a text and returns its tokens or ids."
+            f"{where} is not a function.",
+            "Name a function that takes a text and returns its tokens or ids.",
         )
     if args:
-        raise InputError(f"{where} is given arguments without names.", f"Name them: {where}(most=200).")
+        raise InputError(
+            f"The arguments of {where} are given without names.", f"Write each as name=value: {where}(most=200)."
+        )
     return functools.partial(found, **kwargs) if kwargs else found
 
 
 def _say_that_text_function_needs_names(named: ModuleName, error: NeededNamesError) -> NeededNamesError:
-    """Return the same error with another message: the text function needs these names, and not the module. The option
-    `--set` gives values only to names that the module needs."""
+    """Return the same error with a message that says that the text function needs these names, and not the module. The
+    option `--set`, which the other message proposes, gives values only to names that the module needs."""
     remedy = error.remedy
     if remedy.startswith("Give plain values on the command line"):
         remedy = (
@@ -252,10 +255,10 @@ def _make_text_object(
     ids_of_words: Mapping[str, int],
     saved_attributes: Mapping[str, Any],
 ) -> Any:
-    """Make an object of a user's class whose method takes a text. It gets the attributes of a saved object, and the ids
-    of all words in place of a vocabulary that lacks some. If arguments of the class are unknown, `__init__` is not
-    called, and the object gets the attributes that the method reads. Raise an InputError if one of these is unknown,
-    too."""
+    """Make an object of the user's class, one of whose methods takes a text. The object gets the attributes of a saved
+    object, and a vocabulary that lacks words is replaced by one with all words. If arguments of the class are unknown,
+    the object is made without a call of `__init__`, and gets only the attributes that the method reads. Raise an
+    InputError if one of these attributes is unknown, too."""
     missing: list[str] = []
     read = list_read_attributes(named.path, named.name, named.method or "__call__")
     try:
@@ -305,7 +308,8 @@ def _make_text_object(
 
 
 def _complete_vocabularies(attributes: dict[str, Any], named: ModuleName, ids_of_words: Mapping[str, int]) -> None:
-    """Replace each vocabulary that lacks words, among the attributes of a user's object, and log this."""
+    """Replace each vocabulary among the attributes of a user's object that lacks some of the words, and log this. The
+    new vocabulary has all words."""
     for name, value in attributes.items():
         if is_vocabulary_name(name) and isinstance(value, dict) and ids_of_words.keys() - value.keys():
             _log.warning(
@@ -318,8 +322,9 @@ def _complete_vocabularies(attributes: dict[str, Any], named: ModuleName, ids_of
 def _make_text_object_error(
     named: ModuleName, missing: Sequence[str], error: Exception, unknown_attributes: Mapping[str, int]
 ) -> InputError:
-    """Make the error for a tokenizer class of which no object can be made: arguments are missing, or its code raises an
-    exception. The message names these arguments, and the attributes without a known value that the method reads."""
+    """Make the error for a tokenizer class that no object can be made of, because arguments are missing or its code
+    raises an exception. The message names the missing arguments, and those attributes that the method reads and whose
+    values are unknown."""
     problem = f"{named.name} of {named.path} raises {_describe_error(error)}"
     if isinstance(error, MissingArgumentsError):
         problem = f"{named.name} of {named.path} is not made without {', '.join(missing)}."
@@ -336,12 +341,11 @@ def _make_text_object_error(
 
 
 def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
-    """Run all cells of a notebook in order, including the training, and return the module.
-
-    Jupyter and shell commands are left out.
+    """Run all cells of a notebook in order, including the training, and return the module. Jupyter and shell commands
+    are left out.
 
     Raises:
-        InputError: there is no such notebook, or the name is not that of a module.
+        InputError: the notebook does not exist, or the name is not that of a module.
         ExportError: a cell raises an exception.
     """
     cells, _ = read_notebook(named.path)
@@ -358,15 +362,16 @@ def run_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.
 
 
 class _JupyterStandIn:
-    """A stand-in for Jupyter if its commands are left out. Each command returns an empty list."""
+    """A stand-in for IPython's shell in a notebook that is run without Jupyter. Each Jupyter command returns an empty
+    list."""
 
     def __getattr__(self, command: str) -> Callable[..., list[str]]:
         return lambda *_, **__: []
 
 
 def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
-    """Run the whole file, or only the statements that the wanted names need. Return a Python module with the names that
-    these define."""
+    """Run the whole file, or only the statements that the wanted names need. Return a Python module that has these
+    names."""
     path = named.path
     if named.is_notebook:
         cells, unreadable = read_notebook(path)
@@ -384,7 +389,9 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
     file = _make_empty_python_module(path)
     spec = importlib.util.spec_from_file_location(file.__name__, path)
     if spec is None or spec.loader is None:
-        raise InputError(f"{path} cannot be imported as Python.", "Give the .py file that defines the module.")
+        raise InputError(
+            f"{path} cannot be imported: it is not a Python file.", "Give the .py file that defines the module."
+        )
     try:
         file = sys.modules[file.__name__] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(file)
@@ -423,7 +430,8 @@ def _run_file(named: ModuleName, weights: SavedWeights | None) -> ModuleType:
 
 
 def _import_where_files_are(loader: Any, file: ModuleType, path: Path, needed: NeededNamesError) -> None:
-    """Run a whole file in the folder from which it opens its files. If it fails again, raise the error `needed`."""
+    """Run a whole file again, in the folder that its relative paths refer to. If it fails again, raise `needed`, the
+    error of the first run."""
     try:
         call_where_files_are(lambda: loader.exec_module(file), path, str(path))
     except InputError:
@@ -434,8 +442,8 @@ def _import_where_files_are(loader: Any, file: ModuleType, path: Path, needed: N
 
 
 def _refuse_missing_library(error: BaseException, problem: str, named: ModuleName, cell: Cell) -> None:
-    """Raise an ExportError that says to install a library, if its import failed and a wanted name needs it in a
-    statement that is not safe to run by itself, such as `nlp = spacy.load("en_core_web_sm")`. Otherwise, do nothing."""
+    """Raise an ExportError that says to install a library, if importing it failed and a wanted name needs it in a
+    statement that is not run by itself, such as `nlp = spacy.load("en_core_web_sm")`. Otherwise, do nothing."""
     library = str(getattr(error, "name", "")).partition(".")[0]
     if not isinstance(error, ModuleNotFoundError):
         return
@@ -446,20 +454,25 @@ def _refuse_missing_library(error: BaseException, problem: str, named: ModuleNam
         imports = [one for one in cell.statements if isinstance(one, ast.Import | ast.ImportFrom)]
         own = [one for one in imports if re.search(rf"\b{re.escape(library)}\b", ast.unparse(one))]
         if any(re.search(rf"\b{re.escape(name.asname or name.name)}\b", made) for one in own for name in one.names):
-            raise ExportError(problem, f"Install {library}, or add its folder to PYTHONPATH.") from error
+            raise ExportError(
+                problem,
+                f"The module needs {library}. Install it, or add its folder to the environment variable PYTHONPATH.",
+            ) from error
     except InputError:
         return
 
 
 def _list_wanted_names(named: ModuleName) -> list[str]:
-    """Return the names that the file must define: the module's name, and the name of the function that calls it."""
+    """Return the names that the file must define: the name of the module, and the name of the function that calls the
+    module, if the user gave one."""
     return [named.name, *([named.function] if named.function else [])]
 
 
 def _run_needed_statements(
     named: ModuleName, cells: list[Cell], unreadable: list[str], weights: SavedWeights | None
 ) -> ModuleType:
-    """Run only the statements that the wanted names need. Return a Python module with the names that these define."""
+    """Run only the statements that the wanted names need. Return a Python module that has the names these statements
+    define."""
     path = named.path
     values = _evaluate_values_for_names(named)
     known = list_defined_names(cells)
@@ -481,8 +494,9 @@ def _run_needed_statements(
             # It is a name in the arguments that needs more.
             raise InputError(
                 error.problem,
-                f"Write plain values in place of {', '.join(sorted(in_arguments & {*known}))}"
-                f"{instead or ('.' if weights else '; with --weights FILE, the sizes that it shows are proposed.')}",
+                f"Write plain values, such as numbers, in place of {', '.join(sorted(in_arguments & {*known}))}"
+                ""
+                f"{instead or ('.' if weights else '. With --weights FILE, its sizes are proposed.')}",
             ) from None
         code = (error.made_by, error.made_from, error.likely) if isinstance(error, NeededNamesError) else ({}, {}, {})
         raise NeededNamesError(error.problem, f"{error.remedy}{instead}", *code) from None
@@ -506,8 +520,8 @@ def _run_needed_statements(
 
 
 def _evaluate_values_for_names(named: ModuleName) -> dict[str, Any]:
-    """Evaluate the values that the user gives to names of the file by --set. A value for `config.vocab` becomes the
-    attribute `vocab` of an object `config`."""
+    """Evaluate the values that the user gives to names of the file by --set. A value for a name with a dot, such as
+    `config.vocab`, becomes the attribute `vocab` of an object `config`."""
     values: dict[str, Any] = {}
     for name, node in (named.values or {}).items():
         first, *parts = name.split(".")
@@ -536,7 +550,8 @@ def _are_needed_statements_safe(
 
 
 def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeights | None) -> str:
-    """Return advice to name the class and not the object, if only the object needs code that is not run."""
+    """Return advice to give the class and not an object of it, if only the object needs code that is not run.
+    Otherwise, return an empty string."""
     statements = [node for cell in cells for node in cell.statements]
     found = find_class_and_call_that_instantiates_name(statements, named.name)
     keywords = [ast.keyword(name, value) for name, value in (named.kwargs or {}).items()]
@@ -558,7 +573,7 @@ def _suggest_class(named: ModuleName, cells: Sequence[Cell], weights: SavedWeigh
 
 
 def _warn_of_code_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> None:
-    """Log the statements that are not run but may matter, and the cells that are not Python 3."""
+    """Log those statements that are not run but may matter, and the cells that are not valid Python 3."""
     if notes:
         _log.warning(
             "These statements are not run, but may change the code that is run: %s",
@@ -574,7 +589,8 @@ def _warn_of_code_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> No
 
 
 def _warn_of_checks_for_jupyter_or_main(named: ModuleName, places: Sequence[str]) -> None:
-    """Log the statements that check whether they run in Jupyter, or whether their file is run by itself."""
+    """Log the statements that check whether they run in Jupyter, or whether their file is the main program. The export
+    may run another branch there than the user's training did."""
     if places:
         where = "it runs in Jupyter or Colab" if named.is_notebook else "its file is run by itself"
         _log.warning(
@@ -597,7 +613,8 @@ def _run_statement(
     named: ModuleName,
     likely_values: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Run a statement of the file. If it fails, the error proposes `likely_values`, the values that fit the weights."""
+    """Run a statement of the file. If it raises an exception, raise an ExportError that proposes `likely_values`, which
+    are the values of names that fit the weights."""
     cell, path, name = statement.cell, named.path, named.name
     # Lets tracebacks and messages show the line. An entry without a time is never checked against the disk.
     linecache.cache[cell.file] = (len(cell.source), None, cell.source.splitlines(keepends=True), cell.file)
@@ -639,7 +656,7 @@ def _run_statement(
 
 
 def _suggest_set_options(statement: Statement, likely_values: Mapping[str, str]) -> str:
-    """Return command-line options that set the names of an import that fails, if the weights show their values.
+    """Return --set options that give values to the names of an import that fails, if the weights show these values.
     Otherwise, return an empty string."""
     options = [
         f"--set {shlex.quote(f'{name}={likely_values[name]}')}"
@@ -650,8 +667,8 @@ def _suggest_set_options(statement: Statement, likely_values: Mapping[str, str])
 
 
 def _make_empty_python_module(path: Path) -> ModuleType:
-    """Make an empty Python module, with the name and the path of a file, in which the statements of the file are
-    run."""
+    """Make an empty Python module with the name and the path of a file, so that statements of the file can be run in
+    it."""
     package = import_package_of_file(path)
     file = ModuleType(choose_import_name(path, package))
     file.__file__, file.__package__ = str(path), package
@@ -659,12 +676,15 @@ def _make_empty_python_module(path: Path) -> ModuleType:
 
 
 def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | None) -> nn.Module:
-    """Return the object that the user names, if it is a module. Otherwise, call it with the user's arguments, and
-    return the result."""
+    """Return the object that the user names, if it is a module. If it is a class or function, call it with the user's
+    arguments, and return the result."""
     found = getattr(file, named.name, None)
     if isinstance(found, nn.Module):
         if named.args or named.kwargs:
-            raise InputError(f"{named.name} in {named.path} is a module already.", "Name it without arguments.")
+            raise InputError(
+                f"{named.name} in {named.path} is already a module, so it takes no arguments here.",
+                f"Give the name without arguments: {named.path}:{named.name}.",
+            )
         return found
     where = f"{named.path}:{named.name}"
     args, kwargs = _evaluate_arguments(named, file)
@@ -688,13 +708,13 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
         arguments = f"Give its arguments, as in {where}(8000, dim=64), or a function that takes none."
         missing = isinstance(error, FileNotFoundError)
         raise ExportError(
-            f"{named.path}: {named.name} raises {_describe_error(error)}",
-            "Give the file at this path, or write the path of yours in the code." if missing else arguments,
+            f"{named.name} in {named.path} raises {_describe_error(error)}",
+            "Put the file at this path, or change the path in the code." if missing else arguments,
         ) from error
     if not isinstance(made, nn.Module):
         raise InputError(
-            f"{named.name} in {named.path} gives a {type(made).__name__}, not a torch.nn.Module.",
-            "Give the name of a class derived from nn.Module, of a module, or of a function that returns one.",
+            f"{named.name} in {named.path} gives a {type(made).__name__}, but must give a torch.nn.Module.",
+            "Give the name of a class derived from nn.Module, of a module, or of a function that returns a module.",
         )
     return made
 
@@ -702,9 +722,8 @@ def _make_module(named: ModuleName, file: ModuleType, weights: SavedWeights | No
 def _make_module_that_fits(
     maker: Any, args: Sequence[Any], kwargs: Mapping[str, Any], named: ModuleName, weights: SavedWeights
 ) -> Any:
-    """Find other arguments than the user's with which the module has the shapes of the weights, and make the module.
-    Return None if no such arguments are found. Raise an OptionCorrectionsError if arguments that the user gave would
-    have to change."""
+    """Find arguments with which the module has the shapes of the weights, and make the module with them. Return None if
+    none are found. Raise an OptionCorrectionsError if they differ from arguments that the user gave."""
     try:
         signature = inspect.signature(maker)
     except (ValueError, TypeError):
@@ -718,36 +737,36 @@ def _make_module_that_fits(
         kept = [f"{name}={ast.unparse(one)}" for name, one in own.items() if name not in found]
         said = write_arguments(found)
         raise OptionCorrectionsError(
-            f"{named} with {write_arguments({name: given[name] for name in own if name in found})} has other tensors "
-            f"than {weights.path}.",
-            f"The shapes of the weights show {said}.",
+            f"With {write_arguments({name: given[name] for name in own if name in found})}, the tensors of {named} "
+            f"have other shapes than those in {weights.path}.",
+            f"The shapes in that file show {said}. Give these arguments.",
             {"source": f"{named}({', '.join([*kept, said])})"},
         )
     return None
 
 
 def _evaluate_arguments(named: ModuleName, file: ModuleType) -> tuple[list[Any], dict[str, Any]]:
-    """Evaluate the arguments that the user gives, by position and by name."""
+    """Evaluate the arguments that the user gives. Return a list of those by position and a dict of those by name."""
     path, names = str(named.path), vars(file)
     args = [_evaluate_argument(node, path, names) for node in named.args]
     return args, _evaluate_by_name(named.kwargs, named, file)
 
 
 def _evaluate_by_name(given: Mapping[str, ast.expr] | None, named: ModuleName, file: ModuleType) -> dict[str, Any]:
-    """Evaluate arguments that are given by name."""
+    """Evaluate the arguments that are given by name. Return a dict of their values."""
     return {name: _evaluate_argument(node, str(named.path), vars(file)) for name, node in (given or {}).items()}
 
 
 def _evaluate_argument(node: ast.expr, path: str, names: Mapping[str, Any]) -> Any:
-    """Evaluate the code of an argument, which may use literals and the names, attributes and calls of the user's file.
-    `names` are the objects of this file, and `path` is its path for messages."""
+    """Evaluate the code of an argument. The code may use literals, and names, attributes and calls of objects in the
+    user's file. `names` are these objects, and `path` is the path of the file, for messages."""
 
     def evaluate_part(part: ast.expr) -> Any:
         if isinstance(part, ast.Name):
             if part.id == "SimpleNamespace" and part.id not in names:
                 return SimpleNamespace
             if part.id not in names:
-                raise InputError(f"The arguments name {part.id}, which {path} does not define.", NO_VALUES)
+                raise InputError(f"The arguments use the name {part.id}, but {path} does not define it.", NO_VALUES)
             return names[part.id]
         if isinstance(part, ast.Attribute):
             return getattr(evaluate_part(part.value), part.attr)

@@ -23,15 +23,16 @@ NO_VALUES: Final = (
 
 @dataclass(frozen=True)
 class ModuleName:
-    """The parts of `file.py:name` or `file.py:name(arguments)`, also with `.method` or `.method(arguments)`.
+    """The parts of `file.py:name` or `file.py:name(arguments)`, also with `.method` or `.method(arguments)`. No
+    expression in it is evaluated yet.
 
     Attributes:
         path: the Python file, or the notebook.
         name: a name that the file defines.
-        args: the positional arguments, not evaluated yet: they may use names of the file.
+        args: the positional arguments; they may use names of the file.
         kwargs: the arguments by name.
-        values: values for names of the file, which replace the statements that make them; not evaluated yet: they may
-            use torch and numpy.
+        values: values that the user gives to names of the file. They replace the statements that define these names,
+            and may use torch and numpy.
         function: the name of a function in the file that calls the module.
         method: the name of a method of the named object; empty for the object itself.
         method_kwargs: the arguments of the method by name.
@@ -63,13 +64,13 @@ def parse_module_name(text: str, set_options: Sequence[str] = ()) -> ModuleName 
     """Parse the name of a module in a file, such as `model.py:Classifier(8000, hidden=32)`. Return None for a text of
     another form.
 
-    The arguments are Python literals, or names, attributes and calls from the file: `Model(Config(3))`. Nothing is
-    evaluated here.
+    The arguments are Python literals, or names, attributes and calls of objects in the file: `Model(Config(3))`. They
+    are not evaluated here.
 
     Args:
         text: the argument of the command line.
         set_options: values of --set, `name=value`, for names of the file. A value is a Python literal, or a call of
-            torch or numpy. `name.part=value` sets an attribute of an object of which no other attributes are used.
+            torch or numpy. `name.part=value` makes an object with only the attributes that are set, in place of `name`.
 
     Raises:
         InputError: the text has this form, but the arguments or values are not allowed, or the file does not exist.
@@ -86,18 +87,23 @@ def parse_module_name(text: str, set_options: Sequence[str] = ()) -> ModuleName 
             method, without_names, of_method = called.attr, args, kwargs
             called, args, kwargs = _take_arguments(called.value)
             if without_names:
-                raise InputError(f"{text} gives {method} arguments without names.", f"Name them: {method}(most=200).")
+                raise InputError(
+                    f"{text} gives the arguments of {method} without names.",
+                    f"Write each as name=value: {method}(most=200).",
+                )
         if not isinstance(called, ast.Name):
             raise ValueError("not one call")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise InputError(f"The arguments {given[given.find('(') :]} are not plain values.", NO_VALUES) from None
+        raise InputError(
+            f"The arguments {given[given.find('(') :]} are not plain values, such as numbers and strings.", NO_VALUES
+        ) from None
     values = dict(map(_parse_assignment, set_options))
     return ModuleName(Path(path), called.id, args, kwargs, values, method=method, method_kwargs=of_method)
 
 
 def _take_arguments(node: ast.expr) -> tuple[ast.expr, tuple[ast.expr, ...], dict[str, ast.expr]]:
-    """Split a call into the called expression, its arguments by position, and its arguments by name. For another
-    expression, return it without arguments."""
+    """Split a call into a tuple: the called expression, its arguments by position, and its arguments by name. For an
+    expression that is not a call, both kinds of arguments are empty."""
     if not isinstance(node, ast.Call):
         return node, (), {}
     given = [(str(place), one) for place, one in enumerate(node.args, 1)]
@@ -105,8 +111,8 @@ def _take_arguments(node: ast.expr) -> tuple[ast.expr, tuple[ast.expr, ...], dic
     missing = [one for one, value in given if any(getattr(part, "value", None) is ... for part in ast.walk(value))]
     if missing:
         raise InputError(
-            f"{ast.unparse(node.func)} is given ... for its argument {', '.join(missing)}.",
-            "Put a value in place of the dots.",
+            f"{ast.unparse(node.func)} has dots (...) in place of a value for its argument {', '.join(missing)}.",
+            "Write the value in place of the dots.",
         )
     for _, argument in given:
         _require_plain_argument(argument)
@@ -140,5 +146,6 @@ def _parse_assignment(text: str) -> tuple[str, ast.expr]:
         return name.strip(), node
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise InputError(
-            f"{short_repr(text)} does not give a name a plain value.", "Write it as in --set vocab_size=8000."
+            f"The value of --set is {short_repr(text)}, but must be NAME=VALUE with a plain value.",
+            "Write a number, a string or a list: --set vocab_size=8000.",
         ) from None

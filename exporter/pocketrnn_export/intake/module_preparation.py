@@ -101,34 +101,32 @@ _MORE_OF_SECOND: Final = 4
 @dataclass(frozen=True)
 class ExportableModule:
     """A module that is ready for the export: a copy in float32 and eval mode, the way to call it, and the texts that it
-    answers.
+    answers. A module of two texts, or of a text with features, is called with rows of ids that stand for pairs, but
+    traced on the real inputs.
 
     Attributes:
-        module: in float32 and eval mode on the CPU. It never runs before the trace, so that the trace does not contain
-            what a first run leaves in a module.
-        reference: a copy of it, which does run.
+        module: the copy in float32 and eval mode on the CPU. It never runs before the trace, so that the trace does not
+            contain what a first run leaves in a module.
+        reference: a copy of `module`, which does run.
         takes_lengths: whether forward is given lengths.
         padding: whether padding a row to the length of longer rows leaves its answer unchanged.
         padding_id: the id that pads a row after its length.
         ids: how many token ids there are.
-        example: the inputs of the trace, (tokens,) or (tokens, lengths): three rows of decreasing length, seven steps;
-            sizes that occur nowhere else. One row where the module answers one text at a time. Where it takes two
-            texts, the ids of both, and then the lengths of both.
-        convention: how it calls the user's module.
-        activation: the activation that turns its logits into probabilities.
+        example: the inputs of the trace, (tokens,) or (tokens, lengths): three rows of decreasing length, with seven
+            steps, which are sizes that occur nowhere else. If the module answers one text at a time, there is one row.
+            If it takes two texts, the inputs are the ids of both, and then the lengths of both.
+        convention: how the user's module is called.
+        activation: the activation that turns the module's logits into probabilities.
         widths: how many tokens a text can have.
-        padding_fault: how the module fails on a text of padding only, where it answers others; None if it does not.
+        padding_fault: how the module fails on a text of only padding; None if it does not, or fails on all texts.
         least: the fewest tokens for which the module gives a finite answer.
-        given: the user's own module, of which this is a copy.
+        given: the user's own module.
         alone: the ids that make a text's answer depend on the other texts of its batch, each with the largest change
-            seen in a probability: a text with such an id is answered alone.
-        tried: the ids tried for `alone`, each with whether in padded texts.
-        refuse_kept: refuses a module whose answer to a text of one of the given sizes, (texts, tokens), depends on an
+            seen in a probability. A text with such an id is answered alone.
+        tried: the ids that were tried for `alone`, each with whether padded texts were tried.
+        refuse_kept: raises an error if the answer to a text of one of the given sizes (texts, tokens) depends on an
             earlier text of another size.
-        notes: what the comparisons cannot show, a sentence each.
-
-    A module of two texts is called with rows of ids that are pairs (`intake/character_pair_and_feature_calls.py`), but
-    traced on both texts; likewise one of texts with features.
+        notes: sentences on what the comparisons cannot show.
     """
 
     module: nn.Module
@@ -156,8 +154,8 @@ class ExportableModule:
 
     @property
     def ids_run_alone(self) -> tuple[int, ...]:
-        """The ids whose texts must run alone and not in a batch. If no such ids were found, but the padding id was not
-        tested, it is the only one."""
+        """The ids whose texts must run alone and not in a batch. If none were found, but the padding id was not tested,
+        the padding id is the only one."""
         if self.one_text:
             return ()
         tried = any(i == self.padding_id for i, _ in self.tried)
@@ -190,12 +188,12 @@ class ExportableModule:
 
     @property
     def module_to_script(self) -> nn.Module:
-        """The module that becomes TorchScript: `module`, or `reference` if the user's module is TorchScript or has
-        layers that are."""
+        """The module from which TorchScript is made: `reference` if the user's module is TorchScript or has TorchScript
+        layers, otherwise `module`."""
         return self.reference if has_torchscript(self.reference) else self.module
 
     def make_reference(self) -> Reference:
-        """Return the module as the reference for all comparisons. A run of it raises an ExportError if the module
+        """Return the module's run as the reference for all comparisons. The run raises an ExportError if the module
         fails."""
         run = make_module_run(self.reference, takes_lengths=self.takes_lengths)
         if isinstance(self.reference, CallAdapter) and self.convention.gives_probabilities:
@@ -231,13 +229,14 @@ class ExportableModule:
             if rows > 1 and not are_rows_independent(run, [case], tolerance=_NEIGHBOURS, rows=(0, rows - 1)):
                 raise ExportError(
                     f"The module answers a text differently in a batch of {rows} texts with {steps} tokens than alone.",
-                    "Do not branch on the sizes of a batch: a text's answer must depend on its own tokens only.",
+                    "Remove conditions on the sizes of a batch from forward: a text's answer must depend only on "
+                    "its own tokens.",
                 )
 
     @property
     def module_for_float64(self) -> nn.Module:
-        """The module that runs in double precision. TorchScript contains float32 numbers and dtypes, so a module
-        that runs its operators one by one replaces it."""
+        """The module that runs in double precision. TorchScript code contains float32 numbers and dtypes, so a
+        TorchScript module is replaced by one that runs its operators one by one."""
         if not has_torchscript(self.reference):
             return self.reference
         return self.module.called if isinstance(self.module, TwoTextModule | FeatureModule) else self.module
@@ -269,18 +268,18 @@ def prepare_module(
 
     Args:
         module: the user's module, which is not changed.
-        classes: how many labels there are. A module of two labels may give a single logit: it becomes the second
-            label's logit, and the first gets 0. Softmax of the two is the sigmoid of the one.
-        multi_label: whether each label has a probability of its own. Then no logit is added.
+        classes: how many labels there are. A module of two labels may give one logit, that of the second label; the
+            first then gets 0, since softmax of the two is the sigmoid of the one.
+        multi_label: whether each label has a probability of its own. No logit is added then.
         call: how the module is called, as a line of Python or a function of (module, tokens, lengths); None to find
             out.
-        gives: `logits` or `probabilities`, which the module gives; None to find out.
-        shortest: up to how many tokens are tried to find the shortest text that the module answers.
+        gives: whether the module gives `logits` or `probabilities`; None to find out.
+        shortest: the largest number of tokens to try, to find the shortest text that the module answers.
         all others: facts about the module, as in `ModuleFacts`.
 
     Raises:
-        ExportError: the module cannot be copied or called, is not reproducible, does not give logits [batch, classes],
-            or its answer to a text depends on the other texts of the batch.
+        ExportError: the module cannot be copied or called; it is not reproducible; it does not give logits [batch,
+            classes]; or its answer to a text depends on the other texts of the batch.
     """
     refuse_unsafe_layers(module)
     reference = copy_for_export(module)
@@ -324,8 +323,8 @@ def prepare_module(
 
 def _find_convention(facts: ModuleFacts, call: str | Call | None, nonfinite: Sequence[str]) -> Convention:
     """Find out how to call a module of texts, of texts with features, or of words with characters. If this fails and
-    weights are infinite or NaN (`nonfinite`), the error names these. They are 0 in the copy, which may therefore give
-    all texts the same answer."""
+    there are infinite or NaN weights (`nonfinite`), the error names these weights: they are 0 in the copy, which may
+    therefore give all texts the same answer."""
     try:
         if facts.spellings is not None:
             return find_convention_with_characters(facts, facts.spellings, call)
@@ -339,8 +338,8 @@ def _find_convention(facts: ModuleFacts, call: str | Call | None, nonfinite: Seq
 def _refuse_reads_of_nonfinite_weights(
     weights: Sequence[str], facts: ModuleFacts, owners: OwnersModule | None, copied: nn.Module
 ) -> None:
-    """Raise an ExportError if a module's answers depend on infinite or NaN numbers in its weights. In the copy
-    `copied`, these are 0. To find out, the answers of both to texts with every id are compared. For a module that does
+    """Raise an ExportError if a module's answers depend on infinite or NaN numbers in its weights. To find out, its
+    answers to texts with every id are compared with those of `copied`, in which these numbers are 0. If the module does
     more than label one text, the error is raised without a comparison."""
     if not weights or owners is None:
         return
@@ -363,9 +362,13 @@ def _refuse_other_number_of_texts(convention: Convention, *, two_texts: bool) ->
     takes two."""
     if convention.has_two_texts != two_texts:
         raise InputError(
-            f"The module is called as {convention.line}, "
-            + ("which names no second text." if two_texts else "which names two texts."),
-            'Call it by first and second: --call "module(first, second)".'
+            f"The call is {convention.line}, "
+            + (
+                "but the module takes two texts, and the call has no second text."
+                if two_texts
+                else "which uses two texts, but the option for two texts is not given."
+            ),
+            'Call the module with first and second: --call "module(first, second)".'
             if two_texts
             else "Give --two-texts, in Python two_texts=True.",
         )
@@ -409,8 +412,9 @@ def add_ids_that_need_own_batch(prepared: ExportableModule, candidates: Collecti
 
 
 def _find_padding_and_ids_run_alone(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
-    """Find out which ids keep a text from sharing a batch, first among `candidates`, and whether texts may be padded.
-    Return the module with both. Raise an ExportError if the module mixes the texts of a batch."""
+    """Find out which ids make a text's answer depend on other texts of its batch, first among `candidates`, and whether
+    texts may be padded. Return the module with both facts. Raise an ExportError if the module mixes the texts of a
+    batch in any case."""
     log_step("Running texts alone and in batches")
     ids, padding_id = prepared.ids, prepared.padding_id
     full, uneven = (
@@ -450,7 +454,7 @@ def _describe_call(convention: Convention) -> str:
 
 def _log_convention(convention: Convention) -> None:
     """Log how the module is called, whether its answers count as logits, probabilities or values, and the notes of the
-    convention. The kind of the answers is a warning, unless the numbers prove it."""
+    convention. The log level for the kind of the answers is a warning, unless the numbers prove the kind."""
     _log.info("%s", _describe_call(convention))
     said = f"The module's answers are taken for {convention.gives}"
     if convention.units == 1 and not convention.values:
@@ -481,7 +485,7 @@ def _make_float64_run(prepared: ExportableModule) -> Run64:
 
 def _find_differing_operation(prepared: ExportableModule, content: bytes, case: Case, find_line: LineFinder) -> str:
     """Describe the first operation of forward whose result differs in the ONNX graph `content`, with its line of code.
-    Return an empty string if none is found. A module of two texts, or with features, is not searched."""
+    Return an empty string if none is found, and always for a module of two texts or with features."""
     if prepared.two_texts or prepared.features:
         return ""
     order = np.argsort(-case.lengths, kind="stable")
@@ -508,7 +512,7 @@ def _are_rows_independent(prepared: ExportableModule, grid: Sequence[Case]) -> b
 
 def _make_trace_inputs(padding_id: int, widths: Widths, convention: Convention) -> tuple[Tensor, ...]:
     """Return the inputs of the trace: tokens, and lengths and features if the module takes them. All axes have
-    different sizes."""
+    different sizes, so that the trace cannot confuse them."""
     width, rows = widths.clip(EXAMPLE_STEPS), 1 if convention.one_text else EXAMPLE_ROWS
     lengths = torch.tensor([width, widths.clip(width - 2), widths.clip(width - 4)])[:rows]
     # Real tokens: a module that counts them may fail on a text of padding only.

@@ -44,9 +44,10 @@ class PaddingEffect:
     Attributes:
         texts: how many texts were tried.
         after: the change by padding after the text.
-        ids_after: the number of padding ids that caused it.
-        before: the change by padding before it; None if it was not measured, as where a module takes lengths.
-        ids_before: the number of padding ids that caused it.
+        ids_after: the number of padding ids that caused this change.
+        before: the change by padding before the text; None if it was not measured, for example because the module takes
+            lengths.
+        ids_before: the number of padding ids that caused this change.
     """
 
     texts: int
@@ -88,10 +89,10 @@ def measure_padding_effect(
 ) -> PaddingEffect | None:
     """Measure how padding before or after a text changes the answer. The batch also contains a text without padding.
 
-    The first 16 texts are padded by 1 to 30 ids each, and all in one batch to widths up to 300 beyond the longest.
+    The first 16 texts are padded by 1 to 30 ids each. All texts together are padded, as one batch, to widths up to 300
+    above the longest.
 
     Args:
-        reference: the module.
         texts: the ids of texts; the first 64 that can be padded are tried.
         padding_id: the id of padding.
         widths: how many tokens a text can have by its rules.
@@ -101,8 +102,8 @@ def measure_padding_effect(
         activation: the function that converts logits to probabilities.
 
     Returns:
-        how far padding changes the answers; None if nothing could be measured, since every text has one width, or since
-        the module does not take padded texts.
+        how far padding changes the answers. None if nothing could be measured, because the rules give every text one
+            width or the module does not take padded texts.
     """
     widest = min(widths.most or most_tokens or 1 << 30, most_tokens or 1 << 30)
     rows = [list(row) for row in dict.fromkeys(map(tuple, texts)) if len(row) < widest][:_MOST_TEXTS]
@@ -145,8 +146,11 @@ class _PaddedRun:
     """Runs a module on a batch of padded texts and one text without padding.
 
     Args:
-        run: the module.
-        padding_id, takes_lengths, one_text, activation: as for `measure_padding_effect`.
+        run: the module's run.
+        padding_id: the id of padding.
+        takes_lengths: whether the module gets lengths, which do not count the padding.
+        one_text: whether the module answers only one text at a time.
+        activation: the function that converts logits to probabilities.
     """
 
     def __init__(
@@ -202,8 +206,8 @@ def find_padding_fault(run: Run, widths: Widths, padding_id: int) -> str | None:
     """Run the module on a text of only padding, at lengths at which it answers other texts. Return a phrase that says
     how it fails: with an exception, NaN or infinity. Return None if it does not fail.
 
-    Many modules count their lengths by the ids and pack by them, which fails for a length of 0. Others divide by the
-    count, or mask all steps with minus infinity, and give NaN.
+    Many modules compute lengths by counting ids, and fail to pack a length of 0. Others divide by the count, or mask
+    all steps with minus infinity, and give NaN.
     """
     log_step("Running texts of padding only")
     for width in dict.fromkeys(map(widths.clip, _PADDING_WIDTHS)):

@@ -19,7 +19,7 @@ from pocketrnn_export.intake.last_activation_removal import Activation, apply_ac
 
 def make_probability_checking_run(run: Run, called: CallAdapter, activation: Activation) -> Run:
     """Return a run that checks each answer: the probabilities of its logits must equal those that the user's module
-    gives. If a head gives logits, its logits are compared instead."""
+    gives. If a head gives logits in place of probabilities, these are compared."""
     convention = called.convention
     module = CallAdapter(called.module, convention, as_logits=False)
     own = make_module_run(module, takes_lengths=called.convention.takes_lengths)
@@ -32,9 +32,9 @@ def make_probability_checking_run(run: Run, called: CallAdapter, activation: Act
             _do_numbers_match(*each) for each in _split_answer_by_head(convention, kinds, logits, given, numbers)
         ):
             raise ExportError(
-                "The module's probabilities are not those of the numbers before its last activation, for a batch of "
-                f"{len(tokens)} texts with {tokens.shape[1]} tokens.",
-                "Return the logits from forward, or say where they are: --call, or call=.",
+                f"For a batch of {len(tokens)} texts with {tokens.shape[1]} tokens, the module's probabilities are "
+                "not those that follow from the numbers before its last activation.",
+                "Return the logits from forward, or say how to get them: --call LINE, or call= in Python.",
             )
         return logits
 
@@ -75,11 +75,11 @@ def make_explaining_run(run: Run, padding_id: int) -> Run:
             what = f"{type(error).__name__}: {first_line(error)}"
             if any((row[:length] == padding_id).all() for row, length in zip(tokens, lengths, strict=True)):
                 raise ExportError(
-                    f"The module fails on a text of only padding (the id {padding_id}), which a text without a known "
-                    f"word can become: {what}.",
-                    "Count at least one token in forward, as in lengths.clamp(min=1); and let unknown words and empty "
-                    "texts become another id: with '<unk>' in the vocabulary, or with rules=TextRules(unknown_id=..., "
-                    "empty_id=...).",
+                    f"The module fails on a text of only padding (the id {padding_id}): {what}. A text without a "
+                    "known word can become such a text.",
+                    "Count at least one token in forward, as in lengths.clamp(min=1). Or turn unknown words and "
+                    "empty texts into another id: with '<unk>' in the vocabulary, or with "
+                    "rules=TextRules(unknown_id=..., empty_id=...).",
                 ) from error
             shape = f"batch {len(tokens)} x sequence {tokens.shape[1]}"
             advice = "A classifier must take any number of texts of any length: correct forward for this batch."
@@ -99,8 +99,8 @@ _FEW_TOKENS: Final = (12, 8, 5)
 
 
 def find_least_tokens(run: Run, widths: Widths, padding_id: int, tried_up_to: int) -> int:
-    """Return the number of tokens, from 1 to `tried_up_to`, of the shortest text that gets a finite answer: 2, for
-    example, for a module that computes a standard deviation over steps. Return 1 if no text gets a finite answer."""
+    """Return the number of tokens of the shortest text that gets a finite answer, from 1 to `tried_up_to`: for example
+    2 for a module that computes a standard deviation over steps. Return 1 if no text gets a finite answer."""
     for tokens in range(1, tried_up_to + 1):
         with contextlib.suppress(ExportError):
             width = widths.clip(tokens)

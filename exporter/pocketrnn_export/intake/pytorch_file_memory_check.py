@@ -25,11 +25,11 @@ _SAVE_AGAIN: Final = "Save the file again with PyTorch, and copy it whole."
 
 
 def check_archive_entries(path: Path) -> list[zipfile.ZipInfo]:
-    """Refuse an archive that is damaged, or whose entries need more memory than its size allows. Return its entries.
-    Return an empty list if the file is not an archive.
+    """Check the entries of a PyTorch file, which is a ZIP archive, before PyTorch reads them. Return the entries, or an
+    empty list if the file is not an archive.
 
     Raises:
-        InputError: the archive is damaged, or its entries take more memory than a file of this size should.
+        InputError: the archive is damaged, or its entries need more memory than its size allows.
     """
     try:
         if not zipfile.is_zipfile(path):
@@ -42,9 +42,12 @@ def check_archive_entries(path: Path) -> list[zipfile.ZipInfo]:
     code, size = [entry for entry in entries if _is_code_entry(entry)], path.stat().st_size
     others = [entry for entry in entries if not _is_code_entry(entry)]
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in others):
-        raise InputError(f"{path} is a compressed archive, which PyTorch does not write.", _SAVE_AGAIN)
+        raise InputError(f"{path} is a compressed archive, but PyTorch writes only uncompressed ones.", _SAVE_AGAIN)
     if sum(entry.file_size for entry in others) > size or sum(entry.file_size for entry in code) > _LARGEST_CODE:
-        raise InputError(f"{path} is an archive of {size:,} bytes whose entries claim to hold more bytes.", _SAVE_AGAIN)
+        raise InputError(
+            f"{path} is an archive of {size:,} bytes, but its entries claim to have more bytes. The file is damaged.",
+            _SAVE_AGAIN,
+        )
     return entries
 
 
@@ -58,19 +61,20 @@ def is_torchscript(path: Path) -> bool:
 
 
 def check_pickles(path: Path) -> None:
-    """Refuse a file of `torch.save` that may fill the memory.
+    """Raise an error for a file of `torch.save` that may fill the memory when PyTorch reads it.
 
     Raises:
-        InputError: a pickle in the file is too large, or makes a tensor or bytes from a size without the data; or as
-            for `check_archive_entries`.
+        InputError: a pickle in the file is too large, or makes a tensor or bytes of a given size without data; or the
+            archive is damaged or needs more memory than its size allows.
     """
     # PyTorch ignores upper and lower case in the names of entries.
     entries = [entry for entry in check_archive_entries(path) if entry.filename.lower().endswith(".pkl")]
     for entry in entries:
         if entry.file_size > LARGEST_PICKLE:
             raise InputError(
-                f"{path} holds {entry.file_size:,} bytes besides its tensors; {LARGEST_PICKLE:,} are allowed.",
-                "Save the weights alone: torch.save(module.state_dict(), 'weights.pt').",
+                f"{path} holds {entry.file_size:,} bytes of objects that are not tensors, but at most "
+                f"{LARGEST_PICKLE:,} are allowed.",
+                "Save only the weights: torch.save(module.state_dict(), 'weights.pt').",
             )
     try:
         # The entries are stored as they are, and the older form is pickles and then the tensors' bytes: so the whole
@@ -78,15 +82,21 @@ def check_pickles(path: Path) -> None:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             is_archive, found = content[:4] == b"PK\x03\x04", _MAKES_BY_SIZE.search(content) is not None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file.") from None
+        raise InputError(
+            f"{path} cannot be read: {find_file_error_reason(error)}.",
+            "Check that the file exists and that you may read it.",
+        ) from None
     except ValueError as error:
         raise InputError(f"{path} is not a file of weights: {find_file_error_reason(error)}.", _SAVE_AGAIN) from None
     if is_archive and not entries:
-        raise InputError(f"{path} is not a file of weights: the archive is cut short, or holds no pickle.", _SAVE_AGAIN)
+        raise InputError(
+            f"{path} is not a complete file of weights: its archive is cut short, or has no pickle in it.", _SAVE_AGAIN
+        )
     if found:
         raise InputError(
-            f"{path} makes tensors or bytes from a size only, which a saved state_dict never does.",
-            "Save the weights alone: torch.save(module.state_dict(), 'weights.pt').",
+            f"{path} holds a tensor or bytes that are made from a size alone, without data. A saved state_dict "
+            "never has these.",
+            "Save only the weights: torch.save(module.state_dict(), 'weights.pt').",
         )
 
 

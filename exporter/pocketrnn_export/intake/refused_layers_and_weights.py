@@ -31,11 +31,11 @@ _MOST_ROWS: Final = 5
 
 
 def refuse_unsafe_layers(module: nn.Module) -> None:
-    """Refuse a module if a class of torch.nn was replaced, if a layer computes with all texts of the batch, or if a
+    """Raise an error if a class of torch.nn was replaced, if a layer computes with all texts of the batch, or if a
     tensor is sparse.
 
     Raises:
-        ExportError: PyTorch's class is replaced, a batch normalisation has no running statistics, or a tensor is
+        ExportError: a class of torch.nn is replaced; a batch normalisation has no running statistics; or a tensor is
             sparse.
     """
     _refuse_replaced_layers()
@@ -44,13 +44,13 @@ def refuse_unsafe_layers(module: nn.Module) -> None:
 
 
 def _refuse_replaced_layers() -> None:
-    """Raise an ExportError if a file has replaced a class of PyTorch by another class: `nn.GRU = MyGRU`."""
+    """Raise an ExportError if the user's code has replaced a class of torch.nn, as in `nn.GRU = MyGRU`."""
     for name in _LAYERS:
         kind = getattr(nn, name)
         if kind.__module__.partition(".")[0] != "torch":
             raise ExportError(
-                f"torch.nn.{name} is not PyTorch's class: {kind.__name__} was put in its place.",
-                f"Call {kind.__name__} by its own name where the module is made, and do not replace torch.nn.{name}.",
+                f"torch.nn.{name} is no longer PyTorch's class: your code has replaced it by {kind.__name__}.",
+                f"Use {kind.__name__} by its own name where the module is made, and do not assign to torch.nn.{name}.",
             )
 
 
@@ -60,8 +60,8 @@ def _refuse_batch_statistics(module: nn.Module) -> None:
     for path, layer in module.named_modules():
         if isinstance(layer, BatchNorm) and layer.running_mean is None:
             raise ExportError(
-                f"The module's {path or 'forward'} is a {type(layer).__name__} without running statistics: it answers "
-                "a text differently beside other texts.",
+                f"The module's {path or 'forward'} is a {type(layer).__name__} without running statistics, so the "
+                "module answers a text differently beside other texts in its batch.",
                 "Train it with track_running_stats=True, or use nn.LayerNorm in its place.",
             )
 
@@ -74,13 +74,13 @@ def _refuse_sparse_tensors(module: nn.Module) -> None:
         for name, value in [*own.items(), *weights]:
             if isinstance(value, torch.Tensor) and value.layout is not torch.strided:
                 raise ExportError(
-                    f"The module's {path}{'.' * bool(path)}{name} is a sparse tensor, which ONNX cannot express.",
-                    f"Keep it dense, {name}.to_dense(), and compute with it as with any other tensor.",
+                    f"The module's {path}{'.' * bool(path)}{name} is a sparse tensor, but ONNX has only dense ones.",
+                    f"Convert it to a dense tensor, {name}.to_dense(), before the export.",
                 )
 
 
 def list_nonfinite_weights(module: nn.Module) -> list[str]:
-    """Return the name of each weight that has infinite numbers or NaN, with the rows in which they are."""
+    """Return a phrase for each weight that has infinite numbers or NaN: its name, with the rows in which they are."""
     found = []
     for name, weight in module.named_parameters():
         if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
@@ -93,8 +93,8 @@ def list_nonfinite_weights(module: nn.Module) -> list[str]:
 
 
 def set_nonfinite_weights_to_zero(module: nn.Module) -> list[str]:
-    """Set infinite numbers and NaN in weights to 0. Return the names of these weights, as `list_nonfinite_weights`
-    does."""
+    """Set infinite numbers and NaN in weights to 0. Return a phrase for each of these weights: its name, with the rows
+    that had such numbers."""
     found = list_nonfinite_weights(module)
     for weight in module.parameters() if found else ():
         if weight.is_floating_point():
@@ -116,8 +116,8 @@ _LOOK_UPS: Final = frozenset({"_embedding_bag", "_embedding_bag_forward_only", "
 
 
 def find_exceeded_max_norms(module: nn.Module) -> dict[str, float]:
-    """Find the embeddings with rows whose norm is larger than the embedding's `max_norm`. Return a dict from the path
-    of each to its `max_norm`."""
+    """Find the embeddings that have rows with a norm larger than their `max_norm`. Return a dict from the path of each
+    such embedding to its `max_norm`."""
     found = {}
     for path, layer in module.named_modules():
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:
@@ -137,9 +137,9 @@ def refuse_direct_weight_reads(
     this weight have a larger norm than the embedding's `max_norm`.
 
     Args:
-        facts: the module, which is left as it was.
-        convention: how it is called.
-        exceeded_norms: the embeddings with such rows, as `find_exceeded_max_norms` returns them.
+        facts: the module, which is not changed.
+        convention: how the module is called.
+        exceeded_norms: a dict from the path of each embedding with such rows to its `max_norm`.
         sizes: more sizes (texts, tokens) to try.
     """
     usual = [(facts.trial_rows, width) for pair in facts.trial_widths for width in pair]
@@ -156,8 +156,8 @@ def refuse_direct_weight_reads(
         for path in reads.found:
             name = f"{path}.weight".lstrip(".")
             raise ExportError(
-                f"forward reads {name} directly. The max_norm of this embedding changes a row in place when a text "
-                "first holds its word, so the answer depends on earlier texts.",
+                f"forward reads {name} directly, but `max_norm` changes a row of it in place when a text first "
+                "contains its word. The answer thus depends on earlier texts.",
                 f"Limit all rows to the norm before the export: torch.embedding_renorm_(module.{name}.data, "
                 f"torch.arange(len(module.{name})), {exceeded_norms[path]!r}, {layers[path].norm_type!r}).",
             )

@@ -57,7 +57,7 @@ class FoundSettings:
 
     Attributes:
         value: the object; None if no source has all settings.
-        written: the object as code. `...` stands for an unknown setting.
+        written: the code that makes the object. `...` stands for an unknown setting.
         source: the place of the values, as the end of a sentence: `as net.pt says in config.model`.
     """
 
@@ -68,8 +68,9 @@ class FoundSettings:
 
 @dataclass(frozen=True)
 class _Reads:
-    """The settings that a class reads from its argument: as attributes, as members, and those that may be missing.
-    `others` says whether the class also uses the object otherwise, for example passes it to a function."""
+    """The settings that a class reads from its argument: those that it reads as attributes, those that it reads as
+    members of a dict, and those that may be missing. `others` says whether the class also uses the object in another
+    way, for example passes it to a function."""
 
     attributes: frozenset[str] = frozenset()
     members: frozenset[str] = frozenset()
@@ -92,7 +93,7 @@ def find_settings_for_argument(
     """Find values for a settings object, such as `args` or `config`, that a class takes as an argument. Return None if
     the argument does not take a settings object.
 
-    If the shapes of the weights show another value than the source, the value of the weights is taken.
+    Where the shapes of the weights contradict the source of the values, the value that the weights show is taken.
 
     Args:
         maker: the class, or a function that makes the module.
@@ -141,8 +142,8 @@ def find_global_settings(
 
 
 def find_global_sizes(name: str, definitions: Sequence[ast.ClassDef], weights: SavedWeights) -> dict[str, int]:
-    """Return the settings that classes read from a global and that the shapes of the weights show, with their values:
-    `dim` and 64 for `args.dim`."""
+    """Return a dict from each setting that classes read from a global to its value, for the settings whose values the
+    shapes of the weights show: {"dim": 64} for `args.dim`."""
     found: dict[str, int] = {}
     for one in definitions:
         found |= _find_settings_shown_by_weights(one, name, weights)
@@ -151,8 +152,8 @@ def find_global_sizes(name: str, definitions: Sequence[ast.ClassDef], weights: S
 
 @dataclass(frozen=True)
 class _Wanted:
-    """The object that is searched for: its name, how the code reads it, its class with the arguments of the class, if
-    it has one, the settings that the weights show, and whether it is a global of the file."""
+    """The settings object that is searched for: its name, how the code reads it, the settings that the weights show,
+    whether it is a global of the file, and, if it has a class, this class with its arguments."""
 
     name: str
     reads: _Reads
@@ -178,7 +179,7 @@ def _find_fitting_settings(
     that the code requires. If there are several such dicts, take the one with the most of the settings that the code
     reads."""
     needed, read, shown = {*wanted.needed}, {*wanted.read_names}, wanted.shown
-    sources = list(_list_settings_sources(wanted.name, weights, parsers))
+    sources = list(_yield_settings_sources(wanted.name, weights, parsers))
     fitting = [
         one for one in sources if needed <= one.values.keys() | shown.keys() and one.has_any_of(read, wanted.name)
     ]
@@ -213,8 +214,8 @@ def _find_fitting_settings(
 
 @dataclass(frozen=True)
 class _Source:
-    """Values of settings, the name of the dict that holds them, a phrase on its place, and whether they were saved with
-    the weights."""
+    """Values of settings, with the name of the dict that holds them, a phrase that says where it is, and whether they
+    were saved with the weights."""
 
     values: Mapping[str, Any]
     name: str
@@ -228,11 +229,11 @@ class _Source:
         return bool(self.values.keys() & read) if read else self.name == name
 
 
-def _list_settings_sources(
+def _yield_settings_sources(
     name: str, weights: SavedWeights | None, parsers: Iterable[SettingsInCode]
 ) -> Iterator[_Source]:
-    """Yield the dicts from which a settings object may be made. The dicts of the checkpoint come first, and of these
-    the one with the name of the argument. The defaults of command lines come last."""
+    """Yield the dicts from which a settings object may be made. First come the dicts of the checkpoint, beginning with
+    the one that has the name of the argument; then the defaults of command lines."""
     if weights is not None:
         for one in sorted(weights.all_settings, key=lambda one: one.place.split(".")[-1] != name):
             yield _Source(one.values, one.place.split(".")[-1], f"as {one.said}", is_saved=True)
@@ -272,8 +273,8 @@ def _find_settings_read_by_class(definition: ast.ClassDef, name: str) -> _Reads:
 
 
 def _is_used_as_other_object(definition: ast.ClassDef, name: str) -> bool:
-    """Return whether a class calls a method of its argument that dicts do not have, or takes the length of the argument
-    or of one of its attributes, as for a vocabulary."""
+    """Return whether a class uses its argument in a way that does not suit settings, but for example a vocabulary: it
+    calls a method that dicts do not have, or takes the length of the argument or of one of its attributes."""
     for node in ast.walk(definition):
         if isinstance(node, ast.Call):
             func = node.func
@@ -309,8 +310,8 @@ def _list_fields_and_whether_required(kind: type) -> dict[str, bool]:
 def _find_settings_shown_by_weights(
     definition: ast.ClassDef, name: str, weights: SavedWeights, path: Path | None = None
 ) -> dict[str, int]:
-    """Return the settings in the argument `name`, such as `dim` of `args.dim`, that the shapes of the weights show,
-    with their values."""
+    """Return a dict from each setting in the argument `name`, such as `dim` of `args.dim`, to its value, for the
+    settings whose values the shapes of the weights show."""
     held = [
         name,
         *(a for a, parameter in find_init_parameters_stored_in_attributes(definition).items() if parameter == name),
@@ -325,8 +326,8 @@ def _find_settings_shown_by_weights(
 
 
 def _make_settings(values: Mapping[str, Any], reads: _Reads, kind: type | None) -> Any:
-    """Make the settings object from its values: an object of the class `kind`, or, without a class, a dict, an object
-    with attributes, or both in one."""
+    """Make the settings object from its values: an object of the class `kind` or, if this is None, a dict, an object
+    with attributes, or a dict whose members are attributes, too."""
     if kind is not None:
         return kind(**values)
     parts = {name: Settings(value) if isinstance(value, Mapping) else value for name, value in values.items()}
@@ -360,7 +361,6 @@ def find_settings_of_file(path: Path, names: Iterable[str], weights: SavedWeight
     dict from the names of the globals to these objects. Log each object with its source.
 
     Args:
-        path: the file.
         names: the names of the globals. Names that are not usual for settings are ignored.
         weights: the saved weights. A checkpoint may also hold the settings.
     """
@@ -383,7 +383,6 @@ def define_and_correct_settings_of_file(file: ModuleType, path: Path, weights: S
     Args:
         file: the Python module in which the file was run.
         path: its path.
-        weights: the weights.
     """
     classes = _read_classes(path)
     nodes = [node for one in classes for node in ast.walk(one)]

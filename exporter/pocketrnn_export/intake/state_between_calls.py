@@ -99,8 +99,8 @@ def refuse_dependence_on_sizes(facts: ModuleFacts, convention: Convention, sizes
     """Raise an ExportError if a module's answer to a text depends on an earlier text of another size.
 
     Args:
-        facts: the module, which is left as it was.
-        convention: how it is called.
+        facts: the module, which is not changed.
+        convention: how the module is called.
         sizes: (texts, tokens) around each size that forward compares with.
     """
     if sizes := sorted(sizes, key=lambda size: size[0] * size[1]):
@@ -155,8 +155,8 @@ class _TimeBudget:
         self._a_step = 0.0
 
     def yield_recording_while_time_is_left(self, batch: Batch) -> Iterator[bool]:
-        """Yield whether to record the operators of a batch; yield nothing if no time is left. Short batches are always
-        recorded, and long ones only if the time will probably be enough."""
+        """Yield once, with whether to record the operators of a batch; yield nothing if no time is left. Operators of
+        short batches are always recorded, those of long ones only if the time will probably be enough."""
         steps, now = batch[0].shape[1], time.process_time()
         spent = now - self._started
         if spent < 3 * _SECONDS:
@@ -172,8 +172,8 @@ def _collect_first_differing_batch(
     answered: Iterable[tuple[Batch, _RecordedAnswer]],
     differing: list[Batch],
 ) -> None:
-    """Compare the module's answers to batches, one after the other, with the expected ones. Stop at the first batch
-    whose answer differs, and add it to `differing`."""
+    """Compare the module's answers to batches with the expected ones, one after the other. Add the first batch whose
+    answer differs to `differing`, and stop there."""
     clock = _TimeBudget()
     for batch, expected in answered:
         for recorded in clock.yield_recording_while_time_is_left(batch):
@@ -187,7 +187,7 @@ def _find_attributes_with_used_state(
     facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]
 ) -> list[ChangedAttribute] | None:
     """Find out whether the module's answer to the last batch depends on earlier calls. If so, return the attributes
-    that calls change, those on which the answer may depend first. Otherwise, return None.
+    that calls change, likely causes first. Otherwise, return None.
 
     A value that the first call stores without using its text, such as a cache, does not count.
     """
@@ -251,9 +251,9 @@ def _call_module(
 def _depends_on_length(
     facts: ModuleFacts, convention: Convention, kept: ChangedAttribute, batch: Batch, further_calls: int
 ) -> bool:
-    """Return whether the answer changes when many calls extend a list, set, dict, tuple or string of the module. `kept`
-    is the attribute that holds it. The calls are not made: the entries that one call adds are added `further_calls`
-    times."""
+    """Return whether the answer changes when many calls extend a collection of the module: a list, set, dict, tuple or
+    string. `kept` is the attribute that holds the collection. The calls are not made; instead, the entries that one
+    call adds are added `further_calls` times."""
     if not isinstance(kept.after, _COLLECTIONS):
         return False
     expected = _answer_and_restore_if_possible(facts, convention, batch)
@@ -276,9 +276,9 @@ def _depends_on_length(
 
 
 def _extend_collection(held: Any, before: int, further_calls: int) -> Any:
-    """Extend a collection as further calls would do: each adds as many entries as the last call, before which it had
-    `before` entries. Return the collection. Lists and dicts are extended in place, since forward may reach them by
-    another name, too."""
+    """Return a collection extended as further calls would extend it: each call adds as many entries as the last one
+    did, before which the collection had `before` entries. Lists and dicts are extended in place, since forward may also
+    reach them by another name."""
     if isinstance(held, str):
         return held + held[before:] * further_calls
     if isinstance(held, tuple):
@@ -304,9 +304,9 @@ def _is_same_up_to_rounding(one: _RecordedAnswer, other: _RecordedAnswer) -> boo
 
 def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Convention, batch: Batch) -> None:
     """Raise an ExportError if a module's answer depends on a number that every call changes, such as a counter. To find
-    out, the number is set to its value after many calls, and the result of comparisons with it, such as
-    `self.calls % 50 == 0`, is reversed. Also raise an error if a module takes values from an iterator that it stores,
-    since later values are not known, unless it is an `itertools.count`."""
+    out, the number is set to its value after many calls, and the results of comparisons with it, such as `self.calls %
+    50 == 0`, are reversed. Also raise the error if a module takes values from an iterator that it keeps, since later
+    values are unknown; an `itertools.count` is allowed."""
     with restore_module(facts.module):
         counters = find_call_counters(
             lambda: _compute_answers_to_batches(facts, convention, [batch], recorded=False), facts.module
@@ -316,8 +316,9 @@ def _refuse_dependence_on_call_counters(facts: ModuleFacts, convention: Conventi
         for counter in counters if expected else ():
             if not counter.step:
                 raise ExportError(
-                    f"Forward takes the next value of an iterator that it keeps{counter.name and f': {counter.name}'}. "
-                    "Values that later calls will take are not known, and the answer to a text may depend on them.",
+                    "forward takes the next value of an iterator that the module "
+                    f"keeps{counter.name and f': {counter.name}'}. "
+                    "The answer to a text may thus depend on how many texts came before.",
                     "Create the iterator in forward, or keep a list and read it by index.",
                 )
 
@@ -366,9 +367,9 @@ def _make_dependence_error(cause: str, changed: Sequence[ChangedAttribute], conv
 
 
 def assigns_without_effect(facts: ModuleFacts, convention: Convention) -> bool:
-    """Return whether forward assigns to attributes, such as a cache, but its next answer stays the same.
+    """Return whether forward assigns to attributes, such as a cache, without changing its next answer.
 
-    Such assignments are undone. A module whose next answer changes, as with a counter, is refused later.
+    Such assignments are undone. A module whose next answer changes, for example by a counter, is refused later.
     """
     rows = 1 if convention.one_text else facts.trial_rows
     # A cache may grow only for the longest text of the proof.

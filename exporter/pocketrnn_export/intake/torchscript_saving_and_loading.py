@@ -56,8 +56,8 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
     if sum(size for size, _ in repeated) > _LARGEST_REPEATED:
         size, name = max(repeated)
         raise InputError(
-            f"{path} repeats a few numbers of {name[:80]} until they are {size:,} bytes.",
-            "Make the tensor in forward, with expand, and save the module again.",
+            f"The tensor {name[:80]} in {path} repeats a few stored numbers until they are {size:,} bytes.",
+            "Make this tensor in forward, with expand, and save the module again.",
         )
     return script
 

@@ -82,17 +82,14 @@ def make_traceable_module(script: torch.jit.ScriptModule) -> nn.Module:
         return _InterpretedModule(script)
     # torch.jit.freeze raises this for a module with an overloaded `forward`, such as a scripted nn.LSTM.
     except RuntimeError as error:
-        raise _make_untraceable_error(f"a part that cannot be frozen ({first_line(error)})") from error
+        raise _make_untraceable_error(f"a part that torch.jit.freeze fails on ({first_line(error)})") from error
 
 
 @dataclass(frozen=True)
 class _BatchSizesStandIn:
-    """A stand-in for the batch sizes of a packed sequence: the sequence, the number of its rows, and the number of its
-    steps.
-
-    A graph reads only the number of rows (the first batch size) and of steps (how many there are), and passes them to
-    the recurrent layers.
-    """
+    """A stand-in for the batch sizes of a packed sequence: the padded sequence itself, the number of its rows, and the
+    number of its steps. This is enough, since a graph reads only the number of rows (the first batch size) and of steps
+    (how many batch sizes there are), and passes the batch sizes to the recurrent layers."""
 
     packed: PackedSequence
     rows: Any
@@ -177,7 +174,7 @@ class _InterpretedModule(nn.Module):
                 return (inputs[0].rows,)
             if kind == "aten::size" and inputs[1:] == [0]:
                 return (inputs[0].steps,)
-            raise _make_untraceable_error(f"{kind} of a packed sequence's batch sizes")
+            raise _make_untraceable_error(f"the operator {kind} on the batch sizes of a packed sequence")
         if kind == "aten::_convolution":
             # Its further arguments choose among implementations.
             return (torch.ops.aten.convolution.default(*inputs[:9]),)
@@ -194,7 +191,7 @@ def _make_layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
     packed = _is_packed_node(node)
     weights, has_biases, layers, _, _, bidirectional = given[3:9] if packed else given[2:8]
     if not isinstance(weights, list) or not all(isinstance(weight, Tensor) for weight in weights):
-        raise _make_untraceable_error("a recurrent layer whose weights are computed")
+        raise _make_untraceable_error("a recurrent layer whose weights are computed in forward")
     cls, options = _LAYERS[kind]
     gates = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}[cls]
     hidden = weights[0].shape[0] // gates
@@ -226,8 +223,8 @@ def _read_stored_value(value: Any, script: torch.jit.ScriptModule) -> Any:
 
 
 def _is_packed_node(node: Any) -> bool:
-    """Return whether a node is a recurrent operator on packed data. It has one more input, and the second input is
-    the batch sizes."""
+    """Return whether a node is a recurrent operator on packed data. Such a node has one input more, and its second
+    input is the batch sizes."""
     return str(node.schema()).split("(")[0].endswith(".data")
 
 
@@ -273,7 +270,7 @@ def _run_operator(node: Any, inputs: list[Any]) -> Sequence[Any]:
     """Run the ATen operator and overload that a node names on `inputs`. Return its results."""
     kind, text = node.kind(), str(node.schema())
     if not kind.startswith("aten::") or text == "(no schema)":
-        raise _make_untraceable_error(kind)
+        raise _make_untraceable_error(f"the operator {kind}")
     schema = parse_operator_schema(text)
     overloads = getattr(torch.ops.aten, schema.name.removeprefix("aten::"))
     positional, by_name = [], {}
@@ -293,7 +290,8 @@ def _run_operator(node: Any, inputs: list[Any]) -> Sequence[Any]:
 
 
 def _make_untraceable_error(held_part: str) -> ExportError:
-    """Make the error for TorchScript that cannot be traced because of a part in it. `held_part` describes this part."""
+    """Make the error for TorchScript that cannot be traced because of a part in it. `held_part` is a noun phrase that
+    describes this part."""
     return ExportError(
         f"The TorchScript module holds {held_part}, which cannot be traced again.",
         "Export the nn.Module that it was made from.",

@@ -39,7 +39,7 @@ def is_user_frame(frame: FrameType) -> bool:
 
 
 def is_user_file(file: str) -> bool:
-    """Return whether a file contains code of the user, or of a library other than torch and this package."""
+    """Return whether a file has code of the user, or of a library other than torch and this package."""
     return not file.startswith((_TORCH, "<")) and not is_file_of_this_package(file)
 
 
@@ -66,9 +66,9 @@ def list_call_frames(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def find_size_reading_frame(frame: FrameType | None) -> FrameType | None:
-    """Find the code that reads a tensor's size, from a frame inside this reading outwards. Return its frame. Three
-    kinds of frames are skipped: methods of PyTorch's sizes; files of this package with `ASKS_FOR_ITS_CALLER`, which
-    replace Python functions; and code without a file, such as a dataclass's `__repr__`."""
+    """Find the code that reads a tensor's size: go outwards from `frame`, which lies inside the reading, and return the
+    first frame of another kind than these: methods of PyTorch's sizes; files of this package with
+    `ASKS_FOR_ITS_CALLER`, which replace Python functions; and code without a file, such as a dataclass's `__repr__`."""
     while frame is not None and (
         frame.f_code.co_filename == TORCH_FILE
         or frame.f_code.co_filename.startswith("<")
@@ -79,8 +79,8 @@ def find_size_reading_frame(frame: FrameType | None) -> FrameType | None:
 
 
 def find_frame_outside_package(frame: FrameType) -> FrameType:
-    """Return the frame that called into this package: the first one, from `frame` outwards, that does not belong to
-    it."""
+    """Return the frame that called into this package: the first frame from `frame` outwards that does not belong to the
+    package."""
     while frame.f_back is not None and is_file_of_this_package(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
@@ -97,8 +97,8 @@ def is_library_frame(frame: FrameType) -> bool:
 
 
 def read_line_of_module_code(frame: FrameType) -> tuple[str, int, str]:
-    """Return the file, number and text of a line of the module's own code: the line of the first such frame from
-    `frame` outwards. If there is none, return those of the line of `frame` itself."""
+    """Return the file, number and text of a line of the module's own code. It is the current line of the first frame
+    from `frame` outwards that runs such code; if there is none, the current line of `frame` itself."""
     caller: FrameType | None = frame
     while caller is not None and (is_installed_file(caller.f_code.co_filename) or not is_user_frame(caller)):
         caller = caller.f_back
@@ -146,7 +146,8 @@ def describe_line(frame: FrameType, number: int | None = None) -> str:
 
 @contextlib.contextmanager
 def trace_frames(look: Callable[[FrameType, str, Any], Any]) -> Iterator[None]:
-    """While the block runs, call `look` for each new frame, as `sys.settrace` does."""
+    """While the block runs, call `look` for each new frame, as the function that is given to `sys.settrace` is
+    called."""
     before = sys.gettrace()
     sys.settrace(look)
     try:
@@ -170,11 +171,11 @@ def describe_last_user_line(stack: str) -> str:
 
 
 def find_nonfinite_line(run: Callable[[], object]) -> str:
-    """Find the last line of the owner's code that computes NaN or infinity from finite numbers, and describe it. Return
+    """Find the last line of the user's code that computes NaN or infinity from finite numbers, and describe it. Return
     an empty string if no such line is found, as in TorchScript.
 
-    Earlier such lines are seldom the cause: attention writes minus infinity for masked scores, and its softmax turns
-    them into zeros.
+    Earlier lines of this kind are seldom the cause: attention writes minus infinity for masked scores, and its softmax
+    turns these into zeros.
     """
     watched = _NonfiniteResultMode()
     # An exception of the user's module was already reported.
@@ -224,10 +225,10 @@ def read_generator_states() -> dict[str, bytes]:
 
 
 def find_random_draw_line(module: nn.Module, run: Callable[[], object]) -> str:
-    """Find the first line of the owner's code that draws a random number, and describe it. The generator may be global,
+    """Find the first line of the user's code that draws a random number, and describe it. The generator may be global,
     in the module, in the module's file, or new. Return an empty string if no line is found, as in TorchScript.
 
-    Every line is traced, which is slow: use it only for the message where a module is refused.
+    Every line is traced, which is slow, so this is used only for the message of an error.
     """
     held = list(_find_held_generators(module))
     found, at = "", sys._getframe()

@@ -48,9 +48,8 @@ class SavedSettings(NamedTuple):
     """Settings that were saved with weights.
 
     Attributes:
-        place: the place in the file, as `config.model`; the section of a file of settings.
-        said: the file with a verb and the place: `net.pt says in config.model`.
-        values: the values.
+        place: the place of the settings in the file, such as `config.model`; or the section of a file of settings.
+        said: the beginning of a sentence with the file and the place: `net.pt says in config.model`.
     """
 
     place: str
@@ -60,16 +59,16 @@ class SavedSettings(NamedTuple):
 
 @dataclass(frozen=True)
 class SavedWeights:
-    """The contents of a weights file: the tensors by name, and the module's arguments if the file is a checkpoint with
+    """The contents of a weights file: the tensors by name, and, if the file is a checkpoint with settings, the module's
     arguments.
 
     Attributes:
         path: the file.
         tensors: the weights by name.
         arguments: the arguments of the module in the checkpoint; plain values only. Often empty.
-        dicts: the members of the checkpoint that are dicts, each with its keys. Often empty.
-        settings: each dict of the checkpoint that may hold settings, by its place, as `config.model`. Its values are
-            plain ones, and lists and dicts of these. The place of the checkpoint itself is empty. Often empty.
+        dicts: the keys of each member of the checkpoint that is a dict, by the member's name. Often empty.
+        settings: each dict of the checkpoint that may hold settings, by its place, such as `config.model`; the place of
+            the checkpoint itself is empty. Values are plain ones, and lists and dicts of these. Often empty.
     """
 
     path: Path
@@ -85,7 +84,7 @@ class SavedWeights:
 
     @functools.cached_property
     def all_settings(self) -> list[SavedSettings]:
-        """The settings in the checkpoint. If it has none, the settings in the files that belong to it."""
+        """The settings in the checkpoint or, if it has none, the settings in the files that belong to it."""
         if self.settings:
             return [
                 SavedSettings(place, f"{self.path} says{f' in {place}' if place else ''}", values)
@@ -99,13 +98,11 @@ class SavedWeights:
 
 
 def read_weights(path: Path) -> SavedWeights:
-    """Read a state_dict from a `.safetensors` file, or from a file of `torch.save`, which may be a training
-    checkpoint.
+    """Read a state_dict from a `.safetensors` file, or from a file of `torch.save`, which may be a training checkpoint.
 
-    Nothing in the file is executed: it is read with `weights_only=True`, and objects of other classes (Lightning's
-    hyper-parameters, argparse.Namespace, numpy's numbers) become inert stand-ins, and so does a whole pickled
-    module, whose parameters and buffers are its weights. The prefixes of
-    nn.DataParallel and torch.compile are removed from the names.
+    No code in the file is executed: it is read with `weights_only=True`, and objects of classes outside torch
+    (Lightning's hyper-parameters, argparse.Namespace) become stand-ins without code. From a pickled module, the
+    parameters and buffers are read. The prefixes of nn.DataParallel and torch.compile are removed from the names.
 
     Raises:
         InputError: the file is missing, is of another kind, or holds objects other than tensors and modules.
@@ -151,13 +148,11 @@ def list_files_of_same_shapes(path: Path, others: Iterable[Path]) -> list[Path]:
 
 
 def load_weights(module: nn.Module, weights: SavedWeights) -> None:
-    """Load all weights of a module.
-
-    If the file's names have a prefix (`model.fc.weight` for `fc.weight`, as Lightning writes them), or the module's
-    names have one, the prefix is removed or added, and that is logged.
+    """Load all weights of a module. If only a prefix differs between the names in the file and in the module
+    (`model.fc.weight` for `fc.weight`, as Lightning writes them), it is removed or added, and that is logged.
 
     Raises:
-        InputError: names or shapes do not fit; the message names the first ones.
+        InputError: names or shapes do not fit. The message has the first ones.
     """
     own, path = module.state_dict(), weights.path
     state = add_or_remove_prefix(weights, own)
@@ -177,13 +172,15 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
         others = "Name the class that was trained" if missing or unknown else "Make the module as it was trained"
         raise InputError(
             f"{'; '.join(problems)}.",
-            f"{others}, with its sizes and numbers of layers; the file begins with: {weights.first_tensors_phrase}.",
+            f"{others}, with the same sizes and numbers of layers. The file begins with: "
+            f"{weights.first_tensors_phrase}.",
         )
     for name, tensor in state.items():
         if tensor.is_meta or tensor.is_complex() or tensor.is_floating_point() != own[name].is_floating_point():
             raise InputError(
-                f"{name} in {path} is {tensor.dtype} on {tensor.device}, but {own[name].dtype} in the module.",
-                "Save module.state_dict() of the trained module, without a conversion of its types.",
+                f"The weight {name} is {tensor.dtype} on {tensor.device} in {path}, but {own[name].dtype} in the "
+                "module.",
+                "Save module.state_dict() of the trained module without converting its types.",
             )
     module.load_state_dict(dict(state))
     # A recurrent layer caches the weights of its parametrizations and renews them when it is moved. Not module.cpu():
@@ -192,8 +189,8 @@ def load_weights(module: nn.Module, weights: SavedWeights) -> None:
 
 
 def has_tensors_of_weights(module: nn.Module, weights: SavedWeights) -> bool:
-    """Return whether a module has the same tensors as a file of weights, by names and shapes. The names may differ by a
-    prefix."""
+    """Return whether a module has the same tensors as a file of weights: the same names, up to one prefix, and the same
+    shapes."""
     own = module.state_dict()
     with hide_log_records():
         state = add_or_remove_prefix(weights, own)
@@ -247,16 +244,19 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     # Damaged headers raise errors of other classes than safetensors' own.
     except Exception as error:
-        raise InputError(f"{path} is not a safetensors file: {first_line(error)}.", "Save the weights again.") from None
+        raise InputError(
+            f"{path} is not a safetensors file: {first_line(error)}.",
+            "Save the weights again, and copy the whole file.",
+        ) from None
 
 
 def _read_torch_save(path: Path) -> Any:
-    """Read the object in a file of `torch.save`. Parts whose classes are not torch's become placeholders, and their
+    """Read the object in a file of `torch.save`. Parts whose classes are outside torch become placeholders, and their
     code is not run."""
     if is_torchscript(path):
         raise InputError(
-            f"{path} is a TorchScript file, which is a module and not only weights.",
-            f"Give it in place of the module's file: {path}.",
+            f"{path} is a TorchScript file. It holds a whole module, but --weights needs only weights.",
+            f"Give it as SOURCE, in place of the module's Python file: {path}.",
         )
     check_pickles(path)
     others = _find_classes_outside_torch(path)
@@ -310,13 +310,13 @@ class _DictStandIn:
 
 
 def _is_module(saved: Any) -> bool:
-    """Return whether an object in a file is a placeholder for a torch.nn.Module. The attributes that every module has
-    show this."""
+    """Return whether an object in a file is a placeholder for a torch.nn.Module. It is one if it has the attributes
+    that every module has."""
     state = saved.state if isinstance(saved, _UnreadObject) else None
     return isinstance(state, Mapping) and all(isinstance(state.get(one), Mapping) for one in MODULE_TABLES)
 
 
-def _list_module_tensors(module: _UnreadObject, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+def _yield_module_tensors(module: _UnreadObject, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Yield the parameters and the persistent buffers of a pickled module and its layers, by their names in its
     state_dict."""
     parameters, buffers, parts = (module.state[one] for one in MODULE_TABLES)
@@ -327,19 +327,19 @@ def _list_module_tensors(module: _UnreadObject, prefix: str = "", depth: int = 0
             yield f"{prefix}{name}", tensor
     for name, part in parts.items():
         if _is_module(part) and depth < _DEEPEST_PART:
-            yield from _list_module_tensors(part, f"{prefix}{name}.", depth + 1)
+            yield from _yield_module_tensors(part, f"{prefix}{name}.", depth + 1)
 
 
 def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tensor]:
-    """Return the weights by name from the object in a file. The object itself holds them, or a member of it, such as
+    """Return the weights by name from the object in a file: from the object itself, or from a member of it, such as
     `state_dict`."""
     if _is_module(saved):
-        saved = dict(_list_module_tensors(saved))
+        saved = dict(_yield_module_tensors(saved))
     if not isinstance(saved, Mapping) or not saved:
         kind = "an empty dict" if isinstance(saved, Mapping) else f"a {type(saved).__name__}"
         raise InputError(
-            f"{path} holds {kind}, and no tensors by name.",
-            "Save the weights with torch.save(module.state_dict(), ...).",
+            f"{path} holds {kind}, but must hold a dict of tensors by their names.",
+            "Save the weights with torch.save(module.state_dict(), 'weights.pt').",
         )
     if _is_state_dict(saved):
         return {str(name): tensor for name, tensor in saved.items()}
@@ -362,10 +362,14 @@ def _find_state_dict(saved: Any, path: Path, within: str = "") -> dict[str, Tens
         return _find_state_dict(saved[found[0]], path)
     if found:
         raise InputError(
-            f"{path} holds {len(found)} sets of weights: {_join_names([str(key)[:60] for key in found], 6)}.",
-            "Save only the set to export, with torch.save(module.state_dict(), ...).",
+            f"{path} holds {len(found)} sets of weights, but only one can be exported: "
+            f"{_join_names([str(key)[:60] for key in found], 6)}.",
+            "Save only the set to export: torch.save(module.state_dict(), 'weights.pt').",
         )
-    raise InputError(f"{path} holds no tensors by name.", "Save the weights with torch.save(module.state_dict(), ...).")
+    raise InputError(
+        f"{path} does not hold tensors by their names.",
+        "Save the weights with torch.save(module.state_dict(), 'weights.pt').",
+    )
 
 
 def _is_state_dict(value: Mapping[Any, Any]) -> bool:
@@ -377,8 +381,8 @@ def _is_state_dict(value: Mapping[Any, Any]) -> bool:
 
 
 def _find_module_arguments(saved: Any) -> dict[str, Any]:
-    """Return the arguments of a module's class in a checkpoint, such as Lightning's hyper-parameters, if they are plain
-    values."""
+    """Return the arguments of a module's class in a checkpoint, such as Lightning's hyper-parameters. Values that are
+    not plain are left out."""
     if not isinstance(saved, Mapping):
         return {}
     members = (saved.get(key) for key in _ARGUMENTS)
@@ -392,8 +396,8 @@ def _find_module_arguments(saved: Any) -> dict[str, Any]:
 
 
 def _find_dicts_of_settings(saved: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each dict of a checkpoint that may hold settings, with its place. Vocabularies, labels, and the states of
-    optimizers are left out."""
+    """Yield pairs (place, dict) for each dict of a checkpoint that may hold settings. Vocabularies, labels, and the
+    states of optimizers are left out."""
     held = saved.state if isinstance(saved, _UnreadObject) else saved
     if _is_module(saved):
         parts: Mapping[str, Any] = saved.state["_modules"]
@@ -431,7 +435,7 @@ def _read_plain_value(value: Any, depth: int = 0) -> Any:
 
 def _make_unsafe_pickle_error(path: Path, class_names: Sequence[str]) -> InputError:
     """Make the error for a file of weights that contains objects of classes that torch does not load by default.
-    `class_names` are these classes; empty if they are not known."""
+    `class_names` are the names of these classes; the list is empty if they are not known."""
     held = (
         _join_names([name if name.isprintable() else ascii(name) for name in class_names], 3)
         if class_names

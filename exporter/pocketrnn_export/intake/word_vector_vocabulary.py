@@ -44,7 +44,6 @@ def read_word_vector_vocabulary(path: Path, weights: SavedWeights) -> Vocabulary
     """Read the words in a file of word vectors as a vocabulary. Their ids are their rows in the module's embedding.
 
     Args:
-        path: the file.
         weights: the weights that hold the embedding.
 
     Raises:
@@ -60,10 +59,10 @@ def read_word_vector_vocabulary(path: Path, weights: SavedWeights) -> Vocabulary
     }
     if not tables:
         raise DataError(
-            f"{path} holds the vectors of {len(words):,} words, but no embedding in {weights.path} has as many rows "
-            f"and {width} columns, so its words are not those of the module.",
-            "Give the vocabulary that your code makes: a file with one token in each line, or a JSON object from token "
-            "to id.",
+            f"{path} has vectors of {len(words):,} words with {width} numbers each, but no embedding in "
+            f"{weights.path} has this shape. Its words are not the vocabulary of the module.",
+            "Give the vocabulary that your code makes: a file with one token in each line, or a JSON object from "
+            "token to id.",
         )
     name, table = next(iter(tables.items()))
     others = len(table) - len(words)
@@ -84,8 +83,8 @@ def read_word_vector_vocabulary(path: Path, weights: SavedWeights) -> Vocabulary
 
 
 def _replace_words_read_as_missing(words: list[str], path: Path) -> list[str]:
-    """Replace the words that pandas reads as missing values by placeholders, if code near the file reads it by pandas.
-    Such code treats these words as unknown."""
+    """Replace the words that pandas would read as missing values by placeholders, if code near the file reads it by
+    pandas. Such code treats these words as unknown."""
     found = sorted(_MISSING.intersection(words))
     if not found or not any(map(_reads_words_by_pandas, list_files_near(path))):
         return words
@@ -106,8 +105,8 @@ def _reads_words_by_pandas(file: Path) -> bool:
 
 
 def _read_words_and_some_vectors(path: Path) -> tuple[list[str], dict[int, Tensor]]:
-    """Return the words in a file, and the vectors of some of them by their positions. If a word occurs again, a
-    placeholder replaces it, since no text gets its second id."""
+    """Return the words in a file, and a dict of the vectors of some words, by their positions. A word that occurs a
+    second time is replaced by a placeholder, since no text gets its second id."""
     size = path.stat().st_size
     words: list[str] = []
     vectors: dict[int, Tensor] = {}
@@ -120,14 +119,20 @@ def _read_words_and_some_vectors(path: Path) -> tuple[list[str], dict[int, Tenso
                 if number == 1:
                     # The number of words and of columns.
                     continue
-                raise DataError(f"Line {number} of {path} is not a word and its vector.", "Delete the line.")
+                raise DataError(
+                    f"Line {number} of {path} must be a word and its vector, but is not.",
+                    "Correct or delete this line.",
+                )
             width, step = len(found[1].split()), max(1, size // (len(line) + 1) // _COMPARED)
         word, *numbers = line.rstrip().rsplit(" ", width)
         if len(words) % step == 0:
             try:
                 vectors[len(words)] = torch.tensor([float(one) for one in numbers])
             except ValueError:
-                raise DataError(f"Line {number} of {path} is not a word and its vector.", "Delete the line.") from None
+                raise DataError(
+                    f"Line {number} of {path} must be a word and its vector, but is not.",
+                    "Correct or delete this line.",
+                ) from None
         words.append(f"{PLACEHOLDER}{len(words)}>" if word in known or not word else word)
         known.add(word)
     return words, {place: one for place, one in vectors.items() if len(one) == width}
@@ -139,7 +144,7 @@ def _read_lines(path: Path) -> Iterator[str]:
             for line in file:
                 yield line.rstrip("\n")
     except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
+        raise InputError(f"{path} is not UTF-8 text.", "Save the file with the encoding UTF-8.") from None
     except OSError as error:
         reason = find_file_error_reason(error)
         raise InputError(f"{path} cannot be read: {reason}.", "Check that you may read the file.") from None
@@ -147,8 +152,9 @@ def _read_lines(path: Path) -> Iterator[str]:
 
 def _find_first_row_and_share(table: Tensor, vectors: dict[int, Tensor], other_rows: int) -> tuple[int, float]:
     """Find where the vectors of a file begin in an embedding. Return the first row, and the share of the vectors that
-    are nearly equal to their rows. If the share is at most a half, return 0 for it, and assume that `<pad>` and `<unk>`
-    come first, as far as the embedding has `other_rows`."""
+    are nearly equal to the rows from there on. If no row gives a share above a half, return a share of 0; the first row
+    is then a guess, with `<pad>` and `<unk>` before it as far as the embedding has `other_rows` more rows than the
+    file."""
     places: Sequence[int] = sorted(vectors)
     rows = torch.stack([vectors[place] for place in places])
     shares = {}

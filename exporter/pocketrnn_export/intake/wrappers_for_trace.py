@@ -29,7 +29,7 @@ class FeatureModule(nn.Module):
 
     Args:
         called: the module with its convention, whose function is a `FeatureCall`.
-        width: how many tokens every text has, where that is always the same, which a trace takes for a constant.
+        width: the number of tokens of every text, if it is always the same, so that the trace takes it for a constant.
     """
 
     def __init__(self, called: CallAdapter, width: int | None = None) -> None:
@@ -107,8 +107,8 @@ class FixedWidthModule(nn.Module):
 
 
 def cut_to_width(tokens: Tensor, width: int | None) -> Tensor:
-    """Select the first `width` tokens of each row, which are all: a trace then treats the width as a constant. If
-    `width` is None, return the tokens as they are."""
+    """Select the first `width` tokens of each row, which are all of them, so that a trace treats the width as a
+    constant. If `width` is None, return the tokens unchanged."""
     return tokens if width is None else tokens.index_select(1, torch.arange(width))
 
 

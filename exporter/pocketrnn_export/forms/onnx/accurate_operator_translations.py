@@ -273,7 +273,6 @@ def _translate_elu(x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: 
     """Translate `F.elu(x)`, and selu and celu, by expm1. For negative x above -6e-8, onnxruntime's Elu gives 0.
 
     Args:
-        x: the input.
         alpha: the factor of negative results.
         scale: the factor of all results.
         input_scale: the factor of negative x before expm1.
@@ -297,11 +296,7 @@ def _make_tensor_of_nan_where_x_is_nan(x: Any, like: Any = None) -> Any:
 
 def _make_xlogy_translation(log: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
     """Return a translation of `torch.xlogy(x, y)` or `xlog1py`, x * log(y), whose result is 0 where x is 0, but NaN
-    where y is NaN.
-
-    Args:
-        log: the translation of the logarithm: log or log1p.
-    """
+    where y is NaN. `log` is the translation of the logarithm: log or log1p."""
 
     def translate_xlogy(x: Any, y: Any) -> Any:
         x, y = _convert_operands_to_one_dtype(x, y)
@@ -404,11 +399,7 @@ def _make_softmax_translation(operator: Callable[..., Any]) -> Callable[..., Any
 
 def _translate_isinf(counted_signs: Mapping[str, int], x: Any) -> Any:
     """Translate `torch.isinf(x)`, `isposinf` or `isneginf`. torch's own translation tests doubles in float32.
-
-    Args:
-        counted_signs: the attributes of ONNX's IsInf that say which infinities count; empty for both.
-        x: the input.
-    """
+    `counted_signs` are the attributes of ONNX's IsInf that say which infinities count; empty for both."""
     if x.dtype not in _FLOATS:
         x = op.Cast(x, to=ir.DataType.FLOAT)
     return op.IsInf(x, **counted_signs)
@@ -591,11 +582,7 @@ def _may_reduce_empty_axis(x: Any, dim: Any) -> bool:
 
 def _make_tensor_and_number_translation(operator: Callable[..., Any]) -> Callable[..., Any]:
     """Return a translation of an operation on a tensor and a number, such as `x * (10 / n)`. The number may be a
-    constant, or a value that is computed from sizes.
-
-    Args:
-        operator: the ONNX operator: Add, Sub or Mul.
-    """
+    constant, or a value that is computed from sizes. `operator` is the ONNX operator: Add, Sub or Mul."""
 
     def translate_operation(x: Any, other: Any, alpha: float = 1.0) -> Any:
         if alpha != 1:

@@ -35,8 +35,9 @@ _ROUNDS: Final = 2
 
 
 def optimize_exactly(model: ir.Model) -> None:
-    """Fold constants and simplify nodes in place, by the steps of `onnxscript.optimizer.optimize` but without its
-    tolerances. Then rewrite the nodes in which onnxruntime would lose NaN, or the small results of a sigmoid."""
+    """Fold constants and simplify nodes in place, by the steps of `onnxscript.optimizer.optimize` but with exact
+    comparisons of constants. Then rewrite the nodes in which onnxruntime would lose NaN, or the small results of a
+    sigmoid."""
     passes.InlinePass()(model)
     exact = compute_constants_with_rounding_of_pytorch(model)
     for _ in range(_ROUNDS):
@@ -203,12 +204,12 @@ def _is_rounded_once(value: ir.Value, curved: Collection[ir.Value]) -> bool:
         value: the value.
         curved: the values that functions such as exp and sine make, also indirectly.
     """
-    met = list(_list_downstream_operators(value))
+    met = list(_yield_downstream_operators(value))
     is_curved = value in curved or any(node.op_type in _CURVED for node in met)
     return is_curved and not any(map(_has_discontinuous_result, met))
 
 
-def _list_downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
+def _yield_downstream_operators(value: ir.Value) -> Iterator[ir.Node]:
     """Yield the operators that use a value, directly or through other operators. The search does not go beyond a
     recurrent layer or a function such as exp or sine."""
     waiting, seen = [value], {value}
@@ -227,12 +228,8 @@ def _has_discontinuous_result(node: ir.Node) -> bool:
 
 
 def replace_folded_constants(model: ir.Model, rounded_constants: Mapping[str, npt.NDArray[np.float32]]) -> None:
-    """Replace the values of constants in a model, in place, if the shapes are equal.
-
-    Args:
-        model: the model.
-        rounded_constants: the new values by name, from `compute_constants_with_rounding_of_pytorch`.
-    """
+    """Replace the values of constants in a model, in place, if the shapes are equal. `rounded_constants` are the new
+    values by name, from `compute_constants_with_rounding_of_pytorch`."""
     graph = model.graph
     for name, array in rounded_constants.items():
         value = graph.initializers.get(name)
@@ -259,7 +256,6 @@ def _compute_node_in_float64(
     be too large.
 
     Args:
-        node: the node.
         known: the numbers of its inputs.
         model: the model that contains it, which states the opsets.
     """
@@ -327,7 +323,8 @@ _LARGE: Final = 64.0
 
 
 def expand_sigmoids_whose_small_results_matter(model: ir.Model) -> None:
-    """Replace a Sigmoid by 1 / (1 + exp(-x)), in place, wherever it matters that small results are not rounded to 0."""
+    """Replace a Sigmoid by 1 / (1 + exp(-x)), in place, wherever later results would change if its small results were
+    rounded to 0, as onnxruntime's Sigmoid may do."""
     nodes = list(model.graph.all_nodes())
     outer = {graph: node for node in nodes for graph in list_subgraphs(node)}
     ranges = compute_ranges(model.graph)
@@ -348,7 +345,6 @@ def _changes_later_result_if_rounded_to_zero(
     Args:
         value: the output of a Sigmoid.
         nodes_of_subgraphs: the If, Loop or Scan that contains each subgraph.
-        ranges: the range of the numbers of each value.
     """
     # For each other value, the factor by which the first value was multiplied on its way there.
     scales = {value: 1.0}
@@ -403,8 +399,8 @@ def _find_largest_factor(node: ir.Node, input_index: int, ranges: Mapping[ir.Val
 
 
 def _is_sensitive_to_size_of_small_input(node: ir.Node, input_index: int) -> bool:
-    """Return whether it matters for a node's result how small its input with this index is, as it does for a logarithm:
-    1e-30 must not become 0."""
+    """Return whether a node's result depends on how small its input with this index is, as for a logarithm: 1e-30 must
+    not become 0 there."""
     if node.op_type in _ASKS:
         return True
     if node.op_type == "Cast":
@@ -432,8 +428,8 @@ def _is_integer_divisor(divisor: ir.Value | None) -> bool:
 
 
 def _is_insensitive_to_small_inputs(node: ir.Node) -> bool:
-    """Return whether a node's result is about the same for all small inputs, as with a bias that is added to them. Then
-    small inputs may become 0."""
+    """Return whether a node's result is about the same for all small inputs, as for a sum with a bias. Small inputs may
+    become 0 there."""
     if node.op_type in _LAYERS:
         weights = _read_constant_array(node.inputs[1])
         return weights is not None and bool(np.abs(weights).max() <= _LARGE)

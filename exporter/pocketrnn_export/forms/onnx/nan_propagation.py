@@ -31,14 +31,14 @@ _LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 def make_graph_propagate_nans(model: ir.Model) -> None:
-    """Add nodes to a graph, in place, that make its result NaN wherever PyTorch's is. These nodes are called guards.
-    They are added only where a value may be NaN, if the graph's inputs are finite."""
+    """Add nodes, called guards, to a graph in place that make its result NaN wherever PyTorch's result is NaN. They are
+    added only where a value may be NaN although the graph's inputs are finite."""
     _guard_operators_that_lose_nan(model.graph, compute_ranges(model.graph))
 
 
 def add_nan_guards_for_any_input(content: bytes) -> bytes:
-    """Add nodes, called guards, to the graph of an ONNX file, so that the graph gives NaN where PyTorch gives NaN, also
-    if an input contains NaN. Return the new file."""
+    """Add nodes, called guards, to the graph of an ONNX file, so that it gives NaN wherever PyTorch gives NaN, even if
+    an input contains NaN. Return the new file."""
     model = ir.serde.deserialize_model(onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content)))
     _guard_operators_that_lose_nan(model.graph, compute_ranges(model.graph, ANYTHING))
     made: bytes = ir.serde.serialize_model(model).SerializeToString()
@@ -53,7 +53,7 @@ def remove_nan_guards(content: bytes, operators: frozenset[str] | None = None) -
         operators: the types of the operators whose guards are removed, such as ReduceMax; None for all.
 
     Returns:
-        the file without these guards; the same bytes if it has none.
+        the file without these guards, or `content` itself if it has none.
     """
     model = ir.serde.deserialize_model(onnx.load_model_from_string(content))
     is_guarded = False
@@ -74,12 +74,7 @@ def remove_nan_guards(content: bytes, operators: frozenset[str] | None = None) -
 
 def _guard_operators_that_lose_nan(graph: ir.Graph, ranges: Mapping[ir.Value, NumberRange]) -> None:
     """Replace each operator that would lose a NaN by nodes that keep it, if a float input of the operator may be NaN.
-    Recurrent layers and max pools are also replaced if an input may be infinite.
-
-    Args:
-        graph: the graph to change.
-        ranges: the range of the numbers of each value.
-    """
+    Recurrent layers and max pools are also replaced if an input may be infinite."""
     for node in list(graph):
         for body in list_subgraphs(node):
             _guard_operators_that_lose_nan(body, ranges)
@@ -143,8 +138,8 @@ class _GuardBuilder:
         return self.add_node("Where", self.add_node("Equal", x, x), self.add_float_constant(0.0), x)
 
     def replace_nan_by_infinity(self, infinity: float) -> Any:
-        """Add nodes that replace each NaN in the operator's first input by `infinity`, and each `infinity` by the
-        largest finite number of its sign. So NaN becomes the largest of all numbers, or for minus infinity the
+        """Add nodes that replace each NaN in the operator's first input by `infinity`, and each number equal to
+        `infinity` by the finite number nearest to it. So NaN becomes the largest number or, for minus infinity, the
         smallest. Return the new tensor."""
         bound = self.add_float_constant(_LARGEST if infinity > 0 else -_LARGEST)
         within = self.add_node("Min" if infinity > 0 else "Max", self.x, bound)

@@ -56,16 +56,15 @@ class OnnxGraph:
             such as hashes.
         nodes: the number of nodes.
         limits: the sizes beyond which PyTorch itself fails.
-        bounds: the sizes just below, at and above each size that a condition in forward asks about, also those outside
-            the limits; empty without such conditions.
+        bounds: the sizes just below, at and above each size that a condition in forward compares with, also those
+            outside the limits; empty without such conditions.
         notes: sentences on the parts that were not compared with the module.
         padding_tells: the padding ids that may change a text's answer if they follow the text in a batch, each with the
             line of forward that reads them.
-        operators: the decomposed program, whose node names are the names of the graph's values; None after it was
-            checked.
+        operators: the program in PyTorch's core operators, whose node names are the names of the graph's values; None
+            after it was checked.
         program: the program as `torch.export` traced it.
-        traced: this program together with the decisions of its trace, so that the module can be traced again in the
-            same way.
+        traced: `program` with the decisions of its trace, so that the module can be traced again in the same way.
     """
 
     content: bytes
@@ -81,8 +80,8 @@ class OnnxGraph:
 
 
 def name_graph_inputs(inputs: Sequence[torch.Tensor]) -> tuple[str, ...]:
-    """Return the names of a graph's inputs from the module's inputs: one text, two texts, or a text with features; each
-    of these perhaps with lengths."""
+    """Return the names of a graph's inputs, given the inputs of the module: one text, two texts, or a text with
+    features, each with or without lengths."""
     names: tuple[str, ...] = ("tokens", "lengths")
     if takes_two_texts(inputs):
         names = PAIR_INPUTS[1]
@@ -97,11 +96,9 @@ def convert_program(
     """Convert a traced program to an ONNX graph.
 
     Args:
-        traced: the program.
-        metadata: entries for the file's `metadata_props`.
         input_names: the names of the graph's inputs.
-        in_doubles: whether the module was converted to double precision for the proof. Then numbers that ONNX rounds to
-            float32 are allowed, since the proof measures their effect.
+        in_doubles: whether the module was converted to double precision for the proof. Numbers that ONNX rounds to
+            float32 are then allowed, since the proof measures their effect.
 
     Raises:
         ExportError: the program has an operation without an ONNX operator.
@@ -186,8 +183,8 @@ def describe_first_known_user_line(nodes: Iterable[torch.fx.Node]) -> str:
 
 
 def _find_operator_in_decomposed_program(operator: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
-    """Return the nodes with this operator after the program was decomposed to simpler operators: copysign, for example,
-    decomposes to signbit. Return [] for an empty operator."""
+    """Return the nodes with this operator after the program was decomposed to simpler operators, as copysign is
+    decomposed to signbit and others. Return [] for an empty operator."""
     parts = program.run_decompositions().graph.nodes if operator else ()
     return [node for node in parts if f".{operator}." in str(node.target)]
 
@@ -198,11 +195,10 @@ def _read_last_word_of_operator_name(operator: str) -> str:
 
 
 def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], input_names: tuple[str, ...]) -> OnnxGraph:
-    """Remove the exporter's notes from a model, name its axes and layers, and encode it as a file.
+    """Remove the notes of torch's exporter from a model, name its axes and layers, and encode it as a file.
 
     Args:
-        model: the exporter's model, which is changed.
-        metadata: entries for the file's `metadata_props`.
+        model: the ONNX model, which is changed.
         input_names: the names that the inputs must have.
 
     Raises:
@@ -218,8 +214,8 @@ def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], input_names: 
     if given != input_names:
         unused = " and ".join(name for name in input_names if name not in given) or "one of its inputs"
         raise ExportError(
-            f"The logits do not depend on {unused}, an argument of forward.",
-            "Use this argument in forward, or remove it.",
+            f"forward has the argument {unused}, but the logits do not depend on it.",
+            "Use this argument in forward, or remove it from forward.",
         )
     _name_axes(graph)
     _name_layers(graph)
@@ -227,8 +223,8 @@ def _make_onnx_graph(model: ir.Model, metadata: Mapping[str, str], input_names: 
     whole = logits is not None and len(logits) in (2, 3) and isinstance(logits[-1], int)
     if len(graph.outputs) != 1 or not whole:
         raise ExportError(
-            f"The graph must have one output, the logits, but it has {len(graph.outputs)}, and the first has the "
-            f"shape {logits}.",
+            "forward must return exactly one tensor, the logits [batch, classes], but the graph has "
+            f"{len(graph.outputs)} outputs, and the first has the shape {logits}.",
             "Return one tensor of logits [batch, classes] from forward.",
         )
     model.producer_name, model.producer_version = "pocketrnn", None
@@ -271,15 +267,15 @@ def _name_layers(graph: ir.Graph) -> None:
 
 
 def _count_embedding_rows(graph: ir.Graph) -> int | None:
-    """Return the number of ids that a graph takes: the rows of the smallest table in which it looks up unchanged ids.
-    Return None if it looks up only numbers that are computed from ids. Raise an ExportError if it does neither, and
-    compares no ids."""
+    """Return the number of ids that a graph takes: the rows of the smallest table in which it looks up the ids
+    themselves. Return None if it looks up only numbers that are computed from the ids. Raise an ExportError if the
+    graph neither looks up nor compares ids."""
     direct, computed, compared = _find_uses_of_ids(graph)
     if not direct and not computed and not compared:
         raise ExportError(
-            "The module does not look up its tokens in an embedding.",
-            "Begin forward with an nn.Embedding of the token ids. Pass other numbers as a separate argument, not as "
-            "columns of the same tensor.",
+            "The module does not look up its tokens in an embedding, so they are not token ids.",
+            "Begin forward with an nn.Embedding of the token ids. If the module also takes other numbers, make "
+            "them an argument of their own.",
         )
     rows = [int(lookup.inputs[0].shape[0]) for lookup in direct]  # type: ignore[arg-type, union-attr, index]
     return min(rows, default=None)
@@ -341,12 +337,9 @@ def _find_uses_of_ids(graph: ir.Graph) -> _IdUses:
 
 
 def find_numbers_stored_in_float32(graph: ir.Graph) -> frozenset[float]:
-    """Return the numbers that a graph stores in float32, although it may use them with doubles: attributes, constants
-    that are cast to double later, and the ends of ranges. Float32 tensors of forward itself are left out.
-
-    Args:
-        graph: the translated graph, before its constants are folded.
-    """
+    """Return the numbers that a graph stores in float32 although it may compute with them in double precision:
+    attributes, constants that are cast to double later, and the ends of ranges. Tensors that are float32 in forward,
+    too, are left out. `graph` is the translated graph, before its constants are folded."""
     found: set[float] = set()
     for node in graph.all_nodes():
         found |= {float(a.value) for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT}
@@ -361,8 +354,8 @@ def find_numbers_stored_in_float32(graph: ir.Graph) -> frozenset[float]:
 
 
 def _read_float32_constant(value: ir.Value | None) -> list[float]:
-    """Return a list with the number of a float32 or int64 constant of one element, also if the constant is cast. Return
-    an empty list for any other value."""
+    """Return a list with the number of a float32 or int64 constant of one element, whether it is cast or not. Return an
+    empty list for any other value."""
     maker = None if value is None else value.producer()
     if maker is not None and maker.op_type == "Cast":
         maker = None if maker.inputs[0] is None else maker.inputs[0].producer()
@@ -393,9 +386,10 @@ def refuse_doubles_rounded_to_float32(graph: ir.Graph, float32_numbers: Collecti
         ) is not None:
             line = describe_last_user_line(node.metadata_props.get("pkg.torch.onnx.stack_trace", ""))
             raise ExportError(
-                f"ONNX rounds the number {rounded:.7g} to single precision, but the module computes with it in double "
-                f"precision{line and ', '}{line}.",
-                "On that line, use sums, products and quotients, such as x * 0.57; or compute in single precision.",
+                f"ONNX rounds the number {rounded:.7g} to single precision, but the module computes with it in "
+                f"double precision{line and ', '}{line}.",
+                "On that line, use sums, products and quotients, such as x * 0.57, which keep the number. Or "
+                "compute in single precision.",
             )
 
 

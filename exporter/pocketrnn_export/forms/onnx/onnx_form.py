@@ -50,8 +50,8 @@ ONE_TEXT: Final = (torch.zeros(1, 7, dtype=torch.int64),)
 
 
 class SingleTextModule(nn.Module):
-    """A module that answers one text at a time, without padding: it computes the lengths itself, and calls the
-    classifier with them. The input is tokens [1, sequence], or a pair of texts, or a text with features."""
+    """A module that answers one text at a time, without padding. It computes the lengths itself, and calls the
+    classifier with them. Its input is tokens [1, sequence], a pair of texts, or a text with features."""
 
     def __init__(self, classifier: nn.Module, *, takes_lengths: bool) -> None:
         super().__init__()
@@ -78,7 +78,6 @@ def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
     onnxruntime's graph optimizations.
 
     Args:
-        content: the ONNX file.
         graph: the file's entry in classifier.json, to which its digest is added.
 
     Raises:
@@ -88,7 +87,8 @@ def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
         check_graph(content, Path(ONNX_FILE))
     except BundleError as error:
         raise ExportError(
-            f"The graph cannot be part of a bundle: {error.problem}", _make_replacement_advice(error.problem)
+            f"The ONNX graph of the module cannot be part of a bundle: {error.problem}",
+            _make_replacement_advice(error.problem),
         ) from error
     runs = {
         "onnx": make_onnx_run(content, optimized=True),
@@ -104,11 +104,8 @@ def wrap_onnx_graph_as_form(content: bytes, graph: Graph) -> Form:
 
 
 def _make_replacement_advice(problem: str) -> str:
-    """Return advice on how to replace an operator in forward.
-
-    Args:
-        problem: the error message of `check_graph`, which names the operator that a bundle must not contain.
-    """
+    """Return advice on how to replace an operator in forward. `problem` is the error message of `check_graph`, which
+    names the operator that a bundle must not contain."""
     if "'Resize'" in problem:
         return "Replace F.interpolate by indexing: x[:, torch.arange(n) * x.size(1) // n]."
     if _names_random_operator(problem):
@@ -126,8 +123,7 @@ def _make_replacement_advice(problem: str) -> str:
 
 
 def _names_random_operator(problem: str) -> bool:
-    """Return whether the operator that an error message names draws random numbers, as Dropout does. `problem` is the
-    message."""
+    """Return whether the operator that the error message `problem` names draws random numbers, as Dropout does."""
     return any(f"'{name}" in problem for name in ("Dropout", "Random", "Bernoulli", "Multinomial"))
 
 
@@ -144,8 +140,8 @@ def make_graph_limits(graph: OnnxGraph, prepared: ExportableModule) -> Limits | 
     """
     if prepared.two_texts and prepared.least > 1:
         raise ExportError(
-            "The module fails on two texts of one token each, or its answer to them is NaN or infinite. A module of "
-            "two texts must answer texts of every length.",
+            "A module of two texts must answer texts of every length, but for two texts of one token each, it "
+            "fails or gives NaN or infinity.",
             "Leave out operations that need more steps, such as a standard deviation; or pad short texts in forward.",
         )
     limits, width = graph.limits, prepared.widths.fixed
@@ -160,8 +156,8 @@ def make_graph_limits(graph: OnnxGraph, prepared: ExportableModule) -> Limits | 
 
 
 def list_sizes_around_conditions(graph: OnnxGraph) -> tuple[tuple[int, int], ...]:
-    """Return the sizes (batch, sequence) just below, at and above every size that a condition in forward asks about, if
-    the graph takes texts of this size."""
+    """Return the sizes (batch, sequence) just below, at and above every size that a condition in forward compares with.
+    Sizes that the graph does not take are left out."""
     return tuple((sizes.batch, sizes.tokens) for sizes in graph.bounds if is_within_limits(graph.limits, sizes))
 
 
@@ -169,13 +165,11 @@ def make_onnx_form(prepared: ExportableModule, metadata: Mapping[str, str], *, i
     """Trace a module as an ONNX graph. Return the graph as a form, a file with the functions that run it in the proof.
 
     Args:
-        prepared: the module.
-        metadata: entries for the file's `metadata_props`.
         ids: the number of token ids; not used if the graph itself limits the ids by the rows of an embedding.
 
     Raises:
-        ExportError: the module has no graph that is right for every batch size and sequence length, or up to a limit
-            that classifier.json can state.
+        ExportError: there is no graph of the module that is right for every batch size and sequence length, or for
+            those up to a limit that classifier.json can state.
     """
     one_text = prepared.one_text
     # The lengths of a single text follow from its ids.
@@ -249,7 +243,6 @@ def trace_onnx_graph(
     Args:
         module: in eval mode, on the CPU; it is copied, not changed.
         example: the module's inputs, as `name_graph_inputs` names them, with at least two rows and steps.
-        metadata: entries for the file's `metadata_props`.
         one_text: whether the graph takes one text at a time; then the example has one row.
 
     Raises:
@@ -309,13 +302,13 @@ def _make_half_precision_error(nodes: Sequence[torch.fx.Node]) -> ExportError:
 
 
 def _add_source_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
-    """Return a clearer error for a graph that onnxruntime cannot open: it names the line of forward whose operator
-    onnxruntime does not have. For a program that computes in 16 bits, the new error says so instead. If the line cannot
-    be found, return the given error.
+    """Return a clearer error for a graph that onnxruntime cannot open. It names the line of forward with the operator
+    that onnxruntime does not have; for a program in float16 or bfloat16, it says that this type is the reason. If the
+    line cannot be found, return the given error.
 
     Args:
         error: the error with onnxruntime's message.
-        program: the program from which the graph was made.
+        program: the program that the graph was made from.
     """
     if rounded := [n for n in program.graph.nodes if "autocast" in str(n.target) or _has_half_dtype(n)]:
         return _make_half_precision_error(rounded)
@@ -350,7 +343,6 @@ def retrace_in_float64(
     Args:
         module: the module in double precision.
         example: the module's inputs.
-        metadata: entries for the file's `metadata_props`.
         like: the graph of the earlier trace.
         one_text: whether the graph takes one text at a time.
     """

@@ -82,12 +82,8 @@ def list_subgraphs(node: ir.Node) -> list[ir.Graph]:
 
 
 def compute_ranges(graph: ir.Graph, input_range: NumberRange = _STATE) -> Mapping[ir.Value, NumberRange]:
-    """Return the range of the numbers that each value of a graph and its subgraphs may hold.
-
-    Args:
-        graph: the graph.
-        input_range: the range of the graph's float inputs; by default any finite number up to 1e18.
-    """
+    """Return the range of the numbers that each value of a graph and its subgraphs may hold. `input_range` is the range
+    of the graph's float inputs; by default any finite number up to 1e18."""
     known = {value: _convert_range_to_dtype(input_range, _find_numpy_type(value)) for value in graph.inputs}
     _compute_graph_ranges(graph, known)
     return known
@@ -185,14 +181,8 @@ def _convert_range_to_dtype(found: NumberRange, dtype: np.dtype[Any]) -> NumberR
 
 
 def _compute_node_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any], output_index: int) -> NumberRange:
-    """Return the range of one output of an operator; any number for an operator without a rule.
-
-    Args:
-        node: the operator.
-        given: the ranges of its inputs.
-        dtype: the output's dtype.
-        output_index: the output's index.
-    """
+    """Return the range of one output of an operator; any number for an operator without a rule. `output_index` is the
+    output's index."""
     compute_range = _RULES.get(node.op_type)
     if node.domain or compute_range is None:
         return ANYTHING
@@ -220,7 +210,6 @@ def _compute_range_from_corners(
     """Return the range of a function of two numbers that is monotone in each of them.
 
     Args:
-        function: the function.
         a, b: the ranges of the two numbers. The function is computed for each pair of their ends.
         dtype: the dtype in which it is computed.
         nan: whether the result may be NaN even if neither number is.
@@ -284,13 +273,7 @@ def _divide_ranges(_: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> Num
 
 def _compute_matmul_range(node: ir.Node, given: _InputRanges, dtype: np.dtype[Any]) -> NumberRange:
     """Return the range of the output of a MatMul, Gemm, Conv or Einsum. If one of the summed products may be infinite,
-    the sum may be NaN.
-
-    Args:
-        node: the operator.
-        given: the ranges of its inputs.
-        dtype: the output's dtype.
-    """
+    the sum may be NaN."""
     factors = given if node.op_type == "Einsum" else given[:2]
     largest = _MOST_SUMMED * math.prod(one.largest_magnitude for one in factors)
     for place, value in enumerate(node.inputs[:2]):

@@ -27,9 +27,9 @@ _WORDS = "tokens"
 def replace_spelling_ids_by_word_and_character_inputs(
     forms: Sequence[Form], spellings: Spellings, ids: int
 ) -> list[Form]:
-    """Replace the graph of each form by one with two inputs: the ids of words, and the ids of their characters. The
-    given graph takes one id for each word with its spelling. Return the given forms, which are only proven, and the new
-    forms.
+    """Replace the graph of each form, which takes one id for each word with its spelling, by a graph with two inputs:
+    the ids of words, and the ids of their characters. Return the given forms, which are kept only for the proof, and
+    the new forms.
 
     Args:
         forms: ONNX forms whose graph takes one id for a word with its spelling.
@@ -101,8 +101,8 @@ def _replace_spelling_ids_in_graph(content: bytes, spellings: Spellings) -> byte
     left = [f"uses them in {n.op_type} too" for n in others if not is_lookup(n)]
     if left or set(renamed.values()) != {_WORDS, CHARACTERS}:
         raise ExportError(
-            f"The graph must use ids to look up words and characters only, but it {(left or ['lacks a lookup'])[0]}.",
-            "Report the module: this is a fault of pocketrnn.",
+            f"The graph must use ids only to look up words and characters, but it {(left or ['lacks a lookup'])[0]}.",
+            "This is a bug of pocketrnn. Please report it with the code of the module.",
         )
     del graph.node[:]
     graph.node.extend(kept)

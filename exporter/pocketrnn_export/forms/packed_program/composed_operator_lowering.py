@@ -24,11 +24,11 @@ _ALL, _WITHOUT_MIDDLE, _MIDDLE = 14, 10, 4
 
 
 def _add_float_operand(lowering: Lowering, name: str) -> int:
-    """Add the value of a float input to the packed program, unless the program has it, and return its index in the
-    program. Raise an UnsupportedOperatorError for an input of another type."""
+    """Return the index of the program's value that holds a float input. Add the value if the program does not have it
+    yet. Raise an UnsupportedOperatorError for an input of another type."""
     if lowering.find_type(name) != FLOAT:
         raise UnsupportedOperatorError(
-            f"The engine computes this operator for floats only, but the input {name} has another type.",
+            f"The native engine computes this operator only for floats, but the input {name} has another type.",
             "Convert the input to float in forward, x.float(); or use the bundle with onnxruntime.",
         )
     return lowering.find_or_add_whole_value(name)
@@ -45,7 +45,6 @@ def _add_elementwise_operation(
     program.
 
     Args:
-        lowering: the translation, whose program gets the operation.
         kind: the operation's code in the file, a member of `Binary`.
         operands: the indices of the two operands in the program.
         outer_middle_inner: the result's sizes along three axes.
@@ -92,7 +91,7 @@ def _lower_log_sum_exp(lowering: Lowering, node: onnx.NodeProto) -> None:
         axes = lowering.read_constant(name).ravel().tolist()
     if not axes or len(axes) != 1:
         raise UnsupportedOperatorError(
-            "The operator reduces several axes, but the engine can reduce only one axis here.",
+            "The operator reduces several axes, but the native engine can reduce only one axis with log-sum-exp.",
             "Reduce one axis after the other, torch.logsumexp(torch.logsumexp(x, 2), 1); or use the bundle with "
             "onnxruntime.",
         )
@@ -122,7 +121,8 @@ def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     value = _add_float_operand(lowering, source)
     if outer != _ONE or channels[0]:
         raise UnsupportedOperatorError(
-            "The input must have the shape [1, channels, ...], with a fixed number of channels.",
+            "The native engine needs an input of the shape [1, channels, ...] with a fixed number of channels, "
+            "but this input has another shape.",
             "Use another normalization, such as nn.LayerNorm; or use the bundle with onnxruntime.",
         )
     normal = program.add_value(FLOAT, lowering.find_sizes(source))
@@ -143,7 +143,7 @@ def _lower_top_k(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes, source = read_attributes(node), node.input[0]
     if lowering.read_constant(node.input[1]).tolist() != [1]:
         raise UnsupportedOperatorError(
-            "The engine supports TopK with exactly k = 1.",
+            "The operator TopK finds more than one number, but the native engine supports only k = 1.",
             "Use x.max(dim) or other operations in forward; or use the bundle with onnxruntime.",
         )
     sizes = lowering.find_sizes(source)

@@ -72,12 +72,13 @@ _KEEPS_SIZE: Final = _CHOOSES | {"CumSum", "ReduceMean", "ReduceSum"}
 
 
 class Float32Decisions:
-    """Decides for each operator of a graph whether the engine may compute it in float32, although the graph computes in
-    double or half precision. The operators must be visited in their order.
+    """Decides for each operator of a graph whether the native engine may compute it in float32, although the graph
+    computes in double or half precision. The operators must be visited in their order in the graph.
 
     Args:
-        graph: the observed graph.
-        bound: gives the bound of a value's integers, by the value's name; None if the value also has other numbers.
+        graph: the graph, with the arrays that its values had in several runs.
+        bound: returns the bound of a value's integers, by the value's name; None if some of its numbers are not
+            integers.
     """
 
     def __init__(self, graph: ObservedGraph, bound: Callable[[str], Bound]) -> None:
@@ -98,12 +99,11 @@ class Float32Decisions:
         operator's outputs.
 
         Args:
-            node: the operator.
-            integer_bound: the bound of its output, if the output consists of floats that are integers; else None.
+            integer_bound: if the output consists of floats that are always integers, their bound; else None.
 
         Returns:
-            the bound of the integers that must not exceed 2^24, so that float32 gives the graph's result; (0,) if there
-            are no such integers.
+            the bound of integers that must not exceed 2^24, so that float32 gives the graph's result. The bound is (0,)
+                if there are no such integers.
 
         Raises:
             UnsupportedOperatorError: float32 may give another result, for example because the operator compares or
@@ -120,17 +120,18 @@ class Float32Decisions:
         need = compute_common_bound((0,), *(self._find_bound_of_double_integers_behind(name) for name in inputs))
         if made.kind not in "fiub":
             raise UnsupportedOperatorError(
-                f"The operator computes with {made}, which the engine does not have.", COMPUTE_IN_FLOAT32
+                f"The operator computes in {made}, but the native engine does not have this type.", COMPUTE_IN_FLOAT32
             )
         if made == np.float16 and not self._is_exact_in_float16(node, inputs, integer_bound):
             raise UnsupportedOperatorError(
-                "The operator computes in float16, which the engine does not have.", COMPUTE_IN_FLOAT32
+                "The operator computes in float16, but the native engine does not have this type.", COMPUTE_IN_FLOAT32
             )
         if made.kind != "f" or node.op_type in _STEPS:
             if any(input_precisions):
                 raise UnsupportedOperatorError(
-                    "The operator compares or rounds numbers in double precision that depend on the tokens. The engine "
-                    "computes these numbers in float32, which may give another result.",
+                    "The operator compares or rounds numbers that are computed from the tokens in double "
+                    "precision. The native engine computes these numbers in float32, which may give another "
+                    "result.",
                     COMPUTE_IN_FLOAT32,
                 )
             return need
@@ -142,8 +143,8 @@ class Float32Decisions:
         self._errors |= dict.fromkeys(outputs, self._estimate_float32_error(node, inputs, outputs[0]))
         if state == _ROUGH and self._errors[outputs[0]] > _MOST_ERROR:
             raise UnsupportedOperatorError(
-                "The operator multiplies small differences of numbers in double precision. The engine computes in "
-                "float32, which may lose these differences.",
+                "The operator multiplies small differences of numbers in double precision. The native engine "
+                "computes in float32, which may lose these differences.",
                 COMPUTE_IN_FLOAT32,
             )
         # A result that is not an integer needs inputs that float32 holds exactly. Integers in double precision may
@@ -152,7 +153,8 @@ class Float32Decisions:
         return self._needs[outputs[0]] if cancels else need if state != _HELD and node.op_type in _SMOOTH else (0,)
 
     def _estimate_magnitude(self, node: onnx.NodeProto) -> float:
-        """Return an upper bound of the absolute numbers in an operator's output, or infinity."""
+        """Return an upper bound of the absolute values of the numbers in an operator's output; infinity if no bound is
+        known."""
         kind, sizes = node.op_type, [self._find_largest_number(name) for name in node.input if name]
         if kind in _AT_MOST_ONE:
             return 1.0
@@ -170,7 +172,6 @@ class Float32Decisions:
         """Estimate the largest difference between an operator's output computed in float32 and in double precision.
 
         Args:
-            node: the operator.
             inputs: the names of its float inputs.
             output: the name of its output.
         """
@@ -191,7 +192,7 @@ class Float32Decisions:
         return sum(errors) + own
 
     def _find_largest_factor(self, name: str) -> float:
-        """Return the largest absolute number in a factor of a product; 64 if no bound is known."""
+        """Return an upper bound of the absolute numbers in a factor of a product; 64 if no bound is known."""
         most = self._find_largest_number(name)
         return most if np.isfinite(most) else _USUAL
 
@@ -210,14 +211,15 @@ class Float32Decisions:
         return np.inf if bound is None else float(sum(c * _TOKENS**power for power, c in enumerate(bound)))
 
     def _record_inexact_sizes(self, node: onnx.NodeProto) -> None:
-        """Record those outputs of an operator that are computed from the number of tokens and differ between float32
-        and double precision. Raise an UnsupportedOperatorError if the operator compares or rounds such numbers."""
+        """Record those outputs of an operator that are computed from the number of tokens and that differ between
+        float32 and double precision. Raise an UnsupportedOperatorError if the operator compares or rounds such an
+        input."""
         outputs = [name for name in node.output if name in self._graph.values]
         given = self._of_sizes.intersection(node.input)
         if given and outputs and (self._read_dtype(outputs[0]).kind != "f" or node.op_type in _STEPS):
             raise UnsupportedOperatorError(
                 "The operator compares or rounds a number that is computed from the number of tokens in double "
-                "precision, which the engine does not have.",
+                "precision. The native engine computes it in float32, which may give another result.",
                 COMPUTE_IN_FLOAT32,
             )
         doubles = [name for name in outputs if self._read_dtype(name) == np.float64]
@@ -246,8 +248,8 @@ class Float32Decisions:
         return self._graph.values[name][0].dtype
 
     def _find_bound_of_double_integers_behind(self, name: str) -> Bound:
-        """Return the bound of the integers in double precision from which a value was computed: factors of 1, tokens,
-        tokens ^ 2, ...; (0,) if there are no such integers."""
+        """Return the bound of those integers in double precision from which a value was computed: the coefficients of a
+        polynomial in the number of tokens. Return (0,) if there are no such integers."""
         if name in self._graph.of_tokens:
             return self._needs.get(name, (0,))
         bound = self._bound(name) if self._read_dtype(name) == np.float64 else None
@@ -267,18 +269,17 @@ class Float32Decisions:
             held = numbers.astype(np.float32)
         if not np.isfinite(held).all() or ((held == 0) != (numbers == 0)).any():
             raise UnsupportedOperatorError(
-                f"The constant {name} contains a number that is too large or too small for float32.", COMPUTE_IN_FLOAT32
+                f"The constant {name} has a number that is too large or too small for float32.", COMPUTE_IN_FLOAT32
             )
         return self._classify_float32_exactness(name)
 
     def _is_exact_in_float16(self, node: onnx.NodeProto, inputs: Sequence[str], integer_bound: Bound) -> bool:
-        """Return whether float16 holds all numbers of an operator's output exactly, for every number of tokens. Then
-        the engine gives the same numbers in float32.
+        """Return whether float16 holds all numbers of an operator's output exactly, for every number of tokens. The
+        engine then gives the same numbers in float32.
 
         Args:
-            node: the operator.
-            inputs: the names of its float inputs.
-            integer_bound: the bound of its output, if the output consists of integers; else None.
+            inputs: the names of the operator's float inputs.
+            integer_bound: the bound of the output if it consists of integers; else None.
         """
         end = self._graph.size_values.span.end
         if integer_bound is not None and find_most_tokens_within_bound(integer_bound, end, _MOST_HALF) == end:
@@ -295,7 +296,6 @@ class Float32Decisions:
         UnsupportedOperatorError if the numbers may be too large, too small or too near 0 for float32.
 
         Args:
-            node: the operator.
             inputs: the names of its float inputs.
             input_precisions: how exactly float32 holds each of these.
             integer_bound: the bound of the output, if it consists of integers; else None.
@@ -313,8 +313,8 @@ class Float32Decisions:
         steep = input_precisions[1:] if kind == "Div" else input_precisions
         if kind in _STEEP and _ROUGH in steep:
             raise UnsupportedOperatorError(
-                "The input is a sum in double precision that may be near 0. The engine computes it in float32, which "
-                "is not exact enough there.",
+                "The operator's input is a sum in double precision that may be near 0. The native engine computes "
+                "the sum in float32, which is not exact enough there.",
                 COMPUTE_IN_FLOAT32,
             )
         if kind == "ReduceMean" and worst == _HELD and self._bound(inputs[0]) is not None:
@@ -324,8 +324,8 @@ class Float32Decisions:
         )
         if is_double and (large or kind not in _KEEPS_DIGITS | _SMOOTH | {"Log"}):
             raise UnsupportedOperatorError(
-                "The operator computes in double precision. The engine computes in float32, for which the numbers may "
-                "be too large or too small.",
+                "The operator computes in double precision with numbers that may be too large or too small for "
+                "float32. The native engine computes in float32.",
                 COMPUTE_IN_FLOAT32,
             )
         return _CLOSE if kind in _KEEPS_DIGITS and worst != _ROUGH else _ROUGH

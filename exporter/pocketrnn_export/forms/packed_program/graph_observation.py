@@ -37,15 +37,15 @@ _FEW: Final = 8
 
 @dataclass(frozen=True)
 class ObservedGraph:
-    """A graph for one text, with the arrays that it computed in runs on texts of several lengths. Where it takes
+    """A graph for one text, with the arrays that it computed in runs on texts of several lengths. If the graph takes
     sequences of numbers, "tokens" are their samples.
 
     Attributes:
         model: the graph, with only the nodes that the logits (or the new state) need.
         lengths: the number of tokens in each run.
-        values: the arrays of each value, one for each run, by the value's name.
+        values: for the name of each value, its arrays, one for each run.
         of_tokens: the names of the values that depend on the tokens themselves, the state or the features.
-        size_values: the values that depend only on the number of tokens, for every number that the graph takes.
+        size_values: the values that depend only on the number of tokens.
         opset: the graph's opset.
         feed: a function that makes the graph's inputs for a number of tokens.
         ids: the number of token ids; 0 if the graph takes sequences of numbers.
@@ -83,9 +83,10 @@ class ObservedGraph:
         if sizes is None:
             because = f" ({why})" if (why := self.size_values.irregular.get(name)) else ""
             raise ExportError(
-                f"The size of {name} is not a * tokens + b with fixed a and b, as the engine needs it{because}.",
-                "Use the bundle with onnxruntime; or leave this operation out of forward, and let the text rules cut "
-                "or pad texts: max_width, min_width.",
+                f"The size of {name} is not a * tokens + b with constant a and b, but the native engine can "
+                f"compute only such sizes{because}.",
+                "Use the bundle with onnxruntime. Or leave this operation out of forward, and let the text rules "
+                "cut or pad texts: max_width, min_width.",
             )
         return sizes
 
@@ -104,7 +105,6 @@ def observe_graph(
     values.
 
     Args:
-        content: the ONNX file.
         graph: its entry in classifier.json; for a step graph, the entry of the graph for whole texts.
         numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers; None for texts.
         state_size: the number of floats in the state, for a step graph; else 0.
@@ -228,7 +228,6 @@ def compute_node_outputs(node: onnx.NodeProto, opset: int, feed: dict[str, Array
     """Compute the outputs of one operator by onnxruntime.
 
     Args:
-        node: the operator.
         opset: the opset that defines it.
         feed: its inputs by name.
 
@@ -260,7 +259,8 @@ def _run_model(model: onnx.ModelProto, names: list[str], feeds: Iterable[dict[st
     # onnxruntime's errors have no common base class.
     except Exception as error:
         raise ExportError(
-            f"The graph cannot be run on one text: {first_line(error)}.", "Use the bundle with onnxruntime."
+            f"The graph cannot be run on one text by onnxruntime, as packing needs it: {first_line(error)}.",
+            "Use the bundle with onnxruntime.",
         ) from error
 
 
@@ -297,8 +297,8 @@ def select_nodes_needed_for_outputs(
 
 
 def list_token_dependent_names(model: onnx.ModelProto) -> frozenset[str]:
-    """Return the names of a model's values that depend on the tokens, the samples, the state or the features
-    themselves, and not only on their number."""
+    """Return the names of a model's values that depend on the tokens, the samples, the state or the features, and not
+    only on the number of tokens."""
     found = {"tokens", "second_tokens", "samples", "state", "features"}
     for node in model.graph.node:
         if node.op_type not in ("Shape", "Size") and found & set(node.input):

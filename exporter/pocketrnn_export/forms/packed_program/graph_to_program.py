@@ -36,7 +36,6 @@ def translate_graph_into_program(
     attribute `program` is the result.
 
     Args:
-        content: the ONNX file.
         graph: its entry in classifier.json; for a step graph, the entry of the graph for whole texts.
         numbers: the channels and steps of the sequences, for a graph that takes sequences of numbers; None for texts.
         state_size: the number of floats in the state, for a step graph; else 0.
@@ -67,7 +66,8 @@ def _convert_graph_errors_to_export_error() -> Iterator[None]:
     # onnx's own errors, and numpy's for malformed tensors, have no common base class.
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ExportError(
-            f"The graph cannot be read: {first_line(error)}.", "Use the bundle with onnxruntime."
+            f"The graph cannot be packed, because it is malformed: {first_line(error)}.",
+            "Use the bundle with onnxruntime.",
         ) from error
 
 
@@ -143,7 +143,6 @@ def rewrite_layers_without_lengths(
     An LSTM whose final cell state is used is not changed.
 
     Args:
-        content: the ONNX file.
         list_dependent_names: returns the names of a model's values that depend on the tokens.
     """
     model = onnx.load_from_string(content)

@@ -22,11 +22,7 @@ Bound = tuple[int, ...] | None
 
 def compute_bound_of_numbers_between(ends: Iterable[Affine]) -> Bound:
     """Return a bound of the absolute value of every number between some numbers a * tokens + b. The result (c, d)
-    stands for c + d * tokens.
-
-    Args:
-        ends: the numbers as pairs (a, b).
-    """
+    stands for c + d * tokens. `ends` are the numbers as pairs (a, b)."""
     return compute_common_bound(*((abs(int(b)), sum_absolute_packed_factors(int(a))) for a, b in ends))
 
 

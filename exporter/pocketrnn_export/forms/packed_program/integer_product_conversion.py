@@ -54,9 +54,10 @@ class IntegerForm:
 def convert_products_to_integers(program: Program) -> IntegerForm:
     """Copy a packed program, and convert the products of all weights that the engine can multiply as 8-bit integers.
 
-    The weights of a tanh, LSTM, GRU or FORGET layer are converted if its states, also the initial one, lie between -1
-    and 1. The weights of a linear layer are converted if it runs on every token and has at least 4,096 weights. All
-    other weights stay float32, and so do weights that are not finite or have more than 2^17 rows.
+    The weights of a tanh, LSTM, GRU or FORGET layer (a GRU whose gates do not depend on the state) are converted if its
+    states, including the initial one, lie between -1 and 1. The weights of a linear layer are converted if it runs on
+    every token and has at least 4,096 weights. All other weights stay float32, and so do weights that are not finite or
+    have more than 2^17 rows.
     """
     made = deepcopy(program)
     left, matrices, integer_ops = [], set(), set()
@@ -80,12 +81,8 @@ def convert_products_to_integers(program: Program) -> IntegerForm:
 
 def _add_integer_weights(program: Program, weights: int) -> int | None:
     """Add a copy of a weight matrix as 8-bit integers to the program. Return the index of the copy, or None if the
-    matrix is not constant, is not finite, or has more than 2^17 rows.
-
-    Args:
-        program: the program.
-        weights: the index of the matrix in the program.
-    """
+    matrix is not constant, is not finite, or has more than 2^17 rows. `weights` is the index of the matrix in the
+    program."""
     numbers = program.values[weights].constant
     if numbers is None or not np.isfinite(numbers).all() or len(numbers) > MOST_ROWS:
         return None
@@ -113,12 +110,8 @@ def _convert_layer_to_integers(program: Program, op: Op) -> Op | None:
 
 def _is_bounded_state(program: Program, state: int) -> bool:
     """Return whether the initial state of a layer always lies between -1 and 1: it is zeros, or consists of such
-    constants, or comes from the state of a stream, which an earlier run of the layer computed.
-
-    Args:
-        program: the program.
-        state: the index of the initial state in the program; `NONE` for zeros.
-    """
+    constants, or comes from the state of a stream, which an earlier run of the layer computed. `state` is the index of
+    the initial state in the program; `NONE` for zeros."""
     if state == NONE:
         return True
     numbers: Array | None = program.values[state].constant
@@ -139,11 +132,7 @@ def _convert_linear_to_integers(program: Program, op: Op) -> Op | None:
 
 def _round_tables_read_by_integer_ops(program: Program, integer_ops: set[int]) -> int:
     """Round to int8 the embedding tables whose rows only products of integers read. Return the number of these tables.
-
-    Args:
-        program: the program, which is changed.
-        integer_ops: the indices of the operations that multiply integers.
-    """
+    `integer_ops` are the indices of the operations that multiply integers."""
     tables = set()
     for number, op in enumerate(program.ops):
         if op.name != "lookup":

@@ -97,8 +97,8 @@ def _lower_recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
 def _find_layer_kind_and_direction(
     lowering: Lowering, node: onnx.NodeProto, attributes: dict[str, Any]
 ) -> tuple[int, int]:
-    """Return the codes of a recurrent layer's kind and of its direction in the file. Raise an UnsupportedOperatorError
-    for a layer that the engine does not have."""
+    """Return two codes of the packed file format: one for the kind of a recurrent layer, and one for its direction.
+    Raise an UnsupportedOperatorError for a layer that the native engine does not have."""
     named = attributes.get("direction", b"forward")
     directions = {b"forward": 1, b"reverse": 2, b"bidirectional": 3}.get(named, 0)
     if not directions:
@@ -116,27 +116,33 @@ def _find_layer_kind_and_direction(
         kind = Layer.RNN_RELU
     elif activations != [*_DEFAULTS[node.op_type]] * each:
         raise UnsupportedOperatorError(
-            f"The engine does not have layers with the activations {', '.join(activations)}.", _USE_TORCH_LAYER
+            f"The native engine does not have recurrent layers with the activations {', '.join(activations)}.",
+            _USE_TORCH_LAYER,
         )
     if attributes.get("activation_alpha") or attributes.get("activation_beta"):
         raise UnsupportedOperatorError(
-            "The engine does not have activations with the attributes alpha and beta.", _USE_TORCH_LAYER
+            "The layer sets alpha or beta of its activations, but the native engine does not have these attributes.",
+            _USE_TORCH_LAYER,
         )
     if unknown := [name for name in ("clip", "input_forget", "layout") if attributes.get(name)]:
         raise UnsupportedOperatorError(
-            f"The engine does not have the layer's attribute {unknown[0]}.", _USE_TORCH_LAYER
+            f"The layer has the attribute {unknown[0]}, which the native engine does not have.", _USE_TORCH_LAYER
         )
     if node.op_type == "GRU" and not attributes.get("linear_before_reset"):
         raise UnsupportedOperatorError(
-            "The reset gate is applied before the matrix product, but the engine applies it after the product.",
+            "The GRU applies its reset gate before the matrix product, but the native engine applies it after the "
+            "product.",
             _USE_TORCH_LAYER,
         )
     if (peepholes := lowering.find_input_name_or_none(node, 7)) and lowering.read_constant(peepholes).any():
-        raise UnsupportedOperatorError("The engine does not have layers with peephole weights.", _USE_TORCH_LAYER)
+        raise UnsupportedOperatorError(
+            "The native engine does not have LSTM layers with peephole weights.", _USE_TORCH_LAYER
+        )
     sizes = lowering.find_sizes(node.input[0])
     if sizes[1] != (0, 1) or sizes[2][0]:
         raise UnsupportedOperatorError(
-            "The layer reads several sequences for one text, but the engine can read only one.", USE_OTHER_OPERATIONS
+            "The recurrent layer reads several sequences for one text, but the native engine can read only one.",
+            USE_OTHER_OPERATIONS,
         )
     if lengths := lowering.find_input_name_or_none(node, 4):
         whole = all(
@@ -145,7 +151,7 @@ def _find_layer_kind_and_direction(
         )
         if not lowering.depends_only_on_token_count(lengths) or not whole:
             raise UnsupportedOperatorError(
-                "The layer reads only a part of the text, but the engine can read only whole texts.",
+                "The recurrent layer reads only a part of the text, but the native engine can read only whole texts.",
                 USE_OTHER_OPERATIONS,
             )
     return kind, directions
@@ -181,8 +187,8 @@ class _LayerWeights(NamedTuple):
 
 
 def _read_layer_weights(lowering: Lowering, node: onnx.NodeProto, direction: int, hidden: int) -> _LayerWeights:
-    """Read the weights of one direction of a recurrent layer, in the order of gates and with the padding that the file
-    has."""
+    """Read the weights of one direction of a recurrent layer. Return them as the packed file stores them, with its
+    order of the gates and its padding."""
     order = _GATES[node.op_type]
     gates = len(order)
     matrices = []
@@ -201,7 +207,6 @@ def _add_linear_layer(lowering: Lowering, x: str, matrix: Array, bias: Array | N
     """Add a linear layer, out = x @ matrix + bias, to the program.
 
     Args:
-        lowering: the translation, whose program gets the layer.
         x, out: the names of the graph values that are its input and output.
         matrix: [inputs, outputs], the same for every text.
         bias: [outputs] or one number; None for no bias.
@@ -224,7 +229,7 @@ def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
     x, weight, out, bias_name = node.input[0], node.input[1], node.output[0], lowering.find_input_name_or_none(node, 2)
     if attributes.get("transA"):
         raise UnsupportedOperatorError(
-            "The attribute transA is set, but the engine cannot transpose the input of a Gemm.",
+            "The attribute transA is set, but the native engine cannot transpose the first operand of a Gemm.",
             "Transpose the input in forward before the product; or use the bundle with onnxruntime.",
         )
     matrix = lowering.read_constant(weight) * np.float32(attributes.get("alpha", 1.0))
@@ -235,7 +240,8 @@ def _lower_gemm(lowering: Lowering, node: onnx.NodeProto) -> None:
         bias = lowering.read_constant(bias_name) * np.float32(attributes.get("beta", 1.0))
         if bias.size not in (1, matrix.shape[1]):
             raise UnsupportedOperatorError(
-                f"The bias must have 1 or {matrix.shape[1]} numbers, the same for every row, but has {bias.size}.",
+                f"The bias has {bias.size} numbers, but the native engine adds 1 or {matrix.shape[1]} numbers, the "
+                "same to every row.",
                 "Add the bias in forward after the product; or use the bundle with onnxruntime.",
             )
     _add_linear_layer(lowering, x, matrix, bias, out)
@@ -259,7 +265,8 @@ def _lower_matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
     is_one_by_one = a[axes[0] : -2] == b[axes[1] : -2]
     if batch_a is None or batch_b is None or not (is_one_by_one or (0, 1) in (batch_a, batch_b)):
         raise UnsupportedOperatorError(
-            "The operands have different batch axes. They must have equal ones, or one must be a single matrix.",
+            "The two operands have different batch axes. The native engine needs equal batch axes, or a single "
+            "matrix as one operand.",
             "Expand the operands to equal batch axes in forward; or use the bundle with onnxruntime.",
         )
     batch = batch_b if batch_a == (0, 1) else batch_a
@@ -294,7 +301,7 @@ def _lower_reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
     kind = _REDUCED.get(node.op_type, Reduction.SUM)
     if node.op_type in ("ReduceL1", "ReduceL2") and lowering.find_type(source) != FLOAT:
         raise UnsupportedOperatorError(
-            "The operator computes a norm of integers, but the engine has norms of floats only.",
+            "The operator computes a norm of integers, but the native engine has norms of floats only.",
             "Convert the input to float in forward, x.float(); or use the bundle with onnxruntime.",
         )
     if node.op_type == "ReduceL1":
@@ -349,7 +356,8 @@ def _lower_layer_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
         )
     if inner != (0, 1):
         raise UnsupportedOperatorError(
-            "The operator normalizes other axes than the last ones, which the engine cannot do.",
+            "The operator normalizes along axes that are not the last ones, but the native engine normalizes only "
+            "along the last axes.",
             "Transpose the input in forward, so that these axes are last; or use the bundle with onnxruntime.",
         )
     read = lowering.find_or_add_whole_value(source)
@@ -377,31 +385,31 @@ def _lower_batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _find_channels_height_width(sizes: Sequence[Size]) -> tuple[int, Size, Size]:
-    """Return the number of channels, the height and the width of an array [1, channels, height, width], or [1,
-    channels, width], whose height is 1. Raise an UnsupportedOperatorError for other arrays."""
+    """Return the number of channels, the height and the width of an array of the shape [1, channels, height, width].
+    For [1, channels, width], the height is 1. Raise an UnsupportedOperatorError for an array of another shape."""
     if len(sizes) not in (3, 4) or sizes[0] != (0, 1) or sizes[1][0]:
         raise UnsupportedOperatorError(
-            "The input must have the shape [1, channels, width] or [1, channels, height, width], with a fixed number "
-            "of channels.",
+            "The native engine needs an input of the shape [1, channels, width] or [1, channels, height, width], "
+            "with a fixed number of channels, but this input has another shape.",
             USE_OTHER_OPERATIONS,
         )
     return sizes[1][1], *([(0, 1)] if len(sizes) == 3 else []), *sizes[2:]  # type: ignore[return-value]
 
 
 def _read_height_width_pair(values: Sequence[int] | None, default: int) -> tuple[int, int]:
-    """Return an attribute of a convolution, such as its strides, as a pair (for the height, for the width).
+    """Return an attribute of a convolution, such as its strides, as a pair (value for the height, value for the width).
 
     Args:
-        values: the attribute's one or two values; None if it is missing.
-        default: the value that stands for a missing one.
+        values: the attribute's one or two values; None if the attribute is missing.
+        default: the value for the height of a one-dimensional convolution, and for both if the attribute is missing.
     """
     given = [default, default] if values is None else list(values)
     return (default, given[0]) if len(given) == 1 else (given[0], given[1])
 
 
 def _read_front_padding(attributes: dict[str, Any], rank: int) -> tuple[int, int]:
-    """Return the padding in front of the height and of the width. The padding at the end is not needed: it follows from
-    the size of the result.
+    """Return the padding before the first row and before the first column. The padding at the end follows from the size
+    of the result, so it is not needed.
 
     Args:
         attributes: the attributes of a convolution or pooling.
@@ -409,7 +417,7 @@ def _read_front_padding(attributes: dict[str, Any], rank: int) -> tuple[int, int
     """
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
         raise UnsupportedOperatorError(
-            "The attribute auto_pad is set, but the engine needs the padding as numbers.",
+            "The attribute auto_pad is set, but the native engine needs the padding as numbers.",
             "Give the convolution or pooling its padding as a number; or use the bundle with onnxruntime.",
         )
     return _read_height_width_pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)
@@ -444,7 +452,8 @@ def _lower_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     dilated = any(one != 1 for one in attributes.get("dilations", []))
     if dilated or attributes.get("ceil_mode"):
         raise UnsupportedOperatorError(
-            f"The engine does not have pooling with {'dilations' if dilated else 'ceil_mode'}.",
+            f"The pooling layer sets {'dilation' if dilated else 'ceil_mode'}, but the native engine does not have "
+            "pooling with it.",
             "Leave this argument out of the pooling layer; or use the bundle with onnxruntime.",
         )
     mean = Pooling.MEAN if attributes.get("count_include_pad") else Pooling.MEAN_INSIDE
@@ -469,12 +478,14 @@ def _lower_global_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of("ArgMax", "ArgMin")
 def _lower_argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate an ArgMax or ArgMin node into an operation of the packed program. The engine has these for floats, so
-    integers are cast to float32, which must hold them exactly."""
+    """Translate an ArgMax or ArgMin node into an operation of the packed program. The native engine has these
+    operations only for floats, so integers are cast to float32; they must be small enough that float32 holds them
+    exactly."""
     attributes = read_attributes(node)
     if attributes.get("select_last_index"):
         raise UnsupportedOperatorError(
-            "For equal numbers, the operator returns the last index, but the engine returns the first.",
+            "If several numbers are the largest or smallest, the operator returns the index of the last, but the "
+            "native engine returns the index of the first.",
             USE_OTHER_OPERATIONS,
         )
     axis = attributes.get("axis", 0) % lowering.graph.values[node.input[0]][0].ndim
@@ -483,8 +494,8 @@ def _lower_argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
     if lowering.find_type(node.input[0]) != FLOAT:
         if (bound := lowering.find_integer_bound(node.input[0])) is None:
             raise UnsupportedOperatorError(
-                f"The input may contain integers above {MOST_WHOLE:,}. The engine compares them in float32, which "
-                "holds larger integers only roughly.",
+                f"The input may contain integers above {MOST_WHOLE:,}. The native engine compares them in float32, "
+                "which does not hold all larger integers exactly.",
                 COMPUTE_IN_FLOAT32,
             )
         lowering.limit_text_length_so_that_integers_fit(bound, MOST_WHOLE, COMPUTE_IN_FLOAT32)

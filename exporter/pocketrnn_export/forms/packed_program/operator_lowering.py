@@ -75,13 +75,13 @@ _NO_ARITHMETIC: Final = _MOVES | {"CastLike", "Cast", "Concat", "Max", "Min", "P
 
 
 class Lowering:
-    """Translates a graph into the program of a packed file, one operator after the other.
+    """Translates an ONNX graph into the program of a packed file, one operator after the other.
 
     Attributes:
-        graph: the graph, with the arrays of all its values in some runs.
+        graph: the graph, with the arrays that its values had in several runs.
         program: the program so far.
-        known: the index of the program's value that holds a value of the graph, by the latter's name.
-        bounds: the bound of the integers in a value of the graph, by its name; also for floats that are integers.
+        known: maps the name of each translated graph value to the index of the program's value with the same numbers.
+        bounds: maps the name of a graph value to the bound of its integers; also for floats that are always integers.
         precision: decides where float32 may replace other types.
     """
 
@@ -113,7 +113,7 @@ class Lowering:
             try:
                 if handler is None:
                     raise UnsupportedOperatorError(
-                        "The native engine does not have this operator.", USE_OTHER_OPERATIONS
+                        "The native engine, which runs packed files, does not have this operator.", USE_OTHER_OPERATIONS
                     )
                 self._refuse_inexpressible_operator(node)
                 self._record_precision_of_floats(node)
@@ -125,15 +125,15 @@ class Lowering:
             except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
                 raise make_packing_error(
                     node,
-                    f"The engine does not support these inputs or attributes ({type(error).__name__}: "
-                    f"{first_line(error)}).",
+                    "The native engine does not have this operator with these inputs or attributes "
+                    f"({type(error).__name__}: {first_line(error)}).",
                 ) from error
         for name in answers:
             output = self.find_or_add_whole_value(name)
             if self.program.values[output].constant is not None or output == 0:
                 raise ExportError(
-                    f"The graph's output {name} would be the same for every text.",
-                    "Let forward compute its answer from the tokens.",
+                    f"The graph's output {name} is the same for every text.",
+                    "Check forward: it must compute this output from the token ids.",
                 )
             self.program.outputs.append(output)
         self.program.turns = frozenset(self.graph.size_values.span.turns)
@@ -141,8 +141,9 @@ class Lowering:
             fold_previous_step_into_layers(self.program)
 
     def find_integer_bound(self, name: str) -> Bound:
-        """Return the bound of the integers in a value of the graph, as factors of 1, tokens, tokens ^ 2, ... Return
-        None if the bound is unknown, or if some numbers are not integers."""
+        """Return an upper bound of the integers in a graph value: the coefficients of a polynomial in the number of
+        tokens, [1, tokens, tokens ^ 2, ...]. Return None if the bound is unknown, or if some numbers are not
+        integers."""
         if not self.depends_only_on_token_count(name):
             return self.bounds.get(name)
         known = self.graph.size_values.known[name]
@@ -158,27 +159,28 @@ class Lowering:
         """Limit the number of tokens in a text so that no integer with this bound exceeds `largest`.
 
         Args:
-            bound: the bound, as factors of 1, tokens, tokens ^ 2, ...; None for an unknown bound, which sets no limit.
+            bound: the coefficients of a polynomial in the number of tokens; None for an unknown bound, which sets no
+                limit.
             largest: the largest integer that the engine holds exactly.
-            remedy: what to do, a sentence of the error message.
+            remedy: the sentence of the error message that says what to do.
 
         Raises:
-            ExportError: only texts of fewer than 512 tokens would be left.
+            ExportError: a text of 512 tokens would exceed the limit.
         """
         span = self.graph.size_values.span
         most = span.end if bound is None else find_most_tokens_within_bound(bound, span.end, largest)
         if most < min(span.end, max(_FEWEST, span.least)):
             raise ExportError(
-                f"In texts of more than {most:,} tokens, an integer may exceed {largest:,}. The engine cannot hold all "
-                "larger integers.",
+                f"In texts of more than {most:,} tokens, an integer may exceed {largest:,}, but the native engine "
+                "holds integers exactly only up to there.",
                 remedy,
             )
         if most < min(span.end, _MANY):
             self.program.most = min(most, self.program.most or most)
 
     def _record_precision_of_floats(self, node: onnx.NodeProto) -> None:
-        """Record how exactly float32 holds the floats in an operator's output, and the bounds of floats that are always
-        integers. Raise an UnsupportedOperatorError for an operator that could give another result in float32."""
+        """Record how exactly float32 holds the floats in an operator's output, and an upper bound of those floats that
+        are always integers. Raise an UnsupportedOperatorError for an operator whose result could differ in float32."""
         floats = [name for name in node.input if name and self.graph.values[name][0].dtype.kind == "f"]
         outputs = [name for name in node.output if name and not self.depends_only_on_token_count(name)]
         is_whole = makes_integers_from_integers(node) and all(
@@ -204,23 +206,25 @@ class Lowering:
                 self.limit_text_length_so_that_integers_fit(bound)
 
     def _refuse_inexpressible_operator(self, node: onnx.NodeProto) -> None:
-        """Raise an UnsupportedOperatorError for an operator whose inputs, attributes or types the engine does not
-        have."""
+        """Raise an UnsupportedOperatorError for an operator with inputs, attributes or types that the native engine
+        does not support."""
         if not node.input or not node.input[0]:
             raise UnsupportedOperatorError(
-                "The operator's first input is missing, but the engine needs it.", USE_OTHER_OPERATIONS
+                "The operator has no first input, but the native engine needs one.", USE_OTHER_OPERATIONS
             )
         self._refuse_inexact_computation_from_sizes(node)
         for name, value in read_attributes(node).items():
             numbers = value if isinstance(value, list) else [value]
             if any(isinstance(number, float) and not np.isfinite(number) for number in numbers):
                 raise UnsupportedOperatorError(
-                    f"The attribute {name} is {value}, but must be finite.", USE_OTHER_OPERATIONS
+                    f"The attribute {name} is {value}, but the native engine needs finite numbers.",
+                    USE_OTHER_OPERATIONS,
                 )
             rank = self.graph.values[node.input[0]][0].ndim
             if name == "axis" and not -rank - 1 <= value <= rank:
                 raise UnsupportedOperatorError(
-                    f"The attribute axis is {value}, but the input has only {rank} axes.", USE_OTHER_OPERATIONS
+                    f"The attribute axis is {value}, but the input has only {rank} axes.",
+                    "Correct the axis in forward.",
                 )
             if name in _FLAGS and value not in (0, 1):
                 raise UnsupportedOperatorError(
@@ -233,14 +237,14 @@ class Lowering:
             source = self.graph.values[node.input[0]][0].dtype
             if node.op_type not in _NO_ARITHMETIC or (node.op_type.startswith("Cast") and source not in (bool, kind)):
                 raise UnsupportedOperatorError(
-                    f"The operator computes with {kind}, whose numbers wrap around on overflow. The engine has "
-                    "integers of 32 bits only.",
+                    f"The operator computes in {kind}, whose results wrap around on overflow. The native engine "
+                    "would give other results, since it computes with 32-bit integers.",
                     "Convert the input to int64 in forward, x.long(); or use the bundle with onnxruntime.",
                 )
 
     def _refuse_inexact_computation_from_sizes(self, node: onnx.NodeProto) -> None:
         """Raise an UnsupportedOperatorError if an operator rounds or compares numbers that are computed from the number
-        of tokens in a type that the engine does not have: the engine's result could differ for some number of
+        of tokens, in a type that the native engine does not have. The engine's result could differ for some number of
         tokens."""
         names = [*filter(None, node.input)]
         if self.graph.of_tokens.intersection(names):
@@ -249,26 +253,27 @@ class Lowering:
         made = self.graph.values[next(filter(None, node.output))][0].dtype
         if made == np.float16:
             raise UnsupportedOperatorError(
-                "The operator computes with the number of tokens in float16, which the engine does not have.",
+                "The operator computes with the number of tokens in float16, but the native engine does not have "
+                "float16.",
                 COMPUTE_IN_FLOAT32,
             )
         if made.kind in "iu" and any(kind.kind == "f" for kind in kinds) and node.op_type in ("Cast", "CastLike"):
             raise UnsupportedOperatorError(
-                "The operator rounds a float that is computed from the number of tokens to an integer. The engine may "
-                "get another integer.",
+                "The operator computes a float from the number of tokens and rounds it to an integer. The native "
+                "engine computes in float32, so it may round to another integer.",
                 "Compute with integers only, such as n * 3 // 10 for int(n * 0.3); or use the bundle with onnxruntime.",
             )
         rounded = made.kind == "b" or node.op_type in ("Ceil", "Floor", "Mod", "Round", "Sign")
         if rounded and any(kind == np.float64 for kind in kinds):
             raise UnsupportedOperatorError(
-                "The operator compares or rounds a number that is computed from the number of tokens in float64, which "
-                "the engine does not have.",
+                "The operator computes a number from the number of tokens in float64, and compares or rounds it. "
+                "The native engine does not have float64, so its result may differ.",
                 COMPUTE_IN_FLOAT32,
             )
 
     def depends_only_on_token_count(self, name: str) -> bool:
-        """Return whether the numbers of a graph value are a * tokens + b for every number of tokens, whatever the
-        tokens are."""
+        """Return whether each number of a graph value is a * tokens + b with constant a and b, where `tokens` is the
+        number of tokens: the numbers then do not depend on the token ids."""
         return name in self.graph.size_values.known
 
     def read_constant(self, name: str) -> Array:
@@ -280,12 +285,14 @@ class Lowering:
         values = self.graph.values[name]
         if not self.depends_only_on_token_count(name):
             raise UnsupportedOperatorError(
-                f"The engine needs the same {name} for every text, but {name} depends on the tokens.",
+                f"The operator's input {name} depends on the tokens, but the native engine needs the same {name} "
+                "for every text.",
                 USE_OTHER_OPERATIONS,
             )
         if any(v.shape != values[0].shape or v.tobytes() != values[0].tobytes() for v in values[1:]):
             raise UnsupportedOperatorError(
-                f"The engine needs the same {name} for every text, but {name} depends on the number of tokens.",
+                f"The operator's input {name} depends on the number of tokens, but the native engine needs the "
+                f"same {name} for every text.",
                 USE_OTHER_OPERATIONS,
             )
         return values[0]
@@ -295,10 +302,10 @@ class Lowering:
         return node.input[index] if index < len(node.input) and node.input[index] else None
 
     def find_sizes(self, name: str) -> list[Size]:
-        """Return the sizes (a, b) of a graph value's axes, each of which stands for a * tokens + b.
+        """Return the size of each axis of a graph value as a pair (a, b), which stands for a * tokens + b.
 
         Raises:
-            ExportError: a size does not have this form.
+            ExportError: a size is not a * tokens + b with constant a and b.
         """
         return self.graph.find_sizes(name)
 
@@ -311,20 +318,20 @@ class Lowering:
         kind = self.graph.values[name][0].dtype
         if kind.kind not in _TYPES or kind in (np.uint32, np.uint64):
             raise UnsupportedOperatorError(
-                f"{name} has the type {kind}. The engine has float32, signed integers and bool only.",
+                f"{name} has the type {kind}, but the native engine has only float32, signed integers and bool.",
                 "Convert it in forward, for example by x.float() or x.long(); or use the bundle with onnxruntime.",
             )
         return _TYPES[kind.kind]
 
     def add_value(self, name: str) -> int:
-        """Add a value to the program for a graph value that an operation will write. Return its index in the
-        program."""
+        """Add an empty value to the program, which an operation that is added next fills with the numbers of a graph
+        value. Return the index of the program's value."""
         self.known[name] = self.program.add_value(self.find_type(name), self.find_sizes(name))
         return self.known[name]
 
     def add_scalar_if_all_elements_are_equal(self, name: str) -> int | None:
-        """If all elements of a graph value are equal and do not depend on the tokens themselves, add a program value
-        that holds this one number, and return the index of this value; else return None."""
+        """If all elements of a graph value are equal and do not depend on the token ids, add a program value that holds
+        this one number, and return its index. Otherwise, return None."""
         if not self.depends_only_on_token_count(name):
             return None
         numbers = [value.ravel() for value in self.graph.values[name]]
@@ -344,8 +351,8 @@ class Lowering:
         return made
 
     def find_or_add_whole_value(self, name: str) -> int:
-        """Return the index of the program's value that holds all elements of a graph value. If there is none yet, add
-        one, which is a constant or is computed from the number of tokens.
+        """Return the index of the program's value that holds all elements of a graph value. If the program has none
+        yet, add one: a constant, or a value that the program computes from the number of tokens.
 
         Raises:
             UnsupportedOperatorError: the program cannot compute the value from the number of tokens.
@@ -354,7 +361,7 @@ class Lowering:
             return self.known[name]
         if not self.depends_only_on_token_count(name):
             raise UnsupportedOperatorError(
-                f"The input {name} is the output of an operator that the engine does not compute.", USE_OTHER_OPERATIONS
+                f"The input {name} comes from an operator that the native engine cannot compute.", USE_OTHER_OPERATIONS
             )
         values = self.graph.values[name]
         if self.find_type(name) == INT:
@@ -375,11 +382,11 @@ class Lowering:
 
     def _add_index_range(self, name: str, target: int) -> None:
         """Add an operation that writes a range, start + step * index along one axis. Raise an UnsupportedOperatorError
-        for a graph value that is not such a range.
+        if the graph value is not such a range.
 
         Args:
             name: the name of the graph value.
-            target: the index of the program's value that is written.
+            target: the index of the program's value to write to.
         """
         values, sizes = self.graph.values[name], self.find_sizes(name)
         longest = values[-1]
@@ -402,8 +409,8 @@ class Lowering:
                     self.program.add_operation("count", [target], outer, sizes[axis], inner, start, step)
                     return
         raise UnsupportedOperatorError(
-            f"The numbers in {name} depend on the number of tokens, but are not a range start + step * index, which is "
-            "all that the engine can compute.",
+            f"The numbers in {name} depend on the number of tokens. The native engine can compute them only if "
+            "they are a range, start + step * index, but they are not.",
             USE_OTHER_OPERATIONS,
         )
 
@@ -417,15 +424,13 @@ class Lowering:
         target_offset: Size,
         target_strides: Sequence[Size],
     ) -> None:
-        """Add an operation that copies numbers from one value of the program into another. The number with some indices
-        is read or written at offset + the sum of stride * index over all axes. All sizes, offsets and strides are pairs
-        (a, b), which stand for a * tokens + b.
+        """Add an operation that copies numbers from one value of the program into another. The number at an index (i,
+        j, ...) is read at source_offset + i * source_strides[0] + j * source_strides[1] + ..., and written likewise.
+        All sizes, offsets and strides are pairs (a, b), which stand for a * tokens + b.
 
         Args:
-            source, target: the indices of the two values.
+            source, target: the indices of the two values in the program.
             sizes: how many numbers are copied along each axis.
-            source_offset, source_strides: where they are read.
-            target_offset, target_strides: where they are written.
 
         Raises:
             UnsupportedOperatorError: more than five axes have a size other than 1.
@@ -433,9 +438,9 @@ class Lowering:
         axes = [axis for axis in zip(sizes, source_strides, target_strides, strict=True) if axis[0] != _ONE]
         if len(axes) > _MOST_MOVED_AXES:
             raise UnsupportedOperatorError(
-                f"The operator moves numbers along {len(axes)} axes, but the engine can use at most "
+                f"The operator moves numbers along {len(axes)} axes, but the native engine supports at most "
                 f"{_MOST_MOVED_AXES}.",
-                "Merge axes in forward; or use the bundle with onnxruntime.",
+                "Merge some axes with reshape in forward; or use the bundle with onnxruntime.",
             )
         counts, read, written = zip(*[(_ONE, (0, 0), (0, 0))] * (_MOST_MOVED_AXES - len(axes)), *axes, strict=True)
         words: list[int | Size] = [*counts, source_offset, *read, target_offset, *written]
@@ -456,12 +461,13 @@ class Lowering:
         """Return the operands and the parameters of an elementwise operation.
 
         Args:
-            names: the names of the graph values that are its operands; operands are added to the program if needed.
-            out: the name of its result, whose sizes count.
+            names: the names of the graph values that are its operands; those that the program does not have yet are
+                added.
+            out: the name of the graph value that is its result.
 
         Returns:
-            two lists: the indices of the operands in the program; and the integers that follow them in the file, which
-            are four sizes, and for each operand a bit mask of the axes that it has.
+            two lists: the indices of the operands in the program; and the integers that describe the axes in the packed
+                file. These are the four sizes of the result, and for each operand a bit mask of the axes that it has.
         """
         sizes = self.find_sizes(out)
         operands, there = [], []
@@ -482,8 +488,8 @@ class Lowering:
                 axes.append((size, pattern))
         if len(axes) > _MOST_AXES:
             raise UnsupportedOperatorError(
-                f"The operator needs {len(axes)} axes, but the engine can use at most {_MOST_AXES}.",
-                "Merge axes in forward; or use the bundle with onnxruntime.",
+                f"The operator needs {len(axes)} axes, but the native engine supports at most {_MOST_AXES}.",
+                "Merge some axes with reshape in forward; or use the bundle with onnxruntime.",
             )
         axes = [(_ONE, (False,) * len(names))] * (_MOST_AXES - len(axes)) + axes
         masks = [sum(1 << i for i, (_, pattern) in enumerate(axes) if pattern[k]) for k in range(len(names))]
@@ -571,8 +577,8 @@ def register_translation_of(*names: str) -> Callable[[Handler], Handler]:
 
 
 def _find_module_path_of_node(node: onnx.NodeProto) -> str:
-    """Return the path in the module of the layer that a node belongs to, as the exporter noted it. Without a path,
-    return the node's name."""
+    """Return the path of the layer in the module that a node was exported from, as the exporter noted it in the node.
+    If it noted none, return the node's name."""
     notes = {entry.key: entry.value for entry in node.metadata_props}
     scopes = [value for key, value in notes.items() if key.endswith("name_scopes")]
     return str(scopes[0] if scopes else node.name or next(name for name in node.output if name))
@@ -582,9 +588,9 @@ def make_packing_error(node: onnx.NodeProto, problem: str, remedy: str = USE_OTH
     """Return the error for an operator that a packed file cannot contain.
 
     Args:
-        node: the operator, whose type and place the message names.
+        node: the operator. The message names its type and its layer.
         problem: the reason, a sentence.
-        remedy: what to do, a sentence; a general one if it is empty.
+        remedy: the sentence that says what to do; if empty, a general one is used.
     """
     return ExportError(
         f"The operator {node.op_type} cannot be packed, at {_find_module_path_of_node(node)}: {problem}",
@@ -595,8 +601,9 @@ def make_packing_error(node: onnx.NodeProto, problem: str, remedy: str = USE_OTH
 def multiply_sizes_or_refuse(
     sizes: Iterable[Size], problem: str = "The operator merges two axes whose sizes depend on the number of tokens."
 ) -> Size:
-    """Return the product of sizes (a, b), each of which stands for a * tokens + b. Raise an UnsupportedOperatorError if
-    more than one of them depends on the number of tokens; `problem` is its message."""
+    """Return the product of sizes (a, b), each of which stands for a * tokens + b. Raise an UnsupportedOperatorError
+    with the message `problem` if more than one of the sizes depends on the number of tokens, since the product would
+    not have this form."""
     found = multiply_sizes(sizes)
     if found is None:
         raise UnsupportedOperatorError(problem, USE_OTHER_OPERATIONS)
@@ -612,8 +619,8 @@ def compute_outer_middle_inner_sizes(sizes: Sequence[Size], first: int, last: in
 
 
 def compute_array_strides(sizes: Sequence[Size]) -> list[Size]:
-    """Return the stride of each axis of a contiguous array as (a, b), which stands for a * tokens + b; (0, 0) for an
-    axis of size 1.
+    """Return the stride of each axis of a contiguous array as a pair (a, b), which stands for a * tokens + b. The
+    stride of an axis of size 1 is (0, 0).
 
     Raises:
         UnsupportedOperatorError: a stride would be a product of two sizes that depend on the number of tokens.
@@ -627,8 +634,8 @@ def compute_array_strides(sizes: Sequence[Size]) -> list[Size]:
 
 
 def _compute_integer_bound_of_output(lowering: Lowering, node: onnx.NodeProto) -> Bound:
-    """Return the bound of the integers in an operator's output, from the bounds of its inputs; None if it is
-    unknown."""
+    """Return an upper bound of the integers in an operator's output, computed from the bounds of its inputs; None if it
+    is unknown."""
     names, kind = [*filter(None, node.input)], node.op_type
     bounds = [lowering.find_integer_bound(name) for name in names]
     if kind in ("Add", "Sub"):
@@ -663,8 +670,8 @@ def _compute_integer_bound_of_output(lowering: Lowering, node: onnx.NodeProto) -
 
 
 def _compute_bound_of_product(left: Bound, right: Bound) -> Bound:
-    """Return the bound of a product from the bounds of both factors; None if one of these is unknown. A bound holds the
-    factors of 1, tokens, tokens ^ 2, ..."""
+    """Return an upper bound of a product of integers from the bounds of both factors; None if one of these is unknown.
+    A bound is the list of coefficients of a polynomial in the number of tokens."""
     if left is None or right is None:
         return None
     made = [0] * (len(left) + len(right) - 1)
@@ -675,8 +682,9 @@ def _compute_bound_of_product(left: Bound, right: Bound) -> Bound:
 
 
 def _find_source_index_of_each_element(lowering: Lowering, node: onnx.NodeProto) -> list[list[Array]]:
-    """Find where an operator that only moves numbers reads each number of its outputs. Return a list for each output,
-    with an array for each observed run: the position in the flattened first input from which each element comes."""
+    """Find where an operator that only moves numbers reads each number of its outputs. Return one list for each output.
+    The list has one array for each observed run, in the shape of the output, with the position in the flattened first
+    input that each element comes from."""
     graph, maps = lowering.graph, []
     integral = onnx.NodeProto()
     integral.CopyFrom(node)
@@ -739,8 +747,8 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
             _lower_gather(lowering, node)
             return
         raise UnsupportedOperatorError(
-            "The indices of this operator must not depend on the token ids, and on the number of tokens only as "
-            "a * tokens + b.",
+            "The operator's indices depend on the token ids, or on the number of tokens other than by a * tokens "
+            "+ b with constant a and b. The native engine cannot compute such indices.",
             USE_OTHER_OPERATIONS,
         )
     if node.op_type.startswith("Gather") and not _has_indices_of_one_sign(lowering, node.input[1]):
@@ -760,8 +768,8 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
                 _lower_gather(lowering, node)
                 return
             raise UnsupportedOperatorError(
-                "The operator moves numbers in an irregular order, but the engine can copy only with a fixed stride "
-                "along each axis.",
+                "The operator moves numbers in an irregular order, but the native engine can move them only with "
+                "a fixed stride along each axis.",
                 USE_OTHER_OPERATIONS,
             )
         offset, strides = found
@@ -772,7 +780,8 @@ def _lower_move(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 
 def _has_indices_of_one_sign(lowering: Lowering, name: str) -> bool:
-    """Return whether the indices in a graph value are all at least 0, or all negative, for every number of tokens."""
+    """Return whether the indices in a graph value are all at least 0, or are all negative, for every number of
+    tokens."""
     values = lowering.graph.size_values
     below = {
         values.span.decide_comparison("Less", number, (0, 0))
@@ -823,7 +832,8 @@ def _find_gather_nd_axis_and_indices(lowering: Lowering, node: onnx.NodeProto) -
     count = multiply_sizes(of_indices[:-1])
     if len(axes) > 1 or any(size != _ONE for size in sizes[:first]) or count is None:
         raise UnsupportedOperatorError(
-            "The operator selects by indices along several axes, but the engine can select along only one axis.",
+            "The operator selects elements by indices along several axes, but the native engine can select along "
+            "only one axis.",
             USE_OTHER_OPERATIONS,
         )
     made = lowering.program.add_value(INT, [count])
@@ -835,8 +845,8 @@ def _find_gather_nd_axis_and_indices(lowering: Lowering, node: onnx.NodeProto) -
 
 
 def _find_gather_elements_axis_and_indices(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
-    """Return the axis of a GatherElements, and the index of the program's value that holds its indices. Raise an
-    UnsupportedOperatorError if the indices differ along another axis."""
+    """Return the one axis along which a GatherElements selects elements, and the index of the program's value that
+    holds its indices. Raise an UnsupportedOperatorError if the indices also differ along another axis."""
     source, indices = node.input
     axis = read_attributes(node).get("axis", 0) % len(lowering.find_sizes(source))
     made_by = {name: one for one in lowering.graph.model.graph.node for name in one.output}.get(indices)
@@ -847,8 +857,8 @@ def _find_gather_elements_axis_and_indices(lowering: Lowering, node: onnx.NodePr
     same = own[axis] == spread[axis] and all(own[i] == _ONE for i in others)
     if not same or any(spread[i] != lowering.find_sizes(source)[i] for i in others):
         raise UnsupportedOperatorError(
-            "The indices depend on the tokens and differ along several axes, but the engine can select only with the "
-            "same indices along all other axes.",
+            "The operator selects elements by indices that depend on the tokens and differ along several axes. "
+            "The native engine can select only with indices that differ along one axis.",
             USE_OTHER_OPERATIONS,
         )
     return axis, lowering.find_or_add_whole_value(given)
@@ -883,8 +893,8 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
     attributes = read_attributes(node)
     if attributes.get("mode", b"constant") != b"constant":
         raise UnsupportedOperatorError(
-            f"The padding mode is {attributes['mode'].decode(errors='replace')}, but the engine pads with a constant "
-            "only.",
+            f"The padding mode is {attributes['mode'].decode(errors='replace')}, but the native engine pads only "
+            "with a constant.",
             "Use F.pad with mode='constant'; or use the bundle with onnxruntime.",
         )
     out, source = node.output[0], node.input[0]
@@ -909,7 +919,8 @@ def _lower_pad(lowering: Lowering, node: onnx.NodeProto) -> None:
         ]
         if any(one is None for one in found):
             raise UnsupportedOperatorError(
-                "The size of the padding is not a * tokens + b with fixed a and b, as the engine needs it.",
+                "The size of the padding depends on the number of tokens other than by a * tokens + b with "
+                "constant a and b. The native engine cannot compute such a size.",
                 "Pad by a fixed number of steps; or use the bundle with onnxruntime.",
             )
         before[axis], shift[axis], sizes[axis] = (one for one in found if one is not None)
@@ -941,7 +952,7 @@ def _lower_binary(lowering: Lowering, node: onnx.NodeProto) -> None:
                 return
     if len(node.input) > 2:
         raise UnsupportedOperatorError(
-            f"The operator has {len(node.input)} operands, but the engine takes exactly two.",
+            f"The operator has {len(node.input)} operands, but the native engine takes exactly two.",
             "Apply the operation to two tensors at a time; or use the bundle with onnxruntime.",
         )
     if node.op_type == "Pow" and lowering.find_type(left) != lowering.find_type(node.input[1]):
@@ -958,13 +969,14 @@ def _lower_power_with_integer_exponent(lowering: Lowering, node: onnx.NodeProto)
     left, right, out = node.input[0], node.input[1], node.output[0]
     if lowering.find_type(left) != FLOAT:
         raise UnsupportedOperatorError(
-            "The operator raises an integer to a power that is a float, but the engine needs a float as the base, too.",
+            "The operator raises an integer to a power that is a float, but the native engine needs a float as "
+            "the base.",
             "Convert the base to float in forward, x.float(); or use the bundle with onnxruntime.",
         )
     if (bound := lowering.find_integer_bound(right)) is None:
         raise UnsupportedOperatorError(
-            f"The exponent is an integer that may exceed {MOST_WHOLE:,}. The engine computes powers in float32, which "
-            "holds larger integers only roughly.",
+            f"The exponent is an integer that may exceed {MOST_WHOLE:,}. The native engine computes powers in "
+            "float32, which does not hold all larger integers exactly.",
             COMPUTE_IN_FLOAT32,
         )
     lowering.limit_text_length_so_that_integers_fit(bound, MOST_WHOLE, COMPUTE_IN_FLOAT32)
@@ -980,8 +992,8 @@ def _lower_power_with_integer_exponent(lowering: Lowering, node: onnx.NodeProto)
 
 @register_translation_of("Where")
 def _lower_where(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a Where node into an operation of the packed program. If it chooses the same operand for all texts and
-    elements, no operation is needed."""
+    """Translate a Where node into an operation of the packed program. No operation is needed if the node chooses the
+    same operand for all texts and all elements."""
     condition, out = node.input[0], node.output[0]
     if lowering.depends_only_on_token_count(condition):
         values = lowering.graph.values[condition]
@@ -1013,7 +1025,8 @@ def _lower_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
     wanted, named = (BOOL, "bools") if kind == "Not" else (FLOAT, "floats")
     if lowering.find_type(node.input[0]) != wanted:
         raise UnsupportedOperatorError(
-            f"The engine computes this operator for {named} only, but the input {node.input[0]} has another type.",
+            f"The native engine computes this operator only for {named}, but the input {node.input[0]} has another "
+            "type.",
             f"Convert the input to {named} in forward; or use the bundle with onnxruntime.",
         )
     source = lowering.find_or_add_whole_value(node.input[0])
@@ -1040,8 +1053,8 @@ def _lower_integer_unary(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of("Clip")
 def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a Clip node into operations of the packed program: one for floats; for integers, a maximum and a
-    minimum."""
+    """Translate a Clip node into operations of the packed program: for floats one operation, for integers a maximum and
+    a minimum."""
     # Before opset 11 the bounds are attributes.
     attributes = read_attributes(node)
     bounds = [
@@ -1069,18 +1082,18 @@ def _lower_clip(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of("Mod")
 def _lower_mod(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a Mod node of integers with a positive divisor into operations of the packed program that compute x - x
-    / divisor * divisor, which has the sign of x. For a result of at least 0, the divisor is added, and the remainder
-    computed again."""
+    """Translate a Mod node of integers with a positive divisor into operations of the packed program. They compute x -
+    x / divisor * divisor, which has the sign of x. Where the node's result must be at least 0, further operations add
+    the divisor and compute the remainder again."""
     left, right, out = node.input[0], node.input[1], node.output[0]
     if lowering.find_type(left) != INT:
         raise UnsupportedOperatorError(
-            f"The input {left} is not an integer, but the engine computes remainders of integers only.",
+            f"The input {left} has floats, but the native engine computes remainders of integers only.",
             "Compute x - (x / y).floor() * y in forward; or use the bundle with onnxruntime.",
         )
     if (lowering.read_constant(right) < 1).any():
         raise UnsupportedOperatorError(
-            "The divisor of the remainder must be at least 1 for the engine, but is smaller.",
+            "The divisor of the remainder is smaller than 1, but the native engine needs a divisor of at least 1.",
             "Use a positive divisor in forward; or use the bundle with onnxruntime.",
         )
     known, program = lowering.graph.size_values, lowering.program
@@ -1128,18 +1141,19 @@ def _lower_cast(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @register_translation_of("OneHot")
 def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """Translate a OneHot node into a lookup of the packed program in a table whose rows are the one-hot rows."""
+    """Translate a OneHot node into a lookup in a table of the packed program. The rows of the table are the one-hot
+    rows."""
     depth = int(lowering.read_constant(node.input[1]).ravel()[0])
     off, on = (float(number) for number in lowering.read_constant(node.input[2]))
     axis = read_attributes(node).get("axis", -1)
     if axis not in (-1, lowering.graph.values[node.input[0]][0].ndim):
         raise UnsupportedOperatorError(
-            f"The attribute axis is {axis}, but the engine adds the new axis of one-hot rows only at the end.",
+            f"The attribute axis is {axis}, but the native engine adds the axis of one-hot rows only at the end.",
             "Move the axis after F.one_hot; or use the bundle with onnxruntime.",
         )
     if depth > 1 << 12:
         raise UnsupportedOperatorError(
-            f"The one-hot rows have {depth:,} numbers, but the engine supports at most 4,096.",
+            f"The one-hot rows have {depth:,} numbers, but the native engine supports at most 4,096.",
             "Use an nn.Embedding in place of F.one_hot and a matrix; or use the bundle with onnxruntime.",
         )
     table = np.full((depth, depth), off, np.float32)
@@ -1150,7 +1164,8 @@ def _lower_one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
     if lowering.find_type(node.output[0]) != FLOAT:
         if max(abs(off), abs(on)) > MOST_WHOLE:
             raise UnsupportedOperatorError(
-                f"The operator fills in an integer above {MOST_WHOLE:,}, the largest that the engine can use here.",
+                f"The one-hot rows have an integer above {MOST_WHOLE:,}, the largest that float32 and thus the "
+                "native engine hold exactly.",
                 COMPUTE_IN_FLOAT32,
             )
         floats = lowering.program.add_value(FLOAT, lowering.find_sizes(node.output[0]))

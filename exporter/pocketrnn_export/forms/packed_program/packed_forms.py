@@ -28,7 +28,6 @@ def make_packed_form(path: Path, graph: Graph, rows_of_ids: Floats | None = None
     ways: the engine copies the weights, or leaves them in the file's memory.
 
     Args:
-        path: the packed file.
         graph: the program's entry in classifier.json.
         rows_of_ids: float32 [ids, channels], the sample that each id stands for, if the program takes samples; None if
             it takes ids.
@@ -46,7 +45,6 @@ def make_packed_step_form(path: Path, step: StepGraph, rows_of_ids: Floats | Non
     ways: the engine copies the weights, or leaves them in the file's memory.
 
     Args:
-        path: the packed file.
         step: the step graph's entry in classifier.json.
         rows_of_ids: float32 [ids, channels], the sample that each id stands for, if the step graph takes samples; None
             if it takes ids.
@@ -66,7 +64,6 @@ def make_packed_run(path: Path, *, in_place: bool = False, rows: Floats | None =
     if the engine refuses a row.
 
     Args:
-        path: the packed file.
         in_place: whether the engine leaves the weights in the file's memory, in place of a copy.
         rows: float32 [ids, channels], the sample that each id stands for, if the program takes samples; None if it
             takes ids.
@@ -110,7 +107,6 @@ def make_packed_step_run(
     ExportError if the engine refuses a chunk.
 
     Args:
-        path: the packed file.
         chunk_count: the number of chunks of each text; None for chunks of random lengths.
         in_place: whether the engine leaves the weights in the file's memory, in place of a copy.
         rows: float32 [ids, channels], the sample that each id stands for, if the step graph takes samples; None if it

@@ -129,9 +129,6 @@ def refuse_operators_that_engine_computes_differently(lowering: Lowering) -> Non
     """Compare the engine with onnxruntime on each operator of a graph, with numbers that texts rarely produce. Refuse
     the graph if an operator's results differ.
 
-    Args:
-        lowering: the translation of the graph into a packed program.
-
     Raises:
         ExportError: the results of an operator differ; the message names the operator and its place.
         MissingExtraError: the native engine is not installed.
@@ -145,7 +142,7 @@ def refuse_operators_that_engine_computes_differently(lowering: Lowering) -> Non
             here, there = (f"{array.ravel()[place]:.7g}" for array in (one.found, one.expected))
             raise make_packing_error(
                 one.node,
-                f"For some inputs, the native engine gives {here}, but onnxruntime gives {there}.",
+                f"For the same inputs, the native engine gives {here}, but onnxruntime gives {there}.",
                 USE_OTHER_OPERATIONS,
             )
 
@@ -153,9 +150,6 @@ def refuse_operators_that_engine_computes_differently(lowering: Lowering) -> Non
 def run_each_operator_without_its_graph(lowering: Lowering) -> Iterator[OperatorOutput]:
     """Run each operator of a graph without the rest of the graph, on numbers that texts rarely produce, in the engine
     and in onnxruntime. Yield the outputs of each. After 4 seconds, no further operators are run.
-
-    Args:
-        lowering: the translation of the graph into a packed program.
 
     Raises:
         MissingExtraError: the native engine is not installed.
@@ -202,13 +196,7 @@ def _count_numbers_read_and_written(part: _OperatorWithExpands, values: Mapping[
 
 def _make_operator_key(lowering: Lowering, part: _OperatorWithExpands, values: Mapping[str, Sequence[Array]]) -> str:
     """Return a string that is equal for two operators if they compute the same with the same constants, so that only
-    one of them is run.
-
-    Args:
-        lowering: the translation of the graph.
-        part: the operator.
-        values: the arrays of each value of the graph.
-    """
+    one of them is run."""
     places = {name: str(i) for i, name in enumerate(part.given)}
     shown = []
     for node in part.nodes:
@@ -236,8 +224,6 @@ def _run_operator_without_its_graph(
     weights left in the file's memory, and in onnxruntime. Yield each output from both.
 
     Args:
-        lowering: the translation of the graph.
-        part: the operator.
         lengths: the numbers of tokens of the texts from which sizes are taken.
         values: the arrays of each value of the graph, one for each length.
     """
@@ -309,8 +295,6 @@ def _draw_rare_inputs(
     whose numbers are possible in the graph but rare.
 
     Args:
-        lowering: the translation of the graph.
-        part: the operator.
         tokens: the number of tokens of the text.
         given: arrays of the shapes and dtypes of the inputs.
     """
@@ -338,8 +322,6 @@ def _limit_to_numbers_possible_in_graph(
     indices, or integers within the known bound. Return the changed numbers.
 
     Args:
-        lowering: the translation of the graph.
-        part: the operator.
         name: the name of the input.
         tokens: the number of tokens of the text.
         numbers: the random numbers.
@@ -365,8 +347,6 @@ def _count_elements_that_indices_select_from(
     input does not hold indices.
 
     Args:
-        lowering: the translation of the graph.
-        part: the operator.
         name: the name of the input.
         tokens: the number of tokens of the text.
     """
@@ -401,8 +381,6 @@ class _OperatorFile:
         """Make the packed file of an operator.
 
         Args:
-            lowering: the translation of the graph.
-            part: the operator.
             lengths: the numbers of tokens of the texts that the file will get.
             values: the arrays of each value of the graph, one for each length.
 
@@ -421,7 +399,8 @@ class _OperatorFile:
             self._answers += most * (2 if is_whole else 1)
         if self._channels > _MOST_CHANNELS or not 0 < self._answers <= _MOST_ANSWERS:
             raise UnsupportedOperatorError(
-                "The operator's inputs or outputs are too large to run the operator without its graph.",
+                "The operator's inputs or outputs are too large to compare the operator alone in the native "
+                "engine and in onnxruntime.",
                 USE_OTHER_OPERATIONS,
             )
         self._content = self._pack_program(self._make_program(lowering, part).encode_sections())
@@ -454,7 +433,6 @@ class _OperatorFile:
         an integer becomes two floats: its quotient by 2^16, and the remainder.
 
         Args:
-            alone: the translation of the operator.
             name: the name of the output.
             logits: the index of the program's value for the logits.
             offset: the place of the output in the logits.
@@ -517,7 +495,7 @@ class _OperatorFile:
             packed = engine.Packed(self._content, 0 if in_place else _PRODUCTS_MEMORY, in_place)
         except engine.EngineError as error:
             raise make_packing_error(
-                self._node, f"The native engine refuses this operator: {error.args[1]}", USE_OTHER_OPERATIONS
+                self._node, f"The native engine cannot run this operator: {error.args[1]}", USE_OTHER_OPERATIONS
             ) from None
         samples = [self._make_samples(tokens, drawn) for tokens, drawn in rows]
         given = np.concatenate(samples) if samples else np.zeros(0, np.float32)

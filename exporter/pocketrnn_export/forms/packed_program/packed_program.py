@@ -65,7 +65,7 @@ class Op:
         name: the operation's name in the file format, such as `linear`.
         operands: the indices of the values that the operation reads or writes; `NONE` for an operand that is left out.
         words: the 32-bit integers that follow the operands in the file, such as sizes.
-        weights: those of the `words` that are the indices of constants, which the operation reads too.
+        weights: those of the `words` that are the indices of constants; the operation also reads these constants.
     """
 
     name: str
@@ -92,12 +92,12 @@ class _Value:
 
     Attributes:
         type: FLOAT, INT or BOOL.
-        factors: the sizes (a, b), each of which stands for a * tokens + b, whose product is the number of elements.
+        factors: the sizes whose product is the number of elements, each as (a, b), which stands for a * tokens + b.
         constant: the numbers of a constant; else None.
         is_table: whether the value is a table in which ids are looked up.
         region: the index of the memory region that holds the value; `NONE` for a constant.
-        scales: the scale of each column, for weights that are multiplied as integers; their `constant` is int8.
-        stored: the int8 numbers and the scale of each column, for a float32 constant that equals their products.
+        scales: for weights that are multiplied as integers, the scale of each column; their `constant` is int8.
+        stored: for a float32 constant that equals int8 numbers times a scale of each column, these numbers and scales.
     """
 
     type: int
@@ -163,9 +163,9 @@ class Program:
             fixed *= 1 if a else b
         if len(varying) >= _FACTORS:
             raise UnsupportedOperatorError(
-                f"A value has {len(varying)} axes whose size depends on the number of tokens, but the engine supports "
-                f"at most {_FACTORS - 1}.",
-                "Merge axes in forward, or use the bundle with onnxruntime.",
+                f"A value has {len(varying)} axes whose size depends on the number of tokens, but the native "
+                f"engine supports at most {_FACTORS - 1}.",
+                "Merge some axes with reshape in forward; or use the bundle with onnxruntime.",
             )
         self.values.append(_Value(kind, (*varying, (0, fixed))))
         return len(self.values) - 1
@@ -221,14 +221,14 @@ class Program:
 
     def _encode_size_as_two_integers(self, size: Size) -> tuple[int, int]:
         """Return the two 32-bit integers that stand for a size in the file. If there are two texts, the first integer
-        holds two factors of 16 bits each; raise an UnsupportedOperatorError for a larger factor."""
+        holds two factors of 16 bits each. Raise an UnsupportedOperatorError for a factor that does not fit."""
         if self.second is None:
             return size
         first, second = unpack_two_factors(size[0])
         if not all(-1 << 15 <= factor < 1 << 15 for factor in (first, second)):
             raise UnsupportedOperatorError(
-                f"A size is {max(map(abs, (first, second))):,} times the number of tokens of a text, but the engine "
-                "supports at most 32,767 times.",
+                f"A size is {max(map(abs, (first, second))):,} times the number of tokens, but in a file of two "
+                "texts, the native engine supports at most 32,767 times.",
                 USE_OTHER_OPERATIONS,
             )
         return first + (second << 16), size[1]
@@ -264,12 +264,9 @@ class Program:
         return bytes(code)
 
     def _renumber_values_after_known_ones(self, known_values: Sequence[_Value]) -> list[_Value]:
-        """Renumber this program's values so that they can follow other values in a file. A constant that the file has
-        already gets the index that it has there. Return the values that are new, in the order of their new indices.
-
-        Args:
-            known_values: the values that the file has already.
-        """
+        """Renumber this program's values so that they can follow other values in a file. A constant that the file
+        already has gets the index that it has there. Return the new values, in the order of their new indices.
+        `known_values` are the values that the file already has."""
         numbers = {NONE: NONE, 0: 0}
         own: list[_Value] = []
         for index, value in enumerate(self.values[1:], 1):
@@ -284,12 +281,8 @@ class Program:
 
     def split_rows_in_half(self, matrix: int) -> tuple[int, int]:
         """Add the upper and the lower half of a constant matrix as two constants. Return the indices of both; `NONE`
-        for a half that is all zeros. The halves of an int8 matrix keep its scales, because a half may lack the number
-        from which a scale was computed.
-
-        Args:
-            matrix: the index of the matrix.
-        """
+        for a half that is all zeros. The halves of an int8 matrix keep the matrix's scales, because a half may lack the
+        number from which a scale was computed. `matrix` is the index of the matrix."""
         whole = self.values[matrix].constant
         assert whole is not None  # noqa: S101 - it is a constant
         stored = _find_int8_and_scales_that_give_matrix(whole, axis=0) if np.isfinite(whole).all() else None
@@ -396,7 +389,7 @@ def _is_same_constant(value: _Value, other: _Value) -> bool:
 
 
 def _drop_unread_outputs(op: Op, wanted_values: set[int]) -> Op:
-    """Return an operation without those of its outputs that are not in `wanted_values`. Only a recurrent layer can lack
+    """Return an operation without those of its outputs that are not in `wanted_values`. Only a recurrent layer may lack
     an output; other operations are returned unchanged."""
     if op.name != "recurrent":
         return op
@@ -503,12 +496,12 @@ USE_OTHER_OPERATIONS: Final = "Use the bundle with onnxruntime, or use other ope
 
 
 class UnsupportedOperatorError(ExportError):
-    """Is raised for an operator of a graph that the engine cannot compute. The code that translates graphs adds the
-    operator's name and place to the message.
+    """An operator of a graph that the native engine cannot compute. The code that translates graphs adds the operator's
+    name and place to the message.
 
     Args:
         problem: the reason, a sentence.
-        remedy: what to do, a sentence.
+        remedy: the sentence that says what to do.
     """
 
     def __init__(self, problem: str, remedy: str = USE_OTHER_OPERATIONS) -> None:

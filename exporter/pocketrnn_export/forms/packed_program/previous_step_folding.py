@@ -28,9 +28,9 @@ class _Window(NamedTuple):
         steps: the index of the value whose steps the layer reads.
         is_first: whether the joined input has each step in front of its preceding step, as in torch.cat([x, shifted],
             2).
-        before: says with which numbers the first step is joined: 0 for zeros, else value * 2^32 + position, where
-            `value` is the index of the value that holds these numbers, and `position` where they begin in it, counted
-            from 1.
+        before: the numbers with which the first step is joined: 0 for zeros, else value * 2^32 + position. There,
+            `value` is the index of the value that holds these numbers, and `position`, counted from 1, is where they
+            begin in it.
     """
 
     steps: int
@@ -58,13 +58,7 @@ def fold_previous_step_into_layers(program: Program) -> None:
 
 def _find_value_read_with_previous_steps(program: Program, op: Op, tokens: int) -> _Window | None:
     """Find the value whose steps a layer reads in pairs, each step joined with the step before it. Return None if the
-    layer reads another input.
-
-    Args:
-        program: the program.
-        op: the layer.
-        tokens: the number of tokens of the text for which this is decided.
-    """
+    layer reads another input. `tokens` is the number of tokens of the text for which this is decided."""
     columns, _, by_token, fixed = op.words[2:6]
     steps = by_token * tokens + fixed
     places = _trace_number_origins(program, op.operands[_X], tokens)
@@ -117,11 +111,10 @@ def _count_elements(program: Program, value: int, tokens: int) -> int:
 
 
 def _trace_number_origins(program: Program, value: int, tokens: int) -> Places:
-    """Return an integer for each number of a value. Two numbers with equal positive integers are copies of the same
-    number; 0 stands for a zero, and -1 for another constant.
+    """Return an integer for each number of a value, which says where the number was copied from: equal positive
+    integers stand for copies of the same number, 0 for a zero, and -1 for another constant.
 
     Args:
-        program: the program.
         value: the index of the value in the program.
         tokens: the number of tokens of the text for which this is decided.
     """

@@ -311,12 +311,8 @@ class SizeValues:
 
     def _record_numbers_or_irregularity(self, node: onnx.NodeProto, of_tokens: frozenset[str]) -> None:
         """Record the numbers of an operator's outputs as a * tokens + b, or the reason why their sizes do not have this
-        form.
-
-        Args:
-            node: the operator.
-            of_tokens: the names of the values that depend on the tokens themselves; their numbers are not recorded.
-        """
+        form. `of_tokens` are the names of the values that depend on the tokens themselves; their numbers are not
+        recorded."""
         outputs = [name for name in node.output if name]
         drawn = node.op_type.startswith(_RANDOM)
         if (

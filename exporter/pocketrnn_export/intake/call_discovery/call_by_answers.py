@@ -24,7 +24,6 @@ def find_calls_that_agree(
     """Return those of the calls with which the module gives the owner's answers to all texts.
 
     Args:
-        module: the module.
         calls: lines of Python that call the module.
         rows: the ids of texts, with the answers of the owner's classifier.
         labels: the labels, in the order of the module's outputs.

@@ -46,7 +46,7 @@ Given = Literal["tokens", "lengths", "mask", "state", "constant", "known", "defa
 
 @dataclass(frozen=True)
 class _InputOption:
-    """Code for the value of an input, and the kind of the value. The code of a constant is found later."""
+    """Code for the value of an input, and the kind of the value. For a constant, the code is found later."""
 
     value: str | None
     given: Given
@@ -57,13 +57,13 @@ class CallCandidate:
     """A possible call of a module: which method is called, and with which value for each input.
 
     Attributes:
-        signature: the inputs of its forward; None if `plain` is the line.
+        signature: the inputs of forward; None if the line is given by `plain`.
         options: the value that each input is given.
-        plain: the line, where there is no signature.
+        plain: the line, if there is no signature.
         setup: statements that prepare the module before the call, ending in "; ".
-        method: which of its methods is called; empty for forward.
-        around: code with {} in the place of the call, which reads the input of a CRF or joins the heads; empty for
-            the call itself.
+        method: the name of the method that is called; empty for forward.
+        around: code with {} in the place of the call, which reads the input of a CRF or joins the heads; empty for the
+            call alone.
     """
 
     signature: Signature | None
@@ -147,7 +147,7 @@ def list_forward_candidates(facts: ModuleFacts) -> Iterator[CallCandidate]:
         return
     seen = set()
     signatures = list(list_signatures(facts.module))
-    for signature, values in (found for one in signatures for found in _list_feature_and_character_inputs(facts, one)):
+    for signature, values in (found for one in signatures for found in _yield_feature_and_character_inputs(facts, one)):
         choices = [
             _make_options("beside", *values[i]) if i in values else _list_input_options(facts, signature, i)
             for i in range(len(signature.slots))
@@ -179,11 +179,12 @@ def list_forward_candidates(facts: ModuleFacts) -> Iterator[CallCandidate]:
         yield CallCandidate(None, plain=LENGTH_FIRST)
 
 
-def _list_feature_and_character_inputs(
+def _yield_feature_and_character_inputs(
     facts: ModuleFacts, signature: Signature
 ) -> Iterator[tuple[Signature, CodesByInput]]:
-    """Yield each possible signature with its codes. The codes are a dict from the index of each input that takes
-    features or characters to code for the values to try. The dict is empty if the module takes neither."""
+    """Yield pairs (signature, codes) for each possible signature. The codes are a dict from the index of each input
+    that takes features or characters to a list of code for the values to try. The dict is empty if the module takes
+    neither."""
     if facts.spellings is not None:
         yield from list_character_signatures(signature, facts.spellings.characters)
     elif facts.features:
@@ -278,8 +279,8 @@ def _list_one_hot_options(module: nn.Module, ids: int) -> list[str]:
 
 
 def list_mask_expressions(facts: ModuleFacts) -> Sequence[str]:
-    """Return code for masks that are true at tokens, and for masks that are true at padding. It compares positions with
-    the lengths, or, if texts are padded to a smallest width, ids with the padding id."""
+    """Return code for masks that are true at tokens, and for masks that are true at padding. The code compares
+    positions with the lengths or, if the rules pad texts to a smallest width, ids with the padding id."""
     real = "torch.arange(tokens.size(1)) < lengths[:, None]"
     padding = "torch.arange(tokens.size(1)) >= lengths[:, None]"
     if facts.widths.least > 1:

@@ -43,7 +43,7 @@ _PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths
 
 
 class Reason(enum.IntEnum):
-    """The kind of reason for which a call failed. A later kind says more about the module. So the error reports the
+    """The kind of reason for which a call failed. A later kind says more about the module, so the error reports the
     latest kind."""
 
     RAISES = enum.auto()
@@ -158,7 +158,8 @@ class AmbiguousCallError(ExportError):
 
     Attributes:
         calls: these calls.
-        deciding_id: an id that decides: all calls give texts without it the same answers. None if none was found.
+        deciding_id: the id that causes the difference: all calls give the same answers to texts without it. None if no
+            such id was found.
     """
 
     calls: tuple[str, ...] = ()
@@ -221,8 +222,8 @@ def encode(text):
 
 
 def make_documents_error(line: str, *, of_samples: bool = False) -> ExportError:
-    """Make the error for a module that takes several rows of ids for each text; with `of_samples`, several rows of a
-    sample. The message proposes `line`, a call that gives the module each text as a single row."""
+    """Make the error for a module that takes several rows of ids for each text or, with `of_samples`, several rows of
+    samples for each sequence. The message proposes `line`, a call that gives the module each text as a single row."""
     single = f'If each of your texts is a single row, say so: --call "{line}", or call=. '
     if of_samples:
         return ExportError(
@@ -307,7 +308,6 @@ def advise_on_fixed_batch(facts: ModuleFacts, error: BaseException, line: str) -
     All states of that batch size are named at once, and a line is proposed only if the module runs with it.
 
     Args:
-        facts: the module.
         error: the error that it raised.
         line: the line that called it.
     """
@@ -366,7 +366,7 @@ def _join_state_names(states: Sequence[_HeldState]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def _list_named_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def _yield_named_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield each layer and its name as code, such as `module.encoder`. nn.RNN, nn.LSTM, nn.GRU and TorchScript are left
     out."""
     for path, layer in module.named_modules():
@@ -376,7 +376,7 @@ def _list_named_layers(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _find_held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:
     """Yield the integers among the attributes of layers, each with its name as code, such as `module.encoder.size`."""
-    for target, layer in _list_named_layers(module):
+    for target, layer in _yield_named_layers(module):
         if type(layer).__module__.startswith("torch."):
             continue
         # Class attributes, too: `batch_size = 64` above the methods.
@@ -390,7 +390,7 @@ def _find_held_states(module: nn.Module) -> Iterator[_HeldState]:
     lists, tuples and dicts."""
     sizes = {size for layer in module.modules() if isinstance(layer, nn.RNNBase | nn.RNNCellBase)
              for size in (layer.hidden_size, getattr(layer, "proj_size", 0))}  # fmt: skip
-    for target, layer in _list_named_layers(module):
+    for target, layer in _yield_named_layers(module):
         for name, value in {**vars(layer), **read_own_buffers(layer), **read_own_parameters(layer)}.items():
             tensors = list(
                 value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else [value]

@@ -80,14 +80,14 @@ _LIKELY: Final = 4
 
 
 def find_convention(facts: ModuleFacts, call: str | Call | None = None) -> Convention:
-    """Find out how to call a module. Check the owner's call, or try likely calls if there is none. Return the
+    """Find out how to call a module. Check the user's call or, if there is none, try likely calls. Return the
     convention of the call that works: its line, and how its answer is read.
 
     Args:
         facts: the module, and what is known of it.
-        call: how the user calls the module: a line of Python, or a function of (module, tokens, lengths), or of
-            (module, first, second, first_lengths, second_lengths), or of (module, tokens, lengths, a dict of the
-            features by their names), or of (module, tokens, lengths, characters).
+        call: a line of Python that calls the module; or a function of (module, tokens, lengths). For two texts, it is a
+            function of (module, first, second, first_lengths, second_lengths). With features or characters, it has a
+            fourth argument: a dict of the features by their names, or the characters.
 
     Raises:
         ExportError: no call works; or two calls work and give different answers.
@@ -187,8 +187,8 @@ def _choose_refusal_with_advice_on_two_texts(facts: ModuleFacts, failures: Seque
 
 
 def _search_methods_other_than_forward(facts: ModuleFacts) -> Convention | None:
-    """Find a method other than forward that gives the labels' numbers, for a tagger whose forward does not. Return the
-    convention of its call. Return None if no method works.
+    """Find a method other than forward that gives the logits, for a tagger whose forward does not. Return the
+    convention of its call, or None if no method works.
 
     Raises:
         ExportError: two methods work, but give different answers.
@@ -202,11 +202,11 @@ def _search_methods_other_than_forward(facts: ModuleFacts) -> Convention | None:
 
 
 def _search_candidates(facts: ModuleFacts, ways: Sequence[CallCandidate]) -> Convention | list[FailedCall]:
-    """Return the convention of the candidate that works. If none works, return the failures of all.
+    """Return the convention of the candidate that works. If none works, return the failures of all candidates.
 
     Raises:
-        ExportError: two candidates work and give different answers; or one fails for a reason that holds for all of
-            them.
+        ExportError: two candidates work and give different answers; or a candidate fails for a reason that holds for
+            all of them.
     """
     failures: list[FailedCall] = []
     setups = [""] if isinstance(facts.module, torch.jit.ScriptModule) else ["", *list_setup_statements(facts.module)]

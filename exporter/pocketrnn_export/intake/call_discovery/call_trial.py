@@ -75,10 +75,10 @@ class WorkingCall:
 
     Attributes:
         convention: how the module is called, and where the logits are in its answer.
-        answers: the logits that it gave to the trial batches.
+        answers: the logits that the module gave to the trial batches.
         leaks: whether tokens past the end of a masked row change the answers.
-        way: the candidate that was tried; None for a call that the owner wrote.
-        suffix: the code that selects the logits in the answer.
+        way: the candidate that was tried; None for a call that the user wrote.
+        suffix: the code that selects the logits in the answer, such as `[0]`.
     """
 
     convention: Convention
@@ -374,8 +374,8 @@ def _check_answers_of_call(
 
 
 def _answer_with_same_features(facts: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> list[Tensor]:
-    """Return the answers to the batches if all texts have the features of the first text, so that only their tokens
-    differ."""
+    """Return the answers to the batches with the features of the first text given to all texts, so that the texts
+    differ only in their tokens."""
     own = derive_features_from_first_ids(facts.features, batches[0][0][:1])
     return [
         call_and_read_numbers(facts, convention, *add_feature_ids(tokens, lengths, own.expand(len(tokens), -1)))
@@ -429,7 +429,7 @@ def _depends_on_batch_only_by_highest_id(
     facts: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor
 ) -> bool:
     """Return whether answers depend on the batch only for texts with the highest id, which the module may treat as
-    padding. `ids_with_batch_dependent_answers.py` then finds such ids."""
+    padding."""
     plain = facts.replace_highest_id(tokens)
     if plain is None:
         return False

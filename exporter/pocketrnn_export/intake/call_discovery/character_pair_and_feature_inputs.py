@@ -38,17 +38,17 @@ def list_pair_lines(module: nn.Module, *, with_lengths: bool | None) -> Iterator
         module: the module; its forward is called only if the signature does not show the inputs.
         with_lengths: whether forward is given lengths; None if that is not known.
     """
-    lines = (line for signature in list_signatures(module) for line in _list_signature_lines(signature))
+    lines = (line for signature in list_signatures(module) for line in _yield_signature_lines(signature))
     for line in dict.fromkeys(lines):
         if with_lengths is None or with_lengths == ("_lengths" in line):
             yield line
 
 
 def find_pair_names(module: nn.Module, line: str) -> tuple[str, str] | None:
-    """Return the names of the inputs to which a call gives the first and the second text. Return None if these inputs
-    have no names. `line` is the call."""
+    """Return the names of the inputs to which the call `line` gives the first and the second text. Return None if these
+    inputs have no names."""
     for signature in list_signatures(module):
-        if line in _list_signature_lines(signature):
+        if line in _yield_signature_lines(signature):
             first, second = (slot for slot in signature.slots if _may_be_text(slot))
             return (first.name, second.name) if first.named and second.named else None
     return None
@@ -80,7 +80,7 @@ def write_pair_line_with_masks(module: nn.Module) -> str | None:
     return None
 
 
-def _list_signature_lines(signature: Signature) -> Iterator[str]:
+def _yield_signature_lines(signature: Signature) -> Iterator[str]:
     """Yield the lines that call a module with two texts, if its forward has this signature."""
     texts = [i for i, slot in enumerate(signature.slots) if _may_be_text(slot)]
     told = [i for i, slot in enumerate(signature.slots) if is_lengths_name(slot.name)]
@@ -113,8 +113,9 @@ def is_characters_name(name: str) -> bool:
 
 
 def list_character_signatures(signature: Signature, characters: Characters) -> Iterator[tuple[Signature, CodesByInput]]:
-    """Yield the possible signatures of a module that takes characters, each with a dict. The dict has code to try for
-    every input that may take characters, or the number of characters in each word."""
+    """Yield pairs (signature, codes) for each possible signature of a module that takes characters. The codes are a
+    dict from the index of each input that may take characters, or the number of characters in each word, to code for
+    the values to try."""
     slots = signature.slots
     lengths = f"({CHARACTERS} != {characters.padding}).sum(2)"
     counts = [f"{lengths}.clamp(min=1)", lengths]
@@ -143,23 +144,21 @@ _OPEN = ("other",)
 
 
 def list_feature_assignments(signature: Signature, features: Features) -> Iterator[CodesByInput]:
-    """Yield ways to give the features to the inputs, the likely ways first. Each way is a dict from the index of an
-    input to code for the values to try.
+    """Yield ways to give the features to the inputs, likely ways first. Each way is a dict from the index of an input
+    to code for the values to try.
 
-    Every feature is passed once. Numbers that match no input by name share one input, or get one each; so do
-    categories. Or one input gets all of them as a dict.
-
-    An input that is named like lengths may get the lengths of the text in place of a feature. This is tried first,
-    unless a feature has exactly that name.
+    Every feature is passed once. Numbers that match no input by name share one input, or get one each, and so do
+    categories; or one input gets all features as a dict. An input that is named like lengths may get the lengths of the
+    text in place of a feature. This is tried first, unless a feature has exactly that name.
     """
     named = find_named_features(signature.slots, features)
     of_text = {i: name for i, name in named.items() if signature.slots[i].role != "lengths"}
     is_like = any(signature.slots[i].name != name for i, name in named.items() if i not in of_text)
     for one in [of_text, named] if is_like else [named, of_text] if len(of_text) < len(named) else [named]:
-        yield from _list_assignments_with_named(signature, features, one)
+        yield from _yield_assignments_with_named(signature, features, one)
 
 
-def _list_assignments_with_named(
+def _yield_assignments_with_named(
     signature: Signature, features: Features, named: Mapping[int, str]
 ) -> Iterator[CodesByInput]:
     """Yield ways to give all features to inputs: the features in `named` to the inputs with these indexes, the others
@@ -173,7 +172,7 @@ def _list_assignments_with_named(
     required = [i for i in open_ if signature.slots[i].required]
     seen = set()
     for places in (required, open_) if required else (open_,):
-        for groups in _list_feature_groupings(left):
+        for groups in _yield_feature_groupings(left):
             if len(groups) == len(places) and (key := (tuple(places), groups)) not in seen:
                 seen.add(key)
                 yield {
@@ -200,8 +199,8 @@ def find_named_features(slots: Sequence[Slot], features: Features) -> dict[int, 
 
 
 def list_features_in_code(code: str | None, features: Features) -> Features:
-    """Return the features that an input gets by this code: all numbers if it uses `features`, all categories if it uses
-    `categories`, and otherwise the features whose names it uses."""
+    """Return the features that an input gets by this code: all numbers if the code uses `features`, all categories if
+    it uses `categories`, and otherwise the features whose names it uses."""
     if code in ("features", "categories"):
         return tuple(one for one in features if isinstance(one[1], Category) == (code == "categories"))
     return tuple(one for one in features if re.search(rf"\b{one[0]}\b", code or ""))
@@ -211,7 +210,7 @@ def _make_singular(word: str) -> str:
     return word.removesuffix("s") if len(word) > 2 else word
 
 
-def _list_feature_groupings(left: Features) -> Iterator[tuple[tuple[str, ...], ...]]:
+def _yield_feature_groupings(left: Features) -> Iterator[tuple[tuple[str, ...], ...]]:
     """Yield the ways to divide the features into groups, one group for each input. A group is a single feature, all
     numbers, or all categories."""
     names = tuple((name,) for name, _ in left)

@@ -58,10 +58,10 @@ class _ValueKind:
 
 @functools.lru_cache(maxsize=1)
 def _list_cached_value_kinds(facts: ModuleFacts) -> tuple[_ValueKind, ...]:
-    return tuple(_list_value_kinds(facts))
+    return tuple(_yield_value_kinds(facts))
 
 
-def _list_value_kinds(facts: ModuleFacts) -> Iterator[_ValueKind]:
+def _yield_value_kinds(facts: ModuleFacts) -> Iterator[_ValueKind]:
     """Yield the kinds of values that an input may take, each with small and large values to try."""
     ids, top = facts.ids, max(2, facts.ids - 1)
     yield _ValueKind("no value", ("None",))
@@ -184,8 +184,8 @@ def find_candidate_with_constants(
 def make_changing_inputs_failure(
     facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[Batch]
 ) -> FailedCall | None:
-    """Return the failure of a call whose answer changes, or may change, with the constants in the call. Return None for
-    any other call."""
+    """Return the failure of a call whose answer changes, or may change, with the constants that it gives to inputs
+    other than the text. Return None for any other call."""
     changing = [
         (i, _describe_value_kind_that_changes_answer(facts, way, i, suffix, batches[0]))
         for i in way.find_inputs_of_kind("constant")
@@ -231,8 +231,8 @@ def make_changing_inputs_failure(
 def _describe_value_kind_that_changes_answer(
     facts: ModuleFacts, way: CallCandidate, input_index: int, suffix: str, batch: Batch
 ) -> str | None:
-    """Find a kind of value for the input `input_index` that changes the answer. Return a phrase that names it, or a
-    sentence if too few values could be tried. Return None if no value changes the answer."""
+    """Find a kind of value for the input with the index `input_index` that changes the answer. Return a phrase that
+    names the kind, or a sentence if too few values could be tried. Return None if no value changes the answer."""
     own = trace_answer(facts, way, suffix, batch)
     if own is None:
         return "no value that was tried runs twice"
@@ -411,8 +411,9 @@ def _may_mask_of_all_tokens_change_answer(
 def find_line_with_opposite_mask(
     facts: ModuleFacts, way: CallCandidate, suffix: str, batches: Sequence[Batch]
 ) -> str | None:
-    """Find the call with the opposite mask, if it gives the same answers to the trial texts, but by other operators.
-    Return its line. Return None if only one kind of mask fits."""
+    """Return the line of the call with the opposite mask, if this call gives the same answers to the trial texts but
+    computes them by other operators: it is then unclear which mask is right. Return None if only one kind of mask
+    fits."""
     for i in way.find_inputs_of_kind("mask"):
         own, masks = trace_answer(facts, way, suffix, batches[0]), list_mask_expressions(facts)
         kinds = [value for value in masks if _is_padding_mask(value) != _is_padding_mask(way.options[i].value)]

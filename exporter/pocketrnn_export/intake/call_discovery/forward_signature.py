@@ -43,9 +43,9 @@ class Slot:
     """One input of a forward: its name, its role, such as text or lengths, and its default.
 
     Attributes:
-        name: the name of the parameter, key or field; an input without a name has its place, `args[0]`.
+        name: the name of the parameter, key or field; for an input without a name its place, such as `args[0]`.
         required: whether it has no default.
-        role: its role by its name.
+        role: the role that its name shows.
         named: whether it has a name of its own.
         default: its value if it is left out.
         no_count: whether its annotation is bool, float or str, so that it cannot be a count.
@@ -61,13 +61,13 @@ class Slot:
 
 @dataclass(frozen=True)
 class Signature:
-    """The inputs of a forward, and a function that writes the line of a call with values for them.
+    """The inputs of a forward, and a function that writes a line of Python that calls forward.
 
     Attributes:
         slots: the inputs; exactly one has the role `tokens`.
-        write: writes the line that calls the module with values for them; None leaves one out.
-        plain: whether they are arguments, and not in a tuple or a dict.
-        more: further inputs that forward may read, but not by a constant name or index.
+        write: writes the line that calls the module, from the code of a value for each input; None leaves an input out.
+        plain: whether the inputs are arguments, and not in a tuple or a dict.
+        more: phrases for further inputs that forward may read, but not by a constant name or index.
     """
 
     slots: tuple[Slot, ...]
@@ -77,8 +77,7 @@ class Signature:
 
 
 def list_signatures(module: nn.Module) -> Iterator[Signature]:
-    """Yield the possible signatures of a module's forward, that is, its inputs with their roles. The likely ones come
-    first."""
+    """Yield the possible signatures of a module's forward, that is, its inputs with their roles, likely ones first."""
     parameters = list(list_forward_parameters(module))
     kinds = inspect.Parameter
     own = [p for p in parameters if p.kind not in {kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD}]
@@ -109,10 +108,10 @@ def list_signatures(module: nn.Module) -> Iterator[Signature]:
     targets = [replace(slot, role="targets") for slot in required[1:] if find_role(slot.name) == "targets"]
     if required and len(targets) == len(required) - 1 and not isinstance(module, torch.jit.ScriptModule):
         yield from (
-            _add_target_inputs(signature, targets) for signature in _list_signatures_of_one_argument(module, targets)
+            _add_target_inputs(signature, targets) for signature in _yield_signatures_of_one_argument(module, targets)
         )
     elif len(own) == 1:
-        yield from _list_tuple_signatures()
+        yield from _yield_tuple_signatures()
 
 
 def _make_slot(parameter: inspect.Parameter) -> Slot:
@@ -126,8 +125,9 @@ def _make_slot(parameter: inspect.Parameter) -> Slot:
 def _describe_inputs_not_given(
     args_name: str, given_count: int, gives_keywords: bool, reads: ReadInputs
 ) -> tuple[str, ...]:
-    """Return phrases, such as "*args" and "more of **kwargs", for the inputs that forward may read from these but the
-    call does not give. The call gives `given_count` positional arguments, and keywords if `gives_keywords`."""
+    """Return phrases, such as "*args" and "more of **kwargs", for the inputs that forward may read (`reads`) but a call
+    does not give. The call gives `given_count` positional arguments, and keyword arguments if `gives_keywords` is
+    set."""
     found = []
     if args_name and (reads.rest or reads.places > given_count):
         found.append(f"{'more of ' * bool(given_count)}*{args_name}")
@@ -137,8 +137,8 @@ def _describe_inputs_not_given(
 
 
 def _write_call_with_arguments(slots: Sequence[Slot], positional_count: int, values: Sequence[str | None]) -> str:
-    """Write the line that calls the module with these values. The first `positional_count` are given by position, the
-    others by name. None leaves an argument out; all arguments after it are given by name."""
+    """Write the line that calls the module with these values. The first `positional_count` values are given by
+    position, the others by name. A value None leaves its argument out, and all arguments after it are given by name."""
     arguments, in_order = [], True
     for i, (slot, value) in enumerate(zip(slots, values, strict=True)):
         if value is None:
@@ -151,9 +151,9 @@ def _write_call_with_arguments(slots: Sequence[Slot], positional_count: int, val
 
 
 def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]], str]) -> Iterator[Signature]:
-    """Yield signatures in which each input has a role, such as lengths or a mask, by its name. The text's input comes
-    from `_find_tokens_slot`. If no required input has a name, it is the first one, and in a second signature the second
-    one. `write` writes the call with values for the inputs."""
+    """Yield signatures in which each input has the role, such as lengths or a mask, that its name shows. If no required
+    input has a name, the text is the first input in one signature, and the second input in another. `write` writes the
+    call with values for the inputs."""
     required = [slot for slot in slots if slot.required]
     if required and not any(slot.named for slot in required):
         for at in range(min(2, len(required))):
@@ -176,8 +176,9 @@ def _assign_roles(slots: Sequence[Slot], write: Callable[[Sequence[str | None]],
 
 
 def _find_tokens_slot(slots: Sequence[Slot]) -> int:
-    """Return the index of the input that takes the text. Only inputs without another role count, and only required ones
-    if there are any. The first input whose name means a text is preferred to the first input."""
+    """Return the index of the input that takes the text. Only inputs without another role are considered, and only
+    required ones if there are any. Among these, the first one whose name means a text is taken, or else the first
+    one."""
     open_ = [i for i, slot in enumerate(slots) if find_role(slot.name, required=slot.required) == "other"]
     wanted = [i for i in open_ if slots[i].required] or open_
     said = [i for i in wanted if is_text_name(slots[i].name)]
@@ -199,7 +200,7 @@ def _add_target_inputs(signature: Signature, targets: Sequence[Slot]) -> Signatu
     return replace(signature, slots=(*signature.slots, *targets), write=write_call)
 
 
-def _list_signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot]) -> Iterator[Signature]:
+def _yield_signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot]) -> Iterator[Signature]:
     """Yield the signatures of a forward whose single argument holds all inputs: a dict, an object or a tuple."""
     by_name = False
     for keys in (True, False):
@@ -226,7 +227,7 @@ def _list_signatures_of_one_argument(module: nn.Module, targets: Sequence[Slot])
     if parts := _find_unpacked_names(module):
         yield from _assign_roles([Slot(name) for name in parts], _write_call_with_tuple)
     elif not by_name:
-        yield from _list_tuple_signatures()
+        yield from _yield_tuple_signatures()
 
 
 def _write_call_with_tuple(values: Sequence[str | None]) -> str:
@@ -247,7 +248,7 @@ def _find_unpacked_names(module: nn.Module) -> list[str]:
     return []
 
 
-def _list_tuple_signatures() -> Iterator[Signature]:
+def _yield_tuple_signatures() -> Iterator[Signature]:
     """Yield the signatures of a forward whose single argument is a tuple or a list of inputs."""
     for n in range(2, _NAMELESS + 1):
         slots = [Slot(f"input[{i}]", named=False) for i in range(n)]
@@ -257,12 +258,13 @@ def _list_tuple_signatures() -> Iterator[Signature]:
 
 
 class _RecordingDict(dict[str, Any]):
-    """A dict that records the keys that forward reads, the keys that forward needs, and whether forward iterates
-    over it.
+    """A dict that records the keys that forward reads, the keys that forward needs, and whether forward iterates over
+    the dict.
 
     Args:
         give: returns the value of a key.
-        present: whether it has every key; else it has the text, and the keys without which forward fails.
+        present: whether the dict seems to have every key. Otherwise, it has the text, and the keys without which
+            forward fails.
     """
 
     def __init__(self, give: Callable[[str], Any], *, present: bool) -> None:
@@ -330,8 +332,8 @@ class _RecordingFields:
 
 
 class _NamesRead(NamedTuple):
-    """The names that forward reads from its single argument, each with whether it fails without the name; and phrases
-    for further names that it may read."""
+    """The names that forward reads from its single argument, each with whether forward fails without the name; and
+    phrases for further names that forward may read."""
 
     is_needed: dict[str, bool]
     more: tuple[str, ...]
@@ -343,7 +345,7 @@ def _record_names_read_by_forward(module: nn.Module, targets: Sequence[Slot], *,
     names: dict[str, bool] = {}
     more = False
     for present, (text, other) in itertools.product(
-        (True, False), _list_trial_texts_and_other_values(text_with_lengths_too=not by_key)
+        (True, False), _yield_trial_texts_and_other_values(text_with_lengths_too=not by_key)
     ):
         if not present and (not by_key or all(names.values())):
             # It needs every key.
@@ -357,7 +359,7 @@ def _record_names_read_by_forward(module: nn.Module, targets: Sequence[Slot], *,
     return _NamesRead(names, ("further keys",) if more else ())
 
 
-def _list_trial_texts_and_other_values(*, text_with_lengths_too: bool) -> Iterator[tuple[Any, Any]]:
+def _yield_trial_texts_and_other_values(*, text_with_lengths_too: bool) -> Iterator[tuple[Any, Any]]:
     """Yield pairs of values for trial calls: one for the text, and one for each input that takes neither the text nor
     lengths nor a mask. With `text_with_lengths_too`, some of the texts are tuples of a text and its lengths."""
     one, lengths = torch.full((3, 5), 2), torch.full((3,), 5)
@@ -368,7 +370,8 @@ def _list_trial_texts_and_other_values(*, text_with_lengths_too: bool) -> Iterat
 
 
 def _make_trial_value(name: str, text: Any, other: Any) -> Any:
-    """Choose a value for an input in a trial call by the input's name: lengths, a mask, the `text`, or `other`."""
+    """Return a value for an input in a trial call. The input's name decides whether it is lengths, a mask, `text`, or
+    `other`."""
     role = find_role(name)
     if role == "lengths":
         return torch.full((3,), 5)
@@ -378,10 +381,10 @@ def _make_trial_value(name: str, text: Any, other: Any) -> Any:
 
 
 def _find_required_keywords(module: nn.Module, parameters: Sequence[inspect.Parameter]) -> list[str]:
-    """Run forward on trial values. Return the keys that it requires in its **kwargs: without them, it raises a
-    KeyError."""
+    """Run forward on trial values. Return the keys that forward requires in its **kwargs, that is, the keys for which
+    it otherwise raises a KeyError."""
     names: list[str] = []
-    for text, other in _list_trial_texts_and_other_values(text_with_lengths_too=False):
+    for text, other in _yield_trial_texts_and_other_values(text_with_lengths_too=False):
         for _ in range(8):
             given = {
                 n: _make_trial_value(n, text, other)
@@ -406,8 +409,8 @@ def _find_required_keywords(module: nn.Module, parameters: Sequence[inspect.Para
 def _find_optional_keywords(
     module: nn.Module, parameters: Sequence[inspect.Parameter], required_keywords: Sequence[str], reads: ReadInputs
 ) -> list[str]:
-    """Return the optional keys that forward reads from its **kwargs, or that a function reads to which forward passes
-    these. Names of `parameters` and required keywords are left out."""
+    """Return the optional keys that forward, or a function to which forward passes its **kwargs, reads from these.
+    Names of `parameters` and required keywords are left out."""
     taken = {*required_keywords, *(p.name for p in parameters)}
     names = [name for name in reads.names if name not in taken]
     if not reads.keywords:
@@ -418,9 +421,8 @@ def _find_optional_keywords(
 
 
 def _runs_with_none_for_keyword(module: nn.Module, required: Sequence[str], name: str) -> bool:
-    """Return whether a module runs with None for the keyword argument `name`, and with trial values for the `required`
-    ones."""
-    for text, other in _list_trial_texts_and_other_values(text_with_lengths_too=False):
+    """Return whether a module runs if the keyword argument `name` is None and the `required` ones have trial values."""
+    for text, other in _yield_trial_texts_and_other_values(text_with_lengths_too=False):
         with contextlib.suppress(Exception, SystemExit), run_quietly_and_undo_assignments(module):
             module(**{n: _make_trial_value(n, text, other) for n in required}, **{name: None})
             return True
@@ -439,9 +441,10 @@ class ReadInputs:
 
     Attributes:
         names: the constant names that it looks up in **kwargs.
-        keywords: the name of its **kwargs, if it uses it otherwise, such as passing it on; else empty.
+        keywords: the name of its **kwargs, if it also uses them as a whole, for example passes them on; else empty.
         places: how many of *args it reads by index.
-        rest: the name of its *args, if it uses it otherwise, such as testing whether it is empty; else empty.
+        rest: the name of its *args, if it also uses them as a whole, for example tests whether they are empty; else
+            empty.
     """
 
     names: tuple[str, ...] = ()

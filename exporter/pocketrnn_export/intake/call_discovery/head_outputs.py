@@ -38,11 +38,11 @@ class JoinedHeads:
     """The code that joins the outputs of all heads, and the number of logits of each head.
 
     Attributes:
-        around: an expression with the call in the place of its {}; empty if the answer is joined already.
-        units: how many numbers each head gives a text: one a label, or one for two labels.
+        around: an expression with {} in the place of the call; empty if the answer is joined already.
+        units: how many numbers each head gives for a text: one for each label, or one for two labels.
         parts: the code after a call that selects the numbers of each head.
-        suffixes: the code that reaches the output of each head in the answer; empty if one output holds all.
-        note: what was assumed of their order; empty if nothing was.
+        suffixes: the code that selects the output of each head in the answer; empty if one output holds all.
+        note: a sentence on what was assumed about the order of the outputs; empty if nothing was.
     """
 
     around: str
@@ -93,7 +93,7 @@ def find_head_outputs(
         for first, around, part in ((rows, "{}.flatten(1)", "[:, %d]"), (len(units), _HEADS_FIRST, "[%d]")):
             if tuple(answer.shape) == (first, rows + len(units) - first, units[0]):
                 return JoinedHeads(around, units, tuple(part % i for i in range(len(units))), note=note)
-    outputs = list(_list_outputs_of_fixed_size(facts, known))
+    outputs = list(_yield_outputs_of_fixed_size(facts, known))
     chosen = _choose_by_name(facts, outputs)
     note = ""
     if chosen is None:
@@ -115,7 +115,7 @@ def find_head_outputs(
     return JoinedHeads(around, units, parts, tuple(one.suffix for one in taken), note)
 
 
-def _list_outputs_of_fixed_size(facts: ModuleFacts, known: Sequence[Known]) -> Iterator[_Output]:
+def _yield_outputs_of_fixed_size(facts: ModuleFacts, known: Sequence[Known]) -> Iterator[_Output]:
     """Yield each output that has the same number of values for every text, so that it may belong to a head."""
     answer, fixed, seen = known[0][1], count_numbers_per_output(facts, known).fixed, set[int]()
     for suffix, leaf in find_float_tensors(answer):
@@ -186,9 +186,9 @@ def _split_output_name(name: str) -> tuple[str, ...]:
 def _choose_by_count_with_note(
     facts: ModuleFacts, outputs: Sequence[_Output], answer: Any
 ) -> tuple[dict[str, _Output] | ProblemAndAdvice, str]:
-    """Choose the output for each head by its number of values, or by the order of the outputs if these numbers are
-    equal. Return the outputs by head, or the problem and advice. Also return a note on this order, or an empty
-    string."""
+    """Choose the output for each head by its number of values, or, if these numbers are equal, by the order of the
+    outputs. Return a tuple: the outputs by head, or the problem and advice; and a note that the order was used, or an
+    empty string."""
     chosen: dict[str, _Output] = {}
     ordered: list[str] = []
     for count in dict.fromkeys(facts.head_sizes):
@@ -232,7 +232,7 @@ def _explain_token_outputs(facts: ModuleFacts, names: Sequence[str], answer: Any
 def _explain_unfit_counts(
     facts: ModuleFacts, outputs: Sequence[_Output], names: Sequence[str], fitting: Sequence[_Output]
 ) -> ProblemAndAdvice:
-    """Return the problem and advice for heads without a fitting output: no output has as many values as the head has
+    """Return the problem and advice for heads to which no output fits, because none has as many values as the head has
     labels."""
     gives = ", ".join(f"answer{one.suffix} with {one.numbers}" for one in outputs) or "no output with numbers of a text"
     count = len(facts.heads[names[0]].labels)

@@ -21,13 +21,8 @@ _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state
 
 def list_initial_states(module: nn.Module, index_in_state_tuple: int | None = None) -> list[str]:
     """Return code for initial states. The code calls a method of the module that makes them, if there is one.
-    Otherwise, the states are None or zeros.
-
-    Args:
-        module: the module.
-        index_in_state_tuple: the index of one tensor of the state, if forward takes the tensors one by one, such as
-            `h0` and `c0`; None for the whole state.
-    """
+    Otherwise, the states are None or zeros. `index_in_state_tuple` is the index of one tensor of the state, if forward
+    takes the tensors one by one, such as `h0` and `c0`; None for the whole state."""
     made = [f"module.{name}({arguments})" for name, arguments in find_state_methods_with_arguments(module)]
     if index_in_state_tuple is not None:
         made = [*(f"{state}[{index_in_state_tuple}]" for state in made), *made]
@@ -91,7 +86,7 @@ def list_setup_statements(module: nn.Module) -> list[str]:
             call = f"{target}.{name}({arguments})"
             states.append(call)
             states += [f"{target}.{attribute} = {call}" for attribute in kept]
-        states += [f"{target}.{name} = {made}" for name, made in _list_zero_state_attributes_with_code(layer)]
+        states += [f"{target}.{name} = {made}" for name, made in _yield_zero_state_attributes_with_code(layer)]
     setup = "; ".join(sizes)
     found = [f"{setup}; "] if setup else []
     for state in states:
@@ -109,7 +104,7 @@ def _list_state_attributes(layer: nn.Module) -> list[str]:
     return [name for name in sorted(named) if re.search(r"^_?(hidden(_?state)?s?|state|h|hc|h_?0)$", name)][:3]
 
 
-def _list_zero_state_attributes_with_code(layer: nn.Module) -> Iterator[tuple[str, str]]:
+def _yield_zero_state_attributes_with_code(layer: nn.Module) -> Iterator[tuple[str, str]]:
     """Yield the name of each attribute that holds zeros [layers, batch, hidden], or a tuple of such tensors. Each name
     comes with code that makes these zeros for any batch."""
     for name, value in vars(layer).items():

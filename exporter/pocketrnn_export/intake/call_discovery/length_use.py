@@ -65,11 +65,9 @@ class _UnusableLengths:
 def works_as_mask(
     facts: ModuleFacts, convention: Convention, way: CallCandidate, input_index: int, batch: Batch
 ) -> bool:
-    """Return whether an input hides tokens as a mask does: if only this input gets shorter lengths, the tokens past
-    them do not change the answer.
-
-    An input that is named like lengths counts as right without a test: a module may use it only to divide a sum.
-    """
+    """Return whether an input works as a mask: if only this input gets shorter lengths, the tokens past these lengths
+    do not change the answer. An input that is named like lengths is accepted without a test, since a module may use it
+    only to divide a sum."""
     if way.slots[input_index].role == "lengths" or isinstance(facts.module, torch.jit.ScriptModule):
         return True
     value = way.options[input_index].value or ""
@@ -166,11 +164,11 @@ _MOST: Final = 24_000
 def find_line_that_counts_tokens_itself(
     facts: ModuleFacts, way: CallCandidate, suffix: str, batch: Batch
 ) -> str | None:
-    """Return the call without its optional lengths, if forward then counts the tokens itself or gives other answers.
-    Otherwise, return None.
+    """Return the line of the call without its optional lengths, if forward then counts the tokens itself or gives other
+    answers. Otherwise, return None.
 
-    Equal answers to the tried texts do not show that all are equal: a text may have the padding id inside. So texts
-    with every id are tried, and the operators of both calls are compared.
+    Equal answers to the tried texts are not enough, since a text may have the padding id inside. So texts with every id
+    are tried, and the operators of both calls are compared.
     """
     for i in way.find_inputs_of_kind("lengths"):
         if way.slots[i].required:
@@ -193,11 +191,10 @@ def _count_operators_that_count_tokens(program: Program) -> Counter[str]:
 
 
 def find_id_that_explains_difference(facts: ModuleFacts, lines: tuple[str, str], *, one_text: bool) -> int | None:
-    """Find the id that explains why two calls give different answers: they agree on all trial texts without this id.
-    Return None if no id explains it.
+    """Find the id that explains why two calls give different answers: without this id in the texts, the calls give
+    equal answers to all trial texts. Return None if no id explains it.
 
     Args:
-        facts: the module, and what is known of it.
         lines: the two calls.
         one_text: whether the module takes one text at a time.
     """

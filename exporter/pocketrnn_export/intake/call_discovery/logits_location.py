@@ -43,9 +43,9 @@ class OutputCounts:
     """How many numbers each output of a module holds for one text. An output is named by the code that reads it.
 
     Attributes:
-        fixed: the counts of those outputs that have the same count at every length.
-        following: the outputs whose count changes with the length.
-        one_length: the number of tokens, where the module answers texts of one length only.
+        fixed: the counts of those outputs whose count is the same for every number of tokens.
+        following: the names of the outputs whose count changes with the number of tokens.
+        one_length: the number of tokens, if the module answers only texts of one length.
     """
 
     fixed: dict[str, int]
@@ -81,12 +81,12 @@ def count_numbers_per_output(facts: ModuleFacts, known: Sequence[Known]) -> Outp
 
 @dataclass(frozen=True)
 class AnswerPlace:
-    """The place of the logits in a module's answer: the code that reads them there.
+    """The place of the logits in a module's answer, as the code that reads them there.
 
     Attributes:
-        suffix: the code after the call that selects the tensor.
-        units: how many numbers it has for each text, or each token.
-        arranged: the code after `suffix` that reorders its axes.
+        suffix: the code after the call that selects the tensor, such as `[0]`.
+        units: how many numbers the tensor has for each text, or each token.
+        arranged: the code after `suffix` that reorders the tensor's axes.
     """
 
     suffix: str
@@ -330,7 +330,6 @@ def _find_values_by_name(
     the code of `functions`, and the keys of mappings that the object holds.
 
     Args:
-        holder: the object.
         functions: the functions of its class that compute a value for a name.
         held_ids: the `id()` of values that are left out, since the object stores them.
         suffix_form: the code that reads a value, with {} for the name.
@@ -340,7 +339,7 @@ def _find_values_by_name(
         return
     names: dict[str, None] = dict.fromkeys(_NAMES)
     for function in functions:
-        names |= dict.fromkeys(_list_strings_in_code(getattr(function, "__code__", None)))
+        names |= dict.fromkeys(_yield_strings_in_code(getattr(function, "__code__", None)))
     kept = getattr(holder, "__dict__", {})
     for part in [holder, *(kept.values() if isinstance(kept, dict) else ())]:
         names |= dict.fromkeys(key for key in part if isinstance(key, str)) if isinstance(part, Mapping) else {}
@@ -359,11 +358,11 @@ def _find_values_by_name(
         yield suffix_form.format("<name>").replace("'", ""), UncalledCode()
 
 
-def _list_strings_in_code(code: types.CodeType | None) -> Iterator[str]:
+def _yield_strings_in_code(code: types.CodeType | None) -> Iterator[str]:
     """Yield the constant strings in code, also in the functions inside it."""
     for constant in () if code is None else code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _list_strings_in_code(constant)
+            yield from _yield_strings_in_code(constant)
         elif isinstance(constant, str | tuple | frozenset):
             yield from (
                 word for word in ([constant] if isinstance(constant, str) else constant) if isinstance(word, str)

@@ -29,8 +29,8 @@ from pocketrnn_export.intake.call_discovery.tensor_dependencies import FlowRecor
 
 @dataclass(frozen=True)
 class RefusedOutput:
-    """Why one output of a module is not the answer, and the code that reads the right output (`other`, empty if it is
-    unknown)."""
+    """The reason why one output of a module is not the answer, and the code that reads the right output (`other`; empty
+    if it is unknown)."""
 
     fails: FailedCall
     other: str = ""
@@ -50,7 +50,7 @@ def explain_unsuitable_output(
         advice = f"If each text has one of {facts.classes} labels, or the next token is its label, {theirs}"
         return RefusedOutput(FailedCall(line, Reason.OTHER_ANSWER, problem, advice))
     own, counts = flow.leaves.get(suffix), count_numbers_per_output(facts, known)
-    for other in _list_other_outputs(flow, counts, suffix):
+    for other in _yield_other_outputs(flow, counts, suffix):
         if counts.may_count_tokens(suffix) and other.numbers is not None and not facts.of_tokens:
             why: str | None = "may hold one number for each token: the module answers only texts of that length"
         else:
@@ -74,7 +74,7 @@ def describe_omitted_outputs(facts: ModuleFacts, flow: FlowRecorder, known: Sequ
     own = [flow.leaves[suffix] for suffix in suffixes if suffix in flow.leaves]
     found = [
         f"answer{other.suffix}, {other.describe_shape(known[0][0])}"
-        for other in _list_other_outputs(flow, count_numbers_per_output(facts, known), *suffixes)
+        for other in _yield_other_outputs(flow, count_numbers_per_output(facts, known), *suffixes)
         if not any(_is_intermediate_result(flow, one, other) for one in own)
     ]
     said = []
@@ -109,7 +109,7 @@ class _OtherOutput:
         return f"{list(self.leaf.shape)} for {len(tokens)} texts of {tokens.shape[1]} tokens"
 
 
-def _list_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str) -> Iterator[_OtherOutput]:
+def _yield_other_outputs(flow: FlowRecorder, counts: OutputCounts, *suffixes: str) -> Iterator[_OtherOutput]:
     """Yield the module's outputs, other than those that the code `suffixes` selects. Outputs with as many numbers as
     the answer are left out, and so are single numbers, such as a loss."""
     # An output of as many numbers may be the answer itself; beside several heads it is another output.

@@ -30,28 +30,25 @@ class ModuleFacts:
     """The facts about a module that are known before it is called.
 
     Attributes:
-        module: in eval mode, on the CPU; its state is the same afterwards.
+        module: in eval mode, on the CPU; calls leave its state unchanged.
         ids: how many token ids there are.
         padding_id: the id that pads a row after its length.
         classes: how many labels there are.
         multi_label: whether each label has a probability of its own.
         lengths: whether forward is given lengths; None to find out.
-        one_text: whether it is called with one text at a time from the start.
-        gives: `logits` or `probabilities`, if its owner says so.
+        one_text: whether the module is called with one text at a time from the start.
+        gives: `logits` or `probabilities`, if the user says so.
         widths: how many tokens a text can have.
-        values: whether its numbers are values, and not logits of labels.
-        samples: whether its ids stand for rows of samples: then no id is a length, and the module does not set their
-            count.
-        of_tokens: whether it gives the numbers of the labels for each token.
-        two_texts: whether it takes two texts; the rows of a batch are then pairs
-            (`intake/character_pair_and_feature_calls.py`).
-        heads: the labels of each of several heads; `classes` counts those of all. Empty for one set of labels.
-        features: the features that it takes with a text; each row of a batch then has features, too
-            (`intake/character_pair_and_feature_calls.py`).
-        spellings: what its ids stand for, where it takes the characters of words, too
-            (`intake/character_pair_and_feature_calls.py`).
-        labels_are_words: whether the labels may be the words of the ids, as those of a module that tells the next
-            token.
+        values: whether the module's numbers are values, and not logits of labels.
+        samples: whether the ids stand for rows of samples. No id is then a length, and the module does not determine
+            how many ids there are.
+        of_tokens: whether the module gives the numbers of the labels for each token.
+        two_texts: whether the module takes two texts; the rows of a batch then stand for pairs.
+        heads: the labels of each of several heads; `classes` counts the labels of all heads. Empty for one set of
+            labels.
+        features: the features that the module takes with a text; each row of a batch then contains features, too.
+        spellings: the words and characters that the ids stand for, if the module also takes the characters of words.
+        labels_are_words: whether the labels may be the words of the ids, as for a module that predicts the next token.
     """
 
     module: nn.Module
@@ -92,11 +89,11 @@ class ModuleFacts:
         return list(dict.fromkeys(tuple(sorted({self.widths.clip(n + more) for n in pair})) for pair in _WIDTHS))
 
     def list_further_lengths(self, tried: Collection[int], *, from_least_width: bool) -> list[int]:
-        """Return more lengths of texts, for trials that show how an output's size depends on the length.
+        """Return more lengths of texts, for trials that show how the size of an output depends on the length.
 
         Args:
             tried: the lengths of the earlier trials.
-            from_least_width: whether to leave out lengths below the shortest text.
+            from_least_width: whether to leave out lengths below the shortest possible text.
         """
         longest = max(tried)
         lengths = {*_LENGTHS, longest + 1, longest + 4}

@@ -33,8 +33,8 @@ _SHAPES: Final = frozenset({
 
 @dataclass(frozen=True)
 class _ComputedTensor:
-    """How a tensor was computed: the function, the tensors that it took (`of`), the sizes of its weights, and its other
-    outputs (`beside`). A tensor is given by its Python id."""
+    """The way in which a tensor was computed: the function, the tensors that it took (`of`), the sizes of its weights,
+    and its other outputs (`beside`). A tensor is named by its Python id."""
 
     function: str
     of: tuple[int, ...]
@@ -154,8 +154,8 @@ class FlowRecorder(FunctionMode):
         return not given.isdisjoint(self._find_ancestor_ids(id(other)))
 
     def comes_from_layer_of_size(self, tensor: Tensor, numbers: int) -> bool:
-        """Return whether the last weights before a tensor have an axis of size `numbers`, as in a layer with this
-        number of outputs. Return True if there are no such weights."""
+        """Return whether the last weights before a tensor have an axis of size `numbers`, as those of a layer with this
+        number of outputs do. Return True if there are no such weights."""
         last = self._find_last_weighted_tensors(tensor)
         return not last or any(numbers in made.sizes for made in last.values())
 
@@ -166,7 +166,7 @@ class FlowRecorder(FunctionMode):
         return {i: made for i in above if (made := self._made.get(i)) is not None and made.has_weights_as_input}
 
     def _find_origin_id(self, tensor: Tensor) -> int:
-        """Go back over the operations that only change the shape of a tensor. Return the id of the tensor before
+        """Go back from a tensor over the operations that only change its shape. Return the id of the tensor before
         them."""
         i = id(tensor)
         while (made := self._made.get(i)) is not None and made.function in _SHAPES:

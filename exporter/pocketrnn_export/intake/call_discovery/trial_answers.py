@@ -22,7 +22,7 @@ _SAME: Final = 1e-4
 
 
 def call_and_restore_state(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
-    """Call the module once, and return the answer. Undo what the call has assigned to the module."""
+    """Call the module once, and return its answer. Undo the assignments of the call to the module's attributes."""
     with run_quietly_and_undo_assignments(module):
         return run_user_call(
             function, module, tokens.clone(), lengths.clone() if isinstance(lengths, Tensor) else lengths
