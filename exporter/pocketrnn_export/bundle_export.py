@@ -827,8 +827,9 @@ def _make_answered_texts(description: Description, answers: Sequence[tuple[Owner
         # One probability beside a label is that of this label.
         is_of_label = one.label is not None and len(answer) == 1
         names = isinstance(one.answer, Mapping) or not isinstance(answer, Mapping) or is_of_label
-        label = () if one.label is None else tuple(one.label if isinstance(one.label, list | tuple) else [one.label])
-        answered = AnsweredText(one.text, read, answer, one.ids is not None, names, one.head, tuple(map(str, label)))
+        given = [] if one.label is None else one.label if isinstance(one.label, list | tuple) else [one.label]
+        label = None if one.label is None else tuple(map(str, given))
+        answered = AnsweredText(one.text, read, answer, one.ids is not None, names, one.head, label)
         # A text that is given twice is compared once, as it counts once among the texts whose ids are compared.
         found[repr((one.text, read, answer, one.head))] = answered
     return [*found.values()]
