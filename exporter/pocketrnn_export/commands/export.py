@@ -64,6 +64,7 @@ from pocketrnn_export.commands.corrected_labels_and_pairs import (
 )
 from pocketrnn_export.commands.export_with_rules_from_answers import (
     export_with_rules_from_answers,
+    list_rules_in_code,
 )
 from pocketrnn_export.commands.missing_module_name import complete_source
 from pocketrnn_export.commands.missing_option_files import (
@@ -395,7 +396,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
     with (
-        _try_weights_lengths_and_stop_words_of_files(module, named, options),
+        _try_weights_rules_lengths_and_stop_words_of_files(module, named, description, options),
         _compare_label_order(named, description, options),
         _propose_vocabulary_with_rows(module, named, options),
         propose_labels_by_outputs(named, options),
@@ -418,11 +419,12 @@ def _may_load_module(named: ModuleName | None, options: Mapping[str, Any]) -> bo
     return named is not None and not is_text and all(one.exists() for one in files)
 
 
-def _try_weights_lengths_and_stop_words_of_files(
-    module: Any, named: ModuleName | None, options: dict[str, Any]
+def _try_weights_rules_lengths_and_stop_words_of_files(
+    module: Any, named: ModuleName | None, description: Mapping[str, Any], options: dict[str, Any]
 ) -> contextlib.AbstractContextManager[None]:
     """Return a context in which a module that gives other answers than the user's classifier is tried again: with other
-    weights of the same shapes, and with the lengths of texts and the stop words that the user's files name."""
+    weights of the same shapes, with the lengths of texts and the stop words that the user's files name, and with the
+    text rules of the user's functions."""
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
     from pocketrnn_export.module_check_by_owner_answers import try_weights_lengths_and_stop_words_if_answers_differ
     from pocketrnn_export.progress import hide_log_records
@@ -444,6 +446,7 @@ def _try_weights_lengths_and_stop_words_of_files(
         lambda: list_lengths_in_files(named, options),
         lambda: [] if named is None else [*find_files_of_stop_words(named.path).values()],
         str(weights or ""),
+        lambda rules: list_rules_in_code(rules, description, options),
     )
 
 

@@ -45,6 +45,7 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     find_threshold_of_second_label,
     write_threshold,
 )
+from pocketrnn_export.vocabularies.rules_in_code_by_owner_answers import ListRulesInCode, find_agreeing_rules_in_code
 from pocketrnn_export.vocabularies.weights_file_by_owner_answers import find_agreeing_weights
 
 _log = logging.getLogger(__name__)
@@ -164,6 +165,7 @@ def refuse_other_answers(
     answered: Sequence[AnsweredText],
     others: Sequence[AnsweredText] = (),
     other_weights: Iterable[tuple[str, AnswerSource]] = (),
+    list_rules_in_code: ListRulesInCode = lambda _: (),
 ) -> list[Row]:
     """Refuse a bundle or a module that gives other answers than its owner's classifier.
 
@@ -174,6 +176,8 @@ def refuse_other_answers(
             agree with the compared texts, these texts decide between the rules.
         other_weights: for each further file of weights, its name and the module with its weights. They are tried if
             answers differ.
+        list_rules_in_code: lists the functions of the owner's code that may split texts, with their text rules. They
+            are tried if answers differ.
 
     Returns:
         the texts that it answers, with its probabilities. Texts without a token, which the owner's code answers without
@@ -201,11 +205,15 @@ def refuse_other_answers(
         prepared = functools.cache(lambda: [*other_weights])
 
         @functools.cache
-        def find_weights(of_other_rules: bool) -> Explanation | None:
+        def find_rules_in_code_or_weights(of_other_rules: bool) -> Explanation | None:
             asked = [*answered, *others]
+            if not of_other_rules and (
+                of_code := find_agreeing_rules_in_code(source, rows, others, tolerance, list_rules_in_code)
+            ):
+                return of_code
             return find_agreeing_weights(prepared(), asked, tolerance, of_other_rules=of_other_rules, own=source)
 
-        cause = explain_difference(source, rows, wrong, tolerance, others, find_weights)
+        cause = explain_difference(source, rows, wrong, tolerance, others, find_rules_in_code_or_weights)
         is_explained = cause.agreeing is not None or bool(cause.options)
         raise OtherAnswersError(
             f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}.",
