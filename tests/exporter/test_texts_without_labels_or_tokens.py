@@ -10,14 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.predictions_from_logits import Answers
 from pocketrnn.text import TextRules, cleaning
 from pocketrnn.text.text_input import TextInput
+from pocketrnn_export.commands.closing_lines import describe_empty_texts
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
 from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers
+from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction
 from pocketrnn_export.vocabularies.owner_texts_and_answers import map_answers_to_labels, read_pairs
 
 LABELS = ("rude", "loud", "dull")
@@ -86,3 +90,58 @@ def test_labels_beside_agreeing_probabilities_that_differ_are_told(
 )
 def test_rules_whose_step_lower_cases_are_not_described_as_keeping_the_case(steps: Any, said: str) -> None:
     assert describe_rules(TextRules("whitespace", lowercase=False, steps=cleaning(*steps))) == said
+
+
+class Recurrent(nn.Module):
+    """It fails on a text without a token, as the layers of PyTorch do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.rnn, self.fc = nn.Embedding(3, 4), nn.GRU(4, 4, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.rnn(self.embedding(tokens))[1][-1])  # type: ignore[no-any-return]
+
+
+class Summing(Recurrent):
+    """It answers a text without a token."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.embedding(tokens).sum(1))  # type: ignore[no-any-return]
+
+
+def split_with_first_word(text: str) -> list[str]:
+    words = text.split()
+    return [words[0], *words[1:]]
+
+
+@pytest.mark.parametrize(
+    ("module", "split", "rules", "said"),
+    [
+        (Recurrent(), str.split, {}, "Your module raises RuntimeError if it gets no ids. For another"),
+        (Recurrent(), split_with_first_word, {}, "Your tokenizer raises IndexError on an empty text. For another"),
+        (Summing(), str.split, {}, ""),
+        # The module gets ids.
+        (Recurrent(), str.split, {"min_width": 2}, ""),
+        (Recurrent(), split_with_first_word, {"min_width": 2}, "Your tokenizer raises IndexError on an empty text."),
+    ],
+)
+def test_a_text_without_a_token_on_which_the_users_code_raises_is_told(
+    module: Any, split: Any, rules: dict[str, Any], said: str
+) -> None:
+    function = OwnersFunction(split, "", {}, takes_list=False)
+    function("oil")
+    text = TextInput(TextRules("whitespace", unknown_id=1, empty_id=1, **rules), ("<pad>", "<unk>", "oil"))
+    manifest: Any = SimpleNamespace(text=text, features=(), provenance={"call": "module(tokens)"})
+    (line,) = describe_empty_texts(manifest, module, function)
+    told = line.partition(". ")[2]
+    assert told.startswith(said)
+    assert bool(told) == bool(said)
+    assert ("empty_id" in line) == ("For another" in said)
+
+
+@pytest.mark.parametrize("call", ["other(tokens)", "module(tokens, tokens)"])
+def test_a_call_that_fails_on_every_text_says_nothing_of_one_without_a_token(call: str) -> None:
+    text = TextInput(TextRules("whitespace", unknown_id=1, empty_id=1), ("<pad>", "<unk>", "oil"))
+    manifest: Any = SimpleNamespace(text=text, features=(), provenance={"call": call})
+    assert "raises" not in describe_empty_texts(manifest, Recurrent(), lambda _: 1 / 0)[0]

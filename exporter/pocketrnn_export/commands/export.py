@@ -408,7 +408,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         for line in format_number_summary(manifest, output, with_comparisons=options["report"] is not None):
             print_line(line)
         return
-    _print_written_bundle(manifest, output, description, options)
+    _print_written_bundle(manifest, output, description, options, module)
 
 
 def _may_load_module(named: ModuleName | None, options: Mapping[str, Any]) -> bool:
@@ -515,10 +515,10 @@ def _write_command_for_words_with_rows(vocabulary: Path, rows: int) -> tuple[str
 
 
 def _print_written_bundle(
-    manifest: Manifest, output: Path, description: Mapping[str, Any], options: dict[str, Any]
+    manifest: Manifest, output: Path, description: Mapping[str, Any], options: dict[str, Any], module: Any
 ) -> None:
     """Print a summary of a written bundle of texts: its name and labels, its verdicts, notes and limits, and the next
-    command."""
+    command. `module` is the user's module."""
     from pocketrnn.text import TextRules
     from pocketrnn.verdicts import describe_uncompared_steps, read_text_verdict
     from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
@@ -538,7 +538,8 @@ def _print_written_bundle(
         has_answers_beside=proposed is not None and proposed.answer_count >= TEXTS_TO_DECIDE_BY,
     )  # fmt: skip
     said = "" if manifest.graph.limits is None else describe_limits(manifest.graph.limits, manifest.text.rules)
-    limits = [*describe_empty_texts(manifest), *([f"Limits: {said}."] if said else [])]
+    empty = describe_empty_texts(manifest, module, description.get("tokenizer"))
+    limits = [*empty, *([f"Limits: {said}."] if said else [])]
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     rules = manifest.text.rules
     if isinstance(rules, TextRules) and rules.tokenizer != "external":
