@@ -134,7 +134,7 @@ from pocketrnn_export.commands.tokenizer_function_written_to_file import (
 )
 from pocketrnn_export.intake.file_existence_check import check_weights_exist, find_kind_of_text
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
-from pocketrnn_export.option_corrections_error import OptionCorrectionsError
+from pocketrnn_export.option_corrections_error import MissingOptionsError, OptionCorrectionsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -918,7 +918,7 @@ def _refuse_missing_options(
     said = " and ".join(f"--{option}" for option in asked)
     numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
     lines = "".join(f"\n{escape_line(one)}" for one in remedy)
-    refused = OptionCorrectionsError(f"{source} needs {said}{numbers}.", lines, changes)
+    refused = MissingOptionsError(f"{source} needs {said}{numbers}.", lines, changes)
     refused.of_lines = True
     raise refused
 
@@ -1658,7 +1658,7 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     if not path.exists() and is_written_by_export(script):
         made, run = path.with_suffix(".json"), f"Run python {script}, with the data of the training."
         changes = {} if made == path else {"vocabulary": str(made)}
-        raise OptionCorrectionsError(f"There is no file {made} yet.", run, changes)
+        raise MissingOptionsError(f"There is no file {made} yet.", run, changes)
     if weights is None or not is_word_vector_file(path):
         is_compared = options["pairs"] is not None
         evidence = make_id_evidence(weights, are_trusted=is_compared)
@@ -1744,7 +1744,7 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
                     named = set_values_of_vocabulary_and_weights(named, error, *_read_words(options))
     except MissingArgumentsError as error:
         _refuse_weights_of_other_class(error, named, weights)
-        refused = OptionCorrectionsError(error.problem, error.known, {"source": error.source})
+        refused = MissingOptionsError(error.problem, error.known, {"source": error.source})
         raise _propose_weights_in_error(refused, named, options) from None
     except InputError as error:
         meant = "" if isinstance(error, OptionCorrectionsError) else find_class_meant_by_name(named.path, named.name)
@@ -1808,4 +1808,4 @@ def _propose_weights_in_error(error: InputError, named: ModuleName, options: dic
     if found is None:
         return error
     said = f"The weights seem to be {found.description}. --weights also uses the sizes that its tensors show."
-    return OptionCorrectionsError(error.problem, said, {"weights": str(found.path)})
+    return MissingOptionsError(error.problem, said, {"weights": str(found.path)})
