@@ -140,6 +140,9 @@ from pocketrnn_export.vocabularies.vocabulary import VocabularySource
 _log = logging.getLogger(__name__)
 # The number of tokens of a text that repeats one id, to test whether the module takes that id for padding.
 _FILLED: Final = 12
+_USE_OF_EXAMPLES: Final = (
+    ", which whoever has the bundle can read: --no-examples, in Python examples=False, leaves them out"
+)
 # A module of more numbers has a TorchScript copy that the last lines of an export name, of 0.5 MB.
 _LARGE: Final = 125_000
 # An embedding of so many times the rows of the vocabulary is another vocabulary's, or the file was read wrongly.
@@ -628,11 +631,7 @@ def _export_text_module(
     how_long = describe_duration_of_long_work(seconds)
     if how_long and users_texts and options.examples:
         # The last lines say so too late for a proof of minutes.
-        _log.info(
-            "Up to %d of your texts become golden examples, which whoever has the bundle can read: --no-examples, in "
-            "Python examples=False, leaves them out",
-            GOLDEN_EXAMPLES,
-        )
+        _log.info("Up to %d of your texts become golden examples%s", GOLDEN_EXAMPLES, _USE_OF_EXAMPLES)
     _log.info("Proving all forms, and the runtime on texts, equal to PyTorch%s", how_long)
     return write_bundle(path, description, forms, plan, force=force)
 
