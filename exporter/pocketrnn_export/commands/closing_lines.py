@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pocketrnn.bundle.manifest import Manifest, Parity
-    from pocketrnn.text import TextRules
+    from pocketrnn.text import AnyTextRules
 
 # The most ids that the next command shows.
 _SHOWN_IDS: Final = 30
@@ -93,7 +93,7 @@ def describe_empty_texts(manifest: Manifest, module: Any = None, tokenizer: Any 
     return [f"A text without a token is answered as {said}.{raised}"]
 
 
-def _has_ids_around_text(rules: TextRules) -> bool:
+def _has_ids_around_text(rules: AnyTextRules) -> bool:
     """Return whether a text without a token has ids by these rules, so that `empty_id` has no effect."""
     return bool(rules.first_ids or rules.last_ids or rules.min_width)
 

@@ -76,7 +76,8 @@ def find_agreeing_rules_in_code(
                 by_code, asked, [*range(min(len(wrong), len(asked)))], tolerance,
                 others=[*(found[i][0] for i in range(len(found)) if i not in {*some}), *others],
             )  # fmt: skip
-            rules, wrong = (rules, wrong) if cut is None else (cut.rules, [])
+            if cut is not None:
+                return _explain(option, cut.rules, rows)
         if found and not wrong:
             return _explain(option, rules, rows)
     if functions:
