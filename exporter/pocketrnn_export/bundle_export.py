@@ -41,7 +41,7 @@ from pocketrnn_export.bundle_proof import (
     refuse_dependence_on_batch_calls_or_copy,
     select_texts_within_limits,
 )
-from pocketrnn_export.bundle_writer import read_package_versions, write_bundle
+from pocketrnn_export.bundle_writer import GOLDEN_EXAMPLES, read_package_versions, write_bundle
 from pocketrnn_export.comparing.proof_inputs import (
     MADE_TEXTS,
     choose_pairs_for_proof,
@@ -140,6 +140,11 @@ from pocketrnn_export.vocabularies.vocabulary import VocabularySource
 _log = logging.getLogger(__name__)
 # The number of tokens of a text that repeats one id, to test whether the module takes that id for padding.
 _FILLED: Final = 12
+_USE_OF_EXAMPLES: Final = (
+    ", which whoever has the bundle can read: --no-examples, in Python examples=False, leaves them out"
+)
+# A module of more numbers has a TorchScript copy that the last lines of an export name, of 0.5 MB.
+_LARGE: Final = 125_000
 # An embedding of so many times the rows of the vocabulary is another vocabulary's, or the file was read wrongly.
 _FEW_WORDS: Final = 20
 
@@ -620,9 +625,11 @@ def _export_text_module(
     )  # fmt: skip
     runs = [run for form in forms for run in form.runs.values()]
     seconds = estimate_proof_seconds(plan.reference, every, runs, rows_alone=plan.rows_alone)
-    _log.info(
-        "Proving all forms, and the runtime on texts, equal to PyTorch%s", describe_duration_of_long_work(seconds)
-    )
+    how_long = describe_duration_of_long_work(seconds)
+    if how_long and users_texts and options.examples:
+        # The last lines say so too late for a proof of minutes.
+        _log.info("Up to %d of your texts become golden examples%s", GOLDEN_EXAMPLES, _USE_OF_EXAMPLES)
+    _log.info("Proving all forms, and the runtime on texts, equal to PyTorch%s", how_long)
     return write_bundle(path, description, forms, plan, force=force)
 
 
@@ -824,8 +831,9 @@ def _make_answered_texts(description: Description, answers: Sequence[tuple[Owner
         # One probability beside a label is that of this label.
         is_of_label = one.label is not None and len(answer) == 1
         names = isinstance(one.answer, Mapping) or not isinstance(answer, Mapping) or is_of_label
-        label = () if one.label is None else tuple(one.label if isinstance(one.label, list | tuple) else [one.label])
-        answered = AnsweredText(one.text, read, answer, one.ids is not None, names, one.head, tuple(map(str, label)))
+        given = [] if one.label is None else one.label if isinstance(one.label, list | tuple) else [one.label]
+        label = None if one.label is None else tuple(map(str, given))
+        answered = AnsweredText(one.text, read, answer, one.ids is not None, names, one.head, label)
         # A text that is given twice is compared once, as it counts once among the texts whose ids are compared.
         found[repr((one.text, read, answer, one.head))] = answered
     return [*found.values()]
@@ -1181,7 +1189,9 @@ def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, descripti
     required cannot be made, log a warning and leave it out."""
     forms: list[Form] = []
     for kind in kinds:
-        _log.info("Tracing the module for %s", kind.name)
+        is_large = sum(one.numel() for one in prepared.module.parameters()) > _LARGE
+        use = ", which only programs with PyTorch need: --no-torchscript, in Python torchscript=False, leaves it out"
+        _log.info("Tracing the module for %s%s", kind.name, use * (is_large and kind.name == TORCHSCRIPT.name))
         if kind.required:
             try:
                 forms.append(kind.make(prepared, description, forms))

@@ -26,6 +26,7 @@ from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.label_order_by_answers import find_likelier_order
 from pocketrnn_export.vocabularies.labels import write_labels
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError, refuse_other_answers
+from pocketrnn_export.vocabularies.rules_in_code_by_owner_answers import ListRulesInCode
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ _others: Final[ContextVar[Callable[[], Iterable[tuple[str, nn.Module]]]]] = Cont
 _lengths: Final[ContextVar[Callable[[], Sequence[NamedLength]]]] = ContextVar("lengths", default=tuple)
 _weights: Final[ContextVar[str]] = ContextVar("weights", default="")
 _stop_words: Final[ContextVar[Callable[[], Sequence[Sequence[str]]]]] = ContextVar("stop_words", default=tuple)
+_rules_in_code: Final[ContextVar[ListRulesInCode]] = ContextVar("rules_in_code", default=lambda _: ())
 # The texts that are answered one by one before the work: a slow module takes some 10 ms for each. Some have characters
 # outside ASCII, and some are the longest: these tell most about text rules.
 _TEXTS: Final = 200
@@ -66,18 +68,20 @@ def try_weights_lengths_and_stop_words_if_answers_differ(
     list_lengths: Callable[[], Sequence[NamedLength]],
     list_stop_words: Callable[[], Sequence[Sequence[str]]],
     weights: str = "",
+    list_rules_in_code: ListRulesInCode = lambda _: (),
 ) -> Iterator[None]:
     """While the block runs, let an export whose module gives other answers than the user's classifier also try other
-    weights, lengths of texts and stop words, which the user's files name.
+    weights, lengths of texts and stop words, which the user's files name, and the text rules of the user's functions.
 
     Args:
         list_modules: returns pairs (file of weights, module with these weights).
         list_lengths: returns the lengths of texts.
         list_stop_words: returns a list of stop words for each file that has some.
         weights: the file of the module's own weights; empty if it is not known.
+        list_rules_in_code: lists the functions of the user's code that may split texts, with their text rules.
     """
     before = _others.set(list_modules), _lengths.set(list_lengths), _stop_words.set(list_stop_words)
-    own = _weights.set(weights)
+    own, of_code = _weights.set(weights), _rules_in_code.set(list_rules_in_code)
     try:
         yield
     finally:
@@ -85,6 +89,7 @@ def try_weights_lengths_and_stop_words_if_answers_differ(
         _lengths.reset(before[1])
         _stop_words.reset(before[2])
         _weights.reset(own)
+        _rules_in_code.reset(of_code)
 
 
 @contextlib.contextmanager
@@ -165,7 +170,8 @@ def refuse_module_with_other_answers(
         try:
             compared = choose_texts_to_compare(of_head)
             taken = {id(row) for row in compared}
-            refuse_other_answers(source, compared, [row for row in of_head if id(row) not in taken], others)
+            rest = [row for row in of_head if id(row) not in taken]
+            refuse_other_answers(source, compared, rest, others, _rules_in_code.get())
         except OtherAnswersError as error:
             if not name:
                 raise

@@ -23,3 +23,9 @@ class OptionCorrectionsError(InputError):
     ) -> None:
         super().__init__(problem, remedy)
         self.changes, self.nearest = dict(changes or {}), nearest
+
+
+class MissingOptionsError(OptionCorrectionsError):
+    """Raised if what was given is right, but more is needed: an option, or a file that a script is to write."""
+
+    heading = "Not exported yet"

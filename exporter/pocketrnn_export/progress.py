@@ -160,7 +160,14 @@ class ProgressLines(logging.Handler):
         if done <= most:
             time_of_step += 1
         self._counts[step] = time_of_step, done
-        return message if time_of_step == 1 else message.replace(step, f"{step}, time {time_of_step}", 1)
+        again = f"{step}, for the {_name_ordinal(time_of_step)} time"
+        return message if time_of_step == 1 else message.replace(step, again, 1)
+
+
+def _name_ordinal(number: int) -> str:
+    """Return a number of times in a sentence: "second", "third", "4th", "22nd"."""
+    ending = "th" if number // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return {2: "second", 3: "third"}.get(number, f"{number}{ending}")
 
 
 @contextlib.contextmanager

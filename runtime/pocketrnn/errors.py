@@ -49,10 +49,12 @@ class PocketRNNError(Exception):
     Attributes:
         exit_status: the exit status of a command that fails with this error.
         of_lines: whether the message may have several lines, such as those of a table.
+        heading: what stands before the message on the command line.
     """
 
     exit_status = 1
     of_lines = False
+    heading = "Error"
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem} {remedy}")

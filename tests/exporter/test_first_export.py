@@ -154,10 +154,14 @@ def test_the_length_of_a_proof_is_estimated_from_two_runs(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(3, ""), (44, ", which takes about 40 seconds"), (131, ", which takes about 2 minutes")]
+    ("seconds", "said"),
+    [(3, ""), (44, ", which takes about 40 seconds if "), (131, ", which takes about 2 minutes if ")],
 )
 def test_a_long_proof_says_how_long_it_takes(seconds: float, said: str) -> None:
-    assert describe_duration_of_long_work(seconds) == said
+    # The estimate is of processor time: on a machine with other work, the proof takes longer.
+    found = describe_duration_of_long_work(seconds)
+    assert found.startswith(said)
+    assert bool(found) == bool(said)
 
 
 def test_the_help_has_what_most_exports_need_on_its_first_screen() -> None:

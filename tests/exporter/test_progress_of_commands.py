@@ -94,7 +94,9 @@ def test_the_count_of_a_step_only_rises_or_says_which_time_it_is(
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         *("  Comparing ...", "  Comparing: 2 of 3 ...", "  Answering ..."),
-        *("  Comparing, time 2 ...", "  Comparing, time 2: 2 of 3 ...", "  Answering, time 2 ..."),
+        "  Comparing, for the second time ...",
+        "  Comparing, for the second time: 2 of 3 ...",
+        "  Answering, for the second time ...",
         *("  Moving ...", "  Moving: 2 of 4 ..."),
     ]
 

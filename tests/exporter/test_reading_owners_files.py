@@ -99,3 +99,24 @@ def test_the_texts_of_a_loop_with_a_counter_are_followed(folder: Path) -> None:
     written = write_tokenizer_of_function(Path("api.py"), "predict")
     assert written is not None
     assert written.code == "def words(text):\n    return text.lower().split()\n\nUNKNOWN_WORD_ID = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("imports", "train", "places"),
+    [
+        ("from pocketrnn import Classifier", "import net\nsave(net, 'net.pt')\n", ["train.py, line 2"]),
+        ("import pocketrnn.text", "", []),
+        # It exports the module with the files that it names.
+        ("import pocketrnn, pocketrnn_export", "", ["check.py, line 3"]),
+        ("import torch", "", ["check.py, line 3"]),
+    ],
+)
+def test_a_script_that_asks_a_bundle_is_no_witness_of_the_files_of_training(
+    imports: str, train: str, places: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text("class Net:\n    pass\n")
+    Path("check.py").write_text(f"{imports}\nimport net\nload('net.pt')\n")
+    Path("train.py").write_text(train)
+    Path("net.pt").write_bytes(b"")
+    assert [*list_data_files_named_in_code(Path("net.py"), "pt").values()] == places

@@ -84,6 +84,30 @@ def export(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["export", *arguments, "-o", "out", "--no-torchscript"])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "heading"),
+    [
+        (["net.py:Net"], "Not exported yet"),
+        (["net.py"], "Not exported yet"),
+        (["two.py"], "Not exported yet"),
+        (["net.py:Net", "--vocabulary", "words.json", "--labels", "bad,good"], "Not exported yet"),
+        (["net.py:Net", "--vocabulary", "none.json"], "Error"),
+        (["net.py:Nett"], "Error"),
+        (["net.py:tokenize"], "Error"),
+    ],
+)
+def test_a_run_that_only_lacks_something_is_not_headed_as_an_error(
+    arguments: list[str], heading: str, folder: Path
+) -> None:
+    Path("two.py").write_text(FILE.replace("Net(", "Other(") + "\n\nclass Net(Other):\n    pass\n")
+    Path("words.py").write_text(write_first_line_of_exported_file("") + "\n")
+    result = export(*arguments)
+    assert result.exit_code == 2
+    (first,) = (one for one in result.stderr.splitlines() if re.match("Error: |Not exported yet: ", one))
+    assert first.startswith(f"{heading}: ")
+    assert "\nWrite: pocketrnn export " in result.stderr or arguments[-1] == "bad,good"
+
+
 @pytest.mark.slow
 def test_missing_arguments_are_told_with_rules_that_differ_and_one_line_to_copy(folder: Path) -> None:
     lines = [{"text": text, "ids": ids} for text, ids in [("Oil film", [1, 3]), ("oil", [2]), ("film Oil", [3, 1])]]

@@ -17,11 +17,12 @@ from pocketrnn import Classifier, TextInput, verify
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.commands.cli import main
+from pocketrnn.errors import InputError
 from pocketrnn.proof_comparison_chain import group_comparisons_into_links
 from pocketrnn.text import TextRules
 from pocketrnn.verdicts import LOGGER, TextVerdict, describe_graph_proof, read_text_verdict
 from pocketrnn.verification_page import proof_page
-from pocketrnn_export import export
+from pocketrnn_export import bundle_export, export
 from pocketrnn_export.commands.closing_lines import describe_empty_texts, describe_torchscript
 from pocketrnn_export.compression import CompressedBundle, compress
 from pocketrnn_export.forms.weight_quantization import Storage
@@ -170,6 +171,22 @@ def test_a_large_torchscript_file_is_told_with_what_it_is_for(tmp_path: Path) ->
         (tmp_path / "model.pt").write_bytes(bytes(size))
         assert [one.partition(":")[0] for one in describe_torchscript(named, tmp_path)] == told
     assert describe_torchscript(cast("Manifest", SimpleNamespace(torchscript=None)), tmp_path) == []
+
+
+@pytest.mark.parametrize(("seconds", "is_large"), [(60.0, True), (1.0, False)])
+def test_what_can_be_left_out_of_a_long_export_is_told_before_it_is_made(
+    seconds: float, is_large: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stop(*_: Any, **__: Any) -> Any:
+        raise InputError("Stopped before the proof.", "")
+
+    monkeypatch.setattr(bundle_export, "write_bundle", stop)
+    monkeypatch.setattr(bundle_export, "estimate_proof_seconds", lambda *_, **__: seconds)
+    monkeypatch.setattr(bundle_export, "_LARGE", 100 if is_large else 10_000)
+    with caplog.at_level(logging.INFO, "pocketrnn_export"), pytest.raises(InputError, match="Stopped"):
+        export(net(), tmp_path / "b", labels=LABELS, vocabulary=WORDS, example_ids=[("w1 w2", [3, 4])])
+    told = " ".join(one.partition(" equal to PyTorch")[0] for one in caplog.messages)
+    assert [option in told for option in ("--no-torchscript", "--no-examples")] == [is_large, is_large]
 
 
 @pytest.mark.usefixtures("bundle")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
-from pocketrnn.commands.inspect import _describe_cleaning_steps
+import pytest
+
+from pocketrnn.commands.inspect import _describe_cleaning_steps, _describe_tokenizer
 from pocketrnn.text import TextRules, cleaning
 
 
@@ -15,3 +17,11 @@ def test_each_cleaning_step_is_shown_and_a_long_one_says_where_it_is_whole() -> 
     (words,) = _describe_cleaning_steps(TextRules(steps=cleaning(("sub", r"[^\w]", " "))))
     assert "--json" in words
     assert len(words) < 400
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [((), "whitespace, case kept"), (("letters", "lowercase"), "whitespace, lower case by cleaning step 2")],
+)
+def test_the_case_is_not_called_kept_if_a_step_lower_cases(steps: tuple[str, ...], said: str) -> None:
+    assert _describe_tokenizer(TextRules("whitespace", lowercase=False, steps=cleaning(*steps))) == said

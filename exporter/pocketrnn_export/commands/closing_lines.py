@@ -3,11 +3,12 @@ texts in the bundle, and the next command."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import keyword
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.terminal_text import align_columns, escape_line
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pocketrnn.bundle.manifest import Manifest, Parity
+    from pocketrnn.text import AnyTextRules
 
 # The most ids that the next command shows.
 _SHOWN_IDS: Final = 30
@@ -59,9 +61,16 @@ def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> 
     print_line(f"Note: {remedy}", err=True)
 
 
-def describe_empty_texts(manifest: Manifest) -> list[str]:
+def describe_empty_texts(manifest: Manifest, module: Any = None, tokenizer: Any = None) -> list[str]:
     """Return a list with a sentence that says which tokens the bundle reads in place of a text in which the rules find
-    no token. Return an empty list if a subword tokenizer splits the texts."""
+    no token. A second sentence says if the user's code raises an error on such a text, and how to choose another
+    answer. Return an empty list if a subword tokenizer splits the texts.
+
+    Args:
+        manifest: the description of the bundle.
+        module: the user's module; None if it is not known.
+        tokenizer: the user's function that splits a text; None if there is none.
+    """
     from pocketrnn.text import TextEncoder, TextRules
 
     rules, tokens = manifest.text.rules, manifest.text.vocabulary
@@ -69,11 +78,55 @@ def describe_empty_texts(manifest: Manifest) -> list[str]:
         return []
     ids = TextEncoder(rules, tokens).encode_tokens([])
     ids = ids[:1] if len({*ids}) == 1 else ids
+    raised = _find_error_on_empty_text(manifest, module, tokenizer)
+    raised += " For another answer, give another id, --rules '{\"empty_id\": ID}', or look for such texts before." * (
+        bool(raised) and not _has_ids_around_text(rules)
+    )
     if ids == [rules.unknown_id]:
-        return [f"A text without a token is answered as one unknown word, which has the id {rules.unknown_id}."]
+        said = f"A text without a token is answered as one unknown word, which has the id {rules.unknown_id}."
+        return [f"{said}{raised}"]
     said = " ".join(repr(tokens[id_]) if id_ < len(tokens) else f"the id {id_}" for id_ in ids[:8])
     kind = "the token" if len(ids) == 1 and ids[0] < len(tokens) else "a text of" if len(ids) > 1 else ""
-    return [f"A text without a token is answered as {f'{kind} {escape_line(said)}'.strip()}{' ...' * (len(ids) > 8)}."]
+    said = f"{f'{kind} {escape_line(said)}'.strip()}{' ...' * (len(ids) > 8)}"
+    return [f"A text without a token is answered as {said}.{raised}"]
+
+
+def _has_ids_around_text(rules: AnyTextRules) -> bool:
+    """Return whether a text without a token has ids by these rules, so that `empty_id` has no effect."""
+    return bool(rules.first_ids or rules.last_ids or rules.min_width)
+
+
+def _find_error_on_empty_text(manifest: Manifest, module: Any, tokenizer: Any) -> str:
+    """Return a sentence that says which error the user's code raises on a text without a token: the function of
+    --tokenizer, or the module, if it is called with no ids as it is called with one. Return an empty string if it
+    raises none, or if this is not known."""
+    import torch
+
+    from pocketrnn_export.intake.call_discovery.trial_answers import call_and_restore_state
+    from pocketrnn_export.intake.compiled_call_line import compile_call
+    from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
+    from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction
+
+    # A call that worked before shows that the error is of this text.
+    if isinstance(tokenizer, OwnersFunction) and tokenizer.results:
+        try:
+            with run_quietly_on_cpu():
+                tokenizer("")
+        # Whatever the user's code raises.
+        except (Exception, SystemExit) as error:
+            return f" Your tokenizer raises {type(error).__name__} on an empty text."
+    if module is None or manifest.features or _has_ids_around_text(manifest.text.rules):
+        return ""
+    with contextlib.suppress(Exception, SystemExit):
+        call = compile_call(str(manifest.provenance["call"]))
+        module.eval()
+        one = torch.full((1, 1), manifest.text.rules.empty_id)
+        call_and_restore_state(module, call, one, torch.tensor([1]))
+        try:
+            call_and_restore_state(module, call, one[:, :0], torch.tensor([0]))
+        except (Exception, SystemExit) as error:
+            return f" Your module raises {type(error).__name__} if it gets no ids."
+    return ""
 
 
 def describe_torchscript(manifest: Manifest, bundle: Path) -> list[str]:

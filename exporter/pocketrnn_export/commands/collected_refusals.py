@@ -21,7 +21,7 @@ from pocketrnn_export.commands.proposed_options import (
     complete_rules_beside_tokenizer_function,
     propose_pairs_of_command,
 )
-from pocketrnn_export.option_corrections_error import OptionCorrectionsError
+from pocketrnn_export.option_corrections_error import MissingOptionsError, OptionCorrectionsError
 
 _Made = TypeVar("_Made")
 _MOST_FILES: Final = 20
@@ -100,13 +100,15 @@ class CollectedRefusals:
             kind = ExportError if isinstance(error, ExportError) else InputError
             more = "".join(f" {one}" for one in self._proposed)
             corrected = kind(error.problem, f"{error.remedy}{more}{line}")
-            corrected.of_lines = error.of_lines
+            corrected.of_lines, corrected.heading = error.of_lines, error.heading
             raise corrected from None
         said = [f"({number}) {_escape_lines(error)}" for number, error in enumerate(self._found, 1)]
         lines = "\n".join([*said, *map(escape_line, self._proposed), line.strip()]).rstrip()
         # Each problem begins on a line of its own.
         all_of_them = InputError(f"There are {len(said)} problems.", f"\n{lines}")
         all_of_them.of_lines = True
+        if all(isinstance(one, MissingOptionsError) for one in self._found):
+            all_of_them.heading = MissingOptionsError.heading
         raise all_of_them from None
 
 

@@ -64,6 +64,7 @@ from pocketrnn_export.commands.corrected_labels_and_pairs import (
 )
 from pocketrnn_export.commands.export_with_rules_from_answers import (
     export_with_rules_from_answers,
+    list_rules_in_code,
 )
 from pocketrnn_export.commands.missing_module_name import complete_source
 from pocketrnn_export.commands.missing_option_files import (
@@ -133,7 +134,7 @@ from pocketrnn_export.commands.tokenizer_function_written_to_file import (
 )
 from pocketrnn_export.intake.file_existence_check import check_weights_exist, find_kind_of_text
 from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
-from pocketrnn_export.option_corrections_error import OptionCorrectionsError
+from pocketrnn_export.option_corrections_error import MissingOptionsError, OptionCorrectionsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -395,7 +396,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
     with (
-        _try_weights_lengths_and_stop_words_of_files(module, named, options),
+        _try_weights_rules_lengths_and_stop_words_of_files(module, named, description, options),
         _compare_label_order(named, description, options),
         _propose_vocabulary_with_rows(module, named, options),
         propose_labels_by_outputs(named, options),
@@ -407,7 +408,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         for line in format_number_summary(manifest, output, with_comparisons=options["report"] is not None):
             print_line(line)
         return
-    _print_written_bundle(manifest, output, description, options)
+    _print_written_bundle(manifest, output, description, options, module)
 
 
 def _may_load_module(named: ModuleName | None, options: Mapping[str, Any]) -> bool:
@@ -419,12 +420,12 @@ def _may_load_module(named: ModuleName | None, options: Mapping[str, Any]) -> bo
     return named is not None and not is_text and all(one.exists() for one in files)
 
 
-def _try_weights_lengths_and_stop_words_of_files(
-    module: Any, named: ModuleName | None, options: dict[str, Any]
+def _try_weights_rules_lengths_and_stop_words_of_files(
+    module: Any, named: ModuleName | None, description: Mapping[str, Any], options: dict[str, Any]
 ) -> contextlib.AbstractContextManager[None]:
     """Return a context manager for the block that proves the module. If the module gives other answers there than the
-    user's classifier, the context manager tries it again with other weights of the same shapes, and with the text
-    lengths and stop words that the user's files name."""
+    user's classifier, the context manager tries it again with other weights of the same shapes, with the text lengths
+    and stop words that the user's files name, and with the text rules of the user's functions."""
     from pocketrnn_export.intake.weights_file import load_weights, read_weights
     from pocketrnn_export.module_check_by_owner_answers import try_weights_lengths_and_stop_words_if_answers_differ
     from pocketrnn_export.progress import hide_log_records
@@ -446,6 +447,7 @@ def _try_weights_lengths_and_stop_words_of_files(
         lambda: list_lengths_in_files(named, options),
         lambda: [] if named is None else [*find_files_of_stop_words(named.path).values()],
         str(weights or ""),
+        lambda rules: list_rules_in_code(rules, description, options),
     )
 
 
@@ -514,10 +516,10 @@ def _write_command_for_words_with_rows(vocabulary: Path, rows: int) -> tuple[str
 
 
 def _print_written_bundle(
-    manifest: Manifest, output: Path, description: Mapping[str, Any], options: dict[str, Any]
+    manifest: Manifest, output: Path, description: Mapping[str, Any], options: dict[str, Any], module: Any
 ) -> None:
     """Print a summary of a written bundle of texts: its name and labels, its verdicts, notes and limits, and the next
-    command."""
+    command. `module` is the user's module."""
     from pocketrnn.text import TextRules
     from pocketrnn.verdicts import describe_uncompared_steps, read_text_verdict
     from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
@@ -537,7 +539,8 @@ def _print_written_bundle(
         has_answers_beside=proposed is not None and proposed.answer_count >= TEXTS_TO_DECIDE_BY,
     )  # fmt: skip
     said = "" if manifest.graph.limits is None else describe_limits(manifest.graph.limits, manifest.text.rules)
-    limits = [*describe_empty_texts(manifest), *([f"Limits: {said}."] if said else [])]
+    empty = describe_empty_texts(manifest, module, description.get("tokenizer"))
+    limits = [*empty, *([f"Limits: {said}."] if said else [])]
     table = format_proof_table(manifest.parity, "texts") if options["report"] is not None else []
     rules = manifest.text.rules
     if isinstance(rules, TextRules) and rules.tokenizer != "external":
@@ -927,7 +930,7 @@ def _refuse_missing_options(
     said = " and ".join(f"--{option}" for option in asked)
     numbers = ", or --channels if it takes sequences of numbers" if "vocabulary" in missing else ""
     lines = "".join(f"\n{escape_line(one)}" for one in remedy)
-    refused = OptionCorrectionsError(f"{source} needs {said}{numbers}.", lines, changes)
+    refused = MissingOptionsError(f"{source} needs {said}{numbers}.", lines, changes)
     refused.of_lines = True
     raise refused
 
@@ -1688,7 +1691,7 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     if not path.exists() and is_written_by_export(script):
         made, run = path.with_suffix(".json"), f"Run python {script}, with the data of the training."
         changes = {} if made == path else {"vocabulary": str(made)}
-        raise OptionCorrectionsError(f"There is no file {made} yet. The script {script} writes it.", run, changes)
+        raise MissingOptionsError(f"There is no file {made} yet. The script {script} writes it.", run, changes)
     if weights is None or not is_word_vector_file(path):
         is_compared = options["pairs"] is not None
         evidence = make_id_evidence(weights, are_trusted=is_compared)
@@ -1775,7 +1778,7 @@ def _load_named_module_and_call(named: ModuleName, options: dict[str, Any]) -> t
                     named = set_values_of_vocabulary_and_weights(named, error, *_read_words(options))
     except MissingArgumentsError as error:
         _refuse_weights_of_other_class(error, named, weights)
-        refused = OptionCorrectionsError(error.problem, error.known, {"source": error.source})
+        refused = MissingOptionsError(error.problem, error.known, {"source": error.source})
         raise _propose_weights_in_error(refused, named, options) from None
     except InputError as error:
         meant = "" if isinstance(error, OptionCorrectionsError) else find_class_meant_by_name(named.path, named.name)
@@ -1841,4 +1844,4 @@ def _propose_weights_in_error(error: InputError, named: ModuleName, options: dic
     if found is None:
         return error
     said = f"The weights seem to be {found.description}. --weights also uses the sizes that its tensors show."
-    return OptionCorrectionsError(error.problem, said, {"weights": str(found.path)})
+    return MissingOptionsError(error.problem, said, {"weights": str(found.path)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,23 +164,35 @@ def _replace_rules_by_equal_rules_in_code(
     """Return the text rules that a function of the user's code shows, and this function as file.py:name, if these rules
     give the same ids as `rules` to all texts that have answers. Otherwise, return `rules` and an empty string."""
     from pocketrnn.text import TextEncoder, TextRules
-    from pocketrnn_export.source_code.text_function_in_own_file import write_computing_text_function
-    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
-    from pocketrnn_export.vocabularies.rules_from_function import read_split_in_code
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
-    named = parse_module_name(options["source"])
-    if named is None or not isinstance(rules, TextRules) or not _must_answers_show_text_rules(description, options):
+    if not isinstance(rules, TextRules) or not _must_answers_show_text_rules(description, options):
         return rules, ""
     tokens = read_vocabulary(description["vocabulary"]).tokens
     texts, given = [one.text for one in description["example_ids"]], TextEncoder(rules, tokens)
+    for function, of_code in list_rules_in_code(rules, description, options):
+        encoder = None if of_code is None else TextEncoder(of_code, tokens)
+        if encoder and all(encoder.encode(text) == given.encode(text) for text in texts):
+            return of_code, function
+    return rules, ""
+
+
+def list_rules_in_code(
+    rules: TextRules, description: Mapping[str, Any], options: Mapping[str, Any]
+) -> Iterator[tuple[str, TextRules | None]]:
+    """Yield the functions of the user's code that may split texts, as file.py:name, each with its text rules; None if
+    no rules do the same. They have the widths and ids of `rules`. Yield none if an option states text rules, or if the
+    user gave ids."""
+    from pocketrnn_export.source_code.text_function_in_own_file import write_computing_text_function
+    from pocketrnn_export.source_code.text_functions_in_file import list_text_functions
+    from pocketrnn_export.vocabularies.rules_from_function import read_split_in_code
+
+    named = parse_module_name(options["source"])
+    if named is None or not _must_answers_show_text_rules(description, options):
+        return
     for one in list_text_functions(named.path):
         code = write_computing_text_function(one.file, one.name)
-        of_code = None if code is None else read_split_in_code(code, rules)
-        encoder = None if of_code is None else TextEncoder(of_code, tokens)
-        if of_code and encoder and all(encoder.encode(text) == given.encode(text) for text in texts):
-            return of_code, f"{one.file}:{one.name}"
-    return rules, ""
+        yield one.option, None if code is None else read_split_in_code(code, rules)
 
 
 def _print_rules_that_agree_as_well(

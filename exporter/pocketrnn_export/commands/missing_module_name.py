@@ -25,7 +25,7 @@ from pocketrnn_export.commands.proposed_options import (
 )
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
 from pocketrnn_export.intake.pytorch_file_memory_check import is_torchscript
-from pocketrnn_export.option_corrections_error import OptionCorrectionsError
+from pocketrnn_export.option_corrections_error import MissingOptionsError, OptionCorrectionsError
 from pocketrnn_export.vocabularies.checkpoint_file import is_checkpoint, list_weight_names
 from pocketrnn_training.classifiers.checkpoint_file_names import CONFIG_JSON, read_checkpoint_file
 
@@ -76,7 +76,7 @@ def complete_source(source: str) -> str:
     found = [f"{path}:{name}" for name in dict.fromkeys((*calls, *fitting, *names))]
     chosen = find_first_module_that_answering_code_instantiates([f"{path}:{name}" for name in fitting] or found)
     if not (taken := _set_source_to_only_made_module(path, found, chosen)):
-        _refuse_modules(f"{path} defines several modules.", found, chosen)
+        _refuse_modules(f"{path} defines several modules.", found, chosen, kind=MissingOptionsError)
     return taken
 
 
@@ -204,7 +204,7 @@ def _complete_folder(folder: Path) -> str:
             folder, found[0], f"the only module there{' that fits the weights' * (modules != found)}"
         )
     if not (taken := _set_source_to_only_made_module(folder, found, chosen)):
-        _refuse_modules(f"{folder} has several modules.", found, chosen)
+        _refuse_modules(f"{folder} has several modules.", found, chosen, kind=MissingOptionsError)
     return taken
 
 
@@ -244,21 +244,23 @@ def _refuse_modules(
     modules: Sequence[str],
     chosen: tuple[str, MadeClass] | None,
     changes: Mapping[str, str | None] = MappingProxyType({}),
+    kind: type[OptionCorrectionsError] = OptionCorrectionsError,
 ) -> NoReturn:
-    """Raise an OptionCorrectionsError that names the possible modules. It proposes the chosen module or, if there is
-    none, the first one.
+    """Raise an error that names the possible modules. It proposes the chosen module or, if there is none, the first
+    one.
 
     Args:
         problem: the sentence that says what is wrong.
         modules: the possible modules, each as file.py:name.
         chosen: the module that the code for answering texts makes, and the place in the code; None if there is none.
         changes: further options to change in the next command.
+        kind: the class of the error: MissingOptionsError if SOURCE is not wrong, but may be several modules.
     """
     first = modules[0] if chosen is None else chosen[0]
     named = _name_first_modules([first, *(one for one in modules if one != first)])
     said = "" if chosen is None else f" {chosen[1].sentence}"
     of = "the module" if len(modules) == 1 else "one of the modules"
-    raise OptionCorrectionsError(problem, f"Name {of}: {named}.{said}", {"source": first, **changes})
+    raise kind(problem, f"Name {of}: {named}.{said}", {"source": first, **changes})
 
 
 def _name_first_modules(modules: Sequence[str]) -> str:

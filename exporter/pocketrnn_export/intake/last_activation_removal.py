@@ -18,7 +18,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.user_frames import list_call_frames
+from pocketrnn_export.intake.user_frames import list_call_frames, write_place
 from pocketrnn_export.torch_internals import FunctionMode
 
 # How logits become probabilities: by softmax or sigmoid; or for each of several heads by one of these, with the number
@@ -37,7 +37,7 @@ class ActivationCall:
         function: the name of torch's function: `sigmoid`, `softmax`, `exp`.
         site: the stack of code and instructions that leads to the call.
         occurrence: the index of the call among the calls from this site, from 0.
-        line: the place of the call in the source: `model.py:31`.
+        line: the place of the call in the source: `model.py:31`, or `net.ipynb, cell 3 [2], line 31`.
     """
 
     function: str
@@ -117,5 +117,5 @@ def _find_call_stack_and_line(frame: FrameType | None) -> tuple[tuple[tuple[Code
     """Return the stack of code and instructions that leads to a call of a torch function, and the file and line of the
     call."""
     frames = list(list_call_frames(frame))
-    line = f"{Path(frames[0].f_code.co_filename).name}:{frames[0].f_lineno}" if frames else "forward"
+    line = write_place(Path(frames[0].f_code.co_filename).name, frames[0].f_lineno) if frames else "forward"
     return tuple((each.f_code, each.f_lasti) for each in frames), line

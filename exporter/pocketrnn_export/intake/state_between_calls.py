@@ -27,7 +27,7 @@ from pocketrnn_export.comparing.proof_inputs import LONGEST
 from pocketrnn_export.intake.call_discovery.kept_state_advice import advise_on_kept_state
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.calling_convention import Convention
-from pocketrnn_export.intake.user_frames import find_random_draw_line, list_call_frames, run_user_call
+from pocketrnn_export.intake.user_frames import find_random_draw_line, list_call_frames, run_user_call, write_place
 from pocketrnn_export.module_runs.attribute_changes import (
     ChangedAttribute,
     does_run_assign_attributes,
@@ -436,7 +436,7 @@ class _ExtractedNumberRecorder(FunctionMode):
         if getattr(func, "__name__", "") in _TAKE_OUT and isinstance(args[0], Tensor):
             frame = next(list_call_frames(sys._getframe(1)), None)
             if frame is not None and self._operations.find_labels(args[0]):
-                self.lines[f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"] = None
+                self.lines[write_place(Path(frame.f_code.co_filename).name, frame.f_lineno)] = None
                 self.floats = self.floats or args[0].is_floating_point()
         return func(*args, **(kwargs or {}))
 

@@ -30,6 +30,8 @@ UNKNOWN_LINE: Final = "in a line that PyTorch does not name"
 _OURS: Final = f"{Path(__file__).parents[1]}{os.sep}"
 _TORCH: Final = f"{TORCH_FOLDER}{os.sep}"
 _LIBRARY: Final = f"{os.sep}site-packages{os.sep}"
+# The end of the name that a cell's code has as its file.
+_CELL: Final = re.compile(r", cell \d+( \[\d+\])?$")
 _PYTHON: Final = tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib"))
 
 
@@ -141,7 +143,13 @@ def describe_user_line_if_known(frame: FrameType | None) -> str:
 def describe_line(frame: FrameType, number: int | None = None) -> str:
     """Describe the current line of a frame, or line `number` of its file, for messages: its file, number and text."""
     file, line, source = read_line(frame, number)
-    return f"{file}:{line}: `{source}`"
+    return f"{write_place(file, line)}: `{source}`"
+
+
+def write_place(file: str, line: int | str) -> str:
+    """Return the place of a line for messages: `model.py:18`, or `net.ipynb, cell 3 [2], line 18` for a line of a
+    cell."""
+    return f"{file}, line {line}" if _CELL.search(file) else f"{file}:{line}"
 
 
 @contextlib.contextmanager
@@ -167,7 +175,7 @@ def describe_last_user_line(stack: str) -> str:
     there is none."""
     frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', stack)
     users = [frame for frame in frames if is_user_file(frame[0])]
-    return "{}:{}: `{}`".format(*users[-1]) if users else ""
+    return f"{write_place(*users[-1][:2])}: `{users[-1][2]}`" if users else ""
 
 
 def find_nonfinite_line(run: Callable[[], object]) -> str:

@@ -107,10 +107,9 @@ def _measure_seconds(run: Callable[..., Any], case: Case) -> float:
 
 
 def describe_duration_of_long_work(seconds: float) -> str:
-    """Return words to put after the name of some work, such as ", which takes about 3 minutes". Return "" for less than
-    20 seconds."""
+    """Return words to put after the name of some work: how long it takes where other work does not slow it down, as the
+    estimate is of processor time. Return "" for less than 20 seconds."""
     if seconds < _SHORT:
         return ""
-    if seconds < 90:
-        return f", which takes about {round(seconds, -1):.0f} seconds"
-    return f", which takes about {seconds / 60:.0f} minutes"
+    written = f"{round(seconds, -1):.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+    return f", which takes about {written} if the machine does nothing else"

@@ -446,7 +446,7 @@ def rank_place(path: Path, place: str) -> Nearness:
         path: the file of the module.
         place: the file and line, such as `train.py, line 3`.
     """
-    ranks, file = rank_files_near(path), Path(place.partition(", ")[0])
+    ranks, file = rank_files_near(path), _read_file_of_place(place)
     if file in ranks or file.suffix in (".py", ".ipynb"):
         of_another = Nearness.OF_ANOTHER if is_place_in_code_of_another_module(place) else _rank_by_folder(file, path)
         return ranks.get(file, of_another)
@@ -454,6 +454,10 @@ def rank_place(path: Path, place: str) -> Nearness:
     if path.resolve().is_relative_to(folder):
         return Nearness.BESIDE
     return min((rank for one, rank in ranks.items() if one.resolve().parent == folder), default=Nearness.ELSEWHERE)
+
+
+def _read_file_of_place(place: str) -> Path:
+    return Path(place.partition(", ")[0])
 
 
 def is_place_in_code_of_another_module(place: str) -> bool:
@@ -490,7 +494,8 @@ def list_data_files_named_in_code(
     a dict from each file to the place where it is named. Files in a command that predicts come first.
 
     Only files that exist in or below the working folder or the module's folder are found. If several have the same
-    name, those in or below the module's folder come first.
+    name, those in or below the module's folder come first. Scripts that ask a bundle are not read: they came after the
+    training, and a second export finds what the first one did.
 
     Args:
         path: the file of the module.
@@ -517,8 +522,9 @@ def list_data_files_named_in_code(
         for found in re.finditer(rf"(?i)[\w.-]+\.({suffix_pattern})\b", line)
     }
     named = {name: where for name, (where, is_answering) in in_lines.items() if is_answering}
+    askers = {one for one in list_files_near(path)[1:] if _only_asks_bundle(one)}
     for where, node in list_syntax_nodes_near(path):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _read_file_of_place(where) not in askers:
             name = node.value.replace("\\", "/").rstrip("/").rpartition("/")[2]
             if re.search(rf"(?i)(?:^|\.)(?:{suffix_pattern})$", name) or (names_in_folder and name.strip(".")):
                 named.setdefault(name, where)
@@ -532,6 +538,12 @@ def list_data_files_named_in_code(
     order = [*named]
     ordered = sorted(files.values(), key=lambda found: (order.index(found[1]), not is_below(found[0], path.parent)))
     return {file: named[name] for file, name in ordered}
+
+
+def _only_asks_bundle(file: Path) -> bool:
+    """Return whether a file imports the runtime, and not the exporter, which such a file may call on a module."""
+    imported = {one.partition(".")[0] for one in _list_modules_of_file(file)}
+    return "pocketrnn" in imported and "pocketrnn_export" not in imported
 
 
 def list_data_files_of_function(path: Path, name: str) -> list[Path]:

@@ -42,7 +42,7 @@ class AnsweredText:
         names: whether the owner gave the answer by names of labels, and not as a list of numbers in the order of the
             logits.
         head: the output head of the module that gave the answer; empty if the module has one set of labels.
-        label: the label that the owner gave beside a list of numbers; empty if there is none.
+        label: the labels that the owner gave beside probabilities, which may be none of them; None if not given.
     """
 
     text: str
@@ -51,7 +51,7 @@ class AnsweredText:
     ids_agree: bool = False
     names: bool = True
     head: str = ""
-    label: tuple[str, ...] = ()
+    label: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def choose_likeliest_label_or_thresholds_as_owner(source: AnswerSource, rows: Se
         source: the bundle or the module.
         rows: texts with the owner's answers, each with the probabilities that the source gives.
     """
-    with_labels = [(one, found) for one, found in rows if one.label or not isinstance(one.answer, Mapping)]
-    given = [(one.label or tuple(one.answer), found) for one, found in with_labels]
+    with_labels = [(one, found) for one, found in rows if one.label is not None or not isinstance(one.answer, Mapping)]
+    given = [(tuple(one.answer) if one.label is None else one.label, found) for one, found in with_labels]
     are_few = len(given) < _TEXTS_TO_TELL_BY
     if source.activation == "softmax" or are_few or any(len(labels) != 1 for labels, _ in given):
         return source

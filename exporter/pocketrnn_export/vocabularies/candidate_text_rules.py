@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pocketrnn.text import TOKENIZERS, TextRules, make_rules_document
 from pocketrnn.text.cleaning_from_shorthand import NAMED_STEPS, cleaning
-from pocketrnn.text.cleaning_steps import CleaningStep, ReplaceRuns, make_step_documents
+from pocketrnn.text.cleaning_steps import CleaningStep, ReplaceRuns, find_lowercasing_step, make_step_documents
 from pocketrnn.text.code_point_ranges import (
     complement_point_ranges,
     list_first_and_last_points,
@@ -162,8 +162,9 @@ SPLITTING_MEMBERS: Final = ("tokenizer", "lowercase", "steps", "stop_words")
 
 
 def describe_rules(rules: TextRules) -> str:
-    """Describe text rules in a few words for a message, such as "whitespace with lowercase=False"."""
-    said = [] if rules.lowercase else ["lowercase=False"]
+    """Describe text rules in a few words for a message, such as "whitespace with lowercase=False". The description of
+    the cleaning steps says which one lower-cases."""
+    said = [] if rules.lowercase or find_lowercasing_step(rules.steps) else ["lowercase=False"]
     said += [_describe_steps(rules)] if rules.steps else []
     said += [f"{len(rules.stop_words)} stop words"] if rules.stop_words else []
     usual = TextRules()
@@ -260,4 +261,7 @@ def _describe_steps(rules: TextRules) -> str:
     if all(isinstance(step, str) for step in steps):
         return " and ".join(steps)
     written = format_json_for_terminal(steps)
-    return f"steps={written}" if len(written) <= _MOST_WRITTEN else f"{len(rules.steps)} steps"
+    if len(written) <= _MOST_WRITTEN:
+        return f"steps={written}"
+    lowercasing = find_lowercasing_step(rules.steps)
+    return f"{len(rules.steps)} steps" + (f" (lower case by step {lowercasing})" if lowercasing else "")

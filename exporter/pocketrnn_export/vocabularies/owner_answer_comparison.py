@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -40,10 +40,17 @@ from pocketrnn_export.vocabularies.causes_of_different_answers import (
     list_answers_without_module,
 )
 from pocketrnn_export.vocabularies.label_order_by_answers import SURELY, count_deviations_above_chance
-from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, find_threshold_of_second_label
+from pocketrnn_export.vocabularies.owner_texts_and_answers import (
+    Answer,
+    find_threshold_of_second_label,
+    write_threshold,
+)
+from pocketrnn_export.vocabularies.rules_in_code_by_owner_answers import ListRulesInCode, find_agreeing_rules_in_code
 from pocketrnn_export.vocabularies.weights_file_by_owner_answers import find_agreeing_weights
 
 _log = logging.getLogger(__name__)
+# A text with the labels that the owner gives beside probabilities, and the probabilities that the source gives.
+_Labelled: TypeAlias = tuple[AnsweredText, tuple[str, ...], Probabilities]
 _SHOWN_TOKENS: Final = 12
 # The fewest labels that look like true ones.
 _TEXTS_TO_TELL_BY: Final = 20
@@ -95,7 +102,7 @@ class OtherAnswersError(ParityError):
 def list_labels_that_no_answer_names(answered: Iterable[AnsweredText], labels: Sequence[str]) -> tuple[str, ...]:
     """Return the labels that no answer names, if there are at least two. The answers cannot show the order of these
     labels among each other. Return an empty tuple otherwise."""
-    named = {label for one in answered for label in (one.answer if one.names else one.label)}
+    named = {label for one in answered for label in (one.answer if one.names else one.label or ())}
     untold = tuple(label for label in labels if label not in named)
     return untold if len(untold) > 1 else ()
 
@@ -126,18 +133,20 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     apart = [measure_distance(one.answer, found, source) for one, found in rows]
     numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
     # A label beside probabilities is compared, too.
-    labelled = [(one, found) for one, found in rows if one.label and isinstance(one.answer, Mapping)]
+    labelled = [(one, one.label, found) for one, found in rows
+                if one.label is not None and isinstance(one.answer, Mapping)]  # fmt: skip
     labels = source.labels
     is_single = len(labels) == 2 and source.activation == "softmax"
-    of_second = [(one.answer[labels[1]], one.label[0]) for one, _ in labelled
-                 if is_single and isinstance(one.answer, Mapping) and labels[1] in one.answer]  # fmt: skip
+    of_second = [(one.answer[labels[1]], given[0]) for one, given, _ in labelled
+                 if is_single and given and isinstance(one.answer, Mapping) and labels[1] in one.answer]  # fmt: skip
     threshold = find_threshold_of_second_label(of_second, labels)
     beside = [
-        measure_distance(one.label, found, source)
+        measure_distance(given, found, source)
         if threshold is None
-        else max(0.0, (float(threshold) - float(found[1])) * (1 if one.label == (labels[1],) else -1))
-        for one, found in labelled
+        else max(0.0, (float(threshold) - float(found[1])) * (1 if given == (labels[1],) else -1))
+        for _, given, found in labelled
     ]
+    _log_other_labels(source, labelled, [row for row, by in zip(labelled, beside, strict=True) if by > tolerance])
     return AnswerComparison(
         len(rows) - len(numbers) + sum(difference <= tolerance for difference in beside),
         len(numbers),
@@ -156,6 +165,7 @@ def refuse_other_answers(
     answered: Sequence[AnsweredText],
     others: Sequence[AnsweredText] = (),
     other_weights: Iterable[tuple[str, AnswerSource]] = (),
+    list_rules_in_code: ListRulesInCode = lambda _: (),
 ) -> list[Row]:
     """Refuse a bundle or a module that gives other answers than its owner's classifier.
 
@@ -166,6 +176,8 @@ def refuse_other_answers(
             agree with the compared texts, these texts decide between the rules.
         other_weights: for each further file of weights, its name and the module with its weights. They are tried if
             answers differ.
+        list_rules_in_code: lists the functions of the owner's code that may split texts, with their text rules. They
+            are tried if answers differ.
 
     Returns:
         the texts that it answers, with its probabilities. Texts without a token, which the owner's code answers without
@@ -193,11 +205,15 @@ def refuse_other_answers(
         prepared = functools.cache(lambda: [*other_weights])
 
         @functools.cache
-        def find_weights(of_other_rules: bool) -> Explanation | None:
+        def find_rules_in_code_or_weights(of_other_rules: bool) -> Explanation | None:
             asked = [*answered, *others]
+            if not of_other_rules and (
+                of_code := find_agreeing_rules_in_code(source, rows, others, tolerance, list_rules_in_code)
+            ):
+                return of_code
             return find_agreeing_weights(prepared(), asked, tolerance, of_other_rules=of_other_rules, own=source)
 
-        cause = explain_difference(source, rows, wrong, tolerance, others, find_weights)
+        cause = explain_difference(source, rows, wrong, tolerance, others, find_rules_in_code_or_weights)
         is_explained = cause.agreeing is not None or bool(cause.options)
         raise OtherAnswersError(
             f"The {source.name} gives other answers than your classifier to {len(wrong):,} of {of_all}.",
@@ -231,6 +247,28 @@ def _log_answers_without_module(source: AnswerSource, rows: Sequence[Row]) -> No
         short_repr(one.text, 60),
         _describe_both_answers(one.answer, found, source),
     )
+
+
+def _log_other_labels(source: AnswerSource, labelled: Sequence[_Labelled], differing: Sequence[_Labelled]) -> None:
+    """Log a warning that the bundle gives some texts (`differing`) other labels than the owner, although the
+    probabilities agree. If one threshold gives all of the owner's labels, the warning names it. `labelled` are all
+    texts with labels beside probabilities."""
+    if not differing:
+        return
+    each = [
+        (float(number), label in given)
+        for _, given, found in labelled
+        for label, number in zip(source.labels, found, strict=True)
+    ]
+    below = max((number for number, is_given in each if not is_given), default=0.0)
+    above = min((number for number, is_given in each if is_given), default=1.0)
+    option = f" {write_threshold(below, above)}" if below < above else ""
+    one, given, found = differing[0]
+    _log.warning(
+        "%d of %d texts have other labels beside their probabilities than the bundle gives. The first is %s: %s. Your "
+        "code seems to have other thresholds: give them with --thresholds%s",
+        len(differing), len(labelled), short_repr(one.text, 60), _describe_both_answers(given, found, source), option,
+    )  # fmt: skip
 
 
 def _list_given_labels(one: AnsweredText) -> tuple[str, ...]:

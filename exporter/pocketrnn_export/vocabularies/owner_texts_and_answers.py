@@ -226,18 +226,23 @@ def _leave_out_rows_without_answer(
     path: Path, rows: list[dict[str, Any]], unread: Sequence[str], *, multi_label: bool
 ) -> list[dict[str, Any]]:
     """Return the rows that have an answer, and log how many others there are. With `multi_label`, return all rows: an
-    empty label then means that the text has no label. The columns `unread` hold no answers."""
+    empty label then means that the text has no label, also beside probabilities if any row has a label. The columns
+    `unread` hold no answers."""
     # A label that did not reach its threshold.
     others = [name for name in (rows[0] if rows else ()) if name != "text" and not _ANSWER.fullmatch(name)]
     others = [name for name in others if name not in unread]
     is_answered = [row.get("label") != "" or any(row[name] for name in others) for row in rows]
     empty = is_answered.count(False)
-    if multi_label and empty:
-        _log.warning("%s: %d rows have an empty label, which is read as an answer without a label", path, empty)
-        return [
-            row if answered else {"text": row["text"], "label": []}
+    if multi_label:
+        has_labels = any(row.get("label") for row in rows)
+        rows = [
+            {**row, "label": []} if answered and has_labels and row["label"] == ""
+            else row if answered else {"text": row["text"], "label": []}
             for row, answered in zip(rows, is_answered, strict=True)
-        ]
+        ]  # fmt: skip
+        if without := sum(row.get("label") == [] for row in rows):
+            _log.warning("%s: %d rows have an empty label, which is read as an answer without a label", path, without)
+        return rows
     if 0 < empty < len(rows):
         _log.warning("%s: %d rows are left out, since their label is empty", path, empty)
         return [row for row, answered in zip(rows, is_answered, strict=True) if answered]
@@ -736,7 +741,7 @@ def _write_names(names: Sequence[str]) -> str:
 def _convert_row_to_document(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Convert a row of a CSV file to a dict with the members that a line of JSON has, such as `text` and
     `probabilities`. Fields with ids, tokens and probabilities are parsed. `where` names the row in messages."""
-    has_label = row.get("label") != ""
+    has_label = row.get("label") not in ("", [])
     document: dict[str, Any] = {
         name: field
         for name, field in row.items()

@@ -84,11 +84,12 @@ class _CommandError(click.ClickException):
         last = [line for line in lines[-1:] if line.startswith(_COMMAND.lstrip())]
         super().__init__("\n".join(_shorten_message(line.rstrip()) for line in lines[: len(lines) - len(last)]))
         self.exit_code = error.exit_status  # type: ignore[misc]
+        self._heading = error.heading
         self._lines_after = [*lines_after, *(_shorten_message(line.rstrip()) for line in last)]
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the error, and then the lines that follow it, on standard error."""
-        super().show(file)
+        click.echo(f"{self._heading}: {self.format_message()}", file=file, err=file is None)
         for line in self._lines_after:
             print_line(line, err=True)
 

@@ -268,12 +268,15 @@ def _format_verdicts_and_proof_table(manifest: Manifest, row_word: str) -> Itera
 def _describe_tokenizer(text: AnyTextRules) -> str:
     """Describe the tokenizer of the text rules, or the kind of their subword model."""
     from pocketrnn.text import TextRules, make_rules_document
+    from pocketrnn.text.cleaning_steps import find_lowercasing_step
 
     if not isinstance(text, TextRules):
         return f"subwords: {make_rules_document(text)['model']['kind']}"
     if text.tokenizer == "external":
         return "external: your code splits texts, which are given as tokens or ids"
-    return text.tokenizer + ("" if text.lowercase else ", case kept")
+    step = find_lowercasing_step(text.steps)
+    case = f"lower case by cleaning step {step}" if step else "case kept"
+    return text.tokenizer + ("" if text.lowercase else f", {case}")
 
 
 def _describe_cleaning_steps(text: AnyTextRules) -> list[str]:

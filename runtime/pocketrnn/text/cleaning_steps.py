@@ -33,6 +33,7 @@ __all__ = [
     "chain_text_functions",
     "check_step_count_and_growth",
     "cleaning_function",
+    "find_lowercasing_step",
     "make_step_document",
     "make_step_documents",
     "make_step_function",
@@ -146,6 +147,11 @@ CleaningStep = Replace | Keep | ReplaceRuns | Lowercase
 def cleaning_function(steps: Iterable[CleaningStep]) -> Callable[[str], str]:
     """Make a function that applies the cleaning steps to a text, in their order."""
     return chain_text_functions([make_step_function(step) for step in steps])
+
+
+def find_lowercasing_step(steps: Iterable[CleaningStep]) -> int:
+    """Return the number of the first step that lower-cases a text, from 1; 0 if no step does."""
+    return next((number for number, step in enumerate(steps, 1) if isinstance(step, Lowercase)), 0)
 
 
 def chain_text_functions(functions: Sequence[Callable[[str], str]]) -> Callable[[str], str]:

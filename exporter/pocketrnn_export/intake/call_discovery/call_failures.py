@@ -26,6 +26,7 @@ from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches 
 from pocketrnn_export.intake.call_discovery.trial_answers import can_run_line
 from pocketrnn_export.intake.character_pair_and_feature_calls import list_feature_variables
 from pocketrnn_export.intake.compiled_call_line import write_layer_code
+from pocketrnn_export.intake.user_frames import write_place
 from pocketrnn_export.torch_internals import TORCH_FOLDER, read_own_buffers, read_own_parameters
 
 # A sentence on the fault of a module or a call, and another on the remedy.
@@ -149,7 +150,7 @@ def _describe_place_in_user_file(error: BaseException) -> str:
     # The traceback of an error that is raised again grows with each call: source lines are not read.
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         if not frame.f_code.co_filename.startswith((TORCH_FOLDER, ours, "<")):
-            return f" at {Path(frame.f_code.co_filename).name}:{line}"
+            return f" at {write_place(Path(frame.f_code.co_filename).name, line)}"
     return ""
 
 

@@ -9,7 +9,7 @@ import sys
 from types import FrameType
 from typing import Any, Final
 
-from pocketrnn_export.intake.user_frames import describe_user_line, find_frame_outside_package
+from pocketrnn_export.intake.user_frames import describe_user_line, find_frame_outside_package, write_place
 from pocketrnn_export.torch_internals import TRACED_TENSORS
 from pocketrnn_export.tracing.session import TraceSession, decline_call, decline_for_torchscript, rule
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
@@ -27,7 +27,7 @@ def answer_assert_with_true(session: TraceSession, *_: Any, **__: Any) -> Any:
     frame = find_frame_outside_package(sys._getframe(1))
     if not is_in_assert(frame):
         return decline_call("the call is not in an assert statement")
-    line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    line = write_place(frame.f_code.co_filename, frame.f_lineno)
     if line not in session.told:
         _log.warning("The graph leaves out an assert of forward, and answers even if the assert fails: %s.", line)
         session.told.add(line)

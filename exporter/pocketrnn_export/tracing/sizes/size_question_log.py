@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import UNKNOWN_LINE
+from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, write_place
 from pocketrnn_export.tracing.sizes.size_conditions import Condition, Sizes, UnsolvableError
 
 
@@ -48,7 +48,7 @@ class Question:
     @property
     def where(self) -> str:
         """The line of user code that tested the condition, formatted for error messages."""
-        return f"{self.file}:{self.line}: `{self.source}`" if self.line else UNKNOWN_LINE
+        return f"{write_place(self.file, self.line)}: `{self.source}`" if self.line else UNKNOWN_LINE
 
 
 @dataclass
