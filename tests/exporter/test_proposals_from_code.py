@@ -1196,6 +1196,51 @@ def test_the_owners_function_that_loads_the_vocabulary_is_called_with_the_file_t
 
 
 @pytest.mark.parametrize(
+    ("code", "first"),
+    [
+        ("words = ['<pad>', '<unk>'] + open('words.txt').read().split()\nids = {w: i for i, w in enumerate(words)}\n",
+         {"<pad>": 0, "<unk>": 1, "oil": 2}),
+        ("def load_words(path='words.txt'):\n    return [line.strip() for line in open(path)]\n"
+         "def answer(text):\n    vocab = {w: i + 2 for i, w in enumerate(load_words())}\n    return text, vocab\n",
+         {"oil": 2, "cup": 3}),
+        ("class Service:\n    def __init__(self, path='words.txt'):\n        with open(path) as file:\n"
+         "            self.words = ['[UNK]', *sorted(file.read().split())]\n"
+         "        self.word2idx = {w: i for i, w in enumerate(self.words)}\n",
+         {"[UNK]": 0, "cup": 1, "oil": 2}),
+        ("import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('text')\n"
+         "parser.add_argument('--words', default='words.txt')\nargs = parser.parse_args()\n"
+         "vocab = {w: i for i, w in enumerate(open(args.words).read().split(), 1)}\n", {"oil": 1, "cup": 2}),
+        ("from pathlib import Path\nHERE = Path(__file__).parent\n"
+         "vocab = {'<pad>': 0}\nfor line in open(HERE / '../words.txt'):\n    vocab[line.strip()] = len(vocab)\n",
+         {"<pad>": 0, "oil": 1}),
+    ],
+)  # fmt: skip
+def test_code_that_adds_words_to_those_of_a_file_is_followed(
+    code: str, first: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("src").mkdir()
+    Path("words.txt").write_text("oil\ncup\n")
+    Path("src/net.py").write_text(code)
+    found = find_vocabulary_loader(Path("src/net.py"), Path("words.txt"))
+    assert found is not None
+    assert found[0].changes_ids(["oil", "cup"])
+    made = run_script(found[0].write(), tmp_path)
+    made = made if isinstance(made, dict) else {word: i for i, word in enumerate(made)}
+    assert dict([*made.items()][: len(first)]) == first
+
+
+def test_code_that_takes_the_words_of_a_file_as_they_are_changes_no_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text("vocab = {w: i for i, w in enumerate(open('words.txt'), 0)}\nPAD = vocab['<pad>']\n")
+    found = find_vocabulary_loader(Path("net.py"), Path("words.txt"))
+    assert found is not None
+    assert not found[0].changes_ids(["<pad>", "oil"])
+
+
+@pytest.mark.parametrize(
     ("code", "is_whole"),
     [
         ("try:\n    texts = json.load(open('rows.txt'))\n"

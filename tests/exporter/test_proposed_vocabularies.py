@@ -178,6 +178,28 @@ def test_vocabularies_of_further_kinds_are_read_and_proposed(
         assert read_vocabulary(file).tokens == (*WORDS,)
 
 
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ("with open('words.txt') as file:\n    words = file.read().split()\n"
+         "vocab = {w: i + 2 for i, w in enumerate(words)}\n", "out_vocabulary.json"),
+        ("def predict(text, folder):\n    vocab = {}\n    for word in ('<pad>', '<unk>'):\n"
+         "        vocab[word] = len(vocab)\n    for line in open(folder + '/words.txt'):\n"
+         "        vocab[line.strip()] = len(vocab)\n    return [vocab.get(w, 1) for w in text.split()]\n",
+         "vocab.json"),
+    ],
+)  # fmt: skip
+def test_a_file_without_the_words_that_code_adds_is_neither_proposed_nor_taken(
+    code: str, value: str, folder: Path
+) -> None:
+    Path("words.txt").write_text("".join(f"w{i}\n" for i in range(ROWS - 2)))
+    Path("net.py").write_text(NET + code)
+    given = ["export", "net.py:Net", "--labels", "a,b", "--weights", "net.pt", "-o", "out"]
+    for more in ([], ["--vocabulary", "words.txt"]):
+        refused = CliRunner().invoke(main, [*given, *more])
+        assert f"--vocabulary {value}" in refused.stderr.partition("Write: ")[2], refused.stderr
+
+
 @pytest.mark.parametrize("content", [b"\x93NUMPY", b"\x93NUMPY\x01\x00v\x00{", b"a,id\nx,1\n" * 20])
 def test_a_damaged_array_or_a_table_without_ids_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "words.csv").write_bytes(content)

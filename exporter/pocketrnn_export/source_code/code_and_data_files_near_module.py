@@ -584,6 +584,7 @@ def is_string_the_end_of_file_name(file: Path, name: str) -> bool:
         file: the file.
         name: the string.
     """
+    name = name.replace("\\", "/").rpartition("/")[2]
     return file.name == name or (name[:1] in ("_", "-", ".") and file.name.endswith(name))
 
 
