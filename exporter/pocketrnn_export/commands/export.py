@@ -40,9 +40,12 @@ from pocketrnn_export.commands.closing_lines import (
     print_verdicts,
 )
 from pocketrnn_export.commands.collected_refusals import (
+    SOURCE,
     CollectedRefusals,
     check_output,
     choose_default_output,
+    find_other_module_of_output,
+    name_source_of_output,
     remember_command,
     set_default_output_of_source,
     write_line_to_copy,
@@ -684,6 +687,8 @@ def _write_bundle(module: Any, output: Path, description: dict[str, Any], option
         of_function = list_files_of_tokenizer(named.path, named.function_name)
         files = [one.name if one.is_absolute() else str(one) for some in of_function for one in some]
         description["provenance"] = {**(description.get("provenance") or {}), "tokenizer_files": files}
+    stated = {SOURCE: name_source_of_output(options["source"], output)}
+    description["provenance"] = {**(description.get("provenance") or {}), **stated}
     if options["compress"] or options["profile"] in ("mobile", "packed"):
         return _export_and_compress_or_convert(module, output, description, options)
     with print_stages():
@@ -749,7 +754,11 @@ def _refuse_unusable_output(output: Path, numbers: NumberOptions, options: Mappi
             raise
         # Only what stands in the way of the output is told with --force.
         check_output(output, is_packed=packed, force=True)
-        raise OptionCorrectionsError(error.problem, error.remedy, {"force": "--force"}) from None
+        if not (other := find_other_module_of_output(output, options["source"])):
+            raise OptionCorrectionsError(error.problem, error.remedy, {"force": "--force"}) from None
+        problem = f"{output} exists already: it was exported from {other}."
+        free = choose_default_output(options["source"], options["profile"])
+        raise OptionCorrectionsError(problem, "Choose another output.", {"output": str(free)}) from None
 
 
 def _read_source(source: str, options: dict[str, Any], refusals: CollectedRefusals) -> tuple[str, ModuleName | None]:
