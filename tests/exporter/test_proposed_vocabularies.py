@@ -320,3 +320,27 @@ def test_a_module_that_loads_its_own_weights_shows_the_rows(folder: Path) -> Non
     said = CliRunner().invoke(main, given).stderr
     assert "import-vocab ids.json --rows 30 -o out-vocabulary.json" in said
     assert "--vocabulary out-vocabulary.json" in said.partition("Write: ")[2]
+
+
+@pytest.mark.parametrize("mark", ["requirements.txt", "pyproject.toml", ".git", ""])
+def test_files_at_the_top_of_the_project_are_found_from_a_folder_in_it(
+    mark: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("src", "data"):
+        Path(name).mkdir()
+    code = "import json\n\nWORDS = json.load(open('words.json'))\nLABELS = json.load(open('labels.json'))\n"
+    Path("src/net.py").write_text(f"{NET}WEIGHTS = 'weights.pt'\n")
+    Path("net.py").unlink()
+    Path("train.py").write_text(f"from src.net import Net\n{code}")
+    write_words("data/words.json", ROWS)
+    Path("labels.json").write_text(json.dumps(["bad", "good"]))
+    Path("net.pt").rename("weights.pt")
+    Path("answers.csv").write_text("text,label\nw1 w2,good\n")
+    if mark:
+        Path(mark).touch()
+    monkeypatch.chdir("src")
+    refused = CliRunner().invoke(main, ["export", "net.py"])
+    line = refused.stderr.partition("Write: ")[2]
+    for option in ("--weights ../weights.pt", "--vocabulary ../data/words.json", "--labels ../labels.json",
+                   "--pairs ../answers.csv"):  # fmt: skip
+        assert (option in line) == bool(mark), refused.stderr

@@ -208,12 +208,14 @@ def _list_names_of_output(path: Path, module: str) -> list[str]:
     """List the names for the bundle of a file, without an ending, the preferred one first."""
     from pocketrnn_export.source_code.class_definitions import list_module_classes
 
-    folders = [one for one in path.absolute().parent.parts if one != path.anchor]
-    if path.absolute().is_relative_to(Path.cwd()):
-        folders = [*path.absolute().parent.relative_to(Path.cwd()).parts]
+    folder = path.absolute().parent
+    is_below = folder.is_relative_to(Path.cwd())
+    folders = [*(folder.relative_to(Path.cwd()) if is_below else folder.relative_to(folder.anchor)).parts]
     stem = Path(make_classifier_name(path)).stem
-    alike = [one for depth in range(_DEEPEST + 1) for one in Path().glob(f"{'*/' * depth}{glob.escape(path.name)}")]
-    alike = [one for one in alike if path.suffix == ".py" and one.resolve() != path.resolve() and one.is_file()]
+    depths = range(_DEEPEST + 1) if path.suffix == ".py" else ()
+    depths = range(_DEEPEST + 1) if path.suffix == ".py" else ()
+    alike = [one for depth in depths for one in Path().glob(f"{'*/' * depth}{glob.escape(path.name)}")]
+    alike = [one for one in alike if one.resolve() != path.resolve() and one.is_file()]
     others = [one.parent.parts for one in alike if list_module_classes(one)]
     count = 0
     while count < len(folders) and any(

@@ -25,6 +25,7 @@ from pocketrnn_export.source_code.code_and_data_files_near_module import (
     list_data_files_named_in_code,
     list_imported_files,
     list_notebooks_near,
+    list_search_folders,
     make_import_absolute,
     rank_files_near,
 )
@@ -446,7 +447,7 @@ def _find_needed_code(
     imported = [*_find_imported_files(path, ast.Module(kept, [])).values()]
     folders = dict.fromkeys([str(path.parent), *(str(root) for _, root in imported)])
     unsorted = _find_unsorted_file_listing([path, *(file for file, _ in imported)])
-    folders_of_code = [Path(), path.parent, *(one.parent for one in list_notebooks_near(path))]
+    folders_of_code = [*list_search_folders(path), *(one.parent for one in list_notebooks_near(path))]
     own = {file: [*read_python_statements_if_readable(file)] for file in _list_all_imported_files(imported)}
     code = [*kept, *(one for part in own.values() for one in part)]
     nodes = [*_walk_without_writing(ast.Module(code, []))]
