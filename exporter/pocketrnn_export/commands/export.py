@@ -998,9 +998,11 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
     output = Path(click.get_current_context().params["output"])
     rows = read_weight_sizes(weights).embedding_rows
     found = None if named is None else propose_vocabulary(named.path, weights)
-    is_open = named is not None and (found is None or bool(found.note))
-    if is_open and (loaded := _propose_vocabulary_of_loading_code(named, found and found.path, rows)) is not None:
-        return loaded
+    # Code may add words to those of the file.
+    if named is not None and (found is None or found.note):
+        loaded = _propose_vocabulary_of_loading_code(named, None if found is None else found.path, rows)
+        if loaded is not None:
+            return loaded
     if found is not None:
         said = f"The vocabulary seems to be {found.path} ({found.place_in_code}).{found.note}"
         return ProposedOption("vocabulary", said, str(found.path))
