@@ -193,8 +193,8 @@ def choose_texts_to_compare(rows: Sequence[AnsweredText]) -> list[AnsweredText]:
 
 def _move_threshold_in_line(line: str, outputs: int) -> tuple[float, str]:
     """Return the threshold of the second label in a line of --call, and the line with the placeholder SHIFT, which
-    moves it. A shift that the line has, since it was proposed before, is replaced and not added to. The line is empty if the
-    module has neither one nor two outputs."""
+    moves it. A shift that the line has, since it was proposed before, is replaced and not added to. The line is empty
+    if the module has neither one nor two outputs."""
     if found := _SHIFT.search(line):
         return float(found[1]), line.replace(found[0], " - SHIFT", 1)
     before, _, last = line.rpartition(";")
