@@ -11,6 +11,7 @@ import pytest
 
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.text_input import TextInput
+from pocketrnn_export.module_check_by_owner_answers import _move_threshold_in_line
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError, refuse_other_answers
 
@@ -129,3 +130,28 @@ def test_a_threshold_that_only_a_few_labels_show_is_no_line_to_copy() -> None:
     with pytest.raises(OtherAnswersError, match="from a probability") as caught:
         refuse_other_answers(source, [*surely, *near[:2]])
     assert not caught.value.options
+
+
+@pytest.mark.parametrize(
+    ("line", "outputs", "moved"),
+    [
+        ("module(tokens)", 1, "module(tokens) - SHIFT"),
+        ("module(tokens) - np.log(0.4 / (1 - 0.4))", 1, "module(tokens) - SHIFT"),
+        ("x = module(tokens); torch.stack([x[:, 0], x[:, 1] - np.log(0.4 / (1 - 0.4))], 1)", 2,
+         "x = module(tokens); torch.stack([x[:, 0], x[:, 1] - SHIFT], 1)"),
+        ("module(tokens)", 3, ""),
+    ],
+)  # fmt: skip
+def test_a_shift_of_the_call_is_replaced_and_not_added_to(line: str, outputs: int, moved: str) -> None:
+    assert _move_threshold_in_line(line, outputs) == (0.4 if "log" in line else 0.5, moved)
+
+
+def test_a_threshold_beside_a_shift_is_that_of_the_owners_code() -> None:
+    # The call has moved 0.4 to 0.5; the code of the owner gives the second label from 0.2 on.
+    logits, labels = make_logits(2), ["bad", "good"]
+    source = replace(make_source(logits, labels), call="module(tokens) - SHIFT", moved_threshold=0.4)
+    rows = [(text, source.undo_shift(float(source.answer_text(text)[1]))) for text in draw_texts(2000)]
+    answered = [AnsweredText(text, text, (labels[number >= 0.2],)) for text, number in rows]
+    with pytest.raises(OtherAnswersError, match=r"not from 0\.4") as caught:
+        refuse_other_answers(source, answered)
+    assert caught.value.options["call"].startswith("module(tokens) - np.log(0.2 / (1 - 0.2))")

@@ -1553,3 +1553,14 @@ def test_a_text_in_which_the_function_finds_no_token_is_exported_with_a_note(
     found = read_text_verdict(made).answers
     assert found is not None
     assert found.texts == len(TEXTS)
+
+
+def test_the_notes_on_one_column_of_probabilities_do_not_contradict_each_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "answers.csv"
+    path.write_text("text,label,certainty\noil,bad,0.25\ncup,good,0.75\nwar,good,0.91\n")
+    found = map_answers_to_labels(read_pairs(path, ("bad", "good")), ("bad", "good"))
+    assert [answer["good"] for _, answer in found if isinstance(answer, dict)] == [0.25, 0.75, 0.91]
+    assert "that of 'good'" in caplog.text
+    assert "of the label" not in caplog.text

@@ -29,6 +29,7 @@ from pocketrnn.commands.standard_streams import get_lines_to_print_at_end
 from pocketrnn.errors import InputError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export.commands.closing_lines import describe_empty_texts, print_import_of_tokenizer
+from pocketrnn_export.commands.collected_refusals import choose_default_output
 from pocketrnn_export.commands.export import export as export_command
 from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
 from pocketrnn_export.commands.printed_stages import print_stages
@@ -157,6 +158,44 @@ def export(*arguments: str) -> Result:
 def test_a_bundle_is_named_after_its_source_by_default(arguments: list[str], output: str) -> None:
     with export_command.make_context("export", arguments) as context:
         assert context.params["output"] == Path(output)
+
+
+@pytest.mark.parametrize(
+    ("files", "outputs"),
+    [
+        (["src/net.py"], ["net.bundle"]),
+        (["rnn/net.py", "char/net.py"], ["rnn_net.bundle", "char_net.bundle"]),
+        (["net.py", "char/net.py"], ["net.bundle", "char_net.bundle"]),
+        (["a/nlp/net.py", "b/nlp/net.py"], ["a_nlp_net.bundle", "b_nlp_net.bundle"]),
+    ],
+)
+def test_modules_in_files_with_one_name_have_bundles_of_different_names(
+    files: list[str], outputs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in [*files, "tests/net.py"]:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text(FILE if file in files else "def test(): pass\n")
+    assert [str(choose_default_output(f"{file}:Net", None)) for file in files] == outputs
+
+
+@pytest.mark.parametrize("profile", ["", "packed"])
+def test_a_bundle_of_another_module_is_named_and_not_replaced(profile: str, folder: Path) -> None:
+    given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
+    given += ["--profile", profile] * bool(profile)
+    Path("net.py").write_text(FILE + "class Other(Net):\n    pass\n")
+    output, other = (f"{one}{'.prnn' if profile else '.bundle'}" for one in ("net", "net_Other"))
+    made = CliRunner().invoke(main, ["export", "net.py:Net", *given])
+    assert f"Wrote {output}:" in made.stdout, made.stderr
+    refused = CliRunner().invoke(main, ["export", "net.py:Other", *given, "-o", output])
+    assert refused.exit_code == 2
+    assert "net.py:Net" in refused.stderr
+    line = refused.stderr.partition("Write: ")[2]
+    assert f"-o {other}" in line
+    assert "--force" not in line
+    assert str(choose_default_output("net.py:Other", profile)) == other
+    again = CliRunner().invoke(main, ["export", "net.py:Net", *given])
+    assert "--force" in again.stderr.partition("Write: ")[2]
 
 
 def test_a_file_alone_leads_to_a_line_to_copy_whose_bundle_answers_as_the_owners_function(folder: Path) -> None:
@@ -1193,6 +1232,51 @@ def test_the_owners_function_that_loads_the_vocabulary_is_called_with_the_file_t
     Path("data/words.txt").write_text("oil\n")
     Path("src/settings.ini").write_text("path=../data/vocabulary.txt\nother=../data/words.txt\n")
     assert find_vocabulary_loader(Path("src/net.py")) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "first"),
+    [
+        ("words = ['<pad>', '<unk>'] + open('words.txt').read().split()\nids = {w: i for i, w in enumerate(words)}\n",
+         {"<pad>": 0, "<unk>": 1, "oil": 2}),
+        ("def load_words(path='words.txt'):\n    return [line.strip() for line in open(path)]\n"
+         "def answer(text):\n    vocab = {w: i + 2 for i, w in enumerate(load_words())}\n    return text, vocab\n",
+         {"oil": 2, "cup": 3}),
+        ("class Service:\n    def __init__(self, path='words.txt'):\n        with open(path) as file:\n"
+         "            self.words = ['[UNK]', *sorted(file.read().split())]\n"
+         "        self.word2idx = {w: i for i, w in enumerate(self.words)}\n",
+         {"[UNK]": 0, "cup": 1, "oil": 2}),
+        ("import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('text')\n"
+         "parser.add_argument('--words', default='words.txt')\nargs = parser.parse_args()\n"
+         "vocab = {w: i for i, w in enumerate(open(args.words).read().split(), 1)}\n", {"oil": 1, "cup": 2}),
+        ("from pathlib import Path\nHERE = Path(__file__).parent\n"
+         "vocab = {'<pad>': 0}\nfor line in open(HERE / '../words.txt'):\n    vocab[line.strip()] = len(vocab)\n",
+         {"<pad>": 0, "oil": 1}),
+    ],
+)  # fmt: skip
+def test_code_that_adds_words_to_those_of_a_file_is_followed(
+    code: str, first: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("src").mkdir()
+    Path("words.txt").write_text("oil\ncup\n")
+    Path("src/net.py").write_text(code)
+    found = find_vocabulary_loader(Path("src/net.py"), Path("words.txt"))
+    assert found is not None
+    assert found[0].changes_ids(["oil", "cup"])
+    made = run_script(found[0].write(), tmp_path)
+    made = made if isinstance(made, dict) else {word: i for i, word in enumerate(made)}
+    assert dict([*made.items()][: len(first)]) == first
+
+
+def test_code_that_takes_the_words_of_a_file_as_they_are_changes_no_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text("vocab = {w: i for i, w in enumerate(open('words.txt'), 0)}\nPAD = vocab['<pad>']\n")
+    found = find_vocabulary_loader(Path("net.py"), Path("words.txt"))
+    assert found is not None
+    assert not found[0].changes_ids(["<pad>", "oil"])
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,28 @@ def test_vocabularies_of_further_kinds_are_read_and_proposed(
         assert read_vocabulary(file).tokens == (*WORDS,)
 
 
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ("with open('words.txt') as file:\n    words = file.read().split()\n"
+         "vocab = {w: i + 2 for i, w in enumerate(words)}\n", "out_vocabulary.json"),
+        ("def predict(text, folder):\n    vocab = {}\n    for word in ('<pad>', '<unk>'):\n"
+         "        vocab[word] = len(vocab)\n    for line in open(folder + '/words.txt'):\n"
+         "        vocab[line.strip()] = len(vocab)\n    return [vocab.get(w, 1) for w in text.split()]\n",
+         "vocab.json"),
+    ],
+)  # fmt: skip
+def test_a_file_without_the_words_that_code_adds_is_neither_proposed_nor_taken(
+    code: str, value: str, folder: Path
+) -> None:
+    Path("words.txt").write_text("".join(f"w{i}\n" for i in range(ROWS - 2)))
+    Path("net.py").write_text(NET + code)
+    given = ["export", "net.py:Net", "--labels", "a,b", "--weights", "net.pt", "-o", "out"]
+    for more in ([], ["--vocabulary", "words.txt"]):
+        refused = CliRunner().invoke(main, [*given, *more])
+        assert f"--vocabulary {value}" in refused.stderr.partition("Write: ")[2], refused.stderr
+
+
 @pytest.mark.parametrize("content", [b"\x93NUMPY", b"\x93NUMPY\x01\x00v\x00{", b"a,id\nx,1\n" * 20])
 def test_a_damaged_array_or_a_table_without_ids_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "words.csv").write_bytes(content)
@@ -299,3 +321,27 @@ def test_a_module_that_loads_its_own_weights_shows_the_rows(folder: Path) -> Non
     said = CliRunner().invoke(main, given).stderr
     assert "import-vocab ids.json --rows 30 -o out-vocabulary.json" in said
     assert "--vocabulary out-vocabulary.json" in said.partition("Write: ")[2]
+
+
+@pytest.mark.parametrize("mark", ["requirements.txt", "pyproject.toml", ".git", ""])
+def test_files_at_the_top_of_the_project_are_found_from_a_folder_in_it(
+    mark: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("src", "data"):
+        Path(name).mkdir()
+    code = "import json\n\nWORDS = json.load(open('words.json'))\nLABELS = json.load(open('labels.json'))\n"
+    Path("src/net.py").write_text(f"{NET}WEIGHTS = 'weights.pt'\n")
+    Path("net.py").unlink()
+    Path("train.py").write_text(f"from src.net import Net\n{code}")
+    write_words("data/words.json", ROWS)
+    Path("labels.json").write_text(json.dumps(["bad", "good"]))
+    Path("net.pt").rename("weights.pt")
+    Path("answers.csv").write_text("text,label\nw1 w2,good\n")
+    if mark:
+        Path(mark).touch()
+    monkeypatch.chdir("src")
+    refused = CliRunner().invoke(main, ["export", "net.py"])
+    line = refused.stderr.partition("Write: ")[2]
+    for option in ("--weights ../weights.pt", "--vocabulary ../data/words.json", "--labels ../labels.json",
+                   "--pairs ../answers.csv"):  # fmt: skip
+        assert (option in line) == bool(mark), refused.stderr

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,9 +14,9 @@ import click
 from click.core import ParameterSource
 
 from pocketrnn.bundle.atomic_writing import check_output_file, check_output_folder, write_whole_file
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, read_manifest
 from pocketrnn.bundle.names_from_paths import make_classifier_name
-from pocketrnn.bundle.packed_file import is_packed_file
+from pocketrnn.bundle.packed_file import is_packed_file, map_file, read_packed_document
 from pocketrnn.commands.suggested_command import format_command_with_changes
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import ExportError, InputError, OutputError, PocketRNNError
@@ -25,6 +28,10 @@ from pocketrnn_export.option_corrections_error import MissingOptionsError, Optio
 
 _Made = TypeVar("_Made")
 _MOST_FILES: Final = 20
+# How deep below the working folder files with the same name are looked for.
+_DEEPEST: Final = 3
+# The member of a bundle's provenance for the SOURCE of its export.
+SOURCE: Final = "source"
 # The key in a click context's `meta` for the command as it was typed, and as it runs with completed options.
 _COMMANDS: Final = "pocketrnn.commands"
 
@@ -138,7 +145,8 @@ def write_line_to_copy(changes: Mapping[str, str | None]) -> str:
 
 def write_command_to_copy(changes: Mapping[str, str | None]) -> str:
     """Return the running `export` command with changed options. All other options that the user gave are kept. The
-    command has --force if it replaces an earlier bundle, but never because another file is in the way.
+    command has --force if it replaces an earlier bundle of the same module, but never because another file is in the
+    way.
 
     Args:
         changes: a dict from the names of the options to change to their values. The value None means to leave the
@@ -149,9 +157,9 @@ def write_command_to_copy(changes: Mapping[str, str | None]) -> str:
     changes = move_long_rules_to_file(output, complete_rules_beside_tokenizer_function(changes))
     changes = {option: value for option, value in changes.items() if option != "force"}
     is_packed = parameters.get("profile") == "packed"
-    return format_command_with_changes(
-        changes | ({"force": "given"} if _is_bundle(output, is_packed=is_packed) else {})
-    )
+    is_replaced = _is_bundle(output, is_packed=is_packed)
+    is_replaced = is_replaced and not find_other_module_of_output(output, str(parameters.get("source") or ""))
+    return format_command_with_changes(changes | ({"force": "given"} if is_replaced else {}))
 
 
 def _find_output_for_options(parameters: Mapping[str, Any]) -> Path:
@@ -173,16 +181,69 @@ def set_default_output_of_source(source: str) -> Path:
 
 def choose_default_output(source: str, profile: str | None) -> Path:
     """Return the output of an export without --output: a folder or file in the current folder, named like the SOURCE,
-    such as `model.bundle` for model.py:Net.
+    such as `model.bundle` for model.py:Net. If other files with this name define modules, the name of the folder comes
+    before it, as in `rnn_model.bundle`. A name under which another module was exported is not returned.
 
     Args:
         source: the SOURCE.
         profile: the value of --profile.
     """
-    path = re.sub(r"(?s)(\.py|\.ipynb):.*", r"\1", source)
+    path, module = _split_source(source)
     # A name that a shell takes without quotes.
-    name = re.sub(r"[^\w.+-]+", "_", Path(make_classifier_name(Path(path))).stem) or "classifier"
-    return Path(f"{name}{'.prnn' if profile == 'packed' else '.bundle'}")
+    names = [re.sub(r"[^\w.+-]+", "_", one) for one in _list_names_of_output(path, module)]
+    end = ".prnn" if profile == "packed" else ".bundle"
+    outputs = [Path(f"{one or 'classifier'}{end}") for one in names]
+    outputs += [outputs[0].with_name(f"{outputs[0].stem}_{number}{end}") for number in range(2, _MOST_FILES)]
+    return next((one for one in outputs if not find_other_module_of_output(one, source)), outputs[0])
+
+
+def _split_source(source: str) -> tuple[Path, str]:
+    """Return the file or folder of a SOURCE, and the name of its class or function; an empty string without one."""
+    found = re.fullmatch(r"(?s)(.*?\.(?:py|ipynb)):\s*(\w*).*", source)
+    return (Path(source), "") if found is None else (Path(found[1]), found[2])
+
+
+def _list_names_of_output(path: Path, module: str) -> list[str]:
+    """List the names for the bundle of a file, without an ending, the preferred one first."""
+    from pocketrnn_export.source_code.class_definitions import list_module_classes
+
+    folder = path.absolute().parent
+    is_below = folder.is_relative_to(Path.cwd())
+    folders = [*(folder.relative_to(Path.cwd()) if is_below else folder.relative_to(folder.anchor)).parts]
+    stem = Path(make_classifier_name(path)).stem
+    depths = range(_DEEPEST + 1) if path.suffix == ".py" else ()
+    depths = range(_DEEPEST + 1) if path.suffix == ".py" else ()
+    alike = [one for depth in depths for one in Path().glob(f"{'*/' * depth}{glob.escape(path.name)}")]
+    alike = [one for one in alike if one.resolve() != path.resolve() and one.is_file()]
+    others = [one.parent.parts for one in alike if list_module_classes(one)]
+    count = 0
+    while count < len(folders) and any(
+        one[len(one) - count :] == (*folders,)[len(folders) - count :] for one in others
+    ):
+        count += 1
+    first = "_".join([*folders[len(folders) - count :], stem])
+    return [first, *([f"{first}_{module}"] if module else []), *(["_".join([*folders, stem])] if folders else [])]
+
+
+def name_source_of_output(source: str, output: Path) -> str:
+    """Return the name by which a bundle states the SOURCE of its export: the file relative to the folder of the bundle,
+    and the class or function. Only the names of the file and its folder are kept of a file elsewhere."""
+    path, module = _split_source(source)
+    place = Path(os.path.relpath(path.absolute(), output.absolute().parent))
+    place = Path(*path.absolute().parts[-2:]) if ".." in place.parts else place
+    return f"{place.as_posix()}{f':{module}' if module else ''}"
+
+
+def find_other_module_of_output(output: Path, source: str) -> str:
+    """Return the SOURCE of the bundle or packed file at `output`, if it was exported from another one than `source`.
+    Return an empty string if it was not, or if this is not known."""
+    held: object = ""
+    with contextlib.suppress(PocketRNNError, OSError):
+        if is_packed_file(output):
+            held = read_packed_document(map_file(output), output).get("provenance", {}).get(SOURCE, "")
+        elif (output / CLASSIFIER_JSON).is_file():
+            held = read_manifest(output).provenance.get(SOURCE, "")
+    return held if isinstance(held, str) and held != name_source_of_output(source, output) else ""
 
 
 def check_output(output: Path, *, is_packed: bool, force: bool) -> None:

@@ -40,9 +40,12 @@ from pocketrnn_export.commands.closing_lines import (
     print_verdicts,
 )
 from pocketrnn_export.commands.collected_refusals import (
+    SOURCE,
     CollectedRefusals,
     check_output,
     choose_default_output,
+    find_other_module_of_output,
+    name_source_of_output,
     remember_command,
     set_default_output_of_source,
     write_line_to_copy,
@@ -694,6 +697,8 @@ def _write_bundle(module: Any, output: Path, description: dict[str, Any], option
         of_function = list_files_of_tokenizer(named.path, named.function_name)
         files = [one.name if one.is_absolute() else str(one) for some in of_function for one in some]
         description["provenance"] = {**(description.get("provenance") or {}), "tokenizer_files": files}
+    stated = {SOURCE: name_source_of_output(options["source"], output)}
+    description["provenance"] = {**(description.get("provenance") or {}), **stated}
     if options["compress"] or options["profile"] in ("mobile", "packed"):
         return _export_and_compress_or_convert(module, output, description, options)
     with print_stages():
@@ -760,7 +765,11 @@ def _refuse_unusable_output(output: Path, numbers: NumberOptions, options: Mappi
             raise
         # Only what stands in the way of the output is told with --force.
         check_output(output, is_packed=packed, force=True)
-        raise OptionCorrectionsError(error.problem, error.remedy, {"force": "--force"}) from None
+        if not (other := find_other_module_of_output(output, options["source"])):
+            raise OptionCorrectionsError(error.problem, error.remedy, {"force": "--force"}) from None
+        problem = f"{output} exists already: it was exported from {other}."
+        free = choose_default_output(options["source"], options["profile"])
+        raise OptionCorrectionsError(problem, "Choose another output.", {"output": str(free)}) from None
 
 
 def _read_source(source: str, options: dict[str, Any], refusals: CollectedRefusals) -> tuple[str, ModuleName | None]:
@@ -1001,24 +1010,17 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
     unnecessary. The result includes a sentence that says where the value was found."""
     from pocketrnn_export.source_code.script_that_saves_vocabulary import (
         find_code_that_makes_vocabulary,
-        find_vocabulary_loader,
     )
     from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
 
     output = Path(click.get_current_context().params["output"])
     rows = read_weight_sizes(weights).embedding_rows
     found = None if named is None else propose_vocabulary(named.path, weights)
-    # A loader may add words to those of the file.
-    is_open = named is not None and (found is None or bool(found.note))
-    if named is not None and is_open and (loader := find_vocabulary_loader(named.path)) is not None:
-        loading, data = loader
-        script = write_code_file(output, "vocabulary", loading.write(rows, output.parent), loading.file)
-        return ProposedOption(
-            "vocabulary",
-            f"The code in lines {loading.lines} of {loading.file} loads the vocabulary from {data}, and is copied to "
-            f"{script}: run python {shlex.quote(str(script))}. It writes {script.with_suffix('.json')}.",
-            str(script.with_suffix(".json")),
-        )
+    # Code may add words to those of the file.
+    if named is not None and (found is None or found.note):
+        loaded = _propose_vocabulary_of_loading_code(named, None if found is None else found.path, rows)
+        if loaded is not None:
+            return loaded
     if found is not None:
         said = f"The vocabulary seems to be {found.path} ({found.place_in_code}).{found.note}"
         return ProposedOption("vocabulary", said, str(found.path))
@@ -1053,6 +1055,72 @@ def _propose_vocabulary(named: ModuleName | None, weights: Path | None) -> Propo
         return ProposedOption("vocabulary", said, str(unclear.path))
     said = describe_vocabulary_to_save([] if named is None else [named.path])
     return ProposedOption("vocabulary", f"--vocabulary takes a file. {said}", UNKNOWN_FILE)
+
+
+def _propose_vocabulary_of_loading_code(named: ModuleName, data: Path | None, rows: int) -> ProposedOption | None:
+    """Propose a value for --vocabulary if the user's code adds words to those of a file: the file that a script writes,
+    which is the code that loads the vocabulary, copied beside the output. Return None if there is no such code.
+
+    Args:
+        named: the file and the name of the module.
+        data: the file of the words; None for the only text file of words that the code names.
+        rows: the number of rows of the embedding; 0 if it is not known.
+    """
+    from pocketrnn_export.source_code.script_that_saves_vocabulary import (
+        find_vocabulary_loader,
+        find_words_that_code_adds,
+    )
+    from pocketrnn_export.source_code.text_settings_in_code import describe_vocabulary_to_save
+
+    words = [] if data is None else _read_words({"vocabulary": data})[0]
+    if (loader := find_vocabulary_loader(named.path, data)) is not None:
+        loading, file = loader
+        if data is not None and not loading.changes_ids(words):
+            return None
+        output = Path(click.get_current_context().params["output"])
+        script = write_code_file(output, "vocabulary", loading.write(rows, output.parent), loading.file)
+        lines = f"line{'s' * (not loading.lines.isdigit())} {loading.lines}"
+        return ProposedOption(
+            "vocabulary",
+            f"The code in {lines} of {loading.file} loads the vocabulary from {file}, and is copied to "
+            f"{script}: run python {shlex.quote(str(script))}. It writes {script.with_suffix('.json')}.",
+            str(script.with_suffix(".json")),
+        )
+    added = [] if data is None else find_words_that_code_adds(named.path, words)
+    if not added or len(words) + len(added) != rows:
+        return None
+    said = f"The vocabulary seems to be the words of {data} with {' and '.join(added)}, which your code adds."
+    return ProposedOption("vocabulary", f"{said} {describe_vocabulary_to_save([named.path])}", "vocab.json")
+
+
+def _refuse_words_without_those_that_code_adds(words: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Raise an OptionCorrectionsError for a vocabulary with fewer words than the embedding has rows, if the user's code
+    adds words to it: the ids would be wrong. With --pairs, a comparison shows this.
+
+    Args:
+        words: the words of the vocabulary.
+        options: the options of the command.
+    """
+    from pocketrnn_export.source_code.script_that_saves_vocabulary import (
+        find_vocabulary_loader,
+        find_words_that_code_adds,
+    )
+
+    file, named = options["vocabulary"], parse_module_name(options["source"] or "")
+    if named is None or options["pairs"] is not None:
+        return
+    loader = find_vocabulary_loader(named.path, file)
+    # Reading the weights loads PyTorch.
+    if not (find_words_that_code_adds(named.path, words) if loader is None else loader[0].changes_ids(words)):
+        return
+    sizes = read_weight_sizes(options["weights"])
+    if len(words) >= sizes.embedding_rows or len(words) in sizes.table_rows:
+        return
+    proposed = _propose_vocabulary_of_loading_code(named, file, sizes.embedding_rows)
+    if proposed is not None and proposed.value != str(file):
+        said = f"{file} has {len(words):,} words, but the embedding has {sizes.embedding_rows:,} rows"
+        changes = {proposed.option: proposed.value}
+        raise OptionCorrectionsError(f"{said}, and your code adds words.", proposed.sentence, changes)
 
 
 def _read_vocabulary_rules_and_pairs(
@@ -1695,7 +1763,9 @@ def _read_vocabulary_or_word_vectors(options: dict[str, Any]) -> Vocabulary:
     if weights is None or not is_word_vector_file(path):
         is_compared = options["pairs"] is not None
         evidence = make_id_evidence(weights, are_trusted=is_compared)
-        rows = evidence.count_rows() if (found := read_vocabulary(path, evidence)).doubtful_lines else 0
+        found = read_vocabulary(path, evidence)
+        _refuse_words_without_those_that_code_adds(found.tokens, options)
+        rows = evidence.count_rows() if found.doubtful_lines else 0
         return read_vocabulary_lines_as_owners_code_does(
             found, path, find_file_of_source(options), rows, is_compared=is_compared
         )

@@ -218,11 +218,11 @@ def _read_vocabulary_near(file: Path, weights: Path | None, evidence: IdEvidence
 def _list_small_files_near(path: Path) -> list[Path]:
     """List the first small files in and below the working folder and the folder of `path` that may be vocabularies.
     Code, tables and documents are left out."""
-    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_below
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_near
 
-    folders = dict.fromkeys((Path(), path.parent))
-    unique = {one.resolve(): one for folder in folders for one in list_data_files_below(folder)}
-    named = [one for one in unique.values() if not _NOT_VOCABULARIES.fullmatch(one.suffix) and one.name[0] != "."]
+    named = [
+        one for one in list_data_files_near(path) if not _NOT_VOCABULARIES.fullmatch(one.suffix) and one.name[0] != "."
+    ]
     return [one for one in named if one.stat().st_size <= _LARGEST_NEAR][:_MOST_NEAR]
 
 
@@ -713,13 +713,11 @@ def list_modules_that_fit(modules: Sequence[str], weights: Iterable[Path], folde
 def list_weight_files_near(path: Path) -> list[Path]:
     """List the files in and below the working folder and the folder of `path` whose contents are weights. Among names
     that differ by a number, the highest number comes first. Large files are left out."""
-    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_below
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_near
     from pocketrnn_export.vocabularies.checkpoint_file import holds_weights, may_be_weights_file
 
-    folders = dict.fromkeys((Path(), path.parent))
-    unique = {one.resolve(): one for folder in folders for one in list_data_files_below(folder)}
     found: list[Path] = []
-    for one in sorted(unique.values(), key=_get_sort_key_with_highest_number_first):
+    for one in sorted(list_data_files_near(path), key=_get_sort_key_with_highest_number_first):
         # Only few of many data files are read whole.
         with contextlib.suppress(OSError):
             if len(found) < _MOST_WEIGHTS and one.stat().st_size <= _LARGEST_WEIGHTS and may_be_weights_file(one):
@@ -979,9 +977,13 @@ def _answers_fit_order(file: Path, labels: Sequence[str], *, multi_label: bool) 
 
 
 def _list_answer_files(given: Path | None, path: Path | None) -> list[Path]:
-    """List the .csv and .jsonl files in the folder of `path` and in the working folder whose names suggest answers of a
-    classifier. If `given` is not None, list only this file. Large files are left out."""
-    folders = [Path()] if path is None or path.parent.resolve() == Path().resolve() else [path.parent, Path()]
+    """List the .csv and .jsonl files in the folder of `path`, in the working folder and at the top of its project whose
+    names suggest answers of a classifier. If `given` is not None, list only this file. Large files are left out."""
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_search_folders
+
+    folders = [Path()] if path is None else list_search_folders(path)
+    folders = [one for i, one in enumerate(folders) if one.resolve() not in [each.resolve() for each in folders[:i]]]
+    folders.sort(key=lambda one: path is not None and one.resolve() != path.parent.resolve())
     named = [
         one
         for folder in folders

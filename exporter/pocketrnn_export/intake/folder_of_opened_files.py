@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from unittest import mock
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_below
+from pocketrnn_export.source_code.code_and_data_files_near_module import list_data_files_near, list_search_folders
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -94,9 +94,9 @@ def _describe_path(path: Path) -> str:
 
 
 def _list_files_below(path: Path, name: str = "") -> list[Path]:
-    """List the files with a name, or all files, in and below the folder of the file `path` and the working folder."""
-    files = [file for root in dict.fromkeys((path.parent, Path())) for file in list_data_files_below(root)]
-    return [one for one in files if name in ("", one.name)]
+    """List the files with a name, or all files, in and below the folder of the file `path`, the working folder and
+    the top of its project."""
+    return [one for one in list_data_files_near(path) if name in ("", one.name)]
 
 
 def _list_folders_with(path: Path, names: Sequence[str]) -> list[Path]:
@@ -104,7 +104,7 @@ def _list_folders_with(path: Path, names: Sequence[str]) -> list[Path]:
     the folders with the shortest paths."""
     if any(Path(name).is_absolute() for name in names):
         return []
-    roots = dict.fromkeys((path.parent, Path()))
+    roots = dict.fromkeys((path.parent, *list_search_folders(path)))
     above = {one for file in _list_files_below(path) for one in file.parents if any(map(one.is_relative_to, roots))}
     folders = dict.fromkeys([*roots, *sorted(above, key=lambda one: (len(one.parts), one))])
     return [one for one in folders if all((one / name).is_file() for name in names)]

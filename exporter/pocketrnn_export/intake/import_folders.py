@@ -11,15 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Final
 
+from pocketrnn_export.source_code.code_and_data_files_near_module import find_top_of_project
 from pocketrnn_export.source_code.notebook import read_python_statements_if_readable
 from pocketrnn_export.source_code.syntax_tree_parts import Import, list_imported_modules
-
-# Files at the top of a project. Its code is run from there.
-_PROJECT_FILES: Final = (".git", "pyproject.toml", "setup.py", "requirements.txt")
-# A file lies up to three folders below the top of its project in most of them: src/package/models/lstm.py.
-_MOST_FOLDERS: Final = 3
 
 
 @contextmanager
@@ -90,9 +85,8 @@ def _list_package_folders_above(folder: Path) -> list[Path]:
 def _list_folders_above(folder: Path) -> list[Path]:
     """Return the folders above a folder, up to the top of its project. If no folder is such a top, return only the
     parent folder."""
-    near = [folder, *folder.parents][: _MOST_FOLDERS + 1]
-    tops = [i for i, one in enumerate(near) if any((one / name).exists() for name in _PROJECT_FILES)]
-    return near[1 : tops[0] + 1] if tops else near[1:2]
+    top = find_top_of_project(folder)
+    return [one for one in folder.parents if top is None or one.is_relative_to(top)][: 1 if top is None else None]
 
 
 def import_package_of_file(path: Path) -> str:

@@ -7,6 +7,7 @@ import ast
 import contextlib
 import functools
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +33,10 @@ _MOST_FILES: Final = 60
 _MOST_DATA_FILES: Final = 2_000
 # As in output/news/models/rnn/1.
 _DEEPEST: Final = 6
+# Files at the top of a project. Its code is run from there.
+_PROJECT_FILES: Final = (".git", "pyproject.toml", "setup.py", "requirements.txt")
+# A file lies up to three folders below the top of its project in most of them: src/package/models/lstm.py.
+_MOST_FOLDERS: Final = 3
 _LARGEST_CODE: Final = 4 * 2**20
 # The largest file near the module, or imported, that is read. Larger ones are tables, and one of 2 MB takes a reader
 # seconds.
@@ -76,21 +81,39 @@ class Nearness(IntEnum):
     OF_ANOTHER = 3
 
 
-def list_files_near(path: Path) -> list[Path]:
-    """List the Python files that may belong to a module: its own file first, then those of its folder, of the working
-    folder and its subfolders, and of the folder above. Large files, and those that `pocketrnn export` wrote, are left
-    out.
+def find_top_of_project(folder: Path) -> Path | None:
+    """Return the nearest folder at or above `folder` that is the top of a project, such as a repository. Return None if
+    none of the nearest folders is."""
+    near = [folder, *folder.parents][: _MOST_FOLDERS + 1]
+    tops = (one for one in near if any((one / name).exists() for name in _PROJECT_FILES))
+    return next((one for one in tops if one != Path.home()), None)
+
+
+def list_search_folders(path: Path) -> list[Path]:
+    """List the folders in and below which the files that belong to a module are looked for: the working folder, that of
+    the module's file, and the top of the project that holds the working folder, as a path from there.
 
     Args:
-        path: the module's file or notebook.
+        path: the file of the module.
+    """
+    top = find_top_of_project(Path.cwd())
+    above = [] if top is None else [Path(os.path.relpath(top))]
+    return [*dict.fromkeys((Path(), path.parent, *above))]
+
+
+def list_files_near(path: Path) -> list[Path]:
+    """List the Python files that may belong to a module: its own file first, then those of its folder, of the working
+    folder and its subfolders, of the top of the project and its subfolders, and of the folder above. Large files, and
+    those that `pocketrnn export` wrote, are left out.
     """
     here, folder = Path(), path.parent
     below = (here / path).resolve().is_relative_to(here.resolve())
     above = [] if below and folder.resolve() == here.resolve() else sorted((folder / "..").resolve().glob("*.py"))
     files = [path, *sorted(folder.glob("*.py")), *sorted(here.glob("*.py"))]
-    # As in src/package/data/tokenizer.py.
-    deeper = [file for depth in (1, 2, 3) for file in sorted(here.glob(f"{'*/' * depth}*.py"))] if below else []
-    files += [file for file in deeper if not any(part.startswith(".") for part in file.parts)]
+    for top in dict.fromkeys((here, list_search_folders(path)[-1])) if below else ():
+        # As in src/package/data/tokenizer.py.
+        deeper = [file for depth in (0, 1, 2, 3) for file in sorted(top.glob(f"{'*/' * depth}*.py"))]
+        files += [file for file in deeper if not any(part.startswith(".") for part in file.relative_to(top).parts)]
     unique: dict[Path, Path] = {}
     # Neither links in a circle nor pipes, which keep a reader waiting.
     for file in filter(Path.is_file, (*files, *above)):
@@ -147,13 +170,13 @@ def _read_written_file(file: Path) -> tuple[re.Match[str] | None, str]:
 
 
 def list_notebooks_near(path: Path) -> list[Path]:
-    """List the notebooks in the folder of a file, in the working folder, and in the subfolders of both. The file itself
-    is left out.
+    """List the notebooks in the folder of a file, in the working folder, at the top of the project, and in the
+    subfolders of these. The file itself is left out.
 
     Args:
         path: a Python file or notebook.
     """
-    folders = dict.fromkeys((path.parent, Path()))
+    folders = dict.fromkeys((path.parent, *list_search_folders(path)))
     found = [file for folder in folders for depth in ("", "*/") for file in sorted(folder.glob(f"{depth}*.ipynb"))]
     unique = {file.resolve(): file for file in found if file.is_file() and file.stat().st_size <= _LARGEST_NOTEBOOK}
     unique.pop(path.resolve(), None)
@@ -205,7 +228,7 @@ def imports_torch_directly_or_indirectly(path: Path) -> bool:
 
 def list_imported_files(path: Path) -> list[Path]:
     """List the owner's Python files that a file imports. They are looked for in the folder of the file and in those
-    above, up to the working folder.
+    above, up to the working folder or the top of its project.
 
     Args:
         path: the file.
@@ -248,7 +271,7 @@ def _list_modules_with_cache(_place: Path, path: Path, _changed: int, _size: int
 
 def find_imported_file(path: Path, module: str) -> Path | None:
     """Find the Python file that an import in the file `path` loads. The module is looked for in the folder of `path`
-    and in the folders above, up to the working folder. Return None if there is no such file.
+    and in the folders above, up to the working folder or the top of its project. Return None if there is no such file.
 
     Args:
         path: the file that contains the import.
@@ -256,12 +279,13 @@ def find_imported_file(path: Path, module: str) -> Path | None:
     """
     folder = path.absolute().parent
     here = Path.cwd()
-    above = [one for one in folder.parents if one.is_relative_to(here)] if folder.is_relative_to(here) else []
+    top = find_top_of_project(here) or here
+    above = [one for one in folder.parents if one.is_relative_to(top)] if folder.is_relative_to(here) else []
     added: list[str] = _ADDED_FOLDER.findall(path.read_text(errors="replace")) if is_written_by_export(path) else []
     for one in (folder, *above, *((folder / name).resolve() for name in added)):
         file = one.joinpath(*module.split(".")).with_suffix(".py")
         if module and file.is_file():
-            return file.relative_to(here) if not path.is_absolute() and file.is_relative_to(here) else file
+            return Path(os.path.relpath(file)) if not path.is_absolute() and file.is_relative_to(top) else file
     return None
 
 
@@ -493,9 +517,9 @@ def list_data_files_named_in_code(
     """Find the data files that the code of a module, a settings file, or a command in a script or README names. Return
     a dict from each file to the place where it is named. Files in a command that predicts come first.
 
-    Only files that exist in or below the working folder or the module's folder are found. If several have the same
-    name, those in or below the module's folder come first. Scripts that ask a bundle are not read: they came after the
-    training, and a second export finds what the first one did.
+    Only files that exist in or below the working folder, the module's folder or the top of the project are found. If
+    several have the same name, those in or below the module's folder come first. Scripts that ask a bundle are not
+    read: they came after the training, and a second export finds what the first one did.
 
     Args:
         path: the file of the module.
@@ -509,7 +533,7 @@ def list_data_files_named_in_code(
         {PosixPath('vocab.json'): 'api.py, line 9'}
     """
     files: dict[Path, tuple[Path, str]] = {}
-    beside = [file for folder in dict.fromkeys((Path(), path.parent)) for file in list_data_files_below(folder)]
+    beside = list_data_files_near(path)
     lines = [
         (file, number, line)
         for file in beside if is_settings_file(file) or _is_command_file(file)
@@ -596,6 +620,7 @@ def is_string_the_end_of_file_name(file: Path, name: str) -> bool:
         file: the file.
         name: the string.
     """
+    name = name.replace("\\", "/").rpartition("/")[2]
     return file.name == name or (name[:1] in ("_", "-", ".") and file.name.endswith(name))
 
 
@@ -628,6 +653,18 @@ def _is_command_file(path: Path) -> bool:
     """Return whether a path is a small file with commands, such as README.md, run.sh or Makefile, by its name and
     size."""
     return _COMMANDS.search(path.name) is not None and path.stat().st_size <= _LARGEST_SETTINGS
+
+
+def list_data_files_near(path: Path) -> list[Path]:
+    """List the files in and below the folders in which the files of a module are looked for, each once.
+
+    Args:
+        path: the file of the module.
+    """
+    unique: dict[Path, Path] = {}
+    for one in (file for folder in list_search_folders(path) for file in list_data_files_below(folder)):
+        unique.setdefault(one.resolve(), one)
+    return [*unique.values()]
 
 
 def list_data_files_below(folder: Path) -> Iterator[Path]:

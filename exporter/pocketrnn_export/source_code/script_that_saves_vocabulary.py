@@ -9,7 +9,7 @@ import copy
 import inspect
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -19,12 +19,15 @@ from pocketrnn_export.source_code.code_and_data_files_near_module import (
     Nearness,
     find_file_loaded_by_from_import,
     find_imported_file,
+    is_string_the_end_of_file_name,
     keep_nearest,
     list_code_files_of_module,
     list_data_files_named_in_code,
     list_imported_files,
     list_notebooks_near,
+    list_search_folders,
     make_import_absolute,
+    rank_files_near,
 )
 from pocketrnn_export.source_code.data_paths_of_another_machine import (
     LONGEST_FILE_NAME,
@@ -37,6 +40,8 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     Function,
     Import,
     find_defaults,
+    find_first_parameter_name,
+    find_methods,
     list_changed_names,
     list_needed_names,
     list_parameters,
@@ -55,6 +60,13 @@ _LOADS: Final = re.compile(r"(?i)load(?!er)|read|open|from_|pars|dict$|^len$|^ma
 _LOADERS: Final = re.compile(r"(?i)_?(load|read|get|open|parse)_?\w*(vocab|words?_?(to|2)_?|word_?dict)\w*")
 _FILES_OF_WORDS: Final = re.compile(r"(?i)vocab|(?<!stop)(?<!stop[_-])words?($|_?(to|2)_?|[_-]?(list|dict|ids?|index))")
 _SUFFIXES_OF_WORDS: Final = "txt|tsv|csv|vocab|dict|words|lst|dat"
+# The names of variables that may hold the words of a file, or their ids.
+_HOLDS_WORDS: Final = re.compile(r"(?i)(\w+\.)?(\w*(words?|tokens?|itos|dictionary|lookup|index)|idx_?(2|to)_?\w+)")
+# Words that code adds to those of texts.
+_SPECIAL: Final = re.compile(
+    r"(?i)([<\[{#_|$@%*]+/?(pad|unk|oov|bos|eos|sos|cls|sep|mask|start|end|s)(ding|nown)?(_?token)?[>\]}#_|$@%*]+)"
+    r"|(?-i:PAD|UNK|OOV|BOS|EOS|SOS)"
+)
 # Functions that list files in an order that differs between machines.
 _LISTS_FILES: Final = re.compile(r"(listdir|glob|iterdir)\(")
 # Functions of torchtext, and what shows that code is written for its releases up to 0.8, whose vocabularies begin with
@@ -68,8 +80,8 @@ _NEW_VOCAB: Final = re.compile(r"\b(specials|special_first|set_default_index|max
 _KERAS: Final = re.compile(r"\b([\w.]*keras[\w.]*)\.text\b|\bfrom ([\w.]*keras[\w.]*) import .*\btext\b")
 _COMPLETE: Final = """\
 {functions}import json, os, sys
-file = os.path.abspath(__file__).removesuffix(".py") + ".json"
-os.chdir(os.path.join(os.path.dirname(file), {place!r}))
+written_file = os.path.abspath(__file__).removesuffix(".py") + ".json"
+os.chdir(os.path.join(os.path.dirname(written_file), {place!r}))
 sys.path[:0] = map(os.path.abspath, {folders!r})
 {missing}{sorting}{code}
 def list_words(one):
@@ -83,9 +95,9 @@ maker = made[found.index(words)]
 default = getattr(maker, "get_default_index", lambda: None)()
 saved = words if default is None else {{"default_index": default, "tokens": sorted(words, key=words.get)}}
 saved = json.loads(maker.to_json()) if hasattr(maker, "word_index") else saved
-json.dump(saved, open(file, "w"), default=int)
+json.dump(saved, open(written_file, "w"), default=int)
 size = min(len(words), getattr(maker, "num_words", None) or len(words))
-print(size, "words are in", file)
+print(size, "words are in", written_file)
 {comparing}"""
 # A list of words and the dict made of it have as many words, but the ids of the dict may begin at 1.
 _COUNTING: Final = """\
@@ -123,6 +135,8 @@ class VocabularyScript:
         unsorted: the place of code that lists files without sorting them, so that the order may differ between
             machines; empty if there is none.
         data: the paths of data files in the owner's code that do not exist here.
+        strings: the strings in the code and in the files that it imports, without those of calls that write a file.
+        shifts_ids: whether the code, or a file that it imports, counts ids from a higher number than 0.
     """
 
     file: Path
@@ -136,6 +150,17 @@ class VocabularyScript:
     needs_torchtext: bool = False
     unsorted: str = ""
     data: DataPaths = field(default_factory=DataPaths)
+    strings: frozenset[str] = frozenset()
+    shifts_ids: bool = False
+
+    def changes_ids(self, tokens: Collection[str]) -> bool:
+        """Return whether the code seems to give other ids than those of `tokens`: it names words for padding or unknown
+        words that are not among them, or it does not count ids from 0."""
+        return self.shifts_ids or any(_SPECIAL.fullmatch(one) and one not in tokens for one in self.strings)
+
+    def names_file(self, file: Path) -> bool:
+        """Return whether a string in the code is the path of a file, or the end of its name."""
+        return any(is_string_the_end_of_file_name(file, one) for one in self.strings)
 
     def write(self, rows: int = 0, folder: Path = Path()) -> str:
         """Write a complete script that makes the vocabulary and saves it as JSON beside the script, under the script's
@@ -188,33 +213,121 @@ def find_code_that_makes_vocabulary(path: Path) -> VocabularyScript | None:
     return None if script is None else replace(script, others=tuple(others.values()))
 
 
-def find_vocabulary_loader(path: Path) -> tuple[VocabularyScript, Path] | None:
-    """Find the function with which the owner's code loads the vocabulary from a text file, in the module's file or a
-    file near it. Return the code that calls the function with this text file, and the text file. Return None if there
-    is no such function, or if several text files are possible.
+def find_words_that_code_adds(path: Path, words: Collection[str]) -> list[str]:
+    """List the special words, such as "<pad>", that the module's file and the files that imports connect with it name,
+    and that are not among `words`.
 
     Args:
         path: the file of the module.
+        words: the words of a vocabulary file.
     """
-    named = list_data_files_named_in_code(path, _SUFFIXES_OF_WORDS)
-    named = {one: where for one, where in named.items() if _FILES_OF_WORDS.search(one.stem)}
-    data = [*keep_nearest(path, named, within=Nearness.ELSEWHERE)]
-    for file in list_code_files_of_module(path) if len(data) == 1 else ():
-        top = [*_flatten_blocks(read_python_statements_if_readable(file))]
-        for one in top:
-            if not isinstance(one, ast.FunctionDef) or not _LOADERS.fullmatch(one.name):
-                continue
-            given = list_positional_parameters(one, required=True)
-            gives_one = not any(isinstance(part, ast.Return) and isinstance(part.value, ast.Tuple)
-                                for part in ast.walk(one))  # fmt: skip
-            opens = any(getattr(part, "id", "") == "open" or getattr(part, "attr", "") in ("open", "read_text")
-                        for part in ast.walk(one))  # fmt: skip
-            if len(given) != 1 or not opens or not gives_one:
-                continue
-            (call,) = ast.parse(f"vocabulary = {one.name}({data[0].as_posix()!r})").body
-            script = _find_needed_code(file, [*top, ast.copy_location(call, one)], None, {"vocabulary": call})  # type: ignore[dict-item]
-            if script is not None:
-                return replace(script, lines=f"{one.lineno} to {one.end_lineno}"), data[0]
+    own = [one for one, rank in rank_files_near(path).items() if rank is Nearness.OWN]
+    nodes = [node for file in own for one in read_python_statements_if_readable(file) for node in ast.walk(one)]
+    strings = [one.value for one in nodes if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+    return [one for one in dict.fromkeys(strings) if _SPECIAL.fullmatch(one) and one not in words]
+
+
+def find_vocabulary_loader(path: Path, data: Path | None = None) -> tuple[VocabularyScript, Path] | None:
+    """Find the owner's code that loads the vocabulary from a file, in the module's file or a file near it. Return the
+    code, and the file. Return None if there is no such code, or if several files are possible.
+
+    The code is the assignment of a vocabulary that reads the file, or else a call of a function that loads one.
+
+    Args:
+        path: the file of the module.
+        data: the file of the words; None for the only text file of words that the code names.
+    """
+    if data is None:
+        named = list_data_files_named_in_code(path, _SUFFIXES_OF_WORDS)
+        named = {one: where for one, where in named.items() if _FILES_OF_WORDS.search(one.stem)}
+        files = [*keep_nearest(path, named, within=Nearness.ELSEWHERE)]
+        if len(files) != 1:
+            return None
+        (data,) = files
+    code = {file: read_python_statements_if_readable(file) for file in list_code_files_of_module(path)}
+    for names in (WORD_TO_ID, _HOLDS_WORDS):
+        for file, statements in code.items():
+            if (script := _find_loading_assignments(file, statements, data, names)) is not None:
+                return script, data
+    for file, statements in code.items():
+        if (script := _find_loading_function(file, statements, data)) is not None:
+            return script, data
+    return None
+
+
+def _find_loading_assignments(
+    file: Path, statements: Sequence[ast.stmt], data: Path, names: re.Pattern[str]
+) -> VocabularyScript | None:
+    """Return the code of the assignments of vocabularies in the first scope of a file that reads `data`. A scope is the
+    top level, a function or a method. Return None if there is none.
+
+    Args:
+        names: the names of vocabularies.
+    """
+    top = [*_flatten_blocks(statements)]
+    functions = [one for one in top if isinstance(one, Function)]
+    for function in (None, *functions, *_convert_methods_to_functions(top)):
+        makers: dict[str, ast.stmt] = {}
+        for one in _flatten_blocks(top if function is None else function.body):
+            for name in filter(names.fullmatch, () if isinstance(one, Function | ast.ClassDef | Import) else
+                               sorted(list_changed_names(one))):  # fmt: skip
+                script = _find_needed_code(file, top, function, {name: one})
+                if script is not None and script.names_file(data):
+                    makers.setdefault(name, one)
+        if makers:
+            return _find_needed_code(file, top, function, makers)
+    return None
+
+
+def _convert_methods_to_functions(statements: Sequence[ast.stmt]) -> Iterator[Function]:
+    """Yield each method of the classes in `statements` as a function without `self`: a variable takes the place of each
+    attribute that is not a method."""
+    for one in statements:
+        methods = find_methods(one) if isinstance(one, ast.ClassDef) else []
+        for method in methods:
+            function = _VariablesForAttributes(find_first_parameter_name(method), {each.name for each in methods})
+            yield function.visit(copy.deepcopy(method))
+
+
+class _VariablesForAttributes(ast.NodeTransformer):
+    """Replace `self.words` by `words`, and leave the parameter `self` out.
+
+    Args:
+        own: the name of the object, such as `self`.
+        methods: the names of the object's methods, which are not replaced.
+    """
+
+    def __init__(self, own: str, methods: Collection[str]) -> None:
+        self._own, self._methods = own, methods
+
+    def visit_arguments(self, node: ast.arguments) -> ast.arguments:
+        node.args = [one for one in node.args if one.arg != self._own]
+        return node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        if getattr(node.value, "id", "") == self._own and node.attr not in self._methods:
+            return ast.copy_location(ast.Name(node.attr, node.ctx), node)
+        return self.generic_visit(node)
+
+
+def _find_loading_function(file: Path, statements: Sequence[ast.stmt], data: Path) -> VocabularyScript | None:
+    """Return the code that calls the first function of a file that loads a vocabulary from a file: with `data` as its
+    only required argument, or without an argument if it names `data`. Return None if there is none."""
+    top = [*_flatten_blocks(statements)]
+    for one in top:
+        if not isinstance(one, ast.FunctionDef) or not _LOADERS.fullmatch(one.name):
+            continue
+        given = list_positional_parameters(one, required=True)
+        gives_one = not any(isinstance(part, ast.Return) and isinstance(part.value, ast.Tuple)
+                            for part in ast.walk(one))  # fmt: skip
+        opens = any(getattr(part, "id", "") == "open" or getattr(part, "attr", "") in ("open", "read_text")
+                    for part in ast.walk(one))  # fmt: skip
+        if len(given) > 1 or not opens or not gives_one:
+            continue
+        (call,) = ast.parse(f"vocabulary = {one.name}({repr(data.as_posix()) * len(given)})").body
+        script = _find_needed_code(file, [*top, ast.copy_location(call, one)], None, {"vocabulary": call})
+        if script is not None and script.names_file(data):
+            return replace(script, lines=f"{one.lineno} to {one.end_lineno}")
     return None
 
 
@@ -299,7 +412,7 @@ def _find_unsorted_file_listing(files: Sequence[Path]) -> str:
 
 
 def _find_needed_code(
-    path: Path, top: Sequence[ast.stmt], function: Function | None, makers: Mapping[str, ast.Assign]
+    path: Path, top: Sequence[ast.stmt], function: Function | None, makers: Mapping[str, ast.stmt]
 ) -> VocabularyScript | None:
     """Find the statements of a file that make some vocabularies or later change them. Return None if they need a name
     that the file does not define or a value that a caller gives, or are too many.
@@ -331,21 +444,63 @@ def _find_needed_code(
     given = [] if function is None else [one for one in list_parameters(function) if one not in find_defaults(function)]
     if any(_reads_before_binding(one, kept) for one in given):
         return None
-    lines = [f"{one.lineno} to {one.end_lineno}" if one.end_lineno != one.lineno else str(one.lineno)
-             for one in kept if not isinstance(one, Import)]  # fmt: skip
     imported = [*_find_imported_files(path, ast.Module(kept, [])).values()]
     folders = dict.fromkeys([str(path.parent), *(str(root) for _, root in imported)])
     unsorted = _find_unsorted_file_listing([path, *(file for file, _ in imported)])
-    folders_of_code = [Path(), path.parent, *(one.parent for one in list_notebooks_near(path))]
+    folders_of_code = [*list_search_folders(path), *(one.parent for one in list_notebooks_near(path))]
     own = {file: [*read_python_statements_if_readable(file)] for file in _list_all_imported_files(imported)}
-    place = _find_folder_of_data(folders_of_code, [*kept, *(one for part in own.values() for one in part)])
-    tree = _AbsoluteImports(path).visit(copy.deepcopy(ast.Module(kept, [])))
+    code = [*kept, *(one for part in own.values() for one in part)]
+    nodes = [*_walk_without_writing(ast.Module(code, []))]
+    read = {one.attr for one in nodes if isinstance(one, ast.Attribute)}
+    kept = [one for one in kept if not _is_unread_argument(one, read)]
+    lines = [f"{one.lineno} to {one.end_lineno}" if one.end_lineno != one.lineno else str(one.lineno)
+             for one in kept if not isinstance(one, Import)]  # fmt: skip
+    place = _find_folder_of_data(folders_of_code, code)
+    tree = _OfFileInFolder(path, place).visit(copy.deepcopy(ast.Module(kept, [])))
     data = replace_paths_of_another_machine(tree, folders_of_code, place)
     return VocabularyScript(
         path, (*makers,), ", ".join(lines), ast.unparse(tree), folders=(*folders,), unsorted=unsorted, place=place,
-        missing=_write_missing_imports(own, top), data=data,
+        missing=_write_missing_imports(own, top), data=data, shifts_ids=any(map(_counts_from_higher_number, nodes)),
+        strings=frozenset(one.value for one in nodes if isinstance(one, ast.Constant) and isinstance(one.value, str)),
         needs_torchtext=_needs_functions_of_new_torchtext([kept, *own.values()]),
     )  # fmt: skip
+
+
+def _is_unread_argument(node: ast.stmt, read: Collection[str]) -> bool:
+    """Return whether a statement adds an argument to a command line that no code reads.
+
+    Args:
+        read: the names of the attributes that the code reads.
+    """
+    call = node.value if isinstance(node, ast.Expr) else None
+    if not isinstance(call, ast.Call) or read_last_name(call.func) != "add_argument":
+        return False
+    given = [*call.args, *(one.value for one in call.keywords if one.arg == "dest")]
+    names = {str(one.value).lstrip("-").replace("-", "_") for one in given if isinstance(one, ast.Constant)}
+    return not names & {*read}
+
+
+def _walk_without_writing(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the syntax nodes of code without those of calls that write a file."""
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        given = [getattr(part, "value", None) for part in (*one.args, *(each.value for each in one.keywords))
+                 ] if isinstance(one, ast.Call) else []  # fmt: skip
+        if any(isinstance(part, str) and re.fullmatch("[wax][bt+]*", part) for part in given):
+            continue
+        yield one
+        waiting += ast.iter_child_nodes(one)
+
+
+def _counts_from_higher_number(node: ast.AST) -> bool:
+    """Return whether code counts words from another number than 0: `enumerate(words, 2)`, or `i + 2` as a value of a
+    dict."""
+    if isinstance(node, ast.DictComp):
+        return isinstance(node.value, ast.BinOp) and isinstance(node.value.op, ast.Add)
+    is_count = isinstance(node, ast.Call) and read_last_name(node.func) == "enumerate"
+    given = [*node.args[1:], *(one.value for one in node.keywords)] if is_count else []  # type: ignore[attr-defined]
+    return any(ast.unparse(one) != "0" for one in given)
 
 
 def _reads_before_binding(name: str, statements: Iterable[ast.stmt]) -> bool:
@@ -423,11 +578,22 @@ def _list_keras_modules(code: str) -> list[str]:
     return [f"{one}.text" for one in dict.fromkeys(found)]
 
 
-class _AbsoluteImports(ast.NodeTransformer):
-    """Replace the relative imports of a file in a package by absolute ones, since a script is in no package."""
+class _OfFileInFolder(ast.NodeTransformer):
+    """Replace what a script in another folder reads otherwise: the relative imports of a file in a package, by absolute
+    ones, and `__file__`.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Args:
+        path: the file.
+        place: the folder in which the script runs.
+    """
+
+    def __init__(self, path: Path, place: Path) -> None:
+        self._path, self._place = path, place
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        if node.id != "__file__":
+            return node
+        return ast.parse(f"os.path.abspath({os.path.relpath(self._path, self._place)!r})", mode="eval").body
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:
         return make_import_absolute(self._path, node)[1] if node.level else node

@@ -124,11 +124,7 @@ def _list_names(node: ast.AST) -> Iterator[str]:
 def _names_file(nodes: Sequence[ast.AST], file: Path) -> bool:
     """Return whether one of the syntax nodes is a string that ends with the name of the file."""
     held = [one.value for node in nodes for one in ast.walk(node) if isinstance(one, ast.Constant)]
-    return any(
-        is_string_the_end_of_file_name(file, one.replace("\\", "/").rpartition("/")[2])
-        for one in held
-        if isinstance(one, str)
-    )
+    return any(is_string_the_end_of_file_name(file, one) for one in held if isinstance(one, str))
 
 
 def _find_opened(call: ast.AST) -> ast.expr | None:

@@ -75,6 +75,7 @@ class AnswerSource:
         other: the same source with the other activation; None if it has only this one.
         gives_likeliest: whether each text has the likeliest label, although the activation is a sigmoid.
         weights: the path of the module's weights; empty if it is not known.
+        moved_threshold: the probability of the second label, before the shift of `--call`, that the shift makes 0.5.
     """
 
     name: str
@@ -92,6 +93,15 @@ class AnswerSource:
     other: AnswerSource | None = None
     gives_likeliest: bool = False
     weights: str = ""
+    moved_threshold: float = 0.5
+
+    def undo_shift(self, probability: float) -> float:
+        """Return the probability of the second label before the shift of `--call`. Numbers that are not between 0 and 1
+        are returned unchanged."""
+        if not 0 < probability < 1 or self.moved_threshold == 0.5:
+            return probability
+        odds = probability / (1 - probability) * self.moved_threshold / (1 - self.moved_threshold)
+        return odds / (1 + odds)
 
     @classmethod
     def from_bundle(cls, classifier: Classifier) -> AnswerSource:

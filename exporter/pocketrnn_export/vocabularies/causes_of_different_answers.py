@@ -640,7 +640,7 @@ def _find_threshold_for_all_answers(source: AnswerSource, rows: Sequence[Row]) -
         )
     if len(source.labels) != 2 or any(len(one.answer) != 1 for one, _ in rows):
         return None
-    lowest, highest = _find_threshold_bounds(rows, source.labels[1], 1)
+    lowest, highest = map(source.undo_shift, _find_threshold_bounds(rows, source.labels[1], 1))
     if not max(lowest, 0) < min(highest, 1):
         return None
     from_ = write_threshold(lowest, highest)
@@ -649,7 +649,8 @@ def _find_threshold_for_all_answers(source: AnswerSource, rows: Sequence[Row]) -
     line = f'--call "{call}"' if call else f"{shift} less, by --call"
     return Explanation(
         f"All {len(rows):,} texts agree if your code gives {short_repr(source.labels[1], 40)} from a probability of "
-        f"{from_} on (more than {max(lowest, 0):.4g}, at most {min(highest, 1):.4g}), and not from 0.5. A bundle gives "
+        f"{from_} on (more than {max(lowest, 0):.4g}, at most {min(highest, 1):.4g}), and not from "
+        f"{source.moved_threshold:g}. A bundle gives "
         f"the likelier label. Move the logit by the number of your code: {line}; this moves the probabilities, too. To "
         "keep them, give probabilities in place of labels here, and compare those of the bundle with your number.",
         options={"call": call} if call else {},

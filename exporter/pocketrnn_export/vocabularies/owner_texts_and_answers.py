@@ -409,7 +409,8 @@ def _rename_column_of_label_probability(
     if len(found) != 1 or (len(labels) > 2 and len(fractions) > 1):
         return rows
     name, unit, shares = found[0]
-    _log.warning("%s: the numbers of %s are read as the probability of the label%s", path, short_repr(name), unit)
+    # Another note says if they are those of the second label, whichever label a row has.
+    _log.warning("%s: the numbers of %s are read as the column probability%s", path, short_repr(name), unit)
     return [{"probability" if one == name else one: field for one, field in row.items()} for row in shares]
 
 
