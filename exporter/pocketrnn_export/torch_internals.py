@@ -414,7 +414,7 @@ def find_custom_operator_function(target: Any, namespace: str) -> Any:
 
     A call of the operator goes through torch's dispatcher three times, which takes as long as the function for a small
     layer. Without: run the operator."""
-    name = target.name() if isinstance(target, torch._ops.OpOverload) else ""
+    name = str(target._schema.name) if isinstance(target, torch._ops.OpOverload) else ""
     definition = custom_ops.OPDEFS.get(name) if name.startswith(f"{namespace}::") else None
     return target if definition is None else definition._init_fn
 
