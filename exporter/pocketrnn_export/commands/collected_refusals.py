@@ -212,7 +212,6 @@ def _list_names_of_output(path: Path, module: str) -> list[str]:
     folders = [*(folder.relative_to(Path.cwd()) if is_below else folder.relative_to(folder.anchor)).parts]
     stem = Path(make_classifier_name(path)).stem
     depths = range(_DEEPEST + 1) if path.suffix == ".py" else ()
-    depths = range(_DEEPEST + 1) if path.suffix == ".py" else ()
     alike = [one for depth in depths for one in Path().glob(f"{'*/' * depth}{glob.escape(path.name)}")]
     alike = [one for one in alike if one.resolve() != path.resolve() and one.is_file()]
     others = [one.parent.parts for one in alike if list_module_classes(one)]
