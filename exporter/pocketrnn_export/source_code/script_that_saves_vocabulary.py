@@ -7,6 +7,7 @@ import ast
 import builtins
 import copy
 import inspect
+import itertools
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -244,15 +245,26 @@ def find_vocabulary_loader(path: Path, data: Path | None = None) -> tuple[Vocabu
         if len(files) != 1:
             return None
         (data,) = files
-    code = {file: read_python_statements_if_readable(file) for file in list_code_files_of_module(path)}
-    for names in (WORD_TO_ID, _HOLDS_WORDS):
-        for file, statements in code.items():
-            if (script := _find_loading_assignments(file, statements, data, names)) is not None:
-                return script, data
+    code = {one: read_python_statements_if_readable(one) for one in list_code_files_of_module(path)}
+    naming = {one.resolve() for one in code if _names_file(one, data)}
+    # A search of all code would take seconds.
+    users = [
+        one for one in code if naming and not naming.isdisjoint(map(Path.resolve, [one, *list_imported_files(one)]))
+    ]
+    for names, file in itertools.product((WORD_TO_ID, _HOLDS_WORDS), users):
+        if (script := _find_loading_assignments(file, code[file], data, names)) is not None:
+            return script, data
     for file, statements in code.items():
         if (script := _find_loading_function(file, statements, data)) is not None:
             return script, data
     return None
+
+
+def _names_file(code: Path, data: Path) -> bool:
+    """Return whether a string in a file of code is the path of the file `data`, or the end of its name."""
+    nodes = ast.walk(ast.Module([*read_python_statements_if_readable(code)], []))
+    strings = (one.value for one in nodes if isinstance(one, ast.Constant) and isinstance(one.value, str))
+    return any(is_string_the_end_of_file_name(data, one) for one in strings)
 
 
 def _find_loading_assignments(
