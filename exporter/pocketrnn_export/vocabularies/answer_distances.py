@@ -75,6 +75,9 @@ class AnswerSource:
         other: the same source with the other activation; None if it has only this one.
         gives_likeliest: whether each text has the likeliest label, although the activation is a sigmoid.
         weights: the path of the module's weights; empty if it is not known.
+        gives: in one of the `readings`, how it takes the module's numbers: `logits` or `probabilities`; else empty.
+        reach: the smallest and the largest probability that can occur.
+        readings: the same module with its numbers taken otherwise: its probabilities as logits, or the reverse.
     """
 
     name: str
@@ -92,6 +95,9 @@ class AnswerSource:
     other: AnswerSource | None = None
     gives_likeliest: bool = False
     weights: str = ""
+    gives: str = ""
+    reach: tuple[float, float] = (0.0, 1.0)
+    readings: tuple[AnswerSource, ...] = ()
 
     @classmethod
     def from_bundle(cls, classifier: Classifier) -> AnswerSource:
@@ -128,6 +134,26 @@ def choose_likeliest_label_or_thresholds_as_owner(source: AnswerSource, rows: Se
         sum(measure_distance(labels, found, one) > TOLERANCE for labels, found in given) for one in (source, likeliest)
     )
     return likeliest if by_likeliest < by_thresholds else source
+
+
+def may_give_answers(source: AnswerSource, answered: Sequence[AnsweredText]) -> bool:
+    """Return whether a way to take the module's numbers may give the owner's probabilities: its own numbers for the
+    first texts are probabilities, and all of the owner's are within its reach. Return False if the owner's answers have
+    no probabilities, since these alone can show the difference.
+
+    Args:
+        source: one of the `readings` of a source.
+        answered: the texts with the owner's answers.
+    """
+    given = [number for one in answered if isinstance(one.answer, Mapping) for number in one.answer.values()]
+    some = [predict_probabilities(source, one.read) for one in answered[:_TEXTS_TO_TELL_BY]]
+    numbers = np.array([found for found in some if found is not None])
+    if not given or not numbers.size:
+        return False
+    off = np.abs(numbers.sum(1) - 1) if source.activation == "softmax" else np.zeros(1)
+    (least, most), allowed = source.reach, _OF_TWO_DECIMALS
+    is_reached = min(given) >= least - allowed and max(given) <= most + allowed
+    return is_reached and numbers.min() >= -_ROUNDING and max(numbers.max() - 1, off.max()) <= TOLERANCE
 
 
 def find_possible_columns(

@@ -179,7 +179,8 @@ def explain_difference(
         ways.append(found)
     is_open = all(way is None or way.exceptions for way in ways) and not ids_agree
     # These found nothing before the rare rules, or were not tried yet.
-    if is_open and (weights := find_weights(True)) is not None:
+    weights = find_weights(True) if is_open else None
+    if weights is not None and (weights.options or not any(ways)):
         return weights
     if not any(ways):
         ways.append(_find_width_for_most_answers(source, some, first, tolerance))
@@ -362,11 +363,16 @@ def find_activation_by_sums(rows: Sequence[Row], label_count: int) -> str:
     return "softmax" if is_whole and all(abs(one) <= TOLERANCE for one in apart) else ""
 
 
+def choose_rows_to_count(rows: Sequence[Row]) -> Sequence[Row]:
+    """Choose the texts that `count_agreeing_texts` counts: at most about 20, from all parts of the rows."""
+    return rows[:: len(rows) // _TEXTS_FOR_ACTIVATION + 1]
+
+
 def count_agreeing_texts(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> int:
     """Return the number of texts whose answers agree with the owner's. If texts may be cut or padded to lengths that
     the owner's code names, return the highest number that any of these lengths gives. At most about 20 of the texts are
     used."""
-    rules, some = source.text.rules, rows[:: len(rows) // _TEXTS_FOR_ACTIVATION + 1]
+    rules, some = source.text.rules, choose_rows_to_count(rows)
     ids, ways = [source.encode(one.read) for one, _ in some], [rules]
     if rules.max_width is None and rules.min_width is None:
         longest = max(map(len, ids))
@@ -899,13 +905,25 @@ def _list_named_size_changes(
     that only pad. `longest` is the number of ids of the longest text."""
     changed: Any = replace
     values = [*dict.fromkeys(one.value for one in lengths if one.value <= _LONGEST)][:_MOST_LENGTHS]
+    outer = len(rules.first_ids) + len(rules.last_ids)
     for value in values:
-        for side, where in _SIDES if value < longest and rules.max_tokens is None else ():
-            said = f"only the {where} {value} tokens of each text are read"
-            yield said, changed(rules, max_tokens=value, cut_side=side)
+        # Tokenizers of libraries count the marks around a text.
+        counts = [*dict.fromkeys(one for one in (value - outer, value) if one > 0)]
+        counts.sort(reverse=isinstance(rules, TextRules))
+        for most, (side, where) in itertools.product(counts, _SIDES):
+            if value < longest and rules.max_tokens is None:
+                yield (
+                    f"only the {where} {most} tokens of each text are read",
+                    changed(rules, max_tokens=most, cut_side=side),
+                )
         for pad_side, (cut_side, _) in itertools.product(("right", "left"), _SIDES[: 1 + (value < longest)]):
             said = f"each text is padded to {value} ids on the {pad_side}"
             cut = f", or cut to as many{' on the left' * (cut_side == 'left')}" * (value < longest)
+            if cut and outer and value > outer and rules.max_tokens is None:
+                yield (
+                    f"{said}{cut}, with the marks around it",
+                    changed(rules, min_width=value, max_tokens=value - outer, pad_side=pad_side, cut_side=cut_side),
+                )
             yield said + cut, changed(rules, min_width=value, max_width=value, pad_side=pad_side, cut_side=cut_side)
             if cut and cut_side == "right":
                 yield f"{said}, and not cut", changed(rules, min_width=value, pad_side=pad_side)
@@ -924,12 +942,18 @@ def _list_size_changes_with_descriptions(
             for side, where in _SIDES:
                 said = f"only the {where} {most_tokens} tokens of each text are read"
                 yield said, changed(rules, max_tokens=most_tokens, cut_side=side)
+    outer = len(rules.first_ids) + len(rules.last_ids)
     round_widths = sorted({*range(10, 520, 10), 16, 32, 64, 128, 256, 512})
     for width in dict.fromkeys([longest, *round_widths, *_SMALL_WIDTHS]):
         for side in ("right", "left"):
             said = f"each text is padded to {width} ids on the {side}"
             cut = ", or cut to as many" * (width < longest)
             yield said + cut, changed(rules, min_width=width, max_width=width, pad_side=side)
+            if cut and outer and width > outer and rules.max_tokens is None:
+                yield (
+                    f"{said}{cut}, with the marks around it",
+                    changed(rules, min_width=width, max_tokens=width - outer, pad_side=side),
+                )
             if cut:
                 yield f"{said}, and not cut", changed(rules, min_width=width, pad_side=side)
 
