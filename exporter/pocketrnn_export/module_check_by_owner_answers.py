@@ -22,7 +22,12 @@ from pocketrnn.predictions_from_logits import Answers
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.module_preparation import ExportableModule
-from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource, Probabilities
+from pocketrnn_export.vocabularies.answer_distances import (
+    AnsweredText,
+    AnswerSource,
+    Probabilities,
+    find_reach_of_probabilities_as_logits,
+)
 from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.label_order_by_answers import find_likelier_order
 from pocketrnn_export.vocabularies.labels import write_labels
@@ -223,8 +228,7 @@ def _make_answer_source(
         activation: str, thresholds: tuple[float, ...] | None, other: AnswerSource | None = None, gives: str = ""
     ) -> AnswerSource:
         chosen = Answers(description.name, output.labels, activation, thresholds)
-        # Of probabilities that are taken for logits.
-        extremes = chosen.probabilities(np.eye(1, len(output.labels), dtype=np.float32))
+        as_logits = find_reach_of_probabilities_as_logits(len(output.labels), multi_label=activation == "sigmoid")
 
         def answer_ids(ids: Sequence[int]) -> Probabilities:
             logits = compute_logits(tuple(ids))
@@ -237,7 +241,7 @@ def _make_answer_source(
             "module", output.labels, activation, description.text, encode_text_or_tokens, answer_ids,
             lambda read: answer_ids(encode_text_or_tokens(read)), thresholds, moved.get(convention.units, ""),
             rows, _lengths.get()(), _stop_words.get()(), other, weights=_weights.get(), gives=gives,
-            reach=(float(extremes.min()), float(extremes.max())) if gives == "logits" else (0.0, 1.0),
+            reach=as_logits if gives == "logits" else (0.0, 1.0),
         )  # fmt: skip
 
     # Probabilities were made by one of the two, and one number has only a sigmoid.

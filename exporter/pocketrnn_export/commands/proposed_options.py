@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
+from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 if TYPE_CHECKING:
+    from pocketrnn_export.source_code.activation_of_module_output import AppliedActivation
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
     from pocketrnn_export.source_code.text_functions_in_file import TextFunction
     from pocketrnn_export.vocabularies.ids_or_counts import IdEvidence
@@ -516,6 +517,49 @@ def propose_to_save_transformers_tokenizer(path: Path) -> ProposedOption | None:
             said = f"Texts seem to be split by {name} ({where}): save it, {save}."
             return ProposedOption("tokenizer", said, "tokenizer")
     return None
+
+
+def find_activation_after_module(named: ModuleName | None, options: Mapping[str, Any]) -> AppliedActivation | None:
+    """Find the code that answers texts and applies a softmax or sigmoid to the output of a module that ends with one
+    itself. Return None if there is no such code, or if --gives says what the module gives.
+
+    Args:
+        named: the file and the name of the module.
+        options: the options of `export`.
+    """
+    from pocketrnn_export.source_code.activation_of_module_output import find_activation_applied_to_output
+
+    if named is None or options["gives"] is not None or options["head"]:
+        return None
+    path, name = _find_class_that_function_makes(named.path, named.name)
+    return find_activation_applied_to_output(path, name)
+
+
+def propose_to_take_output_for_logits(
+    named: ModuleName | None, options: Mapping[str, Any], labels: str | None
+) -> list[str]:
+    """Return a list with a sentence that proposes --gives logits, if the code that answers texts applies a softmax or
+    sigmoid to probabilities of the module. Return an empty list if there is no such code, or if probabilities in the
+    user's answers are too near 0 or 1 for it.
+
+    Args:
+        named: the file and the name of the module.
+        options: the options of `export`.
+        labels: the value of --labels, given or proposed.
+    """
+    from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.vocabularies.answer_distances import are_within_reach, find_reach_of_probabilities_as_logits
+
+    found = find_activation_after_module(named, options)
+    if found is None or named is None:
+        return []
+    with contextlib.suppress(InputError), hide_log_records():
+        known = read_labels(str(labels))
+        _, answers = read_answers_in_near_folders(known, named.path)
+        reach = find_reach_of_probabilities_as_logits(len(known), multi_label=bool(options["multi_label"]))
+        if not are_within_reach([answer for _, answer in answers], reach):
+            return []
+    return [found.sentence]
 
 
 def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:

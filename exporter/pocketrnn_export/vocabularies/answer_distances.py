@@ -145,15 +145,35 @@ def may_give_answers(source: AnswerSource, answered: Sequence[AnsweredText]) -> 
         source: one of the `readings` of a source.
         answered: the texts with the owner's answers.
     """
-    given = [number for one in answered if isinstance(one.answer, Mapping) for number in one.answer.values()]
+    answers = [one.answer for one in answered]
     some = [predict_probabilities(source, one.read) for one in answered[:_TEXTS_TO_TELL_BY]]
     numbers = np.array([found for found in some if found is not None])
-    if not given or not numbers.size:
+    if not numbers.size or not any(isinstance(one, Mapping) for one in answers):
         return False
     off = np.abs(numbers.sum(1) - 1) if source.activation == "softmax" else np.zeros(1)
-    (least, most), allowed = source.reach, _OF_TWO_DECIMALS
-    is_reached = min(given) >= least - allowed and max(given) <= most + allowed
-    return is_reached and numbers.min() >= -_ROUNDING and max(numbers.max() - 1, off.max()) <= TOLERANCE
+    are_probabilities = numbers.min() >= -_ROUNDING and max(numbers.max() - 1, off.max()) <= TOLERANCE
+    return bool(are_probabilities) and are_within_reach(answers, source.reach)
+
+
+def are_within_reach(answers: Sequence[Answer], reach: tuple[float, float]) -> bool:
+    """Return whether all probabilities among the owner's answers are from the smallest to the largest one of `reach`,
+    also if they are rounded to two decimals."""
+    given = [number for one in answers if isinstance(one, Mapping) for number in one.values()]
+    return all(reach[0] - _OF_TWO_DECIMALS <= number <= reach[1] + _OF_TWO_DECIMALS for number in given)
+
+
+def find_reach_of_probabilities_as_logits(label_count: int, *, multi_label: bool) -> tuple[float, float]:
+    """Return the smallest and the largest probability that a softmax gives for probabilities in place of logits, or a
+    sigmoid with `multi_label`. `label_count` is the number of labels.
+
+    Example:
+        >>> find_reach_of_probabilities_as_logits(3, multi_label=True)
+        (0.5, 0.7310585786300049)
+    """
+    raised = np.exp(1.0)
+    if multi_label:
+        return 0.5, float(raised / (1 + raised))
+    return float(1 / (raised + label_count - 1)), float(raised / (raised + label_count - 1))
 
 
 def find_possible_columns(

@@ -179,8 +179,7 @@ def explain_difference(
         ways.append(found)
     is_open = all(way is None or way.exceptions for way in ways) and not ids_agree
     # These found nothing before the rare rules, or were not tried yet.
-    weights = find_weights(True) if is_open else None
-    if weights is not None and (weights.options or not any(ways)):
+    if is_open and (weights := find_weights(True)) and (weights.options or not any(ways)):
         return weights
     if not any(ways):
         ways.append(_find_width_for_most_answers(source, some, first, tolerance))
