@@ -33,6 +33,8 @@ _OF_VOCABULARIES: Final = f"json|pkl|pickle|joblib|txt|pth?|bin|vocab|dict|words
 _OF_LABELS: Final = f"json|pkl|pickle|joblib|txt|npy|pth?|{_TO_IDS}"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
 _IN_TOKENIZER_FOLDERS: Final = ("tokenizer.json", "tokenizer_config.json")
+# The folder to which the user saves a tokenizer that code loads by a name.
+_SAVED_TOKENIZER: Final = "tokenizer"
 # The endings of files that are not looked at for a vocabulary, unless code names them.
 _NOT_VOCABULARIES: Final = re.compile(
     r"(?i)\.(py[cx]?|ipynb|md|rst|html|jsonl|png|jpe?g|gif|pdf|sh|toml|cfg|ini|ya?ml|log)"
@@ -480,10 +482,18 @@ def propose_tokenizer(path: Path) -> FileNamedInCode | None:
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE
 
     found: list[FileNamedInCode] = []
-    for file, where in list_data_files_named_in_code(path, "json|model", _IN_TOKENIZER_FOLDERS).items():
+
+    def add_if_it_is_read(file: Path, where: str) -> None:
         with contextlib.suppress(InputError, OSError):
             if file.stat().st_size <= LARGEST_FILE and read_tokenizer(file).tokens:
                 found.append(FileNamedInCode(file, where))
+
+    for file, where in list_data_files_named_in_code(path, "json|model", _IN_TOKENIZER_FOLDERS).items():
+        add_if_it_is_read(file, where)
+    # An earlier proposal may have said to save it there.
+    is_saved = any(Path(_SAVED_TOKENIZER, name).is_file() for name in _IN_TOKENIZER_FOLDERS)
+    if is_saved and not found and (loaded := _find_tokenizer_loaded_by_name(path)) is not None:
+        add_if_it_is_read(Path(_SAVED_TOKENIZER), f"{loaded[2]}, loads {loaded[1]}")
     nearest = [*keep_nearest(path, {one: one.place_in_code for one in found})]
     return nearest[0] if len(nearest) == 1 else None
 
@@ -496,26 +506,30 @@ def propose_to_save_transformers_tokenizer(path: Path) -> ProposedOption | None:
     Args:
         path: the file of the module.
     """
-    from pocketrnn_export.source_code.code_and_data_files_near_module import (
-        is_place_in_code_of_another_module,
-        list_syntax_nodes_near,
-    )
+    from pocketrnn_export.source_code.code_and_data_files_near_module import is_place_in_code_of_another_module
     from pocketrnn_export.source_code.script_that_saves_vocabulary import find_code_that_makes_vocabulary
+
+    found = _find_tokenizer_loaded_by_name(path)
+    if found is None:
+        return None
+    called, name, where = found
+    if is_place_in_code_of_another_module(where) and find_code_that_makes_vocabulary(path):
+        return None
+    save = f'{called}({name!r}).save_pretrained("{_SAVED_TOKENIZER}")'
+    said = f"Texts seem to be split by {name} ({where}): save it, {save}."
+    return ProposedOption("tokenizer", said, _SAVED_TOKENIZER)
+
+
+def _find_tokenizer_loaded_by_name(path: Path) -> tuple[str, str, str] | None:
+    """Find the first call by which the code of a module, or of the files near it, loads a tokenizer of transformers.
+    Return the called method, the name that it loads, and the place of the call. Return None if there is none."""
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_syntax_nodes_near
 
     for where, node in list_syntax_nodes_near(path):
         called = _NAMES_TOKENIZER.search(ast.unparse(node.func)) if isinstance(node, ast.Call) and node.args else None
         name = getattr(node.args[0], "value", None) if called and isinstance(node, ast.Call) else None
-        if (
-            called
-            and isinstance(name, str)
-            and is_place_in_code_of_another_module(where)
-            and find_code_that_makes_vocabulary(path)
-        ):
-            return None
         if called and isinstance(name, str):
-            save = f'{called[0]}({name!r}).save_pretrained("tokenizer")'
-            said = f"Texts seem to be split by {name} ({where}): save it, {save}."
-            return ProposedOption("tokenizer", said, "tokenizer")
+            return called[0], name, where
     return None
 
 
