@@ -93,6 +93,12 @@ def test_an_activation_of_logits_asks_for_nothing(end: str, tmp_path: Path) -> N
     assert not find(tmp_path, end, "def predict(x):\n  return torch.softmax(model(x), 1)")
 
 
+def test_an_activation_in_a_function_of_another_file_is_found(tmp_path: Path) -> None:
+    code = "from shares import to_shares\ndef predict(x):\n  y = model(x)\n  return to_shares(y)"
+    shares = "import torch\ndef to_shares(y):\n  return torch.softmax(y, -1)"
+    assert find(tmp_path, "layer", code, shares=shares) == "shares.py, line 3: torch.softmax(y, -1)"
+
+
 def test_code_of_another_module_shows_nothing(tmp_path: Path) -> None:
     code = "def predict(x):\n  return torch.softmax(model(x), 1)"
     other = f"import torch\nfrom elsewhere import Bert\nmodel = Bert()\n{code}"

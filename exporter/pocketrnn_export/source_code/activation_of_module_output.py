@@ -74,6 +74,7 @@ class _CodeUnit:
         part: the code that contains it.
         function: the function; None for top-level code.
         nodes: its syntax nodes, each after its place.
+        may_call_module: whether its file is the module's or imports it, so that `model(...)` may be a call of it.
         held: the names that hold the module's output.
         returns_output: whether it returns the module's output.
     """
@@ -81,6 +82,7 @@ class _CodeUnit:
     part: CodePart
     function: ast.FunctionDef | ast.AsyncFunctionDef | None
     nodes: Sequence[tuple[str, ast.AST]]
+    may_call_module: bool
     held: set[str]
     returns_output: bool = False
 
@@ -111,10 +113,11 @@ def find_activation_applied_to_output(path: Path, name: str) -> AppliedActivatio
     own_files = [path, *list_files_that_import(path), *list_files_that_import(found[0])]
     own_files += [file for one in own_files for file in list_files_that_import(one)]
     near = {file.resolve() for file in own_files}
-    answering = [one for group in list_answering_code(parts) for one in group if one.file.resolve() in near]
-    # A script may answer without a name that says so.
-    answering = answering or [one for one in parts if not one.is_training and one.file.resolve() in near]
-    units = [unit for part in answering for unit in _list_units(part)]
+    answering = [one for group in list_answering_code(parts) for one in group]
+    if not any(one.file.resolve() in near for one in answering):
+        # A script may answer without a name that says so.
+        answering = [one for one in parts if not one.is_training and one.file.resolve() in near]
+    units = [unit for part in answering for unit in _list_units(part, may_call_module=part.file.resolve() in near)]
     of_others = _list_names_of_other_modules(parts, others)
     for _ in range(_ROUNDS):
         for unit in units:
@@ -182,16 +185,16 @@ def _strip_moves(node: ast.expr) -> ast.expr:
             return node
 
 
-def _list_units(part: CodePart) -> Iterator[_CodeUnit]:
+def _list_units(part: CodePart, *, may_call_module: bool) -> Iterator[_CodeUnit]:
     """Yield the functions of a piece of code, and the methods of a class. Top-level code is one unit."""
     for cell, statement in part.cells:
         functions = find_methods(statement) if isinstance(statement, ast.ClassDef) else [statement]
         for one in functions:
             if isinstance(one, Function):
                 nodes = [(cell.describe_place(part.file, node), node) for node in ast.walk(one)]
-                yield _CodeUnit(part, one, nodes, set())
+                yield _CodeUnit(part, one, nodes, may_call_module, set())
     if not part.name:
-        yield _CodeUnit(part, None, part.nodes, set())
+        yield _CodeUnit(part, None, part.nodes, may_call_module, set())
 
 
 def _list_names_of_other_modules(parts: Sequence[CodePart], others: Collection[str]) -> set[tuple[Path, str]]:
@@ -238,8 +241,8 @@ def _holds_output(
     functions = [one for one in units if one.function is not None and one.function.name == called]
     if functions:
         return any(one.returns_output for one in functions)
-    is_of_other = (unit.part.file, owner or called) in of_others
-    return bool(value.args or value.keywords) and _MODULE.fullmatch(called) is not None and not is_of_other
+    is_own = unit.may_call_module and (unit.part.file, owner or called) not in of_others
+    return is_own and bool(value.args or value.keywords) and _MODULE.fullmatch(called) is not None
 
 
 def _list_activated_values(call: ast.Call, unit: _CodeUnit) -> list[ast.expr]:
