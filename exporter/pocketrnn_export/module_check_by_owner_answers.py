@@ -251,7 +251,7 @@ def _make_answer_source(
     readings: tuple[AnswerSource, ...] = ()
     if not prepared.heads:
         gives = "logits" if convention.gives_probabilities else "probabilities"
-        activations = [output.activation, *([inactive] if gives == "logits" and convention.units > 1 else [])]
+        activations = [output.activation, *([inactive] if convention.units > 1 else [])]
         readings = (*(make(one, None, gives=gives) for one in activations),)
     return replace(make(output.activation, output.thresholds, other), readings=readings)
 

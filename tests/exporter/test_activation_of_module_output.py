@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from pocketrnn.commands.cli import main
 from pocketrnn_export.commands.proposed_options import propose_to_take_output_for_logits
 from pocketrnn_export.commands.settings_found_in_code import log_activation_after_module
 from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
@@ -56,6 +59,7 @@ def find(folder: Path, end: str, code: str, **files: str) -> str:
     [
         ("def predict(x):\n  model = Net()\n  out = model(x)\n  return torch.softmax(out, dim=1)",
          "api.py, line 6: torch.softmax(out, dim=1)"),
+        ("def predict(x):\n  lstm = Net().eval()\n  return lstm(x).softmax(-1)", "api.py, line 5: lstm(x).softmax(-1)"),
         ("class Service:\n  def predict(self, x):\n    return self.net(x)[0].sigmoid().item()",
          "api.py, line 5: self.net(x)[0].sigmoid()"),
         ("m = Net()\ndef run(x):\n  return m.forward(x)\ndef predict(x):\n  scores = run(x)\n"
@@ -153,3 +157,31 @@ def test_a_note_says_that_code_applies_one_more_activation(
     changes = log_activation_after_module(named, options, [OwnersText("a film", answer=answer)])
     assert changes == ({"gives": "logits"} if is_noted else {})
     assert [one.message.count("api.py, line 4") for one in caplog.records] == [1] * is_noted
+
+
+def test_a_refusal_of_unclear_numbers_has_the_line_that_code_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.gru, self.fc = nn.Embedding(9, 4), nn.GRU(4, 4, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return torch.sigmoid(self.fc(self.gru(self.embedding(x))[0][:, -1]))
+
+def predict(x):
+    return torch.softmax(Net()(x), 1)
+"""
+    Path("model.py").write_text(code)
+    Path("words.txt").write_text("\n".join(f"w{i}" for i in range(9)))
+    line = "export model.py:Net --random-weights --vocabulary words.txt --labels bad,fair,good -o made"
+    shown = CliRunner().invoke(main, shlex.split(line))
+    assert shown.exit_code != 0
+    assert "sigmoid of each label" in shown.stderr
+    assert shown.stderr.rstrip().endswith("--gives logits")

@@ -109,6 +109,7 @@ def refuse(
         (1, torch.sigmoid, torch.sigmoid, None, {"gives": "logits"}),
         (3, softmax, keep, "logits", {"gives": "probabilities"}),
         (1, torch.sigmoid, keep, "logits", {"gives": "probabilities"}),
+        (3, torch.sigmoid, keep, "logits", {"gives": "probabilities", "multi_label": "given"}),
     ],
 )  # fmt: skip
 def test_answers_show_whether_the_numbers_of_a_module_are_logits(

@@ -684,16 +684,24 @@ def _write_bundle(module: Any, output: Path, description: dict[str, Any], option
     """Export a module with the arguments `description` of `export`, and write the bundle or packed file to the output.
     Return its manifest."""
     from pocketrnn_export.bundle_export import export as export_module
+    from pocketrnn_export.intake.call_discovery.logits_or_probabilities import UnclearNumbersError
 
     named = parse_module_name(options["tokenizer"] or "")
     if named is not None and getattr(description.get("rules"), "tokenizer", "") == "external":
         of_function = list_files_of_tokenizer(named.path, named.function_name)
         files = [one.name if one.is_absolute() else str(one) for some in of_function for one in some]
         description["provenance"] = {**(description.get("provenance") or {}), "tokenizer_files": files}
-    if options["compress"] or options["profile"] in ("mobile", "packed"):
-        return _export_and_compress_or_convert(module, output, description, options)
-    with print_stages():
-        return export_module(module, output, **description, force=options["force"])
+    try:
+        if options["compress"] or options["profile"] in ("mobile", "packed"):
+            return _export_and_compress_or_convert(module, output, description, options)
+        with print_stages():
+            return export_module(module, output, **description, force=options["force"])
+    except UnclearNumbersError as error:
+        # The user's code says what the module's numbers are.
+        gives = (options.get(CORRECTED) or {}).get("gives")
+        if gives not in error.choices:
+            raise
+        raise ExportError(error.problem, f"{error.remedy}{write_line_to_copy({'gives': gives})}") from None
 
 
 def _export_and_compress_or_convert(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -74,7 +74,8 @@ class _CodeUnit:
         part: the code that contains it.
         function: the function; None for top-level code.
         nodes: its syntax nodes, each after its place.
-        may_call_module: whether its file is the module's or imports it, so that `model(...)` may be a call of it.
+        module: the class of the module; empty if the file neither is the module's nor imports it, so that `model(...)`
+            is a call of another one.
         held: the names that hold the module's output.
         returns_output: whether it returns the module's output.
     """
@@ -82,7 +83,7 @@ class _CodeUnit:
     part: CodePart
     function: ast.FunctionDef | ast.AsyncFunctionDef | None
     nodes: Sequence[tuple[str, ast.AST]]
-    may_call_module: bool
+    module: str
     held: set[str]
     returns_output: bool = False
 
@@ -117,15 +118,15 @@ def find_activation_applied_to_output(path: Path, name: str) -> AppliedActivatio
     if not any(one.file.resolve() in near for one in answering):
         # A script may answer without a name that says so.
         answering = [one for one in parts if not one.is_training and one.file.resolve() in near]
-    units = [unit for part in answering for unit in _list_units(part, may_call_module=part.file.resolve() in near)]
-    of_others = _list_names_of_other_modules(parts, others)
+    units = [unit for part in answering for unit in _list_units(part, name * (part.file.resolve() in near))]
+    variables = _find_variables_of_modules(parts, name, others)
     for _ in range(_ROUNDS):
         for unit in units:
-            _add_names_that_hold_output(unit, units, of_others)
+            _add_names_that_hold_output(unit, units, variables)
     for unit in units:
         for where, node in unit.nodes:
             if isinstance(node, ast.Call) and any(
-                _holds_output(one, unit, units, of_others) for one in _list_activated_values(node, unit)
+                _holds_output(one, unit, units, variables) for one in _list_activated_values(node, unit)
             ):
                 return AppliedActivation(short_repr(ast.unparse(node), 60).strip("'\""), where)
     return None
@@ -185,48 +186,55 @@ def _strip_moves(node: ast.expr) -> ast.expr:
             return node
 
 
-def _list_units(part: CodePart, *, may_call_module: bool) -> Iterator[_CodeUnit]:
-    """Yield the functions of a piece of code, and the methods of a class. Top-level code is one unit."""
+def _list_units(part: CodePart, module: str) -> Iterator[_CodeUnit]:
+    """Yield the functions of a piece of code, and the methods of a class. Top-level code is one unit. `module` is the
+    class of the module; empty if the file is of another one."""
     for cell, statement in part.cells:
         functions = find_methods(statement) if isinstance(statement, ast.ClassDef) else [statement]
         for one in functions:
             if isinstance(one, Function):
                 nodes = [(cell.describe_place(part.file, node), node) for node in ast.walk(one)]
-                yield _CodeUnit(part, one, nodes, may_call_module, set())
+                yield _CodeUnit(part, one, nodes, module, set())
     if not part.name:
-        yield _CodeUnit(part, None, part.nodes, may_call_module, set())
+        yield _CodeUnit(part, None, part.nodes, module, set())
 
 
-def _list_names_of_other_modules(parts: Sequence[CodePart], others: Collection[str]) -> set[tuple[Path, str]]:
-    """List the variables that code gives a module of another class, each with its file."""
-    return {
-        (part.file, read_last_name(target))
-        for part in parts for target, value in list_assignments(node for _, node in part.nodes)
-        if any(isinstance(one, ast.Call) and read_last_name(one.func) in others for one in ast.walk(value))
-    }  # fmt: skip
+def _find_variables_of_modules(
+    parts: Sequence[CodePart], own: str, others: Collection[str]
+) -> dict[tuple[Path, str], bool]:
+    """Find the variables to which code assigns a new object of a module class. Return for each file and variable
+    whether the class is `own` and none of `others`."""
+    found: dict[tuple[Path, str], bool] = {}
+    for part in parts:
+        for target, value in list_assignments(node for _, node in part.nodes):
+            made = {read_last_name(one.func) for one in ast.walk(value) if isinstance(one, ast.Call)}
+            if made & {own, *others}:
+                key = part.file, read_last_name(target)
+                found[key] = found.get(key, True) and not made & {*others}
+    return found
 
 
 def _add_names_that_hold_output(
-    unit: _CodeUnit, units: Sequence[_CodeUnit], of_others: Collection[tuple[Path, str]]
+    unit: _CodeUnit, units: Sequence[_CodeUnit], variables: Mapping[tuple[Path, str], bool]
 ) -> None:
     """Add to a unit the names that its code gives the module's output, and to the functions that it calls the
     parameters that take this output."""
     for target, value in list_assignments(node for _, node in unit.nodes):
-        if _holds_output(value, unit, units, of_others):
+        if _holds_output(value, unit, units, variables):
             targets = target.elts[:1] if isinstance(target, ast.Tuple) else [target]
             unit.held.update(filter(None, map(read_last_name, targets)))
     for _, node in unit.nodes:
         if isinstance(node, ast.Return) and node.value is not None:
-            unit.returns_output |= _holds_output(node.value, unit, units, of_others)
+            unit.returns_output |= _holds_output(node.value, unit, units, variables)
         elif isinstance(node, ast.Call):
             for other in units:
                 if other.function is not None and other.function.name == read_last_name(node.func):
                     given = zip(other.parameters, node.args, strict=False)
-                    other.held.update(name for name, one in given if _holds_output(one, unit, units, of_others))
+                    other.held.update(name for name, one in given if _holds_output(one, unit, units, variables))
 
 
 def _holds_output(
-    value: ast.expr, unit: _CodeUnit, units: Sequence[_CodeUnit], of_others: Collection[tuple[Path, str]]
+    value: ast.expr, unit: _CodeUnit, units: Sequence[_CodeUnit], variables: Mapping[tuple[Path, str], bool]
 ) -> bool:
     """Return whether an expression is the module's output, or a part of it: a name that holds the output, a call of the
     module, or a call of a function that returns the output."""
@@ -241,8 +249,11 @@ def _holds_output(
     functions = [one for one in units if one.function is not None and one.function.name == called]
     if functions:
         return any(one.returns_output for one in functions)
-    is_own = unit.may_call_module and (unit.part.file, owner or called) not in of_others
-    return is_own and bool(value.args or value.keywords) and _MODULE.fullmatch(called) is not None
+    if not unit.module or not (value.args or value.keywords):
+        return False
+    if isinstance(value.func, ast.Call):
+        return read_last_name(value.func.func) == unit.module
+    return variables.get((unit.part.file, owner or called), _MODULE.fullmatch(called) is not None)
 
 
 def _list_activated_values(call: ast.Call, unit: _CodeUnit) -> list[ast.expr]:

@@ -140,7 +140,8 @@ def explain_difference(
         is_order_open: whether an order of the labels is also looked for together with other text rules.
     """
     exact = _find_order_for_all_answers(source, rows, tolerance)
-    if exact := exact or _explain_with_sigmoid_or_softmax(source, rows, tolerance, further) or find_weights(False):
+    exact = exact or _explain_with_sigmoid_or_softmax(source, rows, tolerance, further, find_weights)
+    if exact := exact or find_weights(False):
         return exact
     order = find_likelier_order(source, rows)
     turned = _explain_with_label_order(source, rows, tolerance, order) if order.is_sure else None
@@ -152,9 +153,7 @@ def explain_difference(
         return Explanation(empty, is_of_split=False)
     if moved := _explain_with_missing_first_tokens(source, rows, tolerance, further):
         return moved
-    _log.info(
-        "With these rules, %d of %d answers differ: trying others, cuts and widths", len(wrong_indices), len(rows)
-    )
+    _log.info("With these rules, %d of %d answers differ: trying others and widths", len(wrong_indices), len(rows))
     # Texts with wrong answers must be among those that are tried.
     tried = sorted([*wrong_indices, *({*range(len(rows))} - {*wrong_indices})][:MOST_TEXTS])
     some, first = [rows[i] for i in tried], [i for i, number in enumerate(tried) if number in {*wrong_indices}]
@@ -298,6 +297,7 @@ def _explain_with_sigmoid_or_softmax(
     rows: Sequence[Row],
     tolerance: float,
     further: Sequence[AnsweredText],
+    find_weights: Callable[[bool], Explanation | None] = lambda _: None,
     *,
     is_last: bool = False,
 ) -> Explanation | None:
@@ -311,6 +311,8 @@ def _explain_with_sigmoid_or_softmax(
         rows: texts with the owner's answers, each with the probabilities that the source gives.
         tolerance: the largest difference between two probabilities that agree.
         further: more texts with the owner's answers.
+        find_weights: looks for another file of weights with which the answers agree. It is asked before other causes
+            are added to the activation.
         is_last: whether one more agreeing answer is enough, since nothing else explains the difference. Otherwise, the
             number must be too large for chance.
     """
@@ -342,6 +344,8 @@ def _explain_with_sigmoid_or_softmax(
                 moved.append((one, other.answer_text(one.read)))
         if not (wrong := list_wrong()):
             return Explanation(f"{said}: so all {len(moved):,} texts agree.", options=options)
+    if (weights := find_weights(False)) is not None:
+        return weights
     found = explain_difference(other, moved, wrong, tolerance, further)
     said = f"{said}. {found.advice}"
     if found.agreeing is not None or found.options:
