@@ -125,7 +125,7 @@ def _describe_source(
         said, options = [f"the weights in {name}"], {"weights": name}
     if source.gives:
         options["gives"] = source.gives
-        each = "as they are" if source.gives == "probabilities" else f"put into a {source.activation}"
+        each = "as they are" if source.gives == "probabilities" else "put into a softmax or sigmoid once more"
         said.append(f"--gives {source.gives} (the numbers of your module, {each})")
     if own is not None and source.activation != own.activation:
         options["multi_label"] = "given" if source.activation == "sigmoid" else None
