@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -21,8 +21,14 @@ from pocketrnn.bundle.output_kinds import HeadsOutput, LabelOutput
 from pocketrnn.errors import LimitError, ParityError, PocketRNNError
 from pocketrnn.predictions_from_logits import Answers
 from pocketrnn_export.bundle_description import Description
+from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.module_preparation import ExportableModule
-from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource, Probabilities
+from pocketrnn_export.vocabularies.answer_distances import (
+    AnsweredText,
+    AnswerSource,
+    Probabilities,
+    find_reach_of_probabilities_as_logits,
+)
 from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.label_order_by_answers import find_likelier_order
 from pocketrnn_export.vocabularies.labels import write_labels
@@ -229,19 +235,52 @@ def _make_answer_source(
     moved = {} if convention.gives_probabilities or prepared.heads else {convention.units: line}
     rows = max((one.num_embeddings for one in prepared.module.modules() if isinstance(one, nn.Embedding)), default=0)
 
-    def make(activation: str, thresholds: tuple[float, ...] | None, other: AnswerSource | None = None) -> AnswerSource:
+    def make(
+        activation: str, thresholds: tuple[float, ...] | None, other: AnswerSource | None = None, gives: str = ""
+    ) -> AnswerSource:
         chosen = Answers(description.name, output.labels, activation, thresholds)
+        as_logits = find_reach_of_probabilities_as_logits(len(output.labels), multi_label=activation == "sigmoid")
 
         def answer_ids(ids: Sequence[int]) -> Probabilities:
-            return np.asarray(chosen.probabilities(compute_logits(tuple(ids)))[0], np.float64)
+            logits = compute_logits(tuple(ids))
+            if gives:
+                logits = _take_otherwise(logits, output, convention)
+            numbers = logits if gives == "probabilities" else chosen.probabilities(logits)
+            return np.asarray(numbers[0], np.float64)
 
         return AnswerSource(
             "module", output.labels, activation, description.text, encode_text_or_tokens, answer_ids,
             lambda read: answer_ids(encode_text_or_tokens(read)), thresholds, moved.get(convention.units, ""),
-            rows, _lengths.get()(), _stop_words.get()(), other, weights=_weights.get(), moved_threshold=threshold,
+            rows, _lengths.get()(), _stop_words.get()(), other, weights=_weights.get(), gives=gives,
+            reach=as_logits if gives == "logits" else (0.0, 1.0), moved_threshold=threshold,
         )  # fmt: skip
 
     # Probabilities were made by one of the two, and one number has only a sigmoid.
     has_other = convention.units > 1 and not convention.gives_probabilities and not prepared.heads
-    other = make("sigmoid" if output.activation == "softmax" else "softmax", None) if has_other else None
-    return make(output.activation, output.thresholds, other)
+    inactive = "sigmoid" if output.activation == "softmax" else "softmax"
+    other = make(inactive, None) if has_other else None
+    readings: tuple[AnswerSource, ...] = ()
+    if not prepared.heads:
+        gives = "logits" if convention.gives_probabilities else "probabilities"
+        activations = [output.activation, *([inactive] if convention.units > 1 else [])]
+        readings = (*(make(one, None, gives=gives) for one in activations),)
+    return replace(make(output.activation, output.thresholds, other), readings=readings)
+
+
+def _take_otherwise(logits: Any, output: LabelOutput, convention: Convention) -> Any:
+    """Return what the module itself gives, from the logits that an export makes of it: its probabilities, or, if the
+    export takes its numbers for logits, these numbers. A module's single number becomes that of the second label.
+
+    Args:
+        logits: the logits of the bundle, [texts, labels].
+        output: the labels, with their activation.
+        convention: how the module is called, and what it gives.
+    """
+    own = logits
+    if convention.gives_probabilities:
+        own = Answers("", output.labels, output.activation).probabilities(logits)
+        if convention.units == 1:
+            own = np.stack([np.zeros_like(own[:, 1]), own[:, 1]], 1)
+    elif convention.units == 1:
+        own = np.stack([1 - own[:, 1], own[:, 1]], 1)
+    return np.asarray(own, np.float32)

@@ -22,6 +22,7 @@ _APART: Final = (EXPORTER, "pocketrnn", "onnxscript", "onnx_ir")
 AFTER_AN_ERROR: Final = "after_an_error"
 ABOUT_PADDING: Final = "padding"
 ABOUT_SOFTMAX: Final = "softmax"
+ABOUT_OUTPUT: Final = "output"
 ABOUT_LENGTHS: Final = "lengths"
 ABOUT_SPLITTING: Final = "splitting"
 # Each note on one of these topics replaces the one before: an export may try several text rules.

@@ -19,10 +19,12 @@ from module_sources import make_net
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.commands.standard_streams import print_at_end_if_command_runs
-from pocketrnn.text import TextRules
+from pocketrnn.text import SubwordRules, TextRules
+from pocketrnn.text.subword_rules import WordPiece
 from pocketrnn.verdicts import LOGGER
 from pocketrnn_export import export as export_in_python
 from pocketrnn_export.commands.settings_found_in_code import (
+    _make_options_for_length_and_unknown_id,
     log_owner_hints_and_list_corrections,
     print_uncompared_steps_and_kept_notes,
 )
@@ -36,6 +38,7 @@ from pocketrnn_export.source_code.text_settings_in_code import (
 from pocketrnn_export.vocabularies.checkpoint_text_settings import is_name_of_text_length
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
+ABOUT = ("padding", "softmax", "output", "lengths", "splitting", "first id", "words", "")
 WORDS = {"oil": 1, "film": 2, "good": 3, "bad": 4}
 API = """
 import torch
@@ -154,6 +157,35 @@ def test_code_shows_several_labels_of_a_text_or_a_doubt(code: str, is_sure: bool
     assert bool(found.sentence) == bool(words)
     # The converse: several labels are asked for, and the code has only a softmax.
     assert bool(found.list_hints(multi_label=True)) == (not words)
+
+
+@pytest.mark.parametrize(
+    ("call", "padded", "marks"),
+    [
+        ('tok(text, padding="max_length", truncation=True, max_length=64)', "right", 2),
+        ("tok.encode(text, truncation=True, max_length=64)", "", 2),
+        ('tok(text, padding="max_length", truncation=True, max_length=64, add_special_tokens=False)', "right", 0),
+        ("tok(text)[:max_length]", "", 0),
+    ],
+)
+def test_a_length_of_a_tokenizer_of_a_library_counts_the_marks(
+    call: str, padded: str, marks: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "api.py"
+    path.write_text(f"def predict(text, max_length=64):\n    return {call}\n")
+    rules = SubwordRules(WordPiece(), unknown_id=0, first_ids=(1,), last_ids=(2,))
+    found = find_settings_that_rules_lack([path], longest=0)
+    assert (found.pad_side, found.count_marks_of_rules(rules)) == (padded, marks)
+    assert found.count_marks_of_rules(TextRules(first_id=1, last_id=2)) == 0
+    (said,) = list_hints_on_text_rules_in_code([path], longest=0, of_tokenizer=rules)
+    assert f"--max-tokens {64 - marks}" in said
+    assert ('"min_width": 64, "max_tokens": 62' in said) == bool(marks)
+    options: dict[str, Any] = {"rules": None, "tokenizer": "tokenizer", "pairs": None, "max_tokens": None}
+    changes = _make_options_for_length_and_unknown_id(found, options, {}, rules)
+    width = {"min_width": 64, **({"max_tokens": 62} if marks else {"max_width": 64})}
+    assert (json.loads(str(changes["rules"])) if padded else changes) == (
+        width if padded else {"max_tokens": str(64 - marks)}
+    )
 
 
 def test_files_that_are_imported_from_the_same_folder_are_read_once_deep(tmp_path: Path) -> None:
@@ -432,6 +464,7 @@ def test_a_sigmoid_of_one_number_is_not_taken_for_several_labels(folder: Path) -
         ([], {}),
         (["padding"], {"is_answered": True}),
         (["softmax"], {"one_number": True}),
+        (["output"], {"gives_probabilities": False}),
         (["lengths"], {"rules": TextRules(max_tokens=3, unknown_id=1)}),
         (["splitting"], {"has_answers_beside": True}),
         (["first id"], {"rules": TextRules(unknown_id=0)}),
@@ -442,10 +475,11 @@ def test_notes_that_the_bundle_or_the_next_command_settles_are_left_out(
     left_out: list[str], facts: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with click.Context(click.Command("export")):
-        for about in ("padding", "softmax", "lengths", "splitting", "first id", "words", ""):
+        for about in ABOUT:
             print_at_end_if_command_runs(f"on {about}: the bundle reads all tokens of a text", about)
         known = {
             "one_number": False,
+            "gives_probabilities": True,
             "is_answered": False,
             "has_answers_beside": False,
             "rules": TextRules(unknown_id=1),
@@ -454,11 +488,7 @@ def test_notes_that_the_bundle_or_the_next_command_settles_are_left_out(
         # A note on a length that code names says more than that no long text was compared.
         steps = ["Long texts, not compared: all tokens are read."] * ("lengths" not in left_out)
         print_uncompared_steps_and_kept_notes(steps, **known)
-    told = [
-        about
-        for about in ("padding", "softmax", "lengths", "splitting", "first id", "words", "")
-        if about not in left_out
-    ]
+    told = [about for about in ABOUT if about not in left_out]
     assert capsys.readouterr().err.splitlines() == [
         f"on {about}: the bundle reads all tokens of a text" for about in told
     ]

@@ -273,6 +273,9 @@ TOKENIZER = {"version": "1.0", "added_tokens": [], "normalizer": None, "pre_toke
         ('AutoTokenizer.from_pretrained("./saved/tok/")', "saved/tok/tokenizer.json", "saved/tok"),
         ("AutoTokenizer.from_pretrained(FOLDER)", "saved/tokenizer.json", "saved"),
         ('AutoTokenizer.from_pretrained("bert-base-uncased")', "saved2/tokenizer.json", None),
+        # Saved there, as an earlier line proposed.
+        ('AutoTokenizer.from_pretrained("bert-base-uncased")', "tokenizer/tokenizer.json", "tokenizer"),
+        ("load_words()", "tokenizer/tokenizer.json", None),
     ],
 )
 def test_the_tokenizer_of_subwords_that_code_reads_is_proposed(

@@ -104,6 +104,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_labels,
     propose_pairs,
     propose_to_save_transformers_tokenizer,
+    propose_to_take_output_for_logits,
     propose_tokenizer,
     propose_tokenizer_function,
     propose_vocabulary,
@@ -117,6 +118,7 @@ from pocketrnn_export.commands.settings_found_in_code import (
     find_files_of_stop_words,
     list_code_files,
     list_lengths_in_files,
+    log_activation_after_module,
     log_owner_hints_and_list_corrections,
     print_uncompared_steps_and_kept_notes,
     propose_text_length,
@@ -533,12 +535,14 @@ def _print_written_bundle(
     what += f" of the heads {', '.join(manifest.heads)}" if manifest.heads else ""
     print_line(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     is_answered = read_text_verdict(manifest).answers is not None
+    gives_probabilities = str(manifest.provenance.get("gives", "")).startswith("probabilities")
     proposed = _propose_pairs_of_bundle(manifest, options)
     summary = format_proof_summary(manifest, "texts", str(output))
     print_verdicts(manifest, summary, "" if proposed is None else proposed.sentence)
     print_uncompared_steps_and_kept_notes(
         describe_uncompared_steps(manifest), one_number=bool(manifest.provenance.get("one_number")),
-        is_answered=is_answered, rules=manifest.text.rules, tokenizer=options["tokenizer"],
+        gives_probabilities=gives_probabilities, is_answered=is_answered, rules=manifest.text.rules,
+        tokenizer=options["tokenizer"],
         has_answers_beside=proposed is not None and proposed.answer_count >= TEXTS_TO_DECIDE_BY,
     )  # fmt: skip
     said = "" if manifest.graph.limits is None else describe_limits(manifest.graph.limits, manifest.text.rules)
@@ -557,8 +561,10 @@ def _print_written_bundle(
     alone = alone and named is not None and not (named.is_notebook or named.args or named.kwargs or named.method_kwargs)
     if alone and manifest.text.rules.tokenizer == "external":
         _print_note_if_tokenizer_imports_torch(Path(options["tokenizer"].rpartition(":")[0]))
-    # Answers have shown that nothing is to be corrected.
-    corrected = {} if is_answered else options.get(CORRECTED) or {}
+    corrected = options.get(CORRECTED) or {}
+    # Answers have shown that nothing else is to be corrected.
+    kept = {"gives"} if is_answered else {*corrected}
+    corrected = {one: corrected[one] for one in kept & {*corrected} if one != "gives" or gives_probabilities}
     corrected = corrected if proposed is None else proposed.complete(corrected)
     print_next_step(manifest, output, corrected, options["tokenizer"] if alone else "")
 
@@ -691,6 +697,7 @@ def _write_bundle(module: Any, output: Path, description: dict[str, Any], option
     """Export a module with the arguments `description` of `export`, and write the bundle or packed file to the output.
     Return its manifest."""
     from pocketrnn_export.bundle_export import export as export_module
+    from pocketrnn_export.intake.call_discovery.logits_or_probabilities import UnclearNumbersError
 
     named = parse_module_name(options["tokenizer"] or "")
     if named is not None and getattr(description.get("rules"), "tokenizer", "") == "external":
@@ -699,10 +706,17 @@ def _write_bundle(module: Any, output: Path, description: dict[str, Any], option
         description["provenance"] = {**(description.get("provenance") or {}), "tokenizer_files": files}
     stated = {SOURCE: name_source_of_output(options["source"], output)}
     description["provenance"] = {**(description.get("provenance") or {}), **stated}
-    if options["compress"] or options["profile"] in ("mobile", "packed"):
-        return _export_and_compress_or_convert(module, output, description, options)
-    with print_stages():
-        return export_module(module, output, **description, force=options["force"])
+    try:
+        if options["compress"] or options["profile"] in ("mobile", "packed"):
+            return _export_and_compress_or_convert(module, output, description, options)
+        with print_stages():
+            return export_module(module, output, **description, force=options["force"])
+    except UnclearNumbersError as error:
+        # The user's code says what the module's numbers are.
+        gives = (options.get(CORRECTED) or {}).get("gives")
+        if gives not in error.choices:
+            raise
+        raise ExportError(error.problem, f"{error.remedy}{write_line_to_copy({'gives': gives})}") from None
 
 
 def _export_and_compress_or_convert(
@@ -930,6 +944,9 @@ def _refuse_missing_options(
             proposed = propose_labels(file, options["weights"], options["pairs"], multi_label=options["multi_label"])
         changes[proposed.option] = proposed.value
         remedy.append(proposed.sentence)
+    if said_of_output := propose_to_take_output_for_logits(named, options, changes.get("labels") or options["labels"]):
+        remedy += said_of_output
+        changes["gives"] = "logits"
     if given is not None:
         remedy.append(f"{' and '.join(missing).capitalize()} were not found in {given}.")
     of_texts, changes = _propose_text_options(named, options, changes)
@@ -1506,6 +1523,7 @@ def _read_module_and_arguments(
     text = refusals.collect(lambda: _add_rules_of_function(path, options, text)) or text
     if text is not None:
         options[CORRECTED] = log_owner_hints_and_list_corrections(named, options, text)
+        options[CORRECTED] |= log_activation_after_module(named, options, text["example_ids"])
     given = refusals.collect(
         lambda: _load_module_and_read_arguments(source, named, options, text, is_any_refused=bool(refusals))
     )

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.intake.module_name_with_arguments import parse_module_name
+from pocketrnn_export.intake.module_name_with_arguments import ModuleName, parse_module_name
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 if TYPE_CHECKING:
+    from pocketrnn_export.source_code.activation_of_module_output import AppliedActivation
     from pocketrnn_export.source_code.labels_in_code import LabelsInCode
     from pocketrnn_export.source_code.text_functions_in_file import TextFunction
     from pocketrnn_export.vocabularies.ids_or_counts import IdEvidence
@@ -32,6 +33,8 @@ _OF_VOCABULARIES: Final = f"json|pkl|pickle|joblib|txt|pth?|bin|vocab|dict|words
 _OF_LABELS: Final = f"json|pkl|pickle|joblib|txt|npy|pth?|{_TO_IDS}"
 _OF_WEIGHTS: Final = "pth?|bin|ckpt|tar|pkl|safetensors|model"
 _IN_TOKENIZER_FOLDERS: Final = ("tokenizer.json", "tokenizer_config.json")
+# The folder to which the user saves a tokenizer that code loads by a name.
+_SAVED_TOKENIZER: Final = "tokenizer"
 # The endings of files that are not looked at for a vocabulary, unless code names them.
 _NOT_VOCABULARIES: Final = re.compile(
     r"(?i)\.(py[cx]?|ipynb|md|rst|html|jsonl|png|jpe?g|gif|pdf|sh|toml|cfg|ini|ya?ml|log)"
@@ -479,10 +482,18 @@ def propose_tokenizer(path: Path) -> FileNamedInCode | None:
     from pocketrnn_export.vocabularies.vocabulary import LARGEST_FILE
 
     found: list[FileNamedInCode] = []
-    for file, where in list_data_files_named_in_code(path, "json|model", _IN_TOKENIZER_FOLDERS).items():
+
+    def add_if_it_is_read(file: Path, where: str) -> None:
         with contextlib.suppress(InputError, OSError):
             if file.stat().st_size <= LARGEST_FILE and read_tokenizer(file).tokens:
                 found.append(FileNamedInCode(file, where))
+
+    for file, where in list_data_files_named_in_code(path, "json|model", _IN_TOKENIZER_FOLDERS).items():
+        add_if_it_is_read(file, where)
+    # An earlier proposal may have said to save it there.
+    is_saved = any(Path(_SAVED_TOKENIZER, name).is_file() for name in _IN_TOKENIZER_FOLDERS)
+    if is_saved and not found and (loaded := _find_tokenizer_loaded_by_name(path)) is not None:
+        add_if_it_is_read(Path(_SAVED_TOKENIZER), f"{loaded[2]}, loads {loaded[1]}")
     nearest = [*keep_nearest(path, {one: one.place_in_code for one in found})]
     return nearest[0] if len(nearest) == 1 else None
 
@@ -491,27 +502,74 @@ def propose_to_save_transformers_tokenizer(path: Path) -> ProposedOption | None:
     """Find the tokenizer of transformers that the code of a module, or of the files near it, loads by a name such as
     "bert-base-uncased". Return a sentence that tells how to save it to a folder, with this folder as --tokenizer.
     Return None if there is none. `path` is the file of the module."""
-    from pocketrnn_export.source_code.code_and_data_files_near_module import (
-        is_place_in_code_of_another_module,
-        list_syntax_nodes_near,
-    )
+    from pocketrnn_export.source_code.code_and_data_files_near_module import is_place_in_code_of_another_module
     from pocketrnn_export.source_code.script_that_saves_vocabulary import find_code_that_makes_vocabulary
+
+    found = _find_tokenizer_loaded_by_name(path)
+    if found is None:
+        return None
+    called, name, where = found
+    if is_place_in_code_of_another_module(where) and find_code_that_makes_vocabulary(path):
+        return None
+    save = f'{called}({name!r}).save_pretrained("{_SAVED_TOKENIZER}")'
+    said = f"Texts seem to be split by {name} ({where}): save it, {save}."
+    return ProposedOption("tokenizer", said, _SAVED_TOKENIZER)
+
+
+def _find_tokenizer_loaded_by_name(path: Path) -> tuple[str, str, str] | None:
+    """Find the first call by which the code of a module, or of the files near it, loads a tokenizer of transformers.
+    Return the called method, the name that it loads, and the place of the call. Return None if there is none."""
+    from pocketrnn_export.source_code.code_and_data_files_near_module import list_syntax_nodes_near
 
     for where, node in list_syntax_nodes_near(path):
         called = _NAMES_TOKENIZER.search(ast.unparse(node.func)) if isinstance(node, ast.Call) and node.args else None
         name = getattr(node.args[0], "value", None) if called and isinstance(node, ast.Call) else None
-        if (
-            called
-            and isinstance(name, str)
-            and is_place_in_code_of_another_module(where)
-            and find_code_that_makes_vocabulary(path)
-        ):
-            return None
         if called and isinstance(name, str):
-            save = f'{called[0]}({name!r}).save_pretrained("tokenizer")'
-            said = f"Texts seem to be split by {name} ({where}): save it, {save}."
-            return ProposedOption("tokenizer", said, "tokenizer")
+            return called[0], name, where
     return None
+
+
+def find_activation_after_module(named: ModuleName | None, options: Mapping[str, Any]) -> AppliedActivation | None:
+    """Find the code that answers texts and applies a softmax or sigmoid to the output of a module that ends with one
+    itself. Return None if there is no such code, or if --gives says what the module gives.
+
+    Args:
+        named: the file and the name of the module.
+        options: the options of `export`.
+    """
+    from pocketrnn_export.source_code.activation_of_module_output import find_activation_applied_to_output
+
+    if named is None or options["gives"] is not None or options["head"]:
+        return None
+    path, name = _find_class_that_function_makes(named.path, named.name)
+    return find_activation_applied_to_output(path, name)
+
+
+def propose_to_take_output_for_logits(
+    named: ModuleName | None, options: Mapping[str, Any], labels: str | None
+) -> list[str]:
+    """Return a list with a sentence that proposes --gives logits, if the code that answers texts applies a softmax or
+    sigmoid to probabilities of the module. Return an empty list if there is no such code, or if probabilities in the
+    user's answers are too near 0 or 1 for it.
+
+    Args:
+        named: the file and the name of the module.
+        options: the options of `export`.
+        labels: the value of --labels, given or proposed.
+    """
+    from pocketrnn_export.progress import hide_log_records
+    from pocketrnn_export.vocabularies.answer_distances import are_within_reach, find_reach_of_probabilities_as_logits
+
+    found = find_activation_after_module(named, options)
+    if found is None or named is None:
+        return []
+    with contextlib.suppress(InputError), hide_log_records():
+        known = read_labels(str(labels))
+        _, answers = read_answers_in_near_folders(known, named.path)
+        reach = find_reach_of_probabilities_as_logits(len(known), multi_label=bool(options["multi_label"]))
+        if not are_within_reach([answer for _, answer in answers], reach):
+            return []
+    return [found.sentence]
 
 
 def propose_weights(path: Path, name: str = "") -> FileNamedInCode | None:

@@ -15,6 +15,7 @@ import click
 from pocketrnn.commands.standard_streams import get_lines_to_print_at_end, print_line
 from pocketrnn.errors import InputError
 from pocketrnn_export.commands.proposed_options import (
+    find_activation_after_module,
     make_options_of_tokenizer_function,
     propose_tokenizer_function,
 )
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from pocketrnn_export.source_code.text_settings_in_code import OpenSettings
     from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
+    from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 
 # The key in the options of `export` for those that correct them.
 CORRECTED: Final = "corrected"
@@ -75,7 +77,8 @@ def log_owner_hints_and_list_corrections(
     files = list_code_files(named, options)
     lengths = _list_saved_lengths(weights, options["vocabulary"], longest)
     open_ones: dict[str, Any] = {"longest": longest, "unknown_id": unknown_id, "lengths": lengths}
-    hints = {ABOUT_LENGTHS: list_hints_on_text_rules_in_code(files, **open_ones, rules=stated), ABOUT_SPLITTING: []}
+    hints: dict[str, list[str]] = {ABOUT_LENGTHS: [], ABOUT_SPLITTING: []}
+    hints[ABOUT_LENGTHS] += list_hints_on_text_rules_in_code(files, **open_ones, rules=stated, of_tokenizer=plain)
     if not (options["head"] or options["labels_of"] or any(one.answer is not None for one in pairs)):
         hints[ABOUT_SOFTMAX] = find_activations_in_code(files).list_hints(multi_label=options["multi_label"])
     if weights is not None:
@@ -108,6 +111,29 @@ def log_owner_hints_and_list_corrections(
     return split | _make_options_for_length_and_unknown_id(
         find_settings_that_rules_lack(files, **open_ones), {**options, **split}, stated, plain
     )
+
+
+def log_activation_after_module(
+    named: ModuleName | None, options: Mapping[str, Any], pairs: Sequence[OwnersText]
+) -> dict[str, str | None]:
+    """Log a note if the user's code applies a softmax or sigmoid to the output of a module that ends with one itself.
+    The note is printed at the end of the command. Return the option --gives logits, or an empty dict if there is no
+    such code, or if answers with probabilities show what the module gives.
+
+    Args:
+        named: the file and the name of the module.
+        options: the options of `export`.
+        pairs: the user's texts with their answers.
+    """
+    from pocketrnn_export.progress import ABOUT_OUTPUT, AFTER_AN_ERROR
+
+    # Labels are the same with both.
+    are_labels = all(isinstance(one.answer, str | int | None) for one in pairs)
+    found = find_activation_after_module(named, options) if are_labels else None
+    if found is None:
+        return {}
+    logging.getLogger(__name__).warning("%s", found.hint, extra={AFTER_AN_ERROR: ABOUT_OUTPUT})
+    return {"gives": "logits"}
 
 
 def list_code_files(named: ModuleName | None, options: Mapping[str, Any]) -> list[Path]:
@@ -193,6 +219,7 @@ def print_uncompared_steps_and_kept_notes(
     steps: Sequence[str],
     *,
     one_number: bool,
+    gives_probabilities: bool,
     is_answered: bool,
     has_answers_beside: bool,
     rules: Any,
@@ -204,6 +231,7 @@ def print_uncompared_steps_and_kept_notes(
     Args:
         steps: a sentence for each step that was not compared.
         one_number: whether the module gives one number for a text. Notes on its softmax are then left out.
+        gives_probabilities: whether the module gives probabilities. If not, the note on a second softmax is left out.
         is_answered: whether the user's answers were compared. Notes on padding, and on words around a text, are then
             left out.
         has_answers_beside: whether the next command compares the user's answers. Notes on how texts are split and
@@ -216,6 +244,7 @@ def print_uncompared_steps_and_kept_notes(
         ABOUT_FIRST_ID,
         ABOUT_LENGTHS,
         ABOUT_MARKS,
+        ABOUT_OUTPUT,
         ABOUT_PADDING,
         ABOUT_SOFTMAX,
         ABOUT_SPLITTING,
@@ -228,6 +257,7 @@ def print_uncompared_steps_and_kept_notes(
         # The step has the same change of the probability.
         ABOUT_PADDING: is_answered or any(step.startswith(_PADDING) for step in steps),
         ABOUT_SOFTMAX: one_number,
+        ABOUT_OUTPUT: not gives_probabilities,
         # Its words are in no text, and need not be.
         ABOUT_WORDS: is_answered and getattr(rules, "tokenizer", "") == "characters",
         # Unknown words have it.
@@ -361,16 +391,18 @@ def _make_options_for_length_and_unknown_id(
     length = next(iter(lengths), options["max_tokens"])
     if lengths and found.cut_side != "right":
         members["cut_side"] = found.cut_side
+    marks = found.count_marks_of_rules(rules)
+    most = length - marks if lengths and length > marks else length
     if lengths and found.pad_side:
         # A bundle that only cuts would give a padded text another answer.
-        members |= {"min_width": length, "max_width": length}
+        members |= {"min_width": length, **({"max_tokens": most} if most != length else {"max_width": length})}
         members |= {} if found.pad_side == "right" else {"pad_side": found.pad_side}
         length = None
     if not members and options["rules"] is None:
-        return {"max_tokens": str(length)} if lengths else {}
+        return {"max_tokens": str(most)} if lengths else {}
     if not members and not lengths:
         return {}
-    members |= {} if length is None else {"max_tokens": length}
+    members |= {} if length is None else {"max_tokens": most}
     changes: dict[str, str | None] = {"max_tokens": None, "rules": json.dumps({**stated_rules, **members})}
     context = click.get_current_context(silent=True)
     # The owner's function, where an export takes a tokenizer that does the same in its place.

@@ -67,12 +67,20 @@ class OpenSettings:
             ids.
         pad_side: the side on which code pads ids to a length: left for `[pad] * n + ids`; empty if it does not pad.
         cut_side: the side on which code cuts ids to a length: left for `ids[-length:]`.
+        counts_marks: whether a tokenizer of a library cuts texts, whose lengths count the marks around a text.
     """
 
     lengths: Sequence[NamedLength]
     unknown: Mapping[int, _CodeLine]
     pad_side: str = ""
     cut_side: str = "right"
+    counts_marks: bool = False
+
+    def count_marks_of_rules(self, rules: AnyTextRules | None) -> int:
+        """Return how many ids of each text are the marks that the text rules of a library's tokenizer add, if the
+        lengths count these; else 0."""
+        is_of_library = self.counts_marks and rules is not None and not isinstance(rules, TextRules)
+        return len(rules.first_ids) + len(rules.last_ids) if is_of_library and rules is not None else 0
 
 
 def find_settings_that_rules_lack(
@@ -95,12 +103,13 @@ def find_settings_that_rules_lack(
     found: dict[tuple[str, int], str] = {}
     unknown: dict[int, _CodeLine] = {}
     constants: dict[Path, dict[str, int]] = {}
-    pad_sides, cut_sides = set[str](), set[str]()
+    pad_sides, cut_sides, counts_marks = set[str](), set[str](), False
     for path, cell, tree in list_code_with_imports(paths):
         of_modules, sizes = _list_nodes_of_module_classes(tree), _list_sizes_of_vocabularies(tree)
         cut_sides.update(_list_cut_sides(tree))
         for node in ast.walk(tree):
             pad_sides.add(_find_padded_side(node))
+            counts_marks |= _is_cut_of_library(node)
             for name, value in list_named_values(node) if node not in of_modules else ():
                 number = value.value if isinstance(value, ast.Constant) else None
                 is_size = name in sizes.values() or (name == "max_tokens" and node in sizes)
@@ -121,7 +130,7 @@ def find_settings_that_rules_lack(
     is_open = unknown_id != -1 and unknown_id not in unknown
     pad_side = "left" if pad_sides - {""} == {"left"} else "right" if "right" in pad_sides else ""
     cut_side = "left" if cut_sides == {"left"} else "right"
-    return OpenSettings([*lengths, *of_code], unknown if is_open else {}, pad_side, cut_side)
+    return OpenSettings([*lengths, *of_code], unknown if is_open else {}, pad_side, cut_side, counts_marks)
 
 
 def _list_sizes_of_vocabularies(tree: ast.Module) -> dict[ast.AST, str]:
@@ -205,10 +214,16 @@ def find_word_ids_in_code(made_by: Mapping[str, str], tokens: Sequence[str]) -> 
 
 def _find_padded_side(node: ast.AST) -> str:
     """Return the side on which code pads ids to a length. It is `left` for `[pad] * n + ids`, `rows[i, -len(ids):] =
-    ids` and `padding="pre"`. It is `right` for the reverse of these, for `ids += [pad] * n`, `ids.extend([pad] * n)`,
-    and `ids.append(pad)` in a `while len(ids) < length`. Return an empty string for other code."""
+    ids`, `padding="pre"` and `padding_side="left"`. It is `right` for the reverse of these, for `ids += [pad] * n`,
+    `ids.extend([pad] * n)`, `ids.append(pad)` in a `while len(ids) < length`, and the `padding="max_length"` of a
+    library's tokenizer. Return an empty string for other code."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return "left" if _is_repeated_item(node.left) else "right" if _is_repeated_item(node.right) else ""
+    given = _find_constant_arguments(node)
+    if "left" in (given.get("padding_side"), given.get("direction")):
+        return "left"
+    if given.get("padding") == "max_length" or given.get("pad_to_max_length") is True:
+        return "right"
     if isinstance(node, ast.AugAssign | ast.Call) and any(map(_is_repeated_item, ast.iter_child_nodes(node))):
         return "right" if isinstance(node, ast.AugAssign) or read_last_name(node.func) == "extend" else ""
     if isinstance(node, ast.Call) and read_last_name(node.func) == "pad_sequences":
@@ -222,6 +237,20 @@ def _find_padded_side(node: ast.AST) -> str:
             "right" if any(one.startswith(":len(") for one in parts) else ""
         )  # fmt: skip
     return ""
+
+
+def _is_cut_of_library(node: ast.AST) -> bool:
+    """Return whether code cuts texts by the tokenizer of a library, as `tokenizer(text, truncation=True)` does. With
+    `add_special_tokens=False`, there are no marks to count."""
+    given = _find_constant_arguments(node)
+    cuts = given.get("truncation") or given.get("padding") == "max_length" or given.get("pad_to_max_length")
+    return bool(cuts) and given.get("add_special_tokens") is not False
+
+
+def _find_constant_arguments(node: ast.AST) -> dict[str, object]:
+    """Return the value of each keyword argument of a call that is a constant."""
+    arguments = find_keyword_arguments(node) if isinstance(node, ast.Call) else {}
+    return {name: one.value for name, one in arguments.items() if isinstance(one, ast.Constant)}
 
 
 def _is_repeated_item(node: ast.AST) -> bool:
@@ -272,6 +301,7 @@ def list_hints_on_text_rules_in_code(
     unknown_id: int | None = -1,
     rules: Mapping[str, Any] = MappingProxyType({}),
     lengths: Sequence[NamedLength] = (),
+    of_tokenizer: AnyTextRules | None = None,
 ) -> list[str]:
     """List a sentence for each setting in the owner's code that the text rules lack, with the option that adds it.
 
@@ -283,6 +313,7 @@ def list_hints_on_text_rules_in_code(
             on it.
         rules: what the user gave as --rules. The proposed options repeat it.
         lengths: lengths that the checkpoint states, which are reported, too.
+        of_tokenizer: the text rules of the tokenizer; None if they are not known.
 
     Example:
         >>> list_hints_on_text_rules_in_code([Path("api.py")], longest=0)
@@ -290,7 +321,8 @@ def list_hints_on_text_rules_in_code(
     """
     found = find_settings_that_rules_lack(paths, longest=longest, unknown_id=unknown_id, lengths=lengths)
     side = {"pad_side": "left"} if found.pad_side == "left" else {}
-    said = describe_lengths(found.lengths, {**rules, **side})
+    marks = found.count_marks_of_rules(of_tokenizer)
+    said = describe_lengths(found.lengths, {**rules, **side}, marks)
     if found.unknown:
         number, line = next(iter(found.unknown.items()))
         does = "drops them" if unknown_id is None else f"gives them {unknown_id}"

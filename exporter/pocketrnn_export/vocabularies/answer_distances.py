@@ -75,6 +75,9 @@ class AnswerSource:
         other: the same source with the other activation; None if it has only this one.
         gives_likeliest: whether each text has the likeliest label, although the activation is a sigmoid.
         weights: the path of the module's weights; empty if it is not known.
+        gives: in one of the `readings`, how it takes the module's numbers: `logits` or `probabilities`; else empty.
+        reach: the smallest and the largest probability that can occur.
+        readings: the same module with its numbers taken otherwise: its probabilities as logits, or the reverse.
         moved_threshold: the probability of the second label, before the shift of `--call`, that the shift makes 0.5.
     """
 
@@ -93,6 +96,9 @@ class AnswerSource:
     other: AnswerSource | None = None
     gives_likeliest: bool = False
     weights: str = ""
+    gives: str = ""
+    reach: tuple[float, float] = (0.0, 1.0)
+    readings: tuple[AnswerSource, ...] = ()
     moved_threshold: float = 0.5
 
     def undo_shift(self, probability: float) -> float:
@@ -138,6 +144,46 @@ def choose_likeliest_label_or_thresholds_as_owner(source: AnswerSource, rows: Se
         sum(measure_distance(labels, found, one) > TOLERANCE for labels, found in given) for one in (source, likeliest)
     )
     return likeliest if by_likeliest < by_thresholds else source
+
+
+def may_give_answers(source: AnswerSource, answered: Sequence[AnsweredText]) -> bool:
+    """Return whether a way to take the module's numbers may give the owner's probabilities: its own numbers for the
+    first texts are probabilities, and all of the owner's are within its reach. Return False if the owner's answers have
+    no probabilities, since these alone can show the difference.
+
+    Args:
+        source: one of the `readings` of a source.
+        answered: the texts with the owner's answers.
+    """
+    answers = [one.answer for one in answered]
+    some = [predict_probabilities(source, one.read) for one in answered[:_TEXTS_TO_TELL_BY]]
+    numbers = np.array([found for found in some if found is not None])
+    if not numbers.size or not any(isinstance(one, Mapping) for one in answers):
+        return False
+    off = np.abs(numbers.sum(1) - 1) if source.activation == "softmax" else np.zeros(1)
+    are_probabilities = numbers.min() >= -_ROUNDING and max(numbers.max() - 1, off.max()) <= TOLERANCE
+    return bool(are_probabilities) and are_within_reach(answers, source.reach)
+
+
+def are_within_reach(answers: Sequence[Answer], reach: tuple[float, float]) -> bool:
+    """Return whether all probabilities among the owner's answers are from the smallest to the largest one of `reach`,
+    also if they are rounded to two decimals."""
+    given = [number for one in answers if isinstance(one, Mapping) for number in one.values()]
+    return all(reach[0] - _OF_TWO_DECIMALS <= number <= reach[1] + _OF_TWO_DECIMALS for number in given)
+
+
+def find_reach_of_probabilities_as_logits(label_count: int, *, multi_label: bool) -> tuple[float, float]:
+    """Return the smallest and the largest probability that a softmax gives for probabilities in place of logits, or a
+    sigmoid with `multi_label`. `label_count` is the number of labels.
+
+    Example:
+        >>> find_reach_of_probabilities_as_logits(3, multi_label=True)
+        (0.5, 0.7310585786300049)
+    """
+    raised = np.exp(1.0)
+    if multi_label:
+        return 0.5, float(raised / (1 + raised))
+    return float(1 / (raised + label_count - 1)), float(raised / (raised + label_count - 1))
 
 
 def find_possible_columns(

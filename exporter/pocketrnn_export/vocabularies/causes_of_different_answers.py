@@ -140,7 +140,8 @@ def explain_difference(
         is_order_open: whether an order of the labels is also looked for together with other text rules.
     """
     exact = _find_order_for_all_answers(source, rows, tolerance)
-    if exact := exact or _explain_with_sigmoid_or_softmax(source, rows, tolerance, further) or find_weights(False):
+    exact = exact or _explain_with_sigmoid_or_softmax(source, rows, tolerance, further, find_weights)
+    if exact := exact or find_weights(False):
         return exact
     order = find_likelier_order(source, rows)
     turned = _explain_with_label_order(source, rows, tolerance, order) if order.is_sure else None
@@ -152,9 +153,7 @@ def explain_difference(
         return Explanation(empty, is_of_split=False)
     if moved := _explain_with_missing_first_tokens(source, rows, tolerance, further):
         return moved
-    _log.info(
-        "With these rules, %d of %d answers differ: trying others, cuts and widths", len(wrong_indices), len(rows)
-    )
+    _log.info("With these rules, %d of %d answers differ: trying others and widths", len(wrong_indices), len(rows))
     # Texts with wrong answers must be among those that are tried.
     tried = sorted([*wrong_indices, *({*range(len(rows))} - {*wrong_indices})][:MOST_TEXTS])
     some, first = [rows[i] for i in tried], [i for i, number in enumerate(tried) if number in {*wrong_indices}]
@@ -179,7 +178,7 @@ def explain_difference(
         ways.append(found)
     is_open = all(way is None or way.exceptions for way in ways) and not ids_agree
     # These found nothing before the rare rules, or were not tried yet.
-    if is_open and (weights := find_weights(True)) is not None:
+    if is_open and (weights := find_weights(True)) and (weights.options or not any(ways)):
         return weights
     if not any(ways):
         ways.append(_find_width_for_most_answers(source, some, first, tolerance))
@@ -298,6 +297,7 @@ def _explain_with_sigmoid_or_softmax(
     rows: Sequence[Row],
     tolerance: float,
     further: Sequence[AnsweredText],
+    find_weights: Callable[[bool], Explanation | None] = lambda _: None,
     *,
     is_last: bool = False,
 ) -> Explanation | None:
@@ -311,6 +311,8 @@ def _explain_with_sigmoid_or_softmax(
         rows: texts with the owner's answers, each with the probabilities that the source gives.
         tolerance: the largest difference between two probabilities that agree.
         further: more texts with the owner's answers.
+        find_weights: looks for another file of weights with which the answers agree. It is asked before other causes
+            are added to the activation.
         is_last: whether one more agreeing answer is enough, since nothing else explains the difference. Otherwise, the
             number must be too large for chance.
     """
@@ -342,6 +344,8 @@ def _explain_with_sigmoid_or_softmax(
                 moved.append((one, other.answer_text(one.read)))
         if not (wrong := list_wrong()):
             return Explanation(f"{said}: so all {len(moved):,} texts agree.", options=options)
+    if (weights := find_weights(False)) is not None:
+        return weights
     found = explain_difference(other, moved, wrong, tolerance, further)
     said = f"{said}. {found.advice}"
     if found.agreeing is not None or found.options:
@@ -362,11 +366,16 @@ def find_activation_by_sums(rows: Sequence[Row], label_count: int) -> str:
     return "softmax" if is_whole and all(abs(one) <= TOLERANCE for one in apart) else ""
 
 
+def choose_rows_to_count(rows: Sequence[Row]) -> Sequence[Row]:
+    """Choose the texts that `count_agreeing_texts` counts: at most about 20, from all parts of the rows."""
+    return rows[:: len(rows) // _TEXTS_FOR_ACTIVATION + 1]
+
+
 def count_agreeing_texts(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> int:
     """Return the number of texts whose answers agree with the owner's. If texts may be cut or padded to lengths that
     the owner's code names, return the highest number that any of these lengths gives. At most about 20 of the texts are
     used."""
-    rules, some = source.text.rules, rows[:: len(rows) // _TEXTS_FOR_ACTIVATION + 1]
+    rules, some = source.text.rules, choose_rows_to_count(rows)
     ids, ways = [source.encode(one.read) for one, _ in some], [rules]
     if rules.max_width is None and rules.min_width is None:
         longest = max(map(len, ids))
@@ -900,13 +909,25 @@ def _list_named_size_changes(
     that only pad. `longest` is the number of ids of the longest text."""
     changed: Any = replace
     values = [*dict.fromkeys(one.value for one in lengths if one.value <= _LONGEST)][:_MOST_LENGTHS]
+    outer = len(rules.first_ids) + len(rules.last_ids)
     for value in values:
-        for side, where in _SIDES if value < longest and rules.max_tokens is None else ():
-            said = f"only the {where} {value} tokens of each text are read"
-            yield said, changed(rules, max_tokens=value, cut_side=side)
+        # Tokenizers of libraries count the marks around a text.
+        counts = [*dict.fromkeys(one for one in (value - outer, value) if one > 0)]
+        counts.sort(reverse=isinstance(rules, TextRules))
+        for most, (side, where) in itertools.product(counts, _SIDES):
+            if value < longest and rules.max_tokens is None:
+                yield (
+                    f"only the {where} {most} tokens of each text are read",
+                    changed(rules, max_tokens=most, cut_side=side),
+                )
         for pad_side, (cut_side, _) in itertools.product(("right", "left"), _SIDES[: 1 + (value < longest)]):
             said = f"each text is padded to {value} ids on the {pad_side}"
             cut = f", or cut to as many{' on the left' * (cut_side == 'left')}" * (value < longest)
+            if cut and outer and value > outer and rules.max_tokens is None:
+                yield (
+                    f"{said}{cut}, with the marks around it",
+                    changed(rules, min_width=value, max_tokens=value - outer, pad_side=pad_side, cut_side=cut_side),
+                )
             yield said + cut, changed(rules, min_width=value, max_width=value, pad_side=pad_side, cut_side=cut_side)
             if cut and cut_side == "right":
                 yield f"{said}, and not cut", changed(rules, min_width=value, pad_side=pad_side)
@@ -925,12 +946,18 @@ def _list_size_changes_with_descriptions(
             for side, where in _SIDES:
                 said = f"only the {where} {most_tokens} tokens of each text are read"
                 yield said, changed(rules, max_tokens=most_tokens, cut_side=side)
+    outer = len(rules.first_ids) + len(rules.last_ids)
     round_widths = sorted({*range(10, 520, 10), 16, 32, 64, 128, 256, 512})
     for width in dict.fromkeys([longest, *round_widths, *_SMALL_WIDTHS]):
         for side in ("right", "left"):
             said = f"each text is padded to {width} ids on the {side}"
             cut = ", or cut to as many" * (width < longest)
             yield said + cut, changed(rules, min_width=width, max_width=width, pad_side=side)
+            if cut and outer and width > outer and rules.max_tokens is None:
+                yield (
+                    f"{said}{cut}, with the marks around it",
+                    changed(rules, min_width=width, max_tokens=width - outer, pad_side=side),
+                )
             if cut:
                 yield f"{said}, and not cut", changed(rules, min_width=width, pad_side=side)
 

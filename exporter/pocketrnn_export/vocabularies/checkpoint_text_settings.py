@@ -153,7 +153,7 @@ def is_plain_value(value: Any) -> bool:
 
 
 def describe_lengths(
-    lengths: Sequence[NamedLength], given_members: Mapping[str, Any] = MappingProxyType({})
+    lengths: Sequence[NamedLength], given_members: Mapping[str, Any] = MappingProxyType({}), marks: int = 0
 ) -> list[str]:
     """Return a sentence for each different length in `lengths`. It names the files that state this length, and the
     options that cut or pad texts to it.
@@ -161,6 +161,7 @@ def describe_lengths(
     Args:
         lengths: the lengths.
         given_members: the members of --rules that the user gave. The recommended --rules repeats them.
+        marks: how many ids of a length are the marks around a text, which --max-tokens does not count.
 
     Example:
         >>> describe_lengths([NamedLength("model.pt", "max_len", 64)])
@@ -171,10 +172,13 @@ def describe_lengths(
         # The vocabulary is often in the file of weights.
         each = dict.fromkeys(f"{one.where} says {one.name}={value}" for one in lengths if one.value == value)
         named = " and ".join([*each][:_MOST_PLACES])
+        counted = f" ({marks} of the {value} are marks around the text)" if 0 < marks < value else ""
+        most = value - marks if counted else value
+        widths = {"min_width": value, **({"max_tokens": most} if counted else {"max_width": value})}
         said.append(
             f"{named}, and the bundle reads all tokens of a text: it neither cuts nor pads. If your code cuts texts "
-            f"there, give --max-tokens {value}; if it pads all to that width and the module reads the padding, "
-            f"{write_rules_option_with_members(given_members, min_width=value, max_width=value)}. --pairs shows which"
+            f"there, give --max-tokens {most}{counted}; if it pads all to that width and the module reads the padding, "
+            f"{write_rules_option_with_members(given_members, **widths)}. --pairs shows which"
         )
     return said
 

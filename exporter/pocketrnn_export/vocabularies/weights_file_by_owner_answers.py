@@ -4,6 +4,7 @@ the files whose mean of the answers is the owner's."""
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,16 +21,19 @@ from pocketrnn_export.vocabularies.answer_distances import (
     AnswerSource,
     Probabilities,
     Row,
+    may_give_answers,
     measure_distance,
     predict_probabilities,
 )
 from pocketrnn_export.vocabularies.causes_of_different_answers import (
     MOST_TEXTS,
     Explanation,
+    choose_rows_to_count,
     count_agreeing_texts,
     find_other_rules,
     find_other_truncation_or_padding,
 )
+from pocketrnn_export.vocabularies.label_order_by_answers import SURELY
 
 _log = logging.getLogger(__name__)
 # How many wrong answers show whether a cut or a width helps, or a mean where answers are labels, and the seconds of the
@@ -46,8 +50,10 @@ def find_agreeing_weights(
     of_other_rules: bool,
     own: AnswerSource | None = None,
 ) -> Explanation | None:
-    """Find the file of weights with which a module gives its owner's answers to all texts. If there is none, find
-    several files so that the mean of their logits or probabilities gives these answers. Return None if there is none.
+    """Find the file of weights with which a module gives its owner's answers to all texts, or the way to take its
+    numbers, as logits or as probabilities, or both. If there is none, find several files so that the mean of their
+    logits or probabilities gives these answers. With `of_other_rules`, then look for the file and the way with which
+    surely more texts agree. Return None if there is none.
 
     Args:
         sources: for each file, its name and the module with its weights.
@@ -55,32 +61,99 @@ def find_agreeing_weights(
         tolerance: the largest allowed difference of an answer.
         of_other_rules: whether to try the usual text rules with the weights. Otherwise, only the given rules are tried,
             with other cuts and widths, which takes less time.
-        own: the module with the weights that the user gave; they may be part of a mean. None to try no means.
+        own: the module with the weights that the user gave; they may be part of a mean, and its numbers may be taken
+            otherwise. None to try only the sources.
     """
-    found: list[tuple[str, AnyTextRules, AnswerSource]] = []
-    if not sources:
+    tried = _list_sources_to_try(sources, answered, own)
+    if not tried:
         return None
-    _log.info("Trying the weights of files with the same shapes: %s", ", ".join(name for name, _ in sources))
+    if sources:
+        _log.info("Trying the weights of files with the same shapes: %s", ", ".join(name for name, _ in sources))
+    found: list[tuple[str, AnyTextRules, AnswerSource]] = []
     end = time.process_time() + _SECONDS
-    for name, source in log_item_progress(sources, "Trying the weights of other files"):
-        if time.process_time() > end:
-            break
-        find = _find_agreeing_rules if of_other_rules else _find_agreeing_widths
-        rules = find(source, answered, tolerance)
-        found += [] if rules is None else [(name, rules, source)]
+    # The lengths that code names are tried with each of them first.
+    for only_named in (False,) if of_other_rules else (True, False):
+        for name, source in log_item_progress(tried, "Trying the weights of other files") if not found else ():
+            if time.process_time() > end:
+                break
+            if of_other_rules:
+                rules = _find_agreeing_rules(source, answered, tolerance)
+            else:
+                rules = _find_agreeing_widths(source, answered, tolerance, only_named=only_named)
+            found += [] if rules is None else [(name, rules, source)]
     if not found:
-        return None if own is None else _find_agreeing_mean(
+        mean = None if own is None or not sources else _find_agreeing_mean(
             sources, answered, tolerance, own, of_other_rules=of_other_rules
         )  # fmt: skip
+        if mean is not None or own is None or not of_other_rules:
+            return mean
+        return _find_source_that_agrees_more(tried, answered, tolerance, own)
     name, rules, source = found[0]
-    is_other = rules != source.text.rules
-    also = "" if len(found) == 1 else (
-        f" Those in {found[1][0]} agree, too: probabilities in place of labels show the right ones."
-    )  # fmt: skip
+    changed = "other text rules" if of_other_rules else "texts that are cut or padded otherwise"
+    other_rules = [changed] if rules != source.text.rules else []
+    said, options = _describe_source(name, source, own)
+    others = [other for other, _, _ in found if other != name]
+    also = f" Those in {others[0]} agree, too: probabilities in place of labels show the right ones." if others else ""
     return Explanation(
-        f"All {len(answered):,} texts agree with the weights in {name}{' and other text rules' * is_other}.{also}",
-        rules if is_other else None,
-        options={"weights": name},
+        f"All {len(answered):,} texts agree with {' and '.join([*said, *other_rules])}.{also}",
+        rules if other_rules else None,
+        options=options,
+    )
+
+
+def _list_sources_to_try(
+    sources: Sequence[tuple[str, AnswerSource]], answered: Sequence[AnsweredText], own: AnswerSource | None
+) -> list[tuple[str, AnswerSource]]:
+    """List the files of weights to try, each with the module: the user's own file if the module's numbers may be taken
+    otherwise, then the other files, and then these with the numbers taken otherwise."""
+    given = [] if own is None else [(own.weights, own)]
+    own_read, others_read = (
+        [(name, read) for name, one in some for read in one.readings if may_give_answers(read, answered)]
+        for some in (given, sources)
+    )
+    return [*own_read, *sources, *others_read]
+
+
+def _describe_source(
+    name: str, source: AnswerSource, own: AnswerSource | None
+) -> tuple[list[str], dict[str, str | None]]:
+    """Return what differs between a source that was tried and the user's own one: phrases for a sentence, and the
+    options of `export` that change it. `name` is the file of weights of the source."""
+    said: list[str] = []
+    options: dict[str, str | None] = {}
+    if own is None or name != own.weights:
+        said, options = [f"the weights in {name}"], {"weights": name}
+    if source.gives:
+        options["gives"] = source.gives
+        each = "as they are" if source.gives == "probabilities" else "put into a softmax or sigmoid once more"
+        said.append(f"--gives {source.gives} (the numbers of your module, {each})")
+    if own is not None and source.activation != own.activation:
+        options["multi_label"] = "given" if source.activation == "sigmoid" else None
+    return said, options
+
+
+def _find_source_that_agrees_more(
+    tried: Sequence[tuple[str, AnswerSource]],
+    answered: Sequence[AnsweredText],
+    tolerance: float,
+    own: AnswerSource,
+) -> Explanation | None:
+    """Find the file of weights and the way to take the module's numbers with which the most texts agree, though not
+    all. Return None if they are too few to be sure that these are the user's."""
+    rows = [(one, numbers) for one in answered if (numbers := predict_probabilities(own, one.read)) is not None]
+    if not rows or not any(isinstance(one.answer, Mapping) for one in answered):
+        return None
+    before = count_agreeing_texts(own, rows, tolerance)
+    counts = [count_agreeing_texts(source, rows, tolerance) for _, source in tried]
+    after = max(counts)
+    if after - before < max(1, SURELY * math.sqrt(after + before)):
+        return None
+    said, options = _describe_source(*tried[counts.index(after)], own)
+    texts = len(choose_rows_to_count(rows))
+    return Explanation(
+        f"{after} of {texts} texts agree with {' and '.join(said)}, in place of {before}. The others have another "
+        "cause, which the next export looks for.",
+        nearer_options=options,
     )
 
 
@@ -178,10 +251,11 @@ def _write_class_of_mean(files: Sequence[str], source: AnswerSource, *, of_logit
 
 
 def _find_agreeing_widths(
-    source: AnswerSource, answered: Sequence[AnsweredText], tolerance: float
+    source: AnswerSource, answered: Sequence[AnsweredText], tolerance: float, *, only_named: bool = False
 ) -> AnyTextRules | None:
     """Find a truncation or padding of texts with which all answers agree. Return the text rules with it, or unchanged
-    if all answers agree without it. Return None if there are no such rules."""
+    if all answers agree without it. Return None if there are no such rules. With `only_named`, try only the lengths
+    that the owner's code and files name."""
     few: list[Row] = []
     for one in answered:
         numbers = predict_probabilities(source, one.read)
@@ -195,7 +269,9 @@ def _find_agreeing_widths(
     # The longest text shows whether texts are cut, also if its answer agrees.
     longest = max(answered, key=lambda one: len(one.text))
     rows = [*few, (longest, few[0][1])]
-    way = find_other_truncation_or_padding(source, rows, range(len(few)), tolerance, others=answered)
+    way = find_other_truncation_or_padding(
+        source, rows, range(len(few)), tolerance, others=answered, only_named=only_named
+    )
     return None if way is None else way.rules
 
 

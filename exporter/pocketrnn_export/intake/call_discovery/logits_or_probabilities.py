@@ -232,11 +232,12 @@ def _find_removable_activation(
                 "--gives probabilities, in Python gives=.",
             )
         if convention.units > 1 and _does_activation_give_answers("sigmoid", logits, probed.answers):
-            raise ExportError(
+            raise UnclearNumbersError(
                 f"The module gives a sigmoid of each label ({call.line}), which need not sum to 1.",
                 "If a text can have any number of labels, export it with --multi-label (multi_label=True). If these "
                 "numbers go into a softmax, as with nn.CrossEntropyLoss, export it with --gives logits "
                 "(gives='logits').",
+                one=False,
             )
     return None
 
