@@ -595,7 +595,7 @@ def test_a_second_run_into_a_folder_is_told_before_it_reads_the_data(reviews: Pa
         for more in ((), ("--force",)):
             second = run("train", "unread.csv", "-o", "c", *OPTIONS, *more)
             assert second.exit_code == 2
-            assert "Another run is writing c." in second.stderr
+            assert "Another training run is writing c." in second.stderr
         with run_folder.lock_folder(Path("d")):
             pass
     assert not list(Path().glob(".*.lock"))

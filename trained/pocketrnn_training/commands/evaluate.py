@@ -150,7 +150,7 @@ def _add_features_from_columns(rows: LabelledTexts, source: DataSource, features
 
     if source.outside is not None:
         raise click.UsageError(
-            "--outside cannot be used with a classifier that takes features beside a text: leave --outside out."
+            "--outside cannot be used with a classifier that takes features beside a text: leave out --outside."
         )
     names = [name for name, _ in features]
     remedy = f"A row has a column for each feature: {', '.join(names)}."
@@ -209,7 +209,7 @@ def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Class
     folder = Path(path_or_name)
     if (folder / checkpoints.CONFIG_JSON).is_file():
         if head is not None:
-            raise click.UsageError(f"{path_or_name} is a checkpoint, which has one head: leave --head out.")
+            raise click.UsageError(f"{path_or_name} is a checkpoint, which has one head: leave out --head.")
         return checkpoints.read(folder)
     loaded = Classifier.load(path_or_name, threads=threads)
     loaded = loaded if head is None else loaded.head(head)

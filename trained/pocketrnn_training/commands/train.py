@@ -708,6 +708,6 @@ def _find_export_command_of_command_line(context: click.Context) -> click.Comman
     if command is None:
         raise InputError(
             "--export needs the command `export`, which this command line does not have.",
-            "Use `pocketrnn train`; or leave --export out, and export later.",
+            "Use `pocketrnn train`; or leave out --export, and export later.",
         )
     return command

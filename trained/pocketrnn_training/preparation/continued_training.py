@@ -162,7 +162,7 @@ def add_checkpoint_labels(checkpoint: Checkpoint, data: LabelledTexts) -> Labell
         given, found = ("any number of labels", "one label")[:: 1 if several else -1]
         raise DataError(
             f"{checkpoint.name} gives {given} to a text, but the rows have {found} each.",
-            "Add --multi-label, as before." if several else "Leave --multi-label out, as before.",
+            "Add --multi-label, as before." if several else "Leave out --multi-label, as before.",
         )
     labels = tuple(dict.fromkeys((*checkpoint.labels, *data.labels)))
     if several:

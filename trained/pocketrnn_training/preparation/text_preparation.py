@@ -203,7 +203,7 @@ def _adapt_rows_and_settings_to_checkpoint(
         )
     settings, data = make_settings_from_checkpoint(before, settings), add_checkpoint_labels(before, data)
     if settings.spelling:
-        raise InputError("A run that starts from a checkpoint cannot add --spelling.", "Leave --spelling out.")
+        raise InputError("A run that starts from a checkpoint cannot add --spelling.", "Leave out --spelling.")
     return data, None if validation is None else add_checkpoint_labels(before, validation), settings
 
 
@@ -287,17 +287,17 @@ def _refuse_unfit_settings(data: LabelledTexts, settings: TextSettings) -> None:
         what = "texts with several labels" if data.several_labels else "a teacher's answers"
         raise InputError(
             f"--linear can only learn from exactly one label for each text, but the data has {what}.",
-            "Leave --linear out.",
+            "Leave out --linear.",
         )
     if data.several_labels and settings.class_weights != "none":
         raise InputError(
             "Class weights are for texts with one label, but these texts can have several.",
-            "Leave --class-weights out: a threshold for each label is chosen, which serves the same purpose.",
+            "Leave out --class-weights: a threshold for each label is chosen, which serves the same purpose.",
         )
     if data.several_labels and settings.none_of_these is not None:
         raise InputError(
             "--none-of-these is for texts with one label, but here each label has a threshold already.",
-            "Leave --none-of-these out.",
+            "Leave out --none-of-these.",
         )
 
 

@@ -264,7 +264,7 @@ class TextSettings(Settings):
             )
         if self.linear and not self.packed:
             raise InputError(
-                "A linear part needs a packed classifier, not a padded one.", "Leave --linear or --padded out."
+                "A linear part needs a packed classifier, not a padded one.", "Leave out --linear or --padded."
             )
         if self.tokenizer not in (None, BPE) and self.piece_dropout not in (0, TextSettings.piece_dropout):
             raise InputError(

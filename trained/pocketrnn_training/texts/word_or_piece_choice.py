@@ -118,7 +118,7 @@ class TokenChoice:
         found = self._encode_with_better_of_words_and_pieces()
         if self.settings.linear and not self._choose_pair_table_rows(found):
             raise InputError(
-                "A linear part is not possible for these texts: its tables would be too large.", "Leave --linear out."
+                "A linear part is not possible for these texts: its tables would be too large.", "Leave out --linear."
             )
         return found
 
@@ -347,7 +347,7 @@ def encode_with_rules_and_fit(
         raise InputError(
             "--linear asks for a linear part, but the checkpoint to continue from does not have one, and a run cannot "
             "add it.",
-            "Leave --linear out.",
+            "Leave out --linear.",
         )
     encoder = TextEncoder(rules, tokens)
     words = None
