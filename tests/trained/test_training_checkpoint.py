@@ -160,7 +160,7 @@ def test_a_checkpoint_of_another_version_is_to_be_trained_again(folder: Path) ->
         (("architecture", "bidirectional"), False, "has the shape"),
         (("architecture", "dropout"), 1.5, "dropout is 1.5"),
         (("architecture", "padding_id"), 2, "padding id of the text rules is 1"),
-        (("text", "unknown_id"), 6, "the id 6"),
+        (("text", "unknown_id"), 6, "the token id 6"),
         (("text", "tokenizer"), "spacy", "text.tokenizer"),
         (("text", "lowercase"), False, "basic_english always lower-cases"),
     ],
@@ -193,7 +193,7 @@ def test_sizes_written_as_1_0_are_whole_numbers(folder: Path) -> None:
     [
         ({"fc__bias": None}, "the tensor fc.bias is missing"),
         ({"fc__extra": torch.zeros(2)}, "the tensor fc.extra is not part"),
-        ({"fc__bias": torch.zeros(3)}, "fc.bias has the shape [3], not [2]"),
+        ({"fc__bias": torch.zeros(3)}, "fc.bias has the shape [3], but must have [2]"),
         ({"fc__bias": torch.zeros(2, dtype=torch.float16)}, "fc.bias has the type torch.float16"),
         ({"fc__bias": torch.tensor([0.0, math.nan])}, "fc.bias holds a value that is not a finite number"),
         ({"embedding__weight": torch.full((6, 4), math.inf)}, "embedding.weight holds a value"),

@@ -146,7 +146,7 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
     command = ["train", str(reviews), "-o", "c", *OPTIONS, "--epochs", "2"]
     nothing = run(*command, "--resume")
     assert nothing.exit_code == 2
-    assert "interrupted run in c" in nothing.stderr
+    assert "c holds no interrupted training run" in nothing.stderr
 
     progress = running_metrics.RunningMetrics.progress
 
@@ -174,7 +174,7 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
     assert run(*command, "--resume").exit_code == 0
     over = run(*command, "--resume")
     assert over.exit_code == 2
-    assert "interrupted run in c" in over.stderr
+    assert "c holds no interrupted training run" in over.stderr
 
 
 @pytest.mark.parametrize("content", mostly_slow([b"", b"\x00" * 64, b"not a tensor file at all"], 3))

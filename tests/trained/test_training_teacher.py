@@ -211,9 +211,9 @@ def test_a_teacher_that_is_not_there_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([0.5, 0.5], "numbers in rows"),
-        ([["a", "b"]], "numbers in rows"),
-        ([[0.5, 0.5], [1.0]], "numbers in rows"),
+        ([0.5, 0.5], "exactly two axes"),
+        ([["a", "b"]], "exactly two axes"),
+        ([[0.5, 0.5], [1.0]], "exactly two axes"),
         ([[0.5, math.nan]], "Row 1 .*holds nan"),
     ],
 )
@@ -223,7 +223,7 @@ def test_arrays_that_are_no_answers_are_refused(values: Any, message: str) -> No
 
 
 def test_what_is_answered_is_one_truth_a_row() -> None:
-    with pytest.raises(DataError, match=r"answered .*shape \[1\] .*shape \[2\]"):
+    with pytest.raises(DataError, match=r"answered` .*shape \[1\] .*shape \[2\]"):
         TeacherAnswers.of([[0.5, 0.5]] * 2, answered=[True])
     answers = TeacherAnswers.of([[math.nan, math.nan], [0.5, 0.5]], answered=[False, True])
     assert answers.probabilities(np.array([1, 0, 1])).tolist() == [[0.5, 0.5], [0, 0], [0.5, 0.5]]

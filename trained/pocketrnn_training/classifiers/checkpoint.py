@@ -398,7 +398,7 @@ def _load_module(architecture: AnyArchitecture, folder: Path) -> AnyClassifier:
     except (SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged: {error}.", MAKE_AGAIN) from None
     if fault := _find_weights_fault(state, architecture):
-        raise CheckpointError(f"{path} does not fit the {CONFIG_JSON} beside it: {fault}.", MAKE_AGAIN)
+        raise CheckpointError(f"{path} does not fit {CONFIG_JSON} beside it: {fault}.", MAKE_AGAIN)
     module = _build_module_without_weights(architecture)
     module.load_state_dict(state, assign=True)
     return module.eval()

@@ -92,7 +92,7 @@ def _find_or_download_file(file_name: str) -> Path:
         content = file.read()
     if not _has_md5(content, _MD5[file_name]):
         raise DataError(
-            f"{path} is not the official file of AG News: it has another MD5 checksum.",
+            f"{path} is not the official file of AG News: its md5 differs.",
             "Delete the file, and run the command again: it downloads the official file.",
         )
     return path
@@ -107,9 +107,7 @@ def _download(url: str, md5: str, path: Path) -> None:
     except (OSError, urllib.error.URLError) as error:
         raise DataError(f"{url} cannot be downloaded: {error}.", elsewhere) from None
     if not _has_md5(content, md5):
-        raise DataError(
-            f"The file from {url} is not the official one of AG News: it has another MD5 checksum.", elsewhere
-        )
+        raise DataError(f"The file from {url} is not the official one of AG News: its md5 differs.", elsewhere)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Replace it: another process may have downloaded the same file meanwhile.

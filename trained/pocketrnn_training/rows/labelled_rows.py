@@ -181,8 +181,7 @@ def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> np
     first, groups = first[order], np.argsort(order)[groups]
     if len(first) < folds:
         raise DataError(
-            f"There are {folds} folds, but only {len(first)} rows that differ from each other, and each fold needs "
-            "one.",
+            f"There are {folds} folds, but only {len(first)} different rows, and each fold needs at least one.",
             f"Give a number of folds of at most {len(first)}, or more rows.",
         )
     several = data.several_labels

@@ -266,8 +266,8 @@ def _check_same_labels_and_rules(data: LabelledSequences, validation: LabelledSe
     for name, value in asdict(validation.rules).items():
         if value != rules[name]:
             raise DataError(
-                f"The validation rows were read with the option {name}={short_repr(value)}, but the training rows with "
-                f"{name}={short_repr(rules[name])}.",
+                f"The validation rows were read with {name} {short_repr(value)}, but the training rows with {name} "
+                f"{short_repr(rules[name])}.",
                 remedy,
             )
 

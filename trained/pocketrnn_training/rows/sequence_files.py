@@ -452,6 +452,6 @@ def _parse_sample_of_ts_file(field: str, where: str, header: _Header) -> float:
         return float(field)
     except ValueError:
         raise DataError(
-            f"The sample {short_repr(field, 30)} of {where} is not a number.",
+            f"The sample {short_repr(field, 30)} in {where} is not a number.",
             "Write a number in its place, or ? for a missing sample.",
         ) from None

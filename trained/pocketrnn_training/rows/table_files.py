@@ -276,7 +276,7 @@ def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: s
                 if column not in row:
                     has = list_first_names(list(row)) or "nothing"
                     raise DataError(
-                        f"The JSON object on line {number} of {path} has no member {column!r}. It has {has}.", remedy
+                        f"Line {number} of {path} is a JSON object without the member {column!r}. It has {has}.", remedy
                     )
             yield [row[column] for column in wanted]
 
