@@ -318,7 +318,7 @@ def test_rows_of_ag_news_have_no_second_text(tmp_path: Path) -> None:
 def test_rows_of_one_text_and_classifiers_of_two_are_told_apart(trained: Path, tmp_path: Path) -> None:
     checkpoint = read_checkpoint(trained / "pairs")
     single = LabelledTexts(["a", "b"], np.array([0, 1]), checkpoint.labels, "rows")
-    with pytest.raises(DataError, match="pairs of texts"):
+    with pytest.raises(DataError, match="reads two texts"):
         evaluate(checkpoint, single)
     with pytest.raises(InputError, match="pairs of texts"):
         train(easy_pairs(), TextSettings())

@@ -135,7 +135,7 @@ class Checkpoint:
         """
         if isinstance(self.rules, NumberInput):
             raise InputError(
-                f"{self.name} classifies sequences of numbers, so it has no text rules.",
+                f"{self.name} classifies sequences of numbers, not texts, so it has no text rules.",
                 "Give a checkpoint that classifies texts.",
             )
         return self.rules
