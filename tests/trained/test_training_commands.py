@@ -65,7 +65,7 @@ def refused(*arguments: str, status: int = 2) -> str:
         (["train", "reviews.csv", "-o", "c", "--text-column", "words"], "reviews.csv has no column 'words'"),
         (["train", "reviews.csv", "-o", "c", "--validation", "no.csv"], "no.csv does not exist."),
         (["train", "reviews.csv", "-o", "taken"], "taken exists already."),
-        (["train", "reviews.csv", "-o", "c", "--resume"], "c holds no interrupted training run"),
+        (["train", "reviews.csv", "-o", "c", "--resume"], "c holds no interrupted run"),
         (["train", "reviews.csv", "-o", "c", "--from", "b"], "b is not a folder."),
         (["train", "motions.ts", "-o", "c"], "motions.ts does not exist."),
         (["evaluate", "taken", "nothing.csv"], "nothing.csv does not exist."),

@@ -310,7 +310,7 @@ def test_the_commands_train_and_evaluate_on_files_of_numbers(tmp_path: Path, mon
         (["train", "train.npz", "-o", "d", "--integer-scale", "half"], "'half'"),
         (["train", "train.npz", "-o", "d", "--units", "g,g,g"], "units has 3"),
         (["train", "texts.csv", "-o", "d", "--time-column", "when"], "--channels"),
-        (["train", "texts.csv", "-o", "d", "--from", "c"], "no training can continue"),
+        (["train", "texts.csv", "-o", "d", "--from", "c"], "Training cannot continue"),
         (["train", "texts.csv", "-o", "d", "--teacher", "c"], "not texts"),
     ):
         refused = CliRunner().invoke(main, arguments)

@@ -304,7 +304,7 @@ def test_options_of_other_rows_are_refused(trained: Path, tmp_path: Path, option
 
 def test_rows_of_another_kind_are_refused(trained: Path, tmp_path: Path) -> None:
     texts = fit(["so good", "so bad"] * 10, ["good", "bad"] * 10, epochs=1, min_freq=1, compare=False)
-    with pytest.raises(DataError, match=r"labels rows, .*labels words"):
+    with pytest.raises(DataError, match=r"labels to rows, .*labels of words"):
         evaluate(texts.checkpoint, read_tagged((trained / "test.conll",)))
     written(tmp_path, "text,label\nAda,O\n", "rows.csv")
     assert run("evaluate", str(trained / "people"), str(tmp_path / "rows.csv")).exit_code == 2

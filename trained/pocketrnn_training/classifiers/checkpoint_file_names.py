@@ -82,7 +82,7 @@ def check_run_can_write_folder(folder: Path, *, force: bool, resume: bool) -> No
     if resume:
         if not holds_interrupted_run(folder):
             raise InputError(
-                f"{folder} holds no interrupted training run that could be resumed.",
+                f"{folder} holds no interrupted run that could be resumed.",
                 "Leave out --resume to train anew, or give the folder of the interrupted run.",
             )
         return

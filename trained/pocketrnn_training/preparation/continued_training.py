@@ -121,7 +121,7 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
     if isinstance(rules, NumberInput) or checkpoint.is_linear:
         what = "a linear model" if checkpoint.is_linear else "a classifier of sequences of numbers"
         raise InputError(
-            f"--from names {checkpoint.name}, which is {what}, and no training can continue from such a classifier.",
+            f"Training cannot continue from {checkpoint.name}, which is {what}.",
             "Leave out --from, and train on the old rows and the new rows together.",
         )
     if checkpoint.two_texts != isinstance(settings, PairSettings):

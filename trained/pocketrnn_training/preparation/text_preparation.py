@@ -197,13 +197,15 @@ def _adapt_rows_and_settings_to_checkpoint(
     """
     if other_sources.word_vectors is not None:
         raise InputError(
-            "--vectors cannot be used with --from: the embeddings start with those of the checkpoint.",
+            "Word vectors (--vectors) cannot be used in a run that continues from a checkpoint (--from), since the run keeps "
+            "the embeddings of the checkpoint.",
             "Leave out --vectors.",
         )
     settings, data = make_settings_from_checkpoint(before, settings), add_checkpoint_labels(before, data)
     if settings.spelling:
         raise InputError(
-            "--spelling cannot be used with --from: the embeddings start with those of the checkpoint.",
+            "--spelling cannot be used in a run that continues from a checkpoint (--from), since the run keeps the "
+            "embeddings of the checkpoint.",
             "Leave out --spelling.",
         )
     return data, None if validation is None else add_checkpoint_labels(before, validation), settings
@@ -292,7 +294,7 @@ def _refuse_unfit_settings(data: LabelledTexts, settings: TextSettings) -> None:
         )
     if data.several_labels and settings.class_weights != "none":
         raise InputError(
-            "--class-weights is for texts with one label, but these texts can have several.",
+            "Class weights (--class-weights) are for texts with one label, but these texts can have several.",
             "Leave out --class-weights: the threshold that is chosen for each label serves the same purpose.",
         )
     if data.several_labels and settings.none_of_these is not None:
