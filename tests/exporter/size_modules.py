@@ -625,7 +625,7 @@ class PicksTheFirstOfEqualScores(_Embedded):
 
 COUNTED = (CountsLengthsAndPacks, CountsLengthsAndAttends, ClampsLengthsOnly, SortsByLength)
 CAUGHT = (
-    (ReadsAValueAndCatches, r"catches an error that only tracing raises.*if x\.max\(\)\.item"),
+    (ReadsAValueAndCatches, r"catches an error that is raised only while it is traced.*if x\.max\(\)\.item"),
     (ReadsAValueInAWith, r"only tracing raises.*json\.dumps"),
     (ReadsAValueAndReturnsFinally, r"only tracing raises.*json\.dumps"),
     (PicksTheFirstOfEqualScores, r"order of equal values in topk"),

@@ -78,7 +78,7 @@ def test_npz_files_hold_arrays_with_or_without_lengths(tmp_path: Path) -> None:
     assert read_sequences([tmp_path / "b.npz"]).sequences[0].shape == (5, 1)
     with pytest.raises(DataError, match="has 1 channels, but sequence 0"):
         read_sequences([tmp_path / "a.npz", tmp_path / "b.npz"])
-    with pytest.raises(InputError, match="3 channels are named"):
+    with pytest.raises(InputError, match="names 3 channels"):
         read_sequences([tmp_path / "a.npz"], SequenceOptions(("a", "b", "c")))
 
 

@@ -278,7 +278,7 @@ def test_the_data_is_read_before_any_work_and_the_output_before_the_data() -> No
         (["reviews.csv", "--epochs", "0"], "--epochs"),
         (["reviews.csv", "--learning-rate", "0"], "--learning-rate"),
         (["reviews.csv", "--max-vocabulary", "1"], "--max-vocabulary is 1"),
-        (["reviews.csv", "--min-freq", "100000"], "Not one token occurs at least 100000 times"),
+        (["reviews.csv", "--min-freq", "100000"], "Not one token of the texts occurs at least 100000 times"),
         ([], "DATA"),
     ],
 )

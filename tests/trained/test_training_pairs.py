@@ -329,7 +329,7 @@ def test_rows_of_one_text_and_classifiers_of_two_are_told_apart(trained: Path, t
     rows = tmp_path / "rows.csv"
     rows.write_text("text,label\na,same\nb,other\n")
     teacher = run("train", rows, "-o", tmp_path / "y", "--teacher", trained / "pairs", exit_code=2)
-    assert "two texts" in teacher.output
+    assert "reads pairs of texts" in teacher.output
 
 
 def test_tuples_in_memory_are_pairs() -> None:

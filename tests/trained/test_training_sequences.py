@@ -233,7 +233,7 @@ def test_choices_of_numbers_are_refused_for_texts_and_what_is_for_texts_for_numb
         make_settings_from_checkpoint(made, TextSettings())
     with pytest.raises(DataError, match=f"{made.name} reads sequences"):
         evaluate(made, easy_texts(30))
-    with pytest.raises(DataError, match=r"ag_news takes texts, .*sequences"):
+    with pytest.raises(DataError, match=r"ag_news reads texts, .*sequences"):
         evaluate(Classifier.load("ag_news"), easy_sequences())
     for choice in ({"convolution": 4}, {"jitter": -1}, {"time_masking": 1}, {"stride": 0}, {"scaling": float("nan")}):
         with pytest.raises(InputError, match=next(iter(choice))):

@@ -511,7 +511,9 @@ def test_a_bundle_is_a_teacher_for_its_labels_only() -> None:
     texts = ["Oil prices rise again", "Striker scores twice in cup final"]
     news = LabelledTexts(texts, np.array([0, 2]), ("Business", "Sci/Tech", "Sports", "World"), "news")
     assert read_teacher(["ag_news"], news).likeliest_classes().tolist() == [0, 2]
-    with pytest.raises(DataError, match=r"The teacher ag_news has the labels .*, but the data has the labels 'cat', 'dog', 'elk'"):
+    with pytest.raises(
+        DataError, match=r"The teacher ag_news has the labels .*, but the data has the labels 'cat', 'dog', 'elk'"
+    ):
         read_teacher(["ag_news"], DATA)
 
 

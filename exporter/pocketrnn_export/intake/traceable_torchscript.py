@@ -82,7 +82,7 @@ def make_traceable_module(script: torch.jit.ScriptModule) -> nn.Module:
         return _InterpretedModule(script)
     # torch.jit.freeze raises this for a module with an overloaded `forward`, such as a scripted nn.LSTM.
     except RuntimeError as error:
-        raise _make_untraceable_error(f"a part that cannot be frozen ({first_line(error)})") from error
+        raise _make_untraceable_error(f"a part that torch.jit.freeze fails on ({first_line(error)})") from error
 
 
 @dataclass(frozen=True)

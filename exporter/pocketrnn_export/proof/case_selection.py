@@ -205,7 +205,8 @@ def read_compared_ids_of_provenance(provenance: Mapping[str, Any], ids: int) -> 
     plain = isinstance(stated, list) and len(stated) <= MOST_ASKED and all(type(i) is int for i in stated)
     if not plain or not all(0 <= i < ids for i in stated):
         raise BundleError(
-            f"provenance.{ASKED_IDS} of classifier.json is not a list of at most {MOST_ASKED} ids below {ids}.",
+            f"The member provenance.{ASKED_IDS} of classifier.json must be a list of at most {MOST_ASKED} token ids "
+            f"from 0 to {ids - 1}, but it is something else.",
             MAKE_AGAIN,
         )
     return list(stated)
@@ -257,8 +258,8 @@ def list_sizes_to_compare_from_provenance(
         plain = plain and whole and min(size) >= 1 and size[0] * size[1] <= LARGEST
     if not plain:
         raise BundleError(
-            f"provenance.{ASKED_SIZES} of classifier.json is not a list of at most {_MOST_SIZES:,} sizes "
-            f"[texts, tokens] with at most {LARGEST:,} tokens together.",
+            f"The member provenance.{ASKED_SIZES} of classifier.json must be a list of at most {_MOST_SIZES:,} pairs "
+            f"[texts, tokens] whose product is at most {LARGEST:,}, but it is something else.",
             MAKE_AGAIN,
         )
     few = sorted(further_text_lengths)

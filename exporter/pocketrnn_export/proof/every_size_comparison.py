@@ -113,10 +113,10 @@ def refuse_differences_at_any_size(
         # A difference at every size does not come from a condition on a size: the proof reports it.
         if agree(USUAL):
             raise AnswersDifferError(
-                f"The module computes something else for {_describe_sizes(sizes)} than for other sizes: it tests a "
-                "size in a way that a trace does not record.",
-                "Compare sizes with numbers, as in x.size(1) > 20. Do not use the string or the identity of a size, a "
-                "caught error or another thread.",
+                f"The module computes something else for {_describe_sizes(sizes)} than for other sizes, but the trace "
+                "of the module does not show where it tests a size.",
+                "Test a size only by comparing it with a number, as in x.size(1) > 20: not by its string or its "
+                "identity, not by a caught error, and not in another thread.",
                 module,
                 [inputs, *(inputs_of(other) for other in _ORDINARY if _differs_in_varied_size(other, sizes))],
             )

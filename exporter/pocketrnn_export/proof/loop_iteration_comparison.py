@@ -115,9 +115,10 @@ def refuse_loop_with_unequal_steps(
                 longest, [size.tokens for size in sizes_near_conditions]
             )
         ) is not None:
-            says = f"calls another function, or passes another number, in {_TEXTS[rows]} of {tokens} tokens"
             raise ExportError(
-                f"The module's loop over the steps of a text, {loop}, {says} than in shorter texts.", _SAME_STEPS
+                f"In the module's loop over the steps of a text, {loop}, one of the steps for {_TEXTS[rows]} of "
+                f"{tokens} tokens calls another function, or passes another number, than the steps for shorter texts.",
+                _SAME_STEPS,
             )
         if not calls.adds_same_calls_with_each_token(MOST_SHORT_STEPS):
             if agree is None:
@@ -135,9 +136,9 @@ def refuse_loop_with_unequal_steps(
         for tokens in range(other, min(other + _AFTER, longest) + 1):
             if agree is None or not agree(Sizes(rows, tokens)):
                 raise ExportError(
-                    f"The module's loop over the steps of a text, {loop}, computes something else in {_TEXTS[rows]} of "
-                    f"{other} tokens than in shorter texts: at {tokens} tokens, a graph of the first steps gives "
-                    "another answer.",
+                    f"The module's loop over the steps of a text, {loop}, computes something else for {_TEXTS[rows]} "
+                    f"of {other} tokens than for shorter texts: for {tokens} tokens, a graph that repeats the first "
+                    "steps gives another answer than the module.",
                     _SAME_STEPS,
                 )
     return _write_unchecked_steps_note(loop, min(looked_at)) if looked_at else ()

@@ -166,8 +166,9 @@ def _refuse_differing_group(
             name = str(group.last.target).partition(".")[2].partition(".")[0].strip("_")
             raise AnswersDifferError(
                 f"`{name}` computes other numbers in ONNX than in PyTorch{line and f', at {line}'}: for some "
-                f"inputs {float(found.ravel()[place]):.7g} instead of {float(expected.ravel()[place]):.7g}.",
-                "Use other operations of torch on that line, or compute in float32.",
+                f"inputs {float(found.ravel()[place]):.7g} in ONNX, but {float(expected.ravel()[place]):.7g} in "
+                "PyTorch.",
+                "Use other operations of torch on that line, or convert its inputs to float32 first.",
             )
 
 

@@ -64,8 +64,8 @@ class ReferenceAnswers:
                     raise ExportError(
                         f"{self.reference.name} fails on an input of the proof ({inputs}, {case.name}): "
                         f"{first_line(error)}.",
-                        "Let forward answer texts of any length and with any id. For an empty text, forward gets the "
-                        "id empty_id of the text rules.",
+                        "Change forward so that it answers texts of any length and with any token id. For an empty "
+                        "text, forward gets the single id `empty_id` of the text rules.",
                     ) from error
                 _log.info("Left out of the proof: %s fails on %s", self.reference.name, case.name)
         return answered
@@ -92,10 +92,10 @@ class ReferenceAnswers:
             return [(case, logits)]
         if inputs == "texts":
             raise ExportError(
-                f"{self.reference.name} gives NaN or infinity for {case.name}, whose ids are "
+                f"{self.reference.name} gives NaN or infinity for {case.name}, whose first token ids are "
                 f"{case.tokens[0, :10].tolist()}.",
-                "If this is the empty text, choose another empty_id in the text rules. Otherwise, mask with a large "
-                "negative number instead of minus infinity.",
+                "If this is the empty text, set another `empty_id` in the text rules. Otherwise, fill masked values "
+                "with a large negative number, such as -1e9, and not with minus infinity.",
             )
         _log.info("Left out of the proof: the rows without a finite answer in %s", case.name)
         if not answered.any():

@@ -154,7 +154,10 @@ def _find_program_with_answers_of_module(
         def run_program(sizes: Sizes) -> Any:
             # onnxruntime kills the process for a recurrent layer without a step.
             if not all(question.holds(sizes) for question in log.steps):
-                raise ExportError("A recurrent layer gets an empty sequence.", "Give the layer at least one step.")
+                raise ExportError(
+                    f"For {describe_sizes(sizes)}, the module calls a recurrent layer with a sequence of no steps.",
+                    "Call the layer with at least one step, also for the shortest texts.",
+                )
             return made(program).run(compared.draw_inputs(sizes))
 
         non_forgetting_run = None if non_forgetting is None else non_forgetting.make_run(program)
@@ -245,9 +248,9 @@ class _NonForgettingModule:
             expected = compute_answer_or_none(run, sizes)
             if expected is not None and compute_largest_difference(form(inputs), expected) > APART:
                 raise ExportError(
-                    f"For {describe_sizes(sizes)}, the graph lacks a part of the module: with test weights, their "
-                    "answers differ.",
-                    "Report the module: this is a fault of pocketrnn.",
+                    f"For {describe_sizes(sizes)} and random test weights, the exported graph gives another answer "
+                    "than the module.",
+                    "This is a fault of pocketrnn: report it with the module.",
                 )
 
     def make_answer_judge(self, batch: int | None) -> AnswerJudge:
@@ -270,8 +273,8 @@ def _refuse_size_tests_of_two_texts(plain: TracedProgram | ExportError, log: Tra
         # A condition in the module's own code tells more than one inside PyTorch.
         question = max(log.questions, key=lambda one: (one.branch, one.line > 0))
         raise ExportError(
-            f"The module takes two texts and tests the size of one, {question.where} ({question.condition}), which a "
-            "bundle of pairs does not support.",
+            f"The module takes two texts and tests the size of one of them, {question.where} ({question.condition}), "
+            "but a bundle for two texts must compute the same for all sizes.",
             "Compute the same for all sizes: no if on x.size(1), no cut to a fixed number of tokens, and no shape that "
             "requires the same number of tokens in both texts.",
         )

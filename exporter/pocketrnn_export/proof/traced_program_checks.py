@@ -70,8 +70,8 @@ def refuse_answers_changed_by_earlier_runs(
         if after is None or not np.allclose(after, answer_before, rtol=1e-4, atol=1e-4, equal_nan=True):
             raise ExportError(
                 f"The module's answer to a text depends on earlier texts: {changed}.",
-                "Do not let forward store values that a later answer depends on, in the module, its file or a "
-                "default argument.",
+                "Change forward so that it stores no values on which later answers depend: not in the module, in "
+                "global variables or in default arguments.",
             )
 
 
@@ -89,8 +89,8 @@ def refuse_size_tests_in_loops(log: TraceLog) -> None:
         # No single line tries kernels of all these sizes.
         if numbers >= set(range(2, USUAL.tokens)):
             raise ExportError(
-                f"The module tests a size in every iteration of a loop, {where}: a trace would freeze the loop at one "
-                "length.",
+                f"The module tests a size in every iteration of a loop, {where}, so the exported graph would have the "
+                "iterations for texts of only one length.",
                 "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU.",
             )
 
@@ -109,9 +109,10 @@ def refuse_caught_trace_errors(module: nn.Module, log: TraceLog, inputs: tuple[T
         met = find_lines_of_caught_errors(copy_without_comparison(module), inputs)
     if caught := [line for line in log.raised if line not in met]:
         raise ExportError(
-            f"The module catches an error that only tracing raises, and then computes something else: {caught[0]}.",
-            "Avoid this error: do not read values of tensors, as .item() does, and do not pass a size to code that "
-            "needs a plain number, such as Decimal, Fraction or pickle.",
+            "The module catches an error that is raised only while it is traced for the export, and then computes "
+            f"something else: {caught[0]}.",
+            "Change the code that raises the error: do not read values of tensors, as .item() does, and do not pass a "
+            "size to code that needs a plain number, such as Decimal, Fraction or pickle.",
         )
 
 
@@ -131,8 +132,8 @@ def refuse_graph_wrong_for_lengths_that_forward_computes(compared: FreshCopyModu
             inputs = (*inputs[:i], torch.where(special, drawn, tokens), *inputs[i + 1 :])
         if not compared.agrees(graph, inputs):
             raise ExportError(
-                "The module computes the lengths that it gives to pack_padded_sequence. If all of them are shorter "
-                "than the padded batch, the graph gives another answer than the module.",
+                "The module computes the lengths that it gives to pack_padded_sequence. If all of these lengths are "
+                "less than the number of steps of the batch, the exported graph gives another answer than the module.",
                 "Give pack_padded_sequence the lengths that forward gets, or call pad_packed_sequence with "
                 "total_length=x.size(1).",
             )
@@ -151,7 +152,8 @@ def refuse_unequal_iterations(compared: FreshCopyModule, graph: Answers, traced:
         if not compared.agrees(graph, compared.draw_inputs(Sizes(1 if compared.one_text else rows, width))):
             raise UntraceableError(
                 f"The module's loop over the steps of a text, {traced.loops[0]}, computes something else in later "
-                f"steps than in the first steps: at {width} tokens, a graph of the first steps gives another answer.",
+                f"steps than in the first steps: for {width} tokens, a graph that repeats the first steps gives "
+                "another answer than the module.",
                 "Compute the same in every step of the loop, without break, or use nn.RNN, nn.LSTM or nn.GRU.",
             )
 
@@ -192,9 +194,9 @@ def refuse_answers_that_depend_on_other_texts(compared: FreshCopyModule, traced:
         values = NodeValues(traced.program)
         if not place and (number := find_line_that_uses_row_number(traced.program, values, compared.draw_batch, batch)):
             raise UntraceableError(
-                f"The module computes with the position of a text in its batch, {number}, so a text may get another "
+                f"The module computes with the row number of a text in its batch, {number}, so a text may get another "
                 "answer in a batch than alone.",
-                "Compute each text's answer from its own tokens. Use a row number only as an index.",
+                "Compute each text's answer only from its own tokens. Use a row number only as an index.",
             )
     if place:
         raise UntraceableError(

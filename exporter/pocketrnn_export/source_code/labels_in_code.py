@@ -323,7 +323,7 @@ def read_labels_of_variable_in_file(path: Path, variable: str) -> list[str]:
     for target, assigned in list_assignments(ast.walk(ast.Module(read_python_statements(path), []))):
         value = assigned if getattr(target, "id", "") == variable else value
     if value is None:
-        raise InputError(f"{path} has no line {variable} = [...] with the labels.", _GIVE)
+        raise InputError(f"{path} has no line {variable} = [...] that lists the labels.", _GIVE)
     held: object = None
     with contextlib.suppress(ValueError):
         held = ast.literal_eval(value)
@@ -332,7 +332,8 @@ def read_labels_of_variable_in_file(path: Path, variable: str) -> list[str]:
         held = [indices[i] for i in range(len(indices))] if set(indices) == {*range(len(held))} else None
     if not isinstance(held, list | tuple) or not held or not all(isinstance(one, str | int) for one in held):
         raise InputError(
-            f"{variable} in {path} must be a list of strings, or a dict from labels to indices, without other code.",
+            f"The value of {variable} in {path} must be a list of labels, or a dict between labels and the indices 0, "
+            "1, ..., written as plain strings and numbers, but it is something else.",
             _GIVE,
         )
     return [str(label) for label in held]

@@ -113,7 +113,8 @@ def find_needed_statements(
         return search.collect_needed_code()
     except RecursionError:
         raise InputError(
-            f"The code in {path} is nested too deeply to be analysed.", "Copy the class to a Python file of its own."
+            f"The code in {path} is nested too deeply to be analysed.",
+            "Copy the class of the module to a Python file of its own, and export from that file.",
         ) from None
 
 
@@ -236,7 +237,8 @@ class _NeededSearch:
         except _NotRunError as error:
             raise InputError(
                 f"{self.path}: {name} is the object that {error.full_reason}.",
-                f"Name a class with its arguments, as in {self.path}:Model(8000), or a function that makes the module.",
+                f"Name a class with its arguments, as in {self.path}:Model(8000), or a function that returns the "
+                "module.",
             ) from None
 
     def _collect_binding_statements(self, name: str, before_index: int | None, asked_by: Statement | None) -> None:

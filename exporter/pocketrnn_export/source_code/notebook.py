@@ -95,10 +95,10 @@ def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
     document = parse_json(_read_text(path), str(path), _GIVE, strict=False)
     sources = list(_list_code_cells(document))
     if not sources:
-        raise InputError(f"{path} is not a notebook: it has no cells of code.", _GIVE)
+        raise InputError(f"{path} is not a notebook with code: it has no cells of code.", _GIVE)
     language = _find_language(document)
     if "python" not in language.lower():
-        raise InputError(f"{path} is a notebook of {language[:40]!a}, not of Python.", _GIVE)
+        raise InputError(f"{path} is a notebook in the language {language[:40]!a}, but only Python can be read.", _GIVE)
     cells, unreadable = [], []
     for number, source, count in sources:
         name = name_cell(number, count)
@@ -190,12 +190,12 @@ def _read_text(path: Path) -> str:
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise InputError(
-                f"{path} is larger than {_LARGEST_FILE >> 20} MiB.",
-                "Clear the notebook's outputs, and save the notebook again.",
+                f"{path} is larger than {_LARGEST_FILE >> 20} MiB, which is the limit.",
+                "Clear the outputs of the notebook in Jupyter, and save the notebook again.",
             )
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
+        raise InputError(f"{path} is not UTF-8 text.", "Save the file in UTF-8.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", _GIVE) from None
 

@@ -95,8 +95,9 @@ def refuse_function_with_more_arguments(path: Path, name: str, given_arguments: 
             named = [f"{file}:{inner.name}" for file, inner in called[:_MOST_CALLED]]
             error = InputError(
                 error.problem,
-                f"It calls {' and '.join(named)}: name the one that gives tokens or ids of a text, or write a "
-                "function of the text, def encode(text), that calls them and returns these.",
+                f"It calls {' and '.join(named)}. If one of these takes only a text and returns its tokens or ids, "
+                "name that function. Otherwise write a function def encode(text) that calls them and returns the "
+                "tokens or ids.",
             )
         raise error
 

@@ -62,8 +62,8 @@ def read_vocabulary_lines_as_owners_code_does(
         if len({*words}) < len(words):
             twice = next(one for i, one in enumerate(words) if one in words[:i])
             raise DataError(
-                f"{said}: the code in {place} reads the same word, {short_repr(twice)}, from several lines, so it is "
-                "not clear which id the word has.",
+                f"{said}: the code in {place} reads the word {short_repr(twice)} from several lines, so it is not "
+                "clear which of their ids the word has.",
                 SAVE_AS_JSON,
             )
         if words != lines:
@@ -73,8 +73,8 @@ def read_vocabulary_lines_as_owners_code_does(
     may_shift = len("\n".join(lines).splitlines()) != len(lines) and rows != len(lines)
     if may_shift and not is_compared:
         raise DataError(
-            f"{said}: if your code reads the file by splitlines() or codecs.open, all words after such a line get "
-            "other ids than here.",
+            f"{said}: if your code reads the file with splitlines() or codecs.open, it gives all words after such a "
+            "line other ids than pocketrnn does.",
             SAVE_AS_JSON,
         )
     log_doubtful_lines(vocabulary, file)

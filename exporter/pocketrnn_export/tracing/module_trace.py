@@ -290,7 +290,7 @@ def _make_error_for_failed_trace(error: BaseException, module: nn.Module) -> Exp
         )
         if re.search(r"\bis(nan|inf|finite)\(", line):
             advice = (
-                "Replace NaN and infinities without a test: torch.nan_to_num(x), or "
+                "Replace NaN and infinity without a test of values: torch.nan_to_num(x), or "
                 "torch.where(torch.isfinite(x), x, torch.zeros_like(x))."
             )
         elif re.search(r"\bfloat\(", line) and not re.search(r"\b(if|while|range)\b", line):
@@ -315,8 +315,8 @@ def _make_error_for_failed_trace(error: BaseException, module: nn.Module) -> Exp
             "Compute this number from the sizes: x.size(0) * x.size(1) * x.element_size().",
         )
     return UntraceableError(
-        f"The module cannot be traced with a dynamic batch and sequence length{line}: {cause}.",
-        "Compute sizes from the shapes of tensors and not from their values. Avoid loops over steps.",
+        f"torch.export cannot trace the module for batches of any size and texts of any length{line}: {cause}.",
+        "Compute sizes from the shapes of tensors and not from their values. Avoid loops over the steps of a text.",
     )
 
 

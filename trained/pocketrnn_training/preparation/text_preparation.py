@@ -197,7 +197,7 @@ def _adapt_rows_and_settings_to_checkpoint(
     """
     if other_sources.word_vectors is not None:
         raise InputError(
-            "Word vectors (--vectors) cannot be used in a run that continues from a checkpoint (--from), since the run keeps "
+            "Word vectors (--vectors) cannot be used in a run that continues from a checkpoint (--from): the run keeps "
             "the embeddings of the checkpoint.",
             "Leave out --vectors.",
         )

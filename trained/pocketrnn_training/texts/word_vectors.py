@@ -157,9 +157,9 @@ def _read_vector_lines(path: Path) -> Iterator[_WordAndNumbers]:
                 # From the right: GloVe's largest file has words with spaces in them.
                 word, *numbers = line.rsplit(" ", dimensions) if dimensions else (line,)
                 if not numbers or len(numbers) != dimensions or (" " in word and _is_number(word.rpartition(" ")[2])):
-                    expected = f"{dimensions} as before" if dimensions else "one or more"
+                    expected = f"{dimensions}, as the lines before" if dimensions else "one or more"
                     raise DataError(
-                        f"Line {number} of {path} has {line.count(' ')} numbers after the word, but the first line has "
+                        f"Line {number} of {path} has {line.count(' ')} numbers after the word, but must have "
                         f"{expected}.",
                         "Give a file in GloVe's format, with a word and the same number of numbers on each line.",
                     )

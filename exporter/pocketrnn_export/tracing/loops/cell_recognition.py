@@ -172,7 +172,8 @@ def _refuse_states_that_differ_from_layer(cycle: StateCycle, layer: RecurrentLay
     for scale in SCALES:
         if not _computes_states_of_layer(cycle, layer, scale):
             raise NotALayer(
-                f"the states are those of a layer of mode {layer.mode}, but differ for numbers of about {scale:g}"
+                f"the states are nearly those of the PyTorch layer {layer.mode}, but differ for inputs of about "
+                f"{scale:g}"
             )
 
 
@@ -321,7 +322,7 @@ class _Iteration:
         for node in self.cycle.nodes:
             if node.target in BENT and not self._takes_gate_input(node, gate_inputs):
                 name = read_full_and_short_operator_name(node)[1]
-                raise NotALayer(f"each iteration also computes `{name}`, which is not a part of a recurrent layer")
+                raise NotALayer(f"each iteration also computes `{name}`, which is not a part of an RNN, GRU or LSTM")
         weight = torch.cat([gate.weight for gate in gates], dim=1).t()
         bias = torch.cat([gate.bias for gate in gates])
         rest = bias - bias.float().double() if recurrent_bias is None else recurrent_bias

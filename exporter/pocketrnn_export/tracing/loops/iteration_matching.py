@@ -108,7 +108,9 @@ class MatchedLoop:
                 break
             except NotALayer as error:
                 failed = failed or error
-        raise failed or self.make_refusal("the iterations differ: each must compute the same values, also the last one")
+        raise failed or self.make_refusal(
+            "the iterations differ: all of them, the last one included, must compute the same values"
+        )
 
     def _find_position_among_nodes_of_same_operator(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
         """Return two values: the index of a node among the nodes of its iteration that call the same operator, and a
@@ -136,7 +138,7 @@ class MatchedLoop:
             if known is not None and known[:-1] == nodes[:-1] and nodes[-1] in (None, known[-1]):
                 continue
             if known is not None and (known[:-1] != nodes[:-1] or known[-1] is not None):
-                raise self.make_refusal("the iterations differ: each must compute the same values in the same way")
+                raise self.make_refusal("the iterations differ: each must call the same operators in the same order")
             new[ref] = nodes
             todo += self._match_arguments([n for n in nodes if n is not None])
         self.partners.update(new)

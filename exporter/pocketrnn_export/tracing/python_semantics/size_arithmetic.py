@@ -289,8 +289,8 @@ def _make_rounding_error(where: str) -> ExportError:
     """Return the error for a number that Python and a graph round differently. `where` is the line, or "" if it is not
     known."""
     return ExportError(
-        f"The module rounds a number that it computes from a size{', ' * bool(where)}{where}: a graph would round it "
-        "differently.",
-        "Use int(), math.ceil, math.floor, round() without digits, or math.sqrt: a graph computes these as Python "
-        "does.",
+        f"The module rounds a number that it computes from a size{', ' * bool(where)}{where}, but an ONNX graph would "
+        "round it differently.",
+        "Round with int(), math.ceil, math.floor or round() without digits, and take roots with math.sqrt: ONNX "
+        "computes these as Python does.",
     )

@@ -160,7 +160,7 @@ def _make_error_for_size_of_unknown_value(frame: FrameType) -> ExportError:
     return ExportError(
         "The module uses a size as a plain number, but computes the size in a way that pocketrnn cannot evaluate: "
         f"{describe_line(frame)}.",
-        "Only compute with sizes and compare them. Do not pass them to str(), hash() or a dict.",
+        "Compute only with arithmetic and comparisons of sizes. Do not pass sizes to str(), hash() or a dict.",
     )
 
 

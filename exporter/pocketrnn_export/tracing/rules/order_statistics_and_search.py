@@ -164,7 +164,9 @@ def _make_rule_that_refuses_call(name: str) -> Rule:
     @rule(name, decline=decline_for_torchscript)
     def refuse_call(_session: TraceSession, *_: Any, **__: Any) -> NoReturn:
         where = describe_user_line(sys._getframe(1))
-        raise UntraceableError(f"No ONNX operator computes torch.{name}, {where}.", _WITHOUT[name])
+        raise UntraceableError(
+            f"The module calls torch.{name}, which no ONNX operator computes, {where}.", _WITHOUT[name]
+        )
 
     return refuse_call
 

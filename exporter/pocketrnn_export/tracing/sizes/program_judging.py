@@ -208,11 +208,13 @@ class AnswerJudge:
                 f"The module fails for {describe_sizes(case)} in PyTorch itself: "
                 f"{type(answer).__name__}: {first_line(answer)}"
             )
-            return ExportError(says.rstrip(".") + ".", "Let forward take a text of any length, in a batch of any size.")
+            return ExportError(
+                says.rstrip(".") + ".", "Change forward so that it takes texts of any length in a batch of any size."
+            )
         return ExportError(
-            f"The module accepts {describe_sizes(case)}, but other numbers of tokens for other numbers of texts. A "
-            "bundle can state only one range of tokens for all batches.",
-            "Let forward take a text of any length, in a batch of any size.",
+            f"The module accepts {describe_sizes(case)}, but other numbers of tokens in batches of other sizes. A bundle "
+            "can state only one range of lengths for all batches.",
+            "Change forward so that it takes texts of any length in a batch of any size.",
         )
 
 

@@ -116,9 +116,9 @@ class TraceLog:
         if time.process_time() > self.until:
             raise self.record_refusal(
                 ExportError(
-                    f"The trace of forward for one size of its input takes too long, and was stopped, {where()}.",
-                    "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. Do not call a function again for "
-                    "parts of a text.",
+                    f"The trace of forward for one size of its input took too long and was stopped, {where()}.",
+                    "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. Do not call a function recursively "
+                    "for parts of a text.",
                 )
             )
 
@@ -134,5 +134,5 @@ class TraceLog:
             raise ExportError(
                 "The module raises an error with a size in the message and catches it, so the answer may depend on "
                 f"the message: {self.said[0]}.",
-                "Leave the size out of the message. To test a size, compare it, as in x.size(1) > 512.",
+                "Remove the size from the message. To test a size, compare it with a number, as in x.size(1) > 512.",
             )

@@ -215,14 +215,16 @@ def _make_too_many_regions_error(questions: Sequence[Question]) -> ExportError:
     where = lines.most_common(1)[0][0]
     if any(question.number and question.where == where for question in questions):
         return ExportError(
-            "The module uses a size of its input as a plain number, which may do something else for each number, and "
-            f"pocketrnn cannot try all numbers: {where}.",
-            "Compute and compare with sizes. Do not pass them to str(), bit_length(), a dict or functions of math.",
+            "The module uses a size of its input as a plain number, so that it may compute something else for each "
+            f"size, and pocketrnn cannot try all sizes: {where}.",
+            "Use only arithmetic and comparisons of sizes. Do not pass sizes to str(), bit_length(), a dict or "
+            "functions of math.",
         )
     return ExportError(
-        f"The module tests the size of its input in more ways than pocketrnn can try, most of them here: {where}.",
-        "Use few comparisons, as in 700 <= n < 800. Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. "
-        "Do not call a function again for parts of a text.",
+        "The module tests the size of its input in more ways than pocketrnn can try. The line with the most tests: "
+        f"{where}.",
+        "Use few comparisons of sizes, as in 700 <= n < 800. Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or "
+        "nn.GRU. Do not call a function recursively for parts of a text.",
     )
 
 
