@@ -626,7 +626,7 @@ class PicksTheFirstOfEqualScores(_Embedded):
 COUNTED = (CountsLengthsAndPacks, CountsLengthsAndAttends, ClampsLengthsOnly, SortsByLength)
 CAUGHT = (
     (ReadsAValueAndCatches, r"catches an error that is raised only while it is traced.*if x\.max\(\)\.item"),
-    (ReadsAValueInAWith, r"only tracing raises.*json\.dumps"),
-    (ReadsAValueAndReturnsFinally, r"only tracing raises.*json\.dumps"),
+    (ReadsAValueInAWith, r"raised only while it is traced.*json\.dumps"),
+    (ReadsAValueAndReturnsFinally, r"raised only while it is traced.*json\.dumps"),
     (PicksTheFirstOfEqualScores, r"order of equal values in topk"),
 )

@@ -179,7 +179,7 @@ def test_words_that_only_the_vectors_know_are_known_too(tmp_path: Path) -> None:
 def test_another_embedding_dimension_than_the_vectors_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vectors.txt"
     path.write_text("cat0 1 2 3 4\n")
-    with pytest.raises(InputError, match="embedding_dim is 8, .* 4 dimensions"):
+    with pytest.raises(InputError, match=r"embedding_dim is 8, .* 4 dimensions"):
         train(easy_texts(), QUICK, word_vectors=path)
 
 

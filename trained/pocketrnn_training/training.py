@@ -233,8 +233,8 @@ def _train_then_fit_on_all_rows(
 
     Args:
         loop: the training; if it has a state to resume, its finished parts are skipped.
-        report: called with each event of the progress.
-        keep: called after each epoch with the state to resume from.
+        report: the function to call with each event of the progress.
+        keep: the function to call after each epoch with the state to resume from.
     """
     state = loop.resume
     work: Loop = loop if loop.task.folds is None else OnlyFit(loop)

@@ -145,7 +145,7 @@ class TrainingRun:
         which can be resumed.
 
         Args:
-            report: called with the progress of the run, for display.
+            report: the function to call with the progress of the run, for display.
 
         Raises:
             InputError: the settings do not fit the rows, the device is missing, or the run to resume had other data.
@@ -221,7 +221,7 @@ class TrainingRun:
             data: all rows; they are divided into the folds.
             folds: the number of folds.
             seconds: how long the first training took; a notice estimates the time of the folds from it.
-            report: called with each event of the progress.
+            report: the function to call with each event of the progress.
         """
         # The time of a resumed run does not say how long a whole run takes.
         about = "" if self.resume else f", about {timedelta(seconds=max(1, round(seconds * (folds - 1))))}"
@@ -276,7 +276,7 @@ def _measure_baseline(
         training: the training rows.
         validation: the validation rows.
         best: the trained classifier; its rules decide how the simple model reads the rows.
-        report: called with notices about the result.
+        report: the function to call with notices about the result.
 
     Returns:
         The scores of the simple model; None if it cannot be fitted, for example if the rows have only one class.

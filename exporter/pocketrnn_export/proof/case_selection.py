@@ -56,15 +56,15 @@ def choose_cases_for_text_rules(
     Args:
         rules: the text rules; their special ids occur more often.
         ids: the number of ids that the graph takes.
-        ragged: use texts of several lengths in a batch; else all are full.
+        ragged: whether a batch has texts of several lengths; otherwise all texts of a batch have the same length.
         limits: the limits of the graph's sizes; texts of other sizes are cut or repeated.
         condition_sizes: sizes (texts, tokens) near each condition on a size in forward.
-        one_row: the graph takes one text a run: then fewer and longer texts hold every id.
+        one_row: whether the graph takes one text at a time, so that fewer and longer texts hold every id.
         ids_run_alone: a text with one of these ids must run alone.
         extreme_ids: ids with the longest embedding vectors, or the largest or smallest sum.
         possible_padding_ids: ids that the module may take for padding.
         compared_ids: ids with which the program compares words.
-        two_texts: each row is a pair of texts.
+        two_texts: whether each row is a pair of texts.
         features: the features that the graph takes beside a text.
     """
     padding_id = rules.padding_id
@@ -222,7 +222,7 @@ def drop_compared_ids_of_cut_words(provenance: Mapping[str, Any], rows: int | No
     compares words are dropped from it if their words are cut.
 
     Args:
-        provenance: that of the bundle with all words.
+        provenance: the provenance of the bundle with all words.
         rows: the number of words that are kept; None for all.
     """
     ids = provenance.get(ASKED_IDS)

@@ -141,7 +141,7 @@ def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Te
     that.
 
     Args:
-        owners: says how the owner calls a module.
+        owners: the object that calls a module as its owner does.
         module: the owner's module or a copy.
         inputs: its inputs.
     """
@@ -172,7 +172,8 @@ def _find_replaceable_functions(
 
     Args:
         module: the module.
-        find_replacement: returns the replacement of a value, such as the Python function of a scripted one, or None.
+        find_replacement: a function that returns the replacement of a value, such as the Python function of a scripted
+            one, or None.
     """
     methods = {
         (kind, name): function

@@ -223,8 +223,8 @@ class _CallRecorder(FunctionMode):
     It also makes one of these calls fail.
 
     Args:
-        made: returns "made" for a tensor that is computed from a text, "ids" for the text's ids, and "" for any other
-            tensor. None treats all tensors as "made".
+        made: a function that returns "made" for a tensor that is computed from a text, "ids" for the text's ids, and ""
+            for any other tensor. None treats all tensors as "made".
         site: the place in the code of the call that fails; None lets no call fail.
         kind: the class of the error that this call raises.
     """

@@ -83,11 +83,11 @@ def refuse_differences_at_any_size(
 
     Args:
         module: in eval mode, on the CPU; it is copied.
-        program: runs the program in PyTorch.
+        program: a function that runs the program in PyTorch.
         limits: the limits of the program's sizes; other sizes are skipped.
-        inputs_of: makes random inputs of some sizes, as the module takes them.
-        agree: returns whether the module and the exported program give the same answer at some sizes, with the real
-            layers; asked before an error is raised.
+        inputs_of: a function that makes random inputs of some sizes, as the module takes them.
+        agree: a function that returns whether the module and the exported program give the same answer at some sizes,
+            with the real layers; asked before an error is raised.
         one_text: whether the batch size is always 1.
     """
     copied, started = copy_without_comparison(module), time.process_time()

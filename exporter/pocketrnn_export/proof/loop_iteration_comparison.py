@@ -92,10 +92,10 @@ def refuse_loop_with_unequal_steps(
         module: in eval mode, on the CPU; it is copied.
         limits: the limits of the program's sizes.
         loop: the description of the loop's line, for the error.
-        inputs_of: makes random inputs of some sizes, as the module takes them.
-        agree: returns whether the module and the exported program give the same answer at some sizes. It is asked
-            where a step makes other calls of torch functions than the steps before it. If `agree` is None, a module
-            with such a step is refused.
+        inputs_of: a function that makes random inputs of some sizes, as the module takes them.
+        agree: a function that returns whether the module and the exported program give the same answer at some sizes.
+            It is asked where a step makes other calls of torch functions than the steps before it. If `agree` is None,
+            a module with such a step is refused.
         one_text: whether the batch size is always 1.
         sizes_near_conditions: sizes near each condition on a size in forward, where it may do something else.
 

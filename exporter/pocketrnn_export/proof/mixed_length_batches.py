@@ -41,7 +41,7 @@ def refuse_answers_that_depend_on_batch(
     batch size.
 
     Args:
-        run: computes the module's answers from tokens and lengths; may raise anything.
+        run: a function that computes the module's answers from tokens and lengths; may raise anything.
         ids: the ids of random texts.
         padding_id: the id that fills the places after a text that is shorter than others.
         limits: the limits of the graph's sizes; other sizes are skipped.

@@ -53,7 +53,7 @@ def write_notes_on_values_equal_for_all_texts(
         program: from torch.export; None returns no notes.
         cases: batches of texts by kind.
         input_names: the names of the program's inputs.
-        one_row: run each text alone.
+        one_row: whether to run each text alone.
     """
     if program is None:
         return ()

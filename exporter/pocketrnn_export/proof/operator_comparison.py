@@ -138,7 +138,7 @@ def _refuse_differing_group(
         cut: the graph's nodes that compute the same.
         values: the values of the program's nodes in a run, for types and shapes.
         graph: the ONNX graph.
-        run: runs operators of the program in PyTorch.
+        run: a function that runs operators of the program in PyTorch.
 
     Raises:
         AnswersDifferError: a number differs by more than rounding.
@@ -345,7 +345,7 @@ def _compute_pytorch_result(
         group: the operators.
         values: the values of the program's nodes in a run.
         replaced_values: other numbers for some nodes, used in place of those in `values`.
-        run: runs operators of the program.
+        run: a function that runs operators of the program.
     """
     made: dict[Node, Any] = {}
 
@@ -375,7 +375,7 @@ def _sum_absolute_terms(
         group: the operators.
         values: the values of the program's nodes in a run.
         replaced_values: other numbers for some nodes, used in place of those in `values`.
-        run: runs operators of the program.
+        run: a function that runs operators of the program.
     """
     names = {str(node.target).partition(".")[2].partition(".")[0].strip("_") for node in group.nodes}
     if not names <= _SUMS:

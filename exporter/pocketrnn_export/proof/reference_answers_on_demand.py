@@ -28,7 +28,7 @@ class ReferenceAnswers:
     """The answers of the reference, which is the module or a bundle's graph, to the cases of a proof.
 
     Args:
-        reference: computes the answers.
+        reference: a function that computes the answers.
         cases: the cases by kind of inputs; the kind of the texts is `texts`.
         rows_alone: whether each row's answer is independent of the other rows of a case and of its padding: then the
             exact answers to single rows are taken from those to the whole case.

@@ -92,9 +92,10 @@ def find_program_right_for_all_sizes(
         module: in eval mode, on the CPU; it is copied, not changed.
         example: the module's inputs: token ids int64 [batch, sequence], and perhaps a second tensor [batch, ...]; at
             least two rows and steps.
-        make_form: converts a program to what will be shipped, such as an ONNX graph; raises ExportError if it cannot.
-            The answers of the result are compared with the module's. By default, the program runs in PyTorch.
-        one_text: keep the batch size of the example, which is 1, and make only the sequence dynamic.
+        make_form: a function that converts a program to what will be shipped, such as an ONNX graph; raises ExportError
+            if it cannot. The answers of the result are compared with the module's. By default, the program runs in
+            PyTorch.
+        one_text: whether to keep the batch size of the example, which is 1, and make only the sequence axis dynamic.
 
     Raises:
         ExportError: there is no program with the module's answers; the message names the line of the module's code.
@@ -123,8 +124,8 @@ def _find_program_with_answers_of_module(
 
     Args:
         compared: the module.
-        make_form: converts a program to what will be shipped, such as an ONNX graph.
-        one_text: keep the batch size 1.
+        make_form: a function that converts a program to what will be shipped, such as an ONNX graph.
+        one_text: whether the batch size is always 1.
     """
     made, log = functools.cache(make_form), TraceLog()
 
@@ -234,7 +235,7 @@ class _NonForgettingModule:
 
         Args:
             program: the program.
-            make_form: exports a program, such as to an ONNX graph.
+            make_form: a function that exports a program, such as to an ONNX graph.
             compared_sizes: the sizes of the random inputs on which the two are compared.
         """
         if (run := self.make_run(program)) is None:
@@ -292,7 +293,7 @@ def _refuse_ordinary_trace_faults(
     Args:
         compared: the module.
         plain: the program that was traced with the module's example.
-        graph: computes the answers of what was exported from this program.
+        graph: a function that computes the answers of what was exported from this program.
         log: the record of the trace.
     """
     few = replace(compared, ids=1)
@@ -315,7 +316,8 @@ def _make_recorder_of_size_conditions(
 
     Args:
         compared: the module.
-        trace: traces the module for some sizes; used where forward cannot be run with recorded conditions.
+        trace: a function that traces the module for some sizes; used where forward cannot be run with recorded
+            conditions.
     """
 
     def follow_sizes(sizes: Sizes) -> FollowedRun:
@@ -339,7 +341,7 @@ def _trace_fixed_width_loops(trace: Callable[..., TracedProgram], compared: Fres
     steps do not compute the same.
 
     Args:
-        trace: traces the module.
+        trace: a function that traces the module.
         compared: the module.
     """
     free = copy_without_comparison(compared.module)
@@ -362,7 +364,7 @@ def _trace_with_branches_of_example(trace: Callable[..., TracedProgram], log: Tr
     because of a size, return the error, since a trace with other branches may succeed; raise any other error.
 
     Args:
-        trace: traces the module.
+        trace: a function that traces the module.
         log: where the trace records forward's conditions on sizes.
     """
     try:
@@ -415,7 +417,8 @@ def find_conditions_that_program_may_disobey(
 
     Args:
         compared: the module.
-        plain: its program, or the error with which the trace failed: then all conditions are returned.
+        plain: the program of the module; or the error with which its trace failed, for which all conditions are
+            returned.
         questions: the recorded conditions.
     """
     if isinstance(plain, ExportError):
@@ -499,7 +502,7 @@ def _set_non_forgetting_weight(name: str, weight: Tensor, hidden_size: int, *, r
     Args:
         name: the parameter's name in its layer, such as `weight_hh_l0`.
         weight: the parameter.
-        hidden_size: that of the layer.
+        hidden_size: the hidden size of the layer.
         rectified: whether the layer uses ReLU in place of tanh.
     """
     kind = name.partition("_l")[0]

@@ -55,8 +55,9 @@ def find_line_that_uses_row_number(
 
     Args:
         program: from torch.export.
-        values_of: computes the value of each node of the program from inputs.
-        inputs_of: makes random inputs, as the program takes them, from the number of texts and of tokens.
+        values_of: a function that computes the value of each node of the program from inputs.
+        inputs_of: a function that makes random inputs, as the program takes them, from the number of texts and of
+            tokens.
         batch_symbols: the symbols that stand for the batch size in the program's shapes.
     """
     values = values_of(tuple(value[:1].repeat(_ROWS, *[1] * (value.dim() - 1)) for value in inputs_of(_ROWS, _STEPS)))

@@ -62,7 +62,7 @@ class _Call:
     which each of its numbers depends.
 
     Attributes:
-        run: computes the results for other arguments.
+        run: a function that computes the results for other arguments.
         node: the operator's node.
         given: the arguments.
         nodes: the nodes whose values the arguments are.
@@ -92,7 +92,8 @@ def find_line_that_mixes_texts_by_runs(
 
     Args:
         program: from torch.export.
-        inputs_of: makes random inputs, as the program takes them, from the number of texts and of tokens.
+        inputs_of: a function that makes random inputs, as the program takes them, from the number of texts and of
+            tokens.
         batch_symbols: the symbols that stand for the batch size in the program's shapes.
     """
     # An axis of 16 numbers may be mistaken for a batch of 16. So a line counts only if it is found with both batch
@@ -116,7 +117,8 @@ def _find_line_that_mixes_texts_in_batch_of_size(
 
     Args:
         program: from torch.export.
-        inputs_of: makes random inputs, as the program takes them, from the number of texts and of tokens.
+        inputs_of: a function that makes random inputs, as the program takes them, from the number of texts and of
+            tokens.
         batch_symbols: the symbols that stand for the batch size in the program's shapes.
         rows: the number of texts.
     """
@@ -331,7 +333,7 @@ def _find_owners_with_arguments_that_operator_accepts(
         results: its results.
         changing_arguments: the indices of the arguments that depend on texts.
         length_arguments: the indices of those that are the lengths of the texts.
-        generator: draws the random arguments.
+        generator: the random generator that draws the random arguments.
     """
     whole = [i for i in changing_arguments if not _is_float(call.given[i]) and call.given[i].dtype != torch.bool]
     # Try any integers; only integers of the argument, which may be positions; equal lengths; equal integers.
@@ -360,8 +362,8 @@ def _find_owners_by_changes(
         call: the call.
         results: its results.
         changing_arguments: the indices of the arguments that are changed.
-        generator: draws the random arguments.
-        with_other_integers: also draw integers that the arguments do not contain.
+        generator: the random generator that draws the random arguments.
+        with_other_integers: whether to also draw integers that the arguments do not contain.
 
     Raises:
         ValueError: the operator gives a result of another shape for the random arguments.
@@ -434,9 +436,9 @@ def _draw_random_argument(
     Args:
         call: the call.
         i: the index of the argument.
-        generator: draws the numbers.
+        generator: the random generator that draws the numbers.
         with_other_integers: draw integers from those in the argument and a few others; else only from those in it.
-        keep_integers: do not change integers, since they may be positions.
+        keep_integers: whether to leave integers unchanged, since they may be positions.
     """
     given: Tensor = call.given[i]
     owners: Any = call.owners[i]

@@ -116,7 +116,7 @@ def _are_one_integer_per_text(
     Args:
         sources: the nodes.
         words: how much the value of each node depends on the words of a text.
-        counted_from_ids: look for counts of a few ids.
+        counted_from_ids: whether the integer must be counted from a few ids.
     """
     least = WordDependence.FLAGS if counted_from_ids else WordDependence.NOTHING
     most = WordDependence.COUNTS if counted_from_ids else WordDependence.NOTHING

@@ -145,7 +145,7 @@ def refuse_unequal_iterations(compared: FreshCopyModule, graph: Answers, traced:
 
     Args:
         compared: the module.
-        graph: computes the graph's answers.
+        graph: a function that computes the graph's answers.
         traced: the program, with the lines of the loops.
     """
     for rows, width in ((1, 1), (2, 3), (3, 9), (2, 40), (1, 300)):
@@ -258,7 +258,7 @@ def refuse_differences_at_other_sizes(compared: FreshCopyModule, traced: TracedP
     Args:
         compared: the module.
         traced: the program, which also runs in PyTorch.
-        exported: computes the answers of what was exported from the program, such as an ONNX graph.
+        exported: a function that computes the answers of what was exported from the program, such as an ONNX graph.
     """
 
     def do_answers_agree(sizes: Sizes) -> bool:

@@ -117,7 +117,7 @@ def make_export_session(
 
     Args:
         module: the module to trace.
-        log: records the conditions on sizes that forward tests.
+        log: the record of the conditions on sizes that forward tests.
         branches: chosen sizes for which forward is run, one after the other; empty to run it for the example.
         conditions_between_branches: one condition on sizes for each branch except the first. The graph returns the
             answer of the branch whose condition is true, or else that of the first branch.
@@ -146,7 +146,7 @@ def make_session_for_rerolled_module(module: nn.Module, log: TraceLog, *, cut_co
 
     Args:
         module: the module to trace.
-        log: records the conditions on sizes that forward tests.
+        log: the record of the conditions on sizes that forward tests.
         cut_counted: cut unpacked tensors to the longest length if forward computes the lengths itself.
     """
     return TraceSession(
@@ -225,8 +225,8 @@ def trace_program(
         module: in eval mode, on the CPU; it is copied, not changed.
         example: the example inputs.
         plan: the sizes for which the conditions are answered; None for those of the example.
-        log: records the conditions on sizes that forward tests.
-        one_text: keep the batch size of the example, which is 1, and make only the sequence dynamic.
+        log: the record of the conditions on sizes that forward tests.
+        one_text: whether to keep the batch size of the example, which is 1, and make only the sequence axis dynamic.
         cut_counted: cut unpacked tensors to the longest of the lengths that forward computes itself.
         rolled: for a module whose texts all have the same number of tokens: trace the module as if the number were
             free, so that a loop over the steps becomes a layer, and fix the number afterwards. Conditions on sizes have
@@ -330,7 +330,7 @@ def find_exception_of_forward_at_sizes(
         module: in eval mode, on the CPU; it is copied, not changed.
         inputs: inputs of these sizes. Their values are not used.
         sizes: the sizes for which conditions on sizes are answered. A size of 1 is a plain number, as for PyTorch.
-        log: records the conditions on sizes that forward tests.
+        log: the record of the conditions on sizes that forward tests.
     """
     traced = copy_without_comparison(module)
     add_onnx_weights(traced)

@@ -138,7 +138,7 @@ def _draw_kernel_groups(rng: np.random.Generator, channels: int, typical_steps: 
     """Draw random convolution kernels as ROCKET does; yield them in groups of one width and dilation.
 
     Args:
-        rng: draws the kernels.
+        rng: the random generator that draws the kernels.
         channels: the number of channels of a sequence.
         typical_steps: the usual number of steps of a sequence, which limits the dilations.
     """

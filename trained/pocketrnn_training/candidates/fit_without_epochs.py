@@ -308,7 +308,7 @@ def _draw_response_range_of_each_kernel(
         quantiles: float64 [kernels], from 0 to 1.
         rows: the training rows.
         channel_factors: float32 [channels], the factors of the sum of channels that the bank reads.
-        rng: draws the row for each kernel.
+        rng: the random generator that draws the row for each kernel.
 
     Returns:
         The lower ends and the upper ends, float64 [kernels] each.

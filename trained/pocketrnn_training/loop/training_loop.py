@@ -342,7 +342,7 @@ class TrainingLoop:
             epoch: the number of the epoch, from 1.
             epoch_size: how many rows the epoch has.
             processes: the number of processes, which share each batch.
-            rng: draws the order of the batches.
+            rng: the random generator that draws the order of the batches.
         """
         lengths = epoch_rows.lengths
         batch_size = self.settings.batch_size_for(epoch_size) * processes

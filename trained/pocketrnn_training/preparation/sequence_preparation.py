@@ -48,7 +48,7 @@ def prepare_sequences(
         data: the training rows, from which validation rows are held out if `validation` is None.
         validation: the validation rows, or None.
         settings: the user's settings.
-        report: called with notices for the owner of the data.
+        report: the function to call with notices for the owner of the data.
         examples: None to store some validation rows in the checkpoint; any sequence to store none.
         other_sources: not used.
 

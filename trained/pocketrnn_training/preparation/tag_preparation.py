@@ -54,7 +54,7 @@ def prepare_tags(
         data: the training sentences, from which some are held out if `validation` is None.
         validation: the validation sentences, or None.
         settings: the user's settings.
-        report: called with notices for the owner of the data.
+        report: the function to call with notices for the owner of the data.
         examples: texts to store in the checkpoint; None for some validation sentences; an empty sequence for random
             texts made of the vocabulary's words.
         other_sources: not used.

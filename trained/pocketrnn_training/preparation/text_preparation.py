@@ -63,7 +63,7 @@ def prepare_texts(
         data: the training rows, from which validation rows are held out if `validation` is None.
         validation: the validation rows, or None.
         settings: the user's settings.
-        report: called with notices for the owner of the data.
+        report: the function to call with notices for the owner of the data.
         examples: texts to store in the checkpoint; None for some validation texts; an empty sequence for random texts
             made of the vocabulary's words.
         other_sources: what the run learns from in addition to the rows.

@@ -42,7 +42,7 @@ def make_similar_length_batches(
         lengths: int64 [rows of the data], the length of each row.
         batch_size: the number of rows of a batch. Rows are sorted by length within groups of 64 batches, and the last
             batch of the last group may be smaller.
-        rng: draws the order of the batches.
+        rng: the random generator that draws the order of the batches.
     """
     together = batch_size * _BATCHES_SORTED_TOGETHER
     batches = []

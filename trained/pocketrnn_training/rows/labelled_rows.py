@@ -141,7 +141,7 @@ def split_rows(
         data: the rows.
         second_share: the share of each class that goes to the second part. A class with two rows or more has at least
             one in each part; the only row of a class goes to the first part.
-        rng: draws the rows of the second part.
+        rng: the random generator that draws the rows of the second part.
 
     Returns:
         The row numbers of the first part and of the second part, int64, ascending.
@@ -162,7 +162,7 @@ def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> np
     Args:
         data: the rows.
         folds: the number of folds.
-        rng: draws the order in which rows are assigned.
+        rng: the random generator that draws the order in which rows are assigned.
 
     Returns:
         The number of each row's fold, from 0, int64 [rows].
@@ -227,7 +227,7 @@ def split_each_class(
         targets: int64 [rows], the index of each row's class in `labels`, or -1 for a row without a class.
         labels: the classes.
         second_share: the share of each class that goes to the second part.
-        rng: draws the rows of the second part.
+        rng: the random generator that draws the rows of the second part.
         row_word: what the error calls a row.
 
     Returns:
@@ -262,7 +262,7 @@ def _split_multi_label_rows(
     Args:
         data: the rows.
         second_share: the share of the rows of each label that goes to the second part.
-        rng: draws the rows of the second part.
+        rng: the random generator that draws the rows of the second part.
 
     Returns:
         The row numbers of the first part and of the second part, int64, ascending.

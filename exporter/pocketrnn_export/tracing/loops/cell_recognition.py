@@ -68,9 +68,9 @@ class StateCycle:
         states: each state, as the nodes that hold it before and after the iteration.
         sources: the inputs of the iteration: nodes outside the cycle that differ between iterations or between texts.
         nodes: the nodes that depend on the states, in the order of the graph, and the nonlinear operators that do not.
-        run: takes the nodes to compute, the values of the states and sources by node, float64 [rows, features] each,
-            and functions by node; returns the values of the nodes, [rows, features] each. A function changes the value
-            of its node for all nodes that depend on it.
+        run: a function that takes the nodes to compute, the values of the states and sources by node, float64 [rows,
+            features] each, and functions by node; returns the values of the nodes, [rows, features] each. A function
+            changes the value of its node for all nodes that depend on it.
         sizes: the number of features of each state and source, by node.
     """
 

@@ -325,7 +325,7 @@ def compute_node_value(node: Node, find_value: Callable[[Node], Any], *, in_floa
 
     Args:
         node: the node.
-        find_value: returns the value of a node that is an argument.
+        find_value: a function that returns the value of a node that is an argument.
         in_float64: whether to compute in float64.
     """
     mapped: Any = torch.fx.node.map_arg((node.args, dict(node.kwargs)), find_value)

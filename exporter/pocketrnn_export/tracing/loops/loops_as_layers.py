@@ -431,7 +431,7 @@ class _AllIterations:
     """Computes the values of nodes for all iterations of a loop at once, as rows of one large batch.
 
     Args:
-        run: computes the values outside of the loop, and the states that layers compute.
+        run: a function that computes the values outside of the loop, and the states that layers compute.
         loop: the loop.
         fixed_state: a state, as the node before an iteration, that is treated as unchanged in all iterations; or None.
         zero: whether the fixed state is 0 instead of its value before the loop.

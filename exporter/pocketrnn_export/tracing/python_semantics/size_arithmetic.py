@@ -152,7 +152,7 @@ def _make_stand_in_for_sizes(
 
     Args:
         shipped: the function itself, which is called for other values.
-        of_size: computes the result for a size.
+        of_size: a function that computes the result for a size.
         also_for_traced_numbers: whether `of_size` is also called for a `TracedNumber`, and for a size in a trace for
             TorchScript.
     """

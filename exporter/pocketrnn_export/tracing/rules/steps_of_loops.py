@@ -205,7 +205,7 @@ def _make_rule_for_stacking_function(reshape: Callable[[Tensor], Tensor], axis: 
     write ONNX sequences, which a bundle's graph does not support.
 
     Args:
-        reshape: gives each tensor the axes that the function requires, as `torch.atleast_1d`.
+        reshape: a function that gives each tensor the axes that the function requires, as `torch.atleast_1d`.
         axis: the axis to join, or the last one if the tensors have fewer axes.
     """
 

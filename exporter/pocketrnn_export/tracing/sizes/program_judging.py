@@ -39,7 +39,7 @@ class ProgramAttempt(Generic[Traced]):
     Attributes:
         traced: the program.
         log: the log of its trace.
-        run: returns the program's logits [batch, classes] for a batch of the given sizes.
+        run: a function that returns the program's logits [batch, classes] for a batch of the given sizes.
         plan: the sizes for which conditions were answered in the trace; None for an ordinary trace, whose program is
             right only for the sizes of its example until it is proven.
         run_non_forgetting: the same as `run`, with weights by which recurrent layers forget nothing; None if there are
@@ -179,7 +179,7 @@ class AnswerJudge:
 
         Args:
             accepted, refused: a number that the module accepts, and one that it does not.
-            make_sizes: returns the sizes to try for a number.
+            make_sizes: a function that returns the sizes to try for a number.
         """
         while abs(accepted - refused) > 1:
             middle = (accepted + refused) // 2
@@ -194,7 +194,7 @@ class AnswerJudge:
         Args:
             numbers_tried: the numbers.
             highest_accepted: the highest of them that the module accepts.
-            make_sizes: returns the sizes to try for a number.
+            make_sizes: a function that returns the sizes to try for a number.
         """
         above = [n for n in numbers_tried if n > highest_accepted]
         return self._find_last_accepted_number(highest_accepted, min(above), make_sizes) if above else None
@@ -212,8 +212,8 @@ class AnswerJudge:
                 says.rstrip(".") + ".", "Change forward so that it takes texts of any length in a batch of any size."
             )
         return ExportError(
-            f"The module accepts {describe_sizes(case)}, but other numbers of tokens in batches of other sizes. A bundle "
-            "can state only one range of lengths for all batches.",
+            f"The module accepts {describe_sizes(case)}, but other numbers of tokens in batches of other sizes. A "
+            "bundle can state only one range of lengths for all batches.",
             "Change forward so that it takes texts of any length in a batch of any size.",
         )
 

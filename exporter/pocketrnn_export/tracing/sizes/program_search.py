@@ -91,16 +91,18 @@ def find_program_for_all_sizes(
     Args:
         plain: the program of an ordinary trace, or the error of this trace.
         questions: the conditions on sizes that forward tested in this trace.
-        follow: runs forward for some sizes without making a program, and records the conditions that it tests.
-        trace: traces the module for the sizes of a plan; may raise anything.
-        reference: returns the module's own logits for a batch of some sizes; may raise anything.
+        follow: a function that runs forward for some sizes without making a program, and records the conditions that it
+            tests.
+        trace: a function that traces the module for the sizes of a plan; may raise anything.
+        reference: a function that returns the module's own logits for a batch of some sizes; may raise anything.
         in_doubles: the same in double precision.
         batch: the batch size of every run, if it is fixed.
         non_forgetting: compares programs with the module, both with weights by which recurrent layers forget nothing;
             or None.
-        choices: returns for some sizes the operators by which forward makes choices, such as comparisons and clamps.
-        computes_values: takes a program, the sizes for which it was traced, and other sizes; returns whether the
-            program computes each value that forward computes at the other sizes.
+        choices: a function that returns for some sizes the operators by which forward makes choices, such as
+            comparisons and clamps.
+        computes_values: a function that takes a program, the sizes for which it was traced, and other sizes; returns
+            whether the program computes each value that forward computes at the other sizes.
 
     Raises:
         ExportError: there is no such program; the message names the condition and the line of the module's code.

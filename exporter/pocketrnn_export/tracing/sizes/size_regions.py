@@ -117,7 +117,7 @@ def divide_sizes_into_regions(follow: Callable[[Sizes], FollowedRun], batch: int
     has one result. To find the conditions, run forward for some pairs until every pair is in a region.
 
     Args:
-        follow: runs forward for some sizes, and records the conditions that it tests.
+        follow: a function that runs forward for some sizes, and records the conditions that it tests.
         batch: the batch size of every run, if it is fixed.
 
     Raises:
