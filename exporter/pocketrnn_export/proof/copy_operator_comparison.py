@@ -137,13 +137,13 @@ def _refuse_differing_programs(
 
 
 def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Tensor]) -> _RecordedProgram | None:
-    """Record the operators that a module runs on some inputs. Return None if the module fails: another check reports
-    that.
+    """Record the operators that a module runs on some inputs. Return None if the module fails, which another check
+    reports.
 
     Args:
         owners: the object that calls a module as its owner does.
         module: the owner's module or a copy.
-        inputs: its inputs.
+        inputs: the inputs of the module.
     """
     noted = _LineRecorder()
     inputs = [value.clone() for value in inputs]

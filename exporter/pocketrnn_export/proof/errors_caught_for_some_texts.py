@@ -182,7 +182,7 @@ def _run_with_injected_error(
 @contextlib.contextmanager
 def _run_eagerly_and_suppress_errors(module: nn.Module) -> Iterator[None]:
     """While the block runs, modules run on the CPU and print nothing, and their compiled and scripted functions run as
-    Python. An error in the block ends it and is ignored."""
+    Python. An error in the block ends the block, and is ignored."""
     as_written = torch.compiler.set_stance("force_eager")
     with (
         run_quietly_on_cpu(),

@@ -50,9 +50,9 @@ class AnswersDifferError(ExportError):
     """A program gives other answers than its module.
 
     Args:
-        problem, remedy: as for every error.
+        problem, remedy: the two sentences of the message.
         module: the module.
-        inputs: first inputs with different answers, then inputs with answers that may agree.
+        inputs: inputs with different answers, followed by inputs whose answers may agree.
     """
 
     def __init__(
@@ -79,7 +79,8 @@ def refuse_differences_at_any_size(
     to some text of 1 to 512 tokens, or to some batch of 2 to 64 short texts. If the module's code may compare numbers
     by `is` or `id`, the batches have up to 256 texts. After 5 s of processor time, no further size is tried.
 
-    Both run with recurrent layers that start each step from the initial state, so that no step hides another.
+    The recurrent layers of both start each step from the initial state, so that a difference at one step is not hidden
+    by later steps.
 
     Args:
         module: in eval mode, on the CPU; it is copied.

@@ -66,7 +66,7 @@ class _OperatorGroup:
 
     Attributes:
         nodes: the operators, in their order.
-        given: the nodes before them, whose results are replaced by other numbers.
+        given: the nodes whose results these operators read. Random numbers replace the results.
     """
 
     nodes: tuple[Node, ...]
@@ -84,7 +84,7 @@ class _GraphCutout:
 
     Attributes:
         nodes: the nodes, in their order.
-        fed: the values of which these nodes read only the sizes, by name.
+        fed: the values, by name, from which these nodes read only the sizes.
         weights: the weights that they read.
         read: the names of the group's given values that these nodes read.
     """

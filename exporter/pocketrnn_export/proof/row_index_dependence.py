@@ -77,7 +77,7 @@ def _differs_between_rows(node: Node, value: Any, batch_symbols: set[Any]) -> bo
 
     Args:
         node: the node; its batch axes are known from its symbolic shape.
-        value: its value in a run with four equal texts.
+        value: the value of the node in a run with four equal texts.
         batch_symbols: the symbols that stand for the batch size in symbolic shapes.
     """
     stated = node.meta.get("val")

@@ -137,7 +137,8 @@ class _OwnerRun(NodeValues):
     """A run of a program that tracks for each number of each node its owner, the text of the batch on which it depends.
 
     Attributes:
-        place: the first line at which a number belongs to two texts, or to another text than its answer does.
+        place: the first line of user code at which a number depends on two texts, or on another text than the one whose
+            answer it is a part of.
     """
 
     def __init__(self, program: torch.export.ExportedProgram, batch: set[Any], rows: int) -> None:
@@ -274,8 +275,8 @@ class _OwnerRun(NodeValues):
 
 @dataclass(frozen=True)
 class _ResultOwners:
-    """The owner of each number of a result, the text with which it changed, or -1; and whether a number changed with
-    several texts."""
+    """For each number of a result, its owner, which is the index of the text with which the number changed, or -1; and
+    whether any number changed with several texts."""
 
     owners: Tensor
     mixed: bool

@@ -52,9 +52,9 @@ def refuse_answers_changed_by_earlier_runs(
 
     Args:
         compared: the module, which has been traced and checked by now.
-        traced: its program. Its sizes near the conditions in forward are run, too.
+        traced: the program of the module. Sizes near the conditions on sizes in forward are run, too.
         usual_inputs: the inputs whose answer is compared.
-        answer_before: the answer to them before the trace.
+        answer_before: the answer to these inputs before the trace.
     """
     changed = "texts of other sizes changed values in the module's file, classes or functions"
     copied, started = copy_without_comparison(compared.module), time.process_time()

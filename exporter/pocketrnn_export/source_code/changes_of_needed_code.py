@@ -250,8 +250,9 @@ class ChangeFinder:
     def find_changed_names(self, statement: Statement, needed: Needed) -> list[str]:
         """Return the needed names that a statement may change.
 
-        A statement under `if __name__ == "__main__"` often runs the needed code, too. Then only two kinds of names
-        count: those that the statement changes itself, and global names that the functions it calls write."""
+        A statement under `if __name__ == "__main__"` often also runs the needed code. For such a statement, only two
+        kinds of names are returned: names that the statement itself changes, and global names to which the functions
+        that it calls assign."""
         total = self.totals[statement.index]
         direct = statement.now if statement.alone else total
         written = {*map(find_top, total.writes)} - self._names.imports.keys()
@@ -301,7 +302,7 @@ def _has_caching_decorator(node: ast.stmt) -> bool:
 
 
 def _is_changed_by_reading(node: ast.AST | None) -> bool:
-    """Return whether reading a value changes the value, as reading an iterator does."""
+    """Return whether a value changes when it is read, as an iterator does."""
     if isinstance(node, ast.Call):
         return read_last_name(node.func) in ALIVE
     if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp):

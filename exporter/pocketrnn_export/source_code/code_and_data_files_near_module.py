@@ -303,9 +303,9 @@ def make_import_absolute(path: Path, node: ast.ImportFrom) -> tuple[Path, ast.Im
 
 
 def list_syntax_nodes_near(path: Path, *, in_notebooks: bool = False) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the syntax nodes of a module's file and of the files near it, the nearest first. Each node comes after its
-    place, such as `train.py, line 3`. The place ends with ", code of another module" if the file belongs to another
-    module.
+    """Yield the syntax nodes of a module's file and of the files near it, the nearest file first, as pairs (place,
+    node). A place is a string such as `train.py, line 3`. It ends with ", code of another module" if the file belongs
+    to another module.
 
     Args:
         path: the file of the module. Its nodes come first.
@@ -463,19 +463,19 @@ def is_place_in_code_of_another_module(place: str) -> bool:
 
 
 def keep_nearest(path: Path, places: Mapping[_T, str], *, within: Nearness = Nearness.OWN) -> dict[_T, str]:
-    """Return the items whose places in code are the nearest to a module, each with its place.
+    """Return the items whose places in code are the nearest to a module, as a dict from items to places.
 
     Args:
         path: the file of the module.
-        places: the items, such as files of weights, each with its place, such as `train.py, line 3`.
-        within: all places at least as near as this count as equally near.
+        places: the place of each item, such as `train.py, line 3` for a file of weights.
+        within: the nearness up to which all places are equally near.
     """
     ranks = {one: max(rank_place(path, where), within) for one, where in places.items()}
     return {one: places[one] for one, rank in ranks.items() if rank == min(ranks.values())}
 
 
 def _list_nodes_with_places(file: Path) -> list[tuple[str, ast.AST]]:
-    """Return the syntax nodes of a file, each after its file and line."""
+    """Return the syntax nodes of a file as pairs (file and line, node)."""
     return [
         (cell.describe_place(file, node), node)
         for cell in read_python_cells(file)
@@ -594,9 +594,10 @@ def is_settings_file(path: Path) -> bool:
 
 
 def list_settings_files_of(path: Path) -> list[Path]:
-    """List the settings files that belong to another file, such as one of weights. These are the settings files in or
-    below the working folder that contain its name. If there are none, they are those in its folder; if there are none
-    either, those in the folder above, if that is below the working folder.
+    """List the settings files that belong to another file, such as a file of weights.
+
+    These are the settings files in or below the working folder that contain the name of the other file. If there are no
+    such files, these are the settings files in the folder of the other file or, if it has none, in the folder above.
 
     Args:
         path: the other file.

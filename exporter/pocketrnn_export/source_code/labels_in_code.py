@@ -119,9 +119,9 @@ def find_labels_in_code(
 
 
 def find_order_of_known_labels(path: Path, known: Sequence[str], outputs: int = 0) -> list[LabelsInCode]:
-    """Find the order of known labels (in which each index of the logits has its label) in the code of a module, or else
-    in the notebooks near it. Return the order with the most evidence. Return several if the code shows several with
-    equal evidence, and none if it shows none.
+    """Find which of the known labels belongs to each index of the logits, in the code of a module; if the code does not
+    show it, in the notebooks near it. Return the orders of the labels with the most evidence: mostly one, several if
+    the code shows them equally well, or none.
 
     Args:
         path: the file of the module.
@@ -141,7 +141,7 @@ class _LabelSearch:
     """Read labels from single pieces of code.
 
     Args:
-        nodes: the syntax nodes of all files, each after its place. Outer nodes come before inner ones.
+        nodes: pairs (place, syntax node) for all files. Outer nodes come before inner ones.
         known: the labels in any order, if they are known; empty if not.
         outputs: the number of outputs of the module; 0 if it is not known.
     """
@@ -289,8 +289,8 @@ def _list_names_and_values(node: ast.AST) -> Iterator[tuple[str, ast.expr | None
 
 
 def find_name_of_labels(path: Path, labels: Sequence[str]) -> str:
-    """Find the list or dict with exactly these labels in the code of a module or of the files near it. Return it as
-    file.py:NAME, or an empty string if there is none.
+    """Find a list or dict of exactly these labels in the code of a module or of the files near it. Return its name as
+    file.py:NAME, or an empty string if there is no such list or dict.
 
     Args:
         path: the file of the module.

@@ -122,7 +122,7 @@ def find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> Look
 def find_forward_that_looks_up(module_file: Path) -> dict[str, Function]:
     """Find the forward of the only module class of a file, if this forward looks up tokens in an attribute that the
     object reads from a file. Return it as a function without `self`, under each usual name of a module, such as
-    `model`. Return an empty dict if it does not look up tokens so.
+    `model`. Return an empty dict if there is no such forward.
 
     Args:
         module_file: the file of the module.
@@ -608,7 +608,7 @@ def _find_only_key(parts: Sequence[ast.AST], names: set[str], counters: set[str]
     Args:
         parts: the statements or the expression of the code.
         names: the variables that the loop sets.
-        counters: those of them that only count, such as `i` in `for i, word in enumerate(words)`.
+        counters: the names among them that only count, such as `i` in `for i, word in enumerate(words)`.
     """
     keys = [one for part in parts for one in _list_looked_up_keys(part) if list_read_names(one) & names]
     keys = [one for one in keys if not (isinstance(one, ast.Name) and one.id in counters)]

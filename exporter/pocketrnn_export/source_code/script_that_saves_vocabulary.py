@@ -118,7 +118,7 @@ class VocabularyScript:
         others: the vocabularies that other code near the module makes, each with its file and line.
         folders: the folders that the script adds to `sys.path`, so that the imports of the code work.
         place: the folder in which the script has to run, since the code names its data files relative to that folder.
-        missing: lines of code that import names which one of the imported files uses but does not import.
+        missing: import lines for names that one of the imported files uses, but does not import.
         needs_torchtext: whether the code needs functions that torchtext has only since release 0.9.
         unsorted: the place of code that lists files without sorting them, so that the order may differ between
             machines; empty if there is none.
@@ -267,10 +267,8 @@ def _list_assignments_of_vocabularies(
 
 
 def _find_imported_files(path: Path, tree: ast.AST) -> dict[str, tuple[Path, Path]]:
-    """Find the owner's files that some code imports, or from which it imports names. Return for each imported name the
-    file, and the folder in which the import finds it.
-
-    Return a dict from each imported name to two paths: the file, and the folder in which the import looks for it.
+    """Find the owner's files that some code imports, or from which it imports names. Return a dict from each imported
+    name to two paths: the file, and the folder in which the import looks for the file.
 
     Args:
         path: the file that contains the code.

@@ -494,7 +494,7 @@ def _find_text_and_statements_that_tokens_need(
 
     Args:
         function: the owner's function.
-        split: its part that makes the tokens.
+        split: the part of this function that makes the tokens.
         fields: the parameters that are fields of a web request.
         code: the owner's file.
         is_last: whether the new function is the one that the user calls with only a text.
@@ -594,9 +594,9 @@ def _list_statements_of_text(code: TextAndCode) -> list[ast.stmt]:
 def _separate_text_parameters_from_values_of_owners_call(
     function: Function, needed: Sequence[str], code: _OwnersCode
 ) -> tuple[list[str], dict[str, str]]:
-    """Separate the needed parameters of a function into two kinds. Return the parameters that are texts, and the others
-    with the code of the values that the owner's code passes. A parameter that gets a top-level variable of the same
-    name is in neither result, since the variable replaces it.
+    """Return two things: the needed parameters of a function that are texts; and the other needed parameters, as a dict
+    to the code of the values that the owner's code passes. A parameter that gets a top-level variable of the same name
+    is in neither result, since the variable replaces it.
 
     Args:
         needed: the needed parameters. The first is a text.

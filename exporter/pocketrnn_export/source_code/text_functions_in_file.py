@@ -124,8 +124,8 @@ class TextFunction(NamedTuple):
     Attributes:
         option: the value for --tokenizer: file.py:name, or file.py:name(most=50) if the function needs more than the
             text and the vocabulary.
-        file: its file.
-        name: its name, or Class.method.
+        file: the file of the function.
+        name: the name of the function, or Class.method.
         text: the name of the argument that takes the text, if the function needs other arguments; else empty.
         called: the call in the owner's code, with the values of the other arguments; None if the function needs no
             other arguments.
@@ -170,9 +170,9 @@ def list_text_functions(path: Path) -> list[TextFunction]:
     """List up to four functions of a file and of the files near it that split or clean texts, by their names. Files of
     other modules are left out, or come last.
 
-    Functions that split the text for a function that predicts, or else that function itself, come first. Then come
-    functions that call a library such as spaCy, whose splitting the text rules of the bundle cannot replace. The others
-    come last.
+    First come functions that split the text for a function that predicts; if there are none, the function that
+    predicts. Then come functions that call a library such as spaCy, whose splitting the text rules of the bundle cannot
+    replace. The other functions come last.
 
     Args:
         path: the file.
@@ -253,7 +253,7 @@ def _find_text_function(
         near: the files whose calls show the values of the further arguments.
         file: the file of the function.
         name: the function, or Class.method.
-        function: its code.
+        function: the code of the function.
         takes_list: whether the first argument is a list of texts, whatever its name is.
     """
     needed = list_positional_parameters(function, required=True)["." in name :]
@@ -354,8 +354,8 @@ def _is_answering(function: Function) -> bool:
 
 
 def _list_functions_and_methods(path: Path) -> Iterator[tuple[str, Function]]:
-    """Yield each function of a file and each method of its classes, with its name. A class with a `forward` has methods
-    for tensors: only those of its methods are yielded whose name says that they predict for a text."""
+    """Yield pairs (name, function) for the functions of a file and the methods of its classes. The methods of a class
+    with a `forward` take tensors, so only those whose name says that they predict for a text are yielded."""
     for one in read_python_statements(path):
         if isinstance(one, Function):
             yield one.name, one

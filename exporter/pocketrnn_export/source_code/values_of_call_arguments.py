@@ -119,8 +119,8 @@ def find_call_arguments(
     Args:
         files: the files to search for calls.
         file: the file that defines the function.
-        function: its definition.
-        names: the wanted arguments. One that may have several values counts as unknown.
+        function: the definition of the function.
+        names: the wanted arguments. The value of an argument that may have several values is unknown.
         is_preferred: a function that takes the name of a function or class, and returns whether calls inside it are
             preferred.
 

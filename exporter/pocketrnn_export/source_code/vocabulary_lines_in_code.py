@@ -38,9 +38,9 @@ _STRIPS: Final = ("strip", "rstrip", "lstrip")
 def read_vocabulary_lines_as_owners_code_does(
     vocabulary: Vocabulary, file: Path, module_file: Path | None, rows: int, *, is_compared: bool
 ) -> Vocabulary:
-    """Return a vocabulary with its words as the owner's code reads them from the lines of the file, stripped or not,
-    for example. If the code does not show how it reads them, return the vocabulary unchanged and log the lines whose
-    words depend on it.
+    """Return a vocabulary with its words as the owner's code reads them from the lines of the file, for example
+    stripped. If the code does not show how it reads a line, return the vocabulary unchanged, and log the lines whose
+    words may be read in two ways.
 
     Args:
         vocabulary: the vocabulary whose words are the unchanged lines.
@@ -82,9 +82,9 @@ def read_vocabulary_lines_as_owners_code_does(
 
 
 def _find_words_by_place(module_file: Path, file: Path, lines: Sequence[str]) -> dict[str, tuple[str, ...] | None]:
-    """Return the words that code near a module reads from the lines of a vocabulary file, by the place of the code.
-    Code counts if it opens a file with this name; if there is none, code that opens a file called a vocabulary. None
-    stands for words that the code does not show."""
+    """Return the words that code near a module reads from the lines of a vocabulary file, by the place of the code. The
+    code opens a file with this name; if there is no such code, a file whose name means a vocabulary. None stands for
+    words that the code does not show."""
     nodes = [*list_syntax_nodes_near(module_file)]
     calls = [node for _, node in nodes if isinstance(node, ast.Call)]
     given = {read_last_name(one.func) for one in calls if _names_file([*one.args, *one.keywords], file)} - {*_OPENS}

@@ -121,7 +121,7 @@ def make_export_session(
         branches: chosen sizes for which forward is run, one after the other; empty to run it for the example.
         conditions_between_branches: one condition on sizes for each branch except the first. The graph returns the
             answer of the branch whose condition is true, or else that of the first branch.
-        cut_counted: cut unpacked tensors to the longest length if forward computes the lengths itself.
+        cut_counted: whether to cut unpacked tensors to the longest length if forward computes the lengths itself.
     """
     return TraceSession(
         module,
@@ -147,7 +147,7 @@ def make_session_for_rerolled_module(module: nn.Module, log: TraceLog, *, cut_co
     Args:
         module: the module to trace.
         log: the record of the conditions on sizes that forward tests.
-        cut_counted: cut unpacked tensors to the longest length if forward computes the lengths itself.
+        cut_counted: whether to cut unpacked tensors to the longest length if forward computes the lengths itself.
     """
     return TraceSession(
         module,
@@ -227,9 +227,9 @@ def trace_program(
         plan: the sizes for which the conditions are answered; None for those of the example.
         log: the record of the conditions on sizes that forward tests.
         one_text: whether to keep the batch size of the example, which is 1, and make only the sequence axis dynamic.
-        cut_counted: cut unpacked tensors to the longest of the lengths that forward computes itself.
-        rolled: for a module whose texts all have the same number of tokens: trace the module as if the number were
-            free, so that a loop over the steps becomes a layer, and fix the number afterwards. Conditions on sizes have
+        cut_counted: whether to cut unpacked tensors to the longest of the lengths that forward computes itself.
+        rolled: whether to trace a module whose texts all have the same number of tokens as if this number were free, so
+            that a loop over the steps becomes a layer. The number is fixed afterwards, and conditions on sizes have
             their results for the example.
 
     Raises:

@@ -243,10 +243,10 @@ class TraceSession:
         branch: the branch that is traced now; None for the example.
         widths: the number of tokens of each text that forward takes, which equals the longest of its lengths; empty if
             the width is not known.
-        names: the size symbols of torch, each with `batch`, `tokens` or `second`; None before forward is called.
+        names: our name of each size symbol of torch: `batch`, `tokens` or `second`; None before forward is called.
         example: the sizes of the example.
         environment: the `ShapeEnv` of the trace, torch's registry of symbolic sizes.
-        told: the lines of the module whose ignored asserts were already logged.
+        told: the lines of the module with an assert that the graph leaves out, for which a warning was already logged.
         reasons: how often rules declined a call, by the name of the torch function and the reason.
     """
 

@@ -46,8 +46,8 @@ Change = Callable[[Tensor], Tensor]
 
 
 class NotALayer(Exception):  # noqa: N818 - it is a finding, which becomes an ExportError with a line
-    """A loop is not a recurrent layer. The message is the reason, a clause that completes "the loop cannot become a
-    recurrent layer: ...".
+    """A loop cannot become a recurrent layer. The message is the reason, as the end of a sentence: "the loop cannot
+    become a recurrent layer: ...".
 
     Args:
         why: the reason.
@@ -65,7 +65,7 @@ class StateCycle:
     LSTM.
 
     Attributes:
-        states: each state, as the nodes that hold it before and after the iteration.
+        states: for each state, the node that holds it before the iteration, and the node that holds it afterwards.
         sources: the inputs of the iteration: nodes outside the cycle that differ between iterations or between texts.
         nodes: the nodes that depend on the states, in the order of the graph, and the nonlinear operators that do not.
         run: a function that takes the nodes to compute, the values of the states and sources by node, float64 [rows,
@@ -199,7 +199,8 @@ def _computes_states_of_layer(cycle: StateCycle, layer: RecurrentLayer, scale: f
 class _Iteration:
     """One iteration of a loop, with the values of its nodes for random inputs and states.
 
-    A gate in this class is a sigmoid or tanh with as many features as a state, or such a part of a wider one.
+    A gate in this class is a sigmoid or tanh with as many features as a state, or a part of a wider sigmoid or tanh
+    with so many features.
 
     Args:
         cycle: the states that the iteration computes from each other.

@@ -31,8 +31,10 @@ _INDEX: Final[dict[Any, int]] = {STEP: 2, PUT: 3}
 class LoopState:
     """A value that each iteration of a loop passes to the next one.
 
+    All iterations must compute the same, so that one of the traced iterations, the typical one, stands for all.
+
     Attributes:
-        before: the node that holds the value before the typical iteration, the one that stands for all.
+        before: the node that holds the value before the typical iteration.
         first: the node that holds the value before the first iteration.
         after: the node that holds the value after the typical iteration; None while it is not known.
     """
@@ -121,9 +123,8 @@ class MatchedLoop:
         return alike[iteration].index(node), alike
 
     def match_nodes(self, nodes: tuple[Node | None, ...]) -> None:
-        """Record in `partners` that these nodes, one from each iteration, correspond to each other, and that the nodes
-        from which they are computed do so too. The node of the last iteration may be None, if the graph does not
-        contain it.
+        """Record in `partners` that these nodes, one from each iteration, correspond to each other, and so do the nodes
+        from which they are computed. The node of the last iteration is None if the graph does not contain it.
 
         Raises:
             NotALayer: the nodes do not match.

@@ -228,7 +228,7 @@ def refuse_traced_numbers_as_dict_keys(_: object) -> contextlib.AbstractContextM
 
 
 def _make_error_for_values_given_away(receiver: str) -> ExportError:
-    """Return the error for user code that gives values of a tensor to numpy or to a loop in Python. `receiver` names
+    """Return the error for user code that passes values of a tensor to numpy or to a loop in Python. `receiver` names
     the function or the loop."""
     return UntraceableError(
         f"The module passes values of its input to {receiver}, {describe_user_line(sys._getframe(1))}, so the exported "

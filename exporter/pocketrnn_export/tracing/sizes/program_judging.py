@@ -57,8 +57,8 @@ class AnswerJudge:
     """Compares programs with the module's own answers. Each answer is computed only once.
 
     Args:
-        reference: the module; returns its logits for a batch of the given sizes, and may raise anything.
-        in_doubles: the module in double precision.
+        reference: a function that returns the module's logits for a batch of the given sizes; may raise anything.
+        in_doubles: the same function in double precision.
         batch: the batch size of every run, if it is fixed.
 
     Attributes:
@@ -175,10 +175,10 @@ class AnswerJudge:
         return limits
 
     def _find_last_accepted_number(self, accepted: int, refused: int, make_sizes: Callable[[int], Sizes]) -> int:
-        """Return the number next to the limit that the module accepts, by bisection.
+        """Find by bisection the last number that the module accepts, between `accepted` and `refused`.
 
         Args:
-            accepted, refused: a number that the module accepts, and one that it does not.
+            accepted, refused: a number that the module accepts, and a number that it does not accept.
             make_sizes: a function that returns the sizes to try for a number.
         """
         while abs(accepted - refused) > 1:
@@ -192,16 +192,16 @@ class AnswerJudge:
         """Return the largest number that the module accepts, or None if it accepts all numbers that were tried.
 
         Args:
-            numbers_tried: the numbers.
-            highest_accepted: the highest of them that the module accepts.
+            numbers_tried: the numbers that were tried.
+            highest_accepted: the highest of these numbers that the module accepts.
             make_sizes: a function that returns the sizes to try for a number.
         """
         above = [n for n in numbers_tried if n > highest_accepted]
         return self._find_last_accepted_number(highest_accepted, min(above), make_sizes) if above else None
 
     def _make_limits_error(self, case: Sizes) -> ExportError:
-        """Return the error for sizes `case` that the module accepts or refuses against the limits that hold for other
-        sizes."""
+        """Return the error for sizes `case` at which the module contradicts the limits that were found at other sizes:
+        it fails within the limits, or runs beyond them."""
         answer = self.compute_answer_for(case)
         if isinstance(answer, Exception):
             says = (

@@ -95,10 +95,10 @@ def find_program_for_all_sizes(
             tests.
         trace: a function that traces the module for the sizes of a plan; may raise anything.
         reference: a function that returns the module's own logits for a batch of some sizes; may raise anything.
-        in_doubles: the same in double precision.
+        in_doubles: the same function in double precision.
         batch: the batch size of every run, if it is fixed.
-        non_forgetting: compares programs with the module, both with weights by which recurrent layers forget nothing;
-            or None.
+        non_forgetting: the judge that compares programs with the module, both with weights by which recurrent layers
+            forget nothing; or None.
         choices: a function that returns for some sizes the operators by which forward makes choices, such as
             comparisons and clamps.
         computes_values: a function that takes a program, the sizes for which it was traced, and other sizes; returns
@@ -409,7 +409,7 @@ def make_size_refusal_error(
         known: the conditions on sizes that forward tests.
         attempts: the programs that were traced.
         cases: the sizes at which the module runs.
-        judge: compares the programs with the module.
+        judge: the object that compares the programs with the module.
         batch: the batch size of every run, if it is fixed.
     """
     usual = Sizes(batch or USUAL.batch, USUAL.tokens)

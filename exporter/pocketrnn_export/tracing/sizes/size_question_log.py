@@ -61,8 +61,8 @@ class TraceLog:
         raised: the lines at which an error was raised or passed on.
         pads: how many calls of `F.pad` have amounts that depend on a size.
         counted_lengths: whether the module packs by lengths that it computes itself.
-        steps: the conditions that each recurrent layer has at least one row and one step. For others, onnxruntime ends
-            the process.
+        steps: the conditions that each recurrent layer has at least one row and one step. Without them, onnxruntime
+            ends the process.
         answered: the guards of torch that answer a condition in the module's own code.
         refused: errors that are raised at the end, even if the module catches them.
         said: the lines that put a size into the message of an error.
@@ -83,7 +83,7 @@ class TraceLog:
 
     def record_question_if_it_varies(self, question: Question) -> bool:
         """Record a condition on sizes that forward tests, if it is true for some sizes and false for others. Return
-        whether it is so. Return False for a condition in a PyTorch operation that cannot be evaluated.
+        whether it was recorded. A condition in a PyTorch operation is not recorded if it cannot be evaluated.
 
         Raises:
             ExportError: a condition in the module's own code cannot be evaluated, or forward takes too long to trace.

@@ -54,7 +54,7 @@ class Regions:
     results.
 
     Attributes:
-        conditions: for each region, the condition that is true inside of it only.
+        conditions: for each region, the condition that is true only inside the region.
         which: int64 [sizes], the index of the region of each pair of a batch size and a number of tokens, in the order
             of `make_all_sizes(batch)`.
         questions: the conditions that forward tests in all regions.
