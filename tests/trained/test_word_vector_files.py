@@ -104,6 +104,6 @@ def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
     assert "t.npz cannot be read" in refusal(path)
     np.savez(path, words=np.frombuffer(b"the", np.uint8), numbers=np.ones((2, 3), np.int8), scales=np.ones((2, 1)))
-    assert "1 words and 2 vectors" in refusal(path)
+    assert "1 words, but 2 vectors" in refusal(path)
     np.savez(path, numbers=np.ones((2, 3)))
     assert "t.npz cannot be read" in refusal(path)

@@ -171,7 +171,6 @@ def _find_replaceable_functions(
     methods.
 
     Args:
-        module: the module.
         find_replacement: a function that returns the replacement of a value, such as the Python function of a scripted
             one, or None.
     """

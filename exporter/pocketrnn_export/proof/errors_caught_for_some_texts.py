@@ -206,7 +206,6 @@ def _classify_tensor_as_ids_or_made_from_ids(
 
     Args:
         operations: recorded the operators that ran so far.
-        tensor: the tensor.
         tokens: the steps of the record that made the token ids.
     """
     try:

@@ -134,7 +134,6 @@ def _refuse_differing_group(
     and compare the results.
 
     Args:
-        group: the operators.
         cut: the graph's nodes that compute the same.
         values: the values of the program's nodes in a run, for types and shapes.
         graph: the ONNX graph.
@@ -342,7 +341,6 @@ def _compute_pytorch_result(
     """Run a group of operators in PyTorch. Return the result of its last operator, or None if an operator fails.
 
     Args:
-        group: the operators.
         values: the values of the program's nodes in a run.
         replaced_values: other numbers for some nodes, used in place of those in `values`.
         run: a function that runs operators of the program.
@@ -372,7 +370,6 @@ def _sum_absolute_terms(
     that the number adds up. Return None if the group has operators other than sums of products.
 
     Args:
-        group: the operators.
         values: the values of the program's nodes in a run.
         replaced_values: other numbers for some nodes, used in place of those in `values`.
         run: a function that runs operators of the program.

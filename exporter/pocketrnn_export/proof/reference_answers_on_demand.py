@@ -80,7 +80,6 @@ class ReferenceAnswers:
         padding. Return a list of one pair, the remaining rows and their answer, or an empty list if no row remains.
 
         Args:
-            case: the batch.
             inputs: its kind, "texts" for the user's texts.
 
         Raises:

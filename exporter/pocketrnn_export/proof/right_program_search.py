@@ -123,7 +123,6 @@ def _find_program_with_answers_of_module(
     must still refuse modules that store values between calls, and modules that catch their own errors.
 
     Args:
-        compared: the module.
         make_form: a function that converts a program to what will be shipped, such as an ONNX graph.
         one_text: whether the batch size is always 1.
     """
@@ -234,7 +233,6 @@ class _NonForgettingModule:
         forget nothing, the two give different answers.
 
         Args:
-            program: the program.
             make_form: a function that exports a program, such as to an ONNX graph.
             compared_sizes: the sizes of the random inputs on which the two are compared.
         """
@@ -291,7 +289,6 @@ def _refuse_ordinary_trace_faults(
     values.
 
     Args:
-        compared: the module.
         plain: the program that was traced with the module's example.
         graph: a function that computes the answers of what was exported from this program.
         log: the record of the trace.
@@ -315,7 +312,6 @@ def _make_recorder_of_size_conditions(
     the conditions on sizes that forward tests.
 
     Args:
-        compared: the module.
         trace: a function that traces the module for some sizes; used where forward cannot be run with recorded
             conditions.
     """
@@ -342,7 +338,6 @@ def _trace_fixed_width_loops(trace: Callable[..., TracedProgram], compared: Fres
 
     Args:
         trace: a function that traces the module.
-        compared: the module.
     """
     free = copy_without_comparison(compared.module)
     width = free_width(free)
@@ -416,7 +411,6 @@ def find_conditions_that_program_may_disobey(
     another answer; and those that are always true, or always false, at all sizes that are tried.
 
     Args:
-        compared: the module.
         plain: the program of the module; or the error with which its trace failed, for which all conditions are
             returned.
         questions: the recorded conditions.

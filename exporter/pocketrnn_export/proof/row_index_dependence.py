@@ -118,7 +118,6 @@ def _cuts_table_to_batch_size(node: Node, values: Mapping[Node, Any], batch_symb
     False for a table that depends on the batch, and for one with equal rows.
 
     Args:
-        node: the node.
         values: the values of nodes in a run.
         batch_symbols: the symbols that stand for the batch size in symbolic shapes.
     """

@@ -235,7 +235,6 @@ class _OwnerRun(NodeValues):
             changes: the owners that were found by changing texts.
             result: the result of the call.
             stated: the result in the program, with symbolic sizes.
-            call: the call.
         """
         owners = changes.owners
         if bool((owners != _NONE).all()):
@@ -330,7 +329,6 @@ def _find_owners_with_arguments_that_operator_accepts(
     the operator still fails.
 
     Args:
-        call: the call.
         results: its results.
         changing_arguments: the indices of the arguments that depend on texts.
         length_arguments: the indices of those that are the lengths of the texts.
@@ -360,7 +358,6 @@ def _find_owners_by_changes(
     with a 1.
 
     Args:
-        call: the call.
         results: its results.
         changing_arguments: the indices of the arguments that are changed.
         generator: the random generator that draws the random arguments.
@@ -435,7 +432,6 @@ def _draw_random_argument(
     """Return the argument number `i` of a call with random numbers in place of those that depend on a text.
 
     Args:
-        call: the call.
         i: the index of the argument.
         generator: the random generator that draws the numbers.
         with_other_integers: draw integers from those in the argument and a few others; else only from those in it.

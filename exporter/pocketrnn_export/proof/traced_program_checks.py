@@ -99,7 +99,6 @@ def refuse_caught_trace_errors(module: nn.Module, log: TraceLog, inputs: tuple[T
     """Raise an ExportError if a module's forward catches an error that only tracing raises, and not an ordinary run.
 
     Args:
-        module: the module.
         log: the trace's record, with the lines of the errors that it raised in forward.
         inputs: inputs of the trace's sizes, for the ordinary run.
     """
@@ -144,7 +143,6 @@ def refuse_unequal_iterations(compared: FreshCopyModule, graph: Answers, traced:
     first iterations of the module's loops were traced, and later ones compute something else.
 
     Args:
-        compared: the module.
         graph: a function that computes the graph's answers.
         traced: the program, with the lines of the loops.
     """
@@ -185,7 +183,6 @@ def refuse_answers_that_depend_on_other_texts(compared: FreshCopyModule, traced:
 
     Args:
         compared: the module, which makes the program's random inputs.
-        traced: the program.
     """
     log_step("Looking for values that several texts of a batch change")
     place = find_line_that_mixes_texts_by_operators(traced.program)
@@ -256,7 +253,6 @@ def refuse_differences_at_other_sizes(compared: FreshCopyModule, traced: TracedP
     notes for the user on what was not compared, such as late steps of a slow loop.
 
     Args:
-        compared: the module.
         traced: the program, which also runs in PyTorch.
         exported: a function that computes the answers of what was exported from the program, such as an ONNX graph.
     """

@@ -90,11 +90,7 @@ class CodePart:
 
 def list_code_parts(path: Path) -> list[CodePart]:
     """List the functions, the classes without a `forward` and the top-level code of a module's file, and then those of
-    the Python files near this file. Files that cannot be read are left out.
-
-    Args:
-        path: the file of the module.
-    """
+    the Python files near this file. Files that cannot be read are left out."""
     found: list[CodePart] = []
     for file in list_files_near(path):
         with contextlib.suppress(InputError, OSError):

@@ -185,7 +185,6 @@ class ChangeFinder:
         """Find the names, objects and packages that some statements need.
 
         Args:
-            statements: the statements.
             wanted: the names that the user asks for. Changes of the weights of these objects do not count, since their
                 weights are loaded later.
         """
@@ -354,24 +353,14 @@ ANY: Final = "*"
 
 def find_code_that_may_change_anything(code: Mentions, names: FileNames) -> str:
     """Return the code, such as `exec`, that may change any object, even one that is not named. Return an empty string
-    if there is none.
-
-    Args:
-        code: the names that the code mentions.
-        names: the names of the file.
-    """
+    if there is none."""
     mentioned = {*map(names.find_full_name, code.loads | code.writes), *code.imports.values()}
     return code.anything or next((one for one in sorted(mentioned) if one.startswith(REACH_ANYTHING)), "")
 
 
 def find_written_packages(code: Mentions, names: FileNames) -> set[str]:
     """Return the packages and files that code may change itself. `sys.path` and `os.chdir` stand for a change of the
-    folders in which files are found.
-
-    Args:
-        code: the names that the code mentions.
-        names: the names of the file.
-    """
+    folders in which files are found."""
     full = set(map(names.find_full_name, code.writes | code.loads))
     changed = {one.split(".")[0] for one in full if one.startswith(SETS_STATE)} | ({"os.chdir"} & full)
     for name in (names.find_full_name(path) for path in code.writes if find_top(path) in names.imports):

@@ -290,12 +290,7 @@ def _list_names_and_values(node: ast.AST) -> Iterator[tuple[str, ast.expr | None
 
 def find_name_of_labels(path: Path, labels: Sequence[str]) -> str:
     """Find a list or dict of exactly these labels in the code of a module or of the files near it. Return its name as
-    file.py:NAME, or an empty string if there is no such list or dict.
-
-    Args:
-        path: the file of the module.
-        labels: the labels.
-    """
+    file.py:NAME, or an empty string if there is no such list or dict."""
     for file in list_files_near(path):
         with contextlib.suppress(InputError, OSError):
             for target, _ in list_assignments(read_python_statements(file)):
@@ -313,7 +308,6 @@ def read_labels_of_variable_in_file(path: Path, variable: str) -> list[str]:
     indices.
 
     Args:
-        path: the file.
         variable: the variable, `NAME`.
 
     Raises:

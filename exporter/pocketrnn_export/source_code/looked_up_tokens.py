@@ -347,7 +347,6 @@ def list_filters_of_ids(statement: ast.stmt, names: Collection[str], found: Look
     variable as its condition.
 
     Args:
-        statement: the statement.
         names: the variables that hold lists of ids.
         found: the tokens whose ids these lists hold.
     """
@@ -367,11 +366,7 @@ def list_filters_of_ids(statement: ast.stmt, names: Collection[str], found: Look
 
 def list_unknown_values(node: ast.AST) -> set[str]:
     """Return the code of the ids that an expression gives to unknown words: `1` for `vocab.get(word, 1)` and for
-    `vocab[word] if word in vocab else 1`; `None` for `vocab.get(word)`.
-
-    Args:
-        node: the syntax tree of the code.
-    """
+    `vocab[word] if word in vocab else 1`; `None` for `vocab.get(word)`."""
     found, called = set[str](), {one.func for one in ast.walk(node) if isinstance(one, ast.Call)}
     for one in ast.walk(node):
         if isinstance(one, ast.Call) and read_last_name(one.func) == "get" and one.args:

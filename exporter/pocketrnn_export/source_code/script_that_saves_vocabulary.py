@@ -164,11 +164,7 @@ class VocabularyScript:
 def find_code_that_makes_vocabulary(path: Path) -> VocabularyScript | None:
     """Find the owner's code that makes a vocabulary, in the module's file or a file near it. Return None if no code is
     found, or if the code needs arguments that only its caller has. If the found code makes several vocabularies, all
-    are returned.
-
-    Args:
-        path: the file of the module.
-    """
+    are returned."""
     script: VocabularyScript | None = None
     others: dict[str, str] = {}
     for file in list_code_files_of_module(path):
@@ -191,11 +187,7 @@ def find_code_that_makes_vocabulary(path: Path) -> VocabularyScript | None:
 def find_vocabulary_loader(path: Path) -> tuple[VocabularyScript, Path] | None:
     """Find the function with which the owner's code loads the vocabulary from a text file, in the module's file or a
     file near it. Return the code that calls the function with this text file, and the text file. Return None if there
-    is no such function, or if several text files are possible.
-
-    Args:
-        path: the file of the module.
-    """
+    is no such function, or if several text files are possible."""
     named = list_data_files_named_in_code(path, _SUFFIXES_OF_WORDS)
     named = {one: where for one, where in named.items() if _FILES_OF_WORDS.search(one.stem)}
     data = [*keep_nearest(path, named, within=Nearness.ELSEWHERE)]
@@ -226,7 +218,6 @@ def _list_assignments_of_vocabularies(
     attribute. A Keras Tokenizer that the code fits on texts counts as a vocabulary.
 
     Args:
-        path: the file.
         statements: the statements to search.
         top: the top-level statements of the file.
     """
@@ -303,7 +294,6 @@ def _find_needed_code(
     that the file does not define or a value that a caller gives, or are too many.
 
     Args:
-        path: the file.
         top: the top-level statements of the file.
         function: the function that makes the vocabularies; None if the top level does.
         makers: the statement that makes each vocabulary, by the vocabulary's name.

@@ -449,12 +449,7 @@ def _add_lines_that_change_ids(
 
 def _computes_with_ids(node: ast.AST, names: Collection[str]) -> bool:
     """Return whether code computes new ids from ids: `[i + 1 for i in ids]`, `torch.tensor(ids) + 1` or
-    `vocab.get(word, 0) + 1`.
-
-    Args:
-        node: the code.
-        names: the names that hold ids.
-    """
+    `vocab.get(word, 0) + 1`."""
     match node:
         case ast.ListComp(elt=made, generators=[of]) | ast.GeneratorExp(elt=made, generators=[of]):
             return ast.unparse(of.iter) in names and ast.unparse(_unwrap_array(made)) != ast.unparse(of.target)

@@ -33,7 +33,6 @@ def list_file_statements_that_code_needs(
     Args:
         made: the new code.
         statements: the statements of the file.
-        path: the file.
     """
     names = [name for one in made for name in list_needed_names(one)]
     own = {name for one in made for name in list_changed_names(one)}
@@ -52,7 +51,6 @@ def slice_statements(
     statements, and all names that they need.
 
     Args:
-        names: the names.
         statements: the statements to choose from, in order.
         in_order: whether a statement needs only changes that come before it. Otherwise it needs all changes, since an
             object may be changed later through another name. A function may be called after all statements.
@@ -77,7 +75,6 @@ def _list_needed_statements(
     defined by a function, class, import or constant.
 
     Args:
-        names: the names.
         own: names that are not looked up.
         path: the file of the statements. If it is given, an import from one of the owner's files near it is replaced by
             the imported code.

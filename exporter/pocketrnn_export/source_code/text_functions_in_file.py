@@ -77,7 +77,6 @@ def refuse_function_with_more_arguments(path: Path, name: str, given_arguments: 
     that is not a plain function of the file is accepted.
 
     Args:
-        path: the file.
         name: the function's name.
         given_arguments: the names of the arguments that the user gives.
 
@@ -104,12 +103,7 @@ def refuse_function_with_more_arguments(path: Path, name: str, given_arguments: 
 
 def only_cleans_texts(file: Path, name: str) -> bool:
     """Return whether a function cleans texts and does not split them into tokens. Its name must say so, such as
-    `preprocess`, and its code must neither take a vocabulary nor look up words.
-
-    Args:
-        file: the file of the function.
-        name: the function.
-    """
+    `preprocess`, and its code must neither take a vocabulary nor look up words."""
     *of_splitting, of_cleaning = (re.search(one, name, re.IGNORECASE) for one in _TEXT_FUNCTIONS)
     if of_cleaning is None or any(of_splitting):
         return False
@@ -146,11 +140,7 @@ class TextFunction(NamedTuple):
 
 def list_functions_of_text(path: Path) -> list[str]:
     """List the functions of a file that may take only a text, or a text and a vocabulary. Return an empty list if the
-    file cannot be read.
-
-    Args:
-        path: the file.
-    """
+    file cannot be read."""
     with contextlib.suppress(InputError):
         functions = [(name, one) for name, one in _list_functions_and_methods(path) if "." not in name]
         return [name for name, one in functions if _find_text_function([path], path, name, one) is not None]
@@ -173,9 +163,6 @@ def list_text_functions(path: Path) -> list[TextFunction]:
     First come functions that split the text for a function that predicts; if there are none, the function that
     predicts. Then come functions that call a library such as spaCy, whose splitting the text rules of the bundle cannot
     replace. The other functions come last.
-
-    Args:
-        path: the file.
     """
     found: dict[str, tuple[int, TextFunction]] = {}
     near, kinds = list_code_files_of_module(path), len(_TEXT_FUNCTIONS)
@@ -228,7 +215,6 @@ def complete_text_function(file: Path, name: str) -> TextFunction | None:
     calls none. For a function that itself splits texts, return None if a value of an argument is not found.
 
     Args:
-        file: the file.
         name: the function, or Class.method.
     """
     near, function = list_files_near(file), dict(_list_functions_and_methods(file)).get(name)
@@ -281,7 +267,6 @@ def is_method_of_object_that_cannot_be_made(path: Path, name: str) -> bool:
     other arguments, and the values of the attributes that the method reads are not known from the owner's code.
 
     Args:
-        path: the file.
         name: the function, or Class.method.
     """
     held, _, method = name.rpartition(".")
@@ -302,7 +287,6 @@ def find_text_library(path: Path, name: str, calls_left: int = 2) -> str:
     that it calls. Return an empty string if it uses none.
 
     Args:
-        path: the file.
         name: the function, or Class.method.
         calls_left: how many levels of calls of the owner's other functions are followed.
 

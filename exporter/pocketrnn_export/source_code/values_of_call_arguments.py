@@ -153,11 +153,6 @@ def find_attribute_values(path: Path, class_name: str, names: Collection[str]) -
     An attribute is found if `__init__` sets it once, to a constant, or to a parameter for which the owner's code passes
     a plain value or which has a plain default. Other attributes are left out.
 
-    Args:
-        path: the file of the object's class.
-        class_name: the class.
-        names: the wanted attributes.
-
     Example:
         >>> find_attribute_values(Path("text.py"), "Processor", ["max_length", "model"])
         {'max_length': 60}
@@ -236,7 +231,6 @@ def _read_arguments(
     """Read the values of the arguments in one call of a function.
 
     Args:
-        call: the call.
         function: the called function.
         names: the wanted arguments.
         scopes: the syntax nodes of each function or class around the call, the innermost first, and then those of the

@@ -145,11 +145,7 @@ def _find_opened(call: ast.AST) -> ast.expr | None:
 
 def _read_words(nodes: Sequence[ast.AST], lines: Sequence[str]) -> tuple[str, ...] | None:
     """Return the words that a function makes of the lines of a file. Return None if its code does not show them,
-    because it splits the whole file into words, or drops some of the lines that become empty.
-
-    Args:
-        nodes: the syntax nodes of the function.
-    """
+    because it splits the whole file into words, or drops some of the lines that become empty."""
     words = [*lines]
     calls = [(one, one.func) for one in nodes if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)]
     if any(method.attr == "splitlines" or ast.unparse(method) == "codecs.open" for _, method in calls):

@@ -160,7 +160,6 @@ def _read_teacher_answers_from_file(
     """Read a teacher's answers from a file that has a row for each row of the data, in the same order.
 
     Args:
-        path: the file.
         data: the rows, whose number, labels and texts the file must have.
         logits: whether the values are logits; a column named `logits` says so, too.
         text_column: the column of texts, which is compared with the data if the file has it.

@@ -260,7 +260,6 @@ def _split_multi_label_rows(
     """Split rows with any number of labels each into two parts that have similar proportions of the labels.
 
     Args:
-        data: the rows.
         second_share: the share of the rows of each label that goes to the second part.
         rng: the random generator that draws the rows of the second part.
 

@@ -43,12 +43,11 @@ def read_sequences(
 ) -> LabelledSequences:
     """Read labelled sequences of numbers from files, as the rows of one data set. A file's suffix decides its format.
 
-    - `.ts`: the format of aeon and sktime.
-    - `.npz`: the arrays `x` [sequences, time, channels] (or [sequences, time] with one channel), `y` [sequences] with
-      strings or whole numbers, and `lengths` [sequences] if the sequences differ in length. `x` is read as
-      [sequences, channels, time] if `options.channels_first` is true, or if only that fits the named channels.
-    - `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet`: a row for each time step, with a column for each channel and a
-      column of labels.
+    A `.ts` file has the format of aeon and sktime. A `.npz` file has the arrays `x` [sequences, time, channels] (or
+    [sequences, time] with one channel), `y` [sequences] with strings or whole numbers, and `lengths` [sequences] if the
+    sequences differ in length. `x` is read as [sequences, channels, time] if `options.channels_first` is true, or if
+    only that fits the named channels. A table (`.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet`) has a row for each time
+    step, a column for each channel, and a column of labels.
 
     Args:
         paths: the files.
@@ -85,7 +84,6 @@ def _read_recordings(path: Path, options: SequenceOptions, label_column: str, no
     """Read the recordings of a file in the format that the suffix of its name says.
 
     Args:
-        path: the file.
         options: the channels and the other reading options.
         label_column: the column of labels, for a table.
         notes: this function appends sentences for the user here, such as a guess about the order of axes.

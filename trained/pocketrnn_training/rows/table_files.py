@@ -198,7 +198,6 @@ def _open_delimited(
     """Open a CSV file, and yield a reader of chunks of its rows.
 
     Args:
-        path: the file.
         size: the number of bytes of the file in UTF-8.
         included_columns: the columns to read; empty for all.
         string_columns: the columns whose values are read as strings, whatever they look like.
@@ -305,7 +304,6 @@ def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str
     Each line of the file is labels that begin with `__label__`, then the text. Several labels become a list.
 
     Args:
-        path: the file.
         wanted: `text`, `label` or both.
         remedy: what to do, for the error if `wanted` has another name.
         encoding: the encoding of the file.

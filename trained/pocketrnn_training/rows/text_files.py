@@ -202,7 +202,6 @@ def _read_labelled_columns(
     """Read files with one label column and one or several text columns.
 
     Args:
-        paths: the files.
         text_columns: the names of the columns that hold texts.
         remedy: the end of the error for a missing column, which says what to do.
 
@@ -289,7 +288,6 @@ def _read_multi_label_columns(
     """Read files with one or several columns of texts and any number of labels for each row.
 
     Args:
-        paths: the files.
         read: a function that yields a file's columns of texts and its column of labels, in chunks of rows.
         label_column: the name of the column of labels.
         labels: the classes and their order; None for the labels that occur.
@@ -352,7 +350,6 @@ def _read_texts_and_raw_labels(
     The labels are not checked or converted.
 
     Args:
-        path: the file.
         text_columns: the names of the columns of texts.
         label_column: the name of the column of labels.
         remedy: the end of the error for a missing column, which says what to do.
@@ -375,7 +372,6 @@ def _read_texts_and_labels(
     """Yield the text columns and the label column of one file, with labels as strings, some thousand rows at a time.
 
     Args:
-        path: the file.
         read: a function that yields the same columns with the labels as they are in the file.
         label_column: the name of the column of labels.
         blank_labels: whether a missing label is allowed; if so, it becomes "".

@@ -273,7 +273,6 @@ def _join_pieces_of_rows(
         pieces_of_words: the pieces of each word.
         chosen_words: int64 [words of all rows], the position in `pieces_of_words` of each word.
         row_offsets: int64 [rows + 1], the position in `chosen_words` of each row's first word.
-        rules: the text rules.
     """
     lengths = pieces_of_words.lengths[chosen_words]
     ends = np.concatenate(([0], np.cumsum(lengths)))

@@ -325,7 +325,6 @@ def compute_node_value(node: Node, find_value: Callable[[Node], Any], *, in_floa
     """Return the value of a node, computed from its arguments.
 
     Args:
-        node: the node.
         find_value: a function that returns the value of a node that is an argument.
         in_float64: whether to compute in float64.
     """

@@ -269,7 +269,6 @@ def _evaluate_expression(expression: Any, sizes: Mapping[Any, Any], number_libra
     """Return the value of a SymPy expression.
 
     Args:
-        expression: the expression.
         sizes: an array or tensor for each symbol.
         number_library: the functions for arrays or for tensors.
 

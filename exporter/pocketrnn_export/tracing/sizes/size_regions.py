@@ -158,7 +158,6 @@ def _evaluate_conditions(log: TraceLog, sizes: Sizes, batch: int | None) -> dict
 
     Args:
         log: the conditions that forward tested.
-        sizes: the sizes.
         batch: the batch size of every run, if it is fixed.
     """
     asked = [question.condition for question in log.questions if question.branch]
