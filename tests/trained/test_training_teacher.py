@@ -138,7 +138,7 @@ def changed(row: int, column: int, value: Any) -> list[list[Any]]:
         (changed(0, 0, 0.7), "Row 1 of .* sum to 0.9, not to 1"),
         (changed(0, 0, 1e308), r"Row 1 of .* holds the probability 1e\+308"),
         ([[0.0, 0.0, 0.0]] * 4, "Row 1 of .* sum to 0"),
-        ([[None, None, None]] * 4, "no answer for any row"),
+        ([[None, None, None]] * 4, r"answers\.\w+ are empty"),
     ],
 )
 def test_answers_that_are_none_are_refused(tmp_path: Path, suffix: str, values: list[list[Any]], message: str) -> None:
@@ -159,8 +159,8 @@ def test_answers_that_are_none_are_refused(tmp_path: Path, suffix: str, values: 
         ({"probabilities": [[0.5, 0.5]]}, "Row 1 of .* 3 numbers"),
         ({"probabilities": ["cat"]}, "Row 1 of .* 3 numbers"),
         ({"probabilities": [[1.0, 0.0, True]]}, "Row 1 of .* has True"),
-        ({"probabilities": [[1.0, 0.0, [0.0]]]}, "must be a number"),
-        ({"probabilities": [[10**400, 0, 0]]}, "must be a number"),
+        ({"probabilities": [[1.0, 0.0, [0.0]]]}, "column 'probabilities', but"),
+        ({"probabilities": [[10**400, 0, 0]]}, "column 'probabilities', but"),
         ({"probabilities": [{"cat": 1.0}]}, "3 numbers"),
         ({"cat": ["much"], "dog": [0.0], "elk": [0.0]}, "'much' .*column 'cat'"),
         ({"text": ["a dog"], "cat": [1.0], "dog": [0.0], "elk": [0.0]}, "Row 1 of .* text 'a dog'.* 'a cat'"),
@@ -201,7 +201,7 @@ def test_a_teacher_that_is_not_there_is_told(tmp_path: Path) -> None:
         read_teacher([tmp_path / "answers.parquet"], DATA)
     with pytest.raises(BundleError):
         read_teacher([tmp_path / "nothing"], DATA)
-    with pytest.raises(DataError, match="at least one teacher"):
+    with pytest.raises(DataError, match="`sources` is empty"):
         read_teacher([], DATA)
 
 
@@ -511,9 +511,7 @@ def test_a_bundle_is_a_teacher_for_its_labels_only() -> None:
     texts = ["Oil prices rise again", "Striker scores twice in cup final"]
     news = LabelledTexts(texts, np.array([0, 2]), ("Business", "Sci/Tech", "Sports", "World"), "news")
     assert read_teacher(["ag_news"], news).likeliest_classes().tolist() == [0, 2]
-    with pytest.raises(
-        DataError, match=r"The teacher ag_news has the labels .*, but the data has the labels 'cat', 'dog', 'elk'"
-    ):
+    with pytest.raises(DataError, match=r"The teacher ag_news has the labels .* 'cat', 'dog', 'elk'"):
         read_teacher(["ag_news"], DATA)
 
 

@@ -60,9 +60,9 @@ def test_the_words_of_the_vocabulary_are_found(tmp_path: Path, name: str, conten
         ("the 1 nan 3\n", "Line 1 .* not a number"),
         ("the 1 inf 3\n", "Line 1 .* not a number"),
         ("the 1 1e39 3\n", "Line 1 .* not a number"),
-        ("of 1 2 3\n", "no vector for any word of the texts"),
-        ("", "no vector for any word of the texts"),
-        ("3 3\n", "no vector for any word of the texts"),
+        ("of 1 2 3\n", "no vector for"),
+        ("", "no vector for"),
+        ("3 3\n", "no vector for"),
     ],
 )
 def test_bad_lines_are_refused_by_number(tmp_path: Path, content: str, says: str) -> None:
@@ -98,7 +98,7 @@ def test_a_table_is_read_as_a_file_is_and_each_number_is_near(tmp_path: Path) ->
 def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.npz"
     write_table(path, ["the", "of"], np.ones((2, 3)))
-    with pytest.raises(DataError, match="no vector for any word"):
+    with pytest.raises(DataError, match="no vector for"):
         read_vectors(path, ("<unk>", "<pad>", "zebra"))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])

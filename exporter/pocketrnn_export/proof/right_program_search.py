@@ -77,6 +77,7 @@ from pocketrnn_export.tracing.sizes.trace_branches import TracePlan
 _SECONDS_A_WAY: Final = 15
 # The most tokens of a run that looks for caught errors if no file of the user seems to catch any.
 _SMALL: Final = 4_096
+_NO_STEPS: Final = "For {}, the module calls a recurrent layer with a sequence of no steps."
 
 
 def find_program_right_for_all_sizes(
@@ -154,10 +155,7 @@ def _find_program_with_answers_of_module(
         def run_program(sizes: Sizes) -> Any:
             # onnxruntime kills the process for a recurrent layer without a step.
             if not all(question.holds(sizes) for question in log.steps):
-                raise ExportError(
-                    f"For {describe_sizes(sizes)}, the module calls a recurrent layer with a sequence of no steps.",
-                    "Call the layer with at least one step, also for the shortest texts.",
-                )
+                raise ExportError(_NO_STEPS.format(describe_sizes(sizes)), "Call the layer with at least one step.")
             return made(program).run(compared.draw_inputs(sizes))
 
         non_forgetting_run = None if non_forgetting is None else non_forgetting.make_run(program)
