@@ -180,7 +180,7 @@ def test_a_mistyped_file_is_helped(tmp_path: Path) -> None:
     assert refusal("classify", "-i", tmp_path / "Review.CSV", "-o", tmp_path / "o.csv").endswith(
         "Did you mean reviews.csv?"
     )
-    assert refusal("train", tmp_path / "other.csv", "-o", tmp_path / "c").endswith("Check the name of the file.")
+    assert refusal("train", tmp_path / "other.csv", "-o", tmp_path / "c").endswith("Check the path of the file.")
 
 
 def test_a_long_text_in_place_of_a_column_is_cut(tmp_path: Path) -> None:

@@ -625,8 +625,8 @@ class PicksTheFirstOfEqualScores(_Embedded):
 
 COUNTED = (CountsLengthsAndPacks, CountsLengthsAndAttends, ClampsLengthsOnly, SortsByLength)
 CAUGHT = (
-    (ReadsAValueAndCatches, r"catches an error that only tracing raises.*if x\.max\(\)\.item"),
-    (ReadsAValueInAWith, r"only tracing raises.*json\.dumps"),
-    (ReadsAValueAndReturnsFinally, r"only tracing raises.*json\.dumps"),
+    (ReadsAValueAndCatches, r"catches an error that is raised only while it is traced.*if x\.max\(\)\.item"),
+    (ReadsAValueInAWith, r"raised only while it is traced.*json\.dumps"),
+    (ReadsAValueAndReturnsFinally, r"raised only while it is traced.*json\.dumps"),
     (PicksTheFirstOfEqualScores, r"order of equal values in topk"),
 )

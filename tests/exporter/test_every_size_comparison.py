@@ -146,7 +146,7 @@ def test_a_text_stands_beside_others_on_both_sides_of_what_is_asked_beyond_512_t
         return np.full((len(tokens), 2), 2.0 if asked else 1.0)
 
     given: Any = {"ragged": True, "bounds": bounds, "numbers": numbers}
-    with pytest.raises(ExportError, match=r"2 texts with \d+ tokens .*one_text=True"):
+    with pytest.raises(ExportError, match=r"2 texts, padded to \d+ tokens.*one_text=True"):
         mixed_length_batches.refuse_answers_that_depend_on_batch(run, range(2, 40), 0, None, **given)
     mixed_length_batches.refuse_answers_that_depend_on_batch(
         lambda tokens, _: np.ones((len(tokens), 2)), range(2, 40), 0, None, **given

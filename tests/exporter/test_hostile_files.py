@@ -247,12 +247,12 @@ def archive(path: Path, start: bytes, zeros: int, compression: int = zipfile.ZIP
 
 
 BOMBS: Final = {
-    "large": (header((8 << 20,)), 64 << 20, "67,108,864 bytes for 8388608 items"),
+    "large": (header((8 << 20,)), 64 << 20, "8388608 items, which take 67,108,864 bytes"),
     "longer than it says": (header((3,)), 64 << 20, "more bytes"),
     "shorter than it says": (header((1 << 20,)), 1 << 20, "fewer bytes"),
     "no numbers of no bytes": (header((10**12,), "|V0"), 0, "1000000000000 items"),
     "an axis of none": (header((10**12, 0)), 0, "1000000000000 x 0 items"),
-    "below none": (header((-1,)), 0, r"shape is \(-1,\)"),
+    "below none": (header((-1,)), 0, r"shape in its header is \(-1,\)"),
     "a header of 4 GB": (header((3,), version=2, length=0xFFFFFF00), 64 << 20, "header"),
     "objects": (header((1,), "|O"), 0, "objects"),
 }

@@ -162,7 +162,7 @@ REFUSED_FOR_TRACT = {
     "GathersLast": "GatherElements",
     "IndexesLast": "cannot open the graph",
     "BranchesOnValues": "Pad",
-    "StepsACell": "cannot be traced",
+    "StepsACell": "torch.export cannot trace",
 }
 
 

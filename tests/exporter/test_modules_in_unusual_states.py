@@ -223,7 +223,9 @@ def with_scripted_layer() -> nn.Module:
         (meta, r"emb\.weight .*meta device.*to_empty"),
         (lazy, r"out\.weight .*no shape.*Run"),
         (with_old_weights, r"layer rnn .*weight_hh_l0.*module\.cpu\(\)"),
-        pytest.param(with_scripted_layer, r"torch.jit.freeze fails.*Export the nn\.Module", marks=pytest.mark.slow),
+        pytest.param(
+            with_scripted_layer, r"torch\.jit\.freeze fails on.*Export the nn\.Module", marks=pytest.mark.slow
+        ),
         (StatisticsOfABatch, r"out\.0 is a BatchNorm1d without running statistics.*LayerNorm"),
         (Exits, r"fails on batch 7 x sequence 17.*SystemExit: 3\. "),
         pytest.param(

@@ -101,8 +101,8 @@ def test_the_command_says_how_long_measures_and_keeps_the_classifier_of_all_rows
     for arguments, said in (
         (("--folds", "1"), "1 is not in the range x>=2"),
         (("--folds", "90"), "There are 90 folds, but only 60 different rows"),
-        (("--folds", "2", "--validation", rows), "Leave --validation or --folds out."),
-        (("--folds", "2", "--teacher", rows), "Leave --teacher or --folds out."),
+        (("--folds", "2", "--validation", rows), "Leave out --validation or --folds."),
+        (("--folds", "2", "--teacher", rows), "Leave out --teacher or --folds."),
     ):
         refused = run(rows, "-o", str(tmp_path / "e"), *arguments)
         assert refused.exit_code == 2, refused.output

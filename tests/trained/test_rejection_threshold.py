@@ -131,10 +131,10 @@ def test_the_commands_and_fit_take_the_label_that_is_outside(tmp_path: Path) -> 
     assert shown.exit_code == 0, shown.output
     assert re.search(r"[\d.]+% of 30 rows .*given none", shown.stdout)
     for arguments, said in (
-        ((str(rows), "--outside", "emu"), "No row of rows.csv has the label 'emu'"),
+        ((str(rows), "--outside", "emu"), "--outside is 'emu', but rows.csv has only the labels"),
         ((str(rows), "--outside", ""), "the value is empty"),
-        ((str(rows), "--outside", "elk", "--multi-label"), "outside has no meaning"),
-        ((str(rows), "--outside", "elk", "--teacher", "t.csv"), "A teacher answers every row"),
+        ((str(rows), "--outside", "elk", "--multi-label"), "cannot be used together with several labels"),
+        ((str(rows), "--outside", "elk", "--teacher", "t.csv"), "--teacher cannot be used with --outside"),
         (("ag_news", "--outside", "World"), "your own files"),
     ):
         refused = run("train", *arguments, "-o", str(tmp_path / "d"))

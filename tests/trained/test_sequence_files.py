@@ -42,11 +42,11 @@ def test_ts_files_hold_sequences_of_any_length_with_gaps(tmp_path: Path) -> None
         ("", "no line @data"),
         ("1,2:up\n", "before the line @data"),
         (HEAD, "holds no sequences"),
-        (HEAD + "1,2:3,4:up\n", "one class"),
+        (HEAD + "1,2:3,4:up\n", "same label, 'up'"),
         (HEAD + "1,2:3:up\n", "samples: 2, 1"),
         (HEAD + "1,2:3,x:up\n", "'x' in line 7"),
         (HEAD + "1,:3,4:up\n", "'' in line 7"),
-        (HEAD + "1,2:3,4:side\n", "the label 'side'"),
+        (HEAD + "1,2:3,4:side\n", "The label 'side'"),
         (HEAD + "1,2:3,4:\n", "[Ll]ine .* colon"),
         (HEAD + "1,2\n", "colon and"),
         (HEAD + "1:2:up\n1:down\n", "has 1 channels"),
@@ -54,12 +54,12 @@ def test_ts_files_hold_sequences_of_any_length_with_gaps(tmp_path: Path) -> None
         (HEAD + "1:?:up\n", "missing"),
         (HEAD.replace("@timeStamps false", "@timeStamps true"), "have time stamps"),
         (HEAD.replace("@timeStamps false", "@timeStamps maybe"), "true or false"),
-        (HEAD.replace("@timeStamps false", "@targetLabel true"), "learns only labels"),
-        (HEAD.replace("@classLabel true up down", "@classLabel false"), "not declare labels"),
+        (HEAD.replace("@timeStamps false", "@targetLabel true"), "@targetLabel true"),
+        (HEAD.replace("@classLabel true up down", "@classLabel false"), "not declare .*labels"),
         (HEAD.replace("@univariate false", "@dimensions two"), "whole number"),
         (HEAD.replace("@univariate false", "@dimensions 3") + "1:2:up\n", "has 2 channels"),
         (HEAD.replace("@univariate false", "@univariate true") + "1:2:up\n", "has 2 channels"),
-        (HEAD.replace("@univariate false", "@equalLength true\n@seriesLength 3") + "1,2:1,2:up\n", "all have 3"),
+        (HEAD.replace("@univariate false", "@equalLength true\n@seriesLength 3") + "1,2:1,2:up\n", "every line has 3"),
         (HEAD.replace("@univariate false", "@missing false") + "1:?:up\n", "@missing false"),
     ],
 )
@@ -78,7 +78,7 @@ def test_npz_files_hold_arrays_with_or_without_lengths(tmp_path: Path) -> None:
     assert read_sequences([tmp_path / "b.npz"]).sequences[0].shape == (5, 1)
     with pytest.raises(DataError, match="has 1 channels, but sequence 0"):
         read_sequences([tmp_path / "a.npz", tmp_path / "b.npz"])
-    with pytest.raises(InputError, match="3 channels are named"):
+    with pytest.raises(InputError, match="names 3 channels"):
         read_sequences([tmp_path / "a.npz"], SequenceOptions(("a", "b", "c")))
 
 
@@ -109,7 +109,7 @@ def test_a_damaged_or_missing_npz_file_is_refused_in_a_sentence(tmp_path: Path) 
     with pytest.raises(DataError, match="does not exist"):
         read_sequences([tmp_path / "a.npz"])
     written(tmp_path, "x,y\n", "a.npz")
-    with pytest.raises(DataError, match=r"a\.npz.*x \[sequences"):
+    with pytest.raises(DataError, match=r"a\.npz.*`x` \[sequences"):
         read_sequences([tmp_path / "a.npz"])
 
 
@@ -129,7 +129,7 @@ def test_tables_have_a_column_for_each_channel_and_one_that_parts_the_sequences(
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        ("ax,label\n1,a\n", SequenceOptions(), "No channels .*walks.csv"),
+        ("ax,label\n1,a\n", SequenceOptions(), "walks.csv .*columns.* channels"),
         ("ax,label\n1,a\n", SequenceOptions(("az",)), "no column 'az'"),
         ("ax,label\n1,a\n", SequenceOptions(("label",)), "as a channel"),
         ("ax,label\n1,a\n", SequenceOptions(("ax",), "ax"), "as a channel"),
@@ -138,7 +138,7 @@ def test_tables_have_a_column_for_each_channel_and_one_that_parts_the_sequences(
         ("ax,label\nx,a\n", SequenceOptions(("ax",)), "'x' .*number"),
         ("ax,label\n", SequenceOptions(("ax",)), "has no rows"),
         ("ax,label\n1,a\n2,b\n", SequenceOptions(("ax",)), "has several labels"),
-        ("ax,label\n1,a\n2,b\n", SequenceOptions(("ax",), window=2), "one label .*2 steps"),
+        ("ax,label\n1,a\n2,b\n", SequenceOptions(("ax",), window=2), "A window has 2 steps"),
     ],
 )
 def test_tables_that_cannot_be_meant_are_refused(
@@ -167,7 +167,7 @@ def test_arrays_with_channels_first_are_turned_where_that_is_said_or_sure_and_el
     for options in (SequenceOptions(channels_first=True), SequenceOptions(("a", "b", "c"))):
         turned = read_sequences([path], options)
         assert turned.sequences[1].tolist() == told.sequences[1].T.tolist()
-    assert "3 channels are named" in turned.notes[0]
+    assert "size 3, which is the number of named channels" in turned.notes[0]
     # As they are meant here.
     assert read_sequences([arrays(tmp_path, (2, 10, 3))]).notes == ()
     assert read_sequences([arrays(tmp_path, (2, 3, 3))], SequenceOptions(("a", "b", "c"))).notes == ()

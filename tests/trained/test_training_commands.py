@@ -65,7 +65,7 @@ def refused(*arguments: str, status: int = 2) -> str:
         (["train", "reviews.csv", "-o", "c", "--text-column", "words"], "reviews.csv has no column 'words'"),
         (["train", "reviews.csv", "-o", "c", "--validation", "no.csv"], "no.csv does not exist."),
         (["train", "reviews.csv", "-o", "taken"], "taken exists already."),
-        (["train", "reviews.csv", "-o", "c", "--resume"], "There is no interrupted run in c."),
+        (["train", "reviews.csv", "-o", "c", "--resume"], "c holds no interrupted run"),
         (["train", "reviews.csv", "-o", "c", "--from", "b"], "b is not a folder."),
         (["train", "motions.ts", "-o", "c"], "motions.ts does not exist."),
         (["evaluate", "taken", "nothing.csv"], "nothing.csv does not exist."),
@@ -278,7 +278,7 @@ def test_the_data_is_read_before_any_work_and_the_output_before_the_data() -> No
         (["reviews.csv", "--epochs", "0"], "--epochs"),
         (["reviews.csv", "--learning-rate", "0"], "--learning-rate"),
         (["reviews.csv", "--max-vocabulary", "1"], "--max-vocabulary is 1"),
-        (["reviews.csv", "--min-freq", "100000"], "Not one token occurs at least 100000 times"),
+        (["reviews.csv", "--min-freq", "100000"], "Not one token of the texts occurs at least 100000 times"),
         ([], "DATA"),
     ],
 )

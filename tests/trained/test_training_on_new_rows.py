@@ -177,7 +177,7 @@ def test_the_command_goes_on_and_says_so(tmp_path: Path) -> None:
     assert "goes on from old" in (tmp_path / "new/report.md").read_text()
     refused = run("train", more, "-o", tmp_path / "other", "--from", tmp_path / "old", "--hidden-dim", 16)
     assert refused.exit_code == 2
-    assert "--hidden-dim 8" in refused.stderr
+    assert "the value of this checkpoint, 8" in refused.stderr
     assert run("train", more, "-o", tmp_path / "other", "--from", tmp_path / "absent").exit_code == 2
 
 

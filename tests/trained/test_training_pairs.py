@@ -224,7 +224,7 @@ def test_a_token_that_the_other_text_has_is_told_from_one_that_it_lacks() -> Non
 
 @pytest.mark.parametrize("change", [{"packed": False}, {"pooling": "none"}, {"pairs": 8}])
 def test_a_shape_that_two_texts_cannot_have_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(InputError, match="two texts"):
+    with pytest.raises(InputError, match="pairs of texts"):
         replace(SMALL, two_texts=True, **change)  # type: ignore[arg-type]
 
 
@@ -319,18 +319,18 @@ def test_rows_of_ag_news_have_no_second_text(tmp_path: Path) -> None:
 def test_rows_of_one_text_and_classifiers_of_two_are_told_apart(trained: Path, tmp_path: Path) -> None:
     checkpoint = read_checkpoint(trained / "pairs")
     single = LabelledTexts(["a", "b"], np.array([0, 1]), checkpoint.labels, "rows")
-    with pytest.raises(DataError, match="two texts"):
+    with pytest.raises(DataError, match="reads two texts"):
         evaluate(checkpoint, single)
     with pytest.raises(InputError, match="pairs of texts"):
         train(easy_pairs(), TextSettings())
     with pytest.raises(InputError, match="validation"):
         train(easy_pairs(), QUICK, validation=single)
-    with pytest.raises(CheckpointError, match="two texts"):
+    with pytest.raises(CheckpointError, match="pairs of texts"):
         write(replace(checkpoint, examples=("one",)), tmp_path / "x")
     rows = tmp_path / "rows.csv"
     rows.write_text("text,label\na,same\nb,other\n")
     teacher = run("train", rows, "-o", tmp_path / "y", "--teacher", trained / "pairs", exit_code=2)
-    assert "two texts" in teacher.output
+    assert "reads pairs of texts" in teacher.output
 
 
 def test_tuples_in_memory_are_pairs() -> None:

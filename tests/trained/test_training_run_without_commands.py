@@ -76,7 +76,7 @@ def test_a_run_refuses_its_folder_before_any_work(source: DataSource, tmp_path: 
     (tmp_path / "mine/mine.txt").write_text("mine")
     with pytest.raises(OutputError, match="exists already"):
         TrainingRun(missing, tmp_path / "mine", QUICK)
-    with pytest.raises(InputError, match=r"interrupted run .*--resume"):
+    with pytest.raises(InputError, match=r"no interrupted run .*--resume"):
         TrainingRun(missing, tmp_path / "c", QUICK, resume=True)
     with pytest.raises(KeyboardInterrupt):
         TrainingRun(source, tmp_path / "c", QUICK).train(interrupt_after(1))

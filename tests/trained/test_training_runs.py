@@ -146,7 +146,7 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
     command = ["train", str(reviews), "-o", "c", *OPTIONS, "--epochs", "2"]
     nothing = run(*command, "--resume")
     assert nothing.exit_code == 2
-    assert "interrupted run in c" in nothing.stderr
+    assert "c holds no interrupted run" in nothing.stderr
 
     progress = running_metrics.RunningMetrics.progress
 
@@ -164,7 +164,7 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
     files = {path.name: path.read_bytes() for path in Path("c").iterdir()}
     other = run(*command, "--resume", "--hidden-dim", "9")
     assert other.exit_code == 2
-    assert "was made with --hidden-dim 8, not 9" in other.stderr
+    assert "other settings: --hidden-dim 8, not 9" in other.stderr
     write_csv(reviews.with_name("others.csv"), easy_texts(90, seed=1))
     changed = run("train", str(reviews.with_name("others.csv")), *command[2:], "--resume")
     assert "other data" in changed.stderr
@@ -174,7 +174,7 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
     assert run(*command, "--resume").exit_code == 0
     over = run(*command, "--resume")
     assert over.exit_code == 2
-    assert "interrupted run in c" in over.stderr
+    assert "c holds no interrupted run" in over.stderr
 
 
 @pytest.mark.parametrize("content", mostly_slow([b"", b"\x00" * 64, b"not a tensor file at all"], 3))
@@ -301,7 +301,7 @@ def test_processes_end_with_the_one_that_started_them(reviews: Path) -> None:
 @pytest.mark.slow
 def test_what_goes_wrong_in_a_process_is_told_here() -> None:
     settings = replace(QUICK, processes=2, cell="rnn_relu", layers=3, learning_rate=1e30, epochs=5)
-    with pytest.raises(training.TrainingError, match=r"epoch 1 .*learning rate"):
+    with pytest.raises(training.TrainingError, match=r"in epoch 1, .*learning rate"):
         train(easy_texts(60), settings)
 
 
@@ -595,7 +595,7 @@ def test_a_second_run_into_a_folder_is_told_before_it_reads_the_data(reviews: Pa
         for more in ((), ("--force",)):
             second = run("train", "unread.csv", "-o", "c", *OPTIONS, *more)
             assert second.exit_code == 2
-            assert "Another run is writing c." in second.stderr
+            assert "Another training run is writing c." in second.stderr
         with run_folder.lock_folder(Path("d")):
             pass
     assert not list(Path().glob(".*.lock"))

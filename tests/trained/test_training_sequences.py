@@ -231,9 +231,9 @@ def test_choices_of_numbers_are_refused_for_texts_and_what_is_for_texts_for_numb
     made = train(easy_sequences(), replace(QUICK, epochs=1))
     with pytest.raises(InputError, match=f"{made.name} .*old rows"):
         make_settings_from_checkpoint(made, TextSettings())
-    with pytest.raises(DataError, match=f"{made.name} takes sequences"):
+    with pytest.raises(DataError, match=f"{made.name} reads sequences"):
         evaluate(made, easy_texts(30))
-    with pytest.raises(DataError, match=r"ag_news takes texts, .*sequences"):
+    with pytest.raises(DataError, match=r"ag_news reads texts, .*sequences"):
         evaluate(Classifier.load("ag_news"), easy_sequences())
     for choice in ({"convolution": 4}, {"jitter": -1}, {"time_masking": 1}, {"stride": 0}, {"scaling": float("nan")}):
         with pytest.raises(InputError, match=next(iter(choice))):
@@ -310,7 +310,7 @@ def test_the_commands_train_and_evaluate_on_files_of_numbers(tmp_path: Path, mon
         (["train", "train.npz", "-o", "d", "--integer-scale", "half"], "'half'"),
         (["train", "train.npz", "-o", "d", "--units", "g,g,g"], "units has 3"),
         (["train", "texts.csv", "-o", "d", "--time-column", "when"], "--channels"),
-        (["train", "texts.csv", "-o", "d", "--from", "c"], "Training cannot go on"),
+        (["train", "texts.csv", "-o", "d", "--from", "c"], "Training cannot continue"),
         (["train", "texts.csv", "-o", "d", "--teacher", "c"], "not texts"),
     ):
         refused = CliRunner().invoke(main, arguments)

@@ -306,7 +306,7 @@ def test_a_checkpoint_keeps_what_makes_it_one_of_several_labels(fitted: FittedCl
     document = json.loads((tmp_path / "c/config.json").read_text())
     read = checkpoints.read(tmp_path / "c")
     assert (read.activation, read.thresholds) == (best.activation, best.thresholds)
-    with pytest.raises(CheckpointError, match="1 thresholds for 3 labels"):
+    with pytest.raises(CheckpointError, match="1 thresholds, but 3 labels"):
         replace(best, thresholds=(0.5,))
     (tmp_path / "c/config.json").write_text(json.dumps(document | {"activation": "tanh"}))
     with pytest.raises(CheckpointError, match="tanh"):
@@ -429,7 +429,7 @@ def test_fit_takes_a_table_of_indicators() -> None:
         ([["a"], None, ["b"]], "position 1"),
         ([["a"], ["a"], []], "only label"),
         ([["a"], [1.5], ["b"]], "position 1"),
-        (np.array([[0, 2], [1, 0], [0, 1]]), "0 and 1"),
+        (np.array([[0, 2], [1, 0], [0, 1]]), "must all be 0 or 1"),
     ],
 )
 def test_lists_that_are_no_labels_are_refused(labels: Any, named: str) -> None:

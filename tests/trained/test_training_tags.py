@@ -79,7 +79,7 @@ def test_columns_give_the_first_and_the_last(
 @pytest.mark.parametrize(
     ("name", "text", "named"),
     [
-        ("a.conll", "Ada B\nin\n", "a.conll:2 .*1 column .*line 1 has 2"),
+        ("a.conll", "Ada B\nin\n", "a.conll:2 .*1 column .*must have 2, as line 1"),
         ("a.conll", "Ada\tB\nin\tP\tO\n", "a.conll:2 .*3 columns"),
         ("a.conll", "word\n", "a.conll:1 .*'word'"),
         ("a.conll", "Ada\t\n", "a.conll:1 .*label"),
@@ -90,8 +90,8 @@ def test_columns_give_the_first_and_the_last(
         ("a.conll", b"Ada B\nM\xfcller O\n", "line 2 .*0xfc"),
         ("a.conll", "Ada B\n".encode("utf-16"), "utf-16"),
         ("a.conllu", "1\tAda\tPROPN\n", "a.conllu:1 .*3 columns.* 10"),
-        ("a.conllu", CONLLU.replace("2\tdem", "4\tdem"), "a.conllu:5 .*'4'.* 2 "),
-        ("a.conllu", CONLLU.replace("\n\n1\t#", "\n1\t#"), "a.conllu:8 .*'1'.* 4 "),
+        ("a.conllu", CONLLU.replace("2\tdem", "4\tdem"), "a.conllu:5 .*'4'.* 2, "),
+        ("a.conllu", CONLLU.replace("\n\n1\t#", "\n1\t#"), "a.conllu:8 .*'1'.* 4, "),
         ("a.conllu", CONLLU.replace("1\tvon", "x\tvon"), "a.conllu:4 .*'x'"),
         ("a.conllu", CONLLU.replace("DET", "_"), "a.conllu:5 .*UPOS"),
     ],
@@ -304,7 +304,7 @@ def test_options_of_other_rows_are_refused(trained: Path, tmp_path: Path, option
 
 def test_rows_of_another_kind_are_refused(trained: Path, tmp_path: Path) -> None:
     texts = fit(["so good", "so bad"] * 10, ["good", "bad"] * 10, epochs=1, min_freq=1, compare=False)
-    with pytest.raises(DataError, match=r"labels rows, .*labels words"):
+    with pytest.raises(DataError, match=r"labels to rows, .*labels of words"):
         evaluate(texts.checkpoint, read_tagged((trained / "test.conll",)))
     written(tmp_path, "text,label\nAda,O\n", "rows.csv")
     assert run("evaluate", str(trained / "people"), str(tmp_path / "rows.csv")).exit_code == 2

@@ -23,15 +23,15 @@ __all__ = ["CrossValidation", "Fold", "cross_validate_rows"]
 
 @dataclass(frozen=True)
 class Fold:
-    """The scores of a classifier on one fold, and of a linear model, both trained on the other folds.
+    """The scores on one fold of a classifier and of a linear model, which were both trained on the other folds.
 
     Attributes:
-        rows: how many rows the fold has.
-        accuracy: the share of rows with the right label; where a text can have several, with all of them right.
-        micro_f1: F1 of all answers together; where each text has one label, that is the accuracy.
+        rows: the number of rows of the fold.
+        accuracy: the share of rows that get the correct label or, if a row can have several, exactly its labels.
+        micro_f1: the micro F1; it equals the accuracy if each row has one label.
         macro_f1: the mean of the F1 of all classes.
-        linear: the accuracy of the linear model on this fold, trained on the same other rows, or its micro F1 where
-            a text can have several labels. None if there is no such model.
+        linear: the accuracy of the linear model or, if a row can have several labels, its micro F1. None if no linear
+            model was trained.
     """
 
     rows: int
@@ -46,8 +46,8 @@ class CrossValidation:
     """The result of cross-validation: the accuracy to expect on new rows.
 
     Attributes:
-        folds: every part.
-        several_labels: whether a text can have several labels, so that micro F1 is the figure to look at.
+        folds: the scores on each fold.
+        several_labels: whether a row can have several labels, so that `scores` are micro F1 and not accuracy.
 
     Example:
         >>> result = cross_validate(["so good", "so bad"] * 9, [1, 0] * 9, 2, epochs=1, min_freq=1)
@@ -81,7 +81,7 @@ class CrossValidation:
 
     @property
     def spread(self) -> FoldScores:
-        """The mean of `scores`, which are the accuracy or micro F1 of each fold, and their standard deviation."""
+        """The mean and the standard deviation of `scores`, with the number of folds and rows."""
         rows = sum(fold.rows for fold in self.folds)
         return FoldScores.from_scores(self.scores, rows, several_labels=self.several_labels)
 
@@ -97,9 +97,7 @@ class CrossValidation:
 
     @property
     def deviation(self) -> float:
-        """The standard deviation of `scores`, which are the accuracy or micro F1 of each fold.
-
-        It is that of a sample: divided by one less than the number of folds.
+        """The sample standard deviation (divisor n - 1) of `scores`, the accuracy or micro F1 of each fold.
 
         Example:
             >>> round(cross_validation.deviation, 3)
@@ -122,8 +120,7 @@ class CrossValidation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The result as metrics to store in a checkpoint: the number of folds, and the mean and the standard deviation
-        of their scores.
+        """The result as metrics for a checkpoint: the number of folds, and the mean and deviation of their scores.
 
         Example:
             >>> cross_validation.metrics["folds"]
@@ -141,16 +138,16 @@ def cross_validate_rows(
     word_vectors: Path | None = None,
     before: Checkpoint | None = None,
 ) -> CrossValidation:
-    """Train a classifier for each fold on the rows of the other folds, and measure the classifier on its fold.
+    """Train a classifier for each fold on the rows of the other folds, and measure it on the rows of the fold.
 
-    Each training holds out validation rows from its own rows, so that no classifier has seen the rows of its fold.
+    Each training takes its validation rows from its own training rows, never from the fold.
 
     Args:
         data: the rows, all of which have a label.
         settings: the settings of each training; the seed also decides the folds.
         folds: the number of folds, at least 2.
-        report: called with the progress: a `StageNotice` after each fold, and a `Progress` whose epochs are counted
-            over all folds.
+        report: the function to call with the progress: a `StageNotice` after each fold, and a `Progress` whose epochs
+            are counted over all folds.
         word_vectors: a file of word vectors to start each training from; None to use installed ones, if there are any.
         before: a checkpoint that each training continues from; None to start with new weights.
 

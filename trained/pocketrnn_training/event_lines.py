@@ -39,14 +39,14 @@ def format_training_metrics(event: Progress) -> str:
 
 
 class EventLines:
-    """Shows the events of a run in few lines of text, for a file or a pipe.
+    """Shows the events of a training run as few lines of text, for a log file or a pipe.
 
-    It shows all notices, and a line for each of about 20 epochs, but at least one line in half a minute.
+    It shows all notices, about 20 epochs of the run, and at least one line in half a minute.
 
     Args:
-        show: called with each line to show.
-        silent: for this many seconds after the object is made, lines are stored. They are shown with the first line
-            after that time.
+        show: the function to call with each line.
+        silent: how many seconds the object waits before it shows its first line. Lines of this time are shown later,
+            before the next line.
     """
 
     def __init__(self, show: Callable[[str], None], silent: float = 0.0) -> None:
@@ -58,7 +58,7 @@ class EventLines:
         self._epochs = 1
 
     def show_event(self, event: Progress | Epoch | Notice) -> None:
-        """Show the line of an event. Most epochs and progress reports are skipped, so that a run has few lines."""
+        """Show an event as a line, or skip it: most epochs and progress reports are skipped."""
         # An epoch ends with its own line of validation scores, except an epoch of a final fit.
         ended, self._ended = self._ended, None
         if ended is not None and not isinstance(event, Epoch):
@@ -75,8 +75,8 @@ class EventLines:
                 self._show_or_hold_line(event)
 
     def _show_epoch_line_if_due(self, event: Progress | Epoch) -> None:
-        """Show the line of an epoch if the epoch is one of about 20 evenly spaced ones, or if no line was shown for
-        half a minute."""
+        """Show an epoch as a line if it is one of about 20 evenly spaced epochs, or if no line came for half a
+        minute."""
         one_of = -(-self._epochs // _EPOCH_LINES)
         if event.epoch % one_of == 0 or self._was_silent_too_long():
             self._show_or_hold_line(event)
@@ -86,8 +86,7 @@ class EventLines:
         return time.monotonic() - self._shown >= _LONGEST_SILENCE
 
     def _show_or_hold_line(self, event: Progress | Epoch | Notice) -> None:
-        """Show the line of an event. During the silent seconds at the start, store the line instead; the first call
-        after these seconds shows the stored lines, too."""
+        """Show an event as a line. In the silent seconds at the start, store the line; a later call shows it first."""
         self._held.append(format_event_line(event))
         if time.monotonic() < self._from:
             return

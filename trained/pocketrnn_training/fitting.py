@@ -48,18 +48,16 @@ _SHORT: Final = 2.0
 
 @dataclass(frozen=True)
 class FittedClassifier(TrainedEstimator):
-    """The result of `fit`: a trained classifier that PyTorch runs.
-
-    scikit-learn's tools take it as an estimator.
+    """The result of `fit`: a trained classifier that PyTorch runs, and that scikit-learn's tools take as an estimator.
 
     `pocketrnn_export.export_trained` makes a bundle of it, which needs no PyTorch.
 
     Attributes:
-        checkpoint: the classifier and all that is known of it; `checkpoint.metrics` has the validation scores.
-        given: the labels as they were given, by their names in the checkpoint: the number 1 has the name "1".
+        checkpoint: the classifier and all that is known about it; `checkpoint.metrics` has the validation scores.
+        given: each label as the user gave it, by its name in the checkpoint: {"1": 1} for the number 1.
 
-    Where each text had a list of labels, `predict_labels` gives the labels that reach their thresholds, and `predict`
-    the likeliest one.
+    If each text had a list of labels, `predict_labels` returns the labels that reach their thresholds, and `predict`
+    the likeliest label.
 
     Example:
         >>> fitted = fit(["so good", "so bad"] * 10, ["good", "bad"] * 10, epochs=1, min_freq=1)
@@ -91,14 +89,15 @@ class FittedClassifier(TrainedEstimator):
         return np.array([self.given[label] for label in self.labels])
 
     def predict(self, texts: Iterable[Any]) -> list[Any]:
-        """Predict the likeliest label of every text, as the label was given to `fit`.
+        """Predict the likeliest label of each text. A label has the type in which `fit` got it.
 
         Args:
-            texts: a list, a column of numpy or pandas, or any other iterable of strings; or of sequences of numbers.
+            texts: strings or, if the classifier was trained on them, pairs of strings or sequences of numbers, as a
+                list, a column of numpy or pandas, or another iterable.
 
         Raises:
             DataError: `texts` is one string, or an item is not a text.
-            SequenceError: an item is not a sequence that the classifier takes.
+            SequenceError: an item is not a sequence with the channels of the classifier.
 
         Example:
             >>> fitted.predict(["so good"])
@@ -107,13 +106,14 @@ class FittedClassifier(TrainedEstimator):
         return [self.given[self.labels[i]] for i in self._logits(texts).argmax(dim=1).tolist()]
 
     def predict_labels(self, texts: Iterable[Any], threshold: float | None = None) -> list[tuple[Any, ...]]:
-        """List for every text the labels that reach their threshold.
+        """List for each text the labels whose probability reaches their threshold.
 
-        If each text has one label, this is the likeliest label, or none.
+        If each text has exactly one label, only the likeliest label can be in the list, which may be empty.
 
         Args:
-            texts: as in `predict`.
-            threshold: one probability for all labels; None for the thresholds that validation chose, or else 0.5.
+            texts: the same as for `predict`.
+            threshold: one threshold for all labels; None for those that the validation chose, or for 0.5 if it chose
+                none.
 
         Raises:
             DataError: `texts` is one string, or an item is not a text.
@@ -140,9 +140,9 @@ class FittedClassifier(TrainedEstimator):
         return self.checkpoint.answers.probabilities(self._logits(texts).numpy())
 
     def score(self, texts: Iterable[Any], labels: Iterable[Any]) -> float:
-        """Compute the share of texts that get the right label.
+        """Compute the accuracy: the share of texts that get the correct label.
 
-        If texts can have several labels, a text counts if it gets all of its right labels and no other.
+        If a text can have several labels, it counts if it gets exactly its labels.
 
         Raises:
             DataError: the texts or the labels cannot be used, or a label is not one of the classifier's.
@@ -176,7 +176,7 @@ class FittedClassifier(TrainedEstimator):
 
         Args:
             folder: the folder to make.
-            force: replace a checkpoint that is there.
+            force: whether to replace a checkpoint that the folder holds.
 
         Raises:
             OutputError: the folder is taken or cannot be written.
@@ -217,43 +217,40 @@ def fit(
 ) -> FittedClassifier:
     """Train a classifier of texts, pairs of texts or sequences of numbers on data in memory.
 
-    It trains as `pocketrnn train` does with files.
+    `pocketrnn train` trains in the same way on files.
 
     Args:
-        texts: a list, a column of numpy or pandas, or any other iterable of strings; or of tuples of two strings, for a
-            classifier of two texts. With `channels`: sequences of numbers, a list of arrays [time, channels], or one
-            array [sequences, time, channels].
-        labels: one for each text: strings, whole numbers or booleans, which `predict` gives back. If a text can have
-            several labels or none: a list for each text, or a table of 0 and 1 with a column for each label.
-        channels: for sequences of numbers, the names of the channels, or how many there are.
-        numbers: more options of the sequences: `missing`, `integer_scale`, `units`, `window`, `hop` and `rate`, as
-            `pocketrnn train` takes them.
-        validation: texts and labels to validate with. Without them a tenth of each class is held out, and where there
-            are fewer than 20,000 rows, the classifier is fitted once more in the end, on all of them.
-        outside: the label of texts that belong to none of the classes. They are not trained on. They decide a
-            threshold, which the classifier keeps: below it, `predict_labels` gives no label.
-        name: what the classifier is called.
-        word_vectors: a file of word vectors to start from, in GloVe's format or a table of `scripts/make_words`.
-            Without one, those that are installed (`pocketrnn-words`) are tried, unless `shipped_vectors` is False.
-        examples: keep up to 32 of the validation texts in the checkpoint, which whoever has it can read. With False,
-            words of the vocabulary are kept.
-        before: a classifier to go on from, with its tokenizer, its shape and its labels; words and labels that it lacks
-            are added. The classifier forgets what the texts do not show: give the old ones, too.
-        report: called with the progress. Without it, problems of the texts are logged as warnings, and all else
-            as `progress` says.
-        progress: show the progress on standard error, once the training has taken two seconds. If your program sets up
-            logging, log it at the level INFO instead.
-        choices: settings of `TextSettings`, of `PairSettings` for two texts, or with `channels` of `NumberSettings`,
-            that differ from the defaults, by their names: `epochs=3`, `seed=1`.
-
-    Returns:
-        the classifier, with `predict`, `predict_proba`, `score`, `evaluate` and `save`.
+        texts: a list, a column of numpy or pandas, or another iterable of strings; or of tuples of two strings, for a
+            classifier of pairs of texts. If `channels` is given, sequences of numbers: a list of arrays
+            [time, channels], or one array [sequences, time, channels].
+        labels: one label for each text: a string, a whole number or a boolean, which `predict` returns. If a text can
+            have any number of labels, a list for each text, or a table of 0 and 1 with a column for each label.
+        channels: for sequences of numbers, the names of the channels, or the number of channels.
+        numbers: further options for sequences of numbers, by name: `missing`, `integer_scale`, `units`, `window`,
+            `hop` and `rate`, as for `pocketrnn train`.
+        validation: texts and labels to validate with. With None, a tenth of each class is held out; if there are fewer
+            than 20,000 rows, the classifier is fitted once more at the end, on all rows.
+        outside: the label of texts that belong to none of the classes. The classes are not learnt from them; they set a
+            threshold below which `predict_labels` gives a text no label.
+        name: the name of the classifier.
+        word_vectors: a file of word vectors to start from, in GloVe's format or a table of `scripts/make_words`. With
+            None, installed word vectors (`pocketrnn-words`) are tried, unless `shipped_vectors` is False.
+        examples: whether the checkpoint stores up to 32 validation texts, which everyone who has it can read.
+            Otherwise it stores random texts of words of the vocabulary.
+        before: a classifier to continue from, with its tokenizer, architecture and labels. New words and labels are
+            added. The classifier forgets what it has learnt from texts that are not given again.
+        report: the function to call with each event of the progress. With None, problems of the texts are logged as
+            warnings, and other events are shown if `progress` is true.
+        progress: whether to show the progress on standard error, from two seconds after the start. If your program has
+            set up logging, the progress is logged at the level INFO instead.
+        choices: values for settings of `TextSettings`, `PairSettings` (pairs of texts) or `NumberSettings` (sequences
+            of numbers), by name: `epochs=3`, `seed=1`.
 
     Raises:
-        InputError: a choice is unknown, or its value is out of its range.
+        InputError: the name of a setting is unknown, or its value is out of its range.
         DataError: the texts or the labels cannot be used: their numbers differ, an item is not a text, a label is
-            missing, there is only one class, or not one class has two texts.
-        TrainingError: the loss is no longer a number.
+            missing, there is only one class, or every class has only one text.
+        TrainingError: the loss is no longer a finite number.
 
     Example:
         >>> fitted = fit(["so good", "so bad"] * 10, ["good", "bad"] * 10, epochs=1, min_freq=1)
@@ -297,27 +294,20 @@ def cross_validate(
     progress: bool = True,
     **choices: Any,
 ) -> CrossValidation:
-    """Measure the accuracy of `fit` by folds: each row is answered by a classifier that was fitted on the other folds.
-
-    As scikit-learn's `cross_val_score`, it keeps no classifier; `fit` makes one of all rows.
+    """Measure the accuracy of `fit` by cross-validation. The classifiers of the folds are not kept.
 
     Args:
-        texts: as in `fit`.
-        labels: as in `fit`.
         folds: the number of folds, stratified by class; rows with the same text are in the same fold.
-        channels: as in `fit`.
-        numbers: as in `fit`.
-        word_vectors: as in `fit`.
-        report: called with the progress.
-        progress: as in `fit`.
-        choices: as in `fit`.
+
+    All other arguments are the same as for `fit`.
 
     Returns:
-        `scores`, their `mean` and `deviation`, the same of a linear model (`linear_scores`), and each fold in `folds`.
+        The `scores` of the folds, their `mean` and `deviation`, and the scores of a linear model (`linear_scores`).
 
     Raises:
-        InputError: there are fewer than two folds; see also `fit`.
-        DataError: there are fewer different rows than folds; see also `fit`.
+        InputError: `folds` is less than 2, the name of a setting is unknown, or a value is out of its range.
+        DataError: there are fewer different rows than folds, or the texts or the labels cannot be used.
+        TrainingError: the loss is no longer a finite number.
 
     Example:
         >>> result = cross_validate(["so good", "so bad"] * 10, ["good", "bad"] * 10, 2, epochs=1, min_freq=1)
@@ -343,8 +333,9 @@ def _refuse_number_options_without_channels(numbers: Mapping[str, Any] | None) -
     """Raise an InputError if `numbers`, the options of sequences of numbers, is given for texts."""
     if numbers is not None:
         raise InputError(
-            "The argument numbers is given without channels, but it is for sequences of numbers.",
-            "Give the channels of your sequences: channels=['ax', 'ay']. For texts, leave numbers out.",
+            "The argument `numbers` is for sequences of numbers, but `channels` is not given, so the rows are texts.",
+            "If they are sequences, give their channels: channels=['ax', 'ay']. If they are texts, leave out "
+            "`numbers`.",
         )
 
 
@@ -363,9 +354,9 @@ def _find_name_of_outside_label(outside: Any, given_labels: Mapping[str, Any]) -
     )
     if name is None:
         raise InputError(
-            f"outside is {short_repr(outside, 40)}, but no text has that label; the labels are "
+            f"The argument `outside` is {short_repr(outside, 40)}, but no text has this label. The labels are "
             f"{list_first_names(sorted(given_labels))}.",
-            "Give the label of the texts that belong to no class.",
+            "Give `outside` the label of the texts that belong to none of the classes.",
         )
     return name
 
@@ -380,7 +371,7 @@ def _make_training_and_validation_rows(
     """Make labelled rows from the arguments of `fit`, for texts.
 
     Returns:
-        the training rows; the validation rows, or None without `validation`; and each label as the user gave it, by its
+        The training rows; the validation rows, or None without `validation`; and each label as the user gave it, by its
         name: {"1": 1}.
     """
     data, given = make_rows_of_texts(texts, labels)
@@ -402,10 +393,9 @@ def _make_training_and_validation_rows(
 
 
 def _make_function_that_shows_events(progress: bool) -> Callable[[Progress | Epoch | Notice], None]:
-    """Make the function to call with each event of a training run.
+    """Make a function that shows each event of a training run on standard error.
 
-    The function writes the events to the log if `progress` is false or logging is set up; otherwise it shows them on
-    standard error.
+    If `progress` is false, or if logging is set up, the function writes the events to the log instead.
     """
     if not progress or _log.hasHandlers():
         return _log_event
@@ -426,8 +416,7 @@ def _print_to_stderr(line: str) -> None:
 
 
 def _log_event(event: Progress | Epoch | Notice) -> None:
-    """Write an event to the log if it is a notice or the scores of an epoch. The progress within an epoch is not
-    logged."""
+    """Write a notice or the scores of an epoch to the log; do nothing for the progress within an epoch."""
     if isinstance(event, Notice):
         _log.log(logging.INFO if isinstance(event, StageNotice) else logging.WARNING, "%s", event.text)
     elif isinstance(event, Epoch):

@@ -34,14 +34,14 @@ __all__ = ["Kind", "find_row_kind"]
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of rows, with the functions and classes that a run needs for it.
+    """One kind of rows, such as texts, with the classes and functions that a training run needs for it.
 
     Attributes:
         rows: the class of the rows.
-        settings: the class of the settings of a run on them.
-        prepare: makes the prepared data of the training and the validation rows.
-        baseline: measures a simple model; called with the training rows, the validation rows and the trained
-            classifier; returns None if there is no such model.
+        settings: the class of the settings of a run on such rows.
+        prepare: the function that makes the prepared data of a run from the training and the validation rows.
+        baseline: the function that measures a simple model for comparison. Its arguments are the training rows, the
+            validation rows and the trained classifier; it returns None if no simple model fits the rows.
     """
 
     rows: type[LabelledRows]

@@ -46,11 +46,11 @@ _TRAIN_ANEW: Final = "Train anew, with --force to replace it."
 def lock_folder(folder: Path) -> Iterator[None]:
     """Prevent other training runs from writing the folder while the `with` block runs.
 
-    The lock is on the file `.NAME.lock` next to the folder. The system releases the lock of a process that dies. On a
-    file system without locks, the folder is not locked.
+    The file `.NAME.lock` next to the folder is locked. The system releases the lock if the process dies. On a file
+    system without locks, nothing is locked.
 
     Raises:
-        OutputError: another run has locked the folder, or its parent cannot be written.
+        OutputError: another run has locked the folder, or the file of the lock cannot be written.
     """
     path = folder.absolute()
     path = path.with_name(f".{path.name}.lock")
@@ -59,12 +59,13 @@ def lock_folder(folder: Path) -> Iterator[None]:
         file = _open_locked_file(path)
     except BlockingIOError:
         raise OutputError(
-            f"Another run is writing {folder}.", "Choose another output folder, or wait until that run is over."
+            f"Another training run is writing {folder}.",
+            "Give another output folder, or wait until that run is over.",
         ) from None
     except OSError as error:
         raise OutputError(
             f"{path} could not be written: {error.strerror or error}.",
-            "Check the rights of its folder, or choose another output folder.",
+            "Check the access rights of its folder, or give another output folder.",
         ) from error
     try:
         yield
@@ -123,11 +124,11 @@ def write_epoch(state: TrainingState, folder: Path, *, force: bool) -> None:
     Args:
         state: the run after the epoch.
         folder: the folder to write.
-        force: replace a checkpoint that is there.
+        force: whether to replace a checkpoint that the folder holds.
 
     Raises:
-        CheckpointError: the checkpoint holds a value that a reader would refuse.
-        OutputError: the folder is taken or cannot be written.
+        CheckpointError: the checkpoint holds a value that `read_checkpoint` would refuse, such as a weight of NaN.
+        OutputError: the folder exists and must not be replaced, or it cannot be written.
     """
     with write_whole_folder(folder, force=force, marker_file=CONFIG_JSON) as work:
         _write_checkpoint_and_history(state, work)
@@ -146,7 +147,7 @@ def write_finished_run(state: TrainingState, folder: Path, write_report: Callabl
     Args:
         state: the run after its last epoch.
         folder: the folder to write.
-        write_report: called with a folder to write the files of the report into.
+        write_report: the function that writes the files of the report into the folder that it is given.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -169,7 +170,7 @@ def read_state(folder: Path) -> TrainingState:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a dictionary
         if metadata.pop("sha256") != _compute_digest(metadata, tensors):
-            raise ValueError("its sha256 is not the one it states")
+            raise ValueError("its content does not match the SHA-256 in its metadata")
         history = tuple(Epoch(**epoch) for epoch in json.loads(metadata["history"]))
         return TrainingState(metadata["task"], history, best, tensors, int(metadata["fitted"]))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:

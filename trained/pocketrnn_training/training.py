@@ -59,17 +59,17 @@ def train(
     resume: TrainingState | None = None,
     before: Checkpoint | None = None,
 ) -> Checkpoint:
-    """Train a classifier; return the checkpoint of the final fit, or of the best epoch by validation.
+    """Train a classifier; return the checkpoint of the best epoch by validation, or that of the final fit on all rows.
 
-    The validation rows also set the temperature that divides the checkpoint's logits, so that probabilities are
-    true (`pocketrnn_training.measures.temperature_scaling`); and, where a text can have several labels, the threshold
-    of each label (`pocketrnn_training.measures.thresholds`).
+    The validation rows also set the temperature that divides the checkpoint's logits, so that its probabilities match
+    the accuracy (`pocketrnn_training.measures.temperature_scaling`). If a text can have several labels, the validation
+    rows set a threshold for each label, too (`pocketrnn_training.measures.thresholds`).
 
-    Two runs with the same arguments on the same CPU, torch and number of threads give the same weights, bit for bit.
-    So does a run that was interrupted and resumed. The state of torch's global generators is restored at the end.
+    Two runs with the same arguments on the same CPU, torch and number of threads give the same weights, bit for bit,
+    also if a run is interrupted and resumed. The state of torch's global generators is restored at the end.
 
-    With several processes, each reads its part of every batch, and the gradients are averaged. They are spawned, so
-    that a script must call this under `if __name__ == "__main__":`.
+    If `settings.processes` is above 1, the processes are spawned, so that a script must call this function under
+    `if __name__ == "__main__":`. Each process reads its part of every batch, and the gradients are averaged.
 
     Args:
         data: the training rows: texts, pairs of texts, sequences of numbers, or sentences with a label for each word.
@@ -77,25 +77,25 @@ def train(
         settings: `TextSettings` for texts, `PairSettings` for pairs, `NumberSettings` for sequences of numbers,
             `TagSettings` for sentences.
         name: the name of the classifier.
-        validation: rows to validate with, with the labels of `data`; without them a part of `data` is held out.
-        teacher: a teacher's answers for the rows of `data` (`read_teacher`, `TeacherAnswers.of`); rows that it answers
-            need no label.
-        word_vectors: a file of word vectors to start from, in GloVe's format or a table
-            (`texts.word_vectors.write_table`). Words that it lacks start at random. Without one, the installed word
-            vectors for the language of the rows are tried, if there are any.
-        examples: texts to put into the checkpoint; without them, up to 32 texts of the validation rows, which whoever
-            has the checkpoint can read. An empty list puts in texts made of the vocabulary's words.
-        report: called with the progress of the run, for display.
-        keep: called after each epoch with the state that an interrupted run is resumed from.
-        resume: the state that `keep` was last called with.
-        before: a checkpoint to continue from, with its tokenizer, architecture and labels; words and labels that it
-            lacks are added. The classifier forgets what `data` does not show.
+        validation: rows to validate with, with the labels of `data`; None to hold out a part of `data`.
+        teacher: a teacher's answers for the rows of `data` (`read_teacher`, `TeacherAnswers.of`). A row with an answer
+            needs no label.
+        word_vectors: a file of word vectors to start from, in GloVe's format or as
+            `pocketrnn_training.texts.word_vectors.write_table` writes it. Other words start at random. With None,
+            installed word vectors for the language of the rows are tried, if there are any.
+        examples: texts to store in the checkpoint, which everyone who has the checkpoint can read. With None, up to 32
+            validation texts are stored; with an empty list, random texts of the vocabulary's words.
+        report: the function to call with each event of the progress.
+        keep: the function to call after each epoch with the state from which an interrupted run can be resumed.
+        resume: the state of the interrupted run that `keep` was last called with; None for a new run.
+        before: a checkpoint to continue from, with its tokenizer, architecture and labels. New words and labels of
+            `data` are added. The classifier forgets what it has learnt from rows that `data` lacks.
 
     Raises:
-        InputError: the settings are for another kind of rows, the device is missing, the run of `resume` had other
-            settings or data, or the checkpoint `before` has another tokenizer or architecture than is asked for.
+        InputError: the settings are for another kind of rows; the device is missing; the run of `resume` had other
+            settings or data; or `settings` ask for another tokenizer or architecture than `before` has.
         DataError: the data or the word vectors cannot be used.
-        TrainingError: the loss is no longer a number.
+        TrainingError: the loss is no longer a finite number.
         ProcessError: one of several processes ended before its work was done.
 
     Example:
@@ -112,7 +112,7 @@ def train(
     if type(settings) is not kind.settings:
         raise InputError(
             f"The settings are for {settings.ROWS}, but the data holds {kind.settings.ROWS}.",
-            f"Give settings of the class {kind.settings.__name__}.",
+            f"Give settings of the class {kind.settings.__name__}, which is for such rows.",
         )
     settings.refuse_unsupported_sources(teacher=teacher, word_vectors=word_vectors, before=before)
     fabric = _make_fabric(settings)
@@ -155,18 +155,19 @@ def _refuse_final_fit_if_impossible(settings: Settings, *, possible: bool) -> No
     """Raise an InputError if the settings ask for a final fit on all rows, and `possible` is false."""
     if settings.final_fit and not possible:
         raise InputError(
-            "A final fit on all rows is not possible with validation rows or with a teacher.",
-            "Leave --final-fit out.",
+            "--final-fit asks for a last fit on the training and the validation rows together, which is not possible "
+            "with --validation or --teacher.",
+            "Leave out --final-fit.",
         )
 
 
 def _list_word_vector_files_to_try(
     data: LabelledRows, settings: Settings, other_sources: OtherSources, report: Callable[[Notice], None]
 ) -> tuple[Path | None, ...]:
-    """List the files of word vectors to compare; None in the list stands for a training without word vectors.
+    """List the files of word vectors to compare by their accuracy; None in the list stands for no word vectors.
 
-    The list is the user's file alone, if there is one. Otherwise it is None, followed by the file that is installed for
-    the language of the texts, if there is one and the settings allow its use.
+    If the user gives a file, the list has only this file. Otherwise the list begins with None, and the word vectors
+    that are installed for the language of the texts come next, if there are any and the settings allow their use.
     """
     if other_sources.word_vectors is not None:
         return (other_sources.word_vectors,)
@@ -189,9 +190,10 @@ def _compare_or_read_candidates(
     resume: TrainingState | None,
     report: Callable[[Progress | Epoch | Notice], None],
 ) -> Comparison | None:
-    """Compare by folds the candidates: the combinations of tokenizer and word vectors that training may use.
+    """Compare the tokenizers and word vectors that the training may use, by cross-validation.
 
-    A run that is resumed reads the result of its first comparison instead. Return None if nothing is compared.
+    A run that is resumed takes the result of its first comparison from `resume`. Return None if only one choice is
+    left, so that nothing is compared.
 
     Args:
         sources: the files of word vectors to compare; None stands for no word vectors.
@@ -214,7 +216,7 @@ def _compare_or_read_candidates(
 
 
 def _make_different_run_error(state: TrainingState, settings: Settings) -> InputError:
-    """Make the error for settings or data that differ from those of the run to resume; it names the difference."""
+    """Make the error for a run that is resumed with other settings or data, which names the first difference."""
     other = settings.describe_first_difference(state.best.training)
     return InputError(
         f"The run to resume was made with {other or 'other data, word vectors or teacher answers'}.",
@@ -231,8 +233,8 @@ def _train_then_fit_on_all_rows(
 
     Args:
         loop: the training; if it has a state to resume, its finished parts are skipped.
-        report: called with each event of the progress.
-        keep: called after each epoch with the state to resume from.
+        report: the function to call with each event of the progress.
+        keep: the function to call after each epoch with the state to resume from.
     """
     state = loop.resume
     work: Loop = loop if loop.task.folds is None else OnlyFit(loop)
@@ -267,7 +269,7 @@ def _run_training(work: Loop, settings: Settings, emit: Callable[[Any], None]) -
     Args:
         work: the training to run.
         settings: the settings of the run.
-        emit: called with each event and each state of the training.
+        emit: the function to call with each event, and with the state after each epoch.
     """
     with silence_fabric():
         fabric = _make_fabric(settings)
@@ -283,12 +285,16 @@ def _make_fabric(settings: Settings) -> Fabric:
     settings."""
     has_cuda = torch.cuda.is_available()
     if settings.device == "cuda" and not has_cuda:
-        raise InputError("This torch finds no CUDA device.", "Use --device cpu, or install a torch built for CUDA.")
+        raise InputError(
+            "--device is cuda, but PyTorch finds no CUDA device.",
+            "Give --device cpu, or install a PyTorch that is built for CUDA.",
+        )
     accelerator = "cuda" if has_cuda and settings.device != "cpu" else "cpu"
     if accelerator == "cuda" and settings.processes > torch.cuda.device_count():
         raise InputError(
-            f"{settings.processes} processes need as many CUDA devices, but there are {torch.cuda.device_count()}.",
-            "Use fewer processes, or --device cpu.",
+            f"--processes is {settings.processes}, and each process needs a CUDA device of its own, but there are only "
+            f"{torch.cuda.device_count()}.",
+            "Give a smaller number of processes, or --device cpu.",
         )
     with silence_fabric():
         return Fabric(
@@ -300,8 +306,10 @@ def _make_fabric(settings: Settings) -> Fabric:
 
 
 def _compute_run_digest(task: Task, settings: Settings) -> str:
-    """Compute a digest of all that determines the weights: the encoded rows, and the settings except those that may
-    change when a run is resumed."""
+    """Compute a SHA-256 of all that determines the trained weights: the encoded rows and most settings.
+
+    Settings that may change when a run is resumed, such as `device`, are left out.
+    """
     digest = hashlib.sha256()
     if task.teaching is not None:
         for part in (task.teaching.answers.values, task.teaching.answers.places, task.teaching.label_share):

@@ -21,15 +21,16 @@ class StageNotice(Notice):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is in an epoch, with the loss and accuracy so far.
+    """How far a run is in an epoch, with the loss and the accuracy since the last such report.
 
     Attributes:
-        epoch: the epoch, from 1.
+        epoch: the number of the epoch, from 1.
         epochs: the largest number of epochs.
-        row: the rows read in this epoch.
-        rows: the rows of an epoch.
+        row: how many rows were read in this epoch.
+        rows: the number of rows of an epoch.
         loss: the mean loss since the last report.
-        accuracy: the share of rows with the right class, or all of the right labels, since the last report.
+        accuracy: the share of rows that were classified correctly since the last report; if a row can have several
+            labels, with exactly its labels.
         rows_per_second: the speed since the last report.
     """
 
@@ -46,19 +47,19 @@ class Progress:
 class Epoch:
     """The loss, accuracy and F1 of one epoch.
 
-    The training scores are measured while the weights change and with dropout, so that at first they are worse than
-    the validation scores of a good run.
+    The training scores are measured with dropout and while the weights change, so that they may be worse than the
+    validation scores.
 
     Attributes:
-        epoch: the epoch, from 1.
+        epoch: the number of the epoch, from 1.
         training_loss: the mean loss of the training rows.
-        training_accuracy: the share of training rows with the right class.
+        training_accuracy: the share of training rows that were classified correctly.
         validation_loss: the mean loss of the validation rows.
-        validation_accuracy: the share of validation rows with the right class; with several labels, with all of them
-            right at a threshold of 0.5.
-        validation_f1: the mean F1 of all classes; with several labels, micro F1 at the best single threshold.
+        validation_accuracy: the share of validation rows that are classified correctly; if a row can have several
+            labels, with exactly its labels at a threshold of 0.5.
+        validation_f1: macro F1; if a row can have several labels, micro F1 at the best single threshold.
         seconds: the duration of the training, without the validation.
-        best: whether the validation is the best so far.
+        best: whether the validation score is the best so far.
     """
 
     epoch: int

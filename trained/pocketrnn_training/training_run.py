@@ -37,33 +37,35 @@ _NAME_CHARACTERS: Final = 200
 
 @dataclass
 class TrainingRun:
-    """A run and its output folder (`pocketrnn_training.run_folder`).
+    """A training run from files of rows to an output folder, which holds the checkpoint, its history and its report.
 
-    The folder is checked when the object is made, before any work; the state to resume from is read then.
+    The output folder is checked when the object is made, before any work.
 
     Attributes:
-        source: the rows; a part of them is held out for validation where no validation files are given.
+        source: the rows. If no validation files are given, a part of them is held out for validation.
         output: the folder to write.
         settings: the settings, of the class that fits the rows (`DataSource.settings`).
-        name: the name of the classifier; without it, that of the output folder, without a suffix such as `.ckpt`.
+        name: the name of the classifier; None for the name of the output folder without a suffix such as `.ckpt`.
         validation: files of validation rows.
-        word_vectors: a file of word vectors to start from (`texts.word_vectors.read_vectors`).
-        teachers: files of probabilities, checkpoints or bundles to learn from; of several, their mean.
-        teacher_logits: the files of teachers hold logits.
-        unlabelled: files of texts without labels, which the teachers answer, too, after the rows of `source`.
-        before: the folder of a checkpoint to continue from.
-        folds: also cross-validate with this many folds after the training; None for no folds.
-        force: replace a checkpoint in the output folder.
-        resume: go on with the interrupted run in the output folder.
-        state: the state of the last epoch: read from the folder to resume from, then updated by this run.
+        word_vectors: a file of word vectors to start from; None to try installed ones.
+        teachers: the teachers to learn from: files of probabilities, checkpoints or bundles. Their answers are
+            averaged.
+        teacher_logits: whether the files of teachers hold logits.
+        unlabelled: files of texts without labels. In a teacher's file, their answers follow those for `source`.
+        before: the folder of a checkpoint to continue from; None to start anew.
+        folds: the number of folds for a cross-validation after the training; None for no cross-validation.
+        force: whether to replace a checkpoint in the output folder.
+        resume: whether to continue the interrupted run in the output folder.
+        examples: whether the checkpoint stores validation texts; otherwise it stores random texts of words.
+        state: the state after the last epoch of this run, or of the interrupted run; None before the first epoch.
         has_kept: whether this run has written the folder.
-        cross_validation: the result of the folds.
+        cross_validation: the result of the cross-validation; None before it.
 
     Raises:
         OutputError: the output folder is taken or cannot be written.
-        InputError: there is no run to resume in the output folder, or it has other settings; the checkpoint to continue
-            from has another tokenizer or architecture than is asked for.
-        CheckpointError: the run to resume, or the checkpoint to continue from, is damaged.
+        InputError: the output folder holds no run to resume, or one with other settings; or `settings` ask for another
+            tokenizer or architecture than the checkpoint `before` has.
+        CheckpointError: the run to resume, or the checkpoint `before`, is damaged.
 
     Example:
         >>> run = TrainingRun(DataSource(("reviews.csv",)), Path("reviews.checkpoint"), TextSettings(epochs=1))
@@ -99,44 +101,51 @@ class TrainingRun:
             self._start = checkpoints.read(self.before)
             self.settings = make_settings_from_checkpoint(self._start, self.settings)
         if self.unlabelled and not self.teachers:
-            raise InputError("--unlabelled needs a teacher that labels these texts.", "Name a teacher with --teacher.")
+            raise InputError(
+                "--unlabelled gives texts without labels, so a teacher must label them, but none is given.",
+                "Name a teacher with --teacher, or leave out --unlabelled.",
+            )
         if self.teachers and self.source.multi_label:
             raise InputError(
-                "A teacher gives each text one label, but with --multi-label texts can have several.",
-                "Leave --teacher or --multi-label out.",
+                "--teacher cannot be used with --multi-label: a teacher gives each text exactly one label.",
+                "Leave out --teacher or --multi-label.",
             )
         if self.folds is not None and self.source.of_tokens:
             raise InputError(
-                "--folds is for rows with one label, but here each word of a row has a label.", "Leave --folds out."
+                "--folds cannot be used with --labels-of tokens, where each word of a row has a label.",
+                "Leave out --folds.",
             )
         if self.folds is not None and (self.validation or self.teachers):
             given = "--validation" if self.validation else "--teacher"
             raise InputError(
-                f"--folds does not work with {given}: it divides the rows of DATA into training and validation rows.",
-                f"Leave {given} or --folds out.",
+                f"--folds cannot be used with {given}: each fold of DATA is the validation rows of a training on the "
+                "other folds.",
+                f"Leave out {given} or --folds.",
             )
         if self.teachers and self.source.outside is not None:
             raise InputError(
-                "A teacher answers every row of the data, but training leaves out the rows of --outside.",
-                "Leave --teacher or --outside out.",
+                "--teacher cannot be used with --outside: a teacher answers every row of DATA, but no classifier is "
+                "trained on the rows of --outside.",
+                "Leave out --teacher or --outside.",
             )
         check_run_can_write_folder(self.output, force=self.force, resume=self.resume)
         if self.resume:
             self.state = _read_resume_state(self.output, self.settings)
             if ("examples" in self.state.best.data) == self.examples:
                 raise InputError(
-                    f"The run in {self.output} was started {'with' if self.examples else 'without'} --no-examples.",
-                    f"{'Give' if self.examples else 'Leave out'} --no-examples.",
+                    f"The run in {self.output} was started {'with' if self.examples else 'without'} --no-examples, so "
+                    "it must be resumed in the same way.",
+                    f"{'Add' if self.examples else 'Leave out'} --no-examples.",
                 )
 
     def train(self, report: Callable[[Progress | Epoch | Notice], None] = lambda _: None) -> Checkpoint:
-        """Train to the end, write the checkpoint and its report into the folder, and return the checkpoint.
+        """Train to the end, write the checkpoint and its report into the output folder, and return the checkpoint.
 
-        The folder is written after every epoch. After an error or Ctrl-C, the folder holds the run up to the last whole
-        epoch.
+        The folder is written after every epoch. After an error or Ctrl-C, it holds the run up to the last whole epoch,
+        which can be resumed.
 
         Args:
-            report: called with the progress of the run, for display.
+            report: the function to call with the progress of the run, for display.
 
         Raises:
             InputError: the settings do not fit the rows, the device is missing, or the run to resume had other data.
@@ -205,14 +214,14 @@ class TrainingRun:
         seconds: float,
         report: Callable[[Progress | Epoch | Notice], None],
     ) -> Checkpoint:
-        """Cross-validate with the settings of the run, and return `best` with the result added to its metrics.
+        """Cross-validate with the settings of the run, and return the checkpoint `best` with the result in its metrics.
 
         Args:
             best: the trained checkpoint.
             data: all rows; they are divided into the folds.
             folds: the number of folds.
             seconds: how long the first training took; a notice estimates the time of the folds from it.
-            report: called with each event of the progress.
+            report: the function to call with each event of the progress.
         """
         # The time of a resumed run does not say how long a whole run takes.
         about = "" if self.resume else f", about {timedelta(seconds=max(1, round(seconds * (folds - 1))))}"
@@ -228,10 +237,7 @@ class TrainingRun:
         return replace(best, metrics={**best.metrics, **found.metrics})
 
     def _read_all_rows(self) -> LabelledRows:
-        """Read all training rows, with the teachers' answers and texts without labels if they are given.
-
-        The rows that will be held out for validation are among them.
-        """
+        """Read all rows, including those that will be held out, with texts without labels and the teachers' answers."""
         if self._start is None and not self.teachers:
             return self.source.read()
         columns = {"text_column": self.source.text_column}
@@ -270,7 +276,7 @@ def _measure_baseline(
         training: the training rows.
         validation: the validation rows.
         best: the trained classifier; its rules decide how the simple model reads the rows.
-        report: called with notices about the result.
+        report: the function to call with notices about the result.
 
     Returns:
         The scores of the simple model; None if it cannot be fitted, for example if the rows have only one class.
@@ -298,6 +304,7 @@ def _read_resume_state(output: Path, settings: Settings) -> TrainingState:
     state = run_folder.read_state(output)
     if other := settings.describe_first_difference(state.best.training):
         raise InputError(
-            f"The run in {output} was made with {other}.", "Give the settings with which the run was started."
+            f"The run in {output} was started with other settings: {other}.",
+            "Give the same settings again, or start anew with --force in place of --resume.",
         )
     return state

@@ -127,7 +127,7 @@ def make_cases_with_compared_ids(compared_ids: Sequence[int], ids: int, padding_
         compared_ids: the ids, in the order of the program.
         ids: the number of all ids.
         padding_id: the id that fills the places after a text.
-        ragged: add a batch with texts of several lengths.
+        ragged: whether to add a batch with texts of several lengths.
     """
     real = [i for i in compared_ids if i != padding_id]
     if not real:

@@ -56,15 +56,15 @@ def choose_cases_for_text_rules(
     Args:
         rules: the text rules; their special ids occur more often.
         ids: the number of ids that the graph takes.
-        ragged: use texts of several lengths in a batch; else all are full.
+        ragged: whether a batch has texts of several lengths; otherwise all texts of a batch have the same length.
         limits: the limits of the graph's sizes; texts of other sizes are cut or repeated.
         condition_sizes: sizes (texts, tokens) near each condition on a size in forward.
-        one_row: the graph takes one text a run: then fewer and longer texts hold every id.
+        one_row: whether the graph takes one text at a time, so that fewer and longer texts hold every id.
         ids_run_alone: a text with one of these ids must run alone.
         extreme_ids: ids with the longest embedding vectors, or the largest or smallest sum.
         possible_padding_ids: ids that the module may take for padding.
         compared_ids: ids with which the program compares words.
-        two_texts: each row is a pair of texts.
+        two_texts: whether each row is a pair of texts.
         features: the features that the graph takes beside a text.
     """
     padding_id = rules.padding_id
@@ -205,7 +205,8 @@ def read_compared_ids_of_provenance(provenance: Mapping[str, Any], ids: int) -> 
     plain = isinstance(stated, list) and len(stated) <= MOST_ASKED and all(type(i) is int for i in stated)
     if not plain or not all(0 <= i < ids for i in stated):
         raise BundleError(
-            f"provenance.{ASKED_IDS} of classifier.json is not a list of at most {MOST_ASKED} ids below {ids}.",
+            f"The member provenance.{ASKED_IDS} of classifier.json must be a list of at most {MOST_ASKED} token ids "
+            f"from 0 to {ids - 1}, but it is something else.",
             MAKE_AGAIN,
         )
     return list(stated)
@@ -221,7 +222,7 @@ def drop_compared_ids_of_cut_words(provenance: Mapping[str, Any], rows: int | No
     compares words are dropped from it if their words are cut.
 
     Args:
-        provenance: that of the bundle with all words.
+        provenance: the provenance of the bundle with all words.
         rows: the number of words that are kept; None for all.
     """
     ids = provenance.get(ASKED_IDS)
@@ -257,8 +258,8 @@ def list_sizes_to_compare_from_provenance(
         plain = plain and whole and min(size) >= 1 and size[0] * size[1] <= LARGEST
     if not plain:
         raise BundleError(
-            f"provenance.{ASKED_SIZES} of classifier.json is not a list of at most {_MOST_SIZES:,} sizes "
-            f"[texts, tokens] with at most {LARGEST:,} tokens together.",
+            f"The member provenance.{ASKED_SIZES} of classifier.json must be a list of at most {_MOST_SIZES:,} pairs "
+            f"[texts, tokens] whose product is at most {LARGEST:,}, but it is something else.",
             MAKE_AGAIN,
         )
     few = sorted(further_text_lengths)

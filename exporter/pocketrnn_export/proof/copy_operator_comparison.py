@@ -137,13 +137,13 @@ def _refuse_differing_programs(
 
 
 def _record_program(owners: OwnersModule, module: nn.Module, inputs: Sequence[Tensor]) -> _RecordedProgram | None:
-    """Record the operators that a module runs on some inputs. Return None if the module fails: another check reports
-    that.
+    """Record the operators that a module runs on some inputs. Return None if the module fails, which another check
+    reports.
 
     Args:
-        owners: says how the owner calls a module.
+        owners: the object that calls a module as its owner does.
         module: the owner's module or a copy.
-        inputs: its inputs.
+        inputs: the inputs of the module.
     """
     noted = _LineRecorder()
     inputs = [value.clone() for value in inputs]
@@ -171,8 +171,8 @@ def _find_replaceable_functions(
     methods.
 
     Args:
-        module: the module.
-        find_replacement: returns the replacement of a value, such as the Python function of a scripted one, or None.
+        find_replacement: a function that returns the replacement of a value, such as the Python function of a scripted
+            one, or None.
     """
     methods = {
         (kind, name): function

@@ -102,7 +102,6 @@ def _compare_batch_answers_with_case_answers(
     Args:
         candidate: the name in the proof of the answers from one call.
         given_together: these answers.
-        cases: the batches.
         expected_by_case: the expected answer to each batch.
         answers: the reference, which says how far rounding may move an answer.
         reference: the name in the proof of the expected answers.

@@ -182,7 +182,7 @@ def _run_with_injected_error(
 @contextlib.contextmanager
 def _run_eagerly_and_suppress_errors(module: nn.Module) -> Iterator[None]:
     """While the block runs, modules run on the CPU and print nothing, and their compiled and scripted functions run as
-    Python. An error in the block ends it and is ignored."""
+    Python. An error in the block ends the block, and is ignored."""
     as_written = torch.compiler.set_stance("force_eager")
     with (
         run_quietly_on_cpu(),
@@ -206,7 +206,6 @@ def _classify_tensor_as_ids_or_made_from_ids(
 
     Args:
         operations: recorded the operators that ran so far.
-        tensor: the tensor.
         tokens: the steps of the record that made the token ids.
     """
     try:
@@ -223,8 +222,8 @@ class _CallRecorder(FunctionMode):
     It also makes one of these calls fail.
 
     Args:
-        made: returns "made" for a tensor that is computed from a text, "ids" for the text's ids, and "" for any other
-            tensor. None treats all tensors as "made".
+        made: a function that returns "made" for a tensor that is computed from a text, "ids" for the text's ids, and ""
+            for any other tensor. None treats all tensors as "made".
         site: the place in the code of the call that fails; None lets no call fail.
         kind: the class of the error that this call raises.
     """

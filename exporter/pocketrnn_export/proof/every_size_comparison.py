@@ -50,9 +50,9 @@ class AnswersDifferError(ExportError):
     """A program gives other answers than its module.
 
     Args:
-        problem, remedy: as for every error.
+        problem, remedy: the two sentences of the message.
         module: the module.
-        inputs: first inputs with different answers, then inputs with answers that may agree.
+        inputs: inputs with different answers, followed by inputs whose answers may agree.
     """
 
     def __init__(
@@ -79,15 +79,16 @@ def refuse_differences_at_any_size(
     to some text of 1 to 512 tokens, or to some batch of 2 to 64 short texts. If the module's code may compare numbers
     by `is` or `id`, the batches have up to 256 texts. After 5 s of processor time, no further size is tried.
 
-    Both run with recurrent layers that start each step from the initial state, so that no step hides another.
+    The recurrent layers of both start each step from the initial state, so that a difference at one step is not hidden
+    by later steps.
 
     Args:
         module: in eval mode, on the CPU; it is copied.
-        program: runs the program in PyTorch.
+        program: a function that runs the program in PyTorch.
         limits: the limits of the program's sizes; other sizes are skipped.
-        inputs_of: makes random inputs of some sizes, as the module takes them.
-        agree: returns whether the module and the exported program give the same answer at some sizes, with the real
-            layers; asked before an error is raised.
+        inputs_of: a function that makes random inputs of some sizes, as the module takes them.
+        agree: a function that returns whether the module and the exported program give the same answer at some sizes,
+            with the real layers; asked before an error is raised.
         one_text: whether the batch size is always 1.
     """
     copied, started = copy_without_comparison(module), time.process_time()
@@ -113,10 +114,10 @@ def refuse_differences_at_any_size(
         # A difference at every size does not come from a condition on a size: the proof reports it.
         if agree(USUAL):
             raise AnswersDifferError(
-                f"The module computes something else for {_describe_sizes(sizes)} than for other sizes: it tests a "
-                "size in a way that a trace does not record.",
-                "Compare sizes with numbers, as in x.size(1) > 20. Do not use the string or the identity of a size, a "
-                "caught error or another thread.",
+                f"The module computes something else for {_describe_sizes(sizes)} than for other sizes, but the trace "
+                "of the module does not show where it tests a size.",
+                "Test a size only by comparing it with a number, as in x.size(1) > 20: not by its string or its "
+                "identity, not by a caught error, and not in another thread.",
                 module,
                 [inputs, *(inputs_of(other) for other in _ORDINARY if _differs_in_varied_size(other, sizes))],
             )

@@ -33,7 +33,7 @@ def add_features_and_feature_cases(
     Args:
         cases: the batches without features, by kind.
         features: the features that the graph takes.
-        fit_case: fits a batch of one row to the sizes that the graph takes.
+        fit_case: a function that fits a batch of one row to the sizes that the graph takes.
         most_rows: the most rows of a batch; None for any number.
     """
     generator = np.random.default_rng(6)

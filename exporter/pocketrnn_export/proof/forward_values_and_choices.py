@@ -57,7 +57,6 @@ class ForwardValues:
         fails, return True.
 
         Args:
-            traced: the program.
             inputs_of_trace: inputs of the sizes that the program was traced for. If the program lacks the values of a
                 line of forward even for these, the trace has rewritten this line, and it is ignored.
             inputs: inputs of other sizes.

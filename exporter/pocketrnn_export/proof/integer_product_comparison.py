@@ -119,10 +119,10 @@ def compare_integer_products_with_numpy(file: Path, program: PackedProgram, *, i
                 multiply_rounded_rows_by_weights(wanted, weights), given[1]
             ):
                 raise ParityError(
-                    f"The engine's products with weights number {weights.value} of the file differ from the arithmetic "
-                    "that the format defines.",
-                    "Nothing was written. This is a fault of pocketrnn or of its compiler. Report it with the names of "
-                    "the processor and of the compiler of pocketrnn-native.",
+                    f"The native engine multiplies with the weight matrix number {weights.value} of the packed file "
+                    "and gets other numbers than the format of packed files defines.",
+                    "No file was written. This is a fault of pocketrnn or of the compiler that built pocketrnn-native. "
+                    "Report it with the names of your processor and of the compiler.",
                 )
             asked += len(x)
     candidate = f"{PRODUCTS}, in place" if in_place else PRODUCTS

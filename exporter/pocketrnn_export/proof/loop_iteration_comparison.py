@@ -92,10 +92,10 @@ def refuse_loop_with_unequal_steps(
         module: in eval mode, on the CPU; it is copied.
         limits: the limits of the program's sizes.
         loop: the description of the loop's line, for the error.
-        inputs_of: makes random inputs of some sizes, as the module takes them.
-        agree: returns whether the module and the exported program give the same answer at some sizes. It is asked
-            where a step makes other calls of torch functions than the steps before it. If `agree` is None, a module
-            with such a step is refused.
+        inputs_of: a function that makes random inputs of some sizes, as the module takes them.
+        agree: a function that returns whether the module and the exported program give the same answer at some sizes.
+            It is asked where a step makes other calls of torch functions than the steps before it. If `agree` is None,
+            a module with such a step is refused.
         one_text: whether the batch size is always 1.
         sizes_near_conditions: sizes near each condition on a size in forward, where it may do something else.
 
@@ -115,9 +115,10 @@ def refuse_loop_with_unequal_steps(
                 longest, [size.tokens for size in sizes_near_conditions]
             )
         ) is not None:
-            says = f"calls another function, or passes another number, in {_TEXTS[rows]} of {tokens} tokens"
             raise ExportError(
-                f"The module's loop over the steps of a text, {loop}, {says} than in shorter texts.", _SAME_STEPS
+                f"In the module's loop over the steps of a text, {loop}, one of the steps for {_TEXTS[rows]} of "
+                f"{tokens} tokens calls another function, or passes another number, than the steps for shorter texts.",
+                _SAME_STEPS,
             )
         if not calls.adds_same_calls_with_each_token(MOST_SHORT_STEPS):
             if agree is None:
@@ -135,9 +136,9 @@ def refuse_loop_with_unequal_steps(
         for tokens in range(other, min(other + _AFTER, longest) + 1):
             if agree is None or not agree(Sizes(rows, tokens)):
                 raise ExportError(
-                    f"The module's loop over the steps of a text, {loop}, computes something else in {_TEXTS[rows]} of "
-                    f"{other} tokens than in shorter texts: at {tokens} tokens, a graph of the first steps gives "
-                    "another answer.",
+                    f"The module's loop over the steps of a text, {loop}, computes something else for {_TEXTS[rows]} "
+                    f"of {other} tokens than for shorter texts: for {tokens} tokens, a graph that repeats the first "
+                    "steps gives another answer than the module.",
                     _SAME_STEPS,
                 )
     return _write_unchecked_steps_note(loop, min(looked_at)) if looked_at else ()

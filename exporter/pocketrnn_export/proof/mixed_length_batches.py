@@ -41,7 +41,7 @@ def refuse_answers_that_depend_on_batch(
     batch size.
 
     Args:
-        run: computes the module's answers from tokens and lengths; may raise anything.
+        run: a function that computes the module's answers from tokens and lengths; may raise anything.
         ids: the ids of random texts.
         padding_id: the id that fills the places after a text that is shorter than others.
         limits: the limits of the graph's sizes; other sizes are skipped.
@@ -75,10 +75,10 @@ def refuse_answers_that_depend_on_batch(
         ):
             return
         raise ExportError(
-            f"The module answers a text of {length} tokens differently in a batch of {rows} texts with {steps} tokens "
-            "than alone.",
-            "Let a text's answer depend only on its own tokens, and not on a size of the batch. Or export the module "
-            "for one text at a time: --one-text, or one_text=True.",
+            f"The module gives a text of {length} tokens another answer in a batch of {rows} texts, padded to {steps} "
+            "tokens, than alone.",
+            "Change forward so that a text's answer depends only on its own tokens, and not on a size of the batch. Or "
+            "export the module for one text at a time: --one-text, or one_text=True.",
         )
 
     asked = (

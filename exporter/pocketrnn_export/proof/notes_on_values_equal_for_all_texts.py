@@ -46,14 +46,14 @@ def write_notes_on_values_equal_for_all_texts(
     *,
     one_row: bool,
 ) -> tuple[str, ...]:
-    """Run a program on all inputs of a proof. Return a note for each of the first five lines of user code that compute
-    a value which is equal for all texts: the proof did not compare other values there.
+    """Run a program on all inputs of a proof, and find the lines of user code that compute a value which is equal for
+    all texts, so that the proof compared no other value there. Return a note for each of the first five such lines.
 
     Args:
         program: from torch.export; None returns no notes.
         cases: batches of texts by kind.
         input_names: the names of the program's inputs.
-        one_row: run each text alone.
+        one_row: whether to run each text alone.
     """
     if program is None:
         return ()
@@ -108,8 +108,8 @@ def _find_nodes_that_depend_on_words(program: torch.export.ExportedProgram) -> d
 
 
 class _ValueRange:
-    """The smallest and the largest number of a value in all runs, for each index of its last axis or for the whole
-    value. All numbers beyond 1e30 count as equal."""
+    """The smallest and the largest number that a value has had in all runs, for each index of the value's last axis or
+    for the whole value. All numbers beyond 1e30 are treated as equal."""
 
     def __init__(self) -> None:
         self.low: Any = None
@@ -152,8 +152,8 @@ class _RangeRecorder(NodeValues):
         self.spans: dict[Node, _ValueRange] = {}
 
     def run_node(self, n: Node) -> Any:
-        """Compute the value of a node, and record the range of its numbers in all runs so far. When no number has been
-        equal in all runs, the node is no longer recorded."""
+        """Compute the value of a node, and update the smallest and largest number that it has had in all runs, which
+        show whether it is constant. A node is no longer recorded once all of its numbers have changed."""
         result = super().run_node(n)
         if n not in self.left:
             return result

@@ -66,7 +66,7 @@ class _OperatorGroup:
 
     Attributes:
         nodes: the operators, in their order.
-        given: the nodes before them, whose results are replaced by other numbers.
+        given: the nodes whose results these operators read. Random numbers replace the results.
     """
 
     nodes: tuple[Node, ...]
@@ -84,7 +84,7 @@ class _GraphCutout:
 
     Attributes:
         nodes: the nodes, in their order.
-        fed: the values of which these nodes read only the sizes, by name.
+        fed: the values, by name, from which these nodes read only the sizes.
         weights: the weights that they read.
         read: the names of the group's given values that these nodes read.
     """
@@ -134,11 +134,10 @@ def _refuse_differing_group(
     and compare the results.
 
     Args:
-        group: the operators.
         cut: the graph's nodes that compute the same.
         values: the values of the program's nodes in a run, for types and shapes.
         graph: the ONNX graph.
-        run: runs operators of the program in PyTorch.
+        run: a function that runs operators of the program in PyTorch.
 
     Raises:
         AnswersDifferError: a number differs by more than rounding.
@@ -166,8 +165,9 @@ def _refuse_differing_group(
             name = str(group.last.target).partition(".")[2].partition(".")[0].strip("_")
             raise AnswersDifferError(
                 f"`{name}` computes other numbers in ONNX than in PyTorch{line and f', at {line}'}: for some "
-                f"inputs {float(found.ravel()[place]):.7g} instead of {float(expected.ravel()[place]):.7g}.",
-                "Use other operations of torch on that line, or compute in float32.",
+                f"inputs {float(found.ravel()[place]):.7g} in ONNX, but {float(expected.ravel()[place]):.7g} in "
+                "PyTorch.",
+                "Use other operations of torch on that line, or convert its inputs to float32 first.",
             )
 
 
@@ -341,10 +341,9 @@ def _compute_pytorch_result(
     """Run a group of operators in PyTorch. Return the result of its last operator, or None if an operator fails.
 
     Args:
-        group: the operators.
         values: the values of the program's nodes in a run.
         replaced_values: other numbers for some nodes, used in place of those in `values`.
-        run: runs operators of the program.
+        run: a function that runs operators of the program.
     """
     made: dict[Node, Any] = {}
 
@@ -371,10 +370,9 @@ def _sum_absolute_terms(
     that the number adds up. Return None if the group has operators other than sums of products.
 
     Args:
-        group: the operators.
         values: the values of the program's nodes in a run.
         replaced_values: other numbers for some nodes, used in place of those in `values`.
-        run: runs operators of the program.
+        run: a function that runs operators of the program.
     """
     names = {str(node.target).partition(".")[2].partition(".")[0].strip("_") for node in group.nodes}
     if not names <= _SUMS:

@@ -34,7 +34,7 @@ def compare_tags_of_engine_and_runtime(file: Path, texts: Sequence[str]) -> Comp
         apart = [abs(one[3] - other[3]) for one, other in zip(found, expected, strict=False) if one[3] and other[3]]
         if [row[:3] for row in found] != [row[:3] for row in expected] or not max(apart, default=0.0) <= _NEAR:
             raise ParityError(
-                f"The engine and the runtime give the text {short_repr(text, 40)} different tags.",
+                f"The native engine gives the text {short_repr(text, 40)} other tags than the runtime.",
                 "This is a fault of pocketrnn. Report it with the bundle's classifier.json and the text.",
             )
         largest, rows = max([largest, *apart]), rows + len(expected)
@@ -90,8 +90,8 @@ def compare_features_of_engine_and_runtime(file: Path, features: Features) -> Co
             found, expected = _encode_in_engine(packed, index, value), _encode_in_runtime(feature, name, value)
             if found != expected:
                 raise ParityError(
-                    f"For the feature {name}={short_repr(value, 40)}, the engine computes {found}, but the runtime "
-                    f"computes {expected} (None means that the value is refused).",
+                    f"For the feature {name}={short_repr(value, 40)}, the native engine computes {found}, but the "
+                    f"runtime computes {expected}. (None means that the value is refused.)",
                     "This is a fault of pocketrnn. Report it with the bundle's classifier.json.",
                 )
             count += 1

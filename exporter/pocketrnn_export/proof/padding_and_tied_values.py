@@ -266,7 +266,7 @@ class HiddenDifferences:
         Args:
             source: the node of the operand, which limits the range of the numbers.
             narrow_value: the operand in the first run.
-            text_index: selects the text from the operand.
+            text_index: the index that selects the text from the operand.
             wide_shape: the operand's shape in the second run.
         """
         shape = narrow_value[text_index].shape
@@ -338,7 +338,8 @@ def find_padding_sensitive_line(
 
     Args:
         program: from torch.export.
-        inputs_of: makes random inputs, as the program takes them, from the number of texts and of tokens.
+        inputs_of: a function that makes random inputs, as the program takes them, from the number of texts and of
+            tokens.
         lengths_near_conditions: text lengths near each condition on a length in forward, such as 100 and 101 for
             `x.size(1) > 100`; they are tried, too.
         padding_id: the id that fills the places after a text.
@@ -374,7 +375,7 @@ def _run_with_and_without_padding(
 
     Args:
         program: from torch.export.
-        inputs_of: makes random inputs from the number of texts and of tokens.
+        inputs_of: a function that makes random inputs from the number of texts and of tokens.
         length: the number of tokens of the text.
         width: the number of tokens of the longer text.
         padding_id: the id that fills the places after a text.
@@ -420,7 +421,8 @@ def find_tie_sensitive_line(
 
     Args:
         program: from torch.export.
-        inputs_of: makes random inputs, as the program takes them, from the number of texts and of tokens.
+        inputs_of: a function that makes random inputs, as the program takes them, from the number of texts and of
+            tokens.
         one_text: whether the batch size is always 1.
     """
     for steps in _STEPS:

@@ -31,7 +31,7 @@ class RunnableProgram:
     """A program as a function that can be compared with its module.
 
     Attributes:
-        run: computes the logits from the module's inputs.
+        run: a function that computes the logits from the module's inputs.
         ids: the number of ids that it takes; None if that is not known.
     """
 

@@ -30,9 +30,9 @@ def estimate_proof_seconds(
     Args:
         reference: the module.
         cases: the batches to compare, by kind. The kind `texts` is run several times to measure rounding.
-        forms: run the exported forms, such as the ONNX graph, that are compared with the module.
-        rows_alone: whether each text's answer is independent of its batch. Then texts with equally many tokens share a
-            run in double precision.
+        forms: functions that run the exported forms, such as the ONNX graph, which are compared with the module.
+        rows_alone: whether each text's answer is independent of its batch, so that texts with equally many tokens share
+            a run in double precision.
     """
     every = [case for some in cases.values() for case in some]
     if not every:

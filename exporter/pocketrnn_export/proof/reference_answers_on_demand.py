@@ -28,7 +28,7 @@ class ReferenceAnswers:
     """The answers of the reference, which is the module or a bundle's graph, to the cases of a proof.
 
     Args:
-        reference: computes the answers.
+        reference: a function that computes the answers.
         cases: the cases by kind of inputs; the kind of the texts is `texts`.
         rows_alone: whether each row's answer is independent of the other rows of a case and of its padding: then the
             exact answers to single rows are taken from those to the whole case.
@@ -64,8 +64,8 @@ class ReferenceAnswers:
                     raise ExportError(
                         f"{self.reference.name} fails on an input of the proof ({inputs}, {case.name}): "
                         f"{first_line(error)}.",
-                        "Let forward answer texts of any length and with any id. For an empty text, forward gets the "
-                        "id empty_id of the text rules.",
+                        "Change forward so that it answers texts of any length and with any token id. For an empty "
+                        "text, forward gets the single id `empty_id` of the text rules.",
                     ) from error
                 _log.info("Left out of the proof: %s fails on %s", self.reference.name, case.name)
         return answered
@@ -80,7 +80,6 @@ class ReferenceAnswers:
         padding. Return a list of one pair, the remaining rows and their answer, or an empty list if no row remains.
 
         Args:
-            case: the batch.
             inputs: its kind, "texts" for the user's texts.
 
         Raises:
@@ -92,10 +91,10 @@ class ReferenceAnswers:
             return [(case, logits)]
         if inputs == "texts":
             raise ExportError(
-                f"{self.reference.name} gives NaN or infinity for {case.name}, whose ids are "
+                f"{self.reference.name} gives NaN or infinity for {case.name}, whose first token ids are "
                 f"{case.tokens[0, :10].tolist()}.",
-                "If this is the empty text, choose another empty_id in the text rules. Otherwise, mask with a large "
-                "negative number instead of minus infinity.",
+                "If this is the empty text, set another `empty_id` in the text rules. Otherwise, fill masked values "
+                "with a large negative number, such as -1e9, and not with minus infinity.",
             )
         _log.info("Left out of the proof: the rows without a finite answer in %s", case.name)
         if not answered.any():

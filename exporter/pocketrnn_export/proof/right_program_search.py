@@ -77,6 +77,7 @@ from pocketrnn_export.tracing.sizes.trace_branches import TracePlan
 _SECONDS_A_WAY: Final = 15
 # The most tokens of a run that looks for caught errors if no file of the user seems to catch any.
 _SMALL: Final = 4_096
+_NO_STEPS: Final = "For {}, the module calls a recurrent layer with a sequence of no steps."
 
 
 def find_program_right_for_all_sizes(
@@ -92,9 +93,10 @@ def find_program_right_for_all_sizes(
         module: in eval mode, on the CPU; it is copied, not changed.
         example: the module's inputs: token ids int64 [batch, sequence], and perhaps a second tensor [batch, ...]; at
             least two rows and steps.
-        make_form: converts a program to what will be shipped, such as an ONNX graph; raises ExportError if it cannot.
-            The answers of the result are compared with the module's. By default, the program runs in PyTorch.
-        one_text: keep the batch size of the example, which is 1, and make only the sequence dynamic.
+        make_form: a function that converts a program to what will be shipped, such as an ONNX graph; raises ExportError
+            if it cannot. The answers of the result are compared with the module's. By default, the program runs in
+            PyTorch.
+        one_text: whether to keep the batch size of the example, which is 1, and make only the sequence axis dynamic.
 
     Raises:
         ExportError: there is no program with the module's answers; the message names the line of the module's code.
@@ -122,9 +124,8 @@ def _find_program_with_answers_of_module(
     must still refuse modules that store values between calls, and modules that catch their own errors.
 
     Args:
-        compared: the module.
-        make_form: converts a program to what will be shipped, such as an ONNX graph.
-        one_text: keep the batch size 1.
+        make_form: a function that converts a program to what will be shipped, such as an ONNX graph.
+        one_text: whether the batch size is always 1.
     """
     made, log = functools.cache(make_form), TraceLog()
 
@@ -154,7 +155,7 @@ def _find_program_with_answers_of_module(
         def run_program(sizes: Sizes) -> Any:
             # onnxruntime kills the process for a recurrent layer without a step.
             if not all(question.holds(sizes) for question in log.steps):
-                raise ExportError("A recurrent layer gets an empty sequence.", "Give the layer at least one step.")
+                raise ExportError(_NO_STEPS.format(describe_sizes(sizes)), "Call the layer with at least one step.")
             return made(program).run(compared.draw_inputs(sizes))
 
         non_forgetting_run = None if non_forgetting is None else non_forgetting.make_run(program)
@@ -230,8 +231,7 @@ class _NonForgettingModule:
         forget nothing, the two give different answers.
 
         Args:
-            program: the program.
-            make_form: exports a program, such as to an ONNX graph.
+            make_form: a function that exports a program, such as to an ONNX graph.
             compared_sizes: the sizes of the random inputs on which the two are compared.
         """
         if (run := self.make_run(program)) is None:
@@ -245,9 +245,9 @@ class _NonForgettingModule:
             expected = compute_answer_or_none(run, sizes)
             if expected is not None and compute_largest_difference(form(inputs), expected) > APART:
                 raise ExportError(
-                    f"For {describe_sizes(sizes)}, the graph lacks a part of the module: with test weights, their "
-                    "answers differ.",
-                    "Report the module: this is a fault of pocketrnn.",
+                    f"For {describe_sizes(sizes)} and random test weights, the exported graph gives another answer "
+                    "than the module.",
+                    "This is a fault of pocketrnn: report it with the module.",
                 )
 
     def make_answer_judge(self, batch: int | None) -> AnswerJudge:
@@ -270,8 +270,8 @@ def _refuse_size_tests_of_two_texts(plain: TracedProgram | ExportError, log: Tra
         # A condition in the module's own code tells more than one inside PyTorch.
         question = max(log.questions, key=lambda one: (one.branch, one.line > 0))
         raise ExportError(
-            f"The module takes two texts and tests the size of one, {question.where} ({question.condition}), which a "
-            "bundle of pairs does not support.",
+            f"The module takes two texts and tests the size of one of them, {question.where} ({question.condition}), "
+            "but a bundle for two texts must compute the same for all sizes.",
             "Compute the same for all sizes: no if on x.size(1), no cut to a fixed number of tokens, and no shape that "
             "requires the same number of tokens in both texts.",
         )
@@ -287,9 +287,8 @@ def _refuse_ordinary_trace_faults(
     values.
 
     Args:
-        compared: the module.
         plain: the program that was traced with the module's example.
-        graph: computes the answers of what was exported from this program.
+        graph: a function that computes the answers of what was exported from this program.
         log: the record of the trace.
     """
     few = replace(compared, ids=1)
@@ -311,8 +310,8 @@ def _make_recorder_of_size_conditions(
     the conditions on sizes that forward tests.
 
     Args:
-        compared: the module.
-        trace: traces the module for some sizes; used where forward cannot be run with recorded conditions.
+        trace: a function that traces the module for some sizes; used where forward cannot be run with recorded
+            conditions.
     """
 
     def follow_sizes(sizes: Sizes) -> FollowedRun:
@@ -336,8 +335,7 @@ def _trace_fixed_width_loops(trace: Callable[..., TracedProgram], compared: Fres
     steps do not compute the same.
 
     Args:
-        trace: traces the module.
-        compared: the module.
+        trace: a function that traces the module.
     """
     free = copy_without_comparison(compared.module)
     width = free_width(free)
@@ -359,7 +357,7 @@ def _trace_with_branches_of_example(trace: Callable[..., TracedProgram], log: Tr
     because of a size, return the error, since a trace with other branches may succeed; raise any other error.
 
     Args:
-        trace: traces the module.
+        trace: a function that traces the module.
         log: where the trace records forward's conditions on sizes.
     """
     try:
@@ -411,8 +409,8 @@ def find_conditions_that_program_may_disobey(
     another answer; and those that are always true, or always false, at all sizes that are tried.
 
     Args:
-        compared: the module.
-        plain: its program, or the error with which the trace failed: then all conditions are returned.
+        plain: the program of the module; or the error with which its trace failed, for which all conditions are
+            returned.
         questions: the recorded conditions.
     """
     if isinstance(plain, ExportError):
@@ -496,7 +494,7 @@ def _set_non_forgetting_weight(name: str, weight: Tensor, hidden_size: int, *, r
     Args:
         name: the parameter's name in its layer, such as `weight_hh_l0`.
         weight: the parameter.
-        hidden_size: that of the layer.
+        hidden_size: the hidden size of the layer.
         rectified: whether the layer uses ReLU in place of tanh.
     """
     kind = name.partition("_l")[0]

@@ -55,8 +55,9 @@ def find_line_that_uses_row_number(
 
     Args:
         program: from torch.export.
-        values_of: computes the value of each node of the program from inputs.
-        inputs_of: makes random inputs, as the program takes them, from the number of texts and of tokens.
+        values_of: a function that computes the value of each node of the program from inputs.
+        inputs_of: a function that makes random inputs, as the program takes them, from the number of texts and of
+            tokens.
         batch_symbols: the symbols that stand for the batch size in the program's shapes.
     """
     values = values_of(tuple(value[:1].repeat(_ROWS, *[1] * (value.dim() - 1)) for value in inputs_of(_ROWS, _STEPS)))
@@ -76,7 +77,7 @@ def _differs_between_rows(node: Node, value: Any, batch_symbols: set[Any]) -> bo
 
     Args:
         node: the node; its batch axes are known from its symbolic shape.
-        value: its value in a run with four equal texts.
+        value: the value of the node in a run with four equal texts.
         batch_symbols: the symbols that stand for the batch size in symbolic shapes.
     """
     stated = node.meta.get("val")
@@ -117,7 +118,6 @@ def _cuts_table_to_batch_size(node: Node, values: Mapping[Node, Any], batch_symb
     False for a table that depends on the batch, and for one with equal rows.
 
     Args:
-        node: the node.
         values: the values of nodes in a run.
         batch_symbols: the symbols that stand for the batch size in symbolic shapes.
     """

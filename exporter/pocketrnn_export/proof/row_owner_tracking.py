@@ -62,7 +62,7 @@ class _Call:
     which each of its numbers depends.
 
     Attributes:
-        run: computes the results for other arguments.
+        run: a function that computes the results for other arguments.
         node: the operator's node.
         given: the arguments.
         nodes: the nodes whose values the arguments are.
@@ -92,7 +92,8 @@ def find_line_that_mixes_texts_by_runs(
 
     Args:
         program: from torch.export.
-        inputs_of: makes random inputs, as the program takes them, from the number of texts and of tokens.
+        inputs_of: a function that makes random inputs, as the program takes them, from the number of texts and of
+            tokens.
         batch_symbols: the symbols that stand for the batch size in the program's shapes.
     """
     # An axis of 16 numbers may be mistaken for a batch of 16. So a line counts only if it is found with both batch
@@ -116,7 +117,8 @@ def _find_line_that_mixes_texts_in_batch_of_size(
 
     Args:
         program: from torch.export.
-        inputs_of: makes random inputs, as the program takes them, from the number of texts and of tokens.
+        inputs_of: a function that makes random inputs, as the program takes them, from the number of texts and of
+            tokens.
         batch_symbols: the symbols that stand for the batch size in the program's shapes.
         rows: the number of texts.
     """
@@ -135,7 +137,8 @@ class _OwnerRun(NodeValues):
     """A run of a program that tracks for each number of each node its owner, the text of the batch on which it depends.
 
     Attributes:
-        place: the first line at which a number belongs to two texts, or to another text than its answer does.
+        place: the first line of user code at which a number depends on two texts, or on another text than the one whose
+            answer it is a part of.
     """
 
     def __init__(self, program: torch.export.ExportedProgram, batch: set[Any], rows: int) -> None:
@@ -232,7 +235,6 @@ class _OwnerRun(NodeValues):
             changes: the owners that were found by changing texts.
             result: the result of the call.
             stated: the result in the program, with symbolic sizes.
-            call: the call.
         """
         owners = changes.owners
         if bool((owners != _NONE).all()):
@@ -272,8 +274,8 @@ class _OwnerRun(NodeValues):
 
 @dataclass(frozen=True)
 class _ResultOwners:
-    """The owner of each number of a result, the text with which it changed, or -1; and whether a number changed with
-    several texts."""
+    """For each number of a result, its owner, which is the index of the text with which the number changed, or -1; and
+    whether any number changed with several texts."""
 
     owners: Tensor
     mixed: bool
@@ -327,11 +329,10 @@ def _find_owners_with_arguments_that_operator_accepts(
     the operator still fails.
 
     Args:
-        call: the call.
         results: its results.
         changing_arguments: the indices of the arguments that depend on texts.
         length_arguments: the indices of those that are the lengths of the texts.
-        generator: draws the random arguments.
+        generator: the random generator that draws the random arguments.
     """
     whole = [i for i in changing_arguments if not _is_float(call.given[i]) and call.given[i].dtype != torch.bool]
     # Try any integers; only integers of the argument, which may be positions; equal lengths; equal integers.
@@ -357,11 +358,10 @@ def _find_owners_by_changes(
     with a 1.
 
     Args:
-        call: the call.
         results: its results.
         changing_arguments: the indices of the arguments that are changed.
-        generator: draws the random arguments.
-        with_other_integers: also draw integers that the arguments do not contain.
+        generator: the random generator that draws the random arguments.
+        with_other_integers: whether to also draw integers that the arguments do not contain.
 
     Raises:
         ValueError: the operator gives a result of another shape for the random arguments.
@@ -432,11 +432,10 @@ def _draw_random_argument(
     """Return the argument number `i` of a call with random numbers in place of those that depend on a text.
 
     Args:
-        call: the call.
         i: the index of the argument.
-        generator: draws the numbers.
+        generator: the random generator that draws the numbers.
         with_other_integers: draw integers from those in the argument and a few others; else only from those in it.
-        keep_integers: do not change integers, since they may be positions.
+        keep_integers: whether to leave integers unchanged, since they may be positions.
     """
     given: Tensor = call.given[i]
     owners: Any = call.owners[i]

@@ -25,7 +25,7 @@ def list_replacements_of_global_functions(module: nn.Module, find_replacement: C
 
     Args:
         module: its classes' files are searched.
-        find_replacement: returns the replacement of a global value, or None for a value that stays.
+        find_replacement: a function that returns the replacement of a global value, or None for a value that stays.
     """
     return [
         (names, name, function)

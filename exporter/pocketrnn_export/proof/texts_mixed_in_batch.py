@@ -77,7 +77,6 @@ def _combines_values_of_several_texts(
     axis does.
 
     Args:
-        node: the node.
         batch_symbols: the symbols that stand for the batch size in symbolic shapes.
         words: how much the value of each node depends on the words of a text.
     """
@@ -116,7 +115,7 @@ def _are_one_integer_per_text(
     Args:
         sources: the nodes.
         words: how much the value of each node depends on the words of a text.
-        counted_from_ids: look for counts of a few ids.
+        counted_from_ids: whether the integer must be counted from a few ids.
     """
     least = WordDependence.FLAGS if counted_from_ids else WordDependence.NOTHING
     most = WordDependence.COUNTS if counted_from_ids else WordDependence.NOTHING
@@ -144,7 +143,6 @@ def _moves_rows_by_words(node: Node, batch_symbols: set[Any], words: Mapping[Nod
     Return False for a sort by lengths: another check looks at it.
 
     Args:
-        node: the node.
         batch_symbols: the symbols that stand for the batch size in symbolic shapes.
         words: how much the value of each node depends on the words of a text.
     """
@@ -180,7 +178,6 @@ def _read_axes(node: Node, argument_position: int, default: int) -> set[int]:
     """Return the axes that a node's operator computes along, counted from 0.
 
     Args:
-        node: the node.
         argument_position: the position of the axis among the operator's arguments, if it is not given by name.
         default: the axis if none is given.
     """

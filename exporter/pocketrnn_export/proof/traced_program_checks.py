@@ -52,9 +52,9 @@ def refuse_answers_changed_by_earlier_runs(
 
     Args:
         compared: the module, which has been traced and checked by now.
-        traced: its program. Its sizes near the conditions in forward are run, too.
+        traced: the program of the module. Sizes near the conditions on sizes in forward are run, too.
         usual_inputs: the inputs whose answer is compared.
-        answer_before: the answer to them before the trace.
+        answer_before: the answer to these inputs before the trace.
     """
     changed = "texts of other sizes changed values in the module's file, classes or functions"
     copied, started = copy_without_comparison(compared.module), time.process_time()
@@ -70,8 +70,8 @@ def refuse_answers_changed_by_earlier_runs(
         if after is None or not np.allclose(after, answer_before, rtol=1e-4, atol=1e-4, equal_nan=True):
             raise ExportError(
                 f"The module's answer to a text depends on earlier texts: {changed}.",
-                "Do not let forward store values that a later answer depends on, in the module, its file or a "
-                "default argument.",
+                "Change forward so that it stores no values on which later answers depend: not in the module, in "
+                "global variables or in default arguments.",
             )
 
 
@@ -89,8 +89,8 @@ def refuse_size_tests_in_loops(log: TraceLog) -> None:
         # No single line tries kernels of all these sizes.
         if numbers >= set(range(2, USUAL.tokens)):
             raise ExportError(
-                f"The module tests a size in every iteration of a loop, {where}: a trace would freeze the loop at one "
-                "length.",
+                f"The module tests a size in every iteration of a loop, {where}, so the exported graph would have the "
+                "iterations for texts of only one length.",
                 "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU.",
             )
 
@@ -99,7 +99,6 @@ def refuse_caught_trace_errors(module: nn.Module, log: TraceLog, inputs: tuple[T
     """Raise an ExportError if a module's forward catches an error that only tracing raises, and not an ordinary run.
 
     Args:
-        module: the module.
         log: the trace's record, with the lines of the errors that it raised in forward.
         inputs: inputs of the trace's sizes, for the ordinary run.
     """
@@ -109,9 +108,10 @@ def refuse_caught_trace_errors(module: nn.Module, log: TraceLog, inputs: tuple[T
         met = find_lines_of_caught_errors(copy_without_comparison(module), inputs)
     if caught := [line for line in log.raised if line not in met]:
         raise ExportError(
-            f"The module catches an error that only tracing raises, and then computes something else: {caught[0]}.",
-            "Avoid this error: do not read values of tensors, as .item() does, and do not pass a size to code that "
-            "needs a plain number, such as Decimal, Fraction or pickle.",
+            "The module catches an error that is raised only while it is traced for the export, and then computes "
+            f"something else: {caught[0]}.",
+            "Change the code that raises the error: do not read values of tensors, as .item() does, and do not pass a "
+            "size to code that needs a plain number, such as Decimal, Fraction or pickle.",
         )
 
 
@@ -131,8 +131,8 @@ def refuse_graph_wrong_for_lengths_that_forward_computes(compared: FreshCopyModu
             inputs = (*inputs[:i], torch.where(special, drawn, tokens), *inputs[i + 1 :])
         if not compared.agrees(graph, inputs):
             raise ExportError(
-                "The module computes the lengths that it gives to pack_padded_sequence. If all of them are shorter "
-                "than the padded batch, the graph gives another answer than the module.",
+                "The module computes the lengths that it gives to pack_padded_sequence. If all of these lengths are "
+                "less than the number of steps of the batch, the exported graph gives another answer than the module.",
                 "Give pack_padded_sequence the lengths that forward gets, or call pad_packed_sequence with "
                 "total_length=x.size(1).",
             )
@@ -143,15 +143,15 @@ def refuse_unequal_iterations(compared: FreshCopyModule, graph: Answers, traced:
     first iterations of the module's loops were traced, and later ones compute something else.
 
     Args:
-        compared: the module.
-        graph: computes the graph's answers.
+        graph: a function that computes the graph's answers.
         traced: the program, with the lines of the loops.
     """
     for rows, width in ((1, 1), (2, 3), (3, 9), (2, 40), (1, 300)):
         if not compared.agrees(graph, compared.draw_inputs(Sizes(1 if compared.one_text else rows, width))):
             raise UntraceableError(
                 f"The module's loop over the steps of a text, {traced.loops[0]}, computes something else in later "
-                f"steps than in the first steps: at {width} tokens, a graph of the first steps gives another answer.",
+                f"steps than in the first steps: for {width} tokens, a graph that repeats the first steps gives "
+                "another answer than the module.",
                 "Compute the same in every step of the loop, without break, or use nn.RNN, nn.LSTM or nn.GRU.",
             )
 
@@ -183,7 +183,6 @@ def refuse_answers_that_depend_on_other_texts(compared: FreshCopyModule, traced:
 
     Args:
         compared: the module, which makes the program's random inputs.
-        traced: the program.
     """
     log_step("Looking for values that several texts of a batch change")
     place = find_line_that_mixes_texts_by_operators(traced.program)
@@ -192,9 +191,9 @@ def refuse_answers_that_depend_on_other_texts(compared: FreshCopyModule, traced:
         values = NodeValues(traced.program)
         if not place and (number := find_line_that_uses_row_number(traced.program, values, compared.draw_batch, batch)):
             raise UntraceableError(
-                f"The module computes with the position of a text in its batch, {number}, so a text may get another "
+                f"The module computes with the row number of a text in its batch, {number}, so a text may get another "
                 "answer in a batch than alone.",
-                "Compute each text's answer from its own tokens. Use a row number only as an index.",
+                "Compute each text's answer only from its own tokens. Use a row number only as an index.",
             )
     if place:
         raise UntraceableError(
@@ -254,9 +253,8 @@ def refuse_differences_at_other_sizes(compared: FreshCopyModule, traced: TracedP
     notes for the user on what was not compared, such as late steps of a slow loop.
 
     Args:
-        compared: the module.
         traced: the program, which also runs in PyTorch.
-        exported: computes the answers of what was exported from the program, such as an ONNX graph.
+        exported: a function that computes the answers of what was exported from the program, such as an ONNX graph.
     """
 
     def do_answers_agree(sizes: Sizes) -> bool:

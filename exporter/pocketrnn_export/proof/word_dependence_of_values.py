@@ -111,7 +111,6 @@ def _find_dependence_on_ids(
     """Return how much a node's value depends on the words of a text if the node reads token ids.
 
     Args:
-        node: the node.
         dependences: how much the values of the nodes before it depend on words.
         ids: IDS if the ids that it reads are at their places, else MOVED_IDS.
         dependent_inputs: how many of its inputs depend on words.

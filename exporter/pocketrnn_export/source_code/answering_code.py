@@ -49,13 +49,13 @@ class CodePart:
 
     @functools.cached_property
     def nodes(self) -> list[tuple[str, ast.AST]]:
-        """The syntax nodes of this code, each after its place, such as `model.py, line 9`."""
+        """The syntax nodes of this code, as pairs (place, node). A place is a string such as `model.py, line 9`."""
         nodes = ((cell, node) for cell, statement in self.cells for node in ast.walk(statement))
         return [(cell.describe_place(self.file, node), node) for cell, node in nodes]
 
     @functools.cached_property
     def calls(self) -> list[tuple[str, ast.Call]]:
-        """The calls in this code, sorted by line, each after its place, such as `model.py, line 9`."""
+        """The calls in this code, sorted by line, as pairs (place, call). A place is such as `model.py, line 9`."""
         found: list[tuple[str, ast.Call]] = []
         for cell in self.cells:
             nodes = replace(self, cells=[cell]).nodes
@@ -90,11 +90,7 @@ class CodePart:
 
 def list_code_parts(path: Path) -> list[CodePart]:
     """List the functions, the classes without a `forward` and the top-level code of a module's file, and then those of
-    the Python files near this file. Files that cannot be read are left out.
-
-    Args:
-        path: the file of the module.
-    """
+    the Python files near this file. Files that cannot be read are left out."""
     found: list[CodePart] = []
     for file in list_files_near(path):
         with contextlib.suppress(InputError, OSError):
@@ -112,9 +108,10 @@ def list_code_parts(path: Path) -> list[CodePart]:
 
 
 def list_answering_code(parts: Sequence[CodePart]) -> list[list[CodePart]]:
-    """List the code that answers texts (computes predictions for them), in three groups: the functions and classes with
-    a name such as `predict`; the code that these call; and the code that calls the first group, such as a script, with
-    all that this code calls.
+    """List the code that answers texts (computes predictions for them), in three groups.
+
+    The first group is the functions and classes with a name such as `predict`. The second group is the code that the
+    first group calls. The third group is the code that calls the first group, such as a script, and its other calls.
 
     Args:
         parts: all code near the module, from `list_code_parts`.
@@ -166,8 +163,8 @@ class MadeClass(NamedTuple):
         maker: the name of the function, class or file that contains the call.
         file: the file that contains the call.
         place: the file and line of the call.
-        is_only: whether the call is in code that predicts, and such code instantiates none of the other classes.
-        others: the other classes that code which predicts instantiates.
+        is_only: whether code that predicts contains the call, and instantiates none of the other classes.
+        others: the other classes that such code instantiates.
     """
 
     name: str
@@ -277,9 +274,9 @@ def list_files_that_answering_code_loads(path: Path, files: Sequence[Path]) -> l
     The result has one dict for each of the three groups of `list_answering_code`. Then comes one dict for each other
     code file, with only the last file that it uses. Each dict maps a used file to the file and line of the code.
 
-    A loaded file counts as used. But code that loads one file and later saves another continues a training: then the
-    file that the code saves last counts. A file that is saved in a loop is one of several checkpoints and does not
-    count.
+    A file is used if the code loads it. If the code loads one file and later saves another one, it continues a
+    training, and the file that it saves last is the used one. A file that is saved in a loop is one of several
+    checkpoints, and is not used.
 
     Args:
         path: the file of the module.

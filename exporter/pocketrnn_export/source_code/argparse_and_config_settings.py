@@ -48,11 +48,7 @@ class SettingsInCode:
 
 def read_settings_in_code(paths: Iterable[Path]) -> list[SettingsInCode]:
     """Read the options that Python files and notebooks declare by `parser.add_argument(...)`, and the attributes of
-    their classes of settings, such as `class Config`. Leave out files that cannot be read.
-
-    Args:
-        paths: the files.
-    """
+    their classes of settings, such as `class Config`. Leave out files that cannot be read."""
     files = {path: read_python_statements_if_readable(path) for path in paths}
     assigned = functools.cache(
         lambda: {path: [*list_assignments(ast.walk(ast.Module(body, [])))] for path, body in files.items()}
@@ -117,7 +113,6 @@ def _find_users_and_later_values(
     each with the place and the code of its assignment.
 
     Args:
-        name: the class.
         assigned: the assignments in each file, as pairs of target and value.
     """
     users: list[Path] = []
@@ -194,11 +189,7 @@ _WORDS: Final = {
 def read_settings_file(path: Path) -> dict[str, dict[str, Any]]:
     """Read a file of settings: JSON, TOML, or lines such as `dim = 64` or `dim: 64`. Return a dict from each section's
     name to its plain values. Values outside of a section have the name "". Return an empty dict for a file that cannot
-    be read.
-
-    Args:
-        path: the file.
-    """
+    be read."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         text = path.read_text("utf-8")
         if path.suffix.lower() in (".json", ".toml"):

@@ -185,7 +185,6 @@ class ChangeFinder:
         """Find the names, objects and packages that some statements need.
 
         Args:
-            statements: the statements.
             wanted: the names that the user asks for. Changes of the weights of these objects do not count, since their
                 weights are loaded later.
         """
@@ -250,8 +249,9 @@ class ChangeFinder:
     def find_changed_names(self, statement: Statement, needed: Needed) -> list[str]:
         """Return the needed names that a statement may change.
 
-        A statement under `if __name__ == "__main__"` often runs the needed code, too. Then only two kinds of names
-        count: those that the statement changes itself, and global names that the functions it calls write."""
+        A statement under `if __name__ == "__main__"` often also runs the needed code. For such a statement, only two
+        kinds of names are returned: names that the statement itself changes, and global names to which the functions
+        that it calls assign."""
         total = self.totals[statement.index]
         direct = statement.now if statement.alone else total
         written = {*map(find_top, total.writes)} - self._names.imports.keys()
@@ -301,7 +301,7 @@ def _has_caching_decorator(node: ast.stmt) -> bool:
 
 
 def _is_changed_by_reading(node: ast.AST | None) -> bool:
-    """Return whether reading a value changes the value, as reading an iterator does."""
+    """Return whether a value changes when it is read, as an iterator does."""
     if isinstance(node, ast.Call):
         return read_last_name(node.func) in ALIVE
     if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp):
@@ -353,24 +353,14 @@ ANY: Final = "*"
 
 def find_code_that_may_change_anything(code: Mentions, names: FileNames) -> str:
     """Return the code, such as `exec`, that may change any object, even one that is not named. Return an empty string
-    if there is none.
-
-    Args:
-        code: the names that the code mentions.
-        names: the names of the file.
-    """
+    if there is none."""
     mentioned = {*map(names.find_full_name, code.loads | code.writes), *code.imports.values()}
     return code.anything or next((one for one in sorted(mentioned) if one.startswith(REACH_ANYTHING)), "")
 
 
 def find_written_packages(code: Mentions, names: FileNames) -> set[str]:
     """Return the packages and files that code may change itself. `sys.path` and `os.chdir` stand for a change of the
-    folders in which files are found.
-
-    Args:
-        code: the names that the code mentions.
-        names: the names of the file.
-    """
+    folders in which files are found."""
     full = set(map(names.find_full_name, code.writes | code.loads))
     changed = {one.split(".")[0] for one in full if one.startswith(SETS_STATE)} | ({"os.chdir"} & full)
     for name in (names.find_full_name(path) for path in code.writes if find_top(path) in names.imports):

@@ -123,11 +123,6 @@ def describe_code_of_layers(path: Path, name: str, layers: Collection[str]) -> l
     """Describe for each of some layers of a class: the line of `__init__` that makes the layer, the conditions for
     this, and the parameters that the line uses.
 
-    Args:
-        path: the file of the class.
-        name: the class.
-        layers: the attributes that hold the layers.
-
     Example:
         >>> describe_code_of_layers(Path("model.py"), "Net", ["gate"])
         ["model.py, line 9, makes gate if args['gated'], and reads args['gated'] and size for it"]
@@ -252,7 +247,6 @@ def explain_why_name_cannot_be_module(path: Path, name: str) -> str:
 
     Args:
         path: a Python file or notebook.
-        name: the name.
     """
     found = [one for one in read_python_statements(path) if getattr(one, "name", "") == name]
     match found[-1:]:
@@ -270,7 +264,6 @@ def _may_have_forward(path: Path, definition: ast.ClassDef, depth: int = 0) -> b
 
     Args:
         path: the file of the class.
-        definition: the class.
         depth: the number of base classes between the first class and this one, by which the recursion ends.
     """
     stands_for_another = any(find_methods(definition, one) for one in ("forward", "__call__", "__new__"))
@@ -325,7 +318,6 @@ def list_set_attributes(path: Path, definition: ast.ClassDef, depth: int = 0) ->
 
     Args:
         path: the file of the class.
-        definition: the class.
         depth: the number of base classes between the first class and this one, by which the recursion ends: 0 for the
             first class.
     """
@@ -344,12 +336,7 @@ def list_set_attributes(path: Path, definition: ast.ClassDef, depth: int = 0) ->
 
 def find_class_in_file_or_imports(path: Path, name: str) -> tuple[Path, ast.ClassDef] | None:
     """Find a class in a file, or in the owner's files from which this file imports. Return the file that defines the
-    class, and the class. Return None if it is not found.
-
-    Args:
-        path: the file.
-        name: the name of the class.
-    """
+    class, and the class. Return None if it is not found."""
     for file in (path, *list_imported_files(path)):
         for one in reversed(read_python_statements_if_readable(file)):
             if isinstance(one, ast.ClassDef) and one.name == name:
@@ -407,10 +394,6 @@ def find_class_meant_by_name(path: Path, name: str) -> str:
 def has_recurrent_layer_by_names(path: Path, name: str) -> bool:
     """Return whether a class seems to have a recurrent layer. The class, or a class that it uses from its file or from
     an imported file, contains a name or attribute such as LSTM, `gru` or `rnn_cell`.
-
-    Args:
-        path: the file of the class.
-        name: the class.
 
     Example:
         >>> has_recurrent_layer_by_names(Path("model.py"), "Classifier")

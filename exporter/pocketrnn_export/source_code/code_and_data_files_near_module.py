@@ -184,11 +184,7 @@ def list_notebooks_near(path: Path) -> list[Path]:
 
 
 def list_files_that_import(path: Path) -> list[Path]:
-    """List the Python files near a file that import it. An import of the file's folder, as a package, counts too.
-
-    Args:
-        path: the file.
-    """
+    """List the Python files near a file that import it. An import of the file's folder, as a package, counts too."""
     return [file for file in list_files_near(path)[1:] if _imports_file(file, path)]
 
 
@@ -228,22 +224,14 @@ def imports_torch_directly_or_indirectly(path: Path) -> bool:
 
 def list_imported_files(path: Path) -> list[Path]:
     """List the owner's Python files that a file imports. They are looked for in the folder of the file and in those
-    above, up to the working folder or the top of its project.
-
-    Args:
-        path: the file.
-    """
+    above, up to the working folder or the top of its project."""
     found = [find_imported_file(path, module.lstrip(".")) for module in _list_modules_of_file(path)]
     return [one for one in dict.fromkeys(found) if one is not None and one.stat().st_size <= _LARGEST_FILE_NEAR]
 
 
 def list_imported_libraries(path: Path) -> list[str]:
     """List the packages that a Python file imports, itself or through the owner's files that it imports. The standard
-    library and the owner's files are left out.
-
-    Args:
-        path: the file.
-    """
+    library and the owner's files are left out."""
     imported = [(file, one) for file in (path, *list_imported_files(path)) for one in _list_modules_of_file(file)]
     # The folder of a file near it is no library.
     near = {one.partition(".")[0] for file, one in imported if find_imported_file(file, one.lstrip(".")) is not None}
@@ -327,9 +315,9 @@ def make_import_absolute(path: Path, node: ast.ImportFrom) -> tuple[Path, ast.Im
 
 
 def list_syntax_nodes_near(path: Path, *, in_notebooks: bool = False) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the syntax nodes of a module's file and of the files near it, the nearest first. Each node comes after its
-    place, such as `train.py, line 3`. The place ends with ", code of another module" if the file belongs to another
-    module.
+    """Yield the syntax nodes of a module's file and of the files near it, the nearest file first, as pairs (place,
+    node). A place is a string such as `train.py, line 3`. It ends with ", code of another module" if the file belongs
+    to another module.
 
     Args:
         path: the file of the module. Its nodes come first.
@@ -451,11 +439,7 @@ def contains_training_loop(file: Path) -> bool:
 
 def list_code_files_of_module(path: Path) -> list[Path]:
     """List the Python files that may belong to a module, the nearest first. If imports connect any other file with the
-    module's file, files that belong to another module are left out; else they come last.
-
-    Args:
-        path: the file of the module.
-    """
+    module's file, files that belong to another module are left out; else they come last."""
     ranks = rank_files_near(path)
     is_alone = [*ranks.values()].count(Nearness.OWN) == 1
     near = [one for one, rank in ranks.items() if is_alone or rank is not Nearness.OF_ANOTHER]
@@ -491,19 +475,19 @@ def is_place_in_code_of_another_module(place: str) -> bool:
 
 
 def keep_nearest(path: Path, places: Mapping[_T, str], *, within: Nearness = Nearness.OWN) -> dict[_T, str]:
-    """Return the items whose places in code are the nearest to a module, each with its place.
+    """Return the items whose places in code are the nearest to a module, as a dict from items to places.
 
     Args:
         path: the file of the module.
-        places: the items, such as files of weights, each with its place, such as `train.py, line 3`.
-        within: all places at least as near as this count as equally near.
+        places: the place of each item, such as `train.py, line 3` for a file of weights.
+        within: the nearness up to which all places are equally near.
     """
     ranks = {one: max(rank_place(path, where), within) for one, where in places.items()}
     return {one: places[one] for one, rank in ranks.items() if rank == min(ranks.values())}
 
 
 def _list_nodes_with_places(file: Path) -> list[tuple[str, ast.AST]]:
-    """Return the syntax nodes of a file, each after its file and line."""
+    """Return the syntax nodes of a file as pairs (file and line, node)."""
     return [
         (cell.describe_place(file, node), node)
         for cell in read_python_cells(file)
@@ -575,10 +559,6 @@ def list_data_files_of_function(path: Path, name: str) -> list[Path]:
     function, of the functions that it calls, and of top-level statements, also in the files that its file imports.
     Files below the working folder and files named by an absolute path are found.
 
-    Args:
-        path: the file of the function.
-        name: the function.
-
     Example:
         >>> list_data_files_of_function(Path("cut.py"), "words")
         [PosixPath('words.vec')]
@@ -614,12 +594,7 @@ def is_below(file: Path, folder: Path) -> bool:
 
 def is_string_the_end_of_file_name(file: Path, name: str) -> bool:
     """Return whether a string in code is the path of a file or the end of its name, such as "_model.pt" in
-    `f"{kind}_model.pt"`.
-
-    Args:
-        file: the file.
-        name: the string.
-    """
+    `f"{kind}_model.pt"`."""
     name = name.replace("\\", "/").rpartition("/")[2]
     return file.name == name or (name[:1] in ("_", "-", ".") and file.name.endswith(name))
 
@@ -631,12 +606,10 @@ def is_settings_file(path: Path) -> bool:
 
 
 def list_settings_files_of(path: Path) -> list[Path]:
-    """List the settings files that belong to another file, such as one of weights. These are the settings files in or
-    below the working folder that contain its name. If there are none, they are those in its folder; if there are none
-    either, those in the folder above, if that is below the working folder.
+    """List the settings files that belong to another file, such as a file of weights.
 
-    Args:
-        path: the other file.
+    These are the settings files in or below the working folder that contain the name of the other file. If there are no
+    such files, these are the settings files in the folder of the other file or, if it has none, in the folder above.
     """
     near = [one for one in list_data_files_below(Path()) if is_settings_file(one)]
     named = re.compile(rf"(?<![\w.-]){re.escape(path.name)}(?![\w.-])")
@@ -668,11 +641,7 @@ def list_data_files_near(path: Path) -> list[Path]:
 
 
 def list_data_files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files in and below a folder, up to a fixed depth and number.
-
-    Args:
-        folder: the folder.
-    """
+    """Yield the files in and below a folder, up to a fixed depth and number."""
     waiting, count = [(folder, 0)], 0
     while waiting:
         place, depth = waiting.pop(0)

@@ -40,12 +40,7 @@ def find_functions(statements: Sequence[ast.stmt], path: Path | None = None) -> 
 
 def find_imported_functions(statements: Sequence[ast.stmt], path: Path) -> dict[str, tuple[Path, Function]]:
     """Return the functions that a file imports from the owner's files near it, by the names in the importing file. Each
-    function comes with the file that defines it. Imports from a file that cannot be read are left out.
-
-    Args:
-        statements: the statements of the file.
-        path: the path of this file.
-    """
+    function comes with the file that defines it. Imports from a file that cannot be read are left out."""
     found: dict[str, tuple[Path, Function]] = {}
     for node in statements:
         if not isinstance(node, ast.ImportFrom) or (file := find_file_loaded_by_from_import(path, node)) is None:
@@ -70,7 +65,6 @@ def read_statements_with_methods_as_functions(path: Path, name: str) -> tuple[li
     method of the class is added, and the returned name is that of the function for `method`.
 
     Args:
-        path: the file.
         name: the function, or Class.method.
     """
     statements = read_python_statements(path)
@@ -90,7 +84,6 @@ def convert_methods_to_functions(
 
     Args:
         statements: the statements of a file.
-        class_name: the class.
         values: the plain values of attributes that the code of the class does not show.
 
     Example:

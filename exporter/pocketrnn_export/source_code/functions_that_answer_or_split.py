@@ -36,7 +36,6 @@ def computes_prediction_for_text(path: Path, name: str) -> bool:
     the functions that it calls.
 
     Args:
-        path: the file.
         name: the function, or Class.method.
 
     Example:
@@ -65,21 +64,13 @@ def is_name_of_answering_function(name: str) -> bool:
 
 def computes_prediction(node: ast.AST) -> bool:
     """Return whether a piece of code computes a prediction. It counts if it calls functions whose names load weights,
-    call a module or compute probabilities.
-
-    Args:
-        node: the syntax tree of the code.
-    """
+    call a module or compute probabilities."""
     calls = (one for one in ast.walk(node) if isinstance(one, ast.Call))
     return any(read_last_name(one.func) in _ANSWERING_CALLS for one in calls)
 
 
 def needs_torch(node: ast.AST) -> bool:
-    """Return whether a piece of code uses the name `torch`.
-
-    Args:
-        node: the syntax tree of the code.
-    """
+    """Return whether a piece of code uses the name `torch`."""
     return any(isinstance(one, ast.Name) and one.id == "torch" for one in ast.walk(node))
 
 
@@ -88,7 +79,6 @@ def passes_ids_neither_padded_nor_cut(path: Path, name: str) -> bool:
     a call, loop or slice in the function may pad or cut, or if no module is called.
 
     Args:
-        path: the file.
         name: the function, or Class.method.
     """
     statements, name = read_statements_with_methods_as_functions(path, name)

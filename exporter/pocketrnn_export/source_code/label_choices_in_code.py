@@ -35,8 +35,8 @@ class OrderedLabels(NamedTuple):
 
     Attributes:
         labels: the strings.
-        is_named: whether a name in the code, such as `LABELS`, says that these are labels. If not, they count only if
-            they are among the known labels.
+        is_named: whether a name in the code, such as `LABELS`, says that these are labels. Otherwise the strings are
+            used only if they are among the known labels.
         evidence: how well the code shows the order: IN_LIST (least), NUMBERED or BY_PREDICTION (most).
     """
 
@@ -67,7 +67,7 @@ class NameMeanings:
     """Find which names in the owner's code hold a prediction, and which have only one value in all files.
 
     Args:
-        nodes: the syntax nodes of all files, each after its place, such as `api.py, line 3`.
+        nodes: pairs (place, syntax node) for all files. A place is a string such as `api.py, line 3`.
     """
 
     def __init__(self, nodes: Iterable[tuple[str, ast.AST]]) -> None:
@@ -115,8 +115,8 @@ class NameMeanings:
         return any(map(_ANSWERS.search, _list_names(node))) or self.is_prediction(where, node)
 
     def is_prediction(self, where: str, node: ast.expr) -> bool:
-        """Return whether names in an expression say that it is a prediction, such as `pred`, or are variables that hold
-        one.
+        """Return whether an expression is a prediction: a name in it, such as `pred`, says so, or is a variable that
+        holds a prediction.
 
         Args:
             where: the place of the expression, such as `api.py, line 3`.
@@ -177,7 +177,7 @@ class LabelChoices:
     """Read the labels from code that chooses between them by a prediction.
 
     Args:
-        nodes: the syntax nodes of all files, each after its place. Outer nodes come before inner ones.
+        nodes: pairs (place, syntax node) for all files. Outer nodes come before inner ones.
         meanings: what the names in this code mean.
         known: the labels, if they are known, in any order; empty if not.
         outputs: the number of outputs of the module; 0 if it is not known.

@@ -119,9 +119,9 @@ def find_labels_in_code(
 
 
 def find_order_of_known_labels(path: Path, known: Sequence[str], outputs: int = 0) -> list[LabelsInCode]:
-    """Find the order of known labels (in which each index of the logits has its label) in the code of a module, or else
-    in the notebooks near it. Return the order with the most evidence. Return several if the code shows several with
-    equal evidence, and none if it shows none.
+    """Find which of the known labels belongs to each index of the logits, in the code of a module; if the code does not
+    show it, in the notebooks near it. Return the orders of the labels with the most evidence: mostly one, several if
+    the code shows them equally well, or none.
 
     Args:
         path: the file of the module.
@@ -141,7 +141,7 @@ class _LabelSearch:
     """Read labels from single pieces of code.
 
     Args:
-        nodes: the syntax nodes of all files, each after its place. Outer nodes come before inner ones.
+        nodes: pairs (place, syntax node) for all files. Outer nodes come before inner ones.
         known: the labels in any order, if they are known; empty if not.
         outputs: the number of outputs of the module; 0 if it is not known.
     """
@@ -289,13 +289,8 @@ def _list_names_and_values(node: ast.AST) -> Iterator[tuple[str, ast.expr | None
 
 
 def find_name_of_labels(path: Path, labels: Sequence[str]) -> str:
-    """Find the list or dict with exactly these labels in the code of a module or of the files near it. Return it as
-    file.py:NAME, or an empty string if there is none.
-
-    Args:
-        path: the file of the module.
-        labels: the labels.
-    """
+    """Find a list or dict of exactly these labels in the code of a module or of the files near it. Return its name as
+    file.py:NAME, or an empty string if there is no such list or dict."""
     for file in list_files_near(path):
         with contextlib.suppress(InputError, OSError):
             for target, _ in list_assignments(read_python_statements(file)):
@@ -313,7 +308,6 @@ def read_labels_of_variable_in_file(path: Path, variable: str) -> list[str]:
     indices.
 
     Args:
-        path: the file.
         variable: the variable, `NAME`.
 
     Raises:
@@ -323,7 +317,7 @@ def read_labels_of_variable_in_file(path: Path, variable: str) -> list[str]:
     for target, assigned in list_assignments(ast.walk(ast.Module(read_python_statements(path), []))):
         value = assigned if getattr(target, "id", "") == variable else value
     if value is None:
-        raise InputError(f"{path} has no line {variable} = [...] with the labels.", _GIVE)
+        raise InputError(f"{path} has no line {variable} = [...] that lists the labels.", _GIVE)
     held: object = None
     with contextlib.suppress(ValueError):
         held = ast.literal_eval(value)
@@ -332,7 +326,8 @@ def read_labels_of_variable_in_file(path: Path, variable: str) -> list[str]:
         held = [indices[i] for i in range(len(indices))] if set(indices) == {*range(len(held))} else None
     if not isinstance(held, list | tuple) or not held or not all(isinstance(one, str | int) for one in held):
         raise InputError(
-            f"{variable} in {path} must be a list of strings, or a dict from labels to indices, without other code.",
+            f"The value of {variable} in {path} must be a list of labels, or a dict between labels and the indices 0, "
+            "1, ..., written as plain strings and numbers, but it is something else.",
             _GIVE,
         )
     return [str(label) for label in held]

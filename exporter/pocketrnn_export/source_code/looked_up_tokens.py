@@ -122,7 +122,7 @@ def find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> Look
 def find_forward_that_looks_up(module_file: Path) -> dict[str, Function]:
     """Find the forward of the only module class of a file, if this forward looks up tokens in an attribute that the
     object reads from a file. Return it as a function without `self`, under each usual name of a module, such as
-    `model`. Return an empty dict if it does not look up tokens so.
+    `model`. Return an empty dict if there is no such forward.
 
     Args:
         module_file: the file of the module.
@@ -347,7 +347,6 @@ def list_filters_of_ids(statement: ast.stmt, names: Collection[str], found: Look
     variable as its condition.
 
     Args:
-        statement: the statement.
         names: the variables that hold lists of ids.
         found: the tokens whose ids these lists hold.
     """
@@ -367,11 +366,7 @@ def list_filters_of_ids(statement: ast.stmt, names: Collection[str], found: Look
 
 def list_unknown_values(node: ast.AST) -> set[str]:
     """Return the code of the ids that an expression gives to unknown words: `1` for `vocab.get(word, 1)` and for
-    `vocab[word] if word in vocab else 1`; `None` for `vocab.get(word)`.
-
-    Args:
-        node: the syntax tree of the code.
-    """
+    `vocab[word] if word in vocab else 1`; `None` for `vocab.get(word)`."""
     found, called = set[str](), {one.func for one in ast.walk(node) if isinstance(one, ast.Call)}
     for one in ast.walk(node):
         if isinstance(one, ast.Call) and read_last_name(one.func) == "get" and one.args:
@@ -608,7 +603,7 @@ def _find_only_key(parts: Sequence[ast.AST], names: set[str], counters: set[str]
     Args:
         parts: the statements or the expression of the code.
         names: the variables that the loop sets.
-        counters: those of them that only count, such as `i` in `for i, word in enumerate(words)`.
+        counters: the names among them that only count, such as `i` in `for i, word in enumerate(words)`.
     """
     keys = [one for part in parts for one in _list_looked_up_keys(part) if list_read_names(one) & names]
     keys = [one for one in keys if not (isinstance(one, ast.Name) and one.id in counters)]

@@ -364,11 +364,7 @@ class _Reader:
         return name if name in known else f"builtins.{name}" if hasattr(builtins, name) else ""
 
     def give_arguments(self, node: ast.Call, name: str) -> None:
-        """Record to which objects the parameters of a function or class of the file refer in a call.
-
-        Args:
-            name: the function or class.
-        """
+        """Record to which objects the parameters of a function or class of the file refer in a call."""
         known = self.names.functions[name]
         starred = any(isinstance(one, ast.Starred) for one in node.args)
         for place, one in enumerate(_list_arguments(node)):

@@ -48,7 +48,7 @@ _Compound = ast.If | ast.For | ast.AsyncFor | ast.While | ast.With | ast.AsyncWi
 
 
 def list_defined_names(cells: Iterable[Cell]) -> list[str]:
-    """Return each name that the cells define: first classes, then functions, then variables."""
+    """List the names that the cells define: first the classes, then the functions, then the variables."""
     statements = [s for s in list_top_level_statements(cells) if not s.is_import]
     statements.sort(key=lambda s: 0 if isinstance(s.node, ast.ClassDef) else 1 if isinstance(s.node, Function) else 2)
     return list(dict.fromkeys(name for statement in statements for name in sorted(statement.binds)))
@@ -59,10 +59,11 @@ class NeededCode:
     """The statements of a file that have to run to define some names.
 
     Attributes:
-        statements: the statements that define the names, and all that these need, in the order in which to run them.
-        notes: notes for the user on statements that are not run although they may change a needed object.
-        alone: those of the notes that concern code under `if __name__ == "__main__"`.
-        asks: the statements that are run and that test whether they run in Jupyter, or whether the file is run
+        statements: the statements that define the names, and all statements that these need, in the order in which to
+            run them.
+        notes: notes for the user on statements that are not run, although they may change a needed object.
+        alone: the notes that concern code under `if __name__ == "__main__"`.
+        asks: the statements among `statements` that test whether they run in Jupyter, or whether the file is run
             directly.
     """
 
@@ -83,8 +84,8 @@ def find_needed_statements(
     """Find the statements of a file or notebook that have to run to define some wanted names. Statements that may later
     change a needed object are included, or noted if they are not safe to run.
 
-    If a name has several definitions, the last one before its use counts. A name inside a function has its last
-    definition in the file, as after a run of the whole notebook.
+    If a name has several definitions, the last definition before its use is taken. For a name inside a function, it is
+    the last definition in the file, as after a run of the whole notebook.
 
     Args:
         cells: all the code.
@@ -113,7 +114,8 @@ def find_needed_statements(
         return search.collect_needed_code()
     except RecursionError:
         raise InputError(
-            f"The code in {path} is nested too deeply to be analysed.", "Copy the class to a Python file of its own."
+            f"The code in {path} is nested too deeply to be analysed.",
+            "Copy the class of the module to a Python file of its own, and export from that file.",
         ) from None
 
 
@@ -150,11 +152,11 @@ class NeededNamesError(InputError):
     """The wanted code needs names, and the statements that define these names are not safe to run.
 
     Args:
-        problem: what is wrong, as in `InputError`.
-        remedy: what the user can do, as in `InputError`.
+        problem: the sentence that says what is wrong.
+        remedy: the sentence that says what the user can do.
         made_by: the code that defines each of these names.
-        made_from: the code of those names that are computed from other names whose values are not known either.
-        likely: proposed values that fit the weights, as code, by the name or its part, such as `LABEL.vocab`.
+        made_from: the same for names that are computed from other names whose values are not known, either.
+        likely: proposed values that fit the weights, as code, by the name or a part of it, such as `LABEL.vocab`.
     """
 
     def __init__(
@@ -170,8 +172,8 @@ class NeededNamesError(InputError):
 
 
 class _NotRunError(Exception):
-    """The statement that defines or changes a name is not run. The unsafe statement is this one, or one that this one
-    needs (`root`)."""
+    """The statement that defines or changes a name is not run, since it is unsafe or needs an unsafe statement (the
+    `root`)."""
 
     def __init__(self, name: str, statement: Statement, root: Statement, reason: str, *, makes: bool) -> None:
         super().__init__(name)
@@ -236,15 +238,16 @@ class _NeededSearch:
         except _NotRunError as error:
             raise InputError(
                 f"{self.path}: {name} is the object that {error.full_reason}.",
-                f"Name a class with its arguments, as in {self.path}:Model(8000), or a function that makes the module.",
+                f"Name a class with its arguments, as in {self.path}:Model(8000), or a function that returns the "
+                "module.",
             ) from None
 
     def _collect_binding_statements(self, name: str, before_index: int | None, asked_by: Statement | None) -> None:
         """Collect the statements that define `name`.
 
         Args:
-            before_index: the index of the statement that uses the name, so that only earlier definitions count; None to
-                count all.
+            before_index: the index of the statement that uses the name, so that only earlier definitions are found;
+                None to find all definitions.
             asked_by: the statement that uses the name; None if the user asks for it.
         """
         if name in self.given:
@@ -524,7 +527,7 @@ def _can_be_imported(node: ast.stmt) -> bool:
 
 
 def _find_last_sure_bindings(name: str, binding: Sequence[Statement]) -> list[Statement]:
-    """Return the last statement that certainly defines a name, and the later statements that may define it, too.
+    """Return the last statement that certainly defines a name, and the statements after it that may define the name.
 
     Args:
         binding: the statements that may define the name, in order.

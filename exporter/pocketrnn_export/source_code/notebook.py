@@ -63,11 +63,11 @@ class Cell:
 
     Attributes:
         name: the name for messages, such as `cell 5 [7]`; empty for a Python file.
-        file: the name of its file in tracebacks.
+        file: the file name that tracebacks show for the cell.
         source: the code. A line that only Jupyter understands becomes `pass`, or a call of `get_ipython()` if it may
             bind a name.
-        statements: its top-level statements.
-        count: the execution count that the notebook states; None if it states none.
+        statements: the top-level statements of the cell.
+        count: the execution count in the notebook; None if the notebook does not state it.
         whole: the unchanged text of the cell, in any language.
     """
 
@@ -95,10 +95,10 @@ def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
     document = parse_json(_read_text(path), str(path), _GIVE, strict=False)
     sources = list(_list_code_cells(document))
     if not sources:
-        raise InputError(f"{path} is not a notebook: it has no cells of code.", _GIVE)
+        raise InputError(f"{path} is not a notebook with code: it has no cells of code.", _GIVE)
     language = _find_language(document)
     if "python" not in language.lower():
-        raise InputError(f"{path} is a notebook of {language[:40]!a}, not of Python.", _GIVE)
+        raise InputError(f"{path} is a notebook in the language {language[:40]!a}, but only Python can be read.", _GIVE)
     cells, unreadable = [], []
     for number, source, count in sources:
         name = name_cell(number, count)
@@ -115,8 +115,8 @@ def name_cell(number: int, count: int | None) -> str:
     that Jupyter shows beside it.
 
     Args:
-        number: its position, from 1.
-        count: its execution count; None for a cell that was not run.
+        number: the position of the cell, from 1.
+        count: the execution count of the cell; None for a cell that was not run.
 
     Example:
         >>> name_cell(5, 7), name_cell(6, None)
@@ -190,19 +190,19 @@ def _read_text(path: Path) -> str:
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise InputError(
-                f"{path} is larger than {_LARGEST_FILE >> 20} MiB.",
-                "Clear the notebook's outputs, and save the notebook again.",
+                f"{path} is larger than {_LARGEST_FILE >> 20} MiB, which is the limit.",
+                "Clear the outputs of the notebook in Jupyter, and save the notebook again.",
             )
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
+        raise InputError(f"{path} is not UTF-8 text.", "Save the file in UTF-8.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", _GIVE) from None
 
 
 def _list_code_cells(document: Any) -> Iterator[tuple[int, str, int | None]]:
-    """Yield each code cell of a notebook of format 2, 3 or 4: its position among all cells, from 1, its code, and its
-    execution count (None without one)."""
+    """Yield tuples (position, code, execution count) for the code cells of a notebook of format 2, 3 or 4. Positions
+    are counted among all cells, from 1; the count is None for a cell that was not run."""
     place = itertools.count(1)
     sheets = [document]
     if isinstance(document, dict) and isinstance(document.get("worksheets"), list):

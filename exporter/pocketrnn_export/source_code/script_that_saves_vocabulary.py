@@ -131,7 +131,7 @@ class VocabularyScript:
         others: the vocabularies that other code near the module makes, each with its file and line.
         folders: the folders that the script adds to `sys.path`, so that the imports of the code work.
         place: the folder in which the script has to run, since the code names its data files relative to that folder.
-        missing: lines of code that import names which one of the imported files uses but does not import.
+        missing: import lines for names that one of the imported files uses, but does not import.
         needs_torchtext: whether the code needs functions that torchtext has only since release 0.9.
         unsorted: the place of code that lists files without sorting them, so that the order may differ between
             machines; empty if there is none.
@@ -190,11 +190,7 @@ class VocabularyScript:
 def find_code_that_makes_vocabulary(path: Path) -> VocabularyScript | None:
     """Find the owner's code that makes a vocabulary, in the module's file or a file near it. Return None if no code is
     found, or if the code needs arguments that only its caller has. If the found code makes several vocabularies, all
-    are returned.
-
-    Args:
-        path: the file of the module.
-    """
+    are returned."""
     script: VocabularyScript | None = None
     others: dict[str, str] = {}
     for file in list_code_files_of_module(path):
@@ -351,7 +347,6 @@ def _list_assignments_of_vocabularies(
     attribute. A Keras Tokenizer that the code fits on texts counts as a vocabulary.
 
     Args:
-        path: the file.
         statements: the statements to search.
         top: the top-level statements of the file.
     """
@@ -392,10 +387,8 @@ def _list_assignments_of_vocabularies(
 
 
 def _find_imported_files(path: Path, tree: ast.AST) -> dict[str, tuple[Path, Path]]:
-    """Find the owner's files that some code imports, or from which it imports names. Return for each imported name the
-    file, and the folder in which the import finds it.
-
-    Return a dict from each imported name to two paths: the file, and the folder in which the import looks for it.
+    """Find the owner's files that some code imports, or from which it imports names. Return a dict from each imported
+    name to two paths: the file, and the folder in which the import looks for the file.
 
     Args:
         path: the file that contains the code.
@@ -430,7 +423,6 @@ def _find_needed_code(
     that the file does not define or a value that a caller gives, or are too many.
 
     Args:
-        path: the file.
         top: the top-level statements of the file.
         function: the function that makes the vocabularies; None if the top level does.
         makers: the statement that makes each vocabulary, by the vocabulary's name.

@@ -30,7 +30,7 @@ class ActivationsInCode(NamedTuple):
     Attributes:
         of_several: the first line that shows several labels, as a part of a sentence: `api.py, line 3, says
             'torch.sigmoid(x)'`; empty if there is none.
-        of_one: the same for the first line that shows one label.
+        of_one: the first line that shows exactly one label, in the same form.
     """
 
     of_several: str = ""

@@ -449,12 +449,7 @@ def _add_lines_that_change_ids(
 
 def _computes_with_ids(node: ast.AST, names: Collection[str]) -> bool:
     """Return whether code computes new ids from ids: `[i + 1 for i in ids]`, `torch.tensor(ids) + 1` or
-    `vocab.get(word, 0) + 1`.
-
-    Args:
-        node: the code.
-        names: the names that hold ids.
-    """
+    `vocab.get(word, 0) + 1`."""
     match node:
         case ast.ListComp(elt=made, generators=[of]) | ast.GeneratorExp(elt=made, generators=[of]):
             return ast.unparse(of.iter) in names and ast.unparse(_unwrap_array(made)) != ast.unparse(of.target)
@@ -494,7 +489,7 @@ def _find_text_and_statements_that_tokens_need(
 
     Args:
         function: the owner's function.
-        split: its part that makes the tokens.
+        split: the part of this function that makes the tokens.
         fields: the parameters that are fields of a web request.
         code: the owner's file.
         is_last: whether the new function is the one that the user calls with only a text.
@@ -594,9 +589,9 @@ def _list_statements_of_text(code: TextAndCode) -> list[ast.stmt]:
 def _separate_text_parameters_from_values_of_owners_call(
     function: Function, needed: Sequence[str], code: _OwnersCode
 ) -> tuple[list[str], dict[str, str]]:
-    """Separate the needed parameters of a function into two kinds. Return the parameters that are texts, and the others
-    with the code of the values that the owner's code passes. A parameter that gets a top-level variable of the same
-    name is in neither result, since the variable replaces it.
+    """Return two things: the needed parameters of a function that are texts; and the other needed parameters, as a dict
+    to the code of the values that the owner's code passes. A parameter that gets a top-level variable of the same name
+    is in neither result, since the variable replaces it.
 
     Args:
         needed: the needed parameters. The first is a text.

@@ -33,7 +33,6 @@ def list_file_statements_that_code_needs(
     Args:
         made: the new code.
         statements: the statements of the file.
-        path: the file.
     """
     names = [name for one in made for name in list_needed_names(one)]
     own = {name for one in made for name in list_changed_names(one)}
@@ -48,17 +47,13 @@ def list_file_statements_that_code_needs(
 def slice_statements(
     names: Collection[str], statements: Sequence[ast.stmt], *, in_order: bool = False
 ) -> tuple[list[ast.stmt], set[str]]:
-    """Find the statements that define or change some names, and the statements that these need. Return them, and all
-    names that they need.
-
-    With `in_order`, a statement needs only changes before it, but a function may be called at the end. Otherwise all
-    changes count, as a value may be changed later through another name.
+    """Find the statements that define or change some names, and the statements that these need. Return all of these
+    statements, and all names that they need.
 
     Args:
-        names: the names.
         statements: the statements to choose from, in order.
-        in_order: whether only changes before a statement count for it. If not, all changes count, since an object may
-            be changed later through another name. A function counts as called at the end.
+        in_order: whether a statement needs only changes that come before it. Otherwise it needs all changes, since an
+            object may be changed later through another name. A function may be called after all statements.
     """
     at_end, more = set[str](), {*names}
     kept, needed = list[ast.stmt](), set[str]()
@@ -80,7 +75,6 @@ def _list_needed_statements(
     defined by a function, class, import or constant.
 
     Args:
-        names: the names.
         own: names that are not looked up.
         path: the file of the statements. If it is given, an import from one of the owner's files near it is replaced by
             the imported code.

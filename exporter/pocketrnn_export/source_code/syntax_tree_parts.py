@@ -181,7 +181,6 @@ def rename_name_of_file(statements: Sequence[ast.stmt], name: str, new_name: str
     the name.
 
     Args:
-        statements: the statements.
         name: the old name.
         new_name: the name that replaces it.
 

@@ -205,9 +205,9 @@ def _is_typed(node: ast.AST) -> bool:
 
 
 def rename_text_to_value_read_from_parameter(code: TextAndCode) -> TextAndCode:
-    """Take as the text the value that code reads from its parameter, such as `data["text"]` or `request.text`, if the
-    code uses the parameter for nothing else. Drop a statement such as `text = data`, and call the text `text` from
-    there on.
+    """Convert code that reads a text from its parameter, as in `data["text"]`, to code whose parameter is this text. A
+    statement such as `text = data` is dropped, and the parameter gets the name `text`. Return the code unchanged if it
+    uses the parameter for anything else.
 
     Args:
         code: the code, whose `name` is the parameter.

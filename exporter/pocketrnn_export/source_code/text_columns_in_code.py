@@ -56,12 +56,7 @@ def write_tokenizer_of_columns(path: Path) -> str | None:
 
 
 def is_applied_to_text_column(path: Path, name: str) -> bool:
-    """Return whether code near a module applies a function to each text of a column: `df["text"].apply(clean)`.
-
-    Args:
-        path: the file of the module.
-        name: the function.
-    """
+    """Return whether code near a module applies a function to each text of a column: `df["text"].apply(clean)`."""
     return any(
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)

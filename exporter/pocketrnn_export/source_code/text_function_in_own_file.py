@@ -62,7 +62,6 @@ def list_read_attributes(path: Path, class_name: str, method: str) -> dict[str, 
     Args:
         path: the file of the class.
         class_name: the class. Its base classes must be in the same file, unless the method reads nothing of `self`.
-        method: the method.
 
     Example:
         >>> list_read_attributes(Path("text.py"), "Processor", "encode")
@@ -243,9 +242,6 @@ class _Change(NamedTuple):
 def replace_removed_names(code: str) -> tuple[str, list[str]]:
     """Replace names that newer releases of libraries have removed by their present names, such as the spaCy model `en`
     by `en_core_web_sm`. Return the new code, and a sentence for the user about each change.
-
-    Args:
-        code: the code of a file.
 
     Example:
         >>> replace_removed_names("nlp = spacy.load('en')")

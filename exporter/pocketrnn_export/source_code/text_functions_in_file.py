@@ -77,7 +77,6 @@ def refuse_function_with_more_arguments(path: Path, name: str, given_arguments: 
     that is not a plain function of the file is accepted.
 
     Args:
-        path: the file.
         name: the function's name.
         given_arguments: the names of the arguments that the user gives.
 
@@ -95,20 +94,16 @@ def refuse_function_with_more_arguments(path: Path, name: str, given_arguments: 
             named = [f"{file}:{inner.name}" for file, inner in called[:_MOST_CALLED]]
             error = InputError(
                 error.problem,
-                f"It calls {' and '.join(named)}: name the one that gives tokens or ids of a text, or write a "
-                "function of the text, def encode(text), that calls them and returns these.",
+                f"It calls {' and '.join(named)}. If one of these takes only a text and returns its tokens or ids, "
+                "name that function. Otherwise write a function def encode(text) that calls them and returns the "
+                "tokens or ids.",
             )
         raise error
 
 
 def only_cleans_texts(file: Path, name: str) -> bool:
     """Return whether a function cleans texts and does not split them into tokens. Its name must say so, such as
-    `preprocess`, and its code must neither take a vocabulary nor look up words.
-
-    Args:
-        file: the file of the function.
-        name: the function.
-    """
+    `preprocess`, and its code must neither take a vocabulary nor look up words."""
     *of_splitting, of_cleaning = (re.search(one, name, re.IGNORECASE) for one in _TEXT_FUNCTIONS)
     if of_cleaning is None or any(of_splitting):
         return False
@@ -123,8 +118,8 @@ class TextFunction(NamedTuple):
     Attributes:
         option: the value for --tokenizer: file.py:name, or file.py:name(most=50) if the function needs more than the
             text and the vocabulary.
-        file: its file.
-        name: its name, or Class.method.
+        file: the file of the function.
+        name: the name of the function, or Class.method.
         text: the name of the argument that takes the text, if the function needs other arguments; else empty.
         called: the call in the owner's code, with the values of the other arguments; None if the function needs no
             other arguments.
@@ -145,11 +140,7 @@ class TextFunction(NamedTuple):
 
 def list_functions_of_text(path: Path) -> list[str]:
     """List the functions of a file that may take only a text, or a text and a vocabulary. Return an empty list if the
-    file cannot be read.
-
-    Args:
-        path: the file.
-    """
+    file cannot be read."""
     with contextlib.suppress(InputError):
         functions = [(name, one) for name, one in _list_functions_and_methods(path) if "." not in name]
         return [name for name, one in functions if _find_text_function([path], path, name, one) is not None]
@@ -169,12 +160,9 @@ def list_text_functions(path: Path) -> list[TextFunction]:
     """List up to four functions of a file and of the files near it that split or clean texts, by their names. Files of
     other modules are left out, or come last.
 
-    Functions that split the text for a function that predicts, or else that function itself, come first. Then come
-    functions that call a library such as spaCy, whose splitting the text rules of the bundle cannot replace. The others
-    come last.
-
-    Args:
-        path: the file.
+    First come functions that split the text for a function that predicts; if there are none, the function that
+    predicts. Then come functions that call a library such as spaCy, whose splitting the text rules of the bundle cannot
+    replace. The other functions come last.
     """
     found: dict[str, tuple[int, TextFunction]] = {}
     near, kinds = list_code_files_of_module(path), len(_TEXT_FUNCTIONS)
@@ -227,7 +215,6 @@ def complete_text_function(file: Path, name: str) -> TextFunction | None:
     calls none. For a function that itself splits texts, return None if a value of an argument is not found.
 
     Args:
-        file: the file.
         name: the function, or Class.method.
     """
     near, function = list_files_near(file), dict(_list_functions_and_methods(file)).get(name)
@@ -252,7 +239,7 @@ def _find_text_function(
         near: the files whose calls show the values of the further arguments.
         file: the file of the function.
         name: the function, or Class.method.
-        function: its code.
+        function: the code of the function.
         takes_list: whether the first argument is a list of texts, whatever its name is.
     """
     needed = list_positional_parameters(function, required=True)["." in name :]
@@ -280,7 +267,6 @@ def is_method_of_object_that_cannot_be_made(path: Path, name: str) -> bool:
     other arguments, and the values of the attributes that the method reads are not known from the owner's code.
 
     Args:
-        path: the file.
         name: the function, or Class.method.
     """
     held, _, method = name.rpartition(".")
@@ -301,7 +287,6 @@ def find_text_library(path: Path, name: str, calls_left: int = 2) -> str:
     that it calls. Return an empty string if it uses none.
 
     Args:
-        path: the file.
         name: the function, or Class.method.
         calls_left: how many levels of calls of the owner's other functions are followed.
 
@@ -353,8 +338,8 @@ def _is_answering(function: Function) -> bool:
 
 
 def _list_functions_and_methods(path: Path) -> Iterator[tuple[str, Function]]:
-    """Yield each function of a file and each method of its classes, with its name. A class with a `forward` has methods
-    for tensors: only those of its methods are yielded whose name says that they predict for a text."""
+    """Yield pairs (name, function) for the functions of a file and the methods of its classes. The methods of a class
+    with a `forward` take tensors, so only those whose name says that they predict for a text are yielded."""
     for one in read_python_statements(path):
         if isinstance(one, Function):
             yield one.name, one

@@ -344,7 +344,6 @@ def find_token_id_function(path: Path, splitter: str) -> str:
     tokens. Return an empty string if there is none, or several.
 
     Args:
-        path: the file.
         splitter: the function that splits a text.
 
     Example:
@@ -371,11 +370,7 @@ def find_token_id_function(path: Path, splitter: str) -> str:
 
 def describe_vocabulary_to_save(paths: Sequence[Path]) -> str:
     """Write a sentence that tells the user how to save the vocabulary that code in these files makes, with the line of
-    Python to add.
-
-    Args:
-        paths: the files.
-    """
+    Python to add."""
     for file, cell, tree in list_code_with_imports(paths):
         for node in ast.walk(tree):
             made = line = ""

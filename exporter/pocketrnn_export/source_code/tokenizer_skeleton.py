@@ -42,7 +42,6 @@ def write_skeleton_of_tokenizer_function(path: Path, name: str) -> TokenizerSkel
     owner's function that depend on the text, up to the first line that computes a prediction.
 
     Args:
-        path: the file.
         name: the function, or Class.method.
     """
     statements, name = read_statements_with_methods_as_functions(path, name)
@@ -63,11 +62,7 @@ def write_skeleton_of_tokenizer_function(path: Path, name: str) -> TokenizerSkel
 
 
 def _list_statements_on_text(function: Function, names: set[str]) -> list[ast.stmt]:
-    """List the statements of a function that set a variable from its text, up to the first that computes a prediction.
-
-    Args:
-        names: the variables that hold texts.
-    """
+    """List the statements of a function that set a variable from its text, up to the first that predicts."""
     found: list[ast.stmt] = []
     waiting = [*function.body]
     while waiting:
@@ -91,7 +86,6 @@ def _list_known_statements(
 
     Args:
         made: the new statement.
-        path: the path of the file.
     """
     whole = list_file_statements_that_code_needs([made], statements, path)
     if whole is not None:

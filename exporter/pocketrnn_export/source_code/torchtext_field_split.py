@@ -43,9 +43,6 @@ def find_field_split(path: Path) -> FieldSplit | None:
     Return None in three cases: there is no such Field; there are several with different settings; or the code does not
     show how they split.
 
-    Args:
-        path: the file.
-
     Example:
         >>> find_field_split(Path("train.py")).names
         frozenset({'TEXT'})

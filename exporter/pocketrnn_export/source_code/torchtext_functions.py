@@ -64,7 +64,10 @@ class TorchtextVocab:
 
     def insert_token(self, word: str, index: int) -> None:
         if word in self._ids or not 0 <= index <= len(self._words):
-            raise RuntimeError(f"The word {word!r} is in the vocabulary already, or {index} is not a place in it.")
+            raise RuntimeError(
+                f"The word {word!r} cannot be inserted at {index}: it is in the vocabulary already, or the index is "
+                f"not from 0 to {len(self._words)}."
+            )
         self._words.insert(index, word)
         self._ids |= {one: index + i for i, one in enumerate(self._words[index:])}
 
@@ -199,7 +202,7 @@ def make_function_that_reports_missing_torchtext(module: str, name: str) -> Call
     file lacks, so that code may import the name."""
 
     def fail(*_: Any, **__: Any) -> Any:
-        raise ImportError(f"{module}.{name} needs a torchtext that loads beside your PyTorch.")
+        raise ImportError(f"{module}.{name} needs the package torchtext, in a version that works with your PyTorch.")
 
     if name.startswith("__"):
         raise AttributeError(name)

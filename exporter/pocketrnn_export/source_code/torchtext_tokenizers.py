@@ -40,9 +40,6 @@ def replace_torchtext_tokenizers(code: str) -> str:
     """Replace each call of torchtext's `get_tokenizer` in code by code that does not need torchtext. Imports of
     torchtext that are then unused are removed. A call whose first argument is not known stays unchanged.
 
-    Args:
-        code: the code of a file.
-
     Example:
         >>> replace_torchtext_tokenizers("from torchtext.data import get_tokenizer\\ncut = get_tokenizer(None)")
         'cut = str.split'

@@ -119,8 +119,8 @@ def find_call_arguments(
     Args:
         files: the files to search for calls.
         file: the file that defines the function.
-        function: its definition.
-        names: the wanted arguments. One that may have several values counts as unknown.
+        function: the definition of the function.
+        names: the wanted arguments. The value of an argument that may have several values is unknown.
         is_preferred: a function that takes the name of a function or class, and returns whether calls inside it are
             preferred.
 
@@ -152,11 +152,6 @@ def find_attribute_values(path: Path, class_name: str, names: Collection[str]) -
 
     An attribute is found if `__init__` sets it once, to a constant, or to a parameter for which the owner's code passes
     a plain value or which has a plain default. Other attributes are left out.
-
-    Args:
-        path: the file of the object's class.
-        class_name: the class.
-        names: the wanted attributes.
 
     Example:
         >>> find_attribute_values(Path("text.py"), "Processor", ["max_length", "model"])
@@ -236,7 +231,6 @@ def _read_arguments(
     """Read the values of the arguments in one call of a function.
 
     Args:
-        call: the call.
         function: the called function.
         names: the wanted arguments.
         scopes: the syntax nodes of each function or class around the call, the innermost first, and then those of the

@@ -38,9 +38,9 @@ _STRIPS: Final = ("strip", "rstrip", "lstrip")
 def read_vocabulary_lines_as_owners_code_does(
     vocabulary: Vocabulary, file: Path, module_file: Path | None, rows: int, *, is_compared: bool
 ) -> Vocabulary:
-    """Return a vocabulary with its words as the owner's code reads them from the lines of the file, stripped or not,
-    for example. If the code does not show how it reads them, return the vocabulary unchanged and log the lines whose
-    words depend on it.
+    """Return a vocabulary with its words as the owner's code reads them from the lines of the file, for example
+    stripped. If the code does not show how it reads a line, return the vocabulary unchanged, and log the lines whose
+    words may be read in two ways.
 
     Args:
         vocabulary: the vocabulary whose words are the unchanged lines.
@@ -62,8 +62,8 @@ def read_vocabulary_lines_as_owners_code_does(
         if len({*words}) < len(words):
             twice = next(one for i, one in enumerate(words) if one in words[:i])
             raise DataError(
-                f"{said}: the code in {place} reads the same word, {short_repr(twice)}, from several lines, so it is "
-                "not clear which id the word has.",
+                f"{said}: the code in {place} reads the word {short_repr(twice)} from several lines, so it is not "
+                "clear which of their ids the word has.",
                 SAVE_AS_JSON,
             )
         if words != lines:
@@ -73,8 +73,8 @@ def read_vocabulary_lines_as_owners_code_does(
     may_shift = len("\n".join(lines).splitlines()) != len(lines) and rows != len(lines)
     if may_shift and not is_compared:
         raise DataError(
-            f"{said}: if your code reads the file by splitlines() or codecs.open, all words after such a line get "
-            "other ids than here.",
+            f"{said}: if your code reads the file with splitlines() or codecs.open, it gives all words after such a "
+            "line other ids than pocketrnn does.",
             SAVE_AS_JSON,
         )
     log_doubtful_lines(vocabulary, file)
@@ -82,9 +82,9 @@ def read_vocabulary_lines_as_owners_code_does(
 
 
 def _find_words_by_place(module_file: Path, file: Path, lines: Sequence[str]) -> dict[str, tuple[str, ...] | None]:
-    """Return the words that code near a module reads from the lines of a vocabulary file, by the place of the code.
-    Code counts if it opens a file with this name; if there is none, code that opens a file called a vocabulary. None
-    stands for words that the code does not show."""
+    """Return the words that code near a module reads from the lines of a vocabulary file, by the place of the code. The
+    code opens a file with this name; if there is no such code, a file whose name means a vocabulary. None stands for
+    words that the code does not show."""
     nodes = [*list_syntax_nodes_near(module_file)]
     calls = [node for _, node in nodes if isinstance(node, ast.Call)]
     given = {read_last_name(one.func) for one in calls if _names_file([*one.args, *one.keywords], file)} - {*_OPENS}
@@ -141,11 +141,7 @@ def _find_opened(call: ast.AST) -> ast.expr | None:
 
 def _read_words(nodes: Sequence[ast.AST], lines: Sequence[str]) -> tuple[str, ...] | None:
     """Return the words that a function makes of the lines of a file. Return None if its code does not show them,
-    because it splits the whole file into words, or drops some of the lines that become empty.
-
-    Args:
-        nodes: the syntax nodes of the function.
-    """
+    because it splits the whole file into words, or drops some of the lines that become empty."""
     words = [*lines]
     calls = [(one, one.func) for one in nodes if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute)]
     if any(method.attr == "splitlines" or ast.unparse(method) == "codecs.open" for _, method in calls):

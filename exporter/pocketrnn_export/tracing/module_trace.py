@@ -117,11 +117,11 @@ def make_export_session(
 
     Args:
         module: the module to trace.
-        log: records the conditions on sizes that forward tests.
+        log: the record of the conditions on sizes that forward tests.
         branches: chosen sizes for which forward is run, one after the other; empty to run it for the example.
         conditions_between_branches: one condition on sizes for each branch except the first. The graph returns the
             answer of the branch whose condition is true, or else that of the first branch.
-        cut_counted: cut unpacked tensors to the longest length if forward computes the lengths itself.
+        cut_counted: whether to cut unpacked tensors to the longest length if forward computes the lengths itself.
     """
     return TraceSession(
         module,
@@ -146,8 +146,8 @@ def make_session_for_rerolled_module(module: nn.Module, log: TraceLog, *, cut_co
 
     Args:
         module: the module to trace.
-        log: records the conditions on sizes that forward tests.
-        cut_counted: cut unpacked tensors to the longest length if forward computes the lengths itself.
+        log: the record of the conditions on sizes that forward tests.
+        cut_counted: whether to cut unpacked tensors to the longest length if forward computes the lengths itself.
     """
     return TraceSession(
         module,
@@ -225,11 +225,11 @@ def trace_program(
         module: in eval mode, on the CPU; it is copied, not changed.
         example: the example inputs.
         plan: the sizes for which the conditions are answered; None for those of the example.
-        log: records the conditions on sizes that forward tests.
-        one_text: keep the batch size of the example, which is 1, and make only the sequence dynamic.
-        cut_counted: cut unpacked tensors to the longest of the lengths that forward computes itself.
-        rolled: for a module whose texts all have the same number of tokens: trace the module as if the number were
-            free, so that a loop over the steps becomes a layer, and fix the number afterwards. Conditions on sizes have
+        log: the record of the conditions on sizes that forward tests.
+        one_text: whether to keep the batch size of the example, which is 1, and make only the sequence axis dynamic.
+        cut_counted: whether to cut unpacked tensors to the longest of the lengths that forward computes itself.
+        rolled: whether to trace a module whose texts all have the same number of tokens as if this number were free, so
+            that a loop over the steps becomes a layer. The number is fixed afterwards, and conditions on sizes have
             their results for the example.
 
     Raises:
@@ -290,7 +290,7 @@ def _make_error_for_failed_trace(error: BaseException, module: nn.Module) -> Exp
         )
         if re.search(r"\bis(nan|inf|finite)\(", line):
             advice = (
-                "Replace NaN and infinities without a test: torch.nan_to_num(x), or "
+                "Replace NaN and infinity without a test of values: torch.nan_to_num(x), or "
                 "torch.where(torch.isfinite(x), x, torch.zeros_like(x))."
             )
         elif re.search(r"\bfloat\(", line) and not re.search(r"\b(if|while|range)\b", line):
@@ -315,8 +315,8 @@ def _make_error_for_failed_trace(error: BaseException, module: nn.Module) -> Exp
             "Compute this number from the sizes: x.size(0) * x.size(1) * x.element_size().",
         )
     return UntraceableError(
-        f"The module cannot be traced with a dynamic batch and sequence length{line}: {cause}.",
-        "Compute sizes from the shapes of tensors and not from their values. Avoid loops over steps.",
+        f"torch.export cannot trace the module for batches of any size and texts of any length{line}: {cause}.",
+        "Compute sizes from the shapes of tensors and not from their values. Avoid loops over the steps of a text.",
     )
 
 
@@ -330,7 +330,7 @@ def find_exception_of_forward_at_sizes(
         module: in eval mode, on the CPU; it is copied, not changed.
         inputs: inputs of these sizes. Their values are not used.
         sizes: the sizes for which conditions on sizes are answered. A size of 1 is a plain number, as for PyTorch.
-        log: records the conditions on sizes that forward tests.
+        log: the record of the conditions on sizes that forward tests.
     """
     traced = copy_without_comparison(module)
     add_onnx_weights(traced)

@@ -130,8 +130,8 @@ def _infer_shape_of_stack_iterations(
 
 @torch.library.custom_op("pocketrnn::keep", mutates_args=())
 def _keep_iteration_results(x: Tensor, values: Sequence[Tensor]) -> Tensor:
-    """Return x in a trace. As its further arguments, the results `values` of loop iterations stay in the graph. A layer
-    replaces this operator before a program runs."""
+    """Return x. In a traced graph, this operator keeps the results `values` of loop iterations, since they are its
+    arguments. A layer replaces the operator before a program runs."""
     raise NotImplementedError(_NOT_RUN.format("pocketrnn::keep"))
 
 

@@ -99,8 +99,10 @@ class Rule:
 
     Attributes:
         names: the names of the functions.
-        rewrite: takes (session, *args, **kwargs) of the call; returns the new result, or `decline_call(reason)`.
-        decline: takes a session; returns the reason why the rule declines every call now, or "" if it may apply.
+        rewrite: a function that takes (session, *args, **kwargs) of the call; returns the new result, or
+            `decline_call(reason)`.
+        decline: a function that takes a session; returns the reason why the rule declines every call now, or "" if it
+            may apply.
     """
 
     names: tuple[str, ...]
@@ -145,7 +147,8 @@ def rule(*names: str, decline: Callable[[TraceSession], str] = decline_never) ->
 
     Args:
         names: the names, such as "median".
-        decline: takes the session, and returns why the rule does not apply in this session, or "" if it may apply.
+        decline: a function that takes the session, and returns why the rule does not apply in this session, or "" if it
+            may apply.
     """
     return lambda rewrite: Rule(names, rewrite, decline)
 
@@ -157,10 +160,10 @@ class Topic:
 
     Attributes:
         rules: the rules, in the order in which they are asked.
-        around: takes (session, call, proceed), runs for every call, and returns the call's result. `proceed(call)` asks
-            the rules of this topic, and then the later topics.
-        after: takes (session, call, result) of a call that no rule of this topic rewrote, and records facts about the
-            result.
+        around: a function that takes (session, call, proceed), runs for every call, and returns the call's result.
+            `proceed(call)` asks the rules of this topic, and then the later topics.
+        after: a function that takes (session, call, result) of a call that no rule of this topic rewrote, and records
+            facts about the result.
     """
 
     rules: Sequence[Rule] = ()
@@ -224,7 +227,7 @@ class TraceSession:
         module: a copy to trace; its `forward` is wrapped, and restored afterwards.
         topics: the groups of rules, in the order in which they are asked.
         patches: functions that take the session and return a context manager, which is active during the trace.
-        log: records the conditions on sizes that forward tests.
+        log: the record of the conditions on sizes that forward tests.
         scripted: whether the trace is for TorchScript, where a size is a tensor.
         branches: chosen sizes for which forward is run, one after the other. The graph computes all their answers.
             Empty to run forward once, for the example.
@@ -240,10 +243,10 @@ class TraceSession:
         branch: the branch that is traced now; None for the example.
         widths: the number of tokens of each text that forward takes, which equals the longest of its lengths; empty if
             the width is not known.
-        names: the size symbols of torch, each with `batch`, `tokens` or `second`; None before forward is called.
+        names: our name of each size symbol of torch: `batch`, `tokens` or `second`; None before forward is called.
         example: the sizes of the example.
         environment: the `ShapeEnv` of the trace, torch's registry of symbolic sizes.
-        told: the lines of the module whose ignored asserts were already logged.
+        told: the lines of the module with an assert that the graph leaves out, for which a warning was already logged.
         reasons: how often rules declined a call, by the name of the torch function and the reason.
     """
 

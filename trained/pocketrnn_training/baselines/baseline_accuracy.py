@@ -10,13 +10,13 @@ __all__ = ["Baseline"]
 
 @dataclass(frozen=True)
 class Baseline:
-    """A simple model, usually linear, that was fitted on the rows of a run, and its accuracy.
+    """The accuracy of a simple model, usually linear, with which a trained classifier is compared.
 
     Attributes:
         accuracy: the share of the validation rows that it classifies correctly, from 0 to 1.
-        rows: how many training rows it learnt from.
-        micro_f1: F1 of all its answers together, where a row can have several labels; else None.
-        folds: the folds of the training rows that it was measured by; 0 for the validation rows.
+        rows: the number of training rows.
+        micro_f1: its micro F1 if a row can have several labels; else None.
+        folds: the number of folds of the cross-validation that measured it; 0 if validation rows did.
     """
 
     # The words of the report: the name, the kind of model, how it was fitted, and what to do where it is better.
@@ -32,8 +32,7 @@ class Baseline:
 
     @property
     def compared_score(self) -> float:
-        """The score that is compared with the classifier's: the accuracy; or the micro F1 if a row can have several
-        labels."""
+        """The score to compare with the classifier's: the accuracy or, if a row can have several labels, micro F1."""
         return self.accuracy if self.micro_f1 is None else self.micro_f1
 
     @property

@@ -39,8 +39,7 @@ class LinearBaseline(Baseline):
 
 
 class PairBaseline(LinearBaseline):
-    """The accuracy of a linear model for pairs: of the words and characters of both texts, and of their common
-    words."""
+    """The accuracy of a linear model on the words and characters of two texts, and on the words that both have."""
 
     MODEL = (
         "A linear model (scikit-learn's LinearSVC on TF-IDF of the words, pairs of words and characters of both texts "
@@ -52,16 +51,16 @@ class PairBaseline(LinearBaseline):
 def make_unfitted_linear_model(*, characters: bool = True, several_labels: bool = False, pairs: bool = False) -> Any:
     """Make an unfitted linear SVM on TF-IDF of words, of pairs of words, and of 2 to 5 characters of a word.
 
-    Its parameters are not tuned (Wang and Manning, "Baselines and bigrams", 2012, use a linear model of words and their
-    pairs).
+    Its hyper-parameters are not tuned. Wang and Manning ("Baselines and bigrams", 2012) use a similar model.
 
     Args:
         characters: whether to use features of characters, too.
         several_labels: whether to fit one SVM for each label, for texts that can have several labels.
-        pairs: whether a row is a pair of texts. Then each text has its own features, and so have the words in both.
+        pairs: whether a row is a pair of texts. If so, each text has features of its own, and so have the words that
+            both texts have.
 
     Returns:
-        a pipeline of scikit-learn.
+        A pipeline of scikit-learn.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline, make_union
@@ -111,8 +110,8 @@ def fit_linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> L
         validation: the rows to measure with, with the same labels.
 
     Returns:
-        the accuracy of the model; None if it cannot be fitted: the training rows have only one class or no words,
-        or the model would be too large.
+        The accuracy of the model; None if it cannot be fitted: the training rows have only one class or no words, or
+        the model would be too large.
     """
     from sklearn.exceptions import ConvergenceWarning
 
@@ -152,11 +151,12 @@ def fit_text_baseline(
 
     Args:
         training: the rows to learn from.
-        validation: the rows to measure with; not used if the classifier was measured by folds.
-        checkpoint: the trained classifier. If it was measured by folds, the same folds measure the linear model.
+        validation: the rows to measure with; not used if the classifier was measured by cross-validation.
+        checkpoint: the trained classifier. If it was measured by cross-validation, so is the linear model, with the
+            same folds.
 
     Returns:
-        the accuracy of the model; None if it cannot be fitted, for example since all rows have one class.
+        The accuracy of the model; None if it cannot be fitted, for example since all rows have one class.
     """
     if not checkpoint.measured_by_folds:
         return fit_linear_baseline(training, validation)
@@ -172,7 +172,6 @@ def fit_text_baseline(
 
 
 def _truncate_long_texts(data: LabelledTexts) -> list[Any]:
-    """Return the first characters of each text, or of both texts of each pair, so that a long text takes no long
-    time."""
+    """Return each text, or both texts of each pair, cut off after a number of characters, to save time."""
     texts = [text[:_MOST_CHARACTERS] for text in data.single_texts.texts]
     return list(zip(texts[::2], texts[1::2], strict=True)) if isinstance(data, LabelledPairs) else texts

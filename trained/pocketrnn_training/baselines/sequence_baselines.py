@@ -63,10 +63,10 @@ def fit_convolution_baseline(
     validation: EncodedSequences,
     validation_targets: npt.NDArray[np.int64],
 ) -> ConvolutionBaseline | None:
-    """Fit a linear model on responses of random kernels, and measure its accuracy on the validation rows.
+    """Fit a linear model on the outputs of random convolution kernels, and measure its accuracy on the validation rows.
 
-    The model is scikit-learn's RidgeClassifierCV. The features are the largest response of each kernel, and the share
-    of responses above zero.
+    The model is scikit-learn's RidgeClassifierCV. The features are the largest output of each kernel, and the share of
+    its outputs above zero.
 
     Args:
         training: the rows to learn from, at the module's scale.
@@ -75,7 +75,7 @@ def fit_convolution_baseline(
         validation_targets: int64 [validation rows], the class of each row.
 
     Returns:
-        the accuracy of the model; None if all training rows have the same class.
+        The accuracy of the model; None if all training rows have the same class.
     """
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.pipeline import make_pipeline
@@ -104,13 +104,13 @@ def fit_sequence_baseline(
 
     Args:
         training: the rows to learn from.
-        validation: the rows to measure with; or `training` itself, if the classifier was measured by folds.
+        validation: the rows to measure with; `training` itself if the classifier was measured by cross-validation.
         checkpoint: the trained classifier.
 
     Returns:
-        the accuracy of a linear model on responses of random kernels. A classifier that was measured by folds has such
-        kernels itself: the model is then a random forest on statistics of each channel, measured by the same folds.
-        None if the model cannot be fitted.
+        The accuracy of a linear model on the outputs of random convolution kernels. If the classifier was measured by
+        cross-validation, it has such kernels itself, and a random forest on statistics of each channel is measured
+        instead, with the same folds. None if the model cannot be fitted.
     """
     rules = checkpoint.rules
     assert isinstance(rules, NumberInput)  # noqa: S101 - it was trained on numbers
@@ -138,7 +138,7 @@ def _draw_kernel_groups(rng: np.random.Generator, channels: int, typical_steps: 
     """Draw random convolution kernels as ROCKET does; yield them in groups of one width and dilation.
 
     Args:
-        rng: draws the kernels.
+        rng: the random generator that draws the kernels.
         channels: the number of channels of a sequence.
         typical_steps: the usual number of steps of a sequence, which limits the dilations.
     """
@@ -224,8 +224,7 @@ def fit_statistics_baseline(
     targets: npt.NDArray[np.int64],
     fold_of: npt.NDArray[np.int64],
 ) -> StatisticsBaseline | None:
-    """Measure a random forest on statistics of each channel by folds: it is fitted on all rows outside a fold, and
-    measured on the fold.
+    """Measure the accuracy of a random forest on statistics of each channel, by cross-validation.
 
     Args:
         sequences: the rows, arrays [time, channels].
@@ -233,7 +232,7 @@ def fit_statistics_baseline(
         fold_of: int64 [rows], the fold of each row.
 
     Returns:
-        the accuracy of the forest; None if the training rows of a fold all have the same class.
+        The accuracy of the forest; None if the training rows of a fold all have the same class.
     """
     from sklearn.ensemble import RandomForestClassifier
 

@@ -17,7 +17,7 @@ __all__ = ["TagBaseline", "measure_most_frequent_label_baseline"]
 
 @dataclass(frozen=True)
 class TagBaseline(Baseline):
-    """The accuracy of each word's most frequent label.
+    """The accuracy of a model that gives each word its most frequent label in the training sentences.
 
     An unknown word gets the most frequent label of the words that occur once.
     """
@@ -31,9 +31,9 @@ class TagBaseline(Baseline):
 def measure_most_frequent_label_baseline(
     training: TaggedSentences, validation: TaggedSentences, _checkpoint: Checkpoint
 ) -> TagBaseline:
-    """Measure the accuracy on validation words of a model that gives each word its most frequent training label.
+    """Measure on the validation sentences a model that gives each word its most frequent training label.
 
-    A tagger is compared with this accuracy. `_checkpoint` is not used: baselines of other kinds of rows need it.
+    `_checkpoint` is not used: baselines of other kinds of rows need it.
     """
     labels_of: defaultdict[str, Counter[int]] = defaultdict(Counter)
     words = (word for sentence in training.sentences for word in sentence)

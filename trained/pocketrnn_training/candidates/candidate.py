@@ -18,22 +18,22 @@ _CANDIDATES: Final = "candidates"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A variant of a classifier that training compares with other variants, and its accuracy by folds.
+    """A variant of a classifier that training compares with other variants by cross-validation, and its accuracy.
 
-    A variant splits texts into words or into pieces of words, and has a recurrent and a linear part, or only the linear
-    part.
+    A variant splits texts into words or into pieces of words. It has a recurrent part and a linear part, whose logits
+    are multiplied by a weight each and added; or only the linear part.
 
     Attributes:
-        tokenizer: how texts are cut.
-        recurrent_weight: the weight of the recurrent part; 0 without one.
+        tokenizer: the name of the tokenizer.
+        recurrent_weight: the weight of the recurrent part; 0 without a recurrent part.
         linear_weight: the weight of the linear part.
-        rows: how many rows were classified.
-        folds: how many folds these rows come from.
-        accuracy: the mean accuracy of the folds, with weights that were fitted on the other folds.
+        rows: the number of rows that were classified.
+        folds: the number of folds of these rows.
+        accuracy: the mean accuracy of the folds. Both weights were fitted on the other folds.
         deviation: the standard deviation of the accuracies of the folds.
-        loss: the mean loss of a row, with the same weights.
-        recurrent_accuracy: the accuracy of the recurrent part alone; None if there is none.
-        vectors: the name of the file of word vectors that training starts from; None without one.
+        loss: the mean loss of a row.
+        recurrent_accuracy: the accuracy of the recurrent part alone; None without a recurrent part.
+        vectors: the name of the file of word vectors that training starts from; None without word vectors.
     """
 
     tokenizer: str
@@ -71,7 +71,7 @@ class Candidate:
 
     @property
     def accuracy_summary(self) -> str:
-        """The candidate, its accuracy by folds and the weights of its parts, as a line for a report."""
+        """The candidate, its accuracy and the weights of its parts, as a line for a report."""
         weigh = "" if self.is_linear else (f"; recurrent {self.recurrent_weight:.2f}, linear {self.linear_weight:.2f}")
         return f"{self.display_name.capitalize()}: {self.scores.summary}{weigh}"
 
@@ -85,5 +85,5 @@ def read_candidates(data: Mapping[str, Any]) -> tuple[Candidate, ...]:
 
 
 def make_checkpoint_member_of_candidates(candidates: Sequence[Candidate]) -> dict[str, Any]:
-    """Return the candidates as a member to add to a checkpoint's `data`; an empty dict without candidates."""
+    """Make the member of a checkpoint's `data` that holds the candidates; return an empty dict without candidates."""
     return {_CANDIDATES: [asdict(one) for one in candidates]} if candidates else {}

@@ -61,10 +61,10 @@ _FEWEST_ROWS: Final = 100
 
 
 def should_compare_candidates(data: LabelledTexts, settings: TextSettings, other_sources: OtherSources) -> bool:
-    """Return whether a run should train several variants of a classifier on a part of the rows and choose the best.
+    """Return whether a run should train several variants of a classifier on folds of the rows, and choose the best one.
 
-    It should not if the user or the number of rows rules a comparison out, the classifier has no linear part, an option
-    fits only some of the variants, or the run learns from a teacher or an earlier checkpoint.
+    It should not if `settings.compare` is false, the rows are too few or too many, the classifier has no linear part, a
+    setting applies only to some variants, or the run learns from a teacher or an earlier checkpoint.
 
     Args:
         data: all rows, including those that will be held out.
@@ -103,13 +103,13 @@ def should_measure_by_folds(data: LabelledTexts, settings: TextSettings, other_s
 
 @dataclass(frozen=True)
 class Comparison:
-    """The candidates of a run, and the chosen candidate's logits for rows that it was not trained on.
+    """The result of a comparison of candidates, which are the variants of a classifier that a run may train.
 
     Attributes:
-        candidates: all candidates that were compared.
-        folds: int64 [rows], the fold of each training row, where all rows are in folds; None if rows are held out.
-        unseen: float32 [rows, classes], the logits of the chosen candidate for each row, fitted on the other folds;
-            None without folds.
+        candidates: all candidates, the chosen one first.
+        folds: int64 [rows], the fold of each training row; None if separate rows are held out for validation.
+        unseen: float32 [rows, classes], the logits of the chosen candidate for each row, when it was fitted on the
+            other folds; None if `folds` is None.
     """
 
     candidates: tuple[Candidate, ...]
@@ -122,10 +122,9 @@ class Comparison:
         return self.candidates[0]
 
     def apply_to(self, task: Task) -> Task:
-        """Return a copy of the prepared data `task` for training the chosen candidate.
+        """Return a copy of the prepared data `task` with the results of the comparison, to train the chosen candidate.
 
-        It has the weights of the candidate's parts, the folds of the comparison, and the logits of the candidate for
-        rows that it was not trained on.
+        These are the weights of the candidate's two parts, the folds, and the logits of rows that it has not seen.
         """
         architecture = task.architecture
         if self.chosen_candidate.is_linear and isinstance(architecture, Architecture):
@@ -150,23 +149,25 @@ def compare_candidates(
     vector_files: Sequence[Path | None] = (None,),
     with_unseen_logits: bool = False,
 ) -> Comparison | None:
-    """Train several variants of a classifier by folds, and choose one by the loss on rows that it has not seen.
+    """Train several variants of a classifier on folds, and choose the one with the lowest loss on rows it has not seen.
 
-    Variants differ in their tokens (words or pieces of words), in their word vectors, and in whether they have both
-    parts or only the linear part. All linear parts are fitted first, since this is fast. Then a recurrent part is
-    trained for the best linear part of each kind of tokens, unless it is clearly worse than the best of all. After two
-    folds, only the best recurrent part is trained further, and only if it lowered the loss.
+    Variants differ in their tokens (words or pieces of words), in their word vectors, and in whether they have a
+    recurrent and a linear part or only the linear part. All linear parts are fitted first, since this is fast. Then a
+    recurrent part is trained beside the best linear part of each kind of tokens, unless this linear part is clearly
+    worse than the best of all. After two folds, only the best recurrent part is trained on, and only if it lowered the
+    loss.
 
     Args:
         data: the training rows.
         settings: the user's settings.
-        run: called with work to do (a `Loop`), its settings, and a function that receives its events.
-        report: called with a `StageNotice` about each candidate, and with a notice of the choice.
-        vector_files: the files of word vectors to try; None in place of a file to try none.
-        with_unseen_logits: also return the folds, and the chosen candidate's logits for their rows.
+        run: the function that runs a training. Its arguments are the training (a `Loop`), its settings, and a function
+            that receives its events.
+        report: the function to call with a `StageNotice` about each candidate, and with a notice of the choice.
+        vector_files: the files of word vectors to try; None stands for a variant without word vectors.
+        with_unseen_logits: whether the result has `folds` and `unseen`.
 
     Returns:
-        the candidates, the chosen one first; None if not one linear part can be fitted.
+        The comparison; None if not one linear part can be fitted.
     """
     fold_of = assign_folds(data, _FOLDS, np.random.default_rng(settings.seed))
     tokenizers = _list_tokenizers_to_compare(settings)
@@ -220,8 +221,7 @@ def compare_candidates(
 
 
 def _list_tokenizers_to_compare(settings: TextSettings) -> tuple[str, ...]:
-    """List the names of the tokenizers to compare: the one that the user names, or else those of words and of
-    pieces."""
+    """List the names of the tokenizers to compare: the user's, or those of words and of pieces if it is left open."""
     if settings.asks_for_pieces:
         return (BPE,)
     return (WORDS, BPE) if settings.tokenizer is None else (settings.tokenizer,)
@@ -231,29 +231,27 @@ def _compute_mean_loss_reduction_and_error(losses: Floats, over_losses: Floats) 
     """Compute by how much `losses` are lower than `over_losses`, the losses of the same rows by another classifier.
 
     Returns:
-        the mean of the differences, negative if `losses` are higher; and the standard error of this mean.
+        The mean of the differences, negative if `losses` are higher; and the standard error of this mean.
     """
     gains = over_losses - losses
     return float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
 
 
 def _are_losses_lower_beyond_chance(losses: Floats, others: Floats) -> bool:
-    """Return whether `losses` are lower than `others`, the losses of the same rows, by more than a chance
-    difference."""
+    """Return whether `losses` are significantly lower than `others`, the losses of the same rows."""
     gain, error = _compute_mean_loss_reduction_and_error(losses, others)
     return gain > _CLEARLY * error
 
 
 @dataclass(frozen=True)
 class _FoldAnswers:
-    """The logits and losses of one way to split texts into tokens, for the rows of some folds. The weights of both
-    parts were fitted on the other folds.
+    """The logits and losses of a variant for the rows of some folds; all weights were fitted on other folds.
 
     Attributes:
-        rows: int64 [answered], the numbers of the answered rows.
+        rows: int64 [answered], the numbers of these rows.
         logits: float64 [answered, classes].
         losses: float64 [answered].
-        scores: the accuracies of the folds.
+        scores: the accuracy of each fold.
     """
 
     rows: npt.NDArray[np.int64]
@@ -264,7 +262,7 @@ class _FoldAnswers:
 
 @dataclass
 class _Fold:
-    """A fold of one variant: its rows, its task, and the logits of the linear and of the trained recurrent part."""
+    """One fold of a variant: the rows of the fold, the training task, and the logits of both parts for these rows."""
 
     rows: npt.NDArray[np.int64]
     task: Task
@@ -275,7 +273,7 @@ class _Fold:
 
 @dataclass
 class _Variant:
-    """One way to split the texts into tokens, and the logits of its parts so far."""
+    """One way to split the texts into tokens, with the logits of the parts that were trained so far."""
 
     tokenizer: str
     vector_file: Path | None
@@ -301,7 +299,7 @@ class _Variant:
             fold_of: int64 [rows], the fold of each row.
 
         Returns:
-            the variant; None if the linear part cannot be fitted for a fold.
+            The variant; None if the linear part cannot be fitted for a fold.
         """
         settings = replace(
             settings,
@@ -332,9 +330,9 @@ class _Variant:
         return cls(tokenizer, vector_file, data.targets, folds)
 
     def train_recurrent_part(self, fold: int, run: Run) -> None:
-        """Train the recurrent part on all folds but `fold`, and store its logits for the rows of `fold`.
+        """Train the recurrent part on all folds but the fold number `fold`, and store its logits for that fold's rows.
 
-        `run` runs a training; it is called with the training, its settings and a function that receives its events.
+        `run` is the function that runs a training (see `compare_candidates`).
         """
         one = self.folds[fold]
         answered: list[Tensor] = []
@@ -343,30 +341,26 @@ class _Variant:
         one.recurrent = answered[0].double().numpy()
 
     def has_logits_for_candidate(self, *, with_recurrent: bool) -> bool:
-        """Return whether the logits for a candidate are known: with a recurrent part, this must be trained for a
-        fold."""
+        """Return whether a candidate can be made: with a recurrent part, one fold of it must have been trained."""
         return not with_recurrent or self.folds[0].recurrent is not None
 
     @property
     def joint_answers(self) -> _FoldAnswers:
-        """The weighted sums of the logits of the recurrent and the linear part, and the losses and scores of these, for
-        the folds whose recurrent part is trained."""
+        """The weighted sums of the logits of both parts, with their losses and scores, for the folds whose recurrent
+        part was trained."""
         return self._make_fold_answers([fold for fold in self.folds if fold.recurrent is not None], with_recurrent=True)
 
     @cached_property
     def linear_answers(self) -> _FoldAnswers:
-        """The weighted logits of the linear part, and the losses and scores of these, for all folds."""
+        """The weighted logits of the linear part, with their losses and scores, for all folds."""
         return self.compute_linear_answers(len(self.folds))
 
     def compute_linear_answers(self, first_folds: int) -> _FoldAnswers:
-        """Compute the weighted logits of the linear part, and their losses and scores, for the first folds only.
-
-        `first_folds` is how many folds are used.
-        """
+        """Compute the weighted logits of the linear part, with losses and scores, for the first `first_folds` folds."""
         return self._make_fold_answers(self.folds[:first_folds], with_recurrent=False)
 
     def make_candidate(self, *, with_recurrent: bool) -> Candidate:
-        """Make a candidate from this variant's logits, with the recurrent and the linear part or only the latter."""
+        """Make a candidate from this variant's logits, with both parts or with only the linear part."""
         answered = self.joint_answers if with_recurrent else self.linear_answers
         folds = [fold for fold in self.folds if not with_recurrent or fold.recurrent is not None]
         weights, of_recurrent = (
@@ -390,10 +384,10 @@ class _Variant:
         )
 
     def _make_fold_answers(self, folds: Sequence[_Fold], *, with_recurrent: bool) -> _FoldAnswers:
-        """Add up the weighted logits of the parts for the rows of some folds, and compute their losses and scores.
+        """Sum the weighted logits of both parts for the rows of some folds, and compute their losses and scores.
 
-        The weights of the parts for a fold are fitted on the other folds. If not `with_recurrent`, only the linear part
-        counts.
+        The two weights for a fold are fitted on the other folds. If `with_recurrent` is false, only the linear part is
+        used.
         """
         from scipy.special import log_softmax
 
@@ -414,7 +408,7 @@ class _Variant:
     ) -> RecurrentLinearWeights:
         """Fit the two weights by which the logits of the recurrent and the linear part are multiplied, on some folds.
 
-        If not `with_recurrent`, the weight of the recurrent part is 0.
+        If `with_recurrent` is false, the weight of the recurrent part is 0.
         """
         of_recurrent = [fold.recurrent for fold in folds if with_recurrent and fold.recurrent is not None]
         return fit_recurrent_linear_weights(
@@ -425,7 +419,7 @@ class _Variant:
 
 
 class _RecurrentLogitsFit(LoopFit):
-    """Trains the recurrent part without the linear part, and sends its logits for the validation rows."""
+    """Trains the recurrent part without the linear part; the result is its logits for the validation rows."""
 
     def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
         loop = self.loop

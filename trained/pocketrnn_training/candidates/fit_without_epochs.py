@@ -47,10 +47,7 @@ __all__ = [
 
 
 def should_fit_without_epochs(task: Task) -> bool:
-    """Return whether the classifier of a task is fitted directly and not by epochs of gradient steps.
-
-    That is so for a linear classifier and for a classifier of random kernels.
-    """
+    """Return whether the classifier is linear or has random kernels, so that it is fitted without gradient steps."""
     return isinstance(task.architecture, KernelArchitecture | LinearArchitecture)
 
 
@@ -59,15 +56,16 @@ def fit_classifier_without_epochs(
     report: Callable[[Progress | Epoch | Notice], None],
     keep: Callable[[TrainingState], None],
 ) -> Checkpoint:
-    """Fit a linear classifier or one of random kernels, measure it, and return its checkpoint.
+    """Fit a linear classifier or a classifier of random kernels, measure it, and return its checkpoint.
 
-    Folds measure it if the prepared data has folds, and it is then fitted on all rows. Otherwise it is fitted on the
-    training rows and measured on the validation rows; a final fit then fits it once more, on both.
+    If the prepared data has folds, the classifier is measured by cross-validation and fitted on all rows. Otherwise it
+    is fitted on the training rows and measured on the validation rows; if the settings ask for a final fit, it is then
+    fitted once more, on both.
 
     Args:
         loop: the prepared data and the settings.
-        report: called with notices about the fit.
-        keep: called once, with the state of the finished run.
+        report: the function to call with notices about the fit.
+        keep: the function to call once, with the state of the finished run.
     """
     task, seed, start = loop.task, loop.settings.seed, time.perf_counter()
     with limit_threads(loop.settings.threads), torch.no_grad():
@@ -95,12 +93,12 @@ def fit_classifier_without_epochs(
 
 
 def _fit_classifier(task: Task, seed: int, report: Callable[[Notice], None] = lambda _: None) -> AnyClassifier:
-    """Fit the linear classifier, or the one of random kernels, on the training rows; return it in evaluation mode.
+    """Fit the linear classifier or the classifier of random kernels on the training rows; return its module.
 
     Args:
         task: the prepared data.
         seed: the seed of the random kernels.
-        report: called with a notice if the classifier divides each row by the row's own standard deviation.
+        report: the function to call with a notice if each row is divided by its own standard deviation.
     """
     if isinstance(task.architecture, KernelArchitecture):
         found = fit_kernels_at_better_scale(task, seed)
@@ -164,9 +162,9 @@ class KernelFit:
 
     Attributes:
         module: the classifier, in evaluation mode.
-        right: how many of the rows it classifies correctly, by models that did not see them.
-        other: how many rows the classifier at the other scale classifies correctly.
-        rows: how many rows there are.
+        right: the number of rows that are classified correctly by models of this kind that did not see them.
+        other: the same number for the classifier that scales the rows in the other way.
+        rows: the number of all rows.
     """
 
     module: KernelClassifier
@@ -178,8 +176,8 @@ class KernelFit:
 def fit_kernels_at_better_scale(task: Task, seed: int) -> KernelFit:
     """Fit two classifiers of random kernels on the training rows of a task, and return the better one.
 
-    The second one divides each row by the row's own standard deviation. It is returned only if it classifies clearly
-    more unseen rows correctly: the gain must exceed twice the root of the number of rows that only one of the two
+    The second classifier divides each row by the row's own standard deviation. It is returned only if it is clearly
+    better on unseen rows: its gain must exceed twice the square root of the number of rows that only one of the two
     classifies correctly.
 
     Args:
@@ -206,7 +204,7 @@ def _draw_kernels_and_fit_ridge(
 ) -> tuple[KernelClassifier, Ridge]:
     """Make a module with random kernels, and fit a ridge regression on their responses to the training rows.
 
-    The weights of the regression are returned, and not yet stored in the module.
+    The weights of the regression are returned beside the module, whose linear layer is not set yet.
     """
     module = _draw_kernel_classifier(architecture, task.rows, rng)
     shares = _compute_response_shares(module, task.rows)
@@ -269,14 +267,10 @@ def _draw_kernel_classifier(
 
 
 def _standardize_rows_and_set_size_ramps(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
-    """Scale each row to mean 0 and standard deviation 1, and set the module's weights for features of the row's own
-    mean and deviation.
+    """Scale each row to mean 0 and standard deviation 1, and return the scaled rows.
 
-    Each such feature (a ramp) rises from 0 to 1 between two values of the mean or the deviation. The values are chosen
-    so that all ramps cover about the same number of rows.
-
-    Returns:
-        the scaled rows.
+    The module also gets features of the mean and the deviation of a row before scaling. Each feature rises from 0 to 1
+    between two values, which are chosen so that all features cover about the same number of rows.
     """
     scaled, sizes = [], []
     for start, end in itertools.pairwise(rows.offsets.tolist()):
@@ -314,10 +308,10 @@ def _draw_response_range_of_each_kernel(
         quantiles: float64 [kernels], from 0 to 1.
         rows: the training rows.
         channel_factors: float32 [channels], the factors of the sum of channels that the bank reads.
-        rng: draws the row for each kernel.
+        rng: the random generator that draws the row for each kernel.
 
     Returns:
-        the lower ends and the upper ends, float64 [kernels] each.
+        The lower ends and the upper ends, float64 [kernels] each.
     """
     lows, highs = np.empty(len(weights)), np.empty(len(weights))
     for kernel, (row, level) in enumerate(
@@ -339,7 +333,7 @@ def _draw_response_range_of_each_kernel(
 
 
 def _compute_response_shares(module: KernelClassifier, rows: EncodedRows) -> Floats:
-    """Compute the features of all rows, which are the shares of steps at which each kernel responds.
+    """Compute the features of all rows: the mean of each kernel's output, clamped to 0 to 1, over the steps of a row.
 
     Returns:
         float64 [rows, features].
@@ -360,11 +354,10 @@ class Ridge:
 
     Attributes:
         weights: float64 [kernels, classes].
-        mean: float64 [kernels], the mean of each feature, which is subtracted first; a row of means has the scores
-            `bias`.
-        bias: float64 [classes].
+        mean: float64 [kernels], the mean of each feature, which is subtracted from a row before the weights are used.
+        bias: float64 [classes], the scores of a row whose features are all at their mean.
         unseen: float64 [rows, classes], the scores of each row by a model that did not see it.
-        strength: how strong the ridge is.
+        strength: the regularization strength.
     """
 
     weights: Floats
@@ -377,7 +370,7 @@ class Ridge:
 def fit_ridge_and_choose_strength(
     shares: Floats, targets: Rows, classes: int, row_weights: Floats, groups: Rows
 ) -> Ridge:
-    """Fit a linear model by ridge regression; cross-validation chooses its strength.
+    """Fit a linear model by ridge regression; cross-validation chooses its regularization strength.
 
     The target is 1 for the class of a row and -1 for all other classes.
 

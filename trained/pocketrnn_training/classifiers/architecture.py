@@ -28,26 +28,28 @@ class Architecture:
 
     Attributes:
         cell: a name in `settings.CELLS`: Elman RNN with tanh or relu, LSTM, or GRU, as PyTorch defines them; or `qrnn`,
-            a GRU whose recurrent weights and biases are zero and stay so, and whose first layer gets each step together
-            with the step before it (`append_previous_step`). It is the quasi-recurrent layer of Bradbury et al. 2016.
+            the quasi-recurrent layer of Bradbury et al. 2016: a GRU whose recurrent weights and biases are always zero,
+            and whose first layer gets each step joined with the step before it.
         vocabulary_size: the rows of the embedding.
         embedding_dim: the size of the embedding of a token.
         hidden_dim: the size of the state of one layer in one direction.
         layers: the number of stacked recurrent layers.
-        bidirectional: read the text in both directions.
-        dropout: the share of values set to zero while training: in the pooled state and between layers; in the
-            embeddings, three fifths of this share. All steps of a text lose the same ones (Gal and Ghahramani 2016).
-        pooling: a name in `settings.POOLINGS`: how the states of the last layer become the input of the linear layer;
-            or `none`, where each token has a label and the linear layer is applied to each state.
-        packed: read each row by its length, so that padding is never read. Without it padding is read like text, and
-            an answer depends on how much padding the row has in its batch.
+        bidirectional: whether the layers read the text in both directions.
+        dropout: the share of values that training sets to zero in the pooled state and between layers. In the
+            embeddings, three fifths of this share of the dimensions are zero at all steps of a text (Gal and Ghahramani
+            2016).
+        pooling: a name in `settings.POOLINGS`, which says how the states of the last layer become one input of the
+            linear layer; or `none` for a tagger: the linear layer reads each state and labels each token.
+        packed: whether each row is read only up to its length. Otherwise padding is read like text, and an answer
+            depends on how much padding the row has in its batch.
         classes: the number of logits.
         padding_id: the token id that fills the rows of a batch.
-        pairs: the rows of the table of pairs of tokens of the linear part (`pocketrnn_training.texts.linear_part`); 0
-            for a classifier without one.
-        joints: the rows of its table of characters where pieces of words meet; 0 without one.
-        two_texts: whether a row is two texts, which are read by the same layers and compared (`PairClassifier`).
-        crf: whether a CRF decodes the labels of words, where each token has a label (`CrfLayer`).
+        pairs: the rows of the linear part's table of scores for pairs of tokens; 0 for a classifier without a linear
+            part.
+        joints: the rows of the linear part's table of scores for the characters where two pieces of a word meet; 0 for
+            no such table.
+        two_texts: whether each input is a pair of texts, which the same layers read and compare (`PairClassifier`).
+        crf: whether a CRF decodes the labels of words (`CrfLayer`); only for a tagger.
 
     Raises:
         InputError: a value is out of its range.
@@ -81,35 +83,41 @@ class Architecture:
         check_pair_and_joint_table_rows(self.pairs, self.joints)
         if self.two_texts and (self.pairs or not self.packed or labels_tokens(self)):
             raise InputError(
-                "A classifier of two texts cannot be padded, label tokens or have a linear part.",
-                "Set packed=True, pairs=0 and a pooling such as max.",
+                "A classifier of pairs of texts (two_texts=True) cannot read padding (packed=False), label each token "
+                "(pooling='none') or have a linear part (`pairs` above 0).",
+                "Set packed=True, pairs=0 and a pooling such as 'max'.",
             )
         if labels_tokens(self) and (self.pairs or not self.packed):
             raise InputError(
-                "A classifier that labels tokens cannot be padded or have a linear part.",
+                "A classifier that labels each token (pooling='none') cannot read padding (packed=False) or have a "
+                "linear part (`pairs` above 0).",
                 "Set packed=True and pairs=0.",
             )
         if self.crf and not labels_tokens(self):
-            raise InputError("A CRF decodes labels of tokens, but the classifier labels texts.", "Leave crf out.")
+            raise InputError(
+                "crf=True needs a classifier that labels each token, but this one labels whole texts.",
+                "Leave out `crf`, or set pooling='none'.",
+            )
         if self.pairs and not self.packed:
-            raise InputError("A linear part needs a packed classifier, not a padded one.", "Set packed to True.")
+            raise InputError(
+                f"A classifier with a linear part (`pairs` is {self.pairs}) cannot read padding (packed=False).",
+                "Set packed=True, or pairs=0.",
+            )
         if not 0 <= self.padding_id < self.vocabulary_size:
             raise InputError(
-                f"padding_id is {self.padding_id}, but the embedding has {self.vocabulary_size} rows.",
-                "Use the id of a token of the vocabulary.",
+                f"`padding_id` is {self.padding_id}, but it must be at least 0 and less than {self.vocabulary_size}, "
+                "the number of rows of the embedding.",
+                "Set `padding_id` to the id of a token of the vocabulary.",
             )
 
     @property
     def linear_only_architecture(self) -> LinearArchitecture:
-        """The architecture of only the linear part."""
+        """The architecture of a classifier that has only this one's linear part."""
         return LinearArchitecture(self.vocabulary_size, self.classes, self.padding_id, self.pairs, self.joints)
 
     @property
     def input_dim(self) -> int:
-        """The number of features of a step before the recurrent layers: the size of an embedding.
-
-        A `qrnn` reads twice as many, since it reads the step before, too.
-        """
+        """The input size of the first recurrent layer: the size of an embedding, or twice that for the cell `qrnn`."""
         return self.embedding_dim
 
     @property
@@ -119,13 +127,13 @@ class Architecture:
 
     @property
     def input_description(self) -> str:
-        """The input, in words for a report."""
+        """What the classifier reads, in words for a report."""
         more = ", two texts" if self.two_texts else ", with a linear part" if self.pairs else ""
         return f"{self.vocabulary_size:,} tokens{more}"
 
     @property
     def pooled_dim(self) -> int:
-        """The input size of the last linear layer: the size of a pooled state; four times that for two texts."""
+        """The input size of the linear layer: the size of a pooled state, or four times that for pairs of texts."""
         return _compute_state_dim(self) * (4 if self.two_texts else 1)
 
     @property
@@ -135,7 +143,7 @@ class Architecture:
 
     @property
     def without_linear_part(self) -> Architecture:
-        """The architecture of only the recurrent part."""
+        """The same architecture without the linear part."""
         return replace(self, pairs=0, joints=0)
 
 
@@ -143,16 +151,16 @@ class Architecture:
 class SequenceArchitecture:
     """The sizes of the weights of a classifier of sequences of numbers, and what it computes with them.
 
-    Each row is read by its length, so that padding is never read.
+    Each row is read only up to its length, so that padding is never read.
 
     Attributes:
         channels: how many numbers a step has.
         convolution: the kernel size of the convolution before the recurrent layers, an odd number; 0 for
             no convolution.
-        stride: the stride of the convolution: above 1, the recurrent layers read fewer steps.
-        filters: the number of filters.
-        cell, hidden_dim, layers, bidirectional, pooling, classes: as `Architecture`.
-        dropout: the share of values set to zero while training, of the pooled state and between layers.
+        stride: the stride of the convolution. If it is above 1, the recurrent layers read fewer steps.
+        filters: the number of output channels of the convolution.
+        cell, hidden_dim, layers, bidirectional, pooling, classes: the same as in `Architecture`.
+        dropout: the share of values that training sets to zero in the pooled state and between layers.
 
     Raises:
         InputError: a value is out of its range.
@@ -178,22 +186,21 @@ class SequenceArchitecture:
         _check_layers(self, "channels", "stride", "filters")
         if self.convolution != 0 and (self.convolution < 1 or self.convolution % 2 == 0):
             raise InputError(
-                f"convolution is {self.convolution}, but a kernel size must be odd.",
-                "Use an odd number of steps, such as 9, or 0 for no convolution.",
+                f"convolution is {self.convolution}, but this kernel size must be an odd number of 1 or more, or 0.",
+                "Give an odd number of steps, such as 9, or 0 for no convolution.",
             )
         if max(self.channels, self.convolution, self.stride) > _LARGEST_DIM:
             raise InputError(
-                f"A convolution of {self.convolution} steps of {self.channels} channels with a stride of "
-                f"{self.stride} is too large.",
-                f"Use at most {_LARGEST_DIM} of each.",
+                f"`convolution` is {self.convolution}, `channels` is {self.channels} and `stride` is {self.stride}, "
+                f"but each may be at most {_LARGEST_DIM}.",
+                "Set the value that is too large to a smaller one.",
             )
 
     @property
     def input_dim(self) -> int:
-        """The number of features of a step before the recurrent layers: the filters or, without a convolution,
-        channels.
+        """The input size of the first recurrent layer: `filters`, or `channels` without a convolution.
 
-        A `qrnn` reads twice as many, since it reads the step before, too.
+        It is twice that for the cell `qrnn`.
         """
         return self.filters if self.convolution else self.channels
 
@@ -204,7 +211,7 @@ class SequenceArchitecture:
 
     @property
     def input_description(self) -> str:
-        """The input, in words for a report."""
+        """What the classifier reads, in words for a report."""
         said = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
         if not self.convolution:
             return said
@@ -223,12 +230,12 @@ _RecurrentArchitecture = Architecture | SequenceArchitecture
 
 
 def _compute_state_dim(a: _RecurrentArchitecture) -> int:
-    """Compute the size of the state of one layer in all directions."""
+    """Compute the size of a layer's output: `hidden_dim`, or twice that for a bidirectional layer."""
     return a.hidden_dim * (2 if a.bidirectional else 1)
 
 
 def _describe_recurrent_layers(a: _RecurrentArchitecture) -> str:
-    """Describe the cell, the layers, the pooling, the input and the classes of an architecture, for a report."""
+    """Describe the input, the recurrent layers, the pooling and the classes in one line for a report."""
     ways = "both directions" if a.bidirectional else "one direction"
     of_tokens = "a label for each token" + (", decoded by a CRF" if isinstance(a, Architecture) and a.crf else "")
     pooling = of_tokens if a.pooling == NO_POOLING else f"{a.pooling} pooling"
@@ -237,7 +244,7 @@ def _describe_recurrent_layers(a: _RecurrentArchitecture) -> str:
 
 
 def labels_tokens(architecture: AnyArchitecture) -> bool:
-    """Return whether a classifier of this architecture labels each token."""
+    """Return whether a classifier of this architecture gives each token a label, and not the whole text one."""
     return isinstance(architecture, Architecture) and architecture.pooling == NO_POOLING
 
 
@@ -247,18 +254,22 @@ def _check_layers(a: _RecurrentArchitecture, *input_size_names: str) -> None:
     `input_size_names` are the names of the attributes that hold the sizes of the input, such as `channels`.
     """
     if a.cell not in CELLS:
-        raise InputError(f"The cell {a.cell!r} is unknown.", f"Use one of: {', '.join(CELLS)}.")
+        raise InputError(f"cell is {a.cell!r}, which is unknown.", f"Use one of: {', '.join(CELLS)}.")
     if a.pooling not in (*POOLINGS, *((NO_POOLING,) if isinstance(a, Architecture) else ())):
-        raise InputError(f"The pooling {a.pooling!r} is unknown.", f"Use one of: {', '.join(POOLINGS)}.")
+        raise InputError(f"pooling is {a.pooling!r}, which is unknown.", f"Use one of: {', '.join(POOLINGS)}.")
     for name in (*input_size_names, "hidden_dim", "layers"):
         if getattr(a, name) < 1:
-            raise InputError(f"{name} is {getattr(a, name)}, but it must be at least 1.", "Use a number from 1.")
+            raise InputError(f"{name} is {getattr(a, name)}, but it must be 1 or more.", "Give a number of 1 or more.")
     if max(a.input_dim, a.hidden_dim) > _LARGEST_DIM or a.layers > _MOST_LAYERS:
         raise InputError(
-            f"{a.layers} layers that read {a.input_dim} numbers with a hidden_dim of {a.hidden_dim} are too large.",
-            f"Use at most {_MOST_LAYERS} layers, and {_LARGEST_DIM} for each size.",
+            f"The recurrent layers are too large: `layers` is {a.layers}, `hidden_dim` is {a.hidden_dim}, and the "
+            f"first layer reads {a.input_dim} numbers a step.",
+            f"Set `layers` to at most {_MOST_LAYERS}, and each size to at most {_LARGEST_DIM}.",
         )
     if a.classes < 2:
-        raise InputError(f"classes is {a.classes}, but it must be at least 2.", "Use a number from 2.")
+        raise InputError(f"`classes` is {a.classes}, but it must be 2 or more.", "Give the number of classes.")
     if not 0 <= a.dropout < 1:
-        raise InputError(f"dropout is {a.dropout}, which is out of its range.", "Use a number from 0 to below 1.")
+        raise InputError(
+            f"dropout is {a.dropout}, but it must be at least 0 and below 1.",
+            "Give the share of values to set to zero, such as 0.3.",
+        )

@@ -77,21 +77,21 @@ class Checkpoint:
     Attributes:
         name: the name of the classifier.
         architecture: the shape of the module's weights.
-        rules: how a text becomes token ids, or what is done to a sequence of numbers.
+        rules: the rules that turn a text into token ids, or that scale a sequence of numbers.
         labels: the classes, in the order of the logits.
         vocabulary: the tokens, in the order of their ids; none for numbers.
         module: the module with its weights, in evaluation mode, on the CPU.
-        metrics: figures of the validation rows, by name.
-        data: a description of the data: `source`, `rows`, ...
-        examples: up to 32 texts, or pairs of texts, of the validation rows; or up to 8 sequences of numbers, as lists
-            of rows, in which None is a missing sample.
+        metrics: measures on the validation rows, by name, such as `accuracy`.
+        data: a description of the training data, with members such as `source` and `rows`.
+        examples: up to 32 texts, or pairs of texts, of the validation rows; or up to 8 sequences of numbers, each a
+            list of time steps, in which None is a missing sample.
         training: the settings of the training run.
-        activation: turns logits into probabilities: `softmax`, where one label is right; `sigmoid`, where a text
-            can have any number of labels.
-        thresholds: for each label the lowest probability at which it is given, or None without thresholds.
+        activation: the function that turns logits into probabilities: `softmax` if an input has exactly one label,
+            `sigmoid` if it can have any number of labels.
+        thresholds: for each label, the lowest probability at which an answer includes it; None without thresholds.
 
     Raises:
-        CheckpointError: the parts do not fit each other.
+        CheckpointError: the parts do not fit each other, such as the number of labels and the classes of the module.
 
     Example:
         >>> checkpoint = read_checkpoint(Path("reviews.checkpoint"))
@@ -114,7 +114,7 @@ class Checkpoint:
 
     @property
     def answers(self) -> Answers:
-        """The meaning of the logits: probabilities, and the labels that reach their thresholds.
+        """The object that turns logits into probabilities and labels, by `activation`, `labels` and `thresholds`.
 
         Example:
             >>> read_checkpoint(Path("reviews.checkpoint")).answers.activation
@@ -134,13 +134,15 @@ class Checkpoint:
             'basic_english'
         """
         if isinstance(self.rules, NumberInput):
-            raise InputError(f"{self.name} takes sequences of numbers, not texts.", "Give a classifier of texts.")
+            raise InputError(
+                f"{self.name} classifies sequences of numbers, not texts, so it has no text rules.",
+                "Give a checkpoint that classifies texts.",
+            )
         return self.rules
 
     @property
     def measured_by_folds(self) -> bool:
-        """Whether the classifier was measured by folds: each row was classified by a model that was fitted on the other
-        folds.
+        """Whether its measures come from cross-validation: each row was classified by a model that never saw it.
 
         Example:
             >>> read_checkpoint(Path("reviews.checkpoint")).measured_by_folds
@@ -150,7 +152,7 @@ class Checkpoint:
 
     @property
     def two_texts(self) -> bool:
-        """Whether the classifier takes two texts.
+        """Whether the classifier reads pairs of texts.
 
         Example:
             >>> read_checkpoint(Path("reviews.checkpoint")).two_texts
@@ -182,14 +184,14 @@ class Checkpoint:
     def __post_init__(self) -> None:
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             raise CheckpointError(
-                f"There are {len(self.thresholds)} thresholds for {len(self.labels)} labels.",
-                "Give one threshold for each label.",
+                f"There are {len(self.thresholds)} thresholds, but {len(self.labels)} labels.",
+                "Give exactly one threshold for each label.",
             )
         _check_labels_rules_and_vocabulary_fit_architecture(self.architecture, self.rules, self.labels, self.vocabulary)
         if not isinstance(self.rules, NumberInput) and any(isinstance(e, str) == self.two_texts for e in self.examples):
             raise CheckpointError(
-                f"{self.name} takes {'two texts' if self.two_texts else 'one text'}, but one of its examples has "
-                f"{'one' if self.two_texts else 'two'}.",
+                f"{self.name} reads {'pairs of texts' if self.two_texts else 'single texts'}, but one of its examples "
+                f"is {'a single text' if self.two_texts else 'a pair of texts'}.",
                 MAKE_AGAIN,
             )
 
@@ -200,23 +202,24 @@ def _check_labels_rules_and_vocabulary_fit_architecture(
     labels: tuple[str, ...],
     vocabulary: tuple[str, ...],
 ) -> None:
-    """Raise a CheckpointError if labels, rules or a vocabulary do not fit the architecture: in number, kind or ids."""
+    """Raise a CheckpointError if labels, rules or vocabulary do not fit the architecture, such as too few labels."""
     if len(labels) != architecture.classes:
         raise CheckpointError(
             f"There are {len(labels)} labels, but the architecture has {architecture.classes} classes.",
-            "Give one label for each class.",
+            "Give exactly one label for each class.",
         )
     if isinstance(rules, NumberInput) or isinstance(architecture, SequenceArchitecture | KernelArchitecture):
         if not (isinstance(rules, NumberInput) and isinstance(architecture, SequenceArchitecture | KernelArchitecture)):
-            kind = "numbers" if isinstance(rules, NumberInput) else "texts"
+            kinds = ("numbers", "texts") if isinstance(rules, NumberInput) else ("texts", "numbers")
             raise CheckpointError(
-                f"The rules are for {kind}, but the architecture is not.",
-                "Give rules and architecture of the same kind.",
+                f"The reading rules are for {kinds[0]}, but the architecture is for {kinds[1]}.",
+                f"Give rules for {kinds[1]}, or an architecture for {kinds[0]}.",
             )
         if len(rules.channels) != architecture.channels:
             raise CheckpointError(
-                f"There are {len(rules.channels)} names for {architecture.channels} channels.",
-                "Give one name for each channel.",
+                f"There are {len(rules.channels)} names of channels, but the architecture has {architecture.channels} "
+                "channels.",
+                "Give exactly one name for each channel.",
             )
         return
     rows = architecture.vocabulary_size
@@ -227,13 +230,15 @@ def _check_labels_rules_and_vocabulary_fit_architecture(
         )
     if rules.highest_id >= len(vocabulary):
         raise CheckpointError(
-            f"The text rules have the id {rules.highest_id}, but there are {len(vocabulary)} tokens.",
-            "Give the ids that the model was trained with.",
+            f"The text rules contain the token id {rules.highest_id}, but the vocabulary has only {len(vocabulary)} "
+            "tokens.",
+            "Give the text rules and the vocabulary that the model was trained with.",
         )
     if rules.padding_id != architecture.padding_id:
         raise CheckpointError(
-            f"The text rules pad with the id {rules.padding_id}, but the architecture with {architecture.padding_id}.",
-            "Give the padding id that the model was trained with.",
+            f"The padding id of the text rules is {rules.padding_id}, but that of the architecture is "
+            f"{architecture.padding_id}.",
+            "Give the text rules that the model was trained with.",
         )
 
 
@@ -245,16 +250,18 @@ def load_checkpoint_schema() -> dict[str, Any]:
 
 
 def write(checkpoint: Checkpoint, folder: Path, *, force: bool = False) -> None:
-    """Write the folder of a checkpoint, whole or not at all. The same checkpoint gives the same bytes.
+    """Write a checkpoint as a new folder. After an error, no part of the folder is left.
+
+    The same checkpoint always gives the same bytes.
 
     Args:
         checkpoint: the checkpoint to write.
         folder: the folder to make.
-        force: replace a checkpoint that is there.
+        force: whether to replace a checkpoint that the folder holds.
 
     Raises:
-        CheckpointError: the checkpoint holds a value that a reader would refuse, such as a weight that is not a number.
-        OutputError: the folder is taken or cannot be written.
+        CheckpointError: the checkpoint holds a value that `read_checkpoint` would refuse, such as a weight of NaN.
+        OutputError: the folder exists and must not be replaced, or it cannot be written.
 
     Example:
         >>> write_checkpoint(read_checkpoint(Path("reviews.checkpoint")), Path("copy.checkpoint"))
@@ -267,7 +274,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
     """Write the two files of a checkpoint into an existing folder.
 
     Raises:
-        CheckpointError: the checkpoint holds a value that a reader would refuse.
+        CheckpointError: the checkpoint holds a value that `read_checkpoint` would refuse, such as a weight of NaN.
     """
     document = {
         "format": FORMAT,
@@ -289,10 +296,14 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
         **({} if isinstance(checkpoint.rules, NumberInput) else {"vocabulary": list(checkpoint.vocabulary)}),
     }
     if fault := find_first_fault(document, load_checkpoint_schema()):
-        raise CheckpointError(f"The checkpoint cannot be written: {fault}.", "Correct this value and write it again.")
+        raise CheckpointError(
+            f"The checkpoint cannot be written: {fault}.", "Correct this value, and write the checkpoint again."
+        )
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.module.state_dict().items()}
     if fault := _find_weights_fault(state, checkpoint.architecture):
-        raise CheckpointError(f"The checkpoint cannot be written: {fault}.", "Train again, with a lower learning rate.")
+        raise CheckpointError(
+            f"The weights of the checkpoint cannot be written: {fault}.", "Train again with a lower learning rate."
+        )
     # One member on each line, in ASCII only: half of a surrogate pair in a text has a JSON escape, but not a UTF-8
     # form.
     lines = (f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in document.items())
@@ -301,7 +312,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def make_rules_member(rules: AnyTextRules | NumberInput) -> dict[str, Any]:
-    """Return the member of config.json that holds the rules for reading inputs: {"text": ...} or {"numbers": ...}."""
+    """Make the member of config.json that holds the rules for reading inputs: {"text": ...} or {"numbers": ...}."""
     return {"numbers": rules.document} if isinstance(rules, NumberInput) else {"text": make_rules_document(rules)}
 
 
@@ -309,9 +320,9 @@ def read(folder: Path) -> Checkpoint:
     """Read a checkpoint from its folder, and check that its configuration and its weights are valid and fit each other.
 
     Raises:
-        CheckpointError: the folder or a file is missing or unreadable; config.json is not JSON, of another format or
-            version, or not valid; the parts do not fit each other; a weight is missing, has another shape or
-            is not a finite float32.
+        CheckpointError: the folder or a file is missing or unreadable; config.json is not JSON, has another format or
+            version, or is not valid; the parts do not fit each other; or a weight is missing, has another shape or type
+            than the architecture says, or is not finite.
 
     Example:
         >>> read_checkpoint(Path("reviews.checkpoint")).module.training
@@ -332,7 +343,9 @@ def read(folder: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
     if "numbers" in document and {"text", "vocabulary"} & document.keys():
         raise CheckpointError(
-            f"{path} is not valid: it describes a classifier of numbers and one of texts.", MAKE_AGAIN
+            f'{path} is not valid: it has the member "numbers", which only a classifier of numbers has, and also '
+            '"text" or "vocabulary", which only a classifier of texts has.',
+            MAKE_AGAIN,
         )
     labels, vocabulary = tuple(document["labels"]), tuple(document.get("vocabulary", ()))
     try:
@@ -385,7 +398,7 @@ def _load_module(architecture: AnyArchitecture, folder: Path) -> AnyClassifier:
     except (SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged: {error}.", MAKE_AGAIN) from None
     if fault := _find_weights_fault(state, architecture):
-        raise CheckpointError(f"{path} does not fit {CONFIG_JSON}: {fault}.", MAKE_AGAIN)
+        raise CheckpointError(f"{path} does not fit {CONFIG_JSON} beside it: {fault}.", MAKE_AGAIN)
     module = _build_module_without_weights(architecture)
     module.load_state_dict(state, assign=True)
     return module.eval()
@@ -419,24 +432,24 @@ def _find_weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArch
         before = a.channels if isinstance(a, SequenceArchitecture) else a.vocabulary_size
         layers, largest = a.layers, max(before, pairs, joints, a.input_dim, a.hidden_dim, a.classes)
     if layers > len(state) or largest > numbers:
-        return f"{len(state)} tensors of {numbers} numbers in all are too few for the architecture"
+        return f"it holds {len(state)} tensors with {numbers} numbers in all, which are too few for the architecture"
     expected = _build_module_without_weights(architecture).state_dict()
     for name, tensor in expected.items():
         if name not in state:
             return f"the tensor {name} is missing"
         found = state[name]
         if found.shape != tensor.shape:
-            return f"the tensor {name} has the shape {list(found.shape)}, not {list(tensor.shape)}"
+            return f"the tensor {name} has the shape {list(found.shape)}, but must have {list(tensor.shape)}"
         if found.dtype != tensor.dtype:
-            return f"the tensor {name} has the type {found.dtype}, not {tensor.dtype}"
+            return f"the tensor {name} has the type {found.dtype}, but must have {tensor.dtype}"
         if name == CODES_OF_JOINTS and (found.min() < 0 or found.amax(0).sum() >= joints):
-            return f"the tensor {name} holds numbers that are not those of {joints} joints"
+            return f"the tensor {name} leads to rows outside the {joints} rows of the table of joints"
         if name == SIZES and bool((found <= 0).any()):
-            return f"the tensor {name} holds a value that is not above 0"
+            return f"the tensor {name} holds a value that is 0 or less, or NaN"
         if not bool(torch.isfinite(found).all()):
             return f"the tensor {name} holds a value that is not a finite number"
         if getattr(a, "cell", None) == QRNN and is_recurrent_weight(name) and bool(found.any()):
-            return f"the tensor {name} holds another number than 0, but the cell is {QRNN}"
+            return f"the tensor {name} holds numbers other than 0, but the cell is {QRNN}, which has none"
     if unknown := sorted(state.keys() - expected.keys()):
         return f"the tensor {unknown[0]} is not part of the architecture"
     return None

@@ -24,7 +24,9 @@ WEIGHTS: Final = "weights.safetensors"
 # The state to resume from, which is there until the run is over.
 RESUME: Final = "resume.safetensors"
 
-MAKE_AGAIN: Final = "Copy the checkpoint again from where it was made, or train again."
+MAKE_AGAIN: Final = (
+    "The file is damaged or was changed: copy the checkpoint again from where it was made, or train again."
+)
 
 
 def read_checkpoint_file(folder: Path, name: str) -> bytes:
@@ -37,27 +39,29 @@ def read_checkpoint_file(folder: Path, name: str) -> bytes:
     try:
         # A device may have no end.
         if path.exists() and not path.is_file():
-            raise CheckpointError(f"{path} is not a regular file.", MAKE_AGAIN)
+            raise CheckpointError(
+                f"{path} is not a regular file: it is a folder, a device or a pipe.",
+                "Give the folder that `pocketrnn train` wrote.",
+            )
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         if (folder / CLASSIFIER_JSON).is_file():
             raise CheckpointError(
                 f"{folder} is a bundle, not a checkpoint.",
-                "Give the folder that `pocketrnn train` wrote. A bundle is exported already; `pocketrnn compress` and "
-                "`pocketrnn pack` make it smaller.",
+                "Give the folder that `pocketrnn train` wrote, not the one that `pocketrnn export` wrote.",
             ) from None
         problem = f"{folder} holds no {path.name}" if folder.is_dir() else f"{folder} is not a folder"
         raise CheckpointError(f"{problem}.", "Give the folder that `pocketrnn train` wrote.") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its rights."
+            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its access rights."
         ) from None
 
 
 def holds_interrupted_run(folder: Path) -> bool:
-    """Return whether the folder holds an interrupted training run.
+    """Return whether the folder holds a training run that was interrupted and can be resumed.
 
-    If a process was killed while it replaced the folder, the old folder is first moved back to its place.
+    If a process was killed while it replaced the folder, this function first moves the old folder back to its place.
     """
     repair_interrupted_write(folder)
     return (folder / RESUME).is_file()
@@ -68,18 +72,18 @@ def check_run_can_write_folder(folder: Path, *, force: bool, resume: bool) -> No
 
     Args:
         folder: the output folder.
-        force: whether a checkpoint in the folder may be replaced.
-        resume: whether to go on with the interrupted run in the folder.
+        force: whether the run may replace a checkpoint in the folder.
+        resume: whether the run continues the interrupted run in the folder.
 
     Raises:
-        OutputError: the folder holds something that must not be replaced, or cannot be written.
+        OutputError: the folder holds files that the run may not replace, or it cannot be written.
         InputError: `resume` is true, but the folder does not hold an interrupted run.
     """
     if resume:
         if not holds_interrupted_run(folder):
             raise InputError(
-                f"There is no interrupted run in {folder}.",
-                "Leave --resume out to train, or give the folder of the run.",
+                f"{folder} holds no interrupted run that could be resumed.",
+                "Leave out --resume to train anew, or give the folder of the interrupted run.",
             )
         return
     try:
@@ -87,7 +91,7 @@ def check_run_can_write_folder(folder: Path, *, force: bool, resume: bool) -> No
     except OutputError:
         if not force and folder.is_dir() and holds_interrupted_run(folder):
             raise OutputError(
-                f"{folder} holds a run that was interrupted.",
-                "Go on with that run by --resume, or replace it by --force.",
+                f"{folder} holds a training run that was interrupted.",
+                "Add --resume to continue that run, or --force to replace it.",
             ) from None
         raise

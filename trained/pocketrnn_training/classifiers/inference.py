@@ -27,11 +27,9 @@ _PACKED_BATCH: Final = 256
 
 
 def encode_rows(inputs: Iterable[Any], checkpoint: Checkpoint) -> EncodedRows:
-    """Encode texts as ids, or scale sequences of numbers, by the rules of a checkpoint, as input of its module.
+    """Encode inputs for the module of a checkpoint: texts as token ids, sequences of numbers as scaled samples.
 
-    Args:
-        inputs: texts, pairs of texts or sequences of numbers, whichever the checkpoint takes.
-        checkpoint: the checkpoint.
+    `inputs` are texts, pairs of texts or sequences of numbers, whichever the classifier reads.
     """
     if isinstance(checkpoint.rules, NumberInput):
         return EncodedSequences.from_sequences(inputs, checkpoint.rules)
@@ -45,7 +43,7 @@ def make_batch(
     """Make a padded batch of the rows whose numbers are `rows`, int64 [batch], on `device`.
 
     Returns:
-        token ids int64 [batch, sequence] or samples float32 [batch, time, channels]; and the lengths, int64 [batch].
+        Token ids int64 [batch, sequence] or samples float32 [batch, time, channels]; and the lengths, int64 [batch].
     """
     inputs, lengths = encoded.batch(rows, architecture.padding_value)
     return torch.from_numpy(inputs).to(device), torch.from_numpy(lengths).to(device)
@@ -56,19 +54,18 @@ def compute_logits(
 ) -> Tensor:
     """Compute the logits of every row, in order, without gradients and in evaluation mode.
 
-    If the classifier reads padding like input (`packed` is False), its answers depend on the other rows of a batch:
-    then the batches have the size and the order of rows as in training. Otherwise rows of similar length are read
-    together.
+    A packed classifier reads rows of similar length together. If the classifier is not packed, its answers depend on
+    the padding of a batch, so that the rows are read in their order, in batches of the training batch size.
 
     Args:
-        module: the classifier; left in evaluation mode.
+        module: the classifier; it stays in evaluation mode.
         encoded: the rows.
         batch_size_if_padded: the batch size of the training; not used for a packed classifier.
         fabric: the device of the module and the processes; None for the CPU. Each of several processes computes some
             of the logits, and all processes get all logits.
 
     Returns:
-        float32 [rows, classes], on the CPU; [tokens of all rows, classes] where the classifier labels tokens.
+        float32 [rows, classes], on the CPU; if the classifier labels each token, [tokens of all rows, classes].
     """
     lengths = encoded.lengths
     packed = module.architecture.packed

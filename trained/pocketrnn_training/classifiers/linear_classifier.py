@@ -30,24 +30,27 @@ _MOST_PAIRS: Final = 1 << 24
 
 
 def check_pair_and_joint_table_rows(pair_rows: int, joint_rows: int) -> None:
-    """Check the numbers of rows of two weight tables of a linear part. A table of joints needs a table of pairs.
+    """Check the numbers of rows of two weight tables of a linear part: those of its settings `pairs` and `joints`.
 
     Args:
         pair_rows: the rows of the table of pairs of tokens; 0 for no table.
         joint_rows: the rows of the table of joints, the characters where two pieces of words meet; 0 for no table.
 
     Raises:
-        InputError: a number is neither 0 nor from 2 to the largest size, or there are joints but no pairs.
+        InputError: a number is negative, 1 or too large; or there is a table of joints, but no table of pairs.
     """
     for name, rows in (("pairs", pair_rows), ("joints", joint_rows)):
         if not 0 <= rows <= _MOST_PAIRS or rows == 1:
             raise InputError(
-                f"{name} is {rows}, which is out of its range.", f"Use 0, or a number from 2 to {_MOST_PAIRS}."
+                f"`{name}` is {rows}, but it must be 0 or from 2 to {_MOST_PAIRS:,}: it is the number of rows of a "
+                "table of the linear part.",
+                f"Set `{name}` to 0 for no such table, or to a number in this range.",
             )
     if joint_rows and not pair_rows:
         raise InputError(
-            f"joints is {joint_rows}, but pairs is 0: a table of joints needs a table of pairs.",
-            "Set joints to 0, or pairs to a number from 2.",
+            f"`joints` is {joint_rows} (weights for the characters where two pieces of words meet), but `pairs` is 0 "
+            "(no weights for pairs of tokens). The first kind of weights needs the second.",
+            "Set `joints` to 0, or set `pairs` to 2 or more.",
         )
 
 
@@ -59,8 +62,8 @@ class LinearArchitecture:
         vocabulary_size: the rows of the table of tokens.
         classes: the number of logits.
         padding_id: the token id that fills the rows of a batch.
-        pairs: the rows of the table of pairs of tokens.
-        joints: the rows of the table of characters where pieces of words meet; 0 without one.
+        pairs: the rows of the table of pairs of tokens; 0 for no such table.
+        joints: the rows of the table of the characters where two pieces of words meet; 0 for no such table.
 
     Raises:
         InputError: a value is out of its range.
@@ -78,11 +81,12 @@ class LinearArchitecture:
     def __post_init__(self) -> None:
         check_pair_and_joint_table_rows(self.pairs, self.joints)
         if self.classes < 2:
-            raise InputError(f"classes is {self.classes}, but it must be at least 2.", "Use a number from 2.")
+            raise InputError(f"`classes` is {self.classes}, but it must be 2 or more.", "Give the number of classes.")
         if not 0 <= self.padding_id < self.vocabulary_size:
             raise InputError(
-                f"padding_id is {self.padding_id}, but there are {self.vocabulary_size} tokens.",
-                "Use the id of a token of the vocabulary.",
+                f"`padding_id` is {self.padding_id}, but it must be at least 0 and less than {self.vocabulary_size}, "
+                "the number of tokens.",
+                "Set `padding_id` to the id of a token of the vocabulary.",
             )
 
     @property
@@ -98,18 +102,19 @@ class LinearArchitecture:
 
 
 class LinearScores(nn.Module):
-    """Adds up the scores of the tokens of a text and of neighbouring tokens.
+    """A module that sums the scores of a text's tokens and of its pairs of neighbouring tokens for each class.
 
-    It computes the same as `linear_part.LinearPart`.
+    It computes the same scores as `LinearPart`, which is made of numpy arrays.
 
     Attributes:
-        words: float32 [vocabulary_size, classes].
-        pairs: float32 [pairs, classes].
-        joints: float32 [joints, classes]; None without such a table.
+        words: float32 [vocabulary_size, classes], the scores of each token.
+        pairs: float32 [pairs, classes], the scores of pairs of tokens.
+        joints: float32 [joints, classes], the scores of the characters where two pieces meet; None without this table.
         bias: float32 [classes].
-        joint_codes: int64 [vocabulary_size, 2], what a token adds to the row number of a joint, as the first
-            token and as the second.
-        sizes: float32 [vocabulary_size, 1]; the scores are divided by the root of their sum over the tokens.
+        joint_codes: int64 [vocabulary_size, 2]. The row in `joints` of two neighbouring tokens is the first number of
+            the first token plus the second number of the second token.
+        sizes: float32 [vocabulary_size, 1]. The scores of a text are divided by the square root of the sum of the sizes
+            of its tokens.
     """
 
     codes: Tensor
@@ -159,7 +164,7 @@ class LinearScores(nn.Module):
 
 
 class LinearClassifier(nn.Module):
-    """A classifier that has only a linear part, whose scores are the logits."""
+    """A linear classifier of texts: the logits are the scores that `LinearScores` sums."""
 
     def __init__(self, architecture: LinearArchitecture) -> None:
         super().__init__()

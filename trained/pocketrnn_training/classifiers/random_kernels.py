@@ -46,15 +46,13 @@ _DILATIONS: Final = 12
 
 @dataclass(frozen=True)
 class KernelArchitecture:
-    """The sizes of the weights of a classifier of random kernels.
-
-    It reads each row without its padding.
+    """The sizes of the weights of a classifier of random kernels, which never reads padding.
 
     Attributes:
         channels: how many numbers a step has.
-        dilations: the dilation of each bank of `BANK` kernels, in steps, as of `nn.Conv1d`.
+        dilations: for each bank of `BANK` (42) kernels, its dilation in steps, as in `nn.Conv1d`.
         classes: the number of logits.
-        own_scale: each row is divided by its own deviation.
+        own_scale: whether each channel of each row is first scaled to mean 0 and standard deviation 1.
 
     Raises:
         InputError: a value is out of its range.
@@ -74,15 +72,17 @@ class KernelArchitecture:
         object.__setattr__(self, "dilations", tuple(map(int, self.dilations)))
         if not 1 <= len(self.dilations) <= _LARGEST_DIM or not all(1 <= d <= _LARGEST_DIM for d in self.dilations):
             raise InputError(
-                f"dilations is {self.dilations!r:.80}, which holds a wrong number of values or a value out of range.",
-                f"Give one dilation for each bank of kernels, from 1 to {_LARGEST_DIM}.",
+                f"`dilations` is {self.dilations!r:.80}, but it must hold 1 to {_LARGEST_DIM} whole numbers from 1 to "
+                f"{_LARGEST_DIM}.",
+                "Give one dilation for each bank of kernels, such as (1, 2, 4).",
             )
         if not 1 <= self.channels <= _LARGEST_DIM:
             raise InputError(
-                f"channels is {self.channels}, which is out of its range.", f"Use a number from 1 to {_LARGEST_DIM}."
+                f"`channels` is {self.channels}, but it must be from 1 to {_LARGEST_DIM}.",
+                "Give the number of numbers in each step.",
             )
         if self.classes < 2:
-            raise InputError(f"classes is {self.classes}, but it must be at least 2.", "Use a number from 2.")
+            raise InputError(f"`classes` is {self.classes}, but it must be 2 or more.", "Give the number of classes.")
 
     @property
     def kernels(self) -> int:
@@ -106,10 +106,10 @@ class KernelArchitecture:
 
 
 class KernelClassifier(nn.Module):
-    """A classifier of random kernels: the share of steps at which each kernel responds, and a linear layer.
+    """A linear layer over features of random convolution kernels: the mean of each output, clamped to 0 to 1.
 
-    Where there are several channels, each bank reads a sum of some of them. The weights are fitted in closed form
-    (`pocketrnn_training.candidates.fit_without_epochs`), not by gradient steps.
+    If there are several channels, each bank of kernels reads a sum of some of them. The weights of the linear layer are
+    fitted in closed form (`pocketrnn_training.candidates.fit_without_epochs`), not by gradient steps.
     """
 
     def __init__(self, architecture: KernelArchitecture) -> None:
@@ -142,9 +142,9 @@ class KernelClassifier(nn.Module):
         return logits
 
     def shares(self, samples: Tensor, lengths: Tensor) -> Tensor:
-        """Compute the features of each row: the share of its steps at which each kernel responds.
+        """Compute the features of each row: for each kernel, the mean of its output, clamped to 0 to 1, over the steps.
 
-        With `own_scale`, features of the row's deviations and means follow. All features are from 0 to 1.
+        With `own_scale`, features made of the row's deviations and means follow. All features are from 0 to 1.
 
         Args:
             samples: float32 [batch, time, channels].
@@ -170,7 +170,7 @@ class KernelClassifier(nn.Module):
 
 
 def standardize_and_measure_channels(samples: Tensor, is_padding: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale each channel of each row to mean 0 and standard deviation 1; also return the deviations and means.
+    """Scale each channel of each row to mean 0 and deviation 1; also return its deviation and mean before.
 
     Args:
         samples: float32 [batch, channels, time].
@@ -178,8 +178,8 @@ def standardize_and_measure_channels(samples: Tensor, is_padding: Tensor, length
         lengths: int64 [batch].
 
     Returns:
-        the scaled samples, float32 [batch, channels, time], 0 after the end of a row; and float32
-        [batch, 2 * channels], the deviations, then the means.
+        The scaled samples, float32 [batch, channels, time], 0 after the end of a row; and float32
+        [batch, 2 * channels]: the deviations of the channels, then their means.
     """
     count = lengths.view(-1, 1, 1)
     # Relative to the first step: a row that never changes then gives exactly 0, not the rounding error of its mean.
@@ -192,13 +192,10 @@ def standardize_and_measure_channels(samples: Tensor, is_padding: Tensor, length
 
 
 def choose_dilation_of_each_kernel_bank(kernel_count: int, typical_steps: int) -> tuple[int, ...]:
-    """Choose the dilations of `kernel_count` random kernels, which are divided into banks of 42 with one dilation each.
+    """Choose a dilation for each bank of 42 random kernels, `kernel_count` kernels in all; return them, ascending.
 
-    The dilations grow from 1 by about equal factors. With the largest one, a kernel of nine steps spans a whole row of
+    The dilations grow from 1 by about equal factors, up to the one at which a kernel of nine values spans
     `typical_steps` steps.
-
-    Returns:
-        the dilation of each bank, ascending.
     """
     most = max(1.0, (typical_steps - 1) / (KERNEL_STEPS - 1))
     found = sorted({int(d) for d in most ** np.linspace(0, 1, _DILATIONS)})

@@ -43,12 +43,12 @@ _OF_EMBEDDINGS: Final = 0.6
 
 
 class _RecurrentBase(nn.Module):
-    """The base class of the recurrent classifiers: recurrent layers, pooling and a linear layer."""
+    """The layers that all recurrent classifiers have: recurrent layers, pooling and a linear layer."""
 
     def _add_layers(self, architecture: Architecture | SequenceArchitecture) -> None:
-        """Make the recurrent layers, the dropout and the last linear layer with random weights, as attributes.
+        """Add the recurrent layers, the dropout and the linear layer to the module, with random weights.
 
-        A subclass makes the layers before these ones, such as an embedding.
+        A subclass itself adds the layers that come before, such as an embedding.
         """
         self.rnn = _make_recurrent_layers(architecture)
         self.dropout = nn.Dropout(architecture.dropout)
@@ -92,9 +92,9 @@ class _RecurrentBase(nn.Module):
         return self._pool_outputs(outputs, state, lengths)
 
     def _pool_outputs(self, outputs: Tensor, state: Tensor | tuple[Tensor, Tensor], lengths: Tensor | None) -> Tensor:
-        """Pool the outputs of the steps of each row by their mean or maximum, or take the final state of the row.
+        """Return one vector for each row: the mean or maximum of the outputs of its steps, or its final state.
 
-        Without pooling, return the outputs as they are.
+        If the architecture's `pooling` is `none`, return the outputs unchanged.
         """
         if self._pooling == NO_POOLING:
             return outputs
@@ -113,16 +113,12 @@ class _RecurrentBase(nn.Module):
 class RecurrentClassifier(_RecurrentBase):
     """A recurrent classifier of texts: an embedding, recurrent layers, pooling and a linear layer.
 
-    Optionally, the scores of a linear part are added.
+    If the architecture has a linear part, its scores are added to the logits.
 
-    Pooling `last` takes the final hidden state of the last layer (of both directions, if there are two); `mean` and
-    `max` are over the steps of the last layer. A packed classifier pools the real steps of each row; one that is not
-    packed pools all steps of the batch, padding included.
-
-    While it trains on a CPU, a packed classifier computes the same without packing
-    (`pocketrnn_training.classifiers.unpacked_layers`).
-
-    The weights are drawn from torch's global generator, as in every torch module.
+    The pooling `last` takes the final hidden state of the last layer, in both directions if there are two; `mean` and
+    `max` are taken over the outputs of the last layer. They leave out padding if the architecture is `packed`;
+    otherwise they include it. In training on a CPU, a packed classifier computes the same without packed sequences,
+    which is faster (`pocketrnn_training.classifiers.unpacked_layers`).
 
     Example:
         >>> module = read_checkpoint(Path("reviews.checkpoint")).module
@@ -146,24 +142,27 @@ class RecurrentClassifier(_RecurrentBase):
 
         Args:
             tokens: int64 [batch, sequence].
-            lengths: int64 [batch], each from 1 to sequence; None for a classifier that reads padding like text
-                (`Architecture.packed` is False).
-            shift: float32 [batch, sequence, embedding_dim], added to the embeddings; for adversarial training.
+            lengths: int64 [batch], each from 1 to sequence; None if `Architecture.packed` is False, so that padding is
+                read like text.
+            shift: float32 [batch, sequence, embedding_dim], added to the embeddings in adversarial training; None to
+                add nothing.
 
         Returns:
             float32 [batch, classes]; without pooling, [batch, sequence, classes].
 
         Raises:
-            ValueError: lengths are missing, or are given to a classifier that is not packed.
+            ValueError: `Architecture.packed` is True and `lengths` is None, or it is False and `lengths` are given.
 
         Example:
             >>> classifier(torch.tensor([[5, 7], [3, 1]]), torch.tensor([2, 1])).shape    # packed, with 4 classes
             torch.Size([2, 4])
         """
         if self.architecture.packed and lengths is None:
-            raise ValueError("this classifier packs its sequences: also give lengths, how many tokens each text has")
+            raise ValueError(
+                "this classifier packs its sequences: also give `lengths`, the number of tokens of each row"
+            )
         if lengths is not None and not self.architecture.packed:
-            raise ValueError("lengths are given, but this classifier does not pack its sequences: leave lengths out")
+            raise ValueError("this classifier does not pack its sequences: leave out the argument `lengths`")
         embedded = self.embedding(tokens)
         if shift is not None:
             embedded = embedded + shift
@@ -174,7 +173,7 @@ class RecurrentClassifier(_RecurrentBase):
         return logits + scores
 
     def _drop_embedding_dimensions(self, embedded: Tensor) -> Tensor:
-        """While training, set random dimensions of the embeddings to zero: the same ones at all steps of a text."""
+        """In training mode, set random dimensions of a text's embeddings to zero, the same ones at all of its steps."""
         if not (self.training and self.architecture.dropout):
             return embedded
         ones = embedded.new_ones(embedded.size(0), 1, embedded.size(2))
@@ -182,12 +181,12 @@ class RecurrentClassifier(_RecurrentBase):
 
 
 class PairClassifier(RecurrentClassifier):
-    """A recurrent classifier of two texts. The same layers read both texts, and their pooled states are compared.
+    """A recurrent classifier of pairs of texts: the same layers read both texts, and a linear layer compares them.
 
-    The linear layer reads the states u and v of both texts, |u - v| and u * v (Conneau et al. 2017, "Supervised
-    learning of universal sentence representations from natural language inference data"). The embedding of a token says
-    too whether the other text has the token: the accuracy on SICK's validation rows is 83.6 % with that, and 77.0 %
-    without (docs/training-measurements.md).
+    The linear layer reads the pooled states u and v of the two texts, |u - v| and u * v (Conneau et al. 2017,
+    "Supervised learning of universal sentence representations from natural language inference data"). The embedding of
+    a token also says whether the other text has the token, too: this raises the accuracy on SICK's validation rows from
+    77.0 % to 83.6 % (docs/training-measurements.md).
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -196,32 +195,32 @@ class PairClassifier(RecurrentClassifier):
         self.in_other = nn.Parameter(torch.zeros(2, architecture.embedding_dim))
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
-        """Compute the logits of a batch of pairs of texts. Each pair is one row (`pocketrnn.text.pairs`).
+        """Compute the logits of a batch of pairs of texts, where the two texts of a pair are joined to one row.
 
         Args:
-            tokens: int64 [batch, sequence]: the ids of the first text, a negative id that separates the texts, and the
-                ids of the second text.
-            lengths: int64 [batch], the length of each row, with the separator.
-            shift: must be None; it is only for classifiers of one text.
+            tokens: int64 [batch, sequence]; a row is the ids of the first text, one negative id, and the ids of the
+                second text.
+            lengths: int64 [batch], the length of each row, including the negative id.
+            shift: must be None; it is only for classifiers of single texts.
 
         Returns:
             float32 [batch, classes].
 
         Raises:
-            ValueError: lengths are missing, or a shift is given.
+            ValueError: `lengths` is None, or `shift` is not None.
         """
         if lengths is None or shift is not None:
-            raise ValueError("a classifier of two texts needs lengths, but does not take a shift")
+            raise ValueError("a classifier of pairs of texts needs `lengths`, and does not take `shift`: leave it out")
         return self.compare(*_split_rows_into_first_and_second_texts(tokens, lengths, self.architecture.padding_id))
 
     def compare(self, first: Tensor, second: Tensor, first_lengths: Tensor, second_lengths: Tensor) -> Tensor:
-        """Compute the logits of a batch of pairs, from the first and the second texts.
+        """Compute the logits of a batch of pairs, given their first texts and their second texts as two batches.
 
         Args:
             first: int64 [batch, sequence], the first texts.
             second: int64 [batch, other sequence], the second texts.
-            first_lengths: int64 [batch], each from 1.
-            second_lengths: int64 [batch], each from 1.
+            first_lengths: int64 [batch], the number of tokens of each first text, at least 1.
+            second_lengths: int64 [batch], the number of tokens of each second text, at least 1.
 
         Returns:
             float32 [batch, classes].
@@ -234,8 +233,9 @@ class PairClassifier(RecurrentClassifier):
     def _compute_pooled_states_beside_other(
         self, tokens: Tensor, lengths: Tensor, other_tokens: Tensor, other_lengths: Tensor
     ) -> Tensor:
-        """Compute the pooled states of one text of each pair, where the embedding of each token also says whether the
-        other text of the pair has this token.
+        """Compute the pooled states of one text of each pair.
+
+        The embedding of each token also says whether the other text of the pair has this token.
 
         Args:
             tokens: int64 [batch, sequence], the text to read.
@@ -257,15 +257,16 @@ class PairClassifier(RecurrentClassifier):
 def _split_rows_into_first_and_second_texts(
     tokens: Tensor, lengths: Tensor, padding_id: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Split rows, each with two texts and a negative id between them, into first texts and second texts.
+    """Split rows of two texts, which a negative id separates, into a batch of first and a batch of second texts.
 
     Args:
         tokens: int64 [batch, sequence].
-        lengths: int64 [batch], the length of each row, with the separator.
+        lengths: int64 [batch], the length of each row, including the negative id.
         padding_id: the id that pads the results.
 
     Returns:
-        the first texts and the second texts, int64 [batch, longest text]; and their lengths, int64 [batch] each.
+        The first texts and the second texts, int64 [batch, longest text] each; then the lengths of the first and of the
+        second texts, int64 [batch] each.
     """
     first_lengths = (tokens < 0).int().argmax(dim=1)
     second_lengths = lengths - first_lengths - 1
@@ -280,12 +281,9 @@ def _split_rows_into_first_and_second_texts(
 
 
 class SequenceClassifier(_RecurrentBase):
-    """A recurrent classifier of sequences of numbers.
+    """A recurrent classifier of sequences of numbers: an optional convolution, recurrent layers, pooling, linear layer.
 
-    It has an optional convolution, then recurrent layers, pooling and a linear layer.
-
-    Pooling and packing are as in `RecurrentClassifier`. The convolution reads zeros before the first step of a row and
-    after its last, whatever the padding holds.
+    The convolution reads zeros before the first step of a row and after its last step, whatever values the padding has.
     """
 
     def __init__(self, architecture: SequenceArchitecture) -> None:
@@ -321,7 +319,7 @@ AnyClassifier = RecurrentClassifier | LinearClassifier | SequenceClassifier | Ke
 
 
 def build_classifier(architecture: AnyArchitecture) -> AnyClassifier:
-    """Build the module that belongs to an architecture, with random weights from torch's global generator."""
+    """Build the module of an architecture, with random weights from torch's global generator."""
     if isinstance(architecture, KernelArchitecture):
         return KernelClassifier(architecture)
     if isinstance(architecture, LinearArchitecture):
@@ -345,8 +343,7 @@ def append_previous_step(steps: Tensor) -> Tensor:
 
 
 def is_recurrent_weight(name: str) -> bool:
-    """Return whether a weight of this name multiplies the hidden state of the step before, or is the bias of that
-    product, such as `weight_hh_l0` and `bias_hh_l0`."""
+    """Return whether a weight of this name acts on the hidden state, such as `weight_hh_l0` and `bias_hh_l0`."""
     return "_hh_" in name
 
 
@@ -377,7 +374,7 @@ def _make_recurrent_layers(a: Architecture | SequenceArchitecture) -> nn.RNNBase
 
 
 def _freeze_recurrent_weights(rnn: nn.RNNBase) -> None:
-    """Set the weights that multiply the hidden state to zero, and exclude them from training, which makes a `qrnn`."""
+    """Turn a GRU into the cell `qrnn`: set the weights that act on its hidden state to zero, and keep them so."""
     with torch.no_grad():
         for name, weight in rnn.named_parameters():
             if is_recurrent_weight(name):
@@ -394,9 +391,9 @@ _LEAST: Final = 1e-300
 
 
 class CrfLayer(nn.Module):
-    """The trainable scores of a CRF: for each label after another, for a label at the start and one at the end.
+    """The trainable scores of a CRF: for each label after each other label, and for each first and each last label.
 
-    A sequence consists of the words of a sentence, each represented by its first piece.
+    Its sequences are the words of a sentence; the logits of a word are those of its first piece.
     """
 
     def __init__(self, classes: int) -> None:
@@ -413,11 +410,11 @@ class CrfLayer(nn.Module):
         return Crf(tuple(start), tuple(end), tuple(map(tuple, transitions)), over_tokens=True)
 
     def forbid_orders(self, forbidden: npt.NDArray[np.bool_]) -> None:
-        """Give forbidden orders of labels a very low score before the training; all other orders get the score 0.
+        """Set the scores before training: a very low score for forbidden orders of labels, and 0 for all other orders.
 
         Args:
-            forbidden: bool [1 + classes, classes]. Row 0 says which labels the first word cannot have; row 1 + i,
-                which labels cannot follow label i.
+            forbidden: bool [1 + classes, classes]. Row 0 says for each label whether the first word cannot have it; row
+                1 + i says for each label whether it cannot follow label i.
         """
         scores = torch.from_numpy(forbidden) * _RULED_OUT
         with torch.no_grad():
@@ -425,12 +422,12 @@ class CrfLayer(nn.Module):
             self.transitions.copy_(scores[1:])
 
     def compute_summed_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Compute the negative log probability of the right labels, summed over sentences; float32 [].
+        """Compute the negative log probability of the correct labels, summed over sentences; float32 [].
 
         Args:
             logits: float32 [batch, sequence, classes].
-            targets: int64 [batch, sequence], the right labels; negative for a step without a label, which is skipped.
-                Each row has at least one label.
+            targets: int64 [batch, sequence], the correct labels; a step with a negative target is skipped. Each row has
+                at least one label.
         """
         words = (targets >= 0).sum(1)
         # The steps with a target come first, in their order.
@@ -458,10 +455,9 @@ class CrfLayer(nn.Module):
         return (sums + self.end).logsumexp(1)
 
     def decode_words_as_log_probabilities(self, logits: Tensor, word_counts: npt.NDArray[np.int64]) -> Tensor:
-        """Decode the label of each word with the CRF; return the log probabilities of all labels.
+        """Decode the label of each word with the CRF, and return log probabilities whose argmax is the decoded label.
 
-        The decoded label gets the largest log probability of its word, so that callers can use the result as logits:
-        where another label is likelier, the probabilities of the two labels are swapped.
+        If the CRF makes another label of a word likelier than the decoded one, their probabilities are swapped.
 
         Args:
             logits: float32 [words of all sentences, classes].

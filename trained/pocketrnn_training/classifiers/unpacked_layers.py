@@ -35,7 +35,7 @@ def run_recurrent_layers_without_packing(rnn: nn.RNNBase, embedded: Tensor, leng
         lengths: int64 [batch], each from 1 to sequence.
 
     Returns:
-        the outputs of the last layer, float32 [batch, sequence, directions * hidden_dim], zero after the end of a row;
+        The outputs of the last layer, float32 [batch, sequence, directions * hidden_dim], zero after the end of a row;
         and its final hidden states, float32 [directions, batch, hidden_dim].
     """
     steps = torch.arange(embedded.size(1), device=embedded.device)
@@ -66,17 +66,19 @@ def run_recurrent_layers_without_packing(rnn: nn.RNNBase, embedded: Tensor, leng
 
 
 def _reverse_steps_of_rows(values: Tensor, reversed_steps: Tensor) -> Tensor:
-    """Reverse the real steps of each row; `reversed_steps`, int64 [batch, sequence, 1], is the step to take for
-    each."""
+    """Reverse the real steps of each row.
+
+    `reversed_steps`, int64 [batch, sequence, 1], says for each place of the result which step of `values` it gets.
+    """
     return values.gather(1, reversed_steps.expand(-1, -1, values.size(2)))
 
 
 def _run_layer_forwards(rnn: nn.RNNBase, inputs: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Run one layer from the first step to the last, float32 [batch, sequence, n] -> [batch, sequence, hidden_dim].
+    """Run one layer from the first step to the last; return its outputs, float32 [batch, sequence, hidden_dim].
 
     Args:
-        rnn: the layers, whose cell and size are used.
-        inputs: the input of the layer.
+        rnn: the layers that this layer belongs to; only their kind of cell and their size are used.
+        inputs: float32 [batch, sequence, n], the input of the layer.
         parameters: the weights and biases of this layer and direction, in torch's order.
     """
     weights: list[Tensor] = list(parameters)
@@ -94,14 +96,14 @@ def _run_quasi_recurrent_direction(
 ) -> Tensor:
     """Run one direction of a GRU whose recurrent weights are zero; return its states, [batch, sequence, hidden_dim].
 
-    The reset gate is not computed, since it would only change the recurrent product. Backwards, the state stays zero
-    over the padding, so that the rows need not be reversed.
+    The reset gate is not computed, since it only acts on the recurrent product. Backwards, the state stays zero over
+    the padding, so that the rows need not be reversed.
 
     Args:
         values: float32 [batch, sequence, n], the input.
         parameters: the weights and biases of this direction, in torch's order.
-        is_padding: bool [batch, sequence, 1], the steps after the end of a row; used only backwards.
-        backwards: whether to read from the last step to the first.
+        is_padding: bool [batch, sequence, 1], whether a step comes after the end of its row; used only if `backwards`.
+        backwards: whether the direction reads from the last step to the first.
     """
     weight, bias = (parameters[i][parameters[1].size(1) :] for i in (0, 2))
     keep, new = linear(values, weight, bias).chunk(2, dim=2)
@@ -113,12 +115,12 @@ def _run_quasi_recurrent_direction(
 
 
 class _Scan(torch.autograd.Function):
-    """Compute state = new + keep * (state - new) step by step, from a state of zeros.
+    """Compute the states of a GRU, state = new + keep * (state - new) step by step, from a state of zeros.
 
-    All are [batch, sequence, hidden_dim].
+    `keep`, `new` and the result are [batch, sequence, hidden_dim].
 
-    One `torch.lerp` a step differs from torch's GRU in the last digit. `(state - new) * keep + new` would be equal
-    bit for bit where the products are, and takes as long where batches are large.
+    One `torch.lerp` for each step differs from torch's GRU in the last digit. `(state - new) * keep + new` would be
+    equal bit for bit if the products are, and takes as long if batches are large.
     """
 
     @staticmethod

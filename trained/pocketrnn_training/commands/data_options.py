@@ -22,9 +22,9 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def _refuse_empty_value(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    """Return the value of an option; an empty one is an error."""
+    """Return the value of an option. Raise a click.BadParameter if it is empty."""
     if value == "":
-        raise click.BadParameter("the value is empty: give a value, or leave the option out.")
+        raise click.BadParameter("the value is empty: give a value, or leave out the option.")
     return value
 
 

@@ -109,15 +109,15 @@ def evaluate(
             rows = source.read_numbers(tuple(map(Path, source.names)), labels, rules)
         elif source.has_number_rows:
             raise DataError(
-                f"{classifier} takes texts, but the rows are sequences of numbers.",
-                "Give files of texts, without --channels.",
+                f"{classifier} classifies texts, but DATA holds sequences of numbers.",
+                "Give files of texts, and leave out --channels.",
             )
         else:
             source = replace(source, multi_label=gives_several_labels(loaded))
             if takes_two_texts(loaded):
                 source = replace(source, second_text_column=source.second_text_column or SECOND_TEXT)
             elif source.second_text_column is not None:
-                said = f"--second-text-column is given, but {loaded.name} takes one text: leave it out."
+                said = f"--second-text-column is given, but {loaded.name} reads single texts: leave out the option."
                 raise click.UsageError(said)
             rows = source.read_texts("test", labels)
             if features := _get_features_beside_text(loaded):
@@ -150,7 +150,7 @@ def _add_features_from_columns(rows: LabelledTexts, source: DataSource, features
 
     if source.outside is not None:
         raise click.UsageError(
-            "--outside cannot be used with a classifier that takes features beside a text: leave --outside out."
+            "--outside cannot be used with a classifier that takes features beside a text: leave out --outside."
         )
     names = [name for name, _ in features]
     remedy = f"A row has a column for each feature: {', '.join(names)}."
@@ -168,8 +168,8 @@ def _add_features_from_columns(rows: LabelledTexts, source: DataSource, features
                 raise DataError(error.problem, error.remedy) from None
     if len(given) != len(rows.texts):
         raise DataError(
-            f"The files have {len(given):,} rows, but only {len(rows.texts):,} of them have a label.",
-            "Give every row a label, or delete the rows without one.",
+            f"The files have {len(given):,} rows, but only {len(rows.texts):,} of the rows have a label.",
+            "Write a label in each row, or delete the rows without a label.",
         )
     texts: Any = list(zip(rows.texts, given, strict=True))
     return replace(rows, texts=texts)
@@ -178,7 +178,7 @@ def _add_features_from_columns(rows: LabelledTexts, source: DataSource, features
 def _read_remembered_options(path_or_name: str) -> dict[str, Any]:
     """Read the options, such as column names, with which the training rows of a classifier were read.
 
-    They are in the JSON file of its folder. Return an empty dict if there are none, or the file cannot be read.
+    They are in the JSON file of its folder. Return an empty dict if it has none, or if it cannot be read.
     """
     for file in ("config.json", "classifier.json"):
         try:
@@ -209,7 +209,7 @@ def _load_classifier(path_or_name: str, threads: int, head: str | None) -> Class
     folder = Path(path_or_name)
     if (folder / checkpoints.CONFIG_JSON).is_file():
         if head is not None:
-            raise click.UsageError(f"{path_or_name} is a checkpoint, which has one head: leave --head out.")
+            raise click.UsageError(f"{path_or_name} is a checkpoint, which has one head: leave out --head.")
         return checkpoints.read(folder)
     loaded = Classifier.load(path_or_name, threads=threads)
     loaded = loaded if head is None else loaded.head(head)

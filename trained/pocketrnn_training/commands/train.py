@@ -88,7 +88,8 @@ def _parse_integer_scale_option(
         return None if value is None else tuple(map(float, value.split(",")))
     except ValueError:
         raise click.UsageError(
-            f"--integer-scale is {value!r}, which is not a list of numbers: give numbers, such as 0.001 or 0.001,0.01."
+            f"--integer-scale is {value!r}, but it must be a number, or numbers with commas between them: give 0.001 "
+            "or 0.001,0.01."
         ) from None
 
 
@@ -633,7 +634,7 @@ def _require_packages(logger: str | None, tokenizer: str) -> None:
 
 
 def _train_with_progress(run: TrainingRun, logger: str | None, *, quiet: bool) -> Checkpoint:
-    """Run the training, and show its progress on standard error; if it ends early, say there what was saved.
+    """Run the training, and show on standard error its progress and, if it ends early, what was saved.
 
     Args:
         run: the run.
@@ -707,7 +708,7 @@ def _find_export_command_of_command_line(context: click.Context) -> click.Comman
     command = group.get_command(context.find_root(), "export") if isinstance(group, click.Group) else None
     if command is None:
         raise InputError(
-            "--export needs the command `export`, which this command line does not have.",
-            "Use `pocketrnn train`; or leave --export out, and export later.",
+            "--export needs the command `export`, but the program that you run does not have it.",
+            "Run `pocketrnn train`; or leave out --export, and export the checkpoint later.",
         )
     return command

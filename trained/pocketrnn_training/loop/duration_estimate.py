@@ -19,10 +19,10 @@ _TIMED_STEPS: Final = 3
 
 
 def time_steps_and_estimate_duration(loop: TrainingLoop, fabric: Fabric) -> str:
-    """Estimate how long the epochs of a run take, from the time of some steps; return a sentence for the user.
+    """Estimate how long the epochs of a run take, and return a sentence for the user.
 
-    The steps train a classifier that is then dropped, on a batch of rows of about the mean length. They draw from
-    torch's global generator.
+    The function measures some training steps of a temporary classifier on a batch of rows of about the mean length. The
+    steps draw from torch's global generator.
     """
     settings, task = loop.settings, loop.task
     lengths = task.rows.lengths

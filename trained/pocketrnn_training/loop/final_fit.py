@@ -37,7 +37,7 @@ __all__ = ["FinalFit", "LoopFit", "OnlyFit"]
 
 @dataclass(frozen=True)
 class LoopFit:
-    """A fit with the task and the settings of a training loop. It does not validate after each epoch.
+    """The base class of fits with the data and the settings of a training loop, but without validation of epochs.
 
     Attributes:
         loop: the loop.
@@ -57,10 +57,10 @@ class LoopFit:
 
 @dataclass(frozen=True)
 class FinalFit(LoopFit):
-    """The last fit of a run, on all rows. It is the same in every process.
+    """The last fit of a run: the classifier is trained anew, on the training and the validation rows together.
 
     Attributes:
-        loop: the loop of the first fit, on all rows, with the epochs of this one.
+        loop: the loop of the first fit, changed so that it has all rows and the number of epochs of this fit.
         found: the state of the run after the first fit, or after an epoch of an interrupted final fit.
     """
 
@@ -76,11 +76,11 @@ class FinalFit(LoopFit):
 
         Args:
             fabric: the device and the processes.
-            emit: called with the progress, and after each epoch with the state to resume the run from.
-            stopped: called before each step, in every process; the training ends if it returns True.
+            emit: the function to call with the progress, and after each epoch with the state to resume the run from.
+            stopped: the function to call before each step, in every process. If it returns True, the training ends.
 
         Raises:
-            TrainingError: the loss is no longer a number.
+            TrainingError: the loss is no longer a finite number.
         """
         loop, found = self.loop, self.found
         validation = {name: found.tensors[name] for name in (VALIDATION_LOGITS, VALIDATION_LENGTHS)}
@@ -108,12 +108,10 @@ class FinalFit(LoopFit):
 
 @dataclass(frozen=True)
 class OnlyFit(LoopFit):
-    """The only fit of a run that was measured by folds. The recurrent and the linear part are trained on all rows.
-
-    It is the same in every process.
+    """The only fit of a run that was measured by cross-validation: both parts are trained on all rows.
 
     Attributes:
-        loop: the loop, whose task has folds and their logits of each row.
+        loop: the loop. Its task has the folds, and the logits of each row from a classifier that did not see it.
     """
 
     def fit(
@@ -124,15 +122,15 @@ class OnlyFit(LoopFit):
     ) -> None:
         """Train the classifier on all rows, up to the last epoch, and calibrate its probabilities.
 
-        The calibration uses the logits of each row from the classifiers that were trained without its fold.
+        The calibration uses the logits of each row from the classifier that was trained without its fold.
 
         Args:
             fabric: the device and the processes.
-            emit: called with the progress, and at the end with the state of the finished run.
-            stopped: called before each step, in every process; the training ends if it returns True.
+            emit: the function to call with the progress, and at the end with the state of the finished run.
+            stopped: the function to call before each step, in every process. If it returns True, the training ends.
 
         Raises:
-            TrainingError: the loss is no longer a number.
+            TrainingError: the loss is no longer a finite number.
         """
         loop, task, start = self.loop, self.task, time.perf_counter()
         assert task.parts is not None  # noqa: S101 - the folds have fitted them

@@ -19,7 +19,7 @@ __all__ = ["RunningMetrics"]
 class RunningMetrics:
     """The loss, accuracy and speed of one epoch: in total, and since the last report.
 
-    The sums stay on the device, so that the CPU waits for a GPU once a report and not once a step.
+    The sums stay on the device, so that the CPU waits for a GPU once for each report and not for each step.
     """
 
     def __init__(self, fabric: Fabric, report_every: int) -> None:

@@ -82,7 +82,7 @@ _FIRST_RATE: Final = 1 / 25
 
 
 class TrainingError(PocketRNNError):
-    """Training cannot go on. Everything that was saved before is kept."""
+    """The training cannot continue, since its loss is not finite. The states that were saved before are kept."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,13 @@ class TrainingState:
     """The state of a run after an epoch: everything that is needed to continue the run.
 
     Attributes:
-        task: a digest of the settings and the encoded data. A run is only resumed with the same ones.
-        history: every epoch so far.
-        best: the checkpoint of the best epoch; before a final fit, of the last.
-        tensors: the weights, the state of the optimizers, and for the validation rows the uncalibrated logits of the
-            best epoch and the lengths.
-        fitted: how many epochs of the final fit are done (`pocketrnn_training.loop.final_fit`). After the last of them,
-            `best` is the result of that fit.
+        task: a digest of the settings and the encoded data, which must be the same when the run is resumed.
+        history: all epochs so far.
+        best: the checkpoint of the best epoch, or of the last epoch if a final fit follows. After the final fit, its
+            result.
+        tensors: the weights and the state of the optimizers; the uncalibrated logits of the best epoch for the
+            validation rows; and the lengths of these rows.
+        fitted: the number of finished epochs of the final fit (`pocketrnn_training.loop.final_fit`).
     """
 
     task: str
@@ -112,14 +112,14 @@ Emit = Callable[[Progress | Epoch | Notice | TrainingState], None]
 
 @dataclass(frozen=True)
 class TrainingLoop:
-    """Trains a classifier on prepared data. It is the same in every process.
+    """Trains a classifier on prepared data. If there are several processes, each has an equal copy of this object.
 
     Attributes:
         task: the prepared data.
-        settings: the settings, all of them decided.
+        settings: the settings, without None for a value that the data decides.
         name: the name of the classifier.
-        digest: of the task and the settings; see `TrainingState`.
-        resume: the state to go on from, or None to train from the start.
+        digest: the digest of the task and the settings that `TrainingState.task` stores.
+        resume: the state to continue from; None to train from the start.
     """
 
     task: Task
@@ -141,14 +141,14 @@ class TrainingLoop:
 
         Args:
             fabric: the device and the processes.
-            emit: called with the progress.
-            stopped: called before each step, in every process; the training ends if it returns True.
+            emit: the function to call with the progress.
+            stopped: the function to call before each step, in every process. If it returns True, the training ends.
 
         Returns:
-            the trained classifier with its optimizers; None if the training was stopped.
+            The trained classifier with its optimizers; None if the training was stopped.
 
         Raises:
-            TrainingError: the loss is no longer a number.
+            TrainingError: the loss is no longer a finite number.
         """
         learner = Learner(self.task, self.settings, fabric)
         for epoch in range(1, self.max_epochs + 1):
@@ -162,16 +162,16 @@ class TrainingLoop:
         emit: Emit,
         stopped: Callable[[], bool],
     ) -> None:
-        """Train the classifier and validate it after each epoch, until the last epoch, or until `patience` ends it.
+        """Train the classifier and validate it after each epoch, up to the last epoch or as long as `patience` allows.
 
         Args:
             fabric: the device and the processes.
-            emit: called with the progress; after each epoch with a `TrainingState`, then with an `Epoch`; with a notice
-                if the training diverges.
-            stopped: called before each step, in every process; the training ends if it returns True.
+            emit: the function to call with the progress; after each epoch with a `TrainingState`, then with an `Epoch`;
+                and with a notice if the training diverges.
+            stopped: the function to call before each step, in every process. If it returns True, the training ends.
 
         Raises:
-            TrainingError: the loss is no longer a number.
+            TrainingError: the loss is no longer a finite number.
         """
         with limit_threads(self.settings.threads):
             self._fit_epochs(fabric, emit, stopped)
@@ -218,7 +218,7 @@ class TrainingLoop:
     def _compute_validation_logits(self, module: AnyClassifier, batch_size: int, fabric: Fabric) -> Tensor:
         """Compute the logits of the recurrent part for the validation rows or, if words are labelled, for their words.
 
-        If the module has a CRF, these are log probabilities in which the label that the CRF decodes is the largest.
+        If the module has a CRF, they are log probabilities whose argmax is the label that the CRF decodes.
         """
         task = self.task
         logits = task.select_logits_with_validation_target(
@@ -232,12 +232,12 @@ class TrainingLoop:
     ) -> RecurrentLinearWeights:
         """Choose the weights by which the logits of the recurrent and the linear part are multiplied.
 
-        They are those of the task, if it has some; otherwise they are fitted on the validation rows or, if these are
-        few, are the defaults.
+        The weights are those of the task (`Task.parts`) if it has some. Otherwise they are fitted on the validation
+        rows; if there are few of these, the default weights are used.
 
         Args:
             recurrent: float32 [validation rows, classes], the logits of the recurrent part.
-            linear: the same of the linear part; None without one.
+            linear: the logits of the linear part; None without a linear part.
         """
         targets = self.task.validation_targets
         if linear is None:
@@ -263,7 +263,7 @@ class TrainingLoop:
 
     @property
     def keeps_last_epoch(self) -> bool:
-        """Whether the last epoch is kept instead of the best: a final fit cannot choose an epoch."""
+        """Whether the last epoch is kept and not the best one, since a final fit follows, which cannot choose."""
         return bool(self.settings.final_fit) and self.settings.patience is None
 
     @property
@@ -283,15 +283,15 @@ class TrainingLoop:
         """Train for one epoch. Return its loss, accuracy and speed; None if the training was stopped.
 
         Args:
-            learner: the classifier to train; changed.
+            learner: the classifier to train, which is changed.
             epoch: the number of the epoch in this fit, from 1.
             fabric: the device and the processes.
-            emit: called with the progress.
-            stopped: called before each step; the epoch ends if it returns True.
-            epochs_before: how many epochs an earlier fit of the same run took. They count in the progress.
+            emit: the function to call with the progress.
+            stopped: the function to call before each step. If it returns True, the epoch ends.
+            epochs_before: the number of epochs of an earlier fit of the same run, which the progress counts, too.
 
         Raises:
-            TrainingError: the loss is no longer a number.
+            TrainingError: the loss is no longer a finite number.
         """
         settings = self.settings
         epoch_size = settings.epoch_size or self.task.size
@@ -321,7 +321,7 @@ class TrainingLoop:
         return metrics
 
     def _compute_scheduled_learning_rate(self, epochs_done: float) -> float:
-        """Compute the learning rate after `epochs_done` epochs, a number that may have a fraction.
+        """Compute the learning rate after `epochs_done` epochs, such as 2.5.
 
         The rate first rises to the setting `learning_rate`, and then falls to 0 at the end of the last epoch.
         """
@@ -342,7 +342,7 @@ class TrainingLoop:
             epoch: the number of the epoch, from 1.
             epoch_size: how many rows the epoch has.
             processes: the number of processes, which share each batch.
-            rng: draws the order of the batches.
+            rng: the random generator that draws the order of the batches.
         """
         lengths = epoch_rows.lengths
         batch_size = self.settings.batch_size_for(epoch_size) * processes
@@ -355,8 +355,7 @@ class TrainingLoop:
         return cut_into_batches(rows, batch_size)
 
     def _score_epoch(self, logits: Tensor, epoch: int, metrics: RunningMetrics, history: Sequence[Epoch]) -> Epoch:
-        """Make the record of an epoch: its loss, accuracy and F1 in training and validation, and whether it is the
-        best.
+        """Compute the validation scores of an epoch; return them with the training scores and whether it is the best.
 
         Args:
             logits: float32 [validation rows, classes].
@@ -373,8 +372,10 @@ class TrainingLoop:
         return Epoch(epoch, metrics.loss, metrics.accuracy, loss, accuracy, f1, metrics.seconds, is_best)
 
     def _make_notice_if_loss_diverged(self, history: Sequence[Epoch]) -> Notice | None:
-        """Make a notice if the training loss of the last epoch, and not yet of an earlier one, is far above that of
-        guessing; else return None."""
+        """Make a notice if the last epoch is the first one whose training loss is far above that of guessing.
+
+        Return None otherwise.
+        """
         guessing = compute_guessing_loss(len(self.task.labels), several_labels=self.task.several_labels)
         if self.task.teaching is not None:
             # The loss of an answer counts by the square of the temperature (`preparation/distillation.py`).
@@ -402,7 +403,7 @@ class TrainingLoop:
             parts: the weights of its recurrent and its linear part.
             logits: float32 [validation rows, classes], the logits of each row from a classifier that has not seen it.
             seconds: how long the fit took.
-            fitted_rows: how many rows the module was fitted on; None if on the training rows alone.
+            fitted_rows: the number of rows that the module was fitted on; None if these are the training rows.
         """
         task, targets = self.task, torch.from_numpy(self.task.validation_targets)
         right = mark_rows_classified_correctly(logits, targets)
@@ -473,8 +474,8 @@ class TrainingLoop:
             outside: the calibrated logits of rows that belong to none of the classes; None without such rows.
 
         Returns:
-            the threshold of each label, or None if the classifier needs none; and the metrics of the answers by name.
-            With several labels, these are measured on rows that did not choose the thresholds.
+            The threshold of each label, or None if the classifier needs none; and the metrics of the answers by name.
+            If a row can have several labels, the metrics are measured on rows that did not choose the thresholds.
         """
         targets, share = self.task.validation_targets, self.settings.none_of_these
         if not self.task.several_labels:
@@ -495,7 +496,7 @@ class TrainingLoop:
 
 
 def _should_stop_for_lack_of_improvement(history: Sequence[Epoch], settings: Settings) -> bool:
-    """Return whether training should end, since not one of the last `patience` epochs was better than all before it."""
+    """Return whether training should end, since the last `patience` epochs were not better than the best one before."""
     if settings.patience is None or len(history) < settings.patience:
         return False
     return not any(epoch.best for epoch in history[-settings.patience :])
@@ -505,8 +506,8 @@ def _check_loss_is_finite(progress: Progress) -> None:
     """Raise a TrainingError if the loss is not a finite number."""
     if not np.isfinite(progress.loss):
         raise TrainingError(
-            f"The training loss is no longer a finite number, in epoch {progress.epoch} after {progress.row} rows.",
-            "Train again with a lower learning rate.",
+            f"The training loss has become infinite or NaN in epoch {progress.epoch}, after {progress.row} rows.",
+            "Train again with a lower learning rate: --learning-rate.",
         )
 
 

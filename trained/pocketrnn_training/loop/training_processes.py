@@ -37,14 +37,14 @@ class ProcessError(PocketRNNError):
 
 
 class Loop(Protocol):
-    """The interface of work for several processes, such as `TrainingLoop`. Its task can be pickled."""
+    """The interface of a training that several processes can run, such as `TrainingLoop`."""
 
     @property
     def task(self) -> Task:
         """The prepared data to train on."""
 
     def replace_task(self, task: Task) -> Loop:
-        """Return a copy with other prepared data."""
+        """Return a copy of the training with other prepared data."""
 
     def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
         """Train in one process. Call `emit` with each event, and end early when `stopped` returns True."""
@@ -58,8 +58,8 @@ def run_in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) ->
     Args:
         fabric: the number of processes, and how they communicate.
         loop: the training to run.
-        emit: called in this thread with each event. If it raises an error, or on Ctrl-C, the processes are stopped
-            before the error is passed on.
+        emit: the function to call in this thread with each event. If it raises an error, or on Ctrl-C, the processes
+            are stopped, and then the error is raised.
 
     Raises:
         PocketRNNError: the error that the first process raised.
@@ -114,14 +114,13 @@ def run_in_processes(fabric: Fabric, loop: Loop, emit: Callable[[Any], None]) ->
         last_line = str(failures[0]).strip().splitlines()[-1].rstrip(".")
         raise ProcessError(
             f"A training process ended before the training was over: {last_line}.",
-            'In a script, train under `if __name__ == "__main__":`. If that does not help, train with one process to '
-            "see more.",
+            'A script must call the training under `if __name__ == "__main__":`. If yours does, train with one process '
+            "(--processes 1), which shows the whole error.",
         ) from failures[0]
 
 
 def _pass_queued_events_until_thread_ends(launcher: threading.Thread, events: Any, emit: Callable[[Any], None]) -> None:
-    """Call `emit` with each event of a queue until the thread `launcher` has ended. An event that is an error is
-    raised."""
+    """Call `emit` with each event of a queue until the thread `launcher` has ended; raise an event that is an error."""
     while True:
         is_over = not launcher.is_alive()
         try:

@@ -47,13 +47,13 @@ class TrainingBatch:
     Attributes:
         inputs: tokens int64 [rows, sequence], or samples float32 [rows, time, channels].
         lengths: int64 [rows], or None if the classifier does not read them.
-        targets: int64 [rows], or bool [rows, labels]; where tokens are labelled, int64 [rows * sequence], with -100
-            where a token has no target.
-        lesson: a teacher's answers for the rows, or None without one.
-        rows: how many rows the whole batch has, in all processes.
-        answers: how many targets the whole batch has: one a row, or those of its tokens.
-        scale: the factor of the summed loss of these rows. The gradients of the processes are averaged; with this
-            factor the result is the gradient of the mean loss of the whole batch. 0 if the rows do not count.
+        targets: int64 [rows], or bool [rows, labels]; for a tagger, int64 [rows * sequence], with -100 for a token
+            without a target.
+        lesson: a teacher's answers for the rows; None without a teacher.
+        rows: the number of rows of the whole batch, over all processes.
+        answers: the number of targets of the whole batch: one for each row, or one for each token with a target.
+        scale: the factor by which the summed loss of these rows is multiplied, so that the average of the gradients of
+            all processes is the gradient of the mean loss of the whole batch; 0 if the rows do not count.
     """
 
     inputs: Tensor
@@ -101,7 +101,7 @@ def read_batch_of_this_process(task: Task, rows: npt.NDArray[np.int64], fabric: 
 class LossAndLogits(NamedTuple):
     """The summed loss of the rows of a batch, float32 [], and their logits, float32 [rows, classes].
 
-    Where tokens are labelled, the logits are [rows * sequence, classes].
+    The logits of a tagger are [rows * sequence, classes].
     """
 
     loss: Tensor
@@ -109,9 +109,10 @@ class LossAndLogits(NamedTuple):
 
 
 class Learner:
-    """A classifier and its optimizers on the device of this process.
+    """A classifier in training and its optimizers, on the device of this process.
 
-    The initial weights follow from the seed, or are those of the task. Sets the seed of torch's global generator.
+    The initial weights are those of `task.weights`, or random by the seed. The constructor sets the seed of torch's
+    global generator.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class Learner:
     ) -> None:
         """Build the module and its optimizers.
 
-        `tensors` are the weights and optimizer states of an earlier learner, to go on from; None to start anew.
+        `tensors` are the weights and optimizer states of an earlier learner to continue from; None to start anew.
         """
         torch.manual_seed(settings.seed)
         self.module = build_classifier(_remove_linear_part_from_architecture(task.architecture))
@@ -152,7 +153,7 @@ class Learner:
         self._fabric_module.train()
 
     def step(self, batch: TrainingBatch, learning_rate: float) -> LossAndLogits:
-        """Update the weights with one batch. Return the loss and the logits of the batch from before the update."""
+        """Update the weights with one batch; return the loss and the logits that the batch had before the update."""
         for optimizer in self._fabric_optimizers:
             optimizer.param_groups[0]["lr"] = learning_rate
             optimizer.zero_grad()
@@ -171,7 +172,7 @@ class Learner:
         return copy_state_tensors(self.module, self._optimizers)
 
     def _backpropagate(self, batch: TrainingBatch, embedding_shift: Tensor | None) -> LossAndLogits:
-        """Run a batch forwards and backwards, so that the weights have the gradients of its loss.
+        """Compute the loss of a batch, and add the gradients of the loss to those of the weights.
 
         `embedding_shift`, float32 [rows, sequence, embedding_dim], is added to the embeddings; None for no shift.
         """
@@ -186,9 +187,9 @@ class Learner:
         return LossAndLogits(loss, flat)
 
     def _backpropagate_with_adversarial_shift(self, batch: TrainingBatch, module: RecurrentClassifier) -> LossAndLogits:
-        """Add up the gradients of two losses: of the batch as it is, and with its embeddings moved to raise the loss.
+        """Add the gradients of two losses of a batch: of its embeddings, and of embeddings moved to raise the loss.
 
-        Return the loss and the logits of the batch as it is.
+        Return the loss and the logits of the batch with its own embeddings.
 
         Miyato, Dai and Goodfellow, "Adversarial training methods for semi-supervised text classification", 2017: the
         direction that raises the loss the most is the gradient of the loss by the embeddings.
@@ -213,19 +214,19 @@ def _remove_linear_part_from_architecture(architecture: AnyArchitecture) -> AnyA
 
 
 def _set_bias_to_label_log_odds(module: RecurrentClassifier, targets: npt.NDArray[np.bool_]) -> None:
-    """Set the bias of the last layer so that each label's first probability is its frequency (Lin et al. 2017).
+    """Set the bias of the last layer so that each label's initial probability is its frequency (Lin et al. 2017).
 
-    Starting from 0.5, most of a run goes into learning that labels are rare: on 5,431 rows with 77 labels, micro F1
-    after 13 epochs is 25.6 %, and 72.6 % when starting from the frequencies (docs/training.md).
+    With an initial probability of 0.5, most of a run goes into learning that labels are rare: on 5,431 rows with 77
+    labels, micro F1 after 13 epochs is 25.6 %, and 72.6 % with the frequencies (docs/training.md).
     """
     with torch.no_grad():
         module.fc.bias.copy_(compute_label_log_odds(targets))
 
 
 def _initialize_embedding(module: RecurrentClassifier, vectors: word_vectors.Vectors | None) -> None:
-    """Scale the random embedding down, which torch draws with a standard deviation of 1, and copy word vectors into it.
+    """Give the random embedding a smaller standard deviation than torch's 1, and copy the word vectors into it.
 
-    If `vectors` is None, the embedding is only scaled.
+    `vectors` is None without word vectors.
     """
     weight = module.embedding.weight
     with torch.no_grad():
@@ -241,10 +242,9 @@ _WEIGHT_DECAY: Final = 0.01
 
 
 class RowAdam(torch.optim.Optimizer):
-    """Adam without momentum, for a sparse gradient: it changes only the rows that a batch used.
+    """Adam without momentum for an embedding with sparse gradients: it changes only the rows that a batch used.
 
-    It computes the same as SparseAdam with betas of (0, `beta`), but sorts the ids of a batch only once, where
-    SparseAdam makes several sparse tensors in each step and sorts again for some of them.
+    It computes the same as SparseAdam with betas of (0, `beta`), but is faster: it sorts the ids of a batch only once.
     """
 
     def __init__(self, weight: Tensor, lr: float, beta: float = 0.999, eps: float = 1e-8) -> None:

@@ -70,8 +70,8 @@ class OutsideScore:
 
     Attributes:
         rows: how many texts of none of the classes there are.
-        none: the share of these texts that is given no label.
-        right: the share of all other rows that is given the right label.
+        none: the share of these texts that correctly get no label.
+        right: the share of all other texts that get their correct label.
     """
 
     rows: int
@@ -84,15 +84,16 @@ class Evaluation:
     """The scores of a classifier on labelled texts.
 
     Attributes:
-        rows: the number of rows.
-        accuracy: the share of rows with the right label; where a text can have several, with all of them right.
-        micro_f1: F1 of all answers together; where each text has one label, that is the accuracy.
+        rows: the number of rows; for a tagger, of words.
+        accuracy: the share of rows that get their correct label or, if a row can have several, exactly their labels.
+        micro_f1: the micro F1; it equals the accuracy if each row has one label.
         macro_f1: the mean of the F1 of all classes.
         classes: the scores of each class, in the order of the labels.
-        confusion: confusion[i][j] is how many rows of class i were given the label j; empty with several labels.
-        outside: the effect of the thresholds, where some texts are of none of the classes. All other scores count the
-            likeliest label of the other rows, whether it reaches its threshold or not.
-        spans: the scores of spans, where the labels of tokens are those of spans; rows are words then.
+        confusion: confusion[i][j] is the number of rows of class i that get the label j; empty if a row can have
+            several labels.
+        outside: the effect of the thresholds, if the data has texts of none of the classes; else None. All other scores
+            leave out these texts and the thresholds.
+        spans: the scores of spans, if the labels of words mark spans, such as B-PER; else None.
 
     Example:
         >>> evaluation = evaluate(read_checkpoint(Path("reviews.checkpoint")), read_files([Path("test.csv")]))
@@ -113,23 +114,23 @@ class Evaluation:
 def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluation:
     """Classify labelled rows, and compare the classifier's answers with the labels.
 
-    If rows can have several labels, the answer is every label that reaches its threshold, which is 0.5 if the
+    If a row can have several labels, its answer is all labels whose probability reaches their threshold, or 0.5 if the
     classifier stores no thresholds.
 
-    PyTorch runs a checkpoint. If it is not packed, padding changes its answers: it is run in batches of its training
-    batch size, in the order of the rows.
+    PyTorch runs a checkpoint. If the checkpoint is not packed, so that padding changes its answers, it reads the rows
+    in their order, in batches of its training batch size.
 
     Args:
-        classifier: a bundle's `Classifier`, or a checkpoint. If a bundle has several heads, give the one whose labels
+        classifier: a bundle's `Classifier`, or a checkpoint. If a bundle has several heads, give the head whose labels
             the rows have (`Classifier.head`).
-        data: the rows, with the labels of the classifier in the same order.
+        data: the rows. Their `labels` must be those of the classifier, in the same order.
 
     Raises:
         InputError: the classifier has several heads.
-        DataError: the classifier and the rows differ in their labels or in the order of these, in the kind of rows, or
-            in whether a row can have several labels; a row has no label; or some texts belong to none of the classes,
-            but the classifier gives every text a label.
-        CheckpointError: a checkpoint that is not packed does not store its training batch size.
+        DataError: the rows have other labels, another order of labels or another kind of input than the classifier;
+            only one of the two allows several labels for a row; a row has no label; or some texts belong to none of
+            the classes, but the classifier has no threshold.
+        CheckpointError: the checkpoint is not packed, and does not store its training batch size.
 
     Example:
         >>> checkpoint = read_checkpoint(Path("reviews.checkpoint"))
@@ -143,10 +144,10 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
     if labels_each_token_or_word(classifier) != isinstance(data, TaggedSentences):
         labelled, other = ("words", "rows") if labels_each_token_or_word(classifier) else ("rows", "words")
         raise DataError(
-            f"{classifier.name} labels {labelled}, but the data labels {other}.",
-            "Read sentences with read_tagged, or --labels-of tokens."
+            f"{classifier.name} gives labels to {labelled}, but the data has labels of {other}.",
+            "Read files of sentences with read_tagged, or with --labels-of tokens."
             if labels_each_token_or_word(classifier)
-            else "Read rows with read_files, or without --labels-of.",
+            else "Read the files with read_files, or without --labels-of.",
         )
     if isinstance(data, TaggedSentences):
         check_same_labels(data.labels, labels)
@@ -156,11 +157,13 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
     if takes_numbers != isinstance(data, LabelledSequences):
         takes, rows = ("sequences of numbers", "texts") if takes_numbers else ("texts", "sequences of numbers")
         remedy = _READ_SEQUENCES if takes_numbers else "Read files of texts with read_files, or without --channels."
-        raise DataError(f"{classifier.name} takes {takes}, but the rows are {rows}.", remedy)
+        raise DataError(f"{classifier.name} reads {takes}, but the rows are {rows}.", remedy)
     takes_two = takes_two_texts(classifier)
     if takes_two != isinstance(data, LabelledPairs):
-        takes, have = ("two texts", "one") if takes_two else ("one text", "two")
-        raise DataError(f"{classifier.name} takes {takes}, but the rows have {have}.", _READ_PAIRS[takes_two])
+        takes, have = ("two texts", "one text") if takes_two else ("one text", "two texts")
+        raise DataError(
+            f"{classifier.name} reads {takes} at a time, but each row of the data has {have}.", _READ_PAIRS[takes_two]
+        )
     if isinstance(classifier, Classifier):
         get_answers_of_chosen_labels(classifier).check_gives_labels()
     check_same_labels(data.labels, labels)
@@ -171,8 +174,8 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
         )
         remedy = f"Read them with multi_label={not data.several_labels}."
         raise DataError(
-            f"The classifier gives {given} to a {data.ROW}, but the rows have {have} each.",
-            "Use a classifier that gives one label." if takes_numbers else remedy,
+            f"{classifier.name} gives {given} to a {data.ROW}, but each row of the data has {have}.",
+            "Give a classifier that gives one label." if takes_numbers else remedy,
         )
     if data.several_labels:
         return score_multi_label_predictions(
@@ -201,9 +204,9 @@ def _score_thresholds_on_outside_texts(classifier: Classifier | Checkpoint, data
         return None
     if classifier.thresholds is None:
         raise DataError(
-            f"{classifier.name} has no threshold, so it gives every text a label; but some rows belong to none of its "
+            f"{classifier.name} has no threshold below which a text gets no label, but some rows belong to none of its "
             "classes.",
-            "Train it with --outside or --none-of-these, or evaluate it without texts that belong to no class.",
+            "Train the classifier with --outside or --none-of-these; or evaluate it without these rows.",
         )
     given = _mark_labels_that_reach_threshold(classifier, data.inputs)
     right = given[np.arange(len(data)), data.targets]
@@ -212,7 +215,7 @@ def _score_thresholds_on_outside_texts(classifier: Classifier | Checkpoint, data
 
 
 def find_number_rules(classifier: Classifier | Checkpoint) -> NumberInput | None:
-    """Return the rules by which a classifier reads sequences of numbers; None if it takes texts."""
+    """Return the rules by which a classifier reads sequences of numbers; None if it reads texts."""
     rules = classifier.rules if isinstance(classifier, Checkpoint) else classifier.manifest.input
     return rules if isinstance(rules, NumberInput) else None
 
@@ -232,7 +235,7 @@ def labels_each_token_or_word(classifier: Classifier | Checkpoint) -> bool:
 def predict_tag_targets(classifier: Classifier | Checkpoint, data: TaggedSentences) -> npt.NDArray[np.int64]:
     """Predict the index of each word's label, int64 [words of all sentences].
 
-    A word that a bundle's rules cut off, since its sentence is too long, has -1.
+    A word that the classifier does not read, since its sentence is too long, gets -1.
     """
     if isinstance(classifier, Checkpoint):
         encoded, steps = encode_sentences_with_word_starts(data.sentences, classifier.text_rules, classifier.vocabulary)
@@ -249,8 +252,7 @@ def predict_tag_targets(classifier: Classifier | Checkpoint, data: TaggedSentenc
 
 
 def add_span_scores(evaluation: Evaluation, data: TaggedSentences, predicted: npt.NDArray[np.int64]) -> Evaluation:
-    """Return the evaluation with the scores of spans added, or unchanged if the labels do not mark spans, such as
-    B-PER.
+    """Return the evaluation with the scores of spans, if the labels mark spans, such as B-PER; else unchanged.
 
     Args:
         evaluation: the scores of words.
@@ -294,9 +296,9 @@ def compute_checkpoint_logits(checkpoint: Checkpoint, inputs: Sequence[Any]) -> 
     batch_size = checkpoint.training.get("batch_size")
     if not checkpoint.architecture.packed and (not isinstance(batch_size, int) or batch_size < 1):
         raise CheckpointError(
-            f"The checkpoint {checkpoint.name} is not packed, so its answers depend on the batch size; but it does not "
-            "store the batch size of its training.",
-            'Write the batch size into config.json, as "training": {"batch_size": 16}.',
+            f"The answers of the checkpoint {checkpoint.name} depend on the batch size (it was trained with --padded), "
+            "but its config.json does not state the batch size of its training.",
+            'Write the batch size into config.json: "training": {"batch_size": 16}.',
         )
     encoded = encode_rows(inputs, checkpoint)
     return compute_logits(checkpoint.module, encoded, batch_size or 1)
@@ -326,7 +328,7 @@ def score_classes(
 
 
 class Confusion(NamedTuple):
-    """How many rows of a true class are given another class. The classes are indices."""
+    """The number of rows of one class that wrongly get another class. The classes are indices."""
 
     rows: int
     true: int
@@ -334,7 +336,7 @@ class Confusion(NamedTuple):
 
 
 def list_confusions_by_frequency(counts: npt.NDArray[np.int64]) -> list[Confusion]:
-    """List the pairs of classes that are confused and how often, the most frequent first.
+    """List how often each class is taken for each other class, the most frequent confusion first.
 
     `counts` is a confusion matrix, int64 [classes, classes]: counts[i, j] rows of class i were given class j.
     """

@@ -14,14 +14,13 @@ __all__ = ["FoldScores"]
 
 @dataclass(frozen=True)
 class FoldScores:
-    """The mean and the spread of the accuracy on folds. Each fold is answered by a classifier trained on the other
-    folds.
+    """The mean and the spread of the scores of the folds of a cross-validation.
 
     Attributes:
-        mean: the mean of the folds' accuracies; where a row can have several labels, of their micro F1.
-        deviation: their standard deviation (of a sample: divided by one less than the number of folds).
-        folds: how many there are.
-        rows: how many rows are in them, together.
+        mean: the mean of the accuracies of the folds or, if a row can have several labels, of their micro F1.
+        deviation: the sample standard deviation (divisor n - 1) of these scores.
+        folds: the number of folds.
+        rows: the number of rows of all folds together.
         several_labels: whether a row can have several labels.
     """
 
@@ -59,7 +58,7 @@ class FoldScores:
 
     @property
     def summary(self) -> str:
-        """The mean and the spread as a part of a sentence. ± is the standard deviation of the folds."""
+        """The mean and the standard deviation as a part of a sentence, with ± between them."""
         what = "micro F1" if self.several_labels else "accuracy"
         return f"{what} {self.mean:.1%} ± {self.deviation:.1%} of {self.rows:,} rows, by {self.folds} folds"
 

@@ -59,15 +59,14 @@ def compute_mean_loss(logits: Tensor, targets: Tensor) -> float:
 
 
 def compute_guessing_loss(label_count: int, *, several_labels: bool) -> float:
-    """Compute the loss of a row if every class has the same probability or, with several labels, every label has
-    0.5."""
+    """Compute the loss of a classifier that gives each class the same probability, or each of several labels 0.5."""
     return label_count * float(np.log(2)) if several_labels else float(np.log(label_count))
 
 
 def mark_rows_classified_correctly(logits: Tensor, targets: Tensor) -> Tensor:
     """Mark the rows whose likeliest class is the right one, bool [rows].
 
-    If a row can have several labels, a row is right if all of its labels are right at the threshold 0.5.
+    If a row can have several labels, exactly its labels must reach the threshold 0.5.
 
     Args:
         logits: float32 [rows, classes].
@@ -79,8 +78,7 @@ def mark_rows_classified_correctly(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def compute_macro_or_best_micro_f1(logits: Tensor, targets: Tensor) -> float:
-    """Compute macro F1, the mean F1 of the classes; or, if a row can have several labels, the micro F1 with the one
-    threshold for all labels that gives the highest.
+    """Compute macro F1 or, if a row can have several labels, the highest micro F1 that one threshold for all gives.
 
     Args:
         logits: float32 [rows, classes].
@@ -111,16 +109,16 @@ def compute_micro_f1(targets: npt.NDArray[np.bool_], predicted: npt.NDArray[np.b
 def find_best_threshold_and_its_f1(
     probabilities: npt.NDArray[np.float64], are_right: npt.NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """Find the threshold with the highest F1; return the threshold and its F1.
+    """Find the threshold on probabilities that gives the highest F1; return the threshold and its F1.
 
-    The threshold is midway between two probabilities that occur.
+    The threshold lies midway between two probabilities that occur.
 
     Args:
         probabilities: float64 [answers], the probability of a label for a row.
         are_right: bool [answers], whether the row has the label.
 
     Returns:
-        the threshold, from 0 to 1, and F1; 0.5 and 0 if not one answer is right.
+        The threshold, from 0 to 1, and F1; 0.5 and 0 if no row has its label.
     """
     if not are_right.any():
         return 0.5, 0.0

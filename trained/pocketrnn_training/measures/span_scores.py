@@ -20,11 +20,11 @@ class SpanScore:
     """Precision, recall and F1 of the spans of one label, or of all labels. A score that is not defined is 0.
 
     Attributes:
-        label: the label without its prefix; empty for all.
-        precision: the share of the predicted spans that are right: the same words with the same label.
+        label: the label without its prefix; empty for all labels.
+        precision: the share of the predicted spans that are correct: a true span has the same words and label.
         recall: the share of the true spans that are predicted.
-        f1: the harmonic mean of both.
-        spans: how many true spans there are.
+        f1: the harmonic mean of precision and recall.
+        spans: the number of true spans.
     """
 
     label: str

@@ -25,7 +25,7 @@ _DEVIATION: Final = 0.5
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """Fit the temperature T for calibration: softmax(logits / T) gives the right classes the largest likelihood.
+    """Fit the temperature T at which softmax(logits / T) makes the correct classes likeliest, for calibration.
 
     A prior keeps T near 1 if there are few rows.
 
@@ -42,10 +42,9 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
 
 def apply_temperature(module: AnyClassifier, temperature: float) -> None:
-    """Divide the logits of a module by `temperature`, by a division of the weights of its last layer.
+    """Divide the weights of a module's last layer, linear part and CRF by `temperature`, which divides its logits.
 
-    The weights of its linear part and its CRF are divided, too. Every runtime then gives calibrated probabilities
-    without code for calibration.
+    Every runtime then gives calibrated probabilities without code for calibration.
     """
     with torch.no_grad():
         for name, weight in module.named_parameters():

@@ -31,10 +31,10 @@ _DECIMALS: Final = 4
 
 
 def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]) -> tuple[float, ...]:
-    """Choose the threshold of each label where a text can have several, for a high F1.
+    """Choose a threshold for each label, for a high F1, if a text can have several labels.
 
-    It lies between the best threshold for the label alone and the best one for all labels together: the more rows a
-    label has, the nearer to the first.
+    A label's threshold lies between the best threshold for this label alone and the best common threshold of all
+    labels. The more rows the label has, the nearer it is to its own best threshold.
 
     Args:
         probabilities: float64 [rows, labels], of rows that were not trained on.
@@ -52,20 +52,19 @@ def choose_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArr
 def find_threshold_that_share_of_right_answers_reaches(
     share_of_right: float, probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
 ) -> float:
-    """Find the highest threshold that the given share of the right answers reaches, where each text has one label.
+    """Find the highest threshold that the probabilities of a given share of the correct answers reach.
 
-    An answer is the likeliest class of a row, and it reaches a threshold by its probability.
-
-    Hendrycks and Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in neural networks",
-    2017: the largest probability of a text that is of none of the classes is lower, by and large.
+    An answer is the likeliest class of a row. The largest probability is mostly lower for a text of none of the classes
+    (Hendrycks and Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in neural networks",
+    2017).
 
     Args:
-        share_of_right: the share of the right answers, above 0, up to 1.
+        share_of_right: the share of the correct answers, above 0, up to 1.
         probabilities: float64 [rows, classes], of rows that were not trained on.
         targets: int64 [rows], the right classes.
 
     Returns:
-        the threshold; 0 if not one answer is right.
+        The threshold; 0 if every answer is wrong.
     """
     right = np.sort(probabilities[probabilities.argmax(axis=1) == targets].max(axis=1, initial=0.0))
     if not len(right):
@@ -79,10 +78,10 @@ def find_threshold_that_share_of_right_answers_reaches(
 def find_separating_threshold(
     outside: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
 ) -> float:
-    """Find the threshold that best separates right answers from answers to rows of none of the classes.
+    """Find the threshold that best separates correct answers from answers to rows of none of the classes.
 
-    The threshold maximizes the mean of two shares: the share of rows with a class that are given their right label, and
-    the share of rows of none of the classes that are given no label.
+    The threshold maximizes the mean of two shares: of rows with a class, those that get their correct label; of rows of
+    none of the classes, those that get no label.
 
     Args:
         outside: float64 [rows of none of the classes, classes], the probabilities for these rows.
@@ -107,16 +106,16 @@ def choose_and_measure_rejection_threshold(
     """Choose the threshold below which a text gets no label, and measure how many answers reach it.
 
     Args:
-        share_of_right: the share of the right answers that must reach the threshold; or None for the threshold that
-            best separates right answers from the answers in `outside`.
+        share_of_right: the share of the correct answers that must reach the threshold; None for the threshold that
+            best separates correct answers from the answers in `outside`.
         probabilities: float64 [rows, classes], of rows that were not trained on.
         targets: int64 [rows].
         outside: float64 [rows of none of the classes, classes], or None.
 
     Returns:
-        the threshold; and a dict of metrics by name: the threshold, and the shares of right answers, of wrong answers
-        and of answers for `outside` that reach it. Without `share_of_right`, each half of the rows is measured with the
-        threshold that the other half chooses.
+        The threshold; and a dict of metrics by name: the threshold, and the shares of correct answers, of wrong answers
+        and of answers for `outside` that reach it. If `share_of_right` is None, each half of the rows is measured with
+        the threshold that the other half chooses.
     """
 
     def choose_threshold(chosen_rows: npt.NDArray[np.bool_], chosen_outside: npt.NDArray[np.bool_]) -> float:
@@ -155,7 +154,7 @@ def predict_cross_fitted_labels(
 ) -> npt.NDArray[np.bool_]:
     """Predict the labels of each half of the rows with thresholds that are chosen on the other half.
 
-    A score of these predictions is then not measured on the rows that chose the thresholds.
+    No row then helps to choose the thresholds that it is measured with.
 
     Args:
         probabilities: float64 [rows, labels].

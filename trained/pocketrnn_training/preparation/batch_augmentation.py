@@ -36,7 +36,7 @@ class WordDropout:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Augmentation of sequences: noise is added, the scale is changed, and a stretch of each row becomes zeros.
+    """Random changes of training sequences: noise, another scale, and zeros in a stretch of each row.
 
     Um et al. 2017, "Data augmentation of wearable sensor data", https://arxiv.org/abs/1706.00527. The numbers are at
     the module's scale, where each channel has a mean of 0 and a deviation of 1.
@@ -44,7 +44,7 @@ class Augmentation:
     Attributes:
         jitter: the deviation of the noise that is added to each number.
         scaling: the deviation of the factor by which each channel of a row is multiplied.
-        time_masking: the largest share of a row's steps that become zeros.
+        time_masking: the largest share of a row's steps that become zeros, in one stretch.
     """
 
     jitter: float

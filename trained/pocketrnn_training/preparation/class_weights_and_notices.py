@@ -30,8 +30,8 @@ def make_class_notices(
         labels: the classes.
         training_counts: int64 [classes], the number of training rows of each class.
         validation_counts: int64 [classes], the number of validation rows of each class; None for cross-validation,
-            where the training rows are the validation rows, too.
-        warn_of_skew: whether to make a notice, too, if one class has more than nine times the training rows of another.
+            which has no separate validation rows.
+        warn_of_skew: whether to also make a sentence if a class has more than nine times the rows of another class.
     """
     notices = _make_similar_label_notices(
         labels, training_counts if validation_counts is None else training_counts + validation_counts

@@ -53,10 +53,9 @@ class StartingCheckpoint:
     def from_checkpoint(
         cls, checkpoint: Checkpoint, texts: Sequence[str], settings: TextSettings
     ) -> StartingCheckpoint:
-        """Collect the words of `texts` that the checkpoint lacks and that are frequent enough, to start a run from
-        both.
+        """Make the start of a run that continues a checkpoint, with the new words of `texts`.
 
-        `settings.min_freq` is the least frequency of a new word. A vocabulary of pieces of words gets no new pieces.
+        A new word is added if it occurs `settings.min_freq` times. A vocabulary of pieces of words gets no new pieces.
         """
         rules = checkpoint.text_rules
         if rules.tokenizer == SUBWORDS:
@@ -71,17 +70,15 @@ class StartingCheckpoint:
         return cls(checkpoint, (*checkpoint.vocabulary, *new))
 
     def make_architecture(self, classes: int, dropout: float) -> Architecture:
-        """Return the checkpoint's architecture with an embedding for the new words, too, and with `classes` classes in
-        all and the given dropout."""
+        """Return the checkpoint's architecture, enlarged for the new words and for `classes` classes in all."""
         before = self.checkpoint.architecture
         assert isinstance(before, Architecture)  # noqa: S101 - `make_settings_from_checkpoint` refuses others
         return replace(before, vocabulary_size=len(self.vocabulary), classes=classes, dropout=dropout)
 
     def make_weights(self, data: LabelledTexts, seed: int) -> dict[str, Tensor]:
-        """Make the initial weights by name: those of the checkpoint, and random ones for new words and labels.
+        """Make the initial weights by name: those of the checkpoint, with random rows for new words and labels.
 
-        The bias of a new label starts at 0 or, if a text can have several labels, at the log odds of the label's
-        frequency in `data`. `seed` is the seed of the random weights.
+        The bias of a new label starts at 0; if a text can have several labels, at the log odds of the label in `data`.
         """
         classes, before = len(data.labels), len(self.checkpoint.labels)
         before_it = self.checkpoint.module.state_dict().items()
@@ -124,16 +121,16 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
     if isinstance(rules, NumberInput) or checkpoint.is_linear:
         what = "a linear model" if checkpoint.is_linear else "a classifier of sequences of numbers"
         raise InputError(
-            f"Training cannot go on from {checkpoint.name}, which is {what}.",
-            "Train again from the start, on the old rows and the new ones.",
+            f"Training cannot continue from {checkpoint.name}, which is {what}.",
+            "Leave out --from, and train on the old rows and the new rows together.",
         )
     if checkpoint.two_texts != isinstance(settings, PairSettings):
-        takes, have = ("two texts", "one") if checkpoint.two_texts else ("one text", "two")
+        takes, have = ("two texts", "one text") if checkpoint.two_texts else ("one text", "two texts")
         raise InputError(
-            f"{checkpoint.name} takes {takes}, but each row has {have}.",
+            f"The checkpoint {checkpoint.name} reads {takes} in each row, but each row of DATA has {have}.",
             "Name the column of the second texts with --second-text-column."
             if checkpoint.two_texts
-            else "Go on from a classifier of two texts, or train again without --from.",
+            else "Continue from a classifier of pairs of texts, or leave out --from.",
         )
     kept: dict[str, Any] = {name: getattr(shape, name) for name in _OF_SHAPE}
     kept["tokenizer"] = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
@@ -142,27 +139,29 @@ def make_settings_from_checkpoint(checkpoint: Checkpoint, settings: _S) -> _S:
         asked = getattr(settings, name)
         if asked not in (value, getattr(type(settings), name)):
             raise InputError(
-                f"{checkpoint.name} has the {name} {value!r}, but the options ask for {asked!r}.",
-                "A run that goes on from a classifier keeps its tokenizer and its sizes: leave the option out, or "
-                "train again without --from.",
+                f"{name} is {asked!r}, but a run that continues from {checkpoint.name} keeps the value of this "
+                f"checkpoint, {value!r}.",
+                "Leave out this option, or train anew without --from.",
             )
     return replace(settings, **kept)
 
 
 def add_checkpoint_labels(checkpoint: Checkpoint, data: LabelledTexts) -> LabelledTexts:
-    """Return the same rows with the labels of a checkpoint, followed by the labels of the rows that it lacks.
+    """Return the same rows with the labels of a checkpoint, followed by the labels that only the rows have.
 
-    The targets of the rows are renumbered for these labels.
+    The targets are renumbered for these labels.
 
     Raises:
-        DataError: texts can have several labels in the checkpoint but not in the rows, or the other way round.
+        DataError: a text can have several labels in the checkpoint but not in the rows, or the other way round.
     """
     several = checkpoint.activation == "sigmoid"
     if several != data.several_labels:
         given, found = ("any number of labels", "one label")[:: 1 if several else -1]
         raise DataError(
-            f"{checkpoint.name} gives {given} to a text, but the rows have {found} each.",
-            "Add --multi-label, as before." if several else "Leave --multi-label out, as before.",
+            f"The checkpoint {checkpoint.name} gives {given} to a text, but each row of DATA has {found}.",
+            "Add --multi-label, with which the checkpoint was trained."
+            if several
+            else "Leave out --multi-label, without which the checkpoint was trained.",
         )
     labels = tuple(dict.fromkeys((*checkpoint.labels, *data.labels)))
     if several:

@@ -36,9 +36,10 @@ class TeacherBatch:
     """A teacher's answers for the rows of a batch, on their device.
 
     Attributes:
-        answers: float32 [rows, classes], the teacher's probabilities at the temperature; zeros where it has no answer.
+        answers: float32 [rows, classes], the teacher's probabilities, softened by the temperature; zeros for a row
+            without an answer.
         label_share: float32 [rows], from 0 to 1: the weight of the label in a row's loss. The teacher's answer has the
-            rest.
+            weight 1 - label_share.
         temperature: the number by which logits are divided before they are compared with the answers.
     """
 
@@ -54,8 +55,8 @@ class TeacherTargets:
     Attributes:
         answers: the answers for some or all rows.
         label_share: float32 [rows], the weight of the label in a row's loss: 1 for a row without an answer, 0 for a row
-            without a label, and between 0 and 1 for a row with both. The answer has the rest.
-        temperature: from 1 (the probabilities as they are) upwards (softer).
+            without a label, and between 0 and 1 for a row with both. The answer has the weight 1 - label_share.
+        temperature: 1 for the teacher's probabilities as they are, more for softer probabilities.
     """
 
     answers: TeacherAnswers
@@ -161,29 +162,28 @@ def make_teacher_targets(data: LabelledTexts, answer_weight: float, temperature:
         return None
     if data.several_labels:
         raise DataError(
-            "A teacher gives each text one label, but these texts can have several.",
-            "Leave the teacher out, or give every text one label.",
+            "A teacher gives each text exactly one label, but the texts of the data can have several.",
+            "Leave out the teacher, or give every text one label.",
         )
     if bare := int((~labelled & ~answers.answered).sum()):
         raise DataError(
             f"{bare:,} training rows have neither a label nor a teacher's answer.",
-            "Give each of these rows a label or an answer, or leave it out.",
+            "Give each of these rows a label or a teacher's answer, or delete the row.",
         )
     return TeacherTargets.from_answers(answers, labelled, answer_weight, temperature)
 
 
 def get_targets_filled_with_teacher_answers(data: LabelledTexts) -> npt.NDArray[np.int64]:
-    """Return the class of each row, int64 [rows]: its label or, for a row without one, the teacher's likeliest
-    class."""
+    """Return the label of each row as a class index, int64 [rows]; for a row without one, the teacher's class."""
     if data.answers is None:
         return data.targets
     return np.where(data.targets == UNLABELLED, data.answers.likeliest_classes(), data.targets)
 
 
 def measure_teacher(data: LabelledTexts, validation: LabelledTexts) -> TeacherSummary | None:
-    """Measure how often a teacher's likeliest class is a row's label, on the training and the validation rows.
+    """Measure how often the teacher's likeliest class is the label of a row, in the training and the validation rows.
 
-    Return None without a teacher, whose answers are in `data.answers`.
+    Return None if the rows have no answers of a teacher (`data.answers`).
     """
     answers = data.answers
     if answers is None:
@@ -209,8 +209,7 @@ def measure_teacher(data: LabelledTexts, validation: LabelledTexts) -> TeacherSu
 
 
 def _compute_teacher_accuracy(data: LabelledTexts) -> float | None:
-    """Compute the share of rows whose label is the teacher's likeliest class, among rows with a label and an answer;
-    None if there are no such rows."""
+    """Compute the accuracy of the teacher on the rows with a label and an answer; None if there are none."""
     if data.answers is None:
         return None
     both = data.answers.answered & (data.targets != UNLABELLED)
@@ -220,19 +219,19 @@ def _compute_teacher_accuracy(data: LabelledTexts) -> float | None:
 def compute_summed_student_loss(
     logits: Tensor, targets: Tensor, lesson: TeacherBatch | None, class_weights: Tensor, smoothing: float = 0.0
 ) -> Tensor:
-    """Compute the loss of a student, which learns from labels and a teacher, summed over the rows of a batch.
+    """Compute the training loss, with or without a teacher, summed over the rows of a batch.
 
-    If a text can have several labels, the loss of a row is the sum over its labels. Otherwise, without a teacher, it is
-    the cross-entropy with the label. With a teacher, it is
+    Without a teacher, the loss of a row is the cross-entropy with its label; if a row can have several labels, it is
+    the sum of the binary cross-entropies. With a teacher, it is
 
         share * cross_entropy(logits, label) + (1 - share) * temperature^2 * divergence(answer, logits / temperature)
 
-    The Kullback-Leibler divergence is 0 if the student answers as the teacher does. The factor temperature^2 keeps the
-    size of its gradient, which shrinks with the square of the temperature.
+    where the Kullback-Leibler divergence is 0 if the logits give the teacher's answer. The factor temperature^2 keeps
+    the size of its gradient, which otherwise shrinks with the square of the temperature.
 
     Args:
         logits: float32 [rows, classes].
-        targets: int64 [rows]; a row without a label has any class. Or bool [rows, labels].
+        targets: int64 [rows], with any class for a row without a label; or bool [rows, labels].
         lesson: the teacher's answers for the rows, or None without a teacher.
         class_weights: float32 [classes], the weight of each class, in labels and in answers.
         smoothing: the label smoothing, from 0 to 1; the teacher's answers are not smoothed.

@@ -37,11 +37,11 @@ IGNORED: Final = -100
 
 @dataclass(frozen=True)
 class OtherSources:
-    """The sources from which a run of texts learns, besides its rows.
+    """The sources from which a training run on texts learns besides its rows. Each may be None.
 
     Attributes:
         teacher: a teacher's answers for the training rows.
-        word_vectors: a file of word vectors to start from (`texts.word_vectors.read_vectors`).
+        word_vectors: a file of word vectors that the embeddings start from.
         before: a checkpoint that the run continues from.
     """
 
@@ -54,44 +54,42 @@ class OtherSources:
 class Task:
     """Prepared data for training: everything that is the same in every epoch.
 
+    A tagger is a classifier that labels each token. Attributes that a run does not need are None.
+
     Attributes:
-        rules: how a text becomes token ids, or what is done to a sequence of numbers.
+        rules: the rules that turn a text into token ids, or that scale a sequence of numbers.
         vocabulary: the tokens, in the order of their ids; none for numbers.
         labels: the classes.
         architecture: the shape of the module's weights.
         rows: the training rows.
-        targets: int64 [training rows]; a row without a label has the teacher's likeliest class. Or,
-            where a text can have several labels, bool [training rows, labels]. Where tokens are labelled, int64 [words
-            of all training rows].
+        targets: int64 [training rows], with the teacher's likeliest class for a row without a label. If a text can have
+            several labels, bool [training rows, labels]; for a tagger, int64 [words of all training rows].
         class_weights: float32 [classes], the weight of a row of each class; the mean over the labelled rows is 1.
         validation_rows: the validation rows.
-        validation_targets: int64 [validation rows], or bool [validation rows, labels], or int64 [words of all
-            validation rows].
-        examples: some validation texts, or sequences as lists of rows of numbers.
+        validation_targets: the targets of the validation rows, as an array of the same kind as `targets`.
+        examples: some validation texts, or sequences as lists of time steps.
         about: the description of the data for the checkpoint.
-        changes: the random changes of a training batch (augmentation); None without them.
-        vectors: the word vectors that the embedding starts from, or None.
-        spelling: the fragments of words, whose embedding rows are shared by all words that contain them; or None.
-        linear: the linear part, fitted on the training rows; or None.
+        changes: the random changes of a training batch (augmentation).
+        vectors: the word vectors that the embedding starts from.
+        spelling: the fragments of words, whose embedding rows are shared by all words that contain them.
+        linear: the linear part, fitted on the training rows.
         parts: the weights of the recurrent and the linear part; None if the validation rows decide them.
-        weights: the weights that the run continues from, by their names in the module; None for new ones.
-        words: the training rows as words, then the validation rows, which are cut into new pieces in every epoch; or
-            None if every epoch reads `rows`.
+        weights: the weights that the run continues from, by their names in the module; None for new weights.
+        words: the training rows, then the validation rows, as words, which every epoch cuts into pieces anew; None if
+            every epoch reads `rows`.
         piece_dropout: the share of merges that are skipped when words are cut into pieces.
         adversarial: how far the embeddings are moved for adversarial training; 0 for none.
-        teaching: a teacher's answers for the training rows, or None without one.
-        outside_rows: rows that are of none of the classes, or None without any.
-        groups: int64 [training rows]: rows with the same number are windows of one recording; None without recordings.
-        folds: int64 [training rows], the fold of each row; or None if other rows validate. With folds, the
-            validation rows are the training rows.
-        unseen: float32 [training rows, classes], the logits of each row from classifiers of the other folds, where
-            they are known; or None.
-        step_targets: where tokens are labelled, the target of each step of the training rows, and -100 where a step
-            has no target; else None.
+        teaching: a teacher's answers for the training rows.
+        outside_rows: rows that belong to none of the classes.
+        groups: int64 [training rows], the number of the recording that each row is a window of.
+        folds: int64 [training rows], the fold of each row for cross-validation, in which case the validation rows are
+            the training rows; None if separate rows validate.
+        unseen: float32 [training rows, classes], the logits of each row from classifiers that were trained on the
+            other folds.
+        step_targets: for a tagger, the target of each token of the training rows, or -100 for a token without one.
         validation_step_targets: the same for the validation rows.
-        word_targets: where tokens are labelled, the target of each of the `words`; else None.
-        ruled_out: bool [1 + labels, labels], the orders of labels that a CRF rules out (`CrfLayer.forbid_orders`); else
-            None.
+        word_targets: for a tagger, the target of each of the `words`.
+        ruled_out: bool [1 + labels, labels], the orders of labels that a CRF forbids (`CrfLayer.forbid_orders`).
     """
 
     rules: AnyTextRules | NumberInput
@@ -135,9 +133,9 @@ class Task:
         return self.targets.ndim == 2
 
     def add_validation_rows(self) -> Task:
-        """Return a copy of the task whose training rows are the training rows followed by the validation rows.
+        """Return a copy of the task that trains on the training rows and the validation rows, in this order.
 
-        Call it only for a task without a teacher, since a teacher's answers are for the training rows only.
+        The task must not have a teacher, whose answers are only for the training rows.
         """
         rows = join_rows(self.rows, self.validation_rows)
         targets = np.concatenate((self.targets, self.validation_targets))
@@ -148,10 +146,9 @@ class Task:
         return replace(self, rows=rows, targets=targets, linear=linear, groups=None, step_targets=steps)
 
     def draw_epoch(self, seed: np.random.SeedSequence) -> Task:
-        """Return the task with the training rows as one epoch reads them.
+        """Return the task with the training rows of one epoch.
 
-        With piece dropout, words are split into pieces at random, anew in each epoch; otherwise the rows stay as they
-        are. `seed` is the seed of the splits.
+        With piece dropout, the words are split into pieces at random, by `seed`. Otherwise the task is unchanged.
         """
         if self.words is None:
             return self
@@ -192,8 +189,11 @@ class Task:
         return self.validation_rows.lengths - int(has_mark)
 
     def validation_f1(self, logits: Tensor) -> float:
-        """Compute the F1 of the logits of the validation rows: macro F1; the best micro F1 if rows can have several
-        labels; the F1 of spans if the labels mark spans, such as B-PER."""
+        """Compute F1 from the logits of the validation rows.
+
+        It is the F1 of spans if the labels mark spans, such as B-PER; micro F1 at the best threshold if a row can have
+        several labels; otherwise macro F1.
+        """
         words = self.validation_words
         if words is None or not has_span_prefixes(self.labels):
             return compute_macro_or_best_micro_f1(logits, torch.from_numpy(self.validation_targets))
@@ -207,8 +207,7 @@ class Task:
         return None if steps is None else np.add.reduceat((steps.ids != IGNORED).astype(np.int64), steps.offsets[:-1])
 
     def select_training_rows(self, chosen: npt.NDArray[np.int64]) -> Task:
-        """Return a task with only the chosen training rows. Call it only for a task without a linear part and without a
-        teacher."""
+        """Return a task with only the chosen training rows. The task must not have a linear part or a teacher."""
         groups, folds = (None if some is None else some[chosen] for some in (self.groups, self.folds))
         return replace(
             self, rows=self.rows.select_rows(chosen), targets=self.targets[chosen], groups=groups, folds=folds
@@ -236,7 +235,7 @@ def label_first_piece_of_each_word(
 def describe_rows(data: LabelledRows, validation: LabelledRows) -> dict[str, Any]:
     """Describe the rows for a checkpoint's `data`: source, licence, and the numbers of training and validation rows.
 
-    If cross-validation measures the classifier, both arguments are the same object.
+    In cross-validation, both arguments are the same object.
     """
     by_folds = validation is data
     return {

@@ -48,7 +48,7 @@ def prepare_sequences(
         data: the training rows, from which validation rows are held out if `validation` is None.
         validation: the validation rows, or None.
         settings: the user's settings.
-        report: called with notices for the owner of the data.
+        report: the function to call with notices for the owner of the data.
         examples: None to store some validation rows in the checkpoint; any sequence to store none.
         other_sources: not used.
 
@@ -90,11 +90,11 @@ def prepare_sequences(
 
 
 def _encode_sequences(data: LabelledSequences, rules: Any) -> EncodedSequences:
-    """Scale the sequences by the rules to the module's input; a sequence that is refused raises a DataError."""
+    """Scale the sequences by the rules to the module's input. Raise a DataError if the rules refuse a sequence."""
     try:
         return EncodedSequences.from_sequences(data.sequences, rules)
     except SequenceError as error:
-        raise DataError(f"{data.source}: {error.problem}", error.remedy) from None
+        raise DataError(f"A sequence of {data.source} cannot be used: {error.problem}", error.remedy) from None
 
 
 def _assign_recordings_to_folds(data: LabelledSequences, seed: int) -> npt.NDArray[np.int64]:
@@ -116,8 +116,8 @@ def _make_architecture(settings: NumberSettings, data: LabelledSequences) -> Seq
 
 
 def _make_notices(data: LabelledSequences, validation: LabelledSequences, settings: NumberSettings) -> list[str]:
-    """Make sentences for the user about repeated sequences, validation rows that are few or are also training rows, and
-    classes with few rows."""
+    """Make sentences for the user about problems of the rows: repeated sequences, too few validation rows, validation
+    rows that are also training rows, and classes with few rows."""
     notices, skewed = list(data.notes), settings.class_weights == "none"
     known = _hash_sequences(data.sequences)
     if copies := len(known) - len(set(known)):

@@ -54,7 +54,7 @@ def prepare_tags(
         data: the training sentences, from which some are held out if `validation` is None.
         validation: the validation sentences, or None.
         settings: the user's settings.
-        report: called with notices for the owner of the data.
+        report: the function to call with notices for the owner of the data.
         examples: texts to store in the checkpoint; None for some validation sentences; an empty sequence for random
             texts made of the vocabulary's words.
         other_sources: not used.
@@ -109,11 +109,9 @@ def prepare_tags(
 
 
 def _label_first_part_of_each_word(data_sets: Sequence[TaggedSentences], rules: SubwordRules) -> npt.NDArray[np.int64]:
-    """Split words at punctuation and other marks as the tokenizer does, and make the target of each part, int64
-    [parts].
+    """Make the target of each part of all words, int64 [parts]; the tokenizer splits a word at punctuation into parts.
 
-    The first part of a word has the word's label; its other parts have -100, which the loss ignores. The parts of the
-    first data set come first.
+    The first part of a word has the word's label. Its other parts have -100, which the loss ignores.
     """
     cut = make_words_function(rules)
     known: dict[str, int] = {}
@@ -176,8 +174,8 @@ def _make_architecture(settings: TagSettings, vocabulary_size: int, classes: int
 
 
 def _make_notices(data: TaggedSentences, validation: TaggedSentences) -> list[str]:
-    """Make sentences for the user about repeated sentences, validation sentences that are also training sentences, and
-    labels without training words."""
+    """Make notices for the user about problems of the rows: repeated sentences, validation sentences that are also
+    training sentences, and labels without training words."""
     notices = []
     known = set(data.sentences)
     if copies := len(data) - len(known):

@@ -43,24 +43,22 @@ def read_teacher(
     text_column: str = "text",
     label_column: str = "label",
 ) -> TeacherAnswers:
-    """Read the answers of one or several teachers for the rows of `data`.
+    """Read or compute a teacher's probabilities for the rows of `data`; average them if there are several teachers.
 
-    The answers of several teachers are averaged.
-
-    A teacher is a file with a row for each row of the data, in the same order (`.csv`, `.tsv`, `.jsonl`, `.ndjson` or
-    `.parquet`), or a classifier, which is run on the texts: the folder of a checkpoint, or any argument of
+    A teacher is a file (`.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.parquet`) with a row for each row of the data, in the
+    same order; or a classifier, which is run on the texts: the folder of a checkpoint, or an argument of
     `Classifier.load`.
 
-    A file has a column for each label, named by it, or one column `probabilities` or `logits` with a list of numbers
-    in the order of `data.labels`. A row whose values are all empty has no answer. If the file also has the column of
-    texts, its texts must be those of the data; its column of labels is not read.
+    A file has a column for each label, with the label as its name; or one column named `probabilities` or `logits`,
+    with a list of numbers in the order of `data.labels`. A row whose values are all empty has no answer. If the file
+    also has a column of texts, they must be the texts of the data.
 
     Args:
-        sources: the teachers.
+        sources: the teachers: paths or names.
         data: the rows.
-        logits: the files hold logits, also where no column says so.
+        logits: whether the files hold logits. A column named `logits` always does.
         text_column: the name of the column of texts, if a file has one.
-        label_column: the name of the column of labels, if a file has one.
+        label_column: the name of a column of labels, which a file may have and which is not read.
 
     Raises:
         DataError: a file cannot be read; it has other rows, texts or labels than the data; a value is not a finite
@@ -73,7 +71,10 @@ def read_teacher(
         True
     """
     if not sources:
-        raise DataError("No teacher is named.", "Name a file of answers or a classifier.")
+        raise DataError(
+            "The argument `sources` is empty, but it must name at least one teacher.",
+            "Give the path of a file of probabilities, or of a classifier.",
+        )
     answers = []
     for source in sources:
         path = Path(source)
@@ -99,7 +100,8 @@ def _run_teacher_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAn
         _refuse_teacher_of_several_labels(checkpoint.name, checkpoint.activation)
         if checkpoint.two_texts:
             raise DataError(
-                f"The teacher {checkpoint.name} takes two texts, but a row has one.", "Name a classifier of texts."
+                f"The teacher {checkpoint.name} reads pairs of texts, but each row of the data has one text.",
+                "Name a classifier of single texts as the teacher.",
             )
         name, labels = checkpoint.name, checkpoint.labels
         order = _find_position_of_each_label(name, labels, data.labels)
@@ -108,8 +110,8 @@ def _run_teacher_classifier(path_or_name: str, data: LabelledTexts) -> TeacherAn
         classifier = Classifier.load(path_or_name)
         if not isinstance(classifier.manifest.input, TextInput):
             raise DataError(
-                f"The teacher {classifier.name} takes sequences of numbers, but a row has a text.",
-                "Name a classifier of texts.",
+                f"The teacher {classifier.name} reads sequences of numbers, but each row of the data has a text.",
+                "Name a classifier of texts as the teacher.",
             )
         classifier.manifest.require_single_text("a teacher")
         classifier.manifest.require_single_head("a teacher")
@@ -125,7 +127,7 @@ def _refuse_teacher_of_several_labels(teacher: str, activation: str) -> None:
     if activation == "sigmoid":
         raise DataError(
             f"The teacher {teacher} gives any number of labels to a text, but a teacher must give exactly one.",
-            "Use a teacher that gives one label to each text.",
+            "Name a teacher that gives each text one label.",
         )
 
 
@@ -137,9 +139,9 @@ def _find_position_of_each_label(teacher: str, labels: Sequence[str], wanted: Se
     """
     if set(labels) != set(wanted):
         raise DataError(
-            f"The teacher {teacher} has the labels {list_first_names(labels)}; the data has "
+            f"The teacher {teacher} has the labels {list_first_names(labels)}, but the data has the labels "
             f"{list_first_names(wanted)}.",
-            "Use a teacher that was trained for the labels of the data.",
+            "Name a teacher that was trained with the labels of the data.",
         )
     return [list(labels).index(label) for label in wanted]
 
@@ -158,7 +160,6 @@ def _read_teacher_answers_from_file(
     """Read a teacher's answers from a file that has a row for each row of the data, in the same order.
 
     Args:
-        path: the file.
         data: the rows, whose number, labels and texts the file must have.
         logits: whether the values are logits; a column named `logits` says so, too.
         text_column: the column of texts, which is compared with the data if the file has it.
@@ -191,10 +192,13 @@ def _read_teacher_answers_from_file(
             answered.write(known.tobytes())
         before += rows
     if before != len(data):
-        raise DataError(f"{path} has {before:,} rows, but the data has {len(data):,}.", _SAME_ROWS)
+        raise DataError(f"{path} has {before:,} rows, but the data has {len(data):,} rows.", _SAME_ROWS)
     known = answered.numbers(np.bool_)
     if not known.any():
-        raise DataError(f"{path} answers no row: all values are empty.", "Give values for some rows at least.")
+        raise DataError(
+            f"All values of {path} are empty, so the teacher has no answer for any row.",
+            "Give the teacher's numbers for at least one row.",
+        )
     probabilities = values.numbers(np.float32).reshape(-1, len(data.labels))
     return TeacherAnswers(probabilities, np.where(known, np.cumsum(known) - 1, -1), (path.name,))
 
@@ -202,7 +206,7 @@ def _read_teacher_answers_from_file(
 def _find_value_columns(
     path: Path, columns: Sequence[str], labels: Sequence[str], other_columns: Sequence[str]
 ) -> list[str]:
-    """Find the columns of a file that hold a teacher's answers: one for each label, or a single one that holds lists.
+    """Find the columns of a file that hold a teacher's answers: a column for each label, or one column of lists.
 
     Args:
         path: the file, for the error.
@@ -219,21 +223,21 @@ def _find_value_columns(
         if len(lists) == 1:
             return lists
         raise DataError(
-            f"{path} has no column for the label {missing[0]!r}; its columns are "
+            f"{path} has no column for the label {missing[0]!r}. Its columns are "
             f"{list_first_names(columns) or 'none'}.",
-            "Give a column for each label, named by it, or one column named probabilities or logits.",
+            "Give a column for each label, with the label as its name; or one column named probabilities or logits, "
+            "with a list of numbers in each row.",
         )
     if missing:
         raise DataError(
             f"{path} has no column for {'the label' if len(missing) == 1 else 'the labels'} "
             f"{list_first_names(missing)}.",
-            "Give a column for each label of the data.",
+            "Give a column for each label of the data, with the label as its name.",
         )
     if unknown := [name for name in columns if name not in labels and name not in other_columns]:
         raise DataError(
-            f"{path} has the column {unknown[0]!r}, which is not a label; the labels are {list_first_names(labels)}.",
-            "Remove this column from the file: besides the texts and the labels, it may have only a column for each "
-            "label of the data.",
+            f"{path} has the column {unknown[0]!r}, but the data has only the labels {list_first_names(labels)}.",
+            "Remove this column from the file.",
         )
     return list(labels)
 
@@ -250,17 +254,17 @@ def _check_same_texts(found: list[Any], wanted: list[str], path: Path, rows_befo
     for row, (text, other) in enumerate(zip(found, wanted, strict=True), start=rows_before + 1):
         if text != other:
             raise DataError(
-                f"Row {row} of {path} has the text {short_repr(text, 40)}, but the data has {short_repr(other, 40)} "
-                "there.",
+                f"Row {row} of {path} has the text {short_repr(text, 40)}, but the same row of the data has "
+                f"{short_repr(other, 40)}.",
                 _SAME_ROWS,
             )
 
 
 def _parse_number_list_of_each_row(values: list[Any], classes: int, path: Path, rows_before: int) -> list[list[Any]]:
-    """Return the list of numbers of each row from the values of a column, where CSV has a list as text: [0.9, 0.1].
+    """Parse a column of lists of numbers, which are strings such as "[0.9, 0.1]" if they come from CSV.
 
     Args:
-        values: the values of the column; an empty one becomes a list of None.
+        values: the values of the column; an empty value becomes a list of None.
         classes: the length that each list must have.
         path: the file, for the error.
         rows_before: how many rows come before, so that the error can name the row.
@@ -278,8 +282,8 @@ def _parse_number_list_of_each_row(values: list[Any], classes: int, path: Path, 
             found = [None] * classes
         if not isinstance(found, list) or len(found) != classes:
             raise DataError(
-                f"Row {row} of {path} has {short_repr(value, 40)}, which is not a list of exactly {classes} numbers.",
-                "Give a number for each label of the data, in the order of the labels.",
+                f"Row {row} of {path} has {short_repr(value, 40)}, but it must be a list of exactly {classes} numbers.",
+                "Give one number for each label of the data, in the sorted order of the labels.",
             )
         lists.append(found)
     return lists
@@ -288,8 +292,7 @@ def _parse_number_list_of_each_row(values: list[Any], classes: int, path: Path, 
 def _parse_numbers_and_mark_answered(
     rows: list[list[Any]], columns: Sequence[str], path: Path, rows_before: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Convert the values of rows to numbers, and mark the rows that have an answer: those whose values are not all
-    empty.
+    """Convert the values of rows to numbers, and mark the rows with an answer, whose values are not empty.
 
     Args:
         rows: the values of each row.
@@ -316,9 +319,10 @@ def _parse_numbers_and_mark_answered(
                 column = columns[min(j, len(columns) - 1)]
                 what = "nothing" if value in (None, "") else short_repr(value, 40)
                 raise DataError(
-                    f"Row {rows_before + i + 1} of {path} has {what} in the column {column!r}, but a number must be "
-                    "there.",
-                    "Give a number for each label, or leave all values empty for a row without an answer.",
+                    f"Row {rows_before + i + 1} of {path} has {what} in the column {column!r}, but it must be a "
+                    "number.",
+                    "Give a number for each label; or, if the teacher has no answer for this row, leave all its values "
+                    "empty.",
                 ) from None
     return numbers, known
 

@@ -63,7 +63,7 @@ def prepare_texts(
         data: the training rows, from which validation rows are held out if `validation` is None.
         validation: the validation rows, or None.
         settings: the user's settings.
-        report: called with notices for the owner of the data.
+        report: the function to call with notices for the owner of the data.
         examples: texts to store in the checkpoint; None for some validation texts; an empty sequence for random texts
             made of the vocabulary's words.
         other_sources: what the run learns from in addition to the rows.
@@ -129,21 +129,21 @@ def _encode_texts(
     other_sources: OtherSources,
     report: Callable[[Notice], None],
 ) -> tuple[TokenizedTexts, Architecture, dict[str, Tensor] | None]:
-    """Encode the training and validation rows as ids, and decide the architecture of the module.
+    """Encode the training and validation rows as ids, and choose the architecture of the module.
 
-    The two texts of a pair are cut into tokens one by one, and joined to one row afterwards.
+    The two texts of a pair are first cut into tokens, and then joined to one row.
 
     Args:
         data: the training rows.
         validation: the validation rows.
         settings: the settings as the user gave them.
-        decided: the settings with the values that the user left open.
+        decided: the settings with a value for each one that the user left open.
         other_sources: the word vectors, and the checkpoint from which the run continues.
-        report: is called with each notice for the user.
+        report: the function to call with each notice for the user.
 
     Returns:
-        the encoded rows; the architecture, without a linear part for a new classifier; and the weights from which the
-        run continues, by name, or None for new weights.
+        The encoded rows; the architecture, to which the linear part of a new classifier is added later; and the weights
+        from which the run continues, by name, or None for new weights.
     """
     texts, held_out, before = data.single_texts, validation.single_texts, other_sources.before
     weights = None
@@ -166,8 +166,7 @@ def _encode_texts(
 def _choose_examples(
     validation: LabelledTexts, tokens: Sequence[str], rules: AnyTextRules, *, random_texts: bool
 ) -> Sequence[Any]:
-    """Choose some validation texts or pairs as the examples of the checkpoint; or make random ones if `random_texts` is
-    true, from the vocabulary `tokens`."""
+    """Choose some validation texts as examples for the checkpoint; if `random_texts`, make them of random tokens."""
     if not random_texts:
         return choose_short_texts(validation.inputs)
     texts = make_random_texts(tokens, rules)
@@ -198,12 +197,17 @@ def _adapt_rows_and_settings_to_checkpoint(
     """
     if other_sources.word_vectors is not None:
         raise InputError(
-            "Word vectors are given, but a run that continues from a checkpoint starts with its embeddings.",
-            "Leave the word vectors out.",
+            "Word vectors (--vectors) cannot be used in a run that continues from a checkpoint (--from): the run keeps "
+            "the embeddings of the checkpoint.",
+            "Leave out --vectors.",
         )
     settings, data = make_settings_from_checkpoint(before, settings), add_checkpoint_labels(before, data)
     if settings.spelling:
-        raise InputError("A run that starts from a checkpoint cannot add --spelling.", "Leave --spelling out.")
+        raise InputError(
+            "--spelling cannot be used in a run that continues from a checkpoint (--from), since the run keeps the "
+            "embeddings of the checkpoint.",
+            "Leave out --spelling.",
+        )
     return data, None if validation is None else add_checkpoint_labels(before, validation), settings
 
 
@@ -224,10 +228,9 @@ def _make_word_dropout(share: float, rules: AnyTextRules) -> WordDropout | None:
 def _record_choices_of_encoding_in_settings(
     decided: TextSettings, rules: AnyTextRules, task: Task, text_count: int
 ) -> TextSettings:
-    """Return the settings with what the encoding of the texts has decided.
+    """Return the settings with the values that the encoding of the texts has decided.
 
-    That is the tokenizer, the least frequency of a token, and whether the classifier shares embeddings of word
-    fragments (`spelling`) and has a linear part.
+    These are `tokenizer`, `min_freq`, `spelling` and `linear`.
 
     Args:
         decided: the settings so far.
@@ -248,9 +251,9 @@ def _record_choices_of_encoding_in_settings(
 def _report_long_texts(
     lengths: npt.NDArray[np.int64], max_tokens: int | None, report: Callable[[Notice], None]
 ) -> None:
-    """Report how many training rows reach `max_tokens`, after which tokens are cut off; None stands for no limit.
+    """Report how many training rows have `max_tokens` tokens, after which texts are cut off; None for no limit.
 
-    `lengths` is int64 [rows], in tokens.
+    `lengths`, int64 [rows], is the number of tokens of each row.
     """
     if max_tokens is not None and (long := int((lengths >= max_tokens).sum())):
         report(
@@ -264,7 +267,7 @@ def _report_long_texts(
 def _describe_other_sources_for_checkpoint(
     outside_rows: int, teacher: TeacherSummary | None, before: Checkpoint | None, *, random_examples: bool
 ) -> dict[str, Any]:
-    """Describe for a checkpoint's `data` what the run learnt from besides its rows; a source that it lacks is left out.
+    """Describe for a checkpoint's `data` what the run learnt from besides its rows; absent sources are left out.
 
     Args:
         outside_rows: the number of texts of none of the classes.
@@ -286,18 +289,19 @@ def _refuse_unfit_settings(data: LabelledTexts, settings: TextSettings) -> None:
     if settings.linear and (data.several_labels or data.answers is not None):
         what = "texts with several labels" if data.several_labels else "a teacher's answers"
         raise InputError(
-            f"--linear can only learn from exactly one label for each text, but the data has {what}.",
-            "Leave --linear out.",
+            f"--linear needs exactly one label for each text, but the data has {what}.",
+            "Leave out --linear.",
         )
     if data.several_labels and settings.class_weights != "none":
         raise InputError(
-            "Class weights are for texts with one label, but these texts can have several.",
-            "Leave --class-weights out: a threshold for each label is chosen, which serves the same purpose.",
+            "Class weights (--class-weights) are for texts with one label, but these texts can have several.",
+            "Leave out --class-weights: the threshold that is chosen for each label serves the same purpose.",
         )
     if data.several_labels and settings.none_of_these is not None:
         raise InputError(
-            "--none-of-these is for texts with one label, but here each label has a threshold already.",
-            "Leave --none-of-these out.",
+            "--none-of-these is for texts with one label, but these texts can have several, and each label has a "
+            "threshold anyway.",
+            "Leave out --none-of-these.",
         )
 
 
@@ -406,8 +410,8 @@ def _choose_embedding_dim(asked: int | None, vectors: word_vectors.Vectors | Non
     dimensions = int(vectors.values.shape[1])
     if asked not in (None, dimensions):
         raise InputError(
-            f"The word vectors have {dimensions} dimensions, but embedding_dim is {asked}.",
-            f"Leave embedding_dim out, or set it to {dimensions}.",
+            f"embedding_dim is {asked}, but the word vectors have {dimensions} dimensions.",
+            f"Leave out embedding_dim, or set it to {dimensions}.",
         )
     return dimensions
 

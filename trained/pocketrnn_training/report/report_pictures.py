@@ -92,8 +92,7 @@ class LengthBin(NamedTuple):
 
 
 def draw_accuracy_by_length(bins: Sequence[LengthBin], length_unit: str) -> Figure:
-    """Draw the accuracy of rows by their length, as a bar for each bin. `length_unit` is the label of the length axis,
-    such as "tokens"."""
+    """Draw the accuracy of rows by their length, with a bar for each bin. `length_unit` names the axis: "tokens"."""
     figure = _make_figure()
     axes = figure.subplots()
     axes.bar(range(len(bins)), [one.accuracy for one in bins], color="tab:blue")
@@ -129,7 +128,7 @@ def make_tick_label(index: int, label: str) -> str:
 
 
 def _find_most_confused_classes(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Find the classes that are in the most wrong answers, as the true or the given class; return their indices.
+    """Find the classes that occur in the most wrong answers, as the true class or as the answer; return their indices.
 
     Args:
         counts: int64 [classes, classes], how often each true class (row) gets each class (column).

@@ -106,8 +106,8 @@ def write_report(
     Args:
         folder: for `report.md`, `report.html`, `learning_curve.png`, `accuracy_by_length.png` and, where each text has
             one label, `confusion.png`.
-        checkpoint: the best one of the run.
-        history: every epoch of the run; empty if the classifier is fitted without epochs.
+        checkpoint: the result of the run.
+        history: all epochs of the run; empty if the classifier is fitted without epochs.
         validation: the validation rows.
         answers: the checkpoint's answers for the validation rows.
         other_results: other results of the run.
@@ -385,8 +385,7 @@ def _format_label_mistakes(
     probabilities: npt.NDArray[np.float32],
     given: npt.NDArray[np.bool_],
 ) -> Iterator[str]:
-    """Yield the report's section with the rows that are given a wrong label or are not given a right one, the highest
-    loss first.
+    """Yield the report's section with the rows that get a wrong label or lack a correct one, the highest loss first.
 
     Args:
         checkpoint: the classifier, which has the names of the labels.

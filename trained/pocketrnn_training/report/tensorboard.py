@@ -26,14 +26,15 @@ def yield_function_that_writes_tensorboard_curves(
         resume: whether to add to the curves of an earlier run.
 
     Raises:
-        OutputError: the folder holds the curves of another run, and neither force nor resume is true.
+        OutputError: the folder holds the curves of another run, and both `force` and `resume` are false.
     """
     # Beside the folder of the run, which is written anew after every epoch; these files grow.
     folder = output.absolute().with_name(f"{output.absolute().name}.tensorboard")
     for before in () if resume else sorted(folder.glob("events.out.tfevents.*")):
         if not force:
             raise OutputError(
-                f"{folder} holds the curves of another run.", "Delete the folder, or replace it with --force."
+                f"{folder} already holds the TensorBoard curves of another run.",
+                "Delete the folder, or add --force to replace it.",
             )
         before.unlink()
     board = TensorBoardLogger(folder.parent, name=folder.name, version="")

@@ -29,12 +29,10 @@ _MD5: Final = {"train.csv": "b1a00f826fdfbd249f79597b59e1dc12", "test.csv": "d52
 
 
 def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] | None = None) -> LabelledTexts:
-    """Read AG News as `torchtext.datasets.AG_NEWS` does.
+    """Read the data set AG News (Zhang, Zhao and LeCun 2015) as `torchtext.datasets.AG_NEWS` does.
 
-    The data set is from Zhang, Zhao and LeCun 2015.
-
-    The files `train.csv` and `test.csv` have no header; a row is class (1 to 4), title, description, and its text is
-    the title, a space, the description.
+    The files `train.csv` and `test.csv` have no header line, and the columns class (1 to 4), title and description. A
+    text is the title, a space and the description.
 
     Args:
         part: `train` or `test`.
@@ -43,7 +41,8 @@ def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] 
         labels: the classes and their order; without it, World, Sports, Business, Sci/Tech.
 
     Raises:
-        DataError: the file is missing, damaged or cannot be downloaded; a class is not 1 to 4; `labels` lacks a class.
+        DataError: the file is missing, damaged or cannot be downloaded; a class in it is not a number from 1 to 4; or
+            `labels` lacks the name of one of the four classes.
 
     Example:
         >>> data = ag_news("test", Path("folder_with_test_csv"))
@@ -62,9 +61,9 @@ def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] 
             for row, number in enumerate(classes, start=before + 1):
                 if number not in names:
                     raise DataError(
-                        f"Row {row} of {path} has the class {short_repr(number, 40)}, but AG News has the classes 1 to "
-                        "4, and its files have no header line.",
-                        "To train on a file of your own with a header line, give its path in place of ag_news.",
+                        f"Row {row} of {path} begins with {short_repr(number, 40)}, but each row of AG News must begin "
+                        "with its class, 1 to 4, and there is no header line.",
+                        "To train on a file of your own, give its path in place of ag_news.",
                     )
             before += len(classes)
             codes.write(array("q", [int(number) - 1 for number in classes]).tobytes())
@@ -93,22 +92,22 @@ def _find_or_download_file(file_name: str) -> Path:
         content = file.read()
     if not _has_md5(content, _MD5[file_name]):
         raise DataError(
-            f"{path} is not the official file: its md5 differs.",
-            "Delete the file, and run the command again to download it.",
+            f"{path} is not the official file of AG News: its md5 differs.",
+            "Delete the file, and run the command again: it downloads the official file.",
         )
     return path
 
 
 def _download(url: str, md5: str, path: Path) -> None:
     """Download the file at `url` to `path`. Nothing is written unless the file is complete and has the right md5."""
-    elsewhere = "Get the file by other means and name its folder: --data-dir, or data_dir= in Python."
+    elsewhere = "Download the file in another way, and give its folder as --data-dir, or as `data_dir` in Python."
     try:
         with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - the two addresses are fixed, and https
             content = answer.read()
     except (OSError, urllib.error.URLError) as error:
         raise DataError(f"{url} cannot be downloaded: {error}.", elsewhere) from None
     if not _has_md5(content, md5):
-        raise DataError(f"{url} did not send the official file: its md5 differs.", elsewhere)
+        raise DataError(f"The file from {url} is not the official one of AG News: its md5 differs.", elsewhere)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Replace it: another process may have downloaded the same file meanwhile.

@@ -44,7 +44,7 @@ class ArrayHeader:
     Attributes:
         shape: the sizes of its axes.
         dtype: the type of its items.
-        order: "F" where the first axis changes fastest, else "C".
+        order: "F" if the first axis changes fastest in the file, "C" if the last one does.
         size: the bytes of the header itself.
     """
 
@@ -63,11 +63,11 @@ def read_array_header(content: bytes) -> ArrayHeader:
     file = io.BytesIO(content[:_LONGEST_HEADER])
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"its version is {version}")
+        raise ValueError(f"the version of its header is {version}, but only 1.0 and 2.0 can be read")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, in_columns, dtype = read(file)
     if any(size < 0 for size in shape):
-        raise ValueError(f"its shape is {shape}")
+        raise ValueError(f"the shape in its header is {shape}, but a size cannot be negative")
     return ArrayHeader(shape, dtype, "F" if in_columns else "C", file.tell())
 
 
@@ -77,12 +77,12 @@ def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | 
     Args:
         path: the file.
         remedy: the sentence of the error that says what file to give instead.
-        most: the largest number of bytes that all arrays may take together. A file whose size times 16 is smaller has
-            that lower limit, but at least 1 GiB.
+        most: the largest number of bytes that all arrays may take together. The limit is lower for a small file: 16
+            times the size of the file, or 1 GiB if that is more.
         wanted: the names of the arrays to read; without it, all are read.
 
     Raises:
-        DataError: the file does not exist, is damaged, holds Python objects, or its arrays take more than the limit.
+        DataError: the file does not exist, is damaged or holds Python objects, or its arrays take more bytes.
     """
     try:
         with path.open("rb") as file:
@@ -92,10 +92,10 @@ def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | 
             file.seek(0)
             return {"": _read_array(file, bound)}
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist.", suggest_near_file(path) or "Check the name of the file.") from None
+        raise DataError(f"{path} does not exist.", suggest_near_file(path) or "Check the path of the file.") from None
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its rights."
+            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its access rights."
         ) from None
     # Damaged bytes raise ValueError, EOFError, BadZipFile, KeyError, zlib.error, RuntimeError or MemoryError.
     except Exception as error:
@@ -120,15 +120,15 @@ def _read_arrays_of_npz_archive(file: IO[bytes], most_bytes: int, wanted: Contai
             if name == entry.filename or (wanted is not None and name not in wanted):
                 continue
             if entry.compress_type not in _COMPRESSIONS:
-                raise ValueError(f"{name!r} is compressed in a way that numpy does not use")
+                raise ValueError(f"the array {name!r} is compressed in a way that numpy never writes")
             with archive.open(entry) as stored:
                 found[name] = _read_array(
-                    stored, most_bytes - sum(array.nbytes for array in found.values()), repr(name)
+                    stored, most_bytes - sum(array.nbytes for array in found.values()), f"the array {name!r}"
                 )
     return found
 
 
-def _read_array(file: IO[bytes], most_bytes: int, array_name: str = "it") -> _Array:
+def _read_array(file: IO[bytes], most_bytes: int, array_name: str = "the array") -> _Array:
     """Read one array in the `.npy` format, from the current position of a file to the end of the file.
 
     Args:
@@ -137,18 +137,21 @@ def _read_array(file: IO[bytes], most_bytes: int, array_name: str = "it") -> _Ar
         array_name: what errors call the array.
 
     Raises:
-        ValueError: the array takes more bytes, holds Python objects, or does not have the size that its header states.
+        ValueError: the array takes more than `most_bytes`, holds Python objects, or has another size than its header
+            states.
     """
     start = file.read(_LONGEST_HEADER)
     header = read_array_header(start)
     if header.dtype.hasobject:
-        raise ValueError(f"{array_name} holds Python objects, which are not read")
+        raise ValueError(f"{array_name} holds Python objects, but only numbers and strings are read")
     items = math.prod(header.shape)
     size = items * header.dtype.itemsize
     # With items of 0 bytes, or an axis of size 0, a file of a few bytes can state any number of items.
     if max(size, items, *header.shape, 0) > most_bytes:
         shape = " x ".join(map(str, header.shape))
-        raise ValueError(f"{array_name} takes {size:,} bytes for {shape} items, but at most {most_bytes:,} are read")
+        raise ValueError(
+            f"{array_name} has {shape} items, which take {size:,} bytes, but at most {most_bytes:,} bytes can be read"
+        )
     content = np.zeros(size, np.uint8)
     filled = 0
     some = start[header.size :]
@@ -157,7 +160,7 @@ def _read_array(file: IO[bytes], most_bytes: int, array_name: str = "it") -> _Ar
         filled += len(some)
         some = file.read(min(_BYTES_READ_AT_ONCE, size - filled + 1))
     if some or filled < size:
-        raise ValueError(f"{array_name} has {'more' if some else 'fewer'} bytes than its shape {header.shape} says")
+        raise ValueError(f"{array_name} has {'more' if some else 'fewer'} bytes than its shape {header.shape} takes")
     if not size:
         return np.zeros(header.shape, header.dtype)
     array: _Array = content.view(header.dtype).reshape(header.shape, order=header.order)

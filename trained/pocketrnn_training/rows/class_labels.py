@@ -20,7 +20,7 @@ def normalize_label(label: str) -> str:
 
 
 def sort_and_check_classes(names: Iterable[str], rows_in_words: str, row_word: str) -> tuple[str, ...]:
-    """Sort the labels that occur in the data, and return them as the classes, of which there must be at least two.
+    """Sort the labels that occur in the data, and return them as the classes.
 
     Args:
         names: the labels that occur, at least one, each once.
@@ -28,13 +28,13 @@ def sort_and_check_classes(names: Iterable[str], rows_in_words: str, row_word: s
         row_word: what the error calls the rows: `rows`, `texts` or `sequences`.
 
     Raises:
-        DataError: there is only one class.
+        DataError: there is only one label.
     """
     labels = tuple(sorted(names))
     if len(labels) == 1:
         raise DataError(
-            f"All {rows_in_words} belong to one class, {labels[0]!r}.",
-            f"Give {row_word} of at least two classes.",
+            f"All {rows_in_words} have the same label, {labels[0]!r}.",
+            f"Give {row_word} with at least two different labels.",
         )
     return labels
 
@@ -61,9 +61,9 @@ def convert_codes_to_targets(
         joined = normalize_label(unknown[0]) in map(normalize_label, labels)
         raise DataError(
             f"{source} holds the label {unknown[0]!r}, which is not one of {list_first_names(labels)}.",
-            "If labels that differ only in case or spaces are the same, add --join-labels."
+            "Add --join-labels, so that labels which differ only in case or spaces count as one label."
             if joined
-            else "Give rows of these classes only.",
+            else "Give only rows with the listed labels.",
         )
     # The code -1 indexes the last item, UNLABELLED.
     return np.array([*(index[label] for label in names), UNLABELLED], dtype=np.int64)[codes]

@@ -34,10 +34,10 @@ def read_tagged(
 ) -> TaggedSentences:
     """Read files of sentences with a label for each word.
 
-    A file that ends in `.conllu` has the ten columns of CoNLL-U, where FORM is the word and UPOS the label. Lines of
-    multiword tokens (`3-4`) and of empty nodes (`5.1`) are skipped. In all other files the first column is the word and
-    the last one the label, with tabs or else spaces between columns, and the same number of columns in each line. Empty
-    lines end sentences; lines with `#` before a sentence are comments.
+    A file that ends in `.conllu` must have the ten columns of CoNLL-U: FORM is the word, and UPOS its label. Lines of
+    multiword tokens (`3-4`) and of empty nodes (`5.1`) are skipped. In every other file, the first column is the word
+    and the last column its label; tabs or spaces separate the columns, and each line has the same number of them. In
+    both formats, an empty line ends a sentence, and lines with `#` before a sentence are comments.
 
     Args:
         paths: the files.
@@ -45,8 +45,8 @@ def read_tagged(
         encoding: the encoding of the files, by its name in Python.
 
     Raises:
-        DataError: a file is missing, empty, or in another encoding; a line is not a word with a label; a label is not
-            one of `labels`; without `labels`, there is only one label.
+        DataError: a file is missing, empty or in another encoding; a line is not a word with its label; a label is not
+            one of `labels`; or `labels` is None, and all words have the same label.
 
     Example:
         >>> read_tagged((Path("people.conll"),)).labels
@@ -62,9 +62,9 @@ def read_tagged(
             for word in sentence:
                 if known is not None and word.label not in known:
                     raise DataError(
-                        f"{path}:{word.line} has the label {short_repr(word.label, 40)}, which is not one of "
-                        f"{list_first_names(labels or ())}.",
-                        "Use sentences with the labels that the classifier was trained with.",
+                        f"{path}:{word.line} has the label {short_repr(word.label, 40)}, which is not one of the "
+                        f"labels {list_first_names(labels or ())}.",
+                        "Give only sentences with labels that the classifier was trained with.",
                     )
                 given.append(word.label)
         if len(sentences) == before:
@@ -74,7 +74,7 @@ def read_tagged(
     if len(found) < 2:
         raise DataError(
             f"All words of {source} have the label {short_repr(found[0], 40)}.",
-            "Give words with two labels or more.",
+            "Give words with at least two different labels.",
         )
     index = {label: target for target, label in enumerate(found)}
     return TaggedSentences(sentences, np.array([index[label] for label in given], np.int64), found, source)
@@ -122,7 +122,7 @@ class _ConlluLines:
     path: Path
 
     def parse_word(self, line: str, line_number: int, words_before: int) -> _Word | None:
-        """Parse the word and its label on a line; return None for a comment or a line that is not for a word.
+        """Parse the word and its label on a line. Return None for a comment, a multiword token and an empty node.
 
         Args:
             line: the line without its line break.
@@ -130,39 +130,46 @@ class _ConlluLines:
             words_before: how many words of the sentence come before this line.
 
         Raises:
-            DataError: the line has a wrong number of columns, a wrong word number or no label.
+            DataError: the line does not have ten columns, its word has the wrong number in the sentence, or it has no
+            label.
         """
         if line.startswith("#"):
             return None
         columns = line.split("\t")
         if len(columns) != _COLUMNS_OF_CONLLU:
             raise DataError(
-                f"{self.path}:{line_number} has {len(columns)} columns between tabs, but CoNLL-U has "
-                f"{_COLUMNS_OF_CONLLU}.",
-                "Correct the line. If each line has only a word first and its label last, rename the file: only "
-                f"CoNLL-U ends in {_CONLLU}.",
+                f"{self.path}:{line_number} has {len(columns)} column{'s' * (len(columns) > 1)} between tabs, but a "
+                f"line of CoNLL-U must have {_COLUMNS_OF_CONLLU}.",
+                "Correct the line. If the file is not CoNLL-U, and each line begins with a word and ends with its "
+                f"label, rename the file: only the names of CoNLL-U files may end in {_CONLLU}.",
             )
         if _NO_WORD.fullmatch(columns[0]):
             return None
         if not _NUMBER.fullmatch(columns[0]) or int(columns[0]) != words_before + 1:
             raise DataError(
-                f"{self.path}:{line_number} begins with {short_repr(columns[0], 40)}, but its word is number "
-                f"{words_before + 1} of the sentence.",
+                f"{self.path}:{line_number} begins with {short_repr(columns[0], 40)}, but must begin with "
+                f"{words_before + 1}, the number of its word in the sentence.",
                 "Number the words of each sentence from 1, and write an empty line after each sentence.",
             )
         if columns[3] == "_":
             raise DataError(
-                f"{self.path}:{line_number} has no label: UPOS, its fourth column, is _.",
-                "Write a label there.",
+                f"{self.path}:{line_number} has no label: its fourth column, UPOS, is _.",
+                "Write the label of the word in this column.",
             )
         return _Word(columns[1], columns[3], line_number)
 
 
 @dataclass
 class _ColumnLines:
-    """Parses the lines of a file of columns.
+    """Parses the lines of a file whose first column is a word and whose last column is its label.
 
-    The first word determines the number of columns, and whether tabs or spaces separate them.
+    The first line with a word sets the number of columns, and whether tabs or spaces separate them.
+
+    Attributes:
+        path: the file, for errors.
+        tabs: whether tabs separate the columns.
+        columns: the number of columns; 0 before the first word.
+        first: the number of the line with the first word.
     """
 
     path: Path
@@ -171,14 +178,14 @@ class _ColumnLines:
     first: int = field(default=0)
 
     def parse_word(self, line: str, line_number: int, words_before: int) -> _Word | None:
-        """Parse the word in the first column and the label in the last; return None for a comment, or for a line that
-        separates documents.
+        """Parse the word in the first column and the label in the last one.
+
+        Return None for a comment (`#`) before the first word of a sentence, and for the line -DOCSTART-.
 
         Args:
             line: the line without its line break.
             line_number: the number of the line, from 1.
-            words_before: how many words of the sentence come before this line; only before the first, `#` begins a
-                comment.
+            words_before: how many words of the sentence come before this line.
 
         Raises:
             DataError: the line has one column, or another number of columns than the lines before.
@@ -194,13 +201,17 @@ class _ColumnLines:
             return None
         if not self.columns:
             if len(parts) < 2:
-                raise DataError(f"{self.path}:{line_number} has one column, {short_repr(line, 40)}.", _ONE_A_LINE)
+                raise DataError(
+                    f"{self.path}:{line_number} has only one column, {short_repr(line, 40)}, but must have at least "
+                    "two.",
+                    _ONE_A_LINE,
+                )
             self.tabs, self.columns, self.first = tabs, len(parts), line_number
         if len(parts) != self.columns:
             between = "tabs" if self.tabs else "spaces"
             raise DataError(
                 f"{self.path}:{line_number} has {len(parts)} column{'' if len(parts) == 1 else 's'} between {between}, "
-                f"but line {self.first} has {self.columns}.",
-                "Write the same number of columns in each line, with the word first and its label last.",
+                f"but must have {self.columns}, as line {self.first} has.",
+                "Write the same number of columns on each line, with the word first and its label last.",
             )
         return _Word(parts[0], parts[-1], line_number)

@@ -52,16 +52,16 @@ class DataSource:
         label_column: the name of the column that holds the labels.
         data_dir: the folder with the files of AG News; without it they are downloaded.
         multi_label: whether a text can have any number of labels.
-        label_separator: the separator between labels where they are a string.
+        label_separator: the separator between the labels of a text, if they are a string.
         numbers: the options of sequences of numbers.
-        encoding: the encoding of files of text, as `pocketrnn.tables.encodings.check_encoding` returns it.
-        outside: the label of rows that are of none of the classes.
-        join_labels: whether labels that differ only in case or spaces are one.
+        encoding: the encoding of files of text, by its name in Python in lower case.
+        outside: the label of rows that belong to none of the classes; None if there are no such rows.
+        join_labels: whether labels that differ only in case or spaces count as one label.
         drop_unlabelled: whether rows without a label are left out.
-        labels_of: what has a label: a name in `LABELS_OF`.
+        labels_of: `texts` if each text has a label, `tokens` if each word of a text has one.
         second_text_column: the name of the column that holds the second texts, for rows that are pairs of texts; None
             for rows of one text.
-        said: the names of the options that the user gave: a classifier's remembered options do not replace them.
+        said: the names of the options that the user gave; `add_remembered_options` does not replace their values.
     """
 
     names: tuple[str, ...]
@@ -86,17 +86,15 @@ class DataSource:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The reading options that differ from their default, by name, such as {"text_column": "body"}. A checkpoint
-        stores them."""
+        """The options that a checkpoint stores to read later rows: {"text_column": "body"}. Defaults are left out."""
         own = {name: getattr(self, name) for name in _REMEMBERED if getattr(self, name) != getattr(type(self), name)}
         return own | {name: value for name in _OF_STEPS if (value := getattr(self.numbers, name)) is not None}
 
     def add_remembered_options(self, remembered: Mapping[str, Any]) -> DataSource:
-        """Return the source with the reading options that a classifier stores about its training rows. The user's
-        options take precedence.
+        """Return the source with the reading options of a classifier's training rows, unless the user gave others.
 
         Args:
-            remembered: the value of `columns` when the classifier was trained; other members are ignored.
+            remembered: the options that the classifier stores, by name (`columns`); unknown names are ignored.
         """
         known: dict[str, Any] = {
             name: value
@@ -109,10 +107,10 @@ class DataSource:
 
     @property
     def has_number_rows(self) -> bool:
-        """Whether the rows are sequences of numbers. The suffixes of the files show it, or named channels.
+        """Whether the rows are sequences of numbers: channels are named, or all files end in `.ts` or `.npz`.
 
         Raises:
-            InputError: only some of the files hold numbers, or there are options of numbers and the files hold texts.
+            InputError: only some of the files hold numbers; or the files hold texts, but an option is for numbers.
         """
         by_ending = [Path(name).suffix.lower() in OF_NUMBERS for name in self.names]
         if self.numbers.channels is not None or all(by_ending):
@@ -121,23 +119,24 @@ class DataSource:
             other = self.names[by_ending.index(False)]
             raise InputError(
                 f"{self.names[by_ending.index(True)]} holds sequences of numbers, but {other} may hold texts.",
-                "Name the columns of the channels: --channels ax,ay,az.",
+                f"If {other} holds sequences of numbers, too, name the columns of its channels: --channels ax,ay,az. "
+                "Otherwise leave out one of the two files.",
             )
         for option in _list_given_options(self.numbers):
             raise InputError(
                 f"{option} is for sequences of numbers, but the data holds texts.",
-                f"Leave {option} out; or, for sequences of numbers, name the columns of the channels: "
+                f"Leave out {option}; or, if the files hold sequences of numbers, name the columns of the channels: "
                 "--channels ax,ay,az.",
             )
         return False
 
     @property
     def settings(self) -> type[TextSettings] | type[NumberSettings] | type[TagSettings]:
-        """The class of settings for a run on these rows.
+        """The class of the training settings for rows of this kind, such as `TextSettings`.
 
         Raises:
-            InputError: some files hold numbers and others texts, or an option does not apply to the kind of rows, such
-                as a column of second texts to AG News.
+            InputError: some files hold numbers and others texts; or an option is given that does not apply to this kind
+                of rows, such as a column of second texts to AG News.
         """
         if self.of_tokens:
             self._refuse_options_not_for_tags()
@@ -148,12 +147,16 @@ class DataSource:
         return NumberSettings if self.has_number_rows else TextSettings
 
     def check_files(self, validation: Iterable[Path] = (), unlabelled: Iterable[Path] = ()) -> None:
-        """Check that the files and their columns exist. Only the beginnings of the files are read.
+        """Check that the files can be opened and that files of texts have the columns. Only their beginnings are read.
+
+        Args:
+            validation: further files with the same columns.
+            unlabelled: further files, which need no column of labels.
 
         Raises:
             DataError: a file is missing, of another kind or in another encoding; a column is missing.
-            InputError: some files hold numbers and others texts, or an option does not apply to the kind of rows, such
-                as an encoding to AG News.
+            InputError: some files hold numbers and others texts; or an option is given that does not apply to this kind
+                of rows, such as an encoding to AG News.
             MissingExtraError: pyarrow is not installed.
         """
         require_module("pyarrow", "train")
@@ -188,7 +191,7 @@ class DataSource:
         if AG_NEWS in self.names or self.has_number_rows:
             what = "ag_news" if AG_NEWS in self.names else "sequences of numbers"
             raise InputError(
-                f"--second-text-column is for pairs of texts, but DATA is {what}.", "Leave --second-text-column out."
+                f"--second-text-column is for pairs of texts, but DATA is {what}.", "Leave out --second-text-column."
             )
 
     def _refuse_options_not_for_tags(self) -> None:
@@ -197,12 +200,12 @@ class DataSource:
         for option in (*_list_given_options(self, own), *_list_given_options(self.numbers)):
             raise InputError(
                 f"{option} cannot be used with --labels-of tokens, where each word has a label.",
-                f"Leave {option} or --labels-of out.",
+                f"Leave out {option} or --labels-of.",
             )
         if AG_NEWS in self.names:
             raise InputError(
                 "--labels-of tokens needs a label for each word, but the words of ag_news have no labels.",
-                "Give files of words with labels, or leave --labels-of out.",
+                "Give files in which each word has a label, or leave out --labels-of.",
             )
 
     def read_tags(self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None) -> TaggedSentences:
@@ -233,7 +236,7 @@ class DataSource:
             if value != default and (self.has_number_rows or AG_NEWS in self.names):
                 what = "sequences of numbers" if self.has_number_rows else "ag_news"
                 raise InputError(
-                    f"{option} is for your own files of texts, but DATA is {what}.", f"Leave {option} out."
+                    f"{option} is for your own files of texts, but DATA is {what}.", f"Leave out {option}."
                 )
 
     def read_numbers(
@@ -255,7 +258,7 @@ class DataSource:
 
         if self.multi_label or self.data_dir is not None:
             said = "--multi-label" if self.multi_label else "--data-dir"
-            raise InputError(f"{said} is for texts, but the data holds sequences of numbers.", f"Leave {said} out.")
+            raise InputError(f"{said} is for texts, but DATA holds sequences of numbers.", f"Leave out {said}.")
         options = self.numbers
         if rules is not None:
             options = options.of_classifier(rules)
@@ -291,7 +294,7 @@ class DataSource:
     def read_texts(
         self, ag_news_part: str, labels: tuple[str, ...] | None = None, *, blank_labels: bool = False
     ) -> LabelledTexts:
-        """Read the labelled texts of a part of AG News, or of the files that the user names.
+        """Read the labelled texts of the files that the user names, or of a part of AG News.
 
         Args:
             ag_news_part: the part of AG News to read, `train` or `test`; not used for files.
@@ -309,15 +312,18 @@ class DataSource:
             if len(self.names) > 1:
                 raise InputError(
                     "DATA names ag_news together with other data, but only one of the two can be read.",
-                    "Give ag_news alone, or files alone.",
+                    "Give only ag_news, or only files.",
                 )
             if self.multi_label:
-                raise InputError("Each text of ag_news has one label.", "Leave --multi-label out.")
+                raise InputError(
+                    "--multi-label is for texts with any number of labels, but each text of ag_news has one.",
+                    "Leave out --multi-label.",
+                )
             return ag_news(ag_news_part, self.data_dir, labels=labels)
         if self.data_dir is not None:
             raise InputError(
                 "--data-dir is for ag_news only, but DATA names files.",
-                "Leave --data-dir out, and give the paths of the files.",
+                "Leave out --data-dir, and give the whole paths of the files.",
             )
         return self.read_files(tuple(map(Path, self.names)), labels, blank_labels=blank_labels)
 

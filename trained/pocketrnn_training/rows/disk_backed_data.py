@@ -53,13 +53,14 @@ class ByteBuffer:
             self._file.flush()
         except OSError as error:
             raise DataError(
-                f"The temporary folder {tempfile.gettempdir()} cannot hold the data: {error.strerror or error}.",
-                "Free some space there, or name another folder in the environment variable TMPDIR.",
+                f"The data cannot be written to the temporary folder {tempfile.gettempdir()}: "
+                f"{error.strerror or error}.",
+                "Free some space there, or set the environment variable TMPDIR to another folder.",
             ) from None
         self._waiting.clear()
 
     def buffer(self) -> bytes | mmap.mmap:
-        """Return all bytes that were written. Do not write to the buffer afterwards."""
+        """Return all bytes that were written. The caller must not write to the buffer afterwards."""
         if self._file is None:
             return bytes(self._waiting)
         self._move_to_file()
@@ -68,7 +69,7 @@ class ByteBuffer:
     def numbers(self, dtype: type[np.generic]) -> npt.NDArray[Any]:
         """Return all bytes that were written, as a read-only array of one dimension with items of the type `dtype`.
 
-        Do not write to the buffer afterwards.
+        The caller must not write to the buffer afterwards.
         """
         return np.frombuffer(self.buffer(), dtype=dtype)
 
@@ -83,7 +84,7 @@ class StoredTexts(Sequence[str]):
     def from_chunks(cls, chunks: Iterable[Iterable[str]], in_memory: int = _IN_MEMORY) -> StoredTexts:
         """Store the texts of all chunks one after the other, as one sequence of texts.
 
-        Up to `in_memory` bytes are kept in memory; a larger content is written to a temporary file.
+        Up to `in_memory` bytes of UTF-8 are kept in memory; more are written to a temporary file.
         """
         return cls.from_columns(([chunk] for chunk in chunks), in_memory)[0]
 
@@ -128,6 +129,5 @@ class StoredTexts(Sequence[str]):
             yield content[start:end].decode("utf-8", _LONE_SURROGATES)
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> StoredTexts:
-        """Return the texts with the chosen row numbers, int64 [chosen], in the given order. Their bytes are not
-        copied."""
+        """Return the texts with the row numbers `chosen`, int64 [chosen], in this order. Their bytes are not copied."""
         return StoredTexts(self._content, self._starts[chosen], self._ends[chosen])

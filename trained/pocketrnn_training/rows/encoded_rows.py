@@ -94,7 +94,7 @@ class EncodedTexts(EncodedRows):
 
     @classmethod
     def from_lengths(cls, ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64]) -> EncodedTexts:
-        """Make the rows from the ids of all rows, one row after the other, and the length of each row, int64 [rows]."""
+        """Make the rows from `ids`, which holds all rows one after the other, and their `lengths`, int64 [rows]."""
         return cls(ids, np.concatenate(([0], np.cumsum(lengths))))
 
     @classmethod
@@ -104,7 +104,7 @@ class EncodedTexts(EncodedRows):
 
     @classmethod
     def from_rows(cls, rows: Iterable[Sequence[int]]) -> EncodedTexts:
-        """Store the ids of each row. Large data is kept in a temporary file (`rows.disk_backed_data`)."""
+        """Make the rows from the ids of each row. Large data is kept in a temporary file."""
         ids, lengths = ByteBuffer(), ByteBuffer()
         for row in rows:
             ids.write(array("i", row).tobytes())
@@ -117,8 +117,7 @@ class EncodedTexts(EncodedRows):
         return self.ids
 
     def join_pairs(self, mark: int) -> EncodedTexts:
-        """Join each two neighbouring rows to one, with the id `mark` between them: rows 0 and 1, rows 2 and 3, and so
-        on."""
+        """Join rows 0 and 1, rows 2 and 3, and so on, with the id `mark` between them: half as many rows result."""
         lengths = self.lengths
         return EncodedTexts.from_lengths(
             np.insert(self.ids, self.offsets[1:-1:2], np.int32(mark)), lengths[::2] + lengths[1::2] + 1
@@ -130,7 +129,7 @@ class EncodedSequences(EncodedRows):
     """Many sequences of numbers in one array: row i is samples[offsets[i]:offsets[i + 1]].
 
     Attributes:
-        samples: float32 [steps of all rows, channels], at the module's scale.
+        samples: float32 [steps of all rows, channels], scaled as the module expects.
         offsets: int64 [rows + 1].
     """
 
@@ -146,8 +145,8 @@ class EncodedSequences(EncodedRows):
             rules: the channels, and the mean and scale of each channel.
 
         Raises:
-            SequenceError: a sequence has other channels than the rules, is empty, or holds a value that the rules
-                refuse, such as infinity.
+            SequenceError: a sequence has another number of channels than the rules, is empty, or holds a value that the
+                rules refuse, such as infinity.
         """
         prepared = [rules.prepared(sequence) for sequence in sequences]
         samples = np.concatenate([np.empty((0, len(rules.channels)), np.float32), *prepared])

@@ -16,8 +16,8 @@ _BATCHES_SORTED_TOGETHER: Final = 64
 def draw_epoch_row_numbers(row_count: int, epoch_size: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
     """Draw the row numbers of one epoch in random order, int64 [epoch_size].
 
-    Over all epochs, every row is drawn once before any is drawn again. The rows of an epoch depend only on its number
-    and the seed, so that a run can be resumed at any epoch.
+    Each row is drawn once before any row is drawn a second time, also across epochs. The result depends only on the
+    arguments, so that a run can be resumed at any epoch.
 
     Args:
         row_count: the number of rows of the data.
@@ -40,9 +40,9 @@ def make_similar_length_batches(
     Args:
         rows: int64, the row numbers of an epoch in random order.
         lengths: int64 [rows of the data], the length of each row.
-        batch_size: the number of rows of a batch. Rows are sorted in groups of 64 batches, and the last batch of each
-            group may be smaller.
-        rng: decides the order of the batches.
+        batch_size: the number of rows of a batch. Rows are sorted by length within groups of 64 batches, and the last
+            batch of the last group may be smaller.
+        rng: the random generator that draws the order of the batches.
     """
     together = batch_size * _BATCHES_SORTED_TOGETHER
     batches = []

@@ -59,9 +59,9 @@ class LabelledPairs(LabelledTexts):
 
     @property
     def single_texts(self) -> LabelledTexts:
-        """Return each text of the pairs with the labels of its pair.
+        """All texts of the pairs as rows of one text each, with the labels of their pairs.
 
-        The two texts of the first pair come first, then those of the second, and so on.
+        The two texts of the first pair come first, then those of the second pair, and so on.
 
         Example:
             >>> LabelledPairs(["a"], np.array([0]), ("yes", "no"), "a pair", second_texts=["b"]).single_texts.texts
@@ -72,8 +72,7 @@ class LabelledPairs(LabelledTexts):
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """Return the group of each pair, int64 [rows]. Pairs with the same first text, such as a premise, are one
-        group.
+        """The number of the group of each pair, int64 [rows]. Pairs with the same first text are one group.
 
         Example:
             >>> LabelledPairs(["a", "a"], np.array([0, 1]), ("x", "y"), "two", second_texts=["b", "c"]).groups.tolist()
@@ -91,8 +90,8 @@ class LabelledPairs(LabelledTexts):
         pairs.
 
         Raises:
-            DataError: the validation pairs have other labels than the training pairs, or have no labels; or not one
-                class has two pairs, so that none can be held out.
+            DataError: the validation pairs have other labels than the training pairs, or no labels; or `validation` is
+                None, and every class has fewer than two pairs.
 
         Example:
             >>> training, held_out = data.split(None, PairSettings())
@@ -115,7 +114,7 @@ class LabelledPairs(LabelledTexts):
         return training, replace(held_out, outside=())
 
     def format_row(self, row: int) -> str:
-        """Format a pair for a report: one text after the other.
+        """Return the two texts of a pair as one line for a report.
 
         Example:
             >>> LabelledPairs(["a"], np.array([0]), ("yes", "no"), "a pair", second_texts=["b"]).format_row(0)

@@ -35,12 +35,12 @@ class LabelledRows(ABC):
     A subclass is a frozen dataclass with these members.
 
     Attributes:
-        targets: int64 [rows], the index of a row's class in `labels`, or -1 for a row without a label. Or, where a row
-            can have several labels, bool [rows, labels].
+        targets: if each row has one class, int64 [rows]: its index in `labels`, or -1 for a row without a label. If a
+            row can have several labels, bool [rows, labels].
         labels: the classes.
         source: where the rows come from, in words.
-        licence: the licence of the rows, where it is known.
-        outside: inputs that are of none of the classes, and not among the rows; only texts can have some.
+        licence: the licence of the rows; None if it is not known.
+        outside: further inputs that belong to none of the classes and are not rows; empty unless the inputs are texts.
     """
 
     # The words for a row, for its steps, and for the unit that has a label.
@@ -62,8 +62,10 @@ class LabelledRows(ABC):
     @property
     @abstractmethod
     def groups(self) -> npt.NDArray[np.int64]:
-        """Return the group of each row, int64 [rows]. Similar rows are one group: they all become training rows, or all
-        validation rows."""
+        """The number of the group of each row, int64 [rows].
+
+        Rows that resemble each other are one group, and a split never separates the rows of a group.
+        """
 
     @abstractmethod
     def rows(self, chosen: npt.NDArray[np.int64]) -> Self:
@@ -90,9 +92,9 @@ class LabelledRows(ABC):
 
     @property
     def labelled(self) -> npt.NDArray[np.bool_]:
-        """Return which rows have a label, bool [rows].
+        """Whether each row has a label, bool [rows].
 
-        If rows can have several labels, all rows count as labelled, since an empty set of labels is an answer, too.
+        If a row can have several labels, this is true for all rows: a row with none of the labels is labelled, too.
         """
         known: npt.NDArray[np.bool_] = self.targets != UNLABELLED
         return np.ones(len(self), dtype=bool) if self.several_labels else known
@@ -129,25 +131,23 @@ def check_labelled(data: LabelledRows, row_word: str, remedy: str) -> None:
 def split_rows(
     data: LabelledRows, second_share: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split the rows in two parts with the same proportions of the classes; return the row numbers of each part.
+    """Split the rows into two parts with the same proportions of the classes; return the row numbers of each part.
 
-    The order of `data.labels` does not change the result.
-
-    Rows without a label go to the first part. If rows have several labels, the rarest label is split first, and for
-    each label only the rows that are not assigned yet (Sechidis, Tsoumakas and Vlahavas, "On the stratification of
-    multi-label data", 2011). The only row of a label goes to the first part.
+    Rows without a label go to the first part. The order of `data.labels` does not change the result. If a row can have
+    several labels, the labels are split one after the other from the rarest, each time only the rows that are not yet
+    in a part (Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", 2011).
 
     Args:
         data: the rows.
-        second_share: the share of each class that goes to the second part. Each part has at least one row of each class
-            that has two; the only row of a class goes to the first part.
-        rng: draws the rows of the second part.
+        second_share: the share of each class that goes to the second part. A class with two rows or more has at least
+            one in each part; the only row of a class goes to the first part.
+        rng: the random generator that draws the rows of the second part.
 
     Returns:
         The row numbers of the first part and of the second part, int64, ascending.
 
     Raises:
-        DataError: not one class has two rows, or not one row has a label.
+        DataError: the second part would be empty, since every class has fewer than two rows.
     """
     if data.several_labels:
         return _split_multi_label_rows(data, second_share, rng)
@@ -155,33 +155,35 @@ def split_rows(
 
 
 def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Assign each row to a fold, so that the folds have similar proportions of the classes.
+    """Assign each row to a fold for cross-validation, so that the folds have similar proportions of the classes.
 
-    Rows of one group are in one fold: rows with the same text, windows of one recording. The rows of the rarest class
-    are assigned first.
+    All rows of a group, such as the windows of one recording, get the same fold. The rarest class is assigned first.
 
     Args:
         data: the rows.
         folds: the number of folds.
-        rng: draws the order in which rows are assigned.
+        rng: the random generator that draws the order in which rows are assigned.
 
     Returns:
         The number of each row's fold, from 0, int64 [rows].
 
     Raises:
         InputError: there are fewer than two folds.
-        DataError: there are fewer different rows than folds.
+        DataError: there are fewer groups of rows than folds.
     """
     if folds < _FEWEST_FOLDS:
         raise InputError(
-            f"The number of folds is {folds}, but it must be at least {_FEWEST_FOLDS}.", "Use a number such as 5."
+            f"The number of folds is {folds}, but it must be at least {_FEWEST_FOLDS}.", "Give a number such as 5."
         )
     _, first, groups = np.unique(data.groups, return_index=True, return_inverse=True)
     # Groups are numbered in the order of the rows, since hashes of texts differ from process to process.
     order = np.argsort(first)
     first, groups = first[order], np.argsort(order)[groups]
     if len(first) < folds:
-        raise DataError(f"There are {folds} folds, but only {len(first)} different rows.", "Use fewer folds.")
+        raise DataError(
+            f"There are {folds} folds, but only {len(first)} different rows, and each fold needs at least one.",
+            f"Give a number of folds of at most {len(first)}, or more rows.",
+        )
     several = data.several_labels
     sizes = np.bincount(groups)
     # A group has the label of its first row, also where its rows have different labels.
@@ -192,8 +194,10 @@ def assign_folds(data: LabelledRows, folds: int, rng: np.random.Generator) -> np
     fold_of_group = np.full(len(first), -1)
 
     def assign_groups(chosen: npt.NDArray[np.int64], balanced_label: int | None) -> None:
-        """Assign each of the chosen groups that has no fold yet to the fold with the fewest rows of `balanced_label`;
-        with None, to the fold with the fewest rows."""
+        """Assign the chosen groups that have no fold yet, each to the fold with the fewest rows of `balanced_label`.
+
+        If that is None, or if folds are equal in it, the fold with the fewest rows is taken.
+        """
         for group in rng.permutation(chosen[fold_of_group[chosen] < 0]).tolist():
             fewest = total if balanced_label is None else have[balanced_label] * (len(groups) + 1) + total
             fold = int(fewest.argmin())
@@ -215,7 +219,7 @@ def split_each_class(
     *,
     row_word: str = "row",
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split rows with one class each in two parts that have the same proportions of the classes.
+    """Split rows with one class each into two parts that have the same proportions of the classes.
 
     Rows without a class, and the only row of a class, go to the first part.
 
@@ -223,14 +227,14 @@ def split_each_class(
         targets: int64 [rows], the index of each row's class in `labels`, or -1 for a row without a class.
         labels: the classes.
         second_share: the share of each class that goes to the second part.
-        rng: draws the rows of the second part.
+        rng: the random generator that draws the rows of the second part.
         row_word: what the error calls a row.
 
     Returns:
         The row numbers of the first part and of the second part, int64, ascending.
 
     Raises:
-        DataError: not one class has two rows, or not one row has a class.
+        DataError: the second part would be empty, since every class has fewer than two rows.
     """
     second = []
     for _, target in sorted(zip(labels, range(len(labels)), strict=True)):
@@ -243,7 +247,7 @@ def split_each_class(
         found = f"Every class has 1 {row_word}" if (targets >= 0).any() else "No row has a label"
         raise DataError(
             f"{found}, so none can be held out for validation.",
-            "Give more labelled rows of each class, or other rows for validation: --validation.",
+            "Give more labelled rows of each class, or give other rows for validation with --validation.",
         )
     held_out = np.zeros(len(targets), dtype=bool)
     held_out[np.concatenate(second)] = True
@@ -253,18 +257,17 @@ def split_each_class(
 def _split_multi_label_rows(
     data: LabelledRows, second_share: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split rows with any number of labels each in two parts that have similar proportions of the labels.
+    """Split rows with any number of labels each into two parts that have similar proportions of the labels.
 
     Args:
-        data: the rows.
         second_share: the share of the rows of each label that goes to the second part.
-        rng: draws the rows of the second part.
+        rng: the random generator that draws the rows of the second part.
 
     Returns:
         The row numbers of the first part and of the second part, int64, ascending.
 
     Raises:
-        DataError: the rows are too few to split.
+        DataError: one of the parts would be empty.
     """
     unsplit, second = np.ones(len(data), dtype=bool), np.zeros(len(data), dtype=bool)
     counts = data.counts()
@@ -272,8 +275,7 @@ def _split_multi_label_rows(
     left = counts.copy()
 
     def move_to_second_part(rows: npt.NDArray[np.int64], count: int) -> None:
-        """Move up to `count` of the rows to the second part. A row stays in the first part if it is the last one there
-        with one of its labels."""
+        """Move up to `count` of the rows to the second part, but not the last row of a label in the first part."""
         for row in rows.tolist():
             if count <= 0:
                 break
@@ -290,7 +292,7 @@ def _split_multi_label_rows(
     move_to_second_part(without, round(second_share * len(without)))
     if not second.any() or second.all():
         raise DataError(
-            f"The {len(data)} rows are too few to hold some out for validation.",
-            "Give more rows, or other rows for validation: --validation.",
+            f"The {len(data)} rows are too few to hold some of them out for validation.",
+            "Give more rows, or give other rows for validation with --validation.",
         )
     return np.flatnonzero(~second), np.flatnonzero(second)

@@ -45,15 +45,16 @@ class LabelledSequences(LabelledRows):
     """Sequences of numbers, each with its class.
 
     Attributes:
-        sequences: one a row, numbers [time, channels], as the sensor gives them.
+        sequences: the sequence of each row, numbers [time, channels], as the sensor gives them.
         targets: int64 [rows], the index of a row's class in `labels`.
         labels: the classes.
-        rules: the channels and the other options of the numbers. Mean and scale are learnt from the training rows.
+        rules: the channels and the other options of the numbers. Their mean and scale are set later, from the training
+            rows.
         source: where the rows come from, in words.
-        recordings: int64 [rows]: rows with the same number are windows of one recording.
+        recordings: int64 [rows], the number of the recording that the row is a window of.
         names: the name of each row's sequence, for messages.
-        notes: notes of the reader for the owner of the data, such as rows that were left out.
-        licence: the licence of the rows, where it is known.
+        notes: sentences for the user about the reading, such as how many rows were left out.
+        licence: the licence of the rows; None if it is not known.
 
     Example:
         >>> data = read_sequences([Path("BasicMotions_TRAIN.ts")])
@@ -81,8 +82,7 @@ class LabelledSequences(LabelledRows):
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """Return the group of each row, int64 [rows]. Windows of one recording are one group, since they overlap or are
-        similar.
+        """The number of the group of each row, int64 [rows]. Windows of one recording are one group.
 
         Example:
             >>> data.groups.tolist()
@@ -96,11 +96,12 @@ class LabelledSequences(LabelledRows):
         """Return the training rows and the validation rows of a run.
 
         If `validation` is given, it becomes the validation rows. Otherwise a part of the recordings of each class is
-        held out, each with all of its windows. If folds measure the accuracy (`NumberSettings.by_folds`), both results
-        are all rows.
+        held out, each with all of its windows. If the accuracy is measured by cross-validation
+        (`NumberSettings.by_folds`), both results are all rows.
 
         Raises:
-            DataError: the validation rows have other labels or channels; no class has two recordings.
+            DataError: the validation rows have other labels or channels; or rows must be held out, and every class has
+                fewer than two recordings.
 
         Example:
             >>> training, held_out = data.split(None, NumberSettings())
@@ -119,7 +120,7 @@ class LabelledSequences(LabelledRows):
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Return the number of steps of each row, int64 [rows].
+        """The number of steps of each row, int64 [rows].
 
         Example:
             >>> data.lengths.tolist()
@@ -158,8 +159,8 @@ def make_labelled_sequences(
 ) -> LabelledSequences:
     """Make labelled rows from recordings: one row for each recording, or for each window if `rules.window` is set.
 
-    Windows are cut from stretches of steps with the same label. The steps after the last whole window of a stretch are
-    left out. `LabelledSequences.notes` says how many stretches are shorter than a window.
+    Windows are cut from stretches of consecutive steps with the same label. The steps after the last whole window of a
+    stretch are left out. `LabelledSequences.notes` says how many stretches are shorter than a window.
 
     Args:
         recordings: the recordings of the files.
@@ -168,9 +169,9 @@ def make_labelled_sequences(
         source: where the recordings come from, in words.
 
     Raises:
-        DataError: there is no recording; a sample is infinite, or it is missing and the rules have no value for missing
-            samples; a recording has several labels and `rules.window` is None; a label is not one of `labels`; or, if
-            `labels` is None, only one label occurs.
+        DataError: there is no recording; a sample is infinite; a sample is missing and `rules.missing` is None; a
+            recording has several labels and `rules.window` is None; a label is not one of `labels`; or `labels` is
+            None and only one label occurs.
     """
     sequences: list[Samples] = []
     names: list[str] = []
@@ -195,7 +196,9 @@ def make_labelled_sequences(
             stretches += 1
     notes = (f"{short:,} of {stretches:,} stretches are shorter than a window, and left out.",) if short else ()
     if not sequences:
-        said = f" No sequence of one label has the {rules.window} steps of a window." if short else ""
+        said = (
+            f" A window has {rules.window} steps, but no {rules.window} steps in a row have one label." if short else ""
+        )
         raise DataError(f"{source} holds no sequences.{said}", "Give a file with labelled sequences.")
     if labels is None:
         labels = sort_and_check_classes(code_of, f"{len(sequences)} sequences of {source}", "sequences")
@@ -206,13 +209,15 @@ def make_labelled_sequences(
 def _check_samples(recording: Recording, rules: NumberInput) -> None:
     """Raise a DataError if a recording has no steps, or has samples that the rules refuse, such as infinity."""
     if not len(recording.samples):
-        raise DataError(f"{recording.name} has no steps.", "Give it one step at least, or leave it out.")
+        raise DataError(
+            f"{recording.name} has no steps, but at least one is needed.", "Leave out this sequence and its label."
+        )
     try:
         rules.check_samples(recording.samples)
     except SequenceError as error:
         gap = "missing" in error.problem
         remedy = (
-            "Fill the gap first, or give the value that replaces a missing sample: --missing." if gap else error.remedy
+            "Fill the gap, or give the number that replaces each missing sample: --missing 0." if gap else error.remedy
         )
         raise DataError(f"{recording.name}: {error.problem}", remedy) from None
 
@@ -237,8 +242,8 @@ def _find_stretches_of_equal_labels(recording: Recording, rules: NumberInput) ->
         (_, _, first), (at, _, second) = stretches[:2]
         raise DataError(
             f"{recording.name} has several labels: {first!r}, and {second!r} from step {at} (counted from 0) on.",
-            "Name the column that tells sequences apart with --sequence-column, or train on windows of steps that have "
-            "one label: --window.",
+            "If one column tells the sequences apart, name it with --sequence-column. If the label changes during a "
+            "sequence, train on windows of so many steps: --window 128.",
         )
     return stretches
 
@@ -246,7 +251,7 @@ def _find_stretches_of_equal_labels(recording: Recording, rules: NumberInput) ->
 def _list_window_bounds_in_stretch(steps: int, rules: NumberInput) -> list[tuple[int, int]]:
     """List the start and the end (exclusive) of each window of `rules.window` steps in a stretch of `steps` steps.
 
-    Windows begin every `rules.hop` steps, or, if that is None, where the one before ends.
+    A window begins every `rules.hop` steps; if that is None, each window begins where the one before ends.
     """
     assert rules.window is not None  # noqa: S101 - the caller looked
     starts = range(0, steps - rules.window + 1, rules.hop or rules.window)
@@ -261,7 +266,7 @@ def _check_same_labels_and_rules(data: LabelledSequences, validation: LabelledSe
     for name, value in asdict(validation.rules).items():
         if value != rules[name]:
             raise DataError(
-                f"The validation rows have the {name} {short_repr(value)}, but the training rows have "
+                f"The validation rows were read with {name} {short_repr(value)}, but the training rows with {name} "
                 f"{short_repr(rules[name])}.",
                 remedy,
             )
@@ -270,7 +275,8 @@ def _check_same_labels_and_rules(data: LabelledSequences, validation: LabelledSe
 def compute_mean_and_scale(sequences: Sequence[Samples]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Compute the mean and the standard deviation of each channel over the steps of all sequences.
 
-    Missing samples (NaN) do not count. A channel that never changes gets the scale 1 in place of its deviation 0.
+    Return the means, then the deviations. Missing samples (NaN) do not count. A channel that never changes gets 1 in
+    place of its deviation 0, so that samples can be divided by it.
 
     Args:
         sequences: arrays [time, channels], at least one.

@@ -30,11 +30,11 @@ __all__ = [
 
 # The most rows times labels where a text can have several labels: each takes a byte of memory.
 _MOST_ANSWERS: Final = 2**31
-# The problem of a label for texts of none of the classes, where a text can have several labels.
-# The problem and the remedy.
+# The problem and the remedy if `outside` is given, but a text can have several labels.
 OUTSIDE_OF_SEVERAL: Final = (
-    "Where a text can have several labels, a text of none of the classes has no label, so outside has no meaning.",
-    "Leave --outside out. Give the texts that belong to no class an empty list of labels.",
+    "--outside cannot be used together with several labels for a text: a text of none of the classes then has an empty "
+    "list of labels.",
+    "Leave out --outside, and give the texts that belong to none of the classes an empty list of labels.",
 )
 
 
@@ -46,14 +46,14 @@ class LabelledTexts(LabelledRows):
     """Texts, each with one class or with any number of labels.
 
     Attributes:
-        texts: one a row.
-        targets: int64 [rows], the index of a row's class in `labels`, or -1 for a row without a label, from which only
-            a teacher's answer is learnt. Or, where a text can have several labels, bool [rows, labels].
+        texts: the text of each row.
+        targets: if each text has one class, int64 [rows]: its index in `labels`, or -1 for a row without a label, from
+            which training learns only the teacher's answer. If a text can have several labels, bool [rows, labels].
         labels: the classes.
         source: where the rows come from, in words.
-        licence: the licence of the rows, where it is known.
-        answers: the class probabilities of a teacher for the rows; None without a teacher.
-        outside: texts that are of none of the classes; they are not among the rows.
+        licence: the licence of the rows; None if it is not known.
+        answers: a teacher's class probabilities for the rows; None without a teacher.
+        outside: further texts that belong to none of the classes and are not rows.
 
     Example:
         >>> data = LabelledTexts(["so good", "so bad"], np.array([1, 0]), ("bad", "good"), "two reviews")
@@ -79,7 +79,7 @@ class LabelledTexts(LabelledRows):
 
     @property
     def single_texts(self) -> LabelledTexts:
-        """Return rows of one text each: these rows themselves; for pairs, each text with the labels of its pair.
+        """The rows with one text each: these rows themselves. `LabelledPairs` returns two rows for each pair.
 
         Example:
             >>> data.single_texts is data
@@ -89,9 +89,9 @@ class LabelledTexts(LabelledRows):
 
     @property
     def hashes(self) -> npt.NDArray[np.int64]:
-        """Compute a hash of each input, int64 [rows].
+        """A hash of each input, int64 [rows]; equal inputs have the same hash.
 
-        Among 3,000,000 different inputs, two have the same hash in one of 4,000,000 runs.
+        The chance that any two of 3,000,000 different inputs have the same hash is one in 4,000,000.
 
         Example:
             >>> first, second = LabelledTexts(["a", "a"], np.array([0, 1]), ("no", "yes"), "two rows").hashes
@@ -102,7 +102,7 @@ class LabelledTexts(LabelledRows):
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """Return the group of each row, int64 [rows]. Rows of the same text are one group.
+        """The number of the group of each row, int64 [rows]. Rows with the same text are one group.
 
         Example:
             >>> LabelledTexts(["a", "a"], np.array([0, 1]), ("no", "yes"), "two rows").groups.shape
@@ -124,11 +124,11 @@ class LabelledTexts(LabelledRows):
 
         If `validation` is given, it becomes the validation rows. Otherwise a part of each class is held out. A held-out
         row whose text is also a training text becomes a training row, unless its class would then have no validation
-        row. Rows without a label are left out if their text is a validation text.
+        row. Training rows without a label are left out if their text is also a validation text.
 
         Raises:
-            DataError: the validation rows have other labels than the data, or are unlabelled; not one class has two
-                rows; all rows are unlabelled, and there are no validation rows.
+            DataError: the validation rows have other labels than these rows, or no labels; or `validation` is None,
+                and every class has fewer than two rows.
 
         Example:
             >>> rows = LabelledTexts(["a", "b", "c", "d"], np.array([0, 1, 0, 1]), ("no", "yes"), source="four rows")
@@ -142,9 +142,9 @@ class LabelledTexts(LabelledRows):
             check_same_labels(validation.labels, self.labels, "The validation rows have other labels", remedy)
             if validation.several_labels != self.several_labels:
                 raise DataError(
-                    f"The validation rows have {'any number of labels' if validation.several_labels else 'one label'} "
-                    "each, but the training rows do not.",
-                    f"Read them with multi_label={self.several_labels}.",
+                    f"Each validation row has {'any number of labels' if validation.several_labels else 'one label'}, "
+                    f"but each training row has {'any number of labels' if self.several_labels else 'one label'}.",
+                    f"Read the validation rows with the argument multi_label={self.several_labels}.",
                 )
             check_labelled(validation, "validation row", "Validate with labelled rows only.")
             copies = ~self.labelled & np.isin(hashes, validation.hashes)
@@ -174,10 +174,10 @@ class LabelledTexts(LabelledRows):
         return replace(self, texts=select_texts(self.texts, chosen), targets=self.targets[chosen], answers=answers)
 
     def add_teacher_answers(self, answers: TeacherAnswers) -> LabelledTexts:
-        """Return the same rows with a teacher's class probabilities, which training then learns from.
+        """Return the same rows with a teacher's class probabilities, so that training learns from them, too.
 
         Raises:
-            DataError: the answers have another number of rows or of classes than the data.
+            DataError: `answers` has another number of rows or of classes than the data.
 
         Example:
             >>> data = LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), source="two rows")
@@ -187,9 +187,9 @@ class LabelledTexts(LabelledRows):
         """
         if len(answers) != len(self) or answers.values.shape[1] != len(self.labels):
             raise DataError(
-                f"The teacher answers {len(answers):,} rows with {answers.values.shape[1]} classes; the data has "
-                f"{len(self):,} rows and {len(self.labels)} labels.",
-                "Give one row of answers for each row of the data, and one column for each label.",
+                f"The teacher's answers have {len(answers):,} rows and {answers.values.shape[1]} columns, but the data "
+                f"has {len(self):,} rows and {len(self.labels)} labels.",
+                "Give one row of answers for each row of the data, and one column of answers for each label.",
             )
         return replace(self, answers=answers)
 
@@ -197,35 +197,35 @@ class LabelledTexts(LabelledRows):
 def select_texts(texts: Sequence[str], chosen: npt.NDArray[np.int64]) -> Sequence[str]:
     """Return the texts with the row numbers `chosen`, int64 [chosen], in the given order.
 
-    From texts in a temporary file, it selects without a read of the file.
+    `StoredTexts` stay in their temporary file: it is not read here.
     """
     return texts.rows(chosen) if isinstance(texts, StoredTexts) else [texts[i] for i in chosen.tolist()]
 
 
 def separate_outside_rows(data: _Rows, label: str) -> _Rows:
-    """Move the texts of one label out of the rows into the attribute `outside`, and remove the label from the classes.
+    """Move the texts of one label from the rows to the attribute `outside`, and leave the label out of the classes.
 
     Args:
         data: rows with one label each.
         label: the label of texts that belong to none of the classes.
 
     Raises:
-        DataError: not one row has the label, fewer than two classes are left, or rows can have several labels.
+        DataError: the label does not occur; fewer than two classes are left; or a row can have several labels.
     """
     if data.several_labels:
         raise DataError(*OUTSIDE_OF_SEVERAL)
     if label not in data.labels:
         raise DataError(
-            f"No row of {data.source} has the label {label!r} of --outside; the labels are "
-            f"{list_first_names(data.labels)}.",
-            "Give the label of the rows that belong to no class.",
+            f"--outside is {label!r}, but {data.source} has only the labels {list_first_names(data.labels)}.",
+            "Give --outside the label of the rows that belong to none of the classes.",
         )
     place = data.labels.index(label)
     labels = (*data.labels[:place], *data.labels[place + 1 :])
     if len(labels) < 2:
         raise DataError(
-            f"Without the label {label!r} of --outside, {data.source} has {len(labels)} class{'es' * (not labels)}.",
-            "Give rows of at least two other labels.",
+            f"Without the label {label!r} of --outside, {data.source} has {len(labels)} label{'s' * (not labels)}, but "
+            "at least two are needed.",
+            "Give rows with at least two other labels.",
         )
     is_outside = data.targets == place
     kept = data.rows(np.flatnonzero(~is_outside))
@@ -261,15 +261,15 @@ def make_multi_label_texts(
         if len(labels) < 2:
             found = f"The only label is {labels[0]!r}" if labels else "There is no label"
             raise DataError(
-                f"{found} in the {len(label_counts)} rows of {source}.",
-                "Give rows with at least two different labels. For a yes-or-no question, give every row one of two "
-                "classes.",
+                f"{found} in the {len(label_counts)} rows of {source}, but at least two labels are needed.",
+                "Give rows with at least two different labels. To answer a yes-or-no question, leave out "
+                "--multi-label, and give each row one of two labels, such as yes and no.",
             )
     if len(label_counts) * len(labels) > _MOST_ANSWERS:
         raise DataError(
-            f"{len(label_counts):,} rows with {len(labels):,} labels take too much memory.",
-            "Leave out rare labels or some rows: the number of rows times the number of labels may be at most "
-            f"{_MOST_ANSWERS:,}.",
+            f"The {len(label_counts):,} rows times the {len(labels):,} labels are more than {_MOST_ANSWERS:,}, which "
+            "is the limit of memory.",
+            "Leave out rare labels or some rows.",
         )
     places = convert_codes_to_targets(label_codes, names, labels, source)
     targets = np.zeros((len(label_counts), len(labels)), dtype=bool)

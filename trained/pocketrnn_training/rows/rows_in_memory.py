@@ -38,16 +38,17 @@ def make_rows_of_texts(
 
     Args:
         texts: the texts, or tuples of two texts.
-        labels: one label for each text, or a list of labels for each.
+        labels: one label for each text; a list of labels for each; or a table of zeros and ones [texts, labels].
         classes: the classes and their order; without them, the labels that occur, sorted by their names.
-        several_labels: whether each text has a list of labels; None to take it from the first text.
+        several_labels: whether each text has a list of labels; with None, this is so if the first item of `labels` is
+            a list.
 
     Returns:
-        the rows; and the user's label for each label name, such as the number 1 for "1".
+        The rows; and each label as the user gave it, by its name: {"1": 1} if a label is the number 1.
 
     Raises:
-        DataError: the numbers of texts and labels differ, an item is not a text, a label is neither a string nor a
-            whole number, a label is not one of `classes`, or only one class occurs.
+        DataError: the numbers of texts and labels differ; an item is not a text; a label is neither a string nor a
+            whole number, or is not one of `classes`; or only one class occurs.
     """
     checked, given_labels = check_texts(texts), dict[str, Any]()
     if _first_item_is_pair_of_texts(checked):
@@ -57,10 +58,10 @@ def make_rows_of_texts(
     values = _read_labels_from_table_of_zeros_and_ones(labels) or _convert_to_list(labels, "labels")
     if len(values) != len(checked):
         raise DataError(
-            f"There are {len(checked):,} texts and {len(values):,} labels.", "Give one label for each text."
+            f"There are {len(checked):,} texts, but {len(values):,} labels.", "Give exactly one label for each text."
         )
     if not checked:
-        raise DataError("There is no text.", "Give texts and their labels.")
+        raise DataError("The list of texts is empty.", "Give at least two texts, and a label for each.")
     if several_labels is None:
         several_labels = isinstance(values[0], _LISTS)
     if several_labels:
@@ -76,25 +77,28 @@ def make_rows_of_texts(
 
 
 def make_number_rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]) -> NumberInput:
-    """Make the rules for reading sequences of numbers.
+    """Make the rules by which sequences of numbers are read, such as their channels and their window.
 
     Args:
-        channels: the names of the channels, or how many there are.
+        channels: the names of the channels, or the number of channels.
         numbers: other options by name: `missing`, `integer_scale`, `units`, `window`, `hop` and `rate`.
 
     Raises:
-        InputError: `numbers` has an unknown member, or a value is out of its range.
+        InputError: `numbers` has another name, or a value is out of its range.
     """
     known = ("missing", "integer_scale", "units", "window", "hop", "rate")
     if unknown := sorted(numbers.keys() - set(known)):
-        raise InputError(f"The argument numbers has the unknown member {unknown[0]!r}.", f"Use {', '.join(known)}.")
+        raise InputError(
+            f"The argument `numbers` has the key {unknown[0]!r}, which is not the name of an option.",
+            f"Use only these keys: {', '.join(known)}.",
+        )
     numbers = dict(numbers)
     for name in ("integer_scale", "units"):
         if (given := numbers.get(name)) is not None:
             if not isinstance(given, list | tuple):
                 raise InputError(
-                    f"numbers[{name!r}] is {short_repr(given)}, not a list.",
-                    "Give a list, with one value for each channel.",
+                    f"numbers[{name!r}] is {short_repr(given)}, but it must be a list.",
+                    "Give a list with exactly one value for each channel.",
                 )
             numbers[name] = tuple(given)
     if isinstance(channels, int):
@@ -114,20 +118,22 @@ def make_rows_of_sequences(
         classes: the classes and their order; without them, the labels that occur, sorted by their names.
 
     Returns:
-        the rows; and the user's label for each label name, such as the number 1 for "1".
+        The rows; and each label as the user gave it, by its name: {"1": 1} if a label is the number 1.
 
     Raises:
-        DataError: the numbers of sequences and labels differ, an item is not a sequence with these channels, a label is
-            neither a string nor a whole number, a label is not one of `classes`, or only one class occurs.
+        DataError: the numbers of sequences and labels differ; an item is not a sequence with these channels; a label is
+            neither a string nor a whole number, or is not one of `classes`; or only one class occurs.
     """
     if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
         raise DataError(
-            f"The sequences are {short_repr(sequences, 40)}, not a list.", "Give a list of arrays [time, channels]."
+            f"The sequences must be a list of arrays, but they are {short_repr(sequences, 40)}.",
+            "Give a list of arrays [time, channels].",
         )
     arrays, values = list(sequences), _convert_to_list(labels, "labels")
     if len(arrays) != len(values):
         raise DataError(
-            f"There are {len(arrays):,} sequences and {len(values):,} labels.", "Give one label for each sequence."
+            f"There are {len(arrays):,} sequences, but {len(values):,} labels.",
+            "Give exactly one label for each sequence.",
         )
     given_labels: GivenLabels = {}
     recordings = []
@@ -136,7 +142,7 @@ def make_rows_of_sequences(
         try:
             samples = convert_sequence_to_array(array, rules.channels, rules.integer_scale)
         except SequenceError as error:
-            raise DataError(f"{name}: {error.problem}", error.remedy) from None
+            raise DataError(f"T{name[1:]} cannot be used: {error.problem}", error.remedy) from None
         recordings.append(Recording(name, samples, _check_and_add_given_label(label, row, given_labels)))
     return make_labelled_sequences(recordings, rules, classes, "sequences given in Python"), given_labels
 
@@ -150,7 +156,7 @@ def _make_multi_label_rows_from_lists(
         texts: the texts.
         label_lists: a list of labels for each text, as the user gave them.
         classes: the classes and their order; None for the labels that occur, sorted.
-        given_labels: filled by this function: each label as the user gave it, by its name.
+        given_labels: a dict to which this function adds each label as the user gave it, by its name.
 
     Raises:
         DataError: an item of `label_lists` is not a list, or a label cannot be used.
@@ -159,8 +165,9 @@ def _make_multi_label_rows_from_lists(
     for row, value in enumerate(label_lists):
         if not isinstance(value, _LISTS):
             raise DataError(
-                f"The labels at position {row} (counted from 0) are {short_repr(value, 40)}, not a list.",
-                "Give a list for each text; an empty one for a text without a label.",
+                f"The labels of each text must be a list, but those at position {row} (counted from 0) are "
+                f"{short_repr(value, 40)}.",
+                "Give a list of labels for each text: an empty list for a text without a label.",
             )
         names.append([_check_and_add_given_label(label, row, given_labels) for label in value])
     code_of = {name: code for code, name in enumerate(given_labels)}
@@ -183,8 +190,8 @@ def _read_labels_from_table_of_zeros_and_ones(labels: Any) -> list[list[Any]] | 
     marks = np.asarray(labels.toarray() if hasattr(labels, "toarray") else labels)
     if not np.isin(marks, (0, 1)).all():
         raise DataError(
-            "The labels are a table that contains other values than 0 and 1.",
-            "Give one column of the table, or a list of labels for each text.",
+            "The labels are a table [texts, labels], so they must all be 0 or 1, but other values occur.",
+            "Write 1 where a text has the label of a column, else 0; or give a list with one label for each text.",
         )
     names = list(getattr(labels, "columns", range(marks.shape[1])))
     return [[names[i] for i in np.flatnonzero(row).tolist()] for row in marks]
@@ -204,11 +211,15 @@ def _convert_to_list(values: Iterable[Any], argument: str) -> list[Any]:
     """
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise DataError(
-            f"{argument} is {short_repr(values, 40)}, not a list.",
-            f"Give {argument} as a list, or as a column of a table.",
+            f"The argument `{argument}` must be a list, but it is {short_repr(values, 40)}.",
+            f"Give `{argument}` as a list, or as a column of a table of numpy, pandas or pyarrow.",
         )
     if getattr(values, "ndim", 1) != 1:
-        raise DataError(f"{argument} has {values.ndim} dimensions, not one.", "Give one column.")  # type: ignore[attr-defined]
+        dimensions = values.ndim  # type: ignore[attr-defined]
+        raise DataError(
+            f"The argument `{argument}` must have exactly one dimension, but it has {dimensions}.",
+            "Give a list, or one column of the table.",
+        )
     # The method of numpy and pandas; the method of pyarrow.
     as_list = getattr(values, "tolist", getattr(values, "to_pylist", None))
     return list(values) if as_list is None else as_list()
@@ -225,14 +236,14 @@ def _is_pair(item: Any) -> bool:
 
 
 def check_texts(texts: Iterable[Any], *, two_texts: bool | None = None) -> list[Any]:
-    """Return the texts as a list of strings, or of tuples of two strings.
+    """Check that all items are texts or all are pairs of texts, and return them as strings or tuples of two strings.
 
     Args:
         texts: the texts, or tuples of two texts.
-        two_texts: whether each item must be a pair of texts; with None, all items must be of the kind of the first one.
+        two_texts: whether each item must be a pair of texts; with None, all items must be pairs if the first one is.
 
     Raises:
-        DataError: an item is not a text where texts are required, or not a pair where pairs are required.
+        DataError: an item is not a text, or not a pair of texts if pairs are required.
     """
     found = _convert_to_list(texts, "texts")
     if _first_item_is_pair_of_texts(found) if two_texts is None else two_texts:
@@ -240,24 +251,24 @@ def check_texts(texts: Iterable[Any], *, two_texts: bool | None = None) -> list[
     for row, text in enumerate(found):
         if not isinstance(text, str):
             raise DataError(
-                f"The text at position {row} (counted from 0) is {short_repr(text, 40)}, not a string.",
-                "If it is a sequence of numbers, give its channels: fit(..., channels=3)."
+                f"The text at position {row} (counted from 0) must be a string, but it is {short_repr(text, 40)}.",
+                "If your inputs are sequences of numbers, say how many channels they have: fit(..., channels=3)."
                 if isinstance(text, np.ndarray | list | tuple)
-                else "Give a text in its place, or leave it out with its label.",
+                else "Give a string in its place, or leave out this item and its label.",
             )
     # A subclass of str, such as numpy's, becomes a plain str.
     return [text if type(text) is str else str(text) for text in found]
 
 
 def _check_pair(pair: Any, row: int) -> tuple[str, str]:
-    """Return a pair of texts as a tuple of two strings of the class `str` itself.
+    """Return a pair of texts as a tuple of two plain `str`, also if they are of a subclass of `str`.
 
     Raises:
-        DataError: the item is not a pair of texts; the error names its position, `row`.
+        DataError: the item at position `row` is not a pair of texts.
     """
     if not _is_pair(pair):
         raise DataError(
-            f"The item at position {row} (counted from 0) is {short_repr(pair, 40)}, not two texts.",
+            f"The item at position {row} (counted from 0) must be a pair of texts, but it is {short_repr(pair, 40)}.",
             "Give a tuple of two strings: (first, second).",
         )
     first, second = map(str, pair)
@@ -273,21 +284,24 @@ def _check_and_add_given_label(label: Any, row: int, given_labels: GivenLabels) 
         given_labels: the labels so far, by name.
 
     Raises:
-        DataError: the label is neither a string nor a whole number, or has the name of a label of another type.
+        DataError: the label is neither a string nor a whole number; or `given_labels` has a label of another type under
+            its name, such as the number 1 and the string "1".
     """
     label = label.item() if isinstance(label, np.generic) else label
     if not isinstance(label, str | int) or label == "":
         raise DataError(
-            f"The label at position {row} (counted from 0) is {short_repr(label, 40)}, which cannot be a label.",
+            f"The label at position {row} (counted from 0) is {short_repr(label, 40)}, but a label must be a string "
+            "that is not empty, a whole number or a boolean.",
             "Give one label for each text; or, if a text can have several labels, give a list of labels for each text."
             if isinstance(label, _LISTS)
-            else "Give a string that is not empty, a whole number or a boolean.",
+            else "Give such a label in its place.",
         )
     name = str(label)
     before = given_labels.setdefault(name, label)
     if type(before) is not type(label):
         raise DataError(
-            f"The labels {short_repr(before)} and {short_repr(label)} differ, but have the same name, {name!r}.",
-            "Give all labels as strings.",
+            f"The labels {short_repr(before)} and {short_repr(label)} are of different types, but both become "
+            f"{name!r} as a string.",
+            "Give all labels as strings, or all as numbers.",
         )
     return name

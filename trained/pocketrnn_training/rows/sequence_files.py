@@ -28,7 +28,10 @@ from pocketrnn_training.settings.sequence_reading_options import NOTHING_SAID, O
 __all__ = ["read_sequences", "read_ts_file"]
 
 _LARGEST: Final = 1 << 32
-_LAYOUT: Final = "Save x [sequences, time, channels], y [sequences], and lengths [sequences] where they differ."
+_LAYOUT: Final = (
+    "Save the arrays `x` [sequences, time, channels] and `y` [sequences] with numpy.savez. If the sequences differ in "
+    "length, add the array `lengths` [sequences]."
+)
 
 
 def read_sequences(
@@ -38,14 +41,13 @@ def read_sequences(
     label_column: str = "label",
     labels: tuple[str, ...] | None = None,
 ) -> LabelledSequences:
-    """Read files of labelled sequences of numbers, one after the other.
+    """Read labelled sequences of numbers from files, as the rows of one data set. A file's suffix decides its format.
 
-    The suffix of a name decides the format. `.ts`: that of aeon and sktime
-    (`pocketrnn_training.rows.sequence_files`). `.npz`: `x` [sequences, time, channels] or, with one channel,
-    [sequences, time]; `y` [sequences], strings or whole numbers; `lengths` [sequences] where the sequences are
-    shorter than the array. `x` is [sequences, channels, time] with `channels_first`, or where only that layout fits
-    the number of named channels. Pickles are not read. `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet`: a row for
-    each step, a column for each channel, and one with the label.
+    A `.ts` file has the format of aeon and sktime. A `.npz` file has the arrays `x` [sequences, time, channels] (or
+    [sequences, time] with one channel), `y` [sequences] with strings or whole numbers, and `lengths` [sequences] if the
+    sequences differ in length. `x` is read as [sequences, channels, time] if `options.channels_first` is true, or if
+    only that fits the named channels. A table (`.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.parquet`) has a row for each time
+    step, a column for each channel, and a column of labels.
 
     Args:
         paths: the files.
@@ -54,9 +56,9 @@ def read_sequences(
         labels: the classes and their order; without it, the labels that occur, sorted.
 
     Raises:
-        DataError: a file is missing, damaged or of another kind; two files have different channels; a sample or a label
-            cannot be used.
-        InputError: an option cannot be used.
+        DataError: a file is missing, damaged or of another kind; two files have different numbers of channels; a sample
+            is not a number; a label is missing, or is not one of `labels`.
+        InputError: the files are tables, and their channels are not named or a column is named for two uses.
 
     Example:
         >>> read_sequences([Path("BasicMotions_TRAIN.ts")]).labels
@@ -66,13 +68,13 @@ def read_sequences(
     recordings = [recording for path in paths for recording in _read_recordings(path, options, label_column, notes)]
     source = ", ".join(path.name for path in paths)
     if not recordings:
-        raise DataError(f"{source} holds no sequences.", "Give a file with labelled sequences.")
+        raise DataError(f"{source} holds no sequences.", "Give a file that holds at least one labelled sequence.")
     count = recordings[0].samples.shape[1]
     for recording in recordings:
         if recording.samples.shape[1] != count:
             raise DataError(
                 f"{recording.name} has {recording.samples.shape[1]} channels, but {recordings[0].name} has {count}.",
-                "Train on files with the same channels.",
+                "All sequences must have the same channels: leave out the files that have other channels.",
             )
     data = make_labelled_sequences(recordings, options.rules(count), labels, source)
     return replace(data, notes=(*notes, *data.notes))
@@ -82,7 +84,6 @@ def _read_recordings(path: Path, options: SequenceOptions, label_column: str, no
     """Read the recordings of a file in the format that the suffix of its name says.
 
     Args:
-        path: the file.
         options: the channels and the other reading options.
         label_column: the column of labels, for a table.
         notes: this function appends sentences for the user here, such as a guess about the order of axes.
@@ -97,12 +98,16 @@ def _read_recordings(path: Path, options: SequenceOptions, label_column: str, no
         return _read_array_recordings(path, options, notes)
     if suffix not in ENDINGS:
         known = ", ".join([*OF_NUMBERS, *ENDINGS])
-        raise DataError(f"{path} has an ending that is not known.", f"Use a file that ends in one of: {known}.")
+        raise DataError(
+            f"The suffix of {path} is not that of a known file format.",
+            f"Give a file whose name ends in one of: {known}.",
+        )
     return _read_table_recordings(path, ENDINGS[suffix], options, label_column)
 
 
 def _read_array_recordings(path: Path, options: SequenceOptions, notes: list[str]) -> Iterator[Recording]:
-    """Yield the sequences of a `.npz` file, and append to `notes` a sentence if the order of axes was guessed."""
+    """Yield the sequences of a `.npz` file. If the order of its axes is guessed, append a sentence about it to
+    `notes`."""
     x, y, lengths = _read_x_y_and_lengths(path, options, notes)
     for row, (sequence, label) in enumerate(zip(x, y, strict=True)):
         end = None if lengths is None else int(lengths[row])
@@ -124,14 +129,14 @@ def _move_channel_axis_last(
     named = None if options.channels is None else len(options.channels)
     if named == steps != channels and not has_lengths:
         notes.append(
-            f"x of {path.name} is taken as [sequences, channels, time]: {named} channels are named, but "
-            f"in this order it has {channels:,} steps."
+            f"The array x of {path.name} is read as [sequences, channels, time], with {channels:,} steps: its second "
+            f"axis has the size {named}, which is the number of named channels."
         )
         return x.transpose(0, 2, 1)
     if channels > steps > 1 and named is None:
         notes.append(
-            f"x of {path.name} is taken as {len(x):,} sequences of {steps:,} steps and {channels:,} channels. If it is "
-            f"[sequences, channels, time], as aeon has it, say so: --channels-first."
+            f"The array x of {path.name} is read as {len(x):,} sequences of {steps:,} steps and {channels:,} channels. "
+            f"If its axes are [sequences, channels, time], as in aeon, add the option --channels-first."
         )
     return x
 
@@ -148,7 +153,7 @@ def _read_x_y_and_lengths(
     for name in ("x", "y"):
         if name not in found:
             have = ", ".join(sorted(found)) or "nothing"
-            raise DataError(f"{path} has no array {name!r}; it has {have}.", _LAYOUT)
+            raise DataError(f"{path} has no array {name!r}. It has {have}.", _LAYOUT)
     x, y, lengths = found["x"], found["y"], found.get("lengths")
     if x.ndim == 2:
         x = x[:, :, None]
@@ -173,15 +178,16 @@ def _read_x_y_and_lengths(
         lengths.dtype.kind not in "iu" or lengths.ndim != 1 or ((lengths < 1) | (lengths > x.shape[1])).any()
     ):
         raise DataError(
-            f"The array lengths of {path} holds other values than whole numbers from 1 to the {x.shape[1]} steps of x.",
-            _LAYOUT,
+            f"The array lengths of {path} must hold one whole number from 1 to {x.shape[1]} (the number of steps of x) "
+            "for each sequence, but it holds other values.",
+            "Save the number of steps of each sequence as `lengths`.",
         )
     sizes = {"y": len(y)} | ({} if lengths is None else {"lengths": len(lengths)})
     for name, size in sizes.items():
         if size != len(x):
             raise DataError(
-                f"The array x of {path} has {len(x)} sequences, but {name} has {size} items.",
-                "Save one item for each sequence.",
+                f"The array x of {path} has {len(x)} sequences, but the array {name} has {size} items.",
+                f"Save exactly one item of {name} for each sequence.",
             )
     return x, y, lengths
 
@@ -201,14 +207,16 @@ def _read_table_recordings(path: Path, kind: Kind, options: SequenceOptions, lab
     """
     if options.channels is None:
         raise InputError(
-            f"No channels are named for the table {path}.", "Name the columns that are channels: --channels ax,ay,az."
+            f"{path} is a table, but no option says which of its columns are channels.",
+            "Name the columns of the channels: --channels ax,ay,az.",
         )
     by, when = options.sequence_column, options.time_column
     if clash := {label_column, by, when} & set(options.channels):
         raise InputError(
             f"The column {min(map(str, clash))!r} is named as a channel, but also as the column of labels, sequences "
             "or times.",
-            f"Leave {min(map(str, clash))!r} out of --channels.",
+            f"Leave {min(map(str, clash))!r} out of the value of --channels, or give another column as labels, "
+            "sequences or times.",
         )
     columns = read_columns(str(path), kind, [*options.channels, label_column, *filter(None, (by, when))])
     rules = options.rules(len(options.channels))
@@ -247,27 +255,29 @@ def _sort_row_numbers_by_time(column: Sequence[Any], column_name: str, path: Pat
             continue
         if missing := np.isnan(times).nonzero()[0].tolist():
             problem = f"Row {missing[0] + 1} of {path} has no time in the column {column_name!r}."
-            raise DataError(problem, "Write a time in each row, or leave --time-column out.")
+            raise DataError(problem, "Write a time in each row, or leave out the option --time-column.")
         return np.argsort(times, kind="stable")
     raise DataError(
         f"The column {column_name!r} of {path} holds {short_repr(values[0], 40)}, which is not a time.",
-        "Give numbers, or dates and times as 2024-05-01T12:30:00.5.",
+        "Write each time as a number, or as a date and time such as 2024-05-01T12:30:00.5.",
     )
 
 
 def _convert_labels_to_strings(column: Sequence[Any], column_name: str, path: Path) -> npt.NDArray[Any]:
-    """Return the labels of a column as strings.
+    """Convert the labels of a column to strings: the number 1 becomes "1".
 
     Raises:
-        DataError: a label is missing, or is neither a text nor a whole number.
+        DataError: a label is missing, or is neither a string nor a whole number.
     """
     made = []
     for row, value in enumerate(column):
         value = value.item() if isinstance(value, np.generic) else value
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-            found = "no label" if value in (None, "") else f"{short_repr(value, 40)}, which is not a label,"
+            found = "no label" if value in (None, "") else f"the label {short_repr(value, 40)}"
             raise DataError(
-                f"Row {row + 1} of {path} has {found} in the column {column_name!r}.", "Give a text or a whole number."
+                f"Row {row + 1} of {path} has {found} in the column {column_name!r}, but it must be a string or a "
+                "whole number.",
+                "Write a label of such a type there, or delete the row.",
             )
         made.append(str(value))
     return np.array(made, dtype=object)
@@ -275,7 +285,7 @@ def _convert_labels_to_strings(column: Sequence[Any], column_name: str, path: Pa
 
 _MISSING: Final = frozenset({"?", "nan"})
 _FLAGS: Final = ("timestamps", "missing", "univariate", "equallength", "targetlabel")
-_SEE: Final = "Write it as aeon's write_to_ts_file does."
+_SEE: Final = "Correct the file, or write it anew with the function write_to_ts_file of the library aeon."
 
 
 @dataclass
@@ -283,7 +293,7 @@ class _Header:
     """The values in the header of a `.ts` file, which are its lines that begin with @.
 
     Attributes:
-        flags: the values of the lines that are true or false, by name.
+        flags: the value of each header line that says true or false, by the name in lower case: {"missing": True}.
         labels: the labels that may occur; None if the header does not say that there are labels.
         sizes: the values of `dimensions` and `serieslength`.
     """
@@ -310,14 +320,14 @@ def read_ts_file(path: Path) -> Iterator[Recording]:
         found_steps, found_channels = recording.samples.shape
         if channels is not None and found_channels != channels:
             raise DataError(
-                f"Line {number} of {path} has {found_channels} channels, but the lines before it or the header have "
-                f"{channels}.",
-                "Give every sequence the same channels, with a colon between two.",
+                f"Line {number} of {path} has {found_channels} channels, but it must have {channels}, as the header or "
+                "the line before says.",
+                "Write the same number of channels on every line, with colons between them.",
             )
         if steps is not None and found_steps != steps:
             raise DataError(
-                f"Line {number} of {path} has {found_steps} steps, but the header says that all have {steps}.",
-                "Correct the line, or write @equalLength false.",
+                f"Line {number} of {path} has {found_steps} steps, but the header says that every line has {steps}.",
+                "Correct the line, or write @equalLength false in the header.",
             )
         channels = found_channels
         yield recording
@@ -341,7 +351,8 @@ def _read_ts_header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
         words = text.split()
         if not words[0].startswith("@"):
             raise DataError(
-                f"Line {number} of {path} comes before the line @data, but does not begin with @ or #.", _SEE
+                f"Line {number} of {path} comes before the line @data, so it must begin with @ or #, but it does not.",
+                _SEE,
             )
         name = words[0][1:].lower()
         if name == "data":
@@ -352,7 +363,8 @@ def _read_ts_header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
             said = words[1].lower() if len(words) > 1 else ""
             if said not in ("true", "false"):
                 raise DataError(
-                    f"{where} says {short_repr(text.strip(), 40)}, but true or false must follow the name.", _SEE
+                    f"{where} is {short_repr(text.strip(), 40)}, but {words[0]} must be followed by true or false.",
+                    _SEE,
                 )
             header.flags[name] = said == "true"
             if name == "classlabel" and said == "true":
@@ -360,29 +372,31 @@ def _read_ts_header(lines: Iterator[tuple[int, str]], path: Path) -> _Header:
         elif name in ("dimensions", "dimension", "serieslength"):
             if len(words) != 2 or not words[1].isascii() or not words[1].isdigit() or int(words[1]) < 1:
                 raise DataError(
-                    f"{where} says {short_repr(text.strip(), 40)}, but a whole number of at least 1 must follow the "
-                    "name.",
+                    f"{where} is {short_repr(text.strip(), 40)}, but {words[0]} must be followed by a whole number of "
+                    "1 or more.",
                     _SEE,
                 )
             header.sizes["serieslength" if name == "serieslength" else "dimensions"] = int(words[1])
-    raise DataError(f"{path} has no line @data.", f"Give a file in the format .ts. {_SEE}")
+    raise DataError(f"{path} has no line @data, so it is not a file in the format .ts.", _SEE)
 
 
 def _refuse_unsupported_ts_header(header: _Header, path: Path) -> None:
-    """Raise a DataError if the header of a `.ts` file declares time stamps, values in place of labels, or no labels."""
+    """Raise a DataError if the header of a `.ts` file declares time stamps, numbers as targets, or no labels."""
     if header.flags.get("timestamps"):
         raise DataError(
-            f"The sequences of {path} have time stamps, which are not read.",
-            "Write samples at equal distances without time stamps: @timeStamps false.",
+            f"The samples of {path} have time stamps (@timeStamps true), but pocketrnn train reads only samples "
+            "without them.",
+            "Resample each sequence to equal time steps, and save only the samples, with @timeStamps false.",
         )
     if header.flags.get("targetlabel"):
         raise DataError(
-            f"{path} has numbers as targets (@targetLabel true), but pocketrnn train learns only labels.",
-            "Train a module of your own, and export it: pocketrnn export --values.",
+            f"The targets of {path} are numbers (@targetLabel true), but pocketrnn train learns only class labels.",
+            "Train a module of your own in PyTorch, and export it: pocketrnn export --values.",
         )
     if header.labels is None:
         raise DataError(
-            f"The header of {path} does not declare labels.", "Write @classLabel true and the labels in its header."
+            f"The header of {path} does not declare the labels of its sequences.",
+            "Write a line with @classLabel true and all labels in the header: @classLabel true walking running.",
         )
 
 
@@ -395,17 +409,18 @@ def _parse_sequence_line_of_ts_file(text: str, where: str, header: _Header) -> R
         header: the header of the file, which names the labels.
 
     Raises:
-        DataError: the line has no label or another one than the header names, channels of different lengths, or a
-            field that is not a number.
+        DataError: the line has no label, or a label that the header does not name; its channels have different numbers
+            of samples; or a sample is not a number.
     """
     *channels, label = text.strip().split(":")
     label = label.strip()
     if not channels or not label:
-        raise DataError(f"{where} does not end with a colon and a label.", _SEE)
+        raise DataError(f"{where[0].upper()}{where[1:]} does not end with a colon and a label.", _SEE)
     if header.labels and label not in header.labels:
         raise DataError(
-            f"The header does not name the label {short_repr(label, 40)} of {where}.",
-            "Correct the label, or name it after @classLabel true.",
+            f"The label {short_repr(label, 40)} of {where} is not in the list of labels after @classLabel in the "
+            "header.",
+            "Correct the label, or add it to that list.",
         )
     samples = [[_parse_sample_of_ts_file(field, where, header) for field in channel.split(",")] for channel in channels]
     if len({len(channel) for channel in samples}) > 1:
@@ -418,22 +433,23 @@ def _parse_sequence_line_of_ts_file(text: str, where: str, header: _Header) -> R
 
 
 def _parse_sample_of_ts_file(field: str, where: str, header: _Header) -> float:
-    """Parse one sample of a `.ts` file as a number; a missing sample, `?` or `NaN`, becomes NaN.
+    """Parse one sample of a `.ts` file as a number. A sample that is missing (`?` or `NaN`) becomes NaN.
 
     Raises:
-        DataError: `field` is not a number, or is missing although the header says @missing false.
+        DataError: `field` is not a number; or the sample is missing, but the header says @missing false.
     """
     field = field.strip()
     if field.lower() in _MISSING:
         if header.flags.get("missing") is False:
             raise DataError(
                 f"A sample of {where} is missing, but the header says @missing false.",
-                "Write a number, or @missing true.",
+                "Write a number in its place, or write @missing true in the header.",
             )
         return math.nan
     try:
         return float(field)
     except ValueError:
         raise DataError(
-            f"{short_repr(field, 30)} in {where} is not a number.", "Write a number, or ? for a missing sample."
+            f"The sample {short_repr(field, 30)} in {where} is not a number.",
+            "Write a number in its place, or ? for a missing sample.",
         ) from None

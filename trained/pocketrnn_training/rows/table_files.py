@@ -92,29 +92,33 @@ def open_as_utf8(path: Path, encoding: str = UTF8) -> Iterator[IO[bytes]]:
     """Open a data file for reading as UTF-8. A file in another encoding is converted.
 
     Raises:
-        DataError: the file is missing, cannot be read, or is not a regular file; or a later read finds bytes that are
-            not in the encoding.
+        DataError: the file is missing, cannot be read, or is not a regular file; or, while the caller reads, a byte
+            does not belong to the encoding.
     """
     try:
         # A device may have no end, and a pipe cannot be read twice.
         if path.exists() and not path.is_file():
-            raise DataError(f"{path} is not a regular file.", "Give the name of a file.")
+            raise DataError(
+                f"{path} is not a regular file: it is a folder, a device or a pipe.",
+                "Give the path of a file with rows.",
+            )
         with path.open("rb") as file:
             yield recode_to_utf8(file, str(path), encoding)
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist.", suggest_near_file(path) or "Check the name of the file.") from None
+        raise DataError(f"{path} does not exist.", suggest_near_file(path) or "Check the path of the file.") from None
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its rights."
+            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its access rights."
         ) from None
 
 
 def _check_encoding_and_measure_utf8_size(path: Path, encoding: str) -> int:
-    """Check that a file has the encoding, and return the size of its text in bytes of UTF-8, or 0 if it is only white
-    space.
+    """Check that a whole file can be decoded, and return the size of its text in bytes of UTF-8.
+
+    Return 0 if the file is empty or holds only white space.
 
     Raises:
-        DataError: the file cannot be read, or holds bytes that are not in the encoding.
+        DataError: the file cannot be read, or holds a byte that does not belong to the encoding.
     """
     size, lines, waiting, blank = 0, 1, b"", True
     with open_as_utf8(path, encoding) as file:
@@ -153,7 +157,7 @@ def read_delimited(
         delimiter: the character between the fields of a row.
         names_without_header: the names of all columns, for a file without a header line.
         remedy: what to do if a column is missing, for the error.
-        encoding: the encoding of the file, as `check_encoding` returns it.
+        encoding: the encoding of the file, by its name in Python in lower case.
 
     Yields:
         For each wanted column, its values in the next rows.
@@ -177,7 +181,7 @@ def _measure_utf8_size_and_refuse_blank_file(path: Path, encoding: str = UTF8) -
     """
     size = _check_encoding_and_measure_utf8_size(path, encoding)
     if not size:
-        raise DataError(f"{path} is empty.", "Give a file with labelled texts.")
+        raise DataError(f"{path} is empty, or holds only white space.", "Give a file with labelled texts.")
     return size
 
 
@@ -194,7 +198,6 @@ def _open_delimited(
     """Open a CSV file, and yield a reader of chunks of its rows.
 
     Args:
-        path: the file.
         size: the number of bytes of the file in UTF-8.
         included_columns: the columns to read; empty for all.
         string_columns: the columns whose values are read as strings, whatever they look like.
@@ -230,14 +233,16 @@ def _translate_csv_errors(path: Path) -> Iterator[None]:
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         if "straddl" in first_line(error):
             raise DataError(
-                f"{path} has a row of more than {_BLOCK >> 20} MiB, or a quote that is never closed.",
-                "Correct the row, or delete it.",
+                f"{path} has a quotation mark that is never closed, or a row of more than {_BLOCK >> 20} MiB.",
+                'Write "" for a quotation mark inside a quoted field, and shorten or delete a row that is too long.',
             ) from None
-        raise DataError(f"{path} cannot be read: {first_line(error)}.", "Correct that row of the file.") from None
+        raise DataError(
+            f"{path} cannot be read as CSV: {first_line(error)}.", "Correct the named row, or save the file again."
+        ) from None
 
 
 def _read_csv(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
-    """Yield the wanted columns of a .csv file in chunks of rows. `remedy` is for the error of a missing column."""
+    """Yield the wanted columns of a .csv file in chunks of rows. A missing column's error ends with `remedy`."""
     return read_delimited(path, wanted, _find_csv_delimiter(path, wanted, encoding), remedy=remedy, encoding=encoding)
 
 
@@ -253,14 +258,14 @@ def _find_csv_delimiter(path: Path, wanted: Sequence[str], encoding: str = UTF8)
 
 
 def _read_tsv(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
-    """Yield the wanted columns of a .tsv file in chunks of rows. `remedy` is for the error of a missing column."""
+    """Yield the wanted columns of a .tsv file in chunks of rows. A missing column's error ends with `remedy`."""
     return read_delimited(path, wanted, "\t", remedy=remedy, encoding=encoding)
 
 
 def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
     """Yield the wanted members of the objects in a JSON Lines file as columns, in chunks of rows.
 
-    `remedy` is for the error of a missing member.
+    If an object lacks a wanted member, the error ends with `remedy`.
     """
 
     # Not pyarrow's reader: it refuses half a surrogate pair, which JSON allows, and its errors name no line.
@@ -269,7 +274,9 @@ def _read_json_lines(path: Path, wanted: Sequence[str], remedy: str, encoding: s
             for column in wanted:
                 if column not in row:
                     has = list_first_names(list(row)) or "nothing"
-                    raise DataError(f"Line {number} of {path} has no {column!r}; it has {has}.", remedy)
+                    raise DataError(
+                        f"Line {number} of {path} is a JSON object without the member {column!r}. It has {has}.", remedy
+                    )
             yield [row[column] for column in wanted]
 
     return _convert_rows_to_chunks_of_columns(select_wanted_members())
@@ -282,7 +289,7 @@ def _convert_rows_to_chunks_of_columns(rows: Iterator[list[Any]]) -> Iterator[tu
 
 
 def _read_json_rows(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the object on each line of a JSON Lines file, with the line number. Empty lines are left out."""
+    """Yield pairs (line number, JSON object) for the lines of a JSON Lines file that are not empty."""
     for number, text in read_text_lines(path, encoding):
         try:
             row = parse_json_object(text)
@@ -297,12 +304,11 @@ def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str
     Each line of the file is labels that begin with `__label__`, then the text. Several labels become a list.
 
     Args:
-        path: the file.
         wanted: `text`, `label` or both.
         remedy: what to do, for the error if `wanted` has another name.
         encoding: the encoding of the file.
     """
-    check_columns(_FASTTEXT, wanted, str(path), f"Lines of {_LABEL}... have these columns. {remedy}")
+    check_columns(_FASTTEXT, wanted, str(path), f"Each .txt file in fastText's format has these columns. {remedy}")
 
     def parse_lines() -> Iterator[list[Any]]:
         for number, text in read_text_lines(path, encoding):
@@ -311,8 +317,9 @@ def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str
             labels = [word.removeprefix(_LABEL) for word in words[:count]]
             if "label" in wanted and (not labels or "" in labels):
                 raise DataError(
-                    f"Line {number} of {path} does not begin with {_LABEL} and a label.",
-                    f"Write {_LABEL}NAME before the text, as for fastText, or give a .csv, .tsv, .jsonl or .parquet "
+                    f"Line {number} of {path} does not begin with {_LABEL} and the name of a label, but each line of a "
+                    ".txt file must.",
+                    f"Write {_LABEL}NAME before each text, as for fastText; or give a .csv, .tsv, .jsonl or .parquet "
                     "file.",
                 )
             # The text after the labels, with its own spaces.
@@ -324,7 +331,7 @@ def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str
 
 
 def read_text_lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str]]:
-    """Yield the text of each line that is not empty, with the line number.
+    """Yield pairs (line number, text) for the lines of a file that are not empty. The text keeps its line break.
 
     Raises:
         DataError: the file is missing, cannot be read, is in another encoding, or has a line that is too long.
@@ -334,7 +341,8 @@ def read_text_lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str
         for number, line in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), start=1):
             if len(line) > _LONGEST_LINE:
                 raise DataError(
-                    f"Line {number} of {path} is longer than {_LONGEST_LINE >> 20} MiB.", "Break it into lines."
+                    f"Line {number} of {path} is longer than {_LONGEST_LINE >> 20} MiB, which is the limit.",
+                    "Break the line into several lines, or delete it.",
                 )
             if number == 1:
                 check_not_utf16(str(path), line[:4])
@@ -347,6 +355,7 @@ def read_text_lines(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, str
 
 
 def _read_parquet(path: Path, wanted: Sequence[str], remedy: str, _encoding: str) -> Iterator[tuple[list[Any], ...]]:
+    """Yield the wanted columns of a Parquet file in chunks of rows. A missing column's error ends with `remedy`."""
     with _open_parquet(path) as file:
         check_columns(file.schema_arrow.names, wanted, str(path), remedy)
         for chunk in file.iter_batches(_ROWS, columns=list(wanted)):
@@ -355,7 +364,7 @@ def _read_parquet(path: Path, wanted: Sequence[str], remedy: str, _encoding: str
 
 @contextmanager
 def _open_parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
-    """Open a Parquet file; errors of pyarrow in the `with` block are raised as DataError."""
+    """Open a Parquet file, and convert errors of pyarrow in the `with` block to a DataError about the file."""
     with open_as_utf8(path) as content:
         try:
             yield pyarrow.parquet.ParquetFile(content)
@@ -364,7 +373,7 @@ def _open_parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
 
 
 def _read_delimited_column_names(path: Path, delimiter: str | None = None) -> list[str]:
-    """Read the column names of a CSV or TSV file from its header line; None stands for a delimiter to find."""
+    """Read the column names of a CSV or TSV file from its header line. With None, the delimiter is detected."""
     size = _measure_utf8_size_and_refuse_blank_file(path)
     with _open_delimited(path, size, (), (), delimiter or _find_csv_delimiter(path, ())) as header:
         return list(header.schema.names)
@@ -374,7 +383,7 @@ def _read_json_member_names(path: Path) -> list[str]:
     """Read the names of the members of the first object in a JSON Lines file."""
     for _, row in _read_json_rows(path):
         return list(row)
-    raise DataError(f"{path} is empty.", "Give a file with rows.")
+    raise DataError(f"{path} is empty.", "Give a file with one JSON object on each line.")
 
 
 def _read_parquet_column_names(path: Path) -> list[str]:
@@ -402,7 +411,7 @@ SUFFIXES: Final = tuple(_FORMATS)
 
 
 def _find_readers(path: Path) -> _Readers:
-    """Find by the suffix of a file's name the functions that read its columns and its column names.
+    """Return the functions that read the format of a file, which the suffix of its name decides.
 
     Raises:
         DataError: the suffix is unknown.
@@ -410,6 +419,7 @@ def _find_readers(path: Path) -> _Readers:
     found = _FORMATS.get(path.suffix.lower())
     if found is None:
         raise DataError(
-            f"{path} has an ending that is not known.", f"Use a file that ends in one of: {', '.join(SUFFIXES)}."
+            f"The suffix of {path} is not that of a known file format.",
+            f"Give a file whose name ends in one of: {', '.join(SUFFIXES)}.",
         )
     return found

@@ -25,11 +25,11 @@ class TaggedSentences(LabelledRows):
     """Sentences as lists of words, and the label of each word.
 
     Attributes:
-        sentences: the words of each sentence, at least one.
+        sentences: the words of each sentence, at least one word.
         targets: int64 [words of all sentences], the index of each word's label in `labels`.
-        labels: the labels.
+        labels: the labels that a word can have.
         source: where the sentences come from, in words.
-        licence: their licence, where it is known.
+        licence: the licence of the sentences; None if it is not known.
 
     Example:
         >>> data = TaggedSentences([("Ada", "works")], np.array([1, 0]), ("O", "B-PER"), "a sentence")
@@ -57,7 +57,7 @@ class TaggedSentences(LabelledRows):
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Return the number of words of each sentence, int64 [sentences].
+        """The number of words of each sentence, int64 [sentences].
 
         Example:
             >>> data.lengths.tolist()
@@ -67,7 +67,7 @@ class TaggedSentences(LabelledRows):
 
     @property
     def groups(self) -> npt.NDArray[np.int64]:
-        """Return the group of each sentence, int64 [sentences]. Sentences with the same words are one group.
+        """The number of the group of each sentence, int64 [sentences]. Sentences with the same words are one group.
 
         Example:
             >>> data.groups.tolist()
@@ -94,11 +94,12 @@ class TaggedSentences(LabelledRows):
     def split(self, validation: TaggedSentences | None, settings: Settings) -> tuple[TaggedSentences, TaggedSentences]:
         """Return the training sentences and the validation sentences of a run.
 
-        If `validation` is given, it becomes the validation sentences. Otherwise a part is held out, so that no sentence
-        with the same words is in both results.
+        If `validation` is given, it becomes the validation sentences. Otherwise a part of the sentences is held out;
+        sentences with the same words stay together.
 
         Raises:
-            DataError: the validation sentences have other labels; there is only one sentence.
+            DataError: the validation sentences have other labels; or `validation` is None, and all sentences are the
+                same.
 
         Example:
             >>> training, held_out = data.split(None, settings)
@@ -112,15 +113,15 @@ class TaggedSentences(LabelledRows):
         different = int(groups.max(initial=-1)) + 1
         if different < 2:
             raise DataError(
-                f"{self.source} holds only one sentence, so none can be held out.",
-                "End each sentence with an empty line, or give other sentences for validation: --validation.",
+                f"{self.source} holds only one sentence, so none can be held out for validation.",
+                "Write an empty line after each sentence, or give other sentences for validation with --validation.",
             )
         order = np.random.default_rng(settings.seed).permutation(different)
         held_out = np.isin(groups, order[: max(1, round(settings.validation_share * different))])
         return self.rows(np.flatnonzero(~held_out)), self.rows(np.flatnonzero(held_out))
 
     def format_row(self, row: int) -> str:
-        """Return a word in brackets between its neighbours, as text for a report.
+        """Return a word in brackets between its neighbours in the sentence, as text for a report.
 
         Args:
             row: the number of the word, counted through all sentences.

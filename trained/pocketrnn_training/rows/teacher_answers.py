@@ -49,13 +49,14 @@ class TeacherAnswers:
 
         Args:
             values: [rows, classes], in the order of the data's rows and labels.
-            answered: bool [rows], whether a row has an answer; without it, all have. Other rows may hold anything.
-            logits: the values are logits, not probabilities.
+            answered: bool [rows], whether each row has an answer; None if all have one. The values of a row without an
+                answer are not read.
+            logits: whether the values are logits; otherwise they are probabilities.
             sources: the teachers, by name.
 
         Raises:
-            DataError: the values are not numbers in rows and columns; or the values of a row are not finite, or are
-                neither logits nor probabilities that sum to 1.
+            DataError: the values are not numbers on two axes; a value is not finite; `logits` is false, and a row holds
+                other values than probabilities that sum to 1; or `answered` has another shape or type.
 
         Example:
             >>> TeacherAnswers.of([[2.0, 2.0]], logits=True).values.tolist()
@@ -68,15 +69,15 @@ class TeacherAnswers:
             numbers = np.empty(0)
         if numbers.ndim != 2:
             raise DataError(
-                f"The teacher's answers of {name} are not numbers in rows and columns.",
-                "Give one row for each row of the data, and one column for each label.",
+                f"The teacher's answers of {name} must be an array of numbers with exactly two axes, but they are not.",
+                "Give an array with one row for each row of the data, and one column for each label.",
             )
         known = np.ones(len(numbers), dtype=bool) if answered is None else np.asarray(answered)
         if known.shape != (len(numbers),) or known.dtype != bool:
             raise DataError(
-                f"The argument answered has the shape {list(known.shape)} and the type {known.dtype}, but it must be "
-                f"boolean and have the shape [{len(numbers)}].",
-                "Give a boolean for each row.",
+                f"The argument `answered` has the shape {list(known.shape)} and the type {known.dtype}, but it must "
+                f"have the shape [{len(numbers)}] and the type bool.",
+                "Give one boolean for each row: whether the teacher answers the row.",
             )
         rows = np.flatnonzero(known)
         probabilities = normalize_probabilities(numbers[rows], rows, name, logits=logits)
@@ -105,8 +106,9 @@ class TeacherAnswers:
         return TeacherAnswers(self.values, self.places[chosen], self.sources)
 
     def probabilities(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Return the probabilities of the chosen rows, float32 [chosen rows, classes]; zeros for a row without an
-        answer.
+        """Return the probabilities of the rows with the numbers `rows`, float32 [rows, classes].
+
+        A row without an answer gets zeros.
 
         Example:
             >>> TeacherAnswers.of([[0.5, 0.5], [0, 0]], answered=[True, False]).probabilities(np.array([1])).tolist()
@@ -145,11 +147,11 @@ def normalize_probabilities(
         float32 [rows, classes].
 
     Raises:
-        DataError: a value is not finite; or the values are probabilities, and one is negative or a row does not sum
-            to 1.
+        DataError: a value is not finite; or `logits` is false, and a value is negative or a row does not sum to 1.
     """
 
     def refuse_wrong_answers(wrong: npt.NDArray[np.bool_], problem: str, remedy: str) -> None:
+        """Raise a DataError about the first row for which `wrong`, bool [rows], is true, if there is one."""
         if wrong.any():
             first = int(wrong.argmax())
             said = problem.format(**_compute_numbers_for_error_message(values[first]))
@@ -158,13 +160,13 @@ def normalize_probabilities(
     refuse_wrong_answers(
         np.any(~np.isfinite(values), axis=1),
         "holds {infinite}, which is not a finite number",
-        "If the teacher does not answer a row, leave its values empty, or run the teacher again.",
+        "Run the teacher again; or, if the teacher has no answer for this row, leave all its values empty.",
     )
     if logits:
         with np.errstate(over="ignore"):
             values = np.exp(values - values.max(axis=1, keepdims=True, initial=-np.inf))
     else:
-        for_logits = "Give probabilities; for logits, add --teacher-logits."
+        for_logits = "Give probabilities; or, if the values are logits, add --teacher-logits."
         refuse_wrong_answers(
             np.any(values < 0, axis=1), "holds the probability {least:g}, which is less than 0", for_logits
         )
@@ -176,19 +178,17 @@ def normalize_probabilities(
         refuse_wrong_answers(
             np.abs(values.sum(axis=1) - 1) > _SUM_TOLERANCE,
             "holds probabilities that sum to {sum:g}, not to 1",
-            "Give a probability for every label; for logits, add --teacher-logits.",
+            "Give a probability for every label; or, if the values are logits, add --teacher-logits.",
         )
     probabilities: npt.NDArray[np.float32] = (values / values.sum(axis=1, keepdims=True)).astype(np.float32)
     return probabilities
 
 
 def _compute_numbers_for_error_message(answer: npt.NDArray[np.float64]) -> dict[str, float]:
-    """Compute the numbers for the message about a row of a teacher's answers that is refused; return them by name.
+    """Compute numbers of a teacher's answer, float64 [classes], for the message that refuses it; return them by name.
 
-    They are its first infinite or NaN value (or 0), its least and largest value, and its sum.
-
-    Args:
-        answer: the row, float64 [classes].
+    "infinite" is the first value that is infinite or NaN, or 0 if there is none. "least" and "largest" are the extreme
+    values, and "sum" is the sum of all.
     """
     infinite = answer[~np.isfinite(answer)]
     with np.errstate(over="ignore"):
@@ -203,7 +203,7 @@ def _compute_numbers_for_error_message(answer: npt.NDArray[np.float64]) -> dict[
 def average_teacher_answers(teachers: Sequence[TeacherAnswers]) -> TeacherAnswers:
     """Average the probabilities of several teachers for the same rows.
 
-    A row's average is over the teachers that answer this row; a row that not one teacher answers stays unanswered.
+    Each row is averaged over the teachers that answer it. A row that none of them answers gets no answer.
     """
     if len(teachers) == 1:
         return teachers[0]

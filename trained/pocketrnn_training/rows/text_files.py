@@ -65,14 +65,15 @@ def read_files(
         text_column: the name of the column that holds the texts.
         label_column: the name of the column that holds the labels.
         labels: the classes and their order; without it, the labels that occur, sorted.
-        blank_labels: keep rows without a label.
+        blank_labels: whether rows without a label are kept; otherwise such a row is an error.
         multi_label: a text has any number of labels: a list, or a string with `label_separator` between them. An empty
             list, or an empty string, is a text without labels.
         label_separator: the separator between the labels of a text, where they are a string.
         encoding: the encoding of files of text, by its name in Python; not used for Parquet.
         outside: the label of rows that are of none of the classes; they become `LabelledTexts.outside`.
-        join_labels: labels that differ only in case or spaces are one, spelt as in `labels` or else as in most rows.
-        drop_unlabelled: leave rows without a label out; `source` says how many.
+        join_labels: whether labels that differ only in case or spaces count as one label. It is spelt as in `labels`,
+            or as in most rows if `labels` is None.
+        drop_unlabelled: whether rows without a label are left out. `LabelledTexts.source` then says how many.
 
     Raises:
         DataError: a file is missing, unreadable, of another kind or in another encoding; a column is missing; there
@@ -127,10 +128,10 @@ def read_pairs(
 
 
 def read_texts(paths: Sequence[Path], labels: tuple[str, ...], *, text_column: str = "text") -> LabelledTexts:
-    """Read the texts of files as rows without a label.
+    """Read the texts of files as rows without a label. A column of labels is not needed, and is not read.
 
     Args:
-        paths: files as for `read_files`; they need no column of labels, and one that they have is not read.
+        paths: the files, in the formats of `read_files`.
         labels: the classes of the data set.
         text_column: the name of the column that holds the texts.
 
@@ -142,7 +143,7 @@ def read_texts(paths: Sequence[Path], labels: tuple[str, ...], *, text_column: s
     data = with_unlabelled(nothing, paths, text_column=text_column)
     source = ", ".join(path.name for path in paths)
     if not len(data):
-        raise DataError(f"{source} holds no rows.", "Give a file with texts.")
+        raise DataError(f"{source} holds no rows.", "Give a file with at least one text.")
     return replace(data, source=source)
 
 
@@ -153,7 +154,7 @@ def with_unlabelled(
 
     Args:
         data: the rows.
-        paths: files as for `read_files`; they need no column of labels, and one that they have is not read.
+        paths: the files, in the formats of `read_files`. A column of labels is not needed, and is not read.
         text_column: the name of the column that holds the texts.
         encoding: the encoding of files of text.
 
@@ -200,23 +201,23 @@ def _read_labelled_columns(
 ) -> tuple[LabelledTexts, list[StoredTexts]]:
     """Read files with one label column and one or several text columns.
 
-    The result is the labelled texts of the first text column, and the texts of each further one. The label `outside`
-    stays among the classes.
-
     Args:
-        paths: the files.
         text_columns: the names of the columns that hold texts.
-        remedy: what to do if a column is missing, for the error.
+        remedy: the end of the error for a missing column, which says what to do.
 
     The other arguments and the errors are those of `read_files`.
+
+    Returns:
+        The labelled texts of the first text column, among whose classes is the label `outside`; and the texts of each
+        further text column.
     """
     if outside is not None:
         if multi_label:
             raise InputError(*OUTSIDE_OF_SEVERAL)
         if labels is not None and outside in labels:
             raise InputError(
-                f"The label {outside!r} of --outside is one of the classes.",
-                "Name another label as outside, or leave --outside out.",
+                f"--outside is {outside!r}, which is also one of the classes.",
+                "Give --outside the label of the texts that belong to none of the classes, or leave out --outside.",
             )
         labels = None if labels is None else (*labels, outside)
     read = partial(_read_texts_and_raw_labels, text_columns=text_columns, remedy=remedy, encoding=encoding)
@@ -249,7 +250,7 @@ def _read_labelled_columns(
     names = _find_common_spelling_of_labels(code_of, targets, labels) if join_labels else tuple(code_of)
     if labels is None:
         if not code_of:
-            raise DataError(f"No row of {source} has a label.", "Give some rows of each class a label.")
+            raise DataError(f"No row of {source} has a label.", "Write a label in some rows of each class.")
         labels = sort_and_check_classes(set(names), f"{len(texts)} rows of {source}", "rows")
     return LabelledTexts(texts, convert_codes_to_targets(targets, names, labels, source), labels, source), others
 
@@ -257,9 +258,10 @@ def _read_labelled_columns(
 def _find_common_spelling_of_labels(
     names: Iterable[str], codes: npt.NDArray[np.int64], labels: tuple[str, ...] | None
 ) -> tuple[str, ...]:
-    """Return the spelling to use for each name, where names that differ only in case or spaces are one label.
+    """Choose one spelling for all names that differ only in case or spaces; return it for each name, in their order.
 
-    That is the spelling in `labels`, or else the one that most rows have: "good", "Good" both become "good".
+    It is the spelling in `labels` or, if `labels` is None or lacks the name, the spelling that most rows have:
+    ("good", "Good") becomes ("good", "good").
 
     Args:
         names: the spellings that occur.
@@ -286,15 +288,14 @@ def _read_multi_label_columns(
     """Read files with one or several columns of texts and any number of labels for each row.
 
     Args:
-        paths: the files.
-        read: reads a file: yields its columns of texts and its column of labels, in chunks of rows.
+        read: a function that yields a file's columns of texts and its column of labels, in chunks of rows.
         label_column: the name of the column of labels.
         labels: the classes and their order; None for the labels that occur.
         separator: the separator between labels in a string.
-        join_labels: labels that differ only in case or spaces are one label.
+        join_labels: whether labels that differ only in case or spaces count as one label.
 
     Returns:
-        the labelled texts of the first column, and the texts of each further column.
+        The labelled texts of the first column, and the texts of each further column.
     """
     codes, counts = ByteBuffer(), ByteBuffer()
     code_of: dict[str, int] = {}
@@ -308,8 +309,9 @@ def _read_multi_label_columns(
                     if names is None:
                         raise DataError(
                             f"Row {row} of {path} has {_describe_value(value)} in the column {label_column!r}, "
-                            "which is not a list of labels.",
-                            f'Write labels as a list, or as "a{separator}b"; an empty list is a text without labels.',
+                            "but it must be a list of labels.",
+                            f'Write the labels of a text as a list or as "a{separator}b", and an empty list for a '
+                            "text without labels.",
                         )
                     found = [code_of.setdefault(name, len(code_of)) for name in names]
                     codes.write(array("q", found).tobytes())
@@ -327,9 +329,9 @@ def _read_multi_label_columns(
 
 
 def parse_labels_of_text(value: Any, separator: str = LABEL_SEPARATOR) -> list[str] | None:
-    """Parse the labels of one text from a list, from one whole number, or from a string with separators: "a|b".
+    """Parse the labels of one text: "a|b|a" or ["a", "b"] becomes ["a", "b"], and the number 3 becomes ["3"].
 
-    Return each label once, as strings, or None if the value is of another type.
+    Return None if the value is neither a string, a whole number nor a list of these.
     """
     if isinstance(value, str):
         return list(dict.fromkeys(filter(None, (part.strip() for part in value.split(separator)))))
@@ -345,14 +347,16 @@ def _read_texts_and_raw_labels(
 ) -> Iterator[list[list[Any]]]:
     """Yield the text columns and the label column of one file, some thousand rows at a time.
 
-    A text that is missing or not a string raises a DataError. The labels are left as they are in the file.
+    The labels are not checked or converted.
 
     Args:
-        path: the file.
         text_columns: the names of the columns of texts.
         label_column: the name of the column of labels.
-        remedy: what to do if a column is missing, for the error.
+        remedy: the end of the error for a missing column, which says what to do.
         encoding: the encoding of the file.
+
+    Raises:
+        DataError: a text is missing or is not a string.
     """
     before = 0
     for *columns, labels in read_columns(path, (*text_columns, label_column), remedy, encoding):
@@ -368,10 +372,9 @@ def _read_texts_and_labels(
     """Yield the text columns and the label column of one file, with labels as strings, some thousand rows at a time.
 
     Args:
-        path: the file.
-        read: called with the file and `label_column`; yields the columns with the labels as they are in the file.
+        read: a function that yields the same columns with the labels as they are in the file.
         label_column: the name of the column of labels.
-        blank_labels: whether a missing label is allowed; it becomes "".
+        blank_labels: whether a missing label is allowed; if so, it becomes "".
         encoding: the encoding of the file.
 
     Raises:
@@ -388,20 +391,20 @@ def _read_texts_and_labels(
 
 
 def _count_missing_labels_and_make_error(path: Path, column: str, first_row: int, encoding: str) -> DataError:
-    """Count the rows of a file that have no label, and make the error, which names the first of them."""
+    """Count the rows of a file without a label, and make the error that names their number and the first one."""
     values = (value for (chunk,) in read_columns(path, (column,), encoding=encoding) for value in chunk)
     blank = sum(value is None or value == "" for value in values)
     have = f"Row {first_row} of {path} has" if blank == 1 else f"{blank:,} rows of {path} have"
     return DataError(
-        f"{have} nothing in the column {column!r}{'' if blank == 1 else f', the first is row {first_row}'}.",
-        f"Fill {'it' if blank == 1 else 'them'}, or leave such rows out: --drop-unlabelled.",
+        f"{have} no label in the column {column!r}{'' if blank == 1 else f'. The first is row {first_row}'}.",
+        "Write a label in each row, or leave out the rows without one with --drop-unlabelled.",
     )
 
 
 def _check_value_types_of_column(
     values: list[Any], types: tuple[type, ...], column: str, path: Path, rows_before: int
 ) -> None:
-    """Raise a DataError if one of the values of a column does not have exactly one of the types.
+    """Raise a DataError if the type of a value is not one of `types`. A subclass of these is refused, too.
 
     Args:
         values: the next values of the column.

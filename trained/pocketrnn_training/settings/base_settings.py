@@ -50,7 +50,7 @@ _BY_DATA: Final = "by_data"
 
 
 def make_data_dependent_field() -> Any:
-    """Define a dataclass field for a setting with the default None, which stands for a value that the data decides."""
+    """Define a dataclass field for a setting with the default None, which means that the data decides the value."""
     return field(default=None, metadata={_BY_DATA: True})
 
 
@@ -63,43 +63,43 @@ class Settings(ABC):
     Attributes:
         cell: a name in `CELLS` (`pocketrnn_training.classifiers.architecture.Architecture`; docs/training.md,
             "Which cell").
-        hidden_dim: the size of the state of one layer in one direction; None for 96, or 128 of a `qrnn`, or 64
+        hidden_dim: the size of the state of one layer in one direction. None for 96, 128 if the cell is `qrnn`, or 64
             for sequences of numbers.
         layers: the number of stacked recurrent layers.
-        bidirectional: read a row in both directions.
-        dropout: see `pocketrnn_training.classifiers.architecture.Architecture`; None for 0.5, or 0.3 where a text can
-            have several labels; less for a state of fewer than 128 numbers, and 0 if the run has one epoch, which
-            reads no row twice. For sequences of numbers it is 0.5.
+        bidirectional: whether a row is read in both directions.
+        dropout: the share of values that training sets to zero (`Architecture.dropout`). None for 0.5, or 0.3 if a text
+            can have several labels; less for a state of fewer than 128 numbers, and 0 for a run of one epoch. For
+            sequences of numbers the default is 0.5.
         pooling: a name in `POOLINGS`.
-        label_smoothing: the share of a row's target that is spread over all classes (Szegedy et al. 2016); where a text
-            can have several labels, this share of each label's target becomes 0.5. None for 0.05, or 0 with several
-            labels.
-        class_weights: `none` gives every row the same weight, `balanced` every class.
-        batch_size: rows in a step, for each process; None for 64, or 128 where an epoch has 20,000 rows or more, or 16
-            for fewer than 2,000 sequences of numbers.
+        label_smoothing: the share of a row's target that is spread over all classes (Szegedy et al. 2016). If a text
+            can have several labels, this share of each label's target becomes 0.5. None for 0.05, or for 0 if a text
+            can have several labels.
+        class_weights: `none` if every row has the same weight, `balanced` if every class has the same weight.
+        batch_size: the number of rows in a step of each process. None for 64, 128 if an epoch has 20,000 rows or more,
+            or 16 for fewer than 2,000 sequences of numbers.
         learning_rate: the highest learning rate of AdamW. It rises from a 25th of this value during the first 30 % of
             the largest number of epochs, and then falls to 0, along cosines (Smith and Topin 2018: one cycle).
-        epochs: the largest number of epochs, or None for as many as read 100,000 rows, from 4 to 9, or up to 20 for
-            few rows; more for many classes, fewer for a few. For sequences of numbers it is 10.
-        epoch_size: rows in an epoch, or None for all training rows; with fewer than 480 sequences of numbers, None
-            means 480, so that each is read several times. The classifier is validated after each epoch.
-        patience: stop after this many epochs without a better validation, or None for never: the best epochs of a
-            cycle are its last.
-        metric: a name in `METRICS`, by which epochs are compared: `accuracy`, or `f1`, the mean F1 of all classes. If
-            two epochs are equal, the one with the smaller loss is better. None for `accuracy`, or `f1` where a text
-            can have several labels, which is then the micro F1.
-        none_of_these: keep a threshold that this share of the right validation answers reaches. Below it, a row is
-            given no label. None for no threshold; where a text can have several labels, each has its own anyway.
+        epochs: the largest number of epochs. None for so many that 100,000 rows are read, but from 4 to 9 (up to 20 for
+            few rows); more for many classes. For sequences of numbers the default is 10.
+        epoch_size: the number of rows of an epoch, after which the classifier is validated. None for all training rows,
+            or 480 if there are fewer sequences of numbers, so that each is read several times.
+        patience: the number of epochs without a better validation after which training stops. None for never, since
+            the last epochs of a learning rate cycle are the best.
+        metric: a name in `METRICS`, by which epochs are compared: `accuracy`, or `f1` for macro F1. If two epochs are
+            equal, the one with the smaller loss is better. None for `accuracy`, or for `f1` if a text can have several
+            labels, which is the micro F1 for such texts.
+        none_of_these: the share of the correct validation answers that must reach the threshold below which a row gets
+            no label. None for no threshold. If a text can have several labels, each label has a threshold anyway.
         validation_share: the share of each class that is held out, if no validation rows are given.
-        final_fit: whether the classifier is fitted once more, on all rows, including those that were held out. Only
-            without validation rows and teacher. None for a final fit where there are fewer than 20,000 rows.
+        final_fit: whether the classifier is fitted once more, on all rows including those that were held out; only
+            without validation rows and without a teacher. None for true if there are fewer than 20,000 rows.
         seed: decides the held-out rows, the initial weights, the order of the rows and the dropout.
         device: `auto` (CUDA where there is one), `cpu` or `cuda`.
         precision: `fp32`, or `bf16` for matrix products on GPUs; the weights stay in fp32.
         processes: the number of processes that share each batch, each on a CUDA device of its own or on the CPU.
-        threads: how many processor cores a process uses. More than one help little at these sizes, and slow training
-            down where other work runs beside it (docs/training.md).
-        report_every: report the running loss and accuracy every time this many rows were read.
+        threads: the number of processor cores that a process uses. More than one helps little with such small layers,
+            and slows training down if other programs use the cores, too (docs/training.md).
+        report_every: the number of rows after which the running loss and accuracy are reported.
 
     Raises:
         InputError: a value is out of its range.
@@ -109,7 +109,7 @@ class Settings(ABC):
         (12, 10)
     """
 
-    # The word for the rows; and whether a run learns from the rows alone: no word vectors, no teacher.
+    # The word for the rows; and whether a run learns only from the rows, without word vectors or a teacher.
     ROWS: ClassVar[str]
     ALONE: ClassVar[bool] = False
 
@@ -139,7 +139,7 @@ class Settings(ABC):
 
     @abstractmethod
     def epochs_for(self, epoch_rows: int, classes: int) -> int:
-        """Return how many epochs a run takes at most, if an epoch has `epoch_rows` rows of `classes` classes."""
+        """Return the largest number of epochs of a run whose epochs have `epoch_rows` rows of `classes` classes."""
 
     @abstractmethod
     def fill_missing_values(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
@@ -155,17 +155,17 @@ class Settings(ABC):
         """Check that a run on this kind of rows can learn from all given sources, such as a teacher.
 
         Args:
-            sources: the sources by name; None or () for a source that is not given.
+            sources: the sources by name: `teacher`, `word_vectors` and `before`; None or () for one that is not given.
 
         Raises:
-            InputError: a source is given, and this kind of rows does not support it.
+            InputError: a source is given that this kind of rows does not support.
 
         Example:
             >>> NumberSettings().refuse_unsupported_sources(teacher=None)
         """
         for name, value in sources.items():
             if self.ALONE and value not in (None, ()):
-                said = {"before": "A checkpoint to go on from"}.get(name, name.replace("_", " ").capitalize())
+                said = {"before": "A checkpoint to continue from"}.get(name, name.replace("_", " ").capitalize())
                 are = "are" if said.endswith("s") else "is"
                 raise InputError(
                     f"{said} {are} for texts, but the data holds {self.ROWS}.",
@@ -184,12 +184,12 @@ class Settings(ABC):
         return 64 if epoch_rows < MANY_ROWS else 128
 
     def describe_first_difference(self, before: Mapping[str, Any]) -> str:
-        """Describe the first setting whose value differs from that of the run to resume; empty if none differs.
+        """Describe the first setting whose value differs from that of the run to resume; return "" if none differs.
 
         Settings that do not change the classifier, or that the data decides, are not compared.
 
         Args:
-            before: the settings of the run to resume, by name. Settings that it lacks are not compared.
+            before: the settings of the run to resume, by name. A setting that is missing here is not compared.
 
         Example:
             >>> TextSettings(batch_size=8).describe_first_difference({"batch_size": 16})
@@ -204,15 +204,17 @@ class Settings(ABC):
 
     def __post_init__(self) -> None:
         counts = ("hidden_dim", "batch_size", "epochs", "epoch_size", "patience", "processes", "threads")
-        check_values_of_settings(self, lambda count: count >= 1, "Use a number from 1.", *counts, "report_every")
+        one_or_more = "Give a whole number of 1 or more."
+        check_values_of_settings(self, lambda count: count >= 1, one_or_more, *counts, "report_every")
         check_values_of_settings(
-            self, lambda rate: 0 < rate < float("inf"), "Use a number above 0, such as 0.001.", "learning_rate"
+            self, lambda rate: 0 < rate < float("inf"), "Give a number above 0, such as 0.001.", "learning_rate"
         )
         check_values_of_settings(
-            self, lambda share: 0 < share <= 1, "Use a share above 0, up to 1, such as 0.95.", "none_of_these"
+            self, lambda share: 0 < share <= 1, "Give a share above 0 and up to 1, such as 0.95.", "none_of_these"
         )
-        check_values_of_settings(self, lambda share: 0 < share < 1, "Use a share between 0 and 1.", "validation_share")
-        check_values_of_settings(self, lambda seed: 0 <= seed < 2**63, "Use a number from 0.", "seed")
+        between = "Give a share above 0 and below 1, such as 0.1."
+        check_values_of_settings(self, lambda share: 0 < share < 1, between, "validation_share")
+        check_values_of_settings(self, lambda seed: 0 <= seed < 2**63, "Give a whole number of 0 or more.", "seed")
         check_values_of_settings(self, is_at_least_0_and_below_1, A_SHARE, "label_smoothing")
         for name, known in (
             ("device", DEVICES),
@@ -223,7 +225,7 @@ class Settings(ABC):
             check_values_of_settings(self, known.__contains__, f"Use one of: {', '.join(known)}.", name)
 
 
-A_SHARE: Final = "Use a number that is at least 0 and below 1."
+A_SHARE: Final = "Give a number of at least 0 and below 1."
 
 
 def is_at_least_0_and_below_1(value: float) -> bool:
@@ -236,8 +238,8 @@ def check_values_of_settings(settings: Settings, is_valid: Callable[[Any], bool]
 
     Args:
         settings: the settings.
-        is_valid: returns whether a value is valid. It is not called for None, which is valid if the type of the
-            setting allows it.
+        is_valid: the function that returns whether a value is valid. It is not called for None, which is valid if the
+            type of the setting allows None.
         remedy: the sentence of the error that says what to do.
         names: the names of the settings to check.
 
@@ -248,4 +250,4 @@ def check_values_of_settings(settings: Settings, is_valid: Callable[[Any], bool]
     for name in names:
         value = getattr(settings, name)
         if not ("None" in types[name] if value is None else is_valid(value)):
-            raise InputError(f"{name} is {value!r}, which is not a valid value.", remedy)
+            raise InputError(f"{name} is {value!r}, which is not a valid value for this setting.", remedy)

@@ -41,20 +41,20 @@ class NumberSettings(Settings):
     """The settings of a training run of sequences of numbers, in addition to those of `Settings`.
 
     Attributes:
-        kernels: how many random kernels the classifier is made of (`pocketrnn_training.classifiers.random_kernels`), in
-            place of recurrent layers; 0 for recurrent layers. None for 1,008, or 0 if a setting of recurrent layers
-            is given.
-        convolution: the kernel size of the convolution before the recurrent layers, an odd number of steps; 0 for
-            none (`pocketrnn_training.classifiers.architecture.SequenceArchitecture`).
-        stride: the stride of the convolution: above 1, the recurrent layers read fewer steps, and the classifier
-            cannot be packed.
-        filters: how many filters there are.
-        jitter: the deviation of noise that is added while training (`preparation/batch_augmentation.py`).
-        scaling: the deviation of factors by which channels are multiplied while training.
-        time_masking: the largest share of the steps of a sequence that are hidden while training.
+        kernels: the number of random convolution kernels that the classifier has in place of recurrent layers
+            (`pocketrnn_training.classifiers.random_kernels`); 0 for recurrent layers. None for 1,008, or for 0 if a
+            setting of recurrent layers is given.
+        convolution: the kernel size of the convolution before the recurrent layers, an odd number of steps; 0 for no
+            convolution.
+        stride: the stride of the convolution. If it is above 1, the recurrent layers read fewer steps, and
+            `pocketrnn pack` refuses the classifier.
+        filters: the number of output channels of the convolution.
+        jitter: the standard deviation of the noise that training adds to the samples.
+        scaling: the standard deviation of the random factors by which training multiplies the channels.
+        time_masking: the largest share of the steps of a sequence that training sets to zero.
 
     Raises:
-        InputError: a value is out of its range, or there are kernels and a setting of recurrent layers.
+        InputError: a value is out of its range; or `kernels` is above 0, and a setting of recurrent layers is given.
 
     Example:
         >>> NumberSettings(convolution=5).filters
@@ -91,7 +91,7 @@ class NumberSettings(Settings):
 
     @property
     def kernels_asked_for(self) -> int:
-        """The number of random kernels: the user's, or else the default; 0 for recurrent layers.
+        """The number of random kernels that the user or the default asks for; 0 for recurrent layers.
 
         Example:
             >>> NumberSettings().kernels_asked_for, NumberSettings(hidden_dim=32).kernels_asked_for
@@ -102,7 +102,7 @@ class NumberSettings(Settings):
         return 0 if self.changed_layer_settings else _KERNELS
 
     def by_folds(self, rows: int) -> bool:
-        """Return whether folds should measure the accuracy with this number of rows or recordings.
+        """Return whether cross-validation measures the accuracy, since the rows (or recordings) are few.
 
         Otherwise a part of the rows is held out for validation.
 
@@ -113,7 +113,7 @@ class NumberSettings(Settings):
         return self.kernels_asked_for > 0 and rows * self.validation_share < FEW_VALIDATION_ROWS
 
     def epochs_for(self, epoch_rows: int, classes: int) -> int:  # noqa: ARG002 - sequences are few, whatever they are
-        """Return how many epochs a run takes at most. The number does not depend on the rows or the classes.
+        """Return the largest number of epochs of a run, the same for any number of rows and classes.
 
         Example:
             >>> NumberSettings().epochs_for(480, classes=4)
@@ -146,18 +146,20 @@ class NumberSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_values_of_settings(
-            self, lambda count: count >= 0, "Use a number from 1, or 0 for recurrent layers.", "kernels"
+            self, lambda count: count >= 0, "Give a whole number of 1 or more, or 0 for recurrent layers.", "kernels"
         )
-        check_values_of_settings(self, lambda count: count >= 1, "Use a number from 1.", "stride", "filters")
-        odd = "Use an odd number of steps, such as 9, or 0 for none."
+        one_or_more = "Give a whole number of 1 or more."
+        check_values_of_settings(self, lambda count: count >= 1, one_or_more, "stride", "filters")
+        odd = "Give an odd number of steps, such as 9, or 0 for no convolution."
         check_values_of_settings(self, lambda steps: steps == 0 or (steps > 0 and steps % 2 == 1), odd, "convolution")
         check_values_of_settings(
-            self, lambda more: 0 <= more < float("inf"), "Use a number from 0, such as 0.1.", "jitter", "scaling"
+            self, lambda more: 0 <= more < float("inf"), "Give a number of 0 or more, such as 0.1.", "jitter", "scaling"
         )
         check_values_of_settings(self, is_at_least_0_and_below_1, A_SHARE, "time_masking")
         if self.kernels and (named := self.changed_layer_settings):
             name, value = named[0], getattr(self, named[0])
             raise InputError(
-                f"kernels is {self.kernels}, but {name} is {value}, which applies to recurrent layers.",
-                f"Leave kernels or {name} out.",
+                f"kernels is {self.kernels}, so the classifier has no recurrent layers, but {name} is {value}, which "
+                "is a setting of recurrent layers.",
+                f"Leave out one of the two settings, kernels or {name}.",
             )

@@ -17,14 +17,13 @@ _OF_ONE_TEXT: Final = (*_OF_LINEAR_PART, "ngrams", "adversarial", "teacher_weigh
 
 @dataclass(frozen=True)
 class PairSettings(TextSettings):
-    """The settings of a training run of pairs of texts.
+    """The settings of a training run on pairs of texts: those of `TextSettings` that apply to pairs.
 
-    They are those of `TextSettings`, except those that only apply to a single text.
-
-    There is no linear part, and so nothing to compare by folds; each text is read by its length; there is no teacher.
+    A classifier of pairs has no linear part, reads no padding and cannot learn from a teacher. Settings for these must
+    keep their defaults.
 
     Raises:
-        InputError: a value is out of its range, or the setting is for rows of one text.
+        InputError: a value is out of its range, or a setting is given that is only for single texts.
 
     Example:
         >>> PairSettings(epochs=3).fill_missing_values(1000, classes=3).linear
@@ -34,8 +33,7 @@ class PairSettings(TextSettings):
     ROWS: ClassVar[str] = "pairs of texts"
 
     def fill_missing_values(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
-        """Return the settings with a value for each None that the data decides, as for single texts. There is no
-        linear part.
+        """Return the settings with a value for each None that the data decides; `linear` becomes False.
 
         Example:
             >>> PairSettings().fill_missing_values(1000, classes=3).batch_size
@@ -45,7 +43,7 @@ class PairSettings(TextSettings):
         return super(PairSettings, without).fill_missing_values(rows, classes, several_labels=several_labels)
 
     def refuse_unsupported_sources(self, **sources: object) -> None:
-        """Check that there is not a teacher: a teacher answers only rows of one text.
+        """Check that no teacher is given, since a teacher answers only single texts.
 
         Raises:
             InputError: a teacher is given.
@@ -55,20 +53,20 @@ class PairSettings(TextSettings):
         """
         if sources.get("teacher") not in (None, ()):
             raise InputError(
-                f"A teacher answers single texts, but the data holds {self.ROWS}.", "Leave the teacher out."
+                f"A teacher answers single texts, but the data holds {self.ROWS}.", "Leave out the teacher."
             )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.packed:
             raise InputError(
-                "A classifier of two texts must be packed, not padded.",
-                "Leave out --padded, or in Python packed=False.",
+                "A classifier of pairs of texts cannot read padding (--padded, or packed=False in Python).",
+                "Leave out this setting.",
             )
         for name in _OF_ONE_TEXT:
             value, default = getattr(self, name), getattr(TextSettings, name)
             if value != default and not (name in _OF_LINEAR_PART and value is False):
                 raise InputError(
-                    f"{name} is {value}, which is for single texts, but the data holds {self.ROWS}.",
-                    f"Leave {name} out.",
+                    f"{name} is {value}, but this setting is for single texts, and the data holds {self.ROWS}.",
+                    f"Leave out the setting {name}.",
                 )

@@ -19,14 +19,14 @@ class SequenceOptions:
     """A user's options for reading sequences of numbers.
 
     Attributes:
-        channels: the names of the channels, which are columns of a table. None if the files show how many there are.
-        sequence_column: the column of a table that names the sequence of each row; None if each file is one
-            recording.
-        time_column: the column of a table with the time of each row, by which the rows of a sequence are sorted. None
-            if they are in order.
-        channels_first: whether `x` of .npz files is [sequences, channels, time], as aeon has it.
-        missing, window, hop, rate, integer_scale, units: see `NumberInput`; for the last two, a single value applies to
-            all channels.
+        channels: the names of the channels; for a table, they are the names of its columns. None if the files show how
+            many channels there are.
+        sequence_column: the column of a table that names the sequence of each row; None if each file is one sequence.
+        time_column: the column of a table that holds the time of each row, by which rows are sorted; None if they are
+            in order.
+        channels_first: whether the array `x` of .npz files is [sequences, channels, time], as in aeon.
+        missing, window, hop, rate, integer_scale, units: the same as in `NumberInput`. A single value for
+            `integer_scale` or `units` applies to all channels.
 
     Example:
         >>> SequenceOptions(("ax", "ay"), window=50).window
@@ -45,11 +45,10 @@ class SequenceOptions:
     channels_first: bool = False
 
     def of_classifier(self, rules: NumberInput) -> SequenceOptions:
-        """Return these options with the channels, windows and other number rules of a trained classifier, so that data
-        is read as for its training.
+        """Return these options with the values of a trained classifier, so that data is read as in its training.
 
         Raises:
-            InputError: the user gave an option with another value than in the rules.
+            InputError: the user gave an option another value than the classifier has.
 
         Example:
             >>> SequenceOptions().of_classifier(NumberInput(("x",), window=50)).window
@@ -71,15 +70,16 @@ class SequenceOptions:
             asked, known = getattr(self, name), getattr(made, name)
             if asked not in (None, known):
                 raise InputError(
-                    f"{name} is {asked!r}, but the classifier was trained with {known!r}.", f"Leave {name} out."
+                    f"{name} is {asked!r}, but the classifier was trained with {known!r}.",
+                    f"Leave out {name}: the value of the classifier is used.",
                 )
         return made
 
     def rules(self, channel_count: int) -> NumberInput:
-        """Make the rules for reading sequences of `channel_count` channels. Their mean and scale are not known yet.
+        """Make the rules for reading sequences of `channel_count` channels, without the mean and scale of the channels.
 
         Raises:
-            InputError: a value is out of its range, or another number of channels is named.
+            InputError: a value is out of its range; or `channels` names another number of channels.
 
         Example:
             >>> SequenceOptions().rules(2).channels
@@ -88,7 +88,8 @@ class SequenceOptions:
         channels = self.channels or tuple(f"channel_{number}" for number in range(1, channel_count + 1))
         if len(channels) != channel_count:
             raise InputError(
-                f"{len(channels)} channels are named, but the sequences have {channel_count}.",
+                f"The option --channels names {len(channels)} channels, but each sequence has {channel_count} "
+                "channels.",
                 f"Name exactly {channel_count} channels.",
             )
         return NumberInput(

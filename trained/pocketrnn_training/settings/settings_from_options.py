@@ -22,8 +22,10 @@ _KINDS: Final[tuple[type[Settings], ...]] = (TextSettings, NumberSettings, TagSe
 
 
 def find_default_of_setting_in_any_kind(name: str) -> Any:
-    """Find the default of a setting by its name, in the first of `TextSettings`, `NumberSettings` and `TagSettings`
-    that has the setting."""
+    """Return the default of a setting by its name.
+
+    It is that of the first of the classes `TextSettings`, `NumberSettings` and `TagSettings` that has the setting.
+    """
     return next(getattr(kind, name) for kind in _KINDS if hasattr(kind, name))
 
 
@@ -32,11 +34,12 @@ def make_settings_from_values_by_name(kind: type[_S], choices: Mapping[str, Any]
 
     Args:
         kind: the class of the settings.
-        choices: values by name. For a setting that all kinds of rows have, None means the default. A setting that only
-            other kinds of rows have must have its default.
+        choices: values by name. For a setting that all kinds of rows have, None means the default. A setting that
+            `kind` lacks, but another class has, must have its default.
 
     Raises:
-        InputError: a setting is unknown or for another kind of rows, or a value is out of its range.
+        InputError: the name of a setting is unknown, a value is out of its range, or a setting for another kind of rows
+            is given.
     """
     given = {}
     for name, value in choices.items():
@@ -48,10 +51,11 @@ def make_settings_from_values_by_name(kind: type[_S], choices: Mapping[str, Any]
         if other is None:
             known = [one.name for one in fields(kind)]
             near = get_close_matches(name, known, n=1)
-            meant = f"Did you mean {near[0]}?" if near else f"Use one of: {', '.join(known)}."
-            raise InputError(f"There is no setting {name!r}.", meant)
+            meant = f"Did you mean {near[0]}?" if near else f"Use only these settings: {', '.join(known)}."
+            raise InputError(f"There is no setting {name!r} for {kind.ROWS}.", meant)
         if value != getattr(other, name):
             raise InputError(
-                f"{name} is {value}, which is for {other.ROWS}, but the data holds {kind.ROWS}.", f"Leave {name} out."
+                f"{name} is {value}, but this setting is for {other.ROWS}, and the data holds {kind.ROWS}.",
+                f"Leave out the setting {name}.",
             )
     return kind(**given)

@@ -34,15 +34,15 @@ class TagSettings(Settings):
     """The settings of a training run of taggers, in addition to those of `Settings`.
 
     Attributes:
-        vocabulary_size: the most pieces of words, `<unk>` and `<pad>` included; None for 4,000.
-        piece_dropout: the share of merges that are skipped while training, so that every epoch cuts a word in another
-            way (BPE-dropout).
-        min_freq: how often a character, or a pair that is merged into a piece, must occur; None for twice.
+        vocabulary_size: the largest number of pieces of words, including `<unk>` and `<pad>`; None for 4,000.
+        piece_dropout: the share of merges that training skips at random, so that every epoch cuts words into other
+            pieces (BPE-dropout).
+        min_freq: how often a character, or a pair that is merged into a piece, must occur; None for 2.
         embedding_dim: the size of the embedding of a piece; None for 100.
-        word_dropout: the share of pieces that are replaced by the unknown one while training.
+        word_dropout: the share of pieces that training replaces by the unknown token.
 
     Raises:
-        InputError: a value is out of its range, or the setting is for classifiers of whole texts.
+        InputError: a value is out of its range, or a setting is given that is only for classifiers of whole texts.
 
     Example:
         >>> TagSettings(epochs=3).vocabulary_size is None
@@ -73,7 +73,7 @@ class TagSettings(Settings):
         return _PIECES if self.vocabulary_size is None else self.vocabulary_size
 
     def epochs_for(self, epoch_rows: int, classes: int) -> int:  # noqa: ARG002 - labels are few
-        """Return how many epochs a run takes at most, if an epoch has `epoch_rows` sentences.
+        """Return the largest number of epochs of a run whose epochs have `epoch_rows` sentences.
 
         Example:
             >>> TagSettings().epochs_for(3000, classes=13), TagSettings().epochs_for(12_500, classes=17)
@@ -110,13 +110,15 @@ class TagSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_values_of_settings(self, lambda count: count >= 1, "Use a number from 1.", "min_freq", "embedding_dim")
-        check_values_of_settings(
-            self, lambda size: size >= _FEWEST_PIECES, f"Use a number from {_FEWEST_PIECES}.", "vocabulary_size"
-        )
+        one_or_more = "Give a whole number of 1 or more."
+        check_values_of_settings(self, lambda count: count >= 1, one_or_more, "min_freq", "embedding_dim")
+        enough = f"Give a whole number of {_FEWEST_PIECES} or more."
+        check_values_of_settings(self, lambda size: size >= _FEWEST_PIECES, enough, "vocabulary_size")
         check_values_of_settings(self, is_at_least_0_and_below_1, A_SHARE, "piece_dropout", "word_dropout", "dropout")
         for name in ("pooling", "none_of_these"):
             if getattr(self, name) != getattr(Settings, name):
                 raise InputError(
-                    f"{name} is {getattr(self, name)!r}, but a tagger gives each word a label.", f"Leave {name} out."
+                    f"{name} is {getattr(self, name)!r}, but this setting is for classifiers that give a whole text a "
+                    "label, and a tagger labels each word.",
+                    f"Leave out the setting {name}.",
                 )

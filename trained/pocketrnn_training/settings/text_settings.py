@@ -61,39 +61,38 @@ class TextSettings(Settings):
         tokenizer: a name in `SPLITS`: one of `pocketrnn.text.TOKENIZERS`, or `bpe` for pieces of words, learnt from the
             training rows. None lets the rows choose between words (`basic_english`) and `bpe`
             (`pocketrnn_training.texts.word_or_piece_choice`).
-        vocabulary_size: the most pieces of `bpe`, `<unk>` and `<pad>` included; None for 4,000.
-        piece_dropout: the share of merges that are skipped while training with `bpe`, so that every epoch cuts a word
-            in another way (BPE-dropout).
-        ngrams: 1 for tokens alone, n for n-grams up to n beside them.
-        max_tokens: how many tokens of a text are read, or None for all.
-        min_freq: the vocabulary keeps tokens that occur this often in the training texts; None for twice, or once for
-            words in fewer than 1,000 rows. With pieces, it counts characters and the pairs that are merged.
-        max_vocabulary: the largest number of tokens, `<unk>` and `<pad>` included, or None for all; not for pieces.
-        vector_words: the most words to add from the word vectors that the training texts lack, or have less often than
-            `min_freq`, as far as `max_vocabulary` leaves room.
-        spelling: whether a word's embedding is its own row plus the mean of the rows of its fragments of 3 to 5
-            characters while training, so that words with similar spelling learn from each other; the classifier
-            keeps its size. None for true where words are the tokens and there are fewer than 20,000 rows.
-        linear: whether a linear part is fitted beside the recurrent part, whose scores of tokens, of their characters
-            and of pairs of tokens are added to the logits (`pocketrnn_training.texts.linear_part`). None for true where
-            a text has one label, the tokens are words or pieces of words, the classifier reads in both directions and
-            is packed, there are fewer than 20,000 rows and no teacher, and its tables have 2 million numbers at most.
-        compare: whether folds of the rows choose between words and pieces, and the weights of the recurrent and the
-            linear part (`pocketrnn_training.candidates.candidate_comparison`). None for true where there is a linear
-            part and there are from 100 to 10,000 rows.
-        shipped_vectors: whether the installed word vectors (`pocketrnn-words`) are compared, too, where none are given
-            and most of the rows are in their language (`pocketrnn_training.texts.installed_vectors`).
-        embedding_dim: None for that of the word vectors, or 64 without them.
-        packed: read each text by its length, so that padding is never read.
-        adversarial: adversarial training (Miyato et al. 2017): each row is trained a second time, with its embeddings
-            moved in the direction that raises its loss, by this share of their length. This doubles the duration of a
-            step; 0 for no second time.
-        word_dropout: the share of tokens that are replaced by the unknown token while training, so that a text is not
-            learnt by one of its words.
-        teacher_weight: the weight of the teacher's answer in the loss of a row that has a label, too, from 0 to 1. A
-            row with only one of them is learnt from that alone.
-        teacher_temperature: the logits of student and teacher are divided by it for that loss, from 1 upwards: the
-            higher it is, the more the unlikely classes count.
+        vocabulary_size: the largest number of pieces of `bpe`, including `<unk>` and `<pad>`; None for 4,000.
+        piece_dropout: the share of merges of `bpe` that training skips at random, so that every epoch cuts words into
+            other pieces (BPE-dropout).
+        ngrams: the largest n of the n-grams that are used beside the tokens; 1 for the tokens alone.
+        max_tokens: the largest number of tokens of a text that are read; None for all.
+        min_freq: how often a token must occur in the training texts to be in the vocabulary; for pieces, a character or
+            a pair that is merged. None for 2, or for 1 if the tokens are words and there are fewer than 1,000 rows.
+        max_vocabulary: the largest number of tokens, including `<unk>` and `<pad>`; None for no limit. Not for pieces.
+        vector_words: the largest number of words that are added to the vocabulary only because the word vectors have
+            them. `max_vocabulary` applies to them, too.
+        spelling: whether, in training, a word's embedding is its own row plus the mean of the rows of its fragments of
+            3 to 5 characters, so that words with similar spelling learn from each other. The trained classifier has
+            ordinary embeddings. None for true if the tokens are words and there are fewer than 20,000 rows.
+        linear: whether a linear part is fitted beside the recurrent part. It adds scores of tokens, of their characters
+            and of pairs of tokens to the logits (`pocketrnn_training.texts.linear_part`). None for true if a text has
+            one label, the tokens are words or pieces of words, the classifier is bidirectional and packed, there are
+            fewer than 20,000 rows and no teacher, and the tables of scores have at most 2 million numbers.
+        compare: whether cross-validation chooses between words and pieces, and sets the weights of the recurrent and
+            the linear part (`pocketrnn_training.candidates.candidate_comparison`). None for true if there is a linear
+            part and from 100 to 10,000 rows.
+        shipped_vectors: whether installed word vectors (`pocketrnn-words`) are tried if none are given and most of the
+            rows are in their language (`pocketrnn_training.texts.installed_vectors`).
+        embedding_dim: the size of an embedding. None for that of the word vectors, or 64 without word vectors.
+        packed: whether each text is read only up to its length, so that padding is never read.
+        adversarial: for adversarial training (Miyato et al. 2017), the share of their length by which embeddings are
+            moved in the direction that raises the loss. Each row is then trained a second time, with these embeddings,
+            which doubles the duration of a step. 0 for no adversarial training.
+        word_dropout: the share of tokens that training replaces by the unknown token, so that a text is not recognized
+            by a single word.
+        teacher_weight: the weight from 0 to 1 of the teacher's answer in the loss of a row that also has a label.
+        teacher_temperature: the number of 1 or more by which the logits of the classifier and of the teacher are
+            divided in this loss. The higher it is, the more the unlikely classes count.
 
     Raises:
         InputError: a value is out of its range.
@@ -126,7 +125,7 @@ class TextSettings(Settings):
 
     @property
     def pieces(self) -> int:
-        """The largest number of pieces of words, if `bpe` splits the words.
+        """The largest number of pieces of words, if the tokenizer is `bpe`.
 
         Example:
             >>> TextSettings(tokenizer="bpe", vocabulary_size=500).pieces
@@ -136,7 +135,7 @@ class TextSettings(Settings):
 
     @property
     def asks_for_pieces(self) -> bool:
-        """Whether the user asks to split words into pieces: by `bpe`, or by a vocabulary size.
+        """Whether the user asks for pieces of words: with the tokenizer `bpe`, or with a vocabulary size.
 
         Example:
             >>> TextSettings(vocabulary_size=500).asks_for_pieces, TextSettings().asks_for_pieces
@@ -146,7 +145,7 @@ class TextSettings(Settings):
 
     @property
     def has_words(self) -> bool:
-        """Whether the user names a tokenizer whose tokens are single words.
+        """Whether the tokens that the user asks for, or leaves open, are single words.
 
         Example:
             >>> TextSettings(tokenizer="whitespace").has_words, TextSettings(tokenizer="characters").has_words
@@ -155,7 +154,9 @@ class TextSettings(Settings):
         return self.tokenizer != "characters" and self.ngrams == 1 and not self.asks_for_pieces
 
     def min_freq_for(self, rows: int, *, of_words: bool) -> int:
-        """Return how often a word or a piece must occur in `rows` training rows to be in the vocabulary.
+        """Return how often a token must occur in the `rows` training rows to be in the vocabulary.
+
+        `of_words` says whether the tokens are words; otherwise they are pieces of words.
 
         Example:
             >>> TextSettings().min_freq_for(150, of_words=True), TextSettings().min_freq_for(5000, of_words=True)
@@ -166,7 +167,7 @@ class TextSettings(Settings):
         return 1 if of_words and rows < _FEW_ROWS else 2
 
     def epochs_for(self, epoch_rows: int, classes: int) -> int:
-        """Return how many epochs a run takes at most, if an epoch has `epoch_rows` rows.
+        """Return the largest number of epochs of a run whose epochs have `epoch_rows` rows of `classes` classes.
 
         Example:
             >>> TextSettings().epochs_for(5000, classes=6), TextSettings().epochs_for(5000, classes=77)
@@ -242,44 +243,46 @@ class TextSettings(Settings):
         )
 
     def check_tokens(self) -> None:
-        """Check that settings for words are not given for pieces, settings for pieces not for words, and a linear part
-        not with padding.
+        """Check that the settings for tokens fit each other.
 
         Raises:
-            InputError: `max_vocabulary` or `spelling` is given with pieces, `piece_dropout` with words, or `linear`
-                with padding.
+            InputError: `max_vocabulary` or `spelling` is given, but the tokens are pieces of words; `piece_dropout` is
+                given, but they are words; or `linear` is true and `packed` is false.
 
         Example:
             >>> TextSettings(tokenizer="bpe", vocabulary_size=500).check_tokens()
         """
         if self.asks_for_pieces and self.max_vocabulary != TextSettings.max_vocabulary:
             raise InputError(
-                f"max_vocabulary is {self.max_vocabulary}, but it limits words, and the tokens are pieces.",
-                "Limit the pieces by vocabulary_size.",
+                f"max_vocabulary is {self.max_vocabulary}, but it limits the number of words, and the tokens are "
+                "pieces of words.",
+                "Set vocabulary_size, which limits the number of pieces, in place of max_vocabulary.",
             )
         if self.asks_for_pieces and self.spelling:
             raise InputError(
-                "spelling is for words as tokens, but the tokens are pieces of words.",
-                "Leave spelling out, or use another tokenizer.",
+                "--spelling needs tokens that are words, but the tokens are pieces of words.",
+                "Leave out --spelling, or give another --tokenizer.",
             )
         if self.linear and not self.packed:
             raise InputError(
-                "A linear part needs a packed classifier, not a padded one.", "Leave --linear or --padded out."
+                "--linear cannot be used with --padded: a classifier with a linear part cannot read padding.",
+                "Leave out --linear or --padded.",
             )
         if self.tokenizer not in (None, BPE) and self.piece_dropout not in (0, TextSettings.piece_dropout):
             raise InputError(
-                f"piece_dropout is {self.piece_dropout}, but the tokenizer {self.tokenizer} has no pieces.",
-                f"Use the tokenizer {BPE}; or leave piece_dropout out, and use word_dropout.",
+                f"piece_dropout is {self.piece_dropout}, but the tokenizer {self.tokenizer} makes no pieces of words.",
+                f"Set the tokenizer {BPE}; or set word_dropout in place of piece_dropout.",
             )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         # Two tokens are for unknown words and for padding.
-        check_values_of_settings(self, lambda most: most > 2, "Use a number from 3.", "max_vocabulary")
-        check_values_of_settings(self, lambda words: words >= 0, "Use a number from 0.", "vector_words")
-        check_values_of_settings(self, lambda weight: 0 <= weight <= 1, "Use a share from 0 to 1.", "teacher_weight")
+        three_or_more = "Give a whole number of 3 or more: two tokens stand for unknown words and for padding."
+        check_values_of_settings(self, lambda most: most > 2, three_or_more, "max_vocabulary")
+        check_values_of_settings(self, lambda words: words >= 0, "Give a whole number of 0 or more.", "vector_words")
+        check_values_of_settings(self, lambda weight: 0 <= weight <= 1, "Give a share from 0 to 1.", "teacher_weight")
         check_values_of_settings(
-            self, lambda divisor: 1 <= divisor < 100, "Use a number from 1 to below 100.", "teacher_temperature"
+            self, lambda divisor: 1 <= divisor < 100, "Give a number of 1 or more and below 100.", "teacher_temperature"
         )
         check_values_of_settings(
             self, is_at_least_0_and_below_1, A_SHARE, "adversarial", "piece_dropout", "word_dropout"
@@ -288,27 +291,29 @@ class TextSettings(Settings):
         self._check_piece_settings()
 
     def _check_piece_settings(self) -> None:
-        """Raise an InputError if the settings of pieces of words are wrong.
+        """Check the settings for pieces of words.
 
-        They are wrong if a vocabulary size is given for a tokenizer without pieces or is too small, or if n-grams of
-        pieces are asked for.
+        Raises:
+            InputError: `vocabulary_size` is too small, or is given for a tokenizer that makes no pieces of words; or
+                n-grams of pieces are asked for.
         """
         if self.tokenizer not in (None, BPE):
             if self.vocabulary_size is not None:
                 raise InputError(
-                    f"vocabulary_size is {self.vocabulary_size}, but the tokenizer {self.tokenizer} has no pieces.",
-                    f"Use the tokenizer {BPE}, or limit the words by max_vocabulary.",
+                    f"vocabulary_size is {self.vocabulary_size}, but it limits the number of pieces of words, which "
+                    f"the tokenizer {self.tokenizer} does not make.",
+                    f"Set the tokenizer {BPE}; or set max_vocabulary, which limits the number of words.",
                 )
             return
         if self.pieces < _FEWEST_PIECES:
             raise InputError(
                 f"vocabulary_size is {self.pieces}, but it must be at least {_FEWEST_PIECES}.",
-                f"Use a number from {_FEWEST_PIECES}.",
+                f"Give a whole number of {_FEWEST_PIECES} or more.",
             )
         if self.ngrams > 1 and self.asks_for_pieces:
             raise InputError(
-                f"ngrams is {self.ngrams}, but pieces of words have no n-grams.",
-                "Leave ngrams out, or use another tokenizer.",
+                f"ngrams is {self.ngrams}, but n-grams are only for whole words, and the tokens are pieces of words.",
+                "Leave out the setting ngrams, or set another tokenizer.",
             )
 
 

@@ -51,7 +51,7 @@ def find_installed_vectors(texts: Sequence[str], report: Callable[[Notice], None
 
     Args:
         texts: the training texts.
-        report: called with a notice of the language, or of a table that would help but is not installed.
+        report: the function to call with a notice of the language, or of a table that would help but is not installed.
     """
     language = detect_language(texts)
     if language is None:

@@ -61,7 +61,7 @@ _WHERE_PIECES_MEET: Final = 2
 
 
 def choose_row_count_of_pair_table(vocabulary_size: int, classes: int) -> int:
-    """Choose the number of rows of the weight table for pairs of tokens, which is a hash table.
+    """Choose the number of rows of the hash table that holds the weights of pairs of tokens.
 
     Return 0 if the weights of all tokens and pairs would make the classifier too large.
     """
@@ -72,13 +72,10 @@ def choose_row_count_of_pair_table(vocabulary_size: int, classes: int) -> int:
 
 
 def compute_hash_codes_for_token_pairs(vocabulary_size: int, pair_rows: int) -> Codes:
-    """Compute two hash codes for each token, int64 [vocabulary_size, 2], from which pairs of tokens get their table
-    row.
+    """Compute two hash codes for each token, int64 [vocabulary_size, 2], for feature hashing of pairs of tokens.
 
-    The row of the weight table for a pair is the first code of the first token plus the second code of the second one.
-
-    Two different pairs may have the same row: this is feature hashing (Weinberger et al. 2009) by a sum, which every
-    engine computes exactly.
+    The row of a pair in the weight table is the first code of its first token plus the second code of its second token.
+    Two different pairs may get the same row (Weinberger et al. 2009). Every engine computes such sums exactly.
     """
     mixed = np.arange(1, vocabulary_size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     # The finish of splitmix64 (Steele, Lea and Flood 2014).
@@ -99,16 +96,17 @@ class FeatureCounts(NamedTuple):
 
 @dataclass(frozen=True)
 class FeatureCounter:
-    """Counts the features of a linear part in texts: tokens, pairs of tokens, and joints, which are the characters
-    where two pieces of words meet.
+    """Counts the features of a linear part in texts: tokens, pairs of neighbouring tokens, and joints.
+
+    A joint is the characters where two pieces of words meet: the last ones of a piece and the first ones of the next.
 
     Attributes:
-        spelled: the characters of each token, a space where a word begins or ends; empty for a token without any.
-        pairs: the number of rows of the table of pairs.
+        spelled: the characters of each token, with a space where a word begins or ends; empty for a special token.
+        pairs: the number of rows of the weight table of pairs.
         padding_id: the id before the first token of a text, so that the first token has a pair, too.
-        pieces: whether the tokens are pieces of words: then the characters where two of them meet are counted, too.
-        vectors: float32 [vocabulary, dimensions], the word vector of each token, zeros where it has none; None without
-            word vectors.
+        pieces: whether the tokens are pieces of words, so that joints are counted.
+        vectors: float32 [vocabulary, dimensions], the word vector of each token, zeros for a token without one; None
+            without word vectors.
     """
 
     spelled: tuple[str, ...]
@@ -119,19 +117,14 @@ class FeatureCounter:
 
     @property
     def joints(self) -> int:
-        """The number of rows of the table of joints, the characters where two pieces of words meet; 0 if the tokens are
-        words.
-
-        A joint is the last characters of a piece together with the first ones of the next piece.
-        """
+        """The number of rows of the weight table of joints; 0 if the tokens are words."""
         return min(self.pairs, _MOST_JOINTS) if self.pieces else 0
 
     @cached_property
     def joint_codes(self) -> Codes:
-        """Two hash codes for each token, int64 [vocabulary, 2]: of its last characters, and of its first ones.
+        """Two hash codes for each token, int64 [vocabulary, 2]: of its last characters, and of its first characters.
 
-        The row of the weight table for the joint of two pieces is the first code of the first piece plus the second
-        code of the second piece.
+        The row of a joint in the weight table is the first code of its first piece plus the second code of its second.
         """
         half = max(1, self.joints // 2)
         ends = [_hash_text(f"{token[-_WHERE_PIECES_MEET:]}|") % half for token in self.spelled]
@@ -157,10 +150,8 @@ class FeatureCounter:
     def count_features(self, rows: EncodedRows) -> FeatureCounts:
         """Count in each row the tokens, the pairs of neighbouring tokens, and the joints.
 
-        A joint is the characters where two pieces of words meet.
-
         Returns:
-            three sparse matrices, float64 [rows, vocabulary], [rows, pairs] and [rows, joints].
+            Three sparse matrices, float64 [rows, vocabulary], [rows, pairs] and [rows, joints].
         """
         from scipy import sparse
 
@@ -188,21 +179,20 @@ class FeatureCounter:
 
 @dataclass(frozen=True)
 class LinearPart:
-    """A linear model of tokens and neighbouring tokens.
+    """A linear model of tokens and pairs of neighbouring tokens.
 
-    Its logits are bias + (scores of the tokens and neighbours) / root of the sum of token sizes.
+    Its logits are bias + (sum of the scores of all tokens, pairs and joints) / sqrt(sum of the sizes of all tokens).
 
-    A text of rare words has a larger TF-IDF norm than one of frequent words, and is divided by more. The root of a sum
-    over the tokens approximates this norm, and depends on the tokens alone.
+    The square root approximates the norm of the TF-IDF vector of the text, which is larger for a text of rare words.
 
     Attributes:
-        counted: counts the features of a text.
+        counted: the object that counts the features of a text.
         sizes: float32 [vocabulary_size, 1], what a token adds to the squared norm of a text.
         words: float32 [vocabulary_size, classes], the scores of a token, including those of its characters.
-        pairs: float32 [pairs, classes].
+        pairs: float32 [pairs, classes], the scores of pairs of neighbouring tokens.
         joints: float32 [joints, classes], the scores of the characters where two pieces meet.
         bias: float32 [classes].
-        balanced: every class, not every row, had the same weight in the fit.
+        balanced: whether every class had the same weight in the fit; otherwise every row had.
     """
 
     counted: FeatureCounter
@@ -226,7 +216,7 @@ class LinearPart:
         """Fit a linear support vector machine on TF-IDF of tokens and pairs, on characters, and on word vectors.
 
         Args:
-            counter: counts the features.
+            counter: the object that counts the features.
             rows: the training rows as ids.
             targets: int64 [rows], the class of each row; at least two classes occur.
             classes: the number of classes; a class that does not occur gets a low score.
@@ -285,8 +275,7 @@ class LinearPart:
         return LinearPart.fit_to_rows(self.counted, rows, targets, classes=len(self.bias), balanced=self.balanced)
 
     def tensors(self, weight: float) -> dict[str, Tensor]:
-        """Return the weights of this linear part by their names in its PyTorch module (`LinearScores`), with all scores
-        multiplied by `weight`."""
+        """Return the weights by their names in the PyTorch module `LinearScores`, with all scores times `weight`."""
         tables = {"words": self.words, "pairs": self.pairs, "bias": self.bias}
         tables |= {"joints": self.joints} if self.counted.joints else {}
         found = {name: torch.from_numpy(table * np.float32(weight)) for name, table in tables.items()}
@@ -295,7 +284,7 @@ class LinearPart:
         return found | codes
 
     def logits(self, rows: EncodedRows) -> Floats:
-        """Compute the logits of texts that are given as ids, float32 [rows, classes]."""
+        """Compute the logits of encoded texts, float32 [rows, classes]."""
         tokens, pairs, joints = self.counted.count_features(rows)
         scores = tokens @ self.words + pairs @ self.pairs + joints @ self.joints
         return np.asarray(scores / np.sqrt(tokens @ self.sizes) + self.bias, np.float32)
@@ -316,14 +305,14 @@ def _compute_inverse_frequencies(counts: Any) -> npt.NDArray[np.float64]:
 def _compute_scaled_inverse_frequencies(
     counts_of_kinds: Sequence[Any], inverse_frequencies: Sequence[npt.NDArray[np.float64]]
 ) -> npt.NDArray[np.float64]:
-    """Scale the inverse document frequencies of all features so that the mean squared norm of a row is 1.
+    """Scale the inverse document frequencies of all features so that a TF-IDF row has the mean squared norm 1.
 
     Args:
         counts_of_kinds: for each kind of features, a sparse matrix of counts [rows, features].
         inverse_frequencies: for each kind of features, float64 [features].
 
     Returns:
-        the factor of each feature, float64 [features of all kinds].
+        The scaled frequency of each feature, float64 [features of all kinds].
     """
     squares = [
         np.square(part.data * some[part.indices]).sum()
@@ -335,12 +324,12 @@ def _compute_scaled_inverse_frequencies(
 def _weight_word_vectors_by_inverse_frequency(
     vectors: Floats | None, inverse_frequencies: npt.NDArray[np.float64], token_counts: Any
 ) -> npt.NDArray[np.float64] | None:
-    """Multiply each token's word vector by its inverse document frequency and by one weight for all.
+    """Multiply each token's word vector by the inverse document frequency of the token and by a common factor.
 
     Args:
         vectors: float32 [vocabulary, dimensions], or None without word vectors.
         inverse_frequencies: float64 [vocabulary].
-        token_counts: a sparse matrix [rows, vocabulary], from which the common weight follows.
+        token_counts: a sparse matrix [rows, vocabulary], which decides the common factor.
 
     Returns:
         float64 [vocabulary, dimensions], or None.

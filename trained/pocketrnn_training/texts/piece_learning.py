@@ -55,18 +55,18 @@ def learn_pieces(
 
     Args:
         texts: the training texts.
-        most_pieces: how many pieces to learn, `<unk>` and `<pad>` among them. Up to a half of them are the most
+        most_pieces: the largest number of pieces, including `<unk>` and `<pad>`. Up to a half of them are the most
             frequent characters.
         min_freq: how often a character, or a pair that is merged into a piece, must occur.
-        max_tokens: how many pieces of a text are read, or None for all.
+        max_tokens: the largest number of pieces of a text that the rules read; None for all.
         lowercase: whether the texts are converted to lower case first.
 
     Returns:
-        the text rules that split texts into the pieces; and the vocabulary, in the order of the ids.
+        The text rules that split texts into the pieces; and the vocabulary, in the order of the ids.
 
     Raises:
         MissingExtraError: the package tokenizers is not installed.
-        DataError: not one text has a word, or every character is too rare.
+        DataError: the texts have no words, or every character is too rare.
     """
     require_module("tokenizers", "train")
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -76,11 +76,14 @@ def learn_pieces(
     counts = Counter(point for line in lines for point in line)
     del counts[" "]
     if not counts:
-        raise DataError("Not one of the texts has a token.", "Give texts with words in them.")
+        raise DataError("Not one of the texts has a word.", "Give texts with words in them.")
     frequent = [c for c, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if count >= min_freq]
     alphabet = frequent[: max(1, (most_pieces - len(SPECIALS)) // 2)]
     if not alphabet:
-        raise DataError(f"No character occurs {min_freq} times.", "Use a smaller --min-freq, or more texts.")
+        raise DataError(
+            f"Not one character of the texts occurs at least {min_freq} times, which is the value of --min-freq.",
+            "Give a smaller --min-freq, or more texts.",
+        )
     # A word is also cut at unknown characters, since a merge never joins the characters before and after one.
     between = str.maketrans(dict.fromkeys(counts.keys() - alphabet, " "))
     tokenizer: Any = Tokenizer(models.BPE(unk_token=SPECIALS[UNKNOWN]))
@@ -105,16 +108,16 @@ def learn_pieces(
 
 
 def convert_piece_to_word(piece: str) -> str | None:
-    """Return the word, or the beginning of a word, that a piece stands for; None for a piece inside a word."""
+    """Return the characters of a piece that begins a word, without its mark; None for a piece inside a word."""
     return piece[len(MARK) :] if piece.startswith(MARK) and piece != MARK else None
 
 
 def _make_subword_rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) -> SubwordRules:
-    """Make text rules that split texts at white space and punctuation, and words into pieces by the model.
+    """Make text rules that split texts at white space and punctuation, and then words into pieces by `model`.
 
     Args:
         model: the merges.
-        max_tokens: how many pieces of a text are read, or None for all.
+        max_tokens: the largest number of pieces of a text that the rules read; None for all.
         lowercase: whether texts are converted to lower case first.
     """
     return SubwordRules(
@@ -135,10 +138,9 @@ def _make_subword_rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) 
 
 
 def _join_words_of_sampled_texts(texts: Sequence[str], rules: SubwordRules) -> Iterable[str]:
-    """Yield the words of each text, joined by spaces; if there is too much text, only of a sample of the texts.
+    """Yield the words of each text, joined by spaces; if the texts are too long in all, only of a sample of them.
 
-    Only the first `rules.max_tokens` words of a text are used: later ones are never read, since each word has at least
-    one piece.
+    Only the first `rules.max_tokens` words of a text are used, since each word has at least one piece.
     """
     words = make_words_function(replace(rules, outside=()))
     share = min(1.0, _MOST_CHARACTERS / max(1, sum(map(len, texts))))
@@ -149,14 +151,14 @@ def _join_words_of_sampled_texts(texts: Sequence[str], rules: SubwordRules) -> I
 
 @dataclass(frozen=True)
 class RowWords:
-    """The rows as words, which are split into pieces again in every epoch.
+    """Rows of texts as words, which are split into pieces anew in every epoch.
 
     Attributes:
         rules: the text rules.
         vocabulary: the pieces.
         distinct: the different words that occur.
-        rows: the rows as indices in `distinct`; of pairs of texts, each text is a row.
-        mark: the mark between the two texts of a pair; None if a row is one text.
+        rows: the rows as indices in `distinct`. If a row is a pair of texts, each of its texts is a row here.
+        mark: the id between the two texts of a pair; None if a row is one text.
     """
 
     rules: SubwordRules
@@ -184,7 +186,7 @@ class RowWords:
         return replace(self, rows=EncodedTexts(self.rows.ids[: offsets[-1]], offsets))
 
     def encode_rows_as_pieces(self) -> EncodedTexts:
-        """Encode the rows as ids of pieces, with all merges: as an encoder with these rules and vocabulary does."""
+        """Encode the rows as ids of pieces, with all merges, as the trained classifier will do it."""
         return self.draw_pieces_with_word_starts(0.0, 0)[0]
 
     def draw_pieces_with_word_starts(
@@ -193,12 +195,12 @@ class RowWords:
         """Encode the rows as ids of pieces, with BPE-dropout; also return where each word begins.
 
         Args:
-            skipped_share: the share of merges that are skipped, at random; 0 to make all merges.
-            seed: decides which merges are skipped. The same seed gives the same pieces.
+            skipped_share: the share of merges that are skipped at random; 0 to make all merges.
+            seed: the seed that decides which merges are skipped.
 
         Returns:
-            the rows, or pairs; and int64 [words of all rows], the position of each word's first id. The positions are
-            wrong if `max_tokens` shortens a row, a row is empty, or rows are pairs.
+            The rows; and int64 [words of all rows], the position of each word's first id. The positions are wrong if
+            `max_tokens` shortens a row, a row is empty, or rows are pairs of texts.
         """
         generator = np.random.default_rng(seed)
         counts = np.bincount(self.rows.ids, minlength=len(self.distinct))
@@ -240,8 +242,8 @@ class RowWords:
     def _split_words_with_all_merges(self, times_of_words: npt.NDArray[np.int64]) -> Iterator[list[int]]:
         """Split each different word into pieces, with all merges, and yield the ids of the pieces of each word.
 
-        A word is left out if its number in `times_of_words`, int64 [different words], is 0. The package `tokenizers`
-        needs a tenth of the time of our own `apply_merges`.
+        A word is left out if its number in `times_of_words`, int64 [different words], is 0. The package `tokenizers` is
+        used, since it is ten times as fast as `apply_merges`.
         """
         from tokenizers import Tokenizer, models
 
@@ -271,7 +273,6 @@ def _join_pieces_of_rows(
         pieces_of_words: the pieces of each word.
         chosen_words: int64 [words of all rows], the position in `pieces_of_words` of each word.
         row_offsets: int64 [rows + 1], the position in `chosen_words` of each row's first word.
-        rules: the text rules.
     """
     lengths = pieces_of_words.lengths[chosen_words]
     ends = np.concatenate(([0], np.cumsum(lengths)))

@@ -18,13 +18,13 @@ __all__ = ["encode_sentences_with_word_starts", "join_words"]
 def encode_sentences_with_word_starts(
     sentences: Iterable[Sequence[str]], rules: AnyTextRules, vocabulary: tuple[str, ...]
 ) -> tuple[EncodedTexts, npt.NDArray[np.int64]]:
-    """Encode sentences, which are lists of words, as the runtime does; also return where each word begins.
+    """Encode sentences, which are lists of words, as ids of pieces; also return where each word begins.
 
     Returns:
-        the ids, and int64 [words of all sentences], the position of each word's first id among all ids.
+        The ids; and int64 [words of all sentences], the position of each word's first id among all ids.
 
     Raises:
-        InputError: a word has no piece of its own, since the rules remove all of its characters.
+        InputError: a word has no piece, since the rules remove all of its characters.
     """
     encoder = TextEncoder(rules, vocabulary)
     ids: list[int] = []

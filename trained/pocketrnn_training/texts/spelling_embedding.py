@@ -26,7 +26,7 @@ _MOST_CHARACTERS: Final = 64
 
 @dataclass(frozen=True)
 class Spelling:
-    """The fragments of each word of a vocabulary: its character n-grams of 3 to 5, with marks at both ends.
+    """The fragments of each word of a vocabulary: its character n-grams of length 3 to 5, with marks at both ends.
 
     Attributes:
         fragments: int64, the numbers of the fragments of all words, one word after the other.
@@ -56,14 +56,14 @@ class Spelling:
 
 
 class SpelledEmbedding(nn.Embedding):
-    """An embedding in which the vector of a word is its own row plus the mean row of its fragments.
+    """An embedding in which the vector of a word is its own row plus the mean of the rows of its fragments.
 
-    Bojanowski et al., "Enriching word vectors with subword information", 2017: rare words learn from others of
-    similar spelling. They use the sum, here it is the mean. Only known words have rows, so that a trained embedding
-    can become a plain one: `fold_embedding`.
+    Rare words then learn from other words with similar spelling (Bojanowski et al., "Enriching word vectors with
+    subword information", 2017, use the sum, not the mean). After training, `fold_embedding` makes an ordinary embedding
+    of it.
 
     Attributes:
-        fragments: float32 [fragments, embedding_dim], the rows of the fragments; they start at 0, so that a word starts
+        fragments: float32 [fragments, embedding_dim], the rows of the fragments. They start at 0, so that a word starts
             from its own row, such as a word vector.
     """
 
@@ -100,8 +100,7 @@ class SpelledEmbedding(nn.Embedding):
 
 
 def _list_fragments(word: str) -> list[str]:
-    """List the character n-grams of 3 to 5 of a word with marks at both ends, sorted: "<good>" has "<go", "good",
-    ..."""
+    """List the character n-grams of length 3 to 5 of a word with marks at both ends, sorted: "<go", "good", ..."""
     marked = f"<{word[:_MOST_CHARACTERS]}>"
     sizes = range(_SHORTEST, _LONGEST + 1)
     return sorted({marked[i : i + size] for size in sizes for i in range(len(marked) - size + 1)})

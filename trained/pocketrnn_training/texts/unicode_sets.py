@@ -38,7 +38,7 @@ def _load_unicode_sets() -> Mapping[str, tuple[str, ...]]:
 def find_unicode_set(name: str) -> tuple[str, ...]:
     """Return the ranges of code points of a Unicode set by its name, such as "punctuation".
 
-    A range is a string, as the cleaning step `Keep` takes it.
+    A range is a string such as "a-z", for the cleaning step `Keep`.
     """
     return _load_unicode_sets()[name]
 

@@ -30,35 +30,38 @@ def build(
     max_size: int | None = None,
     list_more_tokens: Callable[[tuple[str, ...]], Sequence[str]] = lambda _: (),
 ) -> tuple[tuple[str, ...], EncodedTexts]:
-    """Build a vocabulary from `texts`; return the vocabulary and the encoded texts. Each text is tokenized once.
+    """Build a vocabulary from `texts`, and encode the texts with it. Each text is tokenized once.
 
-    The order is that of torchtext's `build_vocab_from_iterator(..., specials=["<unk>", "<pad>"])`
-    (`torchtext/vocab/vocab_factory.py`): the specials first, then the most frequent first, equal ones by code points.
-    (A special that occurs in the texts counts twice towards `max_size` there, and once here.)
+    The order of the tokens is that of torchtext's `build_vocab_from_iterator(..., specials=["<unk>", "<pad>"])`: first
+    the special tokens, then the tokens from the most frequent; equally frequent tokens are sorted by code points. (If a
+    special token occurs in the texts, torchtext counts it twice towards `max_size`; this function counts it once.)
 
     Args:
         texts: the training texts.
-        rules: how a text becomes tokens; its unknown, empty and padding ids must be those of `SPECIALS`.
+        rules: the rules that turn a text into tokens. Their unknown, empty and padding ids must be those of `SPECIALS`.
         min_freq: how often a token must occur to be in the vocabulary.
-        max_size: how many tokens of the texts it may hold, the specials included, or None for all.
-        list_more_tokens: called with the vocabulary; returns new tokens to append to it.
+        max_size: the largest size of the vocabulary, including the special tokens; None for no limit.
+        list_more_tokens: a function that gets the vocabulary and returns new tokens to append to it.
 
     Returns:
         The vocabulary, and the texts as `TextEncoder(rules, vocabulary)` encodes them.
 
     Raises:
-        InputError: min_freq or max_size leave no room for tokens.
-        DataError: not one text has a token, or no token is frequent enough.
+        InputError: `min_freq` is less than 1, or `max_size` leaves no room for tokens of the texts.
+        DataError: the texts have no tokens, or no token is frequent enough.
     """
     if min_freq < 1:
-        raise InputError(f"min_freq is {min_freq}, but it must be at least 1.", "Use a number from 1.")
+        raise InputError(f"min_freq is {min_freq}, but it must be 1 or more.", "Give a whole number of 1 or more.")
     if max_size is not None and max_size <= len(SPECIALS):
         raise InputError(
-            f"max_size is {max_size}, but {len(SPECIALS)} tokens are for unknown words and padding.",
-            f"Use a number above {len(SPECIALS)}.",
+            f"The argument `max_size` is {max_size}, but it must be more than {len(SPECIALS)}: {len(SPECIALS)} tokens "
+            "stand for unknown words and for padding.",
+            f"Give a whole number above {len(SPECIALS)}.",
         )
     if (rules.unknown_id, rules.empty_id, rules.padding_id) != (UNKNOWN, UNKNOWN, PADDING):
-        raise ValueError(f"give rules with unknown_id and empty_id {UNKNOWN}, and padding_id {PADDING}")
+        raise ValueError(
+            f"the argument `rules` must have unknown_id={UNKNOWN}, empty_id={UNKNOWN}, padding_id={PADDING}"
+        )
     # Ids are given in the order of first occurrence and renumbered when all counts are known: one pass of the
     # tokenizer, and four bytes for each token.
     tokens_of = TextEncoder(rules, ()).tokens
@@ -68,7 +71,7 @@ def build(
     )
     names = list(first_id_of)
     if len(names) == len(SPECIALS):
-        raise DataError("Not one of the texts has a token.", "Give texts with words in them.")
+        raise DataError("Not one of the texts has a word or another token.", "Give texts with words in them.")
 
     old_ids = rows.ids
     chunks = [slice(start, start + _CHUNK) for start in range(0, len(old_ids), _CHUNK)]
@@ -77,7 +80,10 @@ def build(
         counts += np.bincount(old_ids[chunk], minlength=len(names))
     kept = _choose_kept_ids(names, counts, min_freq, max_size)
     if not kept:
-        raise DataError(f"Not one token occurs at least {min_freq} times.", "Use a smaller min_freq, or more texts.")
+        raise DataError(
+            f"Not one token of the texts occurs at least {min_freq} times, which is the value of min_freq.",
+            "Set a smaller min_freq, or give more texts.",
+        )
     new_ids = np.full(len(names), UNKNOWN, dtype=np.int32)
     new_ids[PADDING] = PADDING
     new_ids[kept] = np.arange(len(SPECIALS), len(SPECIALS) + len(kept), dtype=np.int32)

@@ -16,8 +16,8 @@ __all__ = ["ALONE", "BY_DEFAULT", "RecurrentLinearWeights", "fit_recurrent_linea
 
 @dataclass(frozen=True)
 class RecurrentLinearWeights:
-    """The weights by which the logits of the recurrent part and of the linear part are multiplied before they are
-    added.
+    """The two weights of a classifier's logits: recurrent * (logits of the recurrent part) + linear * (logits of the
+    linear part).
 
     Attributes:
         recurrent: the weight of the recurrent part.
@@ -43,11 +43,11 @@ def fit_recurrent_linear_weights(
 ) -> RecurrentLinearWeights:
     """Fit the weights by which the logits of the recurrent and the linear part are multiplied before they are added.
 
-    The weights maximize the likelihood of the right classes, and are at least 0.
+    The weights maximize the likelihood of the correct classes. Neither is negative.
 
     Args:
         recurrent: float [rows, classes], the logits of the recurrent part for rows that it has not learnt from; None
-            if its weight is to be 0.
+            to set its weight to 0.
         linear: float [rows, classes], the logits of the linear part.
         targets: int64 [rows], the right classes.
     """

@@ -40,15 +40,15 @@ _FEW_ROWS: Final = 3_000
 
 @dataclass(frozen=True)
 class TokenizedTexts:
-    """The texts as ids, with their rules, their vocabulary and the linear part. The attributes have the names of
-    members of `Task`.
+    """The rows of a run as token ids, with the text rules, the vocabulary and the linear part.
 
     Attributes:
-        rules: how a text becomes token ids.
+        rules: the rules that turn a text into token ids.
         vocabulary: the tokens, in the order of their ids.
         texts: the training rows.
         validation_texts: the validation rows.
-        words: the training rows as words, then the validation rows, where every epoch cuts words into new pieces.
+        words: the training rows, then the validation rows, as words, which every epoch cuts into pieces anew; None if
+            the ids stay the same.
         vectors: the word vectors that the embedding starts from, or None.
         linear: the linear part, fitted on the training rows; or None.
     """
@@ -62,7 +62,7 @@ class TokenizedTexts:
     linear: LinearPart | None = None
 
     def join_pairs(self) -> TokenizedTexts:
-        """Join each two neighbouring texts to one row, for pairs of texts: texts 0 and 1, texts 2 and 3, and so on."""
+        """Join the two texts of each pair to one row: texts 0 and 1, texts 2 and 3, and so on."""
         mark = make_pair_mark(self.rules.padding_id)
         return replace(
             self,
@@ -88,15 +88,15 @@ class TokenizedTexts:
 
 @dataclass(frozen=True)
 class TokenChoice:
-    """Chooses between words and pieces as the tokens of a run.
+    """Chooses whether the tokens of a run are words or pieces of words.
 
     Attributes:
         data: the training rows.
         validation: the validation rows.
-        settings: the settings, as they were given.
-        decided: the settings with the values that the number of rows decides.
-        word_vectors: a file in GloVe's format that the embedding starts from.
-        report: called with notices for the owner of the data.
+        settings: the settings as the user gave them.
+        decided: the settings with a value for each one that the user left open.
+        word_vectors: a file of word vectors that the embedding starts from; None without one.
+        report: the function to call with notices for the user.
     """
 
     data: LabelledTexts
@@ -107,7 +107,7 @@ class TokenChoice:
     report: Callable[[Notice], None]
 
     def tokenize_texts(self) -> TokenizedTexts:
-        """Encode the texts with the tokenizer that the user names, or else with words or pieces, as the rows decide.
+        """Encode the texts with the tokenizer that the user names; if it is left open, with words or pieces of words.
 
         A linear part is fitted, too, if the settings and the rows allow it.
 
@@ -118,13 +118,17 @@ class TokenChoice:
         found = self._encode_with_better_of_words_and_pieces()
         if self.settings.linear and not self._choose_pair_table_rows(found):
             raise InputError(
-                "A linear part is not possible for these texts: its tables would be too large.", "Leave --linear out."
+                "--linear cannot be used with these texts: the tables of scores would be too large for their many "
+                "words or classes.",
+                "Leave out --linear.",
             )
         return found
 
     def _encode_with_better_of_words_and_pieces(self) -> TokenizedTexts:
-        """Encode the texts with the tokenizer that the user asks for; or else as words and as pieces of words, and
-        return the encoding whose linear part is better."""
+        """Encode the texts as words and as pieces, and return the encoding whose linear part is more accurate.
+
+        If the user names one of the two, only this encoding is made.
+        """
         settings = self.settings
         if settings.asks_for_pieces:
             if settings.tokenizer is None:
@@ -151,9 +155,9 @@ class TokenChoice:
 
     @property
     def _may_compare_linear_parts(self) -> bool:
-        """Return whether to decide between words and pieces by the accuracy of their linear parts.
+        """Return whether the accuracy of linear parts can decide between words and pieces.
 
-        That is not possible without linear parts or with a setting that applies only to words.
+        It cannot without linear parts, or if the user gives a setting that applies only to words.
         """
         of_words = self.settings.spelling or self._has_word_limit
         return bool(self.decided.linear) and self._can_fit_linear_part and not of_words
@@ -165,7 +169,7 @@ class TokenChoice:
 
     @property
     def _can_fit_linear_part(self) -> bool:
-        """Whether the rows allow a linear part: there is not a teacher, and at least two classes occur."""
+        """Whether a linear part can be fitted on the rows: they have no teacher's answers and at least two classes."""
         return self.data.answers is None and int((self.data.counts() > 0).sum()) >= 2
 
     def _explain_if_pieces_beat_words(self, by_words: TokenizedTexts, by_pieces: TokenizedTexts) -> str | None:
@@ -188,8 +192,7 @@ class TokenChoice:
         )
 
     def _mark_rows_that_linear_part_classifies_correctly(self, tokenized: TokenizedTexts) -> npt.NDArray[np.bool_]:
-        """Mark the validation rows that the linear part of these tokens classifies correctly, bool [validation
-        rows]."""
+        """Mark the validation rows that the linear part classifies correctly, bool [validation rows]."""
         assert tokenized.linear is not None  # noqa: S101 - there is one where they are compared
         given: npt.NDArray[np.bool_] = (
             tokenized.linear.logits(tokenized.validation_texts).argmax(axis=1) == self.validation.targets
@@ -197,8 +200,7 @@ class TokenChoice:
         return given
 
     def _report_and_take_words(self, by_words: TokenizedTexts) -> TokenizedTexts:
-        """Return `by_words`, the texts as words; first report it if the user gave a setting for pieces, which then has
-        no effect."""
+        """Return `by_words`, the texts as words; report that a setting for pieces that the user gave has no effect."""
         if self.settings.piece_dropout not in (0, TextSettings.piece_dropout):
             said = (
                 "Texts are split into words, so --piece-dropout has no effect; --tokenizer bpe splits them into pieces."
@@ -224,10 +226,10 @@ class TokenChoice:
             return None
 
     def _encode_as_words_and_fit(self) -> TokenizedTexts:
-        """Encode the texts as ids of whole tokens, and fit the linear part if there may be one.
+        """Encode the texts as ids of whole tokens, and fit the linear part if the rows allow one.
 
-        Words that only the vectors know are added to the vocabulary, up to `max_vocabulary`: later texts may contain
-        them, and their vectors show which known words they are similar to.
+        Words that only the word vectors have are added to the vocabulary, up to `max_vocabulary`, since later texts may
+        contain them.
         """
         settings = self.settings
         rules = TextRules(
@@ -262,9 +264,9 @@ class TokenChoice:
         return self._fit_linear_part(TokenizedTexts(rules, tokens, encoded, of_validation, None, start))
 
     def _encode_as_pieces_and_fit(self) -> TokenizedTexts:
-        """Encode the texts as ids of pieces of words, and fit the linear part if there may be one.
+        """Encode the texts as ids of pieces of words, and fit the linear part if the rows allow one.
 
-        A piece that is a word, or begins one, has the vector of this word.
+        The embedding of a piece that begins a word starts from the word vector of the same characters.
         """
         settings, texts, validation = self.settings, self.data.texts, self.validation.texts
         rules, tokens = piece_learning.learn_pieces(
@@ -287,8 +289,10 @@ class TokenChoice:
         return self._fit_linear_part(found)
 
     def _choose_pair_table_rows(self, tokenized: TokenizedTexts) -> int:
-        """Choose the number of rows of the linear part's weight table for pairs of tokens; 0 for no linear part, if the
-        settings exclude it or its tables would be too large."""
+        """Choose the number of rows of the linear part's weight table for pairs of tokens.
+
+        Return 0 for no linear part, if the settings exclude it or its tables would be too large.
+        """
         if not self.decided.linear:
             return 0
         return choose_row_count_of_pair_table(len(tokenized.vocabulary), len(self.data.labels))
@@ -345,9 +349,8 @@ def encode_with_rules_and_fit(
     """
     if settings.linear and not pair_rows:
         raise InputError(
-            "--linear asks for a linear part, but the checkpoint to continue from does not have one, and a run cannot "
-            "add it.",
-            "Leave --linear out.",
+            "--linear cannot be used with --from, since the checkpoint to continue from has no linear part.",
+            "Leave out --linear.",
         )
     encoder = TextEncoder(rules, tokens)
     words = None

@@ -34,7 +34,7 @@ class Vectors:
     """The vectors of the words of a vocabulary.
 
     Attributes:
-        ids: int64 [found], the ids of the words that the file holds, in the file's order.
+        ids: int64 [found], the ids of the words of the vocabulary that the file holds, in the file's order.
         values: float32 [found, dimensions].
         source: the file's name.
         added: the words that were added to the vocabulary; their ids come after it.
@@ -53,7 +53,7 @@ class Vectors:
 
     @property
     def scale(self) -> float:
-        """The root mean square of all numbers. Random vectors with this standard deviation are about as long."""
+        """The root mean square of all numbers: the standard deviation of random vectors that are about as long."""
         return float(np.sqrt(np.mean(np.square(self.values, dtype=np.float64))))
 
 
@@ -62,21 +62,20 @@ def read_vectors(
 ) -> Vectors:
     """Read from a file the vectors of the words in `vocabulary`, and of up to `most_added` other words.
 
-    The file is a table (`write_table`) if its name ends in `.npz`. Else it is UTF-8 with a word and its numbers in each
-    line, separated by single spaces, as GloVe's files are (https://nlp.stanford.edu/projects/glove/); plain, or
-    compressed if its name ends in `.gz`. A first line of two whole numbers, as word2vec and fastText write, is skipped.
-    If a word occurs twice, the first line is used. In the lines of words outside the vocabulary the numbers are
-    counted, not parsed.
+    If its name ends in `.npz`, the file must come from `write_table`. Otherwise it must be UTF-8 text in GloVe's format
+    (https://nlp.stanford.edu/projects/glove/), with a word and its numbers on each line, separated by single spaces;
+    it is compressed if its name ends in `.gz`. The header line of word2vec and fastText is skipped. If a word occurs
+    twice, the first line is used.
 
     Args:
         path: the file.
         vocabulary: the tokens, in the order of their ids; empty to read only added words.
         most_added: the largest number of other words to add. Published files list the frequent words first.
-        is_token: called with another word; a word that is not a token is skipped.
+        is_token: a function that returns whether another word may be added.
 
     Raises:
-        DataError: the file is missing, unreadable or not UTF-8; a line has another count of numbers than the first, or
-            something that is not a number; the file has no word of the vocabulary.
+        DataError: the file is missing, unreadable or not UTF-8; a line has another number of values than the first
+            line, or a value that is not a number; or the file has no word of the vocabulary.
     """
     index = {token: i for i, token in enumerate(vocabulary)}
     found: dict[int, Sequence[float]] = {}
@@ -84,7 +83,10 @@ def read_vectors(
     try:
         # A device may have no end.
         if path.exists() and not path.is_file():
-            raise DataError(f"{path} is not a regular file.", "Give the name of a file of vectors.")
+            raise DataError(
+                f"{path} is not a regular file: it is a folder, a device or a pipe.",
+                "Give the path of a file of word vectors.",
+            )
         for word, numbers in _read_vector_table(path) if path.suffix == TABLE else _read_vector_lines(path):
             if word not in index and len(added) < most_added and is_token(word):
                 index[word] = len(vocabulary) + len(added)
@@ -93,14 +95,16 @@ def read_vectors(
                 found[i] = numbers()
     except FileNotFoundError:
         raise DataError(
-            f"{path} does not exist.", suggest_near_file(path) or "Check the name of the vectors file."
+            f"{path} does not exist.", suggest_near_file(path) or "Check the path of the file of word vectors."
         ) from None
     except (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(
-            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its rights."
+            f"{path} cannot be read: {find_file_error_reason(error)}.", "Check the file and its access rights."
         ) from None
     if vocabulary and len(found) == len(added):
-        raise DataError(f"{path} holds no word of the vocabulary.", "Give word vectors of the language of the texts.")
+        raise DataError(
+            f"{path} has no vector for any word of the texts.", "Give word vectors for the language of the texts."
+        )
     ids = np.fromiter(found, dtype=np.int64, count=len(found))
     return Vectors(ids, np.array(list(found.values()), dtype=np.float32), path.name, tuple(added))
 
@@ -125,7 +129,7 @@ def _read_vector_table(path: Path) -> Iterator[_WordAndNumbers]:
         words = table["words"].tobytes().decode().split("\n")
         values = table["numbers"] * table["scales"]
     if len(words) != len(values):
-        raise ValueError(f"it has {len(words):,} words and {len(values):,} vectors")
+        raise ValueError(f"it has {len(words):,} words, but {len(values):,} vectors")
     for word, numbers in zip(words, values, strict=True):
         yield word, numbers.tolist
 
@@ -143,7 +147,8 @@ def _read_vector_lines(path: Path) -> Iterator[_WordAndNumbers]:
             for number, line in enumerate(iter(partial(lines.readline, _LONGEST_LINE + 1), ""), start=1):
                 if len(line) > _LONGEST_LINE:
                     raise DataError(
-                        f"Line {number} of {path} is too long for a vector.", "Give a file with a word in each line."
+                        f"Line {number} of {path} is too long to be one word with its vector.",
+                        "Give a file with one word and its numbers on each line, in GloVe's format.",
                     )
                 if number == 1 and _is_word2vec_header(line):
                     continue
@@ -152,15 +157,17 @@ def _read_vector_lines(path: Path) -> Iterator[_WordAndNumbers]:
                 # From the right: GloVe's largest file has words with spaces in them.
                 word, *numbers = line.rsplit(" ", dimensions) if dimensions else (line,)
                 if not numbers or len(numbers) != dimensions or (" " in word and _is_number(word.rpartition(" ")[2])):
-                    expected = f"{dimensions} as before" if dimensions else "one or more"
+                    expected = f"{dimensions}, as the lines before" if dimensions else "one or more"
                     raise DataError(
-                        f"Line {number} of {path} has {line.count(' ')} numbers after the word, not {expected}.",
-                        "Give a file with a word and its numbers on each line, as GloVe's are.",
+                        f"Line {number} of {path} has {line.count(' ')} numbers after the word, but must have "
+                        f"{expected}.",
+                        "Give a file in GloVe's format, with a word and the same number of numbers on each line.",
                     )
                 yield word, partial(_parse_numbers, numbers, number, path)
     except UnicodeDecodeError:
         raise DataError(
-            f"{path} is not UTF-8, in line {number + 1} or soon after.", "Give vectors as UTF-8 text."
+            f"{path} is not UTF-8 text: line {number + 1}, or one soon after it, has other bytes.",
+            "Save the file in UTF-8.",
         ) from None
 
 
@@ -191,7 +198,7 @@ def _parse_numbers(fields: Sequence[str], line_number: int, path: Path) -> list[
         values = [math.nan]
     if not all(abs(value) < 1e30 for value in values):
         raise DataError(
-            f"Line {line_number} of {path} holds a value that is not a number, or is too large for a vector.",
-            "Correct or delete the line.",
+            f"Line {line_number} of {path} holds a value that is not a number, or is 1e30 or more.",
+            "Correct the line, or delete it.",
         )
     return values

@@ -50,7 +50,8 @@ def _compute_gru_step(input_gates: Tensor, recurrent_gates: Tensor, states: list
     Args:
         input_gates: the products of the input and its weights, with the bias, [n, 3 * hidden], in torch's order r, z,
             n.
-        recurrent_gates: the same of the state before the step.
+        recurrent_gates: the products of the state before the step and the recurrent weights, with the bias, in the same
+            form.
         states: a list of the state before the step, [n, hidden].
     """
     given_r, given_z, given_n = input_gates.chunk(3, 1)
@@ -65,7 +66,8 @@ def _compute_lstm_step(input_gates: Tensor, recurrent_gates: Tensor, states: lis
     Args:
         input_gates: the products of the input and its weights, with the bias, [n, 4 * hidden], in torch's order i, f,
             g, o.
-        recurrent_gates: the same of the hidden state before the step.
+        recurrent_gates: the products of the hidden state before the step and the recurrent weights, with the bias, in
+            the same form.
         states: the hidden state and the cell state before the step, [n, hidden] each.
     """
     i, f, g, o = (input_gates + recurrent_gates).chunk(4, 1)

@@ -305,8 +305,8 @@ def _run_forward_in_trace(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSeq
         x, lengths = (given.transpose(0, 1) if layer.batch_first else given), None
     if x.dim() != 3:
         raise ExportError(
-            f"The module calls its layer {getattr(layer, '_onnx_path', '?')} with an input of {x.dim()} dimensions. A "
-            "recurrent layer takes 3, or 2 for a single text.",
+            f"The module calls its layer {getattr(layer, '_onnx_path', '?')} with an input of {x.dim()} dimensions, "
+            "but a recurrent layer takes exactly 3, or 2 for a single text.",
             "Call the layer with a tensor [batch, sequence, features], also for a single text.",
         )
     h0, c0 = hx if layer.mode == "LSTM" and hx is not None else (hx, None)
@@ -414,8 +414,8 @@ def _pack_padded_in_trace(padded: Tensor, lengths: Tensor | list[int], batch_fir
         lengths = _convert_list_of_traced_lengths_to_tensor(lengths, padded.shape[0 if batch_first else 1])
     if not isinstance(lengths, Tensor):
         raise ExportError(
-            "The module calls pack_padded_sequence with a list of plain numbers as the lengths: a graph would use the "
-            "lengths of one batch for all batches.",
+            "The module calls pack_padded_sequence with a list of plain numbers as the lengths, so the exported graph "
+            "would use the lengths of one batch for all batches.",
             "Pass the lengths to pack_padded_sequence as a tensor.",
         )
     data = padded.transpose(0, 1) if batch_first else padded

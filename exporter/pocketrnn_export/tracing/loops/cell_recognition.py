@@ -46,8 +46,8 @@ Change = Callable[[Tensor], Tensor]
 
 
 class NotALayer(Exception):  # noqa: N818 - it is a finding, which becomes an ExportError with a line
-    """A loop is not a recurrent layer. The message is the reason, a clause that completes "the loop cannot become a
-    recurrent layer: ...".
+    """A loop cannot become a recurrent layer. The message is the reason, as the end of a sentence: "the loop cannot
+    become a recurrent layer: ...".
 
     Args:
         why: the reason.
@@ -65,12 +65,12 @@ class StateCycle:
     LSTM.
 
     Attributes:
-        states: each state, as the nodes that hold it before and after the iteration.
+        states: for each state, the node that holds it before the iteration, and the node that holds it afterwards.
         sources: the inputs of the iteration: nodes outside the cycle that differ between iterations or between texts.
         nodes: the nodes that depend on the states, in the order of the graph, and the nonlinear operators that do not.
-        run: takes the nodes to compute, the values of the states and sources by node, float64 [rows, features] each,
-            and functions by node; returns the values of the nodes, [rows, features] each. A function changes the value
-            of its node for all nodes that depend on it.
+        run: a function that takes the nodes to compute, the values of the states and sources by node, float64 [rows,
+            features] each, and functions by node; returns the values of the nodes, [rows, features] each. A function
+            changes the value of its node for all nodes that depend on it.
         sizes: the number of features of each state and source, by node.
     """
 
@@ -172,7 +172,8 @@ def _refuse_states_that_differ_from_layer(cycle: StateCycle, layer: RecurrentLay
     for scale in SCALES:
         if not _computes_states_of_layer(cycle, layer, scale):
             raise NotALayer(
-                f"the states are those of a layer of mode {layer.mode}, but differ for numbers of about {scale:g}"
+                f"the states are nearly those of the PyTorch layer {layer.mode}, but differ for inputs of about "
+                f"{scale:g}"
             )
 
 
@@ -198,7 +199,8 @@ def _computes_states_of_layer(cycle: StateCycle, layer: RecurrentLayer, scale: f
 class _Iteration:
     """One iteration of a loop, with the values of its nodes for random inputs and states.
 
-    A gate in this class is a sigmoid or tanh with as many features as a state, or such a part of a wider one.
+    A gate in this class is a sigmoid or tanh with as many features as a state, or a part of a wider sigmoid or tanh
+    with so many features.
 
     Args:
         cycle: the states that the iteration computes from each other.
@@ -321,7 +323,7 @@ class _Iteration:
         for node in self.cycle.nodes:
             if node.target in BENT and not self._takes_gate_input(node, gate_inputs):
                 name = read_full_and_short_operator_name(node)[1]
-                raise NotALayer(f"each iteration also computes `{name}`, which is not a part of a recurrent layer")
+                raise NotALayer(f"each iteration also computes `{name}`, which is not a part of an RNN, GRU or LSTM")
         weight = torch.cat([gate.weight for gate in gates], dim=1).t()
         bias = torch.cat([gate.bias for gate in gates])
         rest = bias - bias.float().double() if recurrent_bias is None else recurrent_bias

@@ -31,8 +31,10 @@ _INDEX: Final[dict[Any, int]] = {STEP: 2, PUT: 3}
 class LoopState:
     """A value that each iteration of a loop passes to the next one.
 
+    All iterations must compute the same, so that one of the traced iterations, the typical one, stands for all.
+
     Attributes:
-        before: the node that holds the value before the typical iteration, the one that stands for all.
+        before: the node that holds the value before the typical iteration.
         first: the node that holds the value before the first iteration.
         after: the node that holds the value after the typical iteration; None while it is not known.
     """
@@ -108,7 +110,9 @@ class MatchedLoop:
                 break
             except NotALayer as error:
                 failed = failed or error
-        raise failed or self.make_refusal("the iterations differ: each must compute the same values, also the last one")
+        raise failed or self.make_refusal(
+            "the iterations differ: all of them, the last one included, must compute the same values"
+        )
 
     def _find_position_among_nodes_of_same_operator(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
         """Return two values: the index of a node among the nodes of its iteration that call the same operator, and a
@@ -119,9 +123,8 @@ class MatchedLoop:
         return alike[iteration].index(node), alike
 
     def match_nodes(self, nodes: tuple[Node | None, ...]) -> None:
-        """Record in `partners` that these nodes, one from each iteration, correspond to each other, and that the nodes
-        from which they are computed do so too. The node of the last iteration may be None, if the graph does not
-        contain it.
+        """Record in `partners` that these nodes, one from each iteration, correspond to each other, and so do the nodes
+        from which they are computed. The node of the last iteration is None if the graph does not contain it.
 
         Raises:
             NotALayer: the nodes do not match.
@@ -136,7 +139,7 @@ class MatchedLoop:
             if known is not None and known[:-1] == nodes[:-1] and nodes[-1] in (None, known[-1]):
                 continue
             if known is not None and (known[:-1] != nodes[:-1] or known[-1] is not None):
-                raise self.make_refusal("the iterations differ: each must compute the same values in the same way")
+                raise self.make_refusal("the iterations differ: each must call the same operators in the same order")
             new[ref] = nodes
             todo += self._match_arguments([n for n in nodes if n is not None])
         self.partners.update(new)
@@ -322,8 +325,7 @@ def compute_node_value(node: Node, find_value: Callable[[Node], Any], *, in_floa
     """Return the value of a node, computed from its arguments.
 
     Args:
-        node: the node.
-        find_value: returns the value of a node that is an argument.
+        find_value: a function that returns the value of a node that is an argument.
         in_float64: whether to compute in float64.
     """
     mapped: Any = torch.fx.node.map_arg((node.args, dict(node.kwargs)), find_value)

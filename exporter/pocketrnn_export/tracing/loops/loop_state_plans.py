@@ -184,7 +184,7 @@ def _refuse_operators_that_layers_lack(
         if (
             divides or _converts_floats_to_integers(node) or not {name, whole} & _OF_LAYERS
         ) and not _differs_between_texts_by_mask_alone(loop, mask, asks):
-            raise NotALayer(f"each iteration also computes `{name}`, which is not a part of a recurrent layer")
+            raise NotALayer(f"each iteration also computes `{name}`, which is not a part of an RNN, GRU or LSTM")
 
 
 def _converts_floats_to_integers(node: Node) -> bool:

@@ -431,7 +431,7 @@ class _AllIterations:
     """Computes the values of nodes for all iterations of a loop at once, as rows of one large batch.
 
     Args:
-        run: computes the values outside of the loop, and the states that layers compute.
+        run: a function that computes the values outside of the loop, and the states that layers compute.
         loop: the loop.
         fixed_state: a state, as the node before an iteration, that is treated as unchanged in all iterations; or None.
         zero: whether the fixed state is 0 instead of its value before the loop.
@@ -498,7 +498,10 @@ class _AllIterations:
         value = self.compute_values_as_merged_batch(node.args[0])  # type: ignore[arg-type]
         axis = self.loop.traced.find_batch_axis(node.args[0])  # type: ignore[arg-type]
         if axis is None:
-            raise self.loop.make_refusal("the loop computes with its counter and a tensor that has no batch axis")
+            raise self.loop.make_refusal(
+                "the loop computes with its counter (such as `i`) and a tensor that has no axis for the texts of a "
+                "batch"
+            )
         numbers = first + step * torch.arange(self.iterations)
         if not value.is_floating_point():
             # A number of Python takes the type of a tensor of integers, which may wrap around.
@@ -515,9 +518,7 @@ class _AllIterations:
         """
         axis = self.loop.traced.find_batch_axis(node)
         if axis is None:
-            raise self.loop.make_refusal(
-                "a value that each iteration computes has no batch axis, one row for each text"
-            )
+            raise self.loop.make_refusal("each iteration computes a value that has no axis for the texts of a batch")
         return axis
 
     def _merge_iterations_into_batch(self, node: Node, sequence: Tensor) -> Tensor:

@@ -50,8 +50,10 @@ def make_range_stand_in(*args: Any) -> Positions:
         return Positions(start, -1, start - stop)
     raise UntraceableError(
         "The module loops over a range that ends at a size of the input, and whose step is neither 1 nor -1, "
-        f"{describe_user_line(sys._getframe(2))}. A graph would contain the loop for one length only.",
-        "Select steps with x[:, ::2] and positions with torch.arange(0, n, 2), or loop over every position.",
+        f"{describe_user_line(sys._getframe(2))}. The exported graph would have the iterations for texts of only one "
+        "length.",
+        "Loop over every position; or, without a loop, select steps with x[:, ::2] and positions with "
+        "torch.arange(0, n, 2).",
     )
 
 

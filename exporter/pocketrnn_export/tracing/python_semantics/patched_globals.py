@@ -215,7 +215,7 @@ def _make_dispatch_stand_in(
 
     Args:
         shipped: the function.
-        find_function_of_class: returns the implementation for a class.
+        find_function_of_class: a function that returns the implementation for a class.
     """
 
     @functools.wraps(shipped)

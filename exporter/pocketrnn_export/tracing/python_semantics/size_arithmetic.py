@@ -152,7 +152,7 @@ def _make_stand_in_for_sizes(
 
     Args:
         shipped: the function itself, which is called for other values.
-        of_size: computes the result for a size.
+        of_size: a function that computes the result for a size.
         also_for_traced_numbers: whether `of_size` is also called for a `TracedNumber`, and for a size in a trace for
             TorchScript.
     """
@@ -289,8 +289,8 @@ def _make_rounding_error(where: str) -> ExportError:
     """Return the error for a number that Python and a graph round differently. `where` is the line, or "" if it is not
     known."""
     return ExportError(
-        f"The module rounds a number that it computes from a size{', ' * bool(where)}{where}: a graph would round it "
-        "differently.",
-        "Use int(), math.ceil, math.floor, round() without digits, or math.sqrt: a graph computes these as Python "
-        "does.",
+        f"The module rounds a number that it computes from a size{', ' * bool(where)}{where}, but an ONNX graph would "
+        "round it differently.",
+        "Round with int(), math.ceil, math.floor or round() without digits, and take roots with math.sqrt: ONNX "
+        "computes these as Python does.",
     )

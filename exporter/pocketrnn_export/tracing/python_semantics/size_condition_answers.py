@@ -74,7 +74,6 @@ def _answer_condition_on_sizes(session: TraceSession, asked: Any, shipped: Calla
     for the sizes for which the trace is made.
 
     Args:
-        session: the session of the trace.
         asked: the condition, a torch.SymBool.
         shipped: torch's own method, which answers conditions in other code.
     """
@@ -106,7 +105,6 @@ def _answer_with_plain_number(session: TraceSession, size: Any, frame: FrameType
     Also record the condition that the size has this value. Return None for other code, which gets torch's own result.
 
     Args:
-        session: the session of the trace.
         size: the symbolic size.
         frame: the frame that called the method of the size.
         method: the name of this method, such as `__index__`.
@@ -160,7 +158,7 @@ def _make_error_for_size_of_unknown_value(frame: FrameType) -> ExportError:
     return ExportError(
         "The module uses a size as a plain number, but computes the size in a way that pocketrnn cannot evaluate: "
         f"{describe_line(frame)}.",
-        "Only compute with sizes and compare them. Do not pass them to str(), hash() or a dict.",
+        "Compute only with arithmetic and comparisons of sizes. Do not pass sizes to str(), hash() or a dict.",
     )
 
 
@@ -169,7 +167,6 @@ def record_guard(session: TraceSession, guard: Any, file_number_and_line: tuple[
     for all sizes with which a graph is run.
 
     Args:
-        session: the session of the trace.
         guard: the guard of torch.
         file_number_and_line: the file, the line's number and its text where user code caused the guard; None to look
             them up in the guard.

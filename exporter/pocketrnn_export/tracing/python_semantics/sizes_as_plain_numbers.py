@@ -43,8 +43,8 @@ def replace_methods_that_need_plain_numbers(
     `find_number` to get it.
 
     Args:
-        find_number: takes the size, the frame that called the method, and the method's name. Returns the plain number,
-            or None to use the method of torch.
+        find_number: a function that takes the size, the frame that called the method, and the method's name. Returns
+            the plain number, or None to use the method of torch.
     """
     stand_ins = {
         (kind, name): _make_method_of_size(name, plain, getattr(kind, name, None), find_number)
@@ -77,8 +77,8 @@ def _make_method_of_size(name: str, plain: type, shipped: Any, find_number: Call
         name: the method's name, such as `__index__`.
         plain: the plain type, int, float or bool, whose method with this name is called.
         shipped: the method of torch's class, or None.
-        find_number: takes the size, the frame that called the method, and the method's name. Returns the plain number,
-            or None to call `shipped`.
+        find_number: a function that takes the size, the frame that called the method, and the method's name. Returns
+            the plain number, or None to call `shipped`.
     """
     if name in _SYMBOLIC and plain is not bool:
         return _SYMBOLIC[name]

@@ -217,9 +217,9 @@ def refuse_traced_numbers_as_dict_keys(_: object) -> contextlib.AbstractContextM
             and not is_torchscript_trace()
         ):
             raise UntraceableError(
-                f"The module uses a value of its input as a key of a dict or a set, {describe_user_line(frame)}: a "
-                "graph would use the entry of one text for all texts.",
-                "Keep the table as a tensor with one number for each id, and read it with table[tokens] or an "
+                f"The module uses a value of its input as a key of a dict or a set, {describe_user_line(frame)}, so "
+                "the exported graph would use the entry of one text for all texts.",
+                "Make the dict or set a tensor with one number for each token id, and read it with table[tokens] or an "
                 "nn.Embedding.",
             )
         return HASH_OF_TENSOR(value)
@@ -228,11 +228,11 @@ def refuse_traced_numbers_as_dict_keys(_: object) -> contextlib.AbstractContextM
 
 
 def _make_error_for_values_given_away(receiver: str) -> ExportError:
-    """Return the error for user code that gives values of a tensor to numpy or to a loop in Python. `receiver` names
+    """Return the error for user code that passes values of a tensor to numpy or to a loop in Python. `receiver` names
     the function or the loop."""
     return UntraceableError(
-        f"The module gives values of its input to {receiver}, {describe_user_line(sys._getframe(1))}: a graph would "
-        "use the values of one text for all texts.",
+        f"The module passes values of its input to {receiver}, {describe_user_line(sys._getframe(1))}, so the exported "
+        "graph would use the values of one text for all texts.",
         "Compute with tensors. Lengths and masks can be tensors in pack_padded_sequence, torch.where and indexing, as "
         "in out[torch.arange(len(lengths)), lengths - 1].",
     )

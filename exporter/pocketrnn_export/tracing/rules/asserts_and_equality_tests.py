@@ -41,8 +41,8 @@ def refuse_equality_test(_session: TraceSession, *given: Any, **named: Any) -> A
     if not any(isinstance(value, TRACED_TENSORS) for value in (*given, *named.values())):
         return decline_call("no argument is a tensor of the trace")
     raise UntraceableError(
-        f"Forward tests whether tensors are equal, {describe_user_line(sys._getframe(1))}. A graph would take the same "
-        "branch for all texts.",
+        f"Forward tests whether tensors are equal, {describe_user_line(sys._getframe(1))}, so the exported graph would "
+        "take the same branch for all texts.",
         "Do not test values of tensors in forward. Use torch.where to choose between two values for each text.",
     )
 

@@ -60,8 +60,8 @@ def _is_zero_or_one(node: Node) -> bool:
 def _make_error_for_inexact_integers(operation: str, node: Node, remedy: str) -> UntraceableError:
     """Return the error for an operation, "products" or "powers", of integers that onnxruntime computes differently."""
     return UntraceableError(
-        f"onnxruntime computes {operation} of integers in floating point, so that large ones differ from PyTorch's, "
-        f"{describe_user_line_of_node(node)}.",
+        f"onnxruntime computes {operation} of integers with floating-point numbers, so that large results differ from "
+        f"those of PyTorch, {describe_user_line_of_node(node)}.",
         remedy,
     )
 

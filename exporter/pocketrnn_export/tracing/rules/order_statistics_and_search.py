@@ -34,7 +34,6 @@ def _select_sorted_values_and_positions(
     Args:
         x: the tensor, not sorted.
         index: the index in the sorted axis, which may be a symbolic size.
-        dim: the axis.
         keepdim: whether the result keeps the axis.
         nan_first: whether the first NaN is the result where the axis contains a NaN.
     """
@@ -120,7 +119,6 @@ def _make_rule_for_bools_as_integers(function: Callable[..., Any], bool_results:
     does not order bools.
 
     Args:
-        function: the function.
         bool_results: how many of its results become bools again, from the first on. `sort` also returns indices.
     """
 
@@ -164,7 +162,9 @@ def _make_rule_that_refuses_call(name: str) -> Rule:
     @rule(name, decline=decline_for_torchscript)
     def refuse_call(_session: TraceSession, *_: Any, **__: Any) -> NoReturn:
         where = describe_user_line(sys._getframe(1))
-        raise UntraceableError(f"No ONNX operator computes torch.{name}, {where}.", _WITHOUT[name])
+        raise UntraceableError(
+            f"The module calls torch.{name}, which no ONNX operator computes, {where}.", _WITHOUT[name]
+        )
 
     return refuse_call
 

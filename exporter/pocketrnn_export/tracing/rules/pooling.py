@@ -155,7 +155,6 @@ def _compute_max_pool_as_2d(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
     `max_pool1d` fixes the size of the axis. Decline if the size is fixed anyway.
 
     Args:
-        x: the input.
         w: the windows along the last axis.
         ceil: whether the last window may end after the axis.
     """

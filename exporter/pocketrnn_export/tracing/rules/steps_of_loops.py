@@ -180,7 +180,7 @@ def rewrite_chunk_as_steps(_: TraceSession, x: Tensor, chunks: Any, dim: int = 0
 @rule("stack")
 def rewrite_stack_of_iterations(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -> Any:
     """Rewrite `torch.stack(outputs)` of the results of a loop's iterations as the operator `pocketrnn::stacked`, which
-    stands for those of all iterations, and not only of the few that the trace runs."""
+    stands for the results of all iterations, and not only of the few that the trace runs."""
     found = find_stacked_loop(session, tensors)
     if found is None:
         return decline_call("the tensors are not the results of all iterations of one loop")
@@ -192,7 +192,7 @@ def rewrite_stack_of_iterations(session: TraceSession, tensors: Any, dim: int = 
 @rule("cat", "concat")
 def rewrite_cat_of_iterations(session: TraceSession, tensors: Any, dim: int = 0, **kwargs: Any) -> Any:
     """Rewrite `torch.cat(outputs, 1)` of the results of a loop's iterations as the operator `pocketrnn::stacked`, which
-    stands for those of all iterations, and not only of the few that the trace runs."""
+    stands for the results of all iterations, and not only of the few that the trace runs."""
     axis = kwargs.get("axis", dim)
     # The stacked tensor has one more axis, which shifts a negative axis.
     first = axis if axis >= 0 else axis - 1
@@ -205,7 +205,7 @@ def _make_rule_for_stacking_function(reshape: Callable[[Tensor], Tensor], axis: 
     write ONNX sequences, which a bundle's graph does not support.
 
     Args:
-        reshape: gives each tensor the axes that the function requires, as `torch.atleast_1d`.
+        reshape: a function that gives each tensor the axes that the function requires, as `torch.atleast_1d`.
         axis: the axis to join, or the last one if the tensors have fewer axes.
     """
 

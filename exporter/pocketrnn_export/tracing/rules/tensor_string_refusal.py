@@ -35,8 +35,9 @@ def refuse_string_of_tensor(session: TraceSession, *_: Any, **__: Any) -> Any:
         return decline_call("the string is only printed, logged or raised")
     raise session.log.record_refusal(
         ExportError(
-            f"The module makes a string of a tensor's numbers, but a graph has no strings: {describe_line(frame)}.",
-            "Compare the numbers as tensors, for example x[:, 0] == 42.",
+            "The module converts the numbers of a tensor to a string, which an ONNX graph cannot do: "
+            f"{describe_line(frame)}.",
+            "Compute with the tensor itself, for example x[:, 0] == 42.",
         )
     )
 

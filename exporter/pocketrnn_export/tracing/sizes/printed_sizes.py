@@ -70,12 +70,7 @@ def _find_frame_of_user_code(frame: FrameType) -> FrameType:
 
 
 def _find_use_of_name(function: ast.AST, node: ast.Name) -> OutputUse:
-    """Return how a function uses a variable at one place: "printed", "raised", or "" for another use.
-
-    Args:
-        function: the function's syntax tree.
-        node: the place.
-    """
+    """Return how a function uses a variable at one place: "printed", "raised", or "" for another use."""
     statement, path = _find_statement_and_path(function, _read_node_position(node))
     return "" if statement is None else _find_use_in_statement(statement, path)
 
@@ -96,7 +91,6 @@ def _find_use_in_statement(
     """Return how a statement uses an expression: "printed", "raised", or "" for another use.
 
     Args:
-        statement: the statement.
         path: the nodes from the statement down to the expression.
         text_made_by_library: whether a library makes the string from the expression, as logging does.
     """

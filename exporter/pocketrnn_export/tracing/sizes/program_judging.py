@@ -39,7 +39,7 @@ class ProgramAttempt(Generic[Traced]):
     Attributes:
         traced: the program.
         log: the log of its trace.
-        run: returns the program's logits [batch, classes] for a batch of the given sizes.
+        run: a function that returns the program's logits [batch, classes] for a batch of the given sizes.
         plan: the sizes for which conditions were answered in the trace; None for an ordinary trace, whose program is
             right only for the sizes of its example until it is proven.
         run_non_forgetting: the same as `run`, with weights by which recurrent layers forget nothing; None if there are
@@ -57,8 +57,8 @@ class AnswerJudge:
     """Compares programs with the module's own answers. Each answer is computed only once.
 
     Args:
-        reference: the module; returns its logits for a batch of the given sizes, and may raise anything.
-        in_doubles: the module in double precision.
+        reference: a function that returns the module's logits for a batch of the given sizes; may raise anything.
+        in_doubles: the same function in double precision.
         batch: the batch size of every run, if it is fixed.
 
     Attributes:
@@ -175,11 +175,11 @@ class AnswerJudge:
         return limits
 
     def _find_last_accepted_number(self, accepted: int, refused: int, make_sizes: Callable[[int], Sizes]) -> int:
-        """Return the number next to the limit that the module accepts, by bisection.
+        """Find by bisection the last number that the module accepts, between `accepted` and `refused`.
 
         Args:
-            accepted, refused: a number that the module accepts, and one that it does not.
-            make_sizes: returns the sizes to try for a number.
+            accepted, refused: a number that the module accepts, and a number that it does not accept.
+            make_sizes: a function that returns the sizes to try for a number.
         """
         while abs(accepted - refused) > 1:
             middle = (accepted + refused) // 2
@@ -192,27 +192,29 @@ class AnswerJudge:
         """Return the largest number that the module accepts, or None if it accepts all numbers that were tried.
 
         Args:
-            numbers_tried: the numbers.
-            highest_accepted: the highest of them that the module accepts.
-            make_sizes: returns the sizes to try for a number.
+            numbers_tried: the numbers that were tried.
+            highest_accepted: the highest of these numbers that the module accepts.
+            make_sizes: a function that returns the sizes to try for a number.
         """
         above = [n for n in numbers_tried if n > highest_accepted]
         return self._find_last_accepted_number(highest_accepted, min(above), make_sizes) if above else None
 
     def _make_limits_error(self, case: Sizes) -> ExportError:
-        """Return the error for sizes `case` that the module accepts or refuses against the limits that hold for other
-        sizes."""
+        """Return the error for sizes `case` at which the module contradicts the limits that were found at other sizes:
+        it fails within the limits, or runs beyond them."""
         answer = self.compute_answer_for(case)
         if isinstance(answer, Exception):
             says = (
                 f"The module fails for {describe_sizes(case)} in PyTorch itself: "
                 f"{type(answer).__name__}: {first_line(answer)}"
             )
-            return ExportError(says.rstrip(".") + ".", "Let forward take a text of any length, in a batch of any size.")
+            return ExportError(
+                says.rstrip(".") + ".", "Change forward so that it takes texts of any length in a batch of any size."
+            )
         return ExportError(
-            f"The module accepts {describe_sizes(case)}, but other numbers of tokens for other numbers of texts. A "
-            "bundle can state only one range of tokens for all batches.",
-            "Let forward take a text of any length, in a batch of any size.",
+            f"The module accepts {describe_sizes(case)}, but other numbers of tokens in batches of other sizes. A "
+            "bundle can state only one range of lengths for all batches.",
+            "Change forward so that it takes texts of any length in a batch of any size.",
         )
 
 

@@ -91,16 +91,18 @@ def find_program_for_all_sizes(
     Args:
         plain: the program of an ordinary trace, or the error of this trace.
         questions: the conditions on sizes that forward tested in this trace.
-        follow: runs forward for some sizes without making a program, and records the conditions that it tests.
-        trace: traces the module for the sizes of a plan; may raise anything.
-        reference: returns the module's own logits for a batch of some sizes; may raise anything.
-        in_doubles: the same in double precision.
+        follow: a function that runs forward for some sizes without making a program, and records the conditions that it
+            tests.
+        trace: a function that traces the module for the sizes of a plan; may raise anything.
+        reference: a function that returns the module's own logits for a batch of some sizes; may raise anything.
+        in_doubles: the same function in double precision.
         batch: the batch size of every run, if it is fixed.
-        non_forgetting: compares programs with the module, both with weights by which recurrent layers forget nothing;
-            or None.
-        choices: returns for some sizes the operators by which forward makes choices, such as comparisons and clamps.
-        computes_values: takes a program, the sizes for which it was traced, and other sizes; returns whether the
-            program computes each value that forward computes at the other sizes.
+        non_forgetting: the judge that compares programs with the module, both with weights by which recurrent layers
+            forget nothing; or None.
+        choices: a function that returns for some sizes the operators by which forward makes choices, such as
+            comparisons and clamps.
+        computes_values: a function that takes a program, the sizes for which it was traced, and other sizes; returns
+            whether the program computes each value that forward computes at the other sizes.
 
     Raises:
         ExportError: there is no such program; the message names the condition and the line of the module's code.
@@ -307,7 +309,7 @@ class _Search(Generic[Traced]):
                 self.regions.find_region(one), self.regions.find_region(other)
             ):
                 raise ExportError(
-                    f"Forward makes other comparisons or clamps for {describe_sizes(one)} than for "
+                    f"Forward compares or clamps other values for {describe_sizes(one)} than for "
                     f"{describe_sizes(other)}, so a text's answer may depend on the number of texts in its batch.",
                     "Do not test the number of texts, x.size(0), in forward: compute the same for any number.",
                 )
@@ -407,7 +409,7 @@ def make_size_refusal_error(
         known: the conditions on sizes that forward tests.
         attempts: the programs that were traced.
         cases: the sizes at which the module runs.
-        judge: compares the programs with the module.
+        judge: the object that compares the programs with the module.
         batch: the batch size of every run, if it is fixed.
     """
     usual = Sizes(batch or USUAL.batch, USUAL.tokens)
@@ -422,8 +424,9 @@ def make_size_refusal_error(
         if case is not None and (rounding := judge.find_rounding_that_explains_difference(attempt, case)):
             return ExportError(
                 f"For {describe_sizes(case)}, the module's answers in float32 and float64 differ by {rounding:.1e}. "
-                "This is too much to compare a graph with them.",
-                "Train the module before you export it. Look for weights that make numbers grow from layer to layer.",
+                "With such a difference, no graph can be compared with the module.",
+                "Train the module before you export it, and look for weights that make numbers grow from layer to "
+                "layer.",
             )
     for case in failures:
         # A question of the module's own code tells more than one of an operation.
@@ -439,15 +442,17 @@ def make_size_refusal_error(
             if _fixes_size_to_number(question) and question.line:
                 size = "number of tokens" if "tokens" in question.condition.size_names else "number of texts"
                 return UntraceableError(
-                    "The module cannot be traced with a dynamic batch and sequence length: it uses the "
+                    "torch.export cannot trace the module for batches of any size and texts of any length: it uses the "
                     f"{size} as a plain number, {question.where}.",
-                    "Compute with sizes. Do not loop over them, and do not pass them to int() or range().",
+                    "Compute only with arithmetic of sizes. Do not loop over a size, and do not pass it to int() or "
+                    "range().",
                 )
         if isinstance(first := judge.errors[0], ExportError):
             return first
         return UntraceableError(
-            f"The module cannot be traced with a dynamic batch and sequence length: {first_line(first)}.",
-            "Compute sizes from the shapes of tensors and not from their values. Avoid loops over steps.",
+            "torch.export cannot trace the module for batches of any size and texts of any length: "
+            f"{first_line(first)}.",
+            "Compute sizes from the shapes of tensors and not from their values. Avoid loops over the steps of a text.",
         )
     question = next((q for q in known if q.branch), known[0])
     case = failures[0] if failures else usual
@@ -480,13 +485,14 @@ def _make_error_for_condition(question: Question, region_in_words: str, number_o
         )
     if question.branch:
         return ExportError(
-            f"{where}, forward takes another branch than for other sizes, which a graph cannot do: {question.where}.",
+            f"{where}, forward takes another branch than for other sizes, but an ONNX graph computes the same for all "
+            f"sizes: {question.where}.",
             "Do not branch on a size: cut with x[:, :n], pad with F.pad(x, (0, max(0, n - x.size(1)))), or "
             "compute both sides and choose with torch.where.",
         )
     return ExportError(
-        f"{where}, a PyTorch operation in forward computes something else than for other sizes, which "
-        f"a graph cannot do: {question.where}.",
+        f"{where}, a PyTorch operation in forward computes something else than for other sizes, but an ONNX graph "
+        f"computes the same for all sizes: {question.where}.",
         "Use an operation that is the same for every size: cut with x[:, :n], do not use a fixed number of chunks or "
         "windows, and do not use a size as a plain number.",
     )

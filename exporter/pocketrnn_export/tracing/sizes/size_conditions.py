@@ -224,11 +224,11 @@ class _NumberLibrary:
 
     Attributes:
         library: numpy or torch.
-        constant: makes an array or tensor of a Python number.
-        real: converts to floats.
-        whole: converts to integers.
-        checked: takes integers and the same numbers as floats, and returns the integers; raises an UnsolvableError for
-            a number of more than 62 bits.
+        constant: a function that makes an array or tensor of a Python number.
+        real: a function that converts to floats.
+        whole: a function that converts to integers.
+        checked: a function that takes integers and the same numbers as floats, and returns the integers; raises an
+            UnsolvableError for a number of more than 62 bits.
     """
 
     library: Any
@@ -269,7 +269,6 @@ def _evaluate_expression(expression: Any, sizes: Mapping[Any, Any], number_libra
     """Return the value of a SymPy expression.
 
     Args:
-        expression: the expression.
         sizes: an array or tensor for each symbol.
         number_library: the functions for arrays or for tensors.
 

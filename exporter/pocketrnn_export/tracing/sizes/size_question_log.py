@@ -61,8 +61,8 @@ class TraceLog:
         raised: the lines at which an error was raised or passed on.
         pads: how many calls of `F.pad` have amounts that depend on a size.
         counted_lengths: whether the module packs by lengths that it computes itself.
-        steps: the conditions that each recurrent layer has at least one row and one step. For others, onnxruntime ends
-            the process.
+        steps: the conditions that each recurrent layer has at least one row and one step. Without them, onnxruntime
+            ends the process.
         answered: the guards of torch that answer a condition in the module's own code.
         refused: errors that are raised at the end, even if the module catches them.
         said: the lines that put a size into the message of an error.
@@ -83,7 +83,7 @@ class TraceLog:
 
     def record_question_if_it_varies(self, question: Question) -> bool:
         """Record a condition on sizes that forward tests, if it is true for some sizes and false for others. Return
-        whether it is so. Return False for a condition in a PyTorch operation that cannot be evaluated.
+        whether it was recorded. A condition in a PyTorch operation is not recorded if it cannot be evaluated.
 
         Raises:
             ExportError: a condition in the module's own code cannot be evaluated, or forward takes too long to trace.
@@ -116,9 +116,9 @@ class TraceLog:
         if time.process_time() > self.until:
             raise self.record_refusal(
                 ExportError(
-                    f"The trace of forward for one size of its input takes too long, and was stopped, {where()}.",
-                    "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. Do not call a function again for "
-                    "parts of a text.",
+                    f"The trace of forward for one size of its input took too long and was stopped, {where()}.",
+                    "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. Do not call a function recursively "
+                    "for parts of a text.",
                 )
             )
 
@@ -134,5 +134,5 @@ class TraceLog:
             raise ExportError(
                 "The module raises an error with a size in the message and catches it, so the answer may depend on "
                 f"the message: {self.said[0]}.",
-                "Leave the size out of the message. To test a size, compare it, as in x.size(1) > 512.",
+                "Remove the size from the message. To test a size, compare it with a number, as in x.size(1) > 512.",
             )

@@ -54,7 +54,7 @@ class Regions:
     results.
 
     Attributes:
-        conditions: for each region, the condition that is true inside of it only.
+        conditions: for each region, the condition that is true only inside the region.
         which: int64 [sizes], the index of the region of each pair of a batch size and a number of tokens, in the order
             of `make_all_sizes(batch)`.
         questions: the conditions that forward tests in all regions.
@@ -117,7 +117,7 @@ def divide_sizes_into_regions(follow: Callable[[Sizes], FollowedRun], batch: int
     has one result. To find the conditions, run forward for some pairs until every pair is in a region.
 
     Args:
-        follow: runs forward for some sizes, and records the conditions that it tests.
+        follow: a function that runs forward for some sizes, and records the conditions that it tests.
         batch: the batch size of every run, if it is fixed.
 
     Raises:
@@ -158,7 +158,6 @@ def _evaluate_conditions(log: TraceLog, sizes: Sizes, batch: int | None) -> dict
 
     Args:
         log: the conditions that forward tested.
-        sizes: the sizes.
         batch: the batch size of every run, if it is fixed.
     """
     asked = [question.condition for question in log.questions if question.branch]
@@ -215,14 +214,16 @@ def _make_too_many_regions_error(questions: Sequence[Question]) -> ExportError:
     where = lines.most_common(1)[0][0]
     if any(question.number and question.where == where for question in questions):
         return ExportError(
-            "The module uses a size of its input as a plain number, which may do something else for each number, and "
-            f"pocketrnn cannot try all numbers: {where}.",
-            "Compute and compare with sizes. Do not pass them to str(), bit_length(), a dict or functions of math.",
+            "The module uses a size of its input as a plain number, so that it may compute something else for each "
+            f"size, and pocketrnn cannot try all sizes: {where}.",
+            "Use only arithmetic and comparisons of sizes. Do not pass sizes to str(), bit_length(), a dict or "
+            "functions of math.",
         )
     return ExportError(
-        f"The module tests the size of its input in more ways than pocketrnn can try, most of them here: {where}.",
-        "Use few comparisons, as in 700 <= n < 800. Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU. "
-        "Do not call a function again for parts of a text.",
+        "The module tests the size of its input in more ways than pocketrnn can try. The line with the most tests: "
+        f"{where}.",
+        "Use few comparisons of sizes, as in 700 <= n < 800. Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or "
+        "nn.GRU. Do not call a function recursively for parts of a text.",
     )
 
 

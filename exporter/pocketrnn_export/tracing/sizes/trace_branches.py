@@ -14,15 +14,15 @@ from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Siz
 
 @dataclass(frozen=True)
 class Branch:
-    """The sizes for which a trace is made: the conditions on sizes that the module's own code tests get the results
-    that they have for these sizes.
+    """The sizes for which a trace is made. If the module's own code tests a condition on sizes, the trace takes the
+    branch that the module takes for these sizes.
 
     Attributes:
         sizes: the sizes. The answers do not restrict the sizes for which the program can run.
-        pads_from_zero: treat negative amounts of `F.pad` as 0. Inside `if size < n` no amount is negative, and on
-            longer texts the pad then does nothing, as in the module.
+        pads_from_zero: whether negative amounts of `F.pad` are replaced by 0. Inside `if size < n`, no amount is
+            negative; on longer texts, the pad does nothing, as in the module.
         least, most: the range of tokens for which the answer of this branch is taken; None without a limit. A graph of
-            several branches computes all, so each gets tokens within its own range, since it may fail on others.
+            several branches always computes all of them, and each gets tokens within its own range.
     """
 
     sizes: Sizes
