@@ -224,8 +224,7 @@ class _StepBuilder:
             raise self._make_unsupported_error(f"{node.op_type} {node.name} needs several {self._step_words} at once")
         else:
             raise self._make_unsupported_error(
-                f"{node.op_type} {node.name} cannot continue with new {self._step_words}, since "
-                "it needs all of them at once"
+                f"{node.op_type} {node.name} cannot continue with new {self._step_words}: it needs all of them at once"
             )
 
     @property
