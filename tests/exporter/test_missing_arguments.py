@@ -365,7 +365,7 @@ def test_for_arguments_that_need_code_that_is_not_run_the_whole_call_is_proposed
         assert f"'{call}'" in str(caught.value)
     named = parse_module_name("n.ipynb:Old(len(TEXT.vocab), 4, 1, first=True)")
     assert named is not None
-    with pytest.raises(InputError, match=r"TEXT; .*--weights"):
+    with pytest.raises(InputError, match=r"TEXT\. .*--weights"):
         load_module(named)
     assert load(call, "old.pt").embedding.num_embeddings == 31
 
@@ -587,7 +587,7 @@ def test_arguments_that_the_weights_contradict_are_refused_with_those_that_fit(t
     weights = save_branches(tmp_path, "Branches", False, True, 31)
     named = parse_module_name(f"{tmp_path / 'net.py'}:Branches(True, False, words=31, kind='b')")
     assert named is not None
-    with pytest.raises(OptionCorrectionsError, match=r"with bag=True, both=False .*net\.pt") as refused:
+    with pytest.raises(OptionCorrectionsError, match=r"bag=True, both=False.*net\.pt") as refused:
         load_module(named, weights)
     assert refused.value.changes == {"source": f"{named}(words=31, kind='b', bag=False, both=True)"}
 
