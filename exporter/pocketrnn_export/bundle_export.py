@@ -253,92 +253,96 @@ def export(
         module: the classifier; nn.RNN, nn.LSTM and nn.GRU in it are exported with dynamic batch and sequence length,
             packed or not.
         path: the folder to write.
-        input: the description of its input, `TextInput` or `NumberInput`; in short form by `vocabulary`, `tokenizer`
-            and `rules`, or by `channels` and `numbers`.
-        output: the description of its output, `LabelOutput`, `HeadsOutput`, `TagOutput` or `ValueOutput`; in short form
-            by `labels`, `heads`, `labels_of`, `multi_label` and `thresholds`, or by `values` and `value_units`.
+        input: the description of the module's input, `TextInput` or `NumberInput`; in short form by `vocabulary`,
+            `tokenizer` and `rules`, or by `channels` and `numbers`.
+        output: the description of the module's output, `LabelOutput`, `HeadsOutput`, `TagOutput` or `ValueOutput`; in
+            short form by `labels`, `heads`, `labels_of`, `multi_label` and `thresholds`, or by `values` and
+            `value_units`.
         labels: the classes, in the order of the logits. Always needed, but for `heads`, and for a module of numbers
             that gives values.
         heads: in place of `labels`, for a module with several outputs for one text: a map from each output's name to
             its labels, such as {"topic": ["oil", "cup"], "mood": ["bad", "good"]}, or to a `LabelOutput` with its own
             activation and thresholds (docs/heads.md).
-        labels_of: `texts`, or `tokens` for a module that gives logits for each token, as a tagger does:
-            [batch, sequence, labels], also with the sequence first or flattened (docs/tags.md).
+        labels_of: `texts`; or `tokens` for a module that gives logits for each token, as a tagger does: [batch,
+            sequence, labels], also with the sequence first or flattened (docs/tags.md).
         two_texts: whether forward takes two texts, such as a premise and a hypothesis, with or without the lengths of
             each (docs/pairs.md). A pair is then given in the order of forward's inputs; the rules apply to both texts.
-        features: what forward takes beside one text (docs/features.md): a list of names of numbers, or a map from names
-            to `Number(mean, scale)`, or to the values of a category: a list of them, a map value -> id, or
-            `Category(values, unknown=id)`.
-        characters: where forward takes the characters of each word, too, and the labels are of tokens (docs/tags.md):
+        features: the numbers and categories that forward takes beside one text (docs/features.md): a list of names of
+            numbers, or a map from names to `Number(mean, scale)`, or to a category: the list of its values, a map value
+            -> id, or `Category(values, unknown=id)`.
+        characters: needed if forward also takes the characters of each word, for labels of tokens (docs/tags.md):
             `Characters(vocabulary, width=...)`, or its vocabulary: a list, a map character -> id, or a file.
-        crf: whether the CRF of a tagger decodes its labels; or the numbers of the CRF that does. With False each token
-            has its likeliest label.
-        vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
-            torchtext Vocab, or the path of a file that holds one of these. None if the tokenizer contains it.
+        crf: whether the CRF of a tagger decodes its labels, or a `Crf` with the numbers of the CRF. With False, each
+            token has its likeliest label.
+        vocabulary: the tokens in the order of their ids; a token -> id map; a torchtext Vocab, or the path of a file
+            that holds one of these. None if the tokenizer contains it.
         tokenizer: if `rules` is None: `basic_english` (the default, which is logged), `whitespace`, `characters` or
-            `external`. Or your own function, text -> tokens: `rules`, or the first of the three built-in tokenizers
-            that agrees with the function, must give the same ids on all example texts. Where the rules' tokenizer is
-            `external`, the bundle takes tokens or ids, and the function, text -> tokens or ids, splits the texts of the
-            proof. Or a tokenizer of subwords, as `read_tokenizer` takes it: the path of a tokenizer.json, say.
-        rules: all text rules, where the owner's pipeline does more: cleans texts, drops stop words, sets "<sos>" and
-            "<eos>" around them, pads them to one width (docs/text-rules.md). By default the vocabulary decides: its
-            default index, else its "<unk>", stands for unknown words, and its "<pad>" is the padding. Without a default
-            index and an "<unk>", unknown words are dropped. Or the result of `read_tokenizer`, which is compared with
-            the library that wrote the file, where that is installed and there are no pairs. Beside a tokenizer of
-            subwords, a dict of the widths that its file does not say: `{"min_width": 200, "max_width": 200}`.
-        example_ids: pairs (text, ids) of your own pipeline, unpadded, or (text, ids, answer) with what your classifier
-            answers: a label, a list of labels, the probabilities of all labels, or a map label -> probability. The
-            rules must give these ids, and the bundle these answers, probabilities within 0.001. Give tokens in place of
-            ids if the tokenizer is `external`; the ids may be None if there is an answer. With `characters`, (text,
-            ids, the ids of the characters of each token).
+            `external`. Or your own function, text -> tokens. `rules`, or else the first of the three built-in
+            tokenizers that agrees with the function, must then give the same ids on all example texts. If the rules'
+            tokenizer is `external`, the bundle takes tokens or ids, and the function, text -> tokens or ids, is only
+            used for the texts of the proof. Or a subword tokenizer: the path of a tokenizer.json, or anything else that
+            `read_tokenizer` takes.
+        rules: all text rules, if your pipeline does more than split texts: cleans them, drops stop words, puts "<sos>"
+            and "<eos>" around them, pads them to one width (docs/text-rules.md). By default, they follow from the
+            vocabulary: its default index, or else its "<unk>", stands for unknown words, and its "<pad>" is the
+            padding. Without a default index and an "<unk>", unknown words are dropped. Or the result of
+            `read_tokenizer`, which is compared with the library that wrote the file, if that library is installed and
+            there are no pairs. For a subword tokenizer, a dict of widths that its file does not state: `{"min_width":
+            200, "max_width": 200}`.
+        example_ids: pairs (text, ids) of your own pipeline, unpadded; or (text, ids, answer) with your classifier's
+            answer: a label, a list of labels, the probabilities of all labels, or a map label -> probability. The rules
+            must give these ids, and the bundle these answers, probabilities within 0.001. Give tokens in place of ids
+            if the tokenizer is `external`; the ids may be None if there is an answer. With `characters`, (text, ids,
+            the ids of the characters of each token).
         lengths: whether forward takes lengths; by default `export` finds out.
-        call: how the module is called, where `export` cannot find out: a line of Python, such as
-            `"module(tokens.t(), lengths)[0]"`, or a function of (module, tokens int64 [batch, sequence], lengths int64
-            [batch]), that gives [batch, classes]. With `two_texts` a line over `first`, `second`, `first_lengths`
-            and `second_lengths`, or a function of the module and these. With `features` the line may have their names,
-            and a function has a dict of them as fourth argument; with `characters` the line may have `characters`
-            int64 [batch, sequence, width], which is then the function's fourth argument.
+        call: how the module is called, if `export` cannot find out: a line of Python, such as `"module(tokens.t(),
+            lengths)[0]"`, or a function of (module, tokens int64 [batch, sequence], lengths int64 [batch]), that gives
+            [batch, classes]. With `two_texts` a line over `first`, `second`, `first_lengths` and `second_lengths`, or a
+            function of the module and these. With `features` the line may have their names, and a function has a dict
+            of them as fourth argument; with `characters` the line may have `characters` int64 [batch, sequence, width],
+            which is then the function's fourth argument.
         gives: whether the module gives `logits` or `probabilities`; by default its numbers decide (docs/modules.md).
             The conclusion is logged, and kept in the bundle's provenance.
-        one_text: run the module on one text at a time, even if it takes a batch: for a module that mixes the texts of a
-            batch. The bundle answers text by text, which is slower for many.
+        one_text: whether to run the module on one text at a time, even if it takes a batch: for a module that mixes the
+            texts of a batch. The bundle answers text by text, which is slower for many.
         multi_label: whether a text can have any number of the labels. Probabilities are then a sigmoid of each logit,
             not a softmax of all.
-        thresholds: for each label the lowest probability with which it is predicted, such as validation chose it; the
-            bundle keeps them, and `predict_labels` and `pocketrnn classify` use them. With one label a text, the
+        thresholds: for each label, the lowest probability with which it is predicted, for example chosen by validation.
+            The bundle keeps them, and `predict_labels` and `pocketrnn classify` use them. With one label a text, the
             likeliest label is predicted if it reaches its threshold, else none.
-        example_texts: real texts for the proof; lists of tokens, where the tokenizer is `external` and not a function;
-            tuples of two, with `two_texts`; tuples of a text and a dict, with `features`. The first of them become
-            golden examples. Without any, `export` makes texts of the vocabulary's words.
-        examples: whether your texts become golden examples, which everybody who has the bundle can read. With False
-            only the proof uses your texts, and the golden examples are made of the vocabulary's words.
-        name: what the classifier is called; by default the folder's name, without an end such as `.bundle`.
+        example_texts: real texts for the proof. If the tokenizer is `external` and not a function, lists of tokens;
+            with `two_texts`, tuples of two texts; with `features`, tuples of a text and a dict. The first of them
+            become golden examples. Without any, `export` makes texts of the vocabulary's words.
+        examples: whether your texts become golden examples, which everybody who has the bundle can read. With False,
+            your texts are used only for the proof, and the golden examples are made of the vocabulary's words.
+        name: the classifier's name; by default the folder's name, without an ending such as `.bundle`.
         torchscript: whether to write a TorchScript copy; by default one is written if it can be proven, since tracing
             freezes each condition on a size in forward.
-        streaming: whether to write a step graph too, which answers while a text arrives; for one-directional
-            classifiers that `pocketrnn train` made. It holds the weights a second time.
-        edge: write a graph for small engines: one text a run, no lengths, no If, Loop or Scan, the lowest opset that
-            its operators allow. It is proven with tract too. There is no TorchScript copy and no step graph then.
+        streaming: whether to also write a step graph, which answers while a text arrives, and holds the weights a
+            second time. Only for one-directional classifiers that `pocketrnn train` made.
+        edge: whether to write a graph for small engines: one text a run, no lengths, no If, Loop or Scan, the lowest
+            opset that its operators allow. It is also proven with the engine tract. The bundle then has neither a
+            TorchScript copy nor a step graph.
         tolerance: the largest difference of two logits that passes, with equal labels; by default an answer passes if
             it is as near to the exact one as the module's own rounding allows (docs/proof.md).
         provenance: the origin of the classifier: data, metrics, licence. Versions are added.
-        report: a JSON file to write every single case of the proof to, also where it fails.
-        force: replace a bundle at `path`.
-        progress: print progress on standard error, once it has taken two seconds. Where your program sets logging up,
-            its handlers get these lines instead, at the level INFO.
-        channels: the channels of a module that takes sequences of numbers, not texts: their names, or how many. It is
-            called, traced and proven on random numbers (docs/numbers.md).
+        report: a JSON file for the results of every single case of the proof, which is also written if the proof fails.
+        force: whether to replace a bundle at `path`.
+        progress: whether to print progress on standard error, after the first two seconds. If your program has set up
+            logging, its handlers get these lines instead, at the level INFO.
+        channels: for a module that takes sequences of numbers and not texts, the names of the channels, or their
+            number. The module is called, traced and proven on random numbers (docs/numbers.md).
         numbers: the members of `NumberInput` beside the channels (mean, scale, window and others), and those of
-            `NumberArguments`: values, scaler, layout, sequences. Without a training range, the range of the sequences
-            is kept, where there are four or more.
+            `NumberArguments`: values, scaler, layout, sequences. If no training range is given, but four or more
+            sequences are, the bundle keeps the range of these.
 
     Returns:
         the manifest that was written to classifier.json, with the proof.
 
     Raises:
-        InputError: an argument is unusable; its subclass OutputError, when `path` is taken. The rules give other ids
-            than example_ids or your tokenizer, or these ids suggest that your pipeline does more than the rules; the
-            message has the first difference.
+        InputError: an argument is unusable; the rules give other ids than `example_ids` or your tokenizer; or these ids
+            suggest that your pipeline does more than the rules. The message has the first difference.
+        OutputError: `path` exists, and `force` is not set.
         ExportError: the module cannot be traced, is not reproducible or does not take a batch.
         ParityError: PyTorch, TorchScript, ONNX and the runtime do not agree, or the bundle gives other answers than
             example_ids. Nothing was written.

@@ -81,7 +81,7 @@ def load(source: str, weights: str) -> Any:
 def test_all_missing_arguments_are_told_at_once_with_the_values_that_the_weights_show(folder: Path) -> None:
     with pytest.raises(MissingArgumentsError) as caught:
         load("model.py:Net", "net.pt")
-    assert "needs last, which" in caught.value.problem
+    assert "needs last, but" in caught.value.problem
     shown = ", ".join(f"{name}={value}" for name, value in SIZES.items())
     assert caught.value.source == f"model.py:Net({shown}, dropout=0.0, pad=None, last=...)"
     assert "rnn: LSTM, input 8, hidden 6, 2 layers, both directions; out.1: 12 to 3" in caught.value.known
@@ -187,7 +187,7 @@ def test_what_an_inherited_method_may_read_has_an_effect() -> None:
     Path("sub.py").write_text(f"{MODEL}\n\nclass Sub(Net):\n    pass\n")
     with pytest.raises(MissingArgumentsError) as caught:
         load("sub.py:Sub", "net.pt")
-    assert "needs dropout, pad and last, which" in caught.value.problem
+    assert "needs dropout, pad and last, but" in caught.value.problem
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_for_arguments_that_need_code_that_is_not_run_the_whole_call_is_proposed
         assert f"'{call}'" in str(caught.value)
     named = parse_module_name("n.ipynb:Old(len(TEXT.vocab), 4, 1, first=True)")
     assert named is not None
-    with pytest.raises(InputError, match=r"TEXT; .*--weights"):
+    with pytest.raises(InputError, match=r"TEXT\. .*--weights"):
         load_module(named)
     assert load(call, "old.pt").embedding.num_embeddings == 31
 
@@ -485,7 +485,7 @@ def test_a_name_that_the_file_gives_one_literal_is_that_literal(folder: Path) ->
     with pytest.raises(MissingArgumentsError) as caught:
         load("named.py:Net", "named.pt")
     # `rate` is given two, and `other` is that of the function.
-    assert "needs rate and other, which" in caught.value.problem
+    assert "needs rate and other, but" in caught.value.problem
     made = load("named.py:Net(rate=0.25, other=1)", "named.pt")
     assert made.steps == (3, 0.25, 1)
     assert made.embedding.vectors.shape == (7, 4)
@@ -587,7 +587,7 @@ def test_arguments_that_the_weights_contradict_are_refused_with_those_that_fit(t
     weights = save_branches(tmp_path, "Branches", False, True, 31)
     named = parse_module_name(f"{tmp_path / 'net.py'}:Branches(True, False, words=31, kind='b')")
     assert named is not None
-    with pytest.raises(OptionCorrectionsError, match=r"with bag=True, both=False .*net\.pt") as refused:
+    with pytest.raises(OptionCorrectionsError, match=r"bag=True, both=False.*net\.pt") as refused:
         load_module(named, weights)
     assert refused.value.changes == {"source": f"{named}(words=31, kind='b', bag=False, both=True)"}
 

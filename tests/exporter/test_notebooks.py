@@ -95,7 +95,7 @@ def test_a_notebook_becomes_a_bundle_in_one_command(folder: Path) -> None:
         ("moved", ("moved needs LAYERS, which cell 3 makes by",)),
         ("clasifier", ("defines no clasifier", "Did you mean Classifier?", "It defines: Classifier, head, build, ")),
         ("DIM", ("DIM in notebook.ipynb raises TypeError",)),
-        ("head", ("head(dim, classes) in notebook.ipynb needs dim and classes, which",
+        ("head", ("head(dim, classes) in notebook.ipynb needs dim and classes, but",
                   "'notebook.ipynb:head(dim=..., classes=...)'")),
     ],
 )  # fmt: skip

@@ -456,7 +456,7 @@ def test_a_function_that_answers_is_never_taken_for_one_that_splits(folder: Path
     given = ["--weights", "models/best.pt", "--vocabulary", "vocab.json", "--labels", "bad,good"]
     found = export("net.py:Net", *given, "--tokenizer", "page.py:page")
     assert found.exit_code == 2
-    assert "page.py:page answers a text" in found.stderr
+    assert "page.py:page returns an answer" in found.stderr
     assert "--tokenizer out_words.py:words" in found.stderr.splitlines()[-1]
     assert "NotImplementedError" in Path("out_words.py").read_text()
 

@@ -363,7 +363,9 @@ def test_a_function_of_a_label_whose_splitting_part_is_not_found_is_refused_with
     )
     result = export('net.py:Net(pooling="mean")', "--weights", "whole.pt", "--tokenizer", "use.py:answer")
     assert result.exit_code == 2
-    assert re.search(r"use\.py:answer answers a text, .*out_words\.py: .*\nWrite: .*out_words\.py:words", result.stderr)
+    assert re.search(
+        r"use\.py:answer returns an answer .*out_words\.py: .*\nWrite: .*out_words\.py:words", result.stderr
+    )
     assert "def words(text" in Path("out_words.py").read_text()
     assert (folder / "use.py").exists()
 

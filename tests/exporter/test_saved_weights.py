@@ -155,7 +155,7 @@ def test_missing_arguments_are_refused_with_all_that_is_known_of_them(tmp_path: 
         load_module(named, read_weights(tmp_path / "w.ckpt"))
     said = str(caught.value)
     assert "Net(words, kind, *, dim=2)" in said
-    assert "needs kind, which" in said
+    assert "needs kind, but" in said
     assert "shows words=5." in said
     assert "holds model.embedding: 5 rows of 3; model.fc: 3 to 2" in said
     assert "It was made with: words=5, dim=3, lr=0.1" in said

@@ -224,8 +224,7 @@ class _StepBuilder:
             raise self._make_unsupported_error(f"{node.op_type} {node.name} needs several {self._step_words} at once")
         else:
             raise self._make_unsupported_error(
-                f"{node.op_type} {node.name} cannot continue with new {self._step_words}, since it needs all of them "
-                "at once"
+                f"{node.op_type} {node.name} cannot continue with new {self._step_words}: it needs all of them at once"
             )
 
     @property
@@ -446,8 +445,8 @@ class _StepBuilder:
             )
         if self.pooled is not None:
             raise self._make_unsupported_error(
-                f"{node.op_type} {node.name} is a second sum, mean or maximum over the {self._step_words}, but only "
-                "one is possible"
+                f"{node.op_type} {node.name} is a second sum, mean or maximum over the {self._step_words}, but "
+                "only one is possible"
             )
 
     def _add_reduction_of_new_steps(self, node: NodeProto, operator: str) -> str:

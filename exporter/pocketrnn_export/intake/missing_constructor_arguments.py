@@ -482,8 +482,8 @@ def _refuse_missing_arguments(
         known.append(f"Put values in place of the dots: {' and '.join(unknown_places)}.")
     said = " ".join(known)
     raise MissingArgumentsError(
-        f"{named.name} in {named.path} needs {_join_names(missing)}, but "
-        f"{'it is' if len(missing) == 1 else 'they are'} not given. Its arguments are {str(signature)[:300]}.",
+        f"{named.name}{str(signature)[:300]} in {named.path} needs {_join_names(missing)}, but "
+        f"{'it is' if len(missing) == 1 else 'they are'} not given.",
         f"{said} Write {shlex.quote(source)}.",
         said,
         source,
