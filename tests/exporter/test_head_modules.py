@@ -200,8 +200,8 @@ def test_the_owner_joins_heads_by_a_line_or_a_function() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"heads": {"topic": TOPICS}}, "one head"),
-        ({"heads": {}}, "no head"),
+        ({"heads": {"topic": TOPICS}}, "`heads` has 1"),
+        ({"heads": {}}, "`heads` has 0"),
         ({"heads": {"topic": TOPICS, "mood": []}}, "'mood'.*no label"),
         ({"heads": {"topic": TOPICS, "mood": ["good"]}}, "'mood'.*one label"),
         ({"heads": {"topic": TOPICS, "mood": ["good", "good"]}}, "'mood'.*'good'.* 2 times"),
