@@ -446,7 +446,7 @@ def test_a_file_of_pairs_holds_one_a_line(tmp_path: Path) -> None:
         ("", "line 2 is not valid JSON"),
         ("{", "line 2 is not valid JSON"),
         ('{"text": "a", "text": "b", "ids": []}', "line 2 holds 'text' twice"),
-        ('{"text": "a"}', "line 2 has neither ids"),
+        ('{"text": "a"}', "line 2 has a text, but needs its ids"),
         ('{"ids": [1]}', "line 2 has None as its text"),
         ("3", "line 2 is 3, but must be a text with its ids"),
         ("[1, 2, 3]", "line 2 has 1 as its text"),
@@ -572,9 +572,9 @@ def test_pairs_may_be_a_csv_file(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         ("sentence,label\noil,bad\n", "column `text`.*'sentence'.*label.*probabilities"),
         ("text,label,bad\noil,bad,0.9\ngas,bad,much\n", "row 2.*'much'"),
         ("text,ids\noil,[2\n", "row 1, ids"),
-        ("text\noil\n", "row 1 has neither ids.*label.*probabilities"),
+        ("text\noil\n", "row 1 has a text, but needs its ids.*label.*probabilities"),
         ("text,label\noil,bad\noil, gas,bad,3\n", "row 2"),
-        ("text,label\n", "no texts"),
+        ("text,label\n", "must hold texts"),
     ],
 )
 def test_a_csv_file_of_pairs_that_cannot_be_used_is_refused(content: str, said: str, tmp_path: Path) -> None:

@@ -650,7 +650,7 @@ def test_the_bytes_of_word_vectors_are_never_loaded(file: Callable[..., Path], t
     old.vectors = cast("Any", Payload(Path.touch, canary))
     with torchtext_modules(OldVocab, "torchtext.vocab"):
         content = pickled(old)
-    assert "Nothing in it was run" in refusal(file(content))
+    assert "othing in the file was run" in refusal(file(content))
     assert not canary.exists()
 
 
@@ -762,14 +762,14 @@ def test_a_checkpoint_of_several_vocabularies_is_refused_with_the_line_that_save
     said = refusal(path)
     assert "'src_vocab', 'trg_vocab', 'counts'" in said
     assert f'json.dump(torch.load("{path}")["src_vocab"], open("vocab.json", "w"), default=int)' in said
-    assert "not clear" in refusal(file(torch_saved({"counts": {"oil": 7, "war": 9}, "epoch": 2})))
+    assert "does not show which" in refusal(file(torch_saved({"counts": {"oil": 7, "war": 9}, "epoch": 2})))
 
 
 def test_other_archives_and_other_pickled_things_are_refused(file: Callable[..., Path]) -> None:
     assert "a TorchScript file" in refusal(file(zipped(pickled([]), "vocab/constants.pkl")))
-    assert "not one of torch.save" in refusal(file(zipped(b"", "word/document.xml")))
+    assert "torch.save did not write" in refusal(file(zipped(b"", "word/document.xml")))
     assert "compressed" in refusal(file(zipped(pickled(list(TOKENS)), compression=zipfile.ZIP_DEFLATED)))
-    assert "damaged archive" in refusal(file(zipped(pickled(list(TOKENS)))[:-30]))
+    assert "damaged zip archive" in refusal(file(zipped(pickled(list(TOKENS)))[:-30]))
     assert "of type int" in refusal(file(pickled(7)))
     assert "Counter" in refusal(file(pickled(collections.Counter("aab"))))
     assert "neither strings nor integers" in refusal(file(pickled({0.5: "a"})))
@@ -786,7 +786,7 @@ def test_an_archive_whose_directory_points_beyond_all_files_is_refused(file: Cal
     struct.pack_into("<H", content, entry + 30, len(extra))
     name_end = entry + 46 + len("vocab/data.pkl")
     content[name_end:name_end] = extra
-    assert "damaged archive" in refusal(file(bytes(content)))
+    assert "damaged zip archive" in refusal(file(bytes(content)))
 
 
 @pytest.mark.parametrize(
@@ -860,13 +860,13 @@ def test_nothing_in_a_hostile_pickle_is_run(
             inside = saver(vocab, protocol)
         for content in (saver(payload, protocol), saver([*TOKENS, payload], protocol), inside):
             message = refusal(file(content, "vocab.pkl"))
-            assert "Nothing in it was run" in message
-            assert "which no vocabulary needs" in message or "would run code" in message
+            assert "othing in the file was run" in message
+            assert "A vocabulary does not need this" in message or "a whole pickled module" in message
     assert not canary.exists()
 
 
 def test_the_refused_name_is_named_and_cannot_write_to_the_terminal(file: Callable[..., Path]) -> None:
-    assert f"names {os.system.__module__}.system," in refusal(file(pickled(Payload(os.system, "true"))))
+    assert f"is a pickle with {os.system.__module__}.system." in refusal(file(pickled(Payload(os.system, "true"))))
     assert "\x1b" not in refusal(file(b"\x80\x02cos\nsys\x1b[31mtem\n."))
     assert len(refusal(file(b"\x80\x02cos\n" + b"x" * 100_000 + b"\n."))) < 500
 
@@ -987,7 +987,7 @@ def test_numbers_and_arrays_of_numpy_in_a_vocabulary_are_read(
 @pytest.mark.parametrize("instruction", ["INST", "OBJ", "EXT1", "NEWOBJ_EX", "DUP", "POP", "BINSTRING", "NEXT_BUFFER"])
 def test_an_instruction_that_no_vocab_needs_ends_the_reading(file: Callable[..., Path], instruction: str) -> None:
     content = b"\x80\x04(]" + getattr(pickle, instruction) + b"os\nsystem\n\x01\x00\x00\x00."
-    assert f"the instruction {instruction}," in refusal(file(content))
+    assert f"the instruction {instruction}." in refusal(file(content))
 
 
 def test_allowed_names_called_with_hostile_arguments_stay_records(file: Callable[..., Path]) -> None:
