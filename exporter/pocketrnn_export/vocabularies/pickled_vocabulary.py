@@ -44,9 +44,9 @@ from pocketrnn_export.vocabularies.checkpoint_file import describe_member
 _log = logging.getLogger(__name__)
 
 SAVE_PLAIN: Final = (
-    "Save only the tokens in the code that made the file, and give vocab.json. For a dict of your own: "
-    "json.dump(word2idx, open('vocab.json', 'w'), default=int). For a torchtext Vocab: json.dump({'tokens': "
-    "vocab.get_itos(), 'default_index': vocab.get_default_index()}, open('vocab.json', 'w'))."
+    "Save only the tokens, and give vocab.json. For a dict: json.dump(word2idx, open('vocab.json', 'w'), default=int). "
+    "For a torchtext Vocab: json.dump({'tokens': vocab.get_itos(), 'default_index': vocab.get_default_index()}, "
+    "open('vocab.json', 'w'))."
 )
 _SAVE_AGAIN: Final = "Copy the file again from the machine that made it, or save it there again."
 
