@@ -46,7 +46,7 @@ def read_rules(json_or_file: str, vocabulary: Vocabulary) -> TextRules:
         if member.endswith("_id") and isinstance(value, str):
             if value not in vocabulary.tokens:
                 raise InputError(
-                    f"In {name}, `{member}` is {short_repr(value)}, which is not a token of the vocabulary.",
+                    f"`{member}` in the text rules is {short_repr(value)}, which is not a token of the vocabulary.",
                     "Give the id as a number, or a token of the vocabulary.",
                 )
             document[member] = vocabulary.tokens.index(value)
