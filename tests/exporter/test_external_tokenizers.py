@@ -145,7 +145,7 @@ def test_every_way_to_give_the_proof_its_texts(
         ({"tokenizer": "external", "example_texts": [[True]]}, "ids with True"),
         (
             {"rules": TextRules("external", first_id=2), "tokenizer": split, "example_ids": PAIRS},
-            "tokenizer returns",
+            "tokenizer gives",
         ),
         ({"rules": TextRules("external", last_id=4), "example_ids": PAIRS}, "the id 4"),
         ({"tokenizer": "external", "example_ids": [OwnersText("w1-w2", [5], ["w1", "w2"])]}, "--max-tokens 1"),
