@@ -152,7 +152,7 @@ def test_without_an_unknown_token_unknown_words_are_dropped(module: torch.nn.Mod
         ({"vocabulary": ["a", "a"]}, "twice"),
         ({"tokenizer": "spacy"}, "tokenizer 'spacy' is unknown"),
         ({"example_texts": "one text"}, "list of strings"),
-        ({"example_texts": [b"bytes"]}, "not a string"),
+        ({"example_texts": [b"bytes"]}, "only strings"),
     ],
 )
 def test_unusable_arguments_are_named(

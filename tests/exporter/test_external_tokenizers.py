@@ -141,7 +141,7 @@ def test_every_way_to_give_the_proof_its_texts(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"tokenizer": "external", "example_texts": TEXTS}, "cannot split"),
+        ({"tokenizer": "external", "example_texts": TEXTS}, "cannot be split"),
         ({"tokenizer": "external", "example_ids": [("x", [99])]}, "has the id 99"),
         ({"tokenizer": "external", "example_texts": [[True]]}, "ids with True"),
         (

@@ -862,8 +862,8 @@ TEXTS = TextInput(TextRules(unknown_id=0), ("<unk>", "oil"))
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ({"input": NumberInput(("x",))}, "output="),
-        ({"output": ValueOutput(("v",))}, "input="),
+        ({"input": NumberInput(("x",))}, "`output` is missing"),
+        ({"output": ValueOutput(("v",))}, "`input` is missing"),
         ({"input": NumberInput(("x",)), "output": LabelOutput(("a", "b")), "labels": ["a", "b"]}, "labels"),
         ({"input": NumberInput(("x",)), "output": LabelOutput(("a", "b")), "mean": [1.0]}, "mean"),
         ({"input": TEXTS, "output": LabelOutput(("a", "b")), "vocabulary": ["a"]}, "vocabulary"),

@@ -100,7 +100,7 @@ class Standardised:
 def test_a_scaler_that_does_more_than_to_scale_is_refused(tmp_path: Path) -> None:
     for scaler in (Standardised(), Standardised(tensors=True)):
         assert find_mean_and_scale(scaler) == ((1.0, 2.0), (3.0, 4.0))
-    with pytest.raises(InputError, match=r"transform gives -0\.102\d* for 1, not 0"):
+    with pytest.raises(InputError, match=r"transform` gives -0\.102\d* for 1, not 0"):
         find_mean_and_scale(Standardised(logarithm=True))
     clipping = MinMaxScaler(clip=True).fit(NUMBERS)
     path = tmp_path / "clipping.pkl"

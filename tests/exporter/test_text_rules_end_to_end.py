@@ -339,7 +339,7 @@ def test_the_command_refuses_what_are_no_rules(tmp_path: Path, rules: str, sente
     ("rules", "named"),
     [
         ("{", "JSON"),
-        ('{"first_id": "<bos>"}', "first_id is '<bos>', .*vocabulary"),
+        ('{"first_id": "<bos>"}', "`first_id` .*is '<bos>', .*vocabulary"),
         ('{"min_width": "200"}', "min_width is '200', .*integer"),
         ('{"min_width": 100000}', "min_width is 100000, .*65536"),
         ('{"steps": "letters"}', "steps is 'letters', .*array"),

@@ -51,12 +51,12 @@ class DifferingOperation:
     """The first operation of forward at which a graph differs from its module.
 
     Attributes:
-        operation: the torch function, as forward calls it; if the graph has all results and computes more, the last
-            function.
-        line: the line of forward.
-        node: the first node of the graph with the same inputs, whose output does not occur in forward; empty if there
-            is none.
-        is_behind: whether that node comes after the last operation of forward, whose result the graph has.
+        operation: the torch function whose result the graph does not compute; if the graph computes all results of
+            forward and then more, the last torch function of forward.
+        line: the line of forward that calls the torch function.
+        node: the first node of the graph with the same inputs and a result that does not occur in forward; empty if
+            there is none.
+        is_behind: whether the graph computes all results of forward, so that `node` comes after the last operation.
     """
 
     operation: str
@@ -84,8 +84,8 @@ def find_first_operation_missing_in_graph(
     *,
     given: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> DifferingOperation | None:
-    """Find the first operation of forward whose result a graph does not compute, or after which the graph computes
-    something else. Return None if it cannot be found.
+    """Find the first operation of forward whose result a graph does not compute; or, if the graph computes all of them
+    and then more, the last operation of forward. Return None if no operation can be found.
 
     Args:
         module: the module in double precision.
@@ -138,14 +138,14 @@ def find_first_operation_missing_in_graph(
 def _find_first_node_with_other_result(
     model: onnx.ModelProto, graph_values: Mapping[str, _Sorted], step: _Step, steps: Sequence[_Step]
 ) -> str:
-    """Return the name of the graph's first node that reads an input of a call in forward, but whose own result is not
-    a value of forward. Return "" if there is no such node.
+    """Return the name of the graph's first node that reads an input of the call `step` in forward, but whose result
+    does not occur in forward. Return "" if there is no such node.
 
     Args:
         model: the graph.
-        graph_values: the numbers of each value of the graph, flat and sorted, by name.
+        graph_values: a dict from the name of each value of the graph to its numbers, flat and sorted.
         step: the call.
-        steps: all calls of forward.
+        steps: all calls in forward.
     """
     given = {id(tensor) for one in steps for tensor in one.given}
     taken = _group_by_size(_sort_numbers(tensor) for tensor in step.taken if id(tensor) in given and tensor.numel() > 1)
@@ -212,14 +212,13 @@ def _group_by_size(values: Iterable[_Sorted]) -> dict[int, list[_Sorted]]:
 
 
 def _is_in_graph_values_or_unsearchable(values: Mapping[int, list[_Sorted]], tensor: Tensor) -> bool:
-    """Return whether a graph computes the numbers of a tensor. Return True, too, for a tensor that cannot be searched
-    for among the graph's values."""
+    """Return whether a graph computes the numbers of a tensor. Also return True for a tensor that is not compared with
+    the graph's values, since it is large, sparse or not real."""
     return not _can_search_tensor(tensor) or _contains_numbers(values, _sort_numbers(tensor))
 
 
 def _can_search_tensor(tensor: Tensor) -> bool:
-    """Return whether a tensor can be searched for among the values of a graph: it is strided, has real numbers, and is
-    not large."""
+    """Return whether a tensor can be compared with the values of a graph: it is strided, real and not large."""
     odd = tensor.layout != torch.strided or tensor.is_nested or tensor.is_complex()
     return not odd and tensor.numel() <= _LARGEST
 

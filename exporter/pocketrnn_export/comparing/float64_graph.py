@@ -38,11 +38,11 @@ def make_float64_onnx_run(content: bytes, *, restores_constants: bool = False) -
     Args:
         content: the file's bytes, weights included; the graph's inputs are tokens and perhaps lengths, its first output
             is logits. int8 and float16 weights are used as the numbers that they stand for.
-        restores_constants: replace attributes that hold a constant of PyTorch's rounded to float32, such as those of
-            SELU, by the exact constant.
+        restores_constants: whether attributes that hold a constant of PyTorch rounded to float32, such as those of
+            SELU, are replaced by the exact constant.
 
     Raises:
-        ExportError: the graph cannot be computed in double precision; the returned function may raise it too.
+        ExportError: the graph cannot be computed in double precision. The returned function may raise it, too.
     """
     return make_float64_model_run(
         convert_model_to_float64(onnx.load_from_string(content)), restores_constants=restores_constants
@@ -50,9 +50,8 @@ def make_float64_onnx_run(content: bytes, *, restores_constants: bool = False) -
 
 
 def make_float64_model_run(model: onnx.ModelProto, *, restores_constants: bool = False) -> Run64:
-    """Return a function that computes the logits of a model that was converted to float64, from arrays of tokens and
-    lengths. `restores_constants` replaces attributes that hold a constant of PyTorch's, rounded to float32, by the
-    exact constant."""
+    """Return a function that computes the logits of an ONNX model in float64 from arrays of tokens and lengths. With
+    `restores_constants`, attributes that hold a constant of PyTorch rounded to float32 get the exact constant."""
     evaluate = make_function_of_float64_model(model, restores_constants=restores_constants)
     names = [value.name for value in model.graph.input]
 
@@ -69,13 +68,12 @@ def make_float64_model_run(model: onnx.ModelProto, *, restores_constants: bool =
 def make_function_of_float64_model(
     model: onnx.ModelProto, *, restores_constants: bool = False
 ) -> Callable[[dict[str, npt.NDArray[Any]]], list[Doubles]]:
-    """Return a function that runs a model that was converted to float64: from a dict of inputs to the list of outputs.
-    `restores_constants` replaces attributes that hold a constant of PyTorch's, rounded to float32, by the exact
-    constant.
+    """Return a function that runs an ONNX model in float64. It takes a dict of inputs and returns the list of outputs.
+    With `restores_constants`, attributes that hold a constant of PyTorch rounded to float32 get the exact constant.
 
     Raises:
-        ExportError: the evaluator does not know an operator. The returned function also raises it if an operator fails
-            or computes in float32.
+        ExportError: the evaluator does not know an operator. The returned function raises it if an operator fails or
+            computes in float32.
     """
     outputs = [value.name for value in model.graph.output]
     try:
@@ -105,8 +103,8 @@ def make_function_of_float64_model(
 
 
 def _restore_float64_constants(evaluator: Any) -> None:
-    """Replace each attribute that holds a constant of PyTorch's rounded to float32, such as 1/6 of hardsigmoid, by the
-    float64 constant, in the evaluator's nodes in place."""
+    """Replace each attribute that holds a constant of PyTorch rounded to float32, such as 1/6 of hardsigmoid, by the
+    float64 constant. The nodes of the evaluator are changed in place."""
     for node in evaluator.rt_nodes_:
         for name in node.attributes_names_:
             value = getattr(node, name)
@@ -120,15 +118,15 @@ def _restore_float64_constants(evaluator: Any) -> None:
 def _make_float64_graph_error(error: Exception) -> ExportError:
     return ExportError(
         f"The graph cannot be computed in double precision: {first_line(error)}.",
-        "Use another operation in forward in place of the one that is named here.",
+        "Use another operation in forward in place of the operator that this message names.",
     )
 
 
 def convert_model_to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Copy a model with float64 in place of float32. The values do not change.
+    """Return a copy of an ONNX model that computes in float64 in place of float32, with the same weights.
 
-    int8 and float16 weights stay, and are cast to float64 where the graph casts them to float32. The product of an int8
-    weight and its scale is rounded to float32, since every engine computes with that number.
+    int8 and float16 weights keep their type, and are cast to float64 where the model casts them to float32. The product
+    of an int8 weight and its scale is rounded to float32, since every engine computes with the rounded product.
     """
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
@@ -148,8 +146,8 @@ def convert_model_to_float64(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _give_names_to_unused_outputs(graph: GraphProto, graph_number: int) -> None:
-    """Give each output without a name a name, since the evaluator takes such an output for an omitted input.
-    `graph_number` makes the names unique among nested graphs."""
+    """Give a name to each node output without one, since the evaluator takes an output without a name for an omitted
+    input. `graph_number` makes the names unique among nested graphs."""
     for i, node in enumerate(graph.node):
         for k, name in enumerate(node.output):
             node.output[k] = name or f"pocketrnn.unused.{graph_number}.{i}.{k}"
@@ -180,8 +178,8 @@ def _round_products_of_int8(graph: GraphProto) -> None:
 
 
 def _round_marked_values_to_float32(graph: GraphProto) -> None:
-    """Insert casts that round to float32 the values whose names mark them, with the ending SINGLE. PyTorch rounds such
-    a value, a Python number that is used beside a float32 tensor, too."""
+    """Insert casts that round some values to float32: those whose names end with SINGLE. They are Python numbers beside
+    float32 tensors, which PyTorch rounds in the same way."""
     nodes: list[NodeProto] = []
     for node in graph.node:
         nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))

@@ -110,9 +110,9 @@ def _convert_argument_for_float64_run(value: Any) -> Any:
 
 
 def _recompute_in_float64(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Tensor:
-    """Call a torch function again so that it computes in float64, after it gave a float32 result from arguments without
-    float32, such as two integers. Return the new result. If the function refuses float64, return the old result
-    converted to float64."""
+    """Call a torch function again so that it computes in float64, and return the result. The first call gave the
+    float32 tensor `result` from arguments without float32, such as two integers. If the function cannot compute in
+    float64, return `result` converted to float64."""
 
     def widen_value(value: Any) -> Any:
         if isinstance(value, Tensor) and not value.is_floating_point() and value.dtype != torch.bool:
@@ -141,7 +141,7 @@ def make_float64_copy(module: nn.Module) -> nn.Module:
     """
     if isinstance(module, torch.jit.ScriptModule):
         raise ExportError(
-            "A TorchScript module cannot be run in double precision: its code holds float32 constants and types.",
+            "A TorchScript module cannot be run in double precision, since its code has fixed float32 types.",
             "Give the Python module from which the TorchScript was compiled.",
         )
     copied = copy_without_comparison(module).double()
@@ -179,9 +179,10 @@ def make_float64_module_run(module: nn.Module, *, takes_lengths: bool, sorts_row
     """Return a function that computes a module's logits in double precision from arrays of tokens and lengths.
 
     Args:
-        module: in eval mode, on the CPU; it is copied, not changed.
+        module: the module, in eval mode and on the CPU. It is copied and not changed.
         takes_lengths: whether forward takes lengths.
-        sorts_rows: sort the rows by decreasing length for the module; False where a row may depend on other rows.
+        sorts_rows: whether the module gets the rows sorted by decreasing length. Give False if a row's answer may
+            depend on other rows.
 
     Raises:
         ExportError: the module is TorchScript. The returned function raises it if the module cannot compute in double
@@ -191,14 +192,9 @@ def make_float64_module_run(module: nn.Module, *, takes_lengths: bool, sorts_row
 
 
 def make_float64_copy_run(float64_copy: nn.Module, *, takes_lengths: bool, sorts_rows: bool = True) -> Run64:
-    """Return a function that computes the logits of a module that was copied to float64, from arrays of tokens and
-    lengths.
-
-    Args:
-        float64_copy: a copy whose forward computes in double precision.
-        takes_lengths: whether forward takes lengths.
-        sorts_rows: sort the rows by decreasing length for the module; False where a row may depend on other rows.
-    """
+    """Return a function that computes the logits of `float64_copy`, a module whose forward computes in double
+    precision, from arrays of tokens and lengths. With `sorts_rows`, the module gets the rows sorted by decreasing
+    length; give False if a row's answer may depend on other rows."""
 
     def run_module(tokens: Ids, lengths: Ids) -> Doubles:
         try:
@@ -219,5 +215,5 @@ def make_float64_copy_run(float64_copy: nn.Module, *, takes_lengths: bool, sorts
 def _make_float64_module_error(why: str) -> ExportError:
     return ExportError(
         f"The module cannot be run in double precision: {why}.",
-        "In forward, take dtypes from tensors, as in torch.zeros(n, dtype=h.dtype).",
+        "Write forward so that each dtype comes from a tensor, as in torch.zeros(n, dtype=h.dtype).",
     )

@@ -62,8 +62,8 @@ class _Recurrent(_Operator):
     def _make_step_function(
         self, r: Doubles, b: Doubles, activations: Sequence[Callable[[Doubles], Doubles]]
     ) -> CellFunction:
-        """Return the function that computes one step in one direction: from the gates of the input and the state to the
-        new state.
+        """Return the function that computes one step of one direction: it takes the products of the input with its
+        weights, and the old state, and returns the new state.
 
         Args:
             r: the recurrent weights of this direction.
@@ -88,7 +88,8 @@ class _Recurrent(_Operator):
         directions, hidden = len(r), r.shape[2]
         if attributes.get("hidden_size") not in (None, hidden):
             raise NotImplementedError(
-                f"{type(self).__name__} has hidden_size {attributes['hidden_size']}, but its weights have {hidden}"
+                f"{type(self).__name__} has the attribute hidden_size={attributes['hidden_size']}, but its weights are "
+                f"for a hidden size of {hidden}"
             )
         steps, batch = x.shape[:2]
         if b is None:
@@ -133,7 +134,8 @@ class _Recurrent(_Operator):
         backward = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}[direction]
         if len(backward) != direction_count:
             raise ValueError(
-                f"a recurrent layer has the direction {direction!r}, but weights for {direction_count} directions"
+                f"a recurrent layer has the attribute direction={direction!r}, but weights for {direction_count} "
+                "directions"
             )
         return backward
 
@@ -156,7 +158,8 @@ class _Recurrent(_Operator):
         ]
         if unknown or any(value is not None for value in optional_inputs[2 + self.states :]):
             raise NotImplementedError(
-                f"{type(self).__name__} has an unsupported option: {', '.join(unknown) or 'peephole weights'}"
+                f"{type(self).__name__} has attributes or inputs that pocketrnn does not compute in double precision: "
+                f"{', '.join(unknown) or 'peephole weights'}"
             )
 
 
@@ -265,14 +268,14 @@ class ScatterND(_Operator):
 
 
 def _scatter_updates(data: Any, positions: tuple[Any, ...], updates: Any, reduction: str | None) -> Any:
-    """Return a copy of `data` in which each update is written at its position. Without `reduction`, the update replaces
-    the number there; else it is added, multiplied, or combined by minimum or maximum with it.
+    """Return a copy of `data` in which each update is combined with the number at its position, by `reduction`. Without
+    a reduction, the update replaces the number.
 
     Args:
         data: the array.
         positions: an index array for each axis.
         updates: the numbers to write.
-        reduction: ONNX's name: "add", "mul", "min", "max", "none" or None.
+        reduction: "add", "mul", "min" or "max", as in ONNX; "none" or None for no reduction.
     """
     result = data.copy()
     if reduction in (None, "none"):
@@ -324,7 +327,7 @@ class Conv(_Operator):
             x = np.pad(x, [(0, 0), (0, 0), *zip(before, after, strict=True)])
         function = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}.get(axes)
         if function is None:
-            raise NotImplementedError(f"Conv runs over {axes} axes, but only 1 to 3 are supported")
+            raise NotImplementedError(f"Conv has {axes} spatial axes, but only 1 to 3 are supported")
         found: torch.Tensor = function(
             _make_writable_tensor(x),
             _make_writable_tensor(w),
@@ -337,16 +340,15 @@ class Conv(_Operator):
 
 
 def _make_writable_tensor(x: Doubles) -> torch.Tensor:
-    """Convert an array to a tensor. An array that is not contiguous is copied, and so is a read-only array, since torch
-    warns of it."""
+    """Convert an array to a tensor. Copy the array first if it is not contiguous, or if it is read-only, since torch
+    warns of read-only arrays."""
     return torch.from_numpy(np.require(x, requirements=["C", "W"]))
 
 
 def _compute_padding_sizes(
     sizes: Sequence[int], kernel: Sequence[int], attributes: dict[str, Any]
 ) -> tuple[list[int], list[int]]:
-    """Return two lists with a number for each axis of a convolution or pooling: the padding before the axis, and the
-    padding after it.
+    """Return two lists with the padding of a convolution or pooling: before each axis, and after each axis.
 
     Args:
         sizes: the sizes of the axes.

@@ -47,10 +47,10 @@ class Float64Agreement:
     Attributes:
         cases: the number of cases that were compared.
         rows: the number of texts in them.
-        largest_difference: the largest difference of a logit, relative to a logit above 1.
+        largest_difference: the largest difference of a logit: relative for logits above 1, otherwise absolute.
         case: the case with this difference.
-        numbers_rounded: whether a graph with the unrounded numbers of forward was compared, and the shipped graph was
-            found to be that graph with its numbers rounded to float32.
+        numbers_rounded: whether a graph with the unrounded numbers of forward was compared in place of the bundle's
+            graph, which is the same graph with these numbers rounded to float32.
     """
 
     cases: int
@@ -80,11 +80,8 @@ class DistanceToExactAnswer:
 
     @property
     def passes(self) -> bool:
-        """Whether the float32 answer is near enough to the exact answer.
-
-        If its label still differs, it is a tie: the exact logits of the two labels differ by at most twice the allowed
-        distance.
-        """
+        """Whether the float32 answer is near enough to the exact answer. If the labels of the two answers differ, they
+        are then tied: their exact logits differ by at most twice the allowed distance."""
         return self.spreads <= SPREADS
 
 
@@ -97,18 +94,18 @@ def prove_graph_in_double_precision(
     spreads: Callable[[Case], ExactAnswer | None] = lambda _: None,
     inputs: str = "cases",
 ) -> Float64Agreement:
-    """Run a graph in double precision, and raise an error if its answers differ from the module's in double precision,
-    the exact answers, by more than 1e-10 or than rounding explains. Return how well they agree.
+    """Run a graph in double precision, and measure how well its answers agree with the exact answers, those of the
+    module in double precision. Raise an error if they differ by more than 1e-10 and rounding does not explain this.
 
     Args:
         run: runs the graph in double precision.
-        exact: the answers that the graph must give.
+        exact: the exact answers.
         content: the bytes of the graph's ONNX file.
-        retraced: traces the module in double precision, and returns that ONNX file. It is called only if a difference
-            exceeds 1e-10: forward may hold numbers that float32 cannot represent.
-        spreads: returns the exact answer to a batch with how far rounding may move it. It is called only if a
-            difference exceeds 1e-10: a chaotic network's float64 answers depend on rounding, too.
-        inputs: the name of the batches, for the progress.
+        retraced: traces the module in double precision, and returns the new ONNX file. It is called only if a
+            difference exceeds 1e-10, since forward may have numbers that float32 cannot represent.
+        spreads: returns the exact answer to a batch, with how far rounding may move the answer. It is called only if a
+            difference exceeds 1e-10, since rounding may change even the float64 answers of a chaotic network.
+        inputs: the name of the batches in progress messages.
 
     Raises:
         ParityError: the graph computes something else; the message says where.
@@ -130,15 +127,15 @@ def prove_graph_in_double_precision(
             return found
     raise ParityError(
         f"In double precision, the graph's answer to {found.case} differs from the module's by "
-        f"{found.largest_difference:.1e}, more than {DOUBLE_TOLERANCE:g}; {reason}.",
-        "Nothing was written. Use other operations in forward at the place that this message names. If it names none, "
-        "report the module.",
+        f"{found.largest_difference:.1e}, but the two may differ by at most {DOUBLE_TOLERANCE:g}; {reason}.",
+        "Nothing was written. Use another operation in forward in place of the one that this message names. If the "
+        "message names none, report the module to pocketrnn.",
     )
 
 
 class _RetracedComparison(NamedTuple):
-    """How well the graph of a module, traced in double precision, agrees with the exact answers; or None, and why this
-    says nothing about the shipped graph."""
+    """How well a graph that was traced in double precision agrees with the exact answers; or None, with the reason why
+    this comparison says nothing about the bundle's graph."""
 
     agreement: Float64Agreement | None
     why_not: str
@@ -147,14 +144,13 @@ class _RetracedComparison(NamedTuple):
 def _explain_difference_by_rounded_numbers(
     content: bytes, exact: Sequence[ExactAnswer], retraced: Callable[[], bytes]
 ) -> _RetracedComparison:
-    """Trace the module in double precision, and find out whether the shipped graph is the new graph with its numbers
-    rounded to float32. If so, and the new graph gives the exact answers, the result has this agreement; else it has the
-    reason why not.
+    """Trace the module in double precision, and compare the new graph with the exact answers, if the bundle's graph is
+    the new graph with its numbers rounded to float32. Return the agreement, or the reason why there is none.
 
     Args:
-        content: the bytes of the shipped ONNX file.
+        content: the bytes of the bundle's ONNX file.
         exact: the exact answers.
-        retraced: traces the module in double precision, and returns that ONNX file.
+        retraced: traces the module in double precision, and returns the new ONNX file.
     """
     try:
         double = retraced()
@@ -185,17 +181,17 @@ def prove_graph_of_module_in_double_precision(
     every_id: Sequence[Case] = (),
     retrace: Retrace | None = None,
 ) -> Float64Agreement:
-    """Run a module and its graph in double precision, and raise an error if their answers differ by more than 1e-10 or
-    than rounding explains. Return how well they agree. (`scripts/measure_proof` and the tests use this function.)
+    """Run a module and its graph in double precision, and measure how well their answers agree. Raise an error if they
+    differ by more than 1e-10 and rounding does not explain this.
 
     Args:
-        module: the reference, in eval mode, on the CPU; it is copied, not changed.
+        module: the module, in eval mode and on the CPU. It is copied and not changed.
         content: the bytes of the ONNX file.
         exact: the module's answers in double precision.
         takes_lengths: whether forward takes lengths.
         every_id: more batches to compare.
-        retrace: traces a module, and returns the ONNX file. It is called only if a difference exceeds 1e-10: forward
-            may hold numbers that float32 cannot represent, such as 0.1 in `x * 0.1`.
+        retrace: traces a module, and returns the ONNX file. It is called only if a difference exceeds 1e-10, since
+            forward may have numbers that float32 cannot represent, such as 0.1 in `x * 0.1`.
 
     Raises:
         ParityError: the graph computes something else; the message says where.
@@ -214,12 +210,12 @@ def prove_graph_of_module_in_double_precision(
 def measure_agreement_in_double_precision(
     run: Run64, exact: Sequence[ExactAnswer], inputs: str = "cases"
 ) -> Float64Agreement:
-    """Run a graph in double precision, and measure how far its answers are from the exact ones.
+    """Run a graph in double precision, and measure how far its answers are from the exact answers.
 
     Args:
-        run: runs the graph.
-        exact: the exact answers, each with the batch to run.
-        inputs: the name of the batches, for the progress.
+        run: runs the graph in double precision.
+        exact: the exact answers, each with its batch.
+        inputs: the name of the batches in progress messages.
 
     Raises:
         ParityError: the graph fails on a batch that the module answers.
@@ -232,7 +228,7 @@ def measure_agreement_in_double_precision(
             # The error's own problem begins with the same words as this one.
             said = error.problem if error.__cause__ is None else f"{first_line(error.__cause__)}."
             raise ParityError(
-                f"The graph fails in double precision on {answer.case.name}, where the module answers: {said}",
+                f"The module answers {answer.case.name} in double precision, but the graph fails on it: {said}",
                 f"{error.remedy} Nothing was written.".strip(),
             ) from error
         rows += len(answer.case.lengths)
@@ -249,8 +245,8 @@ def measure_agreement_in_double_precision(
 
 
 def _compute_absolute_differences(exact: Numbers, given: Numbers) -> npt.NDArray[np.float64]:
-    """Return the absolute differences between two answers, [rows, classes]: infinite if the shapes differ, 0 in a row
-    that is NaN in both."""
+    """Return the absolute differences between two answers, [rows, classes]. They are infinite if the shapes differ, and
+    0 in rows that are NaN in both answers."""
     if exact.shape != given.shape:
         return np.full((1, 1), np.inf)
     with np.errstate(invalid="ignore"):
@@ -262,8 +258,8 @@ def _compute_absolute_differences(exact: Numbers, given: Numbers) -> npt.NDArray
 def measure_distance_to_exact_answer(
     candidate: str, exact: ExactAnswer, given: npt.NDArray[np.float32]
 ) -> DistanceToExactAnswer:
-    """Measure how far a float32 answer is from the exact answer, which was computed in double precision. `candidate` is
-    the name of what gave the answer."""
+    """Measure how far the float32 answer `given` is from the exact answer, which was computed in double precision.
+    `candidate` is the name of the graph or engine that gave the answer."""
     apart = _compute_absolute_differences(exact.logits, given)
     if exact.logits.shape != given.shape:
         return DistanceToExactAnswer(candidate, exact.case.name, math.inf, math.inf, len(exact.logits))
@@ -277,9 +273,9 @@ def measure_distance_to_exact_answer(
 
 
 def compute_rounding_tolerance(exact: Sequence[ExactAnswer]) -> float:
-    """Return by how much two float32 answers to the same texts may differ if both are right but rounded differently:
-    80 times as much as rounding of the weights moves the exact answers. The result is between 1e-5 and 1e-2, rounded up
-    to one digit."""
+    """Return the largest difference by which two float32 answers may differ if both are right but rounded differently:
+    80 times as much as rounding of the weights moves the exact answers, rounded up to one digit, and at least 1e-5 and
+    at most 1e-2."""
     largest = 2 * SPREADS * max(float(answer.spread.max()) for answer in exact)
     if not _LEAST_TOLERANCE < largest < _MOST_TOLERANCE:
         return _LEAST_TOLERANCE if largest <= _LEAST_TOLERANCE else _MOST_TOLERANCE
@@ -307,7 +303,7 @@ _ZERO: Final = helper.make_tensor("", TensorProto.FLOAT, [1], [0.0])
 
 
 def find_difference_beyond_rounding(shipped: bytes, double: bytes) -> str | None:
-    """Describe the first difference between two graphs that rounding their numbers does not explain, such as "5 and 6
+    """Describe the first difference between two graphs that does not come from rounding their numbers, such as "5 and 6
     nodes". Return None if there is no such difference.
 
     Args:
@@ -345,9 +341,8 @@ def _describe_first_graph_difference(a: GraphProto, b: GraphProto, names_in_b: d
 
 
 def _remove_widening_casts(graph: GraphProto) -> GraphProto:
-    """Return a copy of a float64 graph without the casts from float32 to float64, which change no number and which the
-    float32 graph does not have: those of float32 inputs, such as features, and of tensors that forward makes in
-    float32, such as `torch.full((n, n), -1e9)`."""
+    """Return a copy of a float64 graph without its casts from float32 to float64. They change no number, and the
+    float32 graph does not have them."""
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input)}
     made = GraphProto()
     made.CopyFrom(graph)

@@ -37,16 +37,17 @@ _FAR: Final = 1e-2
 
 @dataclass(frozen=True)
 class Reference:
-    """The module or graph with whose answers the answers of all other forms are compared.
+    """The reference of a proof: the module or graph whose answers all other graphs and engines must give.
 
     Attributes:
-        name: its name in the proof.
-        run: computes its answers.
-        float64_run: computes them in double precision; None if it cannot.
-        moved: gives runs in double precision with all weights moved by one float32 step, one run for each draw.
-        departs: finds the first operation where an ONNX file differs from the module, for a case with another answer
-            in double precision; empty if it is not found. Its last argument finds the line of the user's code.
-        heads: how many labels each of several heads has; empty for one set of labels.
+        name: the name of the reference in the proof.
+        run: computes the answers of the reference.
+        float64_run: computes the answers in double precision; None if the reference cannot.
+        moved: yields runs in double precision with all weights moved by one float32 step, one run for each draw.
+        departs: describes the first operation where an ONNX file differs from the module, for a case with different
+            answers in double precision, or returns an empty string. Its last argument finds the line of the user's
+            code.
+        heads: the number of labels of each output head; empty for a model with one head.
     """
 
     name: str
@@ -59,14 +60,14 @@ class Reference:
     def compute_exact_answers(
         self, cases: Sequence[Case], *, spreads: bool, inputs: str = "cases"
     ) -> list[ExactAnswer]:
-        """Compute the reference's answers to batches of texts (cases) in double precision, each with how far rounding
-        may move it.
+        """Compute the reference's answers to batches of texts (cases) in double precision, and how far rounding may
+        move each answer.
 
         Args:
             cases: the batches.
-            spreads: measure how far rounding of the weights may move each answer, which takes eight times as long.
-                Without it, only the rounding of the answer itself counts.
-            inputs: the name of the batches, for the progress.
+            spreads: whether rounding of the weights is measured, which takes eight times as long. If false, only the
+                rounding of the answer itself counts.
+            inputs: the name of the batches in progress messages.
 
         Raises:
             ExportError: the reference cannot be computed in double precision.
@@ -86,10 +87,10 @@ class Difference:
     Attributes:
         candidate: the name of the candidate.
         case: the name of the case.
-        largest: the largest difference of a logit from the reference's, measured as a bundle's tolerance is.
+        largest: the largest difference of a logit from the reference's, measured like the tolerance of a bundle.
         labels_differing: how many rows have another label than the reference gives, in any head.
-        spreads: the distance of the logits from the exact ones, in units of the possible rounding; None if the exact
-            ones are not known.
+        spreads: the distance of the logits from the exact logits, in units of how far rounding may move these; None if
+            the exact logits are not known.
     """
 
     candidate: str
@@ -101,19 +102,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class CandidateComparison:
-    """The comparison of a candidate on one kind of inputs: a line of the proof, and the difference on each case."""
+    """The comparison of a candidate with the reference on one kind of inputs: the entry in the proof, and the
+    difference on each case."""
 
     line: Comparison
     each: tuple[Difference, ...]
 
 
 def make_graph_reference(name: str, content: bytes) -> Reference:
-    """Return an ONNX graph as the reference with which other forms of the graph are compared.
-
-    Args:
-        name: the name of the reference in the proof.
-        content: the bytes of the ONNX file.
-    """
+    """Return the reference of a proof that compares other graphs and engines with an ONNX graph. `name` is its name in
+    the proof, and `content` has the bytes of the ONNX file."""
     return Reference(
         name,
         make_onnx_run(content, optimized=False),
@@ -142,8 +140,8 @@ def compare_logits_of_candidate(
         expected: the reference's logits for each batch.
         inputs: the name of this kind of batches in the proof.
         reference: the name of the reference in the proof.
-        exact: returns the answer to a batch in double precision, with how far rounding may move it. This is slow, so it
-            is called only if the logits differ by more than 1e-5, or a label differs.
+        exact: returns the answer to a batch in double precision, with how far rounding may move it. This is slow, so
+            the function is called only if the logits differ by more than 1e-5, or if a label differs.
         heads: the number of labels of each head, for a model with several heads.
 
     Raises:
@@ -156,9 +154,9 @@ def compare_logits_of_candidate(
         # Engines raise exceptions of many classes.
         except Exception as error:
             raise ParityError(
-                f"{name} fails on an input of the proof ({inputs}, {case.name}) that {reference} answers: "
+                f"{reference} answers an input of the proof ({inputs}, {case.name}), but {name} fails on it: "
                 f"{first_line(error)}.",
-                "Nothing was written. Use other operations in forward in place of those that this error names.",
+                "Nothing was written. Use other operations in forward in place of those that this message names.",
             ) from error
         differences.append(measure_difference_with_exact_answer_if_needed(name, case, logits, given, exact, heads))
     return summarize_differences(
@@ -174,11 +172,11 @@ def measure_difference_with_exact_answer_if_needed(
     exact: Callable[[Case], ExactAnswer | None],
     heads: Sequence[int],
 ) -> Difference:
-    """Measure how far the logits `given` are from the reference's, `expected`. If they differ by more than 1e-5, or a
-    label differs, also measure how far they are from the logits in double precision.
+    """Measure how far the logits `given` are from the reference's logits `expected`. If the two differ by more than
+    1e-5, or if a label differs, also measure how far `given` is from the logits in double precision.
 
     Args:
-        candidate: the name of the form that gives the logits.
+        candidate: the name of the graph or engine that gives the logits.
         case: the batch.
         expected: the reference's logits, [rows, classes].
         given: the logits to compare, [rows, classes].
@@ -199,11 +197,11 @@ def measure_difference(
     exact: ExactAnswer | None = None,
     heads: Sequence[int] = (),
 ) -> Difference:
-    """Measure how far the logits `given` are from the reference's, `expected`, and from those in double precision,
-    `exact`; all are [rows, classes]. The differences are infinite if the shapes differ.
+    """Measure how far the logits `given` are from the reference's logits `expected`, and from the logits in double
+    precision `exact`. All are [rows, classes]. The differences are infinite if the shapes differ.
 
     Args:
-        candidate: the name of the form that gives the logits.
+        candidate: the name of the graph or engine that gives the logits.
         case: the name of the batch.
         expected: the reference's logits.
         given: the logits to compare.
@@ -230,7 +228,7 @@ def _measure_distance_in_spreads(candidate: str, expected: Logits, given: Logits
 
     Args:
         candidate: the name of the candidate.
-        expected: the reference's answer, whose own error is allowed, too.
+        expected: the reference's answer. The candidate may also be as far from the exact answer as this one is.
         given: the candidate's answer.
         exact: the answer in double precision.
     """
@@ -250,8 +248,8 @@ def _measure_distance_in_spreads(candidate: str, expected: Logits, given: Logits
 
 
 def _is_only_candidate_far(exact: ExactAnswer, expected: Logits, given: Logits) -> bool:
-    """Return whether, for some text, the candidate's answer `given` is far from the exact one, but the reference's
-    answer `expected` is near it."""
+    """Return whether there is a text for which the candidate's answer `given` is far from the exact answer, but the
+    reference's answer `expected` is near it."""
     size = np.maximum(1.0, np.abs(exact.logits))
     with np.errstate(invalid="ignore"):
         near = (np.abs(expected - exact.logits) <= _NEAR * size).all(1)
@@ -287,8 +285,8 @@ def summarize_differences(
 def are_rows_independent(
     run: Run, cases: Iterable[Case], *, tolerance: float = 1e-5, rows: Sequence[int] | None = None
 ) -> bool:
-    """Return whether each row of some batches (cases) gets the same answer alone as in its batch, up to `tolerance`.
-    With `rows`, only the rows with these indices are tried."""
+    """Return whether each row of the batches `cases` gets the same answer alone as in its batch, up to `tolerance`. If
+    `rows` is given, only the rows with these indices are tried."""
     for case in cases:
         together = split_answer_rows_by_text(run(case.tokens, case.lengths), case.lengths)
         for row in range(len(case.lengths)) if rows is None else rows:
@@ -305,8 +303,8 @@ def are_rows_independent(
 
 
 def are_rows_independent_up_to_rounding(reference: Reference, cases: Sequence[Case]) -> bool:
-    """Return whether each row of some batches (cases) gets the same answer alone as in its batch, up to rounding. A
-    difference above 1e-5 counts as rounding if there is none in double precision."""
+    """Return whether each row of the batches `cases` gets the same answer alone as in its batch, up to rounding. A
+    difference above 1e-5 counts as rounding if double precision shows no difference."""
     if are_rows_independent(reference.run, cases):
         return True
     try:

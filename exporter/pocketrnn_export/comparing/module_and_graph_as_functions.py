@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def make_module_run(module: Callable[..., Any], *, takes_lengths: bool) -> Run:
-    """Return a function that computes a module's logits from arrays of tokens and lengths. The module is in eval mode,
-    on the CPU; it gets the rows sorted by decreasing length. PyTorch's warnings are silenced."""
+    """Return a function that computes a module's logits from arrays of tokens and lengths. The module must be in eval
+    mode and on the CPU; it gets the rows sorted by decreasing length. PyTorch's warnings are silenced."""
 
     def run_module(tokens: Ids, lengths: Ids) -> Logits:
         logits = compute_answer_with_rows_sorted_by_length(module, tokens, lengths, takes_lengths=takes_lengths)
@@ -44,7 +44,7 @@ def compute_answer_with_rows_sorted_by_length(
         tokens: int64 [batch, sequence].
         lengths: int64 [batch].
         takes_lengths: whether forward takes lengths.
-        sorts_rows: False runs the module on the rows in their original order.
+        sorts_rows: whether the rows are sorted; if false, the module gets them in their original order.
     """
     order = np.argsort(-lengths, kind="stable") if sorts_rows else np.arange(len(lengths))
     inputs = [torch.from_numpy(tokens[order])]
@@ -55,8 +55,8 @@ def compute_answer_with_rows_sorted_by_length(
 
 
 def make_onnx_run(content: bytes, *, optimized: bool) -> Run:
-    """Return a function that computes the logits of an ONNX graph from arrays of tokens and lengths, in onnxruntime on
-    one thread. `content` is the file's bytes; `optimized` turns onnxruntime's graph optimization on."""
+    """Return a function that computes the logits of an ONNX graph from arrays of tokens and lengths, by onnxruntime on
+    one thread. `content` has the bytes of the ONNX file; `optimized` turns on onnxruntime's graph optimization."""
     session = open_session(content, optimized=optimized)
     names = [node.name for node in session.get_inputs()]
 
@@ -90,14 +90,15 @@ def open_session(content: bytes, *, optimized: bool = True) -> onnxruntime.Infer
     # onnxruntime's errors share no base of their own.
     except Exception as error:
         raise ExportError(
-            f"onnxruntime cannot run the graph: {first_line(error)}.",
-            "Compute in float32 in forward, and only with operations that ONNX has.",
+            f"onnxruntime cannot run the module's graph: {first_line(error)}.",
+            "Change forward so that it computes in float32, and only with operations that ONNX has.",
         ) from error
 
 
 def make_graph_inputs_from_ids(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[npt.NDArray[Any], ...]:
-    """Return the arrays for a graph's inputs, made from rows of ids: tokens and lengths; for a graph with features, the
-    features that negative ids in the rows stand for; for a graph of two texts, both texts of each row.
+    """Return the arrays for a graph's inputs, made from rows of ids: the tokens, and the lengths if the graph has this
+    input. For a graph with features, also return the features that negative ids stand for; for a graph of two texts,
+    return the tokens of both texts.
 
     Args:
         names: the names of the graph's inputs.

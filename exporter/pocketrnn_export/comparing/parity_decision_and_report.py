@@ -23,13 +23,13 @@ _LISTED: Final = 20
 
 
 def is_within_tolerance_or_rounding(found: Difference, tolerance: float | None) -> bool:
-    """Return whether a difference is within the tolerance, or so small that rounding explains it.
+    """Return whether the difference between an answer and the reference's answer passes the proof.
 
     Args:
-        found: the difference of an answer from the reference's, and from the exact answer in double precision.
-        tolerance: the largest difference from the reference that passes, with equal labels. With None, an answer passes
-            if it is at most 1e-5 from the reference with the same label, or as near to the exact answer as the
-            module's own rounding allows (docs/proof.md).
+        found: the difference from the reference's answer, and from the exact answer in double precision.
+        tolerance: the largest difference that passes, if the labels are equal. None lets an answer pass that differs by
+            at most 1e-5 and has the same label, or that is as near to the exact answer as the module's own rounding
+            allows (docs/proof.md).
     """
     if found.largest <= (LEAST_TOLERANCE if tolerance is None else tolerance) and not found.labels_differing:
         return True
@@ -43,14 +43,14 @@ def prove_parity(
     allowed: float = LEAST_TOLERANCE,
     float64_error: Callable[[str, str], float | None] = lambda _inputs, _case: None,
 ) -> Parity:
-    """Return all comparisons of an export as its proof, or raise an error if a difference in one of them is too large.
+    """Return the proof of an export, made from all its comparisons. Raise an error if a difference is too large.
 
     Args:
-        compared: all comparisons.
-        tolerance: the largest difference of a logit that passes; None allows 1e-5, and what rounding explains.
-        allowed: the tolerance that the proof states for running the bundle again, if `tolerance` is None.
-        float64_error: returns how far the reference is from its own answer in double precision, for a kind of inputs
-            and the name of a case. The error states this distance if the differences are of the size of rounding.
+        compared: the comparisons.
+        tolerance: the largest difference of a logit that passes; None for 1e-5, or more if rounding explains it.
+        allowed: the tolerance that the proof states for later runs of the bundle, if `tolerance` is None.
+        float64_error: returns how far the reference's answer is from its answer in double precision, for a kind of
+            inputs and the name of a case. The message has this distance if rounding may explain the differences.
 
     Raises:
         ParityError: a difference is too large; the message is a table of the failing cases.
@@ -97,15 +97,15 @@ def _make_advice_on_failing_cases(
     *,
     is_module: bool,
 ) -> str:
-    """Return the second sentence of the error for failing cases: use other operations if their answers are wrong, or a
-    larger tolerance if they differ by rounding only.
+    """Return the advice in the error message for failing cases: to use other operations if the answers are wrong, or to
+    give a larger tolerance if rounding explains the differences.
 
     Args:
         failing: the failing cases, each with its comparison.
         tolerance: the user's tolerance, or None.
-        float64_error: returns how far the reference is from its own answer in double precision, for a kind of inputs
-            and the name of a case.
-        is_module: whether a module was exported, and not a bundle changed.
+        float64_error: returns how far the reference's answer is from its answer in double precision, for a kind of
+            inputs and the name of a case.
+        is_module: whether a module was exported; if not, a bundle was changed.
     """
     largest = max(d.largest for _, d in failing)
     if tolerance is None or largest >= _ROUNDING or any(d.labels_differing for _, d in failing):
@@ -126,11 +126,8 @@ def _make_advice_on_failing_cases(
 
 
 def write_comparison_report(path: str | Path, compared: Iterable[CandidateComparison], tolerance: float | None) -> None:
-    """Write all comparisons of an export as JSON: the tolerance, and each comparison with its differences on all cases.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Write the tolerance and all comparisons of an export to a JSON file, each with its differences on all cases.
+    Raise an OutputError if the file cannot be written."""
     comparisons = [{**asdict(one.line), "each": [asdict(d) for d in one.each]} for one in compared]
     report = json.dumps({"tolerance": tolerance, "comparisons": comparisons}, indent=1)
     try:

@@ -53,10 +53,8 @@ MADE_TEXTS: Final = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 
 @dataclass(frozen=True)
 class Case:
-    """One input of a comparison: its name, tokens int64 [batch, sequence], and lengths int64 [batch].
-
-    `sequence` is at least the longest length.
-    """
+    """A batch on which answers are compared: its name, tokens int64 [batch, sequence], and lengths int64 [batch].
+    `sequence` may be larger than the longest length."""
 
     name: str
     tokens: Ids
@@ -65,10 +63,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Widths:
-    """How many tokens a text can have under its text rules.
+    """How many tokens a text can have under its text rules: from `least` to `most`.
 
-    Texts are cut to `most` tokens. Shorter texts are padded to `least`, on the left if `pad_left`; without `filled`,
-    there are no shorter texts.
+    Longer texts are cut to `most` tokens. If `filled`, shorter texts are padded to `least`, on the left if `pad_left`;
+    if not, there are no shorter texts.
     """
 
     least: int = 1
@@ -78,20 +76,17 @@ class Widths:
 
     @property
     def fixed(self) -> int | None:
-        """The number of tokens of every text, if all texts have equally many; else None."""
+        """The number of tokens of each text if all texts have the same number; otherwise None."""
         return self.least if self.least == self.most else None
 
     def clip(self, tokens: int) -> int:
-        """Return the number of tokens nearest to `tokens` that a text can have."""
+        """Return the possible number of tokens of a text that is nearest to `tokens`."""
         return max(self.least, min(tokens, self.most or tokens))
 
     def fit_cases(self, cases: Iterable[Case], padding_id: int, *, pads_some_rows: bool = True) -> list[Case]:
-        """Cut or lengthen each row of the batches (cases) to a length that a text can have. Return the changed batches;
-        equal ones are returned once.
-
-        A short row is lengthened by repeating its tokens; with `pads_some_rows`, rows with an even index are padded
-        instead.
-        """
+        """Return the batches (cases) with each row cut or lengthened to a length that a text can have. A short row is
+        lengthened by repeating its tokens; with `pads_some_rows`, short rows with an even index are padded instead.
+        Batches that become equal are returned once."""
         if self.least == 1 and self.most is None:
             return list(cases)
         made: dict[tuple[tuple[int, int], bytes], Case] = {}
@@ -118,9 +113,9 @@ def make_cases_for_grid_of_shapes(ids: int, padding_id: int, *, ragged: bool) ->
     """Make batches of random tokens (cases) in a grid of shapes, from one text of 1 token to 33 texts of 257 tokens.
 
     Args:
-        ids: tokens are drawn below this.
+        ids: the number of ids; tokens are drawn from 0 to `ids` - 1.
         padding_id: the id that fills the places after a text.
-        ragged: give the texts random lengths, and one of each batch the full length; else all have the full length.
+        ragged: whether the texts of a batch have random lengths. One text of each batch always has the full length.
     """
     generator = np.random.default_rng(0)
     shapes = itertools.product(BATCHES, SEQUENCES)
@@ -128,8 +123,8 @@ def make_cases_for_grid_of_shapes(ids: int, padding_id: int, *, ragged: bool) ->
 
 
 def select_cases_for_row_independence(grid: Iterable[Case]) -> list[Case]:
-    """Select a few batches (cases) of a grid, of 7 medium texts each, for a further test: each of their rows is also
-    run alone, to see whether the row's answer depends on other rows."""
+    """Select a few batches (cases) of a grid, of 7 medium texts each, on which to test whether the answer to a row
+    depends on the other rows of its batch."""
     return [case for case in grid if case.tokens.shape in _NEIGHBOURS]
 
 
@@ -137,9 +132,9 @@ def make_cases_of_random_shapes(ids: int, padding_id: int, *, ragged: bool, seed
     """Make 16 batches of random tokens (cases), of random batch sizes and lengths.
 
     Args:
-        ids: tokens are drawn below this.
+        ids: the number of ids; tokens are drawn from 0 to `ids` - 1.
         padding_id: the id that fills the places after a text.
-        ragged: give the texts random lengths, and one of each batch the full length; else all have the full length.
+        ragged: whether the texts of a batch have random lengths. One text of each batch always has the full length.
         seed: the seed of the random numbers.
     """
     generator = np.random.default_rng(seed)
@@ -163,12 +158,12 @@ def make_cases_that_often_show_errors(
     tokens, padding inside of texts and, if `ragged`, several lengths in a batch.
 
     Args:
-        ids: tokens are drawn below this.
+        ids: the number of ids; tokens are drawn from 0 to `ids` - 1.
         special: the ids for unknown words, empty texts and padding. 0, 1 and the last id are added.
-        padding_id: the id that fills the places after a text; here it also occurs inside texts.
-        ragged: add batches with texts of several lengths.
-        extreme_ids: ids with the longest embedding vectors; each is repeated in texts of its own.
-        possible_padding_ids: ids that a module may take for padding; each fills texts of its own.
+        padding_id: the id that fills the places after a text. In these batches, it also occurs inside texts.
+        ragged: whether to add batches with texts of several lengths.
+        extreme_ids: the ids with the longest embedding vectors. For each, some texts consist only of this id.
+        possible_padding_ids: ids that a module may take for padding. For each, some texts consist only of this id.
     """
     generator = np.random.default_rng(3)
     few = np.unique(np.clip([*special, padding_id, 0, 1, ids - 1], 0, ids - 1))
@@ -221,26 +216,24 @@ def make_cases_that_often_show_errors(
 def make_cases_of_given_sizes(
     sizes: Iterable[tuple[int, int]], ids: int, padding_id: int, *, ragged: bool
 ) -> list[Case]:
-    """Make a batch of random tokens (case) for each of the given sizes, such as those just below and above a size that
-    forward compares with.
+    """Make a batch of random tokens (case) for each of some sizes. With sizes just below and above a number that
+    forward compares with, the batches test both branches of forward.
 
     Args:
-        sizes: the number of texts and of tokens of each batch.
-        ids: tokens are drawn below this.
+        sizes: the number of texts and the number of tokens of each batch.
+        ids: the number of ids; tokens are drawn from 0 to `ids` - 1.
         padding_id: the id that fills the places after a text.
-        ragged: give the texts random lengths, and one of each batch the full length; else all have the full length.
+        ragged: whether the texts of a batch have random lengths. One text of each batch always has the full length.
     """
     generator = np.random.default_rng(4)
     return [_make_random_case(generator, batch, sequence, ids, padding_id, ragged=ragged) for batch, sequence in sizes]
 
 
 def fit_cases_to_graph_limits(cases: Iterable[Case], limits: Limits | None, padding_id: int) -> list[Case]:
-    """Change batches (cases) so that a graph with these limits accepts them. Batches that become equal are kept once.
-
-    Texts that are too long are cut, texts that are too short repeat their tokens, and texts beyond the largest batch
-    are dropped. If the graph refuses a text of padding only, such a text gets another id as its first token. With None
-    for `limits`, nothing is changed.
-    """
+    """Return batches (cases) that a graph with the given limits accepts: long texts are cut, short texts repeat their
+    tokens, and texts beyond the largest batch size are dropped. If the graph cannot take a text of padding only, such a
+    text gets another id as its first token. Batches that become equal are returned once. If `limits` is None, return
+    the batches unchanged."""
     if limits is None:
         return list(cases)
     most = limits.max_batch
@@ -255,8 +248,8 @@ def _select_first_rows(case: Case, rows: int) -> Case:
 
 
 def put_real_token_in_padding_rows(cases: Iterable[Case], padding_id: int) -> list[Case]:
-    """Return the batches (cases) with another id in place of the first one in each text that consists of padding only.
-    A row may be a text, or a pair of texts."""
+    """Return the batches (cases) with the first id of each text that consists only of padding replaced by another id. A
+    row of a batch may be a text or a pair of texts."""
     made = []
     for case in cases:
         # The tokens past a row's length are padding too.
@@ -273,8 +266,8 @@ def put_real_token_in_padding_rows(cases: Iterable[Case], padding_id: int) -> li
 
 
 def _add_real_tokens_to_pair(case: Case, padding_id: int) -> Ids:
-    """Return the tokens of a batch of text pairs, with another id at the start of each text that consists of padding
-    only."""
+    """Return the tokens of a batch of text pairs, with the first id of each text that consists only of padding replaced
+    by another id."""
     tokens = case.tokens.copy()
     for row, at in zip(tokens, (tokens < 0).argmax(1), strict=True):
         for start, text in ((0, row[:at]), (at + 1, row[at + 1 :])):
@@ -285,10 +278,7 @@ def _add_real_tokens_to_pair(case: Case, padding_id: int) -> Ids:
 
 def cut_rows_into_text_pairs(case: Case, padding_id: int) -> Case:
     """Return a batch (case) for a module that takes two texts: each row is cut into two texts, with a negative id
-    between them. A batch of pairs is not changed.
-
-    The place of the cut depends on the length of the row. A row of one id gives two texts of this id.
-    """
+    between them. A row of one id gives two texts of this id. A batch of text pairs is returned unchanged."""
     if (case.tokens < 0).any():
         return case
     rows = []
@@ -322,13 +312,13 @@ def make_cases_for_module_of_two_texts(
     cases: Mapping[str, Sequence[Case]], ids: int, padding_id: int, *, ragged: bool
 ) -> dict[str, list[Case]]:
     """Make the batches (cases), by kind, for the proof of a module that takes two texts: the given batches with each
-    row cut into two texts, the same with the two texts swapped, and pairs of short and long texts of random ids.
+    row cut into two texts, these batches with the two texts swapped, and pairs of short and long texts of random ids.
 
     Args:
         cases: batches of single texts, by kind.
-        ids: random tokens are drawn below this.
+        ids: the number of ids; random tokens are drawn from 0 to `ids` - 1.
         padding_id: the id that fills the places after a text.
-        ragged: add a batch with pairs of several lengths.
+        ragged: whether to add a batch with pairs of several lengths.
     """
     made = {kind: [cut_rows_into_text_pairs(case, padding_id) for case in some] for kind, some in cases.items()}
     both = {kind: [*some, *(_swap_texts(case, padding_id) for case in some)] for kind, some in made.items()}
@@ -359,8 +349,8 @@ def _swap_texts(case: Case, padding_id: int) -> Case:
 
 
 def replace_ids_by_other_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> list[Case]:
-    """Replace the ids in `unwanted` by other ids in every text of the batches (cases). Tokens after the end of a text
-    are not changed. `ids` is the number of all ids."""
+    """Return the batches (cases) with the ids in `unwanted` replaced by other ids in every text. Padding after the end
+    of a text is not changed. `ids` is the number of all ids."""
     others = np.setdiff1d(np.arange(ids), list(unwanted))
     made = []
     for case in cases:
@@ -376,12 +366,9 @@ def replace_ids_by_other_ids(cases: Iterable[Case], unwanted: Collection[int], i
 def move_ids_run_alone_to_own_cases(
     cases: Sequence[Case], alone: Collection[int], ids: int, *, most: int
 ) -> list[Case]:
-    """Change the batches (cases) for a module that must run a text with one of the ids in `alone` in a batch of its
-    own.
-
-    In each batch, these ids are replaced by others. The original rows with such ids are added as batches of one row, at
-    most `most` from each batch. If `alone` holds all `ids` ids, only batches of one row are returned.
-    """
+    """Return the batches (cases) for a module that must run each text with one of the ids in `alone` as a batch of one
+    row. In the batches, these ids are replaced by others. The original rows with these ids are added as batches of one
+    row, at most `most` from each batch. If `alone` has all `ids` ids, all batches have one row."""
     if not alone:
         return list(cases)
     if len(set(alone)) == ids:
@@ -401,8 +388,8 @@ def choose_non_padding_id(padding_id: int) -> int:
 
 
 def choose_split_position(length: int) -> int:
-    """Return the number of ids in the first text if a row of `length` ids is split into two texts. A row of at least 4
-    ids gives two texts of at least 2 ids, since PyTorch broadcasts a text of one id, which hides errors."""
+    """Return the number of ids in the first text if a row of `length` ids is split into two texts. For a length of 4 or
+    more, both texts have at least 2 ids, since PyTorch would broadcast a text of one id, which hides errors."""
     return 1 if length < 4 else 2 + (length * 2_654_435_761 >> 7) % (length - 3)
 
 
@@ -419,7 +406,7 @@ def _make_random_case(
 
 
 def split_cases_into_single_rows(cases: Iterable[Case]) -> list[Case]:
-    """Return a batch (case) of one row, without the padding after it, for each row of the given batches."""
+    """Return a batch (case) of one row for each row of the given batches, without the padding after the row."""
     return [
         Case(f"{case.name}, row {row}", case.tokens[row : row + 1, :length], case.lengths[row : row + 1])
         for case in cases
@@ -437,15 +424,19 @@ def choose_texts_for_proof(
         given: the user's texts.
         vocabulary: the words of random texts.
         rules: the text rules, which say how words are joined.
-        made_too: add random texts even if texts are given, and put them first.
+        made_too: whether random texts come before the given texts.
 
     Raises:
         InputError: `given` is one string, or an item of it is not a string.
     """
     if isinstance(given, str):
-        raise InputError("example_texts is one string, not a list of strings.", "Put the text into a list.")
+        raise InputError(
+            "`example_texts` is a string, but must be a list of strings.", 'Write it as a list: ["the text"].'
+        )
     if other := [text for text in given if not isinstance(text, str)]:
-        raise InputError(f"example_texts holds {short_repr(other[0], 40)}, not a string.", "Give a list of strings.")
+        raise InputError(
+            f"`example_texts` holds {short_repr(other[0], 40)}, but must hold only strings.", "Give a list of strings."
+        )
     texts = list(given)
     if not texts or made_too:
         texts = [*make_texts_of_random_words(vocabulary, rules, MADE_TEXTS), *texts]
@@ -453,8 +444,8 @@ def choose_texts_for_proof(
 
 
 def make_texts_of_random_words(vocabulary: Sequence[str], rules: AnyTextRules, sizes: Iterable[int]) -> list[str]:
-    """Make a text of random words of the vocabulary for each number of words in `sizes`. The text rules say how words
-    are joined, such as with spaces."""
+    """Make a text of random words of the vocabulary for each number of words in `sizes`. The text rules decide how the
+    words are joined, such as by spaces."""
     generator = np.random.default_rng(0)
     if rules.tokenizer == SUBWORDS:
         return ["".join(map(_convert_piece_to_text, generator.choice(vocabulary, size))).strip() for size in sizes]
@@ -465,14 +456,14 @@ def make_texts_of_random_words(vocabulary: Sequence[str], rules: AnyTextRules, s
 def choose_pairs_for_proof(
     given: Sequence[tuple[str, str]], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
 ) -> list[tuple[str, str]]:
-    """Choose the text pairs of a proof: the given pairs, or pairs of random texts if none are given, each of a short
-    and a long text; and pairs in which the first text, the second, or both do not have a known token.
+    """Choose the text pairs of a proof: the given pairs, or random pairs of a short and a long text if none are given;
+    and pairs in which the first text, the second text, or both have no known token.
 
     Args:
         given: the user's pairs.
         vocabulary: the words of random texts.
         rules: the text rules, which say how words are joined.
-        made_too: add random pairs even if pairs are given, and put them first.
+        made_too: whether random pairs come before the given pairs.
     """
     pairs = [(first, second) for first, second in given]
     if not pairs or made_too:
@@ -483,14 +474,14 @@ def choose_pairs_for_proof(
 
 
 def _convert_piece_to_text(piece: str) -> str:
-    """Return the text that a subword piece stands for. BERT's "##ing" becomes "ing". Any other piece gets one space in
-    front, in place of a mark for a space: "\u2581word" becomes " word"."""
+    """Return the text that a subword piece stands for. BERT's "##ing" becomes "ing". Any other piece gets a space
+    before it, in place of its mark for a space if it has one: "\u2581word" becomes " word"."""
     marks = str.maketrans({"\u2581": " ", "\u0120": " "})
     return piece.removeprefix("##") if piece.startswith("##") else " " + str(piece).translate(marks).lstrip()
 
 
 def encode_each_text_as_case(texts: Sequence[Any], encoder: TextEncoder) -> list[Case]:
-    """Encode each text, or pair of texts, as a batch (case) of one row of ids."""
+    """Encode each text or pair of texts as a batch (case) with one row of ids."""
     cases = []
     for i, text in enumerate(texts):
         tokens: Ids = np.array([encoder.encode(text)], dtype=np.int64)

@@ -65,10 +65,10 @@ def compute_exact_answers(
 
     Args:
         run: runs the module, or a graph, in double precision.
-        perturbed_runs: run the same with moved weights, one for each random draw. Each is used before the next one is
-            taken from the iterator.
+        perturbed_runs: functions that run the same with moved weights, one for each random draw. Each function is used
+            before the next one is taken from the iterator.
         cases: the batches.
-        inputs: the name of the batches, for the progress.
+        inputs: the name of the batches in progress messages.
     """
     doing = f"Answering {inputs} in double precision"
     answers = [run(case.tokens, case.lengths) for case in log_item_progress(cases, doing)]
@@ -95,10 +95,11 @@ def make_perturbed_module_runs(
     Each weight and float buffer is moved to the next float32 number, up or down at random.
 
     Args:
-        module: in eval mode, on the CPU; it is copied.
+        module: the module, in eval mode and on the CPU. It is copied and not changed.
         takes_lengths: whether forward takes lengths.
         draws: the number of functions.
-        sorts_rows: sort the rows by decreasing length for the module; False where a row may depend on other rows.
+        sorts_rows: whether the module gets the rows sorted by decreasing length. Give False if a row's answer may
+            depend on other rows.
 
     Raises:
         ExportError: the module is TorchScript.
@@ -127,8 +128,8 @@ def make_perturbed_graph_runs(content: bytes, *, draws: int = DRAWS) -> Iterator
 
 
 def _compute_ulp_steps(weights: npt.NDArray[np.float32]) -> Doubles:
-    """Return by how much each weight is moved to measure rounding: the distance to the next float32 number (one ulp),
-    but 0 for a multiple of 1/16, which counts as exact."""
+    """Return the distance by which each weight is moved to measure rounding: that to the next float32 number (one ulp),
+    or 0 for a multiple of 1/16, which counts as exact."""
     with np.errstate(invalid="ignore", over="ignore"):
         meant = ~np.isfinite(weights) | (weights * _MEANT == np.round(weights * _MEANT))
         return np.where(meant, 0.0, np.spacing(np.abs(weights)).astype(np.float64))

@@ -50,7 +50,7 @@ def restore_attributes(module: nn.Module) -> Iterator[None]:
 
 
 def does_run_assign_attributes(run: Callable[[], object], module: nn.Module) -> bool:
-    """Run a module with `run`, and return whether the run assigns to attributes of the module or its layers, or to
+    """Return whether a call of `run`, which runs a module, assigns to attributes of the module or its layers, or to
     entries of dicts in these attributes. The attributes and entries are restored. An error of the run is ignored."""
     tables = _list_dicts_that_hold_attributes(module)
     before = [dict(table) for table in tables]
@@ -62,9 +62,9 @@ def does_run_assign_attributes(run: Callable[[], object], module: nn.Module) -> 
 
 
 def find_attributes_changed_by_run(run: Callable[[], object], module: nn.Module) -> list[ChangedAttribute]:
-    """Run a module with `run`. Return the public attributes, parameters and buffers that the run assigns, or whose
-    tensor, list, set or dict the run changes; plain numbers come first. The changes are not undone. An error of the run
-    is ignored."""
+    """Call `run`, which runs a module. Return the module's public attributes, parameters and buffers that the run
+    assigns, or whose tensor, list, set or dict it changes; plain numbers come first. The changes are not undone. An
+    error of the run is ignored."""
     before = dict(_list_attribute_states(module))
     # A user's module may raise anything; the proof meets and reports the same error.
     with contextlib.suppress(Exception, SystemExit):
@@ -80,15 +80,16 @@ def find_attributes_changed_by_run(run: Callable[[], object], module: nn.Module)
 
 
 class _AttributeState(NamedTuple):
-    """The value of an attribute, and a key, such as the ids of a list's items, that differs after a change of it."""
+    """The value of an attribute, and a key that differs after a change of the value, such as the ids of a list's
+    items."""
 
     key: Any
     value: Any
 
 
 def _list_attribute_states(module: nn.Module) -> Iterator[tuple[str, _AttributeState]]:
-    """Yield the dotted name and the state of each public attribute, parameter and buffer of a module and its layers.
-    Two states have equal keys if the attribute did not change. TorchScript layers are left out."""
+    """Yield a pair (dotted name, state) for each public attribute, parameter and buffer of a module and its layers. Two
+    states of an attribute have equal keys if the attribute did not change. TorchScript layers are left out."""
     for path, layer in module.named_modules():
         if isinstance(layer, torch.jit.ScriptModule):
             continue

@@ -40,10 +40,10 @@ def make_complete_copy(value: _T, copies_by_id: Mapping[int, Any] | None = None)
 
     Args:
         value: the original.
-        copies_by_id: copies to use for some objects inside it, by `id()` of these objects.
+        copies_by_id: a dict from the `id()` of some objects inside the original to the copies to use for them.
 
     Raises:
-        Exception: the exception of `copy.deepcopy`, if both ways fail.
+        Exception: the exception that `copy.deepcopy` raised, if the copy attribute by attribute fails, too.
     """
     failure: Exception | None = None
     made: Any = None
@@ -71,8 +71,8 @@ def make_complete_copy(value: _T, copies_by_id: Mapping[int, Any] | None = None)
 
 
 def copy_without_comparison(value: _T) -> _T:
-    """Make a deep copy of an object that is known to be copied completely, so that the copy need not be compared with
-    the object. If `copy.deepcopy` fails, copy each object attribute by attribute."""
+    """Make a deep copy of an object without checking that the copy is complete. If `copy.deepcopy` fails, copy each
+    object attribute by attribute."""
     memory: dict[int, Any] = {}
     try:
         made = copy.deepcopy(value, memory)
@@ -246,7 +246,7 @@ def _read_slot_values(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _copy_or_share(value: Any, memory: dict[int, Any]) -> Any:
     """Return a deep copy of a value. If `copy.deepcopy` fails, copy a list, tuple or dict part by part, raise the error
-    for a tensor or a module, and return anything else itself, such as a package or a lock. `memory` is the memo of
+    for a tensor or a module, and return any other value itself, such as a lock. `memory` is the memo of
     `copy.deepcopy`: the copies that were made so far, by `id()` of the originals."""
     if isinstance(value, _ATOMS):
         return value
@@ -290,12 +290,8 @@ def _make_attribute_copied_class(kind: type) -> type:
 
 
 class _ReferenceFixer:
-    """Makes a copy refer to its own parts and not to the original's. The references are in functions, weak
-    references and attributes of tensors.
-
-    Args:
-        memory: the copies of objects, by the ids of the originals.
-    """
+    """Makes the functions, weak references and attributes of tensors in a copy refer to parts of the copy, and not to
+    parts of the original. `memory` has the copies of objects by the ids of the originals."""
 
     def __init__(self, memory: dict[int, Any]) -> None:
         self._memory = memory
@@ -322,8 +318,8 @@ class _ReferenceFixer:
         return made
 
     def _fix_value(self, value: Any) -> Any:
-        """Make a value refer to values of the copy and not to those of the original; its attributes are not changed.
-        Return the value, or a new object in its place, such as for a function or a tuple."""
+        """Make a value, but not its attributes, refer to values of the copy and not to those of the original. Return
+        the value, or a new object in its place if the value cannot be changed, such as a tuple."""
         if isinstance(value, FunctionType):
             return self._fix_function(value)
         if isinstance(value, weakref.ref) and type(value) is weakref.ref:
@@ -404,7 +400,6 @@ class _ReferenceFixer:
 
     @functools.cached_property
     def _originals(self) -> dict[int, Tensor]:
-        """The original of each copied tensor, by the id of the copy. The memo of `deepcopy` keeps the originals
-        alive."""
+        """The dict from the id of each copied tensor to its original, which the memo of `deepcopy` keeps alive."""
         kept = [one for one in self._memory.get(id(self._memory), ()) if isinstance(one, Tensor)]
         return {id(self._memory[id(one)]): one for one in kept if id(one) in self._memory}

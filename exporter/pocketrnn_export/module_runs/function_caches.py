@@ -43,15 +43,15 @@ def unwrap_static_or_class_method(value: Any) -> Any:
 
 
 def wrap_as_static_or_class_method_like(value: Any, function: Any) -> Any:
-    """Return `function` as a `staticmethod` or `classmethod` object if `value` is one. Else return `function`
-    unchanged."""
+    """Return `function` as a `staticmethod` or `classmethod` object if `value` is such an object. Otherwise, return
+    `function` unchanged."""
     return type(value)(function) if isinstance(value, staticmethod | classmethod) else function
 
 
 def list_user_classes_and_globals(module: nn.Module) -> tuple[list[type], list[dict[str, Any]]]:
-    """Return two lists: the classes of a module's layers, without PyTorch's; and the dicts of globals of the user's
-    files, which are the files with the layers' functions, and the files that these import and that are not
-    installed."""
+    """Return two lists: the classes of a module's layers, without PyTorch's classes; and the dicts of globals of the
+    user's files. These are the files that define the layers' functions, and the files that they import, without
+    installed packages."""
     layers, kinds = list(module.modules()), dict[type, None]()
     for layer in layers:
         kinds |= dict.fromkeys(
@@ -71,9 +71,9 @@ def list_user_classes_and_globals(module: nn.Module) -> tuple[list[type], list[d
 
 @contextlib.contextmanager
 def use_fresh_caches(caches: Iterable[Entry]) -> Iterator[None]:
-    """While the block runs, give the cached functions in `caches` new, empty caches, so that these functions do not
-    return results of other runs. Each entry of `caches` is the class or dict that holds a function, the function's name
-    there, and the function."""
+    """While the block runs, give cached functions new, empty caches, so that they do not return results of other runs.
+    An entry of `caches` is a tuple of the class or dict that holds a function, the function's name there, and the
+    function."""
     fresh: dict[int, Any] = {}
     methods: dict[Any, Any] = {}
     entries: list[Entry] = []

@@ -37,11 +37,11 @@ class CallCounter:
     """A number that each call of a module changes, or an iterator whose next value each call takes.
 
     Attributes:
-        holder: the dict, list, array, class, object or cell of a closure that holds it.
-        key: its key, index or name there.
-        name: its name as an attribute of the module, such as `encoder.steps`; empty if it is elsewhere.
-        before: its value before the first call; after the first call, if that made the number. The next value of an
-            iterator.
+        holder: the dict, list, array, class, object or closure cell that holds the number or iterator.
+        key: the key, index or name of the number or iterator in `holder`.
+        name: its name as an attribute of the module, such as `encoder.steps`; empty if it is not an attribute.
+        before: the number before the first call, or after the first call if that call created it; for an iterator, its
+            next value.
         step: what the last call added; 0 for an iterator whose later values are not known.
         iterator: the iterator; None for a number.
     """
@@ -65,8 +65,8 @@ class CallCounter:
 
 
 def _count_from(value: Any, step: Any) -> Iterator[Any]:
-    """Yield a number, and then that number plus `step`, 2 * `step`, and so on. `itertools.count` would yield plain
-    integers."""
+    """Yield `value`, `value + step`, `value + 2 * step` and so on. Unlike `itertools.count`, keep the type of `value`
+    if it is a subclass of int."""
     while True:
         yield value
         value += step
@@ -75,12 +75,7 @@ def _count_from(value: Any, step: Any) -> Iterator[Any]:
 def find_call_counters(run: Callable[[], object], module: nn.Module) -> list[CallCounter]:
     """Run a module four times. Return the numbers that each run changes, such as a counter of calls, and the iterators
     whose next value a run takes. A number that the first run creates is included if the later runs change it. Numbers
-    that existed before are restored.
-
-    Args:
-        run: runs the module, and does not undo the run's changes to the module.
-        module: the module.
-    """
+    that existed before are restored. `run` runs the module, and must not undo the changes that the run makes."""
     seen = [_list_numbers_and_iterators(module)[0]]
     try:
         for _ in range(3):
@@ -105,8 +100,8 @@ def find_call_counters(run: Callable[[], object], module: nn.Module) -> list[Cal
 
 
 def _find_iterators_advanced_by_run(run: Callable[[], object], module: nn.Module) -> list[CallCounter]:
-    """Run a module once, and return the iterators whose next value the run takes, such as `itertools.count()`. `run`
-    runs the module."""
+    """Call `run`, which runs a module, and return the iterators whose next value the run takes, such as
+    `itertools.count()`."""
     watched = [(place, _WatchedIterator(place.value)) for place in _list_numbers_and_iterators(module)[1].values()]
     try:
         for place, iterator in watched:
@@ -125,7 +120,7 @@ def _find_iterators_advanced_by_run(run: Callable[[], object], module: nn.Module
 
 
 class _WatchedIterator:
-    """An iterator that gives the values of another one, and knows whether it gave any."""
+    """An iterator that yields the values of another iterator, and records whether it yielded any."""
 
     def __init__(self, iterator: Iterator[Any]) -> None:
         self.is_advanced = False
@@ -143,13 +138,13 @@ class _WatchedIterator:
 
 
 class _Place(NamedTuple):
-    """A value that calls may count on.
+    """A number or iterator that may count the calls of a module, with its place.
 
     Attributes:
-        holder: the dict, list, array, class, object or cell that holds it.
-        key: its key, index or name there.
-        name: its name as an attribute of the module; empty if it is elsewhere.
-        number: the number, as an `int` where it is an integer of another type; 0 for an iterator.
+        holder: the dict, list, array, class, object or closure cell that holds the value.
+        key: the key, index or name of the value in `holder`.
+        name: its name as an attribute of the module; empty if it is not an attribute.
+        number: the number, with integers of other types as `int`; 0 for an iterator.
         value: the value itself.
     """
 
@@ -165,8 +160,9 @@ _Places = dict[tuple[int, Any], _Place]
 
 
 def _list_numbers_and_iterators(module: nn.Module) -> tuple[_Places, _Places]:
-    """Return two dicts, of the numbers and of the iterators that may be a counter of calls: in a module's layers, and
-    in the user's classes and files. The keys are `id()` of what holds the value, and the value's key or name there."""
+    """Return two dicts, one of numbers and one of iterators, that may count the calls of a module. The module's layers
+    and the user's classes and files are searched. A key is a pair: `id()` of the object that holds the value, and the
+    value's key or name in this object."""
     numbers, iterators, searched = _Places(), _Places(), set[int]()
 
     def search(holder: Any, entries: Iterable[tuple[Any, Any]], path: str | None, depth: int) -> None:
@@ -202,9 +198,9 @@ def _list_numbers_and_iterators(module: nn.Module) -> tuple[_Places, _Places]:
 
 
 def _list_containers_with_entries(value: Any, of_user: set[Any]) -> Iterator[tuple[Any, list[tuple[Any, Any]]]]:
-    """Yield the containers in which a value holds other values, such as a dict or a closure's cells, each with a list
-    of its (key, value) pairs. Attributes are included only for objects whose class is in a Python module named in
-    `of_user`, those of the user's files."""
+    """Yield a pair (container, list of its (key, value) pairs) for each container in which a value holds other values,
+    such as a dict or the cells of a closure. The attributes of an object are included only if its class is in one of
+    the Python modules named in `of_user`, those of the user's files."""
     if isinstance(value, dict):
         if len(value) <= _FEW:
             yield value, list(value.items())
@@ -249,10 +245,10 @@ _COMPARISONS: Final = ("eq", "ne", "lt", "le", "gt", "ge")
 
 
 class ComparisonFlipper:
-    """Counts the comparisons of the numbers that it watches, and gives the opposite answer to one of them.
+    """Counts the comparisons of watched numbers, and gives the opposite answer to one of these comparisons.
 
     Args:
-        flipped: the number of the comparison, from 0; None for none.
+        flipped: the index of the comparison with the opposite answer, from 0; None for no such comparison.
 
     Example:
         >>> flipper = ComparisonFlipper(flipped=1)

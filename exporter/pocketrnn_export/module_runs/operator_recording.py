@@ -93,8 +93,8 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Constant:
-    """The facts that are compared of a tensor that depends on no labelled input (`OperatorRecorder.label_tensors`): its
-    shape, some of its numbers, and the sum of all."""
+    """A tensor that does not depend on a labelled input (see `OperatorRecorder.label_tensors`), reduced to what is
+    compared: its shape, some of its numbers, and the sum of all its numbers."""
 
     shape: tuple[int, ...]
     values: Tensor
@@ -112,9 +112,8 @@ class _Constant:
 
 @dataclass(frozen=True)
 class _Argument:
-    """A tensor that an operator takes: the numbers of the steps that made it, and its shape and numbers as a
-    `constant`. The constant is None for a tensor that depends on a labelled input
-    (`OperatorRecorder.label_tensors`)."""
+    """A tensor that an operator takes: the numbers of the steps that made the tensor, and its shape and numbers as
+    `constant`, which is None for a tensor that depends on a labelled input (see `OperatorRecorder.label_tensors`)."""
 
     steps: frozenset[int]
     constant: _Constant | None
@@ -130,9 +129,9 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
     """Records each operator that runs inside the block, with the labels of the inputs on which its result depends.
 
     Args:
-        fixed: a label. If an operator picks from numbers with this label, by an index that has a label, along an axis
-            on which the numbers differ, it is recorded under the name `mixed.NAME`.
-        neutral: skip an operator whose constants leave its operand unchanged, such as a product with ones.
+        fixed: a label, or None. An operator that selects numbers with this label by an index that has a label is
+            recorded as `mixed.NAME`, if the numbers differ along the axis of the index.
+        neutral: whether to skip operators whose constants leave their operand unchanged, such as a product with ones.
     """
 
     def __init__(self, fixed: str | None = None, *, neutral: bool = False) -> None:
@@ -162,7 +161,7 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         _entered.remove(self)
 
     def label_tensors(self, label: str, *tensors: Tensor) -> None:
-        """Give tensors, such as the inputs of a module, a label. Results that are computed from these tensors get the
+        """Give a label to tensors, such as the inputs of a module. Results that are computed from these tensors get the
         label, too."""
         # numpy may have written since.
         self._constants.clear()
@@ -194,9 +193,9 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         return steps | {last} if last > until else steps
 
     def extract_program(self, steps: Iterable[int], label: str) -> Program:
-        """Return the recorded operators that compute the results of `steps` from the tensors with a label, in order:
-        each a pair of its name and its arguments. An argument is a tuple of positions in this program for a result of
-        it, or a constant.
+        """Return the recorded operators that compute the results of `steps` from the tensors with a label, in order,
+        each as a pair (name, arguments). An argument is a constant, or a tuple with the positions of the operators in
+        the returned list that made it.
 
         Args:
             steps: the numbers of recorded operators, such as those that made an answer.
@@ -298,8 +297,8 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         self._made[id(tensor)] = frozenset({step}), len(self._steps) - 1
 
     def _record_write(self, tensor: Tensor, step: int, *, replaces_all: bool) -> None:
-        """Record that the operator with the number `step` wrote into a tensor's memory. `replaces_all` says that it
-        replaced all numbers of the tensor, so that earlier writes do not count."""
+        """Record that the operator with the number `step` wrote into a tensor's memory. `replaces_all` says whether it
+        replaced all numbers of the tensor, so that earlier writes no longer count."""
         place = read_memory_address(tensor)
         before = self._written.get(place)
         self._written[place] = step
@@ -320,13 +319,13 @@ class OperatorRecorder(DispatchMode):  # type: ignore[no-untyped-call]
         self, name: str, arguments: Sequence[Any], step: _Step, result: Any
     ) -> frozenset[int] | None:
         """If an operator returned its operand `x` unchanged, as in `x * 1`, return the numbers of the operators that
-        made `x`. Else return None.
+        made `x`. Otherwise, return None.
 
         Args:
-            name: the operator.
-            arguments: its arguments.
-            step: the record of this call.
-            result: its result.
+            name: the name of the operator.
+            arguments: the arguments of the call.
+            step: the record of the call.
+            result: the result of the call.
         """
         values = [one for one in zip(arguments, step.arguments, strict=True) if isinstance(one[1], _Argument)]
         constants = [one.constant for _, one in values if one.constant is not None]
@@ -482,8 +481,8 @@ def _find_indexed_axes(indices: Sequence[Tensor | None]) -> Iterator[tuple[range
 
 
 def _replace_tensors_by_positions(arguments: tuple[Any, ...], positions_of_steps: Mapping[int, int]) -> tuple[Any, ...]:
-    """Return the arguments of a recorded operator with each tensor replaced: by the positions of the operators that
-    made it, if these are in `positions_of_steps`, else by its constant (None for a tensor without one)."""
+    """Return the arguments of a recorded operator with each tensor replaced by the positions of the operators that made
+    it, if `positions_of_steps` has these operators, or else by its constant, which may be None."""
     placed: list[Any] = []
     for argument in arguments:
         inside = argument.steps & positions_of_steps.keys() if isinstance(argument, _Argument) else ()
@@ -495,7 +494,7 @@ def _replace_tensors_by_positions(arguments: tuple[Any, ...], positions_of_steps
 
 
 def _make_constant(tensor: Tensor) -> _Constant:
-    """Return what is compared of a constant tensor: its shape, at most 4,096 of its numbers, and the sum of all."""
+    """Reduce a tensor to what is compared of it: its shape, at most 4,096 of its numbers, and the sum of all."""
     with past_function_modes():
         numbers = tensor.detach().reshape(-1)
         every = max(1, -(-numbers.numel() // _SAMPLED))
@@ -518,6 +517,6 @@ def _has_memory(tensor: Any) -> bool:
 
 
 def _make_memory_key(tensor: Tensor) -> Hashable:
-    """Return a key that is equal for two tensors that show the same part of memory in the same shape: address, offset,
+    """Return a key that is equal for two tensors exactly if they are views of the same memory with the same offset,
     shape and strides."""
     return read_memory_address(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()

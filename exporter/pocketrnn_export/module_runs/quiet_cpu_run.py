@@ -33,8 +33,8 @@ _NEAR: Final = 1e-4
 
 @contextlib.contextmanager
 def run_quietly_on_cpu() -> Iterator[None]:
-    """While the block runs, let this thread make all tensors on the CPU, write nothing to stdout and show no warning.
-    Layers of torch.nn that have a fast path without gradients use this path, as they do in the user's own runs."""
+    """While the block runs, make this thread create all tensors on the CPU, write nothing to stdout and show no
+    warnings. Layers of torch.nn with a fast path for runs without gradients use it, as in the user's own runs."""
     with (
         replace_gpu_tensor_types_by_cpu_types(),
         _CpuMode(),
@@ -47,12 +47,11 @@ def run_quietly_on_cpu() -> Iterator[None]:
 
 
 def set_eval_mode(module: nn.Module) -> nn.Module:
-    """Put a module into eval mode with its own eval(), and return the module.
+    """Put a module into eval mode by a call of its eval(), and return the module.
 
-    A module or layer may define a `train` or `eval` of its own, such as a method that trains it, so that eval() fails
-    or does nothing: then `training` is set to False in its layers. A layer that eval() leaves in training mode on
-    purpose, such as a dropout that always draws, stays in this mode. Frozen TorchScript, which does not have `training`
-    and is always in eval mode, is returned unchanged.
+    If a class defines a `train` or `eval` of its own, so that eval() fails or does nothing, `training` is set to False
+    in the module's layers. A layer that eval() leaves in training mode on purpose, such as a dropout that is always
+    active, stays in this mode. Frozen TorchScript, which is always in eval mode, is returned unchanged.
     """
     if not hasattr(module, "training"):
         return module
@@ -72,13 +71,13 @@ def set_eval_mode(module: nn.Module) -> nn.Module:
 def compute_answer(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
     """Compute a module's answer without gradients, on the CPU and without output.
 
-    If forward fails on a batch of one text, or returns [classes], its `squeeze()` may have removed the batch axis. Then
-    the module is called again, with two rows of the same text, and the answer to one of them is returned. But if the
-    two calls give other numbers, the answer of the first call is returned unchanged.
+    If forward fails on a batch of one text or returns [classes], its `squeeze()` may have removed the batch axis. The
+    module is then called again with the text twice, and the answer to one of the two rows is returned, [1, classes]. If
+    its numbers differ from those of the first call, the answer of the first call is returned.
 
     Args:
-        module: in eval mode.
-        inputs: its inputs; the first axis of each is the batch.
+        module: the module, in eval mode.
+        inputs: the inputs of the module; the first axis of each is the batch.
     """
     with torch.no_grad(), run_quietly_on_cpu():
         if len(inputs[0]) != 1:
@@ -137,12 +136,9 @@ _LOOKED_AT: Final = _TO_A_DEVICE | _OF_LAYERS
 
 
 def _refuse_states_of_other_batch_size(args: Sequence[Any]) -> None:
-    """Raise torch's RuntimeError if the initial state of a recurrent layer has another batch size than the packed
-    sequence. torch 2.13 does not check this, reads foreign memory, and may end the process.
-
-    Args:
-        args: the arguments of the layer's function, such as `torch.gru`.
-    """
+    """Raise a RuntimeError if the initial state of a recurrent layer has another batch size than the packed sequence.
+    torch 2.13 does not check this, and may crash the process. `args` are the arguments of the layer's function, such as
+    `torch.gru`."""
     if len(args) < 3 or not (isinstance(args[1], Tensor) and args[1].dim() == 1 and len(args[1])):
         return
     rows = int(args[1][0])
@@ -198,8 +194,8 @@ def _allow_fast_paths() -> Iterator[None]:
 
 
 def call_on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[..., Any]) -> Any:
-    """Return `run(func, args, kwargs)`, where `func` is a function of torch. In the arguments, the CPU replaces any GPU
-    first, so that `func` makes tensors on the CPU. A call that would only move a tensor to a GPU returns this
+    """Return `run(func, args, kwargs)` for a function of torch `func`, after each GPU in the arguments is replaced by
+    the CPU, so that `func` makes tensors on the CPU. If the call would only move a tensor to a GPU, return this
     tensor."""
     kwargs = dict(kwargs)
     if func is Tensor.cuda:

@@ -32,10 +32,9 @@ _undoing: Final[list[list[Callable[[], object]]]] = []
 
 @contextlib.contextmanager
 def restore_module(module: nn.Module) -> Iterator[None]:
-    """After the block, undo all changes that the block made to a module. This covers layers, tensors, attributes,
-    lists and hooks, closures and defaults of functions, classes, and the globals of the file that the module reads.
-    The random state is restored, too.
-    """
+    """After the block, undo all changes that the block made to a module: to its layers, tensors, attributes, lists and
+    hooks, to closures and defaults of its functions, to its classes, and to the globals that it reads. The random state
+    is restored, too."""
     undoing = list(_make_functions_that_restore_module(module))
     try:
         with restore_random_state():
@@ -47,9 +46,8 @@ def restore_module(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def keep_module_unchanged(module: nn.Module) -> Iterator[None]:
-    """At the end of the block, undo all changes that the block made to the user's module, and restore torch's default
-    dtype. Inside the block, `undo_changes_to_module()` undoes the changes so far, so that a copy that is made later
-    equals the module that the user gave."""
+    """After the block, undo all changes that the block made to the user's module, and restore torch's default dtype.
+    Inside the block, a call of `undo_changes_to_module()` undoes the changes so far."""
     _undoing.append(list(_make_functions_that_restore_module(module)))
     dtype = torch.get_default_dtype()
     try:
@@ -79,8 +77,8 @@ def restore_random_state() -> Iterator[None]:
 
 
 def _make_functions_that_restore_module(module: nn.Module) -> Iterator[Callable[[], object]]:
-    """Yield functions without arguments that restore the present state of all objects that a module can reach, such as
-    its tensors, lists, classes and globals."""
+    """Yield functions without arguments, each of which restores the present state of an object that a module can reach:
+    a tensor, a list, a class, globals and so on."""
     waiting: list[Any] = [module]
     met: dict[int, Any] = {}
     while waiting:
@@ -118,8 +116,8 @@ def _make_functions_that_restore_module(module: nn.Module) -> Iterator[Callable[
 
 
 def _list_globals_read_by_function(function: FunctionType) -> Iterator[tuple[dict[str, Any], str, Any]]:
-    """Yield each global that a function reads: the dict that holds it, its name and its value. Attributes of the user's
-    other files, such as `config.CALLS`, are included."""
+    """Yield a tuple (dict, name, value) for each global that a function reads; the dict holds the global. Attributes of
+    the user's other files, such as `config.CALLS`, are included."""
     for name in find_global_names_read(function.__code__) & function.__globals__.keys():
         held = function.__globals__[name]
         yield function.__globals__, name, held
@@ -173,8 +171,8 @@ def _list_held_values(value: Any) -> list[Any]:
 
 
 def _make_functions_that_restore_contents(value: Any) -> Iterator[Callable[[], object]]:
-    """Yield functions without arguments that give a container, array, random generator, closure or object its present
-    items or attributes again. Changes inside an item are not undone."""
+    """Yield functions without arguments that restore the present items or attributes of a container, array, random
+    generator, closure or object. Changes inside an item are not undone."""
     if isinstance(value, dict | set | deque):
         yield functools.partial(_restore_items, value, dict(value) if isinstance(value, dict) else list(value))
     elif isinstance(value, list):
@@ -198,7 +196,7 @@ def _make_functions_that_restore_contents(value: Any) -> Iterator[Callable[[], o
 
 
 def _restore_items(holder: Any, content: Any) -> None:
-    """Give a dict, set or deque the items of `content` again."""
+    """Replace the items of a dict, set or deque by those of `content`."""
     if not isinstance(holder, dict):
         holder.clear()
         (holder.update if isinstance(holder, set) else holder.extend)(content)

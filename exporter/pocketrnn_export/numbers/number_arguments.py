@@ -51,38 +51,41 @@ def collect_number_arguments(
 
     Args:
         name: the name of the classifier.
-        wanted: how the module is called, and the forms to make.
-        provenance: the origin of the classifier.
-        given: the description of the input; None if `channels`, `scaler` and `rules` describe it.
+        wanted: how the module is called, and the files to make for the bundle.
+        provenance: facts on the origin of the classifier, which the bundle stores; None for none.
+        given: the argument `input`; None if `channels`, `scaler` and `rules` describe the input.
         channels: the names of the channels, or how many there are.
         labels: the labels of the classes; None if `values` is given.
-        values, value_units: the names and units of the numbers that the module gives, in place of labels.
+        values, value_units: the names and units of the numbers that a regression module returns, in place of labels.
         scaler: the scaler of the channels, or its file; None if there is none.
-        layout: the order of the axes of forward's input; None to find it.
+        layout: the order of the axes of forward's input, such as `btc`; None to find it.
         sequences: the user's own sequences, for the proof and for the usual range of each channel.
         multi_label: whether a sequence can have several labels.
-        thresholds: the probability from which each label applies; None for the usual rule.
+        thresholds: the probability from which each label applies; None for the default thresholds.
         priors: the shares of the classes in training and in use.
         rules: the other members of NumberInput, by name.
 
     Raises:
-        InputError: an argument cannot be used.
+        InputError: an argument has a wrong value, is missing, or cannot be combined with another.
     """
     if (values is not None) == (labels is not None):
         raise InputError(
-            "Both labels and values are given." if labels is not None else "Neither labels nor values are given.",
-            "Give labels for a classifier, or values, the names of the numbers that the module gives.",
+            "Both `labels` and `values` are given, but a module has only one of them."
+            if labels is not None
+            else "Neither `labels` nor `values` is given, but exactly one of them is needed.",
+            "Give `labels` for a classifier, or `values`, the names of the numbers that the module returns, for a "
+            "regression.",
         )
     of_labels = {"multi_label": multi_label or None, "thresholds": thresholds, "gives": wanted.gives}
     if values is not None and (said := [name for name, value in of_labels.items() if value is not None]):
         raise InputError(
-            f"The argument {said[0]} is for a classifier with labels, but values are given.",
-            f"Leave {said[0]} out, or give labels in place of values.",
+            f"The argument `{said[0]}` is for a classifier with labels, but `values` is given.",
+            f"Leave out `{said[0]}`, or give `labels` in place of `values`.",
         )
     if layout is not None and layout not in LAYOUTS:
         raise InputError(
-            f"layout is {short_repr(layout)}, but must be one of {', '.join(LAYOUTS)}.",
-            "Give the order of the axes of forward's input: b for the batch, t for the time, c for the channels.",
+            f"`layout` is {short_repr(layout)}, but must be one of {', '.join(LAYOUTS)}.",
+            "Give the order of the axes of forward's input: b is the batch, t is the time, and c is the channels.",
         )
     names = () if values is None else check_value_names_and_convert_to_tuple(values)
     units = None if value_units is None else _check_value_units_and_convert_to_tuple(value_units, len(names))
@@ -98,9 +101,10 @@ def collect_number_arguments(
 
 
 def _add_channel_ranges_of_sequences(rules: NumberInput, sequences: Sequence[object]) -> NumberInput:
-    """Add the range of each channel's numbers in the given sequences to the rules. Return the rules unchanged if they
-    have a range already, or if there are fewer than four sequences. If the rules have a scale, the range covers at
-    least two standard deviations around the mean, since a few sequences may show only one class."""
+    """Return the rules with the usual range of each channel, its smallest and its largest number in the sequences.
+    Return the rules unchanged if they have ranges already, or if there are fewer than four sequences. If the rules have
+    a scale, each range covers at least two standard deviations around the mean, since a few sequences may show only one
+    class."""
     if rules.training_range is not None or len(sequences) < _ENOUGH:
         return rules
     try:
@@ -117,7 +121,7 @@ def _add_channel_ranges_of_sequences(rules: NumberInput, sequences: Sequence[obj
 
 
 def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Mapping[str, Any]) -> NumberInput:
-    """Make the rules for sequences of numbers from the arguments of `export`.
+    """Make a `NumberInput`, the rules for sequences of numbers, from the arguments of `export`.
 
     Args:
         channels: the names of the channels, or how many there are.
@@ -125,7 +129,7 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
         rules: the other members of `NumberInput`, by name.
 
     Raises:
-        InputError: an argument cannot be used.
+        InputError: a name in `rules` is unknown, an argument has a wrong value, or the scaler cannot be used.
     """
     if isinstance(channels, int) and not isinstance(channels, bool) and channels > 0:
         names: Any = tuple(f"channel_{number}" for number in range(1, min(channels, 1 << 20) + 1))
@@ -134,8 +138,8 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
     if unknown := sorted(rules.keys() - _RULES):
         near = suggest_similar_name(unknown[0], _RULES)
         raise InputError(
-            f"There is no argument {unknown[0]!r}.",
-            near or f"The arguments for numbers are {', '.join(sorted(_RULES))}.",
+            f"`export` has no argument `{unknown[0]}`.",
+            near or f"Give one of the arguments for numbers: {', '.join(sorted(_RULES))}.",
         )
     lists = ("units", "integer_scale", "mean", "scale", "clip", "training_range")
     values: dict[str, Any] = {
@@ -151,8 +155,8 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
         return made
     if made.mean is not None or made.scale is not None:
         raise InputError(
-            "Both scaler and mean or scale are given, but the scaler already contains these.",
-            "Give either the scaler, or mean and scale.",
+            "Both `scaler` and `mean` or `scale` are given, but the scaler has a mean and a scale of its own.",
+            "Give either `scaler`, or `mean` and `scale`.",
         )
     if isinstance(scaler, str | os.PathLike):
         mean, scale = read_scaler(Path(scaler), made.channels)
@@ -162,16 +166,15 @@ def make_number_rules(channels: Sequence[str] | int | None, scaler: object, rule
 
 
 def _convert_channel_argument_to_tuple(argument_name: str, value: object, channels: object) -> tuple[Any, ...]:
-    """Convert an argument that has a value for each channel to a tuple in the order of the channels.
+    """Convert an argument with a value for each channel, such as `mean`, to a tuple in the order of the channels.
 
     Args:
-        argument_name: the argument's name, such as `mean`. A single value is allowed for `units` and `integer_scale`.
-        value: the argument: a list, an array, a dict or a Series of pandas; the keys of the last two are names of
-            channels.
+        argument_name: the argument's name. For `units` and `integer_scale`, a single value is also allowed.
+        value: a list or an array of values, or a dict or a pandas Series from the names of channels to values.
         channels: the names of the channels.
 
     Raises:
-        InputError: the argument is not a list of values.
+        InputError: the argument is none of these.
     """
     columns = read_column_names(value)
     if columns is not None and isinstance(channels, tuple):
@@ -188,7 +191,7 @@ def _convert_channel_argument_to_tuple(argument_name: str, value: object, channe
         return tuple(items if argument_name == "units" else map(float, items))
     except (TypeError, ValueError, OverflowError):
         raise InputError(
-            f"{argument_name} is {short_repr(value)}, but must be a list of values.",
+            f"`{argument_name}` is {short_repr(value)}, but must be a list of values.",
             "Give the smallest and the largest allowed number: clip=(-3, 3)."
             if argument_name == "clip"
             else f"Give a list with one value for each channel: {argument_name}=[...].",
@@ -196,90 +199,83 @@ def _convert_channel_argument_to_tuple(argument_name: str, value: object, channe
 
 
 def check_value_names_and_convert_to_tuple(values: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the values that a module gives as a tuple.
-
-    Raises:
-        InputError: `values` is a string or is empty; or a name occurs twice, is empty or is not a string.
-    """
+    """Return `values`, the names of the numbers that a regression module returns, as a tuple. Raise an InputError if it
+    is a string or is empty, or if a name occurs twice, is empty or is not a string."""
     names = [] if isinstance(values, str) else list(values)
     if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) < len(names):
         raise InputError(
-            f"values is {short_repr(values)}, but must be a list of different names.",
-            "Give the name of each value, once: values=['speed'].",
+            f"`values` is {short_repr(values)}, but must be a list of different names, each a string.",
+            "Give one name for each number that the module returns, such as values=['speed'].",
         )
     return tuple(names)
 
 
 def _check_value_units_and_convert_to_tuple(units: Sequence[str], value_count: int) -> tuple[str, ...]:
-    """Return the units of the values that a module gives as a tuple. Raise an InputError unless there is one string for
-    each value."""
+    """Return the units of the numbers that a regression module returns as a tuple. Raise an InputError unless there is
+    one string for each of these `value_count` numbers."""
     if not value_count:
         raise InputError(
-            "value_units is given without values.",
-            "Name the values, values=['speed'], or leave value_units out if the module gives labels.",
+            "`value_units` is given, but `values` is not.",
+            "Give the names of the values, such as values=['speed'], or leave out `value_units` if the module is a "
+            "classifier.",
         )
     if isinstance(units, str) or len(units) != value_count or not all(isinstance(u, str) for u in units):
         raise InputError(
-            f"value_units is {short_repr(units)}, but must be a list of exactly {value_count} strings, one for each "
-            "value.",
+            f"`value_units` is {short_repr(units)}, but must be a list of exactly {value_count} strings, one for each "
+            "name in `values`.",
             "Give one unit for each value, such as value_units=['m/s'].",
         )
     return tuple(units)
 
 
 def refuse_arguments_that_input_and_output_contain(others: Mapping[str, object], given: object, output: object) -> None:
-    """Refuse arguments of `export` that its arguments `input=` and `output=` already contain, such as labels.
+    """Raise an InputError if only one of the arguments `input` and `output` of `export` is given, if one of the two has
+    a wrong type, or if arguments that they contain, such as `labels`, are given beside them.
 
     Args:
         others: the other arguments, by name.
-        given, output: the values of `input=` and `output=`.
-
-    Raises:
-        InputError: another argument repeats what input and output contain; only one of these two is given; or a type is
-            wrong.
+        given, output: the values of `input` and `output`.
     """
     if given is None or output is None:
         missing = "input" if given is None else "output"
         raise InputError(
-            f"{missing}= is missing, although the other of input= and output= is given.",
-            "Give both input= and output=, or neither.",
+            f"Only one of `input` and `output` is given: `{missing}` is missing.",
+            "Give both `input` and `output`, or neither.",
         )
     if not isinstance(given, TextInput | NumberInput) or not isinstance(output, Output):
         raise InputError(
-            f"input= is a {type(given).__name__}, and output= is a {type(output).__name__}, which do not fit.",
-            "Give a TextInput or NumberInput as input=, and a LabelOutput, TagOutput or ValueOutput as output=.",
+            f"`input` is of type {type(given).__name__} and `output` of type {type(output).__name__}, but one of these "
+            "types is wrong.",
+            "Give a TextInput or NumberInput as `input`, and a LabelOutput, TagOutput or ValueOutput as `output`.",
         )
     beside = ("layout", "sequences")
     said = [name for name, value in others.items() if value is not None and value is not False and name not in beside]
     if said:
         raise InputError(
-            f"The arguments {', '.join(said)} are given, but input= and output= already contain them.",
-            "Leave out these arguments, or leave out input= and output=.",
+            f"The arguments {', '.join(said)} are given beside `input` and `output`, which contain the same settings.",
+            "Leave out these arguments, or leave out `input` and `output`.",
         )
 
 
 def refuse_text_arguments_for_numbers_and_reverse(
     of_texts: Mapping[str, object], channels: object, of_numbers: Mapping[str, object]
 ) -> None:
-    """Refuse arguments for texts in an export of a module of numbers, and arguments for numbers in an export of a
-    module of texts.
+    """Raise an InputError if arguments of `export` for texts are given for a module of numbers, or arguments for
+    numbers for a module of texts.
 
     Args:
-        of_texts: the arguments for texts, by name; the value of one that is not given is None, False or ().
-        channels: the channels; None for a module of texts.
+        of_texts: the arguments for texts, by name. None, False or () means that an argument is not given.
+        channels: the argument `channels`; None for a module of texts.
         of_numbers: the given arguments for numbers, by name.
-
-    Raises:
-        InputError: there is such an argument.
     """
     if channels is None:
         name = sorted(of_numbers)[0]
         raise InputError(
-            f"{name} is not an argument for a classifier of texts.",
-            f"Leave {name} out. For a classifier of numbers, give channels, too: channels=['ax', 'ay', 'az'].",
+            f"The argument `{name}` is not for a classifier of texts, and without `channels` this is one.",
+            f"Leave out `{name}`. For a classifier of numbers, also give channels=['ax', 'ay', 'az'].",
         )
     if said := [name for name, value in of_texts.items() if value is not None and value is not False and value != ()]:
         raise InputError(
-            f"{said[0]} is an argument for texts, but channels is one for sequences of numbers.",
-            f"For a classifier of numbers, leave {said[0]} out. For a classifier of texts, leave channels out.",
+            f"The argument `{said[0]}` is for texts, but `channels` is for sequences of numbers.",
+            f"For a classifier of numbers, leave out `{said[0]}`. For a classifier of texts, leave out `channels`.",
         )

@@ -97,10 +97,10 @@ class NumberExport:
 
     Attributes:
         description: everything in the bundle except the graphs.
-        wanted: how the module is called, and the forms to make.
+        wanted: how the module is called, and the files to make for the bundle.
         layout: the order of the axes of forward's input, such as `btc`; None to find it.
         sequences: real sequences, as the sensor gives them.
-        least: the fewest steps on which the module runs, if it fails on 5 and on 29 steps; else 1.
+        least: the fewest steps on which the module runs; 1 if it runs on 5 or on 29 steps.
     """
 
     description: Description
@@ -135,12 +135,8 @@ class NumberExport:
 
 
 def make_text_rules_for_proof(rules: NumberInput, least_steps: int) -> TextRules:
-    """Return text rules for the proof of a module of numbers, in which ids stand for rows of numbers.
-
-    Args:
-        rules: the rules for numbers.
-        least_steps: the fewest steps on which the module runs; the text rules pad shorter sequences.
-    """
+    """Return text rules for the proof of a module of numbers, in which ids stand for rows of numbers. `rules` are the
+    rules for numbers. The text rules pad sequences that are shorter than `least_steps`."""
     return TextRules(
         "external",
         unknown_id=1,
@@ -153,18 +149,13 @@ def make_text_rules_for_proof(rules: NumberInput, least_steps: int) -> TextRules
 
 
 def export_number_module(module: nn.Module, path: Path, arguments: NumberExport, *, force: bool = False) -> Manifest:
-    """Export a recurrent module of sequences of numbers as a bundle, and prove that the bundle gives the module's
-    answers. Return the content of classifier.json.
-
-    Args:
-        module: the module.
-        path: the bundle's folder.
-        arguments: the other arguments of the export.
-        force: whether an existing bundle is replaced.
+    """Export a recurrent module of sequences of numbers as a bundle in the folder `path`, and prove that the bundle
+    gives the module's answers. Return the content of classifier.json. With `force`, an existing bundle is replaced.
 
     Raises:
-        InputError: a sequence or a call cannot be used.
-        ExportError: the module cannot be called with sequences of numbers, cannot be traced, or is not reproducible.
+        InputError: one of the user's sequences or the user's call of the module is not valid.
+        ExportError: the module cannot be called with sequences of numbers, cannot be traced, or gives different answers
+            to the same input.
         ParityError: the graph or the runtime does not give the module's answers. Nothing was written.
     """
     module = unwrap_module(module)
@@ -198,12 +189,14 @@ def export_number_module(module: nn.Module, path: Path, arguments: NumberExport,
 
 
 def _prepare_sequence_for_proof(arguments: NumberExport, index: int, sequence: object) -> Samples:
-    """Return a sequence for the proof as the module takes it, scaled by the rules. Raise a SequenceError that names the
-    sequence's index if the rules refuse the sequence."""
+    """Return the user's sequence with the index `index` as the module takes it: scaled by the rules. Raise a
+    SequenceError with this index if the rules do not accept the sequence."""
     try:
         return arguments.rules.prepared(sequence)
     except SequenceError as error:
-        raise SequenceError(f"Sequence {index} for the proof (counted from 0): {error.problem}", error.remedy) from None
+        raise SequenceError(
+            f"Sequence {index} of your sequences, counted from 0: {error.problem}", error.remedy
+        ) from None
 
 
 def _make_table_for_proof(arguments: NumberExport, given_sequences: Sequence[Samples], kind: str) -> SampleTable:
@@ -211,7 +204,7 @@ def _make_table_for_proof(arguments: NumberExport, given_sequences: Sequence[Sam
 
     Args:
         arguments: the arguments of the export.
-        given_sequences: the user's sequences, as the module takes them.
+        given_sequences: the user's sequences, scaled as the module takes them.
         kind: the size of the random numbers: EVERYWHERE, NEAR or POSITIVE.
     """
     rules = arguments.rules
@@ -229,7 +222,7 @@ def _make_table_for_proof(arguments: NumberExport, given_sequences: Sequence[Sam
 def _prepare_module_on_ids(
     module: nn.Module, arguments: NumberExport, table: SampleTable, *, one_text: bool, call_line: str | None = None
 ) -> ExportableModule:
-    """Prepare a module of numbers for export by the code for texts.
+    """Prepare a module of numbers for export by the code that exports modules of texts.
 
     Args:
         module: the module, which already takes ids in place of samples.
@@ -257,12 +250,9 @@ def _prepare_module_on_ids(
 
 
 def _find_fewest_steps_and_add_to_arguments(module: nn.Module, arguments: NumberExport) -> NumberExport:
-    """If the module fails on 29 and on 5 steps, find the fewest steps on which it runs, and return the arguments with
-    this number as `least`. Convolutions with strides, and an index of a fixed step, may need dozens of steps.
-
-    Raises:
-        ExportError: the module runs only on one number of steps from 6 to 512.
-    """
+    """Return the arguments with `least` set to the fewest steps on which the module runs, or unchanged if it runs on 29
+    or on 5 steps. A module with strided convolutions, for example, may need dozens of steps. Raise an ExportError if it
+    runs on exactly one of the numbers of steps that are tried."""
     if arguments.rules.steps is not None:
         return arguments
     table = _make_table_for_proof(arguments, (), NEAR)
@@ -283,7 +273,8 @@ def _find_fewest_steps_and_add_to_arguments(module: nn.Module, arguments: Number
             raise ExportError(
                 f"The module runs on sequences of {only:,} steps, but fails on all other numbers of steps that were "
                 "tried.",
-                f"If every sequence has exactly {only} steps, give steps={only}, or --steps {only}.",
+                f"If all your sequences have exactly {only} steps, give steps={only} (on the command line, --steps "
+                f"{only}).",
             )
         return arguments
     failing = longer // 2
@@ -304,12 +295,12 @@ def _find_layout_and_kind_of_numbers(
 
     Args:
         module: the module.
-        arguments: the arguments of the export, with the orders to try.
-        given_sequences: the user's sequences, as the module takes them.
+        arguments: the arguments of the export, with the orders of axes to try.
+        given_sequences: the user's sequences, scaled as the module takes them.
         kinds_of_numbers: the kinds of random numbers to try, in order.
 
     Raises:
-        ExportError: no order of axes fits, or several do.
+        ExportError: the module runs with none of the orders, or with several and different answers.
     """
     first: PocketRNNError | None = None
     for kind in kinds_of_numbers:
@@ -338,15 +329,15 @@ def _find_layout_and_kind_of_numbers(
             raise ExportError(
                 f"With one sequence at a time, the module fails on an input {LAYOUTS[arguments.layouts_to_try[0]]}, "
                 f"but runs on {runs}.",
-                f"Name the layout of your module's input, such as layout={held[0].layout!r}, or --layout "
-                f"{held[0].layout}.",
+                f"Give the order of the axes of your module's input, such as layout={held[0].layout!r} (on the command "
+                f"line, --layout {held[0].layout}).",
             )
         if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
             said = " and ".join(f"{LAYOUTS[one.layout]} ({one.layout!r})" for one in of_batches)
             raise ExportError(
-                f"The module runs with several orders of the input's axes, and it is not clear which is meant: {said}.",
-                f"Name the layout of your module's input, such as layout={of_batches[0].layout!r}, or --layout "
-                f"{of_batches[0].layout}.",
+                f"The module runs with several orders of the input's axes and answers differently: {said}.",
+                f"Give the order that your module expects, such as layout={of_batches[0].layout!r} (on the command "
+                f"line, --layout {of_batches[0].layout}).",
             )
         if of_batches:
             return of_batches[0]
@@ -355,15 +346,16 @@ def _find_layout_and_kind_of_numbers(
     assert first is not None  # noqa: S101 - no layout held
     if (taken := _find_other_channel_count(module, arguments)) is not None:
         raise ExportError(
-            f"The module takes exactly {taken} channels, but channels= gives {len(arguments.rules.channels)}.",
-            f"Give the names of the {taken} channels, or their number: channels={taken}, or --channels {taken}.",
+            f"The module takes exactly {taken} channels, but `channels` gives {len(arguments.rules.channels)}.",
+            f"Give the names of the {taken} channels, or their number: channels={taken} (on the command line, "
+            f"--channels {taken}).",
         ) from first
     raise first
 
 
 def _find_other_channel_count(module: nn.Module, arguments: NumberExport) -> int | None:
-    """Find another number of channels than the user's with which the module runs, for an error message. The input sizes
-    of the module's layers are tried. Return None if the module runs with none of them."""
+    """Find a number of channels, other than the user's, with which the module runs, for an error message. The input
+    sizes of the module's layers are tried. Return None if the module runs with none of them."""
     rules, given = arguments.rules, len(arguments.rules.channels)
     said = {getattr(layer, name, None) for layer in module.modules() for name in _INPUT_SIZES}
     for count in sorted(size for size in said if isinstance(size, int) and 0 < size != given):
@@ -376,11 +368,8 @@ def _find_other_channel_count(module: nn.Module, arguments: NumberExport) -> int
 
 
 class _LayoutNotExportableError(Exception):
-    """Is raised for an order of axes with which the module runs, but cannot be exported.
-
-    Args:
-        refusal: the error of the export.
-    """
+    """Raised if the module runs with an order of axes but cannot be exported with it. `refusal` is the error of the
+    export."""
 
     def __init__(self, refusal: ExportError) -> None:
         super().__init__(str(refusal))
@@ -388,8 +377,8 @@ class _LayoutNotExportableError(Exception):
 
 
 class _RoundingError(Exception):
-    """Is raised if the graph equals the module in double precision, but in float32 rounding changes the answers to
-    large numbers by more than a proof allows."""
+    """Raised if the graph equals the module in double precision, but float32 rounding changes the answers to large
+    numbers by more than a proof allows."""
 
 
 @dataclass(frozen=True)
@@ -401,7 +390,7 @@ class _FoundLayout:
         table: the rows of numbers that the module's ids stand for.
         prepared: the module, ready to export.
         answers: the module's answer to one sequence.
-        said: the log records of the trial, which are shown if this order is chosen.
+        said: the log records of the trial with this order, which are shown if the order is chosen.
     """
 
     layout: Layout
@@ -412,8 +401,8 @@ class _FoundLayout:
 
 
 def _find_likely_call_line(found_layouts: Sequence[_FoundLayout]) -> str | None:
-    """Return the line of Python that calls the module with the first order of axes that was found. The other orders are
-    tried with this line only. Return None if no order was found yet, or if the line is an unusual one."""
+    """Return the line of Python that calls the module with the first order of axes that was found, so that the other
+    orders are tried with this line only. Return None if no order was found yet, or if the line is unusual."""
     line = found_layouts[0].prepared.convention.line if found_layouts else ""
     return line if line.startswith(_LIKELY_CALLS) else None
 
@@ -421,13 +410,13 @@ def _find_likely_call_line(found_layouts: Sequence[_FoundLayout]) -> str | None:
 def _prepare_module_with_layout(
     module: nn.Module, arguments: NumberExport, table: SampleTable, layout: Layout, *, call_line: str | None
 ) -> _FoundLayout:
-    """Prepare the module for export with one order of axes. Raise a _LayoutNotExportableError if the module runs with
-    it but cannot be exported, and an ExportError if the module does not run.
+    """Prepare the module for export with the order of axes `layout`. Raise a _LayoutNotExportableError if the module
+    runs with this order but cannot be exported, and an ExportError if it does not run.
 
     Args:
         module: the module.
         arguments: the arguments of the export.
-        table: the rows of numbers that stand for ids.
+        table: the rows of numbers that the ids stand for.
         layout: the order of axes.
         call_line: the line of Python that calls the module; None to find it.
     """
@@ -464,18 +453,18 @@ def _compute_one_answer(prepared: ExportableModule) -> Logits:
 def _make_module_take_ids(
     module: nn.Module, arguments: NumberExport, table: SampleTable, layout: Layout
 ) -> contextlib.AbstractContextManager[nn.Module]:
-    """While the block runs, the module takes ids and looks up the samples that they stand for. If the user gave a call,
-    this call must look them up."""
+    """While the block runs, make the module take ids and look up the samples that the ids stand for. If the user gave a
+    call of the module, the call must look up the samples itself."""
     return make_module_take_ids(module, table.rows, layout if arguments.wanted.call is None else None)
 
 
 def _can_run_on_ids(module: nn.Module, arguments: NumberExport, id_count: int, steps: int | None = None) -> bool:
-    """Return whether the module runs on ids. Its answer is not checked.
+    """Return whether the module runs on random ids without an error. Its answer is not checked.
 
     Args:
         module: the module, which takes ids.
-        arguments: the arguments of the export, with the user's call if there is one. With such a call, a batch of one
-            row is enough.
+        arguments: the arguments of the export. If they have the user's call of the module, it is enough that the call
+            runs on a batch of one row.
         id_count: the number of ids.
         steps: the number of steps; None for 31 or the nearest number that the rules allow.
     """
@@ -504,7 +493,7 @@ def _can_run_on_ids(module: nn.Module, arguments: NumberExport, id_count: int, s
 
 @contextmanager
 def _collect_and_hide_log_records() -> Iterator[list[logging.LogRecord]]:
-    """While the block runs, hide the log records of the exporter, and collect them in the list that this yields."""
+    """While the block runs, hide the log records of the exporter. Yield the list that collects them."""
     records: list[logging.LogRecord] = []
 
     def collect_and_hide(record: logging.LogRecord) -> bool:
@@ -518,8 +507,8 @@ def _collect_and_hide_log_records() -> Iterator[list[logging.LogRecord]]:
 def _export_module_that_takes_ids(
     module: nn.Module, path: Path, arguments: NumberExport, found_layout: _FoundLayout, *, force: bool
 ) -> Manifest:
-    """Trace and prove a module of numbers with the order of axes that was found, and write the bundle. Return the
-    content of classifier.json.
+    """Trace a module of numbers with the order of axes that was found, prove its graph, and write the bundle to the
+    folder `path`. Return the content of classifier.json.
 
     Args:
         module: the module, which takes ids in place of samples.
@@ -583,10 +572,10 @@ def drop_constant_sequences_if_answers_are_unstable(
     reference: Reference, cases: Mapping[str, Sequence[Case]]
 ) -> dict[str, Sequence[Case]]:
     """Return the cases of a proof without those that contain a sequence of equal steps, if the module's float32 answers
-    to such sequences differ much from those in double precision. A log record says so. Otherwise, return all cases.
+    to such sequences differ much from its answers in double precision, and log this. Otherwise, return all cases.
 
-    A module that scales each recording by its own mean and deviation divides by about 0 there: the answer is the
-    rounding of the mean, which differs between engines, and between a batch and one recording alone.
+    A module that divides each recording by the standard deviation of the recording divides by about 0 there. Its answer
+    then depends on the rounding of the mean, which differs between engines, and between a batch and one recording.
 
     Args:
         reference: runs the module in float32 and in double precision.
@@ -626,13 +615,13 @@ def _has_sequence_of_equal_steps(case: Case) -> bool:
 def _trace_module_with_single_sequence_fallback(
     module: nn.Module, arguments: NumberExport, found_layout: _FoundLayout
 ) -> tuple[ExportableModule, Form]:
-    """Trace the module, and return the prepared module and the form of its graph. If the module cannot take batches, it
-    is prepared again, for one sequence at a time."""
+    """Trace the module, and return the prepared module and its graph. If the module cannot take batches, prepare it
+    again for one sequence at a time. Raise an ExportError if the module has no finite answer to a sequence of zeros."""
     prepared, table = found_layout.prepared, found_layout.table
     if prepared.needs_real_token:
         raise ExportError(
-            "The module fails on a sequence in which every number is 0, or its answer is not finite.",
-            "Let forward answer such a sequence: count at least one step, as in lengths.clamp(min=1).",
+            "The module fails on a sequence in which every number is 0, or its answer to this sequence is not finite.",
+            "Change forward so that it counts at least one step of such a sequence, as with lengths.clamp(min=1).",
         )
     if prepared.alone and not prepared.one_text:
         _log.warning(
@@ -651,11 +640,11 @@ def _trace_module_with_single_sequence_fallback(
 
 
 def _make_forms_of_bundle(form: Form, arguments: NumberExport, table: SampleTable) -> list[Form]:
-    """Return the forms of the bundle: the graph that takes ids, which is only proven; the graph that takes samples,
-    which is written; and the step graph, if streaming is wanted.
+    """Return a list of the graphs to prove: the graph that takes ids, which the bundle does not contain; the graph that
+    takes samples, which it contains; and the step graph, if streaming is wanted.
 
     Args:
-        form: the form of the graph that takes ids.
+        form: the graph that takes ids.
         arguments: the arguments of the export.
         table: the rows of numbers that the ids stand for.
     """

@@ -48,7 +48,7 @@ class SampleTable:
 
     Attributes:
         rows: float32 [rows, channels]. Row 0 is the padding after a sequence.
-        sequences: for each given sequence, the indices of its rows.
+        sequences: for each of the user's sequences, the indices of its rows.
         made: for each generated sequence, the indices of its rows.
         kind: the size of the random numbers: `EVERYWHERE`, `NEAR` or `POSITIVE`.
     """
@@ -69,10 +69,9 @@ def make_sample_table(
     kind: str = EVERYWHERE,
     clip: tuple[float, float] | None = None,
 ) -> SampleTable:
-    """Make the table of rows of numbers, and the sequences of these rows, on which a proof compares a module of numbers
-    with its graph. Most numbers are random and near 1 in size, like scaled data; some rows are zeros, constants,
-    spikes, tiny or large numbers. If sequences are given, half of the random rows are similar to rows of these
-    sequences.
+    """Make the rows of numbers, and the sequences of these rows, on which a proof compares a module of numbers with its
+    graph. Most numbers are random and near 1 in size, like scaled data; some rows are zeros, constants, spikes, tiny or
+    large numbers. If sequences are given, half of the random rows are similar to rows of these sequences.
 
     Args:
         channels: how many numbers a row has.
@@ -81,7 +80,7 @@ def make_sample_table(
         steps: how many steps every sequence has; None for any number.
         least_steps: how many steps a sequence has at least.
         kind: the size of the random numbers: `EVERYWHERE`, `NEAR` or `POSITIVE`.
-        clip: the smallest and the largest number that the rules let through to the module; None for no limits.
+        clip: the smallest and the largest number that the module can get; None for no limits.
     """
     generator = np.random.default_rng(0)
     drawn = _draw_rows(generator, channels, kind, given_sequences)
@@ -104,7 +103,7 @@ def make_sample_table(
 
 
 def _select_first_sequences_up_to_step_limit(sequences: Sequence[Samples]) -> list[Samples]:
-    """Return as many of the first sequences as have at most 20,000 steps together; at least the first one."""
+    """Return the first sequences, as many as have at most 20,000 steps together, but at least one sequence."""
     ends = np.cumsum([len(sequence) for sequence in sequences])
     return [s for s, end in zip(sequences, ends, strict=True) if end <= _MOST_GIVEN] or list(sequences[:1])
 
@@ -199,19 +198,16 @@ class _LookupModule(nn.Module):
 
 @contextlib.contextmanager
 def make_module_take_ids(module: nn.Module, rows_of_ids: Samples, layout: Layout | None) -> Iterator[nn.Module]:
-    """While the block runs, a module takes ids in place of samples: it looks up the sample of each id in a table. After
-    the block, the module is unchanged.
+    """While the block runs, make a module take ids in place of samples: it looks up the sample of each id in a table.
+    Yield the module, or a wrapper of it. After the block, the module is unchanged.
 
     Args:
-        module: the user's module. Its class is extended, so that its methods and attributes stay available.
+        module: the user's module. It gets a subclass of its class, so that its methods and attributes stay available.
         rows_of_ids: float32 [rows, channels], the table.
-        layout: the order of the axes of forward's input; None if the user's call looks up the samples itself, see
-            `rewrite_call_for_ids`.
-
-    The block gets the module, or a wrapper of it.
+        layout: the order of the axes of forward's input; None if the user's call of the module looks up the samples.
 
     Raises:
-        ExportError: the module's class cannot be extended.
+        ExportError: the module's class cannot have a subclass.
     """
     undo_changes_to_module()
     table = nn.Embedding(
@@ -249,8 +245,8 @@ def make_module_take_ids(module: nn.Module, rows_of_ids: Samples, layout: Layout
         module.__class__ = extended
     except TypeError as error:
         raise ExportError(
-            f"The class {kind.__name__} cannot have a subclass, which the proof of a module of numbers needs: {error}.",
-            "Change the class so that it can have subclasses, for example without __slots__.",
+            f"The proof of a module of numbers needs a subclass of {kind.__name__}, but none can be made: {error}.",
+            "Change the class so that it can have subclasses; for example, delete its __slots__.",
         ) from error
     try:
         module.add_module(TABLE, table)
@@ -278,14 +274,9 @@ def _make_wrapper_class(module: nn.Module) -> type[_LookupModule]:
 
 
 def _replace_ids_in_arguments(table: nn.Embedding, layout: Layout | None, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the arguments of a call of forward, with the ids in the first one replaced by samples. A first argument
-    without ids stays as it is.
-
-    Args:
-        table: the samples that the ids stand for.
-        layout: the order of the samples' axes; None to replace nothing.
-        args: the arguments.
-    """
+    """Return the arguments of a call of forward with ids in the first argument replaced by samples from `table`, with
+    their axes in the order of `layout`. If `layout` is None or the first argument holds no ids, return them
+    unchanged."""
     if layout is None or not args:
         return args
     first, rest = args[0], args[1:]
@@ -305,8 +296,8 @@ def _look_up_samples(table: nn.Embedding, ids: Tensor, layout: Layout) -> Tensor
 
 
 def rewrite_call_for_ids(call: str | Call) -> str | Call:
-    """Rewrite the user's call of a module, which takes samples, to a call that takes ids and looks up their samples. A
-    line of Python gives a line, and a function gives a function.
+    """Rewrite the user's call of a module, which takes samples, to a call that takes ids and looks up their samples.
+    For a line of Python, return a line of Python; for a function, return a function.
 
     Args:
         call: a line of Python with the names `module`, `samples` (or `x`) and `lengths`, or a function of these three.
@@ -357,7 +348,7 @@ def replace_ids_by_samples(content: bytes, table: str, channels: int) -> bytes:
         the ONNX file of the new graph, whose first input is `samples` float32 [batch, sequence, channels].
 
     Raises:
-        ExportError: the graph uses the ids for more than the look-up.
+        ExportError: the graph uses the ids for more than to look up samples.
     """
     try:
         return _apply_operators_to_samples_in_place_of_ids(content, table, channels)
@@ -366,9 +357,8 @@ def replace_ids_by_samples(content: bytes, table: str, channels: int) -> bytes:
 
 
 def _apply_operators_to_samples_in_place_of_ids(content: bytes, table: str, channels: int) -> bytes:
-    """Turn a graph that takes ids of samples into a graph that takes the samples: apply each operator on ids to the
-    samples in their place. Return the new ONNX file. Raise a _NoSampleOperatorError if this is impossible for an
-    operator.
+    """Turn a graph that takes ids of samples into a graph that takes the samples, by applying each operator on ids to
+    the samples. Return the new ONNX file. Raise a _NoSampleOperatorError if an operator cannot be applied to samples.
 
     Args:
         content: the ONNX file of the graph that takes ids.
@@ -403,9 +393,9 @@ def _apply_operators_to_samples_in_place_of_ids(content: bytes, table: str, chan
 
 
 def _make_samples_the_table_of_graph(content: bytes, table: str, channels: int, refused_operator: str) -> bytes:
-    """Turn a graph that takes ids of samples into a graph that takes the samples: the given samples become the table in
-    which the graph looks up ids, and the ids become the positions 1, 2, ... in this table, whose row 0 is the padding.
-    Return the new ONNX file.
+    """Turn a graph that takes ids of samples into a graph that takes the samples, and return the new ONNX file. In the
+    new graph, the samples are the table in which ids are looked up, after a row 0 of padding, and the ids are the
+    positions 1, 2, ... in this table.
 
     Args:
         content: the ONNX file of the graph that takes ids.
@@ -414,7 +404,7 @@ def _make_samples_the_table_of_graph(content: bytes, table: str, channels: int, 
         refused_operator: the operator to name in the error.
 
     Raises:
-        ExportError: the graph uses the ids for more than selection and look-up.
+        ExportError: the graph uses the ids for more than to select or to look up samples.
     """
     model = onnx.load_model_from_string(content)
     every, tokens = list(list_nested_graphs(model.graph)), model.graph.input[0].name
@@ -474,12 +464,13 @@ def _find_table_names(graph: GraphProto, table: str) -> set[str]:
 def _convert_node_to_samples(
     node: NodeProto, samples_of_ids: dict[str, str], table_names: set[str], constants: Mapping[str, TensorProto]
 ) -> list[NodeProto]:
-    """Return the nodes that do a node's work on samples in place of ids; the node itself if it does not take ids. Raise
-    a _NoSampleOperatorError for an operator that has no counterpart on samples.
+    """Return the nodes that do on samples what a node does on ids, or the node itself if it does not take ids. Raise a
+    _NoSampleOperatorError if the node's operator cannot be applied to samples.
 
     Args:
         node: the node.
-        samples_of_ids: the name of the samples for the name of each tensor of ids; the node's outputs are added.
+        samples_of_ids: a dict from the name of each tensor of ids to the name of the tensor of its samples. The outputs
+            of the node are added to it.
         table_names: the names of the tables of samples.
         constants: the constants of the graph by name.
     """
@@ -508,8 +499,8 @@ def _convert_node_to_samples(
 
 
 def _exclude_channel_axis(node: NodeProto) -> None:
-    """Change a Shape node so that it leaves out the last axis of its input: samples have an axis of channels there,
-    which ids do not have."""
+    """Change a Shape node so that it leaves out the last axis of its input, the channels, which samples have and ids
+    have not."""
     bounds = {attribute.name: attribute for attribute in node.attribute}
     if "end" not in bounds:
         node.attribute.append(helper.make_attribute("end", -1))
@@ -520,13 +511,8 @@ def _exclude_channel_axis(node: NodeProto) -> None:
 
 
 def _moves_samples_as_it_moves_ids(node: NodeProto, constants: Mapping[str, TensorProto]) -> bool:
-    """Return whether a node that moves ids would also move samples correctly. Samples have one more axis at the end, so
-    an axis that is counted from the end would be wrong.
-
-    Args:
-        node: the node.
-        constants: the constants of the graph by name.
-    """
+    """Return whether a node that moves ids would also move samples correctly. It would not if it counts an axis from
+    the end, since samples have one more axis at the end. `constants` has the constants of the graph by name."""
     if node.op_type in {"Slice", "Unsqueeze", "Squeeze"}:
         at = 3 if node.op_type == "Slice" else 1
         axes = constants.get(node.input[at]) if len(node.input) > at else None
@@ -537,11 +523,7 @@ def _moves_samples_as_it_moves_ids(node: NodeProto, constants: Mapping[str, Tens
 
 
 class _NoSampleOperatorError(Exception):
-    """Is raised for an operator on ids that cannot be applied to samples.
-
-    Args:
-        operator: the operator's type.
-    """
+    """Raised for an operator on ids that cannot be applied to samples. `operator` is its type."""
 
     def __init__(self, operator: str) -> None:
         super().__init__(operator)

@@ -32,28 +32,27 @@ _MEANT: Final = frozenset({
     *_MEAN, *_SCALE, "clip", "copy", "feature_names_in_", "n_features_in_", "n_samples_seen_", "quantile_range",
     "unit_variance", "with_centering", "with_mean", "with_scaling", "with_std",
 })  # fmt: skip
-_OTHER: Final = "Give a .npz or .json file with mean and scale, or a StandardScaler saved with joblib or pickle."
+_OTHER: Final = "Give a .npz or .json file with `mean` and `scale`, or a StandardScaler that joblib or pickle saved."
 
 MeanAndScale = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def read_scaler(path: Path, channels: Sequence[str] | None = None) -> MeanAndScale:
-    """Read the mean and the scale of each channel from a scaler's file. The module gets (number - mean) / scale. No
-    code in the file is run.
+    """Return the mean and the scale of each channel from a scaler's file. No code in the file is run.
 
     Args:
-        path: a .npz or .json file with mean and scale, or a scaler of scikit-learn that was saved with joblib or
-            pickle.
-        channels: the names of the channels. If the file has names of columns, the numbers are selected by them; None
-            for all numbers in their order.
+        path: a .npz or .json file with `mean` and `scale`, or a scaler of scikit-learn that joblib or pickle saved.
+        channels: the names of the channels. If the file has names of columns, the numbers of the columns with these
+            names are returned. None to return all numbers in their order.
 
     Raises:
-        InputError: the file cannot be read, is damaged, or contains something else than a scaler.
+        InputError: the file cannot be read, is too large or damaged, or does not contain a scaler.
     """
     try:
         if path.stat().st_size > _LARGEST:
             raise InputError(
-                f"{path} has {path.stat().st_size:,} bytes, but a scaler's file has at most {_LARGEST:,}.", _OTHER
+                f"{path} has {path.stat().st_size:,} bytes, but a scaler's file may have at most {_LARGEST:,} bytes.",
+                _OTHER,
             )
         content = path.read_bytes()
     except OSError as error:
@@ -72,7 +71,7 @@ def read_scaler(path: Path, channels: Sequence[str] | None = None) -> MeanAndSca
         raise
     except UnsupportedPickleError as error:
         raise InputError(
-            f"{path} contains {error}, which is not part of a scaler. No code from a file is executed.", _OTHER
+            f"{path} is a pickle with {error}. A scaler does not need this, and nothing in the file was run.", _OTHER
         ) from None
     # Damaged bytes raise many errors: ValueError, UnpicklingError, KeyError, EOFError, BadZipFile, MemoryError.
     except Exception as error:
@@ -84,34 +83,34 @@ def read_scaler(path: Path, channels: Sequence[str] | None = None) -> MeanAndSca
 def find_mean_and_scale(
     scaler: object, name: str = "The scaler", channels: Sequence[str] | None = None
 ) -> MeanAndScale:
-    """Return the mean and the scale of each channel from a scaler. If it has a method `transform`, the method is tested
-    on some rows: it must subtract the mean and divide by the scale, and do nothing else.
+    """Return the mean and the scale of each channel from a scaler. If the scaler has a method `transform`, check on
+    five rows of numbers that the method only subtracts the mean and divides by the scale.
 
     Args:
-        scaler: a scaler of scikit-learn, a similar object, or a dict with mean and scale.
+        scaler: a scaler of scikit-learn, a similar object, or a dict with `mean` and `scale`.
         name: the scaler's name in error messages.
-        channels: the names of the channels. If the scaler has names of columns, the numbers are selected by them, so it
-            may have more columns or another order. None for all numbers in their order.
+        channels: the names of the channels. If the scaler has names of columns, the numbers of the columns with these
+            names are returned. None to return all numbers in their order.
 
     Raises:
-        InputError: the scaler has no mean and scale, contains further numbers, limits the numbers (clip), or does more
-            than scale.
+        InputError: the scaler has no mean and no scale, contains other numbers, limits the scaled numbers (clip=True),
+            or its `transform` does more than scale.
     """
     values = scaler if isinstance(scaler, Mapping) else vars(scaler) if hasattr(scaler, "__dict__") else {}
     kind = type(scaler).__name__
     if not (values.get("clip") is None or values.get("clip") is False):
         raise InputError(
-            f"{name} is a {short_repr(kind)} that also limits the scaled numbers (clip=True), but only mean and scale "
-            "are taken from a scaler.",
-            "In place of the scaler, give mean, scale and clip as numbers.",
+            f"{name} is a {short_repr(kind)} that also limits the scaled numbers (clip=True), but pocketrnn takes only "
+            "the mean and the scale from a scaler.",
+            "Leave out `scaler`, and give the arguments `mean`, `scale` and `clip` as numbers.",
         )
     asked = not isinstance(scaler, Mapping) and callable(getattr(scaler, "transform", None))
     meant = _MEANT | {"var", "var_"} if values.keys() & set(_SCALE) else _MEANT
     if kind not in _SCALERS and not asked and (other := sorted(map(str, values.keys() - meant))):
         raise InputError(
             f"{name} also contains {short_repr(other[0])}, which is neither mean nor scale.",
-            "If the scaler only subtracts the mean and divides by the scale, give only mean and scale. The scale is "
-            "the square root of the variance. If the scaler does more, compute it in the module.",
+            "If the scaler only subtracts the mean and divides by the scale, give only `mean` and `scale` (the square "
+            "root of the variance). If it does more, do its work in the module's forward.",
         )
     pair = _read_mean_and_scale(values, kind, name)
     if asked:
@@ -119,9 +118,8 @@ def find_mean_and_scale(
     columns = {tuple(found) for key in (*_MEAN, *_SCALE) if (found := read_column_names(values.get(key))) is not None}
     if len(columns) > 1:
         raise InputError(
-            f"The mean and the scale of {name} belong to different columns, or to the same columns in different "
-            "orders.",
-            "Give mean and scale of the same columns, in the same order.",
+            f"{name} has a mean and a scale for different columns, or for the same columns in different orders.",
+            "Give the mean and the scale for the same columns, in the same order.",
         )
     known = values.get("feature_names_in_", next(iter(columns), None))
     if known is None or channels is None:
@@ -132,8 +130,8 @@ def find_mean_and_scale(
 
 
 def read_column_names(numbers: object) -> list[str] | None:
-    """Return the names of the columns that numbers belong to: the keys of a dict, or the index of a pandas Series such
-    as `table.mean()`. Return None for numbers without such names.
+    """Return the names of the columns that some numbers belong to: the keys of a dict, or the index of a pandas Series
+    such as `table.mean()`. Return None for numbers without such names.
 
     Example:
         >>> read_column_names({"ax": 1.0}), read_column_names([1.0])
@@ -149,17 +147,18 @@ def read_column_names(numbers: object) -> list[str] | None:
 def select_numbers_of_channels(
     numbers: Sequence[Any], column_names: list[str], channels: Sequence[str], name: str
 ) -> list[Any]:
-    """Return the numbers of the channels in the channels' order, selected by the names of their columns. If no channel
-    has the name of a column, return all numbers in their order.
+    """Return the number of each channel, in the order of the channels. The number of a channel is that of the column
+    with the same name. If no channel has the name of a column, return all numbers in their order.
 
     Args:
         numbers: one number for each column.
         column_names: the names of the columns.
         channels: the names of the channels.
-        name: what the numbers are called in the error message, such as `mean`.
+        name: the name of the numbers in the error message, such as `mean`.
 
     Raises:
-        InputError: only some of the channels are columns, or two columns have the name of a channel.
+        InputError: some channels have the name of a column and others have not, or two columns have the name of one
+            channel.
 
     Example:
         >>> select_numbers_of_channels([1.0, 2.0], ["az", "ax"], ["ax", "az"], "mean")
@@ -169,24 +168,24 @@ def select_numbers_of_channels(
         return list(numbers)
     if unknown := [channel for channel in channels if column_names.count(channel) != 1]:
         raise InputError(
-            f"{name} has numbers of the columns {', '.join(column_names[:6])}. The channel {unknown[0]!r} must be "
-            "exactly one of these.",
-            "Give the channels the names of these columns, or give the numbers as a list in the order of the channels.",
+            f"{name} has numbers for the columns {', '.join(column_names[:6])}, but the channel {unknown[0]!r} is not "
+            "exactly one of these columns.",
+            "Name the channels like the columns, or give the numbers as a list in the order of the channels.",
         )
     return [numbers[column_names.index(channel)] for channel in channels]
 
 
 def _read_mean_and_scale(values: Mapping[str, Any], kind: str, name: str) -> MeanAndScale:
-    """Return the mean and the scale of each channel from the attributes of a scaler. A missing mean is 0, and a missing
-    scale 1.
+    """Return the mean and the scale of each channel from `values`, the attributes of a scaler or the entries of a dict.
+    A missing mean is 0, and a missing scale is 1.
 
     Args:
-        values: the attributes, or the entries of a dict.
+        values: the attributes or entries by name.
         kind: the name of the scaler's class.
         name: the scaler's name in error messages.
 
     Raises:
-        InputError: both are missing, or they are not finite numbers.
+        InputError: both the mean and the scale are missing, or one of their numbers is not finite.
     """
     if kind == "MinMaxScaler" and {"scale_", "min_"} <= values.keys():
         scale = _read_finite_numbers(values["scale_"], name)
@@ -199,37 +198,28 @@ def _read_mean_and_scale(values: Mapping[str, Any], kind: str, name: str) -> Mea
         values = {**values, "scale_": None}
     found, scales = _find_numbers_under_keys(_MEAN, values, name), _find_numbers_under_keys(_SCALE, values, name)
     if found is None and scales is None:
-        raise InputError(f"{name} has neither a mean nor a scale. Its type is {short_repr(kind)}.", _OTHER)
+        raise InputError(
+            f"{name} is of type {short_repr(kind)} and has neither a mean nor a scale, but it needs one.", _OTHER
+        )
     channels = len(found or scales or ())
     return found or (0.0,) * channels, scales or (1.0,) * channels
 
 
 def _find_numbers_under_keys(keys: Sequence[str], values: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
-    """Return the numbers that a scaler has under one of some keys, such as `mean` and `mean_`; None if it has none of
-    these keys. Raise an InputError if two of the keys have different numbers.
-
-    Args:
-        keys: the keys.
-        values: the attributes of the scaler.
-        name: the scaler's name in error messages.
-    """
+    """Return the numbers of a scaler that are under one of `keys`, such as `mean` and `mean_`, in its attributes
+    `values`. Return None if there is none of these keys. Raise an InputError if two of the keys have different numbers;
+    `name` is the scaler's name in the message."""
     said = {key: _read_finite_numbers(values[key], name) for key in keys if values.get(key) is not None}
     if len(set(said.values())) > 1:
         raise InputError(
-            f"{name} has different numbers under {' and '.join(said)}.", "Keep the numbers under one of these keys."
+            f"{name} has different numbers under {' and '.join(said)}.", "Delete all but one of these keys."
         )
     return next(iter(said.values()), None)
 
 
 def _refuse_transform_that_does_more_than_scale(transform: Any, mean_and_scale: MeanAndScale, name: str) -> None:
-    """Raise an InputError if a scaler's method `transform` does more than subtract the mean and divide by the scale. It
-    is tested on five rows.
-
-    Args:
-        transform: the method.
-        mean_and_scale: the mean and the scale of each channel.
-        name: the scaler's name in error messages.
-    """
+    """Raise an InputError if a scaler's method `transform` does more than subtract the mean and divide by the scale, or
+    fails. The method is called with five rows of numbers; `name` is the scaler's name in the message."""
     mean, scale = map(np.array, mean_and_scale)
     wanted = np.array([[0.0], [1.0], [-1.5], [100.0], [-10_000.0]]) * np.ones(len(mean))
     rows = mean + scale * wanted
@@ -245,7 +235,7 @@ def _refuse_transform_that_does_more_than_scale(transform: Any, mean_and_scale: 
             said = first_line(error)
     else:
         raise InputError(
-            f"{name} cannot be tested, because its transform fails on five rows of numbers: {said}.", _OTHER
+            f"{name} cannot be tested, since its method `transform` fails on five rows of numbers: {said}.", _OTHER
         )
     if scaled.shape != rows.shape:
         said = f"an array of the shape {list(scaled.shape)} for one of the shape {list(rows.shape)}"
@@ -254,13 +244,14 @@ def _refuse_transform_that_does_more_than_scale(transform: Any, mean_and_scale: 
     else:
         return
     raise InputError(
-        f"{name} does more than subtract its mean and divide by its scale: its transform gives {said}.",
-        "If mean, scale and clip are enough, give these as numbers. Else apply the scaler before the classifier.",
+        f"{name} must only subtract its mean and divide by its scale, but its method `transform` gives {said}.",
+        "If mean, scale and clip are enough, give the arguments `mean`, `scale` and `clip` as numbers. Otherwise scale "
+        "the numbers with your scaler before you give them to the classifier.",
     )
 
 
 def _read_finite_numbers(value: object, name: str) -> tuple[float, ...]:
-    """Return the numbers in an array or list as a tuple. Raise an InputError if there are none, or if one is not
+    """Return the numbers in an array or list as a tuple. Raise an InputError if there are none, or if a number is not
     finite; `name` is the scaler's name in the message."""
     try:
         # A list inside a list of lists: a crafted pickle can contain itself many times.

@@ -134,7 +134,7 @@ def write_text_function(
 
 
 def _list_class_and_its_bases(statements: Sequence[ast.stmt], name: str) -> list[ast.ClassDef]:
-    """Return a class and its base classes. Return an empty list if the statements do not define one of them."""
+    """Return a class and its base classes. Return an empty list if any of these is not defined in `statements`."""
     classes = {one.name: one for one in statements if isinstance(one, ast.ClassDef)}
     found: list[ast.ClassDef] = []
     waiting = [name]

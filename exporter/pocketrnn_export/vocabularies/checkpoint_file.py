@@ -32,18 +32,14 @@ def is_checkpoint(path: Path) -> bool:
 
 def may_be_weights_file(path: Path) -> bool:
     """Return whether a file may contain weights: its first bytes are those that `torch.save` of any release writes, or
-    its name ends in `.safetensors`. Other zip archives are not told apart.
-
-    Args:
-        path: the file.
-    """
+    its name ends in `.safetensors`. Every zip archive counts as such a file."""
     with path.open("rb") as file:
         return path.suffix == ".safetensors" or file.read(len(_OLD_FORM)).startswith((b"PK\x03\x04", _OLD_FORM))
 
 
 def read_checkpoint_root(path: Path, remedy: str) -> Any:
-    """Read the outermost object in a file that `torch.save` or `pickle.dump` wrote. Placeholders replace its tensors
-    and the objects of classes.
+    """Read the outermost object in a file that `torch.save` or `pickle.dump` wrote. Placeholders replace tensors and
+    objects of other classes in it, and no code is run.
 
     Args:
         path: the file.
@@ -58,7 +54,7 @@ def read_checkpoint_root(path: Path, remedy: str) -> Any:
                 (name,) = [name for name in archive.namelist() if name == "data.pkl" or name.endswith("/data.pkl")]
                 entry = archive.getinfo(name)
                 if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > _LARGEST:
-                    raise UnsupportedPickleError(f"a compressed part, or one larger than {_LARGEST >> 20} MiB")
+                    raise UnsupportedPickleError(f"a compressed part, or a part larger than {_LARGEST >> 20} MiB")
                 content = archive.read(entry)
         else:
             with path.open("rb") as file:
@@ -71,7 +67,7 @@ def read_checkpoint_root(path: Path, remedy: str) -> Any:
         ) from None
     # Damaged bytes may raise any exception.
     except Exception as error:
-        raise InputError(f"{path} cannot be read: {first_line(error)}.", remedy) from None
+        raise InputError(f"{path} cannot be read as a checkpoint: {first_line(error)}.", remedy) from None
 
 
 def find_checkpoint_root(path: Path) -> Any:
@@ -84,21 +80,13 @@ def find_checkpoint_root(path: Path) -> Any:
 
 
 def holds_weights(path: Path) -> bool:
-    """Return whether a file is a safetensors file, or a file in which `torch.save` stored a state_dict.
-
-    Args:
-        path: the file.
-    """
+    """Return whether a file is a safetensors file, or a file in which `torch.save` stored a state_dict."""
     return path.suffix == ".safetensors" or bool(list_weight_names(path))
 
 
 def list_weight_names(path: Path) -> list[str]:
     """Return the names of the weights in a safetensors file, or in a file that `torch.save` wrote. Return an empty list
-    for another file.
-
-    Args:
-        path: the file.
-    """
+    for another file."""
     if path.suffix == ".safetensors":
         with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
             # Its header is JSON, after the header's size.

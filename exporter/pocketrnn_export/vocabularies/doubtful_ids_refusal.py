@@ -47,8 +47,7 @@ def refuse_doubtful_ids(
     ids_by_text: Mapping[str, Sequence[int]],
     token_lists: Sequence[Sequence[str]] = (),
 ) -> None:
-    """Refuse ids and tokens of the owner's texts that seem to come from other text rules, or from another vocabulary.
-    The owner's own code splits these texts.
+    """Check that the text rules and the vocabulary fit the ids and tokens that the owner's code gives to texts.
 
     Args:
         rules: the text rules, whose tokenizer is external.
@@ -57,9 +56,9 @@ def refuse_doubtful_ids(
         token_lists: the tokens of the other texts, one list for each text.
 
     Raises:
-        InputError: many texts have the largest number of tokens, so the owner's code seems to cut them, but the rules
-            do not; or the ids are padded, but the rules do not pad; or the words of the ids occur in other texts as
-            often as in their own. If only two texts have the largest number, a warning is logged.
+        InputError: many texts have the same largest number of tokens, so the owner's code seems to cut texts, but the
+            rules do not; the ids are padded, but the rules do not pad; or the words of the ids occur in other texts as
+            often as in their own, so the ids seem to belong to another vocabulary.
     """
     # For tokens, only the padding id matters here.
     padding = vocabulary[rules.padding_id] if rules.padding_id < len(vocabulary) else None
@@ -74,8 +73,8 @@ def refuse_doubtful_ids(
 
 
 def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) -> None:
-    """Raise an InputError if the owner's code seems to cut texts although the rules do not: more texts have the largest
-    of the `lengths` than chance explains. Log a warning if chance may explain it. `unit` is the word for what the
+    """Raise an InputError if the owner's code seems to cut texts although the rules do not, since more texts have the
+    largest length than chance explains. If chance may explain it, log a warning. `unit` is the word for what the
     lengths count, such as "tokens"."""
     most = max(lengths)
     if rules.sizes[1] is not None or lengths.count(most) < 2 or most < 2:
@@ -93,8 +92,8 @@ def _refuse_cut_texts(rules: AnyTextRules, lengths: Sequence[int], unit: str) ->
 
 
 def warn_of_cut_that_no_text_shows(rules: AnyTextRules, vocabulary: Sequence[str], texts: Sequence[str]) -> None:
-    """Log a warning if the rules cut texts at a length, but none of the owner's texts is longer: the comparison with
-    them then does not show whether the owner's code cuts texts there, too."""
+    """Log a warning if the rules cut texts at a length, but none of the owner's texts is longer. The comparison of the
+    texts then does not show whether the owner's code also cuts at this length."""
     cut = rules.sizes[1]
     if cut is None or not texts or not isinstance(rules, TextRules) or rules.tokenizer == EXTERNAL:
         return
@@ -135,15 +134,15 @@ def _refuse_padded_texts(rules: AnyTextRules, vocabulary: Sequence[str], rows: S
             "unknown_id if unknown words have an id of their own. Or give the ids without padding."
         )
     raise InputError(
-        f"{counts[side]:,} of {len(rows):,} pairs {'end' if side == 'right' else 'begin'} with the padding, "
-        f"the id {padding} ({vocabulary[padding]!r}), but the rules do not pad texts.",
+        f"The ids of {counts[side]:,} of {len(rows):,} texts {'end' if side == 'right' else 'begin'} with the padding "
+        f"id {padding} ({vocabulary[padding]!r}), but the text rules do not pad texts.",
         remedy,
     )
 
 
 def _find_rule_members_of_padded_rows(rows: Sequence[Sequence[int]], padding: int, side: str) -> dict[str, Any]:
-    """Return the members of text rules that padded rows of ids show, as a dict: the width, the side of the padding, and
-    the first and last id of the texts if all have the same one. `padding` is the padding id."""
+    """Return a dict of the members of text rules that padded rows of ids show: the width, the side of the padding, and
+    the first id and the last id if they are the same in all texts. `padding` is the padding id."""
     cores = [core for row in rows if (core := strip_padding_ids(row, padding))]
     found: dict[str, Any] = {}
     for name, end in (("first_id", 0), ("last_id", -1)):
@@ -153,8 +152,8 @@ def _find_rule_members_of_padded_rows(rows: Sequence[Sequence[int]], padding: in
 
 
 def _compute_chance_probability(longest: int, lengths: Sequence[int]) -> float:
-    """Return the probability that by chance at least so many of the texts have the length `longest`. It is computed
-    from the number of texts that are up to a tenth shorter. `lengths` has the length of each text."""
+    """Return the probability that as many texts as in `lengths`, or more, have the length `longest` by chance. It is
+    computed from the number of texts that are up to a tenth shorter. `lengths` has the length of each text."""
     tenth = longest // 10
     expected = max(sum(longest - tenth <= length < longest for length in lengths), 0.5) / tenth
     more = lengths.count(longest) - 1
@@ -198,8 +197,8 @@ def _refuse_foreign_words(
 
 
 def _count_found_words(words: Counter[str], text: str) -> int:
-    """Return how many of the words occur in a text. `words` has how often each word is looked for; a word counts at
-    most as often as the text has it."""
+    """Return how many of some words occur in a text. `words` has the number of each word; a word counts at most as
+    often as it occurs in the text."""
     return sum(min(number, text.count(word)) for word, number in words.items())
 
 

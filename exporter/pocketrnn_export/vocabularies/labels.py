@@ -30,8 +30,8 @@ from pocketrnn_export.vocabularies.text_lines_and_compressed_files import decomp
 from pocketrnn_training.rows.array_files import read_array_header, read_arrays
 
 _GIVE: Final = (
-    'Give a,b,c; or a file: a label a line, or JSON: ["a", "b"], {"a": 0, "b": 1}, {"0": "a", "1": "b"} '
-    'or [{"id": 0, "name": "a"}].'
+    "Give the labels in the order of the logits: --labels a,b,c, or --labels FILE with one label in each line or with "
+    'JSON: ["a", "b"], {"a": 0, "b": 1}, {"0": "a", "1": "b"} or [{"id": 0, "name": "a"}].'
 )
 _ENTRY_NAMES: Final = ("name", "label")
 # The keys of the labels in a larger JSON object, such as a model's config.json.
@@ -42,22 +42,25 @@ _NESTED: Final = (
 
 
 def read_labels(labels_or_file: str, head: str = "") -> list[str]:
-    """Read the labels that `--labels` names: `a,b,c`, without blanks around them; a JSON list, which keeps blanks and
-    commas; a text file with one label in each line; a JSON file; or a file of scikit-learn.
+    """Read labels from the value of the option `--labels`, which is the labels themselves or the path of a file.
 
-    A JSON file holds a list of labels, a map from label to index or from index to label, or an object with one of these
-    under a usual key such as `id2label`, `labels` or `classes`, or a list of objects with `id` and `name` or `label`,
-    under any key. Whole numbers may be labels; in a map from whole numbers to whole numbers, the names `id2label` and
-    `label2id` give the direction. Numpy files such as `classes.npy`, pickles with a LabelEncoder, a list or a dict, and
-    checkpoints with one of these under a key are read, too. No code in them is run.
+    The labels are typed as `a,b,c`, or as a JSON list if they contain commas or begin or end with blanks. A file is one
+    of these:
+
+    - a text file with one label in each line
+    - a JSON file with a list of labels, with a map from label to index or from index to label, or with a list of
+      objects that have an `id` and a `name` or `label`; one of these may also be under a key such as `id2label`,
+      `labels` or `classes`
+    - a numpy file such as `classes.npy`, a pickle with a LabelEncoder, a list or a dict, or a checkpoint with one of
+      these under a key. No code in the file is run
 
     Args:
-        labels_or_file: the value of `--labels`: the labels, or the path of a file.
-        head: the name of the module's head that the labels belong to. In a checkpoint, only keys that contain this name
-            are searched, if there are such keys.
+        labels_or_file: the labels, or the path of the file.
+        head: the name of the output head of the module that the labels belong to. If some keys of a checkpoint contain
+            this name, only these keys are searched.
 
     Raises:
-        InputError: the file cannot be read, or does not give one label for each index from 0.
+        InputError: the file cannot be read, or does not give exactly one label for each index from 0 on.
     """
     try:
         is_file = Path(labels_or_file).is_file()
@@ -68,7 +71,7 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
         if "," not in labels_or_file and Path(labels_or_file).suffix:
             # A single label is never enough, so it must be a file.
             near = suggest_near_file(Path(labels_or_file), (".json", ".txt", ".npy", ".pkl", ".pt"))
-            raise InputError(f"There is no file {labels_or_file} of labels.", near or _GIVE)
+            raise InputError(f"The file of labels {labels_or_file} does not exist.", near or _GIVE)
         if re.fullmatch(r'\[\s*".*"\s*\]', labels_or_file, re.DOTALL):
             return [_convert_label(item, "--labels") for item in parse_json(labels_or_file, "--labels", _GIVE)]
         typed = labels_or_file.split(",")
@@ -97,7 +100,9 @@ def read_labels(labels_or_file: str, head: str = "") -> list[str]:
     if _is_entry_list(document):
         document = _read_labels_in_entries(document, path)
     if not isinstance(document, list):
-        raise InputError(f"{path} holds neither a list nor a dict of labels.", _GIVE)
+        raise InputError(
+            f"{path} must hold a list of labels or a dict of labels and indices, but holds neither.", _GIVE
+        )
     return [_convert_label(item, path) for item in document]
 
 
@@ -114,8 +119,8 @@ def write_labels(labels: Sequence[str]) -> str:
 
 
 def _read_pickled_labels(path: Path, head: str) -> list[Any] | dict[Any, Any]:
-    """Return the labels in a pickled file, which holds either only labels or a checkpoint. In a checkpoint, keys that
-    contain the name `head` are preferred."""
+    """Return the labels in a pickled file, which holds only the labels or is a checkpoint with the labels under a key.
+    If some keys of the checkpoint contain the name `head`, only these keys are searched."""
     if not has_array_or_pickle_suffix(path):
         return find_labels_in_checkpoint(path, head)
     try:
@@ -127,8 +132,9 @@ def _read_pickled_labels(path: Path, head: str) -> list[Any] | dict[Any, Any]:
 
 
 def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]:
-    """Return the labels in the JSON object of a file, in the order of their indices. They are under a usual key, such
-    as `id2label`, or the object itself maps labels to indices or indices to labels."""
+    """Return the labels in the JSON object of a file, in the order of their indices. The labels are under a key such as
+    `id2label`, or the object itself maps labels to indices or indices to labels. Raise an InputError if there are no
+    labels, or if the object has different labels in two places."""
     names = [name for name in _NESTED if isinstance(document.get(name), list | dict)]
     if not names:
         return _read_labels_in_map(document, path)
@@ -140,8 +146,8 @@ def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]
         same = set(map(str, labels)) == set(other) and len(other) == len(labels)
         if other != list(map(str, labels)) and (same or name == "label2id"):
             raise InputError(
-                f"{path} has different labels under {first} and under {name}.",
-                f"Keep only those of the module, in the order of its logits. {_GIVE}",
+                f"{path} has different labels under the keys `{first}` and `{name}`.",
+                f"Delete the key whose labels are not those of the module's logits. {_GIVE}",
             )
     said = set(map(str, labels))
     # The object may also map these labels itself, to indices or to numbers of rows.
@@ -154,29 +160,35 @@ def _read_labels_in_object(document: Mapping[str, Any], path: Path) -> list[Any]
             mapped = _read_labels_in_map(own, path)
     if list(map(str, mapped)) != list(map(str, labels)):
         raise InputError(
-            f"{path} maps the labels to other indices than they have under {first}.",
-            f"Keep only the right one. {_GIVE}",
+            f"{path} maps the labels to indices, but the labels under its key `{first}` have other indices.",
+            f"Delete the wrong one of the two. {_GIVE}",
         )
     return labels
 
 
 def _is_entry_list(value: Any) -> bool:
-    """Return whether a value is a list of objects that each have an id, such as the list of intents of a data set."""
+    """Return whether a value is a list of JSON objects that all have an `id`, such as {"id": 0, "name": "bad"}."""
     return isinstance(value, list) and bool(value) and all(isinstance(one, dict) and "id" in one for one in value)
 
 
 def _read_labels_in_entries(entries: Sequence[Mapping[str, Any]], path: Path) -> list[Any]:
-    """Return the labels in a list of objects such as {"id": 0, "name": "bad"}, in the order of the ids. The label is
-    under `name` or `label`."""
+    """Return the labels in a list of objects such as {"id": 0, "name": "bad"}, in the order of the ids. Raise an
+    InputError if an object has no label as `name` or `label`, or no whole number as `id`, or if an id occurs twice."""
     pairs = []
     for one in entries:
         names = [one[name] for name in _ENTRY_NAMES if name in one]
         index = int(one["id"]) if _is_digit_string(one["id"]) else one["id"]
         if len(names) != 1 or type(index) is not int:
-            raise InputError(f"{path} holds {brief_text(one)}, which is not one label with its index.", _GIVE)
+            raise InputError(
+                f"{path} has an entry {brief_text(one)}, but each entry must have one label, under `name` or `label`, "
+                "and a whole number under `id`.",
+                _GIVE,
+            )
         pairs.append((names[0], index))
     if twice := [index for index, count in Counter(index for _, index in pairs).items() if count > 1]:
-        raise InputError(f"{path} gives the index {brief_text(twice[0])} twice.", _GIVE)
+        raise InputError(
+            f"{path} gives the index {brief_text(twice[0])} twice, but each index must belong to one label.", _GIVE
+        )
     return _order_labels(pairs, path)
 
 
@@ -188,15 +200,15 @@ def _is_entry_of_label_and_index(key: str, value: Any, labels: Container[str]) -
 
 
 def _read_labels_under_name(document: Mapping[str, Any], name: str, path: Path) -> list[Any]:
-    """Return the labels in the member `name` of a JSON object: a list of labels, or a map between labels and
-    indices."""
+    """Return the labels under the key `name` of a JSON object: a list of labels, or a map between labels and indices.
+    `path` is the file, for messages."""
     value = document[name]
     return _read_labels_in_map(value, path, name) if isinstance(value, dict) else value
 
 
 def _read_labels_in_pickled_map(found: Mapping[Any, Any], path: Path) -> list[Any]:
-    """Return the labels in a pickled dict from indices to labels or from labels to indices. Its keys may be integers,
-    unlike those of a JSON object."""
+    """Return the labels in a pickled dict from indices to labels or from labels to indices, in the order of the
+    indices. Unlike the keys of a JSON object, the indices may be integers."""
     if all(type(key) is int for key in found) and not any(type(value) is int for value in found.values()):
         return _order_labels([(label, index) for index, label in found.items()], path)
     return _read_labels_in_map({str(key): value for key, value in found.items()}, path)
@@ -204,7 +216,8 @@ def _read_labels_in_pickled_map(found: Mapping[Any, Any], path: Path) -> list[An
 
 def _read_labels_in_map(document: Mapping[str, Any], path: Path, name: str = "") -> list[Any]:
     """Return the labels of a dict from labels to indices or from indices to labels, in the order of the indices. `name`
-    is the key under which the file has the dict. `id2label` and `label2id` show its direction."""
+    is the key under which the file has the dict. If all keys and values are whole numbers, `name` must be `id2label`
+    or `label2id` to show which of them are the labels, unless both directions give the same order."""
     to_index = [*document.items()]
     name = {"idx2label": "id2label", "label2idx": "label2id"}.get(name, name)
     to_label = [(label, index) for index, label in document.items()]
@@ -214,7 +227,7 @@ def _read_labels_in_map(document: Mapping[str, Any], path: Path, name: str = "")
     if name != "label2id" and all(_is_digit_string(index) for _, index in to_label):
         directions.append(to_label)
     if not directions:
-        raise InputError(f"{path} maps neither labels to indices nor indices to labels.", _GIVE)
+        raise InputError(f"{path} must map labels to indices or indices to labels, but does neither.", _GIVE)
     read: list[list[Any]] = []
     failures: list[InputError] = []
     for pairs in directions:
@@ -226,8 +239,8 @@ def _read_labels_in_map(document: Mapping[str, Any], path: Path, name: str = "")
         raise failures[0]
     if len({tuple(map(str, labels)) for labels in read}) > 1:
         raise InputError(
-            f"{path} maps whole numbers to whole numbers, and it is not clear which of them are the labels.",
-            'Put the map under its name: {"id2label": {...}} or {"label2id": {...}}.',
+            f"{path} maps whole numbers to whole numbers, and does not say which of them are the labels.",
+            'Write the map under a key that says it: {"id2label": {...}} or {"label2id": {...}}.',
         )
     return read[0]
 
@@ -247,8 +260,9 @@ def _order_labels(pairs: Sequence[tuple[Any, Any]], path: Path) -> list[Any]:
     if sorted(by_index) != list(range(len(pairs))):
         missing = next(i for i in range(len(pairs)) if i not in by_index)
         raise InputError(
-            f"{path} holds {len(pairs)} labels, but no label has the index {missing}.",
-            "Number the labels from 0, in the order of the logits.",
+            f"{path} holds {len(pairs)} labels, so their indices must be 0 to {len(pairs) - 1}, but no label has the "
+            f"index {missing}.",
+            "Number the labels from 0 on, in the order of the logits.",
         )
     return [by_index[i] for i in range(len(pairs))]
 
@@ -261,7 +275,9 @@ def _is_digit_string(value: Any) -> bool:
 def _convert_label(item: Any, path: Path | str) -> str:
     """Return a label as a string. Raise an InputError if it is neither a string nor a whole number."""
     if type(item) not in (str, int):
-        raise InputError(f"{path} holds {brief_text(item)}, which is not a label.", _GIVE)
+        raise InputError(
+            f"{path} holds {brief_text(item)} as a label, but a label must be a string or a whole number.", _GIVE
+        )
     return str(item)
 
 
@@ -283,7 +299,7 @@ _SAVE_ARRAY: Final = (
 
 
 def has_array_or_pickle_suffix(path: Path) -> bool:
-    """Return whether the file's name ends like the name of a numpy array or a pickle."""
+    """Return whether a file's name has a suffix of numpy arrays or pickles, such as `.npy` or `.pkl`."""
     return path.suffix.lower() in (*_NUMPY, *_PICKLES)
 
 
@@ -291,12 +307,11 @@ def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
     """Read the labels in a `.npy` file, a `.npz` file or a pickle. Return a list of labels, or a dict from labels to
     indices or from indices to labels. Labels are strings or integers.
 
-    A pickle holds a LabelEncoder, a LabelBinarizer or a MultiLabelBinarizer, whose `classes_` are in the order of the
-    logits, an array, a list or a dict. `joblib.dump` and `pickle.dump` wrote it. In a tuple or a list, the only encoder
-    is read, and objects of other classes beside it are ignored.
+    A pickle of `joblib.dump` or `pickle.dump` holds an array, a list, a dict, or an encoder of scikit-learn such as a
+    LabelEncoder, whose `classes_` are read. If it holds a tuple or a list with one encoder in it, this encoder is read.
 
     Raises:
-        InputError: the file cannot be read, or holds something else.
+        InputError: the file cannot be read, is too large, or does not hold labels.
     """
     remedy = _SAVE_ARRAY if path.suffix.lower() in _NUMPY else _SAVE_PLAIN
     try:
@@ -310,7 +325,7 @@ def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
         ) from None
     except UnsupportedPickleError as error:
         raise InputError(
-            f"{path} is a pickle with {error}, which is not needed for labels and not executed.", remedy
+            f"{path} is a pickle with {error}. Labels do not need this, and pocketrnn did not run it.", remedy
         ) from None
     # Damaged bytes may raise any exception.
     except Exception as error:
@@ -328,9 +343,12 @@ def read_array_or_pickle_labels(path: Path) -> list[Any] | dict[Any, Any]:
     else:
         items = [None]
     if wrong := [item for item in items if type(item) not in (str, int)]:
-        raise InputError(f"{path} holds {brief_text(wrong[0] if found else found)} where a label should be.", remedy)
+        raise InputError(
+            f"{path} holds {brief_text(wrong[0] if found else found)}, but a label must be a string or a whole number.",
+            remedy,
+        )
     if not 0 < len(found) <= _MOST_LABELS:
-        raise InputError(f"{path} holds {len(found):,} labels, but must hold 1 to {_MOST_LABELS:,}.", remedy)
+        raise InputError(f"{path} holds {len(found):,} labels, but must hold 1 to {_MOST_LABELS:,} labels.", remedy)
     return found  # type: ignore[no-any-return]
 
 
@@ -340,12 +358,12 @@ def convert_numpy_scalar(item: Any) -> Any:
 
 
 def _read_array_or_pickle(path: Path, remedy: str) -> Any:
-    """Read the array or the pickled object in a file. Raise an InputError with the advice `remedy` if the file is too
-    large or has several arrays."""
+    """Read the array or the pickled object in a file. Raise an InputError if the file is too large or does not have
+    exactly one array; `remedy` is the advice in its message."""
     with path.open("rb") as file:
         content = decompress_content(file.read(_LARGEST + 1), _LARGEST)
     if len(content) > _LARGEST:
-        raise InputError(f"{path} is larger than {_LARGEST >> 20} MiB, too large for labels.", remedy)
+        raise InputError(f"{path} is too large: a file of labels may have at most {_LARGEST >> 20} MiB.", remedy)
     if content.startswith(b"\x93NUMPY"):
         header = read_array_header(content)
         if header.dtype.hasobject:
@@ -353,7 +371,7 @@ def _read_array_or_pickle(path: Path, remedy: str) -> Any:
     if path.suffix.lower() in _NUMPY:
         arrays = list(read_arrays(path, remedy, most=_LARGEST).values())
         if len(arrays) != 1:
-            raise InputError(f"{path} holds {len(arrays)} arrays, but only one array, of labels, is needed.", remedy)
+            raise InputError(f"{path} holds {len(arrays)} arrays, but must hold exactly one, the labels.", remedy)
         return arrays[0]
     try:
         return read_pickle(content, _ENCODERS)
@@ -364,8 +382,8 @@ def _read_array_or_pickle(path: Path, remedy: str) -> Any:
 
 
 def _find_label_encoder_in_list(content: bytes) -> PickledObject | None:
-    """Find the only encoder of labels, such as a LabelEncoder of scikit-learn, in a pickled tuple or list. `content` is
-    the bytes of the pickle. Return None if there is none, or if there are several."""
+    """Find the only encoder of labels, such as a LabelEncoder of scikit-learn, in a pickled tuple or list. Return None
+    if there is none, or if there are several. `content` has the bytes of the pickle."""
     # Damaged bytes may raise any exception.
     with contextlib.suppress(Exception):
         held = read_checkpoint(content)
@@ -392,21 +410,19 @@ _SAVE_IN_ORDER: Final = (
 
 
 def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[Any, Any]:
-    """Find the labels in a file that `torch.save` or `pickle.dump` wrote. Return them as a list, or as a dict from
-    labels to indices or from indices to labels. Log the key under which the labels are.
+    """Find the labels in a checkpoint that `torch.save` or `pickle.dump` wrote. Return a list of labels, or a dict from
+    labels to indices or from indices to labels, and log the key under which the labels are.
 
-    The file has them as a list of strings, a map from label to index or from index to label, an array, the `classes_`
-    of an encoder of scikit-learn, or the vocabulary of a torchtext Field of labels. Their key is like `labels`,
-    `classes` or `idx2label`, also in an inner dict.
+    The labels are a list of strings, a map, an array, an encoder of scikit-learn, or a torchtext Field of labels. They
+    are under a key such as `labels`, `classes` or `idx2label`, which may be in an inner dict.
 
     Args:
-        path: the file.
-        head: the name of the module's head that the labels belong to. If some keys contain this name, only these are
-            searched.
+        path: the checkpoint.
+        head: the name of the output head of the module that the labels belong to. If some keys contain this name, only
+            these keys are searched.
 
     Raises:
-        InputError: the file cannot be read, or it holds no labels, or different labels under several keys. The message
-            has these keys.
+        InputError: the file cannot be read, holds no labels, or holds different labels under several keys.
     """
     root = read_checkpoint_root(path, _SAVE_IN_ORDER)
     if (labels := _read_labels(root)) is not None and not isinstance(root, dict):
@@ -428,8 +444,8 @@ def find_labels_in_checkpoint(path: Path, head: str = "") -> list[Any] | dict[An
 
 
 def _list_labels_with_paths(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, list[Any] | dict[Any, Any]]]:
-    """Yield the path, such as `config.labels`, and the value of each list or dict of labels in a dict or an object.
-    Inner dicts and objects are searched, too."""
+    """Yield a pair (path, labels) for each list or dict of labels in a dict or an object, and in the dicts and objects
+    inside it. A path is such as `config.labels`."""
     members = vars(value) if isinstance(value, PickledObject) else value
     if not isinstance(members, dict) or depth > _DEEPEST:
         return
@@ -470,13 +486,13 @@ def _read_labels(value: Any) -> list[Any] | dict[Any, Any] | None:
 
 
 def _read_encoder_or_vocabulary(value: PickledObject, *, is_named: bool) -> list[Any] | dict[Any, Any] | None:
-    """Return the `classes_` of an encoder of scikit-learn, or the `itos` of the vocabulary of a torchtext Field or
-    Vocab, without special tokens before the labels. Return None for another object, and for a Field of texts.
+    """Return the labels of an encoder of scikit-learn (its `classes_`), or of a torchtext Field or Vocab (its `itos`,
+    without special tokens at the beginning). Return None for a Field of texts, and for another object.
 
     Args:
-        value: the object.
-        is_named: whether its key is a usual name of labels, or it is the whole content of the file. If not, only a
-            Field of labels is read.
+        value: the object, as it was read from a pickle.
+        is_named: whether the object is under a key such as `labels`, or is all that the file holds. If neither is so,
+            only a Field of labels is read.
     """
     members = vars(value)
     if members.get("classes_") is not None:
@@ -497,8 +513,8 @@ def _read_encoder_or_vocabulary(value: PickledObject, *, is_named: bool) -> list
 
 
 def _are_all_whole_numbers_from_zero(items: Any) -> bool:
-    """Return whether items, such as 0, 1 and 2, are all whole numbers from 0 to their count minus 1, each once. They
-    may be integers or strings of digits."""
+    """Return whether the items are the whole numbers from 0 to their count minus 1, each once and in any order. Strings
+    of digits count as numbers."""
     numbers = [int(item) if isinstance(item, str) and item.isdecimal() and len(item) < 10 else item for item in items]
     return all(type(number) is int for number in numbers) and sorted(numbers) == list(range(len(numbers)))
 
@@ -513,11 +529,13 @@ def _order_by_index(labels: list[Any] | dict[Any, Any]) -> list[Any]:
 
 
 def _make_labels_error(path: Path, root: Any, label_keys: list[str]) -> InputError:
-    """Make the error for a checkpoint that has no labels, or different labels under the keys `label_keys`. `root` is
-    the object in the checkpoint."""
+    """Make the error for a checkpoint that has different labels under the keys `label_keys`, or no labels if
+    `label_keys` is empty. `root` is the object in the checkpoint."""
     members = vars(root) if isinstance(root, PickledObject) else root
     if label_keys:
-        return InputError(f"{path} holds different labels under {' and under '.join(label_keys[:3])}.", _SAVE_IN_ORDER)
+        return InputError(
+            f"{path} holds different labels under the keys {' and '.join(label_keys[:3])}.", _SAVE_IN_ORDER
+        )
     if not isinstance(members, Mapping) or not members:
         return InputError(f"{path} holds {brief_text(root)}, but no labels.", _SAVE_IN_ORDER)
     keys = ", ".join(short_repr(str(key), 40) for key in [*members][:_NAMED_KEYS]) + ", ..." * (

@@ -46,8 +46,8 @@ UNKNOWN_ID: Final = "UNKNOWN_WORD_ID"
 
 
 class OwnersFunction:
-    """Wraps a function of the owner's that splits texts, as a function that takes one text and returns a list of its
-    tokens or ids. Each text is given to the owner's function only once, since the function may be slow.
+    """Wraps the owner's function that splits texts as a function that takes one text and returns a list of its tokens
+    or ids. The owner's function is called only once for each text, since it may be slow.
 
     Args:
         function: the owner's function.
@@ -59,11 +59,11 @@ class OwnersFunction:
         function, arguments, takes_list: as given.
         gives_ids: whether the function returns ids, and not tokens.
         has_own_ids: whether the function returns ids although it does not get the vocabulary.
-        gives_string: whether the last result of the function was a string. Its tokens are then the words between white
-            space, or its characters.
-        reads_characters: whether the tokens of a string that the function returns are its characters.
+        gives_string: whether the last result of the function was a string. The tokens are then the words or the
+            characters of the string.
+        reads_characters: whether the tokens are the characters of such a string, and not the words.
         stated_rules: the rule for unknown words that the file of the function states, such as {"unknown_id": 0}; empty
-            if it states none.
+            if the file states none.
         results: the tokens or ids of each text with which the function was called.
         seconds: how long all calls of the function have taken.
     """
@@ -115,13 +115,13 @@ class OwnersFunction:
 
 
 def read_unknown_word_rule_from_names(names: Mapping[str, Any], size: float = math.inf) -> dict[str, int | None]:
-    """Return the rule for unknown words that the names `UNKNOWN_WORD_ID` or `LEAVES_OUT_UNKNOWN_WORDS` in a Python file
-    state, as a member of text rules: {"unknown_id": 3}, or {"unknown_id": None} if unknown words are left out. Return
-    an empty dict if the file has neither name.
+    """Return the rule for unknown words that a Python file states by the name `UNKNOWN_WORD_ID` or
+    `LEAVES_OUT_UNKNOWN_WORDS`. It is a member of text rules: {"unknown_id": 3}, or {"unknown_id": None} if unknown
+    words are left out. Return an empty dict if the file has neither name.
 
     Args:
         names: the names that the file defines, with their values.
-        size: the size of the vocabulary. An id that is not below it is ignored.
+        size: the size of the vocabulary. An `UNKNOWN_WORD_ID` of this size or more is ignored.
 
     Example:
         >>> read_unknown_word_rule_from_names({"UNKNOWN_WORD_ID": 0})
@@ -137,7 +137,8 @@ def read_unknown_word_rule_from_names(names: Mapping[str, Any], size: float = ma
 
 def find_how_to_call_owner_function(function: Any, vocabulary: Vocabulary, where: str = "tokenizer") -> OwnersFunction:
     """Find out how to call a function that splits texts: with a string or with a list of one text, with or without the
-    vocabulary. It is tried on words of the vocabulary. Return a function that takes one text and makes this call.
+    vocabulary. The calls are tried on words of the vocabulary. Return a function that takes one text and makes the call
+    that works.
 
     Args:
         function: the owner's function.
@@ -145,7 +146,7 @@ def find_how_to_call_owner_function(function: Any, vocabulary: Vocabulary, where
         where: the function's name, for messages.
 
     Raises:
-        InputError: the function needs other arguments, or takes words in place of a text.
+        InputError: the function needs other arguments, or takes the words of a text and not the text.
 
     Example:
         >>> def ids(texts, stoi):
@@ -178,9 +179,9 @@ def find_how_to_call_owner_function(function: Any, vocabulary: Vocabulary, where
     makes_ids = takes_vocabulary or plain.gives_ids
     if makes_ids and _count_found_words_and_set_gives_ids(plain, words, vocabulary, only_ids=True, give_words=True):
         raise InputError(
-            f"{where} takes the words of a text, and not a text.",
-            "Name the function that makes the words, --tokenizer file.py:words; or write a function of the text that "
-            "calls both.",
+            f"{where} takes the words of a text, but a tokenizer must take the text itself.",
+            "Give the function that splits a text into words, --tokenizer file.py:words, or a function that splits "
+            "a text and then calls this function.",
         )
     if takes_vocabulary:
         raise make_function_arguments_error(
@@ -219,9 +220,9 @@ def describe_exceptions(function: OwnersFunction, where: object, texts: Sequence
 def _list_ways_to_call(
     function: Callable[..., Any], needed: Sequence[str], vocabulary_argument: str | None, vocabulary: Vocabulary
 ) -> list[OwnersFunction]:
-    """List the possible ways to call a function with one text: with the text as a string, and with a list that holds
-    the text. If the function needs two arguments, `vocabulary_argument` takes the vocabulary; if that is None, each of
-    the two arguments takes it once."""
+    """List the possible ways to call a function with one text: with a string, and with a list that holds the string. If
+    the function needs two arguments, the argument `vocabulary_argument` gets the vocabulary; if it is None, both are
+    tried."""
     held = vocabulary.word_ids
     places = [one for one in needed[::-1] if vocabulary_argument in (None, one)]
     given: list[tuple[str, dict[str, Any]]] = [
@@ -287,8 +288,8 @@ def make_function_arguments_error(where: str, needed: Sequence[str], problem: st
 
 
 def _list_required_arguments(function: Any, where: str) -> list[str]:
-    """Return the names of the arguments of a function that have no default. Raise an InputError for a function that
-    takes no argument at all. `where` is the function's name for messages."""
+    """Return the names of the arguments of a function that have no default. Raise an InputError if the function takes
+    no arguments; `where` is the function's name in the message."""
     try:
         parameters = inspect.signature(function).parameters.values()
     # A function of C may have no signature.
@@ -303,14 +304,14 @@ def _count_found_words_and_set_gives_ids(
     form: OwnersFunction, words: Sequence[str], vocabulary: Vocabulary, *, only_ids: bool, give_words: bool = False
 ) -> int:
     """Call a function with texts of two words each. Return the number of texts whose result contains one of the two
-    words or its id. Also set `form.gives_ids`: whether the last result has only ids.
+    words or its id. Also set `form.gives_ids` to whether the last result has only ids.
 
     Args:
         form: the function, and how it is called.
-        words: the words.
-        vocabulary: their ids.
+        words: the words, from which the texts are made.
+        vocabulary: the vocabulary, with the ids of the words.
         only_ids: whether only ids count, and not words.
-        give_words: whether the function gets a list of the words in place of the text.
+        give_words: whether the function gets a list of two words in place of a text.
     """
     count = 0
     for pair in zip(words[::2], words[1::2] or words, strict=False):
@@ -368,7 +369,7 @@ def _describe_result_for_two_words(form: OwnersFunction, words: Sequence[str], n
 
 
 def _read_tokens_or_ids(found: Any, *, takes_list: bool = False) -> list[Any]:
-    """Return the tokens or ids in the result (`found`) of the owner's function for one text. The result may be a string
+    """Return the tokens or ids of one text in `found`, the result of the owner's function. The result may be a string
     with spaces; a list; an array or tensor of one row, one column or one-hot rows; or a tuple that contains one of
     these."""
     if isinstance(found, str):
@@ -393,8 +394,8 @@ def _read_tokens_or_ids(found: Any, *, takes_list: bool = False) -> list[Any]:
 
 
 def _read_one_hot_rows(found: Any) -> list[int] | None:
-    """Return the ids that one-hot rows stand for. The array or tensor has the shape [tokens, width], [tokens, 1, width]
-    or [1, tokens, width]. Return None for any other value, and for a single row [1, width], which may hold ids."""
+    """Return the ids that one-hot rows stand for, in an array or tensor [tokens, width], [tokens, 1, width] or [1,
+    tokens, width]. Return None for any other value, and for a single row [1, width], which may hold ids."""
     if not hasattr(found, "tolist") or getattr(found, "ndim", 0) not in (2, 3):
         return None
     rows = np.asarray(found.tolist())
@@ -409,8 +410,8 @@ def _read_one_hot_rows(found: Any) -> list[int] | None:
 
 
 def list_left_out_words_whose_ids_have_rows(function: OwnersFunction, vocabulary: Vocabulary) -> list[str]:
-    """List words that the vocabulary leaves out, but for which the owner's function returns only ids that are rows of
-    the embedding. The text rules must give these ids, too. The first 100 left-out words are tried."""
+    """List the words that the vocabulary leaves out although the owner's function returns ids for them that all have a
+    row in the embedding. Only the first 100 left-out words are tried."""
     rows = len(vocabulary.tokens)
     found = {word: _try_text(function, word) for word, _ in vocabulary.left_out[:_LEFT_OUT_WORDS]}
     return [word for word, ids in found.items() if all(isinstance(one, int) and one < rows for one in ids)]

@@ -35,10 +35,10 @@ Pair = tuple[str, Sequence[int]]
 Answer: TypeAlias = tuple[str, ...] | Mapping[str, float]
 
 _LINE: Final = (
-    'Write {"text": "...", "ids": [4, 17], "label": "Sports"} in each line; "tokens" may take the place of "ids", '
-    '"probabilities" that of "label", and a line with an answer needs no ids. Or give a CSV file with the columns '
-    "text, label (a|b for several) and probability (0.93: of that label; without the column label, of the second "
-    "of two labels), or with a column of probabilities for each label, named like the label."
+    'Write {"text": "...", "ids": [4, 17], "label": "Sports"} in each line ("tokens" may replace "ids", '
+    '"probabilities" may replace "label", and a line with an answer needs no ids). Or give a CSV file with the columns '
+    "text, label (a|b for several labels) and probability (the number for this label, or for the second of two labels "
+    "if there is no column label), or with a column of probabilities for each label, named like the label."
 )
 _ITEM: Final = 'Give pairs of a text and its ids: [("oil prices", [4, 17])], or ("oil prices", [4, 17], "Business").'
 _MEMBERS: Final = ("text", "ids", "tokens", "label", "probabilities")
@@ -70,10 +70,11 @@ class OwnersText:
         text: the text.
         ids: the ids of the text; None if they are not given.
         tokens: the tokens of the text; None if they are not given.
-        answer: the answer of the user's classifier, unchanged: labels, probabilities or both; None if it is not given.
-            A single number is the probability of `label` or, without it, of the second of two labels.
-        label: the label that was given beside probabilities. Among these, it must have the highest one.
-        head: the output head of the module that gave the answer; empty if the module has one set of labels.
+        answer: the label, the labels or the probabilities that the user's classifier answers, unchanged; None if they
+            are not given. A single number is the probability of `label`, or of the second of two labels if `label` is
+            None.
+        label: the label that was given beside the probabilities; it must be the one with the highest probability.
+        head: the output head of the module that gave the answer; empty if the module has only one head.
     """
 
     text: str
@@ -85,29 +86,30 @@ class OwnersText:
 
 
 def list_texts_with_ids(texts: Iterable[OwnersText]) -> list[Pair]:
-    """Return a pair of the text and its ids for each text that has ids."""
+    """Return a pair (text, ids) for each text that has ids."""
     return [(one.text, one.ids) for one in texts if one.ids is not None]
 
 
 def read_pairs(
     path: Path, labels: Sequence[str] = (), *, multi_label: bool = False, texts: Path | None = None
 ) -> list[OwnersText]:
-    """Read the owner's texts with their ids, tokens or answers, from a file of JSON lines or from a CSV file. A line is
-    `["text", [ids]]`, or an object with `text` and any of `ids`, `tokens`, `label` and `probabilities`. A CSV file has
-    columns of these names, or a column of probabilities for each label. Columns with other names are read as `text` and
-    `label` if only one column can hold them. If no column has texts, another CSV file in the same folder must have
-    them.
+    """Read the owner's texts with their ids, tokens or answers, from a file of JSON lines or from a CSV file.
+
+    A line of JSON is `["text", [ids]]`, or an object with `text` and any of `ids`, `tokens`, `label` and
+    `probabilities`. A CSV file has columns with these names, or a column of probabilities for each label. A column with
+    another name is read as `text` or `label` if it is the only one that can hold texts or labels. If no column has
+    texts, they are read from another CSV file in the same folder.
 
     Args:
         path: the file.
-        labels: the labels, in the order of the logits. A column of a CSV file with another name is not read, and this
-            is logged. If no labels are given, each column with probabilities is named after a label.
+        labels: the labels, in the order of the logits; empty if they are not known. Each column of probabilities then
+            has the name of a label.
         multi_label: whether a text may have several labels or none. An empty field of a CSV file means no label.
-        texts: the CSV file with the texts, if `path` is a CSV file without them.
+        texts: the CSV file with the texts, if `path` is a CSV file without them; None to search the folder.
 
     Raises:
-        OptionCorrectionsError: several CSV files have the texts.
-        InputError: the file cannot be read, or a line does not have this form; the message has its number.
+        OptionCorrectionsError: several CSV files in the folder have the texts.
+        InputError: the file cannot be read, or a line has another form; the message has the number of the line.
     """
     found: list[OwnersText] = []
     lines: Sequence[Any] = (
@@ -131,13 +133,13 @@ def read_pairs(
             one = replace(one, tokens=_check_tokens(tokens, where, _LINE))
         found.append(one if probabilities is None else replace(one, label=label))
     if not found:
-        raise InputError(f"{path} holds no texts.", _LINE)
+        raise InputError(f"{path} is empty, but must hold texts.", _LINE)
     return found
 
 
 def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_label: bool) -> list[dict[str, Any]]:
     """Read a CSV file of texts, labels and probabilities. Return a dict from column to field for each row that has an
-    answer. Columns that are not read are left out, and others are renamed to usual names."""
+    answer. The columns are renamed to `text`, `label`, `probability` or a label; all others are left out."""
     rows = _read_rows(path, labels)
     if rows and "text" not in rows[0]:
         rows = _add_texts_of_other_file(path, rows, texts)
@@ -191,8 +193,8 @@ def _read_csv(path: Path, labels: Sequence[str], texts: Path | None, *, multi_la
 
 
 def _spell_columns_as_labels(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Rename each column whose name equals a label but for case and blanks to this label. Return the rows. A column
-    that could belong to two labels keeps its name."""
+    """Return the rows with each column renamed to a label, if the two names differ only in case and blanks. A column
+    keeps its name if two labels differ from it only in this way."""
     names = [*rows[0]] if rows else []
     spelled = {
         name: same[0]
@@ -208,26 +210,26 @@ def _spell_columns_as_labels(rows: list[dict[str, Any]], labels: Sequence[str]) 
 def _refuse_table_without_answers(
     path: Path, rows: Sequence[Mapping[str, Any]], labels: Sequence[str], unread: Sequence[str]
 ) -> None:
-    """Raise an InputError that a CSV file has texts, but not the classifier's answers. If one of the columns `unread`
-    may hold the true labels, the error names it."""
+    """Raise an InputError which says that a CSV file has texts, but no answers of the user's classifier. If one of the
+    columns `unread` may hold the true labels, the message names this column."""
     # Data may have one class more than the classifier, such as neutral.
     few = [name for name in unread if 2 <= len({row[name] for row in rows}) <= len(labels) + 1]
     column = short_repr(few[0]) if few else ""
     said = f"Its column {column} seems to hold labels of the data, and not these answers. " if few else ""
     more = f" If {column} has the answers, rename it to label, and write them as --labels does." if few else ""
     raise InputError(
-        f"{path} has no column of your classifier's answers.",
-        f"{said}Write what your classifier answers to each text to a CSV file with the columns text and label, or text "
-        f"and probability.{more}",
+        f"{path} has no column with the answers of your classifier.",
+        f"{said}Write the answer of your classifier to each text to a CSV file with the columns text and label, or "
+        f"text and probability.{more}",
     )
 
 
 def _leave_out_rows_without_answer(
     path: Path, rows: list[dict[str, Any]], unread: Sequence[str], *, multi_label: bool
 ) -> list[dict[str, Any]]:
-    """Return the rows that have an answer, and log how many others there are. With `multi_label`, return all rows: an
-    empty label then means that the text has no label, also beside probabilities if any row has a label. The columns
-    `unread` hold no answers."""
+    """Return the rows that have an answer, and log how many rows have none. With `multi_label`, return all rows, since
+    an empty label then means that the text has no label, also beside probabilities if any row has a label. The columns
+    `unread` are not searched for answers."""
     # A label that did not reach its threshold.
     others = [name for name in (rows[0] if rows else ()) if name != "text" and not _ANSWER.fullmatch(name)]
     others = [name for name in others if name not in unread]
@@ -252,7 +254,7 @@ def _leave_out_rows_without_answer(
 def _log_unread_columns(
     path: Path, rows: Sequence[Mapping[str, Any]], labels: Sequence[str], unread: Sequence[str]
 ) -> None:
-    """Log the columns of a CSV file that are not read, and how to name those that may be probabilities."""
+    """Log the columns of a CSV file that are not read. If they may hold probabilities, also log how to name them."""
     numbers = [name for name in unread if all(_is_probability(row[name]) and "." in row[name] for row in rows)]
     has_numbers = rows[0].keys() >= {*labels} or any(_ANSWER.fullmatch(one) and one != "label" for one in rows[0])
     numbers = [] if has_numbers else numbers
@@ -263,9 +265,9 @@ def _log_unread_columns(
 
 
 def name_class_numbers(given: Iterable[Any], labels: Sequence[str]) -> dict[int, str]:
-    """Return a dict from the number of each class to its label. The numbers count from 0 or from 1, or there are as
-    many different whole numbers as labels; the smallest number then stands for the first label. Return an empty dict if
-    a value is not a whole number, or is itself a label.
+    """Return a dict from the number of each class to its label. Numbers from 0 or from 1 on are positions in the list
+    of labels. If there are as many other whole numbers as labels, they stand for the labels in rising order. Return an
+    empty dict if a value is not a whole number, or is itself a label.
 
     Args:
         given: the numbers of classes, as integers or strings, such as 1 and "1.0".
@@ -287,8 +289,8 @@ def name_class_numbers(given: Iterable[Any], labels: Sequence[str]) -> dict[int,
 
 
 def _replace_class_numbers(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows with labels in place of the numbers of classes, such as 0 and 1, in a column with a name like
-    `label` or `y_pred`."""
+    """Return the rows with labels in place of class numbers, such as 0 and 1, in the columns with a name like `label`
+    or `y_pred`. Log which number is read as which label."""
     for column in [name for name in (rows[0] if rows else ()) if _OF_CLASSES.search(name) and name not in labels]:
         named = name_class_numbers([row[column] for row in rows if row[column]], labels)
         if named:
@@ -304,8 +306,9 @@ def _write_class_numbers(named: Mapping[int, str]) -> str:
 
 
 def _leave_out_true_labels(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Remove columns of true labels, such as `gold`, from the rows. Rename the column of predicted labels, such as
-    `y_pred`, to `label`; a column that already has this name then counts as true labels. Return the rows."""
+    """Return the rows without the columns of true labels, such as `gold`. A column of predicted labels, such as
+    `y_pred`, is renamed to `label`; if there is a column `label` as well, that one holds the true labels and is
+    removed."""
     names = [*(rows[0] if rows else ())]
     if any(map(_TRUE.search, labels)):
         return rows
@@ -320,9 +323,9 @@ def _leave_out_true_labels(path: Path, rows: list[dict[str, Any]], labels: Seque
 
 
 def list_labels_of_answers(path: Path, *, multi_label: bool = False) -> list[str]:
-    """List the labels in a file of the owner's answers. They are the names of its columns of probabilities, the keys of
-    its probabilities in JSON, or else the sorted values of its only column of labels. Return an empty list if this does
-    not show the labels.
+    """List the labels that occur in a file of the owner's answers: the names of the columns of probabilities, the keys
+    of the probabilities in JSON, or else the sorted values of the only column of labels. Return an empty list if the
+    file shows no labels.
 
     Args:
         path: the file of JSON lines or the CSV file.
@@ -355,9 +358,9 @@ def list_labels_of_answers(path: Path, *, multi_label: bool = False) -> list[str
 
 
 def _collect_sorted_labels(given: Sequence[str], *, multi_label: bool) -> list[str]:
-    """Return the different labels in a list of answers, sorted. If the answers are numbers of classes, return all
-    numbers from 0 to the highest one. Return an empty list if there are too many different values for labels, or
-    numbers that are not those of classes."""
+    """Return the different labels in a list of answers, sorted. If the answers are class numbers, return all numbers
+    from 0 to the highest one. Return an empty list if the answers are other numbers, or have too many different values
+    to be labels."""
     found = {part for one in given for part in (one.split(LABEL_SEPARATOR) if multi_label else [one]) if part}
     if found and all(re.fullmatch(r"-?\d+(\.\d+)?", one) for one in found):
         highest = max(map(float, found))
@@ -366,8 +369,8 @@ def _collect_sorted_labels(given: Sequence[str], *, multi_label: bool) -> list[s
 
 
 def _convert_percents(path: Path, rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Convert columns of percents to probabilities in the rows, and return the rows. Numbers are percents if all end in
-    %, or if they are from 100 divided by the number of labels up to 100."""
+    """Return the rows with probabilities in place of percents. The numbers of a column are percents if all end in %, or
+    if all lie between 100 divided by the number of labels and 100."""
     for name in [one for one in (rows[0] if rows and labels else ()) if _is_probability_name(one)]:
         given = [one.strip() for row in rows if (one := row[name])]
         numbers = [float(one.rstrip("% ")) for one in given if _IS_NUMBER.fullmatch(one.rstrip("% "))]
@@ -387,9 +390,9 @@ def _is_probability_name(name: str) -> bool:
 def _rename_column_of_label_probability(
     path: Path, rows: list[dict[str, Any]], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Rename the only column that may hold the probability of each row's label, or of the second of two labels, to
-    `probability`. The numbers and the labels of the rows show which column this is. Numbers may be percents. Return the
-    rows unchanged if there is no such column."""
+    """Return the rows with one column renamed to `probability`: the only one whose numbers may be the probability of
+    each row's label, or of the second of two labels. Percents are accepted. Return the rows unchanged if no column or
+    several columns may hold it."""
     columns = [name for name in (rows[0] if rows else ()) if name not in _MEMBERS]
     if not rows or "label" not in rows[0] or any(name in labels or _ANSWER.fullmatch(name) for name in columns):
         return rows
@@ -418,7 +421,7 @@ def _may_be_probability_of_given_label(
     rows: Sequence[Mapping[str, Any]], column: str, label_column: str, labels: Sequence[str]
 ) -> bool:
     """Return whether the numbers in `column` may be the probability of each row's label, or of the second of two
-    labels: they never say that another label is likelier than the one in `label_column`."""
+    labels. They may not be if, in some row, they make another label likelier than the one in `label_column`."""
     given = [(float(row[column]), row[label_column]) for row in rows if row[column] and _is_probability(row[column])]
     of_second = len(labels) == 2 and all(
         number == _LIKELY or (number > _LIKELY) == (label == labels[1]) for number, label in given
@@ -430,15 +433,15 @@ def _may_be_probability_of_given_label(
 def _are_labels_likelier_by_probability_columns(
     rows: Sequence[Mapping[str, Any]], label_column: str, labels: Sequence[str]
 ) -> bool:
-    """Return whether the labels in `label_column` agree with each column of probabilities: the label of a row is always
-    the likelier one of two labels. Return True if there are not exactly two labels."""
+    """Return whether the label of each row, in `label_column`, is the likelier of two labels by each column of
+    probabilities. Return True if there are not exactly two labels."""
     columns = [*filter(_is_probability_name, rows[0])] if len(labels) == 2 else []
     return all(_may_be_probability_of_given_label(rows, name, label_column, labels) for name in columns)
 
 
 def _add_probability_of_other_label(rows: list[dict[str, Any]], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """If the rows have a column of probabilities for only one of two labels, add the column for the other label: 1
-    minus the probability. Return the rows."""
+    """Return the rows with a column of probabilities for each of two labels. If only one label has a column, the column
+    of the other label gets 1 minus the probability."""
     given = [label for label in labels if rows and label in rows[0]]
     if len(given) != 1 or not all(_is_probability(row[given[0]]) for row in rows):
         return rows
@@ -449,8 +452,8 @@ def _add_probability_of_other_label(rows: list[dict[str, Any]], labels: Sequence
 def _leave_out_rows_with_error_words(
     path: Path, rows: list[dict[str, Any]], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return the rows without those whose classification failed: their probabilities are empty, and a word such as
-    ERROR is in place of a label. Return all rows if this holds for all, or if there is no column of labels or of
+    """Return the rows without those whose classification failed. Such a row has empty probabilities, and a word such as
+    ERROR in place of a label. Return all rows if all of them failed, or if there is no column of labels or none of
     probabilities."""
     numbers = [
         name for name in (rows[0] if rows else ())
@@ -474,26 +477,27 @@ def _leave_out_rows_with_error_words(
 
 
 def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Read the rows of a CSV file. If no column is called `text`, the only column in which at least half of the fields
-    have several words is renamed to `text`."""
+    """Read the rows of a CSV file. If there is no column `text`, and exactly one column has several words in at least
+    half of its fields, rename this column to `text`."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [*csv.DictReader(file, delimiter=_DELIMITERS.get(path.suffix.lower(), ","))]
     except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
+        raise InputError(f"{path} is not UTF-8 text.", "Save the file in UTF-8.") from None
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path} cannot be read: {first_line(error)}.", _LINE) from None
     # DictReader collects the fields beyond the header under None.
     if longer := [number for number, row in enumerate(rows, 1) if None in row]:
         raise InputError(
-            f"{path} has more fields in row {longer[0]} than names of columns in its first line.",
-            'Put a text with commas in quotes: "a, b".',
+            f"{path} has more fields in row {longer[0]} than column names in its first line.",
+            'If a text contains commas, write it in quotes: "a, b".',
         )
     rows = [{name: field or "" for name, field in row.items()} for row in rows]
     if of_values := [name for name in (rows[0] if rows else ()) if name and any(row[name] == name for row in rows)]:
         raise InputError(
-            f"{path} does not begin with the names of its columns: {short_repr(of_values[0], 40)} is a value of a row.",
-            "Give your classifier's answers in a file whose first line is text,label,probability.",
+            f"The first line of {path} must hold the names of the columns, but {short_repr(of_values[0], 40)} is also "
+            "a value in this column.",
+            "Write the names of the columns into the first line, such as text,label,probability.",
         )
     several = [
         name for name in (rows[0] if rows else ())
@@ -505,8 +509,7 @@ def _read_rows(path: Path, labels: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _holds_only_given_labels(rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence[str]) -> bool:
-    """Return whether each field of a column is empty or holds one or several of the `labels`. At least one field must
-    have a label."""
+    """Return whether each field of a column is empty or holds one or several of `labels`, and not all are empty."""
     fields = {row[column] for row in rows} - {"", *labels}
     return any(row[column] for row in rows) and all({*field.split(LABEL_SEPARATOR)} <= {*labels} for field in fields)
 
@@ -514,8 +517,8 @@ def _holds_only_given_labels(rows: Sequence[Mapping[str, Any]], column: str, lab
 def _rename_only_column(
     path: Path, rows: list[dict[str, Any]], columns: Sequence[str], name: str
 ) -> list[dict[str, Any]]:
-    """Rename the column in `columns` to `name`, if it is the only one there and no column has this name yet. Return the
-    rows."""
+    """Return the rows with the column in `columns` renamed to `name`. Return the rows unchanged if `columns` does not
+    have exactly one column, or if a column has this name already."""
     if len(columns) != 1 or name in rows[0]:
         return rows
     _log.warning("%s has no column %s: the column %s is read in its place", path, name, short_repr(columns[0]))
@@ -525,13 +528,12 @@ def _rename_only_column(
 def _add_texts_of_other_file(
     path: Path, rows: Sequence[dict[str, Any]], texts_file: Path | None
 ) -> list[dict[str, Any]]:
-    """Add the texts from another CSV file in the same folder to rows without texts. A column that both files have, such
-    as id, shows which text belongs to which row; this column is then removed. With `texts_file`, only this file is
-    read. Return the rows.
+    """Return rows without texts with the texts from another CSV file in the same folder, or from `texts_file` if it is
+    given. A column that both files have, such as id, shows which text belongs to which row; this column is removed.
 
     Raises:
         OptionCorrectionsError: several files in the folder have the texts.
-        InputError: no file in the folder has the texts.
+        InputError: no file has the texts.
     """
     found: list[tuple[Path, str, dict[str, str]]] = []
     with_answers: set[Path] = set()
@@ -550,13 +552,13 @@ def _add_texts_of_other_file(
     # Answers that were written with their texts, as by `classify`, are not a file of texts.
     only_texts = [one for one in found if one[0] not in with_answers]
     found = only_texts or found
-    problem = f"{path} has no column text: {_write_names([*rows[0]])}."
+    problem = f"{path} has no column `text`, but only the columns {_write_names([*rows[0]])}."
     if not found:
         raise InputError(problem, _LINE)
     other, column, texts = found[0]
     if any([texts[row[column]] for row in rows] != [more[row[by]] for row in rows] for _, by, more in found[1:]):
         names = [str(one) for one, _, _ in found]
-        remedy = f"Several files beside it have them: {', '.join(names)}. Name the right one: --texts {names[0]}, say."
+        remedy = f"Several files in the folder have texts: {', '.join(names)}. Give the right one: --texts {names[0]}."
         raise OptionCorrectionsError(problem, remedy, {"texts": names[0]})
     _log.warning("%s has no column text: its texts are those of %s, by the column %s", path, other.name, column)
     return [{"text": texts[row.pop(column)], **row} for row in rows]
@@ -566,7 +568,7 @@ def _find_label_columns(
     rows: Sequence[Mapping[str, Any]], labels: Sequence[str], *, multi_label: bool
 ) -> dict[str, str]:
     """Find the columns of a CSV file that hold the probability or the logit of one label, such as p_bad and p_good, or
-    p_0 and p_1. Return a dict from the name of each column to its label."""
+    p_0 and p_1. Return a dict from the name of each column to its label; empty if there are no such columns."""
     columns = {name.casefold(): name for name in (rows[0] if rows else ()) if name not in _MEMBERS}
     if len(labels) < 2 or set(labels) & ({*columns.values()} | {*_MEMBERS}):
         return {}
@@ -597,8 +599,8 @@ def _find_label_columns(
 
 
 def _describe_label_columns(columns: Mapping[str, str]) -> tuple[str, str]:
-    """Return two phrases for a sentence: the names of some columns, and the labels to which they belong. For columns
-    `logit_bad` and `logit_good`, the first phrase is 'logit_...'."""
+    """Return two phrases for a message: the names of the columns, and the labels to which they belong. Column names
+    with a common beginning are shortened: `logit_bad` and `logit_good` become 'logit_...'."""
     first, label = next(iter(columns.items()))
     before, _, after = first.partition(label)
     is_around = all(name == f"{before}{label}{after}" for name, label in columns.items())
@@ -607,8 +609,8 @@ def _describe_label_columns(columns: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _are_columns_named_by_label_numbers(columns: Mapping[str, str]) -> bool:
-    """Return whether the names of columns contain the numbers of labels, such as p_0 and p_1, and not the labels. Such
-    columns cannot show the order of the labels."""
+    """Return whether the columns are named by the numbers of labels, such as p_0 and p_1, and not by the labels. Such
+    names do not show the order of the labels."""
     each = [*enumerate(columns.items())]
     return bool(each) and all(
         re.search(rf"(?<![0-9]){number}(?![0-9])", name) and label.casefold() not in name.casefold()
@@ -617,8 +619,8 @@ def _are_columns_named_by_label_numbers(columns: Mapping[str, str]) -> bool:
 
 
 def _join_label_columns_to_list(row: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
-    """Return a copy of a row in which one list of numbers, under `probabilities`, replaces the entries of the labels.
-    Return the row unchanged if a number is missing."""
+    """Return a copy of a row with one list `probabilities` in place of the columns of the labels. Return the row
+    unchanged if a number is missing."""
     if not all(row[label] for label in labels):
         return dict(row)
     others = {name: field for name, field in row.items() if name not in labels}
@@ -628,9 +630,9 @@ def _join_label_columns_to_list(row: Mapping[str, Any], labels: Sequence[str]) -
 def _find_column_of_all_labels(
     rows: Sequence[Mapping[str, Any]], labels: Sequence[str], *, multi_label: bool
 ) -> str | None:
-    """Find the only column of a CSV file whose fields hold one number for each label, such as `[0.2, 1.5]`. The numbers
-    must be logits or probabilities; probabilities add up to 1 unless a text may have several labels. Return None if
-    there is no such column, or if columns have the names of labels."""
+    """Find the only column of a CSV file whose fields hold a list with one number for each label, such as `[0.2, 1.5]`.
+    The numbers must be logits, or probabilities whose sum is 1 (with `multi_label`, any sum). Return None if there is
+    no such column, or if columns have the names of labels."""
     if len(labels) < 2 or not rows or {*labels} & rows[0].keys():
         return None
     found = []
@@ -649,7 +651,7 @@ def _find_column_of_all_labels(
 
 def _holds_more_than_numbers(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
     """Return whether no field of a column is a single number, so that the column cannot hold probabilities. Return
-    False for a column with the usual name of an answer."""
+    False for a column with a name like `label`, `probability` or `score`."""
     fields = [row[column] for row in rows if row[column]] if column not in _MEMBERS else []
     is_answer = _ANSWER.fullmatch(column) is not None
     return (
@@ -658,7 +660,7 @@ def _holds_more_than_numbers(rows: Sequence[Mapping[str, Any]], column: str) -> 
 
 
 def _parse_numbers(field: str) -> list[float]:
-    """Return the numbers in a field such as `0.2 1.5` or `[0.2, 1.5]`. Return an empty list for another field."""
+    """Return the numbers in a field such as `0.2 1.5` or `[0.2, 1.5]`. Return an empty list for any other field."""
     try:
         return [float(one) for one in re.split(r"[\s,;]+", field.strip("[]() \t\n"))]
     except ValueError:
@@ -668,8 +670,8 @@ def _parse_numbers(field: str) -> list[float]:
 def _split_number_list_into_label_columns(
     rows: Sequence[Mapping[str, Any]], column: str, labels: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return the rows with one column for each label in place of `column`, whose fields have the numbers of all labels
-    in one list."""
+    """Return the rows with one column for each label in place of `column`, whose fields are lists with one number for
+    each label."""
     divided = []
     for row in rows:
         numbers = [*map(repr, _parse_numbers(row[column]))] if row[column] else [""] * len(labels)
@@ -689,9 +691,9 @@ def _is_probability(field: str) -> bool:
 def _find_kind_of_numbers(
     rows: Sequence[Mapping[str, Any]], column_names: Mapping[str, str], *, multi_label: bool
 ) -> str:
-    """Return what the numbers in the columns of the labels are: "probabilities", "logarithms of probabilities" or
-    "logits". Return an empty string for other numbers. Numbers are logits if each row's label has the highest one, or
-    if the names of their columns say so.
+    """Return the kind of the numbers in the columns of the labels: "probabilities", "logarithms of probabilities" or
+    "logits". Numbers are logits if the label of each row has the highest number, or if the names of the columns say so.
+    Return an empty string for other numbers.
 
     Args:
         rows: the rows, with the labels as columns.
@@ -721,8 +723,8 @@ def _find_kind_of_numbers(
 
 
 def _convert_to_probabilities(row: Mapping[str, Any], labels: Sequence[str], *, by_sigmoid: bool) -> dict[str, str]:
-    """Return the probabilities of the labels for the logits in a row, by a sigmoid or by a softmax. Logarithms of
-    probabilities may be in place of logits with a softmax. Return an empty dict if a number is missing."""
+    """Convert the logits in a row to a dict from labels to probabilities, by a sigmoid or else by a softmax. Logarithms
+    of probabilities are converted by the softmax, too. Return an empty dict if a number is missing."""
     if not all(row[label] for label in labels):
         return {}
     numbers = [float(row[label]) for label in labels]
@@ -740,8 +742,8 @@ def _write_names(names: Sequence[str]) -> str:
 
 
 def _convert_row_to_document(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Convert a row of a CSV file to a dict with the members that a line of JSON has, such as `text` and
-    `probabilities`. Fields with ids, tokens and probabilities are parsed. `where` names the row in messages."""
+    """Convert a row of a CSV file to the dict that a line of JSON would give, with keys such as `text`, `ids` and
+    `probabilities`. Raise an InputError if a field cannot be parsed; `where` names the row in the message."""
     has_label = row.get("label") not in ("", [])
     document: dict[str, Any] = {
         name: field
@@ -763,9 +765,9 @@ def _convert_row_to_document(row: Mapping[str, Any], where: str) -> dict[str, An
 
 
 def _read_answer_members(document: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the label and the probabilities of an answer as a dict with the members `label` and `probabilities`. The
-    answer has members such as `label` and `probability`, or `label_2` and `probability_2`. A value may hold several
-    parts, such as `a|b` and `0.9|0.8`. Return an empty dict if there is no probability."""
+    """Return the answer in a line or row as a dict with the keys `label` and `probabilities`. It is read from keys such
+    as `label` and `probability`, or `label_2` and `probability_2`, whose values may have several parts, such as `a|b`
+    and `0.9|0.8`. Return an empty dict if there is no probability."""
     pairs: list[tuple[str | None, str]] = []
     names = {name.lower(): name for name in document if _ANSWER.fullmatch(name)}
     for name in names:
@@ -784,70 +786,73 @@ def _read_answer_members(document: Mapping[str, Any], where: str) -> dict[str, A
 
 
 def convert_example_pairs(tuples: Iterable[Any]) -> list[OwnersText]:
-    """Convert tuples (text, ids) or (text, ids, answer) of the argument `example_ids` to `OwnersText` objects. Arrays
-    and tensors of ids become lists.
+    """Convert tuples (text, ids) or (text, ids, answer) of the argument `example_ids` to `OwnersText` objects.
 
     Args:
-        tuples: the tuples. The ids are a list, an array or a tensor; a list of tokens may stand in their place, or None
-            if there is an answer. An answer is a label, a list of labels, a dict from label to probability, or the
-            probabilities of all labels in their order.
+        tuples: the tuples. The ids are a list, an array or a tensor of ids, or a list of tokens; with an answer, they
+            may be None. An answer is a label, a list of labels, a dict from label to probability, or the probabilities
+            of all labels in their order.
 
     Raises:
-        InputError: an item is not such a tuple.
+        InputError: `tuples` is not iterable, or an item is not such a tuple.
     """
     try:
         found = [_make_owners_text(item, f"example_ids, item {number}", _ITEM) for number, item in enumerate(tuples)]
     except TypeError:
-        raise InputError(f"example_ids is of type {type(tuples).__name__}.", _ITEM) from None
+        raise InputError(
+            f"`example_ids` is of type {type(tuples).__name__}, but must be a list of pairs.", _ITEM
+        ) from None
     if twice := len(found) - len({one.text for one in found}):
         _log.info("%d of the %d pairs repeat the text of another pair, which counts only once", twice, len(found))
     return found
 
 
 def _make_owners_text(item: Any, where: str, remedy: str) -> OwnersText:
-    """Make an `OwnersText` of a tuple with a text, its ids or tokens, and an answer. Raise an InputError with the
-    advice `remedy` if the tuple has another form. `where` names the tuple in messages."""
+    """Make an `OwnersText` from a tuple (text, ids or tokens) or (text, ids or tokens, answer). Raise an InputError if
+    the tuple has another form; `where` names the tuple in the message, and `remedy` is the advice in it."""
     if isinstance(item, OwnersText):
         return item
     if not isinstance(item, list | tuple) or len(item) not in (2, 3):
-        raise InputError(f"{where} is {brief_text(item)}, not a text and its ids.", remedy)
+        raise InputError(f"{where} is {brief_text(item)}, but must be a text with its ids or its answer.", remedy)
     text, ids, answer = (*item, None)[:3]
     values = ids.tolist() if hasattr(ids, "tolist") else ids
     if not isinstance(text, str):
-        raise InputError(f"{where} has {brief_text(text)} where its text should be.", remedy)
+        raise InputError(f"{where} has {brief_text(text)} as its text, but a text must be a string.", remedy)
     if values is None and answer is not None:
         return OwnersText(text, answer=answer)
     if values is None:
-        raise InputError(f"{where} has neither ids, nor tokens, nor an answer.", remedy)
+        raise InputError(f"{where} has a text, but needs its ids, its tokens or an answer beside it.", remedy)
     if not isinstance(values, list | tuple):
-        raise InputError(f"{where} has {brief_text(values)} where its ids should be.", remedy)
+        raise InputError(f"{where} has {brief_text(values)} as its ids, but ids must be a list.", remedy)
     if values and isinstance(values[0], str):
         return OwnersText(text, tokens=_check_tokens(values, where, remedy), answer=answer)
     # An array that numpy made without a type holds floats.
     values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
     for value in values:
         if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 0:
-            raise InputError(f"{where} has {brief_text(value)} among its ids.", "Give ids as whole numbers from 0 on.")
+            raise InputError(
+                f"{where} has the id {brief_text(value)}, but an id must be a whole number of 0 or more.", remedy
+            )
     return OwnersText(text, [operator.index(value) for value in values], answer=answer)
 
 
 def _check_tokens(values: Any, where: str, remedy: str) -> list[str]:
     if not isinstance(values, list | tuple):
-        raise InputError(f"{where} has {brief_text(values)} where its tokens should be.", remedy)
+        raise InputError(f"{where} has {brief_text(values)} as its tokens, but tokens must be a list.", remedy)
     if odd := [value for value in values if not isinstance(value, str)]:
-        raise InputError(f"{where} has {brief_text(odd[0])} among its tokens.", "Give each token as a string.")
+        raise InputError(f"{where} has the token {brief_text(odd[0])}, but each token must be a string.", remedy)
     return list(values)
 
 
 def _check_probabilities(given: Any, where: str) -> Any:
-    """Return the probabilities of a text; a single number becomes a list with this number. Raise an InputError if there
-    is a string in place of a number."""
+    """Return the probabilities of a text, with a single number as a list of one number. Raise an InputError if they are
+    neither a list nor a dict, or if one of them is a string."""
     given = [given] if isinstance(given, float) else given
     values = given.values() if isinstance(given, Mapping) else given
     if not isinstance(given, Mapping | list) or any(isinstance(value, str) for value in values):
         raise InputError(
-            f"{where} has {brief_text(given)} where its probabilities should be.",
-            'Give a number for each label, in their order, or {"label": number}.',
+            f"{where} has {brief_text(given)} as its probabilities, but they must be a list or a dict of numbers.",
+            'Give one number for each label, in the order of the labels, or a dict {"label": number}.',
         )
     return given
 
@@ -855,18 +860,17 @@ def _check_probabilities(given: Any, where: str) -> Any:
 def map_answers_to_labels(
     texts: Iterable[OwnersText], labels: Sequence[str], *, multi_label: bool = False
 ) -> list[tuple[OwnersText, Answer]]:
-    """Convert the answers to texts so that they name labels. Return a pair for each text that has an answer: the text,
-    and its answer as a tuple of labels or as a dict from labels to probabilities.
+    """Return a pair (text, answer) for each text that has an answer. The answer is converted to a tuple of labels, or
+    to a dict from labels to probabilities.
 
     Args:
-        texts: the texts.
+        texts: the texts with their answers as the user gave them.
         labels: the labels, in the order of the logits.
-        multi_label: whether a text may have several labels. `a|b` then stands for two labels, as `pocketrnn classify`
-            writes them.
+        multi_label: whether a text may have several labels. The answer `a|b` then means the labels a and b.
 
     Raises:
         InputError: an answer has an unknown label, a number that is not a probability, or too few or too many
-            probabilities; or its label does not have the highest probability.
+            probabilities; or the label beside the probabilities is not the one with the highest.
     """
     texts = [one for one in texts if one.answer is not None]
     if multi_label:
@@ -916,9 +920,9 @@ def map_answers_to_labels(
 
 
 def find_threshold_of_second_label(rows: Iterable[tuple[float, str]], labels: Sequence[str]) -> str | None:
-    """Return the probability from which a classifier with two labels gives the second one, with as few digits as
-    possible. Return None if the classifier gives the likelier label, or if its labels do not follow from the
-    probabilities.
+    """Return the lowest probability of the second label at which a classifier with two labels gives the second label,
+    with as few digits as possible. Return None if the classifier always gives the likelier label, or if no such
+    threshold explains its labels.
 
     Args:
         rows: for each text, the probability of the second label, and the label that the classifier gives.
@@ -937,8 +941,8 @@ def find_threshold_of_second_label(rows: Iterable[tuple[float, str]], labels: Se
 
 
 def write_threshold(below: float, highest: float) -> str:
-    """Return the number with the fewest digits that is above `below` and at most `highest`, as a string for a message.
-    The number is from 0 to 1, and 0.5 if possible."""
+    """Return a number above `below` and at most `highest` as a string for a message: 0.5 if it lies in this range, or
+    else the number with the fewest digits. Both limits are from 0 to 1."""
     below, highest = max(below, 0.0), min(highest, 1.0)
     if below < _LIKELY <= highest:
         return "0.5"
@@ -950,8 +954,8 @@ def write_threshold(below: float, highest: float) -> str:
 
 
 def _read_probability_of_second(answer: Any, labels: Sequence[str]) -> float | None:
-    """Return the probability of the second of two labels, from an answer with the probabilities of both labels. Return
-    None for another answer."""
+    """Return the probability of the second of two labels in an answer, or None if the answer does not have the
+    probabilities of both labels."""
     values = answer.tolist() if hasattr(answer, "tolist") else answer
     if isinstance(values, Mapping) and values.keys() == {*labels}:
         values = [values[label] for label in labels]
@@ -960,8 +964,8 @@ def _read_probability_of_second(answer: Any, labels: Sequence[str]) -> float | N
 
 
 def _spell_answers_as_labels(texts: Sequence[OwnersText], labels: Sequence[str]) -> list[OwnersText]:
-    """Replace answers that equal a label but for case and blanks by this label, and return the texts. Return the texts
-    unchanged if two labels are equal but for these."""
+    """Return the texts with each answer replaced by a label, if the two differ only in case and blanks. Return the
+    texts unchanged if two of the labels differ only in this way."""
     spelled = {normalize_label_spelling(one): one for one in labels}
 
     def spell(given: Any) -> Any:
@@ -989,7 +993,7 @@ def _spell_answers_as_labels(texts: Sequence[OwnersText], labels: Sequence[str])
 
 
 def _replace_class_numbers_of_answers(texts: list[OwnersText], labels: Sequence[str]) -> list[OwnersText]:
-    """Return the texts with labels in place of answers that are the number of a class."""
+    """Return the texts with labels in place of answers that are class numbers, such as 0 and 1."""
     answers = name_class_numbers([one.answer for one in texts], labels)
     given = name_class_numbers([one.label for one in texts if one.label is not None], labels)
     if not (answers or given):
@@ -1015,24 +1019,25 @@ def _split_labels(given: Any, labels: Sequence[str]) -> Any:
 
 
 def _read_single_probability(answer: Any) -> float | None:
-    """Return the number in an answer that is only one probability, alone or in a list. Return None for any other
-    answer."""
+    """Return the number in an answer that is a single probability, or a list with a single probability. Return None for
+    any other answer."""
     values = answer.tolist() if hasattr(answer, "tolist") else answer
     values = values if isinstance(values, list | tuple) else [values]
     return float(values[0]) if len(values) == 1 and isinstance(values[0], float) else None
 
 
 def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutput]) -> list[tuple[OwnersText, Answer]]:
-    """Convert the answers of a module with several heads so that they name labels. Return a pair for each text and each
-    head that answers it: the text with the name of the head, and the answer as a tuple of labels or as a dict from
-    labels to probabilities.
+    """Return a pair (text, answer) for each text and each output head that answers it, for a module with several heads.
+    `OwnersText.head` of the text is the name of the head. The answer is a tuple of labels, or a dict from labels to
+    probabilities.
 
     Args:
-        texts: the texts. An answer is a dict from the name of a head to an answer that `map_answers_to_labels` takes.
+        texts: the texts. The answer of each is a dict from the name of a head to the answer of this head.
         heads: the output of each head by its name.
 
     Raises:
-        InputError: an answer is not such a dict, or `map_answers_to_labels` refuses the answer of a head.
+        InputError: an answer is not such a dict, names an unknown head, or has labels or probabilities that do not fit
+            the head.
     """
     found = []
     for one in texts:
@@ -1040,15 +1045,17 @@ def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutpu
             continue
         if not isinstance(one.answer, Mapping):
             raise InputError(
-                f"The answer to {short_repr(one.text, 40)} is {brief_text(one.answer)}, but the module has the heads "
-                f"{', '.join(heads)}.",
-                f"Give the answer of each head by the head's name: {{{next(iter(heads))!r}: ...}}.",
+                f"The answer to {short_repr(one.text, 40)} is {brief_text(one.answer)}, but the module has several "
+                f"heads ({', '.join(heads)}), so the answer must be a dict.",
+                f"Give a dict from the name of each head to its answer: {{{next(iter(heads))!r}: ...}}.",
             )
         for name, answer in one.answer.items():
             if name not in heads:
                 near = suggest_similar_name(str(name), heads) or f"The heads are {', '.join(heads)}."
                 raise InputError(
-                    f"The answer to {short_repr(one.text, 40)} names {brief_text(name)}, which is not a head.", near
+                    f"The answer to {short_repr(one.text, 40)} names {brief_text(name)}, which is not a head of the "
+                    "module.",
+                    near,
                 )
             label = one.label.get(name) if isinstance(one.label, Mapping) else one.label
             of_head = replace(one, answer=answer, label=label, head=name)
@@ -1058,7 +1065,7 @@ def map_head_answers(texts: Iterable[OwnersText], heads: Mapping[str, LabelOutpu
 
 def _map_probabilities_and_check_label(one: OwnersText, labels: Sequence[str]) -> Answer:
     """Return the answer to a text as a tuple of labels or as a dict from labels to probabilities. Raise an InputError
-    if the owner gave a label beside the probabilities that does not have the highest one."""
+    if the owner gave both a label and probabilities, and another label has the highest probability."""
     answer = _map_answer_to_labels(one, labels)
     if one.label is None or not isinstance(answer, Mapping):
         return answer
@@ -1069,8 +1076,9 @@ def _map_probabilities_and_check_label(one: OwnersText, labels: Sequence[str]) -
             raise InputError(
                 f"The answer to {short_repr(one.text, 40)} has the label {short_repr(label, 40)}, but its highest "
                 f"probability is that of {short_repr(max(answer, key=answer.__getitem__), 40)}.",
-                "Leave the label out if it is the true label and not the answer of your classifier. If it is the "
-                "answer, the order of the labels may be wrong: leave the probabilities out, and the labels show it.",
+                "If the label is the true one and not the answer of your classifier, leave it out. If it is the "
+                "answer, the order of the labels may be wrong: leave out the probabilities, and pocketrnn finds the "
+                "order by the labels.",
             )
     return answer
 
@@ -1084,8 +1092,8 @@ def _map_answer_to_labels(one: OwnersText, labels: Sequence[str]) -> Answer:
     if isinstance(given, Mapping):
         if not given:
             raise InputError(
-                f"{where} is an empty dict.",
-                'Give the probability of each label, {"label": 0.9}, or leave the answer out.',
+                f"{where} is an empty dict, but must have the probability of each label.",
+                'Give a dict such as {"label": 0.9}, or leave out the answer.',
             )
         _check_labels(given, labels, where)
         return {name: _check_probability(value, where) for name, value in given.items()}
@@ -1097,15 +1105,16 @@ def _map_answer_to_labels(one: OwnersText, labels: Sequence[str]) -> Answer:
         if len(given) != len(labels):
             raise InputError(
                 f"{where} has {len(given)} probabilities, but there are {len(labels)} labels.",
-                "Give one for each label, in the order of the labels, or a dict from label to probability, "
-                '{"label": 0.9}.',
+                "Give one probability for each label, in the order of the labels, or a dict from label to probability, "
+                'such as {"label": 0.9}.',
             )
         return {label: _check_probability(value, where) for label, value in zip(labels, given, strict=True)}
     return _check_labels(given, labels, where)
 
 
 def _check_labels(names: Iterable[Any], labels: Sequence[str], where: str) -> tuple[str, ...]:
-    """Return names as a tuple of labels. Raise an InputError for a name that is not a label."""
+    """Return the labels of an answer as a tuple. Raise an InputError if one of `names` is not one of `labels`; `where`
+    names the answer in the message."""
     found = tuple(names)
     for name in found:
         if not isinstance(name, str) or name not in labels:
@@ -1116,9 +1125,9 @@ def _check_labels(names: Iterable[Any], labels: Sequence[str], where: str) -> tu
                 raise OptionCorrectionsError(problem, said, {"multi_label": "given"})
             raise InputError(
                 problem,
-                "Give the label that your classifier gives, by its name, or the probabilities; leave a text out where "
-                f"it gives none. Write several labels of a text as a{LABEL_SEPARATOR}b, with --multi-label; in JSON, "
-                '["a", "b"] does the same.',
+                "Give the label or the probabilities that your classifier gives, and leave out texts to which it gives "
+                f'no label. Write several labels of a text as a{LABEL_SEPARATOR}b (in JSON: ["a", "b"]) and give '
+                "--multi-label.",
             )
     return found
 
@@ -1126,7 +1135,7 @@ def _check_labels(names: Iterable[Any], labels: Sequence[str], where: str) -> tu
 def _check_probability(value: Any, where: str) -> float:
     if isinstance(value, bool) or not hasattr(value, "__float__") or not 0 <= value <= 1:
         raise InputError(
-            f"{where} has the probability {brief_text(value)}, which is out of range.",
-            "Give numbers from 0 to 1, after the softmax or sigmoid, and not the logits.",
+            f"{where} has the probability {brief_text(value)}, but a probability must be a number from 0 to 1.",
+            "Give the numbers after the softmax or sigmoid, not the logits.",
         )
     return float(value)

@@ -44,11 +44,11 @@ from pocketrnn_export.vocabularies.checkpoint_file import describe_member
 _log = logging.getLogger(__name__)
 
 SAVE_PLAIN: Final = (
-    "Where it was made, save the tokens alone, and give vocab.json: json.dump(word2idx, open('vocab.json', 'w'), "
-    "default=int) for a dict of your own; for a Vocab, json.dump({'tokens': vocab.get_itos(), 'default_index': "
-    "vocab.get_default_index()}, open('vocab.json', 'w'))."
+    "Save only the tokens, and give vocab.json. For a dict: json.dump(word2idx, open('vocab.json', 'w'), default=int). "
+    "For a torchtext Vocab: json.dump({'tokens': vocab.get_itos(), 'default_index': vocab.get_default_index()}, "
+    "open('vocab.json', 'w'))."
 )
-_SAVE_AGAIN: Final = "Copy the file again from where it was made, or save it there again."
+_SAVE_AGAIN: Final = "Copy the file again from the machine that made it, or save it there again."
 
 # A Vocab takes 2 instructions a token, one of torchtext up to 0.8 takes 8; either takes a container for each thousand
 # tokens. At these limits a hostile file takes some seconds and 1 GB.
@@ -101,21 +101,23 @@ class SavedVocab:
 
 
 def read_zipped_vocabulary(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
-    """Read the vocabulary in an archive that `torch.save` wrote. No code in the file is run.
+    """Read the vocabulary in a zip archive that `torch.save` wrote. No code in the file is run.
 
     Args:
         content: the bytes of the archive.
         source: the name of the file in messages.
 
     Returns:
-        The content of a Vocab, a list, or a dict, as `read_pickled_vocabulary` returns it.
+        The content of a torchtext Vocab, or a list or dict whose items are not checked. If the archive holds a dict
+        with several members, such as a checkpoint, this is the only vocabulary among them.
 
     Raises:
-        DataError: the archive is damaged or not one of `torch.save`, or there is no vocabulary in it.
+        DataError: the archive is damaged, was not written by `torch.save`, or holds no vocabulary or several.
     """
     if content.count(b"PK\x01\x02") > _MOST_ENTRIES:
         raise DataError(
-            f"{source} is an archive of more than {_MOST_ENTRIES:,} files, too many for a vocabulary.", SAVE_PLAIN
+            f"{source} is an archive of more than {_MOST_ENTRIES:,} files, which is too many for a vocabulary.",
+            SAVE_PLAIN,
         )
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -124,31 +126,33 @@ def read_zipped_vocabulary(content: bytes, source: str) -> SavedVocab | list[Any
                 raise DataError(f"{source} is a TorchScript file, not a vocabulary.", SAVE_PLAIN)
             pickles = [name for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
             if len(pickles) != 1:
-                raise DataError(f"{source} is a zip archive, but not one of torch.save.", SAVE_PLAIN)
+                raise DataError(f"{source} is a zip archive that torch.save did not write.", SAVE_PLAIN)
             entry = archive.getinfo(pickles[0])
             # torch.save never compresses, so compressed entries are refused.
             if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-                raise DataError(f"{source} is a compressed or encrypted archive, which torch.save does not write.",
-                                SAVE_PLAIN)  # fmt: skip
+                raise DataError(f"{source} is a compressed or encrypted archive, but torch.save never writes such an "
+                                "archive.", SAVE_PLAIN)  # fmt: skip
             stored = archive.read(entry)
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError, OverflowError, struct.error) as error:
-        raise DataError(f"{source} is a damaged archive: {_shorten_text(str(error))}.", _SAVE_AGAIN) from None
+        raise DataError(f"{source} is a damaged zip archive: {_shorten_text(str(error))}.", _SAVE_AGAIN) from None
     return read_pickled_vocabulary(stored, source)
 
 
 def read_pickled_vocabulary(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
-    """Read the vocabulary in a pickle, or in a file in the older form of `torch.save`. No code in the file is run.
+    """Read the vocabulary in a pickle, or in a file that `torch.save` wrote without a zip archive. No code in the file
+    is run.
 
     Args:
         content: the file's bytes.
         source: the name of the file in messages.
 
     Returns:
-        The content of a torchtext Vocab; a saved list or dict, whose items are not checked; or, for a dict with several
-        members, such as a checkpoint, the only vocabulary among these.
+        The content of a torchtext Vocab, or a list or dict whose items are not checked. If the pickle holds a dict with
+        several members, such as a checkpoint, this is the only vocabulary among them.
 
     Raises:
-        DataError: the pickle names something that a Vocab does not need, is damaged, too large, or not a vocabulary.
+        DataError: the pickle is damaged or too large, names a class or function that no vocabulary needs, or holds no
+            vocabulary or several.
     """
     reader = _VocabReader(content, source)
     root = reader.read_next_object()
@@ -182,12 +186,12 @@ class _Name:
 
 @dataclass(eq=False)
 class _RecordedObject:
-    """A record of an object that loading the pickle would make by calling `name`.
+    """A record of an object in a pickle. pickle.load would make the object by calling the class or function `name`.
 
     Attributes:
         name: the class or function, with its module.
         args: the arguments of the call.
-        state: the attributes that the pickle sets.
+        state: the attributes that the pickle sets on the object.
         members: the items that the pickle adds, if the object is a dict.
     """
 
@@ -198,7 +202,8 @@ class _RecordedObject:
 
 
 class _VocabReader(ObjectReader):
-    """Reads a pickle as dicts, lists, numbers, names, and records of the calls that loading would make."""
+    """Reads a pickle without running it: as dicts, lists, numbers, names, and records of the calls that pickle.load
+    would make."""
 
     # Arrays hold bytes.
     values = PickleReader.values | {"SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"}
@@ -216,10 +221,12 @@ class _VocabReader(ObjectReader):
             return _convert_arrays(super().read_next_object())
         except UnsupportedPickleError as error:
             raise self.refused or DataError(
-                f"{self.source} is a pickle with {error}, which no vocabulary needs. Nothing in it was run.", SAVE_PLAIN
+                f"{self.source} is a pickle with {error}. A vocabulary does not need this, and nothing in the file was "
+                "run.",
+                SAVE_PLAIN,
             ) from None
         except EOFError:
-            raise DataError(f"{self.source} is a pickle that ends too early.", _SAVE_AGAIN) from None
+            raise DataError(f"{self.source} is a damaged pickle: its end is missing.", _SAVE_AGAIN) from None
         except DataError:
             raise
         # Damaged bytes may raise any exception.
@@ -286,21 +293,23 @@ class _VocabReader(ObjectReader):
         return _Name(full)
 
     def _make_refused_name_error(self, name: str) -> DataError:
-        """Make the error for a pickle that names a class or function that a vocabulary does not need."""
+        """Make the error for a pickle that names `name`, a class or function that a vocabulary does not need."""
         name = _shorten_text(ascii(name)[1:-1])
         modules = b"torch.nn.modules" in self.content or b"_parameters" in self.content
         if modules and b"torchtext" not in self.content:
             return DataError(
-                f"{self.source} holds a whole pickled module, not a vocabulary, and would run code to be loaded "
-                f"(it names {name}). Nothing in it was run.",
-                "Where it was made, save its weights alone, torch.save(model.state_dict(), 'weights.pt'), and the "
-                "vocabulary alone, json.dump(vocab.get_itos(), open('vocab.json', 'w')).",
+                f"{self.source} holds a whole pickled module ({name}), not a vocabulary. Nothing in the file was run.",
+                "Save the weights and the vocabulary to two files: torch.save(model.state_dict(), 'weights.pt') and "
+                "json.dump(vocab.get_itos(), open('vocab.json', 'w')).",
             )
-        return DataError(f"{self.source} names {name}, which no vocabulary needs. Nothing in it was run.", SAVE_PLAIN)
+        return DataError(
+            f"{self.source} is a pickle with {name}. A vocabulary does not need this, and nothing in the file was run.",
+            SAVE_PLAIN,
+        )
 
     def _make_persistent_stand_in(self, identity: tuple[Any, ...]) -> Any:
-        """Return a placeholder for an object that torch.save stores outside the pickle: the numbers of a tensor, or, in
-        the older form, the source code of a module."""
+        """Return a placeholder for an object that torch.save stores outside the pickle, such as the numbers of a
+        tensor. `identity` is the pickle's persistent id of the object."""
         if identity[0] == "module":
             return require_type(identity[1], _Name)
         if identity[0] != "storage":
@@ -309,7 +318,7 @@ class _VocabReader(ObjectReader):
 
 
 def _convert_arrays(value: Any) -> Any:
-    """Replace a numpy array by a list, also among the values of a dict. Return any other value as it is."""
+    """Return a numpy array as a list, and a dict with its arrays as lists. Return any other value unchanged."""
     if not isinstance(value, dict):
         plain = unwrap_stand_ins(value) if isinstance(value, PickledObject) else value
         return plain.tolist() if isinstance(plain, np.ndarray) else plain
@@ -319,8 +328,9 @@ def _convert_arrays(value: Any) -> Any:
 
 
 def _find_vocabulary(root: Any, source: str, table_rows: Set[int]) -> SavedVocab | list[Any] | dict[str, Any]:
-    """Return the vocabulary in an unpickled object: the object itself, or a member of it. Raise a DataError if there is
-    none. `table_rows` has the numbers of rows of the matrices in the file, one of which may be the embedding."""
+    """Return the vocabulary in an object that was read from a pickle: the object itself, or a member of it. Raise a
+    DataError if there is none. `table_rows` has the number of rows of each matrix in the file, since one of the
+    matrices may be the embedding."""
     if isinstance(root, _RecordedObject):
         if root.name == _NATIVE_VOCAB:
             return _read_compiled_vocab(root, source)
@@ -341,13 +351,13 @@ def _find_vocabulary(root: Any, source: str, table_rows: Set[int]) -> SavedVocab
     if isinstance(root, list | tuple):
         return list(root)
     what = root.name if isinstance(root, _RecordedObject | _Name) else type(root).__name__
-    raise DataError(f"{source} holds something of type {what}, not a vocabulary.", SAVE_PLAIN)
+    raise DataError(f"{source} holds an object of type {what}, not a vocabulary.", SAVE_PLAIN)
 
 
 def _list_members_of_pickled_value(value: Any) -> dict[str, Any]:
-    """Return the members of a dict, a list or an object as a dict. The keys are those of the dict, the indices of the
-    list, or the names of the object's attributes. Arguments with which the pickle makes the object are members, too.
-    Return an empty dict for other values."""
+    """Return the members of a dict, a list or a pickled object as a dict. Its keys are the keys of the dict, the
+    indices of the list, or the names of the object's attributes and constructor arguments. Return an empty dict for
+    other values."""
     if isinstance(value, _RecordedObject):
         if value.name in _KNOWN or value.name.startswith(f"{_TORCH}."):
             return {}
@@ -365,8 +375,8 @@ def _list_members_of_pickled_value(value: Any) -> dict[str, Any]:
 
 
 def _is_keras_tokenizer(value: _RecordedObject) -> bool:
-    """Return whether a pickled object is a Keras Tokenizer. Its attributes decide, since the class has moved between
-    modules."""
+    """Return whether a pickled object has the attributes of a Keras Tokenizer. The name of its class is not compared,
+    since the class has moved between modules."""
     return isinstance(value.state, dict) and isinstance(value.state.get("word_index"), dict)
 
 
@@ -374,12 +384,12 @@ def _select_vocabulary_among_members(
     root: dict[Any, Any], source: str, table_rows: Set[int]
 ) -> SavedVocab | list[Any] | dict[str, Any]:
     """Return the only vocabulary among the members of a dict such as a checkpoint, also from inner dicts. Raise a
-    DataError if there is none, or if it is not clear which member it is. `table_rows` has the numbers of rows of the
-    matrices in the file, one of which may be the embedding."""
+    DataError if there is none, or if several members may be the vocabulary. `table_rows` has the number of rows of each
+    matrix in the file, since one of the matrices may be the embedding."""
     if root and all(isinstance(value, _RecordedObject) and value.name == _TENSOR for value in root.values()):
         raise DataError(
-            f"{source} holds weights (a state_dict), not a vocabulary.",
-            "`pocketrnn export` takes weights with --weights. Give a file of the vocabulary alone.",
+            f"{source} holds only weights (a state_dict), not a vocabulary.",
+            "Give this file as --weights, and the file of the vocabulary as --vocabulary.",
         )
     found = {key: value for key, value in root.items() if type(key) is str and _is_vocabulary(value)}
     if not any(_OF_WORDS.search(key) for key in found):
@@ -403,9 +413,10 @@ def _select_vocabulary_among_members(
         wanted = next(iter(found), "vocab")
         loaded = f'torch.load("{source}")' if not source.endswith(_PICKLES) else f'pickle.load(open("{source}", "rb"))'
         raise DataError(
-            f"{source} holds a dict with the keys {keys}, but it is not clear which of them is the vocabulary.",
-            f"Save it alone, and give vocab.json: json.dump({loaded}[{json.dumps(wanted)}], "
-            'open("vocab.json", "w"), default=int), with the key of your map from words to ids.',
+            f"{source} holds a dict with the keys {keys}, but does not show which of them is the vocabulary.",
+            "Save only your dict from words to ids, and give vocab.json. If its key is "
+            f"{json.dumps(wanted)}: json.dump({loaded}[{json.dumps(wanted)}], "
+            'open("vocab.json", "w"), default=int).',
         )
     if len(root) > 1:
         _log.warning("%s has several members. The vocabulary is %s.", source, describe_member(first[0]))
@@ -413,9 +424,9 @@ def _select_vocabulary_among_members(
 
 
 def _find_vocabularies_with_paths(value: Any, seen: set[int], path: str = "", depth: int = 0) -> dict[str, Any]:
-    """Return the vocabularies in the dicts and objects inside a value, by their paths, such as `config.words`. A list
-    or dict of fewer than 20 words is left out, unless its name means words. Lists of special tokens are left out,
-    too."""
+    """Return a dict from the path to the value of each vocabulary in a dict or object, and in the dicts and objects
+    inside it. A path is such as `config.words`. Lists of special tokens are left out, and so is a list or dict of
+    fewer than 20 words, unless its name is like `words` or `vocab`."""
     found: dict[str, Any] = {}
     for key, held in _list_members_of_pickled_value(value).items() if depth < _DEEPEST else ():
         inner = f"{path}.{key}" if path else key
@@ -429,15 +440,16 @@ def _find_vocabularies_with_paths(value: Any, seen: set[int], path: str = "", de
 
 
 def _count_ids(value: Any) -> int:
-    """Return the number of ids of a vocabulary: its words, and the ids from 0 on that come before the lowest id. Return
-    0 for an object such as a Vocab."""
+    """Return the number of ids of a vocabulary: the number of its words plus its lowest id, since the ids below that
+    have no word. Return 0 for an object such as a Vocab."""
     if isinstance(value, _RecordedObject):
         return 0
     return len(value) + (min(value.values()) if isinstance(value, dict) and type(next(iter(value))) is str else 0)
 
 
 def _is_vocabulary(value: Any) -> bool:
-    """Return whether a value is a dict from words to consecutive ids, a list of words, a Vocab or a Keras Tokenizer."""
+    """Return whether a value is a list of words, a dict from words to consecutive ids, a torchtext Vocab or a Keras
+    Tokenizer."""
     if isinstance(value, _RecordedObject):
         return value.name in _NEW_VOCAB | _OLD_VOCAB | {_NATIVE_VOCAB} or _is_keras_tokenizer(value)
     if isinstance(value, dict):
@@ -452,8 +464,8 @@ def _is_vocabulary(value: Any) -> bool:
 
 
 def _list_words_for_comparison(value: Any) -> list[Any]:
-    """Return the words of a vocabulary in the order of their ids, so that two vocabularies can be compared. For a Vocab
-    object, return a list that contains only this object."""
+    """Return the words of a vocabulary in the order of their ids, so that two vocabularies can be compared. For an
+    object such as a Vocab, return a list that contains only this object."""
     if isinstance(value, dict):
         ids = value if type(next(iter(value))) is str else {word: key for key, word in value.items()}
         return sorted(ids, key=ids.__getitem__)
@@ -461,8 +473,8 @@ def _list_words_for_comparison(value: Any) -> list[Any]:
 
 
 def _read_compiled_vocab(made: _RecordedObject, source: str) -> SavedVocab:
-    """Read the tokens and the default index of torchtext's compiled Vocab. Its state is a tuple (version, [default
-    index] or [], tokens, [])."""
+    """Read the tokens and the default index of a Vocab of torchtext 0.10 or later. Its pickled state is a tuple
+    (version, [default index] or [], tokens, []). Raise a DataError if the state has another form."""
     state = made.state
     if (
         not isinstance(state, tuple)
@@ -479,8 +491,9 @@ def _read_compiled_vocab(made: _RecordedObject, source: str) -> SavedVocab:
 
 
 def _find_default_of_old_vocab(state: dict[str, Any]) -> Any:
-    """Return the id of the unknown word in a Vocab of old torchtext. It is `unk_index` from torchtext 0.5 on, and 0
-    before that. `stoi` is not used, since each look-up of an unknown word added the word to `stoi`."""
+    """Return the id of unknown words in a Vocab of torchtext before 0.10: `unk_index` from torchtext 0.5 on, and 0
+    before that; None if there is none. `stoi` is not searched, since each look-up of an unknown word adds the word to
+    it."""
     stoi = state.get("stoi")
     if "unk_index" not in state and isinstance(stoi, _RecordedObject) and stoi.args == (_Name(_OLD_DEFAULT),):
         return 0
@@ -488,7 +501,7 @@ def _find_default_of_old_vocab(state: dict[str, Any]) -> Any:
 
 
 def _make_unknown_form_error(source: str) -> DataError:
-    return DataError(f"{source} holds a torchtext Vocab of an unknown form.", SAVE_PLAIN)
+    return DataError(f"{source} holds a torchtext Vocab in a form that pocketrnn does not know.", SAVE_PLAIN)
 
 
 def _shorten_text(text: str) -> str:

@@ -81,20 +81,19 @@ class _Compared:
 def find_rules_of_function(
     function: Tokenizer, vocabulary: Vocabulary, rules: AnyTextRules | None, texts: Sequence[str]
 ) -> AnyTextRules:
-    """Return text rules that give the same ids as the owner's function: the given rules, or, if none are given, rules
-    that the function's source code shows, or usual rules.
-
-    Tokens outside the vocabulary may differ: the module cannot tell them apart.
+    """Return text rules that give the same ids as the owner's function: the rules that the user gave, or rules that are
+    found from the function's source code or among usual rules. Unknown words may be split differently, since they all
+    have the same id.
 
     Args:
         function: takes a text and returns its tokens, its ids, or a cleaned text, which is then split at white space.
         vocabulary: the tokens.
-        rules: the given rules, which are compared with the function; None to find rules.
+        rules: the rules that the user gave; None to find rules.
         texts: the owner's texts.
 
     Raises:
-        InputError: no rules agree on every text. The message has the rules that agree on the most texts, and the places
-            in the function that no rule expresses.
+        InputError: no rules agree with the function on all texts. The message has the rules that agree on the most
+            texts, and the expressions in the function that no rule can do.
     """
     function = find_how_to_call_owner_function(function, vocabulary)
     code = None if rules is not None else read_rules_in_code(function)
@@ -155,8 +154,8 @@ def find_rules_of_function(
 def _run_and_collect_errors(
     function: OwnersFunction, texts: Iterable[str], look_up: Any, vocabulary: Vocabulary, raising: dict[str, InputError]
 ) -> list[_Compared]:
-    """Run the owner's function on texts, and return its results. For a text on which the function fails, add the error
-    to the dict `raising` instead. `look_up` converts tokens to ids."""
+    """Run the owner's function on texts, and return its results. If the function fails on a text, add the error to the
+    dict `raising` and leave out the text. `look_up` converts tokens to ids."""
     found = []
     for text in texts:
         try:
@@ -169,9 +168,9 @@ def _run_and_collect_errors(
 def _refuse_errors_on_known_tokens(
     encoder: TextEncoder, vocabulary: Vocabulary, texts: Container[str], raising: Mapping[str, InputError]
 ) -> str:
-    """Raise the first error of the function on one of the owner's `texts`. Errors that name a token outside the
-    vocabulary are not raised, since the vocabulary explains them. Return the first text with such an error, or an empty
-    string if there is none."""
+    """Raise the first error of the function on one of the owner's `texts`, unless the error names a token that the
+    vocabulary lacks. Return the first text whose error names such a token, or an empty string. `raising` has the error
+    for each text on which the function failed."""
     known, lacking = {*vocabulary.tokens}, ""
     for text, error in raising.items():
         said = "" if error.__cause__ is None else str(error.__cause__)
@@ -184,14 +183,15 @@ def _refuse_errors_on_known_tokens(
 
 
 def _replace_members_of_rules(rules: AnyTextRules, members: Mapping[str, Any]) -> AnyTextRules:
-    """Return a copy of text rules with the values in `members`, such as {"min_width": None}, which switch members off.
-    In the rules of a subword tokenizer, only the truncation is switched off."""
+    """Return a copy of text rules with the values in `members`, such as {"min_width": None}. In the rules of a subword
+    tokenizer, only the truncation is switched off, whatever `members` has."""
     return replace(rules, **(members if isinstance(rules, TextRules) else {"max_tokens": None}))
 
 
 def _find_padding_outside_function(rules: AnyTextRules, vocabulary: Vocabulary, pairs: Sequence[Pair]) -> AnyTextRules:
-    """Return the text rules without padding, or without padding and truncation, if only these give the function's ids.
-    Other code of the owner then pads and cuts. Otherwise, return the rules unchanged."""
+    """Return text rules that the user gave without their padding, or without padding and truncation, if the function's
+    ids agree with the rules only then: other code of the owner pads and cuts. Otherwise, return the rules
+    unchanged."""
     for members in ({}, {"min_width": None}, _UNPADDED):
         tried = _replace_members_of_rules(rules, members)
         encoder = TextEncoder(tried, vocabulary.tokens)
@@ -207,9 +207,9 @@ def _refuse_other_tokens(
     vocabulary: Vocabulary,
     code: RulesInCode | None,
 ) -> TextEncoder:
-    """Raise an InputError if the rules `best` give a text other ids than the owner's function. If `rules`, which the
-    user gave, cut texts, they may also agree with this truncation. Return an encoder with the rules that agree. `code`
-    is what the function's source shows."""
+    """Raise an InputError if the text rules `best`, with or without the truncation of `rules`, give a text other ids
+    than the owner's function. Otherwise, return an encoder with the rules that agree. `rules` are those that the user
+    gave, `compared` has the function's results, and `code` is what the function's source code shows."""
     encoder = TextEncoder(best, vocabulary.tokens)
     wrong = [one for one in compared if not gives_owner_ids(encoder, one.text, one.ids)]
     if wrong and rules is not None and rules.max_tokens is not None:
@@ -230,9 +230,9 @@ def _log_agreement(
     *,
     same: str,
 ) -> None:
-    """Log that the rules `best` and the function give the same result for all texts, and how many texts were compared.
-    Also log the expressions in the function's source (`code`) that no text rule does and whose effect no text shows.
-    `same` names what is equal, such as tokens."""
+    """Log that the rules `best` and the function agree on all texts, and how many texts were compared. Also log the
+    expressions in the function's source code that no text rule can do and whose effect no text shows. `same` names
+    what is equal, "tokens" or "ids"."""
     found, compared = "The text rules", {one.text for one in usual}
     if isinstance(best, TextRules):
         written = write_rules_option(best, implied, () if code is None else code.steps)
@@ -250,8 +250,9 @@ def _log_agreement(
 def _find_best_rules(
     code: RulesInCode | None, implied: TextRules, vocabulary: Vocabulary, pairs: Sequence[Pair], *, gives_ids: bool
 ) -> TextRules:
-    """Return the text rules that give the function's ids to the most texts. Rules that the function's source code shows
-    are preferred, unless other rules agree with more than twice as many texts."""
+    """Return the text rules that give the function's ids to the most texts. Prefer rules that the function's source
+    code (`code`) shows, unless other rules agree with more than twice as many texts. `implied` has the rules that the
+    vocabulary implies, and `pairs` has texts with the function's ids."""
     tried = [] if code is None else _make_text_rules_from_code(code, implied)
     find = functools.partial(
         find_rules_from_ids, implied, vocabulary.tokens, pairs, tried_first=tried, may_have_outer_ids=gives_ids,
@@ -267,13 +268,12 @@ def _find_best_rules(
 
 
 def read_split_in_code(code: str, rules: TextRules) -> TextRules | None:
-    """Return the text rules that split texts as the code of a function `words` does. They keep the widths, the outer
-    ids and the id of unknown words of `rules`. Return None if no rules do the same. The code is run, but the function
-    is not called.
+    """Return text rules that split texts as a function `words` does, found from its source code. Return None if no
+    rules do the same. The code is run, but the function is not called.
 
     Args:
-        code: the definition of the function, with all that it needs.
-        rules: the rules whose other members are kept.
+        code: the source code that defines the function, with all that it needs.
+        rules: the rules whose widths, first and last ids, and id of unknown words are kept.
 
     Example:
         >>> read_split_in_code("def words(text): return text.split()", TextRules()).tokenizer
@@ -293,7 +293,7 @@ def read_split_in_code(code: str, rules: TextRules) -> TextRules | None:
 
 
 def list_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequence[str]) -> set[str]:
-    """Return the set of texts on which text rules must agree with the owner's function, so that they are accepted.
+    """Return the set of texts on which text rules are compared with the owner's function.
 
     Args:
         function: the owner's function, which returns the tokens or ids of a text.
@@ -311,9 +311,9 @@ def list_compared_texts(function: Tokenizer, vocabulary: Vocabulary, texts: Sequ
 
 
 def _make_text_rules_from_code(code: RulesInCode, implied: TextRules) -> list[TextRules]:
-    """Return text rules that do what a function's source code shows. If the code cuts texts, also return the rules
-    without this cut, since the code may count characters and not tokens. `implied` has the members that the code does
-    not show."""
+    """Return a list of text rules that do what a function's source code shows. If the code cuts texts, the list also
+    has the rules without this cut, since the code may count characters and not tokens. `implied` has the members of the
+    rules that the code does not show."""
     lower = bool(code.steps) and code.steps[0] == "lowercase"
     lower = lower or code.tokenizer == "basic_english"
     steps = code.steps[1:] if code.steps and code.steps[0] == "lowercase" else code.steps
@@ -336,9 +336,9 @@ def _run_function_on_generated_texts(
     most_seconds: float = _MOST_SECONDS,
     raising: dict[str, InputError] | None = None,
 ) -> list[_Compared]:
-    """Run the owner's function on words of the vocabulary and on texts that are generated for the comparison. Return
-    its results. A text on which the function fails is left out, and the error is added to `raising`. Once the calls
-    have taken `most_seconds`, further texts are left out."""
+    """Run the owner's function on words of the vocabulary and on generated texts, and return its results. A text on
+    which the function fails is left out, and its error is added to the dict `raising`. Once the calls have taken
+    `most_seconds`, most further texts are left out."""
     words = _list_ordinary_words(vocabulary)
     texts = _yield_texts_and_log_duration(
         function, [*generate_texts_for_tokenizer_comparison(words), *words], most_seconds
@@ -349,7 +349,7 @@ def _run_function_on_generated_texts(
 
 
 def _yield_texts_and_log_duration(function: OwnersFunction, texts: Sequence[str], most_seconds: float) -> Iterator[str]:
-    """Yield the texts to call the owner's function with. Log once how long the calls take, if that is long. After
+    """Yield the texts with which the owner's function is to be called, and log once if the calls take long. After
     `most_seconds`, yield only the first few texts and those whose result is already known."""
     before, is_told, left_out = function.seconds, False, 0
     for done, text in enumerate(log_item_progress(texts, "Calling your tokenizer")):
@@ -386,23 +386,24 @@ def _run_function(
     # Whatever the owner's function raises.
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"tokenizer raises {type(error).__name__} on {short_repr(text)}: {first_line(error)}.",
+            f"Your tokenizer raises {type(error).__name__} on the text {short_repr(text)}: {first_line(error)}.",
             write_remedy_of_tokenizer_error(error),
         ) from error
     if not hasattr(given, "__iter__") or isinstance(given, Mapping):
         raise InputError(
-            f"tokenizer gives {brief_text(given)} on {short_repr(text)}, which is neither tokens nor ids.",
-            "Name the function that gives the tokens or the ids of a text. A function that gives a label usually calls "
-            "it.",
+            f"Your tokenizer returns {brief_text(given)} for {short_repr(text)}, but must return tokens or ids.",
+            "Give the function that returns the tokens or ids of a text. If your function returns a label, give the "
+            "function that splits texts for it.",
         )
     tokens: list[Any] = [*given]
     if tokens and all(type(token) is int and token >= 0 for token in tokens):
         return _Compared(text, None, tokens)
     if wrong := [token for token in tokens if not isinstance(token, str)]:
         raise InputError(
-            f"tokenizer gives {brief_text(wrong[0])} on {short_repr(text)}, which is not a string.",
-            "Give a function that takes a text and returns its tokens, or its ids; or give example_ids, or "
-            f"{write_external_argument(vocabulary, {})}.",
+            f"Your tokenizer returns the token {brief_text(wrong[0])} for {short_repr(text)}, but each token must be a "
+            "string.",
+            "Give a function that takes a text and returns its tokens or its ids. Without such a function, give "
+            f"`example_ids`, or {write_external_argument(vocabulary, {})}.",
         )
     return _Compared(text, tokens, look_up(tokens))
 
@@ -415,9 +416,9 @@ def _make_refusal(
     code: RulesInCode | None,
     framing_rules: AnyTextRules,
 ) -> InputError:
-    """Make the error for a function with which no text rules agree. The message has the first difference, the
-    expressions that no rule does, and the rules `encoder.rules`, which agree with the most texts. It advises to let the
-    function split texts, with the widths of `framing_rules`."""
+    """Make the error for a function with which no text rules agree. The message has the best rules (`encoder.rules`),
+    their first difference from the function (`first_wrong`), and the expressions in `code` that no rule can do. It
+    advises to let the function itself split texts, with the widths of `framing_rules`."""
     rules, (agreed, compared) = encoder.rules, agreed_and_compared
     difference = _describe_first_difference(encoder, first_wrong)
     counted = f"agree on {agreed} of {compared} texts, most of them made of words of the vocabulary."
@@ -445,14 +446,14 @@ def _make_refusal(
 
 
 def _describe_code_without_rule(code: RulesInCode) -> str:
-    """Return a sentence with the expressions of the function's source that no text rule does exactly."""
+    """Return a sentence with the expressions of the function's source code that no text rule can do exactly."""
     more = "; and others" * (len(code.unsaid) > _NAMED_PLACES)
     return f"No text rule does exactly what your tokenizer does in {'; '.join(code.unsaid[:_NAMED_PLACES])}{more}."
 
 
 def _describe_first_difference(encoder: TextEncoder, one: _Compared) -> str:
-    """Return a sentence with the first difference between the tokens or ids that the function gives a text and those by
-    the rules. Two unknown words count as equal, since they have the same id."""
+    """Return a sentence with the first difference between the function's tokens or ids of a text and those by the
+    rules. Two unknown words count as equal, since they have the same id."""
     rules: Any = encoder.rules
     if one.tokens is None:
         ours: Sequence[Any] = encoder.encode(one.text)
@@ -489,13 +490,9 @@ _SPACES: Final = (" ", " ", " ", " ", "  ", "\n", "\t", ", ", ". ", "! ", " - ",
 
 
 def generate_texts_for_tokenizer_comparison(words: Sequence[str]) -> list[str]:
-    """Generate about 300 texts on which two tokenizers are compared: words of the vocabulary, mixed with strings that
-    cleaning functions usually look for, such as links. Every call gives the same texts. The last text is long, to show
-    whether a tokenizer cuts texts.
-
-    Args:
-        words: words of the vocabulary.
-    """
+    """Generate about 300 texts on which two tokenizers are compared: the words of a vocabulary, mixed with strings that
+    cleaning functions usually look for, such as links. Every call with the same words gives the same texts. The last
+    text is long, to show whether a tokenizer cuts texts."""
     draw = random.Random(7)  # noqa: S311 - texts, not secrets
     known = [*words[:_WORDS]] or ["word"]
     made = ["", " ", *_FOUND_IN_TEXTS, *_RARE]

@@ -22,7 +22,7 @@ from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_steps import Fold, Prepend, Strip, SubwordStep, Table
 from pocketrnn_export.vocabularies.tokenizer_json import EXTERNAL_WAY, Subwords
 
-_NOT_ONE: Final = "Give the .model that sentencepiece wrote."
+_NOT_ONE: Final = "Fetch the `.model` file again, or train it again with sentencepiece."
 _KINDS: Final = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 # SentencePiece.Type
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
@@ -31,7 +31,7 @@ _MARK: Final = "\u2581"
 
 
 class _DamagedModelError(ValueError):
-    """The bytes are not a sentencepiece model."""
+    """Raised if bytes are not a sentencepiece model."""
 
 
 class _Piece(NamedTuple):
@@ -64,35 +64,37 @@ class _ModelSettings:
 
 
 def read_sentencepiece(content: bytes, source: str) -> Subwords:
-    """Read the text rules in a `.model` file. They give the ids that `SentencePieceProcessor.encode(text)` gives.
+    """Read the text rules in a `.model` file of sentencepiece. The rules give the same ids as
+    `SentencePieceProcessor.encode(text)`.
 
     Args:
         content: the bytes of the file.
         source: the name of the file in messages.
 
     Raises:
-        InputError: the file is damaged, or the rules cannot express a part of it; the message names the part.
+        InputError: the file is damaged, or text rules cannot express a part of it; the message names the part.
     """
     try:
         pieces, spec = _read_model(content)
     except _DamagedModelError as error:
-        raise InputError(f"{source} is not a model of sentencepiece: {error}.", _NOT_ONE) from None
+        raise InputError(f"{source} is damaged, or is not a model of sentencepiece: {error}.", _NOT_ONE) from None
     odd = ""
     if spec.kind not in (1, 2, 4):
         odd = f"the type {_KINDS.get(spec.kind, spec.kind)}"
     elif spec.suffix or not spec.escaped:
-        odd = "white space as a suffix" if spec.suffix else "white space that is not escaped"
+        odd = "treat_whitespace_as_suffix=true" if spec.suffix else "escape_whitespaces=false"
     if odd:
         raise InputError(
-            f"{source}: the text rules cannot express a sentencepiece model with {odd}.",
-            f"transformers converts it to a tokenizer.json: AutoTokenizer...save_pretrained(folder). {EXTERNAL_WAY}",
+            f"{source}: pocketrnn's text rules cannot express a sentencepiece model with {odd}.",
+            "Convert the model to a tokenizer.json with transformers: "
+            f"AutoTokenizer.from_pretrained(...).save_pretrained(folder). {EXTERNAL_WAY}",
         )
     return replace(_make_subwords(pieces, spec, source), content=content)
 
 
 def read_charsmap(content: bytes) -> bytes:
-    """Return the bytes of the table in a sentencepiece `.model` file that tells how characters are replaced. Return
-    empty bytes if there is none."""
+    """Return the table by which a sentencepiece model replaces characters (`precompiled_charsmap`), or empty bytes if
+    the model has no such table. `content` has the bytes of the `.model` file."""
     return _read_model(content)[1].charsmap
 
 
@@ -101,13 +103,18 @@ def _make_subwords(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) 
     kinds = [piece.kind for piece in pieces]
     unknown = [i for i, kind in enumerate(kinds) if kind == _UNKNOWN]
     if len(unknown) != 1:
-        raise InputError(f"{source} has {len(unknown)} unknown pieces, but must have exactly one.", _NOT_ONE)
+        raise InputError(
+            f"{source} has {len(unknown)} pieces of the type UNKNOWN, but must have exactly one.", _NOT_ONE
+        )
     tokens = tuple(piece.text for piece in pieces)
     if len(set(tokens)) != len(tokens):
         twice = next(token for i, token in enumerate(tokens) if token in tokens[:i])
-        raise InputError(f"{source} holds the piece {short_repr(twice, 40)} twice.", _NOT_ONE)
+        raise InputError(f"{source} is damaged: it holds the piece {short_repr(twice, 40)} twice.", _NOT_ONE)
     if spec.byte_fallback and kinds.count(_BYTE) != 256:
-        raise InputError(f"{source} has {kinds.count(_BYTE)} pieces for bytes, but must have exactly 256.", _NOT_ONE)
+        raise InputError(
+            f"{source} has `byte_fallback`, but {kinds.count(_BYTE)} pieces for bytes in place of exactly 256.",
+            _NOT_ONE,
+        )
     padding = next((i for i, token in enumerate(tokens) if token == "<pad>"), unknown[0])  # noqa: S105
     unigram = spec.kind == _UNIGRAM
     model = _make_unigram(pieces, spec, source) if unigram else _make_bpe(pieces, spec, source)
@@ -129,13 +136,15 @@ def _make_subwords(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) 
 
 
 def _make_steps(spec: _ModelSettings, user_defined: Sequence[str], source: str) -> tuple[SubwordStep, ...]:
-    """Make the cleaning steps from the settings of a sentencepiece model. The steps do not change the user-defined
-    pieces `user_defined`."""
+    """Make the steps that clean a text, from the settings of a sentencepiece model. The steps do not change the pieces
+    in `user_defined`. Raise an InputError if text rules cannot express the settings."""
     # The strings follow the array, whose size is the first number.
     strings = spec.charsmap[4 + int.from_bytes(spec.charsmap[:4], "little") :]
     if spec.extra_spaces and (b"  " in strings or any("  " in text for text in user_defined)):
         raise InputError(
-            f"{source} removes repeated spaces, but its table of characters makes or keeps two spaces.", EXTERNAL_WAY
+            f"{source} removes repeated spaces, but its table of replaced characters or a user-defined piece has two "
+            "spaces in a row. pocketrnn's text rules cannot express this.",
+            EXTERNAL_WAY,
         )
     table = [Table(spec.charsmap, kept=tuple(user_defined))] if spec.charsmap else []
     prefix: list[SubwordStep] = [Prepend(" ")] if spec.dummy_prefix else []
@@ -146,21 +155,23 @@ def _make_steps(spec: _ModelSettings, user_defined: Sequence[str], source: str) 
     # The space is also put before a text from which the table removes everything.
     if prefix and (any(text[0] == " " for text in user_defined) or (table and Charsmap(spec.charsmap).starts_key(" "))):
         raise InputError(
-            f"{source} puts a space before texts, but its table replaces or keeps strings that begin with a space.",
+            f"{source} puts a space before each text, but its table of replaced characters or a user-defined piece has "
+            "a string with a space before it. pocketrnn's text rules cannot express this.",
             EXTERNAL_WAY,
         )
     return (*prefix, *table, mark)
 
 
 def _make_unigram(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Unigram:
-    """Make the unigram model of a sentencepiece file. As sentencepiece does (`GetUserDefinedScore`), compute the score
-    of a user-defined piece from its length."""
+    """Make the unigram model of a sentencepiece file. The score of a user-defined piece is computed from its length, as
+    in sentencepiece's `GetUserDefinedScore`. Raise an InputError if user-defined pieces and a score of 0 or more occur
+    together."""
     best = max((piece.score for piece in pieces if piece.kind == _NORMAL), default=0.0)
     whole = [piece.text for piece in pieces if piece.kind == _USER_DEFINED]
     if whole and best >= 0:
         raise InputError(
-            f"{source} has a piece with the score {best:g}, but beside user-defined pieces, such as "
-            f"{short_repr(whole[0], 40)}, the text rules need scores below 0.",
+            f"{source} has a piece with the score {best:g}, but all scores must be below 0, since the model has "
+            f"user-defined pieces, such as {short_repr(whole[0], 40)}.",
             EXTERNAL_WAY,
         )
     scores = (
@@ -171,17 +182,20 @@ def _make_unigram(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -
 
 
 def _make_bpe(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Bpe:
-    """Make the BPE model. It merges two neighbours if they form a piece, and begins with the piece of the best score
-    (src/bpe_model.cc).
+    """Make the BPE model of a sentencepiece file. Its merges are all ways to split a piece into two pieces, and the
+    merge of the piece with the highest score comes first (src/bpe_model.cc).
 
-    The merges are all ways to split a piece into two pieces; a character that is not a piece is never merged.
+    Raises:
+        InputError: there is an unused piece, a control piece of one character, or a piece with a character that is not
+            itself a piece.
     """
     for text, _, kind in pieces:
         # Releases of sentencepiece differ in how they treat the second.
         if kind == _UNUSED or (kind == _CONTROL and len(text) == 1):
             what = "unused piece" if kind == _UNUSED else "control piece of one character"
             raise InputError(
-                f"{source}: the text rules cannot express the {what} {short_repr(text, 40)}.", EXTERNAL_WAY
+                f"{source} has the {what} {short_repr(text, 40)}. pocketrnn's text rules cannot express it.",
+                EXTERNAL_WAY,
             )
     ids = {piece.text: i for i, piece in enumerate(pieces) if piece.kind == _NORMAL}
     whole = {piece.text for piece in pieces if piece.kind == _USER_DEFINED}
@@ -189,7 +203,8 @@ def _make_bpe(pieces: Sequence[_Piece], spec: _ModelSettings, source: str) -> Bp
     alone = next(((text, point) for text in merged for point in text if point not in ids and point not in whole), None)
     if alone is not None:
         raise InputError(
-            f"{source} holds the piece {short_repr(alone[0], 40)}, but not its character {short_repr(alone[1])}.",
+            f"{source} holds the piece {short_repr(alone[0], 40)}, but not its character {short_repr(alone[1])} as a "
+            "piece of its own. pocketrnn's text rules cannot express this.",
             EXTERNAL_WAY,
         )
     rank_of = {score: rank for rank, score in enumerate(sorted({pieces[ids[text]].score for text in merged})[::-1])}
@@ -219,13 +234,13 @@ def _read_model(content: bytes) -> tuple[list[_Piece], _ModelSettings]:
         if number == 1:
             pieces.append(_read_piece(_require_bytes(value)))
             if len(pieces) > MOST_PIECES:
-                raise _DamagedModelError(f"it has more than {MOST_PIECES:,} pieces")
+                raise _DamagedModelError(f"it has more than {MOST_PIECES:,} pieces, the most that pocketrnn takes")
         elif number == 2:
             trainer = dict(_read_fields(_require_bytes(value)))
         elif number == 3:
             normalizer = dict(_read_fields(_require_bytes(value)))
     if not pieces:
-        raise _DamagedModelError("it has no piece")
+        raise _DamagedModelError("it has no pieces")
     spec = _ModelSettings(
         kind=_require_int(trainer.get(3, 1)),
         byte_fallback=bool(_require_int(trainer.get(35, 0))),
@@ -244,33 +259,33 @@ def _read_piece(content: bytes) -> _Piece:
     try:
         text = _require_bytes(members.get(1, b"")).decode()
     except UnicodeDecodeError:
-        raise _DamagedModelError("a piece is not UTF-8") from None
+        raise _DamagedModelError("the text of a piece is not valid UTF-8") from None
     score = struct.unpack("<f", _require_bytes(members.get(2, b"\0\0\0\0")))[0]
     kind = _require_int(members.get(3, _NORMAL))
     if not text:
-        raise _DamagedModelError("a piece is empty")
+        raise _DamagedModelError("the text of a piece is empty")
     if not math.isfinite(score):
-        raise _DamagedModelError(f"the piece {short_repr(text, 40)} has the score {score}")
+        raise _DamagedModelError(f"the piece {short_repr(text, 40)} has the score {score}, which must be finite")
     if not _NORMAL <= kind <= _BYTE:
-        raise _DamagedModelError(f"the piece {short_repr(text, 40)} has the unknown type {kind}")
+        raise _DamagedModelError(f"the piece {short_repr(text, 40)} has the type {kind}, which must be from 1 to 6")
     return _Piece(text, score, kind)
 
 
 def _require_bytes(value: Any) -> bytes:
     if not isinstance(value, bytes):
-        raise _DamagedModelError("a number stands where there should be a string")
+        raise _DamagedModelError("a protobuf field holds a number, but must hold a string")
     return value
 
 
 def _require_int(value: Any) -> int:
     if not isinstance(value, int):
-        raise _DamagedModelError("a string stands where there should be a number")
+        raise _DamagedModelError("a protobuf field holds a string, but must hold a whole number")
     return value
 
 
 def _read_fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield the number and the value of each field of a protobuf message. A value is an integer or bytes; a float is
-    yielded as its bytes."""
+    """Yield a pair (field number, value) for each field of a protobuf message. A value is an integer or bytes; a float
+    is yielded as its bytes."""
     offset = 0
     while offset < len(content):
         tag, offset = _read_varint(content, offset)
@@ -284,22 +299,23 @@ def _read_fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
         else:
-            raise _DamagedModelError(f"it has a field of the kind {wire}")
+            raise _DamagedModelError(f"a protobuf field has the wire type {wire}, which is not 0, 1, 2 or 5")
         if size > len(content) - offset:
-            raise _DamagedModelError("it ends within a field")
+            raise _DamagedModelError("the file ends within a protobuf field")
         yield number, content[offset : offset + size]
         offset += size
 
 
 def _read_varint(content: bytes, offset: int) -> tuple[int, int]:
-    """Read the integer of a protobuf message at an offset. Return the integer, and the offset after it."""
+    """Return the integer that begins at an offset of a protobuf message, and the offset of the byte after the
+    integer."""
     value = 0
     for place in range(10):
         if offset >= len(content):
-            raise _DamagedModelError("it ends within a number")
+            raise _DamagedModelError("the file ends within a number of the protobuf message")
         byte = content[offset]
         offset += 1
         value |= (byte & 0x7F) << (7 * place)
         if byte < 0x80:
             return value, offset
-    raise _DamagedModelError("a number has more than 10 bytes")
+    raise _DamagedModelError("a number of the protobuf message has more than 10 bytes")

@@ -25,12 +25,12 @@ _READERS: Final[dict[bytes, Callable[[], Any]]] = {
 
 
 def decompress_content(content: bytes, most: int) -> bytes:
-    """Decompress the content of a zlib, gzip, bzip2, xz or lzma file. Return other or damaged content as it is. At most
-    `most` + 1 bytes are returned, so that the caller sees whether the size is over the limit.
+    """Decompress the content of a zlib, gzip, bzip2, xz or lzma file. Return other or damaged content unchanged.
 
     Args:
         content: the bytes of the file.
-        most: the largest size that the caller accepts.
+        most: the largest size that the caller accepts. At most one byte more is returned, so that the caller sees that
+            the content is too large.
 
     Example:
         >>> decompress_content(zlib.compress(b"oil"), 10), decompress_content(b"oil", 10)
@@ -51,18 +51,15 @@ _LARGEST: Final = 1 << 28
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a UTF-8 text file, without an empty line at the end.
-
-    Raises:
-        InputError: the file cannot be read, is not UTF-8, or is empty.
-    """
+    """Return the lines of a UTF-8 text file, without an empty line at the end. Raise an InputError if the file cannot
+    be read, is not UTF-8, is too large, or is empty."""
     try:
         with path.open("rb") as file:
             # A device may have no end.
             content = file.read(_LARGEST + 1)
         lines = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text.", "Save the file as UTF-8.") from None
+        raise InputError(f"{path} is not UTF-8 text.", "Save the file in UTF-8.") from None
     except OSError as error:
         near = suggest_near_file(path, (".txt", path.suffix.lower())) if isinstance(error, FileNotFoundError) else ""
         raise InputError(
@@ -70,10 +67,11 @@ def read_lines(path: Path) -> list[str]:
         ) from None
     if len(content) > _LARGEST:
         raise InputError(
-            f"{path} is larger than {_LARGEST >> 20} MiB.", "Give a text file with one entry in each line."
+            f"{path} is too large: a text file may have at most {_LARGEST >> 20} MiB.",
+            "Give a text file with one entry in each line.",
         )
     if lines[-1] == "":
         del lines[-1]
     if not lines:
-        raise InputError(f"{path} is empty.", "Give a text file with one entry in each line.")
+        raise InputError(f"The text file {path} is empty.", "Give a text file with one entry in each line.")
     return lines

@@ -46,8 +46,8 @@ _PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(
 
 
 def log_default_tokenizer(vocabulary: Vocabulary, rules: TextRules) -> None:
-    """Log a warning that no option names a tokenizer, and which text rules are used. Call this only without ids or
-    answers of the owner's, with which the rules are compared."""
+    """Log a warning which says that no option names a tokenizer, and which text rules are used. Call this function only
+    if there are no ids or answers of the owner to compare the rules with."""
     unknown, padding = rules.unknown_id, rules.padding_id
     _log.warning(
         "No tokenizer is named, so basic_english is used: lower case, split at spaces and punctuation. Unknown "
@@ -66,23 +66,22 @@ def choose_rules(
     texts: Sequence[Text],
     answers: Sequence[object] = (),
 ) -> AnyTextRules:
-    """Return the text rules of a bundle: the given ones, or those that the owner's function or ids show. Refuse rules
-    that give other ids than the owner's pipeline.
+    """Return the text rules of a bundle: the rules that the user gave, or those that the owner's function or ids show.
+    Check that the rules give the same ids as the owner's pipeline, except for an external tokenizer.
 
     Args:
         vocabulary: the tokens.
-        rules: the rules that the user gave; None for those that the vocabulary and the tokenizer imply.
-        tokenizer: the name of a tokenizer; or the owner's function from a text to tokens, which is compared with the
-            rules. If no rules are given, the tokenizers of the format are tried for the function.
+        rules: the rules that the user gave; None to find them.
+        tokenizer: the name of a tokenizer; or the owner's function from a text to tokens, which the rules must agree
+            with; None if there is none.
         pairs: texts with the ids that the owner's pipeline gives.
-        texts: texts on which to call the function, besides those of the pairs.
-        answers: answers of the owner's classifier. If there are some, the default rules are accepted here, since these
-            answers are compared later.
+        texts: texts on which to call the function, besides those of `pairs`.
+        answers: answers of the owner's classifier. If there are any, the default rules are not checked against the
+            vocabulary, since the answers are compared later.
 
     Raises:
-        InputError: the rules give other ids; the message shows the first difference. With an external tokenizer, texts
-            are not compared here. Or nothing states or shows the rules, and the default tokenizer cannot have made the
-            vocabulary.
+        InputError: the rules give a text other ids than the owner's pipeline; or no argument shows the rules, and the
+            vocabulary cannot come from the default tokenizer.
     """
     if isinstance(rules, TextRules):
         _warn_of_patterns(rules)
@@ -114,7 +113,7 @@ def choose_rules(
             if not answers and (doubt := find_reason_against_default_rules(named, vocabulary.tokens)):
                 shown = {} if doubt.rules is None else json.loads(write_rules_option(doubt.rules, named))
                 better = f", such as rules={shown}" * bool(shown)
-                raise InputError(doubt.problem, f"Give the tokenizer or the text rules{better}.")
+                raise InputError(doubt.problem, f"Give `tokenizer` or `rules`, the rules that split a text{better}.")
             log_default_tokenizer(vocabulary, named)
     encoder = TextEncoder(chosen, vocabulary.tokens)
     warn_of_unreachable_words(encoder, vocabulary.tokens)
@@ -127,16 +126,16 @@ def choose_rules(
 def complete_rules_by_ids(
     vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair], *, split_by_owners_function: bool = False
 ) -> AnyTextRules:
-    """Complete text rules so that they give the owner's ids to all texts, and log the result. Return the rules
-    unchanged if they already do, or if none of the rules that are tried do.
+    """Return text rules that give the owner's ids to all texts, found by changes to `rules`, and log them. Return
+    `rules` unchanged if they give these ids already, or if no rules are found that do.
 
     Args:
         vocabulary: the tokens.
-        rules: the text rules, which the user did not state by an option.
-        pairs: texts with the ids that the owner's pipeline gives. At least 20 are needed without
-            `split_by_owners_function`.
-        split_by_owners_function: whether the rules split texts as the owner's function does. Then only widths, a first
-            id and a last id may be added.
+        rules: the text rules to begin with, which the user did not state.
+        pairs: texts with the ids that the owner's pipeline gives. Fewer than 20 texts change nothing, unless
+            `split_by_owners_function` is true.
+        split_by_owners_function: whether the owner's function already showed how texts are split. Only widths, a first
+            id and a last id are then added.
     """
     if (
         not isinstance(rules, TextRules)
@@ -168,13 +167,13 @@ def complete_rules_by_ids(
 
 
 def describe_other_agreeing_rules(found: TextRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> str:
-    """Describe up to two other text rules that also give the owner's ids to all texts, but that split some generated
-    text in another way than the rules `found`. Return an empty string if there are none.
+    """Describe up to two other text rules that give the owner's ids to all texts, although they split some generated
+    text differently. Return an empty string if there are none.
 
     Args:
-        found: the rules that agree with the texts.
+        found: the text rules that were found, which give the owner's ids to all texts.
         tokens: the tokens of the vocabulary.
-        pairs: the texts with their ids.
+        pairs: the texts with the owner's ids.
     """
     own = TextEncoder(found, tokens)
     made = list(filter(has_ordinary_characters, generate_texts_for_tokenizer_comparison(tokens)))
@@ -191,8 +190,7 @@ def describe_other_agreeing_rules(found: TextRules, tokens: Sequence[str], pairs
 
 
 def _warn_of_patterns(rules: TextRules) -> None:
-    """Log a warning for each step that replaces a string literally although the string looks like a regular
-    expression."""
+    """Log a warning for each cleaning step that replaces a literal string which looks like a regular expression."""
     for step in rules.steps:
         if isinstance(step, Replace) and _PATTERN.search(step.what):
             _log.warning(

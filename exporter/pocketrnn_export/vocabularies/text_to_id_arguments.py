@@ -28,9 +28,9 @@ class TextArguments:
 
     Attributes:
         vocabulary: the tokens.
-        tokenizer: the name of a tokenizer, or the owner's own function; None if neither is given.
-        rules: the text rules that were given or read; None if there are none.
-        subwords: the subword tokenizer from which the rules and tokens were read; None if there is none.
+        tokenizer: the name of a tokenizer, or the owner's function; None if neither is given.
+        rules: the text rules that were given, or that belong to the subword tokenizer; None if there are none.
+        subwords: the subword tokenizer that was given; None if there is none.
     """
 
     vocabulary: Vocabulary
@@ -45,20 +45,23 @@ def read_text_arguments(
     rules: AnyTextRules | Subwords | Mapping[str, Any] | None,
     evidence: IdEvidence | None = None,
 ) -> TextArguments:
-    """Read the arguments vocabulary, tokenizer and rules that `export` takes. `evidence` shows whether numbers in the
-    vocabulary are ids.
+    """Read the arguments `vocabulary`, `tokenizer` and `rules` of `export`. `evidence` has facts that show whether the
+    numbers in the vocabulary are ids.
 
     Raises:
-        InputError: there is no vocabulary; or another argument gives what a subword tokenizer already contains; or an
-            argument has a wrong type, or names a file that cannot be read.
+        InputError: there is no vocabulary; a vocabulary or rules are given beside a subword tokenizer, which contains
+            both; an argument has a wrong type; or it names a file that cannot be read.
     """
     if isinstance(tokenizer, os.PathLike) or _is_subword_tokenizer(tokenizer):
         if vocabulary is not None:
-            raise InputError("The tokenizer already contains a vocabulary.", "Leave out vocabulary.")
+            raise InputError(
+                "Both `vocabulary` and a subword tokenizer are given, but the tokenizer has a vocabulary of its own.",
+                "Leave out the argument `vocabulary`.",
+            )
         if not isinstance(rules, Mapping | None):
             raise InputError(
-                "The tokenizer already contains text rules.",
-                "Leave out rules, or give only widths that the tokenizer's file does not state: "
+                "Both `rules` and a subword tokenizer are given, but the tokenizer has text rules of its own.",
+                "Leave out the argument `rules`. If your code cuts or pads the tokenizer's ids, give only the widths: "
                 "rules={'min_width': 200, 'max_width': 200}.",
             )
         source = "The tokenizer" if is_library_tokenizer(tokenizer) else str(tokenizer)
@@ -69,13 +72,14 @@ def read_text_arguments(
         return TextArguments(read_vocabulary(tokens), tokenizer, rules.rules, rules)
     if not isinstance(rules, TextRules | SubwordRules | None):
         raise InputError(
-            f"rules is of type {type(rules).__name__}.", "Give rules as TextRules, or as the result of read_tokenizer."
+            f"`rules` is of type {type(rules).__name__}, but must be a TextRules or the result of read_tokenizer.",
+            "Write rules=TextRules(...) or rules=read_tokenizer(FILE).",
         )
     if vocabulary is None:
         raise InputError(
-            "No vocabulary is given.",
-            "Give vocabulary=, or tokenizer= with a tokenizer.json, which contains one. For sequences of numbers, "
-            "give channels=.",
+            "No vocabulary is given, but a classifier of texts needs one.",
+            "Give vocabulary=FILE, or tokenizer=FILE with a tokenizer.json that has a vocabulary. For a classifier of "
+            "numbers, give channels=.",
         )
     known = read_vocabulary(vocabulary, evidence or IdEvidence())
     if isinstance(vocabulary, str | os.PathLike):
@@ -86,11 +90,8 @@ def read_text_arguments(
 
 
 def _is_subword_tokenizer(tokenizer: Any) -> bool:
-    """Return whether an argument is the path of a subword tokenizer, or a tokenizer object of a library.
-
-    Raises:
-        InputError: the argument looks like the path of a file, but this file does not exist.
-    """
+    """Return whether an argument is the path of a subword tokenizer, or a tokenizer object of a library. Raise an
+    InputError if it looks like the path of a file that does not exist."""
     if not isinstance(tokenizer, str):
         return is_library_tokenizer(tokenizer)
     path = Path(tokenizer)
@@ -99,7 +100,7 @@ def _is_subword_tokenizer(tokenizer: Any) -> bool:
         return False
     if not path.exists():
         raise InputError(
-            f"{short_repr(tokenizer)} is neither the name of a tokenizer nor a file.",
+            f"`tokenizer` is {short_repr(tokenizer)}, which is neither the name of a tokenizer nor a file that exists.",
             "Give the name of a tokenizer, the path of a tokenizer.json, or a function.",
         )
     return True

@@ -25,13 +25,13 @@ _UNKNOWN = "\N{REPLACEMENT CHARACTER}" * 3
 
 
 class KnownTexts(TextEncoder):
-    """An encoder that knows the ids of the given texts. It encodes any other text by the rules, and refuses it if their
-    tokenizer is external.
+    """An encoder that returns stored ids for some texts. It encodes all other texts by the text rules, or raises an
+    error for them if the rules have an external tokenizer.
 
     Args:
         rules: the text rules.
         vocabulary: the tokens.
-        known: the ids of the texts.
+        known: a dict from the texts to their stored ids.
     """
 
     def __init__(self, rules: AnyTextRules, vocabulary: Sequence[str], known: Mapping[str, Sequence[int]]) -> None:
@@ -39,7 +39,7 @@ class KnownTexts(TextEncoder):
         self._known = known
 
     def encode(self, text: str) -> list[int]:
-        """Return the known ids of a text. If they are not known, return the ids by the rules."""
+        """Return the stored ids of a text, or else its ids by the text rules."""
         return list(self._known[text]) if text in self._known else super().encode(text)
 
 
@@ -58,16 +58,15 @@ def collect_given_ids(
     Args:
         rules: the text rules, whose tokenizer is external.
         vocabulary: the tokens.
-        rows: the number of rows of the embedding. All ids are below it.
-        tokenizer: the owner's function, text -> tokens or ids; None if there is none.
+        rows: the number of rows of the embedding, which all ids must be below.
+        tokenizer: the owner's function from a text to its tokens or ids; None if there is none.
         pairs: texts with the ids, tokens or answers of the owner's pipeline.
         texts: texts for the tokenizer, or lists of tokens or ids.
 
     Raises:
-        InputError: an id is out of range; the rules cannot give such ids; the tokenizer fails; the tokenizer or the
-            tokens of a pair give other ids than the pair; or a text is a string, but there is no tokenizer. It is also
-            raised if the owner's code seems to cut or pad texts and the rules do not, or if the ids seem to be of
-            another vocabulary.
+        InputError: an id is out of range; the tokenizer fails; a text of `pairs` has other ids than its tokens or the
+            tokenizer give; a text is a string, but there is no tokenizer; the owner's code seems to cut or pad texts,
+            but the rules do not; or the ids seem to belong to another vocabulary.
     """
     ready = TextRowEncoder("the classifier", TextEncoder(rules, vocabulary), rows, tokenizer)
     known: dict[str, list[int]] = {}
@@ -86,8 +85,10 @@ def collect_given_ids(
     for given in others if tokenizer is None else log_item_progress(others, "Calling your tokenizer"):
         if isinstance(given, str) and tokenizer is None:
             raise InputError(
-                f"The bundle cannot split {short_repr(given, 40)}: its tokenizer is external.",
-                "Give texts with their ids (--pairs, or example_ids=), or your tokenizer as a function.",
+                f"The text {short_repr(given, 40)} cannot be split, since the bundle's tokenizer is external and no "
+                "function is given.",
+                "Give the texts with their ids (--pairs FILE, or example_ids= in Python), or give your tokenizer as a "
+                "function.",
             )
         named = given if isinstance(given, str) else " ".join(map(str, given))
         known.setdefault(named, _read_example_ids(ready, given))
@@ -97,8 +98,8 @@ def collect_given_ids(
 def make_random_texts_with_ids(
     rules: AnyTextRules, vocabulary: Sequence[str], sizes: Iterable[int]
 ) -> dict[str, list[int]]:
-    """Make texts of random words of the vocabulary, one text for each number of words in `sizes`. Also make an empty
-    text and a text of one unknown word. Return a dict from each text to its ids."""
+    """Make one text of random words for each number of words in `sizes`, an empty text, and a text of one unknown word.
+    Return a dict from each text to its ids by the rules."""
     encoder, generator = TextEncoder(rules, vocabulary), np.random.default_rng(0)
     drawn = [generator.choice(vocabulary, size).tolist() for size in sizes]
     made = {" ".join(tokens): encoder.encode_tokens(tokens) for tokens in drawn}
@@ -106,8 +107,8 @@ def make_random_texts_with_ids(
 
 
 def replace_ids_without_rows(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list[int]:
-    """Replace each id that has no row in the embedding by the id of unknown words, or drop the id if the rules drop
-    unknown words. If no id is left, return the id of an empty text. `rows` is the number of rows of the embedding."""
+    """Return ids with each id that has no row in the embedding replaced by the id of unknown words, or dropped if the
+    rules drop unknown words. If no id is left, return the id of an empty text. `rows` is the number of rows."""
     replaced = (i if i < rows else rules.unknown_id for i in ids)
     return [i for i in replaced if i is not None] or [rules.empty_id]
 
@@ -119,9 +120,16 @@ def _read_pair_ids(
     text_name: str,
     find_rule_members: Callable[[], dict[str, Any]],
 ) -> list[int]:
-    """Return the ids that the owner gave for the text `one`. Raise an InputError if the rules give other ids to the
-    text's tokens, which are given or come from the owner's tokenizer. `text_name` names the text in messages.
-    `find_rule_members` returns the members of rules that the message recommends."""
+    """Return the ids that the owner gave for a text. Raise an InputError if the rules give other ids to the tokens of
+    the text.
+
+    Args:
+        ready: converts the tokens of the text, or the text by the owner's tokenizer, to ids.
+        rules: the text rules.
+        one: the text with its ids, its tokens or both.
+        text_name: the name of the text in messages.
+        find_rule_members: returns the members of text rules, such as `first_id`, that the message recommends.
+    """
     try:
         given = ready.encode_text(one.ids or one.tokens, text_name)
         ours = given
@@ -137,19 +145,21 @@ def _read_pair_ids(
         if around.keys() <= {"max_width"} and at == len(given) and rules.sizes[1] is None:
             most = at - len(rules.first_ids) - len(rules.last_ids)
             raise InputError(
-                f"{text_name} has {at:,} ids, but the rules give it {len(ours):,}: the same ids, followed by more.",
-                f"If your pipeline cuts texts there, give --max-tokens {most} (max_tokens={most} in the rules).",
+                f"{text_name} has {at:,} ids, but the text rules give it {len(ours):,} ids, which begin with the same "
+                f"{at:,}.",
+                f"If your pipeline cuts texts at this length, give --max-tokens {most} (in Python, max_tokens={most} "
+                "in `rules`).",
             )
         who = "its tokens give" if one.ids and one.tokens else "your tokenizer gives"
         if not around and rules.first_ids == rules.last_ids == ():
             around = _find_first_and_last_id(given, ours)
         written = json.dumps({"tokenizer": EXTERNAL, **around})
         raise InputError(
-            f"{text_name} has {given[at : at + 1]} at index {at} among its ids, but with the rules {who} "
+            f"{text_name} has {given[at : at + 1]} at index {at} of its ids, but with the text rules {who} "
             f"{ours[at : at + 1]}.",
-            f"Your pipeline does more with the tokens: give --rules '{written}', or add that to the rules."
+            f"Your pipeline does more with the tokens. Give --rules '{written}', or add these members to your rules."
             if around
-            else "Give the vocabulary of your pipeline, and the rules that the pipeline applies after its tokenizer: "
+            else "Give the vocabulary of your pipeline, and as `--rules` what the pipeline does after its tokenizer: "
             "unknown_id, first_id, last_id, max_tokens, min_width, ...",
         )
     return given
@@ -159,11 +169,8 @@ def _find_agreeing_rule_members(
     rules: AnyTextRules, vocabulary: Sequence[str], tokenizer: Tokenizer | None, pairs: Sequence[OwnersText]
 ) -> dict[str, Any]:
     """Find members of text rules, such as `first_id`, with which the tokens of each text get the owner's ids. Return an
-    empty dict if no members do this.
-
-    To test members of rules for tokens, the tokens are joined by spaces, and the tokenizer `whitespace` splits them
-    again.
-    """
+    empty dict if there are none. The rules are tried on the tokens joined by spaces, which the tokenizer `whitespace`
+    splits again."""
     texts = []
     for one in pairs:
         tokens = one.tokens
@@ -184,8 +191,8 @@ def _find_agreeing_rule_members(
 
 
 def _find_first_and_last_id(given_ids: Sequence[int], ids_by_rules: Sequence[int]) -> dict[str, int]:
-    """Find the `first_id` and the `last_id` that the owner's ids of a text have in addition to the ids by the rules.
-    Return an empty dict if the ids differ in another way."""
+    """Return the id that the owner's ids of a text have before the ids by the rules, as `first_id`, and the id that
+    they have after these, as `last_id`. Return an empty dict if the ids differ in another way."""
     for before in (0, 1):
         behind = len(given_ids) - len(ids_by_rules) - before
         if behind in (0, 1) and list(given_ids[before : before + len(ids_by_rules)]) == list(ids_by_rules):

@@ -54,10 +54,10 @@ from pocketrnn_training.texts.unicode_sets import (
 _log = logging.getLogger(__name__)
 
 EXTERNAL_WAY: Final = (
-    "Leave it to your tokenizer: --tokenizer external, with --vocabulary its tokens in the order of their ids, makes a "
-    "bundle that takes its ids (tokenizer='external' and vocabulary=[...] in Python)."
+    "Export a bundle that takes ids from your own tokenizer: give --tokenizer external, and as --vocabulary the tokens "
+    "in the order of their ids (in Python: tokenizer='external', vocabulary=[...])."
 )
-_NOT_ONE: Final = "Give the tokenizer.json that tokenizer.save or save_pretrained wrote."
+_NOT_ONE: Final = 'Save it again with your tokenizer: `tokenizer.save("tokenizer.json")` or `save_pretrained(folder)`.'
 
 _SPLIT_BEHAVIORS: Final = {
     "Removed": "removed",
@@ -75,12 +75,12 @@ class Subwords:
     """The text rules of a subword tokenizer, with its vocabulary.
 
     Attributes:
-        rules: the rules.
+        rules: the rules that the bundle uses.
         tokens: the tokens; a token's position is its id.
         kind: the kind of source, such as "a tokenizer.json".
-        content: the content of the file, for its library: text for `tokenizers`, bytes for `sentencepiece`.
-        file_rules: the rules in the file, if `rules` differ from them.
-        tokenizer: the library's tokenizer object, if it was given.
+        content: the content of the tokenizer's file: text if `tokenizers` wrote it, bytes if `sentencepiece` did.
+        file_rules: the rules in the file, if the user's settings changed `rules`; otherwise None.
+        tokenizer: the tokenizer object of `tokenizers`, if the user gave one; otherwise None.
     """
 
     rules: SubwordRules
@@ -102,17 +102,21 @@ def read_tokenizer_json(text: str, source: str, *, parse_float: Callable[[str], 
     Args:
         text: the content of the file.
         source: the name of the file in messages.
-        parse_float: converts a score to a number. The default rounds as the library does when it reads a file.
+        parse_float: converts a number in the file. The default rounds as the library `tokenizers` does.
 
     Raises:
-        InputError: the file is damaged, or the rules cannot express a part of it; the message names the part.
+        InputError: the file is damaged, or text rules cannot express a part of it; the message names the part.
     """
     document = parse_json(text, source, _NOT_ONE, parse_float=parse_float)
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
-        raise InputError(f"{source} holds no tokenizer.", _NOT_ONE)
+        raise InputError(
+            f"{source} holds no tokenizer: it must be a JSON object with the member `model`.",
+            f"Give the tokenizer.json of Hugging Face's `tokenizers`. {_NOT_ONE}",
+        )
     if document.get("version", "1.0") != "1.0":
         raise InputError(
-            f"{source} is of the version {brief_text(document['version'])}, but only 1.0 is supported.", EXTERNAL_WAY
+            f"{source} has the `version` {brief_text(document['version'])}, but pocketrnn reads only version 1.0.",
+            EXTERNAL_WAY,
         )
     try:
         rules, tokens = _make_rules(document, _JsonReader(source))
@@ -121,13 +125,13 @@ def read_tokenizer_json(text: str, source: str, *, parse_float: Callable[[str], 
             raise
         # Parts that are understood but that the rules refuse, such as bytes of bytes.
         raise InputError(
-            f"{source}: the text rules cannot express this tokenizer. {error.problem}", EXTERNAL_WAY
+            f"{source}: pocketrnn's text rules cannot express this tokenizer. {error.problem}", EXTERNAL_WAY
         ) from None
     return Subwords(rules, tokens, content=text)
 
 
 def _make_rules(document: Mapping[str, Any], reader: _JsonReader) -> tuple[SubwordRules, tuple[str, ...]]:
-    """Return the text rules and the tokens from the parsed content of a tokenizer.json. `reader` reads the parts."""
+    """Return the text rules and the tokens of a tokenizer.json, from its parsed content."""
     steps = reader.read_normalizer_steps(document.get("normalizer"))
     splits = reader.read_splits(document.get("pre_tokenizer"))
     model, ids, unknown = reader.read_subword_model(
@@ -140,7 +144,7 @@ def _make_rules(document: Mapping[str, Any], reader: _JsonReader) -> tuple[Subwo
     reader.refuse_tokens_made_equal(added, tokens, steps)
     if any(isinstance(split, PrependTo) and split.first for split in splits) and any(map(_may_remove_text, steps)):
         raise reader.make_refusal_error(
-            "a Metaspace whose prepend_scheme is first, after a normalizer that may remove text"
+            'the pre-tokenizer Metaspace with prepend_scheme "first", after a normalizer that may remove text'
         )
     first, last = reader.read_ids_around_text(document.get("post_processor"))
     most, cut = reader.read_most_pieces_and_cut_side(document.get("truncation"), len(first) + len(last))
@@ -169,19 +173,19 @@ def _make_rules(document: Mapping[str, Any], reader: _JsonReader) -> tuple[Subwo
 
 
 def _end_with_byte_characters(steps: Sequence[SubwordStep | Split]) -> bool:
-    """Return whether the last step that changes the text replaces each byte by a character, as in GPT-2, so that the
-    model sees only these 256 characters."""
+    """Return whether the last step that changes the text replaces each byte by a character, as GPT-2's tokenizer does.
+    The model's input then consists of only 256 different characters."""
     changing = [one for one in steps if not isinstance(one, SplitAt | SplitAtText | SplitAtRuns | Pattern)]
     return bool(changing) and isinstance(changing[-1], Bytes)
 
 
 def _may_remove_text(step: SubwordStep) -> bool:
-    """Return whether a cleaning step may remove characters of a text without a replacement."""
+    """Return whether a cleaning step may remove characters of a text and put nothing in their place."""
     return isinstance(step, Strip | Table) or (isinstance(step, Keep | Replace | Fold) and not step.by)
 
 
 class _JsonReader:
-    """Reads the parts of a tokenizer.json. `source` is the name of the file in messages."""
+    """Reads the parts of a tokenizer.json. Messages name the file as `source`."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -227,37 +231,41 @@ class _JsonReader:
     # --- Checks of values ---
 
     def make_refusal_error(self, what: str) -> InputError:
-        return InputError(f"{self._source}: the text rules cannot express {what}.", EXTERNAL_WAY)
+        return InputError(f"{self._source} has {what}. pocketrnn's text rules cannot express this.", EXTERNAL_WAY)
 
     def make_damaged_error(self, what: str) -> InputError:
-        return InputError(f"{self._source} is damaged: {what}.", _NOT_ONE)
+        return InputError(f"{self._source} is damaged or was changed: {what}.", _NOT_ONE)
 
     def _read_string(self, part: Mapping[str, Any], name: str) -> str:
         value = part.get(name)
         if not isinstance(value, str) or not value:
-            raise self.make_damaged_error(f"{name} is {brief_text(value)}, not a string")
+            raise self.make_damaged_error(f"`{name}` is {brief_text(value)}, but must be a string that is not empty")
         return value
 
     def _read_flag(self, part: Mapping[str, Any], name: str, default: bool = False) -> bool:
         value = part.get(name, default)
         if not isinstance(value, bool):
-            raise self.make_damaged_error(f"{name} is {brief_text(value)}, not true or false")
+            raise self.make_damaged_error(f"`{name}` is {brief_text(value)}, but must be true or false")
         return value
 
     def _read_id(self, value: Any, what: str) -> int:
         if type(value) is not int or not 0 <= value < 1 << 31:
-            raise self.make_damaged_error(f"{what} has the id {brief_text(value)}, not a whole number from 0 on")
+            raise self.make_damaged_error(
+                f"{what} has the id {brief_text(value)}, but an id must be a whole number of 0 or more, below 2^31"
+            )
         return value
 
     def _read_side(self, part: Mapping[str, Any], name: str) -> str:
         direction = part.get("direction", "Right")
         if direction not in ("Right", "Left"):
-            raise self.make_damaged_error(f"the {name}'s direction is {brief_text(direction)}, not Right or Left")
+            raise self.make_damaged_error(
+                f'in `{name}`, the direction is {brief_text(direction)}, but must be "Right" or "Left"'
+            )
         return str(direction).lower()
 
     def _read_parts(self, value: Any, name: str) -> list[Mapping[str, Any]]:
         if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
-            raise self.make_damaged_error(f"{name} is {brief_text(value)}, not a list of objects")
+            raise self.make_damaged_error(f"`{name}` must be a list of JSON objects, but is not one")
         return value
 
     # --- Normalizers ---
@@ -292,15 +300,15 @@ class _JsonReader:
         return [*steps, LowercaseEach()] if lowercase else steps
 
     def _read_precompiled(self, part: Mapping[str, Any]) -> list[SubwordStep]:
-        """Return the cleaning step of the normalizer Precompiled in a tokenizer.json: it replaces characters by
-        sentencepiece's compiled table."""
+        """Return the cleaning step for the normalizer Precompiled in a tokenizer.json. The step replaces characters by
+        the table that the file has from sentencepiece."""
         given = part.get("precompiled_charsmap")
         try:
             if not isinstance(given, str):
-                raise self.make_damaged_error(f"the precompiled_charsmap is {brief_text(given)}, not a string")
+                raise self.make_damaged_error(f"`precompiled_charsmap` is {brief_text(given)}, but must be a string")
             content = base64.b64decode(given, validate=True)
         except ValueError as error:
-            raise self.make_damaged_error(f"the precompiled_charsmap is not in base64: {error}") from None
+            raise self.make_damaged_error(f"`precompiled_charsmap` is not valid base64 ({error})") from None
         return [Table(content, tuple(map(find_unicode_set, CLUSTERS)))]
 
     def _read_strip(self, part: Mapping[str, Any]) -> list[SubwordStep]:
@@ -308,12 +316,12 @@ class _JsonReader:
         return [Strip("both" if left and right else "left" if left else "right")] if left or right else []
 
     def _read_replace(self, part: Mapping[str, Any]) -> list[SubwordStep]:
-        """Return the cleaning step of the normalizer Replace in a tokenizer.json. Its pattern is a string or runs of
-        characters."""
+        """Return the cleaning step for the normalizer Replace in a tokenizer.json. Raise an InputError if its pattern
+        is neither a string nor a regular expression that text rules can express, such as `a`, `a+` or ` {2,}`."""
         kind, pattern = self._read_pattern_kind_and_text(part, "Replace")
         by = part.get("content")
         if not isinstance(by, str):
-            raise self.make_damaged_error(f"content is {brief_text(by)}, not a string")
+            raise self.make_damaged_error(f"in Replace, `content` is {brief_text(by)}, but must be a string")
         if kind == "String" and pattern:
             return [Replace(pattern, by)]
         match parse_runs(pattern) if pattern else None:
@@ -321,17 +329,18 @@ class _JsonReader:
                 return [Keep(complement_ranges(ranges), by)]
             case (Run(ranges, (), 1 | 2 as least, None, (), (), ()),):
                 return [Fold(ranges, least, by)]
-        raise self.make_refusal_error(f"Replace with the pattern {short_repr(pattern)}")
+        raise self.make_refusal_error(f"the normalizer Replace with the pattern {short_repr(pattern)}")
 
     def _read_pattern_kind_and_text(self, part: Mapping[str, Any], name: str) -> tuple[str, str]:
-        """Return the kind of a pattern, `String` or `Regex`, and the pattern."""
+        """Return the kind of a part's pattern, "String" or "Regex", and the pattern itself. `name` names the part in a
+        message."""
         pattern: Any = part.get("pattern")
         match pattern:
             case {"String": str(text)} if len(pattern) == 1:
                 return "String", text
             case {"Regex": str(text)} if len(pattern) == 1:
                 return "Regex", text
-        raise self.make_damaged_error(f"{name} has the pattern {brief_text(pattern)}, not a String or a Regex")
+        raise self.make_damaged_error(f'the pattern of {name} must be {{"String": ...}} or {{"Regex": ...}}')
 
     # --- Pre-tokenizers ---
 
@@ -352,21 +361,27 @@ class _JsonReader:
         behavior = part.get("behavior", default)
         if not isinstance(behavior, str) or behavior not in _SPLIT_BEHAVIORS:
             raise self.make_damaged_error(
-                f"behavior is {brief_text(behavior)}, not one of {', '.join(_SPLIT_BEHAVIORS)}"
+                f"`behavior` is {brief_text(behavior)}, but must be one of {', '.join(_SPLIT_BEHAVIORS)}"
             )
         return _SPLIT_BEHAVIORS[behavior]
 
     def _read_metaspace(self, part: Mapping[str, Any]) -> list[Split]:
-        """Return the splits of the pre-tokenizer Metaspace in a tokenizer.json, which marks spaces and cuts at the
-        marks."""
+        """Return the splits for the pre-tokenizer Metaspace in a tokenizer.json. They replace each space by a mark, and
+        split the text before each mark."""
         mark = self._read_string(part, "replacement")
         scheme = part.get("prepend_scheme", "always" if part.get("add_prefix_space", True) else "never")
         if scheme not in ("always", "first", "never"):
-            raise self.make_damaged_error(f"prepend_scheme is {brief_text(scheme)}, not always, first or never")
+            raise self.make_damaged_error(
+                f'`prepend_scheme` is {brief_text(scheme)}, but must be "always", "first" or "never"'
+            )
         if len(mark) != 1:
-            raise self.make_damaged_error(f"the replacement of Metaspace is {brief_text(mark)}, not one character")
+            raise self.make_damaged_error(
+                f"in Metaspace, `replacement` is {brief_text(mark)}, but must be exactly one character"
+            )
         if part.get("add_prefix_space", True) is False and scheme != "never":
-            raise self.make_damaged_error(f"add_prefix_space is false, but prepend_scheme is {scheme}")
+            raise self.make_damaged_error(
+                f'`add_prefix_space` is false, so `prepend_scheme` must be "never", but it is "{scheme}"'
+            )
         splits: list[Split] = [Replace(" ", mark)]
         if scheme != "never":
             splits.append(PrependTo(mark, first=scheme == "first"))
@@ -381,14 +396,18 @@ class _JsonReader:
     def _read_fixed_length(self, part: Mapping[str, Any]) -> list[Split]:
         length = part.get("length", 5)
         if type(length) is not int or length < 1:
-            raise self.make_damaged_error(f"FixedLength has the length {brief_text(length)}, not a number from 1 on")
+            raise self.make_damaged_error(
+                f"FixedLength has the length {brief_text(length)}, but it must be a whole number of 1 or more"
+            )
         if length > LONGEST_RUN:
-            raise self.make_refusal_error(f"FixedLength of {length:,} characters, more than {LONGEST_RUN}")
+            raise self.make_refusal_error(
+                f"the pre-tokenizer FixedLength with a length of {length:,}, above the limit of {LONGEST_RUN}"
+            )
         return [SplitAtRuns((Run(make_ranges_from_points([(0, sys.maxunicode)]), most=length),), "isolated")]
 
     def _read_split(self, part: Mapping[str, Any]) -> list[Split]:
-        """Return the split that the pre-tokenizer Split in a tokenizer.json makes, at a string or at a regular
-        expression. Raise an InputError if the expression is not supported."""
+        """Return the split for the pre-tokenizer Split in a tokenizer.json, whose pattern is a string or a regular
+        expression. Raise an InputError if text rules cannot express the regular expression."""
         kind, pattern = self._read_pattern_kind_and_text(part, "Split")
         how, invert = self._read_split_behavior(part), self._read_flag(part, "invert")
         if kind == "String" and pattern and not invert:
@@ -399,7 +418,8 @@ class _JsonReader:
         if (split := parse_split(pattern, how, inverted=invert)) is not None:
             return [split]
         raise self.make_refusal_error(
-            f"Split with the pattern {short_repr(pattern)} ({part.get('behavior')}, invert {invert})"
+            f"the pre-tokenizer Split with the pattern {short_repr(pattern)}, behavior {part.get('behavior')} and "
+            f"invert {str(invert).lower()}"
         )
 
     # --- Models ---
@@ -407,8 +427,8 @@ class _JsonReader:
     def read_subword_model(
         self, part: Mapping[str, Any], *, of_bytes: bool
     ) -> tuple[Model, dict[str, int], int | None]:
-        """Return the model of a tokenizer.json, the ids of its pieces, and the id of unknown pieces. `of_bytes` says
-        that each character of the model's input stands for a byte of the text."""
+        """Return the model of a tokenizer.json, the ids of its pieces, and the id of unknown pieces (None if there is
+        none). `of_bytes` says whether each character of the model's input stands for a byte of the text."""
         kind = part.get("type")
         if kind is None:
             kind = "BPE" if "merges" in part else "Unigram" if isinstance(part.get("vocab"), list) else "WordLevel"
@@ -418,65 +438,72 @@ class _JsonReader:
         ids = self._read_piece_ids(part.get("vocab"))
         unknown_token = part.get("unk_token")
         if not isinstance(unknown_token, str | None):
-            raise self.make_damaged_error(f"unk_token is {brief_text(unknown_token)}, not a string")
+            raise self.make_damaged_error(f"`unk_token` is {brief_text(unknown_token)}, but must be a string or null")
         unknown = None if unknown_token is None else ids.get(unknown_token)
         met = unknown_token is not None and not (kind == "BPE" and of_bytes and ids.keys() >= set(BYTE_CHARACTERS))
         if unknown is None and (met or kind in ("WordPiece", "WordLevel")):
             raise InputError(
-                f"{self._source}: the unknown token {brief_text(unknown_token)} is not a piece of the model, so that "
-                "its library fails on a text with an unknown word.",
-                f"Save the tokenizer with this token in the model's vocabulary. {EXTERNAL_WAY}",
+                f"{self._source}: the `unk_token` is {brief_text(unknown_token)}, but the model's vocabulary has no "
+                "such token. Hugging Face's `tokenizers` fails on a text with an unknown word.",
+                f"Add the unknown token to the vocabulary and save the tokenizer again. {EXTERNAL_WAY}",
             )
         if kind == "BPE":
             return self._read_bpe(part, ids), ids, unknown
         if kind == "WordPiece":
             prefix, most = part.get("continuing_subword_prefix", "##"), part.get("max_input_chars_per_word", 100)
             if not isinstance(prefix, str):
-                raise self.make_damaged_error(f"continuing_subword_prefix is {brief_text(prefix)}, not a string")
+                raise self.make_damaged_error(
+                    f"`continuing_subword_prefix` is {brief_text(prefix)}, but must be a string"
+                )
             if type(most) is not int:
-                raise self.make_damaged_error(f"max_input_chars_per_word is {brief_text(most)}, not a whole number")
+                raise self.make_damaged_error(
+                    f"`max_input_chars_per_word` is {brief_text(most)}, but must be a whole number"
+                )
             return WordPiece(prefix, min(most, (1 << 31) - 1)), ids, unknown
         if kind == "WordLevel":
             return WholeWords(), ids, unknown
         raise self.make_refusal_error(f"the model {brief_text(kind)}")
 
     def _read_piece_ids(self, vocab: Any) -> dict[str, int]:
-        """Return the ids of the pieces of a model. Raise an InputError if an id is not a whole number, or if two pieces
-        have the same id."""
+        """Return `vocab`, a model's dict from pieces to ids, after a check. Raise an InputError if it is not a dict, if
+        it is empty or too large, if an id is not a whole number, or if two pieces have the same id."""
         if not isinstance(vocab, dict) or not vocab:
-            raise self.make_damaged_error(
-                f"the vocabulary is {brief_text(vocab)}, not an object of pieces and their ids"
-            )
+            raise self.make_damaged_error("the vocabulary must be a JSON object from pieces to ids, and not be empty")
         if len(vocab) > MOST_PIECES:
-            raise self.make_damaged_error(f"there are {len(vocab):,} pieces, more than {MOST_PIECES:,}")
+            raise self.make_damaged_error(
+                f"the vocabulary has {len(vocab):,} pieces, but pocketrnn takes at most {MOST_PIECES:,}"
+            )
         for token, number in vocab.items():
             self._read_id(number, f"the piece {short_repr(token, 40)}")
         if len(set(vocab.values())) != len(vocab):
             twice = next(id_ for id_, count in Counter(vocab.values()).items() if count > 1)
-            raise self.make_damaged_error(f"two pieces have the id {twice}")
+            raise self.make_damaged_error(f"two pieces of the vocabulary have the id {twice}")
         return vocab
 
     def _read_bpe(self, part: Mapping[str, Any], ids: Mapping[str, int]) -> Bpe:
-        """Return the BPE model. Raise an InputError if a merge names or makes a string that is not a piece."""
+        """Return the BPE model of a tokenizer.json. Raise an InputError if the model has dropout, if a setting has a
+        wrong type, or if the parts or the result of a merge are not pieces of the vocabulary."""
         if part.get("dropout"):
-            raise self.make_refusal_error("BPE with dropout, whose ids are drawn by chance")
+            raise self.make_refusal_error("a BPE model with `dropout`, so that the ids of a text are random")
         merges: list[int] = []
         given = part.get("merges")
         if not isinstance(given, list):
-            raise self.make_damaged_error(f"merges is {brief_text(given)}, not a list")
+            raise self.make_damaged_error(f"`merges` is {brief_text(given)}, but must be a list")
         for rank, merge in enumerate(given):
             pair = merge.split(" ") if isinstance(merge, str) else merge
             if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(side, str) for side in pair):
-                raise self.make_damaged_error(f"merge {rank} is {brief_text(merge)}, not two pieces")
+                raise self.make_damaged_error(f"merge {rank} is {brief_text(merge)}, but must be a pair of two pieces")
             for side in pair:
                 if side not in ids:
-                    raise self.make_damaged_error(f"merge {rank} names {short_repr(side, 40)}, which is not a piece")
+                    raise self.make_damaged_error(
+                        f"merge {rank} joins {short_repr(side, 40)}, which is not a piece of the vocabulary"
+                    )
             merges += [ids[pair[0]], ids[pair[1]]]
         prefix, suffix = (part.get(name) or "" for name in ("continuing_subword_prefix", "end_of_word_suffix"))
         if not isinstance(prefix, str):
-            raise self.make_damaged_error(f"continuing_subword_prefix is {brief_text(prefix)}, not a string")
+            raise self.make_damaged_error(f"`continuing_subword_prefix` is {brief_text(prefix)}, but must be a string")
         if not isinstance(suffix, str):
-            raise self.make_damaged_error(f"end_of_word_suffix is {brief_text(suffix)}, not a string")
+            raise self.make_damaged_error(f"`end_of_word_suffix` is {brief_text(suffix)}, but must be a string")
         made = Bpe(
             tuple(merges),
             fuse_unknown=self._read_flag(part, "fuse_unk"),
@@ -490,16 +517,16 @@ class _JsonReader:
             left, right = merge.split(" ") if isinstance(merge, str) else merge
             if left + right[cut:] not in ids:
                 raise self.make_damaged_error(
-                    f"merge {rank} makes {short_repr(left + right[cut:], 40)}, which is not a piece"
+                    f"merge {rank} makes {short_repr(left + right[cut:], 40)}, which is not a piece of the vocabulary"
                 )
         return made
 
     def _read_unigram(self, part: Mapping[str, Any]) -> tuple[Model, dict[str, int], int | None]:
-        """Return a Unigram model, the ids of its pieces, and the id of unknown pieces."""
+        """Return the Unigram model of a tokenizer.json, the ids of its pieces, and the id of unknown pieces."""
         vocab = part.get("vocab")
         if not isinstance(vocab, list) or not 1 <= len(vocab) <= MOST_PIECES:
             raise self.make_damaged_error(
-                f"the vocabulary is {brief_text(vocab)}, not a list of pieces with their scores"
+                f"the vocabulary must be a list of 1 to {MOST_PIECES:,} pairs of a piece and its score"
             )
         ids: dict[str, int] = {}
         scores: list[float] = []
@@ -511,19 +538,21 @@ class _JsonReader:
                     scores.append(float(score))
                 case _:
                     raise self.make_damaged_error(
-                        f"piece {number} is {brief_text(pair)}, not a string and a finite number"
+                        f"piece {number} of the vocabulary must be a pair of a string and a finite number, its score"
                     )
         unknown = part.get("unk_id")
         if unknown is None:
-            raise self.make_refusal_error("a Unigram model without an unknown piece")
+            raise self.make_refusal_error("a Unigram model without an unknown piece (its `unk_id` is null)")
         if type(unknown) is not int or not 0 <= unknown < len(vocab):
-            raise self.make_damaged_error(f"unk_id is {brief_text(unknown)}, not the number of a piece")
+            raise self.make_damaged_error(
+                f"`unk_id` is {brief_text(unknown)}, but must be the id of a piece, from 0 to {len(vocab) - 1}"
+            )
         given = set(ids.values())
         if unknown not in given or min(scores) < min(scores[i] for i in given):
             piece = vocab[unknown if unknown not in given else scores.index(min(scores))][0]
             raise self.make_refusal_error(
-                f"a model with the piece {short_repr(piece, 40)} twice, if the first one is the unknown piece or has "
-                "the lowest score"
+                f"a Unigram model with the piece {short_repr(piece, 40)} twice, and the first of the two is the "
+                "unknown piece or has the lowest score of all pieces"
             )
         return Unigram(tuple(scores), self._read_flag(part, "byte_fallback")), ids, unknown
 
@@ -532,9 +561,14 @@ class _JsonReader:
     def read_added_tokens_and_ids(
         self, given: Any, ids: Mapping[str, int], first_free_id: int
     ) -> tuple[tuple[AddedToken, ...], dict[str, int]]:
-        """Return the added tokens, and a dict from all tokens to their ids. Added tokens that the model lacks get the
-        ids from `first_free_id` on, as in the library. `given` is the list `added_tokens` of the file, and `ids` has
-        the ids of the pieces of the model."""
+        """Return the added tokens of a tokenizer.json, and a dict from all tokens to their ids.
+
+        Args:
+            given: the list `added_tokens` of the file.
+            ids: the ids of the pieces of the model.
+            first_free_id: the id of the first added token that is not a piece of the model. The next such token gets
+                the next id, as in the library.
+        """
         every, of_id = dict(ids), {number: text for text, number in ids.items()}
         found: dict[int, AddedToken] = {}
         for part in self._read_parts(given, "added_tokens"):
@@ -544,18 +578,19 @@ class _JsonReader:
                 number, first_free_id = first_free_id, first_free_id + 1
             if self._read_id(part.get("id"), f"the added token {short_repr(text, 40)}") != number:
                 raise InputError(
-                    f"{self._source} gives the added token {short_repr(text, 40)} the id {part.get('id')}, but its "
-                    f"library the id {number}.",
-                    f"Save the tokenizer anew with the library. {EXTERNAL_WAY}",
+                    f"{self._source} gives the added token {short_repr(text, 40)} the id {part.get('id')}, but Hugging "
+                    f"Face's `tokenizers` library gives it the id {number} when it reads the file.",
+                    "Open the file with that library and save it again: "
+                    f"`Tokenizer.from_file(...).save(...)`. {EXTERNAL_WAY}",
                 )
             if self._read_flag(part, "single_word"):
-                raise self.make_refusal_error(f"the added token {short_repr(text, 40)} with single_word")
+                raise self.make_refusal_error(f"the added token {short_repr(text, 40)} with `single_word` true")
             if (other := of_id.setdefault(number, text)) != text:
                 # The library numbers by the count of pieces, even if their ids have gaps.
                 raise InputError(
-                    f"{self._source}: {short_repr(other, 40)} and the added token {short_repr(text, 40)} have one id, "
-                    f"{number}.",
-                    f"A row of an embedding stands for one token: add the token with an id of its own. {EXTERNAL_WAY}",
+                    f"{self._source} gives the id {number} to the token {short_repr(other, 40)} and to the added token "
+                    f"{short_repr(text, 40)}, but each token needs an id of its own.",
+                    f"Add {short_repr(text, 40)} to your tokenizer with a free id and save it again. {EXTERNAL_WAY}",
                 )
             every[text] = number
             # For a duplicate token, the last entry's flags count.
@@ -567,31 +602,40 @@ class _JsonReader:
     def refuse_tokens_made_equal(
         self, added: Sequence[AddedToken], tokens: Sequence[str], steps: Sequence[SubwordStep]
     ) -> None:
-        """Raise an InputError if the normalizer turns two added tokens into the same string, or one into an empty
-        string: the library then splits texts in a way that rules cannot express. `steps` are the steps of the
-        normalizer."""
+        """Raise an InputError if the normalizer turns two added tokens into the same string, or one added token into an
+        empty string. The library then splits texts in a way that text rules cannot express.
+
+        Args:
+            added: the added tokens.
+            tokens: all tokens, in the order of their ids.
+            steps: the cleaning steps of the normalizer.
+        """
         made, seen = make_subword_steps_function(steps), dict[str, str]()
         for text in (tokens[token.id] for token in added if token.after_steps):
             becomes = made(text)
             if not becomes:
                 raise self.make_refusal_error(
-                    f"the added token {short_repr(text, 40)}, which the normalizer makes empty"
+                    f"the added token {short_repr(text, 40)}, and a normalizer that makes it empty"
                 )
             if (other := seen.setdefault(becomes, text)) != text:
                 raise self.make_refusal_error(
-                    f"the added tokens {short_repr(other, 40)} and {short_repr(text, 40)}, which become the same"
+                    f"the added tokens {short_repr(other, 40)} and {short_repr(text, 40)}, and a normalizer that "
+                    "turns both into the same string"
                 )
 
     def order_tokens_by_id(self, ids: Mapping[str, int]) -> tuple[str, ...]:
-        """Return the tokens in the order of their ids. An id without a token gets a token that no text contains."""
+        """Return the tokens in the order of their ids. An id without a token gets a token that no text contains.
+        Raise an InputError if most ids have no token, since the file is then damaged."""
         highest = max(ids.values())
         if highest >= max(2 * len(ids), len(ids) + 1000):
-            raise self.make_damaged_error(f"the highest id is {highest:,}, but there are {len(ids):,} tokens")
+            raise self.make_damaged_error(
+                f"the highest id is {highest:,}, but the file has only {len(ids):,} tokens, so most ids have no token"
+            )
         of_id = {number: token for token, number in ids.items()}
         return tuple(of_id.get(i, f"{PLACEHOLDER}{i}>") for i in range(highest + 1))
 
     def read_ids_around_text(self, part: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the ids that are added before and after the ids of a text."""
+        """Return the ids that the post-processor `part` adds before and after the ids of a text."""
         if part is None:
             return (), ()
         kind = part.get("type") if isinstance(part, dict) else None
@@ -612,11 +656,11 @@ class _JsonReader:
 
     def _read_named_id(self, pair: Any, name: str) -> int:
         if not isinstance(pair, list) or len(pair) != 2:
-            raise self.make_damaged_error(f"{name} is {brief_text(pair)}, not a token and its id")
-        return self._read_id(pair[1], name)
+            raise self.make_damaged_error(f"`{name}` is {brief_text(pair)}, but must be a pair of a token and its id")
+        return self._read_id(pair[1], f"`{name}`")
 
     def _read_template(self, part: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the ids that a TemplateProcessing adds before and after the ids of one text."""
+        """Return the ids that the post-processor TemplateProcessing adds before and after the ids of one text."""
         sides: tuple[list[int], list[int]] = ([], [])
         special, texts = part.get("special_tokens"), 0
         for item in self._read_parts(part.get("single"), "single"):
@@ -627,17 +671,20 @@ class _JsonReader:
                     found = special.get(name) if isinstance(special, dict) else None
                     ids = found.get("ids") if isinstance(found, dict) else None
                     if not isinstance(ids, list):
-                        raise self.make_damaged_error(f"the special token {short_repr(name, 40)} has no ids")
+                        raise self.make_damaged_error(
+                            f"TemplateProcessing names {short_repr(name, 40)}, but its `special_tokens` has no list of "
+                            "ids for this token"
+                        )
                     sides[bool(texts)].extend(self._read_id(i, short_repr(name, 40)) for i in ids)
                 case _:
-                    raise self.make_refusal_error(f"TemplateProcessing with {brief_text(str(item))}")
+                    raise self.make_refusal_error(f"a TemplateProcessing with {brief_text(str(item))} in `single`")
         if texts != 1:
-            raise self.make_refusal_error(f"TemplateProcessing with {texts} texts in `single`")
+            raise self.make_refusal_error(f"a TemplateProcessing whose `single` has {texts} texts, and not exactly one")
         return tuple(sides[0]), tuple(sides[1])
 
     def read_most_pieces_and_cut_side(self, part: Any, around: int) -> tuple[int | None, Any]:
-        """Return how many pieces of a text are kept (None for all), and the side on which the text is cut. `around` is
-        the number of ids that are added around a text."""
+        """Return the highest number of pieces of a text that the truncation `part` keeps (None for all), and the side
+        on which it cuts the text. `around` is the number of ids that are added before and after a text."""
         if part is None:
             return None, "right"
         match part:
@@ -645,25 +692,28 @@ class _JsonReader:
                 side = self._read_side(part, "truncation")
                 if most <= around:
                     raise self.make_refusal_error(
-                        f"truncation to {most} ids, of which {around} are added around the text"
+                        f"a truncation to {most} ids, but {around} ids are added before and after the text, so that "
+                        "none is left for the text"
                     )
                 if not isinstance(stride := part.get("stride", 0), int) or not 0 <= stride < most - around:
                     raise self.make_refusal_error(
-                        f"truncation to {most} ids with the stride {brief_text(stride)}, where the library fails"
+                        f"a truncation whose `stride` is {brief_text(stride)}, but it must be from 0 to "
+                        f"{most - around - 1}: the library fails on other values"
                     )
                 _log.warning("%s cuts texts to %d ids; the bundle does so too.", self._source, most)
                 return most - around, side
-        raise self.make_refusal_error(f"the truncation {brief_text(str(part))}")
+        raise self.make_refusal_error(f"the `truncation` {brief_text(str(part))}")
 
     def read_padding_id_width_and_side(self, part: Any, ids: Mapping[str, int]) -> tuple[int, int | None, Any]:
-        """Return the padding id, the width to which texts are padded, and the side of the padding."""
+        """Return the padding id, the number of ids to which texts are padded (None for no padding), and the side of the
+        padding. `ids` has the ids of all tokens."""
         if part is None:
             return next((ids[token] for token in PADDING_NAMES if token in ids), 0), None, "right"
         if not isinstance(part, dict):
-            raise self.make_damaged_error(f"the padding is {brief_text(part)}, not an object")
+            raise self.make_damaged_error(f"`padding` is {brief_text(part)}, but must be a JSON object or null")
         if multiple := part.get("pad_to_multiple_of"):
-            raise self.make_refusal_error(f"padding to a multiple of {brief_text(multiple)}")
-        number = self._read_id(part.get("pad_id"), "the padding")
+            raise self.make_refusal_error(f"a `padding` with `pad_to_multiple_of` {brief_text(multiple)}")
+        number = self._read_id(part.get("pad_id"), "`padding`")
         side = self._read_side(part, "padding")
         match part.get("strategy"):
             case "BatchLongest":
@@ -676,4 +726,4 @@ class _JsonReader:
             case {"Fixed": int(width)} if 1 <= width <= 1 << 16:
                 _log.warning("%s pads texts to %d ids; the bundle does so too.", self._source, width)
                 return number, width, side
-        raise self.make_refusal_error(f"the padding {brief_text(str(part.get('strategy')))}")
+        raise self.make_refusal_error(f"a `padding` with the strategy {brief_text(str(part.get('strategy')))}")

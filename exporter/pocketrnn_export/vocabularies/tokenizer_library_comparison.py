@@ -44,10 +44,10 @@ def compare_with_library(subwords: Subwords, texts: Iterable[str]) -> int:
         theirs, ours = encode(text) or [subwords.rules.empty_id], encoder.encode(text)
         if theirs != ours:
             raise InputError(
-                f"{subwords.library} and the text rules that were read from {subwords.kind} give "
-                f"{short_repr(text, 60)} different ids, {len(theirs)} and {len(ours)} of them.",
-                "That is a fault of pocketrnn, or of a release of the library that differs from other releases: "
-                "report it with the file. Or give your pipeline's ids, which then decide: --pairs (example_ids=).",
+                f"The library {subwords.library} and the text rules that pocketrnn read from {subwords.kind} give "
+                f"different ids to {short_repr(text, 60)}: {len(theirs)} and {len(ours)} ids.",
+                "Report this with the tokenizer's file: it is a fault of pocketrnn, or of your release of the library. "
+                "To export now, give texts with the ids of your pipeline: --pairs FILE (in Python, example_ids=).",
             )
     return len(every)
 
@@ -75,20 +75,21 @@ def _make_library_encode(subwords: Subwords) -> Encode | None:
 
 
 def _load_tokenizer(load: Callable[[Any], Any], content: str | bytes, library: str, kind: str) -> Any:
-    """Load a tokenizer with its library. Raise an InputError if the library fails. Its errors have no common class, so
-    all errors are caught."""
+    """Load a tokenizer by a call of `load`, a function of its library. Raise an InputError if the call fails with any
+    exception, since the library's exceptions have no common class."""
     try:
         return load(content)
     except Exception as error:
         raise InputError(
-            f"{library} does not read {kind}: {str(error) or type(error).__name__}.",
-            "Save the tokenizer anew with the library, or give --pairs (example_ids=) from your own pipeline.",
+            f"The library {library} cannot read {kind}: {str(error) or type(error).__name__}.",
+            "Save the tokenizer again with this library, or give texts with the ids of your pipeline: --pairs FILE (in "
+            "Python, example_ids=).",
         ) from None
 
 
 def draw_texts(tokens: Sequence[str], number: int) -> Iterator[str]:
-    """Yield random texts of the pieces of a vocabulary and of unusual characters. Every call yields the same texts.
-    `number` is how many."""
+    """Yield `number` random texts of the pieces of a vocabulary and of unusual characters. Every call yields the same
+    texts."""
     rng = np.random.default_rng(0)
     # Without the marks for the start or middle of a word, as in texts.
     words = [token.replace("\u2581", " ").replace("\u0120", " ").removeprefix("##") for token in tokens]

@@ -76,16 +76,17 @@ _MOST_ALTERNATIVES: Final = 256
 
 
 class _NotUnderstoodError(Exception):
-    """A regular expression cannot be expressed as runs of characters."""
+    """Raised if a regular expression cannot be expressed as runs of characters."""
 
 
 def parse_split(pattern: str, behavior: Any, *, inverted: bool) -> Split | None:
     """Convert the regular expression of the pre-tokenizer `Split` in a tokenizer.json to a step of the text rules.
-    Return None if the expression is not supported.
+    Return None if text rules cannot express it.
 
     Args:
         pattern: the regular expression.
-        behavior: what becomes of the matches, such as "removed" or "isolated" (each match is a word).
+        behavior: what happens to the matches: "removed", "isolated" (each match becomes a word) or another behavior of
+            `Split`.
         inverted: whether `behavior` applies to the text between the matches, and not to the matches.
     """
     if known := _match_known_pattern(pattern, behavior, inverted):
@@ -109,8 +110,8 @@ def parse_split(pattern: str, behavior: Any, *, inverted: bool) -> Split | None:
 
 
 def _match_known_pattern(pattern: str, behavior: str, inverted: bool) -> Pattern | None:
-    """Return the step of the text rules for a regular expression that many tokenizers use, such as that of GPT-2.
-    Return None for any other expression."""
+    """Return the step of the text rules for a regular expression that is known as a whole, such as that of GPT-2.
+    Return None for any other expression, behavior or direction."""
     for other, this in _SAME:
         pattern = other.sub(this, pattern)
     letters, numbers = find_unicode_set("letters"), find_unicode_set("numbers")
@@ -139,8 +140,8 @@ def _match_known_pattern(pattern: str, behavior: str, inverted: bool) -> Pattern
 
 
 def _find_most_digits(pattern: str, begin: str, end: str) -> int | None:
-    """Return the largest number of digits in one word that a regular expression allows. The expression must begin with
-    `begin` and end with `end`, with a known pattern of digits between them. Otherwise, return None."""
+    r"""Return how many digits a word may have at most, if a regular expression consists of `begin`, a pattern for
+    digits such as `\p{N}{1,3}`, and `end`. Return None for any other regular expression."""
     is_like = pattern.startswith(begin) and pattern.endswith(end) and len(pattern) >= len(begin) + len(end)
     return _DIGITS.get(pattern[len(begin) : -len(end)]) if is_like else None
 
@@ -156,8 +157,8 @@ def _join_sets(*names: str) -> tuple[str, ...]:
 
 
 def parse_runs(pattern: str) -> tuple[Run, ...] | None:
-    """Parse a pattern as runs. Each run is an alternative that matches a sequence of character classes without
-    backtracking. Return None if the pattern has another form.
+    """Parse a regular expression as runs, one for each of its alternatives. A run is a sequence of repeated character
+    classes that can be matched without backtracking. Return None if the expression has another form.
 
     Example:
         >>> len(parse_runs("a+|b"))
@@ -192,7 +193,8 @@ def _matches_one_code_point(run: Run) -> bool:
 
 
 def _expand_alternatives(pattern: str) -> list[str]:
-    """Return the alternatives of a pattern without groups: `ab` and `ac` for `a(b|c)`."""
+    """Return the alternatives of a regular expression, with its groups multiplied out: `ab` and `ac` for `a(b|c)`.
+    Raise a _NotUnderstoodError if the groups cannot be multiplied out."""
     cuts, depth, opened = [-1], 0, -1
     group: tuple[int, int] | None = None
     index = 0
@@ -240,8 +242,8 @@ _Item = tuple[_Set, int, int | None]
 
 
 def _parse_run(pattern: str) -> Run:
-    """Parse one alternative of a pattern as a run, that is, a sequence of character classes that matches without
-    backtracking."""
+    """Parse one alternative of a regular expression as a run, a sequence of repeated character classes. Raise a
+    _NotUnderstoodError if matching the alternative may need backtracking."""
     pattern, not_before = _split_lookahead(pattern)
     taken: list[_Item] = []
     index = 0
@@ -282,7 +284,8 @@ def _parse_run(pattern: str) -> Run:
 
 
 def _split_lookahead(pattern: str) -> tuple[str, _Set]:
-    """Split off a `(?!...)` at the end of a pattern. Return the rest of the pattern, and the class in the lookahead."""
+    """Return a regular expression without the negative lookahead `(?!...)` at its end, and the characters in this
+    lookahead. Without a lookahead, return the whole expression and an empty list."""
     start = pattern.find("(?!")
     if start < 0 or not pattern.endswith(")"):
         return pattern, []
@@ -293,15 +296,15 @@ def _split_lookahead(pattern: str) -> tuple[str, _Set]:
 
 
 def _ends_run(first: _Item, second: _Item) -> bool:
-    """Return whether the first item repeats a class of characters any number of times, and the second item matches one
-    or more characters of the same class. The second item then only matches the end of the run."""
+    """Return whether the first item repeats a class of characters any number of times, and the second item needs one or
+    more characters of this class, as in `[abc]*a`. The second item then only decides where the run ends."""
     within = not _has_common_points(second[0], complement_point_ranges(first[0]))
     return first[1:] == (0, None) and second[1:] in ((1, None), (1, 1)) and within
 
 
 def _merge_items(taken: Sequence[_Item]) -> list[_Item]:
-    """Merge neighbouring items of a pattern that repeat the same class of characters, if the first one has a fixed
-    number of repeats: `a{2}` and `a+` become `a{3,}`."""
+    """Merge neighbouring items that repeat the same class of characters, if the first item has a fixed number of
+    repeats: `a{2}` and `a+` become `a{3,}`."""
     made: list[_Item] = []
     for some, least, most in taken:
         if made and made[-1][0] == some and made[-1][1] == made[-1][2]:
@@ -312,8 +315,8 @@ def _merge_items(taken: Sequence[_Item]) -> list[_Item]:
 
 
 def _refuse_backtracking(one: _Item, behind: Sequence[_Item]) -> None:
-    """Raise a _NotUnderstoodError if a regular expression engine may have to backtrack from the items `behind` into the
-    item `one`."""
+    """Raise a _NotUnderstoodError if the item `one` may match characters that the items after it, `behind`, need. A
+    regular expression engine would then have to backtrack."""
     some, least, most = one
     if least == most or all(fewest == 0 for _, fewest, _ in behind):
         return
@@ -332,8 +335,8 @@ def _has_common_points(some: _Set, others: _Set) -> bool:
 
 
 def _parse_quantifier(pattern: str, index: int) -> tuple[int, int | None, int]:
-    """Parse the quantifier at an index of a pattern. Return the smallest and the largest number of repeats, and the
-    index after the quantifier."""
+    """Parse the quantifier at an index of a regular expression, such as `+` or `{1,3}`. Return the smallest number of
+    repeats, the largest number (None for any), and the index after the quantifier. No quantifier means one repeat."""
     found = _QUANTIFIER.match(pattern, index)
     if found is None:
         raise _NotUnderstoodError
@@ -350,8 +353,8 @@ def _parse_quantifier(pattern: str, index: int) -> tuple[int, int | None, int]:
 
 
 def _parse_item(pattern: str, index: int) -> tuple[_Set, int]:
-    """Parse the item at an index of a pattern: a character, an escape or a class. Return its characters and the index
-    after it."""
+    """Parse the character, the escape or the class in brackets at an index of a regular expression. Return the set of
+    characters that it matches, and the index after it."""
     point = pattern[index : index + 1]
     if point == "[":
         return _parse_class(pattern, index + 1)
@@ -375,8 +378,8 @@ def _parse_item(pattern: str, index: int) -> tuple[_Set, int]:
 
 
 def _parse_class(pattern: str, index: int) -> tuple[_Set, int]:
-    """Parse a class of characters whose first character is at an index, after the `[`. Return its characters and the
-    index after the class."""
+    """Parse a class of characters, such as `[a-z]`. `index` is the place after the `[`. Return the set of characters
+    that the class matches, and the index after the `]`."""
     is_other = pattern[index : index + 1] == "^"
     index += is_other
     found: _Set = []
@@ -409,7 +412,8 @@ def _parse_class(pattern: str, index: int) -> tuple[_Set, int]:
 
 
 def _parse_escape(pattern: str, index: int) -> tuple[_Set, int]:
-    """Parse an escape at an index, after the backslash. Return its characters and the index after the escape."""
+    r"""Parse an escape, such as `\s` or `\p{L}`. `index` is the place after the backslash. Return the set of characters
+    that the escape matches, and the index after it."""
     point = pattern[index : index + 1]
     if point in ("p", "P"):
         found = re.compile(r"\{(\^?)(\w+)\}").match(pattern, index + 1)

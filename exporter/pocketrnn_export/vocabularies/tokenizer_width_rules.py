@@ -35,31 +35,35 @@ def add_widths_to_tokenizer_rules(subwords: Subwords, width_members: Mapping[str
         source: the tokenizer's name in messages.
 
     Raises:
-        InputError: `width_members` has a member of another name; a value is out of its range; the tokenizer's file
-            states another value; or texts are padded, but no padding id is known.
+        InputError: `width_members` has a member with another name; a value is not valid; the tokenizer's file states
+            another value; or texts are padded, but no padding id is known.
     """
     if others := [str(name) for name in width_members if name not in _MEMBERS]:
-        raise InputError(f"The rules give {short_repr(', '.join(others), 80)}, which {source} already defines.", _GIVE)
+        raise InputError(
+            f"The rules have {short_repr(', '.join(others), 80)}, but {source} already decides this.",
+            _GIVE,
+        )
     widths = {name: value for name, value in width_members.items() if value is not None}
     if isinstance(token := widths.get("padding_id"), str):
         if token not in subwords.tokens:
             raise InputError(
-                f"padding_id is {short_repr(token)}, which is not a token of {source}.",
-                "Give an id, or a token that it has.",
+                f"`padding_id` is {short_repr(token)}, which is not a token of {source}.",
+                "Give the id as a number, or a token of this tokenizer.",
             )
         widths["padding_id"] = subwords.tokens.index(token)
     for name, value in _list_rule_members_in_tokenizer_file(subwords).items():
         if widths.get(name, value) != value:
             raise InputError(
-                f"{source} says {name}={short_repr(value)}, but the rules say {name}={short_repr(widths[name])}.",
-                f"Leave {name} out of the rules, or change the file with enable_truncation and enable_padding.",
+                f"{source} has {name}={short_repr(value)}, but your rules have {name}={short_repr(widths[name])}.",
+                f"Leave `{name}` out of the rules, or change the tokenizer's file: call enable_truncation or "
+                "enable_padding of your tokenizer, and save it again.",
             )
     rules = replace(subwords.rules, **widths)
     if rules.min_width is not None and "padding_id" not in widths:
         if not _names_padding_token(subwords):
             raise InputError(
-                f"Texts are padded to min_width={rules.min_width}, but {source} names no token for padding.",
-                'Give the id with which your pipeline pads, as in "padding_id": 0.',
+                f"Texts are padded to `min_width` {rules.min_width}, but {source} does not say with which token.",
+                'Add the id with which your pipeline pads to the rules, such as "padding_id": 0.',
             )
         if subwords.rules.min_width is None:
             _log.warning(
@@ -70,8 +74,8 @@ def add_widths_to_tokenizer_rules(subwords: Subwords, width_members: Mapping[str
 
 
 def write_agreeing_widths(rules: SubwordRules, tokens: Sequence[str], pairs: Sequence[Pair]) -> str:
-    """Return, as a value of `--rules`, widths and a padding with which a subword tokenizer gives the owner's ids to all
-    texts. Return an empty string if there are none, or if the rules already set a width.
+    """Return a value of `--rules` with widths and padding with which a subword tokenizer gives the owner's ids to all
+    texts. Return an empty string if there is none, or if the rules already set a width.
 
     Args:
         rules: the text rules of the tokenizer.
@@ -92,8 +96,7 @@ def write_agreeing_widths(rules: SubwordRules, tokens: Sequence[str], pairs: Seq
 
 
 def _list_rule_members_in_tokenizer_file(subwords: Subwords) -> dict[str, Any]:
-    """Return the members of the text rules, such as `max_tokens`, whose values come from the tokenizer's file, as a
-    dict."""
+    """Return a dict of the members of text rules, such as `max_tokens`, whose values the tokenizer's file states."""
     rules = subwords.rules
     stated: dict[str, Any] = {}
     if rules.max_tokens is not None:
@@ -111,7 +114,7 @@ def _has_padding_part(subwords: Subwords) -> bool:
 
 
 def _names_padding_token(subwords: Subwords) -> bool:
-    """Return whether the tokenizer's file shows the padding id, by the name of a token such as [PAD] or by its member
+    """Return whether the tokenizer's file shows the padding id, by a token with a name such as [PAD] or by its member
     `padding`. If not, the padding id of the rules is only a default."""
     padding = subwords.rules.padding_id
     return (

@@ -97,7 +97,7 @@ _JSON: Final = re.compile(r'\s*[\[{]\s*"|\s*\[\s*\[\s*["\d]|\s*(\[\s*\]|\{\s*\})
 
 
 class TorchtextVocab(Protocol):
-    """The methods of a `torchtext.vocab.Vocab` that pocketrnn uses. Its TorchScript form has them, too."""
+    """The methods of a `torchtext.vocab.Vocab` that pocketrnn uses. A scripted Vocab has them, too."""
 
     def get_itos(self) -> list[str]: ...
 
@@ -112,15 +112,14 @@ class Vocabulary:
         tokens: the tokens; a token's position is its id.
         default_index: the id that an unknown word gets; None to drop unknown words. It may be higher than the ids of
             all tokens if the embedding has more rows than the vocabulary.
-        keras: the settings by which the Keras Tokenizer with these tokens splits a text; None if the tokens have
-            another source.
-        doubtful_lines: the ids of those tokens of a text file that other code may read differently, by `line.strip()`
-            or `splitlines()`.
-        left_out: pairs (word, id) of the words that the bundle takes for unknown, since the embedding has no row for
-            the id, or since the id is that of unknown words.
+        keras: how a Keras Tokenizer splits a text, if the tokens come from one; otherwise None.
+        doubtful_lines: the ids of the tokens of a text file that code with `line.strip()` or `splitlines()` would read
+            differently.
+        left_out: a pair (word, id) for each word that the bundle takes for unknown, since its id has no row in the
+            embedding or is the id of unknown words.
 
     Raises:
-        DataError: there are no tokens, a token is not a string or occurs twice, or default_index is not an integer.
+        DataError: there are no tokens; a token is not a string or occurs twice; or default_index is not an integer.
     """
 
     tokens: tuple[str, ...] = field(repr=False)
@@ -131,8 +130,8 @@ class Vocabulary:
 
     @property
     def word_ids(self) -> dict[str, int]:
-        """The dict from words to ids as the source has it: with the words that the bundle takes for unknown, and
-        without tokens that only fill gaps."""
+        """The dict from words to ids that the vocabulary was read from. Words that the bundle takes for unknown are in
+        it; tokens that only fill gaps between the ids are not."""
         named = {token: i for i, token in enumerate(self.tokens) if not token.startswith(PLACEHOLDER)}
         return {**named, **dict(self.left_out)}
 
@@ -140,19 +139,20 @@ class Vocabulary:
         _refuse_invalid_tokens(self.tokens, "The vocabulary", "id", 0)
         if self.default_index is not None and type(self.default_index) is not int:
             raise DataError(
-                f"The vocabulary's default index is {brief_text(self.default_index)}, not a whole number.",
-                "Give the id of the token that stands for unknown words, or None.",
+                f"The vocabulary's `default_index` is {brief_text(self.default_index)}, but it must be a whole number "
+                "or None.",
+                "Give the id of the token for unknown words, or None to drop unknown words.",
             )
 
 
 @dataclass(frozen=True)
 class _Origin:
-    """The source of a vocabulary.
+    """The object or file that a vocabulary is read from.
 
     Attributes:
-        name: its name, for messages.
-        evidence: what shows whether the numbers beside its words are ids.
-        file: its file; None if it is an object.
+        name: the name of the object or file in messages.
+        evidence: facts that show whether the numbers beside the words are ids or counts.
+        file: the path of the file; None for an object.
     """
 
     name: str
@@ -163,12 +163,13 @@ class _Origin:
         return self.name
 
     def name_ids(self) -> _Origin:
-        """Return a copy that says that a name, such as `word2idx`, marks the numbers as ids."""
+        """Return a copy of this origin with the evidence that the numbers are ids, since a name such as `word2idx`
+        says so."""
         return replace(self, evidence=replace(self.evidence, are_named_ids=True))
 
 
 class UnclearIdsError(DataError):
-    """Raised if the numbers beside words may be counts, or the ids of another module.
+    """Raised if the numbers beside the words may not be the module's ids, but counts or the ids of another module.
 
     Args:
         problem: a sentence that says what is wrong.
@@ -185,41 +186,38 @@ VocabularySource = Vocabulary | Sequence[str] | Mapping[str, int] | str | os.Pat
 
 
 def read_vocabulary(source: VocabularySource, evidence: IdEvidence = _NO_EVIDENCE) -> Vocabulary:
-    """Read a vocabulary from any object or file that holds one.
+    """Read a vocabulary from an object or a file.
 
-    A file's kind is recognized by its content; its extension only decides between two possible kinds.
+    An object is one of these:
 
-    - a `Vocabulary`: returned as it is - tokens in a list or tuple, in the order of their ids; pairs (token, id), or
-    (token, count) by falling count, as
-      `Counter.most_common` gives them: a token's position is its id then
-    - a dict token -> id or id -> token, each id once. Up to half of the ids may have no token: id 0 becomes "<pad>"
-      where there is none, and another becomes a token that no text can give. Words whose ids have no row in the
-      embedding are left out, and so are words that share the id of the token for unknown words. That is logged
-    - a dict that holds one of these as `word2idx`, `stoi`, `itos` or under a name like these - an object with
-    `get_itos()` and `get_default_index()` (`torchtext.vocab.Vocab`, also scripted) or with a list
-      `itos` and an `unk_index`, or a `stoi` with a default (torchtext up to 0.8)
-    - an object of your own class that holds such a dict or list as `word2idx`, `stoi`, `itos` or the like - the path of
-    a text file in UTF-8, a token a line: spaces belong to the token, since n-grams hold some; the line
-      breaks are LF or CR LF; empty lines at the end are not tokens, and one elsewhere is an error
-    - the path of a list, a tuple or a dict as Python prints it: `{'<unk>': 0, 'oil': 1}`. No code in it is run - the
-    path of the same as JSON, of a Keras tokenizer's `to_json()`, or of what `write_vocabulary` wrote - the path of a
-    Vocab, a list, a tuple or a dict that `torch.save`, `pickle.dump` or `joblib.dump` wrote. Nothing in
-      it is run; see `pickled_vocabulary.py`. A checkpoint may hold it under any key, beside weights: the key is logged
-    - the path of a table, .csv or .tsv, with a line of names, a column of words and one of their ids - the path of an
-    array of strings, or of a list or dict, that `numpy.save` wrote. Nothing in it is run - the path of one of these
-    files, compressed by zlib, gzip, bzip2 or xz
+    - a `Vocabulary`, which is returned unchanged
+    - a list or tuple of tokens in the order of their ids, of pairs (token, id), or of pairs (token, count) with falling
+      counts, as `Counter.most_common` gives them; the position of a token is then its id
+    - a dict from tokens to ids or from ids to tokens. Up to half of the ids may have no token: a missing id 0 becomes
+      "<pad>" if there is no padding token, and each other missing id gets a token that no text contains. Words whose
+      ids have no row in the embedding, or are the id of unknown words, are left out, and a warning names them
+    - a `torchtext.vocab.Vocab`, also scripted or from an old release
+    - a dict or an object of another class with such a list or dict under a name like `word2idx`, `stoi` or `itos`
 
-    A torchtext Vocab's default index, or its absence, is kept. For sources that cannot have one (lists, dicts, your own
-    class, text files), the default index is the id of "<unk>", of the one token with a name like it ("[UNK]", "<OOV>"),
-    or None.
+    A file is recognized by its content, and no code in it is run. It may be compressed by zlib, gzip, bzip2 or xz:
+
+    - text in UTF-8 with one token in each line. Spaces belong to the token; only the last lines may be empty
+    - a list, a tuple or a dict as JSON or as Python prints it, such as `{'<unk>': 0, 'oil': 1}`
+    - the `to_json()` of a Keras tokenizer, or a file of `write_vocabulary`
+    - a Vocab, a list, a tuple, a dict or a checkpoint that `torch.save`, `pickle.dump` or `joblib.dump` wrote
+    - a .csv or .tsv file with names of columns in its first line, a column of words and a column of their ids
+    - an array of strings, a list or a dict that `numpy.save` wrote
+
+    The default index of a torchtext Vocab is kept. For other sources it is the id of "<unk>", or of the only token with
+    a name like it, such as "[UNK]" or "<OOV>"; it is None if there is no such token.
 
     Args:
         source: the object, or the path of the file.
-        evidence: what shows whether numbers with gaps are ids, such as the number of rows of the embedding.
+        evidence: facts that show whether numbers with gaps are ids, such as the number of rows of the embedding.
 
     Raises:
-        UnclearIdsError: the numbers of the words may be counts, or the ids of another module.
-        DataError: the source holds no vocabulary, or an id does not stand for exactly one token.
+        UnclearIdsError: the numbers beside the words may be counts, or the ids of another module.
+        DataError: the source holds no vocabulary, or an id belongs to no token or to several.
     """
     if isinstance(source, Vocabulary):
         return source
@@ -242,25 +240,28 @@ def read_vocabulary(source: VocabularySource, evidence: IdEvidence = _NO_EVIDENC
         name: value for name, value in getattr(source, "__dict__", {}).items() if _is_vocabulary_member(name, value)
     }:
         return _read_document(named, origin)
-    raise DataError(f"The vocabulary is of type {type(source).__name__}.", _GIVE_LIST)
+    raise DataError(
+        f"The vocabulary is of type {type(source).__name__}, but must be a list, a dict, a torchtext Vocab or a path.",
+        _GIVE_LIST,
+    )
 
 
 def make_implied_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> TextRules:
-    """Return text rules with the ids that a vocabulary implies: those of unknown words, of padding and of empty texts.
+    """Return text rules whose ids for unknown words, for padding and for empty texts come from a vocabulary.
 
-    An unknown word gets the default index as its id; without a default index it is dropped. Rows are padded with
-    "<pad>" or the one token with a name like it ("[PAD]"), else with id 0. A text without a token gets the id of
-    unknown words, else that of padding.
+    An unknown word gets the default index; without a default index, it is dropped. The padding id is that of "<pad>",
+    or of the only token with a name like it, such as "[PAD]", or else 0. A text without a token gets the id of unknown
+    words, or the padding id if unknown words are dropped.
 
     Raises:
-        InputError: the tokenizer is unknown, or the default index is negative, which no embedding can look up.
+        InputError: the tokenizer is unknown, or the default index is negative.
     """
     if vocabulary.default_index is not None and vocabulary.default_index < 0:
         raise InputError(
-            f"The vocabulary's default index is {brief_text(vocabulary.default_index)}, but an embedding has no row "
-            "with a negative number.",
-            "Give the id that the model was trained with for unknown words, or none (null in the file that "
-            "`pocketrnn import-vocab -o` writes) to drop them.",
+            f"The vocabulary's default index, the id of unknown words, is {brief_text(vocabulary.default_index)}, but "
+            "it must be 0 or more.",
+            "Give the id that unknown words had when the model was trained. To drop unknown words, set `default_index` "
+            "to null in the file that `pocketrnn import-vocab VOCABULARY -o vocab.json` writes.",
         )
     padding = _find_token(vocabulary.tokens, PADDING, _OTHER_PADDING) or 0
     return TextRules(
@@ -272,10 +273,8 @@ def make_implied_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english")
 
 
 def write_vocabulary(vocabulary: Vocabulary, path: str | os.PathLike[str], *, force: bool = False) -> None:
-    """Write a vocabulary as JSON in UTF-8: `{"default_index": id or null, "tokens": [...]}`, with one token in each
-    line. The file is written whole or not at all.
-
-    `read_vocabulary` gives back an equal vocabulary.
+    """Write a vocabulary as JSON in UTF-8, `{"default_index": id or null, "tokens": [...]}` with one token in each
+    line, so that `read_vocabulary` reads an equal vocabulary. The file is written whole or not at all.
 
     Args:
         vocabulary: the vocabulary.
@@ -283,14 +282,17 @@ def write_vocabulary(vocabulary: Vocabulary, path: str | os.PathLike[str], *, fo
         force: whether to replace an existing file.
 
     Raises:
-        OutputError: there is a file already, or the file cannot be written.
+        OutputError: the file exists and `force` is false, or the file cannot be written.
     """
     path = Path(path)
     content = json.dumps({"default_index": vocabulary.default_index, "tokens": vocabulary.tokens}, indent=1,
                          ensure_ascii=any(map(_has_surrogate, vocabulary.tokens)))  # fmt: skip
     # `write_whole_file` would write through a link, to a file that the user did not name.
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise OutputError(f"{path} is a folder, a link or a device.", "Give the name of a file to write.")
+        raise OutputError(
+            f"{path} is a folder, a link or a device, so no vocabulary can be written to it.",
+            "Give the name of a new or an ordinary file.",
+        )
     with write_whole_file(path, force=force) as file:
         file.write(content.encode() + b"\n")
 
@@ -302,13 +304,13 @@ def _convert_to_plain_strings(tokens: Sequence[Any]) -> tuple[Any, ...]:
 
 def make_vocabulary_with_unknown(tokens: tuple[Any, ...]) -> Vocabulary:
     """Make a vocabulary from tokens in the order of their ids. Unknown words get the id of "<unk>", or of the only
-    token with a name like it, such as "[UNK]"; without one, they are dropped."""
+    token with a name like it, such as "[UNK]". If there is no such token, unknown words are dropped."""
     return Vocabulary(tokens, _find_token(tokens, UNKNOWN, _OTHER_UNKNOWN))
 
 
 def _find_token(tokens: Sequence[Any], name: str, other_names: re.Pattern[str]) -> int | None:
-    """Return the id of the token `name`. If there is no such token, return the id of the only token that matches
-    `other_names`, whatever its case. Return None if no token or several tokens match."""
+    """Return the id of the token `name`. If there is no such token, return the id of the only token that, in lower
+    case, matches `other_names`. Return None if no token or several tokens match."""
     if name in tokens:
         return tokens.index(name)
     found = [i for i, token in enumerate(tokens) if isinstance(token, str) and other_names.fullmatch(token.lower())]
@@ -316,24 +318,24 @@ def _find_token(tokens: Sequence[Any], name: str, other_names: re.Pattern[str]) 
 
 
 def _find_default_of_stoi(vocab: object) -> int | None:
-    """Return the id that the `stoi` of an old torchtext Vocab gives to unknown words. Return None for any other
-    object."""
+    """Return the id of unknown words in a Vocab of torchtext before 0.5: the default value of its dict `stoi`. Return
+    None for any other object."""
     factory = getattr(getattr(vocab, "stoi", None), "default_factory", None)
     default = factory() if factory is not None else None
     return default if type(default) is int else None
 
 
 def _refuse_invalid_tokens(tokens: Sequence[Any], source: str, unit: str, first: int) -> None:
-    """Raise a DataError for an empty vocabulary, for a token that is not a string, and for a token that occurs twice.
-    `unit` and `first` say how messages count tokens: lines from 1, or ids from 0."""
+    """Raise a DataError if there are no tokens, if a token is not a string, or if a token occurs twice. Messages name
+    the place of a token by `unit` and count from `first`, such as lines from 1 or ids from 0."""
     if not tokens:
-        raise DataError(f"{source} holds no token.", "Give the vocabulary that the model was trained with.")
+        raise DataError(f"{source} holds no tokens.", "Give the vocabulary that the model was trained with.")
     # Both checks are made in C for the usual case: 100,000 tokens take 6 ms.
     if set(map(type, tokens)) != {str}:
         index, token = next((i, token) for i, token in enumerate(tokens) if type(token) is not str)
         raise DataError(
-            f"{source} holds {brief_text(token)} at {unit} {index + first}, of type {type(token).__name__} and not a "
-            "string.",
+            f"{source} holds {brief_text(token)} at {unit} {index + first}, but each token must be a string, not of "
+            f"type {type(token).__name__}.",
             _GIVE_LIST,
         )
     if len(set(tokens)) != len(tokens):
@@ -342,19 +344,23 @@ def _refuse_invalid_tokens(tokens: Sequence[Any], source: str, unit: str, first:
             if (before := seen.setdefault(token, i)) != i:
                 raise DataError(
                     f"{source} holds {brief_text(token)} twice, at {unit} {before + first} and {unit} {i + first}.",
-                    "Give every token once; a token's position is its id.",
+                    "Give each token once, at the position that is its id.",
                 )
 
 
 def _read_ids(ids: Mapping[Any, Any], source: _Origin) -> Vocabulary:
-    """Return the vocabulary of a dict from tokens to ids. Tokens that no text contains are added for ids without a
-    token."""
+    """Return the vocabulary of a dict from tokens to ids. An id without a token gets a token that no text contains.
+
+    Raises:
+        UnclearIdsError: two tokens have the same id, or the numbers may be counts or the ids of another module.
+        DataError: the dict is a Counter or a whole tokenizer, or an id is not a whole number of 0 or more.
+    """
     if isinstance(ids, collections.Counter):
-        raise DataError(f"{source} is a Counter, which holds counts and not ids.", _GIVE_LIST)
+        raise DataError(f"{source} is a Counter, so its numbers are counts of words and not ids.", _GIVE_LIST)
     if isinstance(ids.get("model"), Mapping) and "added_tokens" in ids:
         raise DataError(
-            f"{source} is a tokenizer of Hugging Face's library, which is more than a vocabulary.",
-            "Give it with --tokenizer FILE, and leave --vocabulary out; in Python, give tokenizer=, not vocabulary=.",
+            f"{source} is a whole tokenizer of Hugging Face's `tokenizers`, not only a vocabulary.",
+            "Give the file as --tokenizer FILE and leave out --vocabulary (in Python: tokenizer=, not vocabulary=).",
         )
     taken: dict[int, str] = {}
     for token, value in _leave_out_unknown_words(ids, source).items():
@@ -363,12 +369,13 @@ def _read_ids(ids: Mapping[Any, Any], source: _Origin) -> Vocabulary:
             raise UnclearIdsError(
                 f"{source} gives the id {brief_text(number)} to {brief_text(taken[number])} and to "
                 f"{brief_text(token)}.",
-                "Give every token an id of its own.",
+                "Give each token an id that no other token has.",
                 may_be_ids=False,
             )
     if min(taken, default=0) < 0:
         raise DataError(
-            f"{source}: {brief_text(taken[min(taken)])} has the id {brief_text(min(taken))}, which is below 0.",
+            f"{source} gives {brief_text(taken[min(taken)])} the id {brief_text(min(taken))}, but an id must be 0 or "
+            "more.",
             _GIVE_LIST,
         )
     tokens = [*taken.values()]
@@ -387,8 +394,8 @@ def _read_ids(ids: Mapping[Any, Any], source: _Origin) -> Vocabulary:
 
 
 def _leave_out_unknown_words(ids: Mapping[Any, Any], source: _Origin) -> Mapping[Any, Any]:
-    """Return a dict from tokens to ids without the words whose id is that of the token for unknown words. A dict that
-    adds each word that is looked up, such as a `defaultdict`, contains such words."""
+    """Return a dict from tokens to ids without the words that have the same id as the token for unknown words, and log
+    these words. A `defaultdict` contains such words, since each look-up of an unknown word adds the word to it."""
     words = [*ids]
     place = _find_token(words, UNKNOWN, _OTHER_UNKNOWN)
     if place is None or type(number := ids[words[place]]) is not int:
@@ -405,16 +412,12 @@ def _leave_out_unknown_words(ids: Mapping[Any, Any], source: _Origin) -> Mapping
 
 
 def _make_unclear_ids_error(taken: Mapping[int, str], source: _Origin) -> UnclearIdsError:
-    """Make the error of numbers that may be counts, or the ids of another module.
-
-    Args:
-        taken: a dict from the numbers to the words.
-        source: what holds them.
-    """
+    """Make the error which says that the numbers beside the words may be counts, or the ids of another module. `taken`
+    is a dict from these numbers to the words, and `source` is the object or file that holds both."""
     highest, rows = max(taken), source.evidence.count_rows()
     missing = next(i for i in range(len(taken) + 1) if i not in taken)
     known = f" The embedding has {rows:,} rows." if rows else ""
-    remedy = f"Number the words from 0 to {len(taken) - 1}, as your module does; counts are not ids."
+    remedy = f"Give the ids of your module, from 0 to {len(taken) - 1}, and not counts of words."
     if may_be_ids := highest < MOST_IDS and not source.evidence.are_trusted:
         where = "" if rows else ", where ROWS is the number of rows of the embedding"
         by_python = (
@@ -423,8 +426,8 @@ def _make_unclear_ids_error(taken: Mapping[int, str], source: _Origin) -> Unclea
         )
         write = write_import_command_that_fills_id_gaps(source.file, rows) if source.file else by_python
         remedy = (
-            f"If they are ids of this module, write them without gaps: {write}{where}. If they are counts, give the "
-            "words in the order of their ids."
+            f"If the numbers are ids of this module, write a vocabulary without gaps: {write}{where}. If they are "
+            "counts, give a list of the words in the order of their ids."
         )
     return UnclearIdsError(
         f"{source} holds {len(taken):,} words: {brief_text(taken[highest])} has the id {brief_text(highest)}, but no "
@@ -435,11 +438,11 @@ def _make_unclear_ids_error(taken: Mapping[int, str], source: _Origin) -> Unclea
 
 
 def write_import_command_that_fills_id_gaps(file: Path, rows: int, output: str = "vocab.json") -> str:
-    """Return the command `pocketrnn import-vocab ...` that writes the words of a file in the order of their ids, with a
-    token for each id without a word.
+    """Return the command `pocketrnn import-vocab ...` that writes a vocabulary without gaps: the words of `file` in the
+    order of their ids, with an extra token for each id without a word.
 
     Args:
-        file: the file.
+        file: the file that holds the words and their ids.
         rows: the number of rows of the embedding; 0 if it is not known.
         output: the file that the command writes.
     """
@@ -447,21 +450,22 @@ def write_import_command_that_fills_id_gaps(file: Path, rows: int, output: str =
 
 
 def leave_out_words_without_rows(vocabulary: Vocabulary, rows: int, source: str) -> Vocabulary:
-    """Return a vocabulary without the words whose ids have no row in the embedding, and log a warning that names them.
+    """Return a vocabulary without the words whose ids have no row in the embedding, and log a warning with these words.
 
     Args:
-        vocabulary: the words.
+        vocabulary: the vocabulary with all words.
         rows: the number of rows of the embedding.
-        source: what holds the words, for messages.
+        source: the name of the vocabulary in messages, such as its file.
 
     Raises:
         DataError: the token for unknown words has no row.
     """
     if (vocabulary.default_index or 0) >= rows:
         raise DataError(
-            f"{source}: unknown words have the id {vocabulary.default_index}, but the highest id of {rows:,} rows is "
-            f"{rows - 1:,}.",
-            "Give the number of rows of the module's embedding, or the vocabulary of this module.",
+            f"{source} gives unknown words the id {vocabulary.default_index}, but an embedding of {rows:,} rows has "
+            f"only the ids 0 to {rows - 1:,}.",
+            "Give the number of rows of the module's embedding as `--rows`, or the vocabulary that belongs to this "
+            "module.",
         )
     if len(vocabulary.tokens) <= rows:
         return vocabulary
@@ -470,8 +474,8 @@ def leave_out_words_without_rows(vocabulary: Vocabulary, rows: int, source: str)
 
 
 def _leave_out_ids_without_rows(taken: Mapping[int, str], rows: int, source: str) -> dict[int, str]:
-    """Return a dict from ids to tokens without the ids that have no row in the embedding, and log a warning. `rows` is
-    the number of rows."""
+    """Return a dict from ids to tokens without the ids that have no row in the embedding, and log a warning with their
+    tokens. `rows` is the number of rows."""
     beyond = [f"{brief_text(token)} ({number})" for number, token in taken.items() if number >= rows]
     _log.warning(
         "%s gives %s ids without a row in the embedding of %s rows: your module fails for such ids, and the bundle "
@@ -481,15 +485,15 @@ def _leave_out_ids_without_rows(taken: Mapping[int, str], rows: int, source: str
 
 
 def _name_words(words: Sequence[str]) -> str:
-    """Return the number of some words and the first of them in quotes, for a message, such as "7 words ('oil', 'gas',
-    ...)"."""
+    """Return a phrase for a message with the number of words and the first few words, such as "7 words ('oil', 'gas',
+    ...)". The words must already be in quotes."""
     more = ", ..." * (len(words) > _NAMED_WORDS)
     return f"{len(words):,} word{'s' * (len(words) > 1)} ({', '.join(words[:_NAMED_WORDS])}{more})"
 
 
 def _fill_missing_ids(taken: dict[int, str], highest: int, source: _Origin) -> None:
-    """Add a placeholder to `taken`, a dict from ids to tokens, for each id up to `highest` that has no token. If the id
-    0 is missing, it becomes the padding token, unless there is one already."""
+    """Add a token that no text contains to `taken`, a dict from ids to tokens, for each missing id up to `highest`. A
+    missing id 0 gets the padding token "<pad>" instead, unless `taken` has a padding token already."""
     missing = [i for i in range(highest + 1) if i not in taken]
     if missing[0] == 0 and _find_token([*taken.values()], PADDING, _OTHER_PADDING) is None:
         _log.warning(
@@ -509,20 +513,21 @@ def _fill_missing_ids(taken: dict[int, str], highest: int, source: _Origin) -> N
 
 
 def _convert_id_to_int(token: Any, value: Any, source: _Origin) -> int:
-    """Return an id as an int. Integers of numpy and torch are accepted, but True is not."""
+    """Return the id of a token as an int. Raise a DataError if it is not an integer of Python, numpy or torch."""
     try:
         if isinstance(value, bool):
             raise TypeError
         return operator.index(value)
     except TypeError:
         raise DataError(
-            f"{source} gives {brief_text(token)} the id {brief_text(value)}, which is not a whole number.",
+            f"{source} gives {brief_text(token)} the id {brief_text(value)}, but an id must be a whole number.",
             _GIVE_LIST,
         ) from None
 
 
 def _read_file(path: Path, evidence: IdEvidence) -> Vocabulary:
-    """Read the vocabulary in a file, whose kind its content shows: a pickle, a Python literal, JSON or lines."""
+    """Read the vocabulary in a file: a pickle, a numpy array, a Python literal, JSON, a table or lines of tokens. The
+    content of the file decides which of these it is."""
     content = _read_content(path)
     origin = _Origin(str(path), evidence, path)
     origin = origin.name_ids() if _is_name_of_ids(path.stem) else origin
@@ -547,8 +552,8 @@ def _read_file(path: Path, evidence: IdEvidence) -> Vocabulary:
 
 
 def _read_lines_of_words_and_ids(text: str) -> dict[str, int] | None:
-    """Return the ids of words from lines such as `oil,7`, with a comma, a tab or a space before the number. Return None
-    for other texts, and if a number occurs twice, since the numbers are then counts."""
+    """Return a dict from words to ids, read from lines such as `oil,7` with a comma, a tab or a space before the id.
+    Return None for another text, and if a number occurs twice, since the numbers are then counts."""
     lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
     for separator in ",\t ":
         parts = [line.rpartition(separator) for line in lines]
@@ -561,9 +566,9 @@ def _read_lines_of_words_and_ids(text: str) -> dict[str, int] | None:
 
 
 def _read_table_of_words_and_ids(text: str, path: Path) -> dict[str, int] | None:
-    """Return the ids of words from a .csv or .tsv file whose first line has names of columns. The ids are the first
-    column whose values may be ids, each once; the words are the first other column with as many different values.
-    Return None for other files."""
+    """Return a dict from words to ids, read from a .csv or .tsv file whose first line has the names of the columns.
+    The column of ids is the first with whole numbers that may be ids and differ in all rows. The column of words is the
+    first with strings that differ in all rows. Return None if there are no such columns."""
     for rows in _read_tables(text, path):
         columns = [[row[place] for row in rows[1:]] for place in range(len(rows[0]))]
         count = len(rows) - 1
@@ -576,8 +581,8 @@ def _read_table_of_words_and_ids(text: str, path: Path) -> dict[str, int] | None
 
 
 def _read_tables(text: str, path: Path) -> Iterator[list[list[str]]]:
-    """Yield the rows of a .csv or .tsv file, once for each separator that divides all rows into the same number of
-    fields, at least two. Tables of few rows are left out, since such a file may be a list of tokens."""
+    """Yield the rows of a .csv or .tsv file, once for each separator that splits all rows into the same number of
+    fields, two or more. Yield nothing for a file of few rows, since it may be a list of tokens."""
     for separator in {".csv": ",;", ".tsv": "\t"}.get(path.suffix.lower(), ""):
         with contextlib.suppress(csv.Error):
             rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
@@ -586,8 +591,8 @@ def _read_tables(text: str, path: Path) -> Iterator[list[list[str]]]:
 
 
 def _read_array(content: bytes, path: Path) -> Sequence[Any] | Mapping[Any, Any]:
-    """Return the words in a file that `numpy.save` wrote: an array of strings, or a list or dict as an object. No code
-    in the file is run."""
+    """Return the list or dict of words in a file that `numpy.save` wrote from an array, a list or a dict. No code in
+    the file is run."""
     try:
         header = read_array_header(content)
         if header.dtype.hasobject:
@@ -597,15 +602,15 @@ def _read_array(content: bytes, path: Path) -> Sequence[Any] | Mapping[Any, Any]
         plain = found.tolist() if isinstance(found, np.ndarray) else found
     # Damaged bytes may raise any exception.
     except Exception as error:
-        raise DataError(f"{path} cannot be read: {first_line(error)}.", _GIVE_FILE) from None
+        raise DataError(f"The array in {path} cannot be read: {first_line(error)}.", _GIVE_FILE) from None
     if not isinstance(plain, list | tuple | dict):
-        raise DataError(f"{path} holds {brief_text(plain)}, not a vocabulary.", _GIVE_FILE)
+        raise DataError(f"{path} holds {brief_text(plain)}, but must hold a list or a dict of words.", _GIVE_FILE)
     return plain
 
 
 def _parse_literal(text: str) -> Sequence[Any] | Mapping[Any, Any] | None:
-    """Parse a list, tuple or dict as Python prints it. Return None for other texts, and for JSON. No name in the text
-    is looked up, and nothing is called."""
+    """Parse the text of a list, tuple or dict as Python prints it. Return None for JSON and for any other text. No code
+    in the text is run."""
     if not _LITERAL.match(text) or text.rstrip()[-1] not in "])}" or len(text) > _LARGEST_LITERAL:
         return None
     with contextlib.suppress(ValueError, RecursionError):
@@ -621,13 +626,14 @@ def _parse_literal(text: str) -> Sequence[Any] | Mapping[Any, Any] | None:
 
 
 def _read_content(path: Path) -> bytes:
-    """Read the bytes of a file, and decompress them. Raise a DataError if the file is too large for a vocabulary."""
+    """Return the decompressed content of a file. Raise a DataError if the file does not exist, cannot be read, or is
+    too large for a vocabulary."""
     try:
         with path.open("rb") as file:
             content = decompress_content(file.read(LARGEST_FILE + 1), LARGEST_FILE)
     except FileNotFoundError:
         near = suggest_near_file(path, (".txt", ".json", ".pt", ".pth", ".pkl", path.suffix.lower()))
-        raise DataError(f"There is no file {path}.", near or _GIVE_FILE) from None
+        raise DataError(f"The file {path} does not exist.", near or _GIVE_FILE) from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder, not a vocabulary.", _GIVE_FILE) from None
     except (OSError, ValueError) as error:
@@ -637,80 +643,90 @@ def _read_content(path: Path) -> bytes:
         ) from None
     if len(content) > LARGEST_FILE:
         raise DataError(
-            f"{path} is larger than {LARGEST_FILE >> 20} MiB, too large for a vocabulary.",
-            "Give a file of weights with --weights. If it also holds word vectors, save only its tokens.",
+            f"{path} is too large: a file of a vocabulary may have at most {LARGEST_FILE >> 20} MiB.",
+            "If it is a file of weights, give it as --weights. If it holds word vectors, save only its words.",
         )
     return content
 
 
 def _decode_text(content: bytes, path: Path) -> str:
-    """Decode a UTF-8 file. Raise a DataError for another file; it names UTF-16 and known kinds of binary files."""
+    """Return the text of a UTF-8 file. Raise a DataError if the content is not UTF-8; the message names UTF-16,
+    safetensors and other known kinds of files."""
     kind = next((kind for start, kind in _KNOWN_BINARIES.items() if content.startswith(start)), None)
     # A safetensors file starts with the length of its JSON header, in 8 bytes.
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content):
         raise DataError(
-            f"{path} is a safetensors file: weights, not a vocabulary.", "`pocketrnn export` takes it with --weights."
+            f"{path} is a safetensors file of weights, not a vocabulary.", "Give it as --weights, not as --vocabulary."
         )
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError(f"{path} is UTF-16 text, not UTF-8.", "Save it as UTF-8.")
+        raise DataError(f"{path} is text in UTF-16, but must be in UTF-8.", "Save the file in UTF-8.")
     if kind is not None or b"\0" in content:
         raise DataError(f"{path} is {kind or 'a binary file'}, not a vocabulary.", _GIVE_FILE)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path} is not UTF-8 text: line {line} cannot be decoded.", "Save it as UTF-8.") from None
+        raise DataError(
+            f"{path} must be text in UTF-8, but its line {line} is not valid UTF-8.", "Save the file in UTF-8."
+        ) from None
 
 
 def _read_token_lines(text: str, path: Path) -> tuple[str, ...]:
-    """Return the tokens of a text with one token in each line. Raise a DataError if the lines look like data or word
-    vectors."""
+    """Return the tokens of a text with one token in each line. Raise a DataError if a line is empty, or if the lines
+    look like a table, word vectors, counts or other data."""
     if text.count("\r\n") == text.count("\n"):
         text = text.replace("\r\n", "\n")
     # Not splitlines: it splits at characters that tokens may contain.
     lines = text.rstrip("\n").split("\n")
     if lines == [""]:
-        raise DataError(f"{path} holds no token.", _GIVE_FILE)
+        raise DataError(f"{path} holds no tokens.", _GIVE_FILE)
     if any(_read_tables(text, path)):
         raise DataError(
-            f"{path} is not a vocabulary: it is a table without a column of words and a column of their ids.",
+            f"{path} is a table, but has no column of different words beside a column of their ids.",
             _GIVE_FILE,
         )
     for wrong, what, remedy in (
-        ("\r" in text, "\r", "Use one kind of line break, LF or CR LF; a token with a carriage return needs JSON."),
-        ("\t" in text, "\t", "Give one token in each line, without counts or ids. A token with a tab needs JSON."),
+        ("\r" in text, "\r", "Write all line breaks as LF or all as CR LF. If tokens hold it, give a JSON list."),
+        (
+            "\t" in text,
+            "\t",
+            "Give one token in each line, without counts or ids. If tokens hold it, give a JSON list.",
+        ),
     ):
         # A line of only a tab is a token of a character vocabulary.
         if wrong and (number := next((i for i, line in enumerate(lines, 1) if what in line and line != "\t"), None)):
-            raise DataError(f"{path} holds {what!r} in line {number}.", remedy)
+            raise DataError(f"{path} holds the character {what!r} in line {number}.", remedy)
     if "" in lines:
         raise DataError(
-            f"Line {lines.index('') + 1} of {path} is empty, so it is not clear which ids follow.",
-            'Delete the line, or give a JSON list if "" is a token.',
+            f"Line {lines.index('') + 1} of {path} is empty, so it is not clear whether the id of each later token "
+            "counts this line.",
+            'Delete the line. If the empty string is a token of your vocabulary, give a JSON list with "".',
         )
     if all(map(_is_vector_line, lines[1:6])) and len(lines) > 2:
         raise DataError(
-            f"{path} holds word vectors, but not the ids of the words.",
-            "Give the weights, too, which show these ids: --weights FILE. In Python, give the words in the order of "
-            'their ids, such as ["<pad>", *words] if the embedding has one row more than the file.',
+            f"{path} holds words and their vectors, but not the ids of the words.",
+            "Give the module's weights too, so that pocketrnn can find the ids: --weights FILE. In Python, give the "
+            'words in the order of their ids, such as ["<pad>", *words] if "<pad>" is the first row of the embedding.',
         )
     if len(lines) >= FEWEST_IDS and all(re.fullmatch(r"\S+[ ,][0-9]{1,9}", line) for line in lines):
         raise DataError(
-            f"{path} has a word and a number in each line, as {brief_text(lines[0])}, and the numbers are not ids from "
-            "0 or 1 on: they seem to be counts.",
-            "Give the words alone, in the order of their ids, with those that your code puts before or after them.",
+            f"{path} has a word and a number in each line, such as {brief_text(lines[0])}, but the numbers are not ids "
+            "from 0 or 1 on. They seem to be counts.",
+            "Give only the words, in the order of their ids, with the special tokens that your code adds, such as "
+            "<pad>.",
         )
     if len(lines) == 1 and len(re.split(r"[\s,;:]+", lines[0].strip())) >= _PARTS_OF_DATA:
         raise DataError(
-            f"{path} holds one line, {brief_text(lines[0])}, which looks like data and not like a token.", _GIVE_FILE
+            f"{path} has only one line, {brief_text(lines[0])}, and it looks like data and not like a token.",
+            _GIVE_FILE,
         )
     _refuse_invalid_tokens(lines, str(path), "line", 1)
     return tuple(lines)
 
 
 def describe_doubtful_lines(vocabulary: Vocabulary, file: Path) -> str:
-    """Return a phrase that names the lines of a vocabulary's file whose tokens begin or end with white space, or
-    contain a line break of Unicode, such as "vocab.txt has white space in line 3 (' ')"."""
+    """Return a phrase such as "vocab.txt has white space in line 3 (' ')". It names the lines of a vocabulary's file
+    whose tokens begin or end with white space, or contain a line break of Unicode."""
     ids = vocabulary.doubtful_lines
     lines = ", ".join(f"{i + 1} ({brief_text(vocabulary.tokens[i])})" for i in ids[:_NAMED_LINES])
     more = f" and {len(ids) - _NAMED_LINES:,} more" if len(ids) > _NAMED_LINES else ""
@@ -718,8 +734,8 @@ def describe_doubtful_lines(vocabulary: Vocabulary, file: Path) -> str:
 
 
 def log_doubtful_lines(vocabulary: Vocabulary, file: Path) -> None:
-    """Log a warning about the lines that `describe_doubtful_lines` names, since other code may read them
-    differently."""
+    """Log a warning with the lines of a vocabulary's file that other code may read differently, since their tokens
+    begin or end with white space or contain a line break of Unicode."""
     if vocabulary.doubtful_lines:
         _log.warning(
             "%s: the words keep it, but code that strips or splits such lines has other words. If yours does: %s",
@@ -728,8 +744,8 @@ def log_doubtful_lines(vocabulary: Vocabulary, file: Path) -> None:
 
 
 def is_word_vector_file(path: Path) -> bool:
-    """Return whether each line of a file has a word and its vector, as in files of GloVe. The first line may have the
-    number of words instead, as in word2vec's text files."""
+    """Return whether the first lines of a file are words with their vectors, as in files of GloVe and word2vec. The
+    very first line may be something else, such as the number of words."""
     try:
         with path.open(encoding="utf-8") as file:
             lines = [line.rstrip("\n") for line in itertools.islice(file, 6)]
@@ -744,13 +760,14 @@ def _is_vector_line(line: str) -> bool:
 
 
 def _read_json(text: str, path: Path, origin: _Origin) -> Vocabulary:
-    """Read the vocabulary in a JSON list or object, or in the JSON string that Keras' `to_json()` gives."""
+    """Read the vocabulary in a JSON list or object, or in the JSON string that a Keras tokenizer's `to_json()` gives.
+    `text` is the content of the file `path`."""
     document = parse_json(text, str(path), _GIVE_FILE)
     # Keras' `to_json()` gives a string, which many save by json.dump.
     if isinstance(document, str) and document.lstrip().startswith("{"):
         document = parse_json(document, str(path), _GIVE_FILE)
     if not isinstance(document, list | dict):
-        raise DataError(f"{path} holds neither a list nor an object.", _GIVE_FILE)
+        raise DataError(f"{path} must hold a JSON list or a JSON object, but holds neither.", _GIVE_FILE)
     if isinstance(document, dict) and isinstance(document.get("tokens"), list):
         if "default_index" not in document:
             # A class of the owner's saved its members: the tokens, and often their ids once more.
@@ -759,22 +776,23 @@ def _read_json(text: str, path: Path, origin: _Origin) -> Vocabulary:
             for name, member in document.items():
                 if isinstance(member, dict) and member.keys() == ids.keys() and member != ids:
                     raise DataError(
-                        f"{path} has tokens in another order than the ids of {brief_text(name)}.",
-                        "Save only the dict from tokens to ids.",
+                        f"{path} has the list `tokens` in another order than the ids under {brief_text(name)} give.",
+                        "Save only the dict from tokens to ids, and give that file.",
                     )
             return found
         if document.keys() != {"tokens", "default_index"}:
             more = sorted(document.keys() - {"tokens", "default_index"})
             raise DataError(
-                f"{path} has more members than tokens and default_index: {', '.join(map(brief_text, more[:6]))}.",
-                "Leave only these two members: default_index is the id of unknown words, or null to drop them.",
+                f"{path} has unknown keys beside `tokens` and `default_index`: {', '.join(map(brief_text, more[:6]))}.",
+                "Delete these keys. `default_index` is the id of unknown words, or null to drop unknown words.",
             )
         return Vocabulary(_check_tokens_by_id(document["tokens"], path), document["default_index"])
     return _read_document(document, origin)
 
 
 def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: _Origin, depth: int = 0) -> Vocabulary:
-    """Read the vocabulary in a list or a dict, in one of the forms that `read_vocabulary` lists."""
+    """Read the vocabulary in a list or a dict. A dict may map tokens to ids or ids to tokens, be the `to_json()` of a
+    Keras tokenizer, or have a vocabulary under a key such as `word2idx`; `depth` counts the keys so far."""
     if not isinstance(document, Mapping):
         found = _read_tokens_in_list_or_pairs(document, source)
         if isinstance(found, Vocabulary):
@@ -802,11 +820,8 @@ def _read_document(document: Sequence[Any] | Mapping[Any, Any], source: _Origin,
 
 
 def _read_vocabulary_under_keys(named: Sequence[tuple[Any, Any]], source: _Origin, depth: int) -> Vocabulary:
-    """Read the vocabulary in `named`, pairs (key, value) of a dict. If several of them have a vocabulary, these must be
-    equal; otherwise, raise a DataError.
-
-    A member that cannot be read is ignored if another can, such as `vocab` with counts.
-    """
+    """Read the vocabulary in `named`, pairs (key, value) of a dict. The first value must be a vocabulary. Later values
+    that are vocabularies must be equal to the first, or a DataError is raised; others, such as counts, are ignored."""
     first, vocabulary = named[0][0], _read_vocabulary_under_key(*named[0], source, depth)
     for name, value in named[1:]:
         try:
@@ -822,8 +837,8 @@ def _read_vocabulary_under_keys(named: Sequence[tuple[Any, Any]], source: _Origi
 
 
 def _read_vocabulary_under_key(name: Any, value: Any, source: _Origin, depth: int) -> Vocabulary:
-    """Read the vocabulary under a key. If a dict maps numbers to numbers, the key may show which of them are the words:
-    the keys in {"word2idx": {"7": "0"}}."""
+    """Read the vocabulary `value` under the key `name`. If it maps numbers to numbers, the key shows which of them are
+    the words: for {"word2idx": {"7": "0"}}, the word is "7"."""
     source = source.name_ids() if _is_name_of_ids(name) else source
     says_ids = "2" in _normalize_key(name) and _normalize_key(name) in _TO_ID
     if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
@@ -835,8 +850,8 @@ def _read_vocabulary_under_key(name: Any, value: Any, source: _Origin, depth: in
 
 
 def _is_name_of_ids(name: Any) -> bool:
-    """Return whether a name, such as `word2idx`, says that the numbers beside words are ids. The numbers in a `vocab`
-    may be counts."""
+    """Return whether a name says that the numbers beside words are ids. `word2idx` says so, but `vocab` does not, since
+    its numbers may be counts."""
     return _normalize_key(name) in (_TO_ID | _TO_TOKEN) - {"vocab", "vocabulary"}
 
 
@@ -857,8 +872,8 @@ def _is_id_key(name: Any) -> bool:
 
 
 def _read_tokens_in_list_or_pairs(items: Sequence[Any], source: _Origin) -> Sequence[Any] | Vocabulary:
-    """Return the tokens or the vocabulary in a list. Its items are tokens, pairs of a token and its id in either order,
-    or pairs (token, count) with falling counts."""
+    """Return the vocabulary in a list of pairs (token, id) or (id, token). For a list of pairs (token, count) with
+    falling counts, return the list of its tokens. Return any other list unchanged."""
     if not items or not all(isinstance(item, list | tuple) and len(item) == 2 for item in items):
         return items
     pairs = [(b, a) if isinstance(b, str) and type(a) is int else (a, b) for a, b in items]
@@ -875,14 +890,15 @@ def _read_tokens_in_list_or_pairs(items: Sequence[Any], source: _Origin) -> Sequ
 
 
 def _read_keras(config: Mapping[str, Any], source: _Origin) -> Vocabulary:
-    """Read a `tf.keras.preprocessing.text.Tokenizer`. Its ids begin at 1, and only ids below `num_words` are used.
-
-    The source: `texts_to_sequences` in keras/src/legacy/preprocessing/text.py.
-    """
+    """Read the vocabulary in the settings `config` of a `tf.keras.preprocessing.text.Tokenizer`. Its ids begin at 1,
+    and only ids below `num_words` are used (`texts_to_sequences` in keras/src/legacy/preprocessing/text.py)."""
     index, most, unknown = config.get("word_index"), config.get("num_words"), config.get("oov_token")
     ids = parse_json(index, f"{source}: word_index", _GIVE_FILE) if isinstance(index, str) else index
     if not isinstance(ids, Mapping) or not (most is None or type(most) is int):
-        raise DataError(f"{source} is a Keras tokenizer without a word_index.", _GIVE_FILE)
+        raise DataError(
+            f"{source} is a Keras tokenizer, but has no dict `word_index`, or its `num_words` is not a whole number.",
+            "Save the tokenizer again: write the string that `tokenizer.to_json()` returns to a file.",
+        )
     if most is not None:
         ids = {token: number for token, number in ids.items() if isinstance(number, int) and number < most}
     found = _read_ids(ids, source.name_ids())
@@ -900,23 +916,25 @@ def _read_keras(config: Mapping[str, Any], source: _Origin) -> Vocabulary:
 
 
 def _convert_pickled_to_vocabulary(saved: SavedVocab | list[Any] | dict[str, Any], source: _Origin) -> Vocabulary:
-    """Convert what a pickle holds, a torchtext Vocab, a list or a dict, to a `Vocabulary`. `source` names the file in
-    errors."""
+    """Convert a torchtext Vocab, a list or a dict that was read from a pickle to a `Vocabulary`."""
     if isinstance(saved, SavedVocab):
         if saved.default_index is not None and type(saved.default_index) is not int:
-            raise DataError(f"{source} holds a Vocab whose default index is not a whole number.", SAVE_PLAIN)
+            raise DataError(
+                f"{source} holds a Vocab with the default index {brief_text(saved.default_index)}, but it must be a "
+                "whole number or None.",
+                SAVE_PLAIN,
+            )
         return Vocabulary(_check_tokens_by_id(saved.tokens, str(source)), saved.default_index)
     return _read_document(saved, source)
 
 
 def _check_tokens_by_id(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
-    """Return the tokens, in the order of their ids, as a tuple. Raise a DataError that names the id of a token that is
-    not valid."""
+    """Return tokens in the order of their ids as a tuple. Raise a DataError if there are none, or if a token is not a
+    string or occurs twice; the message has its id."""
     _refuse_invalid_tokens(tokens, str(source), "id", 0)
     return tuple(tokens)
 
 
 def _has_surrogate(token: str) -> bool:
-    """Return whether a token contains half of a surrogate pair. UTF-8 cannot encode it, but JSON writes it as an
-    escape."""
+    """Return whether a token contains half of a surrogate pair, which UTF-8 cannot encode but JSON can escape."""
     return not token.isascii() and any("\ud800" <= character <= "\udfff" for character in token)
