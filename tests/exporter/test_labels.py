@@ -114,7 +114,10 @@ def test_a_text_file_holds_a_label_a_line(tmp_path: Path) -> None:
         ('{"0": "a", "00": "b"}', "the index 0 to 'a' and to 'b'"),
         ('{"0": 1, "1": 2, "2": 0}', "does not say which of them"),
         ('{"id2label": {"a": 0, "b": 1}}', "must map labels to indices or indices"),
-        ('{"labels": ["a", "b"], "class_names": ["b", "a"]}', "different labels under the keys `labels` and `class_names`"),
+        (
+            '{"labels": ["a", "b"], "class_names": ["b", "a"]}',
+            "different labels under the keys `labels` and `class_names`",
+        ),
         ('{"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 1, "b": 0}}', "keys `id2label` and `label2id`"),
         ('{"b": 1, "a": 0, "classes": ["b", "a"]}', "key `classes`"),
         ('{"0": "a", "1": "b", "classes": ["b", "a"]}', "key `classes`"),

@@ -1304,7 +1304,9 @@ def test_the_texts_of_a_csv_file_may_stand_in_the_one_beside_it(
     (tmp_path / "more.csv").write_text("id,text\n3,oil\n7,film\n")
     assert len(read_pairs(path, ["bad", "good"])) == 2
     (tmp_path / "more.csv").write_text("id,text\n3,a\n7,b\n")
-    with pytest.raises(OptionCorrectionsError, match=r"column `text`, .* 'id', 'label'.*more\.csv, .*texts\.csv") as caught:
+    with pytest.raises(
+        OptionCorrectionsError, match=r"column `text`, .* 'id', 'label'.*more\.csv, .*texts\.csv"
+    ) as caught:
         read_pairs(path, ["bad", "good"])
     assert caught.value.changes == {"texts": str(tmp_path / "more.csv")}
     assert read_pairs(path, ["bad", "good"], texts=tmp_path / "texts.csv")[0].text == "film"
