@@ -181,7 +181,7 @@ def test_a_vocabulary_with_another_ending_is_the_file_that_lies_there(folder: Pa
     Path("out_vocabulary.py").write_text(write_first_line_of_exported_file("x = 1\n") + "x = 1\n")
     given = ("net.py:Net", "--vocabulary", "out_vocabulary.jsn", "--weights", "models/net.pt")
     refused = CliRunner().invoke(main, ["export", *given, "--labels", "bad,good", "-o", "out"])
-    assert "out_vocabulary.json yet. Run python out_vocabulary.py" in refused.stderr
+    assert "out_vocabulary.json yet. The script out_vocabulary.py writes it." in refused.stderr
     assert "--vocabulary out_vocabulary.json" in refused.stderr.splitlines()[-1]
     Path("out_vocabulary.json").write_text('["<pad>", "oil", "bad", "good"]')
     assert read_line_to_copy(*given, "--labels", "bad,good", "-o", "out")["--vocabulary"] == "out_vocabulary.json"

@@ -298,9 +298,10 @@ def test_a_bundle_keeps_the_names_of_the_files_that_its_function_needs(
     Path("cut.py").write_text("from helpers import STOP\ndef words(text):\n    return open('stop.json').read()\n")
     given: dict[str, Any] = {}
     monkeypatch.setattr(bundle_export, "export", lambda *_, **description: given.update(description))
-    options = {"tokenizer": "cut.py:words", "compress": None, "profile": None, "force": False}
+    options = {"source": "net.py:Net", "tokenizer": "cut.py:words", "compress": None, "profile": None, "force": False}
     _write_bundle(None, Path("b"), {"rules": FRAMED, "provenance": {"data": "mine"}}, options)
-    assert given["provenance"] == {"data": "mine", "tokenizer_files": ["cut.py", "helpers.py", "stop.json"]}
+    files = ["cut.py", "helpers.py", "stop.json"]
+    assert given["provenance"] == {"data": "mine", "source": "net.py:Net", "tokenizer_files": files}
     given.clear()
     _write_bundle(None, Path("b"), {"rules": TextRules()}, options)
-    assert "provenance" not in given
+    assert given["provenance"] == {"source": "net.py:Net"}

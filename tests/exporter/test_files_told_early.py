@@ -54,7 +54,7 @@ def export(*arguments: str) -> Result:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--labels", "lables.txt"), "no file lables.txt"),
+        (("--labels", "lables.txt"), "lables.txt does not exist"),
         (("--labels", "other.py:LABELS"), "other.py is not a file"),
         (("--labels", "api.py:NOTHING"), "no line NOTHING ="),
         (("--labels", "api.py:MADE"), "MADE in api.py"),

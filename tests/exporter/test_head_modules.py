@@ -202,8 +202,8 @@ def test_the_owner_joins_heads_by_a_line_or_a_function() -> None:
     [
         ({"heads": {"topic": TOPICS}}, "`heads` has 1"),
         ({"heads": {}}, "`heads` has 0"),
-        ({"heads": {"topic": TOPICS, "mood": []}}, "'mood'.*no label"),
-        ({"heads": {"topic": TOPICS, "mood": ["good"]}}, "'mood'.*one label"),
+        ({"heads": {"topic": TOPICS, "mood": []}}, "'mood'.* is none"),
+        ({"heads": {"topic": TOPICS, "mood": ["good"]}}, "'mood'.*only one"),
         ({"heads": {"topic": TOPICS, "mood": ["good", "good"]}}, "'mood'.*'good'.* 2 times"),
         ({"heads": {"topic": TOPICS, "mood": 2}}, "'mood'"),
         ({"heads": {"topic": TOPICS, 7: MOODS}}, "7"),

@@ -288,7 +288,7 @@ def test_the_sign_of_the_last_layer_below_a_maximum_is_not_asked_about(classes: 
 
 
 def test_one_label_is_refused_with_what_a_value_becomes(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r'one label.*--call "module\(tokens\) - 3"'):
+    with pytest.raises(InputError, match=r'only one.*--call "module\(tokens\) - 3"'):
         export(zoo.Rating().eval(), tmp_path / "b", labels=["stars"], vocabulary=VOCABULARY)
 
 

@@ -952,7 +952,7 @@ def test_tokens_that_end_at_one_length_are_refused_whatever_answers_stand_beside
             refuse_doubtful_ids(rules, WORDS, given, tokens)
     # Words that the rules drop count, and padding is seen among tokens.
     refuse_doubtful_ids(TextRules("external", max_tokens=25), WORDS, {}, words)
-    with pytest.raises(InputError, match=r"40 of 40 pairs end .*<pad>"):
+    with pytest.raises(InputError, match=r"40 of 40 texts end .*<pad>"):
         refuse_doubtful_ids(RULES, WORDS, {}, [[*row, "<pad>"] for row in words])
 
 
@@ -977,7 +977,7 @@ def test_ids_with_the_padding_are_refused() -> None:
     with pytest.raises(InputError, match=r'"min_width": 40, .*"pad_side": "right"'):
         refuse_doubtful_ids(RULES, WORDS, rows)
     ragged = {text: ids_of(text) + [1] * (i % 3) for i, text in enumerate(TEXTS)}
-    with pytest.raises(InputError, match=r"16 of 24 pairs .*<pad>"):
+    with pytest.raises(InputError, match=r"16 of 24 texts .*<pad>"):
         refuse_doubtful_ids(RULES, WORDS, ragged)
     with pytest.raises(InputError, match=r'"pad_side": "left"'):
         refuse_doubtful_ids(RULES, WORDS, {text: row[::-1] for text, row in rows.items()})
@@ -1355,12 +1355,18 @@ def test_the_only_columns_of_texts_and_of_labels_may_have_other_names(
 @pytest.mark.parametrize(
     ("labels", "column", "numbers", "expected", "said"),
     [
-        ("yes,no", ["no", "yes"], ["76.88", "50.4"], [{"no": 0.7688}, {"yes": 0.504}], "'eminlik'.*label, in percent"),
+        (
+            "yes,no",
+            ["no", "yes"],
+            ["76.88", "50.4"],
+            [{"no": 0.7688}, {"yes": 0.504}],
+            "'eminlik'.*probability, in percent",
+        ),
         ("yes,no", ["no", "yes"], ["76.88%", "90%"], [{"no": 0.7688}, {"yes": 0.9}], "in percent"),
-        ("yes,no", ["no", "yes"], ["0.75", "1.0"], [{"no": 0.75}, {"yes": 1.0}], "of the label$"),
+        ("yes,no", ["no", "yes"], ["0.75", "1.0"], [{"no": 0.75}, {"yes": 1.0}], "column probability$"),
         ("yes,no", ["no", "yes"], ["75.5", "40"], [{"no": 0.755, "yes": 0.245}, {"no": 0.4, "yes": 0.6}], "in percent"),
         ("a,b,c", ["a", "c"], ["34.5", "99.99"], [{"a": 0.345}, {"c": 0.9999}], "in percent"),
-        ("a,b,c", ["a", "c"], ["0.345", "0.9999"], [{"a": 0.345}, {"c": 0.9999}], "of the label$"),
+        ("a,b,c", ["a", "c"], ["0.345", "0.9999"], [{"a": 0.345}, {"c": 0.9999}], "column probability$"),
         # Less than the likeliest of three labels has; whole numbers; more than a hundred.
         ("a,b,c", ["a", "c"], ["31.5", "99.99"], None, "not read"),
         ("yes,no", ["no", "yes"], ["76", "50"], None, "not read"),

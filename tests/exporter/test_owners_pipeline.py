@@ -354,9 +354,9 @@ def test_a_difference_between_unknown_words_is_none() -> None:
 @pytest.mark.parametrize(
     ("tokenizer", "said"),
     [
-        (lambda _: 1 / 0, "ZeroDivisionError on 'oil'"),
-        (lambda _: None, "gives None on 'oil'"),
-        (lambda _: [2.5, 4], "gives 2.5 on 'oil'"),
+        (lambda _: 1 / 0, "ZeroDivisionError on the text 'oil'"),
+        (lambda _: None, "returns None for 'oil'"),
+        (lambda _: [2.5, 4], "token 2.5 for 'oil'"),
     ],
 )
 def test_a_tokenizer_that_fails_is_said_so(tokenizer: Any, said: str) -> None:

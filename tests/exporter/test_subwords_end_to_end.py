@@ -281,7 +281,7 @@ def test_widths_beside_a_tokenizer_are_not_compared_with_its_library(folder: Pat
     ("given", "named"),
     [
         ({"min_width": 12}, "min_width=16"),
-        ({"max_width": 12}, "max_width, 12"),
+        ({"max_width": 12}, "max_width is only 12"),
         ({"min_width": 16, "pad_side": "right"}, "pad_side='left'"),
         ({"padding_id": 3}, "padding_id=1"),
         ({"max_tokens": 3}, "max_tokens=5"),

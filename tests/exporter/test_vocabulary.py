@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pickle
+import re
 import pickletools
 import pprint
 import struct
@@ -987,7 +988,7 @@ def test_numbers_and_arrays_of_numpy_in_a_vocabulary_are_read(
 @pytest.mark.parametrize("instruction", ["INST", "OBJ", "EXT1", "NEWOBJ_EX", "DUP", "POP", "BINSTRING", "NEXT_BUFFER"])
 def test_an_instruction_that_no_vocab_needs_ends_the_reading(file: Callable[..., Path], instruction: str) -> None:
     content = b"\x80\x04(]" + getattr(pickle, instruction) + b"os\nsystem\n\x01\x00\x00\x00."
-    assert f"the pickle instruction {instruction}," in refusal(file(content))
+    assert re.search(rf"instruction {instruction}\b", refusal(file(content)))
 
 
 def test_allowed_names_called_with_hostile_arguments_stay_records(file: Callable[..., Path]) -> None:

@@ -58,7 +58,7 @@ def test_rows_that_are_no_vectors_of_the_file_are_guessed_and_told(
 
 
 def test_without_an_embedding_of_its_size_or_without_weights_it_is_refused(file: Path) -> None:
-    with pytest.raises(DataError, match=r"33 words.*6 columns"):
+    with pytest.raises(DataError, match=r"33 words.* 6 numbers"):
         read(file, torch.zeros(50, 6))
     with pytest.raises(DataError, match="--weights"):
         read_vocabulary(file)

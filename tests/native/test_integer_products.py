@@ -446,7 +446,7 @@ def test_an_engine_with_another_integer_is_no_engine_for_the_file(
             yield replace(weights, whole=whole)
 
     monkeypatch.setattr(integer_product_comparison, "read_integer_weights", one_off)
-    with pytest.raises(ParityError, match="weights number"):
+    with pytest.raises(ParityError, match="matrix number 16"):
         pack(bundle, tmp_path / "no.prnn", arithmetic="int8", allowed=AllowedChange(labels=100))
     assert not (tmp_path / "no.prnn").exists()
 

@@ -275,7 +275,7 @@ def test_a_stream_of_a_packed_file_is_that_of_a_bundle(streaming: Path, packed: 
     assert copied.push("ns") == stream.push("ns")
     with pytest.raises(InputError, match="another bundle"):
         classifier.stream(one.save())
-    with pytest.raises(TextError, match="not bytes"):
+    with pytest.raises(TextError, match="type bytes"):
         stream.push(b"ns")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="top is 9"):
         stream.push("", top=9)

@@ -53,9 +53,10 @@ def find_agreeing_rules_in_code(
         tolerance: the largest allowed difference of an answer.
         list_rules_in_code: lists the functions of the code, with their rules.
     """
-    given, functions, tried = source.text.rules, list[str](), {source.text.rules}
-    if type(source.text) is not TextInput or not isinstance(given, TextRules) or given.tokenizer == EXTERNAL:
+    given = source.text.rules if type(source.text) is TextInput else None
+    if not isinstance(given, TextRules) or given.tokenizer == EXTERNAL:
         return None
+    functions, tried = list[str](), {given}
     agreed = len(rows) - len(_list_wrong(source, rows, tolerance))
     for option, rules in list_rules_in_code(given):
         functions.append(option)
