@@ -9,9 +9,9 @@ import io
 import json
 import os
 import pickle
-import re
 import pickletools
 import pprint
+import re
 import struct
 import subprocess
 import sys
