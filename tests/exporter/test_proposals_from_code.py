@@ -1060,6 +1060,16 @@ def test_the_last_lines_say_how_python_takes_the_function_and_what_it_needs(
     Path("cut.py").write_text("import nltk\n\ndef words(text):\n    return nltk.word_tokenize(text)\n")
     assert print_import_of_tokenizer('Classifier.load("mine"', "cut.py:words")
     assert "--rules" not in capsys.readouterr().out
+    Path("cut.py").write_text(
+        "import jieba\nclass Cutter:\n    def __init__(self, stop=None): self.stop = stop\n"
+        "    def cut(self, text): return jieba.lcut(text)\n"
+        "class Other(Cutter):\n    def __init__(self, stop): self.stop = stop\n    def cut(self, text): return [text]\n"
+    )
+    assert print_import_of_tokenizer('Classifier.load("mine"', "cut.py:Cutter.cut")
+    said = capsys.readouterr().out
+    assert 'from cut import Cutter\n  classifier = Classifier.load("mine", tokenizer=Cutter().cut)' in said
+    assert "jieba" in said.splitlines()[-1]
+    assert not print_import_of_tokenizer('Classifier.load("mine"', "cut.py:Other.cut")
 
 
 @pytest.mark.parametrize("tokenizer", ["external", "whitespace"])

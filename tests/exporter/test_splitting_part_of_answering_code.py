@@ -12,10 +12,8 @@ from slow_case_sampling import mostly_slow
 
 from pocketrnn.text import TextRules
 from pocketrnn_export.source_code.class_definitions import find_class_meant_by_name
-from pocketrnn_export.source_code.functions_that_answer_or_split import (
-    computes_prediction_for_text,
-    passes_ids_neither_padded_nor_cut,
-)
+from pocketrnn_export.source_code.functions_that_answer_or_split import computes_prediction_for_text
+from pocketrnn_export.source_code.ids_passed_to_module import passes_ids_neither_padded_nor_cut
 from pocketrnn_export.source_code.splitting_part_of_function import write_tokenizer_of_function
 from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton_of_tokenizer_function
 from pocketrnn_export.vocabularies.owner_function_call import find_how_to_call_owner_function
@@ -502,6 +500,13 @@ def test_the_end_of_a_text_is_read_where_no_line_break_is_left(line: str, expect
         ("return model(torch.tensor([v.get(w, 0) for w in t.split()] + [0]))", False),
         ("x = torch.zeros(9)\n    for i, w in enumerate(t.split()): x[i] = v[w]\n    return model(x)", False),
         ("return torch.tensor([v.get(w, 0) for w in t.split()])", False),
+        ("vocab = load_vocab('v.txt')\n    return model(torch.tensor([[vocab.tok2idx(w) for w in t.split()]]))", True),
+        ("for one in t:\n        ids = [v.get(w, 0) for w in one.split()]\n        model(torch.tensor([ids]))", True),
+        (
+            "for one in t:\n        ids = [v.get(w, 0) for w in one.split()][:9]\n        model(torch.tensor([ids]))",
+            False,
+        ),
+        ("ids = [v.get(w, 0) for w in t.split()]\n    ids.append(3)\n    return model(torch.tensor([ids]))", False),
     ],
 )
 def test_a_function_that_neither_pads_nor_cuts_is_told_from_one_that_may(
@@ -509,3 +514,18 @@ def test_a_function_that_neither_pads_nor_cuts_is_told_from_one_that_may(
 ) -> None:
     (tmp_path / "a.py").write_text(f"def predict(t):\n    {lines}\n")
     assert passes_ids_neither_padded_nor_cut(tmp_path / "a.py", "predict") == expected
+
+
+def test_code_that_makes_a_vocabulary_or_module_from_a_path_splits_no_text(tmp_path: Path) -> None:
+    (tmp_path / "api.py").write_text(
+        "def load_model(file, vocab_file):\n    vocab = load_vocab(vocab_file)\n    net = Net(len(vocab))\n"
+        "    net.load_state_dict(torch.load(file))\n    return net, vocab\n"
+        "def analyze(path, texts, names):\n    vocab = load_vocab(path)\n    model = load_model(path, vocab)\n"
+        "    with torch.no_grad():\n        for text in texts:\n"
+        "            ids = [vocab.tok2idx(word) for word in text.lower().split()]\n"
+        "            print(names[model(torch.tensor([ids]))[0].argmax().item()])\n"
+    )
+    assert write_tokenizer_of_function(tmp_path / "api.py", "load_model") is None
+    written = write_tokenizer_of_function(tmp_path / "api.py", "analyze")
+    assert written is not None
+    assert written.code == "def words(text):\n    return text.lower().split()\n"

@@ -249,19 +249,23 @@ def print_import_of_tokenizer(load: str, tokenizer: str) -> bool:
 
     Args:
         load: the beginning of the call that loads the bundle.
-        tokenizer: the function, as file.py:function.
+        tokenizer: the function, as file.py:function or file.py:Class.method.
     """
     from pocketrnn_export.source_code.code_and_data_files_near_module import list_imported_libraries
+    from pocketrnn_export.source_code.text_functions_in_file import needs_no_values_to_make_object
 
     path, _, name = tokenizer.rpartition(":")
-    file = Path(path)
-    if not (file.stem.isidentifier() and name.isidentifier()) or keyword.iskeyword(file.stem):
+    file, (imported, _, method) = Path(path), name.partition(".")
+    if not (file.stem.isidentifier() and imported.isidentifier()) or keyword.iskeyword(file.stem):
         return False
+    if method and not needs_no_values_to_make_object(file, imported):
+        return False
+    function = f"{imported}().{method}" if method else imported
     folder = "" if file.parent == Path() else f", with {escape_line(str(file.parent))} in sys.path"
     print_line(f"In Python{folder}:")
     print_line("  from pocketrnn import Classifier")
-    print_line(f"  from {file.stem} import {name}")
-    print_line(f"  classifier = {load}, tokenizer={name})")
+    print_line(f"  from {file.stem} import {imported}")
+    print_line(f"  classifier = {load}, tokenizer={function})")
     print_line('  print(classifier.predict(["a text"]))')
     libraries = [f"{one} with its data" if one in _WITH_DATA else one for one in list_imported_libraries(file)]
     code, data = list_files_of_tokenizer(file, name)

@@ -192,6 +192,9 @@ def propose_text_length(
 
     saved = _list_saved_lengths(options["weights"], options["vocabulary"], 0)
     found = find_settings_that_rules_lack(list_code_files(named, options), longest=0, lengths=saved)
+    # Other code, such as that of another module, has the length.
+    if not saved and function and _find_function_that_passes_ids_unchanged(function):
+        return [], {}
     if options["max_tokens"] is not None or len({one.value for one in found.lengths}) != 1:
         return [], {}
     (one, *_), is_padded = found.lengths, bool(found.pad_side)
@@ -286,7 +289,7 @@ def _find_function_that_passes_ids_unchanged(tokenizer: str | None) -> str:
     file that an export wrote, return the user's function from which it was written. Return an empty string
     otherwise."""
     from pocketrnn_export.source_code.code_and_data_files_near_module import read_copied_function_of_exported_file
-    from pocketrnn_export.source_code.functions_that_answer_or_split import passes_ids_neither_padded_nor_cut
+    from pocketrnn_export.source_code.ids_passed_to_module import passes_ids_neither_padded_nor_cut
 
     written = parse_module_name(tokenizer or "")
     origin = "" if written is None else read_copied_function_of_exported_file(written.path)

@@ -20,15 +20,6 @@ _ANSWERING_CALLS: Final = frozenset(
 _MOST_CALLS: Final = 3
 # The usual names of a module.
 MODULES: Final = frozenset(("model", "net", "network", "classifier", "clf"))
-# Calls that neither lengthen nor cut the ids of a text.
-_KEEPING_LENGTH: Final = frozenset(
-    (
-        *("LongTensor", "Tensor", "array", "as_tensor", "asarray", "cpu", "cuda", "detach", "device", "float"),
-        *("from_numpy", "int", "is_available", "list", "long", "numpy", "print", "round", "squeeze", "str", "tensor"),
-        *("to", "tolist", "unsqueeze", "get", "split", "lower", "strip", "eval", "no_grad", "inference_mode"),
-        *("argmax", "exp", "item", "max", "sigmoid", "softmax"),
-    )
-)
 
 
 def computes_prediction_for_text(path: Path, name: str) -> bool:
@@ -72,19 +63,3 @@ def computes_prediction(node: ast.AST) -> bool:
 def needs_torch(node: ast.AST) -> bool:
     """Return whether a piece of code uses the name `torch`."""
     return any(isinstance(one, ast.Name) and one.id == "torch" for one in ast.walk(node))
-
-
-def passes_ids_neither_padded_nor_cut(path: Path, name: str) -> bool:
-    """Return whether a function passes the ids of a text to its module without padding or cutting them. Return False if
-    a call, loop or slice in the function may pad or cut, or if no module is called.
-
-    Args:
-        name: the function, or Class.method.
-    """
-    statements, name = read_statements_with_methods_as_functions(path, name)
-    function = find_functions(statements, path).get(name)
-    nodes = [] if function is None else [*ast.walk(function)]
-    called = {read_last_name(one.func) for one in nodes if isinstance(one, ast.Call)}
-    changing = ast.Slice | ast.For | ast.While | ast.AugAssign | ast.BinOp | ast.Starred
-    is_plain = called <= _KEEPING_LENGTH | MODULES and not any(isinstance(one, changing) for one in nodes)
-    return is_plain and bool(called & MODULES)

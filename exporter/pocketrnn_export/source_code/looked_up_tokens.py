@@ -26,7 +26,11 @@ from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_name_of_
 
 # The list in which a loop collects its tokens.
 FOUND_NAME: Final = "found_tokens"
-_OF_ONE_WORD: Final = ("get", "token_to_id", "word_to_id", "word_to_index", "token_to_index", "lookup_token_id")
+# The methods that return the id of one word.
+_OF_ONE_WORD: Final = re.compile(
+    "get|lookup_(token|word)_(id|index)|_*(w(ord)?|t(ok(en)?)?|c(har)?|s(tr)?)_?(2|to)_?(i|id|ix|idx|index|int)|"
+    "get_(id|idx|index)(_of)?|(encode|lookup|convert)_?(word|token|char)"
+)
 _READS_FILE: Final = re.compile(r"\b(json|pickle|torch|joblib)\.loads?\(")
 _ADDING: Final = ("append", "extend")
 _GIVING_LISTS: Final = ("split", "rsplit", "splitlines", "findall", "list", "sorted", "lcut")
@@ -36,6 +40,8 @@ _CASES: Final = ("lower", "upper", "casefold", "strip")
 _OF_LIST: Final = "index"
 # Names of the id of unknown words.
 _UNKNOWN: Final = re.compile("(?i)unk|oov")
+# Functions that make or save a vocabulary, such as `load_vocab(path)`.
+_MAKES_VOCABULARY: Final = re.compile("(?i)_*(load|read|open|build|create|make|init|save|write)")
 _OF_WORDS: Final = ("lookup_indices", "convert_tokens_to_ids", "doc2idx", "tokens_to_ids", "numericalize")
 
 
@@ -105,7 +111,7 @@ def find_looked_up_tokens(statement: ast.stmt, keras: KerasSplit | None) -> Look
                 found = _find_tokens_looked_up_by_comprehension(
                     each.body, [ast.comprehension(ast.Name(word.arg, ast.Store()), words, [], 0)]
                 )
-            case ast.Call(func=ast.Name(id="map"), args=[looked_up, words]) if _is_lookup(looked_up):
+            case ast.Call(func=ast.Name(id="map"), args=[one, words]) if is_name_of_lookup(read_last_name(one)):
                 found = LookedUpTokens(words, is_iterated=True)
             case ast.Call(args=[words, *_], func=called) if _is_lookup_of_several_words(called):
                 found = LookedUpTokens(words.elts[0] if isinstance(words, ast.List) and words.elts else words)
@@ -177,14 +183,15 @@ def _strip_method_call(key: ast.expr) -> ast.expr:
     return key
 
 
-def _is_lookup(node: ast.expr) -> bool:
-    return read_last_name(node) in _OF_ONE_WORD or is_vocabulary_name(read_last_name(node))
+def is_name_of_lookup(name: str) -> bool:
+    """Return whether a name is that of a vocabulary, or of a function that gives the id of one word."""
+    return bool(_OF_ONE_WORD.fullmatch(name)) or is_vocabulary_name(name)
 
 
 def _is_lookup_of_several_words(called: ast.expr) -> bool:
     """Return whether a called function returns the ids of several words, as `vocab` or `vocab.lookup_indices` does."""
     name = read_last_name(called)
-    if isinstance(called, ast.Attribute) and name == _OF_LIST:
+    if (isinstance(called, ast.Attribute) and name == _OF_LIST) or _MAKES_VOCABULARY.match(name):
         return False
     return name in _OF_WORDS or (is_vocabulary_name(name) and not isinstance(called, ast.Call) and "2" not in name)
 
@@ -590,7 +597,7 @@ def _list_looked_up_keys(node: ast.AST) -> Iterator[ast.expr]:
             isinstance(part, ast.Subscript) and isinstance(part.ctx, ast.Load) and not isinstance(part.slice, ast.Slice)
         ):
             yield part.slice
-        elif isinstance(part, ast.Call) and part.args and read_last_name(part.func) in _OF_ONE_WORD:
+        elif isinstance(part, ast.Call) and part.args and _OF_ONE_WORD.fullmatch(read_last_name(part.func)):
             # `forms.get(word, word)` gives words.
             yield from part.args[:1] if ast.unparse(part.args[0]) not in map(ast.unparse, part.args[1:]) else ()
 

@@ -358,7 +358,10 @@ def _write_token_functions(
             _add_lines_that_change_ids([*lists, *body[at:]], found, len(lists), code)
             split = _Split([*body[:at], *found.statements], found.write_list(body[:at]))
             text = _find_text_and_statements_that_tokens_need(function, split, fields, code, is_last=is_last)
-            return None if text is None else [*helpers, _make_text_function(written_name, *text)]
+            # A function that returns its argument splits nothing.
+            if text is None or (not text[1] and isinstance(text[2], ast.Name)):
+                return None
+            return [*helpers, _make_text_function(written_name, *text)]
     return None
 
 

@@ -99,7 +99,10 @@ def take_each_text_as_parameter(function: Function) -> Function:
         'def predict(text):\\n    split(text)'
     """
     arguments = {one.arg for one in (*function.args.posonlyargs, *function.args.args)}
-    body = [*function.body]
+    body: list[ast.stmt] = []
+    for one in function.body:
+        # Such as `with torch.no_grad():`.
+        body += one.body if isinstance(one, ast.With) else [one]
     for at, loop in enumerate(body):
         each: ast.For | ast.comprehension
         if isinstance(loop, ast.For):

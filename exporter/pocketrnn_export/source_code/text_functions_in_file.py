@@ -270,16 +270,27 @@ def is_method_of_object_that_cannot_be_made(path: Path, name: str) -> bool:
         name: the function, or Class.method.
     """
     held, _, method = name.rpartition(".")
-    classes = [
-        one for one in read_python_statements(path) if isinstance(one, ast.ClassDef) and one.name == held and method
-    ]
-    inits = [init for made in classes for init in find_methods(made, "__init__")]
-    needed = [one for init in inits for one in list_positional_parameters(init, required=True)[1:]]
-    if all(map(is_vocabulary_name, needed)):
+    if not method or all(map(is_vocabulary_name, _list_values_that_object_needs(path, held))):
         return False
     read = list_read_attributes(path, held, method)
     others = [one for one in read or () if not is_vocabulary_name(one)]
     return read is None or len(find_attribute_values(path, held, others)) < len(others)
+
+
+def needs_no_values_to_make_object(path: Path, name: str) -> bool:
+    """Return whether an object of a class of the file `path` can be made without arguments. Base classes are not read.
+
+    Args:
+        name: the class.
+    """
+    return not _list_values_that_object_needs(path, name)
+
+
+def _list_values_that_object_needs(path: Path, name: str) -> list[str]:
+    """List the parameters without a default of the `__init__` of a class, without `self`."""
+    classes = [one for one in read_python_statements(path) if isinstance(one, ast.ClassDef) and one.name == name]
+    inits = [init for made in classes for init in find_methods(made, "__init__")]
+    return [one for init in inits for one in list_positional_parameters(init, required=True)[1:]]
 
 
 def find_text_library(path: Path, name: str, calls_left: int = 2) -> str:
