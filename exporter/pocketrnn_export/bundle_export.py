@@ -90,6 +90,7 @@ from pocketrnn_export.intake.ids_with_batch_dependent_answers import list_possib
 from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
 from pocketrnn_export.intake.padding_effect import measure_padding_effect
 from pocketrnn_export.module_check_by_owner_answers import (
+    encode_text_or_tokens,
     list_modules_with_other_weights,
     refuse_module_with_other_answers,
 )
@@ -592,7 +593,7 @@ def _export_text_module(
         force: whether to replace a bundle at `path`.
     """
     answered = _make_answered_texts(description, answers)
-    prepared, forms = _prepare_by_answers(module, kinds, description, options, answers, answered)
+    prepared, forms = _prepare_by_answers(module, kinds, description, options, answered)
     inputs = _find_graph_and_condition_sizes(forms)[0].inputs
     if description.spellings is not None:
         words = replace(description, spellings=None).token_id_count
@@ -642,7 +643,6 @@ def _prepare_by_answers(
     kinds: Sequence[FormKind],
     description: Description,
     options: ExportOptions,
-    answers: Sequence[tuple[OwnersText, Answer]],
     answered: Sequence[AnsweredText],
 ) -> tuple[ExportableModule, list[Form]]:
     """Prepare the module, compare its answers with the user's, and make its forms, such as an ONNX graph. Return the
@@ -663,7 +663,7 @@ def _prepare_by_answers(
     try:
         return make()
     except AmbiguousCallError as error:
-        return make(call=_choose_call_by_answers(module, description, error, answers))
+        return make(call=_choose_call_by_answers(module, description, error, answered))
     except UnclearNumbersError as error:
         return _choose_meaning_of_outputs_by_answers(make, error, answered)
 
@@ -687,13 +687,17 @@ def _choose_call_by_answers(
     module: nn.Module,
     description: Description,
     error: AmbiguousCallError,
-    answers: Sequence[tuple[OwnersText, Answer]],
+    answered: Sequence[AnsweredText],
 ) -> str:
     """Among the calls in `error`, lines of Python that call the module, return the only one that gives the user's
     answers. Raise an AmbiguousCallError if no line or several lines give them, or if no answer can be compared."""
     text, output = description.text, description.output
-    rows = [(one.ids, answer) for one, answer in answers if one.ids and not one.head]
-    if not rows or output.of_tokens or text.pairs or text.features or description.spellings is not None:
+    if output.of_tokens or text.pairs or text.features or description.spellings is not None:
+        raise error
+    encoder = description.encoder()
+    every = [(encode_text_or_tokens(encoder, one.read), one.answer) for one in answered if not one.head]
+    rows = [(ids, answer) for ids, answer in every if ids]
+    if not rows:
         raise error
     agreeing = find_calls_that_agree(
         module, error.calls, rows, output.labels, multi_label=output.activation == "sigmoid"
@@ -704,13 +708,15 @@ def _choose_call_by_answers(
             "classifier's answer to every text with an answer (%d).", len(error.calls), agreeing[0], len(rows),
         )  # fmt: skip
         return agreeing[0]
+    remedy = error.remedy.partition(" Or let the answers")[0]
     if not agreeing:
         said = "None of them gives your classifier's answer to every text with an answer."
+        remedy += " Or correct the text rules, the vocabulary, the weights or the labels."
     elif error.deciding_id is None or any(error.deciding_id in ids for ids, _ in rows):
         said = f"{len(agreeing)} of them give your classifier's answer to every text with an answer."
     else:
         said = "None of your texts with an answer holds that id."
-    raise AmbiguousCallError(f"{error.problem} {said}", error.remedy) from None
+    raise AmbiguousCallError(f"{error.problem} {said}", remedy) from None
 
 
 def _choose_meaning_of_outputs_by_answers(

@@ -20,6 +20,8 @@ from torch import nn
 from pocketrnn.bundle.output_kinds import HeadsOutput, LabelOutput
 from pocketrnn.errors import LimitError, ParityError, PocketRNNError
 from pocketrnn.predictions_from_logits import Answers
+from pocketrnn.text import TextEncoder
+from pocketrnn.text.text_row_encoder import Text
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.module_preparation import ExportableModule
@@ -207,12 +209,21 @@ def _move_threshold_in_line(line: str, outputs: int) -> tuple[float, str]:
     return 0.5, {1: f"{line} - SHIFT", 2: both}.get(outputs, "")
 
 
+def encode_text_or_tokens(encoder: TextEncoder, read: Text) -> list[int]:
+    """Return the ids of what a bundle gets for a text: the text itself, its tokens, or its ids."""
+    if isinstance(read, str):
+        return encoder.encode(read)
+    given: list[Any] = list(read)
+    return given if given and not isinstance(given[0], str) else encoder.encode_tokens(given)
+
+
 def _make_answer_source(
     prepared: ExportableModule, description: Description, output: LabelOutput, columns: slice
 ) -> AnswerSource:
     """Make an `AnswerSource` that answers with a module. The answers come from the slice `columns` of the logits, which
     belongs to the head with this `output`."""
-    encoder, run = description.encoder(), prepared.make_reference().run
+    run = prepared.make_reference().run
+    encode = functools.partial(encode_text_or_tokens, description.encoder())
 
     @functools.lru_cache(_KEPT_ANSWERS)
     def compute_logits(ids: tuple[int, ...]) -> Any:
@@ -223,12 +234,6 @@ def _make_answer_source(
         if not np.isfinite(logits).all():
             raise LimitError("The module's answer to this text is infinite or NaN.", "Give another text.")
         return np.asarray(logits, np.float32)
-
-    def encode_text_or_tokens(read: object) -> list[int]:
-        if isinstance(read, str):
-            return encoder.encode(read)
-        given = list(read)  # type: ignore[call-overload]
-        return given if given and not isinstance(given[0], str) else encoder.encode_tokens(given)
 
     convention = prepared.convention
     threshold, line = _move_threshold_in_line(convention.line, convention.units)
@@ -249,8 +254,8 @@ def _make_answer_source(
             return np.asarray(numbers[0], np.float64)
 
         return AnswerSource(
-            "module", output.labels, activation, description.text, encode_text_or_tokens, answer_ids,
-            lambda read: answer_ids(encode_text_or_tokens(read)), thresholds, moved.get(convention.units, ""),
+            "module", output.labels, activation, description.text, encode, answer_ids,
+            lambda read: answer_ids(encode(read)), thresholds, moved.get(convention.units, ""),
             rows, _lengths.get()(), _stop_words.get()(), other, weights=_weights.get(), gives=gives,
             reach=as_logits if gives == "logits" else (0.0, 1.0), moved_threshold=threshold,
         )  # fmt: skip

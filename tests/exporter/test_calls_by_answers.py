@@ -14,6 +14,7 @@ from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
+from pocketrnn_export.vocabularies.owner_texts_and_answers import OwnersText
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = ["<pad>", "<unk>", *(f"w{i}" for i in range(2, zoo.WORDS))]
@@ -40,11 +41,15 @@ def exported(path: Path, examples: list[Any]) -> Any:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("lengths", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.parametrize(
+    ("lengths", "has_ids"), [pytest.param(True, True, marks=pytest.mark.slow), (False, False)], ids=["ids", "texts"]
+)
 def test_the_owners_answers_decide_between_two_calls(
-    lengths: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    lengths: bool, has_ids: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    examples = [(*one, answer(one[1], lengths=lengths)) for one in (PLAIN, HOLDING)]
+    examples: list[Any] = [(*one, answer(one[1], lengths=lengths)) for one in (PLAIN, HOLDING)]
+    if not has_ids:
+        examples = [OwnersText(text, answer=given) for text, _, given in examples]
     exported(tmp_path / "b", examples)
     line = "module(tokens, lengths)" if lengths else "module(tokens)"
     assert f'"{line}" is used' in caplog.text
