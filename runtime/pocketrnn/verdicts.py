@@ -108,6 +108,7 @@ class AnswerComparison:
         show."""
         near = f"probabilities within {self.tolerance:g}, at most {self.largest_difference:.1e} apart"
         same = "the same likeliest label" if self.of_likeliest else "the same labels"
+        same += " by your threshold" if self.threshold is not None else ""
         compared = [(self.labels, same), (self.probabilities, near)]
         # Some texts may have a label, and as many others probabilities.
         if self.labels == self.probabilities == self.texts:
@@ -125,7 +126,8 @@ class AnswerComparison:
         if self.threshold is not None and len(self.labels_in_order) == 2:
             label = short_repr(self.labels_in_order[1], 40)
             found.append(
-                f"Your classifier gives {label} from the probability {self.threshold:g} on, but the bundle from 0.5 on."
+                f"Your classifier gives {label} from the probability {self.threshold:g} on (in Python: "
+                f"{self.code_for_owners_label}), but the bundle from 0.5 on."
             )
         return " ".join(found)
 

@@ -354,7 +354,7 @@ def test_a_difference_between_unknown_words_is_none() -> None:
 @pytest.mark.parametrize(
     ("tokenizer", "said"),
     [
-        (lambda _: 1 / 0, "ZeroDivisionError on the text 'oil'"),
+        (lambda _: 1 / 0, "ZeroDivisionError on"),
         (lambda _: None, "returns None for 'oil'"),
         (lambda _: [2.5, 4], "token 2.5 for 'oil'"),
     ],

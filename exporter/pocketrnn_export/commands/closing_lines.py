@@ -49,9 +49,6 @@ def print_verdicts(manifest: Manifest, summary: str = "", answers: str = "") -> 
     verdict = read_text_verdict(manifest)
     print_line(f"Graph: {escape_line(describe_graph_proof(manifest))} {summary}".rstrip())
     print_line(f"Text rules: {verdict.sentence}")
-    if verdict.answers is not None and verdict.answers.code_for_owners_label:
-        print_line("In Python, this line gives your label:")
-        print_line(f"  {escape_line(verdict.answers.code_for_owners_label)}")
     if not verdict.is_open:
         return
     remedy = _COMPARE.get(verdict.kind, f"{verdict.remedy}.")

@@ -241,7 +241,7 @@ def _advise_without_rules(
         return Explanation(empty, is_of_split=False)
     said = (describe_missing_words(source), _describe_tried_lengths(source), describe_likely_cause(rows, wrong_indices),
             _advise_on_other_split(source, tried, tolerance))  # fmt: skip
-    return Explanation(f"{''.join(said)}The ids beside some answers show which is wrong.")
+    return Explanation(f"{''.join(said)}Ids of some texts, beside their answers, would show which is wrong.")
 
 
 def _describe_tried_lengths(source: AnswerSource) -> str:
