@@ -36,7 +36,7 @@ from pocketrnn_export.tracing.rules import (
 )
 from pocketrnn_export.tracing.session import Call, DeclinedRule, Loop, Rule, Topic, TraceSession, decline_call, rule
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
-from pocketrnn_export.tracing.sizes.trace_branches import Branch
+from pocketrnn_export.tracing.sizes.trace_plan_and_branches import Branch
 
 BRANCH = Branch(Sizes(3, 7))
 

@@ -12,7 +12,7 @@ from charsmap_maker import charsmap_of
 from packing_tools import packed_bundle
 
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
-from pocketrnn.text.code_point_runs import Run, RunPart
+from pocketrnn.text.code_point_patterns import Run, RunPart
 from pocketrnn.text.subword_models import Bpe, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_splits import Pattern, PrependTo, SplitAt, SplitAtRuns, SplitAtText

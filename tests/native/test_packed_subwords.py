@@ -23,7 +23,7 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import PackedProgram, encode_packed_file
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
-from pocketrnn.text.code_point_runs import Run, RunPart
+from pocketrnn.text.code_point_patterns import Run, RunPart
 from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_splits import Pattern, PrependTo, SplitAt, SplitAtRuns, SplitAtText
 from pocketrnn.text.subword_steps import Bytes, Fold, LowercaseEach, Normalize, Prepend, Strip, Surround, Table

@@ -25,7 +25,7 @@ from pocketrnn.errors import BundleError, InputError, OutputError, ParityError
 from pocketrnn.text import AnyTextRules, Lowercase, Replace, TextEncoder, TextRules
 from pocketrnn.text.cleaning_from_shorthand import NAMED_STEPS, cleaning
 from pocketrnn.text.cleaning_steps import Keep, ReplaceRuns
-from pocketrnn.text.code_point_runs import Run, RunPart
+from pocketrnn.text.code_point_patterns import Run, RunPart
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.text.tokenizers import SPLITS
 from pocketrnn_export.text_rules_packing import pack_text_rules

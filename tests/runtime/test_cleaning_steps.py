@@ -29,7 +29,7 @@ from pocketrnn.text.cleaning_steps import (
     cleaning_function,
     make_step_documents,
 )
-from pocketrnn.text.code_point_runs import Run, RunPart
+from pocketrnn.text.code_point_patterns import Run, RunPart
 
 WHITE_SPACE = "".join(filter(str.isspace, map(chr, range(sys.maxunicode + 1))))
 PIECES = [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from slow_case_sampling import examples
 
 from pocketrnn.errors import InputError
-from pocketrnn.text.code_point_runs import Run, RunPart
+from pocketrnn.text.code_point_patterns import Run, RunPart
 from pocketrnn.text.subword_splits import (
     SplitAtRuns,
     build_splits_from_documents,

@@ -71,7 +71,7 @@ from pocketrnn_export.tracing.sizes.program_search import find_program_for_all_s
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.size_question_log import Question, TraceLog
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun
-from pocketrnn_export.tracing.sizes.trace_branches import TracePlan
+from pocketrnn_export.tracing.sizes.trace_plan_and_branches import TracePlan
 
 # The time for following one path through forward. A function that calls itself for halves of a long text may not end.
 _SECONDS_A_WAY: Final = 15

@@ -77,7 +77,7 @@ from pocketrnn_export.tracing.rules.type_promotion import MIXED_NUMBERS
 from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession, takes_two_texts
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog, UntraceableError
-from pocketrnn_export.tracing.sizes.trace_branches import Branch, TracePlan
+from pocketrnn_export.tracing.sizes.trace_plan_and_branches import Branch, TracePlan
 
 # The rules for functions of Python, numpy and old PyTorch, in a form that a graph can express.
 PYTHON: Final = Topic(

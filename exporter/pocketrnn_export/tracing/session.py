@@ -44,7 +44,7 @@ from pocketrnn_export.tracing.operators_right_for_every_size import KEEP, SIZE
 from pocketrnn_export.tracing.sizes.not_implemented_truth import refuse_not_implemented_truth
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes, rename_size_symbols_to_ours
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
-from pocketrnn_export.tracing.sizes.trace_branches import Branch
+from pocketrnn_export.tracing.sizes.trace_plan_and_branches import Branch
 from pocketrnn_export.tracing.used_and_left_out_rules import is_rule_left_out, record_rule_use
 
 _log = logging.getLogger(__name__)

@@ -14,13 +14,13 @@ from typing import Any, Final
 from pocketrnn.text import TOKENIZERS, TextRules, make_rules_document
 from pocketrnn.text.cleaning_from_shorthand import NAMED_STEPS, cleaning
 from pocketrnn.text.cleaning_steps import CleaningStep, ReplaceRuns, find_lowercasing_step, make_step_documents
+from pocketrnn.text.code_point_patterns import Run
 from pocketrnn.text.code_point_ranges import (
     complement_point_ranges,
     list_first_and_last_points,
     make_ranges_from_points,
     merge_ranges,
 )
-from pocketrnn.text.code_point_runs import Run
 from pocketrnn_export.json_reading_and_writing import format_json_for_terminal
 
 # The format's tokenizers, tried first without steps before them.

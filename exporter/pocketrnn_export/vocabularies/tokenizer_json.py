@@ -16,8 +16,8 @@ from typing import Any, Final, Literal
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text import Keep, Replace, SubwordRules
+from pocketrnn.text.code_point_patterns import LONGEST_RUN, Run
 from pocketrnn.text.code_point_ranges import make_ranges_from_points
-from pocketrnn.text.code_point_runs import LONGEST_RUN, Run
 from pocketrnn.text.subword_models import MOST_PIECES, Bpe, Model, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_splits import (

@@ -11,13 +11,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
+from pocketrnn.text.code_point_patterns import LONGEST_RUN, Run, RunPart
 from pocketrnn.text.code_point_ranges import (
     complement_point_ranges,
     list_first_and_last_points,
     make_ranges_from_points,
     merge_ranges,
 )
-from pocketrnn.text.code_point_runs import LONGEST_RUN, Run, RunPart
 from pocketrnn.text.subword_splits import Pattern, Split, SplitAt, SplitAtRuns
 from pocketrnn_training.texts.unicode_sets import find_unicode_set
 

@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
+from pocketrnn.text.code_point_patterns import Run, RunPart
 from pocketrnn.text.code_point_ranges import list_first_and_last_points, merge_ranges
-from pocketrnn.text.code_point_runs import Run, RunPart
 
 __all__ = [
     "decode_strings",

@@ -64,7 +64,7 @@ def _make_ranges_of_all_except(ascii_characters: str) -> tuple[str, ...]:
 
 def _make_steps_of_re_sub(pattern: str, by: str) -> tuple[CleaningStep, ...]:
     # Imported when needed: most bundles have steps that are written out.
-    from pocketrnn.text.re_sub_patterns import convert_sub_to_steps
+    from pocketrnn.text.cleaning_steps_from_re_sub import convert_sub_to_steps
 
     return convert_sub_to_steps(pattern, by)
 

@@ -1,9 +1,8 @@
 """The cleaning steps for a text before it is split: replacements, kept characters, lower-casing. All steps are data.
 
-Readers of a bundle do not need regular expressions, so that all of them do the same; `re_sub_patterns.py` writes
-those of notebooks as steps. A step works on code points only, and its sets are in the bundle as ranges, so that a
-reader's Unicode version does not matter.
-"""
+Readers of a bundle do not need regular expressions, so that all of them do the same; `cleaning_steps_from_re_sub.py`
+writes those of notebooks as steps. A step works on code points only, and its sets are in the bundle as ranges, so that
+a reader's Unicode version does not matter. """
 
 from __future__ import annotations
 
@@ -13,14 +12,14 @@ from typing import Any, ClassVar, Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.code_point_cache import make_code_point_map
-from pocketrnn.text.code_point_ranges import check_ranges, make_range_test
-from pocketrnn.text.code_point_runs import (
+from pocketrnn.text.code_point_patterns import (
     Run,
     build_run_from_document,
     check_runs,
     make_run_document,
     make_run_search,
 )
+from pocketrnn.text.code_point_ranges import check_ranges, make_range_test
 from pocketrnn.text.value_checks import check_string, convert_list_to_tuple
 
 __all__ = [

@@ -14,14 +14,14 @@ from typing import Any, Final, Literal
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import Replace
 from pocketrnn.text.code_point_cache import make_code_point_map
-from pocketrnn.text.code_point_ranges import check_ranges, make_range_test
-from pocketrnn.text.code_point_runs import (
+from pocketrnn.text.code_point_patterns import (
     Run,
     build_run_from_document,
     check_runs,
     make_run_document,
     make_run_search,
 )
+from pocketrnn.text.code_point_ranges import check_ranges, make_range_test
 from pocketrnn.text.subword_patterns import (
     Pattern,
     build_pattern_from_document,

@@ -14,8 +14,8 @@ from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.added_ids_and_width import add_outer_ids_and_pad, cut_items
 from pocketrnn.text.cleaning_from_shorthand import NAMED_STEPS
 from pocketrnn.text.cleaning_steps import CleaningStep, Lowercase, Replace, ReplaceRuns
+from pocketrnn.text.code_point_patterns import make_run_search
 from pocketrnn.text.code_point_ranges import make_range_test
-from pocketrnn.text.code_point_runs import make_run_search
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.rules import TextRules
 from pocketrnn.text.tokenizers import SPLITS

@@ -15,7 +15,7 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
-from pocketrnn_export.tracing.sizes.trace_branches import TracePlan
+from pocketrnn_export.tracing.sizes.trace_plan_and_branches import TracePlan
 
 Logits = npt.NDArray[np.float32]
 Traced = TypeVar("Traced")

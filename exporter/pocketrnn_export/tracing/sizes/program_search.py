@@ -40,7 +40,7 @@ from pocketrnn_export.tracing.sizes.size_regions import (
     find_sizes_where_condition_changes,
     list_boundary_sizes,
 )
-from pocketrnn_export.tracing.sizes.trace_branches import TracePlan
+from pocketrnn_export.tracing.sizes.trace_plan_and_branches import TracePlan
 
 Traced = TypeVar("Traced")
 # A part of the sizes with the same way through forward: its region, and the answers to questions of operations.

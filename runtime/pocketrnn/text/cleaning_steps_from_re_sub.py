@@ -18,6 +18,7 @@ from typing import Final
 
 from pocketrnn.errors import InputError, short_repr
 from pocketrnn.text.cleaning_steps import CleaningStep, Keep, Replace, ReplaceRuns
+from pocketrnn.text.code_point_patterns import LONGEST_RUN, MOST_PARTS, MOST_RUNS, Run, RunPart
 from pocketrnn.text.code_point_ranges import (
     complement_point_ranges,
     find_ranges,
@@ -25,7 +26,6 @@ from pocketrnn.text.code_point_ranges import (
     make_ranges_from_points,
     merge_ranges,
 )
-from pocketrnn.text.code_point_runs import LONGEST_RUN, MOST_PARTS, MOST_RUNS, Run, RunPart
 
 __all__ = ["convert_sub_to_steps"]
 

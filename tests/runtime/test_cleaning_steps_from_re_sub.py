@@ -13,8 +13,8 @@ from slow_case_sampling import examples, mostly_slow
 from pocketrnn.errors import InputError
 from pocketrnn.text import Keep, Replace, ReplaceRuns, TextEncoder, TextRules, cleaning
 from pocketrnn.text.cleaning_steps import build_steps_from_documents, cleaning_function, make_step_documents
-from pocketrnn.text.code_point_runs import Run
-from pocketrnn.text.re_sub_patterns import convert_sub_to_steps
+from pocketrnn.text.cleaning_steps_from_re_sub import convert_sub_to_steps
+from pocketrnn.text.code_point_patterns import Run
 from pocketrnn.text.subword_splits import SplitAtRuns
 
 # Patterns of public notebooks.
