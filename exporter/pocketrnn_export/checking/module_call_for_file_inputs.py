@@ -332,7 +332,7 @@ def _make_call_stated_by_owner(
                 can_run_on_size(called, *size, ragged=True) for size in called.sizes
             ) and _depends_on_lengths_argument(called)
             return replace(called, ragged=ragged)
-    raise UncallableModuleError(f"The module fails if it is called as {line}")
+    raise UncallableModuleError(f"The module raises an error on every tried input if it is called as {line}")
 
 
 def _count_channels(file: CheckedFile) -> int:

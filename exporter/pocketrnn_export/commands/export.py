@@ -1015,9 +1015,10 @@ def _propose_text_options(
 
 
 def _copy_tokenizer_of_script(path: Path, options: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Copy statements of a file that split a text, or a column of texts, and stand outside of functions to a new file
-    with a function `words`. Return a sentence on that and the value of --tokenizer, new_file.py:words. Return None if
-    there are no such statements. With --pairs, statements on columns are not copied."""
+    """Find the statements of a script, outside of its functions, that split a text, or a column of texts, into words.
+    Write them as a function `words` to a new file. Return a sentence that names this file, and the value for
+    --tokenizer, `new_file.py:words`. Return None if there are no such statements. With --pairs, statements that split a
+    column are left out."""
     copied = write_tokenizer_of_script_to_file(path)
     return copied or (write_tokenizer_of_columns_to_file(path) if options["pairs"] is None else None)
 

@@ -106,7 +106,7 @@ class ChangeFinder:
             if isinstance(one, ast.Call) and one.args and read_last_name(one.func) in _READ_ATTRIBUTES
         }  # fmt: skip
         self._code: dict[str, Mentions] = {}
-        self._kinds = self._classify_names()
+        self._kinds = self._find_kinds_of_defined_names()
         self.totals = {one.index: self._collect_total_mentions(one) for one in statements}
         self._alive = self.add_holders(
             {
@@ -123,7 +123,7 @@ class ChangeFinder:
 
     # --- facts about names
 
-    def _classify_names(self) -> dict[str, str]:
+    def _find_kinds_of_defined_names(self) -> dict[str, str]:
         """Return the kind of each name that the file defines: plain value, flat container (a list or dict of plain
         values), other object, or code."""
         plain: set[str] = set()

@@ -320,8 +320,8 @@ def list_syntax_nodes_near(path: Path, *, in_notebooks: bool = False) -> Iterato
     to another module.
 
     Args:
-        path: the file of the module. Its nodes come first.
-        in_notebooks: whether to read the notebooks near the file, and no Python files.
+        path: the file of the module. Its nodes come first, unless `in_notebooks`.
+        in_notebooks: whether to read the notebooks near the file instead of it and the Python files near it.
     """
     near = rank_files_near(path, in_notebooks=in_notebooks)
     for file in sorted(near, key=lambda one: near[one]):

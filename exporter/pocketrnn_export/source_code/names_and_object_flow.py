@@ -186,7 +186,7 @@ class _Reader:
             if node.id in _ANYTHING and isinstance(node.ctx, ast.Load):
                 self.note_anything(node.id)
         elif isinstance(node, ast.Attribute | ast.Subscript):
-            self.read_part(node)
+            self.record_part(node)
         elif isinstance(node, ast.Call):
             self.read_call(node)
         elif isinstance(node, Import):
@@ -276,8 +276,8 @@ class _Reader:
             )
             self.add_flows([f"{find_top(one)}*" for one in self.find_objects_of_expression(decorator)], [path])
 
-    def read_part(self, node: ast.Attribute | ast.Subscript) -> None:
-        """Record the use or change of a part of an object."""
+    def record_part(self, node: ast.Attribute | ast.Subscript) -> None:
+        """Record that code uses or changes a part of an object: `config.size`, `rows[0]`."""
         attribute = node.attr if isinstance(node, ast.Attribute) else ""
         if attribute and _is_dotted_name(node):
             self.found.loads.add(ast.unparse(node))
@@ -417,7 +417,8 @@ class _Reader:
         }
 
     def find_objects_of_items(self, node: ast.expr) -> set[str]:
-        """Return the names of the objects to which an item of an expression's value may refer."""
+        """Return the names of all objects that may be an item of a container, whose expression is `node`: `layers` in
+        `layers[i]` or in `for layer in layers`."""
         return (
             self.find_objects_of_expression(node)
             if isinstance(node, _DISPLAYS)

@@ -2,7 +2,8 @@
 
 Readers of a bundle do not need regular expressions, so that all of them do the same; `cleaning_steps_from_re_sub.py`
 writes those of notebooks as steps. A step works on code points only, and its sets are in the bundle as ranges, so that
-a reader's Unicode version does not matter. """
+a reader's Unicode version does not matter.
+"""
 
 from __future__ import annotations
 

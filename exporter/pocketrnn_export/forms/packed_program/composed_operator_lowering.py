@@ -121,8 +121,8 @@ def _lower_instance_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     value = _add_float_operand(lowering, source)
     if outer != _ONE or channels[0]:
         raise UnsupportedOperatorError(
-            "The native engine needs an input of the shape [1, channels, ...] with a fixed number of channels, "
-            "but this input has another shape.",
+            "The native engine computes this normalization only for inputs of the shape [1, channels, ...] with a "
+            "fixed number of channels, but here the input has another shape.",
             "Use another normalization, such as nn.LayerNorm; or use the bundle with onnxruntime.",
         )
     normal = program.add_value(FLOAT, lowering.find_sizes(source))

@@ -217,7 +217,7 @@ class Lowering:
             numbers = value if isinstance(value, list) else [value]
             if any(isinstance(number, float) and not np.isfinite(number) for number in numbers):
                 raise UnsupportedOperatorError(
-                    f"The attribute {name} is {value}, but the native engine needs finite numbers.",
+                    f"The operator has the value {value} for `{name}`, but the native engine needs finite numbers.",
                     USE_OTHER_OPERATIONS,
                 )
             rank = self.graph.values[node.input[0]][0].ndim
