@@ -188,6 +188,29 @@ def test_a_width_with_which_most_answers_agree_is_told_with_one_of_the_others() 
         refuse_other_answers(source, answered)
 
 
+@pytest.mark.parametrize(("right", "said"), [(None, "neither cut nor padded"), (40, r'"min_width": 40')])
+def test_a_width_that_the_rules_state_is_doubted(right: int | None, said: str) -> None:
+    rules = TextRules("whitespace", lowercase=False, padding_id=1, min_width=50, max_width=50)
+
+    def answer_ids(ids: Sequence[int]) -> Any:
+        number = hash(tuple(ids)) % 997 / 997
+        return np.array([number, 1 - number])
+
+    def encode(text: Any) -> list[int]:
+        return TextEncoder(rules, WORDS).encode(text)
+
+    source = AnswerSource("module", ["a", "b"], "softmax", TextInput(rules, WORDS), encode, answer_ids,
+                          lambda read: answer_ids(encode(read)))  # fmt: skip
+    plain = TextEncoder(replace(rules, min_width=None, max_width=None), WORDS)
+    answered = []
+    for text in TEXTS:
+        ids = plain.encode(text)
+        ids += [1] * ((right or 0) - len(ids))
+        answered.append(AnsweredText(text, text, dict(zip("ab", map(float, answer_ids(ids)), strict=True))))
+    with pytest.raises(ParityError, match=said):
+        refuse_other_answers(source, answered)
+
+
 def test_a_width_agrees_with_all_answers_also_with_those_that_are_not_compared_first() -> None:
     rules = TextRules("external", padding_id=1)
     encoder = TextEncoder(rules, WORDS)

@@ -31,6 +31,7 @@ from pocketrnn_export.vocabularies.answer_distances import (
     choose_tolerance,
     find_possible_columns,
     measure_distance,
+    predict_probabilities,
 )
 from pocketrnn_export.vocabularies.candidate_text_rules import (
     describe_long_rules_option,
@@ -798,8 +799,8 @@ def find_other_truncation_or_padding(
     only_named: bool = False,
 ) -> _Way | None:
     """Find a length to which texts are cut or padded so that all answers agree, except at most `most_exceptions`.
-    Return the text rules with a sentence that recommends them. Return None if there are none, or if the rules already
-    set a width.
+    Return the text rules with a sentence that recommends them. Return None if there are none. If the rules already set
+    a width, texts are tried without it first.
 
     Args:
         source: the bundle or the module that gives the answers.
@@ -812,8 +813,10 @@ def find_other_truncation_or_padding(
             case.
     """
     rules = source.text.rules
-    if not wrong_indices or rules.max_width is not None or rules.min_width is not None:
+    if not wrong_indices:
         return None
+    if rules.max_width is not None or rules.min_width is not None:
+        return _find_way_without_given_width(source, rows, tolerance, most_exceptions, others, only_named=only_named)
     ids = [source.encode(one.read) for one, _ in rows]
     # The shortest text, if possible one that surely has a token.
     first = min(wrong_indices, key=lambda i: (_may_hold_no_token(rules, ids[i]), len(ids[i])))
@@ -861,6 +864,49 @@ def find_other_truncation_or_padding(
         more = " Other ways agree, too: probabilities with all digits show the right one."
     option = _describe_rules_option(changed, source.text.vocabulary)
     return _describe_agreeing_rules(rows, exceptions, f"if {said}: {option}", changed, more)
+
+
+def _find_way_without_given_width(
+    source: AnswerSource,
+    rows: Sequence[Row],
+    tolerance: float,
+    most_exceptions: int,
+    others: Sequence[AnsweredText],
+    *,
+    only_named: bool,
+) -> _Way | None:
+    """Return the text rules without the width that they set, or with another one, if all answers agree with them,
+    except at most `most_exceptions`. Return None otherwise, or if the width is that of a tokenizer's own file. The
+    arguments are those of `find_other_truncation_or_padding`."""
+    # A module is asked before its bundle is made.
+    if source.name != "module" or not _is_split_by_text_rules(source):
+        return None
+    other = replace_rules(source, replace(source.text.rules, min_width=None, max_width=None, pad_side="right"))
+    found = [(one, answer) for one, _ in rows if (answer := predict_probabilities(other, one.read)) is not None]
+    wrong = [i for i, (one, answer) in enumerate(found) if measure_distance(one.answer, answer, other) > tolerance]
+    if wrong or len(found) < len(rows):
+        return find_other_truncation_or_padding(
+            other, found, wrong, tolerance, most_exceptions, others, only_named=only_named
+        )
+    if not _agrees_with_all(other, other.text.rules, others, tolerance):
+        return None
+    said = f"if texts are neither cut nor padded: {_describe_rules_option(other.text.rules, source.text.vocabulary)}"
+    return _describe_agreeing_rules(rows, [], said, other.text.rules, "")
+
+
+def replace_rules(source: AnswerSource, rules: TextRules) -> AnswerSource:
+    """Return the source with other text rules."""
+    encoder = TextEncoder(rules, source.text.vocabulary)
+
+    def encode(read: Any) -> list[int]:
+        return encoder.encode(read) if isinstance(read, str) else encoder.encode_tokens(read)
+
+    return replace(
+        source,
+        text=replace(source.text, rules=rules),
+        encode=encode,
+        answer_text=lambda read: source.answer_ids(encode(read)),
+    )
 
 
 def _agrees_with_all(

@@ -8,10 +8,9 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
-from pocketrnn.text import EXTERNAL, TextEncoder, TextRules
+from pocketrnn.text import EXTERNAL, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.vocabularies.answer_distances import (
     AnsweredText,
@@ -25,6 +24,7 @@ from pocketrnn_export.vocabularies.causes_of_different_answers import (
     MOST_TEXTS,
     Explanation,
     find_other_truncation_or_padding,
+    replace_rules,
 )
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def find_agreeing_rules_in_code(
         if rules is None or rules in tried:
             continue
         tried.add(rules)
-        by_code = _replace_rules(source, rules)
+        by_code = replace_rules(source, rules)
         found = _ask(by_code, [one for one, _ in rows])
         wrong = _list_wrong(by_code, found, tolerance)
         if not wrong and found:
@@ -95,21 +95,6 @@ def _explain(option: str, rules: Any, rows: Sequence[Row]) -> Explanation:
     if any(isinstance(one.answer, Mapping) for one, _ in rows):
         return Explanation(said, rules, nearest=rules)
     return Explanation(said, nearest=rules, options={"tokenizer": option})
-
-
-def _replace_rules(source: AnswerSource, rules: TextRules) -> AnswerSource:
-    """Return the source with other text rules."""
-    encoder = TextEncoder(rules, source.text.vocabulary)
-
-    def encode(read: Any) -> list[int]:
-        return encoder.encode(read) if isinstance(read, str) else encoder.encode_tokens(read)
-
-    return replace(
-        source,
-        text=replace(source.text, rules=rules),
-        encode=encode,
-        answer_text=lambda read: source.answer_ids(encode(read)),
-    )
 
 
 def _ask(source: AnswerSource, texts: Sequence[AnsweredText]) -> list[Row]:
