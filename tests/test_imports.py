@@ -66,7 +66,7 @@ WINGS = (
         "compression",
         "microcontroller",
         "packing",
-        "text_rules_packing",
+        "standalone_text_rules_file",
         "mobile_profile",
         "checking",
         "pytest_fixture",
@@ -79,7 +79,7 @@ RUNTIME_WINGS = ("text", "numbers", "bundle", "graph_check", "tables", "engines"
 TRAINING_WINGS = (
     *(
         "training_events",
-        "event_lines",
+        "training_events_as_text",
         "settings",
         "rows",
         "texts",
@@ -88,9 +88,17 @@ TRAINING_WINGS = (
         "preparation",
         "loop",
         "baselines",
-        "row_kinds",
+        "training_parts_by_row_kind",
     ),
-    *("candidates", "training", "cross_validation", "fitting", "report", "run_folder", "training_run"),
+    *(
+        "candidates",
+        "training",
+        "cross_validation",
+        "fit_with_scikit_learn_interface",
+        "report",
+        "run_folder",
+        "training_run",
+    ),
 )
 # Folders of the exporter that hold files and other folders.
 BESIDE_FOLDERS = tuple(f"pocketrnn_export{folder}" for folder in ("", ".intake", ".tracing", ".forms"))

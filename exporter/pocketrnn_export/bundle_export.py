@@ -102,11 +102,14 @@ from pocketrnn_export.numbers.number_arguments import (
 )
 from pocketrnn_export.numbers.number_export import export_number_module
 from pocketrnn_export.progress import ABOUT_PADDING, AFTER_AN_ERROR, hide_log_records, show_progress
-from pocketrnn_export.proof.case_ids import find_ids_of_extreme_vectors, find_ids_that_program_compares_words_with
 from pocketrnn_export.proof.case_selection import (
     find_text_widths,
     make_provenance_entry_of_compared_ids,
     make_provenance_entry_of_condition_sizes,
+)
+from pocketrnn_export.proof.ids_that_cases_must_contain import (
+    find_ids_of_extreme_vectors,
+    find_ids_that_program_compares_words_with,
 )
 from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import write_notes_on_values_equal_for_all_texts
 from pocketrnn_export.proof.proof_duration import describe_duration_of_long_work, estimate_proof_seconds

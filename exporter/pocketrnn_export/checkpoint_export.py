@@ -15,7 +15,7 @@ from pocketrnn_export.bundle_export import export
 
 if TYPE_CHECKING:
     from pocketrnn_training.classifiers.checkpoint import Checkpoint
-    from pocketrnn_training.fitting import FittedClassifier
+    from pocketrnn_training.fit_with_scikit_learn_interface import FittedClassifier
 
 # Forward takes each pair as one row, as training has it.
 _PAIR_CALL: Final = "module.compare(first, second, first_lengths, second_lengths)"

@@ -32,8 +32,8 @@ from pocketrnn.text_intake import TextIntake
 if TYPE_CHECKING:
     from pocketrnn.explanation import Explanation
     from pocketrnn.number_intake import NumberIntake
-    from pocketrnn.number_streams import CarriedStream, NumberStream, Window
     from pocketrnn.numbers.training_range import OutOfRange
+    from pocketrnn.recording_stream import CarriedStream, NumberStream, Window
     from pocketrnn.tag_intake import TagIntake
     from pocketrnn.tags import Tags
     from pocketrnn.text_stream import Stream
@@ -387,7 +387,7 @@ class Classifier(TrainedEstimator):
     ) -> NumberStream | CarriedStream:
         """Open a stream of a recording. The stream answers each window if `window` is given or the bundle has a window;
         else it answers for all samples so far."""
-        from pocketrnn.number_streams import CarriedStream, NumberStream, choose_window_and_hop
+        from pocketrnn.recording_stream import CarriedStream, NumberStream, choose_window_and_hop
 
         intake = self._get_number_intake("Stream.push()")
         if not self._gives_values:

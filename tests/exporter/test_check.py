@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from pocketrnn.commands.cli import main
 from pocketrnn_export import check_files
-from pocketrnn_export.checking.correct_sizes import (
+from pocketrnn_export.checking.sizes_with_correct_answers import (
     NO_PADDING,
     Bounds,
     ComparedSize,

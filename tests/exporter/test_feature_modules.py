@@ -35,7 +35,7 @@ from pocketrnn_export.intake.module_preparation import ExportableModule, prepare
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packing import pack, read_packable_manifest
 from pocketrnn_export.proof.feature_cases import add_features_and_feature_cases, make_example_features
-from pocketrnn_export.text_rules_packing import pack_text_rules
+from pocketrnn_export.standalone_text_rules_file import pack_text_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 

@@ -9,7 +9,6 @@ import torch
 from notebook_maker import notebook
 
 from pocketrnn_export.commands.export import export as export_command
-from pocketrnn_export.commands.missing_module_name import complete_source
 from pocketrnn_export.commands.proposed_options import (
     describe_module_of_other_file,
     describe_tokenizer_function,
@@ -19,6 +18,7 @@ from pocketrnn_export.commands.proposed_options import (
     propose_tokenizer_function,
     propose_vocabulary,
 )
+from pocketrnn_export.commands.source_without_module_name import complete_source
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 from pocketrnn_export.source_code.code_and_data_files_near_module import (
     Nearness,

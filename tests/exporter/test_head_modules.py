@@ -26,7 +26,7 @@ from pocketrnn_export.comparing.logit_comparison import measure_difference
 from pocketrnn_export.compression import compress
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.packing import pack
-from pocketrnn_export.text_rules_packing import pack_text_rules
+from pocketrnn_export.standalone_text_rules_file import pack_text_rules
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 

@@ -17,15 +17,15 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.proof.case_ids import (
-    find_ids_that_program_compares_words_with,
-    make_cases_with_compared_ids,
-    write_phrases_into_rows,
-)
 from pocketrnn_export.proof.case_selection import (
     ASKED_IDS,
     choose_cases_for_graph_of_bundle,
     read_compared_ids_of_provenance,
+)
+from pocketrnn_export.proof.ids_that_cases_must_contain import (
+    find_ids_that_program_compares_words_with,
+    make_cases_with_compared_ids,
+    write_phrases_into_rows,
 )
 from pocketrnn_export.proof.notes_on_values_equal_for_all_texts import find_constant_values
 from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from pocketrnn.text import TextRules
-from pocketrnn_export.proof.case_ids import find_ids_of_extreme_vectors
 from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
+from pocketrnn_export.proof.ids_that_cases_must_contain import find_ids_of_extreme_vectors
 
 IDS = 30
 

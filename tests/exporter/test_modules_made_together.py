@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pocketrnn_export.commands.missing_module_name import complete_source
+from pocketrnn_export.commands.source_without_module_name import complete_source
 from pocketrnn_export.option_corrections_error import OptionCorrectionsError
 
 NET = """\

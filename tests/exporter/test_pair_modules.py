@@ -39,7 +39,7 @@ from pocketrnn_export.intake.compiled_call_line import compile_call
 from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packing import pack, read_packable_manifest
-from pocketrnn_export.text_rules_packing import pack_text_rules
+from pocketrnn_export.standalone_text_rules_file import pack_text_rules
 from pocketrnn_export.tracing.python_semantics.user_files_and_globals import find_users_globals
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")

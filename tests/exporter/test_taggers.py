@@ -22,7 +22,10 @@ from pocketrnn_export import export
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
-from pocketrnn_export.comparing.answer_row_selection import drop_padding_rows_of_answer, split_answer_rows_by_text
+from pocketrnn_export.comparing.answer_rows_without_padding import (
+    drop_padding_rows_of_answer,
+    split_answer_rows_by_text,
+)
 from pocketrnn_export.comparing.logit_comparison import are_rows_independent, measure_difference
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_module_run
 from pocketrnn_export.comparing.proof_inputs import Case

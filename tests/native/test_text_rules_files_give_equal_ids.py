@@ -28,7 +28,7 @@ from pocketrnn.text.cleaning_steps import Keep, ReplaceRuns
 from pocketrnn.text.code_point_patterns import Run, RunPart
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.text.tokenizers import SPLITS
-from pocketrnn_export.text_rules_packing import pack_text_rules
+from pocketrnn_export.standalone_text_rules_file import pack_text_rules
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import (
     BEGIN,
@@ -324,6 +324,6 @@ def test_rules_of_which_the_engine_makes_other_ids_are_not_written(
 
 
 def test_rules_that_the_engine_cannot_hold_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pocketrnn_export.text_rules_packing.encode_packed_text_rules", lambda *_: bytes(256))
+    monkeypatch.setattr("pocketrnn_export.standalone_text_rules_file.encode_packed_text_rules", lambda *_: bytes(256))
     with pytest.raises(BundleError, match="words"):
         pack_text_rules(VECTORS / "words", tmp_path / "text.prnn")

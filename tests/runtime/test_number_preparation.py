@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from slow_case_sampling import examples
 
 from pocketrnn.errors import DataError, InputError, SequenceError
-from pocketrnn.number_streams import NumberStream
 from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.recording_stream import NumberStream
 from pocketrnn.tables.recording_reader import read_columns, stack_channels
 
 TWO = ("x", "y")

@@ -14,7 +14,7 @@ from sklearn.metrics import get_scorer
 from training_data import CHOICES, QUICK, easy_texts
 
 from pocketrnn.errors import DataError, InputError, PocketRNNError
-from pocketrnn_training import FittedClassifier, fit, fitting, read_checkpoint
+from pocketrnn_training import FittedClassifier, fit, fit_with_scikit_learn_interface, read_checkpoint
 from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 from pocketrnn_training.training import train
 
@@ -102,10 +102,10 @@ def test_it_says_how_far_it_is_where_it_takes_longer(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As where no logging is set up: pytest has handlers of its own.
-    monkeypatch.setattr(fitting._log, "hasHandlers", lambda: False)
+    monkeypatch.setattr(fit_with_scikit_learn_interface._log, "hasHandlers", lambda: False)
     fit(TEXTS, NAMES, **CHOICES | {"epochs": 1})
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(fitting, "_SHORT", 0.0)
+    monkeypatch.setattr(fit_with_scikit_learn_interface, "_SHORT", 0.0)
     fit(TEXTS, NAMES, **CHOICES | {"epochs": 1})
     said = capsys.readouterr().err
     assert "epoch 1  validation loss" in said

@@ -30,7 +30,7 @@ from pocketrnn_training.classifiers.random_kernels import (
     choose_dilation_of_each_kernel_bank,
     standardize_and_measure_channels,
 )
-from pocketrnn_training.fitting import fit
+from pocketrnn_training.fit_with_scikit_learn_interface import fit
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.rows.encoded_rows import EncodedSequences
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences

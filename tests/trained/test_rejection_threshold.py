@@ -19,7 +19,7 @@ from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import DataError, InputError
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.fitting import FittedClassifier, fit
+from pocketrnn_training.fit_with_scikit_learn_interface import FittedClassifier, fit
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.measures.thresholds import (
     find_separating_threshold,

@@ -27,11 +27,11 @@ from pocketrnn_training import training
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.commands.evaluate import evaluate
 from pocketrnn_training.commands.train import train
-from pocketrnn_training.event_lines import EventLines
 from pocketrnn_training.loop import running_metrics
 from pocketrnn_training.measures.evaluation import score_classes
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training_events import Epoch, Progress, StageNotice
+from pocketrnn_training.training_events_as_text import EventLines
 
 QUICK = [
     *("--hidden-dim", "8", "--embedding-dim", "8", "--batch-size", "16", "--learning-rate", "0.03"),

@@ -22,7 +22,7 @@ from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.architecture import SequenceArchitecture
 from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.classifiers.recurrent_classifiers import SequenceClassifier
-from pocketrnn_training.fitting import fit
+from pocketrnn_training.fit_with_scikit_learn_interface import fit
 from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.preparation.batch_augmentation import Augmentation

@@ -26,7 +26,7 @@ from pocketrnn.errors import CheckpointError, DataError, InputError
 from pocketrnn_training import fit, run_folder
 from pocketrnn_training.baselines.linear_baseline import fit_linear_baseline
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.fitting import FittedClassifier
+from pocketrnn_training.fit_with_scikit_learn_interface import FittedClassifier
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.measures.logit_measures import (
     compute_macro_or_best_micro_f1,

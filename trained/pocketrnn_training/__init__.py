@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pocketrnn_training.classifiers.checkpoint import write as write_checkpoint
     from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
     from pocketrnn_training.cross_validation import CrossValidation
-    from pocketrnn_training.fitting import FittedClassifier, cross_validate, fit
+    from pocketrnn_training.fit_with_scikit_learn_interface import FittedClassifier, cross_validate, fit
     from pocketrnn_training.measures.evaluation import Evaluation, evaluate
     from pocketrnn_training.preparation.teacher_reader import read_teacher
     from pocketrnn_training.rows.ag_news_files import ag_news
@@ -87,7 +87,7 @@ _HOMES = {
     "Checkpoint": ("classifiers.checkpoint", "Checkpoint", ("torch", "safetensors")),
     "CrossValidation": ("cross_validation", "CrossValidation", _TRAINS),
     "Evaluation": ("measures.evaluation", "Evaluation", ("torch", "safetensors", "pyarrow", "sklearn")),
-    "FittedClassifier": ("fitting", "FittedClassifier", _TRAINS),
+    "FittedClassifier": ("fit_with_scikit_learn_interface", "FittedClassifier", _TRAINS),
     "LabelledPairs": ("rows.labelled_pairs", "LabelledPairs", ("pyarrow",)),
     "LabelledSequences": ("rows.labelled_sequences", "LabelledSequences", ("pyarrow",)),
     "LabelledTexts": ("rows.labelled_texts", "LabelledTexts", ("pyarrow",)),
@@ -100,9 +100,9 @@ _HOMES = {
     "TeacherAnswers": ("rows.teacher_answers", "TeacherAnswers", ()),
     "TextSettings": ("settings.text_settings", "TextSettings", ()),
     "ag_news": ("rows.ag_news_files", "ag_news", ("pyarrow",)),
-    "cross_validate": ("fitting", "cross_validate", _TRAINS),
+    "cross_validate": ("fit_with_scikit_learn_interface", "cross_validate", _TRAINS),
     "evaluate": ("measures.evaluation", "evaluate", ("torch", "safetensors", "pyarrow", "sklearn")),
-    "fit": ("fitting", "fit", _TRAINS),
+    "fit": ("fit_with_scikit_learn_interface", "fit", _TRAINS),
     "read_checkpoint": ("classifiers.checkpoint", "read", ("torch", "safetensors")),
     "read_files": ("rows.text_files", "read_files", ("pyarrow",)),
     "read_pairs": ("rows.text_files", "read_pairs", ("pyarrow",)),

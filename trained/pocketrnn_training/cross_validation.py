@@ -12,11 +12,11 @@ import numpy.typing as npt
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.measures.fold_scores import FoldScores
-from pocketrnn_training.row_kinds import find_row_kind
 from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds, check_labelled
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.training import train
 from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
+from pocketrnn_training.training_parts_by_row_kind import find_row_kind
 
 __all__ = ["CrossValidation", "Fold", "cross_validate_rows"]
 

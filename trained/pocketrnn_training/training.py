@@ -29,7 +29,6 @@ from pocketrnn_training.loop.final_fit import FinalFit, OnlyFit
 from pocketrnn_training.loop.training_loop import TrainingError, TrainingLoop, TrainingState
 from pocketrnn_training.loop.training_processes import Loop, run_in_processes, silence_fabric
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task
-from pocketrnn_training.row_kinds import find_row_kind
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
@@ -38,6 +37,7 @@ from pocketrnn_training.settings.pair_settings import PairSettings
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.texts import installed_vectors
 from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
+from pocketrnn_training.training_parts_by_row_kind import find_row_kind
 
 __all__ = ["TrainingError", "TrainingState", "train"]
 

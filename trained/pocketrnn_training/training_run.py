@@ -22,13 +22,13 @@ from pocketrnn_training.cross_validation import CrossValidation, cross_validate_
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels, make_settings_from_checkpoint
 from pocketrnn_training.preparation.teacher_reader import read_teacher
 from pocketrnn_training.report import run_report as reports
-from pocketrnn_training.row_kinds import find_row_kind
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds
 from pocketrnn_training.rows.text_files import with_unlabelled
 from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.training import TrainingState, train
 from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
+from pocketrnn_training.training_parts_by_row_kind import find_row_kind
 
 __all__ = ["TrainingRun"]
 

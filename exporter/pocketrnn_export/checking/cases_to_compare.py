@@ -15,14 +15,14 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.text import TextRules
-from pocketrnn_export.checking.correct_sizes import NO_PADDING, TO_LONGEST, WIDER, Bounds
 from pocketrnn_export.checking.exported_file import CheckedFile, list_reshape_sizes
 from pocketrnn_export.checking.forward_call_recording import ModuleCall, RowsAndSteps, draw_case, record_inputs
+from pocketrnn_export.checking.sizes_with_correct_answers import NO_PADDING, TO_LONGEST, WIDER, Bounds
 from pocketrnn_export.comparing.proof_inputs import Case, make_cases_of_given_sizes, split_cases_into_single_rows
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.proof import every_size_comparison
-from pocketrnn_export.proof.case_ids import find_ids_of_extreme_vectors
 from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
+from pocketrnn_export.proof.ids_that_cases_must_contain import find_ids_of_extreme_vectors
 
 # Every batch and every length up to these is compared; then sizes around the whole numbers in module and file.
 _EVERY_BATCH: Final = 16

@@ -27,12 +27,6 @@ from pocketrnn_export.checking.cases_to_compare import (
     draw_cases_that_reshape_regroups,
     make_cases_within_bounds,
 )
-from pocketrnn_export.checking.correct_sizes import (
-    ANY,
-    Bounds,
-    ComparedSize,
-    find_simplest_bounds_of_right_sizes,
-)
 from pocketrnn_export.checking.exported_file import Array, CheckedFile, find_missing_matrices, open_checked_file
 from pocketrnn_export.checking.forward_call_recording import (
     ModuleCall,
@@ -48,6 +42,12 @@ from pocketrnn_export.checking.module_call_for_file_inputs import ModuleWithSign
 from pocketrnn_export.checking.reversed_masks_and_unequal_lengths import (
     compare_with_reversed_masks,
     compare_with_unequal_lengths,
+)
+from pocketrnn_export.checking.sizes_with_correct_answers import (
+    ANY,
+    Bounds,
+    ComparedSize,
+    find_simplest_bounds_of_right_sizes,
 )
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.checking.verdict_from_outcomes import make_verdict, report_half_precision_rounding

@@ -11,10 +11,10 @@ import numpy as np
 
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn_export.checking.answer_comparison import ComparedFile, Outcome
-from pocketrnn_export.checking.correct_sizes import Bounds
 from pocketrnn_export.checking.exported_file import Array, find_missing_matrices
 from pocketrnn_export.checking.forward_call_recording import draw_case, record_call, record_inputs
 from pocketrnn_export.checking.input_output_matching import make_file_inputs
+from pocketrnn_export.checking.sizes_with_correct_answers import Bounds
 from pocketrnn_export.checking.verdict import Shown, Verdict
 from pocketrnn_export.comparing.logit_comparison import summarize_differences
 from pocketrnn_export.comparing.proof_inputs import Case, split_cases_into_single_rows

@@ -13,8 +13,8 @@ from pocketrnn.commands.terminal_text import align_columns, escape_line
 from pocketrnn.errors import ExportError, InputError, require_module
 from pocketrnn_export.commands.collected_refusals import CollectedRefusals
 from pocketrnn_export.commands.export import load_module_and_call, parse_source
-from pocketrnn_export.commands.missing_module_name import complete_source
 from pocketrnn_export.commands.printed_stages import print_stages
+from pocketrnn_export.commands.source_without_module_name import complete_source
 
 if TYPE_CHECKING:
     from pocketrnn_export.checking.verdict import Verdict

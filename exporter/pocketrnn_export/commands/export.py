@@ -69,7 +69,6 @@ from pocketrnn_export.commands.export_with_rules_from_answers import (
     export_with_rules_from_answers,
     list_rules_in_code,
 )
-from pocketrnn_export.commands.missing_module_name import complete_source
 from pocketrnn_export.commands.missing_option_files import (
     TOKENIZERS,
     correct_missing_files,
@@ -123,6 +122,7 @@ from pocketrnn_export.commands.settings_found_in_code import (
     print_uncompared_steps_and_kept_notes,
     propose_text_length,
 )
+from pocketrnn_export.commands.source_without_module_name import complete_source
 from pocketrnn_export.commands.tokenizer_function_written_to_file import (
     complete_tokenizer_by_owner_call,
     refuse_answering_function,

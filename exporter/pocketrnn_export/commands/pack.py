@@ -152,7 +152,7 @@ def pack(
 
 def _pack_text_rules(bundle: str, path: Path, *, force: bool) -> None:
     """Write only the text rules and the labels of a bundle to a file, and print its size."""
-    from pocketrnn_export.text_rules_packing import pack_text_rules
+    from pocketrnn_export.standalone_text_rules_file import pack_text_rules
 
     with print_stages():
         name = pack_text_rules(bundle, path, force=force).name

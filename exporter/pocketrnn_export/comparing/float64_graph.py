@@ -16,7 +16,7 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, num
 from onnx.reference import ReferenceEvaluator
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.comparing.answer_row_selection import drop_padding_rows_of_answer
+from pocketrnn_export.comparing.answer_rows_without_padding import drop_padding_rows_of_answer
 from pocketrnn_export.comparing.float64_operators import OPERATORS
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_graph_inputs_from_ids
 from pocketrnn_export.comparing.proof_inputs import Doubles, Ids, Run64

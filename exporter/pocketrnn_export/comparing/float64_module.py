@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import multi_head_attention_forward, rms_norm
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.comparing.answer_row_selection import drop_padding_rows_of_answer
+from pocketrnn_export.comparing.answer_rows_without_padding import drop_padding_rows_of_answer
 from pocketrnn_export.comparing.module_and_graph_as_functions import compute_answer_with_rows_sorted_by_length
 from pocketrnn_export.comparing.proof_inputs import Doubles, Ids, Run64
 from pocketrnn_export.module_runs.attribute_changes import restore_attributes

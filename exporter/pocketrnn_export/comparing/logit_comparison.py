@@ -12,7 +12,7 @@ import numpy as np
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError, first_line
 from pocketrnn.verification import compute_largest_logit_differences
-from pocketrnn_export.comparing.answer_row_selection import split_answer_rows_by_text
+from pocketrnn_export.comparing.answer_rows_without_padding import split_answer_rows_by_text
 from pocketrnn_export.comparing.first_operation_not_in_graph import LineFinder
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
 from pocketrnn_export.comparing.float64_proof import SPREADS, measure_distance_to_exact_answer

@@ -13,7 +13,7 @@ from torch import Tensor
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.text.features_beside_text import separate_features_from_ids
 from pocketrnn.text.pairs import make_pair_inputs
-from pocketrnn_export.comparing.answer_row_selection import drop_padding_rows_of_answer
+from pocketrnn_export.comparing.answer_rows_without_padding import drop_padding_rows_of_answer
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import ParityError, first_line
-from pocketrnn_export.comparing.answer_row_selection import drop_padding_rows_of_answer
+from pocketrnn_export.comparing.answer_rows_without_padding import drop_padding_rows_of_answer
 from pocketrnn_export.comparing.float64_proof import SPREADS
 from pocketrnn_export.comparing.logit_comparison import (
     LEAST_TOLERANCE,

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.comparing.answer_row_selection import split_answer_rows_by_text
+from pocketrnn_export.comparing.answer_rows_without_padding import split_answer_rows_by_text
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Ids, Run, Widths, choose_non_padding_id
 from pocketrnn_export.intake.ids_with_batch_dependent_answers import (

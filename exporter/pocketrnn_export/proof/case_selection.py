@@ -27,8 +27,8 @@ from pocketrnn_export.comparing.proof_inputs import (
     move_ids_run_alone_to_own_cases,
     replace_ids_by_other_ids,
 )
-from pocketrnn_export.proof.case_ids import MOST_ASKED, make_cases_with_compared_ids
 from pocketrnn_export.proof.feature_cases import add_features_and_feature_cases
+from pocketrnn_export.proof.ids_that_cases_must_contain import MOST_ASKED, make_cases_with_compared_ids
 
 # The most rows of one case that are run alone.
 _EVERY_ROW: Final = 64

@@ -15,8 +15,11 @@ from pocketrnn_export.intake.character_pair_and_feature_calls import derive_feat
 from pocketrnn_export.intake.wrappers_for_trace import FeatureModule
 from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
-from pocketrnn_export.proof.case_ids import find_ids_that_program_compares_words_with, write_phrases_into_rows
 from pocketrnn_export.proof.every_size_comparison import APART
+from pocketrnn_export.proof.ids_that_cases_must_contain import (
+    find_ids_that_program_compares_words_with,
+    write_phrases_into_rows,
+)
 from pocketrnn_export.proof.program_runs_and_nodes import Answers, compute_answer_or_none
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.program_judging import compute_largest_difference

@@ -46,14 +46,14 @@ from pocketrnn_export.tracing.layers.weights_in_onnx_gate_order import add_onnx_
 from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
 from pocketrnn_export.tracing.loops.loops_as_layers import make_module_with_layers_in_place_of_loops
 from pocketrnn_export.tracing.python_semantics.caught_errors import record_error_lines
-from pocketrnn_export.tracing.python_semantics.hidden_trace import hide_trace
-from pocketrnn_export.tracing.python_semantics.patched_globals import replace_globals_of_user_files
+from pocketrnn_export.tracing.python_semantics.globals_replaced_during_trace import replace_globals_of_user_files
 from pocketrnn_export.tracing.python_semantics.size_arithmetic import refuse_numbers_rounded_otherwise_in_graph
 from pocketrnn_export.tracing.python_semantics.size_condition_answers import (
     record_program_restrictions,
     record_size_conditions,
 )
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import bypass_caches_keyed_by_sizes
+from pocketrnn_export.tracing.python_semantics.trace_hidden_from_user_code import hide_trace
 from pocketrnn_export.tracing.python_semantics.traced_arrays import refuse_traced_numbers_as_dict_keys
 from pocketrnn_export.tracing.reversed_tie_sort import find_sort_operators
 from pocketrnn_export.tracing.rules.asserts_and_equality_tests import ASSERTS

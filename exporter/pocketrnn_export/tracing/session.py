@@ -41,7 +41,7 @@ from pocketrnn_export.torch_internals import (
     replace_methods,
 )
 from pocketrnn_export.tracing.operators_right_for_every_size import KEEP, SIZE
-from pocketrnn_export.tracing.sizes.not_implemented_truth import refuse_not_implemented_truth
+from pocketrnn_export.tracing.sizes.number_methods_called_with_sizes import refuse_not_implemented_truth
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Condition, Sizes, rename_size_symbols_to_ours
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 from pocketrnn_export.tracing.sizes.trace_plan_and_branches import Branch

@@ -813,10 +813,10 @@ def find_other_truncation_or_padding(
             case.
     """
     rules = source.text.rules
+    if wrong_indices and (rules.max_width is not None or rules.min_width is not None):
+        return _find_way_without_given_width(source, rows, tolerance, most_exceptions, others, only_named=only_named)
     if not wrong_indices:
         return None
-    if rules.max_width is not None or rules.min_width is not None:
-        return _find_way_without_given_width(source, rows, tolerance, most_exceptions, others, only_named=only_named)
     ids = [source.encode(one.read) for one, _ in rows]
     # The shortest text, if possible one that surely has a token.
     first = min(wrong_indices, key=lambda i: (_may_hold_no_token(rules, ids[i]), len(ids[i])))
@@ -847,9 +847,8 @@ def find_other_truncation_or_padding(
                     agreeing.append((len(exceptions), largest, said, changed, exceptions))
         # Answers of many digits show which of several near widths is right: those that agree first are taken.
         sure = [largest for _, largest, *_ in agreeing if largest < _SURELY]
-        is_found = len(sure) == _ENOUGH or any(sure)
-        is_late = time.process_time() - started > _MOST_SECONDS_OF_WAYS
-        if is_late or len(agreeing) == _WAYS or (is_found and not most_exceptions):
+        is_found = (len(sure) == _ENOUGH or any(sure)) and not most_exceptions
+        if is_found or len(agreeing) == _WAYS or time.process_time() - started > _MOST_SECONDS_OF_WAYS:
             break
     if not agreeing:
         return None
@@ -859,9 +858,8 @@ def find_other_truncation_or_padding(
     _, _, said, changed, exceptions = as_near[0]
     # Whether longer texts are cut is noted with the bundle.
     different = {(one.min_width, one.pad_side, one.max_tokens, one.cut_side) for *_, one, _ in as_near}
-    more = ""
-    if len(different) > 1 and not 0 < nearest < _SURELY:
-        more = " Other ways agree, too: probabilities with all digits show the right one."
+    is_open = len(different) > 1 and not 0 < nearest < _SURELY
+    more = " Other ways agree, too: probabilities with all digits show the right one." if is_open else ""
     option = _describe_rules_option(changed, source.text.vocabulary)
     return _describe_agreeing_rules(rows, exceptions, f"if {said}: {option}", changed, more)
 

@@ -9,8 +9,8 @@ from functools import partial
 
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.terminal_text import escape_line
-from pocketrnn_training.event_lines import EventLines, format_event_line, format_training_metrics
 from pocketrnn_training.training_events import Epoch, Notice, Progress
+from pocketrnn_training.training_events_as_text import EventLines, format_event_line, format_training_metrics
 
 __all__ = ["show_progress"]
 

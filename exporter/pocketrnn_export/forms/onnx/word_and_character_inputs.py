@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError
 from pocketrnn.text.token_characters import CHARACTER_INPUTS
-from pocketrnn_export.comparing.answer_row_selection import drop_padding_rows_of_answer
+from pocketrnn_export.comparing.answer_rows_without_padding import drop_padding_rows_of_answer
 from pocketrnn_export.comparing.float64_graph import list_nested_graphs
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.comparing.proof_inputs import Ids, Logits, Run

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import statically_known_true
-from pocketrnn_export.tracing.python_semantics.patched_globals import replace_stand_ins_for_types
+from pocketrnn_export.tracing.python_semantics.globals_replaced_during_trace import replace_stand_ins_for_types
 from pocketrnn_export.tracing.python_semantics.size_arithmetic import TracedNumber, is_size
 from pocketrnn_export.tracing.python_semantics.traced_arrays import (
     TracedArray,

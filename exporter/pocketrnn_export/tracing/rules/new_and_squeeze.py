@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pocketrnn_export.tracing.python_semantics.patched_globals import make_tensor_of_sizes_or_numbers
+from pocketrnn_export.tracing.python_semantics.globals_replaced_during_trace import make_tensor_of_sizes_or_numbers
 from pocketrnn_export.tracing.session import TraceSession, decline_call, rule
 
 

@@ -20,11 +20,9 @@ from pocketrnn.tables.column_and_label_checks import list_first_names
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.cross_validation import CrossValidation, cross_validate_rows
-from pocketrnn_training.event_lines import EventLines
 from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.measures.evaluation import Evaluation, compute_checkpoint_logits, evaluate
 from pocketrnn_training.preparation.continued_training import add_checkpoint_labels
-from pocketrnn_training.row_kinds import find_row_kind
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts, separate_outside_rows
 from pocketrnn_training.rows.rows_in_memory import (
@@ -38,6 +36,8 @@ from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.settings_from_options import make_settings_from_values_by_name
 from pocketrnn_training.training import train
 from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
+from pocketrnn_training.training_events_as_text import EventLines
+from pocketrnn_training.training_parts_by_row_kind import find_row_kind
 
 __all__ = ["FittedClassifier", "cross_validate", "fit"]
 
