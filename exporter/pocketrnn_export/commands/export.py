@@ -910,8 +910,12 @@ def _refuse_missing_options(
         needed: the names of the options that the export needs.
         tokenizer_sentence: a sentence about the tokenizer that was found in the code, which is then proposed, too;
             empty without one.
-        refusals: the errors that were collected before. If nothing is missing, proposals on how texts are split are
-            added to these errors.
+        options: the values of the command's options by name.
+        refusals: the errors collected so far. If no option is missing, proposals on how texts are split are added to
+            these errors.
+
+    Raises:
+        MissingOptionsError: an option is missing.
     """
     if all(options[option] is not None for option in needed) and not tokenizer_sentence:
         if refusals:

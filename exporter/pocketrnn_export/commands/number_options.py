@@ -226,8 +226,8 @@ def _read_number_rules(numbers: NumberOptions) -> dict[str, Any]:
             )
     if "channels" in said:
         raise click.UsageError(
-            "Both --channels and --numbers give the channels, but only one may. Remove the member channels from "
-            "--numbers."
+            "Both --channels and --numbers give the channels, but only one may. Leave --channels out, or "
+            'remove "channels" from the JSON object of --numbers.'
         )
     return {**said, **{name: value for name, value in single.items() if value is not None}}
 

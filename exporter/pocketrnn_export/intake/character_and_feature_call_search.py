@@ -251,7 +251,8 @@ def find_convention_with_characters(facts: ModuleFacts, spellings: Spellings, ca
         if isinstance(call, str) and CHARACTERS not in list_names_in_line(call):
             raise InputError(
                 f"The call {short_repr(call)} does not use the characters of the words.",
-                f"Pass them to the module, as in module(tokens, {CHARACTERS}); or leave out the argument `characters`.",
+                f"Pass them to the module, as in module(tokens, {CHARACTERS}); or leave out the argument `characters` "
+                "of export().",
             )
     convention = find_convention(facts, call)
     _refuse_failing_characters(facts, spellings, convention)

@@ -118,7 +118,11 @@ def find_activation_applied_to_output(path: Path, name: str) -> AppliedActivatio
     if not any(one.file.resolve() in near for one in answering):
         # A script may answer without a name that says so.
         answering = [one for one in parts if not one.is_training and one.file.resolve() in near]
-    units = [unit for part in answering for unit in _list_units(part, name * (part.file.resolve() in near))]
+    units = [
+        unit
+        for part in answering
+        for unit in _yield_functions_and_top_level_code(part, name * (part.file.resolve() in near))
+    ]
     variables = _find_variables_of_modules(parts, name, others)
     for _ in range(_ROUNDS):
         for unit in units:
@@ -186,17 +190,17 @@ def _strip_moves(node: ast.expr) -> ast.expr:
             return node
 
 
-def _list_units(part: CodePart, module: str) -> Iterator[_CodeUnit]:
-    """Yield the functions of a piece of code, and the methods of a class. Top-level code is one unit. `module` is the
-    class of the module; empty if the file is of another one."""
+def _yield_functions_and_top_level_code(part: CodePart, module_class: str) -> Iterator[_CodeUnit]:
+    """Yield the functions of a piece of code, and the methods of a class. Top-level code is one unit. `module_class`
+    is the class of the module; empty if the file is of another one."""
     for cell, statement in part.cells:
         functions = find_methods(statement) if isinstance(statement, ast.ClassDef) else [statement]
         for one in functions:
             if isinstance(one, Function):
                 nodes = [(cell.describe_place(part.file, node), node) for node in ast.walk(one)]
-                yield _CodeUnit(part, one, nodes, module, set())
+                yield _CodeUnit(part, one, nodes, module_class, set())
     if not part.name:
-        yield _CodeUnit(part, None, part.nodes, module, set())
+        yield _CodeUnit(part, None, part.nodes, module_class, set())
 
 
 def _find_variables_of_modules(

@@ -101,7 +101,7 @@ class NameMeanings:
         return node.value if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str) else None
 
     def read_strings(self, nodes: _Values) -> list[str]:
-        """Return the strings that some expressions are. Return an empty list if one of them is not a string."""
+        """Return the values of expressions if all of them are strings; else an empty list."""
         found = [one for node in nodes if isinstance(one := self.read_constant(node), str)]
         return found if len(found) == len(nodes) else []
 

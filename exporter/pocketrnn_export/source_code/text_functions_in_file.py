@@ -143,7 +143,7 @@ def list_functions_of_text(path: Path) -> list[str]:
     file cannot be read."""
     with contextlib.suppress(InputError):
         functions = [(name, one) for name, one in _list_functions_and_methods(path) if "." not in name]
-        return [name for name, one in functions if _find_text_function([path], path, name, one) is not None]
+        return [name for name, one in functions if _find_tokenizer_value([path], path, name, one) is not None]
     return []
 
 
@@ -178,7 +178,7 @@ def list_text_functions(path: Path) -> list[TextFunction]:
                     made = TextFunction(f"{file}:{name}", file, name, is_answering=True)
                     found[made.option] = 2 * kinds, made
                 elif (ranks := _list_matching_name_patterns(function)) and (
-                    one := _find_text_function(near, file, name, function)
+                    one := _find_tokenizer_value(near, file, name, function)
                 ):
                     is_foreign = bool(find_text_library(file, name))
                     rank = ranks[0] + kinds * is_method - 2 * kinds * is_foreign
@@ -224,12 +224,12 @@ def complete_text_function(file: Path, name: str) -> TextFunction | None:
     found = (
         _find_function_of_same_text(near, file, name, function)
         if is_answering
-        else _find_text_function(near, file, name, function)
+        else _find_tokenizer_value(near, file, name, function)
     )
     return found if found is not None and (is_answering or found.called is not None) else None
 
 
-def _find_text_function(
+def _find_tokenizer_value(
     near: Sequence[Path], file: Path, name: str, function: Function, *, takes_list: bool = False
 ) -> TextFunction | None:
     """Find the value for --tokenizer that gives an owner's function. Return None if its first argument is not a text.
@@ -388,14 +388,14 @@ def _find_function_of_same_text(near: Sequence[Path], path: Path, name: str, fun
     for file, inner in _find_called_functions(path, function):
         named = [one for one in calls if getattr(one.func, "id", "") == inner.name]
         if named and _list_matching_name_patterns(inner) and not only_cleans_texts(file, inner.name):
-            return _find_text_function(near, file, inner.name, inner, takes_list=named[0] not in plain)
+            return _find_tokenizer_value(near, file, inner.name, inner, takes_list=named[0] not in plain)
     held = name.rpartition(".")[0]
     called = {f"{held}.{one.func.attr}" for one in calls if held and isinstance(one.func, ast.Attribute)
               and ast.unparse(one.func.value) == find_first_parameter_name(function)}  # fmt: skip
     for method, code in _list_functions_and_methods(path):
         is_splitting = method in called and _list_matching_name_patterns(code) and not only_cleans_texts(path, method)
         if is_splitting and not is_method_of_object_that_cannot_be_made(path, method):
-            return _find_text_function(near, path, method, code)
+            return _find_tokenizer_value(near, path, method, code)
     return None
 
 

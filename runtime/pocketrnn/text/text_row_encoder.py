@@ -202,8 +202,8 @@ class TextRowEncoder:
             by = kind if self._splits_strings else "the tokenizer"
             raise TextError(
                 f"{text_name} has the token {short_repr(split[0], 40)}, which {by} would split.",
-                "A list of strings is taken as the tokens of one text. To classify several texts, give the list to "
-                "predict().",
+                "A list of strings is taken as the tokens of one text. Give several texts to predict() as a list, or "
+                "one text as a string.",
             )
 
 

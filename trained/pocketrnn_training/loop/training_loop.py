@@ -426,7 +426,7 @@ class TrainingLoop:
         """Calibrate a classifier on the validation rows, choose its thresholds, and make its checkpoint.
 
         Args:
-            module: the classifier, on the CPU. Its weights are changed.
+            module: the classifier, on the CPU. The calibration changes its last weights in place.
             parts: the weights of its recurrent and its linear part.
             logits: float32 [validation rows, classes].
             outside: the logits of the rows that belong to none of the classes; None without such rows.
