@@ -100,9 +100,9 @@ def take_each_text_as_parameter(function: Function) -> Function:
     """
     arguments = {one.arg for one in (*function.args.posonlyargs, *function.args.args)}
     body: list[ast.stmt] = []
-    for one in function.body:
+    for statement in function.body:
         # Such as `with torch.no_grad():`.
-        body += one.body if isinstance(one, ast.With) else [one]
+        body += statement.body if isinstance(statement, ast.With) else [statement]
     for at, loop in enumerate(body):
         each: ast.For | ast.comprehension
         if isinstance(loop, ast.For):
