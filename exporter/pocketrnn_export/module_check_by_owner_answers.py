@@ -35,7 +35,7 @@ from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.label_order_by_answers import find_likelier_order
 from pocketrnn_export.vocabularies.labels import write_labels
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError, refuse_other_answers
-from pocketrnn_export.vocabularies.rules_in_code_by_owner_answers import ListRulesInCode
+from pocketrnn_export.vocabularies.rules_in_code_that_give_owner_answers import ListRulesInCode
 
 _log = logging.getLogger(__name__)
 

@@ -87,10 +87,13 @@ from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
 from pocketrnn_export.integer_accuracy import AllowedChange, measure_integer_change
 from pocketrnn_export.microcontroller import compute_required_memory, convert_to_c_array, make_array_name
 from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers
-from pocketrnn_export.numbers.number_step_graph import make_step_graph_of_samples, refuse_rules_that_cannot_stream
 from pocketrnn_export.numbers.packed_number_proof import (
     compare_scaling_of_engine_and_python,
     make_proof_plan_for_packed_numbers,
+)
+from pocketrnn_export.numbers.step_graph_of_number_classifier import (
+    make_step_graph_of_samples,
+    refuse_rules_that_cannot_stream,
 )
 from pocketrnn_export.packing_with_integer_products import (
     NOT_MEASURED,
@@ -103,13 +106,13 @@ from pocketrnn_export.packing_with_integer_products import (
 )
 from pocketrnn_export.predicted_labels_and_data_labels import check_data_labels
 from pocketrnn_export.progress import show_progress
-from pocketrnn_export.proof.case_selection import choose_cases_for_graph_of_bundle, find_text_widths
-from pocketrnn_export.proof.end_to_end_comparison import compare_runtime_with_reference
-from pocketrnn_export.proof.integer_product_comparison import compare_integer_products_with_numpy
-from pocketrnn_export.proof.packed_tag_and_feature_comparison import (
+from pocketrnn_export.proof.c_and_python_tag_and_feature_comparison import (
     compare_features_of_engine_and_runtime,
     compare_tags_of_engine_and_runtime,
 )
+from pocketrnn_export.proof.case_selection import choose_cases_for_graph_of_bundle, find_text_widths
+from pocketrnn_export.proof.end_to_end_comparison import compare_runtime_with_reference
+from pocketrnn_export.proof.integer_product_comparison import compare_integer_products_with_numpy
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from pocketrnn.errors import BundleError, ExportError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export import export
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
-from pocketrnn_export.numbers.number_step_graph import refuse_rules_that_cannot_stream
+from pocketrnn_export.numbers.step_graph_of_number_classifier import refuse_rules_that_cannot_stream
 from pocketrnn_export.packing import pack
 
 HIDDEN, CHANNELS = 4, 3

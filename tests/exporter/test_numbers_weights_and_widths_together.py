@@ -26,7 +26,7 @@ from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerS
 from pocketrnn_export.vocabularies.causes_of_different_answers import find_other_truncation_or_padding
 from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
-from pocketrnn_export.vocabularies.weights_file_by_owner_answers import find_agreeing_weights
+from pocketrnn_export.vocabularies.weights_file_that_gives_owner_answers import find_agreeing_weights
 
 WORDS = ["<pad>", "<unk>", *(a + b for a in "bdfgklmn" for b in ("ab", "em", "il"))]
 RULES = TextRules("whitespace", padding_id=0, unknown_id=1)

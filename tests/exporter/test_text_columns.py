@@ -9,7 +9,7 @@ import torch
 from module_sources import run_source
 
 from pocketrnn_export.commands.proposed_options import propose_weights
-from pocketrnn_export.source_code.text_columns_in_code import write_tokenizer_of_columns
+from pocketrnn_export.source_code.text_column_code_as_function import write_tokenizer_of_columns
 
 WEIGHTS = {"fc.weight": torch.zeros(2, 3), "fc.bias": torch.zeros(2)}
 CODE = """

@@ -14,7 +14,7 @@ from torch._dispatch.python import enable_python_dispatcher
 
 from pocketrnn_export.torch_internals import make_unknown_size_mode, make_unknown_size_tensor, read_size_expression
 from pocketrnn_export.tracing.module_trace import make_export_session
-from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS, Positions, Slices
+from pocketrnn_export.tracing.python_semantics.loops_cut_to_few_iterations import ITERATIONS, Positions, Slices
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray
 from pocketrnn_export.tracing.rules import (
     asserts_and_equality_tests as asserts,

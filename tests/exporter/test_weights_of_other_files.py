@@ -22,7 +22,7 @@ from pocketrnn_export.commands.proposed_options import propose_labels, propose_p
 from pocketrnn_export.intake.file_existence_check import check_weights_exist, find_kind_of_text
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
 from pocketrnn_export.vocabularies.owner_texts_and_answers import read_pairs
-from pocketrnn_export.vocabularies.weights_file_by_owner_answers import find_agreeing_weights
+from pocketrnn_export.vocabularies.weights_file_that_gives_owner_answers import find_agreeing_weights
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 SYLLABLES = [a + b for a in "bdfgklmnprst" for b in ("ab", "em", "il", "on", "ur")]

@@ -18,7 +18,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, ExportError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export import export_trained
-from pocketrnn_export.numbers.number_step_graph import make_step_graph_of_samples
+from pocketrnn_export.numbers.step_graph_of_number_classifier import make_step_graph_of_samples
 from pocketrnn_export.packing import pack
 from pocketrnn_training.baselines.sequence_baselines import fit_statistics_baseline
 from pocketrnn_training.candidates.fit_without_epochs import fit_ridge_and_choose_strength

@@ -37,12 +37,12 @@ from pocketrnn_export.checking.forward_call_recording import (
     record_call,
 )
 from pocketrnn_export.checking.input_output_matching import match_inputs, match_outputs
-from pocketrnn_export.checking.missing_activation import are_probabilities, find_missing_activation
-from pocketrnn_export.checking.module_call_for_file_inputs import ModuleWithSignature, find_how_to_call_module
-from pocketrnn_export.checking.reversed_masks_and_unequal_lengths import (
+from pocketrnn_export.checking.masks_of_beginnings_and_unequal_lengths import (
     compare_with_reversed_masks,
     compare_with_unequal_lengths,
 )
+from pocketrnn_export.checking.missing_activation import are_probabilities, find_missing_activation
+from pocketrnn_export.checking.module_call_for_file_inputs import ModuleWithSignature, find_how_to_call_module
 from pocketrnn_export.checking.sizes_with_correct_answers import (
     ANY,
     Bounds,

@@ -826,7 +826,7 @@ def propose_tokenizer_function(path: Path) -> TextFunction | None:
     """Return the function of the user's code that seems to split texts: one in the file of a module or near it that
     answers or splits texts, or one that only cleans texts, in that file or for a column of a table. Return None if
     there is none. `path` is the file of the module."""
-    from pocketrnn_export.source_code.text_columns_in_code import is_applied_to_text_column
+    from pocketrnn_export.source_code.text_column_code_as_function import is_applied_to_text_column
     from pocketrnn_export.source_code.text_functions_in_file import (
         is_method_of_object_that_cannot_be_made,
         list_text_functions,

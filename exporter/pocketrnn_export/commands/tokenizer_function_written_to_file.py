@@ -435,7 +435,7 @@ def write_tokenizer_of_columns_to_file(path: Path) -> tuple[str, str] | None:
     """Copy the steps by which code processes a column of texts in a table to a file beside the output, as a function of
     one text. Return a sentence that says so, and the tokenizer as file.py:words. Return None if there is no such code.
     `path` is the file of the module."""
-    from pocketrnn_export.source_code.text_columns_in_code import write_tokenizer_of_columns
+    from pocketrnn_export.source_code.text_column_code_as_function import write_tokenizer_of_columns
 
     code = write_tokenizer_of_columns(path)
     return None if code is None else _write_copied_code(code, f"The steps of {path} on a column of texts are", "")

@@ -46,6 +46,12 @@ from pocketrnn_export.intake.character_and_feature_call_search import (
     find_convention_with_features,
 )
 from pocketrnn_export.intake.character_pair_and_feature_calls import derive_features_from_first_ids
+from pocketrnn_export.intake.checked_run_and_smallest_input import (
+    find_least_tokens,
+    make_explaining_run,
+    make_probability_checking_run,
+    select_cases_of_answered_lengths,
+)
 from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.intake.copy_comparison import OwnersModule
 from pocketrnn_export.intake.export_copy import (
@@ -61,12 +67,6 @@ from pocketrnn_export.intake.ids_with_batch_dependent_answers import (
 )
 from pocketrnn_export.intake.last_activation_removal import Activation
 from pocketrnn_export.intake.padding_effect import find_padding_fault
-from pocketrnn_export.intake.probability_check_and_smallest_input import (
-    find_least_tokens,
-    make_explaining_run,
-    make_probability_checking_run,
-    select_cases_of_answered_lengths,
-)
 from pocketrnn_export.intake.refused_layers_and_weights import (
     find_exceeded_max_norms,
     make_nonfinite_weights_error,

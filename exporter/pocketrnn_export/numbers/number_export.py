@@ -45,7 +45,6 @@ from pocketrnn_export.intake.module_preparation import ExportableModule, prepare
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers, reword_sentence_on_texts_for_numbers
-from pocketrnn_export.numbers.number_step_graph import make_step_graph_of_samples, refuse_rules_that_cannot_stream
 from pocketrnn_export.numbers.sample_table import (
     EVERYWHERE,
     LAYOUTS,
@@ -59,6 +58,10 @@ from pocketrnn_export.numbers.sample_table import (
     make_sample_table,
     replace_ids_by_samples,
     rewrite_call_for_ids,
+)
+from pocketrnn_export.numbers.step_graph_of_number_classifier import (
+    make_step_graph_of_samples,
+    refuse_rules_that_cannot_stream,
 )
 from pocketrnn_export.progress import filter_log_records
 from pocketrnn_export.proof.case_selection import find_text_widths, make_provenance_entry_of_condition_sizes

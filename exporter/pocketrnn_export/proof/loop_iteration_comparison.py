@@ -31,7 +31,7 @@ from pocketrnn_export.module_runs.tensors_in_values import list_tensors_in
 from pocketrnn_export.progress import log_step
 from pocketrnn_export.proof.scripted_functions_as_python import use_python_originals_of_scripted_functions
 from pocketrnn_export.torch_internals import DispatchMode, FunctionMode
-from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATIONS
+from pocketrnn_export.tracing.python_semantics.loops_cut_to_few_iterations import ITERATIONS
 from pocketrnn_export.tracing.rules.lengths import writes_into_first_argument
 from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes

@@ -33,11 +33,11 @@ from pocketrnn_export.proof.row_index_dependence import find_line_that_uses_row_
 from pocketrnn_export.proof.row_owner_tracking import find_line_that_mixes_texts_by_runs
 from pocketrnn_export.proof.texts_mixed_in_batch import find_line_that_mixes_texts_by_operators
 from pocketrnn_export.tracing.module_trace import TracedProgram, find_lines_of_caught_errors
-from pocketrnn_export.tracing.reversed_tie_sort import run_with_reversed_ties
 from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.program_judging import compute_largest_difference, is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog, UntraceableError
+from pocketrnn_export.tracing.sort_with_equal_values_reversed import run_with_reversed_ties
 
 # The ids below this, and the last id, may be padding to forward.
 _COUNTED: Final = 4

@@ -11,7 +11,7 @@ from pocketrnn_export.source_code.functions_of_file import find_functions, read_
 from pocketrnn_export.source_code.functions_that_answer_or_split import MODULES
 from pocketrnn_export.source_code.looked_up_tokens import is_name_of_lookup
 from pocketrnn_export.source_code.syntax_tree_parts import list_changed_names, list_read_names, read_last_name
-from pocketrnn_export.source_code.text_as_parameter import take_each_text_as_parameter
+from pocketrnn_export.source_code.text_made_a_parameter import take_each_text_as_parameter
 
 # Calls that neither lengthen nor cut the ids of a text.
 _KEEPING_LENGTH: Final = frozenset(

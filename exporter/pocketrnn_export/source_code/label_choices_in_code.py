@@ -451,8 +451,8 @@ def _list_corresponding_values_of_branches(branches: Sequence[Sequence[ast.AST]]
 
 
 def _list_values_at_same_position(values: _Values) -> Iterator[tuple[_Values, bool]]:
-    """Yield tuples of values that stand at the same position in several tuples, lists, dicts or calls, such as the
-    label in `("good", 0.9)` and `("bad", 0.1)`.
+    """For each position that several tuples, lists, dicts or calls share, yield a pair: the values that stand there,
+    such as the labels "good" and "bad" of `("good", 0.9)` and `("bad", 0.1)`; and whether no call contains them.
 
     Args:
         values: the tuples, lists, dicts or calls, one from each branch.

@@ -46,7 +46,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     read_last_name,
     rename_name_of_file,
 )
-from pocketrnn_export.source_code.text_as_parameter import (
+from pocketrnn_export.source_code.text_made_a_parameter import (
     TextAndCode,
     rename_text_to_value_read_from_parameter,
     take_each_text_as_parameter,

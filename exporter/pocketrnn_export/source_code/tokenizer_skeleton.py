@@ -13,7 +13,7 @@ from pocketrnn_export.source_code.functions_that_answer_or_split import computes
 from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
 from pocketrnn_export.source_code.statements_that_code_needs import list_file_statements_that_code_needs
 from pocketrnn_export.source_code.syntax_tree_parts import Function, list_changed_names, list_needed_names
-from pocketrnn_export.source_code.text_as_parameter import (
+from pocketrnn_export.source_code.text_made_a_parameter import (
     find_text_parameter,
     take_each_text_as_parameter,
     take_request_fields_as_parameters,

@@ -55,7 +55,6 @@ from pocketrnn_export.tracing.python_semantics.size_condition_answers import (
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import bypass_caches_keyed_by_sizes
 from pocketrnn_export.tracing.python_semantics.trace_hidden_from_user_code import hide_trace
 from pocketrnn_export.tracing.python_semantics.traced_arrays import refuse_traced_numbers_as_dict_keys
-from pocketrnn_export.tracing.reversed_tie_sort import find_sort_operators
 from pocketrnn_export.tracing.rules.asserts_and_equality_tests import ASSERTS
 from pocketrnn_export.tracing.rules.embedding_bags import EMBEDDING_BAGS
 from pocketrnn_export.tracing.rules.evenly_spaced_numbers import SPACED
@@ -78,6 +77,7 @@ from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession, ta
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog, UntraceableError
 from pocketrnn_export.tracing.sizes.trace_plan_and_branches import Branch, TracePlan
+from pocketrnn_export.tracing.sort_with_equal_values_reversed import find_sort_operators
 
 # The rules for functions of Python, numpy and old PyTorch, in a form that a graph can express.
 PYTHON: Final = Topic(

@@ -45,8 +45,11 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     find_threshold_of_second_label,
     write_threshold,
 )
-from pocketrnn_export.vocabularies.rules_in_code_by_owner_answers import ListRulesInCode, find_agreeing_rules_in_code
-from pocketrnn_export.vocabularies.weights_file_by_owner_answers import find_agreeing_weights
+from pocketrnn_export.vocabularies.rules_in_code_that_give_owner_answers import (
+    ListRulesInCode,
+    find_agreeing_rules_in_code,
+)
+from pocketrnn_export.vocabularies.weights_file_that_gives_owner_answers import find_agreeing_weights
 
 _log = logging.getLogger(__name__)
 # A text with the labels that the owner gives beside probabilities, and the probabilities that the source gives.

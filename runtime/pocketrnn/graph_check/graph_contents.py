@@ -135,7 +135,7 @@ class GraphContents:
             if not size <= LARGEST_ALLOCATION:
                 raise self.make_refusal(
                     f"has an operator {node.operator} that makes more than {LARGEST_ALLOCATION:,} numbers from "
-                    "constants",
+                    "constants, as a hostile file does to use up the memory",
                     TRUST_OR_EXPORT,
                 )
 

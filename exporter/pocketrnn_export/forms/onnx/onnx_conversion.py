@@ -273,7 +273,7 @@ def _count_embedding_rows(graph: ir.Graph) -> int | None:
     direct, computed, compared = _find_uses_of_ids(graph)
     if not direct and not computed and not compared:
         raise ExportError(
-            "The module does not look up its tokens in an embedding, so they are not token ids.",
+            "The module's forward does not look up its tokens in an embedding, so they cannot be used as token ids.",
             "Begin forward with an nn.Embedding of the token ids. If the module also takes other numbers, make "
             "them an argument of their own.",
         )

@@ -16,7 +16,7 @@ from pocketrnn_export.tracing.layers.memoryless_layers import STEP_EQUATIONS, St
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR, compute_recurrent_step
 from pocketrnn_export.tracing.loops.cell_recognition import GATES
 from pocketrnn_export.tracing.operators_right_for_every_size import STEP
-from pocketrnn_export.tracing.python_semantics.few_iteration_loops import ITERATION
+from pocketrnn_export.tracing.python_semantics.loops_cut_to_few_iterations import ITERATION
 
 
 def _make_function_in_place_of_cell(compute_states: StepEquations) -> Callable[..., Any]:

@@ -24,7 +24,11 @@ from torch import Tensor
 from pocketrnn_export.module_runs.temporary_dict_values import replace_dict_values
 from pocketrnn_export.torch_internals import TRACED_TENSORS, replace_methods, sym_int, unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics import size_arithmetic
-from pocketrnn_export.tracing.python_semantics.few_iteration_loops import Slices, find_stacked_loop, make_range_stand_in
+from pocketrnn_export.tracing.python_semantics.loops_cut_to_few_iterations import (
+    Slices,
+    find_stacked_loop,
+    make_range_stand_in,
+)
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import unwrap_cached_function
 from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import PLAIN
 from pocketrnn_export.tracing.python_semantics.trace_hidden_from_user_code import HIDDEN
