@@ -81,6 +81,10 @@ def test_an_activation_of_the_output_of_a_module_that_ends_with_one_is_found(
         "def predict(x):\n  return f'{100 * model(x).max():.2f}%'",
         "def predict(x):\n  out = model(x)\n  weights = torch.softmax(x, 1)\n  return out, weights",
         "def predict(x):\n  return torch.exp(model(x))",
+        "def predict(x):\n  out = model(x)\n  return torch.softmax(out.log(), 1)",
+        # The second of several outputs.
+        "def predict(x):\n  return torch.softmax(model(x)[1], 1)",
+        "def predict(x):\n  return torch.softmax(model(x)[-1], 1)",
         "def train(x):\n  return torch.softmax(model(x), 1)\ndef predict(x):\n  return model(x)",
         # Another module, in the same file.
         "from other import Other\nmodel = Net()\nother_model = Other()\n"

@@ -507,6 +507,9 @@ def test_the_end_of_a_text_is_read_where_no_line_break_is_left(line: str, expect
             False,
         ),
         ("ids = [v.get(w, 0) for w in t.split()]\n    ids.append(3)\n    return model(torch.tensor([ids]))", False),
+        ("ids = [v.get(w, 0) for w in t.split()][:9]\n    return model(x=torch.tensor([ids]))", False),
+        ("ids = get_vocab_ids(t.split())\n    return model(torch.tensor([ids]))", False),
+        ("vocab_ids = [v[w] for w in t.split()][:9]\n    return model(torch.tensor([vocab_ids]))", False),
     ],
 )
 def test_a_function_that_neither_pads_nor_cuts_is_told_from_one_that_may(

@@ -28,8 +28,14 @@ _APPLIED: Final = _LAST | {"log_softmax", "LogSoftmax", "expit"}
 _MODULE: Final = re.compile(
     r"(?i)(?!load|get|make|build|create|init)(\w*model|\w*net|\w*network|\w*classifier|clf|forward)"
 )
-# Attributes that have the same numbers.
+# Attributes and methods that have the same numbers.
 _SAME_NUMBERS: Final = ("data", "T")
+_MOVES: Final = frozenset(
+    (
+        *("squeeze", "unsqueeze", "view", "reshape", "flatten", "contiguous", "permute", "transpose", "t", "clone"),
+        *("cpu", "cuda", "to", "detach", "numpy", "float", "double", "half", "tolist", "item"),
+    )
+)
 # A name may get its value from another function, which may get it from a third.
 _ROUNDS: Final = 3
 
@@ -175,19 +181,26 @@ def _strip_moves(node: ast.expr) -> ast.expr:
     """Return the code whose numbers an expression only indexes, reshapes or converts: `x` for
     `x[0].squeeze(1).detach().cpu().numpy()`."""
     while True:
-        if isinstance(node, ast.Subscript) or (isinstance(node, ast.Attribute) and node.attr in _SAME_NUMBERS):
+        if (isinstance(node, ast.Subscript) and _may_be_first_output(node.slice)) or (
+            isinstance(node, ast.Attribute) and node.attr in _SAME_NUMBERS
+        ):
             node = node.value
         elif (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
-            and node.func.attr not in _APPLIED
-            and not _MODULE.fullmatch(node.func.attr)
+            and node.func.attr in _MOVES
             and isinstance(node.func.value, ast.Call | ast.Name | ast.Subscript | ast.Attribute)
             and all(isinstance(one, ast.Constant | ast.UnaryOp) for one in node.args)
         ):
             node = node.func.value
         else:
             return node
+
+
+def _may_be_first_output(index: ast.expr) -> bool:
+    """Return whether an index may select rows, or the first of several outputs, and surely not another output: `0`,
+    `i` or `:, 1`, but not `1` or `-1`."""
+    return not isinstance(index, ast.UnaryOp) and not (isinstance(index, ast.Constant) and index.value != 0)
 
 
 def _yield_functions_and_top_level_code(part: CodePart, module_class: str) -> Iterator[_CodeUnit]:

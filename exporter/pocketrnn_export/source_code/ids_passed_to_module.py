@@ -9,7 +9,7 @@ from typing import Final
 
 from pocketrnn_export.source_code.functions_of_file import find_functions, read_statements_with_methods_as_functions
 from pocketrnn_export.source_code.functions_that_answer_or_split import MODULES
-from pocketrnn_export.source_code.looked_up_tokens import is_name_of_lookup
+from pocketrnn_export.source_code.looked_up_tokens import gives_one_id_for_each_word
 from pocketrnn_export.source_code.syntax_tree_parts import list_changed_names, list_read_names, read_last_name
 from pocketrnn_export.source_code.text_made_a_parameter import take_each_text_as_parameter
 
@@ -41,7 +41,7 @@ def passes_ids_neither_padded_nor_cut(path: Path, name: str) -> bool:
     parts = [*_list_code_before_module([node for one in body for node in ast.walk(one)])]
     nodes = [node for one in parts for node in ast.walk(one)]
     called = {read_last_name(one.func) for one in nodes if isinstance(one, ast.Call)}
-    is_plain = all(one in _KEEPING_LENGTH or one in MODULES or is_name_of_lookup(one) for one in called)
+    is_plain = all(one in _KEEPING_LENGTH or one in MODULES or gives_one_id_for_each_word(one) for one in called)
     return bool(called & MODULES) and is_plain and not any(isinstance(one, _CHANGING) for one in nodes)
 
 
@@ -50,7 +50,10 @@ def _list_code_before_module(nodes: Sequence[ast.AST]) -> Iterator[ast.AST]:
     that make the module or the vocabulary are left out."""
     calls = [one for one in nodes if isinstance(one, ast.Call) and read_last_name(one.func) in MODULES]
     yield from calls
-    needed, waiting = set[str](), set().union(*(_list_data_names(part) for one in calls for part in one.args))
+    needed, waiting = (
+        set[str](),
+        set().union(*(_list_data_names(part) for one in calls for part in ast.iter_child_nodes(one))),
+    )
     while waiting:
         needed |= waiting
         setting = [one for one in nodes if isinstance(one, ast.stmt) and waiting & {*list_changed_names(one)}]
@@ -60,4 +63,4 @@ def _list_code_before_module(nodes: Sequence[ast.AST]) -> Iterator[ast.AST]:
 
 def _list_data_names(node: ast.AST) -> set[str]:
     """Return the names that code reads, without those of modules and vocabularies."""
-    return {one for one in list_read_names(node) if one not in MODULES and not is_name_of_lookup(one)}
+    return {one for one in list_read_names(node) if one not in MODULES and not gives_one_id_for_each_word(one)}

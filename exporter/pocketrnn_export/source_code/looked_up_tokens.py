@@ -183,6 +183,12 @@ def _strip_method_call(key: ast.expr) -> ast.expr:
     return key
 
 
+def gives_one_id_for_each_word(name: str) -> bool:
+    """Return whether a function or object of this name gives exactly one id for each word: `vocab`, `vocab.get` or
+    `vocab.lookup_indices`. A function such as `get_vocab_ids` may cut or pad."""
+    return name in (*_OF_WORDS, "vocab", "vocabulary", "stoi") or bool(_OF_ONE_WORD.fullmatch(name))
+
+
 def is_name_of_lookup(name: str) -> bool:
     """Return whether a name is that of a vocabulary, or of a function that gives the id of one word."""
     return bool(_OF_ONE_WORD.fullmatch(name)) or is_vocabulary_name(name)
