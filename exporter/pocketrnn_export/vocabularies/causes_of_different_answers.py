@@ -269,8 +269,7 @@ def _explain_with_missing_first_tokens(
     for other in list_sources_with_first_tokens(source):
         with contextlib.suppress(PocketRNNError):
             moved = [(one, other.answer_text(one.read)) for one, _ in rows]
-            tried.append((other, moved, [i for i, (one, found) in enumerate(moved)
-                                         if measure_distance(one.answer, found, other) > tolerance]))  # fmt: skip
+            tried.append((other, moved, list_wrong_rows(other, moved, tolerance)))
     # Other widths than those that code names are likely only where more texts agree already.
     for only_named, (other, moved, wrong) in itertools.product((True, False), tried):
         rules: AnyTextRules | None = other.text.rules
@@ -336,14 +335,11 @@ def _explain_with_sigmoid_or_softmax(
     said = f"In your classifier's answers, {each if is_several else 'all labels share one, by a softmax'}"
     said += "" if is_several else ": leave --multi-label out"
 
-    def list_wrong() -> list[int]:
-        return [i for i, (one, found) in enumerate(moved) if measure_distance(one.answer, found, other) > tolerance]
-
-    if not (wrong := list_wrong()):
+    if not (wrong := list_wrong_rows(other, moved, tolerance)):
         for one in further:
             with contextlib.suppress(PocketRNNError):
                 moved.append((one, other.answer_text(one.read)))
-        if not (wrong := list_wrong()):
+        if not (wrong := list_wrong_rows(other, moved, tolerance)):
             return Explanation(f"{said}: so all {len(moved):,} texts agree.", options=options)
     if (weights := find_weights(False)) is not None:
         return weights
@@ -399,7 +395,7 @@ def _explain_with_label_order(
     if order.labels == [*source.labels]:
         return None
     other = _replace_label_order(source, order.labels)
-    wrong = [i for i, (one, found) in enumerate(rows) if measure_distance(one.answer, found, other) > tolerance]
+    wrong = list_wrong_rows(other, rows, tolerance)
     options, give = _make_labels_option(order.labels), "Give the labels in the order of your classifier's logits."
     is_sure = find_likelier_order(source, rows).is_sure and _TEXTS_FOR_A_WRONG_ONE * len(wrong) <= len(rows)
     if is_sure and not any(isinstance(one.answer, Mapping) for one, _ in rows):
@@ -880,8 +876,8 @@ def _find_way_without_given_width(
     if source.name != "module" or not _is_split_by_text_rules(source):
         return None
     other = replace_rules(source, replace(source.text.rules, min_width=None, max_width=None, pad_side="right"))
-    found = [(one, answer) for one, _ in rows if (answer := predict_probabilities(other, one.read)) is not None]
-    wrong = [i for i, (one, answer) in enumerate(found) if measure_distance(one.answer, answer, other) > tolerance]
+    found = answer_texts(other, [one for one, _ in rows])
+    wrong = list_wrong_rows(other, found, tolerance)
     if wrong or len(found) < len(rows):
         return find_other_truncation_or_padding(
             other, found, wrong, tolerance, most_exceptions, others, only_named=only_named
@@ -905,6 +901,16 @@ def replace_rules(source: AnswerSource, rules: TextRules) -> AnswerSource:
         encode=encode,
         answer_text=lambda read: source.answer_ids(encode(read)),
     )
+
+
+def answer_texts(source: AnswerSource, texts: Sequence[AnsweredText]) -> list[Row]:
+    """Return the texts that the source answers, each with its probabilities."""
+    return [(one, found) for one in texts if (found := predict_probabilities(source, one.text)) is not None]
+
+
+def list_wrong_rows(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> list[int]:
+    """Return the indices of the rows whose answers differ from the owner's by more than `tolerance`."""
+    return [i for i, (one, found) in enumerate(rows) if measure_distance(one.answer, found, source) > tolerance]
 
 
 def _agrees_with_all(

@@ -16,14 +16,14 @@ from pocketrnn_export.vocabularies.answer_distances import (
     AnsweredText,
     AnswerSource,
     Row,
-    measure_distance,
-    predict_probabilities,
 )
 from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
 from pocketrnn_export.vocabularies.causes_of_different_answers import (
     MOST_TEXTS,
     Explanation,
+    answer_texts,
     find_other_truncation_or_padding,
+    list_wrong_rows,
     replace_rules,
 )
 
@@ -57,18 +57,18 @@ def find_agreeing_rules_in_code(
     if not isinstance(given, TextRules) or given.tokenizer == EXTERNAL:
         return None
     functions, tried = list[str](), {given}
-    agreed = len(rows) - len(_list_wrong(source, rows, tolerance))
+    agreed = len(rows) - len(list_wrong_rows(source, rows, tolerance))
     for option, rules in list_rules_in_code(given):
         functions.append(option)
         if rules is None or rules in tried:
             continue
         tried.add(rules)
         by_code = replace_rules(source, rules)
-        found = _ask(by_code, [one for one, _ in rows])
-        wrong = _list_wrong(by_code, found, tolerance)
+        found = answer_texts(by_code, [one for one, _ in rows])
+        wrong = list_wrong_rows(by_code, found, tolerance)
         if not wrong and found:
-            rest = _ask(by_code, others)
-            wrong = [len(found) + i for i in _list_wrong(by_code, rest, tolerance)]
+            rest = answer_texts(by_code, others)
+            wrong = [len(found) + i for i in list_wrong_rows(by_code, rest, tolerance)]
             found = [*found, *rest]
         if wrong and len(found) - len(wrong) > agreed and len(tried) <= _WITH_WIDTHS + 1:
             some = [*wrong[:MOST_TEXTS], *({*range(len(found))} - {*wrong})][:MOST_TEXTS]
@@ -95,13 +95,3 @@ def _explain(option: str, rules: Any, rows: Sequence[Row]) -> Explanation:
     if any(isinstance(one.answer, Mapping) for one, _ in rows):
         return Explanation(said, rules, nearest=rules)
     return Explanation(said, nearest=rules, options={"tokenizer": option})
-
-
-def _ask(source: AnswerSource, texts: Sequence[AnsweredText]) -> list[Row]:
-    """Return the texts that the source answers, each with its probabilities."""
-    return [(one, found) for one in texts if (found := predict_probabilities(source, one.text)) is not None]
-
-
-def _list_wrong(source: AnswerSource, rows: Sequence[Row], tolerance: float) -> list[int]:
-    """Return the indices of the rows whose answers differ from the owner's."""
-    return [i for i, (one, found) in enumerate(rows) if measure_distance(one.answer, found, source) > tolerance]

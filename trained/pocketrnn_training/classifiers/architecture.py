@@ -127,7 +127,7 @@ class Architecture:
 
     @property
     def input_description(self) -> str:
-        """What the classifier reads, in words for a report."""
+        """The input of the classifier, in words for a report."""
         more = ", two texts" if self.two_texts else ", with a linear part" if self.pairs else ""
         return f"{self.vocabulary_size:,} tokens{more}"
 
@@ -211,7 +211,7 @@ class SequenceArchitecture:
 
     @property
     def input_description(self) -> str:
-        """What the classifier reads, in words for a report."""
+        """The input of the classifier, in words for a report."""
         said = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
         if not self.convolution:
             return said
