@@ -128,6 +128,7 @@ from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     Answer,
     OwnersText,
     convert_example_pairs,
+    find_thresholds_of_two_labels,
     list_texts_with_ids,
     map_answers_to_labels,
     map_head_answers,
@@ -313,7 +314,9 @@ def export(
             not a softmax of all.
         thresholds: for each label, the lowest probability with which it is predicted, for example chosen by validation.
             The bundle keeps them, and `predict_labels` and `pocketrnn classify` use them. With one label a text, the
-            likeliest label is predicted if it reaches its threshold, else none.
+            likeliest label is predicted if it reaches its threshold, else none; of two labels whose thresholds differ
+            and add up to 1, the one that reaches its threshold. By default, answers in `example_ids` with labels beside
+            probabilities decide about these two.
         example_texts: real texts for the proof. If the tokenizer is `external` and not a function, lists of tokens;
             with `two_texts`, tuples of two texts; with `features`, tuples of a text and a dict. The first of them
             become golden examples. Without any, `export` makes texts of the vocabulary's words.
@@ -438,11 +441,7 @@ def _export_text_classifier(
         example_ids, owners_characters = separate_characters_from_texts(example_ids)
     pairs = convert_example_pairs(example_ids)
     text = read_text_arguments(given.vocabulary, given.tokenizer, given.rules, _make_id_evidence(module, pairs))
-    answers = (
-        map_answers_to_labels(pairs, validate_labels(labels), multi_label=given.multi_label)
-        if heads is None
-        else map_head_answers(pairs, heads.heads)
-    )
+    answers, given = _map_answers_and_keep_thresholds(pairs, labels, heads, given)
     features = () if given.features is None else make_features(given.features)
     if features and options.two_texts:
         raise InputError("A module cannot take both `features` and `two_texts`.", "Leave out one of these arguments.")
@@ -482,6 +481,28 @@ def _export_text_classifier(
         manifest = export_without_faulty_rules(make)
     _log_verdicts(manifest, _list_hints_from_owners_code(module, rules, text, pairs, manifest))
     return manifest
+
+
+def _map_answers_and_keep_thresholds(
+    pairs: Sequence[OwnersText], labels: Sequence[str], heads: HeadsOutput | None, given: TextExportArguments
+) -> tuple[list[Any], TextExportArguments]:
+    """Return the texts with the owner's answers to them, mapped to labels, and the arguments. If the answers show other
+    thresholds than 0.5, by which the owner's classifier decides between two labels, the arguments have these, and a
+    warning says so; otherwise, the arguments are unchanged. Given thresholds stay."""
+    if heads is not None:
+        return map_head_answers(pairs, heads.heads), given
+    answers = map_answers_to_labels(pairs, validate_labels(labels), multi_label=given.multi_label)
+    if given.thresholds is not None or given.multi_label or given.labels_of == "tokens":
+        return answers, given
+    if (found := find_thresholds_of_two_labels(answers, labels)) is None:
+        return answers, given
+    _log.warning(
+        "Your classifier gives %s from a probability of %g on, not from 0.5. So the bundle keeps the thresholds %g,%g "
+        "(--thresholds, thresholds=[...]): classify and predict_labels() give your labels, and predict() the likelier "
+        "label",
+        short_repr(labels[1], 40), found[1], *found,
+    )  # fmt: skip
+    return answers, replace(given, thresholds=found)
 
 
 def _find_labels_and_heads(

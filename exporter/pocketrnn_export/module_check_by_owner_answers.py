@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -69,8 +68,6 @@ _OUTSIDE_ASCII: Final = 40
 _LONGEST: Final = 10
 # The logits that are kept, since rules and activations that are tried often ask for the same ids.
 _KEPT_ANSWERS: Final = 20_000
-# The shift of a logit in a line that was proposed before.
-_SHIFT: Final = re.compile(r" - np\.log\(([\d.]+) / \(1 - \1\)\)")
 
 
 @contextlib.contextmanager
@@ -198,17 +195,6 @@ def choose_texts_to_compare(rows: Sequence[AnsweredText]) -> list[AnsweredText]:
     return [rows[i] for i in sorted(chosen)]
 
 
-def _move_threshold_in_line(line: str, outputs: int) -> tuple[float, str]:
-    """Return the threshold of the second label in a line of --call, and the line with the placeholder SHIFT, which
-    moves it. A shift that the line has, since it was proposed before, is replaced and not added to. The line is empty
-    if the module has neither one nor two outputs."""
-    if found := _SHIFT.search(line):
-        return float(found[1]), line.replace(found[0], " - SHIFT", 1)
-    before, _, last = line.rpartition(";")
-    both = f"{before};" * bool(before) + f"x = {last.strip()}; torch.stack([x[:, 0], x[:, 1] - SHIFT], 1)"
-    return 0.5, {1: f"{line} - SHIFT", 2: both}.get(outputs, "")
-
-
 def encode_text_or_tokens(encoder: TextEncoder, read: Text) -> list[int]:
     """Return the ids of what a bundle gets for a text: the text itself, its tokens, or its ids."""
     if isinstance(read, str):
@@ -236,8 +222,6 @@ def _make_answer_source(
         return np.asarray(logits, np.float32)
 
     convention = prepared.convention
-    threshold, line = _move_threshold_in_line(convention.line, convention.units)
-    moved = {} if convention.gives_probabilities or prepared.heads else {convention.units: line}
     rows = max((one.num_embeddings for one in prepared.module.modules() if isinstance(one, nn.Embedding)), default=0)
 
     def make(
@@ -255,9 +239,9 @@ def _make_answer_source(
 
         return AnswerSource(
             "module", output.labels, activation, description.text, encode, answer_ids,
-            lambda read: answer_ids(encode(read)), thresholds, moved.get(convention.units, ""),
+            lambda read: answer_ids(encode(read)), thresholds, convention.units == 1,
             rows, _lengths.get()(), _stop_words.get()(), other, weights=_weights.get(), gives=gives,
-            reach=as_logits if gives == "logits" else (0.0, 1.0), moved_threshold=threshold,
+            reach=as_logits if gives == "logits" else (0.0, 1.0),
         )  # fmt: skip
 
     # Probabilities were made by one of the two, and one number has only a sigmoid.

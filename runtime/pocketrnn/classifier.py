@@ -688,7 +688,8 @@ class Classifier(TrainedEstimator):
         """List for every text the labels whose probabilities reach their thresholds, for a multi-label classifier.
 
         A softmax classifier, where exactly one label is right, gives its likeliest label if that label reaches its
-        threshold, or else no label.
+        threshold, or else no label. If it has two labels and their thresholds add up to 1, such as 0.23 and 0.77, it
+        gives the one label that reaches its threshold.
 
         Args:
             given: a list or another iterable of texts or sequences of numbers.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.bundle.output_kinds import decides_between_two_labels
 from pocketrnn.errors import InputError, PocketRNNError
 
 __all__ = ["Answers", "Prediction"]
@@ -144,7 +145,7 @@ class Answers:
 
     def mark_reached_labels(self, probabilities: Floats, threshold: float | None = None) -> NDArray[np.bool_]:
         """Mark the labels whose probabilities reach their thresholds. With softmax, only the likeliest label of a text
-        can be marked.
+        can be marked; or, if two thresholds add up to 1, the one label that reaches its threshold.
 
         Args:
             probabilities: float32 [texts, labels].
@@ -156,6 +157,10 @@ class Answers:
         needed = np.array(self._list_thresholds(threshold), np.float32)
         reached: NDArray[np.bool_] = probabilities >= needed
         if self.activation == "softmax":
+            if threshold is None and decides_between_two_labels(self.thresholds):
+                # Rounding may leave both labels just below their thresholds.
+                reached[:, 0] = probabilities[:, 1] < needed[1]
+                return reached
             likeliest = np.zeros_like(reached)
             likeliest[np.arange(len(reached)), probabilities.argmax(1)] = True
             reached &= likeliest
@@ -163,7 +168,7 @@ class Answers:
 
     def list_reached_labels(self, probabilities: Floats, threshold: float | None = None) -> list[tuple[str, ...]]:
         """List for each text the labels whose probabilities reach their thresholds, in the order of `labels`. With
-        softmax, list at most the likeliest label.
+        softmax, list at most one label, as `mark_reached_labels` chooses it.
 
         Args:
             probabilities: float32 [texts, labels].
@@ -230,13 +235,17 @@ class Answers:
         self, answer_with_all_labels: Prediction, threshold: float | None = None
     ) -> tuple[tuple[str, float], ...]:
         """List the labels of one text whose probabilities reach their thresholds, with these probabilities, likeliest
-        first. With softmax, list at most the likeliest label.
+        first. With softmax, list at most one label, as `mark_reached_labels` chooses it.
 
         Args:
             answer_with_all_labels: the prediction for the text, with all labels in `top`.
             threshold: one probability for all labels; None for the bundle's own thresholds, or 0.5 if it has none.
         """
         needed = dict(zip(self.labels, self._list_thresholds(threshold), strict=True))
+        if threshold is None and self.activation == "softmax" and decides_between_two_labels(self.thresholds):
+            found = dict(answer_with_all_labels.top)
+            label = self.labels[found[self.labels[1]] >= needed[self.labels[1]]]
+            return ((label, found[label]),)
         some = answer_with_all_labels.top[:1] if self.activation == "softmax" else answer_with_all_labels.top
         return tuple(pair for pair in some if pair[1] >= needed[pair[0]])
 

@@ -6,12 +6,12 @@ always separate.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, cast
 
 from pocketrnn.bundle.manifest import IN_OWN_PRECISION, ROUNDED, Comparison, Manifest
+from pocketrnn.bundle.output_kinds import decides_between_two_labels
 from pocketrnn.errors import short_repr
 from pocketrnn.text import EXTERNAL, TextRules
 
@@ -76,9 +76,7 @@ class AnswerComparison:
             their order.
         is_before: whether weights were rounded, or integer arithmetic was introduced, after this comparison.
         texts: how many texts were compared; 0 if this is not known.
-        threshold: the probability from which the owner's classifier gives the second of two labels, if this is not 0.5;
-            else None. The labels were compared by this threshold.
-        labels_in_order: the two labels if there is a threshold; else empty.
+        by_thresholds: whether the labels are those that the thresholds of the bundle decide between two labels.
         of_likeliest: whether only the likeliest labels were compared, because a text may have several labels but the
             owner's answers have only the likeliest one.
     """
@@ -90,15 +88,13 @@ class AnswerComparison:
     unordered: tuple[str, ...] = ()
     is_before: bool = False
     texts: int = 0
-    threshold: float | None = None
-    labels_in_order: tuple[str, ...] = ()
+    by_thresholds: bool = False
     of_likeliest: bool = False
 
     @property
     def document(self) -> dict[str, Any]:
         """The comparison as the member `answers` of the text rules in the provenance."""
-        left_out = {"is_before", "texts", "labels_in_order", *(["threshold"] if self.threshold is None else [])}
-        left_out |= set() if self.of_likeliest else {"of_likeliest"}
+        left_out = {"is_before", "texts", "by_thresholds"} | set() if self.of_likeliest else {"of_likeliest"}
         stated = {name: value for name, value in asdict(self).items() if name not in left_out}
         return {**stated, "unordered": list(self.unordered)}
 
@@ -108,7 +104,7 @@ class AnswerComparison:
         show."""
         near = f"probabilities within {self.tolerance:g}, at most {self.largest_difference:.1e} apart"
         same = "the same likeliest label" if self.of_likeliest else "the same labels"
-        same += " by your threshold" if self.threshold is not None else ""
+        same += " by the bundle's thresholds" if self.by_thresholds else ""
         compared = [(self.labels, same), (self.probabilities, near)]
         # Some texts may have a label, and as many others probabilities.
         if self.labels == self.probabilities == self.texts:
@@ -123,22 +119,7 @@ class AnswerComparison:
             named = ", ".join(short_repr(label, 40) for label in self.unordered[:_NAMED])
             named += f" and {len(self.unordered) - _NAMED:,} more" if len(self.unordered) > _NAMED else ""
             found.append(f"These answers do not show the order of {named}: that was not compared.")
-        if self.threshold is not None and len(self.labels_in_order) == 2:
-            label = short_repr(self.labels_in_order[1], 40)
-            found.append(
-                f"Your classifier gives {label} from the probability {self.threshold:g} on (in Python: "
-                f"{self.code_for_owners_label}), but the bundle from 0.5 on."
-            )
         return " ".join(found)
-
-    @property
-    def code_for_owners_label(self) -> str:
-        """A line of Python that computes the label of the owner's classifier by its threshold; empty if there is no
-        such threshold, so that the bundle gives the same label."""
-        if self.threshold is None or len(self.labels_in_order) != 2:
-            return ""
-        first, second = map(json.dumps, self.labels_in_order)
-        return f"label = {second} if classifier.predict_proba([text])[0][1] >= {self.threshold:g} else {first}"
 
     @property
     def _words_of_agreement(self) -> str:
@@ -321,12 +302,9 @@ def _read_answer_comparison(stated: Any, manifest: Manifest) -> AnswerComparison
     if not isinstance(unordered, list | tuple) or not all(label in manifest.labels for label in unordered):
         return None
     changed = any(line.measures_rounding or line.measures_integer_arithmetic for line in manifest.parity.comparisons)
-    threshold = stated.get("threshold")
-    if len(manifest.labels) != 2 or type(threshold) is not float or not 0 < threshold <= 1:
-        threshold = None
-    two = () if threshold is None else manifest.labels
+    by_thresholds = manifest.output.activation == "softmax" and decides_between_two_labels(manifest.output.thresholds)
     return AnswerComparison(
-        labels, probabilities, largest, tolerance, tuple(unordered), changed, threshold=threshold, labels_in_order=two,
+        labels, probabilities, largest, tolerance, tuple(unordered), changed, by_thresholds=by_thresholds,
         of_likeliest=stated.get("of_likeliest") is True,
     )  # fmt: skip
 

@@ -201,10 +201,12 @@ export class Answers {
   }
 
   /** The labels that reach their threshold, or `threshold` if it is given. If exactly one label is right, only the likeliest is
-   * tried. */
+   * tried; of two whose different thresholds add up to 1, the one that reaches its threshold is given. */
   labelsReached(probabilities, threshold) {
     const { labels, activation, thresholds = 0.5 } = this.#document;
     const wanted = threshold ?? thresholds;
+    const isDecided = wanted.length === 2 && wanted[0] !== wanted[1] && Math.abs(wanted[0] + wanted[1] - 1) < 1e-9;
+    if (activation === "softmax" && isDecided) return [labels[Number(probabilities[1] >= wanted[1])]];
     const likeliest = probabilities.indexOf(Math.max(...probabilities));
     return labels.filter((_, i) => {
       const needed = typeof wanted === "number" ? wanted : wanted[i];

@@ -137,7 +137,8 @@ export class Classifier {
   predictProba(texts: Iterable<Given>, options?: AmongOptions): Promise<number[][]>;
   /** For each label the probability from which `predictLabels` gives it; undefined if the file has no thresholds. */
   readonly thresholds: number[] | undefined;
-  /** For each text the labels that reach their threshold; for a single-label classifier the likeliest one or none. */
+  /** For each text the labels that reach their threshold; for a single-label classifier the likeliest one or none,
+   * or, of two labels whose different thresholds add up to 1, the one that reaches its threshold. */
   predictLabels(texts: Iterable<Given>, threshold?: number, options?: AmongOptions): Promise<string[][]>;
   /** The logits that the engine computes. */
   logits(texts: Iterable<Given>): Promise<Float32Array[]>;

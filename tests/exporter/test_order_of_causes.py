@@ -11,7 +11,6 @@ import pytest
 
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.text_input import TextInput
-from pocketrnn_export.module_check_by_owner_answers import _move_threshold_in_line
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText, AnswerSource
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError, refuse_other_answers
 
@@ -107,7 +106,7 @@ def test_the_order_is_told_also_where_some_answers_have_a_cause_that_is_not_foun
 
 def test_rules_explain_the_labels_of_a_few_texts_before_a_threshold_does() -> None:
     logits, labels = make_logits(2), ["bad", "good"]
-    source = replace(make_source(logits, labels), call="module(tokens) - SHIFT")
+    source = make_source(logits, labels)
     answered = answer(draw_texts(400, 0.3), logits, labels, "label")
     numbers = [float(source.answer_text(one.text)[1]) for one in answered]
     rows = [*zip(answered, numbers, strict=True)]
@@ -121,7 +120,7 @@ def test_rules_explain_the_labels_of_a_few_texts_before_a_threshold_does() -> No
 
 def test_a_threshold_that_only_a_few_labels_show_is_no_line_to_copy() -> None:
     logits = make_logits(2)
-    source = replace(make_source(logits, ["bad", "good"]), call="module(tokens) - SHIFT")
+    source = make_source(logits, ["bad", "good"])
     rows = [(text, float(source.answer_text(text)[1])) for text in draw_texts(400)]
     surely = [
         AnsweredText(text, text, (source.labels[number > 0.5],)) for text, number in rows if abs(number - 0.5) > 0.4
@@ -132,26 +131,13 @@ def test_a_threshold_that_only_a_few_labels_show_is_no_line_to_copy() -> None:
     assert not caught.value.options
 
 
-@pytest.mark.parametrize(
-    ("line", "outputs", "moved"),
-    [
-        ("module(tokens)", 1, "module(tokens) - SHIFT"),
-        ("module(tokens) - np.log(0.4 / (1 - 0.4))", 1, "module(tokens) - SHIFT"),
-        ("x = module(tokens); torch.stack([x[:, 0], x[:, 1] - np.log(0.4 / (1 - 0.4))], 1)", 2,
-         "x = module(tokens); torch.stack([x[:, 0], x[:, 1] - SHIFT], 1)"),
-        ("module(tokens)", 3, ""),
-    ],
-)  # fmt: skip
-def test_a_shift_of_the_call_is_replaced_and_not_added_to(line: str, outputs: int, moved: str) -> None:
-    assert _move_threshold_in_line(line, outputs) == (0.4 if "log" in line else 0.5, moved)
-
-
-def test_a_threshold_beside_a_shift_is_that_of_the_owners_code() -> None:
-    # The call has moved 0.4 to 0.5; the code of the owner gives the second label from 0.2 on.
+@pytest.mark.parametrize("kept", [None, (0.4, 0.6)])
+def test_labels_that_a_threshold_decides_are_explained_by_it(kept: tuple[float, float] | None) -> None:
     logits, labels = make_logits(2), ["bad", "good"]
-    source = replace(make_source(logits, labels), call="module(tokens) - SHIFT", moved_threshold=0.4)
-    rows = [(text, source.undo_shift(float(source.answer_text(text)[1]))) for text in draw_texts(2000)]
+    source = replace(make_source(logits, labels), thresholds=kept)
+    rows = [(text, float(source.answer_text(text)[1])) for text in draw_texts(2000)]
     answered = [AnsweredText(text, text, (labels[number >= 0.2],)) for text, number in rows]
-    with pytest.raises(OtherAnswersError, match=r"not from 0\.4") as caught:
+    with pytest.raises(OtherAnswersError, match=r"from a probability") as caught:
         refuse_other_answers(source, answered)
-    assert caught.value.options["call"].startswith("module(tokens) - np.log(0.2 / (1 - 0.2))")
+    assert caught.value.options == {"thresholds": "0.8,0.2"}
+    assert refuse_other_answers(replace(source, thresholds=(0.8, 0.2)), answered)

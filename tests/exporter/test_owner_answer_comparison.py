@@ -54,6 +54,7 @@ from pocketrnn_export.vocabularies.owner_answer_comparison import (
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     OwnersText,
     convert_example_pairs,
+    find_thresholds_of_two_labels,
     map_answers_to_labels,
     map_head_answers,
     read_pairs,
@@ -239,7 +240,7 @@ def test_a_width_agrees_with_all_answers_also_with_those_that_are_not_compared_f
 @pytest.mark.parametrize("form", [lambda n: n, lambda n: [1 - n, n], lambda n: {"ham": 1 - n, "spam": n}])
 @pytest.mark.parametrize(("part", "is_told"), [(0.2, True), (0.5, False), (0.7, True)])
 def test_labels_that_follow_from_a_probability_by_another_threshold_are_told(
-    part: float, is_told: bool, form: Any, caplog: pytest.LogCaptureFixture
+    part: float, is_told: bool, form: Any
 ) -> None:
     numbers = [0.03, 0.19, 0.22, 0.47, 0.61, 0.98]
     texts = [OwnersText(f"text {n}", answer=form(n), label=["ham", "spam"][n > part]) for n in numbers]
@@ -248,25 +249,25 @@ def test_labels_that_follow_from_a_probability_by_another_threshold_are_told(
     assert all(
         answer == pytest.approx({"ham": 1 - n, "spam": n}) for (_, answer), n in zip(found, numbers, strict=True)
     )
-    assert ("'spam' from" in caplog.text) is is_told
+    thresholds = find_thresholds_of_two_labels(found, ["ham", "spam"])
+    assert thresholds == ((round(1 - part, 1), part) if is_told else None)
     texts[0] = replace(texts[0], label="spam")
     with pytest.raises(InputError):
         map_answers_to_labels(texts, ["ham", "spam"])
 
 
-@pytest.mark.parametrize(
-    ("part", "labels", "threshold"), [(0.2, 6, 0.2), (0.5, 6, None), (0.7, 6, 0.7), (None, 0, None)]
-)
-def test_the_verdict_names_the_threshold_of_the_owner_and_compares_the_order_by_it(
-    part: float | None, labels: int, threshold: float | None
+@pytest.mark.parametrize(("part", "thresholds"), [(0.2, (0.8, 0.2)), (0.5, None), (0.7, (0.3, 0.7)), (None, None)])
+def test_labels_beside_probabilities_are_compared_by_the_thresholds_of_the_bundle(
+    part: float | None, thresholds: tuple[float, float] | None
 ) -> None:
     numbers = [0.03, 0.19, 0.22, 0.47, 0.61, 0.98]
     own = ("ham", "spam")
     manifest = SimpleNamespace(text=None, labels=own, provenance={}, parity=SimpleNamespace(comparisons=[]),
                                output=SimpleNamespace(activation="softmax"))  # fmt: skip
     bundle = SimpleNamespace(
-        labels=own, thresholds=None, manifest=manifest, heads=(), encode=lambda _: [0],
-        predict_proba=lambda texts: [[1 - float(texts[0]), float(texts[0])]], _answers=Answers("news", own, "softmax"),
+        labels=own, thresholds=thresholds, manifest=manifest, heads=(), encode=lambda _: [0],
+        predict_proba=lambda texts: [[1 - float(texts[0]), float(texts[0])]],
+        _answers=Answers("news", own, "softmax", thresholds),
     )  # fmt: skip
     answered = [
         AnsweredText(str(n), str(n), {"ham": 1 - n, "spam": n}, names=part is not None,
@@ -275,15 +276,9 @@ def test_the_verdict_names_the_threshold_of_the_owner_and_compares_the_order_by_
     ]  # fmt: skip
     found = compare_answers(bundle, answered)  # type: ignore[arg-type]
     assert found is not None
-    assert (found.labels, found.probabilities, found.threshold) == (labels, 6, threshold)
+    assert (found.labels, found.probabilities) == (0 if part is None else 6, 6)
     assert found.unordered == (() if part is not None else own)
-    assert bool(found.code_for_owners_label) == ("the bundle from 0.5" in found.sentence) == (threshold is not None)
-    if threshold is not None:
-        label = eval(found.code_for_owners_label.split(" = ")[1], {  # noqa: S307 - above
-            "classifier": SimpleNamespace(predict_proba=lambda texts: [[0.0, float(texts[0])]]), "text": f"{threshold}"
-        })  # fmt: skip
-        assert label == "spam"
-        assert found.document["threshold"] == threshold
+    assert ("thresholds" in found.sentence) == found.by_thresholds == (thresholds is not None)
 
 
 def test_what_was_compared_before_rounding_is_said_so(bundle: Path, tmp_path: Path) -> None:
@@ -1067,7 +1062,7 @@ class TwoLabels(nn.Module):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("numbers", [1, 2])
-def test_another_threshold_of_two_labels_is_named_with_the_call_that_moves_it(
+def test_another_threshold_of_two_labels_is_named_and_kept_in_the_bundle(
     numbers: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -1087,9 +1082,20 @@ def test_another_threshold_of_two_labels_is_named_with_the_call_that_moves_it(
         export(module, tmp_path / "b", **given, example_ids=pairs)
     # It is told before anything is traced.
     assert "Tracing" not in caplog.text
-    line = shlex.split(caught.value.remedy)[shlex.split(caught.value.remedy).index("--call") + 1]
-    made = export(module, tmp_path / "b", **given, example_ids=pairs, call=line.rstrip(";"))
+    words = shlex.split(caught.value.remedy)
+    thresholds = [*map(float, words[words.index("--thresholds") + 1].split(","))]
+    made = export(module, tmp_path / "b", **given, example_ids=pairs, thresholds=thresholds)
     assert read_text_verdict(made).answers is not None
+    assert Classifier.load(tmp_path / "b").predict_labels([text for text, _, _ in pairs]) == [
+        (row[2],) for row in pairs
+    ]
+    # Probabilities beside the labels show the threshold by themselves.
+    answered = [OwnersText(text, row, answer={"no": 1 - p, "yes": p}, label=label)
+                for (text, row, label), p in zip(pairs, found, strict=True)]  # fmt: skip
+    kept = export(module, tmp_path / "c", **given, example_ids=answered)
+    assert kept.output.thresholds is not None
+    assert sum(kept.output.thresholds) == pytest.approx(1)
+    assert "by the bundle's thresholds" in read_text_verdict(kept).sentence
 
 
 @pytest.mark.parametrize(

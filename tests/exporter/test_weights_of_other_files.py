@@ -225,7 +225,7 @@ def test_the_mean_of_several_files_is_found_and_the_class_that_computes_it_writt
 
         return AnswerSource("module", ["a", "b"], "softmax", TextInput(rules, WORDS), encoder.encode, answer_ids,
                             lambda read: answer_ids(encoder.encode(str(read))), weights="fold_0.pt",
-                            call="module(x) - SHIFT" if is_single else "torch.stack([x - SHIFT])")  # fmt: skip
+                            has_one_output=is_single)  # fmt: skip
 
     answered = []
     for text in drawn(24):

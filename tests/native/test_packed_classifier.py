@@ -133,6 +133,20 @@ def test_thresholds_of_a_bundle_hold_in_a_packed_file_with_and_without_pocketrnn
         alone.predict_labels(texts, 1.5)
 
 
+def test_two_thresholds_that_add_up_to_one_decide_between_two_labels_in_a_packed_file(tmp_path: Path) -> None:
+    texts = ["the oil", "team wins", "the team wins the cup", "of the"]
+    folder, path = tmp_path / "bundle", tmp_path / "two.prnn"
+    of_second = Classifier.load(bundle_maker.make(folder, labels=("ham", "spam"))).predict_proba(texts)[:, 1]
+    second = round(float(np.sort(of_second[of_second < 0.5])[-2:].mean()), 5)
+    changed = bundle_maker.with_output(read_manifest(folder), "softmax", (1 - second, second))
+    (folder / "classifier.json").write_bytes(encode_manifest(changed))
+    assert CliRunner().invoke(main, ["pack", str(folder), "-o", str(path)]).exit_code == 0
+    expected = [("spam" if p >= second else "ham",) for p in of_second]
+    assert set(expected) == {("ham",), ("spam",)}
+    for classifier in (Classifier.load(folder), Classifier.load(path), pocketrnn_native.Classifier.load(path)):
+        assert classifier.predict_labels(texts) == expected
+
+
 def test_a_packed_file_is_pickled_by_its_path_and_threads_share_one(both: tuple[Classifier, Classifier]) -> None:
     _, packed = both
     again = pickle.loads(pickle.dumps(packed))  # noqa: S301 - our own

@@ -12,12 +12,15 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.commands.cli import main
 from pocketrnn.commands.threshold_without_effect import describe_threshold_without_effect
 from pocketrnn.errors import InputError
+from pocketrnn.predictions_from_logits import Answers
 
 TEXTS = ["the oil", "team wins", "", "the team wins the cup", "of the"]
 
@@ -74,6 +77,40 @@ def test_where_one_label_is_right_the_likeliest_is_given_or_none(tmp_path: Path)
     assert classifier.predict_labels(TEXTS, 0.0) == [(label,) for label in classifier.predict(TEXTS)]
 
 
+def test_two_thresholds_that_add_up_to_one_decide_between_two_labels(tmp_path: Path) -> None:
+    labels = ("ham", "spam")
+    of_second = Classifier.load(made(tmp_path / "before", "softmax", None, labels)).predict_proba(TEXTS)[:, 1]
+    # The likelier label would be the same for all of these texts.
+    ordered = np.unique(of_second[of_second < 0.5])
+    second = round(float(ordered[-2:].mean()), 5)
+    classifier = Classifier.load(made(tmp_path / "b", "softmax", (1 - second, second), labels))
+    expected = [(labels[int(p >= second)],) for p in of_second]
+    assert classifier.predict_labels(TEXTS) == expected
+    assert set(expected) == {("ham",), ("spam",)}
+    assert expected != [(label,) for label in classifier.predict(TEXTS)]
+    shown = [line.split("\t") for line in run("-b", tmp_path / "b", *TEXTS).stdout.splitlines()]
+    index = [labels.index(label) for (label,) in expected]
+    chosen = classifier.predict_proba(TEXTS)[np.arange(len(TEXTS)), index]
+    assert shown == [[*one, f"{p:.4f}", text] for one, p, text in zip(expected, chosen, TEXTS, strict=True)]
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text\n" + "\n".join(f'"{text}"' for text in TEXTS) + "\n")
+    assert run("-b", tmp_path / "b", "-i", rows, "-o", tmp_path / "out.csv").exit_code == 0
+    assert [row["label"] for row in rows_of(tmp_path / "out.csv")] == [label for (label,) in expected]
+
+
+@settings(deadline=None)
+@given(st.floats(0.01, 0.99), st.lists(st.floats(0, 1, width=32), min_size=1))
+def test_one_of_two_labels_is_given_whatever_the_probability(second: float, of_second: list[float]) -> None:
+    second = round(second, 6)
+    answers = Answers("x", ("a", "b"), "softmax", (round(1 - second, 6), second))
+    rows = np.array([[1 - p, p] for p in of_second], np.float32)
+    marked = answers.mark_reached_labels(rows)
+    if second != 0.5:
+        assert marked.sum(1).tolist() == [1] * len(rows)
+        assert marked[:, 1].tolist() == (rows[:, 1] >= np.float32(second)).tolist()
+    assert not answers.mark_reached_labels(np.full((1, 2), np.nan, np.float32)).any()
+
+
 def test_a_line_has_one_column_of_labels_and_one_of_probabilities(tags: Path) -> None:
     classifier = Classifier.load(tags)
     for options, threshold in (((), None), (("--threshold", 0.5), 0.5), (("--threshold", 1), 1.0)):
@@ -117,7 +154,7 @@ def test_a_threshold_that_every_text_reaches_is_refused(labels: tuple[str, ...])
     assert describe_threshold_without_effect([1 / n], labels) == ""
     assert describe_threshold_without_effect([0.9, *[0.1] * (n - 1)], labels) == ""
     told = describe_threshold_without_effect([0.9 / n], labels)
-    assert ("predict_proba" in told) == (n == 2)
+    assert ("--thresholds 0.55,0.45" in told) == (n == 2)
 
 
 def test_a_threshold_below_an_equal_share_is_refused_unless_a_text_may_have_several_labels(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pocketrnn.bundle.output_kinds import decides_between_two_labels
 from pocketrnn.commands.standard_streams import print_line
 from pocketrnn.commands.terminal_text import align_columns, escape_line
 from pocketrnn_export.commands.collected_refusals import write_command_to_copy
@@ -229,6 +230,11 @@ def print_next_step(
         calls.append(
             f"{load}).predict_labels(texts{'' if keeps else ', 0.5'}) gives each text the labels that reach "
             f"{'their thresholds' if keeps else '0.5'}; predict, as classify --top 1, gives only the likeliest label"
+        )
+    if manifest.output.activation == "softmax" and decides_between_two_labels(manifest.output.thresholds):
+        calls.append(
+            f"{load}).predict_labels(texts) gives each text the label that reaches its threshold; predict gives the "
+            "likelier label"
         )
     for call in calls:
         print_line(f"In Python, {call}.")

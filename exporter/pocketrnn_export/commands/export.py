@@ -267,7 +267,8 @@ def _choose_output(context: click.Context, _option: click.Parameter, output: Pat
 @click.option("--multi-label", is_flag=True, help="A text may have several labels, or none (sigmoid).")
 @click.option("--thresholds", type=Text(), metavar="NUMBERS",
               help="With --multi-label, the least probability of a given label: one number for all labels, or one for "
-              "each: 0.4,0.5,0.3.  [default: 0.5]")  # fmt: skip
+              "each: 0.4,0.5,0.3.  [default: 0.5] For two labels without --multi-label, two numbers that add up to 1: "
+              "0.23,0.77 gives the second label from 0.77 on, and else the first.")  # fmt: skip
 @click.option("--labels-of", type=click.Choice(["texts", "tokens"]),
               help="tokens: the module gives the logits of the labels for each token, as a tagger does.  "
               "[default: texts]")  # fmt: skip

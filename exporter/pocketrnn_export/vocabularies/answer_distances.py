@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketrnn.bundle.output_kinds import decides_between_two_labels
 from pocketrnn.classifier import Classifier, compute_logits_of_engine_input, get_answers_of_chosen_labels
 from pocketrnn.errors import LimitError
 from pocketrnn.text.text_row_encoder import Text
@@ -67,8 +68,7 @@ class AnswerSource:
         answer_ids: converts the ids of a text to the probability of each label. It may raise a PocketRNNError.
         answer_text: converts a text to the probability of each label.
         thresholds: for each label, the probability from which a text has this label; None for the default thresholds.
-        call: a line of Python for `--call`, which lowers the second of two logits by the placeholder SHIFT; empty if
-            there is none.
+        has_one_output: whether the module gives one number for each text, of which the logits of two labels are made.
         rows: the number of rows of the module's embedding; 0 if it is not known.
         lengths: the lengths of texts that the owner's code and files name, such as `max_len`.
         stop_words: a list of stop words for each of the owner's files that has some.
@@ -78,7 +78,6 @@ class AnswerSource:
         gives: in one of the `readings`, how it takes the module's numbers: `logits` or `probabilities`; else empty.
         reach: the smallest and the largest probability that can occur.
         readings: the same module with its numbers taken otherwise: its probabilities as logits, or the reverse.
-        moved_threshold: the probability of the second label, before the shift of `--call`, that the shift makes 0.5.
     """
 
     name: str
@@ -89,7 +88,7 @@ class AnswerSource:
     answer_ids: Callable[[Sequence[int]], Probabilities]
     answer_text: Callable[[Text], Probabilities]
     thresholds: Sequence[float] | None = None
-    call: str = ""
+    has_one_output: bool = False
     rows: int = 0
     lengths: Sequence[NamedLength] = ()
     stop_words: Sequence[Sequence[str]] = ()
@@ -99,15 +98,6 @@ class AnswerSource:
     gives: str = ""
     reach: tuple[float, float] = (0.0, 1.0)
     readings: tuple[AnswerSource, ...] = ()
-    moved_threshold: float = 0.5
-
-    def undo_shift(self, probability: float) -> float:
-        """Return the probability of the second label before the shift of `--call`. Numbers that are not between 0 and 1
-        are returned unchanged."""
-        if not 0 < probability < 1 or self.moved_threshold == 0.5:
-            return probability
-        odds = probability / (1 - probability) * self.moved_threshold / (1 - self.moved_threshold)
-        return odds / (1 + odds)
 
     @classmethod
     def from_bundle(cls, classifier: Classifier) -> AnswerSource:
@@ -259,7 +249,7 @@ def measure_label_distance(
     if isinstance(answer, Mapping):
         return np.abs(answer[label] - value) if label in answer else 0 * value
     thresholds = None if source.thresholds is None else np.asarray(source.thresholds)[columns]
-    if source.activation == "sigmoid" and not source.gives_likeliest:
+    if (source.activation == "sigmoid" and not source.gives_likeliest) or decides_between_two_labels(source.thresholds):
         needed = 0.5 if thresholds is None else thresholds
         return np.maximum(0, needed - value if label in answer else value - needed)
     below = found.max() - value

@@ -41,7 +41,7 @@ from pocketrnn_export.vocabularies.candidate_text_rules import (
 from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
 from pocketrnn_export.vocabularies.label_order_by_answers import SURELY, LabelOrder, find_likelier_order
 from pocketrnn_export.vocabularies.labels import write_labels
-from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, write_threshold
+from pocketrnn_export.vocabularies.owner_texts_and_answers import Answer, make_thresholds_of_two_labels, write_threshold
 from pocketrnn_export.vocabularies.rules_from_answers import (
     AgreeingRules,
     find_rules_from_answers,
@@ -627,8 +627,7 @@ def _find_order_for_all_answers(source: AnswerSource, rows: Sequence[Row], toler
 
 def _find_threshold_for_all_answers(source: AnswerSource, rows: Sequence[Row]) -> Explanation | None:
     """Find thresholds with which all of the owner's labels agree, and explain the difference by them. With a softmax,
-    this is one threshold for the second of two labels. Return None if there are none, or if answers have
-    probabilities."""
+    they decide between two labels. Return None if there are none, or if answers have probabilities."""
     if any(isinstance(one.answer, Mapping) for one, _ in rows):
         return None
     if source.activation == "sigmoid":
@@ -646,20 +645,17 @@ def _find_threshold_for_all_answers(source: AnswerSource, rows: Sequence[Row]) -
         )
     if len(source.labels) != 2 or any(len(one.answer) != 1 for one, _ in rows):
         return None
-    lowest, highest = map(source.undo_shift, _find_threshold_bounds(rows, source.labels[1], 1))
+    lowest, highest = _find_threshold_bounds(rows, source.labels[1], 1)
     if not max(lowest, 0) < min(highest, 1):
         return None
     from_ = write_threshold(lowest, highest)
-    shift = f"np.log({from_} / (1 - {from_}))"
-    call = source.call.replace("SHIFT", shift)
-    line = f'--call "{call}"' if call else f"{shift} less, by --call"
+    both = ",".join(f"{one:g}" for one in make_thresholds_of_two_labels(float(from_)))
     return Explanation(
         f"All {len(rows):,} texts agree if your code gives {short_repr(source.labels[1], 40)} from a probability of "
-        f"{from_} on (more than {max(lowest, 0):.4g}, at most {min(highest, 1):.4g}), and not from "
-        f"{source.moved_threshold:g}. A bundle gives "
-        f"the likelier label. Move the logit by the number of your code: {line}; this moves the probabilities, too. To "
-        "keep them, give probabilities in place of labels here, and compare those of the bundle with your number.",
-        options={"call": call} if call else {},
+        f"{from_} on (more than {max(lowest, 0):.4g}, at most {min(highest, 1):.4g}), and not the likelier label: "
+        f"--thresholds {both} (thresholds=[{both.replace(',', ', ')}]). Give the threshold of your code: the two "
+        "numbers must add up to 1.",
+        options={"thresholds": both},
     )
 
 

@@ -72,9 +72,7 @@ def advise_on_checkpoint_settings(
         if _THRESHOLD.search(key) and number and 0 < value < 1 and value != 0.5 and not has_thresholds:
             give = f"give --thresholds {value:g}"
             if not multi_label:
-                of_two = (
-                    "give --pairs with the labels of your code: a message then shows the --call that moves the logit"
-                )
+                of_two = f"give --thresholds {1 - value:g},{value:g} where it is for the second label"
                 give = (
                     of_two if labels == 2 else f"and a text may have several, give --multi-label --thresholds {value:g}"
                 )

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from pocketrnn.bundle.output_kinds import decides_between_two_labels
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import ParityError, short_repr
 from pocketrnn.text import AnyTextRules
@@ -42,7 +43,6 @@ from pocketrnn_export.vocabularies.causes_of_different_answers import (
 from pocketrnn_export.vocabularies.label_order_by_answers import SURELY, count_deviations_above_chance
 from pocketrnn_export.vocabularies.owner_texts_and_answers import (
     Answer,
-    find_threshold_of_second_label,
     write_threshold,
 )
 from pocketrnn_export.vocabularies.rules_in_code_that_give_owner_answers import (
@@ -138,17 +138,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
     # A label beside probabilities is compared, too.
     labelled = [(one, one.label, found) for one, found in rows
                 if one.label is not None and isinstance(one.answer, Mapping)]  # fmt: skip
-    labels = source.labels
-    is_single = len(labels) == 2 and source.activation == "softmax"
-    of_second = [(one.answer[labels[1]], given[0]) for one, given, _ in labelled
-                 if is_single and given and isinstance(one.answer, Mapping) and labels[1] in one.answer]  # fmt: skip
-    threshold = find_threshold_of_second_label(of_second, labels)
-    beside = [
-        measure_distance(given, found, source)
-        if threshold is None
-        else max(0.0, (float(threshold) - float(found[1])) * (1 if given == (labels[1],) else -1))
-        for _, given, found in labelled
-    ]
+    beside = [measure_distance(given, found, source) for _, given, found in labelled]
     _log_other_labels(source, labelled, [row for row, by in zip(labelled, beside, strict=True) if by > tolerance])
     return AnswerComparison(
         len(rows) - len(numbers) + sum(difference <= tolerance for difference in beside),
@@ -157,8 +147,7 @@ def compare_answers(classifier: Classifier, answered: Sequence[AnsweredText]) ->
         tolerance,
         _find_unordered_labels(source, rows, tolerance),
         texts=len(rows),
-        threshold=None if threshold is None else float(threshold),
-        labels_in_order=() if threshold is None else tuple(labels),
+        by_thresholds=source.activation == "softmax" and decides_between_two_labels(source.thresholds),
         of_likeliest=source.gives_likeliest,
     )
 

@@ -897,12 +897,6 @@ def map_answers_to_labels(
     labelled = [(number, str(one.label)) for one, number in zip(texts, seconds, strict=True)
                 if number is not None and one.label is not None and not multi_label]  # fmt: skip
     threshold = find_threshold_of_second_label(labelled, labels)
-    if threshold is not None:
-        _log.warning(
-            "Your classifier gives the label %s from a probability of %s on, but a bundle from 0.5 on. The "
-            "comparison uses your threshold",
-            short_repr(labels[1], 40), threshold,
-        )  # fmt: skip
     found = []
     for one, number, second in zip(texts, numbers, seconds, strict=True):
         answer = one.answer
@@ -917,6 +911,39 @@ def map_answers_to_labels(
             answer = {str(one.label): number}
         found.append((one, _map_probabilities_and_check_label(replace(one, answer=answer), labels)))
     return found
+
+
+def find_thresholds_of_two_labels(
+    answers: Iterable[tuple[OwnersText, Answer]], labels: Sequence[str]
+) -> tuple[float, float] | None:
+    """Find the thresholds that decide between two labels as the labels beside the probabilities do. Return None if the
+    owner's classifier gives the likelier label, if no thresholds explain its labels, or if there are not two labels.
+
+    Args:
+        answers: the texts with their answers, as `map_answers_to_labels` returns them.
+        labels: the labels, in the order of the logits.
+
+    Example:
+        >>> texts = [OwnersText("a", label="ham"), OwnersText("b", label="spam")]
+        >>> answers = zip(texts, [{"ham": 0.4, "spam": 0.6}, {"ham": 0.1, "spam": 0.9}])
+        >>> find_thresholds_of_two_labels(answers, ["ham", "spam"])
+        (0.3, 0.7)
+    """
+    rows = [(answer[labels[1]], str(one.label)) for one, answer in answers
+            if isinstance(answer, Mapping) and len(labels) == len(answer) == 2 and one.label is not None]  # fmt: skip
+    threshold = find_threshold_of_second_label(rows, labels)
+    return None if threshold is None else make_thresholds_of_two_labels(float(threshold))
+
+
+def make_thresholds_of_two_labels(second: float) -> tuple[float, float]:
+    """Return thresholds that decide between two labels, from the threshold of the second label: two decimal numbers
+    whose sum is 1.
+
+    Example:
+        >>> make_thresholds_of_two_labels(0.77)
+        (0.23, 0.77)
+    """
+    return round(1 - second, 15), second
 
 
 def find_threshold_of_second_label(rows: Iterable[tuple[float, str]], labels: Sequence[str]) -> str | None:

@@ -233,7 +233,7 @@ def _write_class_of_mean(files: Sequence[str], source: AnswerSource, *, of_logit
     each = "torch.stack([member(x) for member in self.members])"
     if of_logits:
         mean = f"{each}.mean(0)"
-    elif source.activation == "sigmoid" or (source.call and "stack" not in source.call):
+    elif source.activation == "sigmoid" or source.has_one_output:
         mean = f"torch.logit({each}.sigmoid().mean(0))"
     else:
         mean = f"{each}.softmax(2).mean(0).log()"

@@ -99,13 +99,16 @@ class _Labels(NamedTuple):
 
     def select_reached_labels(self, file_probabilities: list[float], thresholds: tuple[float, ...]) -> tuple[str, ...]:
         """Select the labels of one text whose probabilities reach their thresholds. Unless the labels are multi-label,
-        select at most the likeliest label.
+        select at most the likeliest label; or, if two different thresholds add up to 1, the one that is reached.
 
         Args:
             file_probabilities: the probabilities of all labels of the file.
             thresholds: one threshold for each of these labels.
         """
         own = file_probabilities[self.columns]
+        is_decided = len(thresholds) == 2 and thresholds[0] != thresholds[1] and abs(sum(thresholds) - 1) < 1e-9
+        if is_decided and not self.is_multi_label:
+            return (self.labels[own[1] >= thresholds[1]],)
         asked = range(len(own)) if self.is_multi_label else (own.index(max(own)),)
         return tuple(self.labels[i] for i in asked if own[i] >= thresholds[i])
 
@@ -412,7 +415,8 @@ class Classifier:
 
     def predict_labels(self, texts: Iterable[Given], threshold: float | None = None) -> list[tuple[str, ...]]:
         """List for every text the labels whose probabilities reach their thresholds. If a text can have only one label,
-        list the likeliest label if it reaches its threshold.
+        list the likeliest label if it reaches its threshold. If there are two labels and their thresholds add up to 1,
+        such as 0.23 and 0.77, list the one that reaches its threshold.
 
         Args:
             texts: any strings.

@@ -21,6 +21,7 @@ __all__ = [
     "ValueOutput",
     "build_heads",
     "build_output",
+    "decides_between_two_labels",
 ]
 
 Activation = Literal["softmax", "sigmoid", "values", "heads"]
@@ -28,6 +29,8 @@ Activation = Literal["softmax", "sigmoid", "values", "heads"]
 Priors = Mapping[str, Mapping[str, float]]
 
 NO_PRIORS: Final[Priors] = {}
+# Two decimal numbers that add up to 1 may differ from it in binary by less than this.
+_ROUNDING: Final = 1e-9
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,22 @@ class HeadsOutput:
 
 
 Output = LabelOutput | HeadsOutput | TagOutput | ValueOutput
+
+
+def decides_between_two_labels(thresholds: Sequence[float] | None) -> bool:
+    """Return whether thresholds decide between two labels: they add up to 1, so that one label of each text reaches its
+    threshold. Return False for 0.5 and 0.5, which the likelier label always reaches.
+
+    Example:
+        >>> decides_between_two_labels((0.23, 0.77)), decides_between_two_labels((0.8, 0.8))
+        (True, False)
+    """
+    return (
+        thresholds is not None
+        and len(thresholds) == 2
+        and thresholds[0] != thresholds[1]
+        and abs(sum(thresholds) - 1) < _ROUNDING
+    )
 
 
 def build_heads(members: Sequence[Mapping[str, Any]]) -> HeadsOutput:

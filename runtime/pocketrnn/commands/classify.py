@@ -165,7 +165,8 @@ def classify(
 
     With --threshold, all labels that reach it are given, likeliest first: sad|long, and likewise their probabilities. A
     bundle that is multi-label or has thresholds does so without --threshold, too, unless --top is given. A classifier
-    with exactly one right label gives at most the likeliest label. If no label reaches its threshold, the label is
+    with exactly one right label gives at most the likeliest label, or, of two labels whose thresholds differ and add up
+    to 1, the one that reaches its threshold. If no label reaches its threshold, the label is
     empty, and the probability is that of the likeliest label.
 
     With a bundle that has several heads, such as the topic and the mood of a text, a line has the answer of each head:

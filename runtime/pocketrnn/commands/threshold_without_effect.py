@@ -21,9 +21,9 @@ def describe_threshold_without_effect(thresholds: Sequence[float], labels: Seque
     if max(thresholds) * len(labels) >= 1 or len(labels) < 2:
         return ""
     if len(labels) == 2:
-        two, second = ", ".join(short_repr(one, 40) for one in labels), short_repr(labels[1], 40)
+        (first, second), number = (short_repr(one, 40) for one in labels), max(thresholds)
         return (
-            f"changes no answer, since the likelier label of {two} always has 0.5 or more; to give {second} from "
-            f"another one on, compare it in Python: classifier.predict_proba([text])[0][1] >= {max(thresholds):g}."
+            f"changes no answer, since the likelier label of {first}, {second} always has 0.5 or more. For a bundle "
+            f"that gives {second} from {number:g} on, export with --thresholds {1 - number:g},{number:g}."
         )
     return f"changes no answer, since the likeliest of {len(labels)} labels always has {1 / len(labels):.2g} or more."
