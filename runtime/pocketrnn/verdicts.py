@@ -94,7 +94,7 @@ class AnswerComparison:
     @property
     def document(self) -> dict[str, Any]:
         """The comparison as the member `answers` of the text rules in the provenance."""
-        left_out = {"is_before", "texts", "by_thresholds"} | set() if self.of_likeliest else {"of_likeliest"}
+        left_out = {"is_before", "by_thresholds"} | set() if self.of_likeliest else {"of_likeliest"}
         stated = {name: value for name, value in asdict(self).items() if name not in left_out}
         return {**stated, "unordered": list(self.unordered)}
 
@@ -301,10 +301,12 @@ def _read_answer_comparison(stated: Any, manifest: Manifest) -> AnswerComparison
     unordered = stated.get("unordered")
     if not isinstance(unordered, list | tuple) or not all(label in manifest.labels for label in unordered):
         return None
+    texts = stated.get("texts")
     changed = any(line.measures_rounding or line.measures_integer_arithmetic for line in manifest.parity.comparisons)
     by_thresholds = manifest.output.activation == "softmax" and decides_between_two_labels(manifest.output.thresholds)
     return AnswerComparison(
         labels, probabilities, largest, tolerance, tuple(unordered), changed, by_thresholds=by_thresholds,
+        texts=texts if type(texts) is int else 0,
         of_likeliest=stated.get("of_likeliest") is True,
     )  # fmt: skip
 

@@ -151,7 +151,7 @@ def test_the_verdict_says_what_was_compared(bundle: Path) -> None:
         assert re.search(r"12 texts .*: the same labels; on 12 texts: probabilities within 0\.001", shown)
         assert 'class="open"' not in shown
     stated = manifests.read_manifest(bundle).provenance["text_rules"]["answers"]
-    assert set(stated) == {"labels", "probabilities", "largest_difference", "tolerance", "unordered"}
+    assert set(stated) == {"labels", "probabilities", "largest_difference", "tolerance", "unordered", "texts"}
 
 
 @pytest.mark.slow
