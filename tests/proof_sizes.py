@@ -41,10 +41,10 @@ _WHOLE: Final = {
         "_REPEATED": (1, 7, 30, 300),
     },
     "intake.state_between_calls": {"LONGEST": 3_000, "_LONG": 150, "_LONGER": 400, "_LONGEST": 1_500, "_SECONDS": 2.0},
-    "intake.copy_comparison": {"_SECONDS": 1.0},
+    "intake.exported_copy_comparison": {"_SECONDS": 1.0},
     "proof.traced_program_checks": {"SECONDS": 5.0},
     "proof.operator_comparison": {"_SECONDS": 4.0},
-    "proof.row_owner_tracking": {"_ROWS": (16, 32)},
+    "proof.text_dependence_of_numbers": {"_ROWS": (16, 32)},
     "proof.padding_and_tied_values": {"_DRAWS": 12, "_LENGTHS": (3, 40), "_STEPS": (2, 9, 40)},
     # A refusal is one export then, and not one for each rule.
     "diagnosis": {"SECONDS": 0.0},
@@ -53,7 +53,7 @@ _WHOLE: Final = {
 _FAST: Final = {
     "comparing.proof_inputs": {"SEQUENCES": (1, 2, 17, 64), "LONGEST": 300, "_DRAWN": 6, "_REPEATED": (1, 7, 30)},
     "intake.state_between_calls": {**_WHOLE["intake.state_between_calls"], "LONGEST": 300},
-    "intake.copy_comparison": {"_SECONDS": 0.1},
+    "intake.exported_copy_comparison": {"_SECONDS": 0.1},
 }
 # And with fewer drawn numbers and shorter texts, where a single operator or a single call is looked at.
 _SHORT: Final = {
@@ -70,7 +70,7 @@ _SCANT: Final = {
     "intake.state_between_calls": {"LONGEST": 60, "_LONG": 20, "_LONGER": 30, "_LONGEST": 60, "_SECONDS": 0.0},
     "proof.traced_program_checks": {"SECONDS": 0.0},
     "proof.operator_comparison": {"_SECONDS": 0.0},
-    "proof.row_owner_tracking": {"_ROWS": ()},
+    "proof.text_dependence_of_numbers": {"_ROWS": ()},
     "proof.padding_and_tied_values": {"_DRAWS": 4, "_LENGTHS": (), "_STEPS": ()},
 }
 # How often all weights are moved to see how far rounding may move an answer.
@@ -160,14 +160,15 @@ def _sizes(sizes: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
 @contextmanager
 def _proofs(of: Callable[[_Cases], _Cases], draws: int) -> Iterator[None]:
     # Not above: conftest.py imports this file, also where there is no PyTorch.
+    from pocketrnn_export.comparing import answer_spread_by_rounding
     from pocketrnn_export.comparing import proof_inputs as cases
-    from pocketrnn_export.comparing import rounding_spread
     from pocketrnn_export.proof import case_selection
 
     with pytest.MonkeyPatch.context() as patch:
         for name in _CHOSEN:
             patch.setattr(case_selection, name, of(getattr(cases, name)))
-        for moved in (rounding_spread.make_perturbed_module_runs, rounding_spread.make_perturbed_graph_runs):
+        spread = answer_spread_by_rounding
+        for moved in (spread.make_perturbed_module_runs, spread.make_perturbed_graph_runs):
             patch.setitem(moved.__kwdefaults__, "draws", draws)
         yield
 

@@ -27,7 +27,7 @@ chosen: Callable[..., list[str]] = SCRIPT["choose_tests"]
             ["tests/exporter", "tests/test_documentation.py", "tests/test_imports.py"],
         ),
         (
-            ["exporter/pocketrnn_export/forms/packed_program/operator_lowering.py"],
+            ["exporter/pocketrnn_export/forms/packed_file/operator_lowering.py"],
             ["tests/exporter", "tests/native", "tests/test_documentation.py", "tests/test_imports.py"],
         ),
         (

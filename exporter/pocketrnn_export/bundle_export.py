@@ -80,14 +80,18 @@ from pocketrnn_export.forms.form import Form, FormKind, log_uncompared_parts_and
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
 from pocketrnn_export.forms.onnx.word_and_character_inputs import replace_spelling_ids_by_word_and_character_inputs
-from pocketrnn_export.forms.step_graph_form import STEP
+from pocketrnn_export.forms.step_graph_that_continues_from_state import STEP
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
 from pocketrnn_export.intake.call_discovery.call_by_answers import find_calls_that_agree
 from pocketrnn_export.intake.call_discovery.call_failures import AmbiguousCallError
 from pocketrnn_export.intake.call_discovery.logits_or_probabilities import UnclearNumbersError
 from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.intake.ids_with_batch_dependent_answers import list_possible_padding_ids, select_answered_ids
-from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import (
+    ExportableModule,
+    add_ids_that_need_own_batch,
+    prepare_module,
+)
 from pocketrnn_export.intake.padding_effect import measure_padding_effect
 from pocketrnn_export.module_check_by_owner_answers import (
     encode_text_or_tokens,

@@ -27,9 +27,9 @@ from pocketrnn_export.comparing.parity_decision_and_report import (
 from pocketrnn_export.comparing.proof_inputs import Case, make_cases_of_given_sizes
 from pocketrnn_export.crf_of_tagger import OwnersLabels
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.intake.copy_comparison import OwnersModule
-from pocketrnn_export.intake.module_preparation import ExportableModule
-from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
+from pocketrnn_export.intake.exported_copy_comparison import OwnersModule
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule
+from pocketrnn_export.module_runs.complete_deep_copy import copy_without_comparison
 from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
 from pocketrnn_export.proof.mixed_length_batches import refuse_answers_that_depend_on_batch
 from pocketrnn_export.proof.operators_of_original_and_copy import refuse_copy_that_runs_other_operators

@@ -36,7 +36,7 @@ from pocketrnn_export.comparing.proof_inputs import Case, choose_texts_for_proof
 from pocketrnn_export.forms.edge_profile_graph import wrap_edge_graph_as_form
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.onnx_form import wrap_onnx_graph_as_form
-from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
+from pocketrnn_export.forms.step_graph_that_continues_from_state import wrap_step_graph_as_form
 from pocketrnn_export.forms.weight_quantization import STORAGES, Storage, quantize_graph
 from pocketrnn_export.predicted_labels_and_data_labels import (
     check_data_labels,

@@ -34,7 +34,7 @@ from pocketrnn_export.intake.crf_discovery import (
     find_transition_layer,
     read_labels_in_answer,
 )
-from pocketrnn_export.intake.module_preparation import ExportableModule
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule
 
 _log = logging.getLogger(__name__)
 # How many calls that give labels are tried; and the lengths of the random texts on which such a call is compared with a

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from pocketrnn.errors import PocketRNNError
 from pocketrnn_export.bundle_proof import FormsDifferError
 from pocketrnn_export.comparing.float64_proof import DOUBLE_TOLERANCE, measure_agreement_in_double_precision
-from pocketrnn_export.intake.user_frames import (
+from pocketrnn_export.intake.user_code_lines_for_messages import (
     describe_line,
     describe_user_line_if_known,
     is_installed_file,
     is_user_file,
     trace_frames,
 )
-from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
+from pocketrnn_export.module_runs.complete_deep_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 from pocketrnn_export.progress import filter_log_records
 from pocketrnn_export.proof.every_size_comparison import AnswersDifferError

@@ -23,7 +23,7 @@ from pocketrnn.text import TextEncoder
 from pocketrnn.text.text_row_encoder import Text
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.intake.calling_convention import Convention
-from pocketrnn_export.intake.module_preparation import ExportableModule
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule
 from pocketrnn_export.vocabularies.answer_distances import (
     AnsweredText,
     AnswerSource,

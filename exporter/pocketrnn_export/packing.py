@@ -72,18 +72,18 @@ from pocketrnn_export.comparing.torch_threads import use_one_thread
 from pocketrnn_export.export_arguments import choose_texts_with_features
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.nan_propagation import LAYERS, remove_nan_guards
-from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
-from pocketrnn_export.forms.packed_program.operator_lowering import Lowering
-from pocketrnn_export.forms.packed_program.packed_forms import (
+from pocketrnn_export.forms.packed_file.graph_to_program import translate_graph_into_program
+from pocketrnn_export.forms.packed_file.operator_lowering import Lowering
+from pocketrnn_export.forms.packed_file.packed_forms import (
     WAYS,
     make_packed_form,
     make_packed_run,
     make_packed_step_form,
 )
-from pocketrnn_export.forms.packed_program.packed_operator_comparison import (
+from pocketrnn_export.forms.packed_file.packed_operator_comparison import (
     refuse_operators_that_engine_computes_differently,
 )
-from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
+from pocketrnn_export.forms.step_graph_that_continues_from_state import wrap_step_graph_as_form
 from pocketrnn_export.integer_accuracy import AllowedChange, measure_integer_change
 from pocketrnn_export.microcontroller import compute_required_memory, convert_to_c_array, make_array_name
 from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers

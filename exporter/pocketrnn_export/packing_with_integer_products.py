@@ -13,11 +13,11 @@ from pocketrnn.errors import InputError
 from pocketrnn.verdicts import IntegerVerdict
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, CandidateComparison, Reference
 from pocketrnn_export.comparing.proof_inputs import Case, Run
-from pocketrnn_export.forms.packed_program.conversion_to_integer_products import (
+from pocketrnn_export.forms.packed_file.conversion_to_integer_products import (
     IntegerForm,
     convert_products_to_integers,
 )
-from pocketrnn_export.forms.packed_program.packed_program import Program
+from pocketrnn_export.forms.packed_file.program import Program
 from pocketrnn_export.predicted_labels_and_data_labels import compare_answers_and_labels
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pocketrnn.errors import ExportError, InputError
-from pocketrnn_export.intake.module_preparation import ExportableModule
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
 
 _log = logging.getLogger(__name__)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pocketrnn.recording_stream import CarriedStream, NumberStream, Window
     from pocketrnn.tag_intake import TagIntake
     from pocketrnn.tags import Tags
-    from pocketrnn.text_stream import Stream
+    from pocketrnn.text_answered_while_arriving import Stream
 
 __all__ = [
     "Classifier",
@@ -378,7 +378,7 @@ class Classifier(TrainedEstimator):
                 "Load the classifier without the argument `tokenizer`.",
             )
         # Most programs that classify texts never stream one: without it, importing pocketrnn takes 4 ms less.
-        from pocketrnn.text_stream import Stream
+        from pocketrnn.text_answered_while_arriving import Stream
 
         return Stream(self.manifest, intake.encoder, self._engine, self._answers, saved, self._chosen)
 

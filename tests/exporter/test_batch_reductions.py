@@ -19,7 +19,7 @@ from pocketrnn_export import export
 from pocketrnn_export.proof import fresh_copies_and_random_inputs
 from pocketrnn_export.proof.program_runs_and_nodes import find_batch_symbols
 from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes
-from pocketrnn_export.proof.row_owner_tracking import find_line_that_mixes_texts_by_runs
+from pocketrnn_export.proof.text_dependence_of_numbers import find_line_that_mixes_texts_by_runs
 from pocketrnn_export.proof.texts_mixed_in_batch import _is_used_as_size, find_line_that_mixes_texts_by_operators
 from pocketrnn_export.tracing.module_trace import trace_program
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog, UntraceableError

@@ -29,7 +29,7 @@ from pocketrnn_export.intake.crf_discovery import (
     make_neutral_crf,
     read_labels_in_answer,
 )
-from pocketrnn_export.intake.module_preparation import prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import prepare_module
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 

@@ -18,7 +18,7 @@ from pocketrnn_export import diagnosis, export
 from pocketrnn_export.diagnosis import find_branching_line
 from pocketrnn_export.forms.onnx.accurate_operator_translations import FUNCTION_TRANSLATIONS
 from pocketrnn_export.tracing.module_trace import PYTHON
-from pocketrnn_export.tracing.session import TraceSession, rule
+from pocketrnn_export.tracing.trace_session import TraceSession, rule
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]

@@ -24,7 +24,7 @@ from pocketrnn_export.comparing.proof_inputs import Ids, Logits
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.onnx_form import ONNX, trace_onnx_graph
 from pocketrnn_export.forms.torchscript_form import TORCHSCRIPT
-from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule, prepare_module
 from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")

@@ -27,7 +27,7 @@ from pocketrnn_export.forms.onnx.exact_optimizer import (
 )
 from pocketrnn_export.forms.onnx.nan_propagation import add_nan_guards_for_any_input
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
-from pocketrnn_export.intake.user_frames import describe_user_line
+from pocketrnn_export.intake.user_code_lines_for_messages import describe_user_line
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}

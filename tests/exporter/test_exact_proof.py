@@ -22,6 +22,13 @@ from torch import nn
 from torch.nn import functional
 
 from pocketrnn.errors import ExportError, ParityError
+from pocketrnn_export.comparing.answer_spread_by_rounding import (
+    DRAWS,
+    ExactAnswer,
+    compute_exact_answers,
+    make_perturbed_graph_runs,
+    make_perturbed_module_runs,
+)
 from pocketrnn_export.comparing.float64_graph import (
     convert_model_to_float64,
     make_float64_onnx_run,
@@ -47,18 +54,11 @@ from pocketrnn_export.comparing.proof_inputs import (
     make_cases_of_random_shapes,
     split_cases_into_single_rows,
 )
-from pocketrnn_export.comparing.rounding_spread import (
-    DRAWS,
-    ExactAnswer,
-    compute_exact_answers,
-    make_perturbed_graph_runs,
-    make_perturbed_module_runs,
-)
 from pocketrnn_export.forms.edge_profile_graph import trace_edge_graph
 from pocketrnn_export.forms.onnx.onnx_form import retrace_in_float64, trace_onnx_graph
 from pocketrnn_export.forms.torchscript_form import trace_torchscript as torchscript
 from pocketrnn_export.forms.weight_quantization import Storage, quantize_graph
-from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule, prepare_module
 from pocketrnn_export.proof.case_selection import make_cases_that_contain_every_id
 from pocketrnn_export.proof.reference_answers_on_demand import ReferenceAnswers
 

@@ -31,7 +31,7 @@ from pocketrnn_export.intake.character_pair_and_feature_calls import (
     add_feature_ids,
     derive_features_from_first_ids,
 )
-from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule, prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packing import pack, read_packable_manifest
 from pocketrnn_export.proof.feature_cases import add_features_and_feature_cases, make_example_features

@@ -24,7 +24,7 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.comparing.logit_comparison import measure_difference
 from pocketrnn_export.compression import compress
-from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule, prepare_module
 from pocketrnn_export.packing import pack
 from pocketrnn_export.standalone_text_rules_file import pack_text_rules
 

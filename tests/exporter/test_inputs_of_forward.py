@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.call_discovery.parameter_roles import find_role, split_name
-from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule, prepare_module
 
 # The input that is named, and what it is said to be.
 REFUSED = {

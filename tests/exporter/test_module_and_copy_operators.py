@@ -15,7 +15,7 @@ from torch import nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.comparing.proof_inputs import make_cases_of_given_sizes
-from pocketrnn_export.intake.module_preparation import prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import prepare_module
 from pocketrnn_export.proof.operators_of_original_and_copy import refuse_copy_that_runs_other_operators
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(zoo.WORDS - 2))]

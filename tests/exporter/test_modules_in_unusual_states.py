@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pack_sequence
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.intake.module_preparation import prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import prepare_module
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 
 pytestmark = pytest.mark.usefixtures("short_proofs")

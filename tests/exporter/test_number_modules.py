@@ -40,11 +40,11 @@ from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.forms.onnx.nan_propagation import remove_nan_guards
-from pocketrnn_export.intake.export_copy import copy_for_export
+from pocketrnn_export.intake.module_copy_for_export import copy_for_export
 from pocketrnn_export.numbers.message_rewording import ADVICE_FOR_TEXTS, reword_sentence_on_texts_for_numbers
 from pocketrnn_export.numbers.number_arguments import make_number_rules
 from pocketrnn_export.numbers.number_export import drop_constant_sequences_if_answers_are_unstable
-from pocketrnn_export.numbers.sample_table import NEAR, make_sample_table, replace_ids_by_samples
+from pocketrnn_export.numbers.table_of_proof_samples import NEAR, make_sample_table, replace_ids_by_samples
 from pocketrnn_export.packing import pack
 
 # Only the first test is about proofs.

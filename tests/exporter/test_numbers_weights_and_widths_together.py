@@ -17,7 +17,7 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.text import SubwordRules, TextEncoder, TextRules
 from pocketrnn.text.subword_rules import WordPiece
 from pocketrnn.text.text_input import TextInput
-from pocketrnn_export.intake.module_preparation import prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import prepare_module
 from pocketrnn_export.module_check_by_owner_answers import (
     refuse_module_with_other_answers,
     try_weights_lengths_and_stop_words_if_answers_differ,

@@ -32,7 +32,11 @@ from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.intake.compiled_call_line import compile_call
 from pocketrnn_export.intake.ids_with_batch_dependent_answers import list_possible_padding_ids
-from pocketrnn_export.intake.module_preparation import ExportableModule, add_ids_that_need_own_batch, prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import (
+    ExportableModule,
+    add_ids_that_need_own_batch,
+    prepare_module,
+)
 from pocketrnn_export.intake.padding_effect import measure_padding_effect
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules

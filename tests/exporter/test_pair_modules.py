@@ -36,7 +36,7 @@ from pocketrnn_export.compression import compress
 from pocketrnn_export.intake.call_discovery.character_pair_and_feature_inputs import list_pair_lines
 from pocketrnn_export.intake.character_pair_and_feature_calls import PairCall, split_pairs
 from pocketrnn_export.intake.compiled_call_line import compile_call
-from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule, prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packing import pack, read_packable_manifest
 from pocketrnn_export.standalone_text_rules_file import pack_text_rules

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pocketrnn_export.intake.last_activation_removal import _find_call_stack_and_line
-from pocketrnn_export.intake.user_frames import describe_last_user_line, find_nonfinite_line
+from pocketrnn_export.intake.user_code_lines_for_messages import describe_last_user_line, find_nonfinite_line
 from pocketrnn_export.source_code.notebook import Cell, name_cell
 
 CODE = "def run():\n    found.append(look(sys._getframe()))\n    return torch.log(torch.zeros(1) - 1)\n"

@@ -19,7 +19,7 @@ from torch.nn import functional
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule, prepare_module
 
 TOKENS = torch.arange(2, 26).reshape(4, 6)
 

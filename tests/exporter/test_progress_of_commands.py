@@ -12,8 +12,8 @@ import pytest
 from pocketrnn.commands.standard_streams import print_line_if_slow
 from pocketrnn_export import progress
 from pocketrnn_export.commands import printed_stages
+from pocketrnn_export.comparing.answer_spread_by_rounding import DRAWS, compute_exact_answers
 from pocketrnn_export.comparing.proof_inputs import Case
-from pocketrnn_export.comparing.rounding_spread import DRAWS, compute_exact_answers
 from pocketrnn_export.progress import log_item_progress, log_step, show_progress
 
 

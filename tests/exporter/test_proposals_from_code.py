@@ -28,10 +28,10 @@ from pocketrnn.commands.cli import main
 from pocketrnn.commands.standard_streams import get_lines_to_print_at_end
 from pocketrnn.errors import InputError, ParityError
 from pocketrnn.text import TextRules
-from pocketrnn_export.commands.closing_lines import describe_empty_texts, print_import_of_tokenizer
 from pocketrnn_export.commands.collected_refusals import choose_default_output
 from pocketrnn_export.commands.export import export as export_command
 from pocketrnn_export.commands.export_with_rules_from_answers import export_with_rules_from_answers
+from pocketrnn_export.commands.lines_after_export import describe_empty_texts, print_import_of_tokenizer
 from pocketrnn_export.commands.printed_stages import print_stages
 from pocketrnn_export.commands.proposed_options import (
     ProposedPairs,
@@ -83,7 +83,7 @@ from pocketrnn_export.source_code.text_settings_in_code import (
 )
 from pocketrnn_export.source_code.values_of_call_arguments import find_attribute_values
 from pocketrnn_export.vocabularies.checkpoint_text_settings import NamedLength
-from pocketrnn_export.vocabularies.keras_split import KerasSplit
+from pocketrnn_export.vocabularies.keras_tokenizer_split import KerasSplit
 from pocketrnn_export.vocabularies.owner_answer_comparison import OtherAnswersError
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 

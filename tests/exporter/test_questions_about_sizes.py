@@ -19,8 +19,8 @@ from pocketrnn_export.diagnosis import add_first_difference_to_error
 from pocketrnn_export.forms.onnx.onnx_conversion import OnnxGraph
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.tracing.module_trace import find_exception_of_forward_at_sizes
-from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, ProgramAttempt
-from pocketrnn_export.tracing.sizes.program_search import make_size_refusal_error
+from pocketrnn_export.tracing.sizes.program_answers_at_some_sizes import AnswerJudge, ProgramAttempt
+from pocketrnn_export.tracing.sizes.right_program_for_each_size import make_size_refusal_error
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 

@@ -21,7 +21,7 @@ from pocketrnn_export import export
 from pocketrnn_export.comparing.proof_inputs import Case, fit_cases_to_graph_limits, put_real_token_in_padding_rows
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.weight_quantization import Storage
-from pocketrnn_export.intake.module_preparation import prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.proof.case_selection import choose_cases_for_text_rules
 from pocketrnn_training.rows.labelled_texts import LabelledTexts

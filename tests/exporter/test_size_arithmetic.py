@@ -18,7 +18,7 @@ from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
 from pocketrnn_export.comparing.float64_module import make_float64_module_run
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
-from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
+from pocketrnn_export.forms.packed_file.graph_to_program import translate_graph_into_program
 
 EXAMPLE = (torch.randint(2, 30, (3, 7), generator=torch.Generator().manual_seed(0)),)
 MOST = examples(700, 3000)

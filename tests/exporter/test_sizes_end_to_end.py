@@ -18,7 +18,7 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn_export import export
 from pocketrnn_export.comparing.proof_inputs import Widths
-from pocketrnn_export.intake.module_preparation import prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import prepare_module
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(38))]

@@ -24,7 +24,7 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.compression import compress
-from pocketrnn_export.forms import step_graph_form
+from pocketrnn_export.forms import step_graph_that_continues_from_state
 from pocketrnn_export.forms.onnx.onnx_form import trace_onnx_graph
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
 from pocketrnn_export.forms.weight_quantization import Storage
@@ -188,7 +188,7 @@ def test_a_step_graph_that_answers_otherwise_is_not_written(tmp_path: Path, monk
         model.graph.node.insert(0, onnx.helper.make_node("Mul", ["state", "half"], ["halved"]))
         return model.SerializeToString(), size
 
-    monkeypatch.setattr(step_graph_form, "convert_to_step_graph", forgets_its_state)
+    monkeypatch.setattr(step_graph_that_continues_from_state, "convert_to_step_graph", forgets_its_state)
     with pytest.raises(ParityError, match="step graph"):
         exported(classifier_of("gru", 1, "last"), tmp_path / "b")
     assert list(tmp_path.iterdir()) == []

@@ -31,7 +31,7 @@ from pocketrnn_export.comparing.module_and_graph_as_functions import make_module
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
-from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule, prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.module_runs.quiet_cpu_run import set_eval_mode
 from pocketrnn_export.packing import pack, read_packable_manifest

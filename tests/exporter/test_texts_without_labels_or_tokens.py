@@ -17,7 +17,7 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.predictions_from_logits import Answers
 from pocketrnn.text import TextRules, cleaning
 from pocketrnn.text.text_input import TextInput
-from pocketrnn_export.commands.closing_lines import describe_empty_texts
+from pocketrnn_export.commands.lines_after_export import describe_empty_texts
 from pocketrnn_export.vocabularies.answer_distances import AnsweredText
 from pocketrnn_export.vocabularies.candidate_text_rules import describe_rules
 from pocketrnn_export.vocabularies.owner_answer_comparison import compare_answers

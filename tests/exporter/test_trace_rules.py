@@ -24,19 +24,30 @@ from pocketrnn_export.tracing.rules import (
     evenly_spaced_numbers,
     interpolation,
     lengths,
-    new_and_squeeze,
     order_statistics_and_search,
     pooling,
+)
+from pocketrnn_export.tracing.rules import (
+    loop_iterations_over_sizes as loops,
 )
 from pocketrnn_export.tracing.rules import (
     slices_pads_and_given_sizes as slices,
 )
 from pocketrnn_export.tracing.rules import (
-    steps_of_loops as loops,
+    tensor_new_and_squeeze as new_and_squeeze,
 )
-from pocketrnn_export.tracing.session import Call, DeclinedRule, Loop, Rule, Topic, TraceSession, decline_call, rule
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_plan_and_branches import Branch
+from pocketrnn_export.tracing.trace_session import (
+    Call,
+    DeclinedRule,
+    Loop,
+    Rule,
+    Topic,
+    TraceSession,
+    decline_call,
+    rule,
+)
 
 BRANCH = Branch(Sizes(3, 7))
 

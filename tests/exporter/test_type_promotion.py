@@ -17,8 +17,8 @@ from pocketrnn_export.forms.onnx.onnx_conversion import convert_program
 from pocketrnn_export.tracing.module_trace import trace_program
 from pocketrnn_export.tracing.rules.order_statistics_and_search import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.type_promotion import MIXED_NUMBERS
-from pocketrnn_export.tracing.session import DeclinedRule, TraceSession
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
+from pocketrnn_export.tracing.trace_session import DeclinedRule, TraceSession
 
 ROWS: Final = torch.tensor([[-3, 0, 1, 2], [4, 4, -1, 0], [0, 0, 0, 0]])
 EDGES: Final = torch.tensor([-1, 0, 2])

@@ -23,7 +23,7 @@ from pocketrnn.text import TextRules
 from pocketrnn.verdicts import LOGGER, TextVerdict, describe_graph_proof, read_text_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import bundle_export, export
-from pocketrnn_export.commands.closing_lines import describe_empty_texts, describe_torchscript
+from pocketrnn_export.commands.lines_after_export import describe_empty_texts, describe_torchscript
 from pocketrnn_export.compression import CompressedBundle, compress
 from pocketrnn_export.forms.weight_quantization import Storage
 from pocketrnn_export.mobile_profile import write_mobile_bundle

@@ -28,7 +28,7 @@ from pocketrnn_export.export_arguments import (
     read_characters,
     separate_characters_from_texts,
 )
-from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule, prepare_module
 from pocketrnn_export.mobile_profile import write_mobile_bundle
 from pocketrnn_export.packing import read_packable_manifest
 from pocketrnn_export.vocabularies.spelled_word_ids import make_spellings_for_proof

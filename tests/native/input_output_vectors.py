@@ -19,7 +19,7 @@ from pocketrnn.text.features_beside_text import Category, Number, freeze_text_wi
 from pocketrnn.text.text_input import FeatureInput, PairInput, TextInput
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
-from pocketrnn_export.intake.module_preparation import prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import prepare_module
 from pocketrnn_export.packing import make_bundle_program
 
 __all__ = ["FEATURES", "FILES", "HEADS", "PAIRS", "TEXTS", "WITH_FEATURES", "Made", "made"]

@@ -23,8 +23,8 @@ from pocketrnn.bundle.packed_file import (
     make_manifest_entry_of_step_program,
 )
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_export.forms.packed_program.conversion_to_integer_products import convert_products_to_integers
-from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
+from pocketrnn_export.forms.packed_file.conversion_to_integer_products import convert_products_to_integers
+from pocketrnn_export.forms.packed_file.graph_to_program import translate_graph_into_program
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
 
 __all__ = ["CARRIED", "FILES", "OF_INTEGERS", "MadeOfNumbers", "made"]

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
-from pocketrnn_export.forms.packed_program.operator_lowering import Lowering
+from pocketrnn_export.forms.packed_file.graph_to_program import translate_graph_into_program
+from pocketrnn_export.forms.packed_file.operator_lowering import Lowering
 
 __all__ = ["CASES", "Case", "lowered_case"]
 

@@ -19,7 +19,7 @@ from pocketrnn.bundle.packed_enums import Binary, Reduction, Unary
 from pocketrnn.bundle.packed_file import encode_packed_file, has_integer_weights, make_manifest_entry_of_program
 from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
-from pocketrnn_export.forms.packed_program.packed_program import (
+from pocketrnn_export.forms.packed_file.program import (
     BOOL,
     FLOAT,
     INT,
@@ -29,7 +29,7 @@ from pocketrnn_export.forms.packed_program.packed_program import (
     round_columns_to_int8,
     round_table_to_int8_multiples,
 )
-from pocketrnn_export.forms.packed_program.size_dependent_values import Size
+from pocketrnn_export.forms.packed_file.size_dependent_values import Size
 
 __all__ = ["FILES", "Made", "made"]
 

@@ -26,9 +26,9 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
-from pocketrnn_export.forms.packed_program.conversion_to_integer_products import convert_products_to_integers
-from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
-from pocketrnn_export.intake.module_preparation import prepare_module
+from pocketrnn_export.forms.packed_file.conversion_to_integer_products import convert_products_to_integers
+from pocketrnn_export.forms.packed_file.graph_to_program import translate_graph_into_program
+from pocketrnn_export.intake.module_copy_with_call_and_logits import prepare_module
 from pocketrnn_export.packing import make_bundle_program
 from pocketrnn_native._engine import OK
 

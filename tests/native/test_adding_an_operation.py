@@ -12,7 +12,6 @@ from compiled_programs import compiled_once
 from documentation_code import blocks_of
 from operation_vectors import _TOKENS, WIDTH, _Maker
 
-from pocketrnn_export.forms.packed_program import packed_program
 from pocketrnn_native import EngineError, Packed
 
 ROOT = Path(__file__).parents[2]
@@ -34,10 +33,10 @@ def test_an_operation_is_added_as_contributing_says(
     program, done = compiled_once(compilation, [source], programs, "twice")
     assert done is None or done.returncode == 0, done.stderr
     for name, layout in ast.literal_eval(row.strip()).items():
-        monkeypatch.setitem(packed_program._LAYOUT, name, layout)
+        monkeypatch.setitem(program._LAYOUT, name, layout)
     for factor, status in ((2, 0), (3, 3)):
         maker = _Maker()
-        made = maker.value(packed_program.FLOAT, _TOKENS, (0, WIDTH))
+        made = maker.value(program.FLOAT, _TOKENS, (0, WIDTH))
         maker.program.add_operation("twice", [maker.x, made])
         # A classifier has at least two labels.
         for label in ("twice", "again"):

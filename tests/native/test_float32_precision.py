@@ -21,8 +21,8 @@ from pocketrnn import Classifier
 from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import ExportError, LimitError
-from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
-from pocketrnn_export.forms.packed_program.packed_forms import make_packed_run, make_packed_step_run
+from pocketrnn_export.forms.packed_file.graph_to_program import translate_graph_into_program
+from pocketrnn_export.forms.packed_file.packed_forms import make_packed_run, make_packed_step_run
 from pocketrnn_native._engine import LARGE, EngineError
 
 VOCABULARY = ("<unk>", "<pad>", *(f"w{i}" for i in range(2, WORDS)))

@@ -27,12 +27,12 @@ from pocketrnn.errors import BundleError, CompressionError, InputError, ParityEr
 from pocketrnn.verdicts import IntegerVerdict, describe_graph_proof, read_integer_verdict
 from pocketrnn.verification_page import proof_page
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_program.conversion_to_integer_products import (
+from pocketrnn_export.forms.packed_file.conversion_to_integer_products import (
     IntegerForm,
     convert_products_to_integers,
 )
-from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
-from pocketrnn_export.forms.packed_program.packed_program import group_rows_by_four
+from pocketrnn_export.forms.packed_file.graph_to_program import translate_graph_into_program
+from pocketrnn_export.forms.packed_file.program import group_rows_by_four
 from pocketrnn_export.integer_accuracy import AllowedChange, compute_accuracy_change_interval
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof import integer_product_comparison

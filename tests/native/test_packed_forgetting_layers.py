@@ -18,11 +18,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.bundle.packed_enums import Layer, Storage
-from pocketrnn_export.forms.packed_program.conversion_to_integer_products import convert_products_to_integers
-from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
-from pocketrnn_export.forms.packed_program.packed_program import FLOAT, NONE, Op, Program
-from pocketrnn_export.forms.packed_program.previous_step_folding import fold_previous_step_into_layers
-from pocketrnn_export.forms.packed_program.size_dependent_values import Size
+from pocketrnn_export.forms.packed_file.conversion_to_integer_products import convert_products_to_integers
+from pocketrnn_export.forms.packed_file.graph_to_program import translate_graph_into_program
+from pocketrnn_export.forms.packed_file.previous_step_folded_into_layer import fold_previous_step_into_layers
+from pocketrnn_export.forms.packed_file.program import FLOAT, NONE, Op, Program
+from pocketrnn_export.forms.packed_file.size_dependent_values import Size
 from pocketrnn_export.forms.weight_quantization import Storage as Stored
 from pocketrnn_export.forms.weight_quantization import quantize_graph
 from pocketrnn_native import Packed

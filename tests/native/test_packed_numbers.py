@@ -35,7 +35,7 @@ from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, InputError, PocketRNNError, SequenceError
 from pocketrnn.verdicts import describe_graph_proof, read_integer_verdict
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
+from pocketrnn_export.forms.packed_file.graph_to_program import translate_graph_into_program
 from pocketrnn_export.integer_accuracy import AllowedChange
 from pocketrnn_export.packing import pack
 from pocketrnn_native import EngineError, Packed, _engine

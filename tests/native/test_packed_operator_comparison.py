@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from pocketrnn.bundle.packed_enums import Binary, Unary
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_program import operator_lowering as lowering
-from pocketrnn_export.forms.packed_program.operator_lowering import Lowering
-from pocketrnn_export.forms.packed_program.packed_operator_comparison import (
+from pocketrnn_export.forms.packed_file import operator_lowering as lowering
+from pocketrnn_export.forms.packed_file.operator_lowering import Lowering
+from pocketrnn_export.forms.packed_file.packed_operator_comparison import (
     refuse_operators_that_engine_computes_differently,
     run_each_operator_without_its_graph,
 )
-from pocketrnn_export.forms.packed_program.size_dependent_values import read_attributes
+from pocketrnn_export.forms.packed_file.size_dependent_values import read_attributes
 from pocketrnn_export.packing import pack
 
 pytestmark = pytest.mark.usefixtures("short_proofs")

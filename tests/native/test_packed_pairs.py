@@ -14,17 +14,17 @@ from packing_tools import logits_of
 import pocketrnn_native
 from pocketrnn import Classifier
 from pocketrnn.errors import InputError, TextError
-from pocketrnn_export.forms.packed_program.pair_size_factors import (
+from pocketrnn_export.forms.packed_file.size_dependent_values import (
+    Span,
+    fit_number_as_affine_in_length,
+    multiply_sizes,
+)
+from pocketrnn_export.forms.packed_file.sizes_of_two_texts import (
     are_packed_factors_divisible,
     compute_size,
     fit_size_of_two_texts,
     pack_two_factors,
     unpack_two_factors,
-)
-from pocketrnn_export.forms.packed_program.size_dependent_values import (
-    Span,
-    fit_number_as_affine_in_length,
-    multiply_sizes,
 )
 from pocketrnn_native import EngineError, Packed, _engine
 

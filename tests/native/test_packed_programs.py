@@ -24,7 +24,7 @@ from pocketrnn.bundle.manifest import Graph
 from pocketrnn.engines.text_embedding_output import add_graph_output, find_last_layer_input
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
-from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
+from pocketrnn_export.forms.packed_file.graph_to_program import translate_graph_into_program
 from pocketrnn_export.forms.weight_quantization import Storage, quantize_graph
 from pocketrnn_native import Packed
 

@@ -24,9 +24,9 @@ from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, LimitError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_program.graph_observation import compute_node_outputs, observe_graph
-from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
-from pocketrnn_export.forms.packed_program.size_dependent_values import AffineRange, Numbers, SizeValues, Span
+from pocketrnn_export.forms.packed_file.graph_to_program import translate_graph_into_program
+from pocketrnn_export.forms.packed_file.size_dependent_values import AffineRange, Numbers, SizeValues, Span
+from pocketrnn_export.forms.packed_file.values_that_depend_on_tokens import compute_node_outputs, observe_graph
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof.case_selection import (
     ASKED_SIZES,

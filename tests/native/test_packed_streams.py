@@ -34,9 +34,9 @@ from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
 from pocketrnn_export.comparing.proof_inputs import Widths
 from pocketrnn_export.forms.onnx.onnx_form import ONNX
-from pocketrnn_export.forms.packed_program.graph_to_program import translate_graph_into_program
-from pocketrnn_export.forms.step_graph_form import STEP
-from pocketrnn_export.intake.module_preparation import prepare_module
+from pocketrnn_export.forms.packed_file.graph_to_program import translate_graph_into_program
+from pocketrnn_export.forms.step_graph_that_continues_from_state import STEP
+from pocketrnn_export.intake.module_copy_with_call_and_logits import prepare_module
 from pocketrnn_export.packing import pack
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import NO_STREAM, SAVED, TOO_LONG

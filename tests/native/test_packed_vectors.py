@@ -24,7 +24,7 @@ from slow_case_sampling import mostly_slow
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle import packed_enums
 from pocketrnn.errors import BundleError, LimitError, PocketRNNError
-from pocketrnn_export.forms.packed_program.packed_program import _LAYOUT
+from pocketrnn_export.forms.packed_file.program import _LAYOUT
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import CONTENT, COSTLY, Stream
 

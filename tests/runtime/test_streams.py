@@ -24,7 +24,7 @@ from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, TextError
 from pocketrnn.text import TextEncoder, TextRules
-from pocketrnn.text_stream import StreamPosition, read_fragment
+from pocketrnn.text_answered_while_arriving import StreamPosition, read_fragment
 
 # Parts of texts whose pieces depend on each other: each tokenizer's patterns in parts, letters whose lower case depends
 # on their neighbours, characters between them that are looked through, and white space of every kind.

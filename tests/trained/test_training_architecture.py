@@ -13,7 +13,7 @@ from training_data import SMALL
 from pocketrnn.errors import InputError
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
-from pocketrnn_training.settings.base_settings import CELLS, POOLINGS
+from pocketrnn_training.settings.settings_of_all_runs import CELLS, POOLINGS
 
 LENGTHS = torch.tensor([3, 7, 1, 5])
 EVERY = [

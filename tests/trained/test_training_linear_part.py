@@ -17,8 +17,8 @@ from pocketrnn_export.bundle_export import export
 from pocketrnn_export.checkpoint_export import export_trained, make_export_arguments_from_checkpoint
 from pocketrnn_export.packing import pack
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
 from pocketrnn_training.classifiers.linear_classifier import LINEAR, LinearArchitecture, LinearScores
+from pocketrnn_training.classifiers.logits_of_encoded_rows import compute_logits, encode_rows
 from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.measures.temperature_scaling import apply_temperature

@@ -14,7 +14,7 @@ from training_data import LABELS, QUICK, easy_texts
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import TextEncoder
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.classifiers.inference import compute_logits
+from pocketrnn_training.classifiers.logits_of_encoded_rows import compute_logits
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.preparation.prepared_data import OtherSources
 from pocketrnn_training.preparation.text_preparation import prepare_texts

@@ -30,7 +30,7 @@ from pocketrnn.errors import CheckpointError, InputError
 from pocketrnn_training import run_folder, training
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint_file_names import RESUME, holds_interrupted_run
-from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
+from pocketrnn_training.classifiers.logits_of_encoded_rows import compute_logits, encode_rows
 from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 from pocketrnn_training.loop import running_metrics
 from pocketrnn_training.loop.training_processes import ProcessError

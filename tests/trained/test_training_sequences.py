@@ -20,7 +20,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_training.baselines.sequence_baselines import fit_convolution_baseline
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.architecture import SequenceArchitecture
-from pocketrnn_training.classifiers.inference import compute_logits
+from pocketrnn_training.classifiers.logits_of_encoded_rows import compute_logits
 from pocketrnn_training.classifiers.recurrent_classifiers import SequenceClassifier
 from pocketrnn_training.fit_with_scikit_learn_interface import fit
 from pocketrnn_training.loop.training_loop import TrainingState

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from training_data import SMALL
 
 from pocketrnn_training import RecurrentClassifier
-from pocketrnn_training.settings.base_settings import CELLS, POOLINGS
+from pocketrnn_training.settings.settings_of_all_runs import CELLS, POOLINGS
 
 
 def logits_and_gradients(

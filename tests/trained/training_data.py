@@ -10,7 +10,7 @@ import numpy as np
 
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
+from pocketrnn_training.classifiers.logits_of_encoded_rows import compute_logits, encode_rows
 from pocketrnn_training.report.run_report import ValidationAnswers
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.settings.text_settings import TextSettings

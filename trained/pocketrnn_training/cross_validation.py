@@ -13,7 +13,7 @@ from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds, check_labelled
-from pocketrnn_training.settings.base_settings import Settings
+from pocketrnn_training.settings.settings_of_all_runs import Settings
 from pocketrnn_training.training import train
 from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
 from pocketrnn_training.training_parts_by_row_kind import find_row_kind

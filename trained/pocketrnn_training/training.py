@@ -25,15 +25,15 @@ from pocketrnn_training.candidates.candidate_comparison import (
 from pocketrnn_training.candidates.fit_without_epochs import fit_classifier_without_epochs, should_fit_without_epochs
 from pocketrnn_training.classifiers.checkpoint import Checkpoint, make_rules_member
 from pocketrnn_training.loop.duration_estimate import time_steps_and_estimate_duration
-from pocketrnn_training.loop.final_fit import FinalFit, OnlyFit
+from pocketrnn_training.loop.fit_on_all_rows import FinalFit, OnlyFit
 from pocketrnn_training.loop.training_loop import TrainingError, TrainingLoop, TrainingState
 from pocketrnn_training.loop.training_processes import Loop, run_in_processes, silence_fabric
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
-from pocketrnn_training.settings.base_settings import ANY_TIME, Settings
 from pocketrnn_training.settings.pair_settings import PairSettings
+from pocketrnn_training.settings.settings_of_all_runs import ANY_TIME, Settings
 from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.texts import installed_vectors
 from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice

@@ -23,9 +23,9 @@ from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
-from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.pair_settings import PairSettings
+from pocketrnn_training.settings.settings_of_all_runs import Settings
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.settings.text_settings import TextSettings
 

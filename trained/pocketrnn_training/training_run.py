@@ -25,7 +25,7 @@ from pocketrnn_training.report import run_report as reports
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.labelled_rows import LabelledRows, assign_folds
 from pocketrnn_training.rows.text_files import with_unlabelled
-from pocketrnn_training.settings.base_settings import Settings
+from pocketrnn_training.settings.settings_of_all_runs import Settings
 from pocketrnn_training.training import TrainingState, train
 from pocketrnn_training.training_events import Epoch, Notice, Progress, StageNotice
 from pocketrnn_training.training_parts_by_row_kind import find_row_kind

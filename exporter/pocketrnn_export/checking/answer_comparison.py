@@ -22,6 +22,7 @@ from pocketrnn_export.checking.forward_call_recording import ModuleCall, Recorde
 from pocketrnn_export.checking.input_output_matching import MatchedInput, OutputPair, make_file_inputs, squeeze_shape
 from pocketrnn_export.checking.joined_outputs import JoinedOutputModule, choose_column_scales, join_outputs_into_table
 from pocketrnn_export.checking.missing_activation import MissingActivation
+from pocketrnn_export.comparing.answer_spread_by_rounding import ExactAnswer, make_perturbed_module_runs
 from pocketrnn_export.comparing.first_operation_not_in_graph import find_first_operation_missing_in_graph
 from pocketrnn_export.comparing.float64_graph import convert_model_to_float64, make_function_of_float64_model
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
@@ -29,9 +30,8 @@ from pocketrnn_export.comparing.float64_proof import SPREADS, measure_distance_t
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Difference, Reference, measure_difference
 from pocketrnn_export.comparing.parity_decision_and_report import is_within_tolerance_or_rounding
 from pocketrnn_export.comparing.proof_inputs import Case, Logits
-from pocketrnn_export.comparing.rounding_spread import ExactAnswer, make_perturbed_module_runs
 from pocketrnn_export.intake.compiled_call_line import Call
-from pocketrnn_export.intake.user_frames import describe_user_line_if_known
+from pocketrnn_export.intake.user_code_lines_for_messages import describe_user_line_if_known
 
 _log = logging.getLogger(__name__)
 # Two answers this near are the same where there is no answer in double precision.

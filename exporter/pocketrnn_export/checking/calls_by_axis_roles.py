@@ -30,7 +30,7 @@ from pocketrnn_export.checking.forward_call_recording import (
 )
 from pocketrnn_export.checking.joined_outputs import join_outputs_into_table
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import list_forward_parameters
-from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
+from pocketrnn_export.numbers.table_of_proof_samples import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 
 # The most assignments of sizes to the file's inputs that are tried, and the processor time for all of them.
 _MOST_WAYS: Final = 400

@@ -30,7 +30,7 @@ from pocketrnn_export.checking.calls_by_axis_roles import (
 from pocketrnn_export.checking.exported_file import CheckedFile, Port
 from pocketrnn_export.checking.forward_call_recording import SIZES, ModuleCall, draw_case, record_calls
 from pocketrnn_export.checking.input_output_matching import AGREEING
-from pocketrnn_export.numbers.sample_table import NEAR
+from pocketrnn_export.numbers.table_of_proof_samples import NEAR
 from pocketrnn_export.torch_internals import TORCH_FOLDER, FunctionMode
 
 # The processor time for the search, and after the first way in which the two agree.

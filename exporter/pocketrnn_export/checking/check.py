@@ -55,8 +55,8 @@ from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.export_lock_and_exceptions import run_one_export_on_one_core
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import list_forward_parameters
 from pocketrnn_export.intake.compiled_call_line import Call
-from pocketrnn_export.intake.export_copy import copy_for_export
-from pocketrnn_export.intake.user_frames import find_random_draw_line
+from pocketrnn_export.intake.module_copy_for_export import copy_for_export
+from pocketrnn_export.intake.user_code_lines_for_messages import find_random_draw_line
 from pocketrnn_export.module_runs.state_restoration import keep_module_unchanged, restore_random_state
 from pocketrnn_export.progress import log_item_progress, show_progress
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from pocketrnn_export.checking.exported_file import Array
 from pocketrnn_export.comparing.proof_inputs import Case
-from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.compiled_call_line import Call
-from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.intake.run_that_undoes_assignments import run_quietly_and_undo_assignments
+from pocketrnn_export.intake.user_code_lines_for_messages import run_user_call
 
 # The size of a batch: its rows, and their steps.
 RowsAndSteps = tuple[int, int]

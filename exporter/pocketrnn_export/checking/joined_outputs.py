@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pocketrnn_export.checking.exported_file import Array
 from pocketrnn_export.checking.forward_call_recording import ModuleCall, record_forward
-from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.compiled_call_line import Call
+from pocketrnn_export.intake.run_that_undoes_assignments import undo_assignments
 
 
 class JoinedOutputModule(nn.Module):

@@ -44,7 +44,7 @@ from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches 
     list_forward_parameters,
 )
 from pocketrnn_export.intake.compiled_call_line import Call, compile_call
-from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, make_sample_table
+from pocketrnn_export.numbers.table_of_proof_samples import EVERYWHERE, NEAR, POSITIVE, make_sample_table
 from pocketrnn_export.progress import hide_log_records
 
 _log = logging.getLogger(__name__)

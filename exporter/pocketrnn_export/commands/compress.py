@@ -11,7 +11,6 @@ import click
 from pocketrnn.commands.grouped_help_and_shared_options import Command, Text
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.errors import require_module
-from pocketrnn_export.commands.closing_lines import format_example_note, print_next_step, print_verdicts
 from pocketrnn_export.commands.compression_and_integer_options import (
     COLUMNS,
     check_is_bundle,
@@ -19,6 +18,7 @@ from pocketrnn_export.commands.compression_and_integer_options import (
     read_rows_to_measure,
     write_compressed_bundle,
 )
+from pocketrnn_export.commands.lines_after_export import format_example_note, print_next_step, print_verdicts
 from pocketrnn_export.commands.printed_stages import print_stages
 
 _STORAGES: Final = click.Choice(["int8", "float16", "float32"])

@@ -29,16 +29,6 @@ from pocketrnn.errors import (
     require_module,
     short_repr,
 )
-from pocketrnn_export.commands.closing_lines import (
-    describe_empty_texts,
-    describe_torchscript,
-    format_example_note,
-    format_proof_summary,
-    format_proof_table,
-    list_files_of_tokenizer,
-    print_next_step,
-    print_verdicts,
-)
 from pocketrnn_export.commands.collected_refusals import (
     SOURCE,
     CollectedRefusals,
@@ -68,6 +58,16 @@ from pocketrnn_export.commands.corrected_labels_and_pairs import (
 from pocketrnn_export.commands.export_with_rules_from_answers import (
     export_with_rules_from_answers,
     list_rules_in_code,
+)
+from pocketrnn_export.commands.lines_after_export import (
+    describe_empty_texts,
+    describe_torchscript,
+    format_example_note,
+    format_proof_summary,
+    format_proof_table,
+    list_files_of_tokenizer,
+    print_next_step,
+    print_verdicts,
 )
 from pocketrnn_export.commands.missing_option_files import (
     TOKENIZERS,

@@ -15,7 +15,7 @@ import click
 from pocketrnn.commands.grouped_help_and_shared_options import Text
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import InputError, find_file_error_reason, short_repr
-from pocketrnn_export.commands.closing_lines import format_example_note, format_proof_summary, format_proof_table
+from pocketrnn_export.commands.lines_after_export import format_example_note, format_proof_summary, format_proof_table
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest

@@ -11,7 +11,6 @@ from pocketrnn.commands.grouped_help_and_shared_options import Command
 from pocketrnn.commands.standard_streams import print_line, print_line_if_slow
 from pocketrnn.commands.terminal_text import escape_line
 from pocketrnn.errors import require_module
-from pocketrnn_export.commands.closing_lines import print_next_step, print_verdicts
 from pocketrnn_export.commands.compression_and_integer_options import (
     arithmetic_options,
     check_is_bundle,
@@ -20,6 +19,7 @@ from pocketrnn_export.commands.compression_and_integer_options import (
     read_int8_measure_arguments,
     refuse_measure_options_for_float32,
 )
+from pocketrnn_export.commands.lines_after_export import print_next_step, print_verdicts
 from pocketrnn_export.commands.printed_stages import print_stages
 
 if TYPE_CHECKING:

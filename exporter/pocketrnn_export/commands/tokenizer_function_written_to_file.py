@@ -40,7 +40,7 @@ from pocketrnn_export.source_code.torchtext_tokenizers import replace_torchtext_
 
 if TYPE_CHECKING:
     from pocketrnn_export.source_code.splitting_part_of_function import WrittenTokenizer
-    from pocketrnn_export.vocabularies.keras_split import KerasSplit
+    from pocketrnn_export.vocabularies.keras_tokenizer_split import KerasSplit
     from pocketrnn_export.vocabularies.owner_function_call import OwnersFunction
 
 _MOST_FILES: Final = 20
@@ -231,8 +231,8 @@ def refuse_answering_function(named: ModuleName, output: Path) -> NoReturn:
         named: the function.
         output: the output of the command.
     """
+    from pocketrnn_export.source_code.splitting_function_from_answering_code import write_skeleton_of_tokenizer_function
     from pocketrnn_export.source_code.splitting_part_of_function import WRITTEN_NAME
-    from pocketrnn_export.source_code.tokenizer_skeleton import write_skeleton_of_tokenizer_function
 
     skeleton = write_skeleton_of_tokenizer_function(named.path, named.function_name)
     path = write_code_file(output, WRITTEN_NAME, skeleton.code, named)

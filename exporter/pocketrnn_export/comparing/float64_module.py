@@ -22,7 +22,7 @@ from pocketrnn_export.comparing.answer_rows_without_padding import drop_padding_
 from pocketrnn_export.comparing.module_and_graph_as_functions import compute_answer_with_rows_sorted_by_length
 from pocketrnn_export.comparing.proof_inputs import Doubles, Ids, Run64
 from pocketrnn_export.module_runs.attribute_changes import restore_attributes
-from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
+from pocketrnn_export.module_runs.complete_deep_copy import copy_without_comparison
 from pocketrnn_export.module_runs.function_caches import find_cached_functions, use_fresh_caches
 from pocketrnn_export.torch_internals import FunctionMode, change_operator_arguments
 

@@ -17,10 +17,10 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, num
 from torch import nn
 
 from pocketrnn.errors import ExportError, ParityError, first_line
+from pocketrnn_export.comparing.answer_spread_by_rounding import ExactAnswer
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_copy_run
 from pocketrnn_export.comparing.proof_inputs import Case, Run64
-from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.progress import log_item_progress
 
 # A right graph agrees with its module to 1e-13 in double precision; the nearest wrong one of 200 is 1.3e-9 from it

@@ -13,12 +13,16 @@ from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError, first_line
 from pocketrnn.verification import compute_largest_logit_differences
 from pocketrnn_export.comparing.answer_rows_without_padding import split_answer_rows_by_text
+from pocketrnn_export.comparing.answer_spread_by_rounding import (
+    ExactAnswer,
+    compute_exact_answers,
+    make_perturbed_graph_runs,
+)
 from pocketrnn_export.comparing.first_operation_not_in_graph import LineFinder
 from pocketrnn_export.comparing.float64_graph import make_float64_onnx_run
 from pocketrnn_export.comparing.float64_proof import SPREADS, measure_distance_to_exact_answer
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run, Run64
-from pocketrnn_export.comparing.rounding_spread import ExactAnswer, compute_exact_answers, make_perturbed_graph_runs
 from pocketrnn_export.progress import log_item_progress
 
 # A difference up to this size passes without an estimate of rounding: the smallest classifiers show it.

@@ -35,7 +35,7 @@ from pocketrnn_export.forms.onnx.onnx_form import (
     trace_onnx_graph,
     wrap_onnx_graph_as_form,
 )
-from pocketrnn_export.intake.module_preparation import ExportableModule
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule
 
 # Before 7, recurrent layers and broadcasting were defined differently.
 _OLDEST: Final = 7

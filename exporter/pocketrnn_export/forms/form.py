@@ -14,7 +14,7 @@ from pocketrnn.bundle.manifest import Graph, StepGraph, TorchScript
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.proof_inputs import Run, Run64
-from pocketrnn_export.intake.module_preparation import ExportableModule
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule
 
 _log = logging.getLogger(__name__)
 

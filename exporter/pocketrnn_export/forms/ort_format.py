@@ -15,7 +15,7 @@ import onnxruntime
 from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_onnx_run
 from pocketrnn_export.forms.form import Form, sha256
-from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
+from pocketrnn_export.forms.step_graph_that_continues_from_state import wrap_step_graph_as_form
 
 ORT_FILE: Final = "model.ort"
 ORT_STEP_FILE: Final = "model.step.ort"

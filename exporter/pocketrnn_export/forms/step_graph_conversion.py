@@ -18,11 +18,11 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_program.graph_observation import (
+from pocketrnn_export.forms.packed_file.size_dependent_values import Affine, SizeValues, read_attributes
+from pocketrnn_export.forms.packed_file.values_that_depend_on_tokens import (
     find_values_that_depend_only_on_token_count,
     select_nodes_needed_for_outputs,
 )
-from pocketrnn_export.forms.packed_program.size_dependent_values import Affine, SizeValues, read_attributes
 
 _GATES: Final = frozenset({"RNN", "LSTM", "GRU"})
 # The operators that compute each token by itself, if their other inputs are the same for every token.

@@ -16,7 +16,7 @@ from pocketrnn.text import AnyTextRules
 from pocketrnn_export.bundle_description import Description
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_module_run
 from pocketrnn_export.forms.form import Form, FormKind, sha256
-from pocketrnn_export.intake.module_preparation import ExportableModule
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule
 from pocketrnn_export.intake.torchscript_saving_and_loading import ignore_warnings, load_from_bytes, save_to_bytes
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import resize_example
 from pocketrnn_export.tracing.module_trace import make_torchscript_session

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.text.features_beside_text import Features
-from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.character_pair_and_feature_calls import CharacterCall, FeatureCall, PairCall
 from pocketrnn_export.intake.compiled_call_line import Call
 from pocketrnn_export.intake.last_activation_removal import ActivationCall, ActivationSkipper
-from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.intake.run_that_undoes_assignments import undo_assignments
+from pocketrnn_export.intake.user_code_lines_for_messages import run_user_call
 from pocketrnn_export.vocabularies.spelled_word_ids import Spellings
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.user_frames import list_call_frames, write_place
+from pocketrnn_export.intake.user_code_lines_for_messages import list_call_frames, write_place
 from pocketrnn_export.torch_internals import FunctionMode
 
 # How logits become probabilities: by softmax or sigmoid; or for each of several heads by one of these, with the number

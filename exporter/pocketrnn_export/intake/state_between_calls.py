@@ -27,7 +27,12 @@ from pocketrnn_export.comparing.proof_inputs import LONGEST
 from pocketrnn_export.intake.call_discovery.kept_state_advice import advise_on_kept_state
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.calling_convention import Convention
-from pocketrnn_export.intake.user_frames import find_random_draw_line, list_call_frames, run_user_call, write_place
+from pocketrnn_export.intake.user_code_lines_for_messages import (
+    find_random_draw_line,
+    list_call_frames,
+    run_user_call,
+    write_place,
+)
 from pocketrnn_export.module_runs.attribute_changes import (
     ChangedAttribute,
     does_run_assign_attributes,

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from pocketrnn_export.module_runs.complete_copy import has_settable_attributes
+from pocketrnn_export.module_runs.complete_deep_copy import has_settable_attributes
 from pocketrnn_export.torch_internals import count_in_place_writes
 
 # The types of values that a run of a module cannot change.

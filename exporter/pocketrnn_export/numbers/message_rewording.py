@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from pocketrnn.errors import PocketRNNError, SequenceError
-from pocketrnn_export.numbers.sample_table import LOOKUP
+from pocketrnn_export.numbers.table_of_proof_samples import LOOKUP
 from pocketrnn_export.progress import filter_log_records
 
 # The words for texts in messages of shared code, with the words for sequences; the characters around a word show

@@ -16,13 +16,13 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_description import Description, make_label_output, validate_name
 from pocketrnn_export.export_arguments import ExportOptions
 from pocketrnn_export.numbers.number_export import NumberExport
-from pocketrnn_export.numbers.sample_table import LAYOUTS
 from pocketrnn_export.numbers.scaler_file import (
     find_mean_and_scale,
     read_column_names,
     read_scaler,
     select_numbers_of_channels,
 )
+from pocketrnn_export.numbers.table_of_proof_samples import LAYOUTS
 
 # The fewest sequences that give a range of numbers.
 _ENOUGH: Final = 4

@@ -38,14 +38,18 @@ from pocketrnn_export.export_arguments import ExportOptions
 from pocketrnn_export.forms.form import Form, OtherFile, log_uncompared_parts_and_make_provenance_entry, sha256
 from pocketrnn_export.forms.onnx.integers_near_graph_constants import list_integers_near_constants
 from pocketrnn_export.forms.onnx.onnx_form import make_onnx_form
-from pocketrnn_export.forms.step_graph_form import wrap_step_graph_as_form
+from pocketrnn_export.forms.step_graph_that_continues_from_state import wrap_step_graph_as_form
 from pocketrnn_export.intake.compiled_call_line import compile_call
-from pocketrnn_export.intake.export_copy import unwrap_module
-from pocketrnn_export.intake.module_preparation import ExportableModule, prepare_module
+from pocketrnn_export.intake.module_copy_for_export import unwrap_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule, prepare_module
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.numbers.message_rewording import reword_messages_for_numbers, reword_sentence_on_texts_for_numbers
-from pocketrnn_export.numbers.sample_table import (
+from pocketrnn_export.numbers.step_graph_of_number_classifier import (
+    make_step_graph_of_samples,
+    refuse_rules_that_cannot_stream,
+)
+from pocketrnn_export.numbers.table_of_proof_samples import (
     EVERYWHERE,
     LAYOUTS,
     NEAR,
@@ -58,10 +62,6 @@ from pocketrnn_export.numbers.sample_table import (
     make_sample_table,
     replace_ids_by_samples,
     rewrite_call_for_ids,
-)
-from pocketrnn_export.numbers.step_graph_of_number_classifier import (
-    make_step_graph_of_samples,
-    refuse_rules_that_cannot_stream,
 )
 from pocketrnn_export.progress import filter_log_records
 from pocketrnn_export.proof.case_selection import find_text_widths, make_provenance_entry_of_condition_sizes

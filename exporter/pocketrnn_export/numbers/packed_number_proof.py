@@ -22,7 +22,7 @@ from pocketrnn_export.numbers.number_export import (
     drop_constant_sequences_if_answers_are_unstable,
     make_text_rules_for_proof,
 )
-from pocketrnn_export.numbers.sample_table import (
+from pocketrnn_export.numbers.table_of_proof_samples import (
     EVERYWHERE,
     NEAR,
     POSITIVE,

@@ -9,7 +9,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.form import sha256
 from pocketrnn_export.forms.onnx.nan_propagation import add_nan_guards_for_any_input, remove_nan_guards
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph
-from pocketrnn_export.forms.step_graph_form import STEP_FILE
+from pocketrnn_export.forms.step_graph_that_continues_from_state import STEP_FILE
 
 
 def refuse_rules_that_cannot_stream(rules: NumberInput, limits: Limits | None) -> None:

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake import traceable_torchscript
-from pocketrnn_export.intake.user_frames import describe_line, is_installed_file, is_user_frame
-from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
+from pocketrnn_export.intake.user_code_lines_for_messages import describe_line, is_installed_file, is_user_frame
+from pocketrnn_export.module_runs.complete_deep_copy import copy_without_comparison
 from pocketrnn_export.module_runs.operator_recording import (
     SHAPES,
     OperatorRecorder,

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import parse_file
-from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
+from pocketrnn_export.intake.user_code_lines_for_messages import parse_file
+from pocketrnn_export.module_runs.complete_deep_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.proof.program_runs_and_nodes import Answers, compute_answer_or_none
 from pocketrnn_export.tracing.layers.memoryless_layers import use_memoryless_layers
 from pocketrnn_export.tracing.python_semantics.user_files_and_globals import find_users_files
-from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
+from pocketrnn_export.tracing.sizes.program_answers_at_some_sizes import is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
 
 MOST_TOKENS: Final = 512

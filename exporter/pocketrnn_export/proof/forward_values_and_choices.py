@@ -17,14 +17,14 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.user_frames import is_user_frame, list_call_frames
-from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
+from pocketrnn_export.intake.user_code_lines_for_messages import is_user_frame, list_call_frames
+from pocketrnn_export.module_runs.complete_deep_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.module_runs.tensors_in_values import list_tensors_in
 from pocketrnn_export.proof.program_runs_and_nodes import NodeValues
 from pocketrnn_export.torch_internals import DispatchMode, read_memory_address
 from pocketrnn_export.tracing.module_trace import TracedProgram
-from pocketrnn_export.tracing.sizes.program_search import Choice
+from pocketrnn_export.tracing.sizes.right_program_for_each_size import Choice
 
 # A file, a line of forward in it, the name of an operator that the line runs, and whether the place means the inputs of
 # the operator (True) or its results (False).

@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 from pocketrnn_export.comparing.float64_module import make_float64_copy
 from pocketrnn_export.intake.character_pair_and_feature_calls import derive_features_from_first_ids
 from pocketrnn_export.intake.wrappers_for_trace import FeatureModule
-from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
+from pocketrnn_export.module_runs.complete_deep_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.proof.every_size_comparison import APART
 from pocketrnn_export.proof.ids_that_cases_must_contain import (
@@ -21,9 +21,9 @@ from pocketrnn_export.proof.ids_that_cases_must_contain import (
     write_phrases_into_rows,
 )
 from pocketrnn_export.proof.program_runs_and_nodes import Answers, compute_answer_or_none
-from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
-from pocketrnn_export.tracing.sizes.program_judging import compute_largest_difference
+from pocketrnn_export.tracing.sizes.program_answers_at_some_sizes import compute_largest_difference
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
+from pocketrnn_export.tracing.trace_session import takes_lengths, takes_two_texts
 
 
 @dataclass(frozen=True)

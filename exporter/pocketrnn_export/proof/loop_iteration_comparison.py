@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
+from pocketrnn_export.module_runs.complete_deep_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 from pocketrnn_export.module_runs.tensors_in_values import list_tensors_in
 from pocketrnn_export.progress import log_step
@@ -33,7 +33,7 @@ from pocketrnn_export.proof.scripted_functions_as_python import use_python_origi
 from pocketrnn_export.torch_internals import DispatchMode, FunctionMode
 from pocketrnn_export.tracing.python_semantics.loops_cut_to_few_iterations import ITERATIONS
 from pocketrnn_export.tracing.rules.lengths import writes_into_first_argument
-from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
+from pocketrnn_export.tracing.sizes.program_answers_at_some_sizes import is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 
 # As long as the longest text of the proof. A GRUCell(64) and five other calls a step take 0.4 s.

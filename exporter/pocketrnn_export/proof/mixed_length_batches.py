@@ -17,7 +17,7 @@ from pocketrnn_export.proof import every_size_comparison
 from pocketrnn_export.proof.every_size_comparison import SHORT_TEXT, is_answer_near_expected, list_sizes_to_try
 from pocketrnn_export.proof.program_runs_and_nodes import compute_answer_or_none
 from pocketrnn_export.tracing.layers.memoryless_layers import use_memoryless_layers
-from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
+from pocketrnn_export.tracing.sizes.program_answers_at_some_sizes import is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 
 # The largest number in a condition on a length that is tried; and the largest number of bounds.

@@ -17,7 +17,7 @@ from torch.fx import Node
 
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_graph_inputs_from_ids
 from pocketrnn_export.comparing.proof_inputs import Case, split_cases_into_single_rows
-from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, describe_user_line_of_node
+from pocketrnn_export.intake.user_code_lines_for_messages import UNKNOWN_LINE, describe_user_line_of_node
 from pocketrnn_export.module_runs.operator_recording import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.program_runs_and_nodes import (
     NodeValues,

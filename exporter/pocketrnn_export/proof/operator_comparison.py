@@ -22,7 +22,7 @@ from torch.fx import Node
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
-from pocketrnn_export.intake.user_frames import describe_user_line_of_node
+from pocketrnn_export.intake.user_code_lines_for_messages import describe_user_line_of_node
 from pocketrnn_export.proof.every_size_comparison import AnswersDifferError
 from pocketrnn_export.proof.program_runs_and_nodes import NodeValues
 

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import Case
 from pocketrnn_export.comparing.torch_threads import lift_one_thread_limit
-from pocketrnn_export.intake.copy_comparison import OwnersModule
-from pocketrnn_export.intake.export_copy import copy_module
+from pocketrnn_export.intake.exported_copy_comparison import OwnersModule
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32
-from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, describe_user_line
+from pocketrnn_export.intake.module_copy_for_export import copy_module
+from pocketrnn_export.intake.user_code_lines_for_messages import UNKNOWN_LINE, describe_user_line
 from pocketrnn_export.module_runs.operator_recording import (
     OperatorRecorder,
     Program,

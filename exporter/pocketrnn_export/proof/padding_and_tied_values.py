@@ -31,8 +31,8 @@ from pocketrnn_export.proof.program_runs_and_nodes import (
 from pocketrnn_export.proof.texts_mixed_in_batch import BY_POSITION
 from pocketrnn_export.proof.word_dependence_of_values import WordDependence, find_word_dependence
 from pocketrnn_export.torch_internals import flatten_tree, read_size_expression, unflatten_tree, writes_in_place
-from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sort_with_equal_values_reversed import ORDERS, call_with_reversed_ties
+from pocketrnn_export.tracing.trace_session import takes_lengths, takes_two_texts
 
 # The row of the text that is compared, of the two in a batch.
 TEXT: Final = 1

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node
 
-from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, describe_user_line_of_node
+from pocketrnn_export.intake.user_code_lines_for_messages import UNKNOWN_LINE, describe_user_line_of_node
 from pocketrnn_export.torch_internals import (
     find_custom_operator_function,
     list_aliased_arguments,

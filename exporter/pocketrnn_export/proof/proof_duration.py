@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from pocketrnn_export.comparing.answer_spread_by_rounding import DRAWS
 from pocketrnn_export.comparing.logit_comparison import Reference
 from pocketrnn_export.comparing.proof_inputs import Case, Run
-from pocketrnn_export.comparing.rounding_spread import DRAWS
 from pocketrnn_export.proof.reference_answers_on_demand import JOINED_TOKENS
 
 # A shorter proof needs no estimate.

@@ -11,10 +11,10 @@ import numpy as np
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.comparing.answer_rows_without_padding import split_answer_rows_by_text
+from pocketrnn_export.comparing.answer_spread_by_rounding import ExactAnswer
 from pocketrnn_export.comparing.float64_proof import compute_rounding_tolerance
 from pocketrnn_export.comparing.logit_comparison import LEAST_TOLERANCE, Reference, measure_difference
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, split_cases_into_single_rows
-from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.progress import log_item_progress
 
 _log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@ refuse the module.
 
 A module is traced, and forward's conditions on sizes are recorded. If there are none, the one trace is right for all
 sizes, except for loops, lengths that forward counts itself, and sorts: these are compared with the module. Otherwise,
-`sizes/program_search.py` finds a program that agrees with the module in every region of sizes.
+`sizes/right_program_for_each_size.py` finds a program that agrees with the module in every region of sizes.
 
 The caller decides how a program is run for the comparison: as the graph of a form, or, by default, in PyTorch, where
 each operator of pocketrnn has a plain implementation. So a trace can be checked without any form.
@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.proof_inputs import LARGEST
-from pocketrnn_export.intake.user_frames import is_user_frame
+from pocketrnn_export.intake.user_code_lines_for_messages import is_user_frame
 from pocketrnn_export.intake.wrappers_for_trace import free_width
-from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
+from pocketrnn_export.module_runs.complete_deep_copy import copy_without_comparison
 from pocketrnn_export.proof.errors_caught_for_some_texts import refuse_caught_errors_of_rare_texts
 from pocketrnn_export.proof.every_size_comparison import APART
 from pocketrnn_export.proof.forward_values_and_choices import ForwardValues, record_choosing_operators_and_read_weights
@@ -59,19 +59,19 @@ from pocketrnn_export.torch_internals import replace_program_weights
 from pocketrnn_export.tracing.layers.weights_in_onnx_gate_order import add_onnx_weights
 from pocketrnn_export.tracing.module_trace import TracedProgram, find_exception_of_forward_at_sizes, trace_program
 from pocketrnn_export.tracing.python_semantics.caught_errors import find_files_that_may_catch_errors
-from pocketrnn_export.tracing.session import takes_two_texts
-from pocketrnn_export.tracing.sizes.program_judging import (
+from pocketrnn_export.tracing.sizes.program_answers_at_some_sizes import (
     AnswerJudge,
     ProgramAttempt,
     compute_largest_difference,
     describe_sizes,
     is_within_limits,
 )
-from pocketrnn_export.tracing.sizes.program_search import find_program_for_all_sizes
+from pocketrnn_export.tracing.sizes.right_program_for_each_size import find_program_for_all_sizes
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.size_question_log import Question, TraceLog
 from pocketrnn_export.tracing.sizes.size_regions import FollowedRun
 from pocketrnn_export.tracing.sizes.trace_plan_and_branches import TracePlan
+from pocketrnn_export.tracing.trace_session import takes_two_texts
 
 # The time for following one path through forward. A function that calls itself for halves of a long text may not end.
 _SECONDS_A_WAY: Final = 15

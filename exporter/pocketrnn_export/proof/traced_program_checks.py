@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.wrappers_for_trace import FeatureModule
-from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
+from pocketrnn_export.module_runs.complete_deep_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer, run_quietly_on_cpu
 from pocketrnn_export.progress import log_step
 from pocketrnn_export.proof.every_size_comparison import APART, MOST_TOKENS, SECONDS, refuse_differences_at_any_size
@@ -30,14 +30,14 @@ from pocketrnn_export.proof.program_runs_and_nodes import (
     make_runnable_program,
 )
 from pocketrnn_export.proof.row_index_dependence import find_line_that_uses_row_number
-from pocketrnn_export.proof.row_owner_tracking import find_line_that_mixes_texts_by_runs
+from pocketrnn_export.proof.text_dependence_of_numbers import find_line_that_mixes_texts_by_runs
 from pocketrnn_export.proof.texts_mixed_in_batch import find_line_that_mixes_texts_by_operators
 from pocketrnn_export.tracing.module_trace import TracedProgram, find_lines_of_caught_errors
-from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
-from pocketrnn_export.tracing.sizes.program_judging import compute_largest_difference, is_within_limits
+from pocketrnn_export.tracing.sizes.program_answers_at_some_sizes import compute_largest_difference, is_within_limits
 from pocketrnn_export.tracing.sizes.size_conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog, UntraceableError
 from pocketrnn_export.tracing.sort_with_equal_values_reversed import run_with_reversed_ties
+from pocketrnn_export.tracing.trace_session import takes_lengths, takes_two_texts
 
 # The ids below this, and the last id, may be padding to forward.
 _COUNTED: Final = 4

@@ -21,7 +21,7 @@ from pocketrnn_export.source_code.syntax_tree_parts import (
     read_last_name,
 )
 from pocketrnn_export.source_code.values_of_call_arguments import list_assigned_values
-from pocketrnn_export.vocabularies.keras_split import KerasSplit
+from pocketrnn_export.vocabularies.keras_tokenizer_split import KerasSplit
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_name_of_labels, is_vocabulary_name
 
 # The list in which a loop collects its tokens.

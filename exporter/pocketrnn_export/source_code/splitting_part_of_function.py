@@ -59,7 +59,7 @@ from pocketrnn_export.source_code.torchtext_field_split import (
     replace_methods_of_field,
 )
 from pocketrnn_export.source_code.values_of_call_arguments import find_call_arguments
-from pocketrnn_export.vocabularies.keras_split import KerasSplit, read_keras_split
+from pocketrnn_export.vocabularies.keras_tokenizer_split import KerasSplit, read_keras_split
 from pocketrnn_export.vocabularies.owner_function_call import LEAVES_OUT_UNKNOWN, UNKNOWN_ID
 from pocketrnn_export.vocabularies.words_as_vocabulary_object import is_vocabulary_name
 

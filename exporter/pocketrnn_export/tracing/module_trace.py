@@ -24,9 +24,9 @@ from torch.fx.traceback import preserve_node_meta
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.intake import traceable_torchscript
-from pocketrnn_export.intake.user_frames import describe_line, is_user_frame
+from pocketrnn_export.intake.user_code_lines_for_messages import describe_line, is_user_frame
 from pocketrnn_export.intake.wrappers_for_trace import free_width
-from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
+from pocketrnn_export.module_runs.complete_deep_copy import copy_without_comparison
 from pocketrnn_export.module_runs.quiet_cpu_run import call_on_cpu, replace_gpu_tensor_types_by_cpu_types
 from pocketrnn_export.progress import log_step
 from pocketrnn_export.torch_internals import (
@@ -66,18 +66,18 @@ from pocketrnn_export.tracing.rules.lengths import (
     record_how_result_follows_from_lengths,
     run_call_without_stand_ins,
 )
-from pocketrnn_export.tracing.rules.new_and_squeeze import NEW_AND_SQUEEZE
+from pocketrnn_export.tracing.rules.loop_iterations_over_sizes import LOOPS
 from pocketrnn_export.tracing.rules.order_statistics_and_search import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.pooling import POOLING
 from pocketrnn_export.tracing.rules.slices_pads_and_given_sizes import SLICING
-from pocketrnn_export.tracing.rules.steps_of_loops import LOOPS
+from pocketrnn_export.tracing.rules.tensor_new_and_squeeze import NEW_AND_SQUEEZE
 from pocketrnn_export.tracing.rules.tensor_string_refusal import TEXTS
 from pocketrnn_export.tracing.rules.type_promotion import MIXED_NUMBERS
-from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession, takes_two_texts
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog, UntraceableError
 from pocketrnn_export.tracing.sizes.trace_plan_and_branches import Branch, TracePlan
 from pocketrnn_export.tracing.sort_with_equal_values_reversed import find_sort_operators
+from pocketrnn_export.tracing.trace_session import Call, Loop, Topic, TraceSession, takes_two_texts
 
 # The rules for functions of Python, numpy and old PyTorch, in a form that a graph can express.
 PYTHON: Final = Topic(

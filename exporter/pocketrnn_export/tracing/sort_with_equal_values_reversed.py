@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import FunctionMode
-from pocketrnn_export.tracing.session import Call
+from pocketrnn_export.tracing.trace_session import Call
 
 # The operators whose order of equal values is undefined, with the position of their axis argument.
 ORDERS: Final = {"sort": 1, "argsort": 1, "topk": 2}

@@ -34,7 +34,7 @@ from pocketrnn_export.json_reading_and_writing import brief_text, parse_json
 from pocketrnn_export.progress import ABOUT_FIRST_ID, AFTER_AN_ERROR
 from pocketrnn_export.safe_pickle_reader import read_pickle
 from pocketrnn_export.vocabularies.ids_or_counts import FEWEST_IDS, MOST_IDS, IdEvidence, count_ids
-from pocketrnn_export.vocabularies.keras_split import KerasSplit, read_keras_split
+from pocketrnn_export.vocabularies.keras_tokenizer_split import KerasSplit, read_keras_split
 from pocketrnn_export.vocabularies.pickled_vocabulary import (
     SAVE_PLAIN,
     SavedVocab,

@@ -24,8 +24,8 @@ from torch import Tensor
 from pocketrnn.errors import DataError
 from pocketrnn_training.candidates.candidate import Candidate, make_checkpoint_member_of_candidates
 from pocketrnn_training.classifiers.architecture import Architecture
-from pocketrnn_training.classifiers.inference import compute_logits
-from pocketrnn_training.loop.final_fit import LoopFit
+from pocketrnn_training.classifiers.logits_of_encoded_rows import compute_logits
+from pocketrnn_training.loop.fit_on_all_rows import LoopFit
 from pocketrnn_training.loop.thread_limit import limit_threads
 from pocketrnn_training.loop.training_loop import TrainingLoop
 from pocketrnn_training.loop.training_processes import Loop
@@ -34,7 +34,7 @@ from pocketrnn_training.preparation.prepared_data import OtherSources, Task
 from pocketrnn_training.preparation.text_preparation import prepare_texts
 from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
-from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS, Settings
+from pocketrnn_training.settings.settings_of_all_runs import FEW_VALIDATION_ROWS, Settings
 from pocketrnn_training.settings.text_settings import BPE, WORDS, TextSettings
 from pocketrnn_training.texts.weighted_sum_of_recurrent_and_linear_logits import (
     RecurrentLinearWeights,

@@ -16,9 +16,9 @@ from scipy.linalg import eigh
 from torch.nn.functional import conv1d
 
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.classifiers.inference import compute_logits, make_batch
 from pocketrnn_training.classifiers.linear_classifier import LinearArchitecture, LinearClassifier
-from pocketrnn_training.classifiers.random_kernels import (
+from pocketrnn_training.classifiers.logits_of_encoded_rows import compute_logits, make_batch
+from pocketrnn_training.classifiers.random_kernel_classifier import (
     BANK,
     KERNEL_STEPS,
     SIZE_RAMPS,

@@ -7,8 +7,8 @@ from typing import ClassVar, Final
 
 from pocketrnn.errors import InputError
 from pocketrnn_training.classifiers.linear_classifier import LinearArchitecture, check_pair_and_joint_table_rows
-from pocketrnn_training.classifiers.random_kernels import KernelArchitecture
-from pocketrnn_training.settings.base_settings import CELLS, NO_POOLING, POOLINGS
+from pocketrnn_training.classifiers.random_kernel_classifier import KernelArchitecture
+from pocketrnn_training.settings.settings_of_all_runs import CELLS, NO_POOLING, POOLINGS
 
 __all__ = [
     "AnyArchitecture",

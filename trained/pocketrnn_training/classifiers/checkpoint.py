@@ -30,14 +30,14 @@ from pocketrnn.text.subword_encoder import check_rules_fit_vocabulary
 from pocketrnn_training.classifiers.architecture import AnyArchitecture, Architecture, SequenceArchitecture
 from pocketrnn_training.classifiers.checkpoint_file_names import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, read_checkpoint_file
 from pocketrnn_training.classifiers.linear_classifier import CODES_OF_JOINTS, SIZES, LinearArchitecture
-from pocketrnn_training.classifiers.random_kernels import KernelArchitecture
+from pocketrnn_training.classifiers.random_kernel_classifier import KernelArchitecture
 from pocketrnn_training.classifiers.recurrent_classifiers import (
     AnyClassifier,
     build_classifier,
     get_crf_layer,
     is_recurrent_weight,
 )
-from pocketrnn_training.settings.base_settings import QRNN
+from pocketrnn_training.settings.settings_of_all_runs import QRNN
 
 __all__ = [
     "BY_FOLDS",

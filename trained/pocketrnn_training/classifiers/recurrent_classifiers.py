@@ -22,8 +22,8 @@ from pocketrnn.bundle.crf import Crf
 from pocketrnn_training.classifiers import unpacked_layers
 from pocketrnn_training.classifiers.architecture import AnyArchitecture, Architecture, SequenceArchitecture
 from pocketrnn_training.classifiers.linear_classifier import LinearArchitecture, LinearClassifier, LinearScores
-from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, KernelClassifier
-from pocketrnn_training.settings.base_settings import NO_POOLING, QRNN
+from pocketrnn_training.classifiers.random_kernel_classifier import KernelArchitecture, KernelClassifier
+from pocketrnn_training.settings.settings_of_all_runs import NO_POOLING, QRNN
 
 __all__ = [
     "AnyClassifier",

@@ -24,10 +24,17 @@ from pocketrnn_training.classifiers.checkpoint_file_names import (
 from pocketrnn_training.commands.data_options import data_options, split_option_value_at_commas
 from pocketrnn_training.commands.progress_display import show_progress
 from pocketrnn_training.rows.data_source import LABELS_OF, DataSource
-from pocketrnn_training.settings.base_settings import CELLS, CLASS_WEIGHTS, DEVICES, METRICS, POOLINGS, PRECISIONS
 from pocketrnn_training.settings.settings_from_options import (
     find_default_of_setting_in_any_kind,
     make_settings_from_values_by_name,
+)
+from pocketrnn_training.settings.settings_of_all_runs import (
+    CELLS,
+    CLASS_WEIGHTS,
+    DEVICES,
+    METRICS,
+    POOLINGS,
+    PRECISIONS,
 )
 from pocketrnn_training.settings.text_settings import BPE, SPLITS
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pocketrnn.errors import PocketRNNError
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
-from pocketrnn_training.classifiers.inference import compute_logits
 from pocketrnn_training.classifiers.linear_classifier import LINEAR
+from pocketrnn_training.classifiers.logits_of_encoded_rows import compute_logits
 from pocketrnn_training.classifiers.recurrent_classifiers import (
     AnyClassifier,
     RecurrentClassifier,
@@ -51,7 +51,7 @@ from pocketrnn_training.rows.epoch_batches import (
     draw_epoch_row_numbers,
     make_similar_length_batches,
 )
-from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS, Settings
+from pocketrnn_training.settings.settings_of_all_runs import FEW_VALIDATION_ROWS, Settings
 from pocketrnn_training.texts.spelling_embedding import SpelledEmbedding
 from pocketrnn_training.texts.weighted_sum_of_recurrent_and_linear_logits import (
     ALONE,
@@ -96,7 +96,7 @@ class TrainingState:
             result.
         tensors: the weights and the state of the optimizers; the uncalibrated logits of the best epoch for the
             validation rows; and the lengths of these rows.
-        fitted: the number of finished epochs of the final fit (`pocketrnn_training.loop.final_fit`).
+        fitted: the number of finished epochs of the final fit (`pocketrnn_training.loop.fit_on_all_rows`).
     """
 
     task: str

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from pocketrnn_training.classifiers.architecture import AnyArchitecture, Architecture
-from pocketrnn_training.classifiers.inference import make_batch
+from pocketrnn_training.classifiers.logits_of_encoded_rows import make_batch
 from pocketrnn_training.classifiers.recurrent_classifiers import (
     AnyClassifier,
     RecurrentClassifier,
@@ -24,7 +24,7 @@ from pocketrnn_training.classifiers.recurrent_classifiers import (
 from pocketrnn_training.measures.logit_measures import compute_label_log_odds
 from pocketrnn_training.preparation.distillation import TeacherBatch, compute_summed_student_loss
 from pocketrnn_training.preparation.prepared_data import IGNORED, Task
-from pocketrnn_training.settings.base_settings import Settings
+from pocketrnn_training.settings.settings_of_all_runs import Settings
 from pocketrnn_training.texts import word_vectors
 from pocketrnn_training.texts.spelling_embedding import SpelledEmbedding
 

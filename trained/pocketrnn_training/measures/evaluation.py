@@ -19,7 +19,7 @@ from pocketrnn.tables.column_and_label_checks import check_same_labels
 from pocketrnn.tags import has_span_prefixes
 from pocketrnn_training.classifiers.architecture import labels_tokens
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.classifiers.inference import compute_logits, encode_rows
+from pocketrnn_training.classifiers.logits_of_encoded_rows import compute_logits, encode_rows
 from pocketrnn_training.measures.logit_measures import compute_micro_f1
 from pocketrnn_training.measures.span_scores import SpanScores
 from pocketrnn_training.rows.labelled_pairs import LabelledPairs

@@ -25,8 +25,8 @@ from pocketrnn_training.classifiers.linear_classifier import LINEAR
 from pocketrnn_training.measures.logit_measures import compute_label_log_odds
 from pocketrnn_training.rows.class_labels import convert_codes_to_targets
 from pocketrnn_training.rows.labelled_texts import LabelledTexts
-from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.settings.pair_settings import PairSettings
+from pocketrnn_training.settings.settings_of_all_runs import Settings
 from pocketrnn_training.settings.text_settings import BPE, TextSettings
 
 __all__ = ["StartingCheckpoint", "add_checkpoint_labels", "make_settings_from_checkpoint"]

@@ -14,15 +14,18 @@ from pocketrnn.errors import DataError, SequenceError
 from pocketrnn.numbers.training_range import find_channel_ranges
 from pocketrnn_training.classifiers.architecture import SequenceArchitecture
 from pocketrnn_training.classifiers.checkpoint import MADE_SIGNALS
-from pocketrnn_training.classifiers.random_kernels import KernelArchitecture, choose_dilation_of_each_kernel_bank
+from pocketrnn_training.classifiers.random_kernel_classifier import (
+    KernelArchitecture,
+    choose_dilation_of_each_kernel_bank,
+)
 from pocketrnn_training.preparation.batch_augmentation import Augmentation
 from pocketrnn_training.preparation.class_weights_and_notices import compute_class_weights, make_class_notices
 from pocketrnn_training.preparation.prepared_data import OtherSources, Task, describe_rows
 from pocketrnn_training.rows.encoded_rows import EncodedSequences
 from pocketrnn_training.rows.labelled_rows import assign_folds
 from pocketrnn_training.rows.labelled_sequences import LabelledSequences, compute_mean_and_scale
-from pocketrnn_training.settings.base_settings import FEW_VALIDATION_ROWS
 from pocketrnn_training.settings.number_settings import NumberSettings
+from pocketrnn_training.settings.settings_of_all_runs import FEW_VALIDATION_ROWS
 from pocketrnn_training.training_events import Notice
 
 __all__ = ["prepare_sequences"]

@@ -26,7 +26,7 @@ from pocketrnn_training.preparation.prepared_data import (
     label_first_piece_of_each_word,
 )
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
-from pocketrnn_training.settings.base_settings import NO_POOLING
+from pocketrnn_training.settings.settings_of_all_runs import NO_POOLING
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.texts.piece_learning import RowWords, learn_pieces
 from pocketrnn_training.texts.sentences_as_piece_ids import join_words

@@ -20,7 +20,7 @@ from pocketrnn.text import TextEncoder
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
-from pocketrnn_training.classifiers.inference import compute_logits
+from pocketrnn_training.classifiers.logits_of_encoded_rows import compute_logits
 from pocketrnn_training.rows.disk_backed_data import ByteBuffer
 from pocketrnn_training.rows.encoded_rows import EncodedTexts
 from pocketrnn_training.rows.labelled_texts import LabelledTexts

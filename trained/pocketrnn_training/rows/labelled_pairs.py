@@ -15,7 +15,7 @@ from pocketrnn_training.rows.labelled_texts import (
     LabelledTexts,
     select_texts,
 )
-from pocketrnn_training.settings.base_settings import Settings
+from pocketrnn_training.settings.settings_of_all_runs import Settings
 
 __all__ = ["LabelledPairs"]
 

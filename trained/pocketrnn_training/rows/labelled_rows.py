@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError, InputError
-from pocketrnn_training.settings.base_settings import Settings
+from pocketrnn_training.settings.settings_of_all_runs import Settings
 
 __all__ = [
     "UNLABELLED",

@@ -14,8 +14,8 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.column_and_label_checks import check_same_labels
 from pocketrnn_training.rows.class_labels import convert_codes_to_targets, sort_and_check_classes
 from pocketrnn_training.rows.labelled_rows import LabelledRows, split_each_class
-from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.settings.number_settings import NumberSettings
+from pocketrnn_training.settings.settings_of_all_runs import Settings
 
 __all__ = ["LabelledSequences", "Recording", "compute_mean_and_scale", "make_labelled_sequences"]
 

@@ -18,7 +18,7 @@ from pocketrnn_training.rows.class_labels import convert_codes_to_targets
 from pocketrnn_training.rows.disk_backed_data import StoredTexts
 from pocketrnn_training.rows.labelled_rows import LabelledRows, check_labelled, split_rows
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
-from pocketrnn_training.settings.base_settings import Settings
+from pocketrnn_training.settings.settings_of_all_runs import Settings
 
 __all__ = [
     "OUTSIDE_OF_SEVERAL",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pocketrnn.errors import DataError
 from pocketrnn.tables.column_and_label_checks import check_same_labels
 from pocketrnn_training.rows.labelled_rows import LabelledRows
-from pocketrnn_training.settings.base_settings import Settings
+from pocketrnn_training.settings.settings_of_all_runs import Settings
 
 __all__ = ["TaggedSentences"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_training.settings.base_settings import (
+from pocketrnn_training.settings.settings_of_all_runs import (
     A_SHARE,
     FEW_VALIDATION_ROWS,
     LABEL_SMOOTHING,
@@ -42,8 +42,8 @@ class NumberSettings(Settings):
 
     Attributes:
         kernels: the number of random convolution kernels that the classifier has in place of recurrent layers
-            (`pocketrnn_training.classifiers.random_kernels`); 0 for recurrent layers. None for 1,008, or for 0 if a
-            setting of recurrent layers is given.
+            (`pocketrnn_training.classifiers.random_kernel_classifier`); 0 for recurrent layers. None for 1,008, or for
+            0 if a setting of recurrent layers is given.
         convolution: the kernel size of the convolution before the recurrent layers, an odd number of steps; 0 for no
             convolution.
         stride: the stride of the convolution. If it is above 1, the recurrent layers read fewer steps, and

@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from typing import Any, Final, TypeVar
 
 from pocketrnn.errors import InputError
-from pocketrnn_training.settings.base_settings import Settings
 from pocketrnn_training.settings.number_settings import NumberSettings
+from pocketrnn_training.settings.settings_of_all_runs import Settings
 from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.settings.text_settings import TextSettings
 

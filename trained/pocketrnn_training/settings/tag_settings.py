@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_training.settings.base_settings import (
+from pocketrnn_training.settings.settings_of_all_runs import (
     A_SHARE,
     MANY_ROWS,
     Settings,

@@ -8,7 +8,7 @@ from typing import ClassVar, Final, Self
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import TOKENIZERS
-from pocketrnn_training.settings.base_settings import (
+from pocketrnn_training.settings.settings_of_all_runs import (
     A_SHARE,
     LABEL_SMOOTHING,
     MANY_ROWS,

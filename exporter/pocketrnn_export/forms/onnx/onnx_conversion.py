@@ -25,12 +25,12 @@ from pocketrnn_export.forms.onnx.size_and_layer_translations import (
     TRANSLATIONS,
     round_size_numbers_to_float32,
 )
-from pocketrnn_export.intake.user_frames import describe_last_user_line, describe_user_line_of_node
+from pocketrnn_export.intake.user_code_lines_for_messages import describe_last_user_line, describe_user_line_of_node
 from pocketrnn_export.progress import log_step
 from pocketrnn_export.torch_internals import cache_onnx_registry, decompose_where_needed
 from pocketrnn_export.tracing.module_trace import TracedProgram, hide_exporter_messages, read_message_of_first_cause
-from pocketrnn_export.tracing.session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.sizes.size_conditions import Sizes
+from pocketrnn_export.tracing.trace_session import takes_lengths, takes_two_texts
 from pocketrnn_export.tracing.used_and_left_out_rules import is_rule_left_out, record_rule_use
 
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.

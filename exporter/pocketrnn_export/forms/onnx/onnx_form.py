@@ -27,8 +27,8 @@ from pocketrnn_export.forms.onnx.onnx_conversion import (
     describe_first_known_user_line,
     name_graph_inputs,
 )
-from pocketrnn_export.intake.module_preparation import ExportableModule
-from pocketrnn_export.intake.user_frames import find_random_draw_line
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule
+from pocketrnn_export.intake.user_code_lines_for_messages import find_random_draw_line
 from pocketrnn_export.module_runs.state_restoration import restore_module
 from pocketrnn_export.proof.fresh_copies_and_random_inputs import resize_example
 from pocketrnn_export.proof.operator_comparison import refuse_operators_that_differ_in_onnx
@@ -36,9 +36,9 @@ from pocketrnn_export.proof.padding_and_tied_values import MOVES
 from pocketrnn_export.proof.program_runs_and_nodes import RunnableProgram, read_operator_name
 from pocketrnn_export.proof.right_program_search import find_program_right_for_all_sizes
 from pocketrnn_export.tracing.module_trace import TracedProgram, trace_program
-from pocketrnn_export.tracing.session import record_longest_is_full_width
-from pocketrnn_export.tracing.sizes.program_judging import is_within_limits
+from pocketrnn_export.tracing.sizes.program_answers_at_some_sizes import is_within_limits
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
+from pocketrnn_export.tracing.trace_session import record_longest_is_full_width
 
 _log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches 
 from pocketrnn_export.intake.call_discovery.trial_answers import can_run_line
 from pocketrnn_export.intake.character_pair_and_feature_calls import list_feature_variables
 from pocketrnn_export.intake.compiled_call_line import write_layer_code
-from pocketrnn_export.intake.user_frames import write_place
+from pocketrnn_export.intake.user_code_lines_for_messages import write_place
 from pocketrnn_export.torch_internals import TORCH_FOLDER, read_own_buffers, read_own_parameters
 
 # A sentence on the fault of a module or a call, and another on the remedy.

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_discovery.call_candidates import LENGTH_FIRST, CallCandidate
 from pocketrnn_export.intake.call_discovery.call_failures import FailedCall, Reason, explain_exception
 from pocketrnn_export.intake.call_discovery.constants_for_non_text_inputs import (
@@ -60,7 +59,12 @@ from pocketrnn_export.intake.calling_convention import Convention
 from pocketrnn_export.intake.character_pair_and_feature_calls import add_feature_ids, derive_features_from_first_ids
 from pocketrnn_export.intake.compiled_call_line import Call, compile_call
 from pocketrnn_export.intake.ids_with_batch_dependent_answers import explain_batch_dependence
-from pocketrnn_export.intake.user_frames import find_nonfinite_line, find_random_draw_line, run_user_call
+from pocketrnn_export.intake.run_that_undoes_assignments import run_quietly_and_undo_assignments
+from pocketrnn_export.intake.user_code_lines_for_messages import (
+    find_nonfinite_line,
+    find_random_draw_line,
+    run_user_call,
+)
 from pocketrnn_export.module_runs.operator_recording import (
     PROBABILITIES,
     SHAPES,

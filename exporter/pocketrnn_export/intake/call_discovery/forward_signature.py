@@ -22,9 +22,9 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import torch
 from torch import nn
 
-from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import list_forward_parameters
 from pocketrnn_export.intake.call_discovery.parameter_roles import Role, find_role, is_text_name
+from pocketrnn_export.intake.run_that_undoes_assignments import run_quietly_and_undo_assignments
 
 # The most inputs that are tried for a forward of *args or a tuple.
 _NAMELESS: Final = 3

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.assignment_undoing import undo_assignments
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
-from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.intake.run_that_undoes_assignments import undo_assignments
+from pocketrnn_export.intake.user_code_lines_for_messages import run_user_call
 from pocketrnn_export.module_runs.attribute_changes import ChangedAttribute, find_attributes_changed_by_run
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu
 

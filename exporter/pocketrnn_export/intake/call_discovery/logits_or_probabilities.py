@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import Batch, ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial_answers import call_and_read_numbers
 from pocketrnn_export.intake.calling_convention import Convention
@@ -31,8 +30,9 @@ from pocketrnn_export.intake.last_activation_removal import (
     ActivationSkipper,
     apply_activation,
 )
-from pocketrnn_export.intake.user_frames import run_user_call
-from pocketrnn_export.module_runs.complete_copy import copy_without_comparison
+from pocketrnn_export.intake.run_that_undoes_assignments import run_quietly_and_undo_assignments
+from pocketrnn_export.intake.user_code_lines_for_messages import run_user_call
+from pocketrnn_export.module_runs.complete_deep_copy import copy_without_comparison
 from pocketrnn_export.module_runs.operator_recording import SHAPES, OperatorRecorder
 
 # The conclusion for numbers of both signs.

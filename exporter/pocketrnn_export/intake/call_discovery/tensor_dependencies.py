@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_discovery.logits_location import find_float_tensors
 from pocketrnn_export.intake.compiled_call_line import Call
-from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.intake.run_that_undoes_assignments import run_quietly_and_undo_assignments
+from pocketrnn_export.intake.user_code_lines_for_messages import run_user_call
 from pocketrnn_export.module_runs.tensors_in_values import list_tensors_in
 from pocketrnn_export.torch_internals import FunctionMode
 

@@ -9,12 +9,12 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.assignment_undoing import run_quietly_and_undo_assignments
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
 from pocketrnn_export.intake.calling_convention import CallAdapter, Convention
 from pocketrnn_export.intake.character_pair_and_feature_calls import CharacterCall, FeatureCall, PairCall
 from pocketrnn_export.intake.compiled_call_line import Call, compile_call
-from pocketrnn_export.intake.user_frames import run_user_call
+from pocketrnn_export.intake.run_that_undoes_assignments import run_quietly_and_undo_assignments
+from pocketrnn_export.intake.user_code_lines_for_messages import run_user_call
 from pocketrnn_export.module_runs.quiet_cpu_run import compute_answer
 
 # float32 sums a batch in another order than one text; a module that mixes its texts differs by more.

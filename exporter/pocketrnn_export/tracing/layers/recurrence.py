@@ -37,7 +37,7 @@ from pocketrnn_export.tracing.layers.weights_in_onnx_gate_order import (
 )
 from pocketrnn_export.tracing.operators_right_for_every_size import CUT_TO_LONGEST
 from pocketrnn_export.tracing.python_semantics.traced_arrays import replace_largest_length_by_width, unwrap_arrays
-from pocketrnn_export.tracing.session import (
+from pocketrnn_export.tracing.trace_session import (
     TraceSession,
     find_current_export_session,
     find_current_session,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.torch_internals import replace_methods, uses_encoder_fast_path
-from pocketrnn_export.tracing.session import TraceSession, find_current_session
+from pocketrnn_export.tracing.trace_session import TraceSession, find_current_session
 
 # The number of arguments of a decoder before `tgt_is_causal`, `self` included.
 _BEFORE_CAUSAL: Final = 7

@@ -18,7 +18,7 @@ from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
 from pocketrnn_export.tracing.loops.graph_of_unrolled_loops import TracedGraph
 from pocketrnn_export.tracing.operators_right_for_every_size import PUT, STEP
 from pocketrnn_export.tracing.python_semantics.loops_cut_to_few_iterations import ITERATION, ITERATIONS
-from pocketrnn_export.tracing.session import Loop
+from pocketrnn_export.tracing.trace_session import Loop
 
 # The iteration that represents all of them. It is not the first, whose state is the initial one, and not the last,
 # whose states are not passed on.

@@ -31,7 +31,7 @@ from pocketrnn_export.tracing.loops.iteration_matching import (
 from pocketrnn_export.tracing.loops.loop_state_plans import plan_states_without_loop
 from pocketrnn_export.tracing.operators_right_for_every_size import KEEP, STACKED
 from pocketrnn_export.tracing.python_semantics.loops_cut_to_few_iterations import ITERATIONS
-from pocketrnn_export.tracing.session import Loop
+from pocketrnn_export.tracing.trace_session import Loop
 
 
 def make_module_with_layers_in_place_of_loops(

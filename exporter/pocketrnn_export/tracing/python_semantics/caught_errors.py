@@ -18,9 +18,14 @@ from typing import Any
 
 from torch import nn
 
-from pocketrnn_export.intake.user_frames import describe_line, is_installed_file, parse_file, trace_frames
+from pocketrnn_export.intake.user_code_lines_for_messages import (
+    describe_line,
+    is_installed_file,
+    parse_file,
+    trace_frames,
+)
 from pocketrnn_export.tracing.python_semantics.user_files_and_globals import find_users_files
-from pocketrnn_export.tracing.session import TraceSession
+from pocketrnn_export.tracing.trace_session import TraceSession
 
 
 @contextlib.contextmanager

@@ -38,10 +38,10 @@ from pocketrnn_export.tracing.python_semantics.traced_arrays import (
     unwrap_arrays,
 )
 from pocketrnn_export.tracing.python_semantics.user_files_and_globals import find_users_globals
-from pocketrnn_export.tracing.session import TraceSession, find_current_session, is_torchscript_trace
 from pocketrnn_export.tracing.sizes.printed_sizes import may_user_code_read_printed_output
+from pocketrnn_export.tracing.trace_session import TraceSession, find_current_session, is_torchscript_trace
 
-# A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
+# A question about a size from this file counts as its caller's: see `intake/user_code_lines_for_messages.py`.
 ASKS_FOR_ITS_CALLER: Final = True
 _DTYPES: Final = {
     "FloatTensor": torch.float32,

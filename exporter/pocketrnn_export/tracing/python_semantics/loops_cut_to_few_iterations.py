@@ -9,8 +9,8 @@ length is a size of the input runs `ITERATIONS` iterations, whatever that length
   iterations' results becomes `pocketrnn::stacked`. Their shapes are those of the whole length, so the code after the
   loop is traced as usual.
 
-The calls are rewritten by `pocketrnn_export.tracing.rules.steps_of_loops`. The traced values themselves are not used:
-`pocketrnn_export.tracing.loops.loops_as_layers` makes layers of the iterations.
+The calls are rewritten by `pocketrnn_export.tracing.rules.loop_iterations_over_sizes`. The traced values themselves are
+not used: `pocketrnn_export.tracing.loops.loops_as_layers` makes layers of the iterations.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.user_frames import describe_user_line
+from pocketrnn_export.intake.user_code_lines_for_messages import describe_user_line
 from pocketrnn_export.tracing.operators_right_for_every_size import STEP
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray
-from pocketrnn_export.tracing.session import Loop, TraceSession, find_current_session
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
+from pocketrnn_export.tracing.trace_session import Loop, TraceSession, find_current_session
 
 # The first iteration may differ in its initial state, and the last in results that are not used. The two between them
 # show the states that are passed from one to the next.

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import describe_user_line, describe_user_line_of_node
+from pocketrnn_export.intake.user_code_lines_for_messages import describe_user_line, describe_user_line_of_node
 from pocketrnn_export.torch_internals import (
     read_size_expression,
     size_functions,
@@ -35,9 +35,9 @@ from pocketrnn_export.torch_internals import (
     sym_sqrt,
 )
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray, unwrap_arrays
-from pocketrnn_export.tracing.session import find_current_session, is_torchscript_trace
+from pocketrnn_export.tracing.trace_session import find_current_session, is_torchscript_trace
 
-# A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
+# A question about a size from this file counts as its caller's: see `intake/user_code_lines_for_messages.py`.
 ASKS_FOR_ITS_CALLER: Final = True
 
 # Functions of one number whose last digit differs between platforms; ONNX has operators for them.

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import (
+from pocketrnn_export.intake.user_code_lines_for_messages import (
     describe_line,
     find_size_reading_frame,
     is_library_frame,
@@ -39,7 +39,6 @@ from pocketrnn_export.torch_internals import (
     size_functions,
 )
 from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import replace_methods_that_need_plain_numbers
-from pocketrnn_export.tracing.session import TraceSession, find_current_session
 from pocketrnn_export.tracing.sizes.printed_sizes import find_use_of_current_value
 from pocketrnn_export.tracing.sizes.size_conditions import (
     TOKENS,
@@ -49,6 +48,7 @@ from pocketrnn_export.tracing.sizes.size_conditions import (
     rename_size_symbols_to_ours,
 )
 from pocketrnn_export.tracing.sizes.size_question_log import Question, TraceLog
+from pocketrnn_export.tracing.trace_session import TraceSession, find_current_session
 
 # The methods by which a size becomes part of a text: `"%d" % n` calls `__index__`.
 _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", "__int__", "__float__"})

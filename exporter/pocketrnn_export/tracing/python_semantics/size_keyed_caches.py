@@ -22,7 +22,7 @@ from pocketrnn_export.module_runs.function_caches import (
 )
 from pocketrnn_export.module_runs.temporary_dict_values import replace_dict_values
 from pocketrnn_export.torch_internals import read_size_expression, replace_methods
-from pocketrnn_export.tracing.session import TraceSession
+from pocketrnn_export.tracing.trace_session import TraceSession
 
 
 def unwrap_cached_function(value: Any) -> Any:

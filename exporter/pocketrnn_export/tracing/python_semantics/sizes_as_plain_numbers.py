@@ -19,7 +19,7 @@ import torch
 from pocketrnn_export.torch_internals import replace_methods
 from pocketrnn_export.tracing.python_semantics.traced_arrays import TracedArray
 
-# A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
+# A question about a size from this file counts as its caller's: see `intake/user_code_lines_for_messages.py`.
 ASKS_FOR_ITS_CALLER: Final = True
 # The methods of PyTorch's classes that return a number of the example or the name of a symbol.
 _TAKEN: Final = ("__index__", "__int__", "__float__", "__hash__", "__repr__", "__str__", "__format__", "__trunc__",

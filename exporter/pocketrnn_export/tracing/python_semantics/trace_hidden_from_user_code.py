@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from pocketrnn_export.intake.user_frames import is_user_frame
+from pocketrnn_export.intake.user_code_lines_for_messages import is_user_frame
 from pocketrnn_export.torch_internals import list_functions_that_tell_of_tracing, replace_methods
 
 

@@ -4,7 +4,7 @@ trace.
 `lengths.cpu().numpy()`, `lengths.tolist()` and `lengths.max().item()` take values out of a graph, which would freeze
 those of the example. In a trace, the first two give a `TracedArray`, which holds a tensor. The third is known without
 the values: a graph is run with a width that equals the longest of the lengths, so the number is the width; see
-`pocketrnn_export.tracing.session`.
+`pocketrnn_export.tracing.trace_session`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import describe_user_line, is_user_frame
+from pocketrnn_export.intake.user_code_lines_for_messages import describe_user_line, is_user_frame
 from pocketrnn_export.torch_internals import HASH_OF_TENSOR, TRACED_TENSORS, read_tensor_values, replace_methods
-from pocketrnn_export.tracing.session import find_current_session, is_torchscript_trace
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
+from pocketrnn_export.tracing.trace_session import find_current_session, is_torchscript_trace
 
 
 class TracedArray:

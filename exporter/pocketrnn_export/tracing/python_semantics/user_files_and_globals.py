@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from torch import nn
 
-from pocketrnn_export.intake.user_frames import is_user_file, parse_file
+from pocketrnn_export.intake.user_code_lines_for_messages import is_user_file, parse_file
 from pocketrnn_export.torch_internals import unwrap_scripted_function
 from pocketrnn_export.tracing.python_semantics.size_keyed_caches import unwrap_cached_function
 

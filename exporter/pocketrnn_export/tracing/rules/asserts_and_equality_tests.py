@@ -9,10 +9,14 @@ import sys
 from types import FrameType
 from typing import Any, Final
 
-from pocketrnn_export.intake.user_frames import describe_user_line, find_frame_outside_package, write_place
+from pocketrnn_export.intake.user_code_lines_for_messages import (
+    describe_user_line,
+    find_frame_outside_package,
+    write_place,
+)
 from pocketrnn_export.torch_internals import TRACED_TENSORS
-from pocketrnn_export.tracing.session import TraceSession, decline_call, decline_for_torchscript, rule
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
+from pocketrnn_export.tracing.trace_session import TraceSession, decline_call, decline_for_torchscript, rule
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.tracing.session import TraceSession, decline_call, rule
+from pocketrnn_export.tracing.trace_session import TraceSession, decline_call, rule
 
 
 @rule("embedding_bag")

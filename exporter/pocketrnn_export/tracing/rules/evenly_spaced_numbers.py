@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import sym_max, without_dispatch_modes
-from pocketrnn_export.tracing.session import DeclinedRule, TraceSession, decline_call, decline_for_torchscript, rule
+from pocketrnn_export.tracing.trace_session import (
+    DeclinedRule,
+    TraceSession,
+    decline_call,
+    decline_for_torchscript,
+    rule,
+)
 
 # The most numbers that a graph holds as a constant; more are computed when it runs.
 _MOST_NUMBERS: Final = 1 << 16

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
-from pocketrnn_export.intake.user_frames import describe_user_line_of_node
-from pocketrnn_export.tracing.session import TraceSession, decline_call, decline_for_torchscript, rule
+from pocketrnn_export.intake.user_code_lines_for_messages import describe_user_line_of_node
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
+from pocketrnn_export.tracing.trace_session import TraceSession, decline_call, decline_for_torchscript, rule
 
 _NARROW: Final = (torch.int8, torch.uint8, torch.int16, torch.int32)
 _PRODUCTS: Final = (torch.ops.aten.prod.default, torch.ops.aten.prod.dim_int)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.torch_internals import sym_max
-from pocketrnn_export.tracing.session import TraceSession, decline_call, decline_for_torchscript, rule
+from pocketrnn_export.tracing.trace_session import TraceSession, decline_call, decline_for_torchscript, rule
 
 
 @rule("interpolate", decline=decline_for_torchscript)

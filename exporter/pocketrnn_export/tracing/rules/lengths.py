@@ -24,7 +24,7 @@ from pocketrnn_export.tracing.python_semantics.traced_arrays import (
     replace_largest_length_by_width,
     unwrap_arrays,
 )
-from pocketrnn_export.tracing.session import Call, TraceSession, decline_call, rule
+from pocketrnn_export.tracing.trace_session import Call, TraceSession, decline_call, rule
 
 # The functions whose arguments are sizes or positions: there, the longest of the lengths is used as a number.
 _OF_SIZES: Final = frozenset(

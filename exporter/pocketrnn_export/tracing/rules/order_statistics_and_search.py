@@ -10,9 +10,9 @@ from typing import Any, Final, NoReturn
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.user_frames import describe_user_line
-from pocketrnn_export.tracing.session import Rule, TraceSession, decline_call, decline_for_torchscript, rule
+from pocketrnn_export.intake.user_code_lines_for_messages import describe_user_line
 from pocketrnn_export.tracing.sizes.size_question_log import UntraceableError
+from pocketrnn_export.tracing.trace_session import Rule, TraceSession, decline_call, decline_for_torchscript, rule
 
 # The functions without an ONNX operator, with advice on what to write instead.
 _WITHOUT: Final = {

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pocketrnn_export.torch_internals import restrict_sizes, statically_known_true, sym_min
 from pocketrnn_export.tracing.python_semantics.traced_arrays import replace_largest_length_by_width
-from pocketrnn_export.tracing.session import DeclinedRule, Rule, TraceSession, decline_call, decline_never
+from pocketrnn_export.tracing.trace_session import DeclinedRule, Rule, TraceSession, decline_call, decline_never
 
 
 class _SplitWindows(NamedTuple):

@@ -15,7 +15,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.user_frames import (
+from pocketrnn_export.intake.user_code_lines_for_messages import (
     describe_line,
     find_frame_outside_package,
     is_user_frame,
@@ -26,7 +26,9 @@ from pocketrnn_export.torch_internals import list_guards, size_functions, static
 from pocketrnn_export.tracing.operators_right_for_every_size import CUT, END
 from pocketrnn_export.tracing.python_semantics.size_condition_answers import make_equality_relation, record_guard
 from pocketrnn_export.tracing.rules.lengths import record_that_result_has_full_width
-from pocketrnn_export.tracing.session import (
+from pocketrnn_export.tracing.sizes.size_conditions import BATCH, Condition, compute_value_at
+from pocketrnn_export.tracing.sizes.size_question_log import Question
+from pocketrnn_export.tracing.trace_session import (
     Call,
     Rule,
     Topic,
@@ -36,8 +38,6 @@ from pocketrnn_export.tracing.session import (
     find_shape_environment_of_tensors,
     rule,
 )
-from pocketrnn_export.tracing.sizes.size_conditions import BATCH, Condition, compute_value_at
-from pocketrnn_export.tracing.sizes.size_question_log import Question
 
 
 def _run_call_and_record_guards(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:

@@ -11,15 +11,15 @@ from types import FrameType
 from typing import Any, Final
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import (
+from pocketrnn_export.intake.user_code_lines_for_messages import (
     describe_line,
     find_frame_outside_package,
     is_library_frame,
     is_user_frame,
 )
 from pocketrnn_export.torch_internals import TEXT_FILES
-from pocketrnn_export.tracing.session import TraceSession, decline_call, decline_for_torchscript, rule
 from pocketrnn_export.tracing.sizes.printed_sizes import find_use_of_current_value
+from pocketrnn_export.tracing.trace_session import TraceSession, decline_call, decline_for_torchscript, rule
 
 
 @rule("__repr__", "__str__", "__format__", decline=decline_for_torchscript)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.torch_internals import sym_float
-from pocketrnn_export.tracing.session import Rule, TraceSession, decline_call, decline_for_torchscript, rule
+from pocketrnn_export.tracing.trace_session import Rule, TraceSession, decline_call, decline_for_torchscript, rule
 
 # The types that are not floating point.
 _WHOLE: Final = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, describe_line, is_user_frame
+from pocketrnn_export.intake.user_code_lines_for_messages import UNKNOWN_LINE, describe_line, is_user_frame
 from pocketrnn_export.tracing.sizes.size_question_log import TraceLog
 
 

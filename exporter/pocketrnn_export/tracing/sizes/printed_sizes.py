@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, Final, Literal
 
-from pocketrnn_export.intake.user_frames import is_installed_file, is_user_file, parse_file
+from pocketrnn_export.intake.user_code_lines_for_messages import is_installed_file, is_user_file, parse_file
 
 # The expressions that make a text from others.
 _TEXT: Final = (

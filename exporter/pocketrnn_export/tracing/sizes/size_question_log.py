@@ -4,7 +4,7 @@
 `torch.export` follows one branch: each question about a size (`if x.size(1) > 512`, the end of a slice, the number of
 chunks of a split) is answered for the example, and the answer restricts the sizes for which the program is right. So
 every question is recorded in a `TraceLog`, with the line of the module that asked it.
-`pocketrnn_export.tracing.sizes.program_search` finds out which program is right for which sizes.
+`pocketrnn_export.tracing.sizes.right_program_for_each_size` finds out which program is right for which sizes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.user_frames import UNKNOWN_LINE, write_place
+from pocketrnn_export.intake.user_code_lines_for_messages import UNKNOWN_LINE, write_place
 from pocketrnn_export.tracing.sizes.size_conditions import Condition, Sizes, UnsolvableError
 
 

@@ -21,7 +21,7 @@ from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, find_layer_tensors
 from pocketrnn_export.intake.torchscript_saving_and_loading import load_from_bytes, save_to_bytes
 from pocketrnn_export.intake.traceable_torchscript import make_traceable_module
-from pocketrnn_export.module_runs.complete_copy import make_complete_copy
+from pocketrnn_export.module_runs.complete_deep_copy import make_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import undo_changes_to_module
 from pocketrnn_export.torch_internals import (

@@ -11,14 +11,14 @@ import numpy.typing as npt
 import onnx
 
 from pocketrnn.bundle.packed_enums import Binary, Layer, Pooling, Reduction
-from pocketrnn_export.forms.packed_program.float32_in_place_of_double import MOST_WHOLE
-from pocketrnn_export.forms.packed_program.operator_lowering import (
+from pocketrnn_export.forms.packed_file.float32_in_place_of_double import MOST_WHOLE
+from pocketrnn_export.forms.packed_file.operator_lowering import (
     Lowering,
     compute_outer_middle_inner_sizes,
     multiply_sizes_or_refuse,
     register_translation_of,
 )
-from pocketrnn_export.forms.packed_program.packed_program import (
+from pocketrnn_export.forms.packed_file.program import (
     COMPUTE_IN_FLOAT32,
     FLOAT,
     NONE,
@@ -26,7 +26,7 @@ from pocketrnn_export.forms.packed_program.packed_program import (
     UnsupportedOperatorError,
     convert_float_to_bits,
 )
-from pocketrnn_export.forms.packed_program.size_dependent_values import Size, multiply_sizes, read_attributes
+from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
 
 Array = npt.NDArray[Any]
 # The engine's vectors have 8 numbers.

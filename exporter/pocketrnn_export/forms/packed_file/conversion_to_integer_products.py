@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.bundle.packed_enums import Layer
-from pocketrnn_export.forms.packed_program.packed_program import (
+from pocketrnn_export.forms.packed_file.program import (
     NONE,
     Array,
     Op,

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import onnx
 
-from pocketrnn_export.forms.packed_program.integer_bounds import (
+from pocketrnn_export.forms.packed_file.integer_bounds import (
     Bound,
     compute_common_bound,
     find_most_tokens_within_bound,
 )
-from pocketrnn_export.forms.packed_program.packed_program import COMPUTE_IN_FLOAT32, UnsupportedOperatorError
-from pocketrnn_export.forms.packed_program.size_dependent_values import HOLDS, read_attributes
+from pocketrnn_export.forms.packed_file.program import COMPUTE_IN_FLOAT32, UnsupportedOperatorError
+from pocketrnn_export.forms.packed_file.size_dependent_values import HOLDS, read_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pocketrnn_export.forms.packed_program.graph_observation import ObservedGraph
+    from pocketrnn_export.forms.packed_file.values_that_depend_on_tokens import ObservedGraph
 
 # Up to these, float32 and float16 hold every integer exactly.
 MOST_WHOLE: Final = HOLDS["float32"]

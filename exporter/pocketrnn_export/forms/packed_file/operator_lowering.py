@@ -12,17 +12,12 @@ import onnx
 
 from pocketrnn.bundle.packed_enums import Binary, Unary
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn_export.forms.packed_program.float32_in_place_of_double import (
+from pocketrnn_export.forms.packed_file.float32_in_place_of_double import (
     MOST_WHOLE,
     Float32Decisions,
     makes_integers_from_integers,
 )
-from pocketrnn_export.forms.packed_program.graph_observation import (
-    ObservedGraph,
-    compute_node_outputs,
-    select_nodes_needed_for_outputs,
-)
-from pocketrnn_export.forms.packed_program.integer_bounds import (
+from pocketrnn_export.forms.packed_file.integer_bounds import (
     LARGEST,
     Bound,
     compute_bound_of_numbers_between,
@@ -31,7 +26,8 @@ from pocketrnn_export.forms.packed_program.integer_bounds import (
     compute_common_bound,
     find_most_tokens_within_bound,
 )
-from pocketrnn_export.forms.packed_program.packed_program import (
+from pocketrnn_export.forms.packed_file.previous_step_folded_into_layer import fold_previous_step_into_layers
+from pocketrnn_export.forms.packed_file.program import (
     BOOL,
     COMPUTE_IN_FLOAT32,
     FLOAT,
@@ -41,14 +37,18 @@ from pocketrnn_export.forms.packed_program.packed_program import (
     UnsupportedOperatorError,
     convert_float_to_bits,
 )
-from pocketrnn_export.forms.packed_program.pair_size_factors import Lengths, compute_size
-from pocketrnn_export.forms.packed_program.previous_step_folding import fold_previous_step_into_layers
-from pocketrnn_export.forms.packed_program.size_dependent_values import (
+from pocketrnn_export.forms.packed_file.size_dependent_values import (
     Numbers,
     Size,
     fit_number_as_affine_in_length,
     multiply_sizes,
     read_attributes,
+)
+from pocketrnn_export.forms.packed_file.sizes_of_two_texts import Lengths, compute_size
+from pocketrnn_export.forms.packed_file.values_that_depend_on_tokens import (
+    ObservedGraph,
+    compute_node_outputs,
+    select_nodes_needed_for_outputs,
 )
 
 Array = npt.NDArray[Any]

@@ -26,7 +26,7 @@ from pocketrnn_export.forms.chunked_step_graph_runs import (
 )
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.step_graph_conversion import convert_to_step_graph, make_bidirectional_streaming_error
-from pocketrnn_export.intake.module_preparation import ExportableModule
+from pocketrnn_export.intake.module_copy_with_call_and_logits import ExportableModule
 from pocketrnn_training.classifiers.linear_classifier import LinearClassifier
 from pocketrnn_training.classifiers.recurrent_classifiers import RecurrentClassifier
 

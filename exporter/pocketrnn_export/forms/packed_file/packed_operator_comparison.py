@@ -31,21 +31,21 @@ from pocketrnn.errors import ExportError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.comparing.float64_graph import convert_model_to_float64, make_function_of_float64_model
 from pocketrnn_export.comparing.module_and_graph_as_functions import open_session
-from pocketrnn_export.forms.packed_program.graph_observation import select_nodes_needed_for_outputs
-from pocketrnn_export.forms.packed_program.operator_lowering import (
+from pocketrnn_export.forms.packed_file.operator_lowering import (
     HANDLERS,
     Lowering,
     compute_array_strides,
     make_packing_error,
 )
-from pocketrnn_export.forms.packed_program.packed_program import (
+from pocketrnn_export.forms.packed_file.program import (
     FLOAT,
     INT,
     USE_OTHER_OPERATIONS,
     Program,
     UnsupportedOperatorError,
 )
-from pocketrnn_export.forms.packed_program.size_dependent_values import Size, multiply_sizes, read_attributes
+from pocketrnn_export.forms.packed_file.size_dependent_values import Size, multiply_sizes, read_attributes
+from pocketrnn_export.forms.packed_file.values_that_depend_on_tokens import select_nodes_needed_for_outputs
 from pocketrnn_export.proof.operator_comparison import draw_difficult_numbers, find_first_wrong_number
 
 Array = npt.NDArray[Any]

@@ -27,7 +27,7 @@ from typing import Any, Final, Self
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.user_frames import describe_user_line
+from pocketrnn_export.intake.user_code_lines_for_messages import describe_user_line
 from pocketrnn_export.module_runs.attribute_changes import restore_attributes
 from pocketrnn_export.module_runs.quiet_cpu_run import silence_stdout_of_thread
 from pocketrnn_export.torch_internals import (

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from pocketrnn.bundle.packed_enums import NumberType, Storage
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_program.pair_size_factors import unpack_two_factors
-from pocketrnn_export.forms.packed_program.size_dependent_values import Size
+from pocketrnn_export.forms.packed_file.size_dependent_values import Size
+from pocketrnn_export.forms.packed_file.sizes_of_two_texts import unpack_two_factors
 
 FLOAT: Final = NumberType.FLOAT
 INT: Final = NumberType.INT

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pocketrnn.bundle.output_kinds import LabelOutput
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text.features_beside_text import Features
+from pocketrnn_export.comparing.answer_spread_by_rounding import make_perturbed_module_runs
 from pocketrnn_export.comparing.first_operation_not_in_graph import LineFinder, find_first_operation_missing_in_graph
 from pocketrnn_export.comparing.float64_module import make_float64_copy, make_float64_module_run
 from pocketrnn_export.comparing.logit_comparison import (
@@ -36,7 +37,6 @@ from pocketrnn_export.comparing.proof_inputs import (
     replace_ids_by_other_ids,
     select_cases_for_row_independence,
 )
-from pocketrnn_export.comparing.rounding_spread import make_perturbed_module_runs
 from pocketrnn_export.intake.call_discovery.call_search import find_convention
 from pocketrnn_export.intake.call_discovery.logits_or_probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.module_properties_and_trial_batches import ModuleFacts
@@ -53,19 +53,19 @@ from pocketrnn_export.intake.checked_run_and_smallest_input import (
     select_cases_of_answered_lengths,
 )
 from pocketrnn_export.intake.compiled_call_line import Call
-from pocketrnn_export.intake.copy_comparison import OwnersModule
-from pocketrnn_export.intake.export_copy import (
-    copy_for_export,
-    has_torchscript,
-    replace_torchscript,
-    unwrap_module,
-)
+from pocketrnn_export.intake.exported_copy_comparison import OwnersModule
 from pocketrnn_export.intake.ids_with_batch_dependent_answers import (
     explain_batch_dependence,
     find_batch_dependent_ids,
     list_possible_padding_ids,
 )
 from pocketrnn_export.intake.last_activation_removal import Activation
+from pocketrnn_export.intake.module_copy_for_export import (
+    copy_for_export,
+    has_torchscript,
+    replace_torchscript,
+    unwrap_module,
+)
 from pocketrnn_export.intake.padding_effect import find_padding_fault
 from pocketrnn_export.intake.refused_layers_and_weights import (
     find_exceeded_max_norms,

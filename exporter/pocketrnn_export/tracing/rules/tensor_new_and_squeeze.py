@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pocketrnn_export.tracing.python_semantics.globals_replaced_during_trace import make_tensor_of_sizes_or_numbers
-from pocketrnn_export.tracing.session import TraceSession, decline_call, rule
+from pocketrnn_export.tracing.trace_session import TraceSession, decline_call, rule
 
 
 @rule("new")

@@ -2,7 +2,7 @@
 tokens.
 
 The engine has sizes and counts of the form a * tokens + b; for two texts, a holds both factors
-(`pair_size_factors.py`). The numbers a and b come from some runs of the graph; this module decides, operator by
+(`sizes_of_two_texts.py`). The numbers a and b come from some runs of the graph; this module decides, operator by
 operator from the input on, that they hold for *every* number of tokens that the graph takes: `Shape` of such a value is
 such a value, so is the sum of two, and `Min` of two is one of them if the other one is never smaller. `Min(tokens,
 620)` is neither where texts may have 700 tokens: the program computes it.
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from pocketrnn_export.forms.packed_program.pair_size_factors import (
+from pocketrnn_export.forms.packed_file.sizes_of_two_texts import (
     Lengths,
     are_packed_factors_divisible,
     compute_size,
@@ -85,7 +85,7 @@ def fit_number_as_affine_in_length(lengths: Sequence[Lengths], numbers: Sequence
     there are no such integers.
 
     Args:
-        lengths: the numbers of tokens; for two texts, pairs of them, and a holds two factors (`pair_size_factors.py`).
+        lengths: the numbers of tokens; for two texts, pairs of them, and a holds two factors (`sizes_of_two_texts.py`).
         numbers: the number at each length.
     """
     if any(not np.isfinite(number) or number != int(number) for number in numbers):

@@ -23,7 +23,12 @@ import sympy
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.comparing.proof_inputs import LARGEST
-from pocketrnn_export.tracing.sizes.program_judging import AnswerJudge, Logits, ProgramAttempt, describe_sizes
+from pocketrnn_export.tracing.sizes.program_answers_at_some_sizes import (
+    AnswerJudge,
+    Logits,
+    ProgramAttempt,
+    describe_sizes,
+)
 from pocketrnn_export.tracing.sizes.size_conditions import (
     USUAL,
     Condition,

@@ -14,9 +14,9 @@ from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text.features_beside_text import Features
-from pocketrnn_export.forms.packed_program import composed_operator_lowering, layer_and_reduction_lowering
-from pocketrnn_export.forms.packed_program.graph_observation import list_token_dependent_names, observe_graph
-from pocketrnn_export.forms.packed_program.operator_lowering import Lowering
+from pocketrnn_export.forms.packed_file import composed_operator_lowering, layer_and_reduction_lowering
+from pocketrnn_export.forms.packed_file.operator_lowering import Lowering
+from pocketrnn_export.forms.packed_file.values_that_depend_on_tokens import list_token_dependent_names, observe_graph
 
 # These modules register handlers for operators when they are imported.
 _OPERATORS: Final = (composed_operator_lowering, layer_and_reduction_lowering)

@@ -11,8 +11,8 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from pocketrnn_export.forms.packed_program.pair_size_factors import sum_absolute_packed_factors
-from pocketrnn_export.forms.packed_program.size_dependent_values import HOLDS, Affine, Size
+from pocketrnn_export.forms.packed_file.size_dependent_values import HOLDS, Affine, Size
+from pocketrnn_export.forms.packed_file.sizes_of_two_texts import sum_absolute_packed_factors
 
 # The engine's largest integer.
 LARGEST: Final = HOLDS["int32"]

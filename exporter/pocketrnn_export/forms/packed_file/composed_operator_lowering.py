@@ -8,14 +8,14 @@ import numpy as np
 import onnx
 
 from pocketrnn.bundle.packed_enums import Binary, Reduction
-from pocketrnn_export.forms.packed_program.operator_lowering import Lowering, register_translation_of
-from pocketrnn_export.forms.packed_program.packed_program import (
+from pocketrnn_export.forms.packed_file.operator_lowering import Lowering, register_translation_of
+from pocketrnn_export.forms.packed_file.program import (
     FLOAT,
     NONE,
     UnsupportedOperatorError,
     convert_float_to_bits,
 )
-from pocketrnn_export.forms.packed_program.size_dependent_values import Size, read_attributes
+from pocketrnn_export.forms.packed_file.size_dependent_values import Size, read_attributes
 
 _ONE: Final = (0, 1)
 _LARGEST: Final = float(np.finfo(np.float32).max)

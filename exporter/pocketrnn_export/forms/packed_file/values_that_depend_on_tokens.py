@@ -21,8 +21,8 @@ from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text.features_beside_text import Features
-from pocketrnn_export.forms.packed_program.pair_size_factors import OF_SECOND, Lengths
-from pocketrnn_export.forms.packed_program.size_dependent_values import Size, SizeValues, Span
+from pocketrnn_export.forms.packed_file.size_dependent_values import Size, SizeValues, Span
+from pocketrnn_export.forms.packed_file.sizes_of_two_texts import OF_SECOND, Lengths
 from pocketrnn_export.intake.character_pair_and_feature_calls import draw_feature_numbers
 
 Array = npt.NDArray[Any]

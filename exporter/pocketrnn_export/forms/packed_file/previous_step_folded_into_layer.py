@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.bundle.packed_enums import Layer
-from pocketrnn_export.forms.packed_program.packed_program import FLOAT, NONE, Op, Program
+from pocketrnn_export.forms.packed_file.program import FLOAT, NONE, Op, Program
 
 Places = npt.NDArray[np.int64]
 # Sizes have the form a * tokens + b, so a result that holds for these numbers of tokens holds for all.

@@ -18,6 +18,7 @@ from torch import nn
 
 from pocketrnn.errors import ParityError, first_line
 from pocketrnn_export.comparing.answer_rows_without_padding import drop_padding_rows_of_answer
+from pocketrnn_export.comparing.answer_spread_by_rounding import ExactAnswer
 from pocketrnn_export.comparing.float64_proof import SPREADS
 from pocketrnn_export.comparing.logit_comparison import (
     LEAST_TOLERANCE,
@@ -29,11 +30,10 @@ from pocketrnn_export.comparing.logit_comparison import (
 from pocketrnn_export.comparing.module_and_graph_as_functions import make_module_run
 from pocketrnn_export.comparing.parity_decision_and_report import is_within_tolerance_or_rounding
 from pocketrnn_export.comparing.proof_inputs import Case, Logits, Run
-from pocketrnn_export.comparing.rounding_spread import ExactAnswer
 from pocketrnn_export.intake.float32_conversion import convert_to_float32, read_dtypes_other_than_float32
 from pocketrnn_export.intake.refused_layers_and_weights import list_nonfinite_weights, make_nonfinite_weights_error
-from pocketrnn_export.intake.user_frames import find_random_draw_line, read_generator_states
-from pocketrnn_export.module_runs.complete_copy import find_copy_difference, make_complete_copy
+from pocketrnn_export.intake.user_code_lines_for_messages import find_random_draw_line, read_generator_states
+from pocketrnn_export.module_runs.complete_deep_copy import find_copy_difference, make_complete_copy
 from pocketrnn_export.module_runs.quiet_cpu_run import run_quietly_on_cpu, set_eval_mode
 from pocketrnn_export.module_runs.state_restoration import restore_module
 

@@ -26,7 +26,7 @@ from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn_export import export
 from pocketrnn_export.comparing.proof_inputs import make_cases_for_grid_of_shapes
-from pocketrnn_export.intake.module_preparation import prepare_module
+from pocketrnn_export.intake.module_copy_with_call_and_logits import prepare_module
 from pocketrnn_export.module_runs.state_restoration import restore_module
 
 pytestmark = pytest.mark.usefixtures("short_proofs")

@@ -11,7 +11,7 @@ from torch import Tensor
 from pocketrnn_export.torch_internals import annotate_operators, read_size_expression
 from pocketrnn_export.tracing.operators_right_for_every_size import PUT, STACKED, STEP
 from pocketrnn_export.tracing.python_semantics.loops_cut_to_few_iterations import ITERATION, Slices, find_stacked_loop
-from pocketrnn_export.tracing.session import (
+from pocketrnn_export.tracing.trace_session import (
     Call,
     DeclinedRule,
     Rule,

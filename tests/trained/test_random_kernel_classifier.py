@@ -23,8 +23,8 @@ from pocketrnn_export.packing import pack
 from pocketrnn_training.baselines.sequence_baselines import fit_statistics_baseline
 from pocketrnn_training.candidates.fit_without_epochs import fit_ridge_and_choose_strength
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.classifiers.inference import compute_logits
-from pocketrnn_training.classifiers.random_kernels import (
+from pocketrnn_training.classifiers.logits_of_encoded_rows import compute_logits
+from pocketrnn_training.classifiers.random_kernel_classifier import (
     KernelArchitecture,
     KernelClassifier,
     choose_dilation_of_each_kernel_bank,
