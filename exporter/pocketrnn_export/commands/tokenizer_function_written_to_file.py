@@ -136,11 +136,10 @@ def replace_tokenizer_by_its_splitting_part(options: dict[str, Any]) -> bool:
     if written.fields:
         _refuse_several_fields(named, Path(parameters["output"]), written)
     if written.later_changes:
-        print_line(
-            f"Note: {named} changes the ids of a text afterwards, and only --rules and --pairs, or a "
-            f"--tokenizer function that gives these ids, show that: {escape_line('; '.join(written.later_changes))}.",
-            err=True,
-        )
+        lines = escape_line("; ".join(written.later_changes))
+        whether = "whether the bundle does the same"
+        ask = f"--pairs shows {whether}" if options["pairs"] else f"Give your answers by --pairs to see {whether}"
+        print_line(f"Note: after the split, {named} changes the ids of a text ({lines}). {ask}.", err=True)
     if written.leaves_out:
         print_line(
             f"Note: {named} leaves out words that the vocabulary has not, and so does the bundle: "
