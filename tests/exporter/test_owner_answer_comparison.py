@@ -458,10 +458,26 @@ def test_a_width_cleaning_and_an_unknown_id_that_no_word_names_are_found_togethe
 
     def measure(number: int, ids: Sequence[int]) -> float:
         read.append(len(ids))
-        return float(list(ids) != ids_of_texts[number])
+        return 1e-7 if list(ids) == ids_of_texts[number] else 1.0
 
     assert [one.rules for one in find_rules_from_answers(rules, words, texts, measure, 1e-3)] == [own]
     assert sum(read) < 200_000
+
+
+def test_labels_show_the_simplest_rules_with_a_width_that_code_names_and_that_others_agree() -> None:
+    words = ["<unk>", "<pad>", *WORDS[2:], *(f"{word}," for word in WORDS[2:40])]
+    rules = TextRules("basic_english", padding_id=1)
+    own = replace(rules, tokenizer="whitespace", unknown_id=0, min_width=23, max_width=23)
+    encoder = TextEncoder(own, words)
+    texts = [f"{text}, {text}" for text in drawn(30, 9)]
+    ids_of_texts = [encoder.encode(text) for text in texts]
+
+    def measure(number: int, ids: Sequence[int]) -> float:
+        return float(list(ids) != ids_of_texts[number])
+
+    found = find_rules_from_answers(rules, words, texts, measure, 1e-3, named_widths=[23])
+    assert found[0].rules == own
+    assert len(found) > 1
 
 
 @pytest.mark.slow

@@ -581,7 +581,7 @@ def test_an_export_whose_rules_are_not_compared_names_the_file_of_answers(folder
         ("class Texts:\n def __init__(self, vocab): ...\n def tokenize(self, text): ...", "cut.py:Texts.tokenize"),
         ("class Texts:\n def __init__(self, net, vocab): ...\n def tokenize(self, text): self.net(text)", ""),
         (
-            "class Texts:\n def __init__(self, net, vocab): ...\n def tokenize(self, text): self.vocab.get(text)",
+            "class Texts:\n def __init__(self, net, vocab): ...\n def tokenize(self, text): text.split()",
             "cut.py:Texts.tokenize",
         ),
         ("def tokenize(reviews, vocab): ...", ""),
@@ -994,6 +994,28 @@ def test_files_that_export_wrote_are_not_the_owners_code(tmp_path: Path, monkeyp
     assert [one.option for one in list_text_functions(Path("net.py"))] == ["net.py:encode"]
     # A file that the user names is read.
     assert list_files_near(made) == [made, Path("net.py")]
+
+
+@pytest.mark.parametrize(
+    ("body", "is_splitter"),
+    [
+        ("return self.ids.get(one, 1)", False),
+        ("return self.ids[one] if one in self.ids else 1", False),
+        ("if one not in self.ids:\n            return 1\n        return self.ids[one]", False),
+        ("return [self.ids.get(word, 1) for word in one.split()]", True),
+        ("return self.ids.get(one) or one.split()", True),
+    ],
+)
+def test_a_function_that_only_looks_its_argument_up_is_not_taken_for_one_that_splits_texts(
+    body: str, is_splitter: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(
+        "import torch\nclass Net(torch.nn.Module):\n    def forward(self, x):\n        return x\n"
+        "class Vocab:\n    def __init__(self):\n        self.ids = {}\n"
+        f"    def token_to_id(self, one):\n        {body}\n"
+    )
+    assert [one.name for one in list_text_functions(Path("net.py"))] == ["Vocab.token_to_id"] * is_splitter
 
 
 def test_the_only_module_of_a_folder_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

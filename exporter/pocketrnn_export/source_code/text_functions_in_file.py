@@ -244,7 +244,7 @@ def _find_tokenizer_value(
     """
     needed = list_positional_parameters(function, required=True)["." in name :]
     texts = [one for one in needed if not is_vocabulary_name(one)]
-    if not texts or (_NO_TEXT.search(texts[0]) and not takes_list):
+    if not texts or (_NO_TEXT.search(texts[0]) and not takes_list) or _only_looks_up(function, texts[0]):
         return None
     plain = TextFunction(f"{file}:{name}", file, name, texts[0] if len(needed) > 1 else "")
     if len(needed) == 1 or find_vocabulary_argument(needed) is not None or "." in name:
@@ -260,6 +260,25 @@ def _find_tokenizer_value(
         return plain if len(needed) <= 2 or write_tokenizer_of_function(file, name) else None
     given = ", ".join(f"{one}={value!r}" for one, value in called.values.items())
     return plain._replace(option=f"{file}:{name}({given})", called=called)
+
+
+def _only_looks_up(function: Function, name: str) -> bool:
+    """Return whether a function uses its argument only as the key of look-ups, such as `self.ids.get(token, 1)`. It
+    then takes a token or an id, and not a text.
+
+    Args:
+        name: the name of the argument.
+    """
+    keys: list[ast.expr] = []
+    for node in ast.walk(function):
+        if isinstance(node, ast.Subscript):
+            keys.append(node.slice)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+            keys += node.args[:1]
+        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
+            keys.append(node.left)
+    used = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id == name]
+    return bool(used) and all(any(node is key for key in keys) for node in used)
 
 
 def is_method_of_object_that_cannot_be_made(path: Path, name: str) -> bool:

@@ -535,6 +535,8 @@ def find_other_rules(
             return _measure_distance_to_answer_for_ids(source, rows[number][0].answer, ids)
         return math.inf
 
+    if find is find_rules_from_answers:
+        given["named_widths"] = [*dict.fromkeys(one.value for one in source.lengths[:_NAMED_LENGTHS])]
     found = find(rules, tokens, [one.text for one, _ in rows], measure, tolerance, most_exceptions, **given)
     if not found:
         return None

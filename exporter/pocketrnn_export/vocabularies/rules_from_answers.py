@@ -40,7 +40,7 @@ _TENS: Final = tuple(n for n in range(500, 9, -1) if n not in _ROUND and n % (10
 _SMALL: Final = tuple(n for n in range(64, 0, -1) if n not in _ROUND and n not in _TENS)
 # Answers of seven digits that agree better than this are those of these rules.
 _SURELY: Final = 1e-5
-_COMPARED: Final = 3
+_COMPARED: Final = 24
 # How many rules, of those with the most known words, are tried first with all widths, and with another handling of
 # unknown words.
 _BEST: Final = 8
@@ -140,6 +140,7 @@ def find_rules_from_answers(
     stops_before_rare: Callable[[], bool] = lambda: False,
     seconds: float = 60.0,
     stop_words: Sequence[Sequence[str]] = (),
+    named_widths: Sequence[int] = (),
 ) -> list[AgreeingRules]:
     """Find the text rules with which the module gives the owner's answers to all texts. Return them, those with the
     smallest difference first. If there are none, return rules with few exceptions, the fewest first. The list may be
@@ -156,6 +157,7 @@ def find_rules_from_answers(
         stops_before_rare: called if the usual text rules and widths do not agree; returns whether to try no others.
         seconds: the most processor time in seconds.
         stop_words: lists of stop words to try, if the present rules have none.
+        named_widths: widths that the owner's code or files name. They are tried before others.
     """
     by_length = sorted(enumerate(texts), key=lambda one: len(one[1]))
     whole = _Trial(tokens, by_length, measure, tolerance, most_exceptions, seconds)
@@ -166,9 +168,11 @@ def find_rules_from_answers(
     found: list[AgreeingRules] = []
     try:
         best, others = _list_rules_with_different_ids(whole, rules, stop_words)
-        of_width = [*product((best, others), (_ROUND, _SMALL, _TENS))] if is_open else []
+        widths_to_try = [named_widths] * bool(named_widths) + [_ROUND, _SMALL, _TENS]
+        of_width = [*product((best, others), widths_to_try)] if is_open else []
+        usual = _USUAL + bool(named_widths)
         for count, (some_splits, widths) in enumerate([([*best, *others], ()), *of_width]):
-            if count == _USUAL and not found:
+            if count == usual and not found:
                 if stops_before_rare():
                     break
                 _log.info(
@@ -226,9 +230,10 @@ def find_rules_with_sos_and_eos(
     return sorted({one.rules: one for one in found}.values(), key=_get_sort_key_of_agreeing_rules)
 
 
-def _get_sort_key_of_agreeing_rules(found: AgreeingRules) -> tuple[int, float]:
-    """Return the key by which rules are sorted: the fewest exceptions first, then the smallest distance."""
-    return len(found.exceptions), found.distance
+def _get_sort_key_of_agreeing_rules(found: AgreeingRules) -> tuple[int, float, int]:
+    """Return the key by which rules are sorted: the fewest exceptions first, then the smallest distance, then the
+    fewest steps. Labels agree with a distance of 0, and do not show whether a step is right."""
+    return len(found.exceptions), found.distance, len(found.rules.steps) + bool(found.rules.stop_words)
 
 
 def _list_agreeing_rules(
@@ -237,19 +242,23 @@ def _list_agreeing_rules(
     """Return copies of the rules `splits`, also with widths, with which the module gives the owner's answers to all
     texts. Copies with exceptions may be among them.
 
-    All copies are tried on some texts, and the best three of them on all texts. Rules with nearly exact answers are
-    returned at once. Rules with exceptions are tried again with a step that replaces or drops characters outside ASCII
-    or Latin-1.
+    All copies are tried on some texts, and the best of them on all texts. Rules whose probabilities are nearly exact
+    are returned at once. Rules with exceptions are tried again with a step that replaces or drops characters outside
+    ASCII or Latin-1.
     """
     found: list[AgreeingRules] = []
     step = "Trying text rules with widths" if widths else "Trying text rules"
-    for split in log_item_progress(splits, step):
-        for one in _list_agreeing_widths(trial_on_some_texts, split, widths):
-            if one.distance < _SURELY and not one.exceptions:
-                sure = [*trial_on_all_texts.list_agreeing([one.rules])]
-                if sure and not sure[0].exceptions:
-                    return sure
-            found.append(one)
+    try:
+        for split in log_item_progress(splits, step):
+            for one in _list_agreeing_widths(trial_on_some_texts, split, widths):
+                if 0 < one.distance < _SURELY and not one.exceptions:
+                    sure = [*trial_on_all_texts.list_agreeing([one.rules])]
+                    if sure and not sure[0].exceptions:
+                        return sure
+                found.append(one)
+    except _EnoughError:
+        if not found:
+            raise
     compared = [
         *trial_on_all_texts.list_agreeing(
             one.rules for one in sorted(found, key=_get_sort_key_of_agreeing_rules)[:_COMPARED]
