@@ -15,7 +15,9 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.vocabularies.labels import read_labels
 from pocketrnn_export.vocabularies.owner_texts_and_answers import read_pairs
+from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
 from pocketrnn_export.vocabularies.unreachable_words import find_reason_against_default_rules
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("scant_proofs")
 
@@ -116,6 +118,19 @@ def test_the_file_of_subwords_is_the_tokenizer_and_answers_decide_without_one() 
     refused = run_export().stderr.splitlines()[-1]
     assert "--pairs answers.csv" in refused
     assert "--tokenizer" not in refused
+
+
+@pytest.mark.usefixtures("folder")
+def test_rules_that_fit_the_vocabulary_are_compared_with_the_answers_in_place_of_the_default() -> None:
+    rows = "".join(f"{one},{'ab'[i % 2]}\n" for i, one in enumerate(WORDS))
+    Path("answers.csv").write_text(f"text,label\n{rows}")
+    refused = run_export("--pairs", "answers.csv")
+    assert refused.exit_code == 3
+    assert "single characters" in refused.stderr
+    assert "It reads 't' 'h' 'e'" in refused.stderr
+    vocabulary = read_vocabulary([*"abcdefghijklmnopqrstuvwxyz"])
+    assert choose_rules(vocabulary, None, None, [], [], answers=["a"]).tokenizer == "characters"
+    assert choose_rules(read_vocabulary(WORDS), None, None, [], [], answers=["a"]).tokenizer == "basic_english"
 
 
 @pytest.mark.usefixtures("folder")

@@ -1141,6 +1141,33 @@ def test_without_a_tokenizer_the_function_of_the_code_is_told_before_other_cause
     assert message.index("net.py:tokenize") < message.index("--tokenizer") < message.index("Give the vocabulary")
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import string\nletters = string.ascii_lowercase[:0] + 'x'\n"
+         "def encode(name): return [letters.find(one) for one in name]", None),
+        ("import string\nletters = string.digits + ' .'\ndef encode(name): return [letters.find(one) for one in name]",
+         [*"0123456789 ."]),
+        ("class A:\n    pass\nLETTERS = 'abc'\nimport os\nFILES = os.listdir('.')\n"
+         "def encode(one): return LETTERS.index(one) + 1", [*"abc"]),
+        ("WORDS = ['<pad>', 'oil', 'war']\ndef encode(text): return [WORDS.index(one) for one in text.split()]",
+         ["<pad>", "oil", "war"]),
+        ("SIGNS = 'abc'\nplace = SIGNS.find('b')", None),
+        ("def encode(text, signs='abc'): return [signs.find(one) for one in text]", None),
+    ],
+)  # fmt: skip
+def test_a_string_in_which_code_finds_the_places_of_letters_is_saved_as_a_vocabulary(
+    code: str, words: list[str] | None, tmp_path: Path
+) -> None:
+    (tmp_path / "net.py").write_text(f"{code}\n")
+    script = find_code_that_makes_vocabulary(tmp_path / "net.py")
+    assert (script is None) == (words is None)
+    if script is not None:
+        # The listing of files is not in the lines that the script needs.
+        assert not script.unsorted
+        assert run_script(script.write(), tmp_path) == words
+
+
 def test_a_missing_vocabulary_is_made_by_the_script_beside_it(folder: Path) -> None:
     write_code_file(Path("out"), "vocabulary", "words = 1\n")
     made = export("net.py:Net", "--vocabulary", "out_vocabulary.json", "--labels", "a,b")

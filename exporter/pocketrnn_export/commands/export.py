@@ -1577,8 +1577,8 @@ def _choose_rules_agreeing_with_pairs(
     tokens: Any, rules: AnyTextRules | Subwords, pairs: Sequence[OwnersText], options: dict[str, Any]
 ) -> AnyTextRules | Subwords:
     """Return the text rules, or raise an error if they give a text other ids than the pairs. If no option states rules,
-    first change the default rules so that they give the ids of the pairs; without pairs, log that the default tokenizer
-    is used.
+    first change the default rules so that they give the ids of the pairs, or take usual rules that fit the vocabulary
+    if the pairs have answers alone; without pairs, log that the default tokenizer is used.
 
     Raises:
         InputError: the rules give a text other ids than its pair has.
@@ -1586,16 +1586,23 @@ def _choose_rules_agreeing_with_pairs(
     from pocketrnn.text import SubwordRules, TextRules
     from pocketrnn_export.vocabularies.owner_id_comparison import refuse_other_ids
     from pocketrnn_export.vocabularies.owner_texts_and_answers import list_texts_with_ids
-    from pocketrnn_export.vocabularies.text_rule_selection import complete_rules_by_ids, log_default_tokenizer
+    from pocketrnn_export.vocabularies.text_rule_selection import (
+        choose_rules_that_fit_vocabulary,
+        complete_rules_by_ids,
+        log_default_tokenizer,
+    )
     from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     plain = rules if isinstance(rules, TextRules | SubwordRules) else rules.rules
     vocabulary, given = read_vocabulary(tokens), list_texts_with_ids(pairs)
     stated = any(options[name] is not None for name in ("rules", "tokenizer", "max_tokens"))
     found = plain if stated else complete_rules_by_ids(vocabulary, plain, given)
-    if isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None and not pairs:
-        _refuse_default_rules_of_other_tokens(plain, vocabulary.tokens, options)
-        log_default_tokenizer(vocabulary, plain)
+    if isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None and not given:
+        if pairs:
+            found = choose_rules_that_fit_vocabulary(vocabulary, plain)
+        else:
+            _refuse_default_rules_of_other_tokens(plain, vocabulary.tokens, options)
+            log_default_tokenizer(vocabulary, plain)
     refuse_other_ids(vocabulary, found, given)
     return rules if found is plain else found
 

@@ -61,6 +61,8 @@ _LOADS: Final = re.compile(r"(?i)load(?!er)|read|open|from_|pars|dict$|^len$|^ma
 _LOADERS: Final = re.compile(r"(?i)_?(load|read|get|open|parse)_?\w*(vocab|words?_?(to|2)_?|word_?dict)\w*")
 _FILES_OF_WORDS: Final = re.compile(r"(?i)vocab|(?<!stop)(?<!stop[_-])words?($|_?(to|2)_?|[_-]?(list|dict|ids?|index))")
 _SUFFIXES_OF_WORDS: Final = "txt|tsv|csv|vocab|dict|words|lst|dat"
+# The methods that find the place of a letter in a string, or of a word in a list.
+_PLACES: Final = ("find", "index")
 # The names of variables that may hold the words of a file, or their ids.
 _HOLDS_WORDS: Final = re.compile(r"(?i)(\w+\.)?(\w*(words?|tokens?|itos|dictionary|lookup|index)|idx_?(2|to)_?\w+)")
 # Words that code adds to those of texts.
@@ -88,7 +90,8 @@ sys.path[:0] = map(os.path.abspath, {folders!r})
 def list_words(one):
     names = ("get_stoi", "stoi", "word2idx", "get_itos", "itos", "word_index")
     found = next(filter(None, (getattr(one, name, None) for name in names)), one)
-    return found() if callable(found) and found is not one else found
+    found = found() if callable(found) and found is not one else found
+    return list(found) if isinstance(found, str) else found
 made = [{made}]
 found = [*map(list_words, made)]
 {counting}words = {chosen}
@@ -344,7 +347,8 @@ def _list_assignments_of_vocabularies(
 ) -> Iterator[tuple[ast.Assign, str]]:
     """Yield each assignment that makes a vocabulary, a dict from words to ids, and the code that refers to it, such as
     `dataset.vocab`. The value may be a literal, the result of an owner's function, or an owner's object with such an
-    attribute. A Keras Tokenizer that the code fits on texts counts as a vocabulary.
+    attribute. A Keras Tokenizer that the code fits on texts counts as a vocabulary, and so does a string of letters in
+    which code finds the place of each letter.
 
     Args:
         statements: the statements to search.
@@ -367,8 +371,13 @@ def _list_assignments_of_vocabularies(
     }
     fitted = {ast.unparse(one.value) for one in ast.walk(tree)
               if isinstance(one, ast.Attribute) and one.attr == "fit_on_texts"}  # fmt: skip
+    searched = {ast.unparse(one.func.value) for one in ast.walk(tree)
+                if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in _PLACES
+                and one.args and not isinstance(one.args[0], ast.Constant)}  # fmt: skip
     for node in assigned:
         name = ast.unparse(node.targets[0])
+        if name in searched and _are_only_strings(node.value):
+            yield node, name
         if name in fitted and isinstance(node.value, ast.Call) and read_last_name(node.value.func) == "Tokenizer":
             yield node, name
         value = node.value.func if isinstance(node.value, ast.Call) else node.value
@@ -384,6 +393,19 @@ def _list_assignments_of_vocabularies(
             target = node.targets[0]
             names = map(ast.unparse, target.elts if isinstance(target, ast.Tuple) else [target])
             yield from ((node, name) for name in names if WORD_TO_ID.fullmatch(name))
+
+
+def _are_only_strings(node: ast.expr) -> bool:
+    """Return whether an expression consists of strings alone, such as `string.ascii_letters + " .,;'"` or a list of
+    words."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _are_only_strings(node.left) and _are_only_strings(node.right)
+    if isinstance(node, ast.List | ast.Tuple):
+        return bool(node.elts) and all(map(_are_only_strings, node.elts))
+    if isinstance(node, ast.Call):
+        return getattr(node.func, "id", "") in ("list", "sorted") and all(map(_are_only_strings, node.args))
+    is_named = isinstance(node, ast.Attribute) and ast.unparse(node.value) == "string"
+    return is_named or (isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 def _find_imported_files(path: Path, tree: ast.AST) -> dict[str, tuple[Path, Path]]:
@@ -406,11 +428,14 @@ def _find_imported_files(path: Path, tree: ast.AST) -> dict[str, tuple[Path, Pat
     return found
 
 
-def _find_unsorted_file_listing(files: Sequence[Path]) -> str:
-    """Return the place of the first code in `files` that lists a folder without sorting the result. Return an empty
-    string if there is none."""
-    for file in files:
+def _find_unsorted_file_listing(path: Path, kept: Sequence[ast.stmt], imported: Sequence[Path]) -> str:
+    """Return the place of the first code that lists a folder without sorting the result: one of the statements `kept`
+    of the file `path`, or code of the `imported` files. Return an empty string if there is none."""
+    lines = {number for one in kept for number in range(one.lineno, (one.end_lineno or one.lineno) + 1)}
+    for file in [path, *imported]:
         for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
+            if file == path and number not in lines:
+                continue
             if _LISTS_FILES.search(line) and "sorted(" not in line and not line.lstrip().startswith("#"):
                 return f"{file}, line {number},"
     return ""
@@ -450,7 +475,7 @@ def _find_needed_code(
         return None
     imported = [*_find_imported_files(path, ast.Module(kept, [])).values()]
     folders = dict.fromkeys([str(path.parent), *(str(root) for _, root in imported)])
-    unsorted = _find_unsorted_file_listing([path, *(file for file, _ in imported)])
+    unsorted = _find_unsorted_file_listing(path, kept, [file for file, _ in imported])
     folders_of_code = [*list_search_folders(path), *(one.parent for one in list_notebooks_near(path))]
     own = {file: [*read_python_statements_if_readable(file)] for file in _list_all_imported_files(imported)}
     code = [*kept, *(one for part in own.values() for one in part)]

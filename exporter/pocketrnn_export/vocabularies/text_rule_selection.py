@@ -76,8 +76,8 @@ def choose_rules(
             with; None if there is none.
         pairs: texts with the ids that the owner's pipeline gives.
         texts: texts on which to call the function, besides those of `pairs`.
-        answers: answers of the owner's classifier. If there are any, the default rules are not checked against the
-            vocabulary, since the answers are compared later.
+        answers: answers of the owner's classifier, which are compared later. If there are any, and the vocabulary
+            cannot come from the default tokenizer, other usual rules are taken.
 
     Raises:
         InputError: the rules give a text other ids than the owner's pipeline; or no argument shows the rules, and the
@@ -110,17 +110,35 @@ def choose_rules(
         named = make_implied_rules(vocabulary, tokenizer or "basic_english")
         chosen = complete_rules_by_ids(vocabulary, named, pairs) if tokenizer is None else named
         if tokenizer is None and not pairs:
-            if not answers and (doubt := find_reason_against_default_rules(named, vocabulary.tokens)):
+            doubt = find_reason_against_default_rules(named, vocabulary.tokens)
+            if doubt is not None and not answers:
                 shown = {} if doubt.rules is None else json.loads(write_rules_option(doubt.rules, named))
                 better = f", such as rules={shown}" * bool(shown)
                 raise InputError(doubt.problem, f"Give `tokenizer` or `rules`, the rules that split a text{better}.")
-            log_default_tokenizer(vocabulary, named)
+            chosen = choose_rules_that_fit_vocabulary(vocabulary, named)
+            if chosen is named:
+                log_default_tokenizer(vocabulary, named)
     encoder = TextEncoder(chosen, vocabulary.tokens)
     warn_of_unreachable_words(encoder, vocabulary.tokens)
     refuse_other_ids(vocabulary, chosen, pairs)
     if pairs:
         _log.info("Comparing the text rules with your pipeline: %d texts have the same ids", len(dict(pairs)))
     return chosen
+
+
+def choose_rules_that_fit_vocabulary(vocabulary: Vocabulary, default: TextRules) -> TextRules:
+    """Return other usual rules, and log them, if the default tokenizer cannot have made the vocabulary, but these rules
+    can: `characters`, for example, if the tokens are letters. Otherwise, return the default rules.
+
+    Args:
+        vocabulary: the tokens.
+        default: the rules of the default tokenizer.
+    """
+    doubt = find_reason_against_default_rules(default, vocabulary.tokens)
+    if doubt is None or doubt.rules is None:
+        return default
+    _log.warning("%s So texts are split by the rules %s", doubt.problem, describe_rules(doubt.rules))
+    return doubt.rules
 
 
 def complete_rules_by_ids(
