@@ -21,6 +21,7 @@ from pocketrnn.errors import PocketRNNError, short_repr
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.added_ids_and_width import add_outer_ids_and_pad, cut_items
 from pocketrnn.text.text_input import TextInput
+from pocketrnn.text.text_row_encoder import Text
 from pocketrnn_export.progress import log_item_progress
 from pocketrnn_export.vocabularies.answer_distances import (
     TOLERANCE,
@@ -382,7 +383,7 @@ def count_agreeing_texts(source: AnswerSource, rows: Sequence[Row], tolerance: f
         counts.append(0)
         for (one, _), each in zip(some, ids, strict=True):
             with contextlib.suppress(PocketRNNError):
-                counts[-1] += _measure_distance_by_changed_rules(source, way, each, one.answer) <= tolerance
+                counts[-1] += _measure_distance_by_changed_rules(source, way, each, one) <= tolerance
     return max(counts)
 
 
@@ -718,7 +719,7 @@ def list_answers_without_module(
     wrong = [rows[i][0] for i in wrong_indices]
     # The rules may be wrong where the owner's function does not split the texts.
     is_sure = not _has_letters(wrong) or not (type(source.text) is TextInput and _is_split_by_text_rules(source))
-    is_sure = is_sure and 2 * len(wrong) <= len(rows) and all(_has_no_token(source, one) for one in wrong)
+    is_sure = is_sure and 2 * len(wrong) <= len(rows) and all(_is_answered_as_empty(source, one) for one in wrong)
     return [*wrong_indices] if is_sure and not _list_ids_that_give_owner_answers_alone(source, wrong, tolerance) else []
 
 
@@ -727,18 +728,12 @@ def _has_letters(texts: Sequence[AnsweredText]) -> bool:
     return any(map(str.isalnum, "".join(str(one.text) for one in texts)))
 
 
-def _has_no_token(source: AnswerSource, one: AnsweredText) -> bool:
+def _is_answered_as_empty(source: AnswerSource, one: AnsweredText) -> bool:
     """Return whether a text surely has no token, so that the bundle reads one id in its place. Return False if the
     rules pad texts."""
-    text = source.text
-    rules = text.rules
-    if type(text) is not TextInput or rules.min_width is not None or [*source.encode(one.read)] != [rules.empty_id]:
-        return False
-    if not isinstance(one.read, str):
-        return not [*one.read]
-    # A text of one unknown word has the same ids.
-    is_open = _is_split_by_text_rules(source) and rules.unknown_id == rules.empty_id
-    return not is_open or not TextEncoder(rules, text.vocabulary).tokens(one.text)
+    rules = source.text.rules
+    is_plain = type(source.text) is TextInput and rules.min_width is None
+    return is_plain and _has_no_token(rules, source.encode(one.read), one.read)
 
 
 def _list_ids_that_give_owner_answers_alone(
@@ -767,7 +762,7 @@ def _advise_on_texts_without_tokens(
     # A tokenizer of characters, say, may find tokens in these texts.
     if is_first and _are_characters_tokens(source.text.vocabulary, wrong):
         return None
-    if not all(_has_no_token(source, one) for one in wrong):
+    if not all(_is_answered_as_empty(source, one) for one in wrong):
         return None
     agreeing = _list_ids_that_give_owner_answers_alone(source, wrong, tolerance)
     if not agreeing and _has_letters(wrong):
@@ -813,7 +808,7 @@ def find_other_truncation_or_padding(
         return None
     ids = [source.encode(one.read) for one, _ in rows]
     # The shortest text, if possible one that surely has a token.
-    first = min(wrong_indices, key=lambda i: (_may_hold_no_token(rules, ids[i]), len(ids[i])))
+    first = min(wrong_indices, key=lambda i: (_has_no_token(rules, ids[i], rows[i][0].read), len(ids[i])))
     # The shortest differing text first: most ways fail on it.
     started = time.process_time()
     order = [*dict.fromkeys([first, *wrong_indices, *range(len(rows))])]
@@ -829,7 +824,7 @@ def find_other_truncation_or_padding(
         exceptions, largest = [], 0.0
         with contextlib.suppress(PocketRNNError):
             for i in order:
-                distance = _measure_distance_by_changed_rules(source, changed, ids[i], rows[i][0].answer)
+                distance = _measure_distance_by_changed_rules(source, changed, ids[i], rows[i][0])
                 if distance <= tolerance:
                     largest = max(largest, distance)
                 else:
@@ -917,7 +912,7 @@ def _agrees_with_all(
     """Return whether all answers agree with the text rules `changed`. Texts that the module refuses are skipped."""
     for one in texts:
         with contextlib.suppress(PocketRNNError):
-            if _measure_distance_by_changed_rules(source, changed, source.encode(one.read), one.answer) > tolerance:
+            if _measure_distance_by_changed_rules(source, changed, source.encode(one.read), one) > tolerance:
                 return False
     return True
 
@@ -936,7 +931,7 @@ def _find_width_for_most_answers(
         return None
     exceptions = [
         i for i, (one, _) in enumerate(rows)
-        if _measure_distance_by_changed_rules(source, way.rules, source.encode(one.read), one.answer) > tolerance
+        if _measure_distance_by_changed_rules(source, way.rules, source.encode(one.read), one) > tolerance
     ]  # fmt: skip
     if 2 * len(exceptions) > len(wrong_indices):
         return None
@@ -1011,21 +1006,32 @@ def _list_size_changes_with_descriptions(
 
 
 def _measure_distance_by_changed_rules(
-    source: AnswerSource, changed: AnyTextRules, ids: list[int], answer: Answer
+    source: AnswerSource, changed: AnyTextRules, ids: list[int], one: AnsweredText
 ) -> float:
-    """Return how far the module's answer to a text is from the owner's `answer` if the rules `changed` cut or pad the
+    """Return how far the module's answer to a text is from the owner's answer if the rules `changed` cut or pad the
     text. `ids` are the text's ids by the present rules."""
     rules = source.text.rules
     ways = [_convert_ids_to_changed_rules(rules, changed, ids)]
-    if changed.min_width is not None and _may_hold_no_token(rules, ids):
+    if changed.min_width is not None and _has_no_token(rules, ids, one.read):
         ways.append(add_outer_ids_and_pad([], changed))
-    return min(_measure_distance_to_answer_for_ids(source, answer, way) for way in ways)
+    return min(_measure_distance_to_answer_for_ids(source, one.answer, way) for way in ways)
 
 
-def _may_hold_no_token(rules: AnyTextRules, ids: Sequence[int]) -> bool:
-    """Return whether these ids may belong to a text without a token. A text of one unknown word may have the same
-    ids."""
-    return isinstance(rules, TextRules) and list(ids) == [rules.empty_id]
+def _has_no_token(rules: AnyTextRules, ids: Sequence[int], read: Text) -> bool:
+    """Return whether a text surely has no token, so that its ids are one id that stands for an empty text.
+
+    Args:
+        rules: text rules without widths.
+        ids: the text's ids.
+        read: the text, or its tokens or ids.
+    """
+    if not isinstance(rules, TextRules) or [*ids] != [rules.empty_id]:
+        return False
+    if not isinstance(read, str):
+        return not [*read]
+    # A text of one unknown word has the same ids.
+    is_open = rules.tokenizer != EXTERNAL and rules.unknown_id == rules.empty_id
+    return not is_open or not TextEncoder(rules, ()).tokens(read)
 
 
 def _convert_ids_to_changed_rules(rules: AnyTextRules, changed: AnyTextRules, ids: list[int]) -> list[int]:
