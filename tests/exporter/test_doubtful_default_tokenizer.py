@@ -1,6 +1,9 @@
 """A vocabulary that the default tokenizer cannot have made is not exported with it in silence."""
 
 import itertools
+import json
+import random
+import shlex
 import string
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.vocabularies.labels import read_labels
 from pocketrnn_export.vocabularies.owner_texts_and_answers import read_pairs
-from pocketrnn_export.vocabularies.text_rule_selection import choose_rules
+from pocketrnn_export.vocabularies.text_rule_selection import choose_rules, choose_rules_that_fit_vocabulary
 from pocketrnn_export.vocabularies.unreachable_words import find_reason_against_default_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -131,6 +134,44 @@ def test_rules_that_fit_the_vocabulary_are_compared_with_the_answers_in_place_of
     vocabulary = read_vocabulary([*"abcdefghijklmnopqrstuvwxyz"])
     assert choose_rules(vocabulary, None, None, [], [], answers=["a"]).tokenizer == "characters"
     assert choose_rules(read_vocabulary(WORDS), None, None, [], [], answers=["a"]).tokenizer == "basic_english"
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_width_beside_rules_that_fit_the_vocabulary_is_written_with_them() -> None:
+    names: dict[str, type[nn.Module]] = {}
+    exec(NET, names)  # noqa: S102 - a test's own code
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        module = names["Net"]().eval()
+    texts = ["".join(random.Random(i).choices(string.ascii_lowercase, k=3 + i % 8)) for i in range(60)]
+    ids = torch.tensor(
+        [[1 + string.ascii_lowercase.index(one) for one in text] + [0] * (12 - len(text)) for text in texts]
+    )
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(4)
+        logits = module(ids)
+        moved = (logits[:, 1] - logits[:, 0]).median()
+        module.get_parameter("fc.bias")[1] -= moved
+    torch.save(module.state_dict(), "w.pt")
+    rows = [f"{text},{'ab'[int(one[1] - one[0] > moved)]}" for text, one in zip(texts, logits, strict=True)]
+    Path("answers.csv").write_text("text,label\n" + "\n".join(rows))
+    given = ["export", "net.py:Net", "--weights", "w.pt", "--vocabulary", "vocab.txt", "--labels", "a,b", "-o", "made"]
+    refused = CliRunner().invoke(main, [*given, "--pairs", "answers.csv", "--no-torchscript"])
+    assert refused.exit_code == 3, refused.output
+    written = shlex.split(refused.stderr.splitlines()[-1])
+    rules = json.loads(written[written.index("--rules") + 1])
+    assert rules["tokenizer"] == "characters"
+    assert rules["min_width"] >= 12
+
+
+def test_rules_that_know_hardly_a_word_of_the_texts_make_way_for_those_that_know_nearly_all() -> None:
+    tokens = [*WORDS, *"\u5929\u5730\u4eba\u5c71\u6c34\u706b", *(f"##{one}" for one in WORDS)]
+    vocabulary, default = read_vocabulary(tokens), TextRules("basic_english")
+    chinese = ["\u5929\u5730\u4eba", "\u5c71\u6c34\u706b\u5929"]
+    assert choose_rules_that_fit_vocabulary(vocabulary, default, chinese).tokenizer == "characters"
+    for texts in ([], ["the oil"], ["the oil", *chinese], ["qq zz"]):
+        assert choose_rules_that_fit_vocabulary(vocabulary, default, texts) is default
 
 
 @pytest.mark.usefixtures("folder")

@@ -118,6 +118,21 @@ def test_rules_explain_the_labels_of_a_few_texts_before_a_threshold_does() -> No
     assert not caught.value.options
 
 
+def test_labels_of_texts_of_one_unknown_word_agree_with_no_width() -> None:
+    # Their ids are those of an empty text, which may become all padding: both ways together would explain any label.
+    def logits(ids: Sequence[int]) -> Any:
+        return np.mean([[0.0, 40.0] if one else [1.0, 0.0] for one in ids], axis=0)
+
+    labels, rules = ["bad", "good"], replace(RULES, empty_id=RULES.unknown_id)
+    source = replace(make_source(logits, labels), text=TextInput(rules, tuple(WORDS)))
+    texts = [f"unheard{i}" for i in range(40)]
+    answered = [AnsweredText(text, text, (labels[i % 2],)) for i, text in enumerate(texts)]
+    with pytest.raises(OtherAnswersError) as caught:
+        refuse_other_answers(source, answered)
+    assert caught.value.agreeing is None
+    assert "width" not in str(caught.value)
+
+
 def test_a_threshold_that_only_a_few_labels_show_is_no_line_to_copy() -> None:
     logits = make_logits(2)
     source = make_source(logits, ["bad", "good"])

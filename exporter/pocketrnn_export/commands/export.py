@@ -1599,7 +1599,7 @@ def _choose_rules_agreeing_with_pairs(
     found = plain if stated else complete_rules_by_ids(vocabulary, plain, given)
     if isinstance(plain, TextRules) and options["tokenizer"] is None and options["rules"] is None and not given:
         if pairs:
-            found = choose_rules_that_fit_vocabulary(vocabulary, plain)
+            found = choose_rules_that_fit_vocabulary(vocabulary, plain, [one.text for one in pairs])
         else:
             _refuse_default_rules_of_other_tokens(plain, vocabulary.tokens, options)
             log_default_tokenizer(vocabulary, plain)

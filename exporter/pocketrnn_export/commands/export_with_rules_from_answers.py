@@ -71,7 +71,8 @@ def export_with_rules_from_answers(
     except OtherAnswersError as error:
         if error.seem_true_labels and (refused := _make_error_on_true_labels(error, options, given_tokenizer)):
             raise refused from None
-        agreeing, numbers, before, tokens = error.agreeing, error.numbers, error.before, error.tokens
+        agreeing, numbers, tokens = error.agreeing, error.numbers, error.tokens
+        before = _get_rules_that_options_imply(error.before, options, description["vocabulary"])
         said = error.remedy
         if not isinstance(agreeing, TextRules):
             if error.options:
@@ -313,6 +314,17 @@ def _do_members_change_splitting(members: Mapping[str, Any]) -> bool:
     from pocketrnn_export.vocabularies.candidate_text_rules import SPLITTING_MEMBERS
 
     return members.get("tokenizer") != EXTERNAL and any(name in members for name in SPLITTING_MEMBERS)
+
+
+def _get_rules_that_options_imply(rules: Any, options: Mapping[str, Any], vocabulary: Any) -> Any:
+    """Return the text rules that hold without --rules, from which a message writes the difference. These are `rules`,
+    or the default ones if no option states rules, since `rules` may then have been chosen to fit the vocabulary."""
+    from pocketrnn.text import TextRules
+    from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
+
+    if not isinstance(rules, TextRules) or options["rules"] is not None or options["tokenizer"] is not None:
+        return rules
+    return make_implied_rules(read_vocabulary(vocabulary), TextRules().tokenizer)
 
 
 def _make_corrected_rule_options(

@@ -41,6 +41,10 @@ _log = logging.getLogger(__name__)
 # Some of 60 rules agree with a few texts by chance.
 _TEXTS_TO_DECIDE_BY: Final = 20
 _NAMED_RIVALS: Final = 2
+# The texts that show whether rules fit the vocabulary, and the shares of known words at which they do not and do.
+_TEXTS_TO_SPLIT: Final = 200
+_HARDLY: Final = 0.25
+_NEARLY: Final = 0.9
 # The marks of regular expressions that texts seldom have: \\S, [^, .*, )?, (?:
 _PATTERN: Final = re.compile(r"\\[sSdDwWbB.+*?()\[\]|]|\[\^|\.[*+]|[)\]][*+?]|\(\?|\[[^\]]*(?:a-z|A-Z|0-9)[^\]]*\]")
 
@@ -115,7 +119,7 @@ def choose_rules(
                 shown = {} if doubt.rules is None else json.loads(write_rules_option(doubt.rules, named))
                 better = f", such as rules={shown}" * bool(shown)
                 raise InputError(doubt.problem, f"Give `tokenizer` or `rules`, the rules that split a text{better}.")
-            chosen = choose_rules_that_fit_vocabulary(vocabulary, named)
+            chosen = choose_rules_that_fit_vocabulary(vocabulary, named, texts) if answers else named
             if chosen is named:
                 log_default_tokenizer(vocabulary, named)
     encoder = TextEncoder(chosen, vocabulary.tokens)
@@ -126,19 +130,40 @@ def choose_rules(
     return chosen
 
 
-def choose_rules_that_fit_vocabulary(vocabulary: Vocabulary, default: TextRules) -> TextRules:
+def choose_rules_that_fit_vocabulary(vocabulary: Vocabulary, default: TextRules, texts: Sequence[Text]) -> TextRules:
     """Return other usual rules, and log them, if the default tokenizer cannot have made the vocabulary, but these rules
-    can: `characters`, for example, if the tokens are letters. Otherwise, return the default rules.
+    can: `characters`, for example, if the tokens are letters. Do the same if the default rules find hardly a token of
+    the texts in the vocabulary, but other rules find nearly all. Otherwise, return the default rules.
 
     Args:
         vocabulary: the tokens.
         default: the rules of the default tokenizer.
+        texts: texts of the owner.
     """
     doubt = find_reason_against_default_rules(default, vocabulary.tokens)
-    if doubt is None or doubt.rules is None:
+    if doubt is not None and doubt.rules is not None:
+        _log.warning("%s So texts are split by the rules %s", doubt.problem, describe_rules(doubt.rules))
+        return doubt.rules
+    some = [text for text in texts if isinstance(text, str)][:_TEXTS_TO_SPLIT]
+    others = [replace(default, tokenizer=name, lowercase=lower) for name in ("whitespace", "characters")
+              for lower in (True, False)]  # fmt: skip
+    known, *shares = (_measure_known_share(one, vocabulary.tokens, some) for one in (default, *others))
+    if known > _HARDLY or max(shares) < _NEARLY:
         return default
-    _log.warning("%s So texts are split by the rules %s", doubt.problem, describe_rules(doubt.rules))
-    return doubt.rules
+    chosen = others[shares.index(max(shares))]
+    _log.warning(
+        "The vocabulary holds %d %% of the words of your texts by %s, and %d %% by the rules %s, which are taken",
+        round(100 * known), default.tokenizer, round(100 * max(shares)), describe_rules(chosen),
+    )  # fmt: skip
+    return chosen
+
+
+def _measure_known_share(rules: TextRules, tokens: Sequence[str], texts: Sequence[str]) -> float:
+    """Return which share of the tokens that the rules make of some texts is in the vocabulary `tokens`; 1.0 for no
+    tokens."""
+    encoder, words = TextEncoder(rules, ()), {*tokens}
+    split = [token for text in texts for token in encoder.tokens(text)]
+    return sum(token in words for token in split) / len(split) if split else 1.0
 
 
 def complete_rules_by_ids(
