@@ -121,7 +121,7 @@ def test_rules_explain_the_labels_of_a_few_texts_before_a_threshold_does() -> No
 def test_labels_of_texts_of_one_unknown_word_agree_with_no_width() -> None:
     # Their ids are those of an empty text, which may become all padding: both ways together would explain any label.
     def logits(ids: Sequence[int]) -> Any:
-        return np.mean([[0.0, 40.0] if one else [1.0, 0.0] for one in ids], axis=0)
+        return np.mean([[0.0, 40.5] if one else [1.0, 0.0] for one in ids], axis=0)
 
     labels, rules = ["bad", "good"], replace(RULES, empty_id=RULES.unknown_id)
     source = replace(make_source(logits, labels), text=TextInput(rules, tuple(WORDS)))
