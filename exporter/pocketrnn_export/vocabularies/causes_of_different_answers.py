@@ -65,6 +65,8 @@ _WAYS: Final = 600
 _ENOUGH: Final = 2
 # Answers of seven digits that agree better than this are those of these rules.
 _SURELY: Final = 1e-5
+# Probabilities of two labels that are nearer than this are equal but for rounding.
+_TIE: Final = 1e-6
 MOST_LABELS: Final = 500
 _NAMED: Final = 60
 _LONGEST: Final = 2000
@@ -940,8 +942,11 @@ def _find_width_for_most_answers(
 
 
 def _measure_distance_to_answer_for_ids(source: AnswerSource, answer: Answer, ids: Sequence[int]) -> float:
-    """Return how far the source's answer to the ids of a text is from the owner's `answer`."""
-    return measure_distance(answer, source.answer_ids(ids), source)
+    """Return how far the source's answer to the ids of a text is from the owner's `answer`. A label that is not the
+    likeliest counts as far, even if the two are nearly equal: rules that make all labels equal would agree with any
+    labels."""
+    distance = measure_distance(answer, source.answer_ids(ids), source)
+    return distance if isinstance(answer, Mapping) or distance < _TIE else max(distance, 1.0)
 
 
 def _list_named_size_changes(
