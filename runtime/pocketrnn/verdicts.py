@@ -7,7 +7,7 @@ always separate.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, cast
 
 from pocketrnn.bundle.manifest import IN_OWN_PRECISION, ROUNDED, Comparison, Manifest
@@ -94,7 +94,7 @@ class AnswerComparison:
     @property
     def document(self) -> dict[str, Any]:
         """The comparison as the member `answers` of the text rules in the provenance."""
-        left_out = {"is_before", "by_thresholds"} | set() if self.of_likeliest else {"of_likeliest"}
+        left_out = {"is_before", "by_thresholds"} | (set() if self.of_likeliest else {"of_likeliest"})
         stated = {name: value for name, value in asdict(self).items() if name not in left_out}
         return {**stated, "unordered": list(self.unordered)}
 
@@ -231,8 +231,6 @@ def read_text_verdict(manifest: Manifest) -> TextVerdict:
     stated = manifest.provenance.get(TEXT_RULES)
     stated = stated if isinstance(stated, Mapping) else {}
     texts, by, answers = stated.get("texts"), stated.get("by"), _read_answer_comparison(stated.get("answers"), manifest)
-    if answers is not None and type(texts) is int:
-        answers = replace(answers, texts=texts)
     if stated.get("verdict") == "trained":
         return TextVerdict("trained")
     known = by in ("ids", *_WITHOUT_IDS) or (by == "answers" and answers is not None)

@@ -314,7 +314,7 @@ TURNED = [LABELS[2], LABELS[0], LABELS[3], LABELS[1]]
     mostly_slow(
         [
             ({"labels": TURNED}, f"order: {', '.join(LABELS)}"),
-            ({"vocabulary": SHUFFLED}, "vocabulary, .*rules"),
+            ({"vocabulary": SHUFFLED}, "text rules, the vocabulary"),
             ({"cut": 12}, r"--max-tokens 12 "),
             ({"padded": 120}, r"--rules .*\"min_width\": 120"),
         ],

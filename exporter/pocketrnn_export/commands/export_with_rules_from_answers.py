@@ -71,9 +71,8 @@ def export_with_rules_from_answers(
     except OtherAnswersError as error:
         if error.seem_true_labels and (refused := _make_error_on_true_labels(error, options, given_tokenizer)):
             raise refused from None
-        agreeing, numbers, tokens = error.agreeing, error.numbers, error.tokens
-        before = _get_rules_that_options_imply(error.before, options, description["vocabulary"])
-        said = error.remedy
+        agreeing, numbers, tokens, said = error.agreeing, error.numbers, error.tokens, error.remedy
+        before = _get_rules_that_options_imply(error.before, options, description.get("vocabulary"))
         if not isinstance(agreeing, TextRules):
             if error.options:
                 widths = {} if agreeing is None else {"rules": json.dumps(collect_width_members(agreeing))}
@@ -322,7 +321,8 @@ def _get_rules_that_options_imply(rules: Any, options: Mapping[str, Any], vocabu
     from pocketrnn.text import TextRules
     from pocketrnn_export.vocabularies.vocabulary import make_implied_rules, read_vocabulary
 
-    if not isinstance(rules, TextRules) or options["rules"] is not None or options["tokenizer"] is not None:
+    is_stated = options["rules"] is not None or options["tokenizer"] is not None
+    if not isinstance(rules, TextRules) or is_stated or vocabulary is None:
         return rules
     return make_implied_rules(read_vocabulary(vocabulary), TextRules().tokenizer)
 
