@@ -407,7 +407,7 @@ def test_a_cut_with_which_nearly_all_answers_agree_is_told_with_the_text_that_do
     ("shift", "said"),
     [
         (0, 'All 24 .* agree with --rules .*"lowercase": false'),
-        pytest.param(1, '"lowercase": false.*60 of 60', marks=pytest.mark.slow),
+        pytest.param(1, 'find 60 words.*"lowercase": false.*60 of these', marks=pytest.mark.slow),
     ],
 )
 def test_answers_alone_tell_a_tokenizer_or_its_lower_case(shift: int, said: str, tmp_path: Path) -> None:
@@ -659,9 +659,11 @@ def test_rules_that_answers_show_are_a_line_to_copy_where_others_are_stated(
     write_answers(of)
     result = CliRunner().invoke(main, ["export", *GIVEN, *more])
     assert result.exit_code == 3, result.output
-    words = shlex.split(result.stderr.split("Write: ")[1].splitlines()[0])
-    again = CliRunner().invoke(main, words[1:])
-    assert again.exit_code == 0, again.output
+    # Labels alone first show the function of the code, and then a width.
+    for _ in range(2 - bool(more)):
+        words = shlex.split(result.stderr.split("Write: ")[1].splitlines()[0])
+        result = CliRunner().invoke(main, words[1:])
+    assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize(
